@@ -1,0 +1,144 @@
+"""Reads a program's files: the one named, and all that it imports."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+from emdsl.errors import UsageError
+from emdsl.lang import ast
+from emdsl.lang.parser import parse
+from emdsl.source import Diagnostic, Label, Source, near
+
+STD = "std:"
+MAX_BYTES = 16 * 2**20  # no study is this long; a data file given by mistake often is
+
+
+@dataclass(slots=True)
+class Module:
+    """One file and the modules that it imports, by the path as written."""
+
+    file: ast.File
+    folder: Path  # what its relative paths start from
+    imports: dict[str, Module] = field(default_factory=dict)
+
+
+def load(path: Path) -> tuple[Module, list[Diagnostic]]:
+    """Return a program as a graph of modules, each file read once, and every fault of their texts.
+
+    Raises UsageError where `path` itself cannot be read.
+    """
+    try:
+        source = _read(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {_why(error)}") from error
+    return load_source(source, path.parent)
+
+
+def load_source(source: Source, folder: Path) -> tuple[Module, list[Diagnostic]]:
+    """Return a program whose first text is at hand already; see `load`."""
+    loader = _Loader()
+    return loader.module(source, folder), loader.diagnostics
+
+
+class _Loader:
+    def __init__(self) -> None:
+        self.diagnostics: list[Diagnostic] = []
+        self._known: dict[str, Module] = {}
+        self._open: list[tuple[str, ast.Import | None]] = []
+
+    def module(self, source: Source, folder: Path, by: ast.Import | None = None) -> Module:
+        file, faults = parse(source)
+        self.diagnostics += faults
+        module = Module(file=file, folder=folder)
+        identity = _identity(source)
+        self._known[identity] = module
+        self._open.append((identity, by))
+        for decl in file.decls:
+            if isinstance(decl, ast.Import) and decl.path not in module.imports:
+                found = self._follow(decl, folder)
+                if found:
+                    module.imports[decl.path] = found
+        self._open.pop()
+        return module
+
+    def _follow(self, decl: ast.Import, folder: Path) -> Module | None:
+        try:
+            source, inner = _locate(decl.path, folder)
+        except (OSError, UnicodeDecodeError, ValueError) as error:
+            message = f'cannot import "{decl.path}": {_why(error)}'
+            help_ = error.args[1] if isinstance(error, _UnknownStd) else (
+                "an import names a file, relative to this one, or the standard library: "
+                '"std:judges@1"'
+            )  # fmt: skip
+            self.diagnostics.append(Diagnostic(code="E205", message=message, span=decl.path_span, help=help_))
+            return None
+        identity = _identity(source)
+        if identity in (i for i, _ in self._open):
+            trail = [by for i, by in self._open if by is not None]
+            self.diagnostics.append(
+                Diagnostic(
+                    code="E206",
+                    message="these files import each other in a circle",
+                    span=decl.path_span,
+                    labels=tuple(Label(span=by.path_span, text="imported here") for by in trail),
+                    help="move what both need into a third file",
+                )
+            )
+            return None
+        return self._known.get(identity) or self.module(source, inner, decl)
+
+
+class _UnknownStd(ValueError):
+    pass
+
+
+def _locate(path: str, folder: Path) -> tuple[Source, Path]:
+    if not path.startswith(STD):
+        target = folder / path
+        return _read(target), target.parent
+    library = resources.files("emdsl") / "std"
+    known = sorted(STD + f.name.removesuffix(".em") for f in library.iterdir() if f.name.endswith(".em"))
+    if path not in known:
+        unversioned = [k for k in known if k.split("@", maxsplit=1)[0] == path]
+        hint = f'write "{unversioned[-1]}": the version keeps it from changing' if unversioned else ""
+        raise _UnknownStd(
+            "the standard library has no such file", hint or near(path, known) or f"it has {', '.join(known)}"
+        )
+    text = (library / f"{path.removeprefix(STD)}.em").read_text(encoding="utf-8")
+    return Source(name=path, text=text), Path("/nowhere")
+
+
+def _read(path: Path) -> Source:
+    if path.is_dir():
+        raise IsADirectoryError(21, "it is a folder")
+    if path.stat().st_size > MAX_BYTES:
+        raise OSError(27, f"it is larger than {MAX_BYTES // 2**20} MiB, which no `.em` file is")
+    with path.open(encoding="utf-8", newline="") as file:
+        return Source(name=shown(path), text=file.read(), path=path)
+
+
+def shown(path: Path) -> str:
+    """Return a path as people call it: relative to the working folder where it is below it."""
+    try:
+        relative = os.path.relpath(path)
+    except ValueError:  # another drive
+        return str(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def _identity(source: Source) -> str:
+    return str(source.path.resolve()) if source.path else source.name
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8 text (byte {error.start})"
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, OSError):
+        return re.sub(r"^\[Errno \d+\] ", "", error.strerror or str(error)).lower()
+    return str(error.args[0])

@@ -1,0 +1,393 @@
+"""Text to syntax tree: the whole file at once, or, where that fails, statement by statement.
+
+A statement that does not parse is dropped with one diagnostic, and everything else is still read, so that
+one fault never hides another. The door to lark.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from contextlib import suppress
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lark import Lark, Token
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+
+from emdsl.lang import ast
+from emdsl.lang.scan import Piece, scan
+from emdsl.lang.tree import TreeReader
+from emdsl.source import Diagnostic, Source, Span, near, one_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EDITION = 1
+STARTS = ("file", "decl", "stmt", "rubric_item")
+DECLARATIONS = ("import", "model", "dataset", "prompt", "rubric", "let", "python", "experiment")
+STATEMENTS = ("for", "grid", "skip", "set", "let", "ask", "judge", "when", "measure")
+ROLES = ("system", "user", "assistant", "tool")
+RESERVED = frozenset(
+    [
+        "and",
+        "or",
+        "not",
+        "in",
+        "is",
+        "if",
+        "then",
+        "else",
+        "for",
+        "from",
+        "with",
+        "by",
+        "given",
+        "when",
+        "true",
+        "false",
+        "none",
+        "env",
+    ]
+)
+
+_BOM = "\ufeff"
+_EDITION_LINE = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*[ \t]*em[ \t]+(?P<edition>[0-9]+)[ \t]*(?=[\r\n#]|$)")
+_BLOCK = re.compile(r"\s*(?P<word>experiment|grid|when|prompt|rubric|each)\b")
+_BINDS = re.compile(
+    r"\s*(?:import|model|dataset|prompt|rubric|let|python|experiment|ask|judge|measure|grid|for|each)\s+"
+    r"(?P<names>[A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)"
+)
+_INSIDE = {
+    "experiment": "stmt",
+    "grid": "stmt",
+    "when": "stmt",
+    "prompt": "rubric_item",
+    "rubric": "rubric_item",
+    "each": "rubric_item",
+}
+_FOREIGN = {
+    "&": ("`&&` is written `and`", "E140"),
+    "|": ("`||` is written `or`", "E140"),
+    "!": ("`!` is written `not`", "E140"),
+    "'": ('texts stand in double quotes: `"..."`', "E141"),
+    "\u2018": ('curly quotes: texts stand in straight double quotes, `"..."`', "E141"),
+    "\u2019": ('curly quotes: texts stand in straight double quotes, `"..."`', "E141"),
+    "\u201c": ('curly quotes: texts stand in straight double quotes, `"..."`', "E141"),
+    "\u201d": ('curly quotes: texts stand in straight double quotes, `"..."`', "E141"),
+    ";": ("a statement ends with its line: no `;`", "E140"),
+    "\\": ("a line goes on inside `( )` and `[ ]`, without `\\`", "E140"),
+}
+_TERMINALS = {
+    "NAME": "a name",
+    "INT": "a number",
+    "DEC": "a number",
+    "MONEY": "an amount",
+    "STRING": "a text",
+    "LONG": "a text",
+    "RAW": "a text",
+    "_NL": "the end of the line",
+    "$END": "the end of the file",
+    "CMP": "a comparison",
+    "SIGN": "`+` or `-`",
+    "TIMES": "`*` or `/`",
+}
+
+
+def parse(source: Source) -> tuple[ast.File, tuple[Diagnostic, ...]]:
+    """Return what a source says, and every fault of its text."""
+    diagnostics: list[Diagnostic] = []
+    text = source.text
+    if text.startswith(_BOM):
+        text = " " + text[1:]  # one character for one: offsets stay
+    pieces, faults = scan(source, text, DECLARATIONS)
+    diagnostics += faults
+    head = _edition(source, text, diagnostics)
+    if head is None:
+        return ast.File(source=source, decls=(), lost=_bound(text)), tuple(diagnostics)
+    decls: tuple[ast.Decl, ...]
+    lost: set[str] = set()
+    if not faults:
+        try:
+            tree = grammar().parse(text, start="file")
+            decls = TreeReader(source, diagnostics).read(tree)
+            return ast.File(source=source, decls=decls), tuple(diagnostics)
+        except UnexpectedInput:
+            pass  # read again, piece by piece, to say what is wrong
+        except RecursionError:
+            diagnostics.append(_too_deep(source))
+            return ast.File(source=source, decls=(), lost=_bound(text)), tuple(diagnostics)
+    reader = _PieceReader(source, text, diagnostics, lost)
+    decls = tuple(reader.read([p for p in pieces if p.start >= head], "decl"))
+    return ast.File(source=source, decls=decls, lost=frozenset(lost)), tuple(diagnostics)
+
+
+def _edition(source: Source, text: str, diagnostics: list[Diagnostic]) -> int | None:
+    """Return where the edition line ends; a file of another edition is not read at all."""
+    found = _EDITION_LINE.match(text)
+    if not found:
+        diagnostics.append(
+            Diagnostic(
+                code="E101",
+                message="the first line names the edition",
+                span=Span(source, 0, min(len(text), text.find("\n") % (len(text) + 1))),
+                help=f"write `em {EDITION}` on the first line",
+            )
+        )
+        return 0
+    if int(found["edition"]) != EDITION:
+        diagnostics.append(
+            Diagnostic(
+                code="E102",
+                message=f"edition {found['edition']} is not known",
+                span=Span(source, *found.span("edition")),
+                help=f"this emdsl reads edition {EDITION}: upgrade emdsl, or write `em {EDITION}`",
+            )
+        )
+        return None
+    return found.end()
+
+
+def _bound(text: str) -> frozenset[str]:
+    return frozenset(n for found in _BINDS.finditer(text) for n in re.findall(r"[A-Za-z_]\w*", found["names"]))
+
+
+def _too_deep(source: Source) -> Diagnostic:
+    return Diagnostic(
+        code="E103",
+        message="this program is nested too deeply to read",
+        span=Span(source, 0, 0),
+        help="give parts of it names with `let`",
+    )
+
+
+class _PieceReader:
+    """Reads statements one by one; what does not parse is dropped, and its names become `lost`."""
+
+    def __init__(self, source: Source, text: str, diagnostics: list[Diagnostic], lost: set[str]) -> None:
+        self._source = source
+        self._text = text
+        self._diagnostics = diagnostics
+        self._lost = lost
+
+    def read(self, pieces: list[Piece], start: str) -> Iterator[Any]:
+        for piece in pieces:
+            yield from self._piece(piece, start)
+
+    def _piece(self, piece: Piece, start: str) -> Iterator[Any]:
+        text = self._text[piece.start : piece.end]
+        if not text.strip():
+            return
+        if piece.closed and not piece.inner:
+            try:
+                yield self._parsed(text, piece.start, start)
+            except UnexpectedInput as error:
+                self._drop(piece, text, error, start)
+            return
+        block = _BLOCK.match(text)
+        if piece.body is None or block is None:
+            self._single(piece, text, start)
+            return
+        yield from self._block(piece, text, start, block["word"])
+
+    def _single(self, piece: Piece, text: str, start: str) -> None:
+        if not piece.closed:  # said where it was scanned
+            self._lost |= _bound(text)
+            return
+        try:
+            self._parsed(text, piece.start, start)
+        except UnexpectedInput as error:
+            self._drop(piece, text, error, start)
+
+    def _block(self, piece: Piece, text: str, start: str, word: str) -> Iterator[Any]:
+        """Read a block's head and each of its statements apart."""
+        assert piece.body is not None
+        body_start, body_end = piece.body
+        with suppress(UnexpectedInput):
+            whole = self._parsed(text, piece.start, start)
+            yield whole
+            return
+        head = self._text[piece.start : body_start]
+        inside = list(self.read(list(piece.inner), _INSIDE[word]))
+        try:
+            node = self._parsed(head + "}", piece.start, start)
+        except UnexpectedInput as error:
+            self._drop(Piece(piece.start, body_start), head, error, start)
+            return
+        if piece.closed:
+            self._after(body_end + 1, piece.end)
+        body = tuple(x for x in inside if not isinstance(x, ast.Setting) or word in ("experiment", "grid", "when"))
+        if word == "rubric":
+            settings = tuple(x for x in inside if isinstance(x, ast.Setting))
+            yield dataclasses.replace(node, body=body, settings=settings)
+        else:
+            yield dataclasses.replace(node, body=body)
+
+    def _after(self, start: int, end: int) -> None:
+        rest = self._text[start:end]
+        if rest.strip() and not rest.strip().startswith("#"):
+            at = start + len(rest) - len(rest.lstrip())
+            self._diagnostics.append(
+                Diagnostic(
+                    code="E104",
+                    message="a block ends with its `}`",
+                    span=Span(self._source, at, end),
+                    help="put the next statement on a line of its own",
+                )
+            )
+
+    def _parsed(self, text: str, offset: int, start: str) -> Any:
+        tree = grammar().parse(text, start=start)
+        return TreeReader(self._source, self._diagnostics, offset).read(tree)
+
+    def _drop(self, piece: Piece, text: str, error: UnexpectedInput, start: str) -> None:
+        self._lost |= _bound(text)
+        self._diagnostics.append(explain(self._source, text, piece.start, error, start))
+
+
+def explain(source: Source, text: str, offset: int, error: UnexpectedInput, start: str) -> Diagnostic:
+    """Return lark's complaint about a stretch of text in words that say what to do."""
+    first = re.match(r"\s*([A-Za-z_]\w*)", text)
+    word, word_span = "", Span(source, offset, offset)
+    if first:
+        word, word_span = first[1], Span(source, offset + first.start(1), offset + first.end(1))
+    words = {"decl": DECLARATIONS, "stmt": STATEMENTS, "rubric_item": (*ROLES, "each", "when")}[start]
+    rest = text[first.end() :].lstrip(" \t") if first else ""
+    if first and word not in words and not (rest.startswith("=") and start != "decl"):
+        if start == "decl" and word in STATEMENTS:
+            return Diagnostic(
+                code="E106",
+                message=f"`{word}` stands inside an experiment",
+                span=word_span,
+                help="put it between the braces of `experiment NAME { ... }`",
+            )
+        return Diagnostic(
+            code="E105",
+            message=f"no statement starts with `{word}`",
+            span=word_span,
+            help=near(word, words) or f"a statement starts with one of {one_of(words)}",
+        )
+    if isinstance(error, UnexpectedCharacters):
+        return _bad_character(source, text, offset, error)
+    if isinstance(error, UnexpectedToken):
+        return _bad_token(source, text, offset, error)
+    end = offset + len(text.rstrip())
+    return Diagnostic(code="E107", message="something is missing here", span=Span(source, end, end))
+
+
+def _bad_character(source: Source, text: str, offset: int, error: UnexpectedCharacters) -> Diagnostic:
+    at = error.pos_in_stream or 0
+    char = text[at]
+    if reserved := re.match(r"[A-Za-z_]\w*", text[at:]):
+        word = reserved[0]
+        span = Span(source, offset + at, offset + at + len(word))
+        if word in RESERVED:
+            before = text[:at].rstrip()
+            if before.endswith("="):
+                return Diagnostic(
+                    code="E107",
+                    message="a value is missing after `=`",
+                    span=Span(source, span.start, span.end),
+                )
+            return _reserved(word, span)
+        return Diagnostic(code="E109", message=f"`{word}` cannot stand here", span=span)
+    span = Span(source, offset + at, offset + at + 1)
+    said, code = _FOREIGN.get(char, ("", "E109"))
+    if said:
+        return Diagnostic(code=code, message=said, span=span)
+    return Diagnostic(
+        code="E109", message=f"`{char}` (U+{ord(char):04X}) cannot stand here", span=span,
+        note=f"here can stand {_listed(error.allowed)}" if error.allowed else "",
+    )  # fmt: skip
+
+
+def _reserved(word: str, span: Span) -> Diagnostic:
+    return Diagnostic(
+        code="E108",
+        message=f"`{word}` is a reserved word: it cannot be a name",
+        span=span,
+        help=f"call it `{word}_` or something that says more",
+    )
+
+
+def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -> Diagnostic:
+    token = error.token
+    at_end = token.type in ("$END", "_NL")
+    stop = len(text.rstrip()) if token.type == "$END" else (token.start_pos or 0)
+    before = text[:stop].rstrip()
+    if at_end:
+        last = re.search(r"(?:[A-Za-z_]\w*|==|!=|<=|>=|\.\.|\S)$", before)
+        said = f" after `{last[0]}`" if last else ""
+        what = (
+            "a value is missing"
+            if before.endswith(("=", "<", ">", "+", "-", "*", "/", ","))
+            else "something is missing"
+        )
+        span = Span(source, offset + len(before) - len(last[0] if last else ""), offset + len(before))
+        return Diagnostic(code="E107", message=what + said, span=span, note=f"here can stand {_listed(error.expected)}")
+    span = Span(source, offset + stop, offset + (token.end_pos or stop + 1))
+    if str(token) in RESERVED and ("NAME" in error.expected):
+        return _reserved(str(token), span)
+    if token.type == "EQUAL":
+        return Diagnostic(code="E142", message="`=` names a value; it does not compare", span=span, help="write `==`")
+    return Diagnostic(
+        code="E109",
+        message=f"`{str(token).strip()[:40]}` cannot stand here",
+        span=span,
+        note=f"here can stand {_listed(error.expected)}",
+    )
+
+
+def _listed(expected: set[str] | frozenset[str] | list[str]) -> str:
+    words = set()
+    terminals = {t.name: t for t in grammar().terminals}
+    for name in expected:
+        if name in _TERMINALS:
+            words.add(_TERMINALS[name])
+        elif name in terminals:
+            words.add(f"`{terminals[name].pattern.value}`".replace("\\", ""))
+    ordered = sorted(words, key=lambda w: (w.startswith("`"), w))
+    return ", ".join(ordered[:10]) + (" ..." if len(ordered) > 10 else "")
+
+
+class _Gaps:
+    """Keeps the line ends that end statements; drops those inside `( )` and `[ ]`, and doubled ones."""
+
+    always_accept = ("_NL",)
+
+    def process(self, stream: Iterator[Token]) -> Iterator[Token]:
+        brackets: list[str] = []
+        last = "LBRACE"  # blank lines before the first statement mean nothing either
+        for token in stream:
+            if token.type == "_NL" and (last in ("_NL", "LBRACE") or (brackets and brackets[-1] != "LBRACE")):
+                continue
+            if token.type in ("LPAR", "LSQB", "LBRACE"):
+                brackets.append(token.type)
+            elif token.type in ("RPAR", "RSQB", "RBRACE") and brackets:
+                brackets.pop()
+            last = token.type
+            yield token
+
+
+@functools.cache
+def grammar() -> Lark:
+    """Return the parser of `grammar/em.lark`, made once a process."""
+    return Lark(
+        grammar_text(),
+        parser="lalr",
+        lexer="contextual",
+        postlex=_Gaps(),
+        start=list(STARTS),
+        propagate_positions=True,
+        maybe_placeholders=True,
+    )
+
+
+def grammar_text() -> str:
+    """Return the grammar: from the installed package, or from `grammar/` of a checkout."""
+    shipped = resources.files("emdsl") / "_grammar" / "em.lark"
+    if shipped.is_file():
+        return shipped.read_text(encoding="utf-8")
+    return (Path(__file__).parents[2] / "grammar" / "em.lark").read_text(encoding="utf-8")

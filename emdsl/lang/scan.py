@@ -1,0 +1,184 @@
+"""A first look at a text: its brackets and line ends, without its grammar.
+
+It finds what would make a parser's complaint point at the wrong place (an unclosed block, a text without
+its end, nesting without bound), and where each statement starts and ends.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from emdsl.source import Diagnostic, Label, Source, Span
+
+MAX_DEPTH = 60  # brackets within brackets
+
+_TOKEN = re.compile(
+    r'(?P<raw>\braw[ \t]*"""(?:[^"]|"(?!""))*""")'
+    r'|(?P<long>"""(?:[^"\\]|\\(?:.|\n)|"(?!""))*""")'
+    r'|(?P<openlong>""")'
+    r'|(?P<string>"(?:[^"\\\n]|\\.)*")'
+    r'|(?P<quote>")'
+    r"|(?P<comment>#[^\n]*)"
+    r"|(?P<open>[\[({])"
+    r"|(?P<close>[\])}])"
+    r"|(?P<newline>\r?\n)"
+)
+_GOES_ON = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*[ \t]*(?:and|or|then|else|by|given|with|from|is)\b")
+_PAIRS = {"(": ")", "[": "]", "{": "}"}
+
+
+@dataclass(slots=True)
+class Piece:
+    """One statement: its offsets, its last outermost `{ }`, and the statements inside."""
+
+    start: int
+    end: int
+    closed: bool = True
+    body: tuple[int, int] | None = None  # from after `{` to before `}`
+    inner: list[Piece] = field(default_factory=list)
+
+
+def scan(source: Source, text: str, declarations: tuple[str, ...]) -> tuple[list[Piece], list[Diagnostic]]:
+    """Return the declarations of a text as pieces, and what is wrong with its brackets and quotes."""
+    return _Scanner(source, text, declarations).run()
+
+
+class _Scanner:
+    def __init__(self, source: Source, text: str, declarations: tuple[str, ...]) -> None:
+        self._source = source
+        self._text = text
+        self._new_declaration = re.compile(rf"(?:{'|'.join(declarations)})[ \t]+[A-Za-z_]")
+        self._faults: list[Diagnostic] = []
+        self._top: list[Piece] = []
+        self._stack: list[tuple[str, int, Piece]] = []  # bracket, offset, piece that it stands in
+        self._start = 0
+        self._levels: list[list[Piece]] = [self._top]
+        self._piece = Piece(0, 0)
+        self._deep = False
+
+    def run(self) -> tuple[list[Piece], list[Diagnostic]]:
+        at = 0
+        while found := _TOKEN.search(self._text, at):
+            at = self._token(found)
+            if at < 0:
+                break
+        end = len(self._text)
+        if self._stack:
+            self._unclosed(end, None)
+        self._finish(end)
+        return self._top, self._faults
+
+    def _token(self, found: re.Match[str]) -> int:
+        kind, start, end = found.lastgroup, found.start(), found.end()
+        if kind == "open":
+            self._open(found[0], start)
+        elif kind == "close":
+            self._close(found[0], start)
+        elif kind == "newline":
+            self._newline(start, end)
+        elif kind == "openlong":
+            self._fault("E131", 'this text is not closed: `"""` is missing', start, end)
+            self._piece.closed = False
+            self._stack.clear()  # the rest of the file is inside the text
+            self._levels = [self._top]
+            return -1
+        elif kind == "quote":
+            line_end = self._text.find("\n", start)
+            line_end = len(self._text) if line_end < 0 else line_end
+            self._fault(
+                "E132",
+                "this text is not closed on its line",
+                start,
+                line_end,
+                help='close it with `"`, or open a longer text with `"""`',
+            )
+            self._piece.closed = False
+            return line_end
+        return end
+
+    def _open(self, bracket: str, at: int) -> None:
+        if len(self._stack) >= MAX_DEPTH and not self._deep:
+            self._deep = True
+            self._fault(
+                "E103",
+                f"brackets are nested more than {MAX_DEPTH} deep",
+                at,
+                at + 1,
+                help="give parts of it names with `let`",
+            )
+        self._stack.append((bracket, at, self._piece))
+        if bracket == "{" and all(b == "{" for b, _, _ in self._stack):
+            self._piece.body = (at + 1, at + 1)
+            self._piece.inner = []
+            self._levels.append(self._piece.inner)
+            self._piece = Piece(at + 1, at + 1)
+
+    def _close(self, bracket: str, at: int) -> None:
+        if not self._stack:
+            self._fault("E133", f"`{bracket}` closes nothing", at, at + 1, help="delete it")
+            self._piece.closed = False
+            return
+        wanted = next(b for b, closer in _PAIRS.items() if closer == bracket)
+        matches = wanted in (b for b, _, _ in self._stack)
+        opener, opened, _ = self._stack[-1]
+        if opener != wanted:
+            self._faults.append(
+                Diagnostic(
+                    code="E135" if matches else "E134",
+                    message=f"`{opener}` is not closed" if matches else f"`{opener}` is closed by `{bracket}`",
+                    span=Span(self._source, opened, opened + 1),
+                    labels=(Label(span=Span(self._source, at, at + 1), text="noticed here"),),
+                    help=f"close it with `{_PAIRS[opener]}`",
+                )
+            )
+            self._piece.closed = False
+        while matches and self._stack[-1][0] != wanted:
+            self._pop(at)
+        self._pop(at)
+
+    def _pop(self, at: int) -> None:
+        """Leave the innermost bracket, and the block that it opened if it opened one."""
+        _, _, piece = self._stack.pop()
+        if piece is not self._piece and len(self._levels) > 1:
+            self._finish(at)
+            assert piece.body is not None
+            piece.body = (piece.body[0], at)
+            self._levels.pop()
+            self._piece = piece
+
+    def _newline(self, start: int, end: int) -> None:
+        if self._stack and self._new_declaration.match(self._text, end):
+            self._unclosed(start, end)
+        if any(b != "{" for b, _, _ in self._stack) or _GOES_ON.match(self._text, end):
+            return
+        self._finish(start)
+        self._piece = Piece(end, end)
+
+    def _unclosed(self, at: int, noticed: int | None) -> None:
+        """Say which opener has no end, and go on as if all were closed here."""
+        opener, opened, _ = self._stack[-1]
+        labels: tuple[Label, ...] = ()
+        if noticed is not None:
+            span = Span(self._source, noticed, self._source.text.find("\n", noticed) % (len(self._text) + 1))
+            labels = (Label(span=span, text="noticed here: a declaration starts"),)
+        self._faults.append(
+            Diagnostic(
+                code="E135",
+                message=f"`{opener}` is not closed",
+                span=Span(self._source, opened, opened + 1),
+                labels=labels,
+                help=f"close it with `{_PAIRS[opener]}`",
+            )
+        )
+        while self._stack:
+            self._pop(at)
+            self._piece.closed = False
+
+    def _finish(self, at: int) -> None:
+        self._piece.end = at
+        if self._text[self._piece.start : at].strip():
+            self._levels[-1].append(self._piece)
+
+    def _fault(self, code: str, message: str, start: int, end: int, *, help: str = "") -> None:
+        self._faults.append(Diagnostic(code=code, message=message, span=Span(self._source, start, end), help=help))

@@ -1,0 +1,187 @@
+"""Where things stand in a source text, and what can be said about a place: Span, Diagnostic."""
+
+from __future__ import annotations
+
+import bisect
+import difflib
+import enum
+import unicodedata
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+MAX_LINE_SHOWN = 160  # columns; a longer line is cut around the caret
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """One text and the name it is shown by; `path` is None for a text that is no file."""
+
+    name: str
+    text: str
+    path: Path | None = None
+
+    @cached_property
+    def line_starts(self) -> list[int]:
+        """Offsets at which lines start, ascending; the first is 0."""
+        return [0, *(i + 1 for i, char in enumerate(self.text) if char == "\n")]
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """Return the line and column of an offset, both counted from 1."""
+        line = bisect.bisect_right(self.line_starts, offset)
+        return line, offset - self.line_starts[line - 1] + 1
+
+    def line(self, number: int) -> str:
+        """Return a line, counted from 1, without its end."""
+        start = self.line_starts[number - 1]
+        end = self.line_starts[number] - 1 if number < len(self.line_starts) else len(self.text)
+        return self.text[start:end].rstrip("\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a source text: offsets in characters, `end` excluded."""
+
+    source: Source = field(repr=False)
+    start: int
+    end: int
+
+    @property
+    def text(self) -> str:
+        """The characters it covers."""
+        return self.source.text[self.start : self.end]
+
+    @property
+    def place(self) -> str:
+        """`file:line:column`, as editors and terminals link it."""
+        line, column = self.source.position(self.start)
+        return f"{self.source.name}:{line}:{column}"
+
+    @property
+    def line_place(self) -> str:
+        """`file:line`, for a list of reasons."""
+        return f"{self.source.name}:{self.source.position(self.start)[0]}"
+
+    def to(self, other: Span) -> Span:
+        """Return the stretch from here to the end of another span of the same source."""
+        return Span(self.source, self.start, max(self.end, other.end))
+
+
+class Severity(enum.StrEnum):
+    """How bad it is: an error stops the program, a warning does not."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """A second place that explains the first."""
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnostic:
+    """One thing to say about a program, with all that a terminal, `--json` or an editor needs."""
+
+    code: str
+    message: str
+    span: Span | None
+    note: str = ""
+    help: str = ""
+    labels: tuple[Label, ...] = ()
+    severity: Severity = Severity.ERROR
+
+    def render(self) -> str:
+        """Return the text for a terminal: what, where with a caret, why, what to do."""
+        lines = [f"{self.severity}[{self.code}]: {self.message}"]
+        places = ([(self.span, "")] if self.span else []) + [(x.span, x.text) for x in self.labels]
+        width = max((len(str(s.source.position(s.start)[0])) for s, _ in places), default=1)
+        for i, (span, text) in enumerate(places):
+            lines += _excerpt(span, text, width, main=i == 0)
+        lines += [f"{' ' * width} = note: {self.note}"] if self.note and places else []
+        lines += [f"note: {self.note}"] if self.note and not places else []
+        lines += [f"help: {self.help}"] if self.help else []
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, object]:
+        """Return the fields that `--json` shows; positions count from 1."""
+        found: dict[str, object] = {
+            "code": self.code,
+            "severity": str(self.severity),
+            "message": self.message,
+        }
+        if self.span:
+            found |= _json_place(self.span)
+        if self.labels:
+            found["labels"] = [{"message": x.text} | _json_place(x.span) for x in self.labels]
+        return found | {k: v for k, v in (("note", self.note), ("help", self.help)) if v}
+
+
+def _json_place(span: Span) -> dict[str, object]:
+    line, column = span.source.position(span.start)
+    end_line, end_column = span.source.position(span.end)
+    return {
+        "file": span.source.name,
+        "line": line,
+        "column": column,
+        "end_line": end_line,
+        "end_column": end_column,
+    }
+
+
+def _excerpt(span: Span, text: str, width: int, *, main: bool) -> list[str]:
+    line, column = span.source.position(span.start)
+    shown = span.source.line(line)
+    length = max(1, min(span.end - span.start, len(shown) - column + 1))
+    if len(shown) > MAX_LINE_SHOWN:
+        cut = max(0, column - 1 - MAX_LINE_SHOWN // 3)
+        shown, column = shown[cut : cut + MAX_LINE_SHOWN], column - cut
+        length = min(length, MAX_LINE_SHOWN - column + 1)
+    before = _columns(shown[: column - 1])
+    mark = "^" if main else "-"
+    under = " " * before + mark * max(1, _columns(shown[column - 1 : column - 1 + length]))
+    arrow = "-->" if main else ":::"
+    return [
+        f"{' ' * width}{arrow} {span.place}",
+        f"{' ' * width} |",
+        f"{line:>{width}} | {_printable(shown)}",
+        f"{' ' * width} | {under}" + (f" {text}" if text else ""),
+    ]
+
+
+def _printable(text: str) -> str:
+    """Return text that cannot move the cursor: tabs as one blank, controls as `?`."""
+    return "".join(" " if c == "\t" else c if _is_shown(c) else "?" for c in text)
+
+
+def _is_shown(char: str) -> bool:
+    return unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _columns(text: str) -> int:
+    """Return how many terminal columns a text takes; wide East Asian characters take two."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """Return `did you mean ...?` for the known word nearest to one that is not known, or nothing.
+
+    >>> near("modle", ["model", "data"])
+    'did you mean `model`?'
+    """
+    found = difflib.get_close_matches(word, sorted(set(known)), n=1, cutoff=0.6)
+    return f"did you mean `{found[0]}`?" if found else ""
+
+
+def one_of(words: Iterable[str], limit: int = 12) -> str:
+    """Return known words as a list to choose from, shortened when it is long."""
+    listed = sorted(set(words))
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(f"`{w}`" for w in listed[:limit]) + more
