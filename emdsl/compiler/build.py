@@ -1,0 +1,606 @@
+"""An experiment's statements to its axes, steps, lets and measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from emdsl.compiler import settings as tables
+from emdsl.compiler.expr import BUILTINS, Compiler, Function, constantly
+from emdsl.compiler.faults import Faults, Silent
+from emdsl.compiler.grid import Block, Grid, SkipRule, Source, in_order
+from emdsl.compiler.measures import build_measure
+from emdsl.compiler.reads import free_names, reached
+from emdsl.compiler.resolve import Resolver, RubricMaker, Scope
+from emdsl.compiler.steps import StepBuilder
+from emdsl.compiler.types import (
+    ANSWER,
+    ANSWER_FIELDS,
+    ANY,
+    NUMBER,
+    TEXT,
+    Checker,
+    Type,
+    label_names,
+    type_of,
+    union,
+    verdict_type,
+)
+from emdsl.experiment import ASK, Axis, Column, Experiment, Measure, Step
+from emdsl.frame import EvalFault, Fn, Frame, MissingInput
+from emdsl.lang import ast
+from emdsl.source import Label, one_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from emdsl.source import Span
+    from emdsl.value import Value
+
+MAX_PROBES = 2_000  # prompts of each step that are rendered before anything is asked
+COLUMN_KINDS = {"number": "double", "score": "double", "bool": "bool", "text": "text", "label": "text",
+                "answer": "text", "any": "text"}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Parts:
+    """The statements of an experiment by what they are; a step comes with the conditions it stands under."""
+
+    settings: list[ast.Setting] = field(default_factory=list)
+    fors: list[ast.For] = field(default_factory=list)
+    skips: list[ast.Skip] = field(default_factory=list)
+    grids: list[ast.Grid] = field(default_factory=list)
+    sets: list[ast.SetRule] = field(default_factory=list)
+    lets: list[ast.Let] = field(default_factory=list)
+    steps: list[tuple[ast.Ask | ast.Judge, tuple[ast.Expr, ...]]] = field(default_factory=list)
+    measures: list[ast.Measure] = field(default_factory=list)
+
+
+def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, faults: Faults) -> Experiment | None:
+    """Return what an experiment means; None where its faults leave nothing to go on with."""
+    return _Builder(decl, scope, resolver, faults).build()
+
+
+class _Builder:
+    def __init__(self, decl: ast.Experiment, scope: Scope, resolver: Resolver, faults: Faults) -> None:
+        self._decl = decl
+        self._scope = scope
+        self._resolver = resolver
+        self._faults = faults
+        self._parts = Parts()
+        self._gather(decl.body, (), self._parts)
+        self._lets = {x.name.text: x for x in self._parts.lets}
+        self._step_decls = {s.name.text: s for s, _ in self._parts.steps}
+        self._axis_names = self._find_axes()
+        self._words: frozenset[str] = frozenset()
+        self._types: dict[str, Type] = {}
+        self._lost = scope.module.file.lost
+
+    def build(self) -> Experiment | None:
+        self._names_once()
+        constants = self._resolver.settings(tuple(self._parts.settings), tables.EXPERIMENT, "experiment", self._scope)
+        seed = constants.get("seed")
+        self._local = self._local_names(has_seed="seed" in constants)
+        rubrics = self._rubrics()
+        self._words = frozenset(w for r in rubrics.values() for w in r.reading.words)
+        compiler = self._scope.compiler(self._local, self._words)
+        lets = self._compiled_lets(compiler)
+        grid = self._grid(compiler, {"seed": seed} if seed is not None else {}, lets)
+        if grid is None:
+            self._check_loosely(rubrics)
+            return None
+        axes = tuple(Axis(name=n, levels=tuple(grid.levels[n].found), span=self._axis_spans[n]) for n in grid.names)
+        if grid.n_cells == 0:
+            self._faults.error(
+                "E407", "every cell is skipped: nothing is left to ask", self._decl.name.span,
+                labels=tuple(Label(span=s.span, text="skips") for s in self._parts.skips),
+            )  # fmt: skip
+        self._infer_types(axes, rubrics, seed)
+        before = len(self._faults.errors)
+        self._check_statements()
+        steps = self._steps(compiler, axes, rubrics)
+        measures = tuple(m for m in map(self._measure, self._parts.measures) if m is not None)
+        if len(self._faults.errors) > before:
+            return None
+        experiment = Experiment(
+            name=self._decl.name.text,
+            axes=axes,
+            samples=constants.get("samples", 1),
+            seed=seed,
+            parallel=constants.get("parallel"),
+            cells=grid.cells,
+            n_cells=grid.n_cells,
+            n_skipped=grid.n_skipped,
+            steps=steps,
+            lets=lets,
+            columns=self._columns(),
+            measures=measures,
+            words=self._words,
+            span=self._decl.name.span,
+        )
+        with self._faults.caught():
+            probe(experiment)
+        return experiment
+
+    # -------------------------------------------------------------- statements and names
+
+    def _gather(self, body: tuple[ast.Stmt, ...], conditions: tuple[ast.Expr, ...], into: Parts) -> None:
+        for stmt in body:
+            match stmt:
+                case ast.Setting():
+                    into.settings.append(stmt)
+                case ast.For():
+                    into.fors.append(stmt)
+                case ast.Skip():
+                    into.skips.append(stmt)
+                case ast.Grid():
+                    into.grids.append(stmt)
+                case ast.SetRule():
+                    into.sets.append(stmt)
+                case ast.Let():
+                    into.lets.append(stmt)
+                case ast.Ask() | ast.Judge():
+                    into.steps.append((stmt, conditions))
+                case ast.Measure():
+                    into.measures.append(stmt)
+                case ast.When():
+                    for inner in stmt.body:
+                        if isinstance(inner, ast.Ask | ast.Judge | ast.When | ast.Let | ast.Measure):
+                            continue
+                        self._faults.error(
+                            "E411", "this cannot stand under a `when`", inner.span,
+                            help="`ask`, `judge`, `let` and `measure` can; cells are left out with `skip when`",
+                        )  # fmt: skip
+                    self._gather(stmt.body, (*conditions, stmt.condition), into)
+
+    def _find_axes(self) -> tuple[str, ...]:
+        """Return the names of all axes in the order in which they stand, and remember their places."""
+        self._axis_spans: dict[str, Span] = {}
+        self._blocks: list[Parts] = []
+        self._block_names: list[ast.Grid] = []
+        for grid in self._parts.grids:
+            inner = Parts()
+            self._gather(grid.body, (), inner)
+            for stmt in grid.body:
+                if not isinstance(stmt, ast.For | ast.Skip):
+                    self._faults.error(
+                        "E412",
+                        "a `grid` holds `for` and `skip` only",
+                        stmt.span,
+                        help="move it out of the block",
+                    )
+            self._blocks.append(inner)
+        for stmt in self._decl.body:
+            block = [stmt] if isinstance(stmt, ast.For) else []
+            if isinstance(stmt, ast.Grid):
+                block = [s for s in stmt.body if isinstance(s, ast.For)]
+            for found in block:
+                for name in found.names:
+                    self._axis_spans.setdefault(name.text, name.span)
+        return tuple(self._axis_spans)
+
+    def _names_once(self) -> None:
+        """Every name of an experiment is its own: nothing shadows."""
+        seen: dict[str, ast.Name] = {}
+        blocks = self._blocks or [Parts()]
+        per_block = [[n for f in (*self._parts.fors, *b.fors) for n in f.names] for b in blocks]
+        for names in per_block:
+            for i, name in enumerate(names):
+                if name.text in (n.text for n in names[:i]):
+                    self._doubled(name, next(n for n in names if n.text == name.text))
+        for name in [n for names in per_block for n in names]:
+            seen.setdefault(name.text, name)
+        others = [
+            *(x.name for x in self._parts.lets),
+            *(s.name for s, _ in self._parts.steps),
+        ]
+        for name in others:
+            if name.text in seen:
+                self._doubled(name, seen[name.text])
+            seen.setdefault(name.text, name)
+        for name in seen.values():
+            if name.text == "sample":
+                self._faults.error(
+                    "E413", "`sample` is the number of the draw, counted from 0", name.span,
+                    help="choose another name; `samples = 50` says how many draws there are",
+                )  # fmt: skip
+            elif name.text in BUILTINS or name.text in ("seed", "missing"):
+                self._faults.error(
+                    "E204", f"`{name.text}` is a word of the language", name.span, help="choose another name"
+                )
+            elif name.text in self._scope.names:
+                self._doubled(name, self._scope.names[name.text].name)
+        measures: dict[str, ast.Name] = {}
+        for measure in self._parts.measures:
+            if measure.name.text in measures:
+                self._doubled(measure.name, measures[measure.name.text])
+            measures[measure.name.text] = measure.name
+        if not self._parts.steps and not self._lost:
+            self._faults.error(
+                "E803", f"`{self._decl.name.text}` asks nothing", self._decl.name.span,
+                help="add `ask answer from MODEL with PROMPT`",
+            )  # fmt: skip
+
+    def _doubled(self, name: ast.Name, first: ast.Name) -> None:
+        self._faults.error(
+            "E203",
+            f"`{name.text}` is defined twice",
+            name.span,
+            labels=(Label(span=first.span, text="first defined here"),),
+            help="give one of them another name: nothing shadows",
+        )
+
+    def _local_names(self, *, has_seed: bool) -> frozenset[str]:
+        names = {*self._axis_names, *self._lets, *self._step_decls, "sample"}
+        if has_seed:
+            names.add("seed")
+        for name, step in self._step_decls.items():
+            if isinstance(step, ast.Ask):
+                names |= {f"{name}.{field_}" for field_ in ANSWER_FIELDS}
+        return frozenset(names)
+
+    def _reached(self, *nodes: Any) -> frozenset[str]:
+        names: frozenset[str] = frozenset()
+        for node in nodes:
+            names |= free_names(node)
+        return reached(names, self._lets)
+
+    def _steps_read(self, *nodes: Any) -> tuple[str, ...]:
+        found = self._reached(*nodes)
+        return tuple(name for name in self._step_decls if name in found)
+
+    # -------------------------------------------------------------- lets, rubrics, grid
+
+    def _compiled_lets(self, compiler: Compiler) -> dict[str, Fn]:
+        self._let_circles()
+        found: dict[str, Fn] = {}
+        for name, let in self._lets.items():
+            if let.params is None:
+                found[name] = compiler.expr(let.value)
+            else:
+                params = tuple(p.text for p in let.params)
+                function = Function(name, params, compiler.inner(params).expr(let.value))
+                found[name] = constantly(function)
+        return found
+
+    def _let_circles(self) -> None:
+        for name in list(self._lets):
+            inside = free_names(self._lets[name])
+            if name in reached(inside, self._lets):
+                self._faults.error(
+                    "E207",
+                    f"`{name}` is defined by itself",
+                    self._lets[name].name.span,
+                    help="nothing here can recurse",
+                )
+        for name in [n for n in self._lets if n in reached(free_names(self._lets[n]), self._lets)]:
+            del self._lets[name]
+
+    def _rubrics(self) -> dict[str, RubricMaker]:
+        """Return the rubric of each judge that has one."""
+        found: dict[str, RubricMaker] = {}
+        for step, _ in self._parts.steps:
+            if isinstance(step, ast.Judge):
+                with self._faults.caught():
+                    rubric = self._rubric(step)
+                    if rubric is not None:
+                        found[step.name.text] = rubric
+        return found
+
+    def _rubric(self, step: ast.Judge) -> RubricMaker | None:
+        name = step.rubric.function if isinstance(step.rubric, ast.Call) else step.rubric
+        if not isinstance(name, ast.Ref):
+            self._faults.error(
+                "E414",
+                "a judge needs a rubric",
+                step.rubric.span,
+                help="write `judge NAME with RUBRIC(question, answer)`",
+            )
+            return None
+        value = self._scope.lookup(name.name, name.span)
+        if not isinstance(value, RubricMaker):
+            self._faults.error(
+                "E414", f"`{name.name}` is {type_of(value)}, not a rubric", name.span,
+                help="a rubric says how the reply is read: `rubric NAME(...) { scale = 0..100 ... }`",
+            )  # fmt: skip
+            return None
+        if not isinstance(step.rubric, ast.Call):
+            self._faults.error(
+                "E212", f"`{value.name}` takes {len(value.params)} arguments, not none", step.rubric.span,
+                help=f"it is `{value.name}({', '.join(value.params)})`",
+            )  # fmt: skip
+            return None
+        return value
+
+    def _grid(self, compiler: Compiler, constants: Mapping[str, Value], lets: Mapping[str, Fn]) -> Grid | None:
+        blocks = []
+        names: list[frozenset[str]] = []
+        before = len(self._faults.errors)
+        for block in self._blocks or [Parts()]:
+            fors = [*self._parts.fors, *block.fors]
+            names.append(frozenset(n.text for f in fors for n in f.names))
+            sources = [s for s in (self._source(f, compiler) for f in fors) if s is not None]
+            ordered = in_order(sources, self._faults)
+            skips = [self._skip(s, compiler) for s in (*self._parts.skips, *block.skips)]
+            if ordered is not None:
+                blocks.append(Block(sources=ordered, skips=tuple(s for s in skips if s is not None)))
+        for other, grid in zip(names[1:], self._parts.grids[1:], strict=True):
+            if other != names[0]:
+                unlike = sorted(other ^ names[0])
+                self._faults.error(
+                    "E408",
+                    f"these grids bind different axes: {one_of(unlike)}",
+                    (grid.name or grid).span,
+                    labels=(
+                        Label(
+                            span=(self._parts.grids[0].name or self._parts.grids[0]).span,
+                            text="the other one",
+                        ),
+                    ),
+                    help="give every grid the same axes; one with a single level is `for k in [0]`",
+                )
+        if len(self._faults.errors) > before:
+            return None
+        try:
+            return Grid(self._axis_names, tuple(blocks), constants, lets, self._faults)
+        except EvalFault as fault:
+            self._faults.add(fault.diagnostic)
+        except Silent:
+            pass
+        except KeyError as error:
+            if str(error.args[0]) not in self._lost:
+                raise
+        return None
+
+    def _axis_reads(self, value: ast.Expr) -> frozenset[str] | None:
+        """Return the axes that a list or a condition of the grid reads; it may read nothing that is asked."""
+        read = self._reached(value)
+        for name in read:
+            if name in self._step_decls:
+                self._faults.error(
+                    "E401", f"axes are known before anything runs: this reads `{name}`", value.span,
+                    labels=(Label(span=self._step_decls[name].name.span, text="known only after asking"),),
+                    help="a step that depends on an answer stands under `when`",
+                )  # fmt: skip
+                return None
+        if "sample" in read:
+            self._faults.error("E401", "all samples of a cell are alike: this reads `sample`", value.span)
+            return None
+        return frozenset(n for n in read if n in self._axis_spans)
+
+    def _source(self, stmt: ast.For, compiler: Compiler) -> Source | None:
+        reads = self._axis_reads(stmt.levels)
+        if reads is None or not self._known(stmt.levels):
+            return None
+        return Source(
+            names=tuple(n.text for n in stmt.names),
+            levels=compiler.expr(stmt.levels),
+            reads=reads,
+            span=stmt.span,
+            list_span=stmt.levels.span,
+        )
+
+    def _skip(self, stmt: ast.Skip, compiler: Compiler) -> SkipRule | None:
+        reads = self._axis_reads(stmt.condition)
+        if reads is None or not self._known(stmt.condition):
+            return None
+        return SkipRule(condition=compiler.expr(stmt.condition), reads=reads, span=stmt.condition.span)
+
+    def _known(self, node: ast.Expr) -> bool:
+        """Check the names of an expression whose axes have no types yet."""
+        before = len(self._faults.errors)
+        Checker(self._scope, self._faults, dict.fromkeys(self._local, ANY)).infer(node)
+        return len(self._faults.errors) == before and not (free_names(node) & self._lost - self._local)
+
+    # -------------------------------------------------------------- types
+
+    def _check_loosely(self, rubrics: Mapping[str, RubricMaker]) -> None:
+        """Check what can be checked where the axes could not be made out."""
+        for name in self._local:
+            self._types[name] = ANY
+        self._step_types(rubrics)
+        self._check_statements()
+        for measure in self._parts.measures:
+            self._measure(measure)
+
+    def _infer_types(self, axes: tuple[Axis, ...], rubrics: Mapping[str, RubricMaker], seed: Value) -> None:
+        self._types["sample"] = NUMBER
+        if seed is not None:
+            self._types["seed"] = type_of(seed)
+        for axis in axes:
+            found = union(type_of(x.value) for x in axis.levels)
+            labels = label_names((x.label, x.value) for x in axis.levels)
+            testable = labels if any(x.label is not None for x in axis.levels) or labels else None
+            self._types[axis.name] = Type(found.kind, found.names, found.item, labels=testable, value=found.value)
+        self._step_types(rubrics)
+        for name in self._lets:
+            self._let_type(name)
+
+    def _step_types(self, rubrics: Mapping[str, RubricMaker]) -> None:
+        for name, step in self._step_decls.items():
+            if isinstance(step, ast.Ask):
+                self._types[name] = ANSWER
+                kinds = {"reasoning": TEXT, "finish": TEXT, "tokens": NUMBER, "logprobs": ANY}
+                self._types |= {f"{name}.{f}": kinds[f] for f in ANSWER_FIELDS}
+            else:
+                self._types[name] = verdict_type(rubrics[name].reading) if name in rubrics else ANY
+
+    def _let_type(self, name: str) -> Type:
+        if name in self._types:
+            return self._types[name]
+        let = self._lets[name]
+        self._types[name] = ANY  # circles are told already
+        for other in free_names(let):
+            if other in self._lets:
+                self._let_type(other)
+        if let.params is not None:
+            checker = self._checker({p.text: ANY for p in let.params})
+            result = checker.infer(let.value)
+            self._types[name] = Type("function", tuple(p.text for p in let.params), item=result, value=_Local(let))
+        else:
+            self._types[name] = self._checker().infer(let.value)
+        return self._types[name]
+
+    def _checker(self, more: Mapping[str, Type] | None = None) -> Checker:
+        lost = dict.fromkeys(self._lost, ANY)
+        return Checker(self._scope, self._faults, {**lost, **self._types, **(more or {})})
+
+    def _check_statements(self) -> None:
+        checker = self._checker()
+        for let in self._parts.lets:
+            if let.name.text not in self._types or self._types[let.name.text] is ANY:
+                checker.inner({p.text: ANY for p in let.params or ()}).infer(let.value)
+        for skip in self._parts.skips:
+            checker.condition(skip.condition)
+        for block in self._blocks:
+            for skip in block.skips:
+                checker.condition(skip.condition)
+        for rule in self._parts.sets:
+            checker.infer(rule.value)
+            if rule.condition is not None:
+                checker.condition(rule.condition)
+        for step, conditions in self._parts.steps:
+            for condition in conditions:
+                checker.condition(condition)
+            if isinstance(step, ast.Ask):
+                self._check_model(checker, step.model)
+                found = checker.infer(step.prompt)
+                if found.kind not in ("text", "prompt", "any", "answer", "label"):
+                    self._faults.error(
+                        "E415", f"{found} is no prompt", step.prompt.span,
+                        help=f"name one of its columns: {one_of(found.names)}" if found.kind == "row" else "",
+                    )  # fmt: skip
+            else:
+                if step.model is not None:
+                    self._check_model(checker, step.model)
+                if isinstance(step.rubric, ast.Call):
+                    checker.infer(step.rubric)
+
+    def _check_model(self, checker: Checker, node: ast.Expr) -> None:
+        found = checker.infer(node)
+        if found.kind not in ("model", "text", "any"):
+            self._faults.error("E217", f"{found} is not a model", node.span, help="after `from` stands who is asked")
+
+    # -------------------------------------------------------------- steps
+
+    def _steps(
+        self, compiler: Compiler, axes: tuple[Axis, ...], rubrics: Mapping[str, RubricMaker]
+    ) -> tuple[Step, ...]:
+        builder = StepBuilder(
+            scope=self._scope, resolver=self._resolver, faults=self._faults, compiler=compiler,
+            axes=[a.name for a in axes], steps=self._step_decls, reached=self._reached,
+        )  # fmt: skip
+        rules = builder.rules(self._parts.sets)
+        built: dict[str, Step] = {}
+        for step, conditions in self._parts.steps:
+            name = step.name.text
+            if isinstance(step, ast.Judge) and name not in rubrics:
+                continue
+            with self._faults.caught():
+                built[name] = builder.step(step, conditions, rubrics.get(name), rules.get(name, []))
+        return self._ordered(built)
+
+    def _ordered(self, built: dict[str, Step]) -> tuple[Step, ...]:
+        """Return steps so that each comes after what it reads; asks before judges where both can."""
+        ordered: list[Step] = []
+        left = sorted(built.values(), key=lambda s: s.kind != ASK)
+        while left:
+            done = {s.name for s in ordered}
+            ready = next((s for s in left if {*s.needs, *s.condition_needs} & set(built) <= done), None)
+            if ready is None:
+                self._faults.error(
+                    "E404", "these steps read each other in a circle", left[0].span,
+                    labels=tuple(Label(span=s.span, text="and this one") for s in left[1:]),
+                )  # fmt: skip
+                return tuple(built.values())
+            ordered.append(ready)
+            left.remove(ready)
+        return tuple(ordered)
+
+    def _columns(self) -> tuple[Column, ...]:
+        """Return the lets that outcomes show."""
+        found = []
+        for name, let in self._lets.items():
+            kind = COLUMN_KINDS.get(self._types[name].kind)
+            if let.params is None and kind is not None and self._reads_rows(let):
+                found.append(Column(name=name, kind=kind))
+        return tuple(found)
+
+    def _reads_rows(self, let: ast.Let) -> bool:
+        """Whether a let differs from outcome to outcome; one value for all is no column."""
+        names = self._reached(let)
+        return bool(names & {*self._axis_names, *self._step_decls, "sample"})
+
+    def _measure(self, decl: ast.Measure) -> Measure | None:
+        asks = {n for n, s in self._step_decls.items() if isinstance(s, ast.Ask)}
+        read: set[str] = set()
+        todo = list(self._steps_read(decl.value))
+        conditions = {s.name.text: c for s, c in self._parts.steps}
+        while todo:  # a judgement's draws are those of the answers it reads
+            name = todo.pop()
+            if name not in read:
+                read.add(name)
+                step = self._step_decls[name]
+                parts = (step.prompt,) if isinstance(step, ast.Ask) else (step.rubric,)
+                todo += self._steps_read(*parts, *conditions[name])
+        return build_measure(
+            decl, self._checker(), self._faults,
+            axes=self._axis_types(), asks=tuple(n for n in self._step_decls if n in read and n in asks),
+            steps=tuple(n for n in self._step_decls if n in read), columns=self._types, constant=self._constant,
+        )  # fmt: skip
+
+    def _constant(self, name: str) -> Value:
+        """Return the value of a name that is the same for all outcomes; raises KeyError for any other."""
+        if name in self._local and name not in self._lets:
+            raise KeyError(name)
+        if name in self._lets:
+            if self._reads_rows(self._lets[name]):
+                raise KeyError(name)
+            compiler = self._scope.compiler(self._local, self._words)
+            return compiler.expr(self._lets[name].value)(Frame())
+        return self._scope.value(name)
+
+    def _axis_types(self) -> dict[str, Type]:
+        return {n: self._types.get(n, ANY) for n in self._axis_names}
+
+
+class _Local:
+    """A function that an experiment defines: known by what was written."""
+
+    def __init__(self, let: ast.Let) -> None:
+        self.name = let.name.text
+        self.params = tuple(p.text for p in let.params or ())
+        self.let = let
+
+
+def probe(experiment: Experiment) -> None:
+    """Render prompts that need no answer, so that a fault shows before anything is asked.
+
+    Raises EvalFault. All of them where there are few; else enough that each level is among them.
+    """
+    frames: dict[str, set[tuple[int, ...]]] = {s.name: set() for s in experiment.steps}
+    heads: dict[str, set[tuple[int, ...]]] = {s.name: set() for s in experiment.steps}
+    for cell in experiment.cells():
+        for step in experiment.steps:
+            heads[step.name].add(tuple(cell[i] for i in step.head_axes))
+            if not step.needs and len(frames[step.name]) < MAX_PROBES:
+                frames[step.name].add(tuple(cell[i] for i in step.prompt_axes))
+    for step in experiment.steps:
+        for levels in heads[step.name]:
+            step.head(frame_of(experiment, step.head_axes, levels, 0))
+        for levels in sorted(frames[step.name]):
+            try:
+                step.prompt(frame_of(experiment, step.prompt_axes, levels, 0))
+            except MissingInput:
+                continue
+
+
+def frame_of(experiment: Experiment, axes: tuple[int, ...], levels: tuple[int, ...], sample: int) -> Frame:
+    """Return a frame in which some axes, given by position, have levels."""
+    frame = Frame(experiment.constants, experiment.lets)
+    frame["sample"] = sample
+    for axis, position in zip(axes, levels, strict=True):
+        level = experiment.axes[axis].levels[position]
+        frame[experiment.axes[axis].name] = level.value
+        frame.levels[experiment.axes[axis].name] = level
+    return frame

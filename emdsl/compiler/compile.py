@@ -1,0 +1,129 @@
+"""File to program: load, resolve, check, expand; the only place that raises what they found."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emdsl.compiler.build import build_experiment
+from emdsl.compiler.faults import Faults
+from emdsl.compiler.resolve import Resolver, Scope
+from emdsl.compiler.types import ANY, Checker
+from emdsl.digest import digest
+from emdsl.errors import SourceError
+from emdsl.experiment import Experiment, Program
+from emdsl.lang import ast
+from emdsl.lang.loader import load, load_source
+from emdsl.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from emdsl.lang.loader import Module
+    from emdsl.source import Diagnostic, Source
+
+
+def compile_file(path: Path, environment: Mapping[str, str] | None = None, *, simulate: bool = False) -> Program:
+    """Return the program of a file; `simulate` replaces every model by the simulator.
+
+    Raises SourceError with every fault found, and UsageError where the file cannot be read.
+    """
+    module, found = load(path)
+    return _compiled(module, found, environment, simulate=simulate)
+
+
+def compile_source(source: Source, environment: Mapping[str, str] | None = None) -> Program:
+    """Return the program of a text; its relative paths start from the working folder."""
+    module, found = load_source(source, source.path.parent if source.path else Path())
+    return _compiled(module, found, environment, simulate=False)
+
+
+def _compiled(
+    module: Module, found: list[Diagnostic], environment: Mapping[str, str] | None, *, simulate: bool
+) -> Program:
+    faults = Faults()
+    for diagnostic in found:
+        faults.add(diagnostic)
+    resolver = Resolver(faults, os.environ if environment is None else environment, simulate=simulate)
+    scope = resolver.scope(module)
+    _check_declarations(scope, faults)
+    experiments = _experiments(scope, resolver, faults)
+    if faults.errors:
+        raise SourceError(faults.sorted())
+    return Program(
+        name=module.file.source.name,
+        experiments=experiments,
+        warnings=faults.sorted(),
+        digest=_digest(module, resolver, simulate=simulate),
+    )
+
+
+def _check_declarations(scope: Scope, faults: Faults) -> None:
+    """Give every declaration of the file its value, so that each fault is told; check what has a body."""
+    for name, binding in scope.names.items():
+        if isinstance(binding.decl, ast.Experiment):
+            continue
+        if not isinstance(binding.decl, ast.Import):
+            check_names(binding.decl, scope, faults)
+        with faults.caught():
+            scope.value(name)
+
+
+def check_names(decl: ast.Decl, scope: Scope, faults: Faults) -> None:
+    """Check the expressions of a declaration, its parameters taken as of any type."""
+    match decl:
+        case ast.Prompt():
+            Checker(scope, faults, dict.fromkeys((p.text for p in decl.params), ANY)).body(decl.body)
+        case ast.Rubric():
+            names = [p.text for p in decl.params]
+            extra = ["choices"] if any(s.name.text == "choices" for s in decl.settings) else []
+            Checker(scope, faults, dict.fromkeys([*names, *extra], ANY)).body(decl.body)
+        case ast.Let():
+            Checker(scope, faults, dict.fromkeys((p.text for p in decl.params or ()), ANY)).infer(decl.value)
+        case _:
+            pass
+
+
+def _experiments(scope: Scope, resolver: Resolver, faults: Faults) -> tuple[Experiment, ...]:
+    built = []
+    tables: dict[str, str] = {}
+    declared = [d for d in scope.module.file.decls if isinstance(d, ast.Experiment)]
+    if not declared and not faults.errors:
+        faults.error(
+            "E801",
+            "this file holds no experiment",
+            None,
+            help="add `experiment NAME { ... }`, or run a file that has one",
+        )
+    for decl in declared:
+        experiment = build_experiment(decl, scope, resolver, faults)
+        if experiment is None:
+            continue
+        built.append(experiment)
+        for name, span in [
+            (experiment.name, experiment.span),
+            *((m.name, m.span) for m in experiment.measures),
+        ]:
+            if name in tables:
+                faults.error(
+                    "E802", f"two tables of this file would be called `{name}`", span,
+                    help="experiments and measures of one file need names of their own",
+                )  # fmt: skip
+            tables[name] = name
+    return tuple(built)
+
+
+def _digest(module: Module, resolver: Resolver, *, simulate: bool) -> bytes:
+    texts: dict[str, str] = {}
+
+    def visit(found: Module) -> None:
+        source = found.file.source
+        name = str(source.path.resolve()) if source.path else source.name
+        if name not in texts:
+            texts[name] = source.text
+            for inner in found.imports.values():
+                visit(inner)
+
+    visit(module)
+    return digest("program", __version__, texts, resolver.inputs.files, simulate)

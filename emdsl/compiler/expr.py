@@ -1,0 +1,745 @@
+"""The evaluator: expressions to functions of a frame.
+
+An expression is compiled once to a closure; a frame holds the names of one cell and sample, and computes
+a `let` when it is first read. An expression that reads a missing value is missing, but for `is` and `else`.
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+from typing import TYPE_CHECKING, Any
+
+from emdsl.compiler.shots import draw
+from emdsl.frame import EvalFault, Fn, Frame, MissingInput, fail
+from emdsl.lang import ast
+from emdsl.prompt import Message, Prompt
+from emdsl.source import Span, near, one_of
+from emdsl.value import (
+    ABSENT,
+    ENGINE_REASONS,
+    EnvVar,
+    LabelledMap,
+    Missing,
+    Money,
+    Row,
+    Value,
+    canonical,
+    describe,
+    is_number,
+    name_of,
+    plain,
+    render,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+MAX_RANGE = 1_000_000  # numbers in a range
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Function:
+    """`let f(a) = ...`: a pure function of values."""
+
+    name: str
+    params: tuple[str, ...]
+    body: Fn
+
+    def call(self, frame: Frame) -> Value:
+        """Return its value in a frame that holds its parameters."""
+        return self.body(frame)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class PromptMaker:
+    """`prompt p(a) { ... }`: a function whose value is a Prompt."""
+
+    name: str
+    params: tuple[str, ...]
+    body: Callable[[Frame], tuple[Message, ...]]
+
+    def call(self, frame: Frame) -> Value:
+        """Return the prompt in a frame that holds its parameters."""
+        return Prompt(self.body(frame))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Builtin:
+    """A function of the language; `required` of its `params` must be given."""
+
+    name: str
+    params: tuple[str, ...]
+    required: int
+    body: Callable[[Span, list[Value]], Value]
+    doc: str
+    rest: bool = False  # the last parameter takes any number of arguments
+
+
+class Compiler:
+    """Compiles the expressions of one scope.
+
+    `constant` returns the value of a file-level name and raises KeyError for one that is none; `local` are
+    the names that a frame will hold; `words` are the replies (`REFUSAL`) that a missing verdict can have.
+    """
+
+    def __init__(
+        self,
+        constant: Callable[[str], Value],
+        local: frozenset[str] = frozenset(),
+        words: frozenset[str] = frozenset(),
+    ) -> None:
+        self._constant = constant
+        self._local = local
+        self._words = words
+
+    def inner(self, names: Iterable[str]) -> Compiler:
+        """Return a compiler that knows some more local names."""
+        return Compiler(self._constant, self._local | frozenset(names), self._words)
+
+    def expr(self, node: ast.Expr) -> Fn:
+        """Return the function that evaluates an expression."""
+        compile_node: Callable[[Any], Fn] = getattr(self, f"_{type(node).__name__.lower()}")
+        return compile_node(node)
+
+    # ------------------------------------------------------------ names and literals
+
+    def _ref(self, node: ast.Ref) -> Fn:
+        name = node.name
+        if name in self._local:
+            return operator.itemgetter(name)
+        return _once(lambda: self._constant(name))
+
+    def _literal(self, node: ast.Literal) -> Fn:
+        value = node.value
+        return lambda _: value
+
+    def _moneyliteral(self, node: ast.MoneyLiteral) -> Fn:
+        value = Money(node.value)
+        return lambda _: value
+
+    def _env(self, node: ast.Env) -> Fn:
+        value = EnvVar(node.name)
+        return lambda _: value
+
+    def _text(self, node: ast.Text) -> Fn:
+        if all(isinstance(p, str) for p in node.parts):
+            whole = "".join(p for p in node.parts if isinstance(p, str))
+            return lambda _: whole
+        parts = [p if isinstance(p, str) else self._placeholder(p) for p in node.parts]
+
+        def text(frame: Frame) -> Value:
+            found = []
+            for part in parts:
+                piece = part if isinstance(part, str) else part(frame)
+                if isinstance(piece, Missing):
+                    return piece
+                found.append(piece)
+            return "".join(found)
+
+        return text
+
+    def _placeholder(self, path: ast.Path) -> Fn:
+        inner = self.expr(path_expr(path))
+
+        def placeholder(frame: Frame) -> Value:
+            value = inner(frame)
+            if isinstance(value, str | Missing):
+                return value
+            shown = render(value)
+            if shown is None:
+                raise fail(
+                    "E311",
+                    f"`{{{'.'.join(path.names)}}}` is {describe(value)}, which has no text",
+                    path.span,
+                    help="name one of its columns" if isinstance(value, Row) else "use `join(...)` for a list",
+                )
+            return shown
+
+        return placeholder
+
+    # ------------------------------------------------------------ structures
+
+    def _range(self, node: ast.Range) -> Fn:
+        low, high = self.expr(node.low), self.expr(node.high)
+
+        def range_(frame: Frame) -> Value:
+            first, last = low(frame), high(frame)
+            if isinstance(first, Missing):
+                return first
+            if isinstance(last, Missing):
+                return last
+            if type(first) is not int or type(last) is not int:
+                raise fail("E501", "a range runs between whole numbers", node.span)
+            if last - first >= MAX_RANGE:
+                raise fail("E502", f"a range holds at most {MAX_RANGE:,} numbers", node.span)
+            if last < first:
+                raise fail("E503", f"this range is empty: {last} is less than {first}", node.span)
+            return tuple(range(first, last + 1))
+
+        return range_
+
+    def _sequence(self, node: ast.Sequence) -> Fn:
+        items = [self.expr(x) for x in node.items]
+        return lambda frame: tuple(item(frame) for item in items)
+
+    def _map(self, node: ast.Map) -> Fn:
+        entries = [(e.label.text, self.expr(e.value)) for e in node.entries]
+        return lambda frame: LabelledMap(tuple((label, value(frame)) for label, value in entries))
+
+    def _comprehension(self, node: ast.Comprehension) -> Fn:
+        name, source = node.name.text, self.expr(node.source)
+        inner = self.inner([name])
+        item = inner.expr(node.item)
+        condition = inner.expr(node.condition) if node.condition is not None else None
+
+        def comprehension(frame: Frame) -> Value:
+            values = source(frame)
+            if isinstance(values, Missing):
+                return values
+            found = []
+            for value in elements(values, node.source.span):
+                child = Frame({name: value}, parent=frame)
+                if condition is None or _truth(condition(child), node.span) is True:
+                    found.append(item(child))
+            return tuple(found)
+
+        return comprehension
+
+    # ------------------------------------------------------------ choice and logic
+
+    def _if(self, node: ast.If) -> Fn:
+        condition, yes, no = self.expr(node.condition), self.expr(node.yes), self.expr(node.no)
+
+        def if_(frame: Frame) -> Value:
+            chosen = _truth(condition(frame), node.condition.span)
+            if isinstance(chosen, Missing):
+                return chosen
+            return yes(frame) if chosen else no(frame)
+
+        return if_
+
+    def _otherwise(self, node: ast.Otherwise) -> Fn:
+        value, other = self.expr(node.value), self.expr(node.other)
+
+        def otherwise(frame: Frame) -> Value:
+            found = value(frame)
+            return other(frame) if isinstance(found, Missing) else found
+
+        return otherwise
+
+    def _given(self, node: ast.Given) -> Fn:
+        def given(_: Frame) -> Value:
+            raise fail("E504", "`given` stands inside `rate(...)`, `mean(...)` or `count(...)` only", node.span)
+
+        return given
+
+    def _logic(self, node: ast.Logic) -> Fn:
+        items = [(self.expr(x), x.span) for x in node.items]
+        wanted = node.op == "and"
+
+        def logic(frame: Frame) -> Value:
+            result, missing = wanted, None
+            for item, span in items:  # strict: every item is read, and one missing makes all missing
+                value = _truth(item(frame), span)
+                if isinstance(value, Missing):
+                    missing = missing or value
+                elif value is not wanted:
+                    result = not wanted
+            return missing or result
+
+        return logic
+
+    def _not(self, node: ast.Not) -> Fn:
+        inner = self.expr(node.value)
+
+        def not_(frame: Frame) -> Value:
+            value = _truth(inner(frame), node.value.span)
+            return value if isinstance(value, Missing) else not value
+
+        return not_
+
+    def _compare(self, node: ast.Compare) -> Fn:
+        left, right, op = self.expr(node.left), self.expr(node.right), node.op
+
+        def compare(frame: Frame) -> Value:
+            a, b = left(frame), right(frame)
+            if isinstance(a, Missing):
+                return a
+            if isinstance(b, Missing):
+                return b
+            if op in ("==", "!="):
+                return equal(a, b, node.span) is (op == "==")
+            if not ((is_number(a) and is_number(b)) or (isinstance(a, str) and isinstance(b, str))):
+                raise fail("E505", f"{describe(a)} and {describe(b)} cannot be compared with `{op}`", node.span)
+            return _ORDER[op](*_same(a, b))
+
+        return compare
+
+    def _is(self, node: ast.Is) -> Fn:
+        value, label, negated = self.expr(node.value), node.label.text, node.negated
+        axis = node.value.name if isinstance(node.value, ast.Ref) else None
+        words = self._words | frozenset(ENGINE_REASONS)
+        named: Fn | None = None
+        if label not in self._local:
+            named = self._ref(ast.Ref(name=label, span=node.label.span))
+
+        def same_value(found: Value) -> bool:
+            """A name that stands for a model or a dataset tests that it is the same one."""
+            if name_of(found) is None or named is None:
+                return False
+            try:
+                return bool(found == named(Frame()))
+            except KeyError:
+                return False
+
+        def is_(frame: Frame) -> Value:
+            found = value(frame)
+            if label == "missing":
+                hit = isinstance(found, Missing)
+            elif isinstance(found, Missing):
+                # a judge's other word is an answer to "is it REFUSAL?": no. Where there is no reply, there is none
+                if found.reason != label and not (label in words and found.reason not in ABSENT):
+                    return found
+                hit = found.reason == label
+            elif axis is not None and (level := frame.levels.get(axis)) is not None:
+                hit = label == level.shown or same_value(found)
+            elif isinstance(found, str):
+                hit = found == label
+            else:
+                hit = name_of(found) == label or same_value(found)
+            return hit is not negated
+
+        return is_
+
+    def _member(self, node: ast.Member) -> Fn:
+        value, values, negated = self.expr(node.value), self.expr(node.values), node.negated
+
+        def member(frame: Frame) -> Value:
+            found, among = value(frame), values(frame)
+            if isinstance(found, Missing):
+                return found
+            if isinstance(among, Missing):
+                return among
+            if isinstance(among, str):
+                if not isinstance(found, str):
+                    raise fail("E505", f"{describe(found)} cannot be in a text", node.span)
+                return (found in among) is not negated
+            hit = any(equal(found, x, node.span) for x in elements(among, node.values.span))
+            return hit is not negated
+
+        return member
+
+    # ------------------------------------------------------------ arithmetic
+
+    def _arithmetic(self, node: ast.Arithmetic) -> Fn:
+        first = self.expr(node.first)
+        rest = [(op, self.expr(x), x.span) for op, x in node.rest]
+
+        def arithmetic(frame: Frame) -> Value:
+            total = first(frame)
+            for op, item, span in rest:
+                value = item(frame)
+                if isinstance(total, Missing):
+                    return total
+                if isinstance(value, Missing):
+                    return value
+                total = calculate(op, total, value, span)
+            return total
+
+        return arithmetic
+
+    def _negative(self, node: ast.Negative) -> Fn:
+        inner = self.expr(node.value)
+
+        def negative(frame: Frame) -> Value:
+            value = inner(frame)
+            if isinstance(value, Missing):
+                return value
+            if not is_number(value):
+                raise fail("E506", f"`-` takes a number, not {describe(value)}", node.span)
+            return -value
+
+        return negative
+
+    # ------------------------------------------------------------ fields, calls
+
+    def _field(self, node: ast.Field) -> Fn:
+        name = node.name.text
+        if isinstance(node.value, ast.Ref) and f"{node.value.name}.{name}" in self._local:
+            return operator.itemgetter(f"{node.value.name}.{name}")  # `answer.reasoning`
+        inner = self.expr(node.value)
+
+        def field_(frame: Frame) -> Value:
+            value = inner(frame)
+            return value if isinstance(value, Missing) else get_field(value, name, node.name.span)
+
+        return field_
+
+    def _index(self, node: ast.Index) -> Fn:
+        inner, key = self.expr(node.value), self.expr(node.key)
+
+        def index(frame: Frame) -> Value:
+            value, at = inner(frame), key(frame)
+            if isinstance(value, Missing):
+                return value
+            if isinstance(at, Missing):
+                return at
+            if isinstance(at, str):
+                return get_field(value, at, node.key.span)
+            if type(at) is int and isinstance(value, tuple | list):
+                if not 0 <= at < len(value):
+                    raise fail(
+                        "E507",
+                        f"there is no item {at}: the list has {len(value)}, counted from 0",
+                        node.key.span,
+                    )
+                return value[at]
+            raise fail("E508", f"{describe(value)} has no item {describe(at)}", node.span)
+
+        return index
+
+    def _call(self, node: ast.Call) -> Fn:
+        if isinstance(node.function, ast.Ref) and node.function.name not in self._local:
+            built_in = BUILTINS.get(node.function.name)
+            if built_in is not None:
+                return self._call_builtin(node, built_in)
+        function = self.expr(node.function)
+        args = [(a.name.text if a.name else None, self.expr(a.value)) for a in node.args]
+        # an axis given as it is brings its label along: `when cot is on` works inside a prompt too
+        axes = {
+            id(fn): a.value.name for (_, fn), a in zip(args, node.args, strict=True) if isinstance(a.value, ast.Ref)
+        }
+
+        def call(frame: Frame) -> Value:
+            callee = function(frame)
+            if not hasattr(callee, "call"):
+                raise fail("E509", f"{describe(callee)} cannot be called", node.function.span)
+            values = ordered(callee.name, callee.params, len(callee.params), args, node.span)
+            inside = Frame(parent=frame.root)  # names are found where it stands, not where it is called
+            inside.levels = {}
+            for param, value in zip(callee.params, values, strict=True):
+                assert value is not None  # all are required
+                inside[param] = value(frame)
+                axis = axes.get(id(value))
+                if axis is not None and axis in frame.levels:
+                    inside.levels[param] = frame.levels[axis]
+            return callee.call(inside)
+
+        return call
+
+    def _call_builtin(self, node: ast.Call, function: Builtin) -> Fn:
+        args: list[tuple[str | None, Fn]] = []
+        for arg in node.args:
+            name = arg.name.text if arg.name else None
+            if name == "by" and function.name == "draw":
+                by = self.inner(["s"]).expr(arg.value)  # a function of the row `s`
+                args.append((name, constantly(lambda row, by=by: by(Frame({"s": row})))))
+            else:
+                args.append((name, self.expr(arg.value)))
+        if function.rest:
+            fns = [fn for _, fn in args]
+            return lambda frame: function.body(node.span, [fn(frame) for fn in fns])
+        values = ordered(function.name, function.params, function.required, args, node.span)
+
+        def call(frame: Frame) -> Value:
+            found = [None if v is None else v(frame) for v in values]
+            missing = next((x for x in found if isinstance(x, Missing)), None)
+            return missing or function.body(node.span, found)
+
+        return call
+
+    # ------------------------------------------------------------ messages
+
+    def messages(self, items: tuple[ast.Item, ...]) -> Callable[[Frame], tuple[Message, ...]]:
+        """Return the function that renders the body of a prompt or rubric."""
+        makers = [self._item(x) for x in items]
+        return lambda frame: tuple(m for maker in makers for m in maker(frame))
+
+    def _item(self, item: ast.Item) -> Callable[[Frame], Iterable[Message]]:
+        match item:
+            case ast.Say():
+                content, role = self.expr(item.content), item.role
+
+                def say(frame: Frame) -> Iterable[Message]:
+                    value = content(frame)
+                    if isinstance(value, Missing):
+                        raise MissingInput(value)
+                    text = render(value)
+                    if text is None:
+                        raise fail("E311", f"{describe(value)} has no text", item.content.span)
+                    return (Message(role, text),)
+
+                return say
+            case ast.Each():
+                name, source = item.name.text, self.expr(item.source)
+                body = self.inner([name]).messages(item.body)
+
+                def each(frame: Frame) -> Iterable[Message]:
+                    values = source(frame)
+                    if isinstance(values, Missing):
+                        raise MissingInput(values)
+                    for value in elements(values, item.source.span):
+                        yield from body(Frame({name: value}, parent=frame))
+
+                return each
+            case ast.WhenSay():
+                condition, inside = self.expr(item.condition), self.messages(item.body)
+
+                def when(frame: Frame) -> Iterable[Message]:
+                    value = _truth(condition(frame), item.condition.span)
+                    if isinstance(value, Missing):
+                        raise MissingInput(value)
+                    return inside(frame) if value else ()
+
+                return when
+
+
+def path_expr(path: ast.Path) -> ast.Expr:
+    """Return `a.b` of a placeholder as an expression."""
+    node: ast.Expr = ast.Ref(name=path.names[0], span=path.span)
+    for name in path.names[1:]:
+        node = ast.Field(value=node, name=ast.Name(text=name, span=path.span), span=path.span)
+    return node
+
+
+def ordered(
+    name: str, params: tuple[str, ...], required: int, args: list[tuple[str | None, Fn]], span: Span
+) -> list[Fn | None]:
+    """Return arguments in the order of the parameters; None for an optional one that is not given."""
+    found: dict[str, Fn] = {}
+    by_position = [fn for arg, fn in args if arg is None]
+    if len(by_position) > len(params):
+        raise _arity(name, params, required, len(args), span)
+    found.update(zip(params, by_position, strict=False))
+    for arg, fn in args:
+        if arg is None:
+            continue
+        if arg not in params:
+            raise fail(
+                "E213",
+                f"`{name}` has no parameter `{arg}`",
+                span,
+                help=near(arg, params) or f"its parameters are {one_of(params)}",
+            )
+        if arg in found:
+            raise fail("E214", f"`{arg}` is given twice", span)
+        found[arg] = fn
+    if any(p not in found for p in params[:required]):
+        raise _arity(name, params, required, len(args), span)
+    return [found.get(p) for p in params]
+
+
+def _arity(name: str, params: tuple[str, ...], required: int, n: int, span: Span) -> EvalFault:
+    count = str(required) if required == len(params) else f"{required} to {len(params)}"
+    return fail(
+        "E212",
+        f"`{name}` takes {count} argument{'' if count == '1' else 's'}, not {n}",
+        span,
+        help=f"it is `{name}({', '.join(params)})`",
+    )
+
+
+_ORDER: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def _same(a: Value, b: Value) -> tuple[Value, Value]:
+    """Return two numbers of one kind: a score is binary, so what meets it becomes binary."""
+    if isinstance(a, float) or isinstance(b, float):
+        return float(a), float(b)
+    return a, b
+
+
+def equal(a: Value, b: Value, span: Span) -> bool:
+    """Whether two values are equal; values of different kinds are a fault, but for `none`."""
+    if is_number(a) and is_number(b):
+        x, y = _same(a, b)
+        return bool(x == y)
+    if a is None or b is None:
+        return a is b
+    if type(a) is not type(b) and not (isinstance(a, tuple | list) and isinstance(b, tuple | list)):
+        raise fail("E505", f"{describe(a)} and {describe(b)} are never equal", span)
+    return bool(a == b)
+
+
+def calculate(op: str, a: Value, b: Value, span: Span) -> Value:
+    """Return `a op b`: numbers are exact, texts and lists join with `+`."""
+    if op == "+" and isinstance(a, str) and isinstance(b, str):
+        return a + b
+    if op == "+" and isinstance(a, tuple) and isinstance(b, tuple):
+        return a + b
+    if not (is_number(a) and is_number(b)):
+        help_ = "write the number as text" if op == "+" and (isinstance(a, str) or isinstance(b, str)) else ""
+        raise fail("E506", f"`{op}` cannot join {describe(a)} and {describe(b)}", span, help=help_)
+    if op == "/" and b == 0:
+        raise fail("E510", "division by zero", span)
+    a, b = _same(a, b)
+    if isinstance(a, float):
+        return {"+": a + b, "-": a - b, "*": a * b, "/": a / b if b else 0.0}[op]
+    with localcontext() as context:
+        context.prec = 60
+        x, y = Decimal(a), Decimal(b)
+        return canonical({"+": x + y, "-": x - y, "*": x * y, "/": x / y if y else x}[op])
+
+
+def _truth(value: Value, span: Span) -> bool | Missing:
+    if isinstance(value, bool | Missing):
+        return value
+    raise fail("E511", f"a condition is true or false, not {describe(value)}", span)
+
+
+def elements(value: Value, span: Span) -> Iterable[Value]:
+    """Return what `for`, `each` and `in` go through."""
+    if isinstance(value, tuple | list):
+        return value
+    rows = getattr(value, "rows", None)
+    if rows is not None:
+        return tuple(rows)
+    if isinstance(value, LabelledMap):
+        return tuple(v for _, v in value.entries)
+    raise fail("E512", f"{describe(value)} is no list", span)
+
+
+def get_field(value: Value, name: str, span: Span) -> Value:
+    """Return a column of a row, an entry of a map or a record."""
+    known: Iterable[str]
+    match value:
+        case Row():
+            if name in value.columns:
+                return value.columns[name]
+            if name == "position":
+                return value.position
+            known, what = (*value.columns, "position"), f"the rows of `{value.dataset}` have no column"
+        case LabelledMap():
+            if name in value.labels:
+                return value.get(name)
+            known, what = value.labels, "this map has no label"
+        case dict():
+            if name in value:
+                return value[name]
+            known, what = value, "this record has no field"
+        case _:
+            raise fail("E215", f"{describe(value)} has no field `{name}`", span)
+    raise fail("E215", f"{what} `{name}`", span, help=near(name, known) or f"it has {one_of(known)}")
+
+
+def _once(make: Callable[[], Value]) -> Fn:
+    """Return a function that computes its value when it is first needed."""
+    cell: list[Value] = []
+
+    def once(_: Frame) -> Value:
+        if not cell:
+            cell.append(make())
+        return cell[0]
+
+    return once
+
+
+def constantly(value: Value) -> Fn:
+    """Return the function of a value that is the same in every frame."""
+    return lambda _: value
+
+
+# ---------------------------------------------------------------- functions of the language
+
+
+def _texts(values: Value, span: Span) -> list[str]:
+    found = []
+    for value in elements(values, span):
+        text = render(value)
+        if text is None:
+            raise fail("E506", f"`join` takes texts, not {describe(value)}", span)
+        found.append(text)
+    return found
+
+
+def _join(span: Span, args: list[Value]) -> Value:
+    between = args[1] if args[1] is not None else ""
+    if not isinstance(between, str):
+        raise fail("E506", f"what stands between is a text, not {describe(between)}", span)
+    return between.join(_texts(args[0], span))
+
+
+def _len(span: Span, args: list[Value]) -> Value:
+    return len(args[0]) if isinstance(args[0], str) else len(tuple(elements(args[0], span)))
+
+
+def _of_text(change: Callable[[str], str]) -> Callable[[Span, list[Value]], Value]:
+    def apply(span: Span, args: list[Value]) -> Value:
+        if not isinstance(args[0], str):
+            raise fail("E506", f"this takes a text, not {describe(args[0])}", span)
+        return change(args[0])
+
+    return apply
+
+
+def _replace(span: Span, args: list[Value]) -> Value:
+    if not all(isinstance(a, str) for a in args):
+        raise fail("E506", "`replace` takes three texts", span)
+    return args[0].replace(args[1], args[2])
+
+
+def _extreme(choose: Callable[..., Any]) -> Callable[[Span, list[Value]], Value]:
+    def apply(span: Span, args: list[Value]) -> Value:
+        values = elements(args[0], span) if len(args) == 1 else args
+        if missing := next((v for v in values if isinstance(v, Missing)), None):
+            return missing
+        if not values or not all(is_number(v) for v in values):
+            raise fail("E506", "this takes numbers, at least one", span)
+        return choose(values)
+
+    return apply
+
+
+def _round(span: Span, args: list[Value]) -> Value:
+    digits = args[1] if args[1] is not None else 0
+    if not is_number(args[0]) or type(digits) is not int:
+        raise fail("E506", "`round` takes a number, and a number of digits", span)
+    if isinstance(args[0], float):
+        return round(args[0], digits)
+    return canonical(round(Decimal(args[0]), digits))
+
+
+def _draw(span: Span, args: list[Value]) -> Value:
+    data, k, seed, by = args
+    rows = elements(data, span)
+    if type(k) is not int or k < 0:
+        raise fail("E513", f"`draw` takes a number of rows, not {describe(k)}", span)
+    if not all(isinstance(r, Row) for r in rows):
+        raise fail("E513", "`draw` takes rows of a dataset", span)
+    rows = tuple(rows)
+    if k > len(rows):
+        name = name_of(data)
+        raise fail(
+            "E514",
+            f"{k} rows are drawn, and there are {len(rows)}" + (f" in `{name}`" if name else ""),
+            span,
+            help="draw fewer, or `skip` these cells",
+        )
+    try:
+        return draw(data if name_of(data) else rows, rows, k, plain(seed), by)
+    except TypeError as error:
+        raise fail("E513", f"a seed is made of numbers and texts: {error}", span) from error
+
+
+BUILTINS: dict[str, Builtin] = {
+    b.name: b
+    for b in (
+        Builtin("join", ("list", "between"), 1, _join, "texts of a list, with `between` between them"),
+        Builtin("len", ("of",), 1, _len, "how many items, or characters"),
+        Builtin("lower", ("text",), 1, _of_text(str.lower), "in lower case"),
+        Builtin("upper", ("text",), 1, _of_text(str.upper), "in upper case"),
+        Builtin("trim", ("text",), 1, _of_text(str.strip), "without white space around"),
+        Builtin("replace", ("text", "old", "new"), 3, _replace, "every `old` replaced by `new`"),
+        Builtin("min", ("values",), 1, _extreme(min), "the least", rest=True),
+        Builtin("max", ("values",), 1, _extreme(max), "the greatest", rest=True),
+        Builtin("draw", ("dataset", "k", "seed", "by"), 2, _draw, "k rows, seeded: fewer are the first of more"),
+        Builtin("round", ("number", "digits"), 1, _round, "half to even"),
+    )
+}

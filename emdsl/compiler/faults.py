@@ -1,0 +1,70 @@
+"""Where the faults of a program gather."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from emdsl.frame import EvalFault
+from emdsl.source import Diagnostic, Label, Severity, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Silent(Exception):
+    """What is read here was dropped for a fault already told: nothing more is said."""
+
+
+class Faults:
+    """Diagnostics of one program; the same thing at the same place is said once."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str, int, int], Diagnostic] = {}
+
+    def add(self, diagnostic: Diagnostic) -> None:
+        """Take in a diagnostic."""
+        span = diagnostic.span
+        place = (span.source.name, span.start, span.end) if span else ("", 0, 0)
+        self._found.setdefault((diagnostic.code, *place), diagnostic)
+
+    def error(
+        self,
+        code: str,
+        message: str,
+        span: Span | None,
+        *,
+        note: str = "",
+        help: str = "",
+        labels: tuple[Label, ...] = (),
+    ) -> None:
+        """Take in an error."""
+        self.add(Diagnostic(code=code, message=message, span=span, note=note, help=help, labels=labels))
+
+    def warning(self, code: str, message: str, span: Span, *, note: str = "", help: str = "") -> None:
+        """Take in a warning."""
+        self.add(Diagnostic(code=code, message=message, span=span, note=note, help=help, severity=Severity.WARNING))
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Take in the fault that ends this block, if one does."""
+        try:
+            yield
+        except EvalFault as fault:
+            self.add(fault.diagnostic)
+        except Silent:
+            pass
+
+    @property
+    def errors(self) -> list[Diagnostic]:
+        """Errors, without warnings."""
+        return [d for d in self._found.values() if d.severity is Severity.ERROR]
+
+    def sorted(self) -> tuple[Diagnostic, ...]:
+        """All diagnostics by file and place."""
+        return tuple(
+            sorted(
+                self._found.values(),
+                key=lambda d: (d.span.source.name, d.span.start, d.code) if d.span else ("", 0, d.code),
+            )
+        )

@@ -1,0 +1,280 @@
+"""Axes to cells: product, zip, union, skip, and axes that depend on axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from emdsl.compiler.expr import elements
+from emdsl.frame import Fn, Frame, fail
+from emdsl.source import Diagnostic, Label, Span
+from emdsl.value import LabelledMap, Level, Row, Value, describe, name_of, plain, render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from emdsl.compiler.faults import Faults
+    from emdsl.experiment import Cell
+
+KEPT_CELLS = 200_000  # cells remembered as tuples; more are made again each time they are gone through
+MAX_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """`for names in levels`: an axis, or several zipped; `reads` are the axes that its list depends on."""
+
+    names: tuple[str, ...]
+    levels: Fn
+    reads: frozenset[str]
+    span: Span
+    list_span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkipRule:
+    """`skip when condition` with the axes that it reads."""
+
+    condition: Fn
+    reads: frozenset[str]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One product: its sources in an order in which each comes after what it reads, and its skips."""
+
+    sources: tuple[Source, ...]
+    skips: tuple[SkipRule, ...]
+
+
+@dataclass(slots=True)
+class Levels:
+    """All levels of an axis that were met, each once, in the order in which they were met."""
+
+    found: list[Level] = field(default_factory=list)
+    positions: dict[Any, int] = field(default_factory=dict)
+
+    def position(self, level: Level) -> int:
+        """Return the position of a level, which is taken in when it is new."""
+        key = (level.label, type(level.value), level.value)
+        if key not in self.positions:
+            self.positions[key] = len(self.found)
+            self.found.append(level)
+        return self.positions[key]
+
+
+class Grid:
+    """The cells of an experiment: the union of its blocks, each cell once."""
+
+    def __init__(
+        self, names: tuple[str, ...], blocks: tuple[Block, ...], constants: Mapping[str, Value],
+        lets: Mapping[str, Fn], faults: Faults,
+    ) -> None:  # fmt: skip
+        self.names = names
+        self.levels = {name: Levels() for name in names}
+        self.n_skipped = 0
+        self._blocks = blocks
+        self._constants = constants
+        self._lets = lets
+        self._faults = faults
+        self._lists: dict[tuple[int, tuple[int, ...]], list[tuple[int, ...]]] = {}
+        self._cells: list[Cell] | None = None
+        first = list(self._all(count=True))
+        self.n_cells = len(first)
+        if self.n_cells <= KEPT_CELLS:
+            self._cells = first
+
+    def cells(self) -> Iterator[Cell]:
+        """Yield the cells, always in the same order."""
+        return iter(self._cells) if self._cells is not None else self._all(count=False)
+
+    def _all(self, *, count: bool) -> Iterator[Cell]:
+        seen: set[Cell] = set()
+        for block in self._blocks:
+            for cell in _Walk(self, block, count=count).cells():
+                if len(self._blocks) == 1:
+                    yield cell
+                elif cell not in seen:
+                    seen.add(cell)
+                    yield cell
+
+    def frame(self) -> Frame:
+        """Return a frame without any axis bound."""
+        return Frame(self._constants, self._lets)
+
+    def list_of(self, source: Source, bound: dict[str, int]) -> list[tuple[int, ...]]:
+        """Return the level positions that a source takes, given the axes it reads; one for each name."""
+        key = (id(source), tuple(bound[r] for r in sorted(source.reads)))
+        if key not in self._lists:
+            self._lists[key] = self._read_list(source, self.bind(bound, source.reads))
+        return self._lists[key]
+
+    def bind(self, bound: dict[str, int], names: frozenset[str]) -> Frame:
+        """Return a frame with some axes bound to levels."""
+        frame = self.frame()
+        for name in names:
+            level = self.levels[name].found[bound[name]]
+            frame[name] = level.value
+            frame.levels[name] = level
+        return frame
+
+    def _read_list(self, source: Source, frame: Frame) -> list[tuple[int, ...]]:
+        value = source.levels(frame)
+        levels: list[tuple[Level, ...]]
+        if isinstance(value, LabelledMap) and len(source.names) == 1:
+            levels = [(Level(label, v),) for label, v in value.entries]
+        elif len(source.names) == 1:
+            levels = [(level_of(v),) for v in elements(value, source.list_span)]
+        else:
+            levels = [self._zipped(source, v) for v in elements(value, source.list_span)]
+        if not levels:
+            raise fail("E406", "this axis has no levels", source.list_span)
+        self._unlike(source, levels)
+        return [tuple(self.levels[n].position(x) for n, x in zip(source.names, group, strict=True)) for group in levels]
+
+    def _zipped(self, source: Source, value: Value) -> tuple[Level, ...]:
+        if not isinstance(value, tuple):
+            raise fail(
+                "E403",
+                f"{len(source.names)} names need a group each time, not {describe(value)}",
+                source.list_span,
+                help=f"write [({', '.join(source.names)}), ...] with values",
+            )
+        if len(value) != len(source.names):
+            raise fail(
+                "E403",
+                f"{len(source.names)} names are zipped with a group of {len(value)} values",
+                source.list_span,
+                help=f"every group has a value for {' and '.join(f'`{n}`' for n in source.names)}",
+            )
+        return tuple(level_of(v) for v in value)
+
+    def _unlike(self, source: Source, levels: list[tuple[Level, ...]]) -> None:
+        """Equal levels are an error; equal values under two labels are a warning."""
+        seen: dict[Any, str] = {}
+        values: dict[bytes, str] = {}
+        for group in levels:
+            shown = tuple(x.shown for x in group)
+            text = ", ".join(shown)[:MAX_SHOWN]
+            if shown in seen:
+                raise fail(
+                    "E405",
+                    f"`{', '.join(source.names)}` has the level `{text}` twice",
+                    source.list_span,
+                    help="a row is told by its `id` column where one is mapped"
+                    if isinstance(group[0].value, Row)
+                    else "take one of them out: `samples` asks again",
+                )
+            seen[shown] = text
+            content = _content(group)
+            if content is not None and content in values:
+                self._faults.warning(
+                    "W401",
+                    f"`{values[content]}` and `{text}` have equal values",
+                    source.list_span,
+                    note="equal requests are asked once, so these cells share their answers",
+                )
+            if content is not None:
+                values[content] = text
+
+
+class _Walk:
+    """Goes through the product of one block, and leaves a branch as soon as a skip matches."""
+
+    def __init__(self, grid: Grid, block: Block, *, count: bool) -> None:
+        self._grid = grid
+        self._block = block
+        self._count = count
+        bound: set[str] = set()
+        self._skips: list[list[SkipRule]] = []  # for each source, the skips that can be read from then on
+        left = list(block.skips)
+        for source in block.sources:
+            bound |= set(source.names)
+            self._skips.append([s for s in left if s.reads <= bound])
+            left = [s for s in left if not s.reads <= bound]
+        self._memo: dict[tuple[int, tuple[int, ...]], bool] = {}
+
+    def cells(self) -> Iterator[Cell]:
+        return self._from(0, {})
+
+    def _from(self, depth: int, bound: dict[str, int]) -> Iterator[Cell]:
+        if depth == len(self._block.sources):
+            yield tuple(bound[name] for name in self._grid.names)
+            return
+        source = self._block.sources[depth]
+        for group in self._grid.list_of(source, bound):
+            bound.update(zip(source.names, group, strict=True))
+            if any(self._skipped(rule, bound) for rule in self._skips[depth]):
+                if self._count:
+                    self._grid.n_skipped += self._below(depth + 1, bound)
+                continue
+            yield from self._from(depth + 1, bound)
+
+    def _below(self, depth: int, bound: dict[str, int]) -> int:
+        """Return how many cells a branch would have had."""
+        total, counted = 0, dict(bound)
+        if depth == len(self._block.sources):
+            return 1
+        source = self._block.sources[depth]
+        rest = self._block.sources[depth:]
+        lists = self._grid.list_of(source, counted)
+        if not any(s.reads & set(source.names) for s in rest):
+            return len(lists) * self._below_first(depth, lists, counted)
+        for group in lists:
+            counted.update(zip(source.names, group, strict=True))
+            total += self._below(depth + 1, counted)
+        return total
+
+    def _below_first(self, depth: int, lists: list[tuple[int, ...]], counted: dict[str, int]) -> int:
+        names = self._block.sources[depth].names
+        return self._below(depth + 1, counted | dict(zip(names, lists[0], strict=True)))
+
+    def _skipped(self, rule: SkipRule, bound: dict[str, int]) -> bool:
+        key = (id(rule), tuple(bound[r] for r in sorted(rule.reads)))
+        if key not in self._memo:
+            value = rule.condition(self._grid.bind(bound, rule.reads))
+            if not isinstance(value, bool):
+                raise fail("E511", f"a condition is true or false, not {describe(value)}", rule.span)
+            self._memo[key] = value
+        return self._memo[key]
+
+
+def level_of(value: Value) -> Level:
+    """Return the level that a value is: a declared thing by its name, a row by its `id`."""
+    if isinstance(value, Row):
+        columns = value.columns
+        shown = render(columns["id"]) if "id" in columns else None
+        if shown is None and len(columns) == 1:
+            shown = render(next(iter(columns.values())))
+        return Level(shown if shown is not None else value.content.hex()[:12], value)
+    return Level(name_of(value), value)
+
+
+def _content(group: tuple[Level, ...]) -> Any:
+    try:
+        return repr([plain(x.value) for x in group]).encode("utf-8", "surrogatepass")
+    except TypeError:
+        return None
+
+
+def in_order(sources: list[Source], faults: Faults) -> tuple[Source, ...] | None:
+    """Return sources so that each comes after those it reads; None where they go in a circle."""
+    ordered: list[Source] = []
+    left = list(sources)
+    while left:
+        bound = {n for s in ordered for n in s.names}
+        ready = [s for s in left if s.reads <= bound]
+        if not ready:
+            faults.add(
+                Diagnostic(
+                    code="E402",
+                    message="these axes depend on each other in a circle",
+                    span=left[0].span,
+                    labels=tuple(Label(span=s.span, text="and this one") for s in left[1:]),
+                )
+            )
+            return None
+        ordered.append(ready[0])
+        left.remove(ready[0])
+    return tuple(ordered)

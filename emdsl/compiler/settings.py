@@ -1,0 +1,191 @@
+"""What can be set, where, and of which type: the one table that the checker and the reference read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from emdsl.value import EnvVar, LabelledMap, Money, Value, describe, is_exact, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Refused(ValueError):
+    """A setting's value that is not of its kind; the text says what is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One setting: `read` returns its value for the nouns, or raises Refused."""
+
+    name: str
+    kind: str
+    doc: str
+    read: Callable[[Value], Any]
+
+
+def _text(value: Value) -> str:
+    if not isinstance(value, str) or not value:
+        raise Refused(f"a text, not {describe(value) if value != '' else 'an empty one'}")
+    return value
+
+
+def _whole(low: int) -> Callable[[Value], int]:
+    def read(value: Value) -> int:
+        if type(value) is not int or value < low:
+            raise Refused(f"a whole number from {low} up, not {_said(value)}")
+        return value
+
+    return read
+
+
+def _between(low: int, high: int | None) -> Callable[[Value], Any]:
+    def read(value: Value) -> Any:
+        if not is_exact(value) or value < low or (high is not None and value > high):
+            wanted = f"a number from {low} to {high}" if high is not None else f"a number from {low} up"
+            raise Refused(f"{wanted}, not {_said(value)}")
+        return value
+
+    return read
+
+
+def _said(value: Value) -> str:
+    return str(value) if is_exact(value) else describe(value)
+
+
+def _texts(value: Value) -> tuple[str, ...]:
+    found = (value,) if isinstance(value, str) else value
+    if not isinstance(found, tuple) or not found or not all(isinstance(x, str) and x for x in found):
+        raise Refused(f"a text or a list of texts, not {describe(value)}")
+    return found
+
+
+def _env(value: Value) -> EnvVar:
+    if not isinstance(value, EnvVar):
+        raise Refused("env.NAME: API keys never stand in a program")
+    return value
+
+
+def _text_or_env(value: Value) -> str | EnvVar:
+    return value if isinstance(value, EnvVar) else _text(value)
+
+
+def _price(value: Value) -> dict[str, Any]:
+    if not isinstance(value, LabelledMap) or set(value.labels) != {"input", "output"}:
+        raise Refused("{ input: $1.00, output: $2.00 }, in USD per million tokens")
+    if not all(isinstance(v, Money) for _, v in value.entries):
+        raise Refused("amounts such as $2.50, in USD per million tokens")
+    return {label: v.usd for label, v in value.entries}
+
+
+def _columns(value: Value) -> dict[str, str]:
+    if not isinstance(value, LabelledMap) or not value.entries:
+        raise Refused('{ name: "path", ... }')
+    return {label: _text(v) for label, v in value.entries}
+
+
+def _map(value: Value) -> dict[str, Any]:
+    if not isinstance(value, LabelledMap):
+        raise Refused(f"a map, not {describe(value)}")
+    return {label: json_like(v) for label, v in value.entries}
+
+
+def json_like(value: Value) -> Any:
+    """Return a value as JSON would hold it; raises Refused for one that JSON cannot."""
+    if isinstance(value, LabelledMap):
+        return {label: json_like(v) for label, v in value.entries}
+    if isinstance(value, tuple):
+        return tuple(json_like(v) for v in value)
+    if value is None or isinstance(value, bool | str) or is_exact(value):
+        return value
+    raise Refused(f"texts, numbers, lists and maps, not {describe(value)}")
+
+
+def _scale(value: Value) -> tuple[float, float]:
+    if not isinstance(value, tuple) or len(value) < 2 or not all(type(x) is int for x in value):
+        raise Refused("a range such as 0..100")
+    return float(value[0]), float(value[-1])
+
+
+def _choices(value: Value) -> dict[str, str]:
+    if isinstance(value, LabelledMap) and value.entries and all(isinstance(v, str) for _, v in value.entries):
+        return dict(value.entries)
+    if isinstance(value, tuple) and value and all(isinstance(v, str) and v for v in value):
+        return dict.fromkeys(value, "")
+    raise Refused('{ label: "what it means", ... } or ["label", ...]')
+
+
+def _seed(value: Value) -> Any:
+    try:
+        return plain(value)
+    except TypeError:
+        raise Refused(f"numbers and texts, not {describe(value)}") from None
+
+
+def _table(*specs: Spec) -> dict[str, Spec]:
+    return {s.name: s for s in specs}
+
+
+# All that can change an answer, and so is part of the key. `none` takes a setting back.
+PARAMS = _table(
+    Spec("temperature", "number", "randomness; 0 is the least", _between(0, 2)),
+    Spec("max_tokens", "number", "the longest answer, in tokens", _whole(1)),
+    Spec("top_p", "number", "nucleus sampling", _between(0, 1)),
+    Spec("top_k", "number", "candidates kept at each token", _whole(1)),
+    Spec("min_p", "number", "least share of the likeliest token's probability", _between(0, 1)),
+    Spec("frequency_penalty", "number", "against repeated tokens, by count", _between(-2, 2)),
+    Spec("presence_penalty", "number", "against repeated tokens", _between(-2, 2)),
+    Spec("repetition_penalty", "number", "against repeated tokens, as a factor", _between(0, None)),
+    Spec("stop", "text or list", "texts that end an answer", _texts),
+    Spec("seed", "number", "sent as seed + sample", _whole(0)),
+    Spec("reasoning_effort", "text", "how much a reasoning model thinks", _text),
+    Spec("extra", "map", "further fields of the request, as the service calls them", _map),
+    Spec("sim", "map", "ground truth of the simulator, for `sim/` models only", _map),
+)
+MODEL = (
+    _table(
+        Spec("use", "text", '"provider/model": which model', _text),
+        Spec("revision", "text", "which weights, for a model of one's own", _text),
+        Spec("url", "text or env", "base URL of its server", _text_or_env),
+        Spec("key", "env", "API key: env.NAME only", _env),
+        Spec("context", "number", "longest prompt and answer, in tokens", _whole(1)),
+        Spec("price", "map", "{ input: $1, output: $2 }: USD per million tokens", _price),
+        Spec("timeout", "number", "seconds until a request is given up and sent again", _between(1, 86400)),
+    )
+    | PARAMS
+)
+DATASET = _table(
+    Spec("file", "text", "relative to the `.em` that declares it", _text),
+    Spec("columns", "map", '{ name: "path.in.row" }; all top-level fields without it', _columns),
+    Spec("sha256", "text", "the file's digest, 8 or more hex digits", _text),
+)
+RUBRIC = _table(
+    Spec("scale", "range", "the reply is a number within 0..100, say", _scale),
+    Spec("choices", "map or list", "the reply is one of these labels", _choices),
+    Spec("read", "number or weighted(...)", "how a number is read from the reply", lambda v: v),
+    Spec("refusal", "text or list", "replies recorded as missing, under their own name", _texts),
+    Spec("other", "text or list", "more such replies", _texts),
+) | {k: v for k, v in PARAMS.items() if k != "sim"}
+EXPERIMENT = _table(
+    Spec("samples", "number", "draws of every cell, from sample 0 up", _whole(1)),
+    Spec("seed", "value", "a value for `draw(..., seed: ...)`", _seed),
+    Spec("parallel", "number", "most requests in flight at once", _whole(1)),
+)
+ASK = {k: v for k, v in PARAMS.items() if k != "seed"} | _table(
+    Spec("stream", "number", "tells two asks apart that send the same request", _whole(0)),
+)
+JUDGE = {k: v for k, v in PARAMS.items() if k != "seed"}
+
+# Designed, and not compiled yet: naming one is an error, never ignored.
+PLANNED = {
+    "model": {"parallel", "rpm", "tpm"},
+    "dataset": {"obtain"},
+    "rubric": {"shape"},
+    "experiment": {"budget"},
+    "ask": set[str](),
+    "judge": {"samples"},
+}
+PLANNED_FUNCTIONS = frozenset(
+    ("pick", "mix", "contrast", "quantile", "agreement", "at_least", "bootstrap", "clopper_pearson")
+)

@@ -1,0 +1,313 @@
+"""`ask` and `judge` statements to steps: which request a cell and sample makes, and what it depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from emdsl.compiler import settings as tables
+from emdsl.compiler.expr import Compiler, ordered
+from emdsl.compiler.resolve import Resolver, RubricMaker, Scope, merged
+from emdsl.experiment import ASK, JUDGE, Step
+from emdsl.frame import EvalFault, Fn, Frame, MissingInput, fail
+from emdsl.lang import ast
+from emdsl.prompt import Prompt, of_text
+from emdsl.query import Head, Model, Params
+from emdsl.service import SIM
+from emdsl.source import Diagnostic, Label, Span, near, one_of
+from emdsl.value import Missing, describe, render
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from emdsl.compiler.faults import Faults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """`set step.parameter = value when condition`, compiled."""
+
+    parameter: str
+    value: Fn
+    condition: Fn | None
+    axes: frozenset[str]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepBuilder:
+    """Builds the steps of one experiment."""
+
+    scope: Scope
+    resolver: Resolver
+    faults: Faults
+    compiler: Compiler
+    axes: list[str]
+    steps: Mapping[str, ast.Ask | ast.Judge]
+    reached: Callable[..., frozenset[str]]
+
+    def rules(self, written: list[ast.SetRule]) -> dict[str, list[Rule]]:
+        """Return `set` rules by the step that they are for; faults are told."""
+        found: dict[str, list[Rule]] = {}
+        for rule in written:
+            names = rule.target.names
+            if len(names) != 2 or names[0] not in self.steps:
+                self.faults.error(
+                    "E416",
+                    f"`set` takes `step.parameter`, and `{names[0]}` is no step",
+                    rule.target.span,
+                    help=near(names[0], self.steps) or f"the steps are {one_of(self.steps)}",
+                )
+                continue
+            if names[1] not in tables.PARAMS or names[1] == "seed":
+                self.faults.error(
+                    "E202",
+                    f"no parameter is called `{names[1]}`",
+                    rule.target.span,
+                    help=near(names[1], tables.PARAMS) or f"known are {one_of(tables.PARAMS, 30)}",
+                )
+                continue
+            read = self.reached(rule.value, rule.condition)
+            asked = [n for n in read if n in self.steps or n == "sample"]
+            if asked:
+                self.faults.error(
+                    "E409", f"a `set` reads axes only, not `{asked[0]}`", rule.span,
+                    note="parameters are known before anything runs",
+                )  # fmt: skip
+                continue
+            found.setdefault(names[0], []).append(
+                Rule(
+                    parameter=names[1],
+                    value=self._parameter(names[1], rule.value),
+                    condition=self.compiler.expr(rule.condition) if rule.condition is not None else None,
+                    axes=frozenset(n for n in read if n in self.axes),
+                    span=rule.span,
+                )
+            )
+        return found
+
+    def _parameter(self, name: str, value: ast.Expr) -> Fn:
+        """Return the function that reads a parameter; it raises EvalFault for one of the wrong kind."""
+        compiled = self.compiler.expr(value)
+        spec = tables.PARAMS[name]
+
+        def read(frame: Frame) -> Any:
+            found = compiled(frame)
+            if found is None:
+                return None
+            try:
+                return spec.read(found)
+            except tables.Refused as refused:
+                raise fail("E520", f"`{name}` is {refused}", value.span) from None
+
+        return read
+
+    def step(
+        self,
+        decl: ast.Ask | ast.Judge,
+        conditions: tuple[ast.Expr, ...],
+        rubric: RubricMaker | None,
+        rules: list[Rule],
+    ) -> Step:
+        """Return a step; faults of its settings are told."""
+        name = decl.name.text
+        model = self._model(decl, rubric)
+        settings, stream = self._settings(decl)
+        head_reads = self.reached(decl.model, *(s.value for s in decl.settings))
+        for read in sorted(head_reads & {*self.steps, "sample"}):
+            self.faults.error("E401", f"who is asked, and how, is known before: this reads `{read}`", decl.span)
+        head_axes = frozenset(n for n in head_reads if n in self.axes)
+        for rule in rules:
+            head_axes |= rule.axes
+        node = decl.prompt if isinstance(decl, ast.Ask) else decl.rubric
+        prompt_reads = self.reached(node)
+        needs = tuple(n for n in self.steps if n in prompt_reads)
+        condition_reads = self.reached(*conditions)
+        return Step(
+            name=name,
+            kind=ASK if isinstance(decl, ast.Ask) else JUDGE,
+            needs=needs,
+            head=self._head(decl, model, settings, stream, rules, rubric),
+            head_axes=self._positions(head_axes),
+            prompt=self._prompt(decl, rubric),
+            prompt_axes=self._positions(frozenset(prompt_reads)),
+            prompt_sample="sample" in prompt_reads,
+            condition=self._condition(conditions),
+            condition_needs=tuple(n for n in self.steps if n in condition_reads),
+            reading=rubric.reading if rubric else None,
+            rubric=rubric.name if rubric else "",
+            span=decl.name.span,
+        )
+
+    def _positions(self, names: frozenset[str]) -> tuple[int, ...]:
+        return tuple(i for i, n in enumerate(self.axes) if n in names)
+
+    def _condition(self, conditions: tuple[ast.Expr, ...]) -> Fn | None:
+        if not conditions:
+            return None
+        if len(conditions) == 1:
+            return self.compiler.expr(conditions[0])
+        both = ast.Logic(op="and", items=conditions, span=conditions[0].span)
+        return self.compiler.expr(both)
+
+    def _model(self, decl: ast.Ask | ast.Judge, rubric: RubricMaker | None) -> Callable[[Frame], Model]:
+        if decl.model is None:
+            assert rubric is not None
+            found = rubric.model
+            if found is None:
+                raise fail(
+                    "E417", f"who judges? neither `{rubric.name}` nor this statement names a model", decl.span,
+                    help="add `from MODEL` at the end, or `rubric ... from MODEL`",
+                )  # fmt: skip
+            return lambda _: found
+        node = decl.model
+        compiled = self.compiler.expr(node)
+        return lambda frame: self.resolver.as_model(compiled(frame), node.span)
+
+    def _settings(self, decl: ast.Ask | ast.Judge) -> tuple[dict[str, Fn], int]:
+        """Return the settings of a step as functions of the axes, and its stream."""
+        kind = "ask" if isinstance(decl, ast.Ask) else "judge"
+        table = tables.ASK if kind == "ask" else tables.JUDGE
+        found: dict[str, Fn] = {}
+        stream = 0
+        for item in decl.settings:
+            name = item.name.text
+            if name in tables.PLANNED[kind]:
+                self.faults.error("E901", f"`{name}` is not compiled yet", item.name.span, help="leave it out for now")
+            elif name not in table:
+                self.faults.error(
+                    "E202", f"no setting of {'an ask' if kind == 'ask' else 'a judge'} is called `{name}`",
+                    item.name.span, help=near(name, table) or f"it has {one_of(table, 30)}",
+                )  # fmt: skip
+            elif name in found:
+                self.faults.error("E203", f"`{name}` is set twice", item.name.span)
+            elif name == "stream":
+                value = self.compiler.expr(item.value)(Frame())
+                if type(value) is not int or value < 0:
+                    self.faults.error("E520", "`stream` is a whole number", item.value.span)
+                else:
+                    stream = value
+            else:
+                found[name] = self._parameter(name, item.value)
+        return found, stream
+
+    def _head(
+        self,
+        decl: ast.Ask | ast.Judge,
+        model: Callable[[Frame], Model],
+        settings: Mapping[str, Fn],
+        stream: int,
+        rules: list[Rule],
+        rubric: RubricMaker | None,
+    ) -> Callable[[Frame], Head]:
+        def head(frame: Frame) -> Head:
+            who = model(frame)
+            own = {name: value(frame) for name, value in settings.items()}
+            decided = _decided(rules, frame)
+            if rubric is not None:
+                _agree(rubric, who, {*own, *decided}, decl.span)
+            params = merged(who.params, {**(rubric.settings if rubric else {}), **own, **decided})
+            if who.service.name == SIM:
+                params = _for_simulator(who, params, rubric)
+            else:
+                params = tuple(p for p in params if p[0] != "sim")
+            if self.resolver.simulate:
+                who, params = self.resolver.simulated(who, params, judge=rubric is not None)
+                params = _for_simulator(who, params, rubric)
+            return Head(who, params, stream)
+
+        return head
+
+    def _prompt(self, decl: ast.Ask | ast.Judge, rubric: RubricMaker | None) -> Callable[[Frame], Prompt]:
+        if rubric is not None:
+            assert isinstance(decl, ast.Judge)
+            return self._judge_prompt(decl, rubric)
+        assert isinstance(decl, ast.Ask)
+        node = decl.prompt
+        compiled = self.compiler.expr(node)
+
+        def prompt(frame: Frame) -> Prompt:
+            value = compiled(frame)
+            if isinstance(value, Missing):
+                raise MissingInput(value)
+            made = value if isinstance(value, Prompt) else None
+            if made is None and (text := render(value)) is not None and isinstance(value, str):
+                made = of_text(text)
+            if made is None:
+                raise fail("E415", f"{describe(value)} is no prompt", node.span)
+            if not made.messages:
+                raise fail("E418", "this prompt has no message", node.span)
+            return made
+
+        return prompt
+
+    def _judge_prompt(self, decl: ast.Judge, rubric: RubricMaker) -> Callable[[Frame], Prompt]:
+        call = decl.rubric
+        assert isinstance(call, ast.Call)
+        args = [(a.name.text if a.name else None, self.compiler.expr(a.value)) for a in call.args]
+        values = ordered(rubric.name, rubric.params, len(rubric.params), args, call.span)
+
+        def prompt(frame: Frame) -> Prompt:
+            inside = Frame()
+            for param, value in zip(rubric.params, values, strict=True):
+                assert value is not None
+                found = inside[param] = value(frame)
+                if isinstance(found, Missing):
+                    raise MissingInput(found)
+            messages = rubric.messages(inside)
+            if not messages:
+                raise fail("E418", f"the rubric `{rubric.name}` has no message", call.span)
+            return Prompt(messages)
+
+        return prompt
+
+
+def _decided(rules: list[Rule], frame: Frame) -> dict[str, Any]:
+    """Return the parameters that `set` rules give; two that disagree are a fault, whatever their order."""
+    found: dict[str, tuple[Any, Rule]] = {}
+    for rule in rules:
+        if rule.condition is not None and rule.condition(frame) is not True:
+            continue
+        value = rule.value(frame)
+        known = found.get(rule.parameter)
+        if known is not None and known[0] != value:
+            raise EvalFault(
+                Diagnostic(
+                    code="E410",
+                    message=f"two `set`s give one cell different values of `{rule.parameter}`",
+                    span=rule.span,
+                    labels=(Label(span=known[1].span, text="the other one"),),
+                    help="make their conditions exclude each other: order never decides",
+                )
+            )
+        found[rule.parameter] = (value, rule)
+    return {name: value for name, (value, _) in found.items()}
+
+
+def _agree(rubric: RubricMaker, model: Model, decided: set[str], span: Span) -> None:
+    """A rubric's settings hold for whichever model judges: a model that says otherwise is a fault."""
+    own = dict(model.params)
+    for name, value in rubric.settings.items():
+        if name in own and own[name] != value and name not in decided:
+            raise fail(
+                "E419",
+                f"`{rubric.name}` wants {name} = {render(value) or value}, "
+                f"and `{model.name}` sets {render(own[name]) or own[name]}",
+                span,
+                help=f"decide with `set` or `{{ {name} = ... }}` here",
+            )
+
+
+def _for_simulator(model: Model, params: Params, rubric: RubricMaker | None) -> Params:
+    """A simulated judge is told what to answer with: all that changes an answer is in the key."""
+    if rubric is None or model.service.name != SIM:
+        return params
+    told = dict(dict(params).get("sim") or {})
+    reading = rubric.reading
+    if reading.scale is not None:
+        told["scale"] = (int(reading.scale[0]), int(reading.scale[1]))
+    else:
+        told["choices"] = reading.choices
+    if reading.words:
+        told["words"] = reading.words
+    return merged(params, {"sim": told})

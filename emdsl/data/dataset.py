@@ -1,0 +1,114 @@
+"""A dataset: a file, its columns by path, and its rows, addressed by content."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from emdsl.data.csv import read_csv
+from emdsl.data.json import read_json, read_jsonl
+from emdsl.data.parquet import read_parquet
+from emdsl.data.records import DataError, Record
+from emdsl.data.yaml import read_yaml
+from emdsl.digest import digest_bytes
+from emdsl.source import near, one_of
+from emdsl.value import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+READERS: dict[str, Callable[[Path], list[Record]]] = {
+    ".csv": read_csv,
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".json": read_json,
+    ".yaml": read_yaml,
+    ".yml": read_yaml,
+    ".parquet": read_parquet,
+}
+MIN_SHA256 = 8  # hex digits of a pin
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Rows under a declared name; `columns` are the names they are read by."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...] = field(repr=False)
+    sha256: str = ""
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What it holds: the digest of its file."""
+        return ("dataset", self.sha256)
+
+
+def read_dataset(name: str, path: Path, columns: dict[str, str] | None, sha256: str | None) -> Dataset:
+    """Return a dataset read from a file.
+
+    `columns` maps names to paths within a row (`"messages.0.content"`); None takes every top-level field.
+    `sha256` is a pin: the first 8 or more hex digits of the file's digest. Raises DataError.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"{path.name}: no reader for `{path.suffix}` files", help=f"known are {', '.join(READERS)}")
+    try:
+        content = path.read_bytes()
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder, not a file") from None
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}", missing=True) from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    found = digest_bytes(content).hex()
+    if sha256 is not None and not found.startswith(sha256.lower()):
+        raise DataError(
+            f"{path.name} is not the file that is pinned: its sha256 starts with {found[:16]}",
+            help=f'if the change is meant, write sha256 = "{found[:16]}"',
+        )
+    records = reader(path)
+    if not records:
+        raise DataError(f"{path.name} holds no rows")
+    paths = columns if columns is not None else {k: k for k in records[0].fields}
+    rows = tuple(
+        Row(name, i, {column: pick(record, way, path) for column, way in paths.items()})
+        for i, record in enumerate(records)
+    )
+    return Dataset(name, tuple(paths), rows, found)
+
+
+def pick(record: Record, way: str, path: Path) -> Any:
+    """Return what stands at a path such as `messages.0.content`; raises DataError naming the row."""
+    if way in record.fields:  # a column whose name holds a point
+        return record.fields[way]
+    value: Any = record.fields
+    for i, step in enumerate(way.split(".")):
+        place = f"{path.name}, {record.place}"
+        if isinstance(value, dict):
+            if step not in value:
+                raise DataError(
+                    f"{place}: there is no `{step}`" + (f" in `{'.'.join(way.split('.')[:i])}`" if i else ""),
+                    help=near(step, value) or f"it has {one_of(value)}",
+                    column=way,
+                )
+            value = value[step]
+        elif isinstance(value, tuple):
+            if not re.fullmatch(r"[0-9]+", step):
+                raise DataError(
+                    f"{place}: `{'.'.join(way.split('.')[:i])}` is a list: `{step}` is no position in it",
+                    help="positions are counted from 0",
+                    column=way,
+                )
+            if int(step) >= len(value):
+                raise DataError(
+                    f"{place}: `{'.'.join(way.split('.')[:i])}` has {len(value)} items; there is no item {step}",
+                    help="positions are counted from 0",
+                    column=way,
+                )
+            value = value[int(step)]
+        else:
+            raise DataError(f"{place}: `{'.'.join(way.split('.')[:i])}` has no parts", column=way)
+    return value

@@ -1,0 +1,88 @@
+"""JSON and JSON lines: numbers are exact, nothing is guessed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from emdsl.data.records import DataError, Record
+from emdsl.value import number
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def read_jsonl(path: Path) -> list[Record]:
+    """Return the objects of a file with one on each line; raises DataError."""
+    records: list[Record] = []
+    for number_, line in enumerate(_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        place = f"row {len(records) + 1} (line {number_})"
+        records.append(Record(_object(_parse(line, path, place), path, place), place))
+    return records
+
+
+def read_json(path: Path) -> list[Record]:
+    """Return the objects of a file that holds one list of them; raises DataError."""
+    whole = _parse(_text(path), path, "the file")
+    if not isinstance(whole, tuple):
+        raise DataError(f"{path.name} holds {_kind(whole)}, not a list of objects")
+    return [Record(_object(value, path, f"row {i}"), f"row {i}") for i, value in enumerate(whole, start=1)]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path.name} is not UTF-8 text (byte {error.start})", help="save it as UTF-8") from error
+
+
+def _parse(text: str, path: Path, place: str) -> Any:
+    def refuse(word: str) -> NoReturn:
+        raise DataError(f"{path.name}, {place}: `{word}` is no JSON number")
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(items)
+        if len(found) != len(items):
+            doubled = next(k for i, (k, _) in enumerate(items) if k in dict(items[:i]))
+            raise DataError(f"{path.name}, {place}: `{doubled}` stands twice in one object")
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
+
+    try:
+        value = json.loads(text, parse_float=number, parse_int=number, parse_constant=refuse, object_pairs_hook=pairs)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path.name}, {place}: no JSON at column {error.colno}: {error.msg.lower()}") from error
+    except ValueError as error:
+        raise DataError(f"{path.name}, {place}: {error}") from error
+    except RecursionError:
+        raise DataError(f"{path.name}, {place}: nested too deeply") from None
+    return _frozen(value)
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(x) for x in value)
+    if isinstance(value, dict):
+        return {k: _frozen(v) for k, v in value.items()}
+    return value
+
+
+def _object(value: Any, path: Path, place: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DataError(f"{path.name}, {place}: {_kind(value)} where an object was expected")
+    return value
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case dict():
+            return "an object"
+        case tuple():
+            return "a list"
+        case str():
+            return "a text"
+        case None | bool():
+            return f"`{json.dumps(value)}`"
+        case _:
+            return "a number"

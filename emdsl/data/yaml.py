@@ -1,0 +1,61 @@
+"""YAML lists of question records; every scalar is text as written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from emdsl.data.records import DataError, Record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_NODES = 2_000_000  # aliases of aliases grow without bound ("billion laughs")
+
+
+class _TextLoader(yaml.SafeLoader):
+    """The safe loader without its guesses: `007`, `1.50`, `yes` and `~` stay what they are."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {  # noqa: RUF012 - PyYAML's own class attribute
+        key: [(tag, pattern) for tag, pattern in found if tag == "tag:yaml.org,2002:merge"]
+        for key, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def read_yaml(path: Path) -> list[Record]:
+    """Return the records of a file that holds one list of them; raises DataError."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            whole = yaml.load(file, Loader=_TextLoader)  # noqa: S506 - derived from SafeLoader
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path.name} is not UTF-8 text (byte {error.start})", help="save it as UTF-8") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise DataError(f"{path.name}{where}: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise DataError(f"{path.name}: {error}") from error
+    except RecursionError:
+        raise DataError(f"{path.name}: nested too deeply") from None
+    if not isinstance(whole, list):
+        raise DataError(f"{path.name} holds no list of records")
+    budget = [MAX_NODES]
+    records = []
+    for i, value in enumerate(whole, start=1):
+        place = f"row {i}" + (f" (id {value['id']})" if isinstance(value, dict) and "id" in value else "")
+        if not isinstance(value, dict):
+            raise DataError(f"{path.name}, {place}: a record was expected")
+        records.append(Record(_frozen(value, path, budget), place))
+    return records
+
+
+def _frozen(value: Any, path: Path, budget: list[int]) -> Any:
+    budget[0] -= 1
+    if budget[0] < 0:
+        raise DataError(f"{path.name}: its aliases unfold to more than {MAX_NODES:,} values")
+    if isinstance(value, list):
+        return tuple(_frozen(x, path, budget) for x in value)
+    if isinstance(value, dict):
+        return {str(k): _frozen(v, path, budget) for k, v in value.items()}
+    return value if isinstance(value, str) else str(value)

@@ -1,0 +1,127 @@
+"""Experiment, Axis, Cell, Step, Measure: a program whose names have become values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from emdsl.frame import Fn, Frame
+    from emdsl.judge import Reading
+    from emdsl.lang import ast
+    from emdsl.prompt import Prompt
+    from emdsl.query import Head
+    from emdsl.source import Diagnostic, Span
+    from emdsl.value import Level
+
+Cell = tuple[int, ...]  # for each axis, the position of its level in `Axis.levels`
+
+ASK, JUDGE = "ask", "judge"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """A named dimension; `levels` are all that any cell takes, in the order in which they were met."""
+
+    name: str
+    levels: tuple[Level, ...]
+    span: Span = field(compare=False, repr=False)
+
+    def position(self, shown: str) -> int | None:
+        """Return the position of the level that people call `shown`, or None."""
+        for i, level in enumerate(self.levels):
+            if level.shown == shown:
+                return i
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Step:
+    """An ask or a judge. It is known what it reads, so that its requests are made once for all cells alike.
+
+    `needs` are the steps whose outcome its request reads; `condition_needs` those that its `when` reads.
+    Axes are positions. `judge` alone has a `reading`; `prompt` raises MissingInput.
+    """
+
+    name: str
+    kind: str
+    needs: tuple[str, ...]
+    head: Callable[[Frame], Head]
+    head_axes: tuple[int, ...]
+    prompt: Callable[[Frame], Prompt]
+    prompt_axes: tuple[int, ...]
+    prompt_sample: bool
+    condition: Fn | None = None
+    condition_needs: tuple[str, ...] = ()
+    reading: Reading | None = None
+    rubric: str = ""
+    span: Span = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A `let` that outcomes show: a number, a text, or true and false; `kind` is double, text or bool."""
+
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """How wide: the method, and the level in (0, 1)."""
+
+    method: str
+    level: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Measure:
+    """`measure name = function(value given condition) by axes`; `value` is None for `count()`."""
+
+    name: str
+    function: str
+    value: ast.Expr | None
+    condition: ast.Expr | None
+    interval: Interval | None
+    by: tuple[tuple[str, ...], ...]
+    asks: tuple[str, ...]  # the asks that its draws come from
+    steps: tuple[str, ...]  # all that it reads, those asks and the judgements in between
+    reads: tuple[str, ...]  # the steps and lets that it names
+    span: Span = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Experiment:
+    """One grid with its steps, in an order in which each comes after what it reads."""
+
+    name: str
+    axes: tuple[Axis, ...]
+    samples: int
+    seed: Any
+    parallel: int | None
+    cells: Callable[[], Iterator[Cell]] = field(repr=False)
+    n_cells: int
+    n_skipped: int
+    steps: tuple[Step, ...]
+    lets: Mapping[str, Fn] = field(repr=False)
+    columns: tuple[Column, ...]
+    measures: tuple[Measure, ...]
+    words: frozenset[str]
+    span: Span = field(repr=False)
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """Settings that expressions can read."""
+        return {"seed": self.seed} if self.seed is not None else {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Program:
+    """All experiments of one `.em` file with its imports; `digest` changes with anything that they hold."""
+
+    name: str
+    experiments: tuple[Experiment, ...]
+    warnings: tuple[Diagnostic, ...]
+    digest: bytes

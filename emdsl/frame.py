@@ -1,0 +1,67 @@
+"""Frame: the names of one cell and sample; and what happens where a name has no value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from emdsl.source import Diagnostic, Span
+from emdsl.value import Value
+
+if TYPE_CHECKING:
+    from emdsl.value import Level, Missing
+
+
+class EvalFault(Exception):
+    """An expression that has no value; always turned into a SourceError."""
+
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        super().__init__(diagnostic.message)
+        self.diagnostic = diagnostic
+
+
+class MissingInput(Exception):
+    """A message reads a value that is missing."""
+
+    def __init__(self, missing: Missing) -> None:
+        super().__init__(missing.reason)
+        self.missing = missing
+
+
+def fail(code: str, message: str, span: Span, *, note: str = "", help: str = "") -> EvalFault:
+    """Return the exception for an expression without a value."""
+    return EvalFault(Diagnostic(code=code, message=message, span=span, note=note, help=help))
+
+
+class Frame(dict[str, Value]):
+    """The names that an expression can read; a `let` is computed when it is first read.
+
+    `levels` holds, by axis, the Level behind a value: `x is label` asks for it. `root` is the frame of the
+    cell and sample, in which the functions of an experiment find their names.
+    """
+
+    __slots__ = ("_lets", "_parent", "levels", "root")
+
+    def __init__(
+        self,
+        values: Mapping[str, Value] | None = None,
+        lets: Mapping[str, Fn] | None = None,
+        parent: Frame | None = None,
+    ) -> None:
+        super().__init__(values or {})
+        self._lets = lets or {}
+        self._parent = parent
+        self.levels: dict[str, Level] = parent.levels if parent is not None else {}
+        self.root: Frame = parent.root if parent is not None else self
+
+    def __missing__(self, name: str) -> Value:
+        let = self._lets.get(name)
+        if let is not None:
+            value = self[name] = let(self)
+            return value
+        if self._parent is not None:
+            return self._parent[name]
+        raise KeyError(name)
+
+
+Fn = Callable[[Frame], Value]

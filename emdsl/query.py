@@ -1,0 +1,155 @@
+"""Model, Query, Response: what is asked, of whom, and what came back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from emdsl.digest import Digest, KeyState, digest
+
+if TYPE_CHECKING:
+    from emdsl.prompt import Prompt
+    from emdsl.service import Service
+    from emdsl.value import EnvVar, Number
+
+Params = tuple[tuple[str, Any], ...]  # name and plain value, sorted by name: all that can change an answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """US dollars per million tokens."""
+
+    input: Number
+    output: Number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model with its settings, as declared.
+
+    `name` is for people. `use` and `revision` say which model it is; `origin` stands in for a revision
+    where a server of one's own could serve another model under the same name.
+    """
+
+    name: str = field(compare=False)
+    use: str
+    service: Service
+    wire_name: str  # what the service calls it
+    revision: str | None = None
+    origin: str | None = None
+    params: Params = ()
+    url: str | EnvVar | None = field(default=None, compare=False)
+    key: EnvVar | None = field(default=None, compare=False)
+    price: Price | None = field(default=None, compare=False)
+    context: int | None = field(default=None, compare=False)  # tokens
+    timeout_s: float | None = field(default=None, compare=False)
+
+    @property
+    def identity(self) -> tuple[str, str, int, str | None, str | None]:
+        """Return what of a model enters a key, its parameters apart."""
+        return ("model", self.use, self.service.meaning, self.revision, self.origin)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its answers are made up by the embedded simulator."""
+        return self.service.name == "sim"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """What many queries share: all of a request but its messages and its sample."""
+
+    model: Model
+    params: Params
+    stream: int = 0
+
+    def key_state(self) -> KeyState:
+        """Return the key of a query up to its messages."""
+        return KeyState([self.model.identity, dict(self.params)])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Query:
+    """One request, neutral of any wire format; `key` names all that can change its answer."""
+
+    head: Head
+    prompt: Prompt
+    sample: int
+    key: Digest
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """Return sampling parameters by name."""
+        return dict(self.head.params)
+
+    def ingredients(self) -> dict[str, Any]:
+        """Return the parts of the key, texts as digests: kept with the answer, so that `why` can compare."""
+        head = self.head
+        return {
+            "model": head.model.use,
+            "revision": head.model.revision or head.model.origin,
+            "params": {name: _shown(value) for name, value in head.params},
+            "messages": digest("messages", *self.prompt.messages).hex(),
+            "stream": head.stream,
+            "sample": self.sample,
+        }
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_shown(x) for x in value]
+    if isinstance(value, Mapping):
+        return {k: _shown(v) for k, v in value.items()}
+    return value if isinstance(value, str | bool | int | None) else str(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens of one answer, as the provider counted them; None where it did not say."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None  # reasoning included
+    reasoning_tokens: int | None = None
+    cached_tokens: int | None = None  # of the input
+    cost_usd: float | None = None  # where the provider says what it charged
+
+
+TokenLogprobs = tuple[tuple[str, float], ...]  # candidates at one position, likeliest first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """What came back: the only thing that is stored.
+
+    `finish` is one of stop, length, blocked, tool, other. `text` is as sent, a `<think>` block included.
+    """
+
+    text: str
+    finish: str
+    reasoning: str | None = None
+    model: str | None = None  # as reported
+    fingerprint: str | None = None
+    request_id: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    logprobs: tuple[TokenLogprobs, ...] | None = None
+    answered_at: float = 0.0  # seconds since 1970
+    elapsed_s: float = 0.0
+    run: str = ""  # which run paid for it
+
+
+_OPEN, _CLOSE = "<think>", "</think>"
+
+
+def split_reasoning(response: Response) -> tuple[str, str | None]:
+    r"""Return the answer and its reasoning: a `<think>` block at the start of a text is reasoning.
+
+    >>> split_reasoning(Response(text="<think>hm</think>\nyes", finish="stop"))
+    ('yes', 'hm')
+    """
+    text = response.text
+    if response.reasoning is not None or not text.lstrip().startswith(_OPEN):
+        return text, response.reasoning
+    inside = text.lstrip().removeprefix(_OPEN)
+    reasoning, closed, answer = inside.partition(_CLOSE)
+    return (answer.lstrip() if closed else ""), reasoning.strip()
