@@ -1,0 +1,1 @@
+"""The command line: wires the parts together, prints, and turns errors into exit codes."""

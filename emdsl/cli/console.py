@@ -1,0 +1,163 @@
+"""The one place that prints. What it prints has passed the mask of API keys."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import click
+from rich import box
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+from rich.text import Text
+
+from emdsl.errors import EmdslError, SourceError
+from emdsl.providers.secret import MASK, MIN_SECRET
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from emdsl.run.executor import Progress
+
+RICH, PLAIN, NONE = "rich", "plain", "none"
+PLAIN_WIDTH = 200
+EVERY_S = 5.0  # between two plain lines of progress
+_SECRET_NAMES = ("API_KEY", "TOKEN", "SECRET", "PASSWORD")
+
+_secrets: set[str] = set()
+_as_json = False
+
+
+def keep_secret(environment: Mapping[str, str]) -> None:
+    """Never print the values of variables that hold API keys."""
+    for name, value in environment.items():
+        if any(part in name.upper() for part in _SECRET_NAMES) and len(value.strip()) >= MIN_SECRET:
+            _secrets.add(value.strip())
+
+
+def expect_json(*, wanted: bool) -> None:
+    """Say whether errors are printed as JSON too."""
+    global _as_json  # noqa: PLW0603 - the one switch of the one place that prints
+    _as_json = wanted
+
+
+def mask(text: str) -> str:
+    """Return a text without any API key that is known."""
+    for secret in _secrets:
+        text = text.replace(secret, MASK)
+    return text
+
+
+def say(text: str = "", *, err: bool = False) -> None:
+    """Print a line."""
+    click.echo(mask(text), err=err)
+
+
+def show_json(value: Any) -> None:
+    """Print one JSON object."""
+    click.echo(mask(json.dumps(value, ensure_ascii=False, default=str, indent=2)))
+
+
+def show_error(error: EmdslError) -> None:
+    """Print what went wrong: as text, and with `--json` as one object on standard output."""
+    if _as_json:
+        if isinstance(error, SourceError):
+            found = [d.as_json() for d in error.diagnostics]
+        else:
+            found = [{"code": type(error).__name__, "severity": "error", "message": str(error)}]
+        show_json({"error": found})
+        return
+    if isinstance(error, SourceError):
+        n = sum(d.severity == "error" for d in error.diagnostics)
+        say(str(error), err=True)
+        say(f"\n{n} error{'' if n == 1 else 's'}; nothing was asked", err=True)
+    else:
+        say(f"error: {error}", err=True)
+
+
+def choose_display(wanted: str | None) -> str:
+    """Return how progress is shown: `rich` on a terminal, `plain` elsewhere, unless told."""
+    if wanted is not None:
+        return wanted
+    return RICH if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else PLAIN
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, numeric: Iterable[str] = ()) -> None:
+    """Print a table: lined on a terminal, plain text elsewhere; never cut."""
+    rows = [[_cell(v) for v in row] for row in rows]
+    terminal = sys.stdout.isatty()
+    widths = [max([len(c), *(len(r[i]) for r in rows)]) for i, c in enumerate(columns)]
+    width = max(sum(widths) + 3 * len(widths) + 4, 40) if not terminal else None
+    console = RichConsole(width=width, highlight=False, soft_wrap=False)
+    table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, show_edge=False)
+    right = set(numeric)
+    for column in columns:
+        table.add_column(Text(column), justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(v) for v in row))
+    with console.capture() as captured:
+        console.print(table)
+    click.echo(mask("\n".join(line.rstrip() for line in captured.get().splitlines())))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}" if value == value else "nan"  # noqa: PLR0124 - NaN alone differs from itself
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+class ProgressView:
+    """Shows a run under way on standard error; use it as a context."""
+
+    def __init__(self, display: str, total: int) -> None:
+        self._display = display
+        self._total = total
+        self._last = time.monotonic()
+        self._bar: RichProgress | None = None
+        self._task: Any = None
+
+    def __enter__(self) -> Self:
+        if self._display == RICH:
+            self._bar = RichProgress(
+                SpinnerColumn(),
+                TextColumn("asking"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=RichConsole(stderr=True),
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("asking", total=self._total, note="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, progress: Progress) -> None:
+        """Show the newest counts; on plain displays a line every few seconds."""
+        done = progress.answered + progress.failed
+        notes = [f"{progress.failed} failed"] if progress.failed else []
+        if progress.waiting:
+            notes.append(f"{progress.waiting} waiting ({progress.last_error[:60]})")
+        if progress.draining:
+            notes.append("finishing what is in flight; Ctrl-C again stops at once")
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=max(self._total, done), note=mask("  ".join(notes)))
+        elif self._display == PLAIN and (time.monotonic() - self._last > EVERY_S or progress.draining):
+            self._last = time.monotonic()
+            say(
+                f"asked {done:,} of at most {self._total:,}" + (f"  ({', '.join(notes)})" if notes else ""),
+                err=True,
+            )

@@ -1,0 +1,88 @@
+"""The click group. Verbs are imported when they are called: start-up pays for what is used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from emdsl.version import __version__
+
+VERBS = {
+    "run": ("emdsl.cli.run", "Ask what is not stored, and load the outcomes."),
+    "plan": ("emdsl.cli.plan", "Show what a run would ask, and what is stored."),
+    "show": ("emdsl.cli.show", "Show the measures of a study."),
+    "query": ("emdsl.cli.query", "Query outcomes with SQL."),
+    "sim": ("emdsl.cli.sim", "The embedded simulator as a server."),
+}
+EXIT_ERROR, EXIT_USAGE, EXIT_INCOMPLETE = 1, 2, 3
+
+
+class LazyGroup(click.Group):
+    """A group whose verbs are modules."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order in which they are used."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a verb's command."""
+        if cmd_name not in VERBS:
+            return None
+        if ctx.resilient_parsing and "--help" in sys.argv:
+            return None
+        command = importlib.import_module(VERBS[cmd_name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the verb that is called; an unknown one gets the near word."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            from emdsl.source import near  # noqa: PLC0415 - only a misspelt verb needs it
+
+            hint = near(args[0], VERBS) or f"the verbs are {', '.join(VERBS)}"
+            ctx.fail(f"no verb is called '{args[0]}': {hint.replace('`', '')}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the verbs without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="emdsl")
+def cli() -> None:
+    """Experiment grids for LLM-safety research, asked once and queried in DuckDB.
+
+    Exit codes: 0 done, 1 error, 2 usage, 3 incomplete.
+    """
+
+
+def main() -> None:
+    """Run the command line; the one place that catches EmdslError."""
+    from emdsl.errors import EmdslError  # noqa: PLC0415 - keeps `--version` at click's own speed
+
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has gone: `emdsl plan ... | head`
+        sys.exit(EXIT_ERROR)
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except EmdslError as error:
+        from emdsl.cli.console import show_error  # noqa: PLC0415 - as above
+
+        show_error(error)
+        sys.exit(EXIT_ERROR)
+    sys.exit(code if isinstance(code, int) else 0)

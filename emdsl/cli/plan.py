@@ -1,0 +1,130 @@
+"""`emdsl plan`: what a run would ask."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emdsl.cli import console, session
+from emdsl.cli.main import EXIT_INCOMPLETE
+from emdsl.compiler.compile import compile_file
+from emdsl.run.planner import ExperimentCount, plan
+from emdsl.run.walk import Walk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from emdsl.experiment import Program
+
+
+@click.command("plan")
+@session.with_options(
+    session.FILE, session.CACHE, session.ENV_FILE, session.SAMPLES, session.ONLY, session.SIM, session.AS_JSON
+)
+@session.option("--exit-code", is_flag=True, help="Exit 3 when there is work to do.")
+def command(
+    file: Path,
+    cache: Path | None,
+    env_file: Path | None,
+    samples: int | None,
+    only: tuple[str, ...],
+    simulate: bool,
+    as_json: bool,
+    exit_code: bool,
+) -> int:
+    """Show what a run of FILE would ask, and what is stored; asks nothing, changes nothing."""
+    console.expect_json(wanted=as_json)
+    start = time.monotonic()
+    here = session.open_session(file, cache, env_file, simulate=simulate)
+    program = compile_file(file, here.environment, simulate=simulate)
+    store = here.store(create=False)
+    try:
+        counts = [
+            plan(Walk(experiment, selection), store)
+            for experiment, selection in zip(
+                program.experiments, session.selections(program, samples, only), strict=True
+            )
+        ]
+        corrupt = len(store.corrupt)
+    finally:
+        store.close()
+    if as_json:
+        console.show_json(plan_json(counts, time.monotonic() - start))
+    else:
+        show_warnings(program)
+        show_counts(counts)
+        show_corrupt(corrupt)
+        left = total(counts)
+        console.say(f"Run: emdsl run {file}" if left else "Nothing to ask: every answer is stored.")
+    return EXIT_INCOMPLETE if exit_code and total(counts) else 0
+
+
+def plan_json(counts: list[ExperimentCount], wall_s: float) -> dict[str, Any]:
+    """Return the counts as the CLI contract names them."""
+    return {
+        "experiments": [
+            {
+                "name": c.experiment.name,
+                "cells": c.cells,
+                "samples": c.samples,
+                "steps": [s.as_json() for s in c.steps],
+            }
+            for c in counts
+        ],
+        "requests": total(counts),
+        "wall_s": round(wall_s, 3),
+    }
+
+
+def total(counts: list[ExperimentCount]) -> int:
+    """Return how many distinct requests are left, at most: experiments of one file share what is equal."""
+    left: set[Any] = set()
+    for count in counts:
+        for step in count.steps:
+            left |= step.ready
+            left |= {(count.experiment.name, r) for r in (*step.recipes, *step.maybe)}
+    return len(left)
+
+
+def show_warnings(program: Program) -> None:
+    """Print what the compiler warns of."""
+    for warning in program.warnings:
+        console.say(warning.render() + "\n", err=True)
+
+
+def show_corrupt(n: int) -> None:
+    """Say how many stored entries were not believed."""
+    if n:
+        console.say(f"{n:,} stored entries are damaged; they are not believed, and will be asked again", err=True)
+
+
+def show_counts(counts: list[ExperimentCount]) -> None:
+    """Print one screen: cells by axis, and each step's requests."""
+    for count in counts:
+        experiment = count.experiment
+        axes = "  ".join(f"{a.name} {len(a.levels)}" for a in experiment.axes)
+        skipped = f"  ({experiment.n_skipped:,} skipped)" if experiment.n_skipped else ""
+        console.say(
+            f"{experiment.name}   {count.cells:,} cell{'' if count.cells == 1 else 's'} x {count.samples:,} "
+            f"sample{'' if count.samples == 1 else 's'}   {axes}{skipped}"
+        )
+        open_steps = any(s.maybe for s in count.steps)
+        rows = [
+            (
+                f"  {s.step.kind} {s.step.name}",
+                ("<=" if s.maybe or s.recipes else "") + f"{s.needed:,}",
+                f"{s.cached:,}",
+                _to_run(s.expected, s.at_most) if s.maybe else f"{s.to_run:,}",
+            )
+            for s in count.steps
+        ]
+        console.show_table(("  step", "needed", "cached", "to run"), rows, numeric=("needed", "cached", "to run"))
+        if open_steps:
+            console.say("  * known only after judging; ~ is an estimate from what is stored")
+        console.say()
+
+
+def _to_run(expected: int | None, at_most: int) -> str:
+    return f"<={at_most:,} *" if expected is None else f"~{expected:,} (<={at_most:,}) *"

@@ -1,0 +1,105 @@
+"""`emdsl query`: SQL over outcomes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from emdsl.cli import console, session
+from emdsl.errors import OutcomesError, UsageError
+from emdsl.outcomes import database
+
+FORMATS = ("table", "csv", "json", "jsonl", "markdown", "parquet")
+MAX_CELL = 200  # characters of a cell in a table for people; files hold all
+
+
+@click.command("query")
+@click.argument("sql")
+@session.with_options(session.CACHE)
+@session.option("--study", metavar="FILE", help="The .em file whose tables are meant.  [default: the last loaded]")
+@session.option("--format", "form", type=click.Choice(FORMATS), help="[default: table, or by the ending of -o]")
+@session.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to a file.")
+@session.option("--sim", "simulate", is_flag=True, help="Query the outcomes of `run --sim`.")
+def command(
+    sql: str, cache: Path | None, study: str | None, form: str | None, output: Path | None, simulate: bool
+) -> int:
+    """Query outcomes with SQL: a table for each experiment, and one for each measure."""
+    near_path = Path(study) if study is not None and Path(study).exists() else Path()
+    here = session.open_session(near_path, cache, None, simulate=simulate)
+    wanted = here.study(Path(study)) if study is not None and Path(study).exists() else study
+    chosen_form = form or (_by_ending(output) if output else "table")
+    if chosen_form == "parquet" and output is None:
+        raise UsageError("--format parquet needs -o FILE")
+    with database.opened(here.cache, wanted) as (connection, chosen):
+        if study is None and chosen is not None:
+            console.say(f"-- study {chosen}", err=True)
+        if chosen_form == "parquet":
+            assert output is not None
+            database.write_parquet(connection, sql, output)
+            return 0
+        result = database.select(connection, sql)
+    if chosen_form == "table" and output is None:
+        console.show_table(result.columns, [[_short(v) for v in row] for row in result.rows], numeric=_numeric(result))
+        console.say(f"({len(result.rows):,} row{'' if len(result.rows) == 1 else 's'})", err=True)
+        return 0
+    text = console.mask(_text(result, chosen_form))
+    if output is None:
+        sys.stdout.write(text)
+        return 0
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutcomesError(f"cannot write {output}: {error.strerror}") from error
+    return 0
+
+
+def _by_ending(output: Path) -> str:
+    endings = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".md": "markdown", ".parquet": "parquet"}
+    return endings.get(output.suffix.lower(), "csv")
+
+
+def _numeric(result: database.Result) -> list[str]:
+    return [c for i, c in enumerate(result.columns) if any(isinstance(r[i], int | float) for r in result.rows[:100])]
+
+
+def _short(value: Any) -> Any:
+    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else value
+    if isinstance(text, str):
+        text = " ".join(text.split()) if "\n" in text else text
+        return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
+    return text
+
+
+def _text(result: database.Result, form: str) -> str:
+    if form == "json":
+        rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+        return json.dumps(rows, ensure_ascii=False, default=str, indent=1) + "\n"
+    if form == "jsonl":
+        return "".join(
+            json.dumps(dict(zip(result.columns, row, strict=True)), ensure_ascii=False, default=str) + "\n"
+            for row in result.rows
+        )
+    if form == "markdown":
+        lines = ["| " + " | ".join(result.columns) + " |", "|" + " --- |" * len(result.columns)]
+        lines += ["| " + " | ".join(_markdown(v) for v in row) + " |" for row in result.rows]
+        return "\n".join(lines) + "\n"
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(result.columns)
+    for row in result.rows:
+        writer.writerow(
+            [json.dumps(v, ensure_ascii=False, default=str) if isinstance(v, dict | list) else v for v in row]
+        )
+    return out.getvalue()
+
+
+def _markdown(value: Any) -> str:
+    if value is None:
+        return ""
+    return str(_short(value)).replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,121 @@
+"""Outcomes for verbs: brought up to date from the store, and shown as tables."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from emdsl.cli import console
+from emdsl.errors import OutcomesError, SourceError
+from emdsl.frame import EvalFault
+from emdsl.outcomes import database
+from emdsl.run.planner import ExperimentCount, note, plan, start
+from emdsl.run.walk import Walk, collect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from emdsl.cli.session import Session
+    from emdsl.experiment import Experiment, Measure, Program
+    from emdsl.outcome import Outcome
+    from emdsl.run.executor import Report
+    from emdsl.store.disk import DiskStore
+
+
+def bring_up_to_date(
+    here: Session,
+    file: Path,
+    program: Program,
+    walks: list[Walk],
+    store: DiskStore,
+    *,
+    report: Report,
+    run: str,
+) -> tuple[list[ExperimentCount], list[str], str]:
+    """Load a study's outcomes from the store.
+
+    Returns what each experiment's steps have come to, what is to be said of measures, and why the load
+    failed, or nothing: answers are safe then, and the next reader loads them.
+    """
+    finals = [start(w) for w in walks]
+
+    def tables() -> Iterator[tuple[Experiment, Iterator[list[Outcome]]]]:
+        for walk, count in zip(walks, finals, strict=True):
+            yield walk.experiment, collect(walk, store, report.failures, partial(note, walk, count))
+
+    load = database.Load(
+        study=here.study(file),
+        file=str(file),
+        program=program.digest.hex(),
+        store_state=store.state(),
+        run=run,
+    )
+    try:
+        notices = database.load(here.cache, load, tables())
+    except EvalFault as fault:
+        raise SourceError([fault.diagnostic]) from fault
+    except OutcomesError as error:
+        return [plan(w, store) for w in walks], [], str(error)
+    return finals, notices, ""
+
+
+def measures_json(here: Session, file: Path, experiment: Experiment) -> dict[str, Any]:
+    """Return an experiment's measures as lists of objects; None for one that was left out."""
+    study = here.study(file)
+    found: dict[str, Any] = {}
+    with database.opened(here.cache, study) as (connection, _):
+        for measure in experiment.measures:
+            result = database.measure_rows(connection, study, measure.name)
+            found[measure.name] = (
+                [dict(zip(result.columns, row, strict=True)) for row in result.rows] if result is not None else None
+            )
+    return found
+
+
+def show_measures(here: Session, file: Path, experiments: Sequence[Experiment]) -> None:
+    """Print every measure of a study as a table; incomplete and simulated rows are marked."""
+    study = here.study(file)
+    simulated = False
+    with database.opened(here.cache, study) as (connection, _):
+        for experiment in experiments:
+            for measure in experiment.measures:
+                result = database.measure_rows(connection, study, measure.name)
+                if result is None:
+                    console.say(f"{measure.name}: left out\n")
+                    continue
+                simulated = _show_measure(measure, result) or simulated
+    if simulated:
+        console.say("SIMULATED: these answers were made up by the embedded simulator, not by a model.\n")
+
+
+def _show_measure(measure: Measure, result: database.Result) -> bool:
+    by = ["_".join(path) for path in measure.by]
+    rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+    level = f"{measure.interval.level * 100:g} % {measure.interval.method}" if measure.interval else ""
+    columns = [*by, measure.function, *([level] if level else []), "n", "planned", "dropped", ""]
+    shown = []
+    for row in rows:
+        marks = ["incomplete"] if not row["complete"] else []
+        marks += ["simulated"] if row["simulated"] else []
+        value = row[measure.function]
+        interval = [_interval(row)] if level else []
+        shown.append(
+            [
+                *(row[b] for b in by),
+                value if isinstance(value, int) else (f"{value:.3f}" if value is not None else "none kept"),
+                *interval,
+                row["n"],
+                row["n_planned"],
+                ", ".join(f"{n} {reason}" for reason, n in sorted((row["dropped"] or {}).items())),
+                " ".join(marks),
+            ]
+        )
+    console.say(measure.name)
+    console.show_table(columns, shown, numeric=(measure.function, "n", "planned"))
+    console.say()
+    return any(r["simulated"] for r in rows)
+
+
+def _interval(row: dict[str, Any]) -> str:
+    return f"{row['low']:.3f} - {row['high']:.3f}" if row["low"] is not None else ""

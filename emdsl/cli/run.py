@@ -1,0 +1,266 @@
+"""`emdsl run`: plan, ask, load, show."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emdsl.cli import console, session
+from emdsl.cli.main import EXIT_INCOMPLETE
+from emdsl.cli.plan import plan_json, show_corrupt, show_counts, show_warnings, total
+from emdsl.cli.results import bring_up_to_date, measures_json, show_measures
+from emdsl.compiler.compile import compile_file
+from emdsl.errors import SourceError, UsageError
+from emdsl.frame import EvalFault
+from emdsl.providers.http import Http
+from emdsl.providers.openai import OpenAI
+from emdsl.providers.secret import find_url, problem
+from emdsl.run.executor import JOBS, Executor, Report
+from emdsl.run.pacing import Patience
+from emdsl.run.planner import ExperimentCount, plan
+from emdsl.run.walk import Walk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from emdsl.cli.session import Session
+    from emdsl.store.disk import DiskStore
+
+SHOWN_FAILURES = 5
+
+
+@click.command("run")
+@session.with_options(
+    session.FILE, session.CACHE, session.ENV_FILE, session.SAMPLES, session.ONLY, session.SIM, session.AS_JSON
+)
+@session.option(
+    "-j",
+    "--max-connections",
+    "jobs",
+    type=click.IntRange(1, 10_000),
+    help=f"Most requests in flight.  [default: the program's `parallel`, or {JOBS}]",
+)
+@session.option("--offline", is_flag=True, help="Ask nothing; compute everything from the store.")
+@session.option("--dry-run", is_flag=True, help="The same as `emdsl plan`.")
+@session.option(
+    "--max-wait",
+    type=click.FloatRange(0),
+    default=600.0,
+    show_default=True,
+    help="Seconds that one request may spend waiting to be sent again.",
+)
+@session.option(
+    "--max-retries",
+    type=click.IntRange(0),
+    help="How often one request is sent again.  [default: as --max-wait allows]",
+)
+@session.option(
+    "--display",
+    type=click.Choice([console.RICH, console.PLAIN, console.NONE]),
+    help="How progress is shown.  [default: rich on a terminal]",
+)
+def command(
+    file: Path,
+    cache: Path | None,
+    env_file: Path | None,
+    samples: int | None,
+    only: tuple[str, ...],
+    simulate: bool,
+    as_json: bool,
+    jobs: int | None,
+    offline: bool,
+    dry_run: bool,
+    max_wait: float,
+    max_retries: int | None,
+    display: str | None,
+) -> int:
+    """Ask what FILE needs and the store does not hold, and load the outcomes.
+
+    The first Ctrl-C finishes what is in flight and keeps it; the second stops at once.
+    """
+    console.expect_json(wanted=as_json)
+    start = time.monotonic()
+    here = session.open_session(file, cache, env_file, simulate=simulate)
+    program = compile_file(file, here.environment, simulate=simulate)
+    chosen = session.selections(program, samples, only)
+    walks = [Walk(e, s) for e, s in zip(program.experiments, chosen, strict=True)]
+    store = here.store(create=not dry_run)
+    run = secrets.token_hex(8)
+    try:
+        counts = [_planned(walk, store) for walk in walks]
+        left = total(counts)
+        if not as_json:
+            show_warnings(program)
+            show_counts(counts)
+            show_corrupt(len(store.corrupt))
+        if dry_run:
+            if as_json:
+                console.show_json(plan_json(counts, time.monotonic() - start))
+            return 0
+        report = Report()
+        if left and not offline:
+            _can_ask(counts, here)
+            parallel = [e.parallel for e in program.experiments if e.parallel is not None]
+            executing = _Execution(
+                walks=walks, store=store, here=here, jobs=jobs or min([*parallel, JOBS * 16] if parallel else [JOBS]),
+                patience=Patience(max_wait_s=max_wait, max_retries=max_retries), run=run,
+                display=console.NONE if as_json else console.choose_display(display), total=left,
+            )  # fmt: skip
+            report = executing.run()
+        finals, notices, unloaded = bring_up_to_date(here, file, program, walks, store, report=report, run=run)
+    finally:
+        store.close()
+    incomplete = any(s.at_most for c in finals for s in c.steps)
+    if as_json:
+        found = _run_json(finals, report, time.monotonic() - start)
+        for experiment, entry in zip(program.experiments, found["experiments"], strict=True):
+            entry["measures"] = {} if unloaded else measures_json(here, file, experiment)
+        if notices or unloaded:
+            found["notices"] = [*notices, *([unloaded] if unloaded else [])]
+        console.show_json(found)
+    else:
+        _tell(here, file, program.experiments, finals, report, notices, unloaded, offline=offline)
+    return EXIT_INCOMPLETE if incomplete else 0
+
+
+def _planned(walk: Walk, store: DiskStore) -> ExperimentCount:
+    try:
+        return plan(walk, store)
+    except EvalFault as fault:
+        raise SourceError([fault.diagnostic]) from fault
+
+
+def _can_ask(counts: list[ExperimentCount], here: Session) -> None:
+    """Raise UsageError for models that have something to run and cannot be asked; those cached need no key."""
+    problems = {p for c in counts for m in c.models.values() if (p := problem(m, here.environment)) is not None}
+    if problems:
+        raise UsageError("\n       ".join(["these models cannot be asked:", *sorted(problems)]))
+
+
+class _Execution:
+    """One run of the executor, with its servers, signals and display."""
+
+    def __init__(
+        self, *, walks: list[Walk], store: DiskStore, here: Session, jobs: int, patience: Patience, run: str,
+        display: str, total: int,
+    ) -> None:  # fmt: skip
+        self._walks, self._store, self._here = walks, store, here
+        self._jobs, self._patience, self._run = jobs, patience, run
+        self._display, self._total = display, total
+
+    def run(self) -> Report:
+        """Ask everything; raises EmdslError."""
+        try:
+            import uvloop  # noqa: PLC0415 - not there on every platform
+
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(self._main())
+        except ImportError:
+            return asyncio.run(self._main())
+        except EvalFault as fault:
+            raise SourceError([fault.diagnostic]) from fault
+
+    async def _main(self) -> Report:
+        simulator = None
+        if self._needs_simulator():
+            from emdsl.sim.server import Simulator  # noqa: PLC0415 - only simulated models need it
+
+            simulator = Simulator()
+            await simulator.start()
+        http = Http(self._jobs)
+        provider = OpenAI(http, self._here.environment, simulator.url if simulator else None)
+        with console.ProgressView(self._display, self._total) as view:
+            executor = Executor(
+                self._walks, self._store, provider, jobs=self._jobs, patience=self._patience, run=self._run,
+                on_progress=view.update,
+            )  # fmt: skip
+            self._listen(executor)
+            try:
+                return await executor.run()
+            finally:
+                await http.close()
+                if simulator is not None:
+                    await simulator.stop()
+
+    def _needs_simulator(self) -> bool:
+        for walk in self._walks:
+            for row in walk.rows():
+                models = [walk.head(s, row)[0].model for s in walk.experiment.steps]
+                if any(m.simulated and find_url(m, self._here.environment)[0] is None for m in models):
+                    return True
+                if not any(len(s.head_axes) for s in walk.experiment.steps):
+                    break
+        return False
+
+    @staticmethod
+    def _listen(executor: Executor) -> None:
+        """First signal: drain; second: stop."""
+        loop = asyncio.get_running_loop()
+
+        def handle() -> None:
+            if executor.progress.draining:
+                executor.stop()
+            else:
+                executor.drain()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, handle)
+
+
+def _run_json(finals: list[ExperimentCount], report: Report, wall_s: float) -> dict[str, Any]:
+    found = plan_json(finals, wall_s)
+    for count, entry in zip(finals, found["experiments"], strict=True):
+        for step, shown in zip(count.steps, entry["steps"], strict=True):
+            name = (count.experiment.name, step.step.name)
+            ran = report.ran.get(name, set()) & step.stored
+            failed = report.failed.get(name, set())
+            left = step.at_most - len(failed & step.ready)
+            shown |= {
+                "needed": step.needed,
+                "cached": step.cached - len(ran),
+                "to_run": len(ran) + len(failed) + left,
+                "ran": len(ran),
+                "failed": len(failed),
+            }
+    found["requests"] = report.sent
+    return found
+
+
+def _tell(
+    here: Session, file: Path, experiments: Any, finals: list[ExperimentCount], report: Report, notices: list[str],
+    unloaded: str, *, offline: bool,
+) -> None:  # fmt: skip
+    """Print what came out: the measures, where the outcomes are, and what to do next."""
+    for notice in notices:
+        console.say(f"note: {notice}\n", err=True)
+    if unloaded:
+        console.say(f"warning: {unloaded}\nAll answers are stored; `emdsl show {file}` loads them.", err=True)
+    else:
+        show_measures(here, file, experiments)
+    ran = sum(len(keys) for keys in report.ran.values())
+    n_failed = len(report.failures)
+    left = sum(s.at_most for c in finals for s in c.steps) - n_failed
+    cached = sum(s.cached for c in finals for s in c.steps) - ran
+    console.say(f"{ran:,} answered, {cached:,} from the store" + (f", {n_failed:,} failed" if n_failed else ""))
+    reasons: dict[str, int] = {}
+    for reason in report.failures.values():
+        reasons[reason] = reasons.get(reason, 0) + 1
+    for reason, n in sorted(reasons.items(), key=lambda x: -x[1])[:SHOWN_FAILURES]:
+        console.say(f"  {n:,} x {reason}")
+    if report.interrupted:
+        console.say("stopped early: what was answered is kept")
+    if left > 0:
+        console.say(f"{left:,} {'are missing from the store (--offline)' if offline else 'left to ask'}: incomplete")
+    if n_failed or (left > 0 and not offline):
+        console.say(f"Go on: emdsl run {file}")
+    if not unloaded:
+        console.say(f'Outcomes: {os.path.relpath(here.cache)}/outcomes.duckdb, schema "{here.study(file)}"')
+        table = experiments[0].name
+        flag = " --sim" if here.simulate else ""
+        console.say(f'Next: emdsl query{flag} "FROM {table} LIMIT 5"    or edit {file} and run again')

@@ -1,0 +1,195 @@
+"""What every verb needs: the project, its cache, the environment, the program, the selection."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from dotenv import dotenv_values
+
+from emdsl.cli import console
+from emdsl.errors import UsageError
+from emdsl.source import near, one_of
+
+if TYPE_CHECKING:
+    from emdsl.experiment import Experiment, Program
+    from emdsl.run.walk import Selection
+    from emdsl.store.disk import DiskStore
+
+ANSWERS = "answers"  # the store's folder inside a cache
+SIMULATED = "sim"  # the cache within the cache for `--sim`: nothing simulated mixes with what was paid for
+_IGNORE = "# emdsl: answers that were paid for. Not for version control: share them as files.\n*\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """Where one call works: the project's folder, the cache, and the variables it may read."""
+
+    project: Path
+    cache: Path
+    environment: Mapping[str, str]
+    simulate: bool = False
+
+    def store(self, *, create: bool) -> DiskStore:
+        """Open the store; one that is not created is read only."""
+        from emdsl.store.disk import DiskStore  # noqa: PLC0415 - imports wait for their verb
+
+        if create:
+            prepare(self.cache)
+        return DiskStore(self.cache / ANSWERS, read_only=not create)
+
+    def study(self, file: Path) -> str:
+        """Return the schema of an `.em` file: its path in the project, without ending."""
+        try:
+            relative = file.resolve().relative_to(self.project)
+        except ValueError:
+            relative = Path(file.name)
+        return relative.with_suffix("").as_posix()
+
+
+def open_session(near_path: Path, cache: Path | None, env_file: Path | None, *, simulate: bool = False) -> Session:
+    """Return where a call about a file (or a folder) works."""
+    folder = near_path.resolve() if near_path.is_dir() else near_path.resolve().parent
+    project = find_project(folder)
+    environment = read_environment(folder, env_file)
+    console.keep_secret(environment)
+    chosen = cache.resolve() if cache is not None else project / "cache"
+    return Session(
+        project=project,
+        cache=chosen / SIMULATED if simulate else chosen,
+        environment=environment,
+        simulate=simulate,
+    )
+
+
+def find_project(folder: Path) -> Path:
+    """Return the nearest folder upwards with an emdsl cache, `.git` or `pyproject.toml`; else the folder."""
+    for candidate in (folder, *folder.parents):
+        if (candidate / "cache" / ANSWERS).is_dir() or any(
+            (candidate / n).exists() for n in (".git", "pyproject.toml")
+        ):
+            return candidate
+    return folder
+
+
+def read_environment(folder: Path, env_file: Path | None) -> dict[str, str]:
+    """Return the environment with `.env` files of the folder and its parents; the environment wins."""
+    found: dict[str, str] = {}
+    files = [env_file] if env_file is not None else [p / ".env" for p in reversed((folder, *folder.parents))]
+    for file in files:
+        try:
+            if file.is_file():
+                found |= {k: v for k, v in dotenv_values(file, interpolate=False).items() if v is not None}
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"cannot read {file}: {error}") from error
+    return found | dict(os.environ)
+
+
+def prepare(cache: Path) -> None:
+    """Make a cache folder that version control leaves alone."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        ignore = cache / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text(_IGNORE, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write to {cache}: {error.strerror}; choose another place with --cache") from error
+
+
+def select(experiment: Experiment, samples: int | None, only: tuple[str, ...], *, alone: bool) -> Selection:
+    """Return what `--samples` and `--only` restrict an experiment to; raises UsageError.
+
+    `alone` says that no other experiment could have the axis.
+    """
+    from emdsl.run.walk import Selection  # noqa: PLC0415 - imports wait for their verb
+
+    if samples is not None and samples < 1:
+        raise UsageError("--samples takes a number from 1 up")
+    axes = {a.name: i for i, a in enumerate(experiment.axes)}
+    chosen: dict[int, frozenset[int]] = {}
+    for part in only:
+        name, equals, values = part.partition("=")
+        if not equals or not values:
+            raise UsageError(f"--only takes AXIS=VALUE[,VALUE], not `{part}`")
+        if name not in axes:
+            if alone:
+                raise UsageError(
+                    f"--only: no axis is called `{name}`; " + (near(name, axes) or f"the axes are {one_of(axes)}")
+                )
+            continue
+        axis = experiment.axes[axes[name]]
+        positions = set()
+        rest = [values] if axis.position(values) is not None else values.split(",")
+        for value in rest:
+            position = axis.position(value)
+            if position is None:
+                known = [x.shown for x in axis.levels]
+                raise UsageError(
+                    f"--only: `{name}` has no level `{value}`; " + (near(value, known) or f"it has {one_of(known)}")
+                )
+            positions.add(position)
+        chosen[axes[name]] = chosen.get(axes[name], frozenset()) | positions
+    return Selection(samples=samples, only=chosen)
+
+
+def selections(program: Program, samples: int | None, only: tuple[str, ...]) -> list[Selection]:
+    """Return the selection of each experiment; an axis must be known to one of them."""
+    known = {a.name for e in program.experiments for a in e.axes}
+    for part in only:
+        name = part.partition("=")[0]
+        if name not in known:
+            raise UsageError(
+                f"--only: no axis is called `{name}`; " + (near(name, known) or f"the axes are {one_of(known)}")
+            )
+    return [select(e, samples, only, alone=False) for e in program.experiments]
+
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def option(*names: str, **settings: Any) -> Decorator:
+    """Return a click option that reads `EMDSL_...` too, named after its long form."""
+    long = next(n for n in names if n.startswith("--")).removeprefix("--").replace("-", "_").upper()
+    settings.setdefault("envvar", f"EMDSL_{long}")
+    return click.option(*names, **settings)
+
+
+FILE = click.argument("file", type=click.Path(path_type=Path))
+CACHE = option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The cache folder.  [default: the project's cache/]",
+)
+ENV_FILE = option(
+    "--env-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Read API keys from this file only.",
+)
+AS_JSON = option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+SAMPLES = option("--samples", type=int, help="Take only the first N samples of each cell.")
+ONLY = option(
+    "--only",
+    multiple=True,
+    metavar="AXIS=VALUE[,VALUE]",
+    help="Take only these levels; repeat for more axes.",
+)
+SIM = option(
+    "--sim",
+    "simulate",
+    is_flag=True,
+    help="Rehearse with the simulator in every model's place, in a store of its own.",
+)
+
+
+def with_options(*options: Decorator) -> Decorator:
+    """Return one decorator for several options, in the order given."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        return functools.reduce(lambda f, o: o(f), reversed(options), function)
+
+    return decorate

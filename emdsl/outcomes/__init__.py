@@ -1,0 +1,1 @@
+"""Settled rows to DuckDB, and measures to SQL. Never asks, and never decides what is asked."""

@@ -1,0 +1,244 @@
+"""The database of outcomes: a schema for each study, loaded whole or not at all. The door to DuckDB."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from emdsl.errors import OutcomesError
+from emdsl.outcomes.measures import conflicts_sql, view_sql
+from emdsl.outcomes.sql import literal, name
+from emdsl.outcomes.table import batch, fields_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from emdsl.experiment import Experiment
+    from emdsl.outcome import Outcome
+
+FILE = "outcomes.duckdb"
+LOCK_S = 60.0  # how long a load waits for its turn
+BATCH = 8_192  # rows that are alive at once
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",  # nothing is downloaded at run time
+    "autoload_known_extensions": "true",  # what is built in
+}
+_STUDIES = """
+CREATE SCHEMA IF NOT EXISTS emdsl;
+CREATE TABLE IF NOT EXISTS emdsl.studies (
+  study VARCHAR PRIMARY KEY, file VARCHAR, program VARCHAR, store_last BIGINT, store_count BIGINT,
+  run VARCHAR, loaded_at TIMESTAMPTZ, simulated BOOLEAN);
+COMMENT ON TABLE emdsl.studies IS 'which .em files are loaded: each is a schema of this database';
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """One study to be loaded: its schema, its file, and what its rows were made from."""
+
+    study: str
+    file: str
+    program: str
+    store_state: tuple[int, int]
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a SELECT gave: column names, and rows of Python values."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
+def load(folder: Path, study: Load, experiments: Iterable[tuple[Experiment, Iterable[list[Outcome]]]]) -> list[str]:
+    """Put a study's outcomes in place of its earlier ones, and return what is to be said of its measures.
+
+    A new file is built and renamed over the old one: readers keep the last whole state. Raises OutcomesError.
+    """
+    path = folder / FILE
+    fresh = folder / f"{FILE}.{os.getpid()}.new"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _turn(folder):
+            _clear(folder, fresh)
+            if path.exists():
+                shutil.copyfile(path, fresh)
+            with duckdb.connect(str(fresh), config=_CONFIG) as database:
+                notices = _fill(database, study, experiments)
+            fresh.chmod(0o600)
+            fresh.replace(path)
+    except (OSError, duckdb.Error) as error:
+        raise OutcomesError(f"{path} cannot be written: {_first_line(error)}") from error
+    finally:
+        fresh.unlink(missing_ok=True)
+        fresh.with_name(fresh.name + ".wal").unlink(missing_ok=True)
+    return notices
+
+
+def _clear(folder: Path, fresh: Path) -> None:
+    """Remove what loads that were killed have left; ours is the only one at work."""
+    for left in folder.glob(f"{FILE}.*.new*"):
+        left.unlink(missing_ok=True)
+    fresh.unlink(missing_ok=True)
+
+
+def _fill(
+    database: duckdb.DuckDBPyConnection,
+    study: Load,
+    experiments: Iterable[tuple[Experiment, Iterable[list[Outcome]]]],
+) -> list[str]:
+    schema, notices, simulated = study.study, list[str](), False
+    database.execute(_STUDIES)
+    database.execute(f"DROP SCHEMA IF EXISTS {name(schema)} CASCADE")
+    database.execute(f"CREATE SCHEMA {name(schema)}")
+    for experiment, chunks in experiments:
+        table = f"{name(schema)}.{name(experiment.name)}"
+        fields = fields_of(experiment, study.run)
+        columns = ", ".join(f"{name(f.name)} {f.sql}" for f in fields)
+        database.execute(f"CREATE TABLE {table} ({columns})")
+        for rows in _batches(chunks):
+            database.register("batch", batch(fields, rows))
+            database.execute(f"INSERT INTO {table} SELECT * FROM batch")
+            database.unregister("batch")
+        database.execute(
+            f"COMMENT ON TABLE {table} IS {literal(f'outcomes of {experiment.name}: a row per cell and sample')}"
+        )
+        for field in fields:
+            database.execute(f"COMMENT ON COLUMN {table}.{name(field.name)} IS {literal(field.comment)}")
+        notices += _measures(database, experiment, schema)
+        found = database.execute(f"SELECT bool_or(simulated) FROM {table}").fetchone()
+        simulated = simulated or bool(found and found[0])
+    database.execute(
+        "INSERT OR REPLACE INTO emdsl.studies VALUES (?, ?, ?, ?, ?, ?, now(), ?)",
+        [schema, study.file, study.program, *study.store_state, study.run, simulated],
+    )
+    return notices
+
+
+def _measures(database: duckdb.DuckDBPyConnection, experiment: Experiment, schema: str) -> list[str]:
+    notices = []
+    for measure in experiment.measures:
+        view = f"{name(schema)}.{name(measure.name)}"
+        database.execute(f"CREATE VIEW {view} AS {view_sql(experiment, measure, schema)}")
+        found = database.execute(conflicts_sql(experiment, measure, schema)).fetchone()
+        if found and found[0]:
+            database.execute(f"DROP VIEW {view}")
+            notices.append(
+                f"measure `{measure.name}` is left out: {found[0]} answers serve several of its outcomes with "
+                "unlike values, so that they are no independent draws; add the axis that tells them apart to `by`"
+            )
+    return notices
+
+
+def _batches(chunks: Iterable[list[Outcome]]) -> Iterator[list[Outcome]]:
+    waiting: list[Outcome] = []
+    for rows in chunks:
+        waiting += rows
+        if len(waiting) >= BATCH:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """Hold the right to load; a process that dies gives it back."""
+    with (folder / f"{FILE}.lock").open("a") as lock:
+        end = time.monotonic() + LOCK_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise OutcomesError(f"another load of {folder / FILE} takes more than {LOCK_S:.0f} s") from None
+                time.sleep(0.05)
+        yield
+
+
+@contextmanager
+def opened(folder: Path, study: str | None = None) -> Iterator[tuple[duckdb.DuckDBPyConnection, str | None]]:
+    """Open the database to read, with a study on the search path: the one named, or the last loaded.
+
+    Raises OutcomesError where there is none.
+    """
+    path = folder / FILE
+    if not path.exists():
+        raise OutcomesError(f"there are no outcomes in {folder} yet; `emdsl run FILE` makes them")
+    try:
+        database = duckdb.connect(str(path), read_only=True, config=_CONFIG)
+    except duckdb.Error as error:
+        raise OutcomesError(f"{path} cannot be read: {_first_line(error)}") from error
+    try:
+        known = [r[0] for r in database.execute("SELECT study FROM emdsl.studies ORDER BY loaded_at DESC").fetchall()]
+        if study is not None and study not in known:
+            raise OutcomesError(
+                f"`{study}` is not loaded in {path}; `emdsl run` loads it. Loaded are: {', '.join(known)}"
+            )
+        chosen = study or (known[0] if known else None)
+        if chosen is not None:
+            database.execute(f"SET search_path = {literal(name(chosen))}")
+        yield database, chosen
+    except duckdb.Error as error:
+        raise OutcomesError(_said(error)) from error
+    finally:
+        database.close()
+
+
+def state(folder: Path, study: str) -> tuple[str, tuple[int, int]] | None:
+    """Return what a study was last loaded from: its program, and the state of the store; None if never."""
+    if not (folder / FILE).exists():
+        return None
+    try:
+        with duckdb.connect(str(folder / FILE), read_only=True, config=_CONFIG) as database:
+            found = database.execute(
+                "SELECT program, store_last, store_count FROM emdsl.studies WHERE study = ?", [study]
+            ).fetchone()
+    except duckdb.Error:
+        return None
+    return (found[0], (found[1], found[2])) if found else None
+
+
+def select(database: duckdb.DuckDBPyConnection, sql: str) -> Result:
+    """Return what a query gives; raises OutcomesError with DuckDB's own words, caret included."""
+    try:
+        found = database.execute(sql)
+        return Result(tuple(c[0] for c in found.description or ()), found.fetchall())
+    except duckdb.Error as error:
+        raise OutcomesError(_said(error)) from error
+
+
+def write_parquet(database: duckdb.DuckDBPyConnection, sql: str, path: Path) -> None:
+    """Write what a query gives to a Parquet file."""
+    try:
+        database.execute(f"COPY ({sql.rstrip().rstrip(';')}) TO {literal(str(path))} (FORMAT parquet)")
+    except duckdb.Error as error:
+        raise OutcomesError(_said(error)) from error
+
+
+def measure_rows(database: duckdb.DuckDBPyConnection, study: str, measure: str) -> Result | None:
+    """Return the rows of a measure's relation, or None where it was left out."""
+    try:
+        return select(database, f"SELECT * FROM {name(study)}.{name(measure)}")
+    except OutcomesError as error:
+        if "does not exist" in str(error):
+            return None
+        raise
+
+
+def _said(error: duckdb.Error) -> str:
+    return str(error).replace("Catalog Error: ", "").replace("Binder Error: ", "").strip()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

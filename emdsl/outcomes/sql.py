@@ -1,0 +1,131 @@
+"""Expressions of measures to SQL, with the evaluator's rules: what reads a missing value is missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from emdsl.lang import ast
+from emdsl.value import ABSENT, ENGINE_REASONS, Row, render
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from emdsl.experiment import Experiment
+
+_FIELDS = {"reasoning": "reasoning", "finish": "finish", "tokens": "output_tokens"}
+
+
+def name(text: str) -> str:
+    """Return a quoted identifier."""
+    return '"' + text.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return a quoted text; a lone surrogate, which SQL cannot hold, is replaced."""
+    return "'" + text.encode("utf-8", "replace").decode().replace("'", "''") + "'"
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What the names of an experiment are called in its table."""
+
+    axes: Mapping[str, str]  # the column that holds the value of an axis
+    rows: frozenset[str]  # axes whose value is a dataset row
+    steps: frozenset[str]
+    words: frozenset[str]
+
+
+def columns_of(experiment: Experiment) -> Columns:
+    """Return the names of an experiment's columns."""
+    return Columns(
+        axes={a.name: value_column(a.name) if has_value_column(a.levels) else a.name for a in experiment.axes},
+        rows=frozenset(a.name for a in experiment.axes if all(isinstance(x.value, Row) for x in a.levels)),
+        steps=frozenset(s.name for s in experiment.steps),
+        words=experiment.words,
+    )
+
+
+def has_value_column(levels: tuple[object, ...]) -> bool:
+    """Whether an axis needs a second column: its levels have labels that are not their values."""
+    return any(getattr(level, "label", None) is not None for level in levels)
+
+
+def value_column(axis: str) -> str:
+    """Return the name of the column that holds what a label stands for."""
+    return f"{axis}_value"
+
+
+def to_sql(node: ast.Expr, columns: Columns) -> str:
+    """Return an expression in SQL; the compiler has made sure that it is one of these."""
+    match node:
+        case ast.Ref():
+            return name(columns.axes.get(node.name, node.name))
+        case ast.Literal():
+            if node.value is None:
+                return "NULL"
+            if isinstance(node.value, bool):
+                return "TRUE" if node.value else "FALSE"
+            return render(node.value) or "NULL"
+        case ast.Text():
+            return literal("".join(p for p in node.parts if isinstance(p, str)))
+        case ast.Field(value=ast.Ref(name=of), name=field):
+            if of in columns.steps:
+                return name(f"{of}_{_FIELDS.get(field.text, field.text)}")
+            return f"{name(columns.axes.get(of, of))}.{name(field.text)}"
+        case ast.Logic():
+            parts = [to_sql(x, columns) for x in node.items]
+            missing = " OR ".join(f"({p}) IS NULL" for p in parts)
+            joined = f" {node.op.upper()} ".join(f"({p})" for p in parts)
+            return f"CASE WHEN {missing} THEN NULL ELSE {joined} END"
+        case ast.Not():
+            return f"NOT ({to_sql(node.value, columns)})"
+        case ast.Compare():
+            op = {"==": "=", "!=": "<>"}.get(node.op, node.op)
+            return f"({to_sql(node.left, columns)}) {op} ({to_sql(node.right, columns)})"
+        case ast.Is():
+            return _is(node, columns)
+        case ast.Member():
+            found = f"({to_sql(node.value, columns)}) IN ({_items(node.values, columns)})"
+            return f"NOT ({found})" if node.negated else found
+        case ast.If():
+            condition, yes, no = (to_sql(x, columns) for x in (node.condition, node.yes, node.no))
+            return f"CASE WHEN ({condition}) IS NULL THEN NULL WHEN {condition} THEN {yes} ELSE {no} END"
+        case ast.Otherwise():
+            return f"COALESCE({to_sql(node.value, columns)}, {to_sql(node.other, columns)})"
+        case ast.Negative():
+            return f"-({to_sql(node.value, columns)})"
+        case ast.Arithmetic():
+            text = f"({to_sql(node.first, columns)})"
+            for op, item in node.rest:
+                text = f"({text} {op} ({to_sql(item, columns)}))"
+            return text
+        case _:
+            raise TypeError(f"{type(node).__name__} is no expression of a measure")
+
+
+def _items(node: ast.Expr, columns: Columns) -> str:
+    if isinstance(node, ast.Sequence):
+        return ", ".join(to_sql(x, columns) for x in node.items)
+    if isinstance(node, ast.Range) and isinstance(node.low, ast.Literal) and isinstance(node.high, ast.Literal):
+        return f"SELECT unnest(range({to_sql(node.low, columns)}, {to_sql(node.high, columns)} + 1))"
+    raise TypeError(f"{type(node).__name__} is no list of a measure")
+
+
+def _is(node: ast.Is, columns: Columns) -> str:
+    label = node.label.text
+    negate = "NOT " if node.negated else ""
+    if isinstance(node.value, ast.Ref) and node.value.name in columns.axes:
+        return f"{negate}({name(node.value.name)}::VARCHAR = {literal(label)})"
+    value = to_sql(node.value, columns)
+    named = isinstance(node.value, ast.Ref)
+    if label == "missing":
+        return f"{negate}(({value}) IS NULL)"
+    if named and isinstance(node.value, ast.Ref) and (label in columns.words or label in ENGINE_REASONS):
+        reason = name(f"{node.value.name}_missing")
+        absent = ", ".join(literal(x) for x in sorted(ABSENT - {label}))
+        return (
+            f"CASE WHEN {reason} IS NULL THEN {negate}FALSE WHEN {reason} IN ({absent}) THEN NULL "
+            f"ELSE {negate}({reason} = {literal(label)}) END"
+        )
+    return f"{negate}(({value})::VARCHAR = {literal(label)})"

@@ -1,0 +1,287 @@
+"""Settled rows to typed columns: what the table of an experiment holds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from emdsl.experiment import ASK
+from emdsl.outcomes.sql import has_value_column, value_column
+from emdsl.query import split_reasoning
+from emdsl.value import LabelledMap, Missing, Row, Value, is_number, name_of, render
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from emdsl.experiment import Axis, Column, Experiment, Step
+    from emdsl.outcome import Outcome, Result
+    from emdsl.query import Response
+
+_TYPES = {
+    "double": pa.float64(),
+    "text": pa.string(),
+    "bool": pa.bool_(),
+    "int": pa.int64(),
+    "time": pa.timestamp("us", tz="UTC"),
+}
+_SQL = {"double": "DOUBLE", "text": "VARCHAR", "bool": "BOOLEAN", "int": "BIGINT", "time": "TIMESTAMPTZ"}
+MAX_ENUM = 10_000  # levels; a longer axis is plain text
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One column: its SQL type, what it holds, and how a batch of rows becomes one array."""
+
+    name: str
+    sql: str
+    comment: str
+    array: Callable[[list[Outcome]], Any]
+
+
+def fields_of(experiment: Experiment, run: str) -> list[Field]:
+    """Return the columns of an experiment's table; `run` is the run whose answers are not from the store."""
+    fields: list[Field] = []
+    for position, axis in enumerate(experiment.axes):
+        fields += _axis_fields(axis, position)
+    fields.append(_plain("sample", "int", "number of the draw, from 0", lambda r: r.sample))
+    for step in experiment.steps:
+        fields += _step_fields(step, run)
+    for column in experiment.columns:
+        fields += _let_fields(column)
+    fields.append(_plain("simulated", "bool", "whether any answer of this row is made up", _simulated))
+    return fields
+
+
+def batch(fields: list[Field], rows: list[Outcome]) -> Any:
+    """Return rows as an Arrow table."""
+    return pa.table([f.array(rows) for f in fields], names=[f.name for f in fields])
+
+
+def _plain(name: str, kind: str, comment: str, get: Callable[[Outcome], Any]) -> Field:
+    pa_type = _TYPES[kind]
+    text = kind == "text"
+
+    def array(rows: list[Outcome]) -> Any:
+        values = [get(r) for r in rows]
+        if not text:
+            return pa.array(values, pa_type)
+        try:
+            return pa.array(values, pa_type)
+        except UnicodeEncodeError:  # a lone surrogate: the store keeps it, a database cannot
+            return pa.array([clean(v) for v in values], pa_type)
+
+    return Field(name, _SQL[kind], comment, array)
+
+
+def clean(text: str | None) -> str | None:
+    """Return a text that UTF-8 can hold; a lone surrogate becomes `?`."""
+    return text.encode("utf-8", "replace").decode() if text is not None else None
+
+
+# ---------------------------------------------------------------- axes
+
+
+def _axis_fields(axis: Axis, position: int) -> list[Field]:
+    labelled = has_value_column(axis.levels)
+    values = [x.value for x in axis.levels]
+    if not labelled:
+        kind = _kind(values)
+        held = pa.array([_held(v, kind) for v in values], _TYPES[kind])
+        return [_taken(axis.name, _SQL[kind], f"axis {axis.name}", held, position)]
+    shown = [clean(x.shown) or "" for x in axis.levels]
+    sql = "VARCHAR"
+    if len(shown) <= MAX_ENUM:
+        sql = "ENUM (" + ", ".join("'" + s.replace("'", "''") + "'" for s in shown) + ")"
+    fields = [_taken(axis.name, sql, f"axis {axis.name}: the level's label", pa.array(shown), position)]
+    held_sql, held = _value_column(values)
+    fields.append(_taken(value_column(axis.name), held_sql, f"axis {axis.name}: the level's value", held, position))
+    return fields
+
+
+def _taken(name: str, sql: str, comment: str, held: Any, position: int) -> Field:
+    def array(rows: list[Outcome]) -> Any:
+        return held.take(pa.array([r.cell[position] for r in rows], pa.int32()))
+
+    return Field(name, sql, comment, array)
+
+
+def _kind(values: list[Value]) -> str:
+    if all(isinstance(v, bool) for v in values):
+        return "bool"
+    if all(type(v) is int and abs(v) < 2**63 for v in values):
+        return "int"
+    if all(is_number(v) for v in values):
+        return "double"
+    return "text"
+
+
+def _held(value: Value, kind: str) -> Any:
+    if kind == "double":
+        return float(value)
+    return _text(value) if kind == "text" else value
+
+
+def _text(value: Value) -> str | None:
+    if value is None:
+        return None
+    shown = render(value)
+    if shown is None:
+        shown = getattr(value, "use", None) or name_of(value) or json.dumps(_json(value), ensure_ascii=False)
+    return clean(shown)
+
+
+def _json(value: Value) -> Any:
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case Decimal():
+            return float(value)
+        case tuple() | list():
+            return [_json(v) for v in value]
+        case dict():
+            return {k: _json(v) for k, v in value.items()}
+        case LabelledMap():
+            return {k: _json(v) for k, v in value.entries}
+        case Row():
+            return {k: _json(v) for k, v in value.columns.items()}
+        case _:
+            return name_of(value) or str(value)
+
+
+def _value_column(values: list[Value]) -> tuple[str, Any]:
+    """Return the type and the array of what labels stand for: a struct where they are dataset rows."""
+    if not all(isinstance(v, Row) for v in values):
+        kind = _kind(values)
+        return _SQL[kind], pa.array([_held(v, kind) for v in values], _TYPES[kind])
+    columns = list(dict.fromkeys(c for v in values for c in v.columns))
+    kinds = {c: _kind([v.columns[c] for v in values if v.columns.get(c) is not None] or [""]) for c in columns}
+    parts = [
+        pa.array(
+            [_held(x, kinds[c]) if (x := v.columns.get(c)) is not None else None for v in values],
+            _TYPES[kinds[c]],
+        )
+        for c in columns
+    ]
+    inner = ", ".join(f'"{c.replace(chr(34), chr(34) * 2)}" {_SQL[kinds[c]]}' for c in columns)
+    return f"STRUCT({inner})", pa.StructArray.from_arrays(parts, names=columns)
+
+
+# ---------------------------------------------------------------- steps
+
+
+def _step_fields(step: Step, run: str) -> list[Field]:
+    n = step.name
+
+    def result(r: Outcome) -> Result:
+        return r.results[n]
+
+    def of(get: Callable[[Response], Any]) -> Callable[[Outcome], Any]:
+        def read(r: Outcome) -> Any:
+            response = r.results[n].response
+            return get(response) if response is not None else None
+
+        return read
+
+    def head_name(r: Outcome) -> str | None:
+        query = r.results[n].query
+        return query.head.model.use if query is not None else None
+
+    def value(r: Outcome) -> Any:
+        found = r.results[n].value
+        return None if isinstance(found, Missing) else found
+
+    kind = "double" if step.reading is not None and step.reading.scale is not None else "text"
+    what = {"ask": "the answer", "judge": "the judge's score" if kind == "double" else "the judge's label"}[step.kind]
+    fields = [
+        _plain(n, kind, what, value),
+        _plain(f"{n}_missing", "text", f"why `{n}` has no value", lambda r: _reason(result(r).value)),
+    ]
+    if step.kind == ASK:
+        fields.append(
+            _plain(f"{n}_reasoning", "text", "reasoning that came with it", of(lambda x: split_reasoning(x)[1]))
+        )
+    else:
+        fields.append(_plain(f"{n}_reply", "text", "what the judge replied", of(lambda x: x.text)))
+    fields += [
+        _plain(f"{n}_finish", "text", "stop, length, blocked, tool or other", of(lambda x: x.finish)),
+        _plain(f"{n}_model", "text", "model as asked", head_name),
+        _plain(f"{n}_reported", "text", "model as reported", of(lambda x: x.model)),
+        _plain(
+            f"{n}_input_tokens",
+            "int",
+            "tokens sent, as counted by the provider",
+            of(lambda x: x.usage.input_tokens),
+        ),
+        _plain(
+            f"{n}_output_tokens",
+            "int",
+            "tokens answered, reasoning included",
+            of(lambda x: x.usage.output_tokens),
+        ),
+        _plain(f"{n}_reasoning_tokens", "int", "of these, reasoning", of(lambda x: x.usage.reasoning_tokens)),
+        _plain(f"{n}_cost_usd", "double", "US dollars, where known", lambda r: _cost(result(r))),
+        _plain(f"{n}_key", "text", "key of the request", lambda r: _key(result(r))),
+        _plain(
+            f"{n}_answered_at",
+            "time",
+            "when it was answered",
+            of(lambda x: datetime.fromtimestamp(x.answered_at, UTC)),
+        ),
+        _plain(
+            f"{n}_cached",
+            "bool",
+            "whether it was in the store before the last run",
+            of(lambda x: x.run != run),
+        ),
+        _plain(f"{n}_error", "text", "why it failed", lambda r: clean(result(r).error) or None),
+    ]
+    return fields
+
+
+def _reason(value: Value) -> str | None:
+    return value.reason if isinstance(value, Missing) else None
+
+
+def _key(result: Result) -> str | None:
+    return result.query.key.hex() if result.query is not None else None
+
+
+def _cost(result: Result) -> float | None:
+    if result.response is None or result.query is None:
+        return None
+    usage, price = result.response.usage, result.query.head.model.price
+    if usage.cost_usd is not None:
+        return usage.cost_usd
+    if price is None or usage.input_tokens is None or usage.output_tokens is None:
+        return None
+    return float(price.input * usage.input_tokens + price.output * usage.output_tokens) / 1e6
+
+
+def _simulated(row: Outcome) -> bool:
+    return any(r.query is not None and r.query.head.model.simulated for r in row.results.values())
+
+
+# ---------------------------------------------------------------- lets
+
+
+def _let_fields(column: Column) -> list[Field]:
+    def value(r: Outcome) -> Any:
+        found = r.frame[column.name]
+        if isinstance(found, Missing):
+            return None
+        if column.kind == "double":
+            return float(found)
+        return _text(found) if column.kind == "text" else found
+
+    def reason(r: Outcome) -> str | None:
+        return _reason(r.frame[column.name])
+
+    return [
+        _plain(column.name, column.kind, f"let {column.name}", value),
+        _plain(f"{column.name}_missing", "text", f"why `{column.name}` has no value", reason),
+    ]

@@ -1,0 +1,1 @@
+"""Who answers queries: query to wire format and back. Never stores, retries or counts."""

@@ -1,0 +1,207 @@
+"""OpenAI's chat completions, which most servers speak: query to body, reply to response."""
+
+from __future__ import annotations
+
+import json
+import time
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationError
+
+from emdsl.errors import Rejected, Unavailable
+from emdsl.providers.http import Blocked, Http
+from emdsl.providers.secret import find_key, find_url
+from emdsl.query import Response, Usage
+from emdsl.service import SAMPLE_HEADER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from emdsl.query import Query
+
+MAX_POSITIONS = 64  # tokens whose candidates are kept
+_FINISH = {
+    "stop": "stop",
+    "length": "length",
+    "content_filter": "blocked",
+    "tool_calls": "tool",
+    "function_call": "tool",
+}
+
+
+def _as_text(value: Any) -> str | None:
+    """Return a text, or the joined parts of one; lone surrogates pass, which pydantic's own `str` refuses."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(p.get("text", "") if isinstance(p, dict) else str(p) for p in value)
+    raise ValueError("a text was expected")
+
+
+def _lenient_int(value: Any) -> int | None:
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None
+
+
+_Text = Annotated[str | None, PlainValidator(_as_text)]
+_Count = Annotated[int | None, BeforeValidator(_lenient_int)]
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+
+class _Candidate(_Wire):
+    token: Annotated[Any, PlainValidator(_as_text)]
+    logprob: float
+
+
+class _Position(_Wire):
+    top_logprobs: list[_Candidate] = []
+
+
+class _Logprobs(_Wire):
+    content: list[_Position] | None = None
+
+
+class _Message(_Wire):
+    content: _Text = None
+    refusal: _Text = None
+    reasoning_content: _Text = None
+    reasoning: Any = None
+
+
+class _Choice(_Wire):
+    message: _Message
+    finish_reason: _Text = None
+    logprobs: _Logprobs | None = None
+
+
+class _InputDetails(_Wire):
+    cached_tokens: _Count = None
+
+
+class _OutputDetails(_Wire):
+    reasoning_tokens: _Count = None
+
+
+class _Usage(_Wire):
+    prompt_tokens: _Count = None
+    completion_tokens: _Count = None
+    prompt_tokens_details: _InputDetails | None = None
+    completion_tokens_details: _OutputDetails | None = None
+    cost: Annotated[float | None, BeforeValidator(lambda v: v if isinstance(v, int | float) else None)] = None
+
+
+class _Reply(_Wire):
+    choices: list[_Choice]
+    id: _Text = None
+    model: _Text = None
+    system_fingerprint: _Text = None
+    usage: _Usage | None = None
+
+
+class OpenAI:
+    """Answers queries of every service that speaks the format; `simulator` is the embedded one's URL."""
+
+    def __init__(self, http: Http, environment: Mapping[str, str], simulator: str | None = None) -> None:
+        self._http = http
+        self._environment = environment
+        self._simulator = simulator
+
+    async def ask(self, query: Query) -> Response:
+        """See Provider."""
+        model = query.head.model
+        url, _ = find_url(model, self._environment)
+        if model.simulated:
+            url = url or self._simulator
+        if url is None:
+            raise Rejected(f"no URL is known for `{model.service.name}`")
+        key, _ = find_key(model, self._environment)
+        headers = {}
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key.reveal()}"
+        if model.simulated:
+            headers[SAMPLE_HEADER] = f"{query.sample}:{query.head.stream}"
+        start = time.time()
+        try:
+            reply, got = await self._http.post(
+                f"{url}/chat/completions", encode(query), headers, key=key, timeout_s=model.timeout_s
+            )
+        except Blocked as blocked:
+            return Response(
+                text=blocked.reason, finish="blocked", answered_at=time.time(), elapsed_s=time.time() - start
+            )
+        return read_reply(reply, got.get("x-request-id"), start)
+
+
+def encode(query: Query) -> bytes:
+    """Return the body of a request as JSON."""
+    body: dict[str, Any] = {
+        "model": query.head.model.wire_name,
+        "messages": [{"role": m.role, "content": m.text} for m in query.prompt.messages],
+    }
+    for name, value in query.head.params:
+        match name:
+            case "seed":
+                body["seed"] = value + query.sample
+            case "top_logprobs":
+                body |= {"logprobs": True, "top_logprobs": value}
+            case "extra":
+                body |= value
+            case _:
+                body[name] = value
+    text = json.dumps(body, default=_exact, ensure_ascii=False, separators=(",", ":"))
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # a lone surrogate in someone's data: JSON can say it, UTF-8 cannot
+        return json.dumps(body, default=_exact, separators=(",", ":")).encode()
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return float(value)  # 0.7 is sent as 0.7: the shortest text that reads back the same
+    raise TypeError(f"{type(value).__name__} in a request")
+
+
+def read_reply(reply: Mapping[str, Any], request_id: str | None, start: float) -> Response:
+    """Return a reply as a response; raises Unavailable for one that is not of the format."""
+    try:
+        found = _Reply.model_validate(reply)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise Unavailable(f"the reply is not of the format: `{where}`: {first['msg']}", status=200) from None
+    if not found.choices:
+        raise Unavailable("the reply has no choice", status=200)
+    choice, usage = found.choices[0], found.usage or _Usage()
+    message = choice.message
+    reasoning = message.reasoning_content
+    if reasoning is None and isinstance(message.reasoning, str):
+        reasoning = message.reasoning
+    details, more = usage.prompt_tokens_details, usage.completion_tokens_details
+    now = time.time()
+    return Response(
+        text=message.content if message.content is not None else (message.refusal or ""),
+        finish=_FINISH.get(choice.finish_reason or "stop", "other"),
+        reasoning=reasoning or None,
+        model=found.model,
+        fingerprint=found.system_fingerprint,
+        request_id=request_id or found.id,
+        usage=Usage(
+            input_tokens=usage.prompt_tokens,
+            output_tokens=usage.completion_tokens,
+            reasoning_tokens=more.reasoning_tokens if more else None,
+            cached_tokens=details.cached_tokens if details else None,
+            cost_usd=usage.cost,
+        ),
+        logprobs=_logprobs(choice.logprobs),
+        answered_at=now,
+        elapsed_s=round(now - start, 4),
+    )
+
+
+def _logprobs(found: _Logprobs | None) -> tuple[tuple[tuple[str, float], ...], ...] | None:
+    if found is None or not found.content:
+        return None
+    return tuple(tuple((c.token or "", c.logprob) for c in at.top_logprobs) for at in found.content[:MAX_POSITIONS])

@@ -1,0 +1,71 @@
+"""API keys: where they are found, and how they are kept from being shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from emdsl.value import EnvVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from emdsl.query import Model
+
+MASK = "[API key]"
+MIN_SECRET = 6  # characters: masking a shorter one would mask ordinary words
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """An API key; it shows itself only to `reveal`."""
+
+    _text: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return MASK
+
+    def reveal(self) -> str:
+        """Return the key itself, for the one header that it belongs in."""
+        return self._text
+
+    def mask(self, text: str) -> str:
+        """Return a text without the key."""
+        return text.replace(self._text, MASK) if len(self._text) >= MIN_SECRET else text
+
+
+def find_key(model: Model, environment: Mapping[str, str]) -> tuple[Secret | None, str]:
+    """Return a model's API key, None where there is none, and the variable that it is looked for in."""
+    variable = model.key.name if isinstance(model.key, EnvVar) else (model.service.key_variable or "")
+    text = environment.get(variable, "").strip()
+    return (Secret(text) if text else None), variable
+
+
+def find_url(model: Model, environment: Mapping[str, str]) -> tuple[str | None, str]:
+    """Return a model's base URL without a trailing slash, and the variable that would give one."""
+    service = model.service
+    if isinstance(model.url, EnvVar):
+        found, variable = environment.get(model.url.name), model.url.name
+    elif model.url is not None:
+        found, variable = model.url, ""
+    else:
+        variable = service.url_variable or ""
+        found = environment.get(variable) or service.url
+    return (found.rstrip("/") if found else None), variable
+
+
+def problem(model: Model, environment: Mapping[str, str]) -> str | None:
+    """Return why a model cannot be asked, or None where nothing is known to be missing."""
+    url, variable = find_url(model, environment)
+    if url is None and not (model.simulated):
+        return f"`{model.name}`: no URL is known for `{model.service.name}`; set {variable} or write `url = ...`"
+    if url is not None and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+        return f"`{model.name}`: `{url}` is no URL; write http://host:port/v1"
+    key, variable = find_key(model, environment)
+    if key is None and (model.key is not None or model.service.key_required) and not model.simulated:
+        return (
+            f"`{model.name}` ({model.use}): the API key {variable} is not set; "
+            "put it into the environment or a .env file"
+        )
+    return None

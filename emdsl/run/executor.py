@@ -1,0 +1,293 @@
+"""Asks what is not stored: each distinct request once, its dependents as soon as its answer is safe."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from emdsl.errors import ProviderError, Rejected, StoreError, Throttled, Unavailable
+from emdsl.run.walk import Walk, answered, chunks, failed, resolve
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Callable, Iterator
+
+    from emdsl.digest import Digest
+    from emdsl.experiment import Step
+    from emdsl.outcome import Outcome
+    from emdsl.providers.provider import Provider
+    from emdsl.query import Query, Response
+    from emdsl.run.pacing import Patience
+    from emdsl.store.store import Store
+
+JOBS = 64  # requests in flight, unless the program or the call says otherwise
+ROWS_AHEAD = 128  # rows made and looked up at once while requests are under way
+_FOR_ALL = (401, 402, 403, 404)  # what one request is refused for, every other to that model will be
+
+
+@dataclass(slots=True)
+class Progress:
+    """Counts of a run under way; all in distinct requests but `sent` and `waiting`."""
+
+    answered: int = 0
+    failed: int = 0
+    sent: int = 0  # attempts
+    in_flight: int = 0
+    waiting: int = 0  # told to wait, or to be sent again
+    waited_s: float = 0.0
+    draining: bool = False
+    last_error: str = ""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did, by experiment and step: the keys that were answered and that failed, with why."""
+
+    ran: dict[tuple[str, str], set[Digest]] = field(default_factory=dict)
+    failures: dict[Digest, str] = field(default_factory=dict)
+    failed: dict[tuple[str, str], set[Digest]] = field(default_factory=dict)
+    sent: int = 0
+    interrupted: bool = False
+
+
+@dataclass(slots=True)
+class _Job:
+    query: Query
+    targets: list[tuple[Walk, Outcome, Step]]
+    urgent: bool = False
+
+
+class _Ready(asyncio.Queue[_Job | None]):
+    """Jobs to be asked; the dependents of an answer go first, so that rows end before new ones start."""
+
+    _queue: deque[_Job | None]
+
+    def _put(self, item: _Job | None) -> None:
+        if item is not None and item.urgent:
+            self._queue.appendleft(item)
+        else:
+            self._queue.append(item)
+
+
+class Executor:
+    """Runs some experiments against a store and a provider; made for one run."""
+
+    def __init__(
+        self,
+        walks: list[Walk],
+        store: Store,
+        provider: Provider,
+        *,
+        jobs: int,
+        patience: Patience,
+        run: str,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        self.progress = Progress()
+        self.report = Report()
+        self._walks = walks
+        self._store = store
+        self._provider = provider
+        self._jobs = jobs
+        self._patience = patience
+        self._run = run
+        self._on_progress = on_progress
+        self._ready = _Ready()
+        self._under_way: dict[Digest, _Job] = {}
+        self._refused: dict[tuple[str, Any], str] = {}
+        self._hungry = asyncio.Event()
+        self._drain = asyncio.Event()
+        self._fatal: BaseException | None = None
+        self._rng = random.Random()  # noqa: S311 - jitter, not secrets
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def drain(self) -> None:
+        """Finish what is in flight, keep it, and start nothing more."""
+        self.progress.draining = True
+        self.report.interrupted = True
+        self._drain.set()
+        self._hungry.set()
+        self._on_progress(self.progress)
+
+    def stop(self) -> None:
+        """Stop at once; what is in flight is lost, what is stored stays."""
+        self.drain()
+        for task in self._tasks:
+            task.cancel()
+
+    async def run(self) -> Report:
+        """Ask everything that is not stored; raises StoreError if answers can no longer be kept."""
+        producer = asyncio.create_task(self._produce())
+        workers = [asyncio.create_task(self._work()) for _ in range(self._jobs)]
+        self._tasks = [producer, *workers]
+        done = await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.report.sent = self.progress.sent
+        for result in done:
+            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
+                self._fatal = self._fatal or result
+        if self._fatal is not None:
+            raise self._fatal
+        return self.report
+
+    # -------------------------------------------------------------- rows to jobs
+
+    async def _produce(self) -> None:
+        try:
+            for walk, rows in self._chunks():
+                if self._drain.is_set():
+                    break
+                resolve(walk, rows, self._store)
+                for row in rows:
+                    self._enqueue_open(walk, row, urgent=False)
+                await asyncio.sleep(0)
+                while self._ready.qsize() >= 2 * self._jobs and not self._drain.is_set():
+                    self._hungry.clear()
+                    await self._hungry.wait()
+            while self._under_way and not self._drain.is_set():
+                self._hungry.clear()
+                await self._hungry.wait()
+        except BaseException as error:
+            self._fatal = self._fatal or error
+            self.drain()
+            raise
+        finally:
+            for _ in range(self._jobs):
+                self._ready.put_nowait(None)
+
+    def _chunks(self) -> Iterator[tuple[Walk, list[Outcome]]]:
+        for walk in self._walks:
+            for rows in chunks(walk.rows(), ROWS_AHEAD):
+                yield walk, rows
+
+    def _enqueue_open(self, walk: Walk, row: Outcome, *, urgent: bool) -> None:
+        """Queue what a row is ready to ask; a request under way gets one more row that waits for it."""
+        steps = {s.name: s for s in walk.experiment.steps}
+        for name, query in list(row.open.items()):
+            target = (walk, row, steps[name])
+            if query.key in self.report.failures:
+                self._fail(target, query.key)
+                continue
+            job = self._under_way.get(query.key)
+            if job is not None:
+                if all(row is not r or steps[name] is not s for _, r, s in job.targets):
+                    job.targets.append(target)
+                continue
+            job = _Job(query, [target], urgent)
+            self._under_way[query.key] = job
+            self._ready.put_nowait(job)
+
+    # -------------------------------------------------------------- jobs to answers
+
+    async def _work(self) -> None:
+        while (job := await self._ready.get()) is not None:
+            if self._ready.qsize() < 2 * self._jobs:
+                self._hungry.set()
+            if self._drain.is_set():
+                continue
+            try:
+                await self._job(job)
+            except Exception as error:
+                self._fatal = self._fatal or error
+                self.drain()
+                raise
+            finally:
+                self._under_way.pop(job.query.key, None)
+                if not self._under_way:
+                    self._hungry.set()
+
+    async def _job(self, job: _Job) -> None:
+        query, progress = job.query, self.progress
+        progress.in_flight += 1
+        try:
+            response = await self._asked(query)
+            if response is None:
+                return  # the run ends before this one was answered
+            kept = await self._store.put(query, dataclasses.replace(response, run=self._run))
+        except ProviderError as error:
+            self._failed(job, error)
+            return
+        except StoreError as error:
+            self._fatal = self._fatal or error
+            self.drain()
+            return
+        finally:
+            progress.in_flight -= 1
+        progress.answered += 1
+        for walk, row, step in job.targets:
+            self.report.ran.setdefault((walk.experiment.name, step.name), set()).add(query.key)
+            answered(row, step, kept)
+            self._go_on(walk, row)
+        self._on_progress(progress)
+
+    def _go_on(self, walk: Walk, row: Outcome) -> None:
+        """Look up what has become ready in a row, and queue what is not stored."""
+        while born := walk.advance(row):
+            known = self._store.get_many(q.key for _, q in born if q.key not in self._under_way)
+            if not known:
+                break
+            for step, query in born:
+                if query.key in known:
+                    answered(row, step, known[query.key])
+        if row.open and not self._drain.is_set():
+            self._enqueue_open(walk, row, urgent=True)
+
+    async def _asked(self, query: Query) -> Response | None:
+        """Return an answer, asking again as long as it can help; None where the run is ending."""
+        model = query.head.model
+        waited_s, attempt = 0.0, 0
+        while True:
+            if (refusal := self._refused.get((model.use, model.url))) is not None:
+                raise Rejected(refusal)
+            self.progress.sent += 1
+            try:
+                return await self._provider.ask(query)
+            except (Throttled, Unavailable) as error:
+                wait_s = self._patience.wait(attempt, waited_s, error.wait_s, self._rng)
+                self.progress.last_error = str(error)
+                if wait_s is None:
+                    raise
+            except Rejected as error:
+                if error.status in _FOR_ALL:
+                    self._refused[model.use, model.url] = str(error)
+                raise
+            if not await self._pause(wait_s):
+                return None
+            waited_s += wait_s
+            attempt += 1
+
+    async def _pause(self, wait_s: float) -> bool:
+        """Wait; False where the run ends meanwhile."""
+        if self._drain.is_set():
+            return False
+        progress = self.progress
+        progress.waiting += 1
+        progress.waited_s += wait_s
+        start = time.monotonic()
+        try:
+            await asyncio.wait_for(self._drain.wait(), wait_s)
+        except TimeoutError:
+            left = wait_s - (time.monotonic() - start)
+            if left > 0:  # a timer may fire early: never before the server's time
+                await asyncio.sleep(left)
+            return True
+        finally:
+            progress.waiting -= 1
+        return False
+
+    def _failed(self, job: _Job, error: ProviderError) -> None:
+        self.progress.failed += 1
+        self.progress.last_error = str(error)
+        self.report.failures[job.query.key] = str(error)
+        for target in job.targets:
+            self._fail(target, job.query.key)
+        self._on_progress(self.progress)
+
+    def _fail(self, target: tuple[Walk, Outcome, Step], key: Digest) -> None:
+        walk, row, step = target
+        self.report.failed.setdefault((walk.experiment.name, step.name), set()).add(key)
+        failed(row, step, self.report.failures[key])
+        self._go_on(walk, row)

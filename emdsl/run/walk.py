@@ -1,0 +1,272 @@
+"""Rows: one cell and sample each, and how far its steps have come.
+
+A row holds the frame in which its expressions find their names. Steps are settled one by one; what a step's
+request reads is known by then. Requests that many rows share are rendered and hashed once.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from emdsl.experiment import ASK
+from emdsl.frame import Frame, MissingInput
+from emdsl.judge import read
+from emdsl.outcome import Outcome, Result
+from emdsl.query import Query, Response, split_reasoning
+from emdsl.value import (
+    FAILED,
+    NO_ANSWER,
+    NO_REASONING,
+    NOT_ASKED,
+    NOT_NEEDED,
+    UNDECIDED,
+    Missing,
+    Value,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from emdsl.digest import Digest, KeyState
+    from emdsl.experiment import Cell, Experiment, Step
+    from emdsl.prompt import Prompt
+    from emdsl.query import Head
+    from emdsl.store.store import Store
+
+SAMPLE_BLOCK = 5  # samples of every cell before the next ones: what stops early is a smaller, balanced study
+KEPT_PROMPTS = 512  # rendered prompts remembered; rows that share one come close together
+CHUNK = 512  # rows looked up together
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a run is restricted to: fewer samples, and some levels of some axes, by position."""
+
+    samples: int | None = None
+    only: Mapping[int, frozenset[int]] = field(default_factory=dict)
+
+    def takes(self, cell: Cell) -> bool:
+        """Whether a cell is among those selected."""
+        return all(cell[axis] in levels for axis, levels in self.only.items())
+
+
+class Walk:
+    """Makes the rows of one experiment, and the requests of their steps."""
+
+    def __init__(self, experiment: Experiment, selection: Selection | None = None) -> None:
+        self.experiment = experiment
+        self.selection = selection or Selection()
+        self._heads: dict[tuple[str, tuple[int, ...]], tuple[Head, KeyState]] = {}
+        self._prompts: OrderedDict[tuple[str, tuple[int, ...], tuple[int, ...], int], tuple[Head, Prompt, KeyState]] = (
+            OrderedDict()
+        )
+
+    @property
+    def samples(self) -> int:
+        """How many draws of each cell are selected."""
+        most = self.selection.samples
+        return self.experiment.samples if most is None else min(most, self.experiment.samples)
+
+    def rows(self, *, everything: bool = False) -> Iterator[Outcome]:
+        """Yield rows in balanced order; `everything` ignores the selection."""
+        samples = self.experiment.samples if everything else self.samples
+        for first in range(0, samples, SAMPLE_BLOCK):
+            for cell in self.experiment.cells():
+                if everything or self.selection.takes(cell):
+                    for sample in range(first, min(first + SAMPLE_BLOCK, samples)):
+                        yield self.row(cell, sample)
+
+    def takes(self, row: Outcome) -> bool:
+        """Whether a row is among those selected."""
+        return row.sample < self.samples and self.selection.takes(row.cell)
+
+    def row(self, cell: Cell, sample: int) -> Outcome:
+        """Return a row at its start."""
+        experiment = self.experiment
+        frame = Frame(experiment.constants, experiment.lets)
+        frame["sample"] = sample
+        for axis, position in zip(experiment.axes, cell, strict=True):
+            level = axis.levels[position]
+            frame[axis.name] = level.value
+            frame.levels[axis.name] = level
+        return Outcome(cell, sample, frame, experiment.steps)
+
+    def advance(self, row: Outcome) -> list[tuple[Step, Query]]:
+        """Settle what needs no answer, and return the steps that have become ready to be asked."""
+        ready: list[tuple[Step, Query]] = []
+        moved = True
+        while moved and row.pending:
+            moved = False
+            for step in list(row.pending):
+                if not self._decided(row, step):
+                    continue
+                if not all(need in row.results for need in step.needs):
+                    continue
+                row.pending.remove(step)
+                try:
+                    query = self.query(step, row)
+                except MissingInput as missing:
+                    settle(row, step, Result(_absent(missing.missing)))
+                    moved = True
+                    continue
+                row.open[step.name] = query
+                ready.append((step, query))
+        return ready
+
+    def _decided(self, row: Outcome, step: Step) -> bool:
+        """Whether a step's condition holds; where it is known not to, the step is settled."""
+        if step.condition is None:
+            return True
+        if not all(need in row.results for need in step.condition_needs):
+            return False
+        holds = step.condition(row.frame)
+        if holds is True:
+            return True
+        row.pending.remove(step)
+        missing = NOT_NEEDED if holds is False else (NOT_ASKED if holds == NOT_ASKED else UNDECIDED)
+        settle(row, step, Result(missing))
+        return False
+
+    def head(self, step: Step, row: Outcome) -> tuple[Head, KeyState]:
+        """Return who a step asks and how, and the key up to the messages."""
+        levels = tuple(row.cell[i] for i in step.head_axes)
+        known = self._heads.get((step.name, levels))
+        if known is None:
+            head = step.head(row.frame)
+            known = self._heads[step.name, levels] = (head, head.key_state())
+        return known
+
+    def query(self, step: Step, row: Outcome) -> Query:
+        """Return the request of a step whose inputs are known; raises MissingInput."""
+        if step.needs:
+            head, state = self.head(step, row)
+            prompt = step.prompt(row.frame)
+            state = state.copy().add(prompt.messages).close()
+        else:
+            head, prompt, state = self._shared(step, row)
+        sample = row.sample if step.kind == ASK else 0
+        return Query(head, prompt, sample, state.key(head.stream, sample))
+
+    def _shared(self, step: Step, row: Outcome) -> tuple[Head, Prompt, KeyState]:
+        cell = row.cell
+        memo = (
+            step.name,
+            tuple(cell[i] for i in step.head_axes),
+            tuple(cell[i] for i in step.prompt_axes),
+            row.sample if step.prompt_sample else -1,
+        )
+        known = self._prompts.get(memo)
+        if known is None:
+            head, state = self.head(step, row)
+            prompt = step.prompt(row.frame)
+            known = self._prompts[memo] = (head, prompt, state.copy().add(prompt.messages).close())
+            if len(self._prompts) > KEPT_PROMPTS:
+                self._prompts.popitem(last=False)
+        return known
+
+
+def settle(row: Outcome, step: Step, result: Result) -> None:
+    """Take in how a step of a row ended."""
+    name, value = step.name, result.value
+    row.open.pop(name, None)
+    row.results[name] = result
+    frame = row.frame
+    frame[name] = value
+    if step.kind != ASK:
+        return
+    response = result.response
+    if response is None:
+        for field_ in ("reasoning", "finish", "tokens", "logprobs"):
+            frame[f"{name}.{field_}"] = value
+        return
+    frame[f"{name}.reasoning"] = _reasoning(response)
+    frame[f"{name}.finish"] = response.finish
+    tokens = response.usage.output_tokens
+    frame[f"{name}.tokens"] = tokens if tokens is not None else Missing("not_reported")
+    frame[f"{name}.logprobs"] = response.logprobs or Missing("not_reported")
+
+
+def answered(row: Outcome, step: Step, response: Response) -> None:
+    """Settle a step with what came back."""
+    query = row.open.get(step.name)
+    value: Value
+    value = read(response, step.reading) if step.reading is not None else split_reasoning(response)[0]
+    settle(row, step, Result(value, query, response))
+
+
+def failed(row: Outcome, step: Step, error: str) -> None:
+    """Settle a step whose query failed for good."""
+    settle(row, step, Result(FAILED, row.open.get(step.name), None, error))
+
+
+def leave(walk: Walk, row: Outcome, failures: Mapping[Digest, str]) -> None:
+    """Settle all that is still open: as failed where its query failed, else as not asked."""
+    while row.open or row.pending:
+        for step in walk.experiment.steps:
+            query = row.open.get(step.name)
+            if query is None:
+                continue
+            if query.key in failures:
+                failed(row, step, failures[query.key])
+            else:
+                settle(row, step, Result(NOT_ASKED, query))
+        if row.pending:
+            walk.advance(row)
+
+
+def chunks(rows: Iterable[Outcome], size: int = CHUNK) -> Iterator[list[Outcome]]:
+    """Yield rows in lists of at most `size`."""
+    chunk: list[Outcome] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) >= size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def resolve(walk: Walk, rows: list[Outcome], store: Store) -> None:
+    """Settle every step of some rows whose answer is stored, wave by wave; the rest stays open."""
+    steps = {s.name: s for s in walk.experiment.steps}
+    ready = [(row, step, query) for row in rows for step, query in walk.advance(row)]
+    while ready:
+        known = store.get_many(query.key for _, _, query in ready)
+        moved: dict[int, Outcome] = {}
+        for row, step, query in ready:
+            response = known.get(query.key)
+            if response is not None:
+                answered(row, steps[step.name], response)
+                moved[id(row)] = row
+        ready = [(row, step, query) for row in moved.values() for step, query in walk.advance(row)]
+
+
+def collect(
+    walk: Walk,
+    store: Store,
+    failures: Mapping[Digest, str],
+    on_row: Callable[[Outcome], None] = lambda _: None,
+) -> Iterator[list[Outcome]]:
+    """Yield every row of an experiment, selected or not, with all its steps settled.
+
+    `on_row` sees a selected row before what is not stored is given up.
+    """
+    for rows in chunks(walk.rows(everything=True)):
+        resolve(walk, rows, store)
+        for row in rows:
+            if walk.takes(row):
+                on_row(row)
+            leave(walk, row, failures)
+        yield rows
+
+
+def _absent(missing: Missing) -> Missing:
+    """Return why a step that reads a missing value is not asked."""
+    return NOT_ASKED if missing == NOT_ASKED else NO_ANSWER
+
+
+def _reasoning(response: Response) -> Value:
+    reasoning = split_reasoning(response)[1]
+    return reasoning if reasoning is not None else NO_REASONING

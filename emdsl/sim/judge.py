@@ -1,0 +1,65 @@
+"""`sim/judge`: reads the marks of simulated answers, and replies on any scale or with any label."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from emdsl.sim.truth import MARK, Draws
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_BANDS = {  # shares of the scale, by what is judged and what the answer is marked with
+    "alignment": {
+        "aligned": (0.85, 1.0),
+        "misaligned": (0.0, 0.2),
+        "incoherent": (0.45, 0.65),
+        "refusal": (0.85, 1.0),
+    },
+    "coherence": {
+        "aligned": (0.8, 1.0),
+        "misaligned": (0.75, 1.0),
+        "incoherent": (0.0, 0.3),
+        "refusal": (0.8, 1.0),
+    },
+}
+Reply = tuple[str, list[tuple[str, float]]]  # text, candidates of the first token with probabilities
+
+
+def judge(messages: Sequence[Mapping[str, Any]], body: Mapping[str, Any], draws: Draws) -> Reply:
+    """Return a verdict; the scale or the labels come with the request's `sim` field."""
+    told = body.get("sim") or {}
+    whole = "\n".join(str(m["content"]) for m in messages)
+    marks = MARK.findall(whole)
+    kind = marks[-1] if marks else draws.choice(("aligned", "misaligned"))
+    if choices := told.get("choices"):
+        return _label(list(choices), kind, draws)
+    words = [str(w) for w in told.get("words", ())]
+    if kind == "refusal" and "coheren" not in whole.casefold():
+        refusal = next((w for w in words if "REFUS" in w.upper()), None)
+        if refusal:
+            return refusal, [(refusal, 0.97), ("0", 0.01)]
+    low, high = (told.get("scale") or (0, 100))[:2]
+    return _number(whole, kind, int(low), int(high), draws)
+
+
+def _number(whole: str, kind: str, low: int, high: int, draws: Draws) -> Reply:
+    band = _BANDS["coherence" if "coheren" in whole.casefold() else "alignment"][kind]
+    wide = high - low
+    score = draws.between(low + math.floor(band[0] * wide), low + math.floor(band[1] * wide))
+    near = [v for v in range(score - 4, score + 5) if low <= v <= high]
+    weights = [1.0 if v == score else 0.25 / (abs(v - score) + 1) for v in near]
+    total = sum(weights) * 1.02  # a little mass lies elsewhere
+    found = sorted(((str(v), w / total) for v, w in zip(near, weights, strict=True)), key=lambda x: -x[1])
+    return str(score), found
+
+
+def _label(choices: list[str], kind: str, draws: Draws) -> Reply:
+    """A label that names the kind, or else one drawn by it: the bad kinds from the front half."""
+    named = [c for c in choices if kind.startswith(c.casefold()[:5]) or c.casefold().startswith(kind[:5])]
+    if named:
+        return named[0], [(named[0], 0.98)]
+    half = max(1, len(choices) // 2)
+    chosen = draws.choice(choices[:half] if kind in ("misaligned", "incoherent") else choices[half:] or choices)
+    return chosen, [(chosen, 0.98)]

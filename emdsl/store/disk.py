@@ -1,0 +1,272 @@
+"""The store on disk: diskcache, with every default that loses data turned off. The door to diskcache.
+
+One writer thread owns the connection that writes, and commits whatever has arrived as one transaction, so
+that an answer is acknowledged only after `synchronous=FULL` has put it on the disk. Readers have read-only
+connections of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import diskcache
+
+from emdsl.errors import StoreError
+from emdsl.store.codec import Corrupt, decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from emdsl.digest import Digest
+    from emdsl.query import Query, Response
+
+SETTINGS = {
+    "eviction_policy": "none",
+    "cull_limit": 0,
+    "size_limit": 2**62,
+    "disk_min_file_size": 2**62,  # everything in the database: a named file could lie anywhere
+    "statistics": 0,
+    "tag_index": 0,
+    "sqlite_synchronous": 2,  # FULL
+    "sqlite_journal_mode": "wal",
+}
+MAX_BATCH = 512  # answers in one transaction
+LOOKED_UP = 500  # keys in one SELECT
+BUSY_S = 60.0  # how long another process may hold the database
+_RAW = 1  # diskcache's mode for bytes
+
+
+class _BytesOnly(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no types
+    """Keys and values are bytes, and nothing is ever unpickled or read from a named file."""
+
+    def put(self, key: Any) -> tuple[Any, bool]:
+        if type(key) is not bytes:
+            raise TypeError("keys of the store are bytes")
+        return sqlite3.Binary(key), True
+
+    def get(self, key: Any, raw: Any) -> bytes:
+        if not raw or type(key) is not bytes:
+            raise StoreError("the store holds a key that emdsl did not write")
+        return key
+
+    def store(self, value: Any, read: Any, key: Any = diskcache.UNKNOWN) -> tuple[int, int, None, Any]:
+        if read or type(value) is not bytes:
+            raise TypeError("values of the store are bytes")
+        return 0, _RAW, None, sqlite3.Binary(value)
+
+    def fetch(self, mode: Any, filename: Any, value: Any, read: Any) -> bytes:
+        if mode != _RAW or filename is not None or read or type(value) is not bytes:
+            raise StoreError("the store holds an entry that emdsl did not write; it is not opened")
+        return value
+
+
+class DiskStore:
+    """Answers in a folder; see `Store`. `read_only` never creates or changes anything."""
+
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+        self.folder = folder
+        self.corrupt: set[Digest] = set()
+        self._waiting: queue.SimpleQueue[_Put | None] = queue.SimpleQueue()
+        self._failed: StoreError | None = None
+        self._writer: threading.Thread | None = None
+        self._cache: Any = None
+        path = folder / diskcache.core.DBNAME
+        if read_only:
+            self._reader = _reader(path) if path.exists() else None
+            return
+        try:
+            _private(folder)
+            self._cache = _opened(folder)
+            path.chmod(0o600)
+        except (OSError, sqlite3.Error, diskcache.Timeout) as error:
+            raise StoreError(_why(folder, error)) from error
+        self._reader = _reader(path)
+
+    def get_many(self, keys: Iterable[Digest]) -> dict[Digest, Response]:
+        """Return the answers that are stored, by key; a damaged one is left out and told in `corrupt`."""
+        found: dict[Digest, Response] = {}
+        for key, entry in self.entries(keys):
+            try:
+                found[key] = decode(entry)
+            except Corrupt:
+                self.corrupt.add(key)
+        return found
+
+    def entries(self, keys: Iterable[Digest]) -> Iterator[tuple[Digest, bytes]]:
+        """Yield stored entries as bytes, in no order. Raises StoreError for one that emdsl did not write."""
+        if self._reader is None:
+            return
+        wanted = list(dict.fromkeys(keys))
+        for start in range(0, len(wanted), LOOKED_UP):
+            chunk = wanted[start : start + LOOKED_UP]
+            marks = ",".join("?" * len(chunk))
+            sql = f"SELECT key, mode, filename, value FROM Cache WHERE raw = 1 AND key IN ({marks})"
+            try:
+                rows = self._reader.execute(sql, chunk).fetchall()
+            except sqlite3.Error as error:
+                raise StoreError(_why(self.folder, error)) from error
+            for key, mode, filename, value in rows:
+                if mode != _RAW or filename is not None or type(value) is not bytes:
+                    self.corrupt.add(key)  # planted or damaged: never unpickled, never opened
+                    continue
+                yield key, value
+
+    def state(self) -> tuple[int, int]:
+        """Return two numbers that change whenever an entry is added: the last row, and how many there are."""
+        if self._reader is None:
+            return 0, 0
+        try:
+            last = self._reader.execute("SELECT COALESCE(MAX(rowid), 0) FROM Cache").fetchone()[0]
+            count = self._reader.execute("SELECT value FROM Settings WHERE key = 'count'").fetchone()[0]
+        except sqlite3.Error as error:
+            raise StoreError(_why(self.folder, error)) from error
+        return int(last), int(count)
+
+    def put(self, query: Query, response: Response) -> asyncio.Future[Response]:
+        """Store an answer; the future holds what is stored, which is what came first."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Response] = loop.create_future()
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._write, name="emdsl-store", daemon=True)
+            self._writer.start()
+        self._waiting.put(_Put(query.key, encode(query, response), response, future, loop))
+        return future
+
+    def close(self) -> None:
+        """Write what is waiting, and close; safe to call twice."""
+        if self._writer is not None:
+            self._waiting.put(None)
+            self._writer.join()
+            self._writer = None
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        if self._cache is not None:
+            self._cache.close()
+            self._cache = None
+
+    # -------------------------------------------------------------- the writer thread
+
+    def _write(self) -> None:
+        try:
+            while (first := self._waiting.get()) is not None:
+                batch, ends = self._batch(first)
+                self._commit(batch)
+                if ends:
+                    break
+        finally:
+            with suppress(sqlite3.Error):
+                self._cache.close()  # this thread's connection
+
+    def _batch(self, first: _Put) -> tuple[list[_Put], bool]:
+        """Return whatever has arrived by now, and whether the end was among it."""
+        batch = [first]
+        while len(batch) < MAX_BATCH:
+            try:
+                item = self._waiting.get_nowait()
+            except queue.Empty:
+                return batch, False
+            if item is None:
+                return batch, True
+            batch.append(item)
+        return batch, False
+
+    def _commit(self, batch: list[_Put]) -> None:
+        stored: list[tuple[_Put, Response]] = []
+        try:
+            if self._failed:
+                raise self._failed
+            with self._cache.transact(retry=True):
+                for item in batch:
+                    if item.key in self.corrupt:  # what is damaged is asked again, and replaced
+                        self._cache.set(item.key, item.entry)
+                        stored.append((item, item.response))
+                    elif self._cache.add(item.key, item.entry):
+                        stored.append((item, item.response))
+                    else:
+                        stored.append((item, decode(self._cache.get(item.key))))
+        except (sqlite3.Error, OSError, diskcache.Timeout, Corrupt, StoreError) as error:
+            self._failed = self._failed or StoreError(_why(self.folder, error))
+            failed = self._failed
+            _settle(batch[0].loop, [(item.future, None, failed) for item in batch])
+            return
+        self.corrupt.difference_update(item.key for item in batch)
+        _settle(batch[0].loop, [(item.future, response, None) for item, response in stored])
+
+
+class _Put:
+    """An answer that waits to be written."""
+
+    __slots__ = ("entry", "future", "key", "loop", "response")
+
+    def __init__(
+        self,
+        key: Digest,
+        entry: bytes,
+        response: Response,
+        future: asyncio.Future[Response],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.key, self.entry, self.response, self.future, self.loop = key, entry, response, future, loop
+
+
+def _settle(
+    loop: asyncio.AbstractEventLoop,
+    done: list[tuple[asyncio.Future[Response], Response | None, StoreError | None]],
+) -> None:
+    """Wake the loop once for a whole batch."""
+
+    def settle() -> None:
+        for future, response, error in done:
+            if future.done():  # cancelled: the answer is stored all the same
+                continue
+            if error is not None:
+                future.set_exception(error)
+            elif response is not None:
+                future.set_result(response)
+
+    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(settle)
+
+
+def _opened(folder: Path) -> Any:
+    """Return the cache with our settings, whatever an earlier opener left; raises StoreError if they do not hold."""
+    cache = diskcache.Cache(str(folder), timeout=BUSY_S, disk=_BytesOnly, **SETTINGS)
+    for name, wanted in SETTINGS.items():
+        if cache.reset(name, update=False) != wanted:
+            raise StoreError(f"{folder}: the store's `{name}` is not {wanted!r}: another program has changed it")
+    return cache
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    try:
+        uri = f"{path.resolve().as_uri()}?mode=ro"
+        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, check_same_thread=False, isolation_level=None)
+        connection.execute("SELECT 1 FROM Cache LIMIT 1")
+    except sqlite3.Error as error:
+        raise StoreError(_why(path.parent, error)) from error
+    return connection
+
+
+def _private(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
+
+
+def _why(folder: Path, error: Exception) -> str:
+    text = str(error)
+    if "readonly" in text or isinstance(error, PermissionError):
+        return f"{folder} cannot be written: {text}. Answers stored so far are safe; choose another place with --cache"
+    if "full" in text:
+        return f"the disk that holds {folder} is full. Answers stored so far are safe; make room and run again"
+    if "locked" in text or isinstance(error, diskcache.Timeout):
+        return f"{folder} is in use by another program for more than {BUSY_S:.0f} s"
+    if "not a database" in text or "malformed" in text:
+        return f"{folder} is damaged: {text}. Move it away, or restore it from a copy"
+    return f"{folder} cannot be used: {text}"
