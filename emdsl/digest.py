@@ -57,6 +57,8 @@ def _encode(value: Any) -> Iterator[bytes]:
                 yield from _encode(item)
         case dict():
             yield b"m" + len(value).to_bytes(8, "big")
+            if not all(isinstance(key, str) for key in value):
+                raise TypeError("a dict has texts as keys")
             for key in sorted(value):
                 yield from _encode(key)
                 yield from _encode(value[key])

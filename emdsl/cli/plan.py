@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 @click.command("plan")
 @session.with_options(
-    session.FILE, session.CACHE, session.ENV_FILE, session.SAMPLES, session.ONLY, session.SIM, session.AS_JSON
-)
+    session.FILE, session.CACHE, session.ENV_FILE, session.SAMPLES, session.ONLY, session.SIM, session.AS_JSON,
+    session.JOBS, session.OFFLINE, session.DISPLAY,
+)  # fmt: skip
 @session.option("--exit-code", is_flag=True, help="Exit 3 when there is work to do.")
 def command(
     file: Path,
@@ -33,8 +34,12 @@ def command(
     simulate: bool,
     as_json: bool,
     exit_code: bool,
+    **_of_run: object,
 ) -> int:
-    """Show what a run of FILE would ask, and what is stored; asks nothing, changes nothing."""
+    """Show what a run of FILE would ask, and what is stored; asks nothing, changes nothing.
+
+    It takes the options of `run`, so that the one call can become the other.
+    """
     console.expect_json(wanted=as_json)
     start = time.monotonic()
     here = session.open_session(file, cache, env_file, simulate=simulate)

@@ -37,16 +37,9 @@ SHOWN_FAILURES = 5
 
 @click.command("run")
 @session.with_options(
-    session.FILE, session.CACHE, session.ENV_FILE, session.SAMPLES, session.ONLY, session.SIM, session.AS_JSON
-)
-@session.option(
-    "-j",
-    "--max-connections",
-    "jobs",
-    type=click.IntRange(1, 10_000),
-    help=f"Most requests in flight.  [default: the program's `parallel`, or {JOBS}]",
-)
-@session.option("--offline", is_flag=True, help="Ask nothing; compute everything from the store.")
+    session.FILE, session.CACHE, session.ENV_FILE, session.SAMPLES, session.ONLY, session.SIM, session.AS_JSON,
+    session.JOBS, session.OFFLINE, session.DISPLAY,
+)  # fmt: skip
 @session.option("--dry-run", is_flag=True, help="The same as `emdsl plan`.")
 @session.option(
     "--max-wait",
@@ -59,11 +52,6 @@ SHOWN_FAILURES = 5
     "--max-retries",
     type=click.IntRange(0),
     help="How often one request is sent again.  [default: as --max-wait allows]",
-)
-@session.option(
-    "--display",
-    type=click.Choice([console.RICH, console.PLAIN, console.NONE]),
-    help="How progress is shown.  [default: rich on a terminal]",
 )
 def command(
     file: Path,

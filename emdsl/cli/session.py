@@ -185,6 +185,20 @@ SIM = option(
     help="Rehearse with the simulator in every model's place, in a store of its own.",
 )
 
+JOBS = option(
+    "-j",
+    "--max-connections",
+    "jobs",
+    type=click.IntRange(1, 10_000),
+    help="Most requests in flight.  [default: the program's `parallel`, or 64]",
+)
+OFFLINE = option("--offline", is_flag=True, help="Ask nothing; compute everything from the store.")
+DISPLAY = option(
+    "--display",
+    type=click.Choice([console.RICH, console.PLAIN, console.NONE]),
+    help="How progress is shown.  [default: rich on a terminal]",
+)
+
 
 def with_options(*options: Decorator) -> Decorator:
     """Return one decorator for several options, in the order given."""

@@ -36,6 +36,7 @@ from emdsl.value import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+FOREIGN = {"True": "true", "False": "false", "None": "none", "null": "none"}  # words of other languages
 MAX_RANGE = 1_000_000  # numbers in a range
 
 
@@ -105,11 +106,19 @@ class Compiler:
 
     # ------------------------------------------------------------ names and literals
 
-    def _ref(self, node: ast.Ref) -> Fn:
+    def _ref(self, node: ast.Ref, code: str = "E201") -> Fn:
         name = node.name
         if name in self._local:
             return operator.itemgetter(name)
-        return _once(lambda: self._constant(name))
+
+        def known() -> Value:
+            try:
+                return self._constant(name)
+            except KeyError:
+                said = "E143" if name in FOREIGN else code
+                raise fail(said, f"no name `{name}` is known here", node.span) from None
+
+        return _once(known)
 
     def _literal(self, node: ast.Literal) -> Fn:
         value = node.value
@@ -141,7 +150,9 @@ class Compiler:
         return text
 
     def _placeholder(self, path: ast.Path) -> Fn:
-        inner = self.expr(path_expr(path))
+        inner = self._ref(ast.Ref(name=path.names[0], span=path.span), "E310")
+        if len(path.names) > 1:
+            inner = self.expr(path_expr(path))
 
         def placeholder(frame: Frame) -> Value:
             value = inner(frame)
@@ -291,8 +302,8 @@ class Compiler:
                 return False
             try:
                 return bool(found == named(Frame()))
-            except KeyError:
-                return False
+            except EvalFault:
+                return False  # a label, and no name
 
         def is_(frame: Frame) -> Value:
             found = value(frame)
@@ -406,7 +417,7 @@ class Compiler:
             if built_in is not None:
                 return self._call_builtin(node, built_in)
         function = self.expr(node.function)
-        args = [(a.name.text if a.name else None, self.expr(a.value)) for a in node.args]
+        args = [(a.name, self.expr(a.value)) for a in node.args]
         # an axis given as it is brings its label along: `when cot is on` works inside a prompt too
         axes = {
             id(fn): a.value.name for (_, fn), a in zip(args, node.args, strict=True) if isinstance(a.value, ast.Ref)
@@ -430,14 +441,13 @@ class Compiler:
         return call
 
     def _call_builtin(self, node: ast.Call, function: Builtin) -> Fn:
-        args: list[tuple[str | None, Fn]] = []
+        args: list[tuple[ast.Name | None, Fn]] = []
         for arg in node.args:
-            name = arg.name.text if arg.name else None
-            if name == "by" and function.name == "draw":
+            if arg.name is not None and arg.name.text == "by" and function.name == "draw":
                 by = self.inner(["s"]).expr(arg.value)  # a function of the row `s`
-                args.append((name, constantly(lambda row, by=by: by(Frame({"s": row})))))
+                args.append((arg.name, constantly(lambda row, by=by: by(Frame({"s": row})))))
             else:
-                args.append((name, self.expr(arg.value)))
+                args.append((arg.name, self.expr(arg.value)))
         if function.rest:
             fns = [fn for _, fn in args]
             return lambda frame: function.body(node.span, [fn(frame) for fn in fns])
@@ -505,7 +515,7 @@ def path_expr(path: ast.Path) -> ast.Expr:
 
 
 def ordered(
-    name: str, params: tuple[str, ...], required: int, args: list[tuple[str | None, Fn]], span: Span
+    name: str, params: tuple[str, ...], required: int, args: list[tuple[ast.Name | None, Fn]], span: Span
 ) -> list[Fn | None]:
     """Return arguments in the order of the parameters; None for an optional one that is not given."""
     found: dict[str, Fn] = {}
@@ -516,16 +526,16 @@ def ordered(
     for arg, fn in args:
         if arg is None:
             continue
-        if arg not in params:
+        if arg.text not in params:
             raise fail(
                 "E213",
-                f"`{name}` has no parameter `{arg}`",
-                span,
-                help=near(arg, params) or f"its parameters are {one_of(params)}",
+                f"`{name}` has no parameter `{arg.text}`",
+                arg.span,
+                help=near(arg.text, params) or f"its parameters are {one_of(params)}",
             )
-        if arg in found:
-            raise fail("E214", f"`{arg}` is given twice", span)
-        found[arg] = fn
+        if arg.text in found:
+            raise fail("E214", f"`{arg.text}` is given twice", arg.span)
+        found[arg.text] = fn
     if any(p not in found for p in params[:required]):
         raise _arity(name, params, required, len(args), span)
     return [found.get(p) for p in params]

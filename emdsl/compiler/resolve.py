@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from emdsl.compiler import settings as tables
-from emdsl.compiler.expr import BUILTINS, Compiler, Function, PromptMaker
+from emdsl.compiler.expr import BUILTINS, FOREIGN, Compiler, Function, PromptMaker
 from emdsl.compiler.faults import Faults, Silent
 from emdsl.data.dataset import MIN_SHA256, Dataset, read_dataset
 from emdsl.data.records import DataError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from emdsl.prompt import Message
 
 SIM_VERSION = "1"  # of the simulator's ground truth: the revision of every `sim/` model
+HOW_READ = frozenset(("scale", "choices", "shape"))  # what says how a rubric's reply is read
 CHOICES = "choices"  # the name under which a rubric's messages see its labels
 
 
@@ -125,9 +126,8 @@ class Scope:
 
     def unknown(self, name: str, span: Span, local: tuple[str, ...]) -> EvalFault:
         """Return the fault of a name that nothing declares."""
-        words = {"True": "true", "False": "false", "None": "none", "null": "none"}
-        if name in words:
-            return fail("E143", f"`{name}` is written `{words[name]}`", span)
+        if name in FOREIGN:
+            return fail("E143", f"`{name}` is written `{FOREIGN[name]}`", span)
         known = [*self.names, *local, *BUILTINS]
         elsewhere = self._resolver.exporters(name, self)
         hint = near(name, known)
@@ -448,7 +448,8 @@ class Resolver:
         if (
             scale is None
             and choices is None
-            and not any(s.name.text in ("scale", "choices", "shape") for s in decl.settings)
+            and not any(s.name.text in HOW_READ for s in decl.settings)
+            and not HOW_READ & scope.module.file.lost
         ):
             self.faults.error(
                 "E710",

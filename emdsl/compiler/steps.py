@@ -244,7 +244,7 @@ class StepBuilder:
     def _judge_prompt(self, decl: ast.Judge, rubric: RubricMaker) -> Callable[[Frame], Prompt]:
         call = decl.rubric
         assert isinstance(call, ast.Call)
-        args = [(a.name.text if a.name else None, self.compiler.expr(a.value)) for a in call.args]
+        args = [(a.name, self.compiler.expr(a.value)) for a in call.args]
         values = ordered(rubric.name, rubric.params, len(rubric.params), args, call.span)
 
         def prompt(frame: Frame) -> Prompt:

@@ -59,6 +59,7 @@ _BLOCK = re.compile(r"\s*(?P<word>experiment|grid|when|prompt|rubric|each)\b")
 _BINDS = re.compile(
     r"\s*(?:import|model|dataset|prompt|rubric|let|python|experiment|ask|judge|measure|grid|for|each)\s+"
     r"(?P<names>[A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)"
+    r"|^\s*(?P<setting>[A-Za-z_]\w*)\s*="
 )
 _INSIDE = {
     "experiment": "stmt",
@@ -151,7 +152,9 @@ def _edition(source: Source, text: str, diagnostics: list[Diagnostic]) -> int | 
 
 
 def _bound(text: str) -> frozenset[str]:
-    return frozenset(n for found in _BINDS.finditer(text) for n in re.findall(r"[A-Za-z_]\w*", found["names"]))
+    return frozenset(
+        n for found in _BINDS.finditer(text) for n in re.findall(r"[A-Za-z_]\w*", found["names"] or found["setting"])
+    )
 
 
 def _too_deep(source: Source) -> Diagnostic:
@@ -180,24 +183,18 @@ class _PieceReader:
         text = self._text[piece.start : piece.end]
         if not text.strip():
             return
-        if piece.closed and not piece.inner:
-            try:
-                yield self._parsed(text, piece.start, start)
-            except UnexpectedInput as error:
-                self._drop(piece, text, error, start)
-            return
         block = _BLOCK.match(text)
-        if piece.body is None or block is None:
-            self._single(piece, text, start)
+        if piece.body is None or not piece.inner or block is None:
+            yield from self._single(piece, text, start)
             return
         yield from self._block(piece, text, start, block["word"])
 
-    def _single(self, piece: Piece, text: str, start: str) -> None:
+    def _single(self, piece: Piece, text: str, start: str) -> Iterator[Any]:
         if not piece.closed:  # said where it was scanned
             self._lost |= _bound(text)
             return
         try:
-            self._parsed(text, piece.start, start)
+            yield self._parsed(text, piece.start, start)
         except UnexpectedInput as error:
             self._drop(piece, text, error, start)
 

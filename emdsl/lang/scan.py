@@ -41,14 +41,21 @@ class Piece:
 
 def scan(source: Source, text: str, declarations: tuple[str, ...]) -> tuple[list[Piece], list[Diagnostic]]:
     """Return the declarations of a text as pieces, and what is wrong with its brackets and quotes."""
-    return _Scanner(source, text, declarations).run()
+    plain = _Scanner(source, text, None)
+    found = plain.run()
+    if not plain.unclosed:
+        return found
+    # only where a block has no end is it worth guessing where it should have had one
+    starts = re.compile(rf"(?:{'|'.join(d for d in declarations if d != 'let')})[ \t]+[A-Za-z_]")
+    return _Scanner(source, text, starts).run()
 
 
 class _Scanner:
-    def __init__(self, source: Source, text: str, declarations: tuple[str, ...]) -> None:
+    def __init__(self, source: Source, text: str, new_declaration: re.Pattern[str] | None) -> None:
         self._source = source
         self._text = text
-        self._new_declaration = re.compile(rf"(?:{'|'.join(declarations)})[ \t]+[A-Za-z_]")
+        self._new_declaration = new_declaration
+        self.unclosed = False
         self._faults: list[Diagnostic] = []
         self._top: list[Piece] = []
         self._stack: list[tuple[str, int, Piece]] = []  # bracket, offset, piece that it stands in
@@ -148,7 +155,7 @@ class _Scanner:
             self._piece = piece
 
     def _newline(self, start: int, end: int) -> None:
-        if self._stack and self._new_declaration.match(self._text, end):
+        if self._stack and self._new_declaration and self._new_declaration.match(self._text, end):
             self._unclosed(start, end)
         if any(b != "{" for b, _, _ in self._stack) or _GOES_ON.match(self._text, end):
             return
@@ -157,6 +164,7 @@ class _Scanner:
 
     def _unclosed(self, at: int, noticed: int | None) -> None:
         """Say which opener has no end, and go on as if all were closed here."""
+        self.unclosed = True
         opener, opened, _ = self._stack[-1]
         labels: tuple[Label, ...] = ()
         if noticed is not None:

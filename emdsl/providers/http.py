@@ -63,8 +63,11 @@ class Http:
         *,
         key: Secret | None,
         timeout_s: float | None,
-    ) -> tuple[dict[str, Any], Mapping[str, str]]:
-        """Return a reply and its headers; raises ProviderError or Blocked. No key is ever in a message."""
+    ) -> tuple[dict[str, Any], str | None]:
+        """Return a reply and the server's own id of the request; raises ProviderError or Blocked.
+
+        The key is in none of them.
+        """
         limit = aiohttp.ClientTimeout(total=timeout_s or TIMEOUT_S, sock_connect=CONNECT_S)
         try:
             async with self._session.post(
@@ -76,7 +79,8 @@ class Http:
                     text = key.mask(text)
                 if reply.status != 200:
                     raise _error(reply.status, reply.headers, text)
-                return _parsed(text), reply.headers
+                request_id = reply.headers.get("x-request-id")
+                return _parsed(text), key.mask(request_id) if key and request_id else request_id
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             said = (
                 "no answer in time" if isinstance(error, asyncio.TimeoutError) else f"{type(error).__name__}: {error}"

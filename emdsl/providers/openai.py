@@ -125,14 +125,14 @@ class OpenAI:
             headers[SAMPLE_HEADER] = f"{query.sample}:{query.head.stream}"
         start = time.time()
         try:
-            reply, got = await self._http.post(
+            reply, request_id = await self._http.post(
                 f"{url}/chat/completions", encode(query), headers, key=key, timeout_s=model.timeout_s
             )
         except Blocked as blocked:
             return Response(
                 text=blocked.reason, finish="blocked", answered_at=time.time(), elapsed_s=time.time() - start
             )
-        return read_reply(reply, got.get("x-request-id"), start)
+        return read_reply(reply, request_id, start)
 
 
 def encode(query: Query) -> bytes:

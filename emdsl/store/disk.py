@@ -82,8 +82,9 @@ class DiskStore:
             return
         try:
             _private(folder)
-            self._cache = _opened(folder)
+            path.touch(mode=0o600)  # before SQLite makes it: its side files take their mode from it
             path.chmod(0o600)
+            self._cache = _opened(folder)
         except (OSError, sqlite3.Error, diskcache.Timeout) as error:
             raise StoreError(_why(folder, error)) from error
         self._reader = _reader(path)
@@ -248,6 +249,7 @@ def _reader(path: Path) -> sqlite3.Connection:
     try:
         uri = f"{path.resolve().as_uri()}?mode=ro"
         connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, check_same_thread=False, isolation_level=None)
+        connection.text_factory = bytes  # a damaged value may have become a text that is no UTF-8
         connection.execute("SELECT 1 FROM Cache LIMIT 1")
     except sqlite3.Error as error:
         raise StoreError(_why(path.parent, error)) from error

@@ -1,0 +1,42 @@
+# make quickstart   set up and run a first experiment on the simulator: no key, no network
+# make test         set up and pass the tests
+# make check        what CI runs: format, lint, types, tests
+# make bench        ratios against the raw limit on this machine
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: quickstart test check bench clean
+.DELETE_ON_ERROR:
+
+quickstart: .venv/installed
+	$(BIN)/python -m emdsl run experiments/quickstart.em
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest -q -n auto
+
+check: .venv/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -n auto
+
+bench: .venv/installed-dev
+	$(BIN)/python tests/bench/bench.py
+
+.venv/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "emdsl needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/installed: .venv/made pyproject.toml
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+.venv/installed-dev: .venv/made pyproject.toml
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch .venv/installed $@
+
+clean:
+	rm -rf .venv build dist

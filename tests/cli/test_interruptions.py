@@ -1,0 +1,159 @@
+"""kill -9, Ctrl-C, two processes at once: no acknowledged answer is lost, no stored one is asked again."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from support import clean_environment, emdsl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+STUDY = """em 1
+import alignment from "std:judges@1"
+experiment e {
+  for q in 1..30
+  samples = 10
+  ask answer from "sim/subject" with "question {q}"
+  judge aligned with alignment("{q}", answer) from "sim/judge"
+  measure low = rate(aligned < 30)
+}
+"""
+N = 600
+JOBS = 8
+KILLS = 20
+
+
+@contextmanager
+def simulator(*args: str) -> Iterator[str]:
+    """Serve the simulator in a process of its own; yield its URL."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "emdsl", "sim", "serve", *args],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=clean_environment(),
+    )
+    try:
+        assert server.stdout is not None
+        yield server.stdout.readline().strip()
+    finally:
+        server.terminate()
+        server.wait(10)
+        assert server.stdout is not None
+        server.stdout.close()
+
+
+def stats(url: str) -> dict[str, int]:
+    with urllib.request.urlopen(url.removesuffix("/v1") + "/stats", timeout=10) as reply:
+        found: dict[str, int] = json.load(reply)
+        return found
+
+
+def start(folder: Path, url: str, *args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "emdsl", "run", "study.em", "-j", str(JOBS), "--display", "none", *args],
+        cwd=folder,
+        env=clean_environment({"EMDSL_SIM_URL": url}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def rows(folder: Path) -> list[Any]:
+    sql = "SELECT q, sample, answer, aligned, answer_key, aligned_key FROM e ORDER BY ALL"
+    found: list[Any] = json.loads(emdsl("query", sql, "--format", "json", cwd=folder).stdout)
+    return found
+
+
+def test_kill_nine_loses_no_answer_and_repeats_none(tmp_path: Path) -> None:
+    """Killed 20 times at random moments: at most what was in flight is asked again, and the outcomes are the same."""
+    rng = random.Random(7)
+    (tmp_path / "study.em").write_text(STUDY, encoding="utf-8")
+    with simulator("--latency", "0.02") as url:
+        for _ in range(KILLS):
+            process = start(tmp_path, url)
+            time.sleep(rng.uniform(0.3, 1.2))
+            process.kill()
+            process.communicate()
+        emdsl("run", "study.em", cwd=tmp_path, env={"EMDSL_SIM_URL": url})
+        sent = stats(url)["requests"]
+        assert N <= sent <= N + KILLS * JOBS
+        emdsl("run", "study.em", cwd=tmp_path, env={"EMDSL_SIM_URL": url})
+        assert stats(url)["requests"] == sent
+    undisturbed = tmp_path / "undisturbed"
+    undisturbed.mkdir()
+    (undisturbed / "study.em").write_text(STUDY, encoding="utf-8")
+    (undisturbed / "pyproject.toml").touch()
+    emdsl("run", "study.em", cwd=undisturbed)
+    assert rows(tmp_path) == rows(undisturbed)
+
+
+def test_the_first_interrupt_keeps_what_is_in_flight(tmp_path: Path) -> None:
+    """Every request that the server answered is stored; exit 3; the next run asks the rest."""
+    (tmp_path / "study.em").write_text(STUDY, encoding="utf-8")
+    with simulator("--latency", "0.05") as url:
+        process = start(tmp_path, url)
+        while stats(url).get("requests", 0) < 20:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == 3, err
+        assert "stopped early: what was answered is kept" in out
+        assert "Traceback" not in err
+        kept = stats(url)["answered"]
+        assert 20 <= kept < N
+        plan = json.loads(emdsl("plan", "study.em", "--json", cwd=tmp_path).stdout)
+        assert sum(s["cached"] for s in plan["experiments"][0]["steps"]) == kept
+        emdsl("run", "study.em", cwd=tmp_path, env={"EMDSL_SIM_URL": url})
+        assert stats(url)["requests"] == N
+
+
+def test_the_second_interrupt_stops_at_once(tmp_path: Path) -> None:
+    """Slow answers are not waited for."""
+    (tmp_path / "study.em").write_text(STUDY, encoding="utf-8")
+    with simulator("--latency", "20") as url:
+        process = start(tmp_path, url)
+        while stats(url).get("requests", 0) < JOBS:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=15)
+        assert process.returncode == 3, out + err
+        assert "Traceback" not in err
+
+
+def test_faults_at_every_rate_lose_nothing(tmp_path: Path) -> None:
+    """429 with Retry-After, 500, cut connections, broken JSON, slow answers: all queries end answered."""
+    (tmp_path / "study.em").write_text(STUDY, encoding="utf-8")
+    faults = ["--throttled", "0.1", "--retry-after", "0.05", "--failed", "0.05", "--cut", "0.05", "--malformed", "0.05"]
+    with simulator(*faults, "--slow", "0.02", "--slow-by", "0.2") as url:
+        done = emdsl("run", "study.em", "--json", cwd=tmp_path, env={"EMDSL_SIM_URL": url})
+        counts = stats(url)
+    found = json.loads(done.stdout)
+    assert [s["failed"] for s in found["experiments"][0]["steps"]] == [0, 0]
+    assert counts["answered"] == N
+    assert found["requests"] == counts["requests"]
+    assert min(counts[f] for f in ("throttled", "failed", "cut", "malformed", "slow")) > 0
+
+
+def test_two_runs_at_once_share_a_store(tmp_path: Path) -> None:
+    """Both end complete, with the same outcomes; neither breaks the other's store or database."""
+    (tmp_path / "study.em").write_text(STUDY, encoding="utf-8")
+    with simulator("--latency", "0.01") as url:
+        both = [start(tmp_path, url), start(tmp_path, url)]
+        for process in both:
+            out, err = process.communicate(timeout=60)
+            assert process.returncode == 0, out + err
+        emdsl("run", "study.em", cwd=tmp_path, env={"EMDSL_SIM_URL": url})
+        assert len(rows(tmp_path)) == 300

@@ -1,0 +1,318 @@
+# Programs with faults: below each faulty line, `###` points at the fault with its code. One case between `---`.
+# Every case must show exactly the faults marked, each at its line.
+experiment e { ask answer from "sim/subject" with "x" }    ### E101
+---
+em 2    ### E102
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+mdoel c { use = "sim/subject" }    ### E105
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+experiment e {
+  for x im [1]    ### E109
+  ask answer from "sim/subject" with "x"
+}
+---
+em 1
+experiment e {
+  let a =    ### E107
+  ask answer from "sim/subject" with "x"
+}
+---
+em 1
+experiment e {
+  for x in [1, 2]
+  skip when x = 2    ### E142
+  ask answer from "sim/subject" with "{x}"
+}
+---
+em 1
+experiment e {
+  for x in [1, 2]
+  skip when x == 2 && x == 1    ### E140
+  ask answer from "sim/subject" with "{x}"
+}
+---
+em 1
+experiment e {
+  ask answer from 'sim/subject' with "x"    ### E141
+}
+---
+em 1
+let not = 3    ### E108
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+experiment e {    ### E135
+  for x in [1, 2]
+  ask answer from "sim/subject" with "{x}"
+model m { use = "sim/subject" }
+---
+em 1
+experiment e {
+  for x in [1, 2    ### E135
+  ask answer from "sim/subject" with "x"
+}
+---
+em 1
+let a = "open    ### E132
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+let a = """    ### E131
+  text
+---
+em 1
+let a = """text"""    ### E110
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+let a = """
+    text
+  less    ### E112
+    """
+experiment e { ask answer from "sim/subject" with a }
+---
+em 1
+let a = "{x + 1}"    ### E120
+let b = "x }"    ### E121
+let c = "\q"    ### E122
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+for x in [1]    ### E106
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+let a = b    ### E201
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+let a = True    ### E143
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+model m { use = "sim/subject", temprature = 1 }    ### E202
+experiment e { ask answer from m with "x" }
+---
+em 1
+let a = 1
+let a = 2    ### E203
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+experiment e {
+  for x in [1]
+  let x = 2    ### E203
+  ask answer from "sim/subject" with "x"
+}
+---
+em 1
+let join = 1    ### E204
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+import a from "nowhere.em"    ### E205
+import b from "std:judge@1"    ### E205
+import alignment from "std:judges"    ### E205
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+import alignmnt from "std:judges@1"    ### E208
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+let a = b
+let b = a    ### E207
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+let f(a, b) = a + b
+let c = f(1)    ### E212
+let d = f(1, c: 2)    ### E213
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+prompt p(a) { user "{b}" }    ### E310
+experiment e { ask answer from "sim/subject" with p("x") }
+---
+em 1
+model m { use = "gpt-4o" }    ### E721
+model n { use = "openai:chat:gpt-4o" }    ### E720
+model o { use = "openay/gpt-4o" }    ### E722
+model p { use = "openai/gpt-4o", key = "sk-123" }    ### E701
+model q { temperature = 1 }    ### E703
+model r { use = "openai-api/mine/m" }    ### E706
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+model m { use = "openai/gpt-4o", temperature = 3 }    ### E520
+model n { use = "openai/gpt-4o", max_tokens = 1.5 }    ### E520
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+dataset d { file = "nowhere.csv" }    ### E603
+dataset f { columns = { a: "b" } }    ### E601
+dataset g { file = "x.csv", sha256 = "12" }    ### E602
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+rubric r(a) from "sim/judge" { user a }    ### E710
+experiment e {
+  ask answer from "sim/subject" with "x"
+}
+---
+em 1
+experiment e {
+  for x in [1, 2, 1]    ### E405
+  ask answer from "sim/subject" with "x"
+}
+---
+em 1
+experiment e {
+  for x, y in [(1, 2), (3)]    ### E403
+  ask answer from "sim/subject" with "x"
+}
+---
+em 1
+experiment e {
+  for x in [1]
+  skip when x == 1
+  ask answer from "sim/subject" with "x"
+}    ### E407 experiment e
+---
+em 1
+experiment e {
+  grid a { for x in [1] }
+  grid b { for y in [1] }    ### E408
+  ask answer from "sim/subject" with "x"
+}
+---
+em 1
+experiment e {
+  for x in [y]    ### E402
+  for y in [x]
+  ask answer from "sim/subject" with "x"
+}
+---
+em 1
+experiment e {
+  for x in [answer]    ### E401
+  ask answer from "sim/subject" with "x"
+}
+---
+em 1
+experiment e {
+  for sample in [1]    ### E413
+  ask answer from "sim/subject" with "x"
+}
+---
+em 1
+experiment e {
+  for x in [1, 2]
+  set answer.temperature = 0
+  set answer.temperature = 1 when x == 1    ### E410
+  ask answer from "sim/subject" with "{x}"
+}
+---
+em 1
+experiment e {
+  set anser.temperature = 0    ### E416
+  set answer.temprature = 0    ### E202
+  ask answer from "sim/subject" with "x"
+}
+---
+em 1
+import alignment from "std:judges@1"
+experiment e {
+  for q in ["a"]
+  ask answer from "sim/subject" with q
+  judge aligned with alignment(q) from "sim/judge"    ### E212
+  judge other with q    ### E201
+}
+---
+em 1
+import alignment from "std:judges@1"
+experiment e {
+  ask answer from "sim/subject" with "q"
+  judge aligned with alignment("q", answer) from "sim/judge"
+  let a = aligned < "30"    ### E505
+  let b = aligned > 130    ### E530
+  let c = aligned is toxic    ### E210
+  let d = answer.reasonin    ### E215
+  when aligned { judge more with alignment("q", answer) from "sim/judge" }    ### E511
+}
+---
+em 1
+import alignment from "std:judges@1"
+experiment e {
+  for x in { on: 1, off: 2 }
+  ask answer from "sim/subject" with "q {x}"
+  judge aligned with alignment("q", answer) from "sim/judge"
+  skip when x is onn    ### E210
+  measure a = rate(aligned < 30) by y    ### E844
+  measure b = rate(aligned) by x    ### E511
+  measure c = mean(aligned < 30) by x    ### E842
+  measure d = aligned < 30    ### E841
+  measure f = rate(aligned < 30, interval: wilsn(0.95)) by x    ### E843
+}
+---
+em 1
+experiment e {
+  budget = $40    ### E901
+  sampels = 3    ### E202
+  ask answer from "sim/subject" with "q"
+}
+---
+em 1
+experiment e {
+  for x in [1, 2]
+  ask one from "sim/subject" with "{two}"    ### E404
+  ask two from "sim/subject" with "{one}"
+}
+---
+em 1
+model a { use = "sim/subject" }
+experiment e {
+  ask answer from "sim/subject" with a    ### E415
+  ask other from 3 with "x"    ### E217
+}
+---
+em 1
+import alignment from "std:judges@1"
+model j { use = "sim/judge", max_tokens = 20 }
+experiment e {
+  ask answer from "sim/subject" with "x"
+  judge aligned with alignment("x", answer) from j    ### E419
+}
+---
+em 1
+experiment e {
+  for k in [0, 5]
+  let shots = draw(d, k, seed: 1)    ### E514
+  ask answer from "sim/subject" with join([s.x for s in shots], " ") + "{k}"
+}
+dataset d { file = "three.csv" }
+---
+em 1
+prompt p(rows) { each r in rows { user r.usr } }    ### E215
+experiment e {
+  ask answer from "sim/subject" with p(d)
+  for q in d
+  ask two from "sim/subject" with q    ### E415
+  ask three from "sim/subject" with "{q}"    ### E311
+}
+dataset d { file = "three.csv" }
+---
+em 1
+let a = "five faults,    ### E132
+model m { use = "gpt-4o" }    ### E721
+experiment e {
+  for x in [1, 2
+  ]
+  skip wen x == 1    ### E109
+  ask answer from m with "{y}"    ### E310
+  measure m1 = rate(answr == "") by x    ### E201
+}

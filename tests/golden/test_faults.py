@@ -1,0 +1,72 @@
+"""Every fault of a program is told at once, at its line, under its code: see faults.em."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from emdsl.compiler.compile import compile_source
+from emdsl.errors import SourceError
+from emdsl.source import Severity, Source
+
+TEXT = (Path(__file__).parent / "faults.em").read_text(encoding="utf-8")
+CASES = [c.lstrip("\n") for c in re.split(r"^---$", TEXT, flags=re.MULTILINE)]
+CASES[0] = "\n".join(line for line in CASES[0].splitlines() if not line.startswith("# "))
+MARK = re.compile(r"[ ]*### (?P<code>\w+)(?: (?P<name>.*))?$")
+
+
+def split(case: str) -> tuple[str, list[tuple[int, str]]]:
+    """Return a program without its marks, and the (line, code) of each fault that it must show."""
+    lines, wanted = [], []
+    for number, line in enumerate(case.splitlines(), start=1):
+        if found := MARK.search(line):
+            at = number
+            if found["name"]:
+                at = next(i for i, x in enumerate(case.splitlines(), start=1) if x.startswith(found["name"]))
+            wanted.append((at, found["code"]))
+        lines.append(MARK.sub("", line))
+    return "\n".join(lines) + "\n", sorted(wanted)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: "-".join(code for _, code in split(c)[1]))
+def test_faults(case: str, tmp_path: Path) -> None:
+    """Exactly the marked faults are found: none hides another, none is told twice."""
+    (tmp_path / "three.csv").write_text("x,y\n1,2\n3,4\n5,6\n", encoding="utf-8")
+    text, wanted = split(case)
+    with pytest.raises(SourceError) as caught:
+        compile_source(Source("case.em", text, tmp_path / "case.em"), {})
+    found = sorted(
+        (d.span.source.position(d.span.start)[0] if d.span else 0, d.code)
+        for d in caught.value.diagnostics
+        if d.severity is Severity.ERROR
+    )
+    assert found == wanted, str(caught.value)
+
+
+def test_a_diagnostic_is_shown_with_its_place() -> None:
+    """What, where with a caret, and the near word."""
+    with pytest.raises(SourceError) as caught:
+        compile_source(
+            Source(
+                "experiments/insecure.em",
+                'em 1\nexperiment e {\n  skip when modle is qwen\n  ask a from "sim/subject" with "x"\n}\n',
+            ),
+            {},
+        )
+    assert str(caught.value) == (
+        "error[E201]: no name `modle` is known here\n"
+        " --> experiments/insecure.em:3:13\n"
+        "  |\n"
+        "3 |   skip when modle is qwen\n"
+        "  |             ^^^^^"
+    )
+
+
+def test_a_literal_key_is_masked_in_its_own_error() -> None:
+    """The snippet of a planted key does not show it."""
+    with pytest.raises(SourceError) as caught:
+        compile_source(Source("x.em", 'em 1\nmodel m { use = "openai/gpt-4o", key = "sk-secret-123" }\n'), {})
+    assert "sk-secret" not in str(caught.value)
+    assert "sk-secret" not in repr([d.as_json() for d in caught.value.diagnostics])

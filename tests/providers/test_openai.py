@@ -1,0 +1,203 @@
+"""The wire format over real sockets: replies of every kind, and every class of error."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+
+from emdsl.errors import ProviderError, Rejected, Throttled, Unavailable
+from emdsl.prompt import Message, Prompt
+from emdsl.providers.http import Http
+from emdsl.providers.openai import OpenAI
+from emdsl.query import Head, Model, Query, Response
+from emdsl.service import SERVICES
+from emdsl.value import EnvVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KEY = "sk-planted-key-0123456789"
+
+
+def ask(
+    handler: Callable[[web.Request, dict[str, Any]], web.StreamResponse], text: str = "hi", **params: Any
+) -> Response:
+    """Ask a server on loopback that answers by `handler`."""
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        return handler(request, await request.json())
+
+    async def main() -> Response:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", serve)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1/"
+        model = Model(
+            name="m", use="openai/m", service=SERVICES["openai"], wire_name="m", url=url, key=EnvVar("K"), timeout_s=2
+        )
+        head = Head(model, tuple(sorted(params.items())))
+        http = Http(4)
+        try:
+            query = Query(head, Prompt((Message("user", text),)), 3, b"k" * 32)
+            return await OpenAI(http, {"K": KEY}).ask(query)
+        finally:
+            await http.close()
+            await runner.cleanup()
+
+    return asyncio.run(main())
+
+
+def reply(**message: Any) -> dict[str, Any]:
+    return {"choices": [{"message": {"role": "assistant"} | message, "finish_reason": "stop"}]}
+
+
+def says(body: Any, **settings: Any) -> Any:
+    return lambda _request, _body: web.json_response(body, **settings)
+
+
+def test_a_request_is_sent_as_documented() -> None:
+    """Model, messages and parameters under the service's names; the seed is seed + sample."""
+    from decimal import Decimal  # noqa: PLC0415 - beside its one use
+
+    seen: dict[str, Any] = {}
+
+    def handler(request: web.Request, body: dict[str, Any]) -> web.Response:
+        seen.update(body, authorization=request.headers["Authorization"])
+        return web.json_response(reply(content="yes"))
+
+    found = ask(
+        handler,
+        temperature=Decimal("0.7"),
+        max_tokens=5,
+        seed=40,
+        top_logprobs=20,
+        extra={"provider": {"order": ("a",)}},
+    )
+    assert found.text == "yes"
+    assert seen == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "hi"}],
+        "temperature": 0.7,
+        "max_tokens": 5,
+        "seed": 43,
+        "logprobs": True,
+        "top_logprobs": 20,
+        "provider": {"order": ["a"]},
+        "authorization": f"Bearer {KEY}",
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["\ud800 lone", "a\r\nb", "\u0000", "日本語 🎉", "x" * 300_000], ids=["lone", "crlf", "nul", "wide", "long"]
+)
+def test_texts_go_and_come_as_they_are(text: str) -> None:
+    """No normalisation, no loss, on the way there and back."""
+    found = ask(lambda _, body: web.json_response(reply(content=body["messages"][0]["content"])), text)
+    assert found.text == text
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (reply(content="a", reasoning_content="r"), {"text": "a", "reasoning": "r"}),
+        (reply(content="a", reasoning="r"), {"text": "a", "reasoning": "r"}),
+        (reply(content=None), {"text": "", "finish": "stop"}),
+        (reply(content=None, refusal="no"), {"text": "no"}),
+        (reply(content=[{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]), {"text": "ab"}),
+        ({"choices": [{"message": {"content": "a"}, "finish_reason": "length"}]}, {"finish": "length"}),
+        ({"choices": [{"message": {"content": ""}, "finish_reason": "content_filter"}]}, {"finish": "blocked"}),
+        ({"choices": [{"message": {"content": "a"}, "finish_reason": "odd"}]}, {"finish": "other"}),
+        (reply(content="a") | {"model": "m-2", "system_fingerprint": "fp"}, {"model": "m-2", "fingerprint": "fp"}),
+    ],
+)
+def test_replies_are_normalised(body: Any, expected: dict[str, Any]) -> None:
+    """Reasoning, refusals, truncation, blocks and empty content are kept, each under one name."""
+    found = ask(says(body))
+    assert {k: getattr(found, k) for k in expected} == expected
+
+
+def test_usage_and_logprobs_are_kept() -> None:
+    """Tokens with their kinds, what was charged, and the candidates of each position."""
+    body = reply(content="8")
+    body["choices"][0]["logprobs"] = {
+        "content": [{"token": "8", "logprob": -0.1, "top_logprobs": [{"token": "8", "logprob": -0.1}]}]
+    }
+    body["usage"] = {
+        "prompt_tokens": 10, "completion_tokens": 4, "cost": 0.002,
+        "prompt_tokens_details": {"cached_tokens": 6}, "completion_tokens_details": {"reasoning_tokens": 3},
+    }  # fmt: skip
+    found = ask(says(body))
+    usage = found.usage
+    assert (usage.input_tokens, usage.output_tokens, usage.reasoning_tokens, usage.cached_tokens, usage.cost_usd) == (
+        10, 4, 3, 6, 0.002,
+    )  # fmt: skip
+    assert found.logprobs == ((("8", -0.1),),)
+
+
+def error(status: int, message: str = "m", code: str = "c", **headers: str) -> Any:
+    return says({"error": {"message": message, "code": code}}, status=status, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("handler", "kind", "said", "wait_s"),
+    [
+        (error(429, **{"Retry-After": "1.5"}), Throttled, "429 m", 1.5),
+        (error(429, code="insufficient_quota"), Rejected, "out of credit", 0),
+        (error(402), Rejected, "out of credit", 0),
+        (error(401), Rejected, "401 m", 0),
+        (error(400, "too long"), Rejected, "400 too long", 0),
+        (error(500), Unavailable, "500 m", 0),
+        (error(503, **{"Retry-After": "0.25"}), Unavailable, "503 m", 0.25),
+        (lambda *_: web.Response(status=502, text="<html>Bad Gateway</html>"), Unavailable, "502 <html>", 0),
+        (lambda *_: web.Response(text="<html>login</html>"), Unavailable, "no JSON", 0),
+        (lambda *_: web.Response(text='{"choices": [{'), Unavailable, "no JSON", 0),
+        (says([1]), Unavailable, "no object", 0),
+        (says({"choices": []}), Unavailable, "no choice", 0),
+        (says({"choices": [{"message": {"content": 3}}]}), Unavailable, "not of the format", 0),
+        (says({"error": {"message": "upstream", "code": 429}}), Throttled, "upstream", 0),
+        (lambda *_: web.Response(status=302, headers={"Location": "http://127.0.0.1:1/"}), Rejected, "302", 0),
+    ],
+)
+def test_errors_by_class(handler: Any, kind: type[ProviderError], said: str, wait_s: float) -> None:
+    """The class says whether asking again can help, and how long to wait at least."""
+    with pytest.raises(kind) as caught:
+        ask(handler)
+    assert type(caught.value) is kind
+    assert said in str(caught.value)
+    assert getattr(caught.value, "wait_s", 0) == wait_s
+
+
+def test_a_policy_block_is_an_answer() -> None:
+    """Here a block is data: it is stored, with finish `blocked`."""
+    assert ask(error(400, "filtered", "content_filter")).finish == "blocked"
+
+
+def test_a_cut_connection_may_pass() -> None:
+    """A server that hangs up is asked again."""
+
+    def cut(request: web.Request, _: dict[str, Any]) -> web.Response:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    with pytest.raises(Unavailable):
+        ask(cut)
+
+
+def test_a_server_that_echoes_the_key_cannot_leak_it() -> None:
+    """Neither an error nor an answer holds the key."""
+
+    def echo(request: web.Request, _: dict[str, Any]) -> web.Response:
+        return web.json_response({"error": {"message": f"bad {request.headers['Authorization']}"}}, status=401)
+
+    with pytest.raises(Rejected) as caught:
+        ask(echo)
+    assert KEY not in str(caught.value) + repr(caught.value)
+    found = ask(lambda request, _: web.json_response(reply(content=request.headers["Authorization"])))
+    assert KEY not in json.dumps(found.text)

@@ -1,0 +1,183 @@
+"""The store on disk: nothing evicted, nothing unpickled, nothing believed that does not match its digest."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import shutil
+import sqlite3
+import stat
+from pathlib import Path
+
+import diskcache
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emdsl.errors import StoreError
+from emdsl.prompt import Message, Prompt
+from emdsl.query import Head, Model, Query, Response, Usage
+from emdsl.service import SERVICES
+from emdsl.store.codec import Corrupt, decode, encode, ingredients
+from emdsl.store.disk import DiskStore
+
+MODEL = Model(name="m", use="sim/m", service=SERVICES["sim"], wire_name="m")
+HEAD = Head(MODEL, (("temperature", 1),))
+PROMPT = Prompt((Message("user", "hi"),))
+STATE = HEAD.key_state().add(PROMPT.messages).close()
+
+
+def query(sample: int) -> Query:
+    return Query(HEAD, PROMPT, sample, STATE.key(0, sample))
+
+
+def put(store: DiskStore, n: int, text: str = "answer") -> list[Response]:
+    async def main() -> list[Response]:
+        return await asyncio.gather(
+            *[store.put(query(i), Response(text=f"{text} {i}", finish="stop")) for i in range(n)]
+        )
+
+    return asyncio.run(main())
+
+
+text = st.text(st.characters(exclude_categories=()))
+count = st.none() | st.integers(0, 2**40)
+
+
+@given(
+    st.builds(
+        Response,
+        text=text,
+        finish=st.sampled_from(["stop", "length", "blocked"]),
+        reasoning=st.none() | text,
+        model=st.none() | text,
+        usage=st.builds(Usage, input_tokens=count, output_tokens=count),
+        logprobs=st.none()
+        | st.lists(st.lists(st.tuples(text, st.floats(-50, 0)), min_size=1).map(tuple), min_size=1, max_size=3).map(
+            tuple
+        ),
+        answered_at=st.floats(0, 2e9),
+        run=text,
+    )
+)
+def test_every_response_comes_back_as_it_was(response: Response) -> None:
+    """Lone surrogates, CRLF, empty and long texts: what was paid for is what is read."""
+    entry = encode(query(0), response)
+    assert decode(entry) == response
+    assert ingredients(entry)["sample"] == 0
+
+
+@pytest.mark.parametrize("where", [0, 2, 5, 40, -1])
+@pytest.mark.parametrize("length", [10, 4000])
+def test_a_flipped_bit_is_never_believed(where: int, length: int) -> None:
+    """A damaged entry is refused, wherever the damage is."""
+    entry = bytearray(encode(query(0), Response(text="x" * length, finish="stop")))
+    entry[where] ^= 1
+    with pytest.raises(Corrupt):
+        decode(bytes(entry))
+
+
+def test_answers_survive(tmp_path: Path) -> None:
+    """What is acknowledged is there for the next opener."""
+    store = DiskStore(tmp_path / "a")
+    put(store, 1000)
+    store.close()
+    again = DiskStore(tmp_path / "a")
+    found = again.get_many(query(i).key for i in range(1100))
+    assert {k: r.text for k, r in found.items()} == {query(i).key: f"answer {i}" for i in range(1000)}
+    again.close()
+
+
+def test_what_came_first_stays(tmp_path: Path) -> None:
+    """A second answer to one query is not stored: the first is adopted."""
+    store = DiskStore(tmp_path / "a")
+    put(store, 3, "first")
+    assert [r.text for r in put(store, 3, "second")] == ["first 0", "first 1", "first 2"]
+    store.close()
+
+
+def test_nothing_is_ever_evicted(tmp_path: Path) -> None:
+    """diskcache's defaults drop entries over 1 GiB and spill to files; ours must not, whoever opened before."""
+    folder = tmp_path / "a"
+    store = DiskStore(folder)
+    put(store, 10)
+    store.close()
+    careless = diskcache.Cache(str(folder), size_limit=1000, cull_limit=10, eviction_policy="least-recently-stored")
+    careless.close()
+    store = DiskStore(folder)
+    put(store, 300, "x" * 4000)
+    assert len(store.get_many(query(i).key for i in range(300))) == 300
+    store.close()
+    database = sqlite3.connect(folder / "cache.db")
+    settings = dict(database.execute("SELECT key, value FROM Settings"))
+    assert settings["eviction_policy"] == "none"
+    assert settings["cull_limit"] == 0
+    assert settings["sqlite_synchronous"] == 2
+    assert database.execute("SELECT count(*) FROM Cache WHERE filename IS NOT NULL").fetchone() == (0,)
+    database.close()
+
+
+class Planted:
+    """A pickle that would run code."""
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return (Path.touch, (Path("planted"),))
+
+
+def test_a_planted_pickle_is_never_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CVE-2025-69872: an entry of another mode, or named file, is told as damaged and not opened."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "a"
+    store = DiskStore(folder)
+    put(store, 3)
+    store.close()
+    database = sqlite3.connect(folder / "cache.db")
+    bomb = pickle.dumps(Planted())
+    database.execute("UPDATE Cache SET mode = 4, value = ? WHERE key = ?", (bomb, query(0).key))
+    database.execute("UPDATE Cache SET mode = 2, filename = '/etc/passwd', value = NULL WHERE key = ?", (query(1).key,))
+    database.commit()
+    database.close()
+    store = DiskStore(folder)
+    assert set(store.get_many(query(i).key for i in range(3))) == {query(2).key}
+    assert store.corrupt == {query(0).key, query(1).key}
+    store.close()
+    assert not Path("planted").exists()
+
+
+def test_a_damaged_entry_is_asked_again_and_replaced(tmp_path: Path) -> None:
+    """A flipped byte is told, not believed; the new answer takes its place."""
+    store = DiskStore(tmp_path / "a")
+    put(store, 2)
+    store.close()
+    database = sqlite3.connect(tmp_path / "a" / "cache.db")
+    (value,) = database.execute("SELECT value FROM Cache WHERE key = ?", (query(0).key,)).fetchone()
+    database.execute("UPDATE Cache SET value = ? WHERE key = ?", (value[:-2] + b"!}", query(0).key))
+    database.commit()
+    database.close()
+    store = DiskStore(tmp_path / "a")
+    assert set(store.get_many([query(0).key, query(1).key])) == {query(1).key}
+    assert store.corrupt == {query(0).key}
+    put(store, 1, "again")
+    assert store.get_many([query(0).key])[query(0).key].text == "again 0"
+    store.close()
+
+
+def test_nobody_else_can_read_it(tmp_path: Path) -> None:
+    """Folder 0700, files 0600."""
+    store = DiskStore(tmp_path / "a")
+    put(store, 1)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
+    for file in (tmp_path / "a").iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+    store.close()
+
+
+def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
+    """What it is and what to do, not a traceback."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "cache.db").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(StoreError, match="damaged"):
+        DiskStore(tmp_path / "a")
+    shutil.rmtree(tmp_path / "a")
+    assert DiskStore(tmp_path / "a", read_only=True).get_many([query(0).key]) == {}
+    assert not (tmp_path / "a").exists()

@@ -1,0 +1,137 @@
+"""What tests share: programs from text, a provider without a network, runs in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emdsl.compiler.compile import compile_source
+from emdsl.providers.openai import encode, read_reply
+from emdsl.run.executor import Executor, Report
+from emdsl.run.pacing import Patience
+from emdsl.run.walk import Selection, Walk, collect
+from emdsl.sim.server import complete
+from emdsl.source import Source
+from emdsl.store.store import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from emdsl.experiment import Experiment, Program
+    from emdsl.outcome import Outcome
+    from emdsl.query import Query, Response
+    from emdsl.store.store import Store
+
+ROOT = Path(__file__).parents[1]
+
+
+def source(text: str, folder: Path | None = None) -> Source:
+    """Return a program's text with its edition, its margin taken off."""
+    text = textwrap.dedent(text).lstrip("\n")
+    if not text.startswith("em "):
+        text = "em 1\n" + text
+    return Source("test.em", text, (folder / "test.em") if folder else None)
+
+
+def program(text: str, folder: Path | None = None, environment: Mapping[str, str] | None = None) -> Program:
+    """Compile a text; raises SourceError."""
+    return compile_source(source(text, folder), {} if environment is None else environment)
+
+
+def experiment(text: str, folder: Path | None = None) -> Experiment:
+    """Compile a text that holds one experiment."""
+    (only,) = program(text, folder).experiments
+    return only
+
+
+class InProcess:
+    """The simulator without a socket: a provider that counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.keys: list[bytes] = []
+
+    @property
+    def n(self) -> int:
+        return self.asked.total()
+
+    async def ask(self, query: Query) -> Response:
+        self.asked[query.head.model.wire_name] += 1
+        self.keys.append(query.key)
+        body = json.loads(encode(query))
+        return read_reply(complete(body, f"{query.sample}:{query.head.stream}"), None, time.time())
+
+
+def run(
+    found: Program | str,
+    store: Store | None = None,
+    provider: Any = None,
+    *,
+    selection: Selection | None = None,
+    folder: Path | None = None,
+) -> tuple[Any, Report]:
+    """Run a program in memory; return the provider that was asked, and the report."""
+    compiled = program(found, folder) if isinstance(found, str) else found
+    provider = provider or InProcess()
+    walks = [Walk(e, selection) for e in compiled.experiments]
+
+    async def main() -> Report:
+        executor = Executor(
+            walks,
+            store if store is not None else MemoryStore(),
+            provider,
+            jobs=16,
+            patience=Patience(max_wait_s=5),
+            run="test",
+        )
+        return await executor.run()
+
+    return provider, asyncio.run(main())
+
+
+def outcomes(found: Experiment, store: Store) -> list[Outcome]:
+    """Return all rows of an experiment, settled from a store."""
+    return [row for rows in collect(Walk(found), store, {}) for row in rows]
+
+
+def keys(found: Program | str, folder: Path | None = None) -> list[str]:
+    """Return the keys of all requests that need no answer, sorted."""
+    compiled = program(found, folder) if isinstance(found, str) else found
+    all_keys = set()
+    for e in compiled.experiments:
+        walk = Walk(e)
+        for row in walk.rows():
+            all_keys |= {query.key.hex() for _, query in walk.advance(row)}
+    return sorted(all_keys)
+
+
+def emdsl(
+    *args: str | Path, cwd: Path, env: Mapping[str, str] | None = None, code: int | None = 0, timeout: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a process of its own; check its exit code."""
+    done = subprocess.run(
+        [sys.executable, "-m", "emdsl", *map(str, args)],
+        cwd=cwd,
+        env=clean_environment(env),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    if code is not None:
+        assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def clean_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment without what could change a test's outcome."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("EMDSL_") and "API_KEY" not in k}
+    return kept | {"PYTHONPATH": str(ROOT)} | dict(env or {})

@@ -1,0 +1,60 @@
+"""The README is true: its commands run, its output is what they print, its help texts are up to date."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import ROOT, clean_environment, emdsl
+
+from emdsl.cli.main import VERBS
+from emdsl.compiler.compile import compile_source
+from emdsl.source import Source
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONSOLE = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+
+
+def test_generated_parts_are_up_to_date(tmp_path: Path) -> None:
+    """Help texts and the example come from the code, by cog."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cogapp", "--check", "README.md"],
+        cwd=ROOT, capture_output=True, text=True, check=False, env=clean_environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, f"run `cog -r README.md`\n{done.stdout}{done.stderr}"
+
+
+def test_every_verb_and_make_target_stands_in_it() -> None:
+    """What can be called is described."""
+    for verb in VERBS:
+        assert f"$ emdsl {verb}" in README
+    assert CONSOLE[0].splitlines()[0].startswith("$ make quickstart")
+    assert "make test" in CONSOLE[0]
+
+
+def test_its_commands_run_and_print_what_it_shows(tmp_path: Path) -> None:
+    """In a copy of the checkout, from top to bottom."""
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
+    (tmp_path / "pyproject.toml").touch()
+    for block in CONSOLE[1:]:
+        first, *shown = block.rstrip("\n").split("\n")
+        calls = [first] if shown and not shown[0].startswith("$ ") else block.rstrip("\n").split("\n")
+        for call in calls:
+            words = shlex.split(call.removeprefix("$ "), comments=True)
+            assert words[0] == "emdsl"
+            done = emdsl(*words[1:], cwd=tmp_path)
+            if len(calls) == 1 and shown:
+                assert done.stdout.rstrip("\n") == "\n".join(shown)
+
+
+@pytest.mark.parametrize("block", re.findall(r"```em\n(.*?)```", README, re.DOTALL), ids=lambda b: b.split("\n")[0])
+def test_its_programs_compile(block: str) -> None:
+    """As they stand; a declaration alone gets an edition and an experiment."""
+    if not block.startswith("em "):
+        block = f'em 1\n{block}\nexperiment e {{ ask answer from "sim/subject" with "x" }}\n'
+    compile_source(Source("README.md", block, Path("README.md")), {})
