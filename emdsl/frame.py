@@ -54,6 +54,13 @@ class Frame(dict[str, Value]):
         self.levels: dict[str, Level] = parent.levels if parent is not None else {}
         self.root: Frame = parent.root if parent is not None else self
 
+    def child(self, name: str, value: Value) -> Frame:
+        """Return a frame with one more name, which hides the label of an axis that is called the same."""
+        inner = Frame({name: value}, parent=self)
+        if name in self.levels:
+            inner.levels = {n: level for n, level in self.levels.items() if n != name}
+        return inner
+
     def __missing__(self, name: str) -> Value:
         let = self._lets.get(name)
         if let is not None:

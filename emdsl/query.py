@@ -51,6 +51,11 @@ class Model:
         return ("model", self.use, self.service.meaning, self.revision, self.origin)
 
     @property
+    def plain(self) -> tuple[Any, ...]:
+        """Return all that tells two models apart: the identity and the parameters."""
+        return (b"model", self.identity, dict(self.params))
+
+    @property
     def simulated(self) -> bool:
         """Whether its answers are made up by the embedded simulator."""
         return self.service.name == "sim"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import Decimal, localcontext
+from decimal import Decimal, InvalidOperation, localcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,10 @@ def number(text: str) -> Number:
     >>> number("1.00"), number("1_000"), number("0.50")
     (1, 1000, Decimal('0.5'))
     """
-    value = Decimal(text.replace("_", ""))
+    try:
+        value = Decimal(text.replace("_", ""))
+    except InvalidOperation:  # an exponent past all bounds
+        raise ValueError(f"a number takes at most {MAX_DIGITS} digits") from None
     if not value.is_finite() or abs(value.adjusted()) > MAX_DIGITS or len(value.as_tuple().digits) > MAX_DIGITS:
         raise ValueError(f"a number takes at most {MAX_DIGITS} digits")
     return canonical(value)
@@ -88,10 +91,12 @@ NOT_NEEDED = Missing("not_needed")  # the condition it stands under is false
 NOT_ASKED = Missing("not_asked")  # not in the store, and not asked in this run
 NO_REASONING = Missing("no_reasoning")  # the answer came without reasoning
 
+INVALID = Missing("invalid")  # what it is computed from gives no value: an index past the end, say
+UNDEFINED = Missing("undefined")  # a division by zero
 NO_LOGPROBS = Missing("no_logprobs")  # the score is read from probabilities, and none came
 
 ABSENT = frozenset(("failed", "no_answer", "undecided", "not_needed", "not_asked"))  # there is no reply at all
-ENGINE_REASONS = ("unreadable", "no_mass", "no_logprobs", *sorted(ABSENT))
+ENGINE_REASONS = ("unreadable", "no_mass", "no_logprobs", "invalid", "undefined", *sorted(ABSENT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +188,8 @@ def plain(value: Value) -> Any:
             return (b"row", value.content)
         case Money():
             return (b"usd", value.usd)
-        case _ if hasattr(value, "identity"):
-            return value.identity
+        case _ if hasattr(value, "plain"):
+            return value.plain
         case _:
             raise TypeError(f"{type(value).__name__} has no content to compare")
 

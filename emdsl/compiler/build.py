@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import settings as tables
@@ -26,17 +27,20 @@ from emdsl.compiler.types import (
     union,
     verdict_type,
 )
+from emdsl.digest import digest
 from emdsl.experiment import ASK, Axis, Column, Experiment, Measure, Step
 from emdsl.frame import EvalFault, Fn, Frame, MissingInput
 from emdsl.lang import ast
-from emdsl.source import Label, one_of
+from emdsl.source import Diagnostic, Label, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from emdsl.experiment import Cell
     from emdsl.source import Span
     from emdsl.value import Value
 
+MAX_PROBED_SAMPLES = 20  # of a cell whose prompt depends on the sample
 MAX_PROBES = 2_000  # prompts of each step that are rendered before anything is asked
 COLUMN_KINDS = {"number": "double", "score": "double", "bool": "bool", "text": "text", "label": "text",
                 "answer": "text", "any": "text"}  # fmt: skip
@@ -98,7 +102,7 @@ class _Builder:
         self._infer_types(axes, rubrics, seed)
         before = len(self._faults.errors)
         self._check_statements()
-        steps = self._steps(compiler, axes, rubrics)
+        steps = self._steps(compiler, axes, rubrics, seed, lets)
         measures = tuple(m for m in map(self._measure, self._parts.measures) if m is not None)
         if len(self._faults.errors) > before:
             return None
@@ -144,14 +148,16 @@ class _Builder:
                 case ast.Measure():
                     into.measures.append(stmt)
                 case ast.When():
+                    allowed = ast.Ask | ast.Judge | ast.When | ast.Let | ast.Measure
                     for inner in stmt.body:
-                        if isinstance(inner, ast.Ask | ast.Judge | ast.When | ast.Let | ast.Measure):
+                        if isinstance(inner, allowed):
                             continue
                         self._faults.error(
                             "E411", "this cannot stand under a `when`", inner.span,
                             help="`ask`, `judge`, `let` and `measure` can; cells are left out with `skip when`",
                         )  # fmt: skip
-                    self._gather(stmt.body, (*conditions, stmt.condition), into)
+                    inside = tuple(x for x in stmt.body if isinstance(x, allowed))
+                    self._gather(inside, (*conditions, stmt.condition), into)
 
     def _find_axes(self) -> tuple[str, ...]:
         """Return the names of all axes in the order in which they stand, and remember their places."""
@@ -255,12 +261,13 @@ class _Builder:
         self._let_circles()
         found: dict[str, Fn] = {}
         for name, let in self._lets.items():
-            if let.params is None:
-                found[name] = compiler.expr(let.value)
-            else:
-                params = tuple(p.text for p in let.params)
-                function = Function(name, params, compiler.inner(params).expr(let.value))
-                found[name] = constantly(function)
+            with self._faults.caught():
+                if let.params is None:
+                    found[name] = compiler.expr(let.value)
+                else:
+                    params = tuple(p.text for p in let.params)
+                    function = Function(name, params, compiler.inner(params).expr(let.value))
+                    found[name] = constantly(function)
         return found
 
     def _let_circles(self) -> None:
@@ -319,7 +326,10 @@ class _Builder:
         for block in self._blocks or [Parts()]:
             fors = [*self._parts.fors, *block.fors]
             names.append(frozenset(n.text for f in fors for n in f.names))
-            sources = [s for s in (self._source(f, compiler) for f in fors) if s is not None]
+            made = [self._source(f, compiler) for f in fors]
+            sources = [s for s in made if s is not None]
+            if len(sources) < len(made):
+                return None  # its faults are told, or it was dropped for one
             ordered = in_order(sources, self._faults)
             skips = [self._skip(s, compiler) for s in (*self._parts.skips, *block.skips)]
             if ordered is not None:
@@ -378,6 +388,7 @@ class _Builder:
             reads=reads,
             span=stmt.span,
             list_span=stmt.levels.span,
+            written=_written(stmt),
         )
 
     def _skip(self, stmt: ast.Skip, compiler: Compiler) -> SkipRule | None:
@@ -438,7 +449,9 @@ class _Builder:
             result = checker.infer(let.value)
             self._types[name] = Type("function", tuple(p.text for p in let.params), item=result, value=_Local(let))
         else:
-            self._types[name] = self._checker().infer(let.value)
+            found = self._checker().infer(let.value)
+            # a let is a value: the label of an axis stays with the axis
+            self._types[name] = found if found.kind == "label" else replace(found, labels=None)
         return self._types[name]
 
     def _checker(self, more: Mapping[str, Type] | None = None) -> Checker:
@@ -484,11 +497,17 @@ class _Builder:
     # -------------------------------------------------------------- steps
 
     def _steps(
-        self, compiler: Compiler, axes: tuple[Axis, ...], rubrics: Mapping[str, RubricMaker]
+        self,
+        compiler: Compiler,
+        axes: tuple[Axis, ...],
+        rubrics: Mapping[str, RubricMaker],
+        seed: Value,
+        lets: Mapping[str, Fn],
     ) -> tuple[Step, ...]:
         builder = StepBuilder(
             scope=self._scope, resolver=self._resolver, faults=self._faults, compiler=compiler,
             axes=[a.name for a in axes], steps=self._step_decls, reached=self._reached,
+            constants={} if seed is None else {"seed": seed}, lets=lets,
         )  # fmt: skip
         rules = builder.rules(self._parts.sets)
         built: dict[str, Step] = {}
@@ -564,6 +583,16 @@ class _Builder:
         return {n: self._types.get(n, ANY) for n in self._axis_names}
 
 
+def _written(stmt: ast.For) -> tuple[tuple[str | None, ...], ...]:
+    """Return the names that stand in a list of levels, a tuple for each level; none for another expression."""
+    if not isinstance(stmt.levels, ast.Sequence):
+        return ()
+    groups = [x.items if len(stmt.names) > 1 and isinstance(x, ast.Sequence) else (x,) for x in stmt.levels.items]
+    if any(len(g) != len(stmt.names) for g in groups):
+        return ()
+    return tuple(tuple(x.name if isinstance(x, ast.Ref) else None for x in g) for g in groups)
+
+
 class _Local:
     """A function that an experiment defines: known by what was written."""
 
@@ -576,23 +605,48 @@ class _Local:
 def probe(experiment: Experiment) -> None:
     """Render prompts that need no answer, so that a fault shows before anything is asked.
 
-    Raises EvalFault. All of them where there are few; else enough that each level is among them.
+    Raises EvalFault. All of them where there are few, else some; a run renders the rest before it asks.
     """
-    frames: dict[str, set[tuple[int, ...]]] = {s.name: set() for s in experiment.steps}
+    frames: dict[str, set[tuple[tuple[int, ...], int]]] = {s.name: set() for s in experiment.steps}
     heads: dict[str, set[tuple[int, ...]]] = {s.name: set() for s in experiment.steps}
-    for cell in experiment.cells():
+    free = [s for s in experiment.steps if not s.needs]
+    asks = [s for s in free if s.kind == ASK]
+    for n, cell in enumerate(experiment.cells()):
         for step in experiment.steps:
             heads[step.name].add(tuple(cell[i] for i in step.head_axes))
-            if not step.needs and len(frames[step.name]) < MAX_PROBES:
-                frames[step.name].add(tuple(cell[i] for i in step.prompt_axes))
+        for step in free:
+            samples = range(min(experiment.samples, MAX_PROBED_SAMPLES)) if step.prompt_sample else (0,)
+            if len(frames[step.name]) < MAX_PROBES:
+                frames[step.name] |= {(tuple(cell[i] for i in step.prompt_axes), s) for s in samples}
+        if len(asks) > 1 and n < MAX_PROBES:
+            _unlike(experiment, asks, cell)
     for step in experiment.steps:
         for levels in heads[step.name]:
             step.head(frame_of(experiment, step.head_axes, levels, 0))
-        for levels in sorted(frames[step.name]):
-            try:
-                step.prompt(frame_of(experiment, step.prompt_axes, levels, 0))
-            except MissingInput:
-                continue
+        for levels, sample in sorted(frames[step.name]):
+            with suppress(MissingInput):
+                step.prompt(frame_of(experiment, step.prompt_axes, levels, sample))
+
+
+def _unlike(experiment: Experiment, asks: list[Step], cell: Cell) -> None:
+    """Two asks of one cell that send one request would get one answer: an error, whose fix is `stream`."""
+    seen: dict[Any, Step] = {}
+    frame = frame_of(experiment, tuple(range(len(experiment.axes))), cell, 0)
+    for step in asks:
+        with suppress(MissingInput):
+            head = step.head(frame)
+            request = (step.prompt(frame), digest("head", head.model.identity, dict(head.params), head.stream))
+            other = seen.setdefault(request, step)
+            if other is not step:
+                raise EvalFault(
+                    Diagnostic(
+                        code="E420",
+                        message=f"`{other.name}` and `{step.name}` send the same request: they would be one answer",
+                        span=step.span,
+                        labels=(Label(span=other.span, text="the other one"),),
+                        help="tell them apart with `{ stream = 1 }` at the end of one",
+                    )
+                )
 
 
 def frame_of(experiment: Experiment, axes: tuple[int, ...], levels: tuple[int, ...], sample: int) -> Frame:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from decimal import Decimal, localcontext
+from decimal import Decimal, Inexact, localcontext
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.shots import draw
@@ -19,6 +19,8 @@ from emdsl.source import Span, near, one_of
 from emdsl.value import (
     ABSENT,
     ENGINE_REASONS,
+    MAX_DIGITS,
+    UNDEFINED,
     EnvVar,
     LabelledMap,
     Missing,
@@ -36,6 +38,7 @@ from emdsl.value import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+QUOTIENT_DIGITS = 60  # of a division that does not come out even
 FOREIGN = {"True": "true", "False": "false", "None": "none", "null": "none"}  # words of other languages
 MAX_RANGE = 1_000_000  # numbers in a range
 
@@ -193,11 +196,21 @@ class Compiler:
 
     def _sequence(self, node: ast.Sequence) -> Fn:
         items = [self.expr(x) for x in node.items]
-        return lambda frame: tuple(item(frame) for item in items)
+
+        def sequence(frame: Frame) -> Value:
+            found = tuple(item(frame) for item in items)
+            return next((x for x in found if isinstance(x, Missing)), found)
+
+        return sequence
 
     def _map(self, node: ast.Map) -> Fn:
         entries = [(e.label.text, self.expr(e.value)) for e in node.entries]
-        return lambda frame: LabelledMap(tuple((label, value(frame)) for label, value in entries))
+
+        def map_(frame: Frame) -> Value:
+            found = tuple((label, value(frame)) for label, value in entries)
+            return next((x for _, x in found if isinstance(x, Missing)), LabelledMap(found))
+
+        return map_
 
     def _comprehension(self, node: ast.Comprehension) -> Fn:
         name, source = node.name.text, self.expr(node.source)
@@ -211,9 +224,13 @@ class Compiler:
                 return values
             found = []
             for value in elements(values, node.source.span):
-                child = Frame({name: value}, parent=frame)
-                if condition is None or _truth(condition(child), node.span) is True:
-                    found.append(item(child))
+                child = frame.child(name, value)
+                taken = True if condition is None else _truth(condition(child), node.span)
+                made = item(child) if taken is True else None
+                if isinstance(taken, Missing) or isinstance(made, Missing):
+                    return taken if isinstance(taken, Missing) else made
+                if taken:
+                    found.append(made)
             return tuple(found)
 
         return comprehension
@@ -370,7 +387,7 @@ class Compiler:
                 return value
             if not is_number(value):
                 raise fail("E506", f"`-` takes a number, not {describe(value)}", node.span)
-            return -value
+            return value.copy_negate() if isinstance(value, Decimal) else -value
 
         return negative
 
@@ -418,25 +435,14 @@ class Compiler:
                 return self._call_builtin(node, built_in)
         function = self.expr(node.function)
         args = [(a.name, self.expr(a.value)) for a in node.args]
-        # an axis given as it is brings its label along: `when cot is on` works inside a prompt too
-        axes = {
-            id(fn): a.value.name for (_, fn), a in zip(args, node.args, strict=True) if isinstance(a.value, ast.Ref)
-        }
+        axes = refs(node, args)
 
         def call(frame: Frame) -> Value:
             callee = function(frame)
             if not hasattr(callee, "call"):
                 raise fail("E509", f"{describe(callee)} cannot be called", node.function.span)
             values = ordered(callee.name, callee.params, len(callee.params), args, node.span)
-            inside = Frame(parent=frame.root)  # names are found where it stands, not where it is called
-            inside.levels = {}
-            for param, value in zip(callee.params, values, strict=True):
-                assert value is not None  # all are required
-                inside[param] = value(frame)
-                axis = axes.get(id(value))
-                if axis is not None and axis in frame.levels:
-                    inside.levels[param] = frame.levels[axis]
-            return callee.call(inside)
+            return callee.call(bound(callee.params, values, axes, frame))
 
         return call
 
@@ -445,7 +451,7 @@ class Compiler:
         for arg in node.args:
             if arg.name is not None and arg.name.text == "by" and function.name == "draw":
                 by = self.inner(["s"]).expr(arg.value)  # a function of the row `s`
-                args.append((arg.name, constantly(lambda row, by=by: by(Frame({"s": row})))))
+                args.append((arg.name, _of_row(by)))
             else:
                 args.append((arg.name, self.expr(arg.value)))
         if function.rest:
@@ -491,7 +497,7 @@ class Compiler:
                     if isinstance(values, Missing):
                         raise MissingInput(values)
                     for value in elements(values, item.source.span):
-                        yield from body(Frame({name: value}, parent=frame))
+                        yield from body(frame.child(name, value))
 
                 return each
             case ast.WhenSay():
@@ -504,6 +510,27 @@ class Compiler:
                     return inside(frame) if value else ()
 
                 return when
+
+
+def refs(node: ast.Call, args: list[tuple[ast.Name | None, Fn]]) -> dict[int, str]:
+    """Return the names of arguments that are names as they stand, by the function that evaluates each."""
+    return {id(fn): a.value.name for (_, fn), a in zip(args, node.args, strict=True) if isinstance(a.value, ast.Ref)}
+
+
+def bound(params: tuple[str, ...], values: list[Fn | None], axes: dict[int, str], frame: Frame) -> Frame:
+    """Return the frame of a call: names are found where the function stands, not where it is called.
+
+    An axis that is given as it is brings its label along, so that `when cot is on` works inside a prompt too.
+    """
+    inside = Frame(parent=frame.root)
+    inside.levels = {name: level for name, level in frame.root.levels.items() if name not in params}
+    for param, value in zip(params, values, strict=True):
+        assert value is not None  # all are required
+        inside[param] = value(frame)
+        axis = axes.get(id(value))
+        if axis is not None and axis in frame.levels:
+            inside.levels[param] = frame.levels[axis]
+    return inside
 
 
 def path_expr(path: ast.Path) -> ast.Expr:
@@ -559,6 +586,14 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
+_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+}
+
+
 def _same(a: Value, b: Value) -> tuple[Value, Value]:
     """Return two numbers of one kind: a score is binary, so what meets it becomes binary."""
     if isinstance(a, float) or isinstance(b, float):
@@ -588,14 +623,20 @@ def calculate(op: str, a: Value, b: Value, span: Span) -> Value:
         help_ = "write the number as text" if op == "+" and (isinstance(a, str) or isinstance(b, str)) else ""
         raise fail("E506", f"`{op}` cannot join {describe(a)} and {describe(b)}", span, help=help_)
     if op == "/" and b == 0:
-        raise fail("E510", "division by zero", span)
+        return UNDEFINED
     a, b = _same(a, b)
-    if isinstance(a, float):
-        return {"+": a + b, "-": a - b, "*": a * b, "/": a / b if b else 0.0}[op]
-    with localcontext() as context:
-        context.prec = 60
-        x, y = Decimal(a), Decimal(b)
-        return canonical({"+": x + y, "-": x - y, "*": x * y, "/": x / y if y else x}[op])
+    try:
+        if isinstance(a, float):
+            return _ARITHMETIC[op](a, b)
+        with localcontext() as context:
+            context.prec = QUOTIENT_DIGITS if op == "/" else 3 * MAX_DIGITS
+            context.traps[Inexact] = op != "/"  # a sum or a product is exact, or an error
+            found = canonical(_ARITHMETIC[op](Decimal(a), Decimal(b)))
+    except ArithmeticError:
+        found = None
+    if found is None or abs(Decimal(found).adjusted()) > MAX_DIGITS:
+        raise fail("E515", f"this number takes more than {MAX_DIGITS} digits", span)
+    return found
 
 
 def _truth(value: Value, span: Span) -> bool | Missing:
@@ -649,6 +690,11 @@ def _once(make: Callable[[], Value]) -> Fn:
         return cell[0]
 
     return once
+
+
+def _of_row(by: Fn) -> Fn:
+    """Return the function that makes of a frame a function of the row `s`."""
+    return lambda frame: lambda row: by(frame.child("s", row))
 
 
 def constantly(value: Value) -> Fn:
@@ -713,7 +759,11 @@ def _round(span: Span, args: list[Value]) -> Value:
         raise fail("E506", "`round` takes a number, and a number of digits", span)
     if isinstance(args[0], float):
         return round(args[0], digits)
-    return canonical(round(Decimal(args[0]), digits))
+    if abs(digits) > MAX_DIGITS:
+        raise fail("E506", f"`round` takes at most {MAX_DIGITS} digits", span)
+    with localcontext() as context:
+        context.prec = 3 * MAX_DIGITS
+        return canonical(round(Decimal(args[0]), digits))
 
 
 def _draw(span: Span, args: list[Value]) -> Value:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.expr import elements
+from emdsl.digest import digest
 from emdsl.frame import Fn, Frame, fail
 from emdsl.source import Diagnostic, Label, Span
 from emdsl.value import LabelledMap, Level, Row, Value, describe, name_of, plain, render
@@ -29,6 +30,7 @@ class Source:
     reads: frozenset[str]
     span: Span
     list_span: Span
+    written: tuple[tuple[str | None, ...], ...]  # the names by which declared things stand in the list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,7 @@ class Levels:
 
     def position(self, level: Level) -> int:
         """Return the position of a level, which is taken in when it is new."""
-        key = (level.label, type(level.value), level.value)
+        key = (level.label, _content(level.value))
         if key not in self.positions:
             self.positions[key] = len(self.found)
             self.found.append(level)
@@ -130,6 +132,11 @@ class Grid:
             levels = [self._zipped(source, v) for v in elements(value, source.list_span)]
         if not levels:
             raise fail("E406", "this axis has no levels", source.list_span)
+        if len(source.written) == len(levels):
+            levels = [
+                tuple(_as_written(x, n) for x, n in zip(group, names, strict=True))
+                for group, names in zip(levels, source.written, strict=True)
+            ]
         self._unlike(source, levels)
         return [tuple(self.levels[n].position(x) for n, x in zip(source.names, group, strict=True)) for group in levels]
 
@@ -167,16 +174,15 @@ class Grid:
                     else "take one of them out: `samples` asks again",
                 )
             seen[shown] = text
-            content = _content(group)
-            if content is not None and content in values:
+            content = digest("levels", *(_content(x.value) for x in group))
+            if content in values:
                 self._faults.warning(
                     "W401",
                     f"`{values[content]}` and `{text}` have equal values",
                     source.list_span,
                     note="equal requests are asked once, so these cells share their answers",
                 )
-            if content is not None:
-                values[content] = text
+            values[content] = text
 
 
 class _Walk:
@@ -251,11 +257,22 @@ def level_of(value: Value) -> Level:
     return Level(name_of(value), value)
 
 
-def _content(group: tuple[Level, ...]) -> Any:
+def _as_written(level: Level, name: str | None) -> Level:
+    """Return the level of a declared thing by the name that it has in this file."""
+    declared = name_of(level.value)
+    return Level(name, level.value) if name is not None and declared is not None and level.label == declared else level
+
+
+def _content(value: Value) -> bytes:
+    """Return what tells values apart; one without content (a prompt, a function) is only equal to itself.
+
+    A row is told by its place: two equal rows are two levels, if their ids differ.
+    """
     try:
-        return repr([plain(x.value) for x in group]).encode("utf-8", "surrogatepass")
+        at = (value.dataset, value.position) if isinstance(value, Row) else ()
+        return digest("level", type(value).__name__, at, plain(value))
     except TypeError:
-        return None
+        return digest("level", type(value).__name__, id(value))
 
 
 def in_order(sources: list[Source], faults: Faults) -> tuple[Source, ...] | None:

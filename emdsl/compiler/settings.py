@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from emdsl.value import EnvVar, LabelledMap, Money, Value, describe, is_exact, plain
+from emdsl.value import ENGINE_REASONS, EnvVar, LabelledMap, Money, Value, describe, is_exact, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+MAX_SAMPLES = 1_000_000
 
 
 class Refused(ValueError):
@@ -31,10 +34,11 @@ def _text(value: Value) -> str:
     return value
 
 
-def _whole(low: int) -> Callable[[Value], int]:
+def _whole(low: int, high: int = 2**53) -> Callable[[Value], int]:
     def read(value: Value) -> int:
-        if type(value) is not int or value < low:
-            raise Refused(f"a whole number from {low} up, not {_said(value)}")
+        if type(value) is not int or not low <= value <= high:
+            wanted = f"from {low} to {high:,}" if high < 2**53 else f"from {low} up"
+            raise Refused(f"a whole number {wanted}, not {_said(value)}")
         return value
 
     return read
@@ -103,17 +107,29 @@ def json_like(value: Value) -> Any:
 
 
 def _scale(value: Value) -> tuple[float, float]:
-    if not isinstance(value, tuple) or len(value) < 2 or not all(type(x) is int for x in value):
+    if not isinstance(value, tuple) or len(value) < 2 or value != tuple(range(value[0], value[-1] + 1)):
         raise Refused("a range such as 0..100")
     return float(value[0]), float(value[-1])
 
 
 def _choices(value: Value) -> dict[str, str]:
     if isinstance(value, LabelledMap) and value.entries and all(isinstance(v, str) for _, v in value.entries):
-        return dict(value.entries)
+        return _unlike(dict(value.entries))
     if isinstance(value, tuple) and value and all(isinstance(v, str) and v for v in value):
-        return dict.fromkeys(value, "")
+        if len(set(value)) < len(value):
+            raise Refused("labels that differ")
+        return _unlike(dict.fromkeys(value, ""))
     raise Refused('{ label: "what it means", ... } or ["label", ...]')
+
+
+def _unlike(choices: dict[str, str]) -> dict[str, str]:
+    """Return labels that a reply can be told by: they differ in more than case, and mean nothing else."""
+    if len({c.casefold().strip() for c in choices}) < len(choices):
+        raise Refused("labels that differ in more than upper and lower case")
+    taken = [c for c in choices if c == "missing" or c in ENGINE_REASONS]
+    if taken:
+        raise Refused(f"labels, and `{taken[0]}` is a word of the language")
+    return choices
 
 
 def _seed(value: Value) -> Any:
@@ -168,7 +184,7 @@ RUBRIC = _table(
     Spec("other", "text or list", "more such replies", _texts),
 ) | {k: v for k, v in PARAMS.items() if k != "sim"}
 EXPERIMENT = _table(
-    Spec("samples", "number", "draws of every cell, from sample 0 up", _whole(1)),
+    Spec("samples", "number", "draws of every cell, from sample 0 up", _whole(1, MAX_SAMPLES)),
     Spec("seed", "value", "a value for `draw(..., seed: ...)`", _seed),
     Spec("parallel", "number", "most requests in flight at once", _whole(1)),
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import settings as tables
-from emdsl.compiler.expr import Compiler, ordered
+from emdsl.compiler.expr import Compiler, bound, ordered, refs
 from emdsl.compiler.resolve import Resolver, RubricMaker, Scope, merged
 from emdsl.experiment import ASK, JUDGE, Step
 from emdsl.frame import EvalFault, Fn, Frame, MissingInput, fail
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from emdsl.compiler.faults import Faults
+
+
+MAX_STREAM = 2**31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,8 @@ class StepBuilder:
     axes: list[str]
     steps: Mapping[str, ast.Ask | ast.Judge]
     reached: Callable[..., frozenset[str]]
+    constants: Mapping[str, Any]
+    lets: Mapping[str, Fn]
 
     def rules(self, written: list[ast.SetRule]) -> dict[str, list[Rule]]:
         """Return `set` rules by the step that they are for; faults are told."""
@@ -182,14 +187,21 @@ class StepBuilder:
             elif name in found:
                 self.faults.error("E203", f"`{name}` is set twice", item.name.span)
             elif name == "stream":
-                value = self.compiler.expr(item.value)(Frame())
-                if type(value) is not int or value < 0:
-                    self.faults.error("E520", "`stream` is a whole number", item.value.span)
-                else:
-                    stream = value
+                stream = self._stream(item.value)
             else:
                 found[name] = self._parameter(name, item.value)
         return found, stream
+
+    def _stream(self, node: ast.Expr) -> int:
+        read = sorted(self.reached(node) & {*self.axes, *self.steps, "sample"})
+        if read:
+            self.faults.error("E401", f"`stream` is one number for all cells: this reads `{read[0]}`", node.span)
+            return 0
+        value = self.compiler.expr(node)(Frame(self.constants, self.lets))
+        if type(value) is not int or not 0 <= value < MAX_STREAM:
+            self.faults.error("E520", f"`stream` is a whole number below {MAX_STREAM:,}", node.span)
+            return 0
+        return value
 
     def _head(
         self,
@@ -246,14 +258,13 @@ class StepBuilder:
         assert isinstance(call, ast.Call)
         args = [(a.name, self.compiler.expr(a.value)) for a in call.args]
         values = ordered(rubric.name, rubric.params, len(rubric.params), args, call.span)
+        axes = refs(call, args)
 
         def prompt(frame: Frame) -> Prompt:
-            inside = Frame()
-            for param, value in zip(rubric.params, values, strict=True):
-                assert value is not None
-                found = inside[param] = value(frame)
-                if isinstance(found, Missing):
-                    raise MissingInput(found)
+            inside = bound(rubric.params, values, axes, frame)
+            for param in rubric.params:
+                if isinstance(inside[param], Missing):
+                    raise MissingInput(inside[param])
             messages = rubric.messages(inside)
             if not messages:
                 raise fail("E418", f"the rubric `{rubric.name}` has no message", call.span)

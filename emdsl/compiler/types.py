@@ -92,9 +92,9 @@ def type_of(value: Value) -> Type:
         case LabelledMap():
             return Type("map", value.labels, union(type_of(v) for _, v in value.entries))
         case Row():
-            return Type("row", (*value.columns, "position"))
+            return Type("row", _row_names(value.columns))
         case Dataset():
-            return Type("dataset", item=Type("row", (*value.columns, "position")))
+            return Type("dataset", item=Type("row", _row_names(value.columns)))
         case Model():
             return Type("model")
         case Prompt():
@@ -113,6 +113,12 @@ def type_of(value: Value) -> Type:
             return NUMBER
 
 
+def _row_names(columns: Iterable[str]) -> tuple[str, ...]:
+    """Return what can be read of a row; a column called `position` hides the built-in one, and stands first."""
+    names = tuple(columns)
+    return names if "position" in names else (*names, "position")
+
+
 def union(types: Iterable[Type]) -> Type:
     """Return the type of what is one of several; rows with unlike columns share the common ones."""
     found = list(types)
@@ -120,9 +126,11 @@ def union(types: Iterable[Type]) -> Type:
         return ANY
     first = found[0]
     if all(t.kind == first.kind for t in found):
+        if any(t.labels != first.labels for t in found):
+            first = replace(first, labels=None)
         if first.kind == "row":
             names = tuple(n for n in first.names if all(n in t.names for t in found))
-            return replace(first, names=names)
+            return replace(first, names=names, item=first.item if all(t.item == first.item for t in found) else None)
         if first.item is not None:
             return replace(first, item=union(t.item or ANY for t in found))
         return first
@@ -157,6 +165,10 @@ class Checker:
                         self._faults.error("E311", f"{found} has no text", item.content.span)
                 case ast.Each():
                     source = self.infer(item.source)
+                    if item.name.text in self._local:
+                        self._faults.error(
+                            "E203", f"`{item.name.text}` is defined already", item.name.span, help="nothing shadows"
+                        )
                     self.inner({item.name.text: self._element(source, item.source.span)}).body(item.body)
                 case ast.WhenSay():
                     self.condition(item.condition)
@@ -327,11 +339,11 @@ class Checker:
                 "E210", f"`{label}` is no label here", node.label.span,
                 help=near(label, known) or f"known are {one_of(known)}",
             )  # fmt: skip
-        elif found.kind in ("score", "number", "bool") and found.labels is None:
+        elif found.kind not in ("label", "model", "dataset", "function", "prompt", "any") and found.labels is None:
             known = [*found.words, "missing"]
             self._faults.error(
                 "E210", f"{found} has no label `{label}`", node.label.span,
-                help=near(label, known) or "compare it with `==`, `<` or `>`",
+                help=near(label, known) or "`is` tests the label of an axis or a verdict; values are compared by `==`",
             )  # fmt: skip
         return BOOL
 
@@ -387,7 +399,8 @@ class Checker:
         if found.kind == "answer" and f"{of}.{name.text}" in self._local:
             return self._local[f"{of}.{name.text}"]
         if name.text in found.names and found.kind in ("row", "map"):
-            return NUMBER if name.text == "position" else (found.item or ANY)
+            built_in = found.kind == "row" and name.text == "position" and found.names[-1] == "position"
+            return NUMBER if built_in else (found.item or ANY)
         known = ANSWER_FIELDS if found.kind == "answer" else found.names
         what = {"row": "column", "map": "label"}.get(found.kind, "field")
         self._faults.error(
@@ -441,14 +454,14 @@ class Checker:
         types: dict[str, Type] = {}
         by_position = [a for a in node.args if a.name is None]
         for param, arg in zip(params, by_position, strict=False):
-            types[param] = self.infer(arg.value)
+            types[param] = self._argument(arg)
         fits = len(by_position) <= len(params)
         for arg in by_position[len(params) :]:
             self.infer(arg.value)
         for arg in node.args:
             if arg.name is None:
                 continue
-            found = self.inner({"s": ANY}).infer(arg.value) if arg.name.text == "by" else self.infer(arg.value)
+            found = self.inner({"s": ANY}).infer(arg.value) if arg.name.text == "by" else self._argument(arg)
             if arg.name.text not in params:
                 self._faults.error(
                     "E213",
@@ -471,6 +484,10 @@ class Checker:
             )
             return None
         return types
+
+    def _argument(self, arg: ast.Arg) -> Type:
+        found = self.infer(arg.value)
+        return found if isinstance(arg.value, ast.Ref) or found.kind == "label" else replace(found, labels=None)
 
     def _call_builtin(self, node: ast.Call, function: Builtin) -> Type:
         if function.rest:
@@ -497,9 +514,8 @@ class Checker:
             return result
         with self._faults.caught():
             decl, scope = self._scope.origin(ast.Name(text=node.function.name, span=node.function.span))
-            # in a call, an argument is a value: its label came along, but `is` may test anything
-            params: dict[str, Type] = {k: replace(t, labels=None) for k, t in types.items()}
-            inner = Checker(scope, self._faults, params, self._calls + 1)
+            # an argument is a value, and an axis that is given as it is brings its labels along
+            inner = Checker(scope, self._faults, types, self._calls + 1)
             if isinstance(decl, ast.Let):
                 return inner.infer(decl.value)
             if isinstance(decl, ast.Rubric):

@@ -41,9 +41,9 @@ class Dataset:
     sha256: str = ""
 
     @property
-    def identity(self) -> tuple[str, str]:
-        """What it holds: the digest of its file."""
-        return ("dataset", self.sha256)
+    def plain(self) -> tuple[bytes, str, tuple[str, ...]]:
+        """What it holds: its file, and the columns that are read of it."""
+        return (b"dataset", self.sha256, self.columns)
 
 
 def read_dataset(name: str, path: Path, columns: dict[str, str] | None, sha256: str | None) -> Dataset:

@@ -183,7 +183,7 @@ class TreeReader:
         return ast.Measure(
             name=self._name(name),
             value=self.read(value),
-            by=tuple(self.path(x) for x in by if x is not None),
+            by=tuple(self.path(x) for x in by if isinstance(x, Tree)),
             span=self._span(tree),
         )
 

@@ -98,7 +98,8 @@ def to_sql(node: ast.Expr, columns: Columns) -> str:
         case ast.Arithmetic():
             text = f"({to_sql(node.first, columns)})"
             for op, item in node.rest:
-                text = f"({text} {op} ({to_sql(item, columns)}))"
+                other = f"({to_sql(item, columns)})"
+                text = f"({text} {op} {f'NULLIF({other}, 0)' if op == '/' else other})"
             return text
         case _:
             raise TypeError(f"{type(node).__name__} is no expression of a measure")
@@ -118,14 +119,14 @@ def _is(node: ast.Is, columns: Columns) -> str:
     if isinstance(node.value, ast.Ref) and node.value.name in columns.axes:
         return f"{negate}({name(node.value.name)}::VARCHAR = {literal(label)})"
     value = to_sql(node.value, columns)
-    named = isinstance(node.value, ast.Ref)
     if label == "missing":
         return f"{negate}(({value}) IS NULL)"
-    if named and isinstance(node.value, ast.Ref) and (label in columns.words or label in ENGINE_REASONS):
+    same = f"({value})::VARCHAR = {literal(label)}"
+    if isinstance(node.value, ast.Ref) and (label in columns.words or label in ENGINE_REASONS):
         reason = name(f"{node.value.name}_missing")
         absent = ", ".join(literal(x) for x in sorted(ABSENT - {label}))
         return (
-            f"CASE WHEN {reason} IS NULL THEN {negate}FALSE WHEN {reason} IN ({absent}) THEN NULL "
+            f"CASE WHEN {reason} IS NULL THEN {negate}({same}) WHEN {reason} IN ({absent}) THEN NULL "
             f"ELSE {negate}({reason} = {literal(label)}) END"
         )
-    return f"{negate}(({value})::VARCHAR = {literal(label)})"
+    return f"{negate}({same})"
