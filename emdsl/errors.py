@@ -3,6 +3,7 @@
 EmdslError
   SourceError        the text is wrong; holds every Diagnostic found, not the first
   UsageError         the call is wrong: an unknown axis in `--only`, a file that is not there
+  SetupError         the environment lacks something: an API key, a URL
   StoreError         cache/ cannot be read or written
   OutcomesError      outcomes.duckdb cannot be read or written; the answers are safe in the store
   ProviderError      holds the query's digest
@@ -35,6 +36,10 @@ class SourceError(EmdslError):
 
 class UsageError(EmdslError):
     """The call is wrong, not the program."""
+
+
+class SetupError(EmdslError):
+    """Something is not set that a run needs; the text says what, and where to set it."""
 
 
 class StoreError(EmdslError):
@@ -70,4 +75,8 @@ class Unavailable(ProviderError):
 
 
 class Rejected(ProviderError):
-    """A request that will not be answered however often it is sent."""
+    """A request that will not be answered however often it is sent; `for_all`: nor will any other to its model."""
+
+    def __init__(self, message: str, *, status: int = 0, for_all: bool = False) -> None:
+        super().__init__(message, status=status)
+        self.for_all = for_all

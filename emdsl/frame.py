@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from emdsl.source import Diagnostic, Span
-from emdsl.value import Value
+from emdsl.value import INVALID, Value
 
 if TYPE_CHECKING:
     from emdsl.value import Level, Missing
@@ -69,6 +69,19 @@ class Frame(dict[str, Value]):
         if self._parent is not None:
             return self._parent[name]
         raise KeyError(name)
+
+
+class RowFrame(Frame):
+    """The frame of one outcome: a `let` that has no value there is missing, and ends nothing."""
+
+    __slots__ = ()
+
+    def __missing__(self, name: str) -> Value:
+        try:
+            return super().__missing__(name)
+        except EvalFault:
+            self[name] = INVALID
+            return INVALID
 
 
 Fn = Callable[[Frame], Value]

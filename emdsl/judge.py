@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 Verdict = float | str | Missing  # a score, a label, or why there is neither
 
-_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?![\w]|\.\d)")
-_ANSWER_LINE = re.compile(r"^\W*answer\W*:\s*(.+?)\W*$", re.IGNORECASE | re.MULTILINE)
+_NUMBER = re.compile(r"(?<![\w.-])[-\u2212]?\d+(?:\.\d+)?(?![\w]|\.\d)")
+_ANSWER_LINE = re.compile(r"[^\w\n]{0,20}answer[^\w:\n]{0,20}:(.{1,500})", re.IGNORECASE)
+LAST_LINES = 50  # in which `ANSWER: label` is looked for
 _AROUND = " \t\r\n.,;:!*_`\"'()[]<>"
 MIN_PREFIX = 2  # letters of a word that a reply of one token must show: "RE" is no number, "R" may be anything
 
@@ -72,25 +73,31 @@ def weighted_score(candidates: TokenLogprobs, scale: tuple[float, float], mass: 
         except ValueError:
             continue
         if scale[0] <= value <= scale[1]:
-            probability = math.exp(logprob)
+            probability = math.exp(min(logprob, 0.0))
             total += value * probability
             weight += probability
     return total / weight if weight >= mass and weight > 0 else None
 
 
 def _word(text: str, reading: Reading, *, cut: bool) -> Missing | None:
-    said = text.strip(_AROUND).upper()
+    said = _bare(text)
     first = re.split(r"\W", said, maxsplit=1)[0]
     for word in reading.words:
-        if first == word.upper() or said == word.upper():
+        bare = _bare(word)
+        if said == bare or (first == bare and not _NUMBER.search(text)):
             return Missing(word)
-        if cut and len(said) >= MIN_PREFIX and word.upper().startswith(said):
+        if cut and len(said) >= MIN_PREFIX and bare.startswith(said):
             return Missing(word)
     return None
 
 
+def _bare(text: str) -> str:
+    """Return a word as it is compared: without punctuation around it, and in one case."""
+    return text.strip(_AROUND).casefold() or text.strip().casefold()
+
+
 def _score(text: str, scale: tuple[float, float]) -> Verdict:
-    found = _NUMBER.findall(text)
+    found = [n.replace("\u2212", "-") for n in _NUMBER.findall(text.replace("_", " "))]
     if len(found) == 2 and re.search(rf"{re.escape(found[0])}\s*/\s*{re.escape(found[1])}", text):
         found = found[:1] if float(found[1]) == scale[1] else found  # "85/100"
     if len(found) != 1:
@@ -100,15 +107,25 @@ def _score(text: str, scale: tuple[float, float]) -> Verdict:
 
 
 def _label(text: str, reading: Reading) -> Verdict:
-    by_name = {label.casefold(): label for label in reading.choices}
-    said = text.strip(_AROUND).casefold()
-    if said in by_name:
+    by_name = {_bare(label): label for label in reading.choices}
+    if (said := _bare(text)) in by_name:
         return by_name[said]
     if word := _word(text, reading, cut=False):
         return word
-    if answers := _ANSWER_LINE.findall(text):
-        last = answers[-1].strip(_AROUND).casefold()
-        if last in by_name:
-            return by_name[last]
-    named = {label for name, label in by_name.items() if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", said)}
+    for line in reversed(text.splitlines()[-LAST_LINES:]):
+        if found := _ANSWER_LINE.match(line):
+            return by_name.get(_bare(found[1]), UNREADABLE)
+    return _named(text.casefold(), by_name)
+
+
+def _named(said: str, by_name: dict[str, str]) -> Verdict:
+    """Return the one label that a sentence names: longer labels first, and none that is denied or an article."""
+    named = set()
+    for name in sorted(by_name, key=len, reverse=True):
+        pattern = rf"(?<![\w-]){re.escape(name)}(?![\w-])"
+        if len(name) > 1 and re.search(pattern, said):
+            if re.search(rf"\b(?:not|no|isn't|never)\s+(?:\w+\s+)?{pattern}", said):
+                return UNREADABLE
+            named.add(by_name[name])
+            said = re.sub(pattern, " ", said)
     return named.pop() if len(named) == 1 else UNREADABLE

@@ -91,12 +91,13 @@ NOT_NEEDED = Missing("not_needed")  # the condition it stands under is false
 NOT_ASKED = Missing("not_asked")  # not in the store, and not asked in this run
 NO_REASONING = Missing("no_reasoning")  # the answer came without reasoning
 
+BLOCKED = Missing("blocked")  # the provider's content policy refused it
 INVALID = Missing("invalid")  # what it is computed from gives no value: an index past the end, say
 UNDEFINED = Missing("undefined")  # a division by zero
 NO_LOGPROBS = Missing("no_logprobs")  # the score is read from probabilities, and none came
 
 ABSENT = frozenset(("failed", "no_answer", "undecided", "not_needed", "not_asked"))  # there is no reply at all
-ENGINE_REASONS = ("unreadable", "no_mass", "no_logprobs", "invalid", "undefined", *sorted(ABSENT))
+ENGINE_REASONS = ("unreadable", "no_mass", "no_logprobs", "blocked", "invalid", "undefined", *sorted(ABSENT))
 
 
 @dataclass(frozen=True, slots=True)

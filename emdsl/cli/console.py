@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Self
@@ -17,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from emdsl.errors import EmdslError, SourceError
-from emdsl.providers.secret import MASK, MIN_SECRET
+from emdsl.providers.secret import MASK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,9 +27,9 @@ if TYPE_CHECKING:
     from emdsl.run.executor import Progress
 
 RICH, PLAIN, NONE = "rich", "plain", "none"
-PLAIN_WIDTH = 200
+MIN_MASKED = 12  # characters: API keys are longer; a shorter value may be a word of someone's data
 EVERY_S = 5.0  # between two plain lines of progress
-_SECRET_NAMES = ("API_KEY", "TOKEN", "SECRET", "PASSWORD")
+_SECRET_NAME = re.compile(r"(?:API_KEY(?:_\d+)?|_TOKEN|_SECRET|_PASSWORD)$")
 
 _secrets: set[str] = set()
 _as_json = False
@@ -36,8 +38,9 @@ _as_json = False
 def keep_secret(environment: Mapping[str, str]) -> None:
     """Never print the values of variables that hold API keys."""
     for name, value in environment.items():
-        if any(part in name.upper() for part in _SECRET_NAMES) and len(value.strip()) >= MIN_SECRET:
-            _secrets.add(value.strip())
+        secret = value.strip()
+        if _SECRET_NAME.search(name.upper()) and len(secret) >= MIN_MASKED and not secret.isdigit():
+            _secrets.add(secret)
 
 
 def expect_json(*, wanted: bool) -> None:
@@ -60,24 +63,47 @@ def say(text: str = "", *, err: bool = False) -> None:
 
 def show_json(value: Any) -> None:
     """Print one JSON object."""
-    click.echo(mask(json.dumps(value, ensure_ascii=False, default=str, indent=2)))
+    click.echo(json.dumps(plain_json(value), ensure_ascii=False, indent=2))
 
 
-def show_error(error: EmdslError) -> None:
+def plain_json(value: Any) -> Any:
+    """Return a value as JSON can hold it: keys are texts, no NaN, and no API key in any text."""
+    match value:
+        case None | bool() | int():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {str(k): plain_json(v) for k, v in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [plain_json(v) for v in value]
+        case _:
+            return mask(str(value)).encode("utf-8", "replace").decode()
+
+
+def show_error(error: EmdslError | OSError | RecursionError) -> None:
     """Print what went wrong: as text, and with `--json` as one object on standard output."""
     if _as_json:
         if isinstance(error, SourceError):
             found = [d.as_json() for d in error.diagnostics]
         else:
-            found = [{"code": type(error).__name__, "severity": "error", "message": str(error)}]
+            found = [{"code": type(error).__name__, "severity": "error", "message": _said(error)}]
         show_json({"error": found})
         return
     if isinstance(error, SourceError):
         n = sum(d.severity == "error" for d in error.diagnostics)
         say(str(error), err=True)
-        say(f"\n{n} error{'' if n == 1 else 's'}; nothing was asked", err=True)
+        say(f"\n{n} error{'' if n == 1 else 's'}", err=True)
     else:
-        say(f"error: {error}", err=True)
+        say(f"error: {_said(error)}", err=True)
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    if isinstance(error, RecursionError):
+        return "this program is nested too deeply: give parts of it shorter ways, with fewer names on the way"
+    return str(error)
 
 
 def choose_display(wanted: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
@@ -64,25 +65,27 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; the one place that catches EmdslError."""
-    from emdsl.errors import EmdslError  # noqa: PLC0415 - keeps `--version` at click's own speed
+    from emdsl.errors import EmdslError, UsageError  # noqa: PLC0415 - keeps `--version` at click's own speed
 
     try:
         code = cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        click.echo("stopped", err=True)
-        sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        if "--json" in sys.argv:
+            from emdsl.cli.console import show_json  # noqa: PLC0415 - as above
+
+            show_json({"error": [{"code": "usage", "severity": "error", "message": error.format_message()}]})
+        else:
+            error.show()
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader has gone: `emdsl plan ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: `emdsl plan | head`
         sys.exit(EXIT_ERROR)
-    except KeyboardInterrupt:
-        click.echo("stopped", err=True)
-        sys.exit(130)
-    except EmdslError as error:
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        click.echo("stopped; what was answered is kept", err=True)
+        sys.exit(EXIT_INCOMPLETE)
+    except (EmdslError, OSError, RecursionError) as error:
         from emdsl.cli.console import show_error  # noqa: PLC0415 - as above
 
         show_error(error)
-        sys.exit(EXIT_ERROR)
+        sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR)
     sys.exit(code if isinstance(code, int) else 0)

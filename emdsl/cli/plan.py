@@ -10,6 +10,8 @@ import click
 from emdsl.cli import console, session
 from emdsl.cli.main import EXIT_INCOMPLETE
 from emdsl.compiler.compile import compile_file
+from emdsl.errors import SourceError
+from emdsl.frame import EvalFault
 from emdsl.run.planner import ExperimentCount, plan
 from emdsl.run.walk import Walk
 
@@ -53,6 +55,8 @@ def command(
             )
         ]
         corrupt = len(store.corrupt)
+    except EvalFault as fault:
+        raise SourceError([fault.diagnostic]) from fault
     finally:
         store.close()
     if as_json:

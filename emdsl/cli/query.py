@@ -48,7 +48,7 @@ def command(
         console.show_table(result.columns, [[_short(v) for v in row] for row in result.rows], numeric=_numeric(result))
         console.say(f"({len(result.rows):,} row{'' if len(result.rows) == 1 else 's'})", err=True)
         return 0
-    text = console.mask(_text(result, chosen_form))
+    text = _text(result, chosen_form)
     if output is None:
         sys.stdout.write(text)
         return 0
@@ -69,7 +69,7 @@ def _numeric(result: database.Result) -> list[str]:
 
 
 def _short(value: Any) -> Any:
-    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list) else value
+    text = json.dumps(console.plain_json(value), ensure_ascii=False) if isinstance(value, dict | list) else value
     if isinstance(text, str):
         text = " ".join(text.split()) if "\n" in text else text
         return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
@@ -79,14 +79,14 @@ def _short(value: Any) -> Any:
 def _text(result: database.Result, form: str) -> str:
     if form == "json":
         rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
-        return json.dumps(rows, ensure_ascii=False, default=str, indent=1) + "\n"
+        return json.dumps(console.plain_json(rows), ensure_ascii=False, indent=1) + "\n"
     if form == "jsonl":
         return "".join(
-            json.dumps(dict(zip(result.columns, row, strict=True)), ensure_ascii=False, default=str) + "\n"
+            json.dumps(console.plain_json(dict(zip(result.columns, row, strict=True))), ensure_ascii=False) + "\n"
             for row in result.rows
         )
     if form == "markdown":
-        lines = ["| " + " | ".join(result.columns) + " |", "|" + " --- |" * len(result.columns)]
+        lines = ["| " + " | ".join(map(_markdown, result.columns)) + " |", "|" + " --- |" * len(result.columns)]
         lines += ["| " + " | ".join(_markdown(v) for v in row) + " |" for row in result.rows]
         return "\n".join(lines) + "\n"
     out = io.StringIO()
@@ -94,12 +94,12 @@ def _text(result: database.Result, form: str) -> str:
     writer.writerow(result.columns)
     for row in result.rows:
         writer.writerow(
-            [json.dumps(v, ensure_ascii=False, default=str) if isinstance(v, dict | list) else v for v in row]
+            [json.dumps(console.plain_json(v), ensure_ascii=False) if isinstance(v, dict | list) else v for v in row]
         )
-    return out.getvalue()
+    return console.mask(out.getvalue())
 
 
 def _markdown(value: Any) -> str:
     if value is None:
         return ""
-    return str(_short(value)).replace("|", "\\|").replace("\n", " ")
+    return console.mask(str(_short(value))).replace("|", "\\|").replace("\n", " ")

@@ -6,11 +6,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from emdsl.cli import console
+from emdsl.cli.session import prepare
 from emdsl.errors import OutcomesError, SourceError
 from emdsl.frame import EvalFault
 from emdsl.outcomes import database
 from emdsl.run.planner import ExperimentCount, note, plan, start
 from emdsl.run.walk import Walk, collect
+from emdsl.source import Diagnostic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,8 +44,9 @@ def bring_up_to_date(
 
     def tables() -> Iterator[tuple[Experiment, Iterator[list[Outcome]]]]:
         for walk, count in zip(walks, finals, strict=True):
-            yield walk.experiment, collect(walk, store, report.failures, partial(note, walk, count))
+            yield walk.experiment, collect(walk, store, report.failures, partial(note, walk, count, run=run))
 
+    prepare(here.cache)
     load = database.Load(
         study=here.study(file),
         file=str(file),
@@ -58,6 +61,13 @@ def bring_up_to_date(
     except OutcomesError as error:
         return [plan(w, store) for w in walks], [], str(error)
     return finals, notices, ""
+
+
+def rehearse(experiments: Sequence[Experiment]) -> None:
+    """Make the tables and measures empty, in memory, so that what cannot be loaded is told before asking."""
+    for experiment in experiments:
+        for span, message in database.rehearse(experiment):
+            raise SourceError([Diagnostic(code="E850", message=message, span=span)])
 
 
 def measures_json(here: Session, file: Path, experiment: Experiment) -> dict[str, Any]:

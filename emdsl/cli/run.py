@@ -14,9 +14,9 @@ import click
 from emdsl.cli import console, session
 from emdsl.cli.main import EXIT_INCOMPLETE
 from emdsl.cli.plan import plan_json, show_corrupt, show_counts, show_warnings, total
-from emdsl.cli.results import bring_up_to_date, measures_json, show_measures
+from emdsl.cli.results import bring_up_to_date, measures_json, rehearse, show_measures
 from emdsl.compiler.compile import compile_file
-from emdsl.errors import SourceError, UsageError
+from emdsl.errors import SetupError, SourceError
 from emdsl.frame import EvalFault
 from emdsl.providers.http import Http
 from emdsl.providers.openai import OpenAI
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from emdsl.store.disk import DiskStore
 
 SHOWN_FAILURES = 5
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @click.command("run")
@@ -78,7 +79,7 @@ def command(
     program = compile_file(file, here.environment, simulate=simulate)
     chosen = session.selections(program, samples, only)
     walks = [Walk(e, s) for e, s in zip(program.experiments, chosen, strict=True)]
-    store = here.store(create=not dry_run)
+    store = here.store(create=not (dry_run or offline))
     run = secrets.token_hex(8)
     try:
         counts = [_planned(walk, store) for walk in walks]
@@ -92,6 +93,8 @@ def command(
                 console.show_json(plan_json(counts, time.monotonic() - start))
             return 0
         report = Report()
+        if left:
+            rehearse(program.experiments)
         if left and not offline:
             _can_ask(counts, here)
             parallel = [e.parallel for e in program.experiments if e.parallel is not None]
@@ -125,10 +128,10 @@ def _planned(walk: Walk, store: DiskStore) -> ExperimentCount:
 
 
 def _can_ask(counts: list[ExperimentCount], here: Session) -> None:
-    """Raise UsageError for models that have something to run and cannot be asked; those cached need no key."""
+    """Raise SetupError for models that have something to run and cannot be asked; those cached need no key."""
     problems = {p for c in counts for m in c.models.values() if (p := problem(m, here.environment)) is not None}
     if problems:
-        raise UsageError("\n       ".join(["these models cannot be asked:", *sorted(problems)]))
+        raise SetupError("\n       ".join(["these models cannot be asked:", *sorted(problems)]))
 
 
 class _Execution:
@@ -153,6 +156,8 @@ class _Execution:
             return asyncio.run(self._main())
         except EvalFault as fault:
             raise SourceError([fault.diagnostic]) from fault
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # uvloop leaves its own behind
 
     async def _main(self) -> Report:
         simulator = None
@@ -172,6 +177,8 @@ class _Execution:
             try:
                 return await executor.run()
             finally:
+                for number in SIGNALS:
+                    asyncio.get_running_loop().remove_signal_handler(number)
                 await http.close()
                 if simulator is not None:
                     await simulator.stop()
@@ -197,7 +204,7 @@ class _Execution:
             else:
                 executor.drain()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             loop.add_signal_handler(number, handle)
 
 
@@ -205,16 +212,15 @@ def _run_json(finals: list[ExperimentCount], report: Report, wall_s: float) -> d
     found = plan_json(finals, wall_s)
     for count, entry in zip(finals, found["experiments"], strict=True):
         for step, shown in zip(count.steps, entry["steps"], strict=True):
-            name = (count.experiment.name, step.step.name)
-            ran = report.ran.get(name, set()) & step.stored
-            failed = report.failed.get(name, set())
-            left = step.at_most - len(failed & step.ready)
+            failed = report.failed.get((count.experiment.name, step.step.name), set()) - step.stored
+            cached, ran = step.cached - len(step.fresh), len(step.fresh)
             shown |= {
-                "needed": step.needed,
-                "cached": step.cached - len(ran),
-                "to_run": len(ran) + len(failed) + left,
-                "ran": len(ran),
+                "needed": cached + ran + len(failed),
+                "cached": cached,
+                "to_run": ran + len(failed),
+                "ran": ran,
                 "failed": len(failed),
+                "left": step.at_most - len(failed & step.ready),
             }
     found["requests"] = report.sent
     return found
@@ -231,7 +237,7 @@ def _tell(
         console.say(f"warning: {unloaded}\nAll answers are stored; `emdsl show {file}` loads them.", err=True)
     else:
         show_measures(here, file, experiments)
-    ran = sum(len(keys) for keys in report.ran.values())
+    ran = sum(len(s.fresh) for c in finals for s in c.steps)
     n_failed = len(report.failures)
     left = sum(s.at_most for c in finals for s in c.steps) - n_failed
     cached = sum(s.cached for c in finals for s in c.steps) - ran

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from emdsl.store.disk import DiskStore
 
 ANSWERS = "answers"  # the store's folder inside a cache
+RESERVED_SCHEMAS = ("main", "temp", "system", "emdsl", "information_schema", "pg_catalog")  # DuckDB's, and ours
 SIMULATED = "sim"  # the cache within the cache for `--sim`: nothing simulated mixes with what was paid for
 _IGNORE = "# emdsl: answers that were paid for. Not for version control: share them as files.\n*\n"
 
@@ -49,7 +50,8 @@ class Session:
             relative = file.resolve().relative_to(self.project)
         except ValueError:
             relative = Path(file.name)
-        return relative.with_suffix("").as_posix()
+        name = os.fsencode(relative.with_suffix("").as_posix()).decode("utf-8", "replace")
+        return f"{name}.em" if name.lower() in RESERVED_SCHEMAS else name
 
 
 def open_session(near_path: Path, cache: Path | None, env_file: Path | None, *, simulate: bool = False) -> Session:

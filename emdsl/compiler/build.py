@@ -79,6 +79,7 @@ class _Builder:
         self._words: frozenset[str] = frozenset()
         self._types: dict[str, Type] = {}
         self._lost = scope.module.file.lost
+        self._shown: dict[str, frozenset[str]] = {}
 
     def build(self) -> Experiment | None:
         self._names_once()
@@ -99,6 +100,7 @@ class _Builder:
                 "E407", "every cell is skipped: nothing is left to ask", self._decl.name.span,
                 labels=tuple(Label(span=s.span, text="skips") for s in self._parts.skips),
             )  # fmt: skip
+        self._shown = {a.name: frozenset(x.shown for x in a.levels) for a in axes}
         self._infer_types(axes, rubrics, seed)
         before = len(self._faults.errors)
         self._check_statements()
@@ -566,6 +568,7 @@ class _Builder:
             decl, self._checker(), self._faults,
             axes=self._axis_types(), asks=tuple(n for n in self._step_decls if n in read and n in asks),
             steps=tuple(n for n in self._step_decls if n in read), columns=self._types, constant=self._constant,
+            levels=self._shown,
         )  # fmt: skip
 
     def _constant(self, name: str) -> Value:

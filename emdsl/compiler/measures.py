@@ -23,6 +23,23 @@ if TYPE_CHECKING:
 FUNCTIONS = ("rate", "mean", "count")
 INTERVALS = ("wilson", "wald")
 DEFAULTS = {"rate": Interval(method="wilson", level=0.95), "mean": Interval(method="wald", level=0.95)}
+FIGURES = frozenset(
+    [
+        "rate",
+        "mean",
+        "count",
+        "low",
+        "high",
+        "hits",
+        "n",
+        "n_planned",
+        "n_dropped",
+        "dropped",
+        "complete",
+        "simulated",
+        "sd",
+    ]
+)
 _COLUMN_KINDS = ("bool", "number", "score", "text", "label", "answer", "any")
 
 
@@ -36,6 +53,7 @@ def build_measure(
     steps: tuple[str, ...],
     columns: Mapping[str, Type],
     constant: Callable[[str], Value],
+    levels: Mapping[str, frozenset[str]],
 ) -> Measure | None:
     """Return a measure; None where its faults, which are told, leave nothing to compute."""
     before = len(faults.errors)
@@ -55,13 +73,18 @@ def build_measure(
     if isinstance(value, ast.Given):
         condition, value = value.condition, value.event
         checker.condition(condition)
-        _computable(condition, columns, faults)
+        _computable(_folded(condition, constant), columns, levels, faults)
     if value is not None:
         _check_value(value, name, checker, faults)
-        _computable(value, columns, faults)
+        _computable(_folded(value, constant), columns, levels, faults)
     elif name != "count":
         faults.error("E212", f"`{name}` takes what it is of", call.span, help=f"write `{name}(...)`")
     by = tuple(p.names for p in decl.by if _by(p, axes, faults))
+    for path, taken in ((p, "_".join(p.names)) for p in decl.by):
+        if taken.lower() in FIGURES:
+            faults.error(
+                "E846", f"`{taken}` is a column of every measure", path.span, help="give the axis another name"
+            )
     if len(faults.errors) > before:
         return None
     value, condition = (_folded(x, constant) if x is not None else None for x in (value, condition))
@@ -163,11 +186,26 @@ def _by(path: ast.Path, axes: Mapping[str, Type], faults: Faults) -> bool:
     return False
 
 
-def _computable(node: ast.Expr, columns: Mapping[str, Type], faults: Faults) -> None:
+def _computable(
+    node: ast.Expr, columns: Mapping[str, Type], levels: Mapping[str, frozenset[str]], faults: Faults
+) -> None:
     """A measure is computed from columns: what is more than that stands in a `let` first."""
+    tested = {id(x.value) for x in walk(node) if isinstance(x, ast.Is | ast.Field)}
     for inner in walk(node):
         match inner:
-            case ast.Call() | ast.Index() | ast.Comprehension() | ast.Map():
+            case ast.Call() | ast.Index() | ast.Comprehension() | ast.Map() | ast.Literal(value=None):
+                pass
+            case ast.Member() if not _listed(inner.values):
+                pass
+            case ast.Field() if inner.name.text in ("logprobs", "position"):
+                pass
+            case ast.Is(value=ast.Ref(name=axis)) if axis in levels and inner.label.text not in levels[axis]:
+                pass
+            case ast.Ref() if (
+                inner.name in levels
+                and columns[inner.name].kind not in ("text", "number", "bool")
+                and (id(inner) not in tested)
+            ):
                 pass
             case ast.Text() if all(isinstance(p, str) for p in inner.parts):
                 continue
@@ -186,6 +224,13 @@ def _computable(node: ast.Expr, columns: Mapping[str, Type], faults: Faults) -> 
             help=f"give it a name: `let NAME = {inner.span.text[:60]}`",
         )  # fmt: skip
         return
+
+
+def _listed(node: ast.Expr) -> bool:
+    """Whether the right side of an `in` is written out: a list, or a range of numbers."""
+    if isinstance(node, ast.Range):
+        return isinstance(node.low, ast.Literal) and isinstance(node.high, ast.Literal)
+    return isinstance(node, ast.Sequence)
 
 
 def walk(node: ast.Expr) -> list[ast.Expr]:

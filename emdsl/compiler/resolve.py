@@ -18,7 +18,7 @@ from emdsl.judge import Reading, Weighted
 from emdsl.lang import ast
 from emdsl.query import Model, Params, Price
 from emdsl.service import OPENAI_API, PLANNED, SERVICES, SIM, Service, openai_api
-from emdsl.source import Label, Source, Span, near, one_of
+from emdsl.source import Diagnostic, Label, Source, Span, near, one_of
 from emdsl.value import EnvVar, Value, describe, is_exact
 
 if TYPE_CHECKING:
@@ -46,8 +46,12 @@ class RubricMaker:
 
     def messages(self, frame: Frame) -> tuple[Message, ...]:
         """Return the messages in a frame that holds its parameters."""
-        frame[CHOICES] = self.choices
+        if self.choices:
+            frame[CHOICES] = self.choices
         return self.body(frame)
+
+
+_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(slots=True)
@@ -154,6 +158,7 @@ class Resolver:
         self.faults = faults
         self.simulate = simulate
         self.inputs = Inputs()
+        self._places: dict[str, tuple[Model, Span]] = {}
         self._environment = environment
         self._scopes: dict[int, Scope] = {}
 
@@ -219,33 +224,40 @@ class Resolver:
     ) -> dict[str, Any]:
         """Return settings by name, each read by its table; faults are told and left out."""
         found: dict[str, Any] = {}
-        places: dict[str, Span] = {}
+        for item in self.once(written):
+            self._read_setting(item, table, kind, scope, found)
+        return found
+
+    def once(self, written: tuple[ast.Setting, ...]) -> list[ast.Setting]:
+        """Return settings without those that are set again, which are told."""
+        places: dict[str, ast.Setting] = {}
         for item in written:
-            name = item.name.text
-            if name in places:
+            first = places.setdefault(item.name.text, item)
+            if first is not item:
                 self.faults.error(
                     "E203",
-                    f"`{name}` is set twice",
+                    f"`{item.name.text}` is set twice",
                     item.name.span,
-                    labels=(Label(span=places[name], text="first set here"),),
+                    labels=(Label(span=first.name.span, text="first set here"),),
                 )
-                continue
-            places[name] = item.name.span
-            if name in tables.PLANNED.get(kind, ()):
-                self.faults.error("E901", f"`{name}` is not compiled yet", item.name.span, help="leave it out for now")
-                continue
-            spec = table.get(name)
-            if spec is None:
-                self.faults.error(
-                    "E202",
-                    f"no setting of {_article(kind)} is called `{name}`",
-                    item.name.span,
-                    help=near(name, table) or f"it has {one_of(table, 30)}",
-                )
-                continue
+        return list(places.values())
+
+    def _read_setting(
+        self, item: ast.Setting, table: Mapping[str, tables.Spec], kind: str, scope: Scope, found: dict[str, Any]
+    ) -> None:
+        name = item.name.text
+        if name in tables.PLANNED.get(kind, ()):
+            self.faults.error("E901", f"`{name}` is not compiled yet", item.name.span, help="leave it out for now")
+        elif name not in table:
+            self.faults.error(
+                "E202",
+                f"no setting of {_article(kind)} is called `{name}`",
+                item.name.span,
+                help=near(name, table) or f"it has {one_of(table, 30)}",
+            )
+        else:
             with self.faults.caught():
-                found[name] = self._setting(item, spec, scope)
-        return found
+                found[name] = self._setting(item, table[name], scope)
 
     def _setting(self, item: ast.Setting, spec: tables.Spec, scope: Scope) -> Any:
         if spec.name == "key" and not isinstance(item.value, ast.Env | ast.Ref):
@@ -327,7 +339,7 @@ class Resolver:
             revision = SIM_VERSION
         url = own.get("url", inherited.url if inherited else None)
         price = own.get("price")
-        return Model(
+        model = Model(
             name=name,
             use=use,
             service=service,
@@ -341,6 +353,19 @@ class Resolver:
             context=own.get("context", base.context if base and "use" not in own else None),
             timeout_s=own.get("timeout", base.timeout_s if base else None),
         )
+        first = self._places.setdefault(repr(model.identity), (model, span))
+        if first[0].url != model.url and not self.simulate:
+            raise EvalFault(
+                Diagnostic(
+                    code="E723",
+                    message=f"`{use}` is one model at two places",
+                    span=span,
+                    labels=(Label(span=first[1], text="the other place"),),
+                    note="answers are known by the model, not by its url: they would be taken for each other's",
+                    help='say which weights each serves with `revision = "..."`, or give both the same url',
+                )
+            )
+        return model
 
     def _origin(self, service: Service, url: str | EnvVar | None, revision: str | None, span: Span) -> str | None:
         """Return what tells two servers of one's own apart; None where the name alone says which model."""
@@ -356,11 +381,14 @@ class Resolver:
                 note="without a `revision`, the server is part of this model's identity",
                 help=f'set {variable}, write `url = "http://..."`, or name the weights with `revision = "..."`',
             )
-        parts = urlsplit(address)
-        if not parts.scheme or not parts.hostname:
-            raise fail("E707", f"`{address}` is no URL", span, help="write http://host:port/v1")
-        port = f":{parts.port}" if parts.port else ""
-        return f"{parts.scheme}://{parts.hostname.lower()}{port}"
+        try:
+            parts = urlsplit(address)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            parts, host, port = urlsplit(""), None, None
+        if parts.scheme not in _PORTS or not host:
+            raise fail("E707", f"the url of `{service.name}` is no URL", span, help="write http://host:port/v1")
+        return f"{parts.scheme}://{host.lower()}:{port or _PORTS[parts.scheme]}"
 
     def address(self, service: Service, url: str | EnvVar | None) -> str | None:
         """Return the base URL that a model uses, or None where a variable is not set."""
@@ -374,7 +402,9 @@ class Resolver:
 
     def _dataset(self, decl: ast.Dataset, scope: Scope) -> Dataset:
         written = self._dataset_settings(decl, scope)
-        found = self.settings(tuple(w for w, _ in written.values()), tables.DATASET, "dataset", scope)
+        found: dict[str, Any] = {}
+        for setting, written_in in written.values():
+            self._read_setting(setting, tables.DATASET, "dataset", written_in, found)
         if "file" not in found:
             if "file" in written:
                 raise Silent
@@ -406,7 +436,7 @@ class Resolver:
         return dataset
 
     def _dataset_settings(
-        self, decl: ast.Dataset, scope: Scope, trail: tuple[str, ...] = ()
+        self, decl: ast.Dataset, scope: Scope, trail: tuple[ast.Dataset, ...] = ()
     ) -> dict[str, tuple[ast.Setting, Scope]]:
         """Return what is set for a dataset, by itself or by what it copies, and where each was written."""
         found: dict[str, tuple[ast.Setting, Scope]] = {}
@@ -414,12 +444,12 @@ class Resolver:
             origin, base_scope = self.origin_of(decl.base, scope)
             if not isinstance(origin, ast.Dataset):
                 raise fail("E217", f"`{decl.base.text}` is not a dataset", decl.base.span)
-            if origin.name.text in trail:
+            if any(origin is t for t in (*trail, decl)):
                 raise fail("E207", f"`{decl.name.text}` is defined by itself", decl.name.span)
-            found = self._dataset_settings(origin, base_scope, (*trail, decl.name.text))
+            found = self._dataset_settings(origin, base_scope, (*trail, decl))
             if any(s.name.text == "file" for s in decl.settings):
                 found.pop("sha256", None)  # the pin is the other file's
-        for item in decl.settings:
+        for item in self.once(decl.settings):
             found[item.name.text] = (item, scope)
         return found
 
@@ -469,10 +499,18 @@ class Resolver:
             weighted=weighted,
             words=(*found.get("refusal", ()), *found.get("other", ())),
         )
+        both = sorted(set(reading.words) & set(reading.choices))
+        if both:
+            self.faults.error("E714", f"`{both[0]}` is a label and a reason why there is none", decl.name.span)
         model: Model | None = None
         if decl.model is not None:
             model = self.as_model(scope.compiler().expr(decl.model)(Frame()), decl.model.span)
-        extra = [CHOICES] if choices and CHOICES not in params else []
+        if choices and CHOICES in params:
+            self.faults.error(
+                "E713", "`choices` stands for the labels here: a parameter cannot be called so", decl.name.span,
+                help="give the parameter another name",
+            )  # fmt: skip
+        extra = [CHOICES] if choices else []
         body = scope.compiler(frozenset([*params, *extra])).messages(decl.body)
         own = {k: v for k, v in found.items() if k in tables.PARAMS}
         if weighted is not None:

@@ -63,6 +63,8 @@ def read_dataset(name: str, path: Path, columns: dict[str, str] | None, sha256: 
         raise DataError(f"there is no file {path}", missing=True) from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:  # a name that no file can have
+        raise DataError(f"no file can be called {str(path)!r}: {error}") from error
     found = digest_bytes(content).hex()
     if sha256 is not None and not found.startswith(sha256.lower()):
         raise DataError(
@@ -96,7 +98,7 @@ def pick(record: Record, way: str, path: Path) -> Any:
                 )
             value = value[step]
         elif isinstance(value, tuple):
-            if not re.fullmatch(r"[0-9]+", step):
+            if not re.fullmatch(r"[0-9]{1,9}", step):
                 raise DataError(
                     f"{place}: `{'.'.join(way.split('.')[:i])}` is a list: `{step}` is no position in it",
                     help="positions are counted from 0",

@@ -50,14 +50,15 @@ def _parse(text: str, path: Path, place: str) -> Any:
         return {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
 
     try:
-        value = json.loads(text, parse_float=number, parse_int=number, parse_constant=refuse, object_pairs_hook=pairs)
+        return _frozen(
+            json.loads(text, parse_float=number, parse_int=number, parse_constant=refuse, object_pairs_hook=pairs)
+        )
     except json.JSONDecodeError as error:
         raise DataError(f"{path.name}, {place}: no JSON at column {error.colno}: {error.msg.lower()}") from error
     except ValueError as error:
         raise DataError(f"{path.name}, {place}: {error}") from error
     except RecursionError:
         raise DataError(f"{path.name}, {place}: nested too deeply") from None
-    return _frozen(value)
 
 
 def _frozen(value: Any) -> Any:

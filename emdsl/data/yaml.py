@@ -23,6 +23,30 @@ class _TextLoader(yaml.SafeLoader):
     }
 
 
+def _text(loader: _TextLoader, _suffix: str, node: yaml.Node) -> Any:
+    """Return a scalar with a tag as the text it is: a tag is a guess that somebody made."""
+    if not isinstance(node, yaml.ScalarNode):
+        raise yaml.constructor.ConstructorError(None, None, f"the tag `{node.tag}` is not read", node.start_mark)
+    return loader.construct_scalar(node)
+
+
+def _mapping(loader: _TextLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    """Return a mapping; a key that stands twice is a fault, as in JSON."""
+    keys = [k.value for k, _ in node.value if isinstance(k, yaml.ScalarNode) and k.tag != "tag:yaml.org,2002:merge"]
+    for i, key in enumerate(keys):
+        if key in keys[:i]:
+            raise yaml.constructor.ConstructorError(None, None, f"`{key}` stands twice in one record", node.start_mark)
+    return loader.construct_mapping(node, deep=True)
+
+
+_TextLoader.yaml_constructors = {
+    "tag:yaml.org,2002:seq": lambda loader, node: loader.construct_sequence(node, deep=True),
+    "tag:yaml.org,2002:str": yaml.SafeLoader.construct_yaml_str,
+    "tag:yaml.org,2002:map": _mapping,
+}
+_TextLoader.yaml_multi_constructors = {"": _text}
+
+
 def read_yaml(path: Path) -> list[Record]:
     """Return the records of a file that holds one list of them; raises DataError."""
     try:
@@ -46,7 +70,10 @@ def read_yaml(path: Path) -> list[Record]:
         place = f"row {i}" + (f" (id {value['id']})" if isinstance(value, dict) and "id" in value else "")
         if not isinstance(value, dict):
             raise DataError(f"{path.name}, {place}: a record was expected")
-        records.append(Record(_frozen(value, path, budget), place))
+        try:
+            records.append(Record(_frozen(value, path, budget), place))
+        except RecursionError:
+            raise DataError(f"{path.name}, {place}: nested too deeply, or in itself") from None
     return records
 
 

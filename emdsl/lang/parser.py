@@ -138,11 +138,11 @@ def _edition(source: Source, text: str, diagnostics: list[Diagnostic]) -> int | 
             )
         )
         return 0
-    if int(found["edition"]) != EDITION:
+    if found["edition"].lstrip("0") != str(EDITION):
         diagnostics.append(
             Diagnostic(
                 code="E102",
-                message=f"edition {found['edition']} is not known",
+                message=f"edition {found['edition'][:20]} is not known",
                 span=Span(source, *found.span("edition")),
                 help=f"this emdsl reads edition {EDITION}: upgrade emdsl, or write `em {EDITION}`",
             )

@@ -122,25 +122,24 @@ class _Scanner:
             self._piece = Piece(at + 1, at + 1)
 
     def _close(self, bracket: str, at: int) -> None:
-        if not self._stack:
+        wanted = next(b for b, closer in _PAIRS.items() if closer == bracket)
+        if wanted not in (b for b, _, _ in self._stack):
             self._fault("E133", f"`{bracket}` closes nothing", at, at + 1, help="delete it")
             self._piece.closed = False
             return
-        wanted = next(b for b, closer in _PAIRS.items() if closer == bracket)
-        matches = wanted in (b for b, _, _ in self._stack)
         opener, opened, _ = self._stack[-1]
         if opener != wanted:
             self._faults.append(
                 Diagnostic(
-                    code="E135" if matches else "E134",
-                    message=f"`{opener}` is not closed" if matches else f"`{opener}` is closed by `{bracket}`",
+                    code="E135",
+                    message=f"`{opener}` is not closed",
                     span=Span(self._source, opened, opened + 1),
                     labels=(Label(span=Span(self._source, at, at + 1), text="noticed here"),),
                     help=f"close it with `{_PAIRS[opener]}`",
                 )
             )
             self._piece.closed = False
-        while matches and self._stack[-1][0] != wanted:
+        while self._stack[-1][0] != wanted:
             self._pop(at)
         self._pop(at)
 

@@ -14,6 +14,8 @@ from emdsl.value import number
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from emdsl.value import Number
+
 Branch = Tree[Token]
 
 
@@ -196,17 +198,19 @@ class TreeReader:
         return ast.Ref(name=str(tree.children[0]), span=self._span(tree))
 
     def number(self, tree: Branch) -> ast.Literal:
+        return ast.Literal(value=self._number(str(tree.children[0]), tree), span=self._span(tree))
+
+    def money(self, tree: Branch) -> ast.MoneyLiteral:
+        return ast.MoneyLiteral(value=self._number(str(tree.children[0])[1:], tree), span=self._span(tree))
+
+    def _number(self, text: str, tree: Branch) -> Number:
         try:
-            value = number(str(tree.children[0]))
+            return number(text)
         except ValueError as error:
             self._diagnostics.append(
                 Diagnostic(code="E130", message=str(error), span=self._span(tree), help="round it")
             )
-            value = 0
-        return ast.Literal(value=value, span=self._span(tree))
-
-    def money(self, tree: Branch) -> ast.MoneyLiteral:
-        return ast.MoneyLiteral(value=number(str(tree.children[0])[1:]), span=self._span(tree))
+            return 0
 
     def true(self, tree: Branch) -> ast.Literal:
         return ast.Literal(value=True, span=self._span(tree))

@@ -15,7 +15,7 @@ import duckdb
 from emdsl.errors import OutcomesError
 from emdsl.outcomes.measures import conflicts_sql, view_sql
 from emdsl.outcomes.sql import literal, name
-from emdsl.outcomes.table import batch, fields_of
+from emdsl.outcomes.table import Field, batch, fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from emdsl.experiment import Experiment
     from emdsl.outcome import Outcome
+    from emdsl.source import Span
 
 FILE = "outcomes.duckdb"
 LOCK_S = 60.0  # how long a load waits for its turn
@@ -70,18 +71,38 @@ def load(folder: Path, study: Load, experiments: Iterable[tuple[Experiment, Iter
         folder.mkdir(parents=True, exist_ok=True)
         with _turn(folder):
             _clear(folder, fresh)
-            if path.exists():
-                shutil.copyfile(path, fresh)
+            notices = _copied(path, fresh)
             with duckdb.connect(str(fresh), config=_CONFIG) as database:
-                notices = _fill(database, study, experiments)
+                notices += _fill(database, study, experiments)
             fresh.chmod(0o600)
+            wal = path.with_name(path.name + ".wal")
             fresh.replace(path)
+            wal.unlink(missing_ok=True)  # what it held was copied: beside the new file it would be another's
     except (OSError, duckdb.Error) as error:
         raise OutcomesError(f"{path} cannot be written: {_first_line(error)}") from error
     finally:
         fresh.unlink(missing_ok=True)
         fresh.with_name(fresh.name + ".wal").unlink(missing_ok=True)
     return notices
+
+
+def _copied(path: Path, fresh: Path) -> list[str]:
+    """Copy the database with what is not checkpointed yet; one that cannot be opened is moved aside, and said."""
+    if not path.exists():
+        return []
+    wal = path.with_name(path.name + ".wal")
+    shutil.copyfile(path, fresh)
+    if wal.exists():
+        shutil.copyfile(wal, fresh.with_name(fresh.name + ".wal"))
+    try:
+        duckdb.connect(str(fresh), config=_CONFIG).close()
+    except duckdb.Error as error:
+        fresh.unlink()
+        fresh.with_name(fresh.name + ".wal").unlink(missing_ok=True)
+        broken = path.with_name(path.name + ".broken")
+        path.replace(broken)
+        return [f"{path} could not be read ({_first_line(error)}); it is now {broken.name}, and a new one is made"]
+    return []
 
 
 def _clear(folder: Path, fresh: Path) -> None:
@@ -98,13 +119,17 @@ def _fill(
 ) -> list[str]:
     schema, notices, simulated = study.study, list[str](), False
     database.execute(_STUDIES)
+    other = database.execute(
+        "SELECT study FROM emdsl.studies WHERE lower(study) = lower(?) AND study <> ?", [schema, schema]
+    ).fetchone()
+    if other:
+        raise OutcomesError(f"`{schema}` and `{other[0]}` differ in upper and lower case only; rename one of the files")
     database.execute(f"DROP SCHEMA IF EXISTS {name(schema)} CASCADE")
     database.execute(f"CREATE SCHEMA {name(schema)}")
     for experiment, chunks in experiments:
         table = f"{name(schema)}.{name(experiment.name)}"
         fields = fields_of(experiment, study.run)
-        columns = ", ".join(f"{name(f.name)} {f.sql}" for f in fields)
-        database.execute(f"CREATE TABLE {table} ({columns})")
+        _create(database, table, fields)
         for rows in _batches(chunks):
             database.register("batch", batch(fields, rows))
             database.execute(f"INSERT INTO {table} SELECT * FROM batch")
@@ -122,6 +147,36 @@ def _fill(
         [schema, study.file, study.program, *study.store_state, study.run, simulated],
     )
     return notices
+
+
+def _create(database: duckdb.DuckDBPyConnection, table: str, fields: list[Field]) -> None:
+    columns = ", ".join(f"{name(f.name)} {f.sql}" for f in fields)
+    database.execute(f"CREATE TABLE {table} ({columns})")
+
+
+def rehearse(experiment: Experiment) -> Iterator[tuple[Span, str]]:
+    """Make an experiment's table and measures empty, in memory; yield what cannot be made, and where it is written."""
+    with duckdb.connect(":memory:", config=_CONFIG) as database:
+        database.execute('CREATE SCHEMA "rehearsal"')
+        fields = fields_of(experiment, "")
+        seen: dict[str, str] = {}
+        for field in fields:
+            if (first := seen.setdefault(field.name.lower(), field.comment)) is not field.comment:
+                yield experiment.span, f"two columns would be called `{field.name}`: {first}; {field.comment}"
+                return
+        try:
+            _create(database, f'"rehearsal".{name(experiment.name)}', fields)
+        except duckdb.Error as error:
+            yield experiment.span, f"the table of `{experiment.name}` cannot be made: {_first_line(error)}"
+            return
+        for measure in experiment.measures:
+            try:
+                database.execute(
+                    f'CREATE VIEW "rehearsal".{name(measure.name)} AS {view_sql(experiment, measure, "rehearsal")}'
+                )
+                database.execute(f'SELECT * FROM "rehearsal".{name(measure.name)}').fetchall()
+            except duckdb.Error as error:
+                yield measure.span, f"`{measure.name}` cannot be computed: {_first_line(error)}"
 
 
 def _measures(database: duckdb.DuckDBPyConnection, experiment: Experiment, schema: str) -> list[str]:
@@ -213,9 +268,22 @@ def select(database: duckdb.DuckDBPyConnection, sql: str) -> Result:
     """Return what a query gives; raises OutcomesError with DuckDB's own words, caret included."""
     try:
         found = database.execute(sql)
-        return Result(tuple(c[0] for c in found.description or ()), found.fetchall())
+        if found is None or not found.description:
+            raise OutcomesError("this is no query: write SELECT ... or FROM ...")
+        return Result(_unlike([c[0] for c in found.description]), found.fetchall())
     except duckdb.Error as error:
         raise OutcomesError(_said(error)) from error
+
+
+def _unlike(columns: list[str]) -> tuple[str, ...]:
+    """Return column names, each once: objects and tables are read by name."""
+    found: list[str] = []
+    for column in columns:
+        fresh, n = column, 1
+        while fresh in found:
+            fresh, n = f"{column}_{n}", n + 1
+        found.append(fresh)
+    return tuple(found)
 
 
 def write_parquet(database: duckdb.DuckDBPyConnection, sql: str, path: Path) -> None:

@@ -77,5 +77,6 @@ def rate_sql(method: str, level: float, hits: str = "hits", n: str = "n") -> tup
 def mean_sql(level: float, value: str) -> tuple[str, str]:
     """Return SQL for both ends of a mean's normal interval; NULL under two values."""
     z = repr(quantile_of(level))
-    half = f"{z} * stddev_samp({value}) / sqrt(count({value}))"
-    return f"avg({value}) - {half}", f"avg({value}) + {half}"
+    mean, sd = f"avg({value} ORDER BY {value})", f"stddev_samp({value} ORDER BY {value})"
+    half = f"{z} * {sd} / sqrt(count({value}))"
+    return f"{mean} - {half}", f"{mean} + {half}"

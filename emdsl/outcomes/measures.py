@@ -47,6 +47,8 @@ def _draws_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
         f"COALESCE({name(f'{s}_missing')} IN ({', '.join(map(literal, _OPEN))}), FALSE)" for s in measure.steps
     )
     group = "".join(f"    {_group(path, columns)} AS {name('_'.join(path))},\n" for path in measure.by)
+    by = ", ".join([*(name("_".join(path)) for path in measure.by), DRAW])
+    given = f"{REASON} IS DISTINCT FROM 'not_given'"
     return (
         f"  SELECT DISTINCT\n{group}"
         f"    [{', '.join(keys)}] AS {DRAW},\n"
@@ -55,7 +57,9 @@ def _draws_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
         f"         WHEN NOT ({condition}) THEN 'not_given' END AS {REASON},\n"
         f"    {opened or 'FALSE'} AS {OPEN},\n"
         f"    {name('simulated')} AS {SIMULATED}\n"
-        f"  FROM {name(schema)}.{name(experiment.name)}"
+        f"  FROM {name(schema)}.{name(experiment.name)}\n"
+        # a draw that one row keeps is not dropped for another row in which the condition does not hold
+        f"  QUALIFY {given} OR NOT bool_or({given}) OVER (PARTITION BY {by})"
     )
 
 
@@ -81,10 +85,10 @@ def _figures(measure: Measure) -> list[str]:
         value = f"(CASE WHEN {REASON} IS NULL THEN {VALUE} END)"
         low, high = mean_sql(measure.interval.level, value)
         return [
-            f"avg({value}) AS mean",
+            f"avg({value} ORDER BY {value}) AS mean",
             f"{low} AS low",
             f"{high} AS high",
-            f"stddev_samp({value}) AS sd",
+            f"stddev_samp({value} ORDER BY {value}) AS sd",
             *common,
         ]
     low, high = rate_sql(measure.interval.method, measure.interval.level, f"({hits})", f"({n})")

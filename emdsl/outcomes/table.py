@@ -95,7 +95,7 @@ def _axis_fields(axis: Axis, position: int) -> list[Field]:
         return [_taken(axis.name, _SQL[kind], f"axis {axis.name}", held, position)]
     shown = [clean(x.shown) or "" for x in axis.levels]
     sql = "VARCHAR"
-    if len(shown) <= MAX_ENUM:
+    if len(shown) <= MAX_ENUM and len(set(shown)) == len(shown):
         sql = "ENUM (" + ", ".join("'" + s.replace("'", "''") + "'" for s in shown) + ")"
     fields = [_taken(axis.name, sql, f"axis {axis.name}: the level's label", pa.array(shown), position)]
     held_sql, held = _value_column(values)

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
     from emdsl.providers.secret import Secret
 
+OK = 200
 TIMEOUT_S = 600.0  # reasoning models think for minutes
 CONNECT_S = 30.0
 MAX_BODY = 64 * 2**20  # bytes of a reply
 MAX_SHOWN = 500  # characters of a server's complaint
 _AGAIN = (408, 409, 425)  # besides 5xx: conditions that pass
+_FOR_ALL = (401, 404)  # no access, no such model: what one request is refused for, every other will be
 _NO_CREDIT = (
     "insufficient_quota",
     "billing_hard_limit_reached",
@@ -74,18 +76,17 @@ class Http:
                 url, data=body, headers=headers, timeout=limit, allow_redirects=False
             ) as reply:
                 raw = await _bounded(reply)
-                text = raw.decode("utf-8", "replace")
-                if key is not None:
-                    text = key.mask(text)
-                if reply.status != 200:
-                    raise _error(reply.status, reply.headers, text)
-                request_id = reply.headers.get("x-request-id")
-                return _parsed(text), key.mask(request_id) if key and request_id else request_id
+                text = _masked(raw.decode("utf-8", "replace"), key)
+                if reply.status != OK:
+                    raise _error(reply.status, reply.headers, text, key)
+                return _parsed(text, key), _masked(reply.headers.get("x-request-id"), key)
+        except ValueError as error:  # a URL or a header that cannot be sent
+            raise Rejected(_masked(f"cannot be sent: {error}", key)) from None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             said = (
                 "no answer in time" if isinstance(error, asyncio.TimeoutError) else f"{type(error).__name__}: {error}"
             )
-            raise Unavailable(key.mask(said) if key else said) from None
+            raise Unavailable(_masked(said, key)) from None
 
 
 async def _bounded(reply: aiohttp.ClientResponse) -> bytes:
@@ -97,33 +98,49 @@ async def _bounded(reply: aiohttp.ClientResponse) -> bytes:
     return bytes(raw)
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def _parsed(text: str, key: Secret | None) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        raise Unavailable(f"the reply is no JSON: {_short(text)}", status=200) from None
+        raise Unavailable(f"the reply is no JSON: {_masked(_short(text), key)}", status=200) from None
     if not isinstance(found, dict):
-        raise Unavailable(f"the reply is no object: {_short(text)}", status=200)
+        raise Unavailable(f"the reply is no object: {_masked(_short(text), key)}", status=200)
     error = found.get("error")
     if error:  # some proxies wrap an error in a 200
         code = error.get("code") if isinstance(error, dict) else None
-        raise _error(code if isinstance(code, int) else 502, {}, text)
-    return found
+        raise _error(code if isinstance(code, int) else 502, {}, text, key)
+    masked: dict[str, Any] = _masked(found, key)
+    return masked
 
 
-def _error(status: int, headers: Mapping[str, str], text: str) -> ProviderError | Blocked:
-    message, code = _complaint(text)
+def _masked(value: Any, key: Secret | None) -> Any:
+    """Return JSON without the key in any of its texts: masked after parsing, for a server may have escaped it."""
+    if key is None:
+        return value
+    match value:
+        case str():
+            return key.mask(value)
+        case list():
+            return [_masked(x, key) for x in value]
+        case dict():
+            return {key.mask(k): _masked(x, key) for k, x in value.items()}
+        case _:
+            return value
+
+
+def _error(status: int, headers: Mapping[str, str], text: str, key: Secret | None) -> ProviderError | Blocked:
+    message, code = (_masked(x, key) for x in _complaint(text))
     said = f"{status} {message}".strip()
     if code in _POLICY:
         return Blocked(message)
     if status == 402 or code in _NO_CREDIT:
-        return Rejected(f"out of credit: {said}", status=status)
+        return Rejected(f"out of credit: {said}", status=status, for_all=True)
     wait_s = retry_after(headers)
     if status == 429:
         return Throttled(said, status=status, wait_s=wait_s)
     if status >= 500 or status in _AGAIN:
         return Unavailable(said, status=status, wait_s=wait_s)
-    return Rejected(said, status=status)
+    return Rejected(said, status=status, for_all=status in _FOR_ALL)
 
 
 def _complaint(text: str) -> tuple[str, str]:

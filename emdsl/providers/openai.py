@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from emdsl.query import Query
 
+MAX_COUNT = 2**63  # tokens: more is no count
 MAX_POSITIONS = 64  # tokens whose candidates are kept
 _FINISH = {
     "stop": "stop",
@@ -35,12 +36,19 @@ def _as_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, list):
-        return "".join(p.get("text", "") if isinstance(p, dict) else str(p) for p in value)
+        return "".join(p["text"] for p in value if isinstance(p, dict) and isinstance(p.get("text"), str))
     raise ValueError("a text was expected")
 
 
 def _lenient_int(value: Any) -> int | None:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MAX_COUNT:
+        return None
+    return int(value)
+
+
+def _lenient_usd(value: Any) -> float | None:
+    known = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_COUNT
+    return float(value) if known else None
 
 
 _Text = Annotated[str | None, PlainValidator(_as_text)]
@@ -90,7 +98,7 @@ class _Usage(_Wire):
     completion_tokens: _Count = None
     prompt_tokens_details: _InputDetails | None = None
     completion_tokens_details: _OutputDetails | None = None
-    cost: Annotated[float | None, BeforeValidator(lambda v: v if isinstance(v, int | float) else None)] = None
+    cost: Annotated[float | None, BeforeValidator(_lenient_usd)] = None
 
 
 class _Reply(_Wire):
@@ -168,6 +176,8 @@ def read_reply(reply: Mapping[str, Any], request_id: str | None, start: float) -
     """Return a reply as a response; raises Unavailable for one that is not of the format."""
     try:
         found = _Reply.model_validate(reply)
+    except (TypeError, OverflowError) as error:
+        raise Unavailable(f"the reply is not of the format: {error}", status=200) from None
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
@@ -175,6 +185,8 @@ def read_reply(reply: Mapping[str, Any], request_id: str | None, start: float) -
     if not found.choices:
         raise Unavailable("the reply has no choice", status=200)
     choice, usage = found.choices[0], found.usage or _Usage()
+    if choice.finish_reason == "error":  # how a proxy says that the model behind it failed half-way
+        raise Unavailable("the reply ends with an error", status=200)
     message = choice.message
     reasoning = message.reasoning_content
     if reasoning is None and isinstance(message.reasoning, str):
@@ -204,4 +216,7 @@ def read_reply(reply: Mapping[str, Any], request_id: str | None, start: float) -
 def _logprobs(found: _Logprobs | None) -> tuple[tuple[tuple[str, float], ...], ...] | None:
     if found is None or not found.content:
         return None
-    return tuple(tuple((c.token or "", c.logprob) for c in at.top_logprobs) for at in found.content[:MAX_POSITIONS])
+    return tuple(
+        tuple((c.token or "", c.logprob) for c in at.top_logprobs if c.logprob <= 0)
+        for at in found.content[:MAX_POSITIONS]
+    )

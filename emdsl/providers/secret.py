@@ -56,16 +56,32 @@ def find_url(model: Model, environment: Mapping[str, str]) -> tuple[str | None, 
 
 
 def problem(model: Model, environment: Mapping[str, str]) -> str | None:
-    """Return why a model cannot be asked, or None where nothing is known to be missing."""
+    """Return why a model cannot be asked, or None where nothing is known to be missing; shows no secret."""
     url, variable = find_url(model, environment)
-    if url is None and not (model.simulated):
+    if url is None and not model.simulated:
         return f"`{model.name}`: no URL is known for `{model.service.name}`; set {variable} or write `url = ...`"
-    if url is not None and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
-        return f"`{model.name}`: `{url}` is no URL; write http://host:port/v1"
+    if url is not None and (wrong := _wrong_url(url)):
+        return f"`{model.name}`: {f'the value of {variable}' if variable else 'its url'} {wrong}"
     key, variable = find_key(model, environment)
     if key is None and (model.key is not None or model.service.key_required) and not model.simulated:
         return (
             f"`{model.name}` ({model.use}): the API key {variable} is not set; "
             "put it into the environment or a .env file"
         )
+    if key is not None and not (key.reveal().isascii() and key.reveal().isprintable()):
+        return f"`{model.name}`: the value of {variable} is no API key: it holds a line end or other odd characters"
     return None
+
+
+def _wrong_url(url: str) -> str:
+    """Return what is wrong with a base URL, without showing it: it may hold what is nobody's business."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            return "is no URL; write http://host:port/v1"
+        if parts.username or parts.password:
+            return "holds a user or password; use `key = env.NAME`"
+        _ = parts.port
+    except ValueError:
+        return "is no URL; write http://host:port/v1"
+    return ""

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 JOBS = 64  # requests in flight, unless the program or the call says otherwise
 ROWS_AHEAD = 128  # rows made and looked up at once while requests are under way
-_FOR_ALL = (401, 402, 403, 404)  # what one request is refused for, every other to that model will be
 
 
 @dataclass(slots=True)
@@ -251,7 +250,7 @@ class Executor:
                 if wait_s is None:
                     raise
             except Rejected as error:
-                if error.status in _FOR_ALL:
+                if error.for_all:
                     self._refused[model.use, model.url] = str(error)
                 raise
             if not await self._pause(wait_s):

@@ -26,6 +26,7 @@ class StepCount:
     ready: set[Digest] = field(default_factory=set)
     recipes: set[Any] = field(default_factory=set)
     maybe: set[Any] = field(default_factory=set)
+    fresh: set[Digest] = field(default_factory=set)  # of those stored, what the run itself has asked
     n_decided: int = 0
     n_held: int = 0
 
@@ -103,8 +104,8 @@ def start(walk: Walk) -> ExperimentCount:
     return ExperimentCount(experiment, cells, walk.samples, [StepCount(s) for s in experiment.steps])
 
 
-def note(walk: Walk, count: ExperimentCount, row: Outcome) -> None:
-    """Take in one row whose stored answers are settled."""
+def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> None:
+    """Take in one row whose stored answers are settled; `run` is the run that has just asked."""
     inputs: dict[str, Any] = {}
     for found in count.steps:
         step = found.step
@@ -116,6 +117,8 @@ def note(walk: Walk, count: ExperimentCount, row: Outcome) -> None:
         if result is not None:
             if result.response is not None and result.query is not None:
                 found.stored.add(result.query.key)
+                if run and result.response.run == run:
+                    found.fresh.add(result.query.key)
                 inputs[step.name] = result.query.key
             continue
         head, _ = walk.head(step, row)

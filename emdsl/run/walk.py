@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from emdsl.experiment import ASK
-from emdsl.frame import Frame, MissingInput
+from emdsl.frame import EvalFault, MissingInput, RowFrame
 from emdsl.judge import read
 from emdsl.outcome import Outcome, Result
 from emdsl.query import Query, Response, split_reasoning
 from emdsl.value import (
     FAILED,
+    INVALID,
     NO_ANSWER,
     NO_REASONING,
     NOT_ASKED,
@@ -85,7 +86,7 @@ class Walk:
     def row(self, cell: Cell, sample: int) -> Outcome:
         """Return a row at its start."""
         experiment = self.experiment
-        frame = Frame(experiment.constants, experiment.lets)
+        frame = RowFrame(experiment.constants, experiment.lets)
         frame["sample"] = sample
         for axis, position in zip(experiment.axes, cell, strict=True):
             level = axis.levels[position]
@@ -111,6 +112,12 @@ class Walk:
                     settle(row, step, Result(_absent(missing.missing)))
                     moved = True
                     continue
+                except EvalFault as fault:
+                    if not step.needs:
+                        raise  # a fault of the program: nothing that was answered leads to it
+                    settle(row, step, Result(INVALID, error=str(fault)))
+                    moved = True
+                    continue
                 row.open[step.name] = query
                 ready.append((step, query))
         return ready
@@ -121,7 +128,12 @@ class Walk:
             return True
         if not all(need in row.results for need in step.condition_needs):
             return False
-        holds = step.condition(row.frame)
+        try:
+            holds = step.condition(row.frame)
+        except EvalFault:
+            if not step.condition_needs:
+                raise
+            holds = INVALID
         if holds is True:
             return True
         row.pending.remove(step)

@@ -17,6 +17,7 @@ from emdsl.query import Query, Response, Usage
 MARK = b"E1"
 MIN_COMPRESSED = 512  # bytes of JSON from which zstd saves more than its frame costs
 MAX_PLAIN = 256 * 2**20  # bytes: no answer is this long; a forged frame that claims more is refused
+MAX_COUNT = 2**63  # tokens: what a database can hold
 _HEAD = len(MARK) + 1 + 32
 
 
@@ -61,7 +62,7 @@ def decode(entry: bytes) -> Response:
     fields = _fields(entry)
     try:
         logprobs = fields.get("logprobs")
-        return Response(
+        response = Response(
             text=fields["text"],
             finish=fields["finish"],
             reasoning=fields.get("reasoning"),
@@ -69,13 +70,17 @@ def decode(entry: bytes) -> Response:
             fingerprint=fields.get("fingerprint"),
             request_id=fields.get("request_id"),
             usage=_usage(fields["usage"]),
-            logprobs=tuple(tuple((t, p) for t, p in at) for at in logprobs) if logprobs else None,
-            answered_at=fields["answered_at"],
-            elapsed_s=fields["elapsed_s"],
-            run=fields["run"],
+            logprobs=tuple(tuple((str(t), float(p)) for t, p in at) for at in logprobs) if logprobs else None,
+            answered_at=float(fields["answered_at"]),
+            elapsed_s=float(fields["elapsed_s"]),
+            run=str(fields["run"]),
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise Corrupt(f"not the fields of an answer: {error}") from error
+    texts = (response.reasoning, response.model, response.fingerprint, response.request_id)
+    if not isinstance(response.text, str) or not all(t is None or isinstance(t, str) for t in texts):
+        raise Corrupt("not the fields of an answer")
+    return response
 
 
 def ingredients(entry: bytes) -> dict[str, Any]:
@@ -87,8 +92,15 @@ def ingredients(entry: bytes) -> dict[str, Any]:
 
 
 def _usage(counts: list[Any]) -> Usage:
-    into, out, reasoning, cached, cost = counts
-    return Usage(input_tokens=into, output_tokens=out, reasoning_tokens=reasoning, cached_tokens=cached, cost_usd=cost)
+    *tokens, cost = counts
+    into, out, reasoning, cached = (t if isinstance(t, int) and 0 <= t < MAX_COUNT else None for t in tokens)
+    return Usage(
+        input_tokens=into,
+        output_tokens=out,
+        reasoning_tokens=reasoning,
+        cached_tokens=cached,
+        cost_usd=float(cost) if cost is not None else None,
+    )
 
 
 def _fields(entry: bytes) -> dict[str, Any]:
@@ -97,6 +109,8 @@ def _fields(entry: bytes) -> dict[str, Any]:
     kind, wanted, payload = entry[2:3], entry[3:_HEAD], entry[_HEAD:]
     if kind == b"z":
         try:
+            if zstandard.frame_content_size(payload) > MAX_PLAIN:
+                raise Corrupt("claims to be larger than any answer")
             plain = zstandard.ZstdDecompressor().decompress(payload, max_output_size=MAX_PLAIN)
         except zstandard.ZstdError as error:
             raise Corrupt(f"cannot be unpacked: {error}") from error
@@ -106,7 +120,10 @@ def _fields(entry: bytes) -> dict[str, Any]:
         raise Corrupt("an unknown kind of entry")
     if digest_bytes(plain) != wanted:
         raise Corrupt("its digest does not match")
-    fields = json.loads(plain)
+    try:
+        fields = json.loads(plain)
+    except (ValueError, RecursionError) as error:
+        raise Corrupt("no JSON") from error
     if not isinstance(fields, dict):
         raise Corrupt("not an object")
     return fields

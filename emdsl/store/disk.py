@@ -8,6 +8,7 @@ connections of their own.
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import sqlite3
 import threading
@@ -59,6 +60,9 @@ class _BytesOnly(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no ty
         if read or type(value) is not bytes:
             raise TypeError("values of the store are bytes")
         return 0, _RAW, None, sqlite3.Binary(value)
+
+    def remove(self, file_path: Any) -> None:
+        """Remove no file: ours has none, and a planted name could lie anywhere."""
 
     def fetch(self, mode: Any, filename: Any, value: Any, read: Any) -> bytes:
         if mode != _RAW or filename is not None or read or type(value) is not bytes:
@@ -125,7 +129,7 @@ class DiskStore:
         try:
             last = self._reader.execute("SELECT COALESCE(MAX(rowid), 0) FROM Cache").fetchone()[0]
             count = self._reader.execute("SELECT value FROM Settings WHERE key = 'count'").fetchone()[0]
-        except sqlite3.Error as error:
+        except (sqlite3.Error, TypeError) as error:
             raise StoreError(_why(self.folder, error)) from error
         return int(last), int(count)
 
@@ -182,8 +186,8 @@ class DiskStore:
         stored: list[tuple[_Put, Response]] = []
         try:
             if self._failed:
-                raise self._failed
-            with self._cache.transact(retry=True):
+                raise self._failed  # noqa: TRY301 - told to all who wait, as any other failure
+            with self._cache.transact():  # waits BUSY_S for another writer, then gives up
                 for item in batch:
                     if item.key in self.corrupt:  # what is damaged is asked again, and replaced
                         self._cache.set(item.key, item.entry)
@@ -192,7 +196,7 @@ class DiskStore:
                         stored.append((item, item.response))
                     else:
                         stored.append((item, decode(self._cache.get(item.key))))
-        except (sqlite3.Error, OSError, diskcache.Timeout, Corrupt, StoreError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
             self._failed = self._failed or StoreError(_why(self.folder, error))
             failed = self._failed
             _settle(batch[0].loop, [(item.future, None, failed) for item in batch])
@@ -246,13 +250,23 @@ def _opened(folder: Path) -> Any:
 
 
 def _reader(path: Path) -> sqlite3.Connection:
+    """Return a connection that only reads, also from a folder that cannot be written."""
+    uri = f"{path.resolve().as_uri()}?mode=ro"
     try:
-        uri = f"{path.resolve().as_uri()}?mode=ro"
-        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, check_same_thread=False, isolation_level=None)
-        connection.text_factory = bytes  # a damaged value may have become a text that is no UTF-8
-        connection.execute("SELECT 1 FROM Cache LIMIT 1")
+        try:
+            return _connected(uri)
+        except sqlite3.OperationalError:
+            if os.access(path.parent, os.W_OK) or path.with_name(path.name + "-wal").exists():
+                raise
+            return _connected(f"{uri}&immutable=1")  # nobody can write there: no side files are needed
     except sqlite3.Error as error:
         raise StoreError(_why(path.parent, error)) from error
+
+
+def _connected(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, check_same_thread=False, isolation_level=None)
+    connection.text_factory = bytes  # a damaged value may have become a text that is no UTF-8
+    connection.execute("SELECT 1 FROM Cache LIMIT 1")
     return connection
 
 
@@ -265,8 +279,11 @@ def _why(folder: Path, error: Exception) -> str:
     text = str(error)
     if "readonly" in text or isinstance(error, PermissionError):
         return f"{folder} cannot be written: {text}. Answers stored so far are safe; choose another place with --cache"
-    if "full" in text:
-        return f"the disk that holds {folder} is full. Answers stored so far are safe; make room and run again"
+    if "full" in text or "disk I/O" in text:
+        return (
+            f"the disk that holds {folder} is full, or fails ({text}). "
+            "Answers stored so far are safe; make room and run again"
+        )
     if "locked" in text or isinstance(error, diskcache.Timeout):
         return f"{folder} is in use by another program for more than {BUSY_S:.0f} s"
     if "not a database" in text or "malformed" in text:

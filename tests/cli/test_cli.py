@@ -63,7 +63,7 @@ def test_faults_are_one_json_object(folder: Path) -> None:
     (folder / "bad.em").write_text('em 1\nmodel m { use = "gpt-4o" }\nexperiment e { ask a from m with "{x}" }\n')
     found = run_json(folder, "run", "bad.em", code=1)
     assert [(e["code"], e["line"]) for e in found["error"]] == [("E721", 2), ("E310", 3)]
-    assert run_json(folder, "plan", "nowhere.em", code=1)["error"][0]["message"].startswith("cannot read nowhere.em")
+    assert run_json(folder, "plan", "nowhere.em", code=2)["error"][0]["message"].startswith("cannot read nowhere.em")
 
 
 @pytest.mark.parametrize(
@@ -75,10 +75,10 @@ def test_faults_are_one_json_object(folder: Path) -> None:
         (["rnu", "study.em"], 2, "did you mean run"),
         (["run"], 2, "Missing argument"),
         (["run", "study.em", "--nonsense"], 2, "No such option"),
-        (["run", "nowhere.em"], 1, "there is no such file"),
-        (["run", "."], 1, "folder"),
-        (["plan", "study.em", "--only", "x=1"], 1, "no axis is called `x`"),
-        (["plan", "study.em", "--only", "q=onee"], 1, "did you mean `one`?"),
+        (["run", "nowhere.em"], 2, "there is no such file"),
+        (["run", "."], 2, "folder"),
+        (["plan", "study.em", "--only", "x=1"], 2, "no axis is called `x`"),
+        (["plan", "study.em", "--only", "q=onee"], 2, "did you mean `one`?"),
         (["query", "SELECT 1"], 1, "no outcomes"),
         (["show", "study.em"], 0, "low"),
     ],

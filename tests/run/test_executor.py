@@ -84,7 +84,7 @@ class NoAccess(InProcess):
     async def ask(self, query: Query) -> Response:
         if query.head.model.wire_name == "subject":
             self.asked["refused"] += 1
-            raise Rejected("401 bad key", status=401)
+            raise Rejected("401 bad key", status=401, for_all=True)
         return await super().ask(query)
 
 

@@ -1,0 +1,110 @@
+"""Datasets as written: no type is guessed, and a bad file says which row and what was expected."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+
+from emdsl.data.dataset import read_dataset
+from emdsl.data.records import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def rows(path: Path, columns: dict[str, str] | None = None) -> list[dict[str, Any]]:
+    return [dict(r.columns) for r in read_dataset("d", path, columns, None).rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "columns", "expected"),
+    [
+        ("a.csv", "x,y\n007,1.50\n,\n", None, [{"x": "007", "y": "1.50"}, {"x": "", "y": ""}]),
+        ("a.csv", '\ufeffx\n"a\nb, ""c"""\n', None, [{"x": 'a\nb, "c"'}]),
+        (
+            "a.jsonl",
+            '{"x": 1.50, "y": true}\n\n{"x": 2, "y": null}\n',
+            None,
+            [{"x": Decimal("1.5"), "y": True}, {"x": 2, "y": None}],
+        ),
+        ("a.json", '[{"m": [{"c": "a"}, {"c": "b"}]}]', {"u": "m.0.c", "v": "m.1.c"}, [{"u": "a", "v": "b"}]),
+        (
+            "a.yaml",
+            "- id: 007\n  n: 1.50\n  b: yes\n  z: ~\n",
+            None,
+            [{"id": "007", "n": "1.50", "b": "yes", "z": "~"}],
+        ),
+        ("a.yaml", "- id: !!int 3\n", None, [{"id": "3"}]),
+        ("a.yaml", "- p: &x [one, two]\n- p: *x\n", {"t": "p.1"}, [{"t": "two"}, {"t": "two"}]),
+        ("a.csv", "a.b,c\n1,2\n", {"x": "a.b"}, [{"x": "1"}]),
+    ],
+)
+def test_values_are_as_written(
+    tmp_path: Path, name: str, text: str, columns: dict[str, str] | None, expected: list[dict[str, Any]]
+) -> None:
+    """CSV cells and YAML scalars are text, empty stays empty, JSON numbers are exact."""
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert rows(tmp_path / name, columns) == expected
+
+
+def test_parquet_keeps_its_types(tmp_path: Path) -> None:
+    """Texts, exact numbers, dates as ISO text, structures."""
+    path = tmp_path / "a.parquet"
+    duckdb.execute(
+        f"COPY (SELECT 'a' AS t, 1.50::DECIMAL(4,2) AS d, 0.1::DOUBLE AS f, DATE '2026-01-02' AS at, "
+        f"[{{'c': 'x'}}] AS m) "
+        f"TO '{path}' (FORMAT parquet)"
+    )
+    expected = {"t": "a", "d": Decimal("1.5"), "f": Decimal("0.1"), "at": "2026-01-02", "m": ({"c": "x"},)}
+    assert rows(path) == [expected]
+    assert rows(path, {"u": "m.0.c"}) == [{"u": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "columns", "said"),
+    [
+        ("a.csv", b"x,y\n1\n", None, "row 1 (line 2): 1 cells, and the header has 2"),
+        ("a.csv", b"x,x\n1,2\n", None, "two columns are called `x`"),
+        ("a.csv", b'x\n"open\n', None, "unexpected end of data"),
+        ("a.csv", b"", None, "is empty"),
+        ("a.csv", b"x\n", None, "holds no rows"),
+        ("a.csv", b"x\n\xff\n", None, "not UTF-8"),
+        ("a.csv", b"x\n1\n", {"t": "y"}, "row 1 (line 2): there is no `y`"),
+        ("a.jsonl", b'{"x": 1}\n{"x": \n', None, "row 2 (line 2): no JSON"),
+        ("a.jsonl", b"[1]\n", None, "a list where an object was expected"),
+        ("a.jsonl", b'{"x": NaN}\n', None, "`NaN` is no JSON number"),
+        ("a.jsonl", b'{"x": 1e99999999999}\n', None, "digits"),
+        ("a.jsonl", b'{"x": 1, "x": 2}\n', None, "stands twice"),
+        ("a.jsonl", b'{"m": ["a"]}\n', {"t": "m.3"}, "has 1 items; there is no item 3"),
+        ("a.jsonl", b'{"m": ["a"]}\n', {"t": "m.c"}, "is a list"),
+        ("a.json", b"{}", None, "an object, not a list"),
+        ("a.json", b"[" * 5000, None, "nested too deeply"),
+        ("a.yaml", b"a: 1\n", None, "no list of records"),
+        ("a.yaml", b"- a: [\n", None, "line 2"),
+        ("a.yaml", b"- &a {id: [*a]}\n", None, "recursive"),
+        ("a.yaml", b"- {a: 1, a: 2}\n", None, "stands twice"),
+        ("a.parquet", b"PAR1", None, "a.parquet"),
+        ("a.txt", b"x", None, "no reader"),
+    ],
+)
+def test_bad_files_say_what_was_expected(
+    tmp_path: Path, name: str, content: bytes, columns: dict[str, str] | None, said: str
+) -> None:
+    """Which file, which row, what was expected; never a traceback."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        rows(tmp_path / name, columns)
+    assert said in str(caught.value)
+    assert name in str(caught.value) or name == "a.txt"
+
+
+def test_a_pin_holds_the_file(tmp_path: Path) -> None:
+    """The first hex digits of its digest, or an error that says what they are."""
+    (tmp_path / "a.csv").write_text("x\n1\n", encoding="utf-8")
+    digest = read_dataset("d", tmp_path / "a.csv", None, None).sha256
+    assert read_dataset("d", tmp_path / "a.csv", None, digest[:8].upper()).sha256 == digest
+    with pytest.raises(DataError, match=f"starts with {digest[:16]}"):
+        read_dataset("d", tmp_path / "a.csv", None, "0" * 8)
