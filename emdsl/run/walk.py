@@ -204,7 +204,10 @@ def answered(row: Outcome, step: Step, response: Response) -> None:
     """Settle a step with what came back."""
     query = row.open.get(step.name)
     value: Value
-    value = read(response, step.reading) if step.reading is not None else split_reasoning(response)[0]
+    if response.finish == "blocked":
+        value = BLOCKED
+    else:
+        value = read(response, step.reading) if step.reading is not None else split_reasoning(response)[0]
     settle(row, step, Result(value, query, response))
 
 

@@ -18,7 +18,9 @@ from emdsl.value import Missing
 def sent(text: str) -> list[list[tuple[str, str]]]:
     """Return the messages of the first step of every row."""
     walk = Walk(experiment(text))
-    return [[tuple(m) for m in query.prompt.messages] for row in walk.rows() for _, query in walk.advance(row)[:1]]
+    return [
+        [(m.role, m.text) for m in query.prompt.messages] for row in walk.rows() for _, query in walk.advance(row)[:1]
+    ]
 
 
 def say(value: str, *, head: str = "", inside: str = "") -> str:

@@ -126,7 +126,7 @@ def test_measured_rates_cover_the_ground_truth() -> None:
         text = STUDY.replace("SEED", str(seed))
         store = MemoryStore()
         run(text, store)
-        counts: dict[int, list[bool]] = {}
+        counts: dict[tuple[int, str], list[bool]] = {}
         found = experiment(text)
         for row in outcomes(found, store):
             answer = MARK.search(str(row.frame["answer"]))
@@ -136,12 +136,13 @@ def test_measured_rates_cover_the_ground_truth() -> None:
                 assert misaligned == (answer[1] == "misaligned"), "the judges read the marks"
             else:
                 assert answer[1] == "refusal", "only a refusal has no score"
-            counts.setdefault(row.frame["k"], []).append(misaligned is True)
-        for k, hits in counts.items():
+            counts.setdefault((row.frame["k"], row.frame["q"]), []).append(misaligned is True)
+        for (k, _), hits in counts.items():
             p = Truth().misaligned(k)
             interval, plain = wilson(sum(hits), len(hits)), wald(sum(hits), len(hits))
             covered += interval.low <= p <= interval.high
             walds += plain.low <= p <= plain.high
             n += 1
-    assert n == 120
-    assert 0.90 <= covered / n <= 0.99, f"{covered} of {n} (Wald {walds})"
+    assert n == 480
+    assert 0.93 <= covered / n <= 0.97, f"{covered} of {n} (Wald {walds})"
+    assert walds < covered, "the reason why Wilson is the default"
