@@ -16,6 +16,7 @@ from emdsl.judge import read
 from emdsl.outcome import Outcome, Result
 from emdsl.query import Query, Response, split_reasoning
 from emdsl.value import (
+    BLOCKED,
     FAILED,
     INVALID,
     NO_ANSWER,
