@@ -11,6 +11,7 @@ BIN := .venv/bin
 
 quickstart: .venv/installed
 	$(BIN)/python -m emdsl run experiments/quickstart.em
+	@echo "(the command is .venv/bin/emdsl; 'source .venv/bin/activate' makes it emdsl)"
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -q -n auto

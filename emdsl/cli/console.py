@@ -150,6 +150,7 @@ class ProgressView:
         self._last = time.monotonic()
         self._bar: RichProgress | None = None
         self._task: Any = None
+        self._done = 0
 
     def __enter__(self) -> Self:
         if self._display == RICH:
@@ -170,10 +171,12 @@ class ProgressView:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+        elif self._display == PLAIN and self._done:
+            say(f"asked {self._done:,} of at most {self._total:,}", err=True)
 
     def update(self, progress: Progress) -> None:
         """Show the newest counts; on plain displays a line every few seconds."""
-        done = progress.answered + progress.failed
+        done = self._done = progress.answered + progress.failed
         notes = [f"{progress.failed} failed"] if progress.failed else []
         if progress.waiting:
             notes.append(f"{progress.waiting} waiting ({progress.last_error[:60]})")
