@@ -22,9 +22,9 @@ _TOKEN = re.compile(
     r"|(?P<comment>#[^\n]*)"
     r"|(?P<open>[\[({])"
     r"|(?P<close>[\])}])"
-    r"|(?P<newline>\r?\n)"
+    r"|(?P<newline>\r?\n(?>(?:[ \t]*(?:#[^\n]*)?\r?\n)*))"  # with the empty lines after it
 )
-_GOES_ON = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*[ \t]*(?:and|or|then|else|by|given|with|from|is)\b")
+_GOES_ON = re.compile(r"[ \t]*(?:and|or|then|else|by|given|with|from|is)\b")
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 
 
