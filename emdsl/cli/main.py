@@ -13,6 +13,7 @@ from emdsl.version import __version__
 VERBS = {
     "run": ("emdsl.cli.run", "Ask what is not stored, and load the outcomes."),
     "plan": ("emdsl.cli.plan", "Show what a run would ask, and what is stored."),
+    "check": ("emdsl.cli.check", "Find every fault of a program; asks nothing."),
     "show": ("emdsl.cli.show", "Show the measures of a study."),
     "query": ("emdsl.cli.query", "Query outcomes with SQL."),
     "sim": ("emdsl.cli.sim", "The embedded simulator as a server."),

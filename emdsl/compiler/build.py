@@ -261,7 +261,7 @@ class _Builder:
 
     def _compiled_lets(self, compiler: Compiler) -> dict[str, Fn]:
         self._let_circles()
-        found: dict[str, Fn] = {}
+        found: dict[str, Fn] = {let.name.text: _untold for let in self._parts.lets}
         for name, let in self._lets.items():
             with self._faults.caught():
                 if let.params is None:
@@ -594,6 +594,11 @@ def _written(stmt: ast.For) -> tuple[tuple[str | None, ...], ...]:
     if any(len(g) != len(stmt.names) for g in groups):
         return ()
     return tuple(tuple(x.name if isinstance(x, ast.Ref) else None for x in g) for g in groups)
+
+
+def _untold(_: Frame) -> Value:
+    """Stand in for a `let` whose own fault is told."""
+    raise Silent
 
 
 class _Local:

@@ -196,3 +196,13 @@ def test_every_shipped_experiment_plans(file: Path, tmp_path: Path) -> None:
     """No key, no network, no cache."""
     found = json.loads(emdsl("plan", file, "--json", "--cache", tmp_path / "c", cwd=tmp_path).stdout)
     assert found["requests"] > 0
+
+
+def test_check_finds_every_fault_of_every_file(folder: Path) -> None:
+    """Exit 0 or 1; errors and warnings with their places; nothing is asked, no key is needed."""
+    (folder / "bad.em").write_text('em 1\nmodel m { use = "gpt-4o" }\nexperiment e { ask a from m with "{x}" }\n')
+    assert emdsl("check", "study.em", cwd=folder).stdout == "1 file: 0 errors, 0 warnings\n"
+    found = run_json(folder, "check", "study.em", "bad.em", code=1)
+    assert [(d["code"], d["line"]) for d in found["diagnostics"]] == [("E721", 2), ("E310", 3)]
+    assert "did you mean" not in emdsl("check", "bad.em", cwd=folder, code=1).stderr
+    assert not (folder / "cache").exists()
