@@ -8,7 +8,7 @@ EmdslError
   OutcomesError      outcomes.duckdb cannot be read or written; the answers are safe in the store
   ProviderError      holds the query's digest
     Throttled        told to wait, `wait_s`: asked again
-    Unavailable      5xx, broken connection, timeout, unreadable body: asked again
+    Unavailable      5xx, 408, 409, 425, broken connection, timeout, unreadable body: asked again
     Rejected         any other 4xx: not asked again in this run, never stored
 """
 

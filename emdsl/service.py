@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 OPENAI_API = "openai-api"  # `openai-api/<service>/<model>`: any other server that speaks the format
 SIM = "sim"
+SIM_MODELS = ("subject", "judge")
+SIM_PARAMS = ("floor", "ceiling", "half", "refusal", "incoherent")  # of its ground truth: see sim/truth.py
 SAMPLE_HEADER = "X-Emdsl-Sample"  # to the simulator alone: real servers draw by themselves
 
 

@@ -88,7 +88,7 @@ def run(
             walks,
             store if store is not None else MemoryStore(),
             provider,
-            jobs=16,
+            connections=16,
             patience=Patience(max_wait_s=5),
             run="test",
         )

@@ -7,14 +7,17 @@ import shlex
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from support import ROOT, clean_environment, emdsl
+from support import ROOT, clean_environment, emdsl, run
 
 from emdsl.cli.main import VERBS
 from emdsl.compiler.compile import compile_source
 from emdsl.source import Source
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONSOLE = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
@@ -53,8 +56,11 @@ def test_its_commands_run_and_print_what_it_shows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("block", re.findall(r"```em\n(.*?)```", README, re.DOTALL), ids=lambda b: b.split("\n")[0])
-def test_its_programs_compile(block: str) -> None:
-    """As they stand; a declaration alone gets an edition and an experiment."""
+def test_its_programs_run(block: str) -> None:
+    """As they stand, to the last answer; a declaration alone gets an edition and an experiment."""
     if not block.startswith("em "):
         block = f'em 1\n{block}\nexperiment e {{ ask answer from "sim/subject" with "x" }}\n'
-    compile_source(Source("README.md", block, Path("README.md")), {})
+    found = compile_source(Source("README.md", block, ROOT / "README.md"), {})
+    provider, report = run(found)
+    assert provider.n > 0
+    assert not report.failures

@@ -16,6 +16,7 @@ from emdsl.run.planner import ExperimentCount, plan
 from emdsl.run.walk import Walk
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from emdsl.experiment import Program
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.command("plan")
 @session.with_options(
     session.FILE, session.CACHE, session.ENV_FILE, session.SAMPLES, session.ONLY, session.SIM, session.AS_JSON,
-    session.JOBS, session.OFFLINE, session.DISPLAY,
+    session.CONNECTIONS, session.OFFLINE, session.DISPLAY, session.MAX_WAIT, session.MAX_RETRIES,
 )  # fmt: skip
 @session.option("--exit-code", is_flag=True, help="Exit 3 when there is work to do.")
 def command(
@@ -60,7 +61,7 @@ def command(
     finally:
         store.close()
     if as_json:
-        console.show_json(plan_json(counts, time.monotonic() - start))
+        console.show_json(plan_json(counts, time.monotonic() - start) | warnings_json(program))
     else:
         show_warnings(program)
         show_counts(counts)
@@ -95,6 +96,16 @@ def total(counts: list[ExperimentCount]) -> int:
             left |= step.ready
             left |= {(count.experiment.name, r) for r in (*step.recipes, *step.maybe)}
     return len(left)
+
+
+def warnings_json(program: Program, notices: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what is to be said beside the counts, if anything is."""
+    found: dict[str, Any] = {}
+    if program.warnings:
+        found["warnings"] = [w.as_json() for w in program.warnings]
+    if notices:
+        found["notices"] = list(notices)
+    return found
 
 
 def show_warnings(program: Program) -> None:

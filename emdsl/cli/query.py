@@ -37,8 +37,8 @@ def command(
     if chosen_form == "parquet" and output is None:
         raise UsageError("--format parquet needs -o FILE")
     with database.opened(here.cache, wanted) as (connection, chosen):
-        if study is None and chosen is not None:
-            console.say(f"-- study {chosen}", err=True)
+        if chosen is not None:
+            console.say(f"-- study {chosen}{database.simulated_mark(connection, chosen)}", err=True)
         if chosen_form == "parquet":
             assert output is not None
             database.write_parquet(connection, sql, output)

@@ -7,13 +7,14 @@ import os
 import secrets
 import signal
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from emdsl.cli import console, session
 from emdsl.cli.main import EXIT_INCOMPLETE
-from emdsl.cli.plan import plan_json, show_corrupt, show_counts, show_warnings, total
+from emdsl.cli.plan import plan_json, show_corrupt, show_counts, show_warnings, total, warnings_json
 from emdsl.cli.results import bring_up_to_date, measures_json, rehearse, show_measures
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import SetupError, SourceError
@@ -21,15 +22,17 @@ from emdsl.frame import EvalFault
 from emdsl.providers.http import Http
 from emdsl.providers.openai import OpenAI
 from emdsl.providers.secret import find_url, problem
-from emdsl.run.executor import JOBS, Executor, Report
+from emdsl.run.executor import CONNECTIONS, Executor, Report
 from emdsl.run.pacing import Patience
 from emdsl.run.planner import ExperimentCount, plan
 from emdsl.run.walk import Walk
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from emdsl.cli.session import Session
+    from emdsl.query import Model
     from emdsl.store.disk import DiskStore
 
 SHOWN_FAILURES = 5
@@ -39,21 +42,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 @click.command("run")
 @session.with_options(
     session.FILE, session.CACHE, session.ENV_FILE, session.SAMPLES, session.ONLY, session.SIM, session.AS_JSON,
-    session.JOBS, session.OFFLINE, session.DISPLAY,
+    session.CONNECTIONS, session.OFFLINE, session.DISPLAY, session.MAX_WAIT, session.MAX_RETRIES,
 )  # fmt: skip
 @session.option("--dry-run", is_flag=True, help="The same as `emdsl plan`.")
-@session.option(
-    "--max-wait",
-    type=click.FloatRange(0),
-    default=600.0,
-    show_default=True,
-    help="Seconds that one request may spend waiting to be sent again.",
-)
-@session.option(
-    "--max-retries",
-    type=click.IntRange(0),
-    help="How often one request is sent again.  [default: as --max-wait allows]",
-)
 def command(
     file: Path,
     cache: Path | None,
@@ -62,7 +53,7 @@ def command(
     only: tuple[str, ...],
     simulate: bool,
     as_json: bool,
-    jobs: int | None,
+    connections: int | None,
     offline: bool,
     dry_run: bool,
     max_wait: float,
@@ -90,7 +81,7 @@ def command(
             show_corrupt(len(store.corrupt))
         if dry_run:
             if as_json:
-                console.show_json(plan_json(counts, time.monotonic() - start))
+                console.show_json(plan_json(counts, time.monotonic() - start) | warnings_json(program))
             return 0
         report = Report()
         if left:
@@ -99,9 +90,10 @@ def command(
             _can_ask(counts, here)
             parallel = [e.parallel for e in program.experiments if e.parallel is not None]
             executing = _Execution(
-                walks=walks, store=store, here=here, jobs=jobs or min([*parallel, JOBS * 16] if parallel else [JOBS]),
+                walks=walks, store=store, here=here, connections=connections or min(parallel, default=CONNECTIONS),
                 patience=Patience(max_wait_s=max_wait, max_retries=max_retries), run=run,
                 display=console.NONE if as_json else console.choose_display(display), total=left,
+                simulate=any(_embedded(m, here) for c in counts for m in c.models.values()),
             )  # fmt: skip
             report = executing.run()
         finals, notices, unloaded = bring_up_to_date(here, file, program, walks, store, report=report, run=run)
@@ -112,8 +104,7 @@ def command(
         found = _run_json(finals, report, time.monotonic() - start)
         for experiment, entry in zip(program.experiments, found["experiments"], strict=True):
             entry["measures"] = {} if unloaded else measures_json(here, file, experiment)
-        if notices or unloaded:
-            found["notices"] = [*notices, *([unloaded] if unloaded else [])]
+        found |= warnings_json(program, [*notices, *([unloaded] if unloaded else [])])
         console.show_json(found)
     else:
         _tell(here, file, program.experiments, finals, report, notices, unloaded, offline=offline)
@@ -134,26 +125,27 @@ def _can_ask(counts: list[ExperimentCount], here: Session) -> None:
         raise SetupError("\n       ".join(["these models cannot be asked:", *sorted(problems)]))
 
 
+def _embedded(model: Model, here: Session) -> bool:
+    """Whether the simulator must be started for a model: it is simulated, and nobody serves it."""
+    return model.simulated and find_url(model, here.environment)[0] is None
+
+
 class _Execution:
     """One run of the executor, with its servers, signals and display."""
 
     def __init__(
-        self, *, walks: list[Walk], store: DiskStore, here: Session, jobs: int, patience: Patience, run: str,
-        display: str, total: int,
+        self, *, walks: list[Walk], store: DiskStore, here: Session, connections: int, patience: Patience, run: str,
+        display: str, total: int, simulate: bool,
     ) -> None:  # fmt: skip
         self._walks, self._store, self._here = walks, store, here
-        self._jobs, self._patience, self._run = jobs, patience, run
-        self._display, self._total = display, total
+        self._connections, self._patience, self._run = connections, patience, run
+        self._display, self._total, self._simulate = display, total, simulate
 
     def run(self) -> Report:
         """Ask everything; raises EmdslError."""
         try:
-            import uvloop  # noqa: PLC0415 - not there on every platform
-
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            with asyncio.Runner(loop_factory=_fast_loop()) as runner:
                 return runner.run(self._main())
-        except ImportError:
-            return asyncio.run(self._main())
         except EvalFault as fault:
             raise SourceError([fault.diagnostic]) from fault
         finally:
@@ -161,17 +153,17 @@ class _Execution:
 
     async def _main(self) -> Report:
         simulator = None
-        if self._needs_simulator():
+        if self._simulate:
             from emdsl.sim.server import Simulator  # noqa: PLC0415 - only simulated models need it
 
             simulator = Simulator()
             await simulator.start()
-        http = Http(self._jobs)
+        http = Http(self._connections)
         provider = OpenAI(http, self._here.environment, simulator.url if simulator else None)
         with console.ProgressView(self._display, self._total) as view:
             executor = Executor(
-                self._walks, self._store, provider, jobs=self._jobs, patience=self._patience, run=self._run,
-                on_progress=view.update,
+                self._walks, self._store, provider, connections=self._connections, patience=self._patience,
+                run=self._run, on_progress=view.update,
             )  # fmt: skip
             self._listen(executor)
             try:
@@ -182,16 +174,6 @@ class _Execution:
                 await http.close()
                 if simulator is not None:
                     await simulator.stop()
-
-    def _needs_simulator(self) -> bool:
-        for walk in self._walks:
-            for row in walk.rows():
-                models = [walk.head(s, row)[0].model for s in walk.experiment.steps]
-                if any(m.simulated and find_url(m, self._here.environment)[0] is None for m in models):
-                    return True
-                if not any(len(s.head_axes) for s in walk.experiment.steps):
-                    break
-        return False
 
     @staticmethod
     def _listen(executor: Executor) -> None:
@@ -208,22 +190,38 @@ class _Execution:
             loop.add_signal_handler(number, handle)
 
 
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes uvloop's event loop; None where it is not installed, for asyncio's own."""
+    try:
+        import uvloop  # noqa: PLC0415 - not there on every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
 def _run_json(finals: list[ExperimentCount], report: Report, wall_s: float) -> dict[str, Any]:
     found = plan_json(finals, wall_s)
     for count, entry in zip(finals, found["experiments"], strict=True):
         for step, shown in zip(count.steps, entry["steps"], strict=True):
             failed = report.failed.get((count.experiment.name, step.step.name), set()) - step.stored
-            cached, ran = step.cached - len(step.fresh), len(step.fresh)
+            ran = len(step.fresh)
             shown |= {
-                "needed": cached + ran + len(failed),
-                "cached": cached,
+                "needed": step.needed,
+                "cached": step.cached - ran,
                 "to_run": ran + len(failed),
                 "ran": ran,
                 "failed": len(failed),
                 "left": step.at_most - len(failed & step.ready),
             }
     found["requests"] = report.sent
+    if report.failures:
+        found["failures"] = [{"n": n, "error": reason} for reason, n in _reasons(report)]
     return found
+
+
+def _reasons(report: Report) -> list[tuple[str, int]]:
+    """Return why queries failed, and how many each, most first."""
+    return Counter(report.failures.values()).most_common()
 
 
 def _tell(
@@ -242,10 +240,7 @@ def _tell(
     left = sum(s.at_most for c in finals for s in c.steps) - n_failed
     cached = sum(s.cached for c in finals for s in c.steps) - ran
     console.say(f"{ran:,} answered, {cached:,} from the store" + (f", {n_failed:,} failed" if n_failed else ""))
-    reasons: dict[str, int] = {}
-    for reason in report.failures.values():
-        reasons[reason] = reasons.get(reason, 0) + 1
-    for reason, n in sorted(reasons.items(), key=lambda x: -x[1])[:SHOWN_FAILURES]:
+    for reason, n in _reasons(report)[:SHOWN_FAILURES]:
         console.say(f"  {n:,} x {reason}")
     if report.interrupted:
         console.say("stopped early: what was answered is kept")

@@ -103,10 +103,10 @@ def prepare(cache: Path) -> None:
         raise UsageError(f"cannot write to {cache}: {error.strerror}; choose another place with --cache") from error
 
 
-def select(experiment: Experiment, samples: int | None, only: tuple[str, ...], *, alone: bool) -> Selection:
+def select(experiment: Experiment, samples: int | None, only: tuple[str, ...]) -> Selection:
     """Return what `--samples` and `--only` restrict an experiment to; raises UsageError.
 
-    `alone` says that no other experiment could have the axis.
+    An axis that it does not have is another experiment's.
     """
     from emdsl.run.walk import Selection  # noqa: PLC0415 - imports wait for their verb
 
@@ -119,10 +119,6 @@ def select(experiment: Experiment, samples: int | None, only: tuple[str, ...], *
         if not equals or not values:
             raise UsageError(f"--only takes AXIS=VALUE[,VALUE], not `{part}`")
         if name not in axes:
-            if alone:
-                raise UsageError(
-                    f"--only: no axis is called `{name}`; " + (near(name, axes) or f"the axes are {one_of(axes)}")
-                )
             continue
         axis = experiment.axes[axes[name]]
         positions = set()
@@ -148,7 +144,7 @@ def selections(program: Program, samples: int | None, only: tuple[str, ...]) -> 
             raise UsageError(
                 f"--only: no axis is called `{name}`; " + (near(name, known) or f"the axes are {one_of(known)}")
             )
-    return [select(e, samples, only, alone=False) for e in program.experiments]
+    return [select(e, samples, only) for e in program.experiments]
 
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -170,11 +166,11 @@ CACHE = option(
 ENV_FILE = option(
     "--env-file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Read API keys from this file only.",
+    help="Read this file in place of `.env` files; the environment wins.",
 )
 AS_JSON = option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 SAMPLES = option("--samples", type=int, help="Take only the first N samples of each cell.")
-ONLY = option(
+ONLY = click.option(  # not from the environment: click would split a level at its blanks
     "--only",
     multiple=True,
     metavar="AXIS=VALUE[,VALUE]",
@@ -187,10 +183,10 @@ SIM = option(
     help="Rehearse with the simulator in every model's place, in a store of its own.",
 )
 
-JOBS = option(
+CONNECTIONS = option(
     "-j",
     "--max-connections",
-    "jobs",
+    "connections",
     type=click.IntRange(1, 10_000),
     help="Most requests in flight.  [default: the program's `parallel`, or 64]",
 )
@@ -199,6 +195,19 @@ DISPLAY = option(
     "--display",
     type=click.Choice([console.RICH, console.PLAIN, console.NONE]),
     help="How progress is shown.  [default: rich on a terminal]",
+)
+
+MAX_WAIT = option(
+    "--max-wait",
+    type=click.FloatRange(0),
+    default=600.0,
+    show_default=True,
+    help="Seconds that one request may spend waiting to be sent again.",
+)
+MAX_RETRIES = option(
+    "--max-retries",
+    type=click.IntRange(0),
+    help="How often one request is sent again.  [default: as --max-wait allows]",
 )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from emdsl.cli import console, session
-from emdsl.cli.plan import show_warnings
+from emdsl.cli.plan import show_warnings, warnings_json
 from emdsl.cli.results import bring_up_to_date, measures_json, show_measures
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import OutcomesError
@@ -43,6 +43,7 @@ def command(file: Path, cache: Path | None, env_file: Path | None, simulate: boo
     if as_json:
         console.show_json(
             {"experiments": [{"name": e.name, "measures": measures_json(here, file, e)} for e in program.experiments]}
+            | warnings_json(program, notices)
         )
         return 0
     show_warnings(program)

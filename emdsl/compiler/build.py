@@ -165,7 +165,6 @@ class _Builder:
         """Return the names of all axes in the order in which they stand, and remember their places."""
         self._axis_spans: dict[str, Span] = {}
         self._blocks: list[Parts] = []
-        self._block_names: list[ast.Grid] = []
         for grid in self._parts.grids:
             inner = Parts()
             self._gather(grid.body, (), inner)

@@ -17,7 +17,7 @@ from emdsl.frame import EvalFault, Frame, fail
 from emdsl.judge import Reading, Weighted
 from emdsl.lang import ast
 from emdsl.query import Model, Params, Price
-from emdsl.service import OPENAI_API, PLANNED, SERVICES, SIM, Service, openai_api
+from emdsl.service import OPENAI_API, PLANNED, SERVICES, SIM, SIM_MODELS, SIM_PARAMS, Service, openai_api
 from emdsl.source import Diagnostic, Label, Source, Span, near, one_of
 from emdsl.value import EnvVar, Value, describe, is_exact
 
@@ -334,6 +334,7 @@ class Resolver:
             raise fail("E704", "`sim` is for `sim/` models only", span)
         revision = own.get("revision", inherited.revision if inherited and "use" not in own else None)
         if service.name == SIM:
+            _known_to_simulator(wire_name, params.get("sim") or {}, span)
             if revision is not None and "revision" in own:
                 raise fail("E705", "a simulated model's revision is the simulator's version", span)
             revision = SIM_VERSION
@@ -551,6 +552,18 @@ class Resolver:
             if name.text in (n.text for n in names[:i]):
                 self.faults.error("E203", f"the parameter `{name.text}` stands twice", name.span)
         return tuple(dict.fromkeys(n.text for n in names))
+
+
+def _known_to_simulator(model: str, told: Mapping[str, Any], span: Span) -> None:
+    if model not in SIM_MODELS:
+        hint = near(model, SIM_MODELS) or f"it has {one_of(SIM_MODELS)}"
+        raise fail("E724", f"the simulator has no model `{model}`", span, help=hint)
+    for name, value in told.items():
+        if name not in SIM_PARAMS:
+            hint = near(name, SIM_PARAMS) or f"known are {one_of(SIM_PARAMS)}"
+            raise fail("E725", f"the simulator's ground truth has no `{name}`", span, help=hint)
+        if not is_exact(value) or value < 0 or (value > 1 and name != "half"):
+            raise fail("E725", f"`{name}` is {'a number over 0' if name == 'half' else 'a probability'}", span)
 
 
 def merged(base: Params, own: Mapping[str, Any]) -> Params:

@@ -313,9 +313,19 @@ class Checker:
                     "E505", f"{left} and {right} cannot be compared with `{node.op}`", node.span,
                     help="use `is` to test a label" if "label" in (left.kind, right.kind) else "",
                 )  # fmt: skip
-        for score, other in ((left, node.right), (right, node.left)):
-            self._within(score, other)
+        for verdict, other in ((left, node.right), (right, node.left)):
+            self._within(verdict, other)
+            self._label_text(verdict, other)
         return BOOL
+
+    def _label_text(self, verdict: Type, other: ast.Expr) -> None:
+        """A label that is compared with a text which is none would be unlike it in every row."""
+        if verdict.kind != "label" or verdict.labels is None or not isinstance(other, ast.Text):
+            return
+        text = "".join(p for p in other.parts if isinstance(p, str))
+        if all(isinstance(p, str) for p in other.parts) and text not in verdict.labels:
+            hint = near(text.casefold(), verdict.labels) or f"the labels are {one_of(verdict.labels)}"
+            self._faults.error("E210", f"`{text}` is no label here", other.span, help=hint)
 
     def _within(self, score: Type, other: ast.Expr) -> None:
         if score.scale is None or not isinstance(other, ast.Literal) or not isinstance(other.value, int):

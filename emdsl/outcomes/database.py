@@ -250,6 +250,12 @@ def opened(folder: Path, study: str | None = None) -> Iterator[tuple[duckdb.Duck
         database.close()
 
 
+def simulated_mark(database: duckdb.DuckDBPyConnection, study: str) -> str:
+    """Return what is to be said beside numbers of a study that holds simulated answers; nothing for others."""
+    found = database.execute("SELECT simulated FROM emdsl.studies WHERE study = ?", [study]).fetchone()
+    return " (SIMULATED)" if found and found[0] else ""
+
+
 def state(folder: Path, study: str) -> tuple[str, tuple[int, int]] | None:
     """Return what a study was last loaded from: its program, and the state of the store; None if never."""
     if not (folder / FILE).exists():

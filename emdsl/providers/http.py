@@ -167,12 +167,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
     >>> retry_after({"Retry-After": "0.5"}), retry_after({})
     (0.5, 0.0)
     """
-    for name, scale in (
-        ("retry-after-ms", 1000.0),
-        ("Retry-After-Ms", 1000.0),
-        ("Retry-After", 1.0),
-        ("retry-after", 1.0),
-    ):
+    for name, scale in (("Retry-After-Ms", 1000.0), ("Retry-After", 1.0)):
         value = headers.get(name)
         if value is None:
             continue

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from emdsl.run.pacing import Patience
     from emdsl.store.store import Store
 
-JOBS = 64  # requests in flight, unless the program or the call says otherwise
+CONNECTIONS = 64  # requests in flight, unless the program or the call says otherwise
 ROWS_AHEAD = 128  # rows made and looked up at once while requests are under way
 
 
@@ -37,16 +37,14 @@ class Progress:
     sent: int = 0  # attempts
     in_flight: int = 0
     waiting: int = 0  # told to wait, or to be sent again
-    waited_s: float = 0.0
     draining: bool = False
     last_error: str = ""
 
 
 @dataclass(slots=True)
 class Report:
-    """What a run did, by experiment and step: the keys that were answered and that failed, with why."""
+    """What a run did: which queries failed and why, by experiment and step too, and how many were sent."""
 
-    ran: dict[tuple[str, str], set[Digest]] = field(default_factory=dict)
     failures: dict[Digest, str] = field(default_factory=dict)
     failed: dict[tuple[str, str], set[Digest]] = field(default_factory=dict)
     sent: int = 0
@@ -54,18 +52,18 @@ class Report:
 
 
 @dataclass(slots=True)
-class _Job:
+class _Request:
     query: Query
-    targets: list[tuple[Walk, Outcome, Step]]
+    targets: dict[tuple[int, str], tuple[Walk, Outcome, Step]]  # by row and step
     urgent: bool = False
 
 
-class _Ready(asyncio.Queue[_Job | None]):
+class _Ready(asyncio.Queue[_Request | None]):
     """Jobs to be asked; the dependents of an answer go first, so that rows end before new ones start."""
 
-    _queue: deque[_Job | None]
+    _queue: deque[_Request | None]
 
-    def _put(self, item: _Job | None) -> None:
+    def _put(self, item: _Request | None) -> None:
         if item is not None and item.urgent:
             self._queue.appendleft(item)
         else:
@@ -81,7 +79,7 @@ class Executor:
         store: Store,
         provider: Provider,
         *,
-        jobs: int,
+        connections: int,
         patience: Patience,
         run: str,
         on_progress: Callable[[Progress], None] = lambda _: None,
@@ -91,12 +89,12 @@ class Executor:
         self._walks = walks
         self._store = store
         self._provider = provider
-        self._jobs = jobs
+        self._connections = connections
         self._patience = patience
         self._run = run
         self._on_progress = on_progress
         self._ready = _Ready()
-        self._under_way: dict[Digest, _Job] = {}
+        self._under_way: dict[Digest, _Request] = {}
         self._refused: dict[tuple[str, Any], str] = {}
         self._hungry = asyncio.Event()
         self._drain = asyncio.Event()
@@ -121,7 +119,7 @@ class Executor:
     async def run(self) -> Report:
         """Ask everything that is not stored; raises StoreError if answers can no longer be kept."""
         producer = asyncio.create_task(self._produce())
-        workers = [asyncio.create_task(self._work()) for _ in range(self._jobs)]
+        workers = [asyncio.create_task(self._work()) for _ in range(self._connections)]
         self._tasks = [producer, *workers]
         done = await asyncio.gather(*self._tasks, return_exceptions=True)
         self.report.sent = self.progress.sent
@@ -132,7 +130,7 @@ class Executor:
             raise self._fatal
         return self.report
 
-    # -------------------------------------------------------------- rows to jobs
+    # -------------------------------------------------------------- rows to requests
 
     async def _produce(self) -> None:
         try:
@@ -143,7 +141,7 @@ class Executor:
                 for row in rows:
                     self._enqueue_open(walk, row, urgent=False)
                 await asyncio.sleep(0)
-                while self._ready.qsize() >= 2 * self._jobs and not self._drain.is_set():
+                while self._ready.qsize() >= 2 * self._connections and not self._drain.is_set():
                     self._hungry.clear()
                     await self._hungry.wait()
             while self._under_way and not self._drain.is_set():
@@ -154,7 +152,7 @@ class Executor:
             self.drain()
             raise
         finally:
-            for _ in range(self._jobs):
+            for _ in range(self._connections):
                 self._ready.put_nowait(None)
 
     def _chunks(self) -> Iterator[tuple[Walk, list[Outcome]]]:
@@ -164,42 +162,41 @@ class Executor:
 
     def _enqueue_open(self, walk: Walk, row: Outcome, *, urgent: bool) -> None:
         """Queue what a row is ready to ask; a request under way gets one more row that waits for it."""
-        steps = {s.name: s for s in walk.experiment.steps}
         for name, query in list(row.open.items()):
-            target = (walk, row, steps[name])
+            step = walk.steps[name]
+            target = (walk, row, step)
             if query.key in self.report.failures:
                 self._fail(target, query.key)
                 continue
-            job = self._under_way.get(query.key)
-            if job is not None:
-                if all(row is not r or steps[name] is not s for _, r, s in job.targets):
-                    job.targets.append(target)
+            request = self._under_way.get(query.key)
+            if request is not None:
+                request.targets[id(row), name] = target
                 continue
-            job = _Job(query, [target], urgent)
-            self._under_way[query.key] = job
-            self._ready.put_nowait(job)
+            request = _Request(query, {(id(row), name): target}, urgent)
+            self._under_way[query.key] = request
+            self._ready.put_nowait(request)
 
-    # -------------------------------------------------------------- jobs to answers
+    # -------------------------------------------------------------- requests to answers
 
     async def _work(self) -> None:
-        while (job := await self._ready.get()) is not None:
-            if self._ready.qsize() < 2 * self._jobs:
+        while (request := await self._ready.get()) is not None:
+            if self._ready.qsize() < 2 * self._connections:
                 self._hungry.set()
             if self._drain.is_set():
                 continue
             try:
-                await self._job(job)
+                await self._answer(request)
             except Exception as error:
                 self._fatal = self._fatal or error
                 self.drain()
                 raise
             finally:
-                self._under_way.pop(job.query.key, None)
+                self._under_way.pop(request.query.key, None)
                 if not self._under_way:
                     self._hungry.set()
 
-    async def _job(self, job: _Job) -> None:
-        query, progress = job.query, self.progress
+    async def _answer(self, request: _Request) -> None:
+        query, progress = request.query, self.progress
         progress.in_flight += 1
         try:
             response = await self._asked(query)
@@ -207,7 +204,7 @@ class Executor:
                 return  # the run ends before this one was answered
             kept = await self._store.put(query, dataclasses.replace(response, run=self._run))
         except ProviderError as error:
-            self._failed(job, error)
+            self._failed(request, error)
             return
         except StoreError as error:
             self._fatal = self._fatal or error
@@ -216,8 +213,8 @@ class Executor:
         finally:
             progress.in_flight -= 1
         progress.answered += 1
-        for walk, row, step in job.targets:
-            self.report.ran.setdefault((walk.experiment.name, step.name), set()).add(query.key)
+        while request.targets:  # going on with one row can bring another to this very request
+            _, (walk, row, step) = request.targets.popitem()
             answered(row, step, kept)
             self._go_on(walk, row)
         self._on_progress(progress)
@@ -264,7 +261,6 @@ class Executor:
             return False
         progress = self.progress
         progress.waiting += 1
-        progress.waited_s += wait_s
         start = time.monotonic()
         try:
             await asyncio.wait_for(self._drain.wait(), wait_s)
@@ -277,12 +273,12 @@ class Executor:
             progress.waiting -= 1
         return False
 
-    def _failed(self, job: _Job, error: ProviderError) -> None:
+    def _failed(self, request: _Request, error: ProviderError) -> None:
         self.progress.failed += 1
         self.progress.last_error = str(error)
-        self.report.failures[job.query.key] = str(error)
-        for target in job.targets:
-            self._fail(target, job.query.key)
+        self.report.failures[request.query.key] = str(error)
+        while request.targets:
+            self._fail(request.targets.popitem()[1], request.query.key)
         self._on_progress(self.progress)
 
     def _fail(self, target: tuple[Walk, Outcome, Step], key: Digest) -> None:

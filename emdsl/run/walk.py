@@ -60,6 +60,7 @@ class Walk:
     def __init__(self, experiment: Experiment, selection: Selection | None = None) -> None:
         self.experiment = experiment
         self.selection = selection or Selection()
+        self.steps = {s.name: s for s in experiment.steps}
         self._heads: dict[tuple[str, tuple[int, ...]], tuple[Head, KeyState]] = {}
         self._prompts: OrderedDict[tuple[str, tuple[int, ...], tuple[int, ...], int], tuple[Head, Prompt, KeyState]] = (
             OrderedDict()
@@ -246,7 +247,6 @@ def chunks(rows: Iterable[Outcome], size: int = CHUNK) -> Iterator[list[Outcome]
 
 def resolve(walk: Walk, rows: list[Outcome], store: Store) -> None:
     """Settle every step of some rows whose answer is stored, wave by wave; the rest stays open."""
-    steps = {s.name: s for s in walk.experiment.steps}
     ready = [(row, step, query) for row in rows for step, query in walk.advance(row)]
     while ready:
         known = store.get_many(query.key for _, _, query in ready)
@@ -254,7 +254,7 @@ def resolve(walk: Walk, rows: list[Outcome], store: Store) -> None:
         for row, step, query in ready:
             response = known.get(query.key)
             if response is not None:
-                answered(row, steps[step.name], response)
+                answered(row, step, response)
                 moved[id(row)] = row
         ready = [(row, step, query) for row in moved.values() for step, query in walk.advance(row)]
 

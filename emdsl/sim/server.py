@@ -13,12 +13,11 @@ from typing import Any
 
 from aiohttp import web
 
-from emdsl.service import SAMPLE_HEADER
+from emdsl.service import SAMPLE_HEADER, SIM_MODELS
 from emdsl.sim.judge import judge
 from emdsl.sim.subject import answer
 from emdsl.sim.truth import BadTruth, Draws
 
-MODELS = ("subject", "judge")
 MAX_BODY = 64 * 2**20  # bytes of a request
 _ROLES = ("system", "user", "assistant", "tool", "developer")
 
@@ -68,7 +67,7 @@ class Simulator:
             self._runner = None
 
     async def _models(self, _: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": m, "object": "model"} for m in MODELS]})
+        return web.json_response({"object": "list", "data": [{"id": m, "object": "model"} for m in SIM_MODELS]})
 
     async def _stats(self, _: web.Request) -> web.Response:
         return web.json_response(dict(self.counts))
@@ -130,8 +129,8 @@ def complete(body: Any, sample: str) -> dict[str, Any]:
     """
     messages = _messages(body)
     model = body.get("model")
-    if model not in MODELS:
-        raise ValueError(f"the model '{model}' does not exist: the simulator has {' and '.join(MODELS)}")
+    if model not in SIM_MODELS:
+        raise ValueError(f"the model '{model}' does not exist: the simulator has {' and '.join(SIM_MODELS)}")
     draws = Draws(json.dumps(body, sort_keys=True), sample)
     told = body.get("sim") or {}
     if not isinstance(told, Mapping):

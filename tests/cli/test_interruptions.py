@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -75,21 +76,40 @@ def rows(folder: Path) -> list[Any]:
     return found
 
 
+def whole(folder: Path) -> int:
+    """Return how many answers are stored, after the database has been found whole."""
+    database = sqlite3.connect(folder / "cache" / "answers" / "cache.db")
+    try:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return int(database.execute("SELECT count(*) FROM Cache").fetchone()[0])
+    finally:
+        database.close()
+
+
 def test_kill_nine_loses_no_answer_and_repeats_none(tmp_path: Path) -> None:
     """Killed 20 times at random moments: at most what was in flight is asked again, and the outcomes are the same."""
     rng = random.Random(7)
     (tmp_path / "study.em").write_text(STUDY, encoding="utf-8")
     with simulator("--latency", "0.02") as url:
+        before = unkept = 0
         for _ in range(KILLS):
             process = start(tmp_path, url)
-            time.sleep(rng.uniform(0.3, 1.2))
+            more = rng.randint(3, 45)
+            while stats(url).get("requests", 0) < before + more:
+                assert process.poll() is None, "it is killed in mid-run, not after it"
+            time.sleep(rng.uniform(0, 0.03))
             process.kill()
             process.communicate()
+            time.sleep(0.05)  # what the server still answers is nobody's any more
+            sent, stored = stats(url)["requests"], whole(tmp_path)
+            assert (sent - stored) - unkept <= JOBS, "only what was in flight is lost"
+            before, unkept = sent, sent - stored
         emdsl("run", "study.em", cwd=tmp_path, env={"EMDSL_SIM_URL": url})
-        sent = stats(url)["requests"]
-        assert N <= sent <= N + KILLS * JOBS
+        total = stats(url)["requests"]
+        assert total <= N + KILLS * JOBS
+        assert whole(tmp_path) == N
         emdsl("run", "study.em", cwd=tmp_path, env={"EMDSL_SIM_URL": url})
-        assert stats(url)["requests"] == sent
+        assert stats(url)["requests"] == total
     undisturbed = tmp_path / "undisturbed"
     undisturbed.mkdir()
     (undisturbed / "study.em").write_text(STUDY, encoding="utf-8")

@@ -316,3 +316,26 @@ experiment e {
   ask answer from m with "{y}"    ### E310
   measure m1 = rate(answr == "") by x    ### E201
 }
+---
+em 1
+model a { use = "sim/sbject" }    ### E724
+model b { use = "sim/subject", sim = { celing: 0.5 } }    ### E725
+model c { use = "sim/subject", sim = { ceiling: 2 } }    ### E725
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+rubric r(a) from "sim/judge" { choices = ["good", "bad"], words = 1    ### E202
+  user a }
+experiment e {
+  ask answer from "sim/subject" with "x"
+  judge v with r(answer)
+  let a = v == "BAD"    ### E210
+}
+---
+em 1
+prompt p(rows) { each q in rows { user q } }
+experiment e {
+  for q in ["a"]
+  let z = [q for q in ["b"]]    ### E203
+  ask answer from "sim/subject" with p([q])
+}

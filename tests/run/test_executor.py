@@ -120,7 +120,7 @@ def test_draining_keeps_what_is_in_flight_and_starts_nothing() -> None:
 
     async def main() -> bool:
         walks = [Walk(e) for e in program(STUDY).experiments]
-        executor = Executor(walks, store, provider, jobs=4, patience=Patience(), run="r")
+        executor = Executor(walks, store, provider, connections=4, patience=Patience(), run="r")
         running = asyncio.create_task(executor.run())
         await asyncio.sleep(0.02)
         executor.drain()
