@@ -9,7 +9,9 @@ import subprocess
 import sys
 import textwrap
 import time
+import urllib.request
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,7 @@ from emdsl.source import Source
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from emdsl.experiment import Experiment, Program
     from emdsl.outcome import Outcome
@@ -135,3 +137,28 @@ def clean_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment without what could change a test's outcome."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("EMDSL_") and "API_KEY" not in k}
     return kept | {"PYTHONPATH": str(ROOT)} | dict(env or {})
+
+
+@contextmanager
+def simulator(*args: str) -> Iterator[str]:
+    """Serve the simulator in a process of its own; yield its URL."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "emdsl", "sim", "serve", *args],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=clean_environment(),
+    )
+    try:
+        assert server.stdout is not None
+        yield server.stdout.readline().strip()
+    finally:
+        server.terminate()
+        server.wait(10)
+        assert server.stdout is not None
+        server.stdout.close()
+
+
+def stats(url: str) -> dict[str, int]:
+    with urllib.request.urlopen(url.removesuffix("/v1") + "/stats", timeout=10) as reply:
+        found: dict[str, int] = json.load(reply)
+        return found

@@ -9,14 +9,11 @@ import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from support import clean_environment, emdsl
+from support import clean_environment, emdsl, simulator, stats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 STUDY = """em 1
@@ -32,31 +29,6 @@ experiment e {
 N = 600
 JOBS = 8
 KILLS = 20
-
-
-@contextmanager
-def simulator(*args: str) -> Iterator[str]:
-    """Serve the simulator in a process of its own; yield its URL."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "emdsl", "sim", "serve", *args],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=clean_environment(),
-    )
-    try:
-        assert server.stdout is not None
-        yield server.stdout.readline().strip()
-    finally:
-        server.terminate()
-        server.wait(10)
-        assert server.stdout is not None
-        server.stdout.close()
-
-
-def stats(url: str) -> dict[str, int]:
-    with urllib.request.urlopen(url.removesuffix("/v1") + "/stats", timeout=10) as reply:
-        found: dict[str, int] = json.load(reply)
-        return found
 
 
 def start(folder: Path, url: str, *args: str) -> subprocess.Popen[str]:

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
+from support import program
 
 from emdsl.errors import ProviderError, Rejected, Throttled, Unavailable
+from emdsl.frame import Frame
 from emdsl.prompt import Message, Prompt
 from emdsl.providers.http import Http
 from emdsl.providers.openai import OpenAI
+from emdsl.providers.secret import find_key, find_url
 from emdsl.query import Head, Model, Query, Response
 from emdsl.service import SERVICES
 from emdsl.value import EnvVar
@@ -201,3 +204,28 @@ def test_a_server_that_echoes_the_key_cannot_leak_it() -> None:
     assert KEY not in str(caught.value) + repr(caught.value)
     found = ask(lambda request, _: web.json_response(reply(content=request.headers["Authorization"])))
     assert KEY not in json.dumps(found.text)
+
+
+@pytest.mark.parametrize(
+    ("use", "url", "variable"),
+    [
+        ("openai/gpt-4o", "https://api.openai.com/v1", "OPENAI_API_KEY"),
+        ("openrouter/a/b", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+        ("together/a/b", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
+        ("groq/m", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
+        ("vllm/a/b", "http://localhost:8000/v1", "VLLM_API_KEY"),
+        ("ollama/m", "http://localhost:11434/v1", "OLLAMA_API_KEY"),
+        ("openai-api/my-lab/a/b", "http://lab/v1", "MY_LAB_API_KEY"),
+    ],
+)
+def test_where_each_provider_is(use: str, url: str, variable: str) -> None:
+    """The first segment says who serves it; the key comes from the variable that its users know."""
+    text = f'model m {{ use = "{use}", revision = "1" }}\nexperiment e {{ ask a from m with "q" }}'
+    (found,) = program(text).experiments
+    model = found.steps[0].head(Frame()).model
+    environment = {"MY_LAB_BASE_URL": "http://lab/v1", variable: KEY}
+    assert find_url(model, environment)[0] == url
+    key, looked_in = find_key(model, environment)
+    assert (key is not None and key.reveal(), looked_in) == (KEY, variable)
+    assert KEY not in repr(key) + str(key)
+    assert model.wire_name == use.split("/", 2 if use.startswith("openai-api") else 1)[-1]
