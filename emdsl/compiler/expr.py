@@ -650,8 +650,8 @@ def elements(value: Value, span: Span) -> Iterable[Value]:
     if isinstance(value, tuple | list):
         return value
     rows = getattr(value, "rows", None)
-    if rows is not None:
-        return tuple(rows)
+    if isinstance(rows, tuple):
+        return rows
     if isinstance(value, LabelledMap):
         return tuple(v for _, v in value.entries)
     raise fail("E512", f"{describe(value)} is no list", span)
@@ -771,9 +771,9 @@ def _draw(span: Span, args: list[Value]) -> Value:
     rows = elements(data, span)
     if type(k) is not int or k < 0:
         raise fail("E513", f"`draw` takes a number of rows, not {describe(k)}", span)
-    if not all(isinstance(r, Row) for r in rows):
+    if isinstance(data, tuple) and not all(isinstance(r, Row) for r in data):  # a dataset holds nothing else
         raise fail("E513", "`draw` takes rows of a dataset", span)
-    rows = tuple(rows)
+    rows = rows if isinstance(rows, tuple) else tuple(rows)
     if k > len(rows):
         name = name_of(data)
         raise fail(
