@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import settings as tables
-from emdsl.compiler.expr import BUILTINS, Compiler, Function, constantly
+from emdsl.compiler.expr import Compiler, Function, constantly
 from emdsl.compiler.faults import Faults, Silent
+from emdsl.compiler.functions import BUILTINS
 from emdsl.compiler.grid import Block, Grid, SkipRule, Source, in_order
 from emdsl.compiler.measures import build_measure
 from emdsl.compiler.reads import free_names, reached

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from decimal import Decimal, Inexact, localcontext
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from emdsl.compiler.shots import draw
+from emdsl.compiler.functions import BUILTINS, Builtin
+from emdsl.compiler.operations import ORDER, calculate, elements, equal, get_field, same, truth
 from emdsl.frame import EvalFault, Fn, Frame, MissingInput, fail
 from emdsl.lang import ast
 from emdsl.prompt import Message, Prompt
@@ -19,26 +20,21 @@ from emdsl.source import Span, near, one_of
 from emdsl.value import (
     ABSENT,
     ENGINE_REASONS,
-    MAX_DIGITS,
-    UNDEFINED,
     EnvVar,
     LabelledMap,
     Missing,
     Money,
     Row,
     Value,
-    canonical,
     describe,
     is_number,
     name_of,
-    plain,
     render,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-QUOTIENT_DIGITS = 60  # of a division that does not come out even
 FOREIGN = {"True": "true", "False": "false", "None": "none", "null": "none"}  # words of other languages
 MAX_RANGE = 1_000_000  # numbers in a range
 
@@ -67,18 +63,6 @@ class PromptMaker:
     def call(self, frame: Frame) -> Value:
         """Return the prompt in a frame that holds its parameters."""
         return Prompt(self.body(frame))
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Builtin:
-    """A function of the language; `required` of its `params` must be given."""
-
-    name: str
-    params: tuple[str, ...]
-    required: int
-    body: Callable[[Span, list[Value]], Value]
-    doc: str
-    rest: bool = False  # the last parameter takes any number of arguments
 
 
 class Compiler:
@@ -225,7 +209,7 @@ class Compiler:
             found = []
             for value in elements(values, node.source.span):
                 child = frame.child(name, value)
-                taken = True if condition is None else _truth(condition(child), node.span)
+                taken = True if condition is None else truth(condition(child), node.span)
                 made = item(child) if taken is True else None
                 if isinstance(taken, Missing) or isinstance(made, Missing):
                     return taken if isinstance(taken, Missing) else made
@@ -241,7 +225,7 @@ class Compiler:
         condition, yes, no = self.expr(node.condition), self.expr(node.yes), self.expr(node.no)
 
         def if_(frame: Frame) -> Value:
-            chosen = _truth(condition(frame), node.condition.span)
+            chosen = truth(condition(frame), node.condition.span)
             if isinstance(chosen, Missing):
                 return chosen
             return yes(frame) if chosen else no(frame)
@@ -270,7 +254,7 @@ class Compiler:
         def logic(frame: Frame) -> Value:
             result, missing = wanted, None
             for item, span in items:  # strict: every item is read, and one missing makes all missing
-                value = _truth(item(frame), span)
+                value = truth(item(frame), span)
                 if isinstance(value, Missing):
                     missing = missing or value
                 elif value is not wanted:
@@ -283,7 +267,7 @@ class Compiler:
         inner = self.expr(node.value)
 
         def not_(frame: Frame) -> Value:
-            value = _truth(inner(frame), node.value.span)
+            value = truth(inner(frame), node.value.span)
             return value if isinstance(value, Missing) else not value
 
         return not_
@@ -301,7 +285,7 @@ class Compiler:
                 return equal(a, b, node.span) is (op == "==")
             if not ((is_number(a) and is_number(b)) or (isinstance(a, str) and isinstance(b, str))):
                 raise fail("E505", f"{describe(a)} and {describe(b)} cannot be compared with `{op}`", node.span)
-            return _ORDER[op](*_same(a, b))
+            return ORDER[op](*same(a, b))
 
         return compare
 
@@ -504,7 +488,7 @@ class Compiler:
                 condition, inside = self.expr(item.condition), self.messages(item.body)
 
                 def when(frame: Frame) -> Iterable[Message]:
-                    value = _truth(condition(frame), item.condition.span)
+                    value = truth(condition(frame), item.condition.span)
                     if isinstance(value, Missing):
                         raise MissingInput(value)
                     return inside(frame) if value else ()
@@ -578,108 +562,6 @@ def _arity(name: str, params: tuple[str, ...], required: int, n: int, span: Span
     )
 
 
-_ORDER: dict[str, Callable[[Any, Any], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-
-
-_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": operator.truediv,
-}
-
-
-def _same(a: Value, b: Value) -> tuple[Value, Value]:
-    """Return two numbers of one kind: a score is binary, so what meets it becomes binary."""
-    if isinstance(a, float) or isinstance(b, float):
-        return float(a), float(b)
-    return a, b
-
-
-def equal(a: Value, b: Value, span: Span) -> bool:
-    """Whether two values are equal; values of different kinds are a fault, but for `none`."""
-    if is_number(a) and is_number(b):
-        x, y = _same(a, b)
-        return bool(x == y)
-    if a is None or b is None:
-        return a is b
-    if type(a) is not type(b) and not (isinstance(a, tuple | list) and isinstance(b, tuple | list)):
-        raise fail("E505", f"{describe(a)} and {describe(b)} are never equal", span)
-    return bool(a == b)
-
-
-def calculate(op: str, a: Value, b: Value, span: Span) -> Value:
-    """Return `a op b`: numbers are exact, texts and lists join with `+`."""
-    if op == "+" and isinstance(a, str) and isinstance(b, str):
-        return a + b
-    if op == "+" and isinstance(a, tuple) and isinstance(b, tuple):
-        return a + b
-    if not (is_number(a) and is_number(b)):
-        help_ = "write the number as text" if op == "+" and (isinstance(a, str) or isinstance(b, str)) else ""
-        raise fail("E506", f"`{op}` cannot join {describe(a)} and {describe(b)}", span, help=help_)
-    if op == "/" and b == 0:
-        return UNDEFINED
-    a, b = _same(a, b)
-    try:
-        if isinstance(a, float):
-            return _ARITHMETIC[op](a, b)
-        with localcontext() as context:
-            context.prec = QUOTIENT_DIGITS if op == "/" else 3 * MAX_DIGITS
-            context.traps[Inexact] = op != "/"  # a sum or a product is exact, or an error
-            found = canonical(_ARITHMETIC[op](Decimal(a), Decimal(b)))
-    except ArithmeticError:
-        found = None
-    if found is None or abs(Decimal(found).adjusted()) > MAX_DIGITS:
-        raise fail("E515", f"this number takes more than {MAX_DIGITS} digits", span)
-    return found
-
-
-def _truth(value: Value, span: Span) -> bool | Missing:
-    if isinstance(value, bool | Missing):
-        return value
-    raise fail("E511", f"a condition is true or false, not {describe(value)}", span)
-
-
-def elements(value: Value, span: Span) -> Iterable[Value]:
-    """Return what `for`, `each` and `in` go through."""
-    if isinstance(value, tuple | list):
-        return value
-    rows = getattr(value, "rows", None)
-    if isinstance(rows, tuple):
-        return rows
-    if isinstance(value, LabelledMap):
-        return tuple(v for _, v in value.entries)
-    raise fail("E512", f"{describe(value)} is no list", span)
-
-
-def get_field(value: Value, name: str, span: Span) -> Value:
-    """Return a column of a row, an entry of a map or a record."""
-    known: Iterable[str]
-    match value:
-        case Row():
-            if name in value.columns:
-                return value.columns[name]
-            if name == "position":
-                return value.position
-            known, what = (*value.columns, "position"), f"the rows of `{value.dataset}` have no column"
-        case LabelledMap():
-            if name in value.labels:
-                return value.get(name)
-            known, what = value.labels, "this map has no label"
-        case dict():
-            if name in value:
-                return value[name]
-            known, what = value, "this record has no field"
-        case _:
-            raise fail("E215", f"{describe(value)} has no field `{name}`", span)
-    raise fail("E215", f"{what} `{name}`", span, help=near(name, known) or f"it has {one_of(known)}")
-
-
 def _once(make: Callable[[], Value]) -> Fn:
     """Return a function that computes its value when it is first needed."""
     cell: list[Value] = []
@@ -700,106 +582,3 @@ def _of_row(by: Fn) -> Fn:
 def constantly(value: Value) -> Fn:
     """Return the function of a value that is the same in every frame."""
     return lambda _: value
-
-
-# ---------------------------------------------------------------- functions of the language
-
-
-def _texts(values: Value, span: Span) -> list[str]:
-    found = []
-    for value in elements(values, span):
-        text = render(value)
-        if text is None:
-            raise fail("E506", f"`join` takes texts, not {describe(value)}", span)
-        found.append(text)
-    return found
-
-
-def _join(span: Span, args: list[Value]) -> Value:
-    between = args[1] if args[1] is not None else ""
-    if not isinstance(between, str):
-        raise fail("E506", f"what stands between is a text, not {describe(between)}", span)
-    return between.join(_texts(args[0], span))
-
-
-def _len(span: Span, args: list[Value]) -> Value:
-    return len(args[0]) if isinstance(args[0], str) else len(tuple(elements(args[0], span)))
-
-
-def _of_text(change: Callable[[str], str]) -> Callable[[Span, list[Value]], Value]:
-    def apply(span: Span, args: list[Value]) -> Value:
-        if not isinstance(args[0], str):
-            raise fail("E506", f"this takes a text, not {describe(args[0])}", span)
-        return change(args[0])
-
-    return apply
-
-
-def _replace(span: Span, args: list[Value]) -> Value:
-    if not all(isinstance(a, str) for a in args):
-        raise fail("E506", "`replace` takes three texts", span)
-    return args[0].replace(args[1], args[2])
-
-
-def _extreme(choose: Callable[..., Any]) -> Callable[[Span, list[Value]], Value]:
-    def apply(span: Span, args: list[Value]) -> Value:
-        values = elements(args[0], span) if len(args) == 1 else args
-        if missing := next((v for v in values if isinstance(v, Missing)), None):
-            return missing
-        if not values or not all(is_number(v) for v in values):
-            raise fail("E506", "this takes numbers, at least one", span)
-        return choose(values)
-
-    return apply
-
-
-def _round(span: Span, args: list[Value]) -> Value:
-    digits = args[1] if args[1] is not None else 0
-    if not is_number(args[0]) or type(digits) is not int:
-        raise fail("E506", "`round` takes a number, and a number of digits", span)
-    if isinstance(args[0], float):
-        return round(args[0], digits)
-    if abs(digits) > MAX_DIGITS:
-        raise fail("E506", f"`round` takes at most {MAX_DIGITS} digits", span)
-    with localcontext() as context:
-        context.prec = 3 * MAX_DIGITS
-        return canonical(round(Decimal(args[0]), digits))
-
-
-def _draw(span: Span, args: list[Value]) -> Value:
-    data, k, seed, by = args
-    rows = elements(data, span)
-    if type(k) is not int or k < 0:
-        raise fail("E513", f"`draw` takes a number of rows, not {describe(k)}", span)
-    if isinstance(data, tuple) and not all(isinstance(r, Row) for r in data):  # a dataset holds nothing else
-        raise fail("E513", "`draw` takes rows of a dataset", span)
-    rows = rows if isinstance(rows, tuple) else tuple(rows)
-    if k > len(rows):
-        name = name_of(data)
-        raise fail(
-            "E514",
-            f"{k} rows are drawn, and there are {len(rows)}" + (f" in `{name}`" if name else ""),
-            span,
-            help="draw fewer, or `skip` these cells",
-        )
-    try:
-        return draw(data if name_of(data) else rows, rows, k, plain(seed), by)
-    except TypeError as error:
-        raise fail("E513", f"a seed is made of numbers and texts: {error}", span) from error
-
-
-BUILTINS: dict[str, Builtin] = {
-    b.name: b
-    for b in (
-        Builtin("join", ("list", "between"), 1, _join, "texts of a list, with `between` between them"),
-        Builtin("len", ("of",), 1, _len, "how many items, or characters"),
-        Builtin("lower", ("text",), 1, _of_text(str.lower), "in lower case"),
-        Builtin("upper", ("text",), 1, _of_text(str.upper), "in upper case"),
-        Builtin("trim", ("text",), 1, _of_text(str.strip), "without white space around"),
-        Builtin("replace", ("text", "old", "new"), 3, _replace, "every `old` replaced by `new`"),
-        Builtin("min", ("values",), 1, _extreme(min), "the least", rest=True),
-        Builtin("max", ("values",), 1, _extreme(max), "the greatest", rest=True),
-        Builtin("draw", ("dataset", "k", "seed", "by"), 2, _draw, "k rows, seeded: fewer are the first of more"),
-        Builtin("round", ("number", "digits"), 1, _round, "half to even"),
-    )
-}

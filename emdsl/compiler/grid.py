@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from emdsl.compiler.expr import elements
+from emdsl.compiler.operations import elements
 from emdsl.digest import digest
 from emdsl.frame import Fn, Frame, fail
 from emdsl.source import Diagnostic, Label, Span

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from emdsl.compiler import settings as tables
-from emdsl.compiler.expr import BUILTINS, FOREIGN, Compiler, Function, PromptMaker
+from emdsl.compiler.expr import FOREIGN, Compiler, Function, PromptMaker
 from emdsl.compiler.faults import Faults, Silent
+from emdsl.compiler.functions import BUILTINS
 from emdsl.data.dataset import MIN_SHA256, Dataset, read_dataset
 from emdsl.data.records import DataError
 from emdsl.frame import EvalFault, Frame, fail

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from emdsl.compiler.expr import BUILTINS, Builtin, Function, PromptMaker
+from emdsl.compiler.expr import Function, PromptMaker
 from emdsl.compiler.faults import Faults, Silent
+from emdsl.compiler.functions import BUILTINS, Builtin
 from emdsl.compiler.resolve import RubricMaker, Scope
 from emdsl.compiler.settings import PLANNED_FUNCTIONS
 from emdsl.data.dataset import Dataset

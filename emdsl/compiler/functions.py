@@ -1,0 +1,129 @@
+"""The functions of the language: one table, which the evaluator, the checker and the reference read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal, localcontext
+from typing import TYPE_CHECKING, Any
+
+from emdsl.compiler.operations import elements
+from emdsl.compiler.shots import draw
+from emdsl.frame import fail
+from emdsl.value import MAX_DIGITS, Missing, Row, Value, canonical, describe, is_number, name_of, plain, render
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from emdsl.source import Span
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Builtin:
+    """A function of the language; `required` of its `params` must be given."""
+
+    name: str
+    params: tuple[str, ...]
+    required: int
+    body: Callable[[Span, list[Value]], Value]
+    doc: str
+    rest: bool = False  # the last parameter takes any number of arguments
+
+
+def _texts(values: Value, span: Span) -> list[str]:
+    found = []
+    for value in elements(values, span):
+        text = render(value)
+        if text is None:
+            raise fail("E506", f"`join` takes texts, not {describe(value)}", span)
+        found.append(text)
+    return found
+
+
+def _join(span: Span, args: list[Value]) -> Value:
+    between = args[1] if args[1] is not None else ""
+    if not isinstance(between, str):
+        raise fail("E506", f"what stands between is a text, not {describe(between)}", span)
+    return between.join(_texts(args[0], span))
+
+
+def _len(span: Span, args: list[Value]) -> Value:
+    return len(args[0]) if isinstance(args[0], str) else len(tuple(elements(args[0], span)))
+
+
+def _of_text(change: Callable[[str], str]) -> Callable[[Span, list[Value]], Value]:
+    def apply(span: Span, args: list[Value]) -> Value:
+        if not isinstance(args[0], str):
+            raise fail("E506", f"this takes a text, not {describe(args[0])}", span)
+        return change(args[0])
+
+    return apply
+
+
+def _replace(span: Span, args: list[Value]) -> Value:
+    if not all(isinstance(a, str) for a in args):
+        raise fail("E506", "`replace` takes three texts", span)
+    return args[0].replace(args[1], args[2])
+
+
+def _extreme(choose: Callable[..., Any]) -> Callable[[Span, list[Value]], Value]:
+    def apply(span: Span, args: list[Value]) -> Value:
+        values = elements(args[0], span) if len(args) == 1 else args
+        if missing := next((v for v in values if isinstance(v, Missing)), None):
+            return missing
+        if not values or not all(is_number(v) for v in values):
+            raise fail("E506", "this takes numbers, at least one", span)
+        return choose(values)
+
+    return apply
+
+
+def _round(span: Span, args: list[Value]) -> Value:
+    digits = args[1] if args[1] is not None else 0
+    if not is_number(args[0]) or type(digits) is not int:
+        raise fail("E506", "`round` takes a number, and a number of digits", span)
+    if isinstance(args[0], float):
+        return round(args[0], digits)
+    if abs(digits) > MAX_DIGITS:
+        raise fail("E506", f"`round` takes at most {MAX_DIGITS} digits", span)
+    with localcontext() as context:
+        context.prec = 3 * MAX_DIGITS
+        return canonical(round(Decimal(args[0]), digits))
+
+
+def _draw(span: Span, args: list[Value]) -> Value:
+    data, k, seed, by = args
+    rows = elements(data, span)
+    if type(k) is not int or k < 0:
+        raise fail("E513", f"`draw` takes a number of rows, not {describe(k)}", span)
+    if isinstance(data, tuple) and not all(isinstance(r, Row) for r in data):  # a dataset holds nothing else
+        raise fail("E513", "`draw` takes rows of a dataset", span)
+    rows = rows if isinstance(rows, tuple) else tuple(rows)
+    if k > len(rows):
+        name = name_of(data)
+        raise fail(
+            "E514",
+            f"{k} rows are drawn, and there are {len(rows)}" + (f" in `{name}`" if name else ""),
+            span,
+            help="draw fewer, or `skip` these cells",
+        )
+    try:
+        return draw(data if name_of(data) else rows, rows, k, plain(seed), by)
+    except TypeError as error:
+        raise fail("E513", f"a seed is made of numbers and texts: {error}", span) from error
+
+
+BUILTINS: dict[str, Builtin] = {
+    b.name: b
+    for b in (
+        Builtin("join", ("list", "between"), 1, _join, "texts of a list, with `between` between them"),
+        Builtin("len", ("of",), 1, _len, "how many items, or characters"),
+        Builtin("lower", ("text",), 1, _of_text(str.lower), "in lower case"),
+        Builtin("upper", ("text",), 1, _of_text(str.upper), "in upper case"),
+        Builtin("trim", ("text",), 1, _of_text(str.strip), "without white space around"),
+        Builtin("replace", ("text", "old", "new"), 3, _replace, "every `old` replaced by `new`"),
+        Builtin("min", ("values",), 1, _extreme(min), "the least", rest=True),
+        Builtin("max", ("values",), 1, _extreme(max), "the greatest", rest=True),
+        Builtin("draw", ("dataset", "k", "seed", "by"), 2, _draw, "k rows, seeded: fewer are the first of more"),
+        Builtin("round", ("number", "digits"), 1, _round, "half to even"),
+    )
+}

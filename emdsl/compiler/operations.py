@@ -1,0 +1,128 @@
+"""What can be done with values: compare, calculate, go through, take a part."""
+
+from __future__ import annotations
+
+import operator
+from decimal import Decimal, Inexact, localcontext
+from typing import TYPE_CHECKING, Any
+
+from emdsl.frame import fail
+from emdsl.source import Span, near, one_of
+from emdsl.value import (
+    MAX_DIGITS,
+    UNDEFINED,
+    LabelledMap,
+    Missing,
+    Row,
+    Value,
+    canonical,
+    describe,
+    is_number,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+QUOTIENT_DIGITS = 60  # of a division that does not come out even
+
+ORDER: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+}
+
+
+def same(a: Value, b: Value) -> tuple[Value, Value]:
+    """Return two numbers of one kind: a score is binary, so what meets it becomes binary."""
+    if isinstance(a, float) or isinstance(b, float):
+        return float(a), float(b)
+    return a, b
+
+
+def equal(a: Value, b: Value, span: Span) -> bool:
+    """Whether two values are equal; values of different kinds are a fault, but for `none`."""
+    if is_number(a) and is_number(b):
+        x, y = same(a, b)
+        return bool(x == y)
+    if a is None or b is None:
+        return a is b
+    if type(a) is not type(b) and not (isinstance(a, tuple | list) and isinstance(b, tuple | list)):
+        raise fail("E505", f"{describe(a)} and {describe(b)} are never equal", span)
+    return bool(a == b)
+
+
+def calculate(op: str, a: Value, b: Value, span: Span) -> Value:
+    """Return `a op b`: numbers are exact, texts and lists join with `+`."""
+    if op == "+" and isinstance(a, str) and isinstance(b, str):
+        return a + b
+    if op == "+" and isinstance(a, tuple) and isinstance(b, tuple):
+        return a + b
+    if not (is_number(a) and is_number(b)):
+        help_ = "write the number as text" if op == "+" and (isinstance(a, str) or isinstance(b, str)) else ""
+        raise fail("E506", f"`{op}` cannot join {describe(a)} and {describe(b)}", span, help=help_)
+    if op == "/" and b == 0:
+        return UNDEFINED
+    a, b = same(a, b)
+    try:
+        if isinstance(a, float):
+            return _ARITHMETIC[op](a, b)
+        with localcontext() as context:
+            context.prec = QUOTIENT_DIGITS if op == "/" else 3 * MAX_DIGITS
+            context.traps[Inexact] = op != "/"  # a sum or a product is exact, or an error
+            found = canonical(_ARITHMETIC[op](Decimal(a), Decimal(b)))
+    except ArithmeticError:
+        found = None
+    if found is None or abs(Decimal(found).adjusted()) > MAX_DIGITS:
+        raise fail("E515", f"this number takes more than {MAX_DIGITS} digits", span)
+    return found
+
+
+def truth(value: Value, span: Span) -> bool | Missing:
+    """Return a condition's value; raises EvalFault for what is neither true nor false."""
+    if isinstance(value, bool | Missing):
+        return value
+    raise fail("E511", f"a condition is true or false, not {describe(value)}", span)
+
+
+def elements(value: Value, span: Span) -> Iterable[Value]:
+    """Return what `for`, `each` and `in` go through."""
+    if isinstance(value, tuple | list):
+        return value
+    rows = getattr(value, "rows", None)
+    if isinstance(rows, tuple):
+        return rows
+    if isinstance(value, LabelledMap):
+        return tuple(v for _, v in value.entries)
+    raise fail("E512", f"{describe(value)} is no list", span)
+
+
+def get_field(value: Value, name: str, span: Span) -> Value:
+    """Return a column of a row, an entry of a map or a record."""
+    known: Iterable[str]
+    match value:
+        case Row():
+            if name in value.columns:
+                return value.columns[name]
+            if name == "position":
+                return value.position
+            known, what = (*value.columns, "position"), f"the rows of `{value.dataset}` have no column"
+        case LabelledMap():
+            if name in value.labels:
+                return value.get(name)
+            known, what = value.labels, "this map has no label"
+        case dict():
+            if name in value:
+                return value[name]
+            known, what = value, "this record has no field"
+        case _:
+            raise fail("E215", f"{describe(value)} has no field `{name}`", span)
+    raise fail("E215", f"{what} `{name}`", span, help=near(name, known) or f"it has {one_of(known)}")
