@@ -13,6 +13,7 @@ from emdsl.compiler.types import ANY, Checker
 from emdsl.digest import digest
 from emdsl.errors import SourceError
 from emdsl.experiment import Experiment, Program
+from emdsl.frame import EvalFault
 from emdsl.lang import ast
 from emdsl.lang.loader import load, load_source
 from emdsl.version import __version__
@@ -47,8 +48,12 @@ def _compiled(
         faults.add(diagnostic)
     resolver = Resolver(faults, os.environ if environment is None else environment, simulate=simulate)
     scope = resolver.scope(module)
-    _check_declarations(scope, faults)
-    experiments = _experiments(scope, resolver, faults)
+    experiments: tuple[Experiment, ...] = ()
+    try:
+        _check_declarations(scope, faults)
+        experiments = _experiments(scope, resolver, faults)
+    except EvalFault as fault:  # too much to go on with
+        faults.add(fault.diagnostic)
     if faults.errors:
         raise SourceError(faults.sorted())
     return Program(

@@ -21,6 +21,7 @@ class Faults:
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str, int, int], Diagnostic] = {}
+        self.n_calls = 0  # that were looked into: a bound for programs that would never end
 
     def add(self, diagnostic: Diagnostic) -> None:
         """Take in a diagnostic."""

@@ -14,7 +14,7 @@ from emdsl.compiler.functions import BUILTINS, Builtin
 from emdsl.compiler.resolve import RubricMaker, Scope
 from emdsl.compiler.settings import PLANNED_FUNCTIONS
 from emdsl.data.dataset import Dataset
-from emdsl.frame import EvalFault
+from emdsl.frame import EvalFault, fail
 from emdsl.lang import ast
 from emdsl.prompt import Prompt
 from emdsl.query import Model
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ANSWER_FIELDS = ("reasoning", "finish", "tokens", "logprobs")
 MAX_CALLS = 40  # calls within calls that are looked into
+MAX_CALLS_IN_ALL = 20_000  # of one program; more grow without bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -519,6 +520,14 @@ class Checker:
     def _inside(self, node: ast.Call, function: Function | PromptMaker | RubricMaker, types: dict[str, Type]) -> Type:
         """Check what is called with the types that it is called with."""
         result = ANY if isinstance(function, Function) else MESSAGES
+        self._faults.n_calls += 1
+        if self._faults.n_calls > MAX_CALLS_IN_ALL:
+            raise fail(
+                "E516",
+                f"these functions call each other more than {MAX_CALLS_IN_ALL:,} times",
+                node.span,
+                help="a function that calls another twice doubles the work: compute a part once, with `let`",
+            )
         if self._calls >= MAX_CALLS or not isinstance(node.function, ast.Ref):
             return result
         if node.function.name in self._local:

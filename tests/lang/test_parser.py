@@ -112,8 +112,25 @@ def test_heaps_of_pieces_never_end_in_a_traceback(pieces: list[str]) -> None:
         "em 1\nlet a = 1" + "\n" * 500_000 + "and true",
         'em 1\nlet a = "' + "x" * 1_000_000 + '"',
         "em 1\n" + '"' * 10_000,
+        "em 1\nlet f0(x) = x\n"
+        + "\n".join(f"let f{i}(x) = f{i - 1}(f{i - 1}(x))" for i in range(1, 40))
+        + "\nlet z = f39(1)",
     ],
-    ids=["empty", "edition", "bom", "deep", "nots", "sum", "open", "lets", "comments", "gap", "long", "quotes"],
+    ids=[
+        "empty",
+        "edition",
+        "bom",
+        "deep",
+        "nots",
+        "sum",
+        "open",
+        "lets",
+        "comments",
+        "gap",
+        "long",
+        "quotes",
+        "doubling",
+    ],
 )
 def test_odd_texts_are_answered_in_bounded_time(text: str) -> None:
     """A result or a clear error, soon."""
