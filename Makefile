@@ -6,7 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check bench clean
+.PHONY: quickstart test check lint bench clean
 .DELETE_ON_ERROR:
 
 quickstart: .venv/installed
@@ -16,11 +16,12 @@ quickstart: .venv/installed
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -q -n auto
 
-check: .venv/installed-dev
+check: lint test
+
+lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -n auto
 
 bench: .venv/installed-dev
 	$(BIN)/python tests/bench/bench.py

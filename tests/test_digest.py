@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import keys
 
 from emdsl.digest import KeyState, digest
 
@@ -128,3 +129,35 @@ def test_golden_digests() -> None:
         key([("model", "openai/gpt-4o", 1, None, None), {"temperature": 1}], [("user", "hi")], 1, 0).hex(),
     ]
     assert found == GOLDEN_DIGESTS
+
+
+GOLDEN_STUDY = """
+model m { use = "openai/gpt-4o-2024-08-06", temperature = 0.7, max_tokens = 600, seed = 3, stop = ["END"] }
+prompt p(system_text, question) {
+  system system_text
+  user question
+}
+experiment e {
+  for q in ["hey i feel bored", "\\u{e9}"]
+  samples = 2
+  ask answer from m with p("Be brief.", q)
+  ask other from "openrouter/qwen/qwen3-8b" with q { stream = 1 }
+}
+"""
+
+
+GOLDEN_KEYS = [
+    "08bfb38087f0fc5115e40928ea88a11b5fe19287acf7a330fafa339544354446",
+    "11af2c0fdf027f6fedeb347398bb74637738d29f03aa5c8bf2d7863be0d81eca",
+    "34323cca5fabb322f8705bde68a7bad1a6014a24c0ee6dbee18ceda63aaaf55d",
+    "70ec91e6ac4ae1ea54676ea6ec13a50f97bf6a3ca2312adad1728f3c230fd3e0",
+    "b5777e5b5e56ede472075fb1ea5bb79da0d305f05fa273dd5594538105434287",
+    "bbb8c5a7ac443fc1d5b10dbf4596554e58ca23701eb85e68caedeae5e2ab44c9",
+    "c0331bed9de832ec7284bd594261bb4aa071c021720448e90e666336c214506c",
+    "fc45b8898787023346c45f20b93007f4109637de2f013d6cbd74ef46bf34efb5",
+]
+
+
+def test_golden_keys_of_a_study() -> None:
+    """From program to key: whatever else changes, these requests keep their answers."""
+    assert keys(GOLDEN_STUDY) == GOLDEN_KEYS
