@@ -74,7 +74,7 @@ def main() -> None:
         if "--json" in sys.argv:
             from emdsl.cli.console import show_json  # noqa: PLC0415 - as above
 
-            show_json({"error": [{"code": "usage", "severity": "error", "message": error.format_message()}]})
+            show_json({"error": [{"code": "UsageError", "severity": "error", "message": error.format_message()}]})
         else:
             error.show()
         sys.exit(error.exit_code)

@@ -432,7 +432,9 @@ class Resolver:
             code = "E603" if error.missing else "E604"
             help_ = error.help
             if error.missing:
-                help_ = f"paths start from {os.path.relpath(folder_scope.module.folder)}/"
+                start = f"paths start from {os.path.relpath(folder_scope.module.folder)}/"
+                beside = [f.name for f in path.parent.iterdir()] if path.parent.is_dir() else []
+                help_ = near(path.name, beside) or start
             raise fail(code, str(error), span, help=help_) from error
         self.inputs.files[str(path.resolve())] = dataset.sha256
         return dataset
