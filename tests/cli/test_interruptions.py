@@ -20,13 +20,13 @@ STUDY = """em 1
 import alignment from "std:judges@1"
 experiment e {
   for q in 1..30
-  samples = 10
+  samples = 12
   ask answer from "sim/subject" with "question {q}"
   judge aligned with alignment("{q}", answer) from "sim/judge"
   measure low = rate(aligned < 30)
 }
 """
-N = 600
+N = 720
 JOBS = 8
 KILLS = 20
 
@@ -66,7 +66,7 @@ def test_kill_nine_loses_no_answer_and_repeats_none(tmp_path: Path) -> None:
         before = unkept = 0
         for _ in range(KILLS):
             process = start(tmp_path, url)
-            more = rng.randint(3, 45)
+            more = rng.randint(2, 20)
             while stats(url).get("requests", 0) < before + more:
                 assert process.poll() is None, "it is killed in mid-run, not after it"
             time.sleep(rng.uniform(0, 0.03))
@@ -148,4 +148,4 @@ def test_two_runs_at_once_share_a_store(tmp_path: Path) -> None:
             out, err = process.communicate(timeout=60)
             assert process.returncode == 0, out + err
         emdsl("run", "study.em", cwd=tmp_path, env={"EMDSL_SIM_URL": url})
-        assert len(rows(tmp_path)) == 300
+        assert len(rows(tmp_path)) == 360
