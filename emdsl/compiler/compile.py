@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from emdsl.compiler.build import build_experiment
 from emdsl.compiler.faults import Faults
+from emdsl.compiler.kinds import ANY
 from emdsl.compiler.resolve import Resolver, Scope
-from emdsl.compiler.types import ANY, Checker
+from emdsl.compiler.types import Checker
 from emdsl.digest import digest
 from emdsl.errors import SourceError
 from emdsl.experiment import Experiment, Program

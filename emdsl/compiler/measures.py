@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from emdsl.compiler.faults import Faults
-    from emdsl.compiler.types import Checker, Type
+    from emdsl.compiler.kinds import Type
+    from emdsl.compiler.types import Checker
     from emdsl.value import Value
 
 FUNCTIONS = ("rate", "mean", "count")

@@ -5,138 +5,27 @@ Where a type cannot be known it is ANY, about which nothing is said: a check nev
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from emdsl.compiler.expr import Function, PromptMaker
 from emdsl.compiler.faults import Faults, Silent
 from emdsl.compiler.functions import BUILTINS, Builtin
+from emdsl.compiler.kinds import ANY, BOOL, MESSAGES, NUMBER, NUMBERS, RENDERED, TEXT, TEXTS, Type, type_of, union
 from emdsl.compiler.resolve import RubricMaker, Scope
 from emdsl.compiler.settings import PLANNED_FUNCTIONS
-from emdsl.data.dataset import Dataset
 from emdsl.frame import EvalFault, fail
 from emdsl.lang import ast
-from emdsl.prompt import Prompt
-from emdsl.query import Model
 from emdsl.source import Span, near, one_of
-from emdsl.value import ENGINE_REASONS, EnvVar, LabelledMap, Money, Row, Value, name_of
+from emdsl.value import ENGINE_REASONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-    from emdsl.judge import Reading
 
 ANSWER_FIELDS = ("reasoning", "finish", "tokens", "logprobs")
 MAX_CALLS = 40  # calls within calls that are looked into
 MAX_CALLS_IN_ALL = 20_000  # of one program; more grow without bound
-
-
-@dataclass(frozen=True, slots=True)
-class Type:
-    """A kind of value; `names` are a row's columns, a map's or a label's labels, a function's parameters."""
-
-    kind: str
-    names: tuple[str, ...] = ()
-    item: Type | None = None
-    labels: frozenset[str] | None = None  # of an axis or a choice: what `is` can test
-    words: tuple[str, ...] = ()  # of a verdict: why it can be missing
-    scale: tuple[float, float] | None = None
-    value: Any = None  # of a constant that can be called
-
-    def __str__(self) -> str:
-        return _SAID.get(self.kind, self.kind)
-
-
-_SAID = {
-    "text": "a text",
-    "number": "a number",
-    "score": "a score",
-    "bool": "true or false",
-    "label": "a label",
-    "answer": "an answer",
-    "list": "a list",
-    "map": "a map",
-    "row": "a row of a dataset",
-    "dataset": "a dataset",
-    "model": "a model",
-    "prompt": "a prompt",
-    "function": "a function",
-    "rubric": "a rubric",
-    "money": "an amount of money",
-    "env": "a variable of the environment",
-}
-ANY = Type("any")
-TEXT, NUMBER, BOOL, NONE, MESSAGES = Type("text"), Type("number"), Type("bool"), Type("none"), Type("prompt")
-ANSWER = Type("answer")
-_RENDERED = {"text", "number", "score", "label", "answer", "bool", "any"}
-_TEXTS = {"text", "label", "answer"}
-_NUMBERS = {"number", "score"}
-
-
-def verdict_type(reading: Reading) -> Type:
-    """Return what a judgement is."""
-    if reading.choices:
-        return Type("label", labels=frozenset(reading.choices), words=reading.words)
-    return Type("score", words=reading.words, scale=reading.scale)
-
-
-def type_of(value: Value) -> Type:
-    """Return the type of a value that is known."""
-    match value:
-        case None:
-            return NONE
-        case bool():
-            return BOOL
-        case str():
-            return TEXT
-        case tuple() | list():
-            return Type("list", item=union(type_of(v) for v in value) if value else ANY)
-        case LabelledMap():
-            return Type("map", value.labels, union(type_of(v) for _, v in value.entries))
-        case Row():
-            return Type("row", _row_names(value.columns))
-        case Dataset():
-            return Type("dataset", item=Type("row", _row_names(value.columns)))
-        case Model():
-            return Type("model")
-        case Prompt():
-            return MESSAGES
-        case RubricMaker():
-            return Type("rubric", value.params, value=value)
-        case Function() | PromptMaker():
-            return Type("function", value.params, value=value)
-        case Money():
-            return Type("money")
-        case EnvVar():
-            return Type("env")
-        case dict():
-            return ANY
-        case _:
-            return NUMBER
-
-
-def _row_names(columns: Iterable[str]) -> tuple[str, ...]:
-    """Return what can be read of a row; a column called `position` hides the built-in one, and stands first."""
-    names = tuple(columns)
-    return names if "position" in names else (*names, "position")
-
-
-def union(types: Iterable[Type]) -> Type:
-    """Return the type of what is one of several; rows with unlike columns share the common ones."""
-    found = list(types)
-    if not found:
-        return ANY
-    first = found[0]
-    if all(t.kind == first.kind for t in found):
-        if any(t.labels != first.labels for t in found):
-            first = replace(first, labels=None)
-        if first.kind == "row":
-            names = tuple(n for n in first.names if all(n in t.names for t in found))
-            return replace(first, names=names, item=first.item if all(t.item == first.item for t in found) else None)
-        if first.item is not None:
-            return replace(first, item=union(t.item or ANY for t in found))
-        return first
-    return ANY
 
 
 class Checker:
@@ -163,7 +52,7 @@ class Checker:
             match item:
                 case ast.Say():
                     found = self.infer(item.content)
-                    if found.kind not in _RENDERED:
+                    if found.kind not in RENDERED:
                         self._faults.error("E311", f"{found} has no text", item.content.span)
                 case ast.Each():
                     source = self.infer(item.source)
@@ -242,7 +131,7 @@ class Checker:
         found: Type = self._ref(ast.Ref(name=name, span=path.span))
         for field in path.names[1:]:
             found = self._field_of(found, ast.Name(text=field, span=path.span), name)
-        if found.kind not in _RENDERED:
+        if found.kind not in RENDERED:
             hint = f"name one of its columns: {one_of(found.names)}" if found.kind == "row" else ""
             self._faults.error("E311", f"`{shown}` is {found}, which has no text", path.span, help=hint)
 
@@ -282,7 +171,7 @@ class Checker:
 
     def _otherwise(self, node: ast.Otherwise) -> Type:
         found = [self.infer(node.value), self.infer(node.other)]
-        if {t.kind for t in found} <= _NUMBERS:
+        if {t.kind for t in found} <= NUMBERS:
             return NUMBER
         return union([replace(t, words=()) for t in found])
 
@@ -305,11 +194,11 @@ class Checker:
         left, right = self.infer(node.left), self.infer(node.right)
         known = left.kind != "any" and right.kind != "any"
         if node.op in ("==", "!="):
-            sides = ({left.kind, right.kind} <= _NUMBERS) or ({left.kind, right.kind} <= _TEXTS)
+            sides = ({left.kind, right.kind} <= NUMBERS) or ({left.kind, right.kind} <= TEXTS)
             if known and not sides and left.kind != right.kind and "none" not in (left.kind, right.kind):
                 self._faults.error("E505", f"{left} and {right} are never equal", node.span)
         else:
-            sides = ({left.kind, right.kind} <= _NUMBERS) or ({left.kind, right.kind} <= {"text", "answer"})
+            sides = ({left.kind, right.kind} <= NUMBERS) or ({left.kind, right.kind} <= {"text", "answer"})
             if known and not sides:
                 self._faults.error(
                     "E505", f"{left} and {right} cannot be compared with `{node.op}`", node.span,
@@ -361,10 +250,10 @@ class Checker:
 
     def _member(self, node: ast.Member) -> Type:
         found, among = self.infer(node.value), self.infer(node.values)
-        if among.kind not in _TEXTS:
+        if among.kind not in TEXTS:
             item = self._element(among, node.values.span)
             kinds = {found.kind, item.kind}
-            if "any" not in kinds and len(kinds) > 1 and not (kinds <= _NUMBERS or kinds <= _TEXTS):
+            if "any" not in kinds and len(kinds) > 1 and not (kinds <= NUMBERS or kinds <= TEXTS):
                 self._faults.error("E505", f"{found} and {item} are never equal", node.span)
         return BOOL
 
@@ -377,9 +266,9 @@ class Checker:
             kinds = {total.kind, found.kind}
             if "any" in kinds:
                 total = ANY
-            elif kinds <= _NUMBERS:
+            elif kinds <= NUMBERS:
                 total = Type("score") if "score" in kinds else NUMBER
-            elif op == "+" and kinds <= _TEXTS:
+            elif op == "+" and kinds <= TEXTS:
                 total = TEXT
             elif op == "+" and kinds == {"list"}:
                 total = union([total, found])
@@ -544,16 +433,3 @@ class Checker:
             elif isinstance(decl, ast.Prompt):
                 inner.body(decl.body)
         return result
-
-
-def label_names(values: Iterable[tuple[str | None, Value]]) -> frozenset[str]:
-    """Return what `is` can test of levels, given as labels and values."""
-    found = set()
-    for label, value in values:
-        if label is not None:
-            found.add(label)
-        if (name := name_of(value)) is not None:
-            found.add(name)
-        if label is None and isinstance(value, str):
-            found.add(value)
-    return frozenset(found)

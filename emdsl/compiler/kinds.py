@@ -1,0 +1,139 @@
+"""Type: what kind of value an expression can be, and what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from emdsl.compiler.expr import Function, PromptMaker
+from emdsl.compiler.resolve import RubricMaker
+from emdsl.data.dataset import Dataset
+from emdsl.prompt import Prompt
+from emdsl.query import Model
+from emdsl.value import EnvVar, LabelledMap, Money, Row, Value, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from emdsl.judge import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """A kind of value; `names` are a row's columns, a map's or a label's labels, a function's parameters."""
+
+    kind: str
+    names: tuple[str, ...] = ()
+    item: Type | None = None
+    labels: frozenset[str] | None = None  # of an axis or a choice: what `is` can test
+    words: tuple[str, ...] = ()  # of a verdict: why it can be missing
+    scale: tuple[float, float] | None = None
+    value: Any = None  # of a constant that can be called
+
+    def __str__(self) -> str:
+        return _SAID.get(self.kind, self.kind)
+
+
+_SAID = {
+    "text": "a text",
+    "number": "a number",
+    "score": "a score",
+    "bool": "true or false",
+    "label": "a label",
+    "answer": "an answer",
+    "list": "a list",
+    "map": "a map",
+    "row": "a row of a dataset",
+    "dataset": "a dataset",
+    "model": "a model",
+    "prompt": "a prompt",
+    "function": "a function",
+    "rubric": "a rubric",
+    "money": "an amount of money",
+    "env": "a variable of the environment",
+}
+ANY = Type("any")
+TEXT, NUMBER, BOOL, NONE, MESSAGES = Type("text"), Type("number"), Type("bool"), Type("none"), Type("prompt")
+ANSWER = Type("answer")
+RENDERED = {"text", "number", "score", "label", "answer", "bool", "any"}
+TEXTS = {"text", "label", "answer"}
+NUMBERS = {"number", "score"}
+
+
+def verdict_type(reading: Reading) -> Type:
+    """Return what a judgement is."""
+    if reading.choices:
+        return Type("label", labels=frozenset(reading.choices), words=reading.words)
+    return Type("score", words=reading.words, scale=reading.scale)
+
+
+def type_of(value: Value) -> Type:
+    """Return the type of a value that is known."""
+    match value:
+        case None:
+            return NONE
+        case bool():
+            return BOOL
+        case str():
+            return TEXT
+        case tuple() | list():
+            return Type("list", item=union(type_of(v) for v in value) if value else ANY)
+        case LabelledMap():
+            return Type("map", value.labels, union(type_of(v) for _, v in value.entries))
+        case Row():
+            return Type("row", _row_names(value.columns))
+        case Dataset():
+            return Type("dataset", item=Type("row", _row_names(value.columns)))
+        case Model():
+            return Type("model")
+        case Prompt():
+            return MESSAGES
+        case RubricMaker():
+            return Type("rubric", value.params, value=value)
+        case Function() | PromptMaker():
+            return Type("function", value.params, value=value)
+        case Money():
+            return Type("money")
+        case EnvVar():
+            return Type("env")
+        case dict():
+            return ANY
+        case _:
+            return NUMBER
+
+
+def _row_names(columns: Iterable[str]) -> tuple[str, ...]:
+    """Return what can be read of a row; a column called `position` hides the built-in one, and stands first."""
+    names = tuple(columns)
+    return names if "position" in names else (*names, "position")
+
+
+def union(types: Iterable[Type]) -> Type:
+    """Return the type of what is one of several; rows with unlike columns share the common ones."""
+    found = list(types)
+    if not found:
+        return ANY
+    first = found[0]
+    if all(t.kind == first.kind for t in found):
+        if any(t.labels != first.labels for t in found):
+            first = replace(first, labels=None)
+        if first.kind == "row":
+            names = tuple(n for n in first.names if all(n in t.names for t in found))
+            return replace(first, names=names, item=first.item if all(t.item == first.item for t in found) else None)
+        if first.item is not None:
+            return replace(first, item=union(t.item or ANY for t in found))
+        return first
+    return ANY
+
+
+def label_names(values: Iterable[tuple[str | None, Value]]) -> frozenset[str]:
+    """Return what `is` can test of levels, given as labels and values."""
+    found = set()
+    for label, value in values:
+        if label is not None:
+            found.add(label)
+        if (name := name_of(value)) is not None:
+            found.add(name)
+        if label is None and isinstance(value, str):
+            found.add(value)
+    return frozenset(found)
