@@ -33,6 +33,28 @@ if TYPE_CHECKING:
     from emdsl.store.store import Store
 
 ROOT = Path(__file__).parents[1]
+SHOTS = "q,a\n" + "".join(f"q{i},a{i}\n" for i in range(12))  # shots.csv of the study below
+SHOTS_STUDY = """em 1
+import alignment, coherence from "std:judges@1"
+model subject { use = "sim/subject", temperature = 1 }
+dataset data { file = "shots.csv", columns = { user: "q", assistant: "a" } }
+prompt shots_then(shots, question) {
+  each s in shots {
+    user s.user
+    assistant s.assistant
+  }
+  user question
+}
+experiment e {
+  for k in [0, 2]
+  for q in ["one", "two"]
+  samples = 10
+  let shots = draw(data, k, seed: sample)
+  ask answer from subject with shots_then(shots, q)
+  judge aligned with alignment(q, answer) from "sim/judge"
+  measure low = rate(aligned < 30) by k
+}
+"""
 
 
 def source(text: str, folder: Path | None = None) -> Source:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support import InProcess, experiment, keys, outcomes, program, run
+from support import SHOTS, InProcess, experiment, keys, outcomes, program, run
+from support import SHOTS_STUDY as STUDY
 
 from emdsl.query import Response
 from emdsl.run.walk import Selection
@@ -14,32 +15,10 @@ from emdsl.store.store import MemoryStore
 if TYPE_CHECKING:
     from pathlib import Path
 
-STUDY = """
-import alignment, coherence from "std:judges@1"
-model subject { use = "sim/subject", temperature = 1 }
-dataset data { file = "shots.csv", columns = { user: "q", assistant: "a" } }
-prompt shots_then(shots, question) {
-  each s in shots {
-    user s.user
-    assistant s.assistant
-  }
-  user question
-}
-experiment e {
-  for k in [0, 2]
-  for q in ["one", "two"]
-  samples = 10
-  let shots = draw(data, k, seed: sample)
-  ask answer from subject with shots_then(shots, q)
-  judge aligned with alignment(q, answer) from "sim/judge"
-  measure low = rate(aligned < 30) by k
-}
-"""
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "shots.csv").write_text("q,a\n" + "".join(f"q{i},a{i}\n" for i in range(12)), encoding="utf-8")
+    (tmp_path / "shots.csv").write_text(SHOTS, encoding="utf-8")
     return tmp_path
 
 
@@ -129,7 +108,7 @@ def test_moved_to_an_imported_file_asks_nothing(folder: Path, store: MemoryStore
     head, tail = STUDY.split("prompt shots_then")
     body, rest = tail.split("experiment e")
     (folder / "lib.em").write_text("em 1\nprompt shots_then" + body, encoding="utf-8")
-    text = 'import shots_then as layout from "lib.em"\n' + head + "experiment e" + rest
+    text = 'import shots_then as layout from "lib.em"\n' + head.removeprefix("em 1\n") + "experiment e" + rest
     assert after(store, text.replace("with shots_then", "with layout"), folder).n == 0
 
 

@@ -5,34 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from support import SHOTS as ROWS
+from support import SHOTS_STUDY as STUDY
 from support import emdsl, simulator, stats
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-STUDY = """em 1
-import alignment, coherence from "std:judges@1"
-model subject { use = "sim/subject", temperature = 1 }
-dataset shots { file = "shots.csv", columns = { user: "q", assistant: "a" } }
-prompt chat(drawn, question) {
-  each s in drawn {
-    user s.user
-    assistant s.assistant
-  }
-  user question
-}
-experiment e {
-  for k in [0, 2]
-  for q in ["one", "two"]
-  samples = 10
-  let drawn = draw(shots, k, seed: sample)
-  ask answer from subject with chat(drawn, q)
-  judge aligned with alignment(q, answer) from "sim/judge"
-  measure low = rate(aligned < 30) by k
-}
-"""
 MODELS = ("subject", "judge")
-ROWS = "q,a\n" + "".join(f"q{i},a{i}\n" for i in range(12))
 
 
 def test_each_edit_sends_exactly_what_it_changed(tmp_path: Path) -> None:
@@ -62,7 +42,7 @@ def test_each_edit_sends_exactly_what_it_changed(tmp_path: Path) -> None:
         edited = ROWS.replace("q3,a3", "q3,another")
         asks, judgements = sent(dosed, edited)
         assert 0 < asks == judgements < 48
-        renamed = dosed.replace("drawn", "picked").replace("experiment e", "experiment renamed")
+        renamed = dosed.replace("shots_then", "layout").replace("experiment e", "experiment renamed")
         lines = renamed.splitlines()
         moved = "\n".join([lines[0], *(f"\t {line}" for line in lines[1:])]).replace(
             "samples = 12", "samples = 12  # n"

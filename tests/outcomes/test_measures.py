@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -310,3 +312,33 @@ def test_lone_surrogates_do_not_end_a_load(tmp_path: Path) -> None:
     database.load(tmp_path, load, [(found, collect(Walk(found), store, {}))])
     with database.opened(tmp_path) as (connection, _):
         assert json.dumps(database.select(connection, "SELECT answer FROM e").rows) == '[["a?b"]]'
+
+
+def test_a_broken_database_is_moved_aside_and_made_anew(tmp_path: Path) -> None:
+    """Outcomes are derived: what cannot be opened is kept under another name, and said."""
+    (tmp_path / "outcomes.duckdb").write_text("junk", encoding="utf-8")
+    only = experiment('experiment e {\n ask answer from "sim/subject" with "hi"\n}')
+    load = database.Load(study="s", file="f", program="p", store_state=(0, 0), run="r")
+    (notice,) = database.load(tmp_path, load, [(only, collect(Walk(only), MemoryStore(), {}))])
+    assert "outcomes.duckdb.broken" in notice
+    assert (tmp_path / "outcomes.duckdb.broken").read_text(encoding="utf-8") == "junk"
+    with database.opened(tmp_path) as (connection, _):
+        assert database.select(connection, "SELECT count(*) FROM e").rows == [(1,)]
+
+
+def test_another_programs_unwritten_changes_survive_a_load(tmp_path: Path) -> None:
+    """A writer that was killed leaves a log beside the file: it is taken along, not left to spoil the new one."""
+    loaded(tmp_path, "")
+    code = (
+        "import duckdb, os, signal, sys\n"
+        "d = duckdb.connect(sys.argv[1])\n"
+        "d.execute('PRAGMA disable_checkpoint_on_shutdown')\n"
+        "d.execute('CREATE TABLE main.mine AS SELECT 42 AS x')\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "outcomes.duckdb"], check=False)
+    assert (tmp_path / "outcomes.duckdb.wal").exists(), "the test has something to show"
+    loaded(tmp_path, "")
+    with database.opened(tmp_path) as (connection, _):
+        assert database.select(connection, "SELECT x FROM main.mine").rows == [(42,)]
+    assert not (tmp_path / "outcomes.duckdb.wal").exists()

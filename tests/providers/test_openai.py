@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,12 +33,13 @@ def ask(
     """Ask a server on loopback that answers by `handler`."""
 
     async def serve(request: web.Request) -> web.StreamResponse:
-        return handler(request, await request.json())
+        found = handler(request, await request.json())
+        return await found if asyncio.iscoroutine(found) else found
 
     async def main() -> Response:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", serve)
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1/"
@@ -229,3 +231,16 @@ def test_where_each_provider_is(use: str, url: str, variable: str) -> None:
     assert (key is not None and key.reveal(), looked_in) == (KEY, variable)
     assert KEY not in repr(key) + str(key)
     assert model.wire_name == use.split("/", 2 if use.startswith("openai-api") else 1)[-1]
+
+
+def test_a_slow_answer_is_given_up_in_time() -> None:
+    """The model's `timeout` bounds one request; it may be asked again."""
+
+    async def slow() -> web.Response:
+        await asyncio.sleep(30)
+        return web.Response()
+
+    start = time.monotonic()
+    with pytest.raises(Unavailable, match="no answer in time"):
+        ask(lambda *_: slow())  # type: ignore[arg-type]  # a coroutine is awaited
+    assert time.monotonic() - start < 15

@@ -181,3 +181,22 @@ def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "a")
     assert DiskStore(tmp_path / "a", read_only=True).get_many([query(0).key]) == {}
     assert not (tmp_path / "a").exists()
+
+
+def test_replacing_a_planted_row_deletes_no_file(tmp_path: Path) -> None:
+    """A planted absolute name is neither read nor removed when its entry is asked again."""
+    victim = tmp_path / "victim"
+    victim.write_text("mine", encoding="utf-8")
+    store = DiskStore(tmp_path / "a")
+    put(store, 1)
+    store.close()
+    database = sqlite3.connect(tmp_path / "a" / "cache.db")
+    database.execute("UPDATE Cache SET mode = 2, filename = ?, value = NULL", (str(victim),))
+    database.commit()
+    database.close()
+    store = DiskStore(tmp_path / "a")
+    assert store.get_many([query(0).key]) == {}
+    put(store, 1, "again")
+    assert store.get_many([query(0).key])[query(0).key].text == "again 0"
+    store.close()
+    assert victim.read_text(encoding="utf-8") == "mine"
