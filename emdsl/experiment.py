@@ -102,6 +102,7 @@ class Experiment:
     seed: Any
     parallel: int | None
     cells: Callable[[], Iterator[Cell]] = field(repr=False)
+    projected: Callable[[tuple[int, ...]], Iterator[tuple[int, ...]]] = field(repr=False)  # of cells on some axes
     n_cells: int
     n_skipped: int
     steps: tuple[Step, ...]

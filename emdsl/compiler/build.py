@@ -101,6 +101,7 @@ class _Builder:
             seed=seed,
             parallel=constants.get("parallel"),
             cells=grid.cells,
+            projected=grid.projected,
             n_cells=grid.n_cells,
             n_skipped=grid.n_skipped,
             steps=steps,
@@ -349,7 +350,7 @@ class _Builder:
                 raise
         return None
 
-    def _axis_reads(self, value: ast.Expr) -> frozenset[str] | None:
+    def _axis_reads(self, value: ast.Expr) -> tuple[str, ...] | None:
         """Return the axes that a list or a condition of the grid reads; it may read nothing that is asked."""
         read = self._reached(value)
         for name in read:
@@ -363,7 +364,7 @@ class _Builder:
         if "sample" in read:
             self._faults.error("E401", "all samples of a cell are alike: this reads `sample`", value.span)
             return None
-        return frozenset(n for n in read if n in self._axis_spans)
+        return tuple(sorted(n for n in read if n in self._axis_spans))
 
     def _source(self, stmt: ast.For, compiler: Compiler) -> Source | None:
         reads = self._axis_reads(stmt.levels)

@@ -27,7 +27,7 @@ class Source:
 
     names: tuple[str, ...]
     levels: Fn
-    reads: frozenset[str]
+    reads: tuple[str, ...]
     span: Span
     list_span: Span
     written: tuple[tuple[str | None, ...], ...]  # the names by which declared things stand in the list
@@ -38,7 +38,7 @@ class SkipRule:
     """`skip when condition` with the axes that it reads."""
 
     condition: Fn
-    reads: frozenset[str]
+    reads: tuple[str, ...]
     span: Span
 
 
@@ -75,31 +75,64 @@ class Grid:
     ) -> None:  # fmt: skip
         self.names = names
         self.levels = {name: Levels() for name in names}
-        self.n_skipped = 0
-        self._blocks = blocks
         self._constants = constants
         self._lets = lets
         self._faults = faults
         self._lists: dict[tuple[int, tuple[int, ...]], list[tuple[int, ...]]] = {}
+        self._walks = [_Walk(self, block) for block in blocks]
         self._cells: list[Cell] | None = None
-        first = list(self._all(count=True))
-        self.n_cells = len(first)
-        if self.n_cells <= KEPT_CELLS:
-            self._cells = first
+        counts = [walk.count(skipping=True) for walk in self._walks]
+        self.n_skipped = sum(walk.count(skipping=False) for walk in self._walks) - sum(counts)
+        self._overlap = len(blocks) > 1 and self._may_overlap()
+        self.n_cells = sum(1 for _ in self._all()) if self._overlap else sum(counts)
+        self._warn_of_idle_skips()
 
     def cells(self) -> Iterator[Cell]:
         """Yield the cells, always in the same order."""
-        return iter(self._cells) if self._cells is not None else self._all(count=False)
+        if self._cells is None and self.n_cells <= KEPT_CELLS:
+            self._cells = list(self._all())
+        return iter(self._cells) if self._cells is not None else self._all()
 
-    def _all(self, *, count: bool) -> Iterator[Cell]:
+    def _all(self) -> Iterator[Cell]:
         seen: set[Cell] = set()
-        for block in self._blocks:
-            for cell in _Walk(self, block, count=count).cells():
-                if len(self._blocks) == 1:
+        for walk in self._walks:
+            for cell in walk.cells():
+                if not self._overlap:
                     yield cell
                 elif cell not in seen:
                     seen.add(cell)
                     yield cell
+
+    def projected(self, axes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        """Yield the combinations of levels that some axes take in any cell, each once."""
+        seen: set[tuple[int, ...]] = set()
+        for walk in self._walks:
+            for levels in walk.projected(tuple(self.names[i] for i in axes)):
+                if levels not in seen:
+                    seen.add(levels)
+                    yield levels
+
+    def _may_overlap(self) -> bool:
+        """Whether two blocks can hold one cell; they cannot where an axis has other levels in each."""
+        taken: list[dict[str, set[int]]] = []
+        for walk in self._walks:
+            taken.append({name: set() for name in self.names})
+            for source in walk.block.sources:
+                for key, groups in self._lists.items():
+                    if key[0] == id(source):
+                        for name, *levels in zip(source.names, *groups, strict=True):
+                            taken[-1][name].update(levels)
+        return any(all(a[name] & b[name] for name in self.names) for i, a in enumerate(taken) for b in taken[i + 1 :])
+
+    def _warn_of_idle_skips(self) -> None:
+        matched = {span for walk in self._walks for span in walk.matched}
+        for rule in dict.fromkeys(rule.span for walk in self._walks for rule in walk.block.skips):
+            if rule not in matched:
+                self._faults.warning(
+                    "W402", "this `skip` leaves nothing out", rule,
+                    note="no cell matches it, or those that do are left out already",
+                    help="correct its condition, or delete it",
+                )  # fmt: skip
 
     def frame(self) -> Frame:
         """Return a frame without any axis bound."""
@@ -107,12 +140,12 @@ class Grid:
 
     def list_of(self, source: Source, bound: dict[str, int]) -> list[tuple[int, ...]]:
         """Return the level positions that a source takes, given the axes it reads; one for each name."""
-        key = (id(source), tuple(bound[r] for r in sorted(source.reads)))
+        key = (id(source), tuple([bound[r] for r in source.reads]))
         if key not in self._lists:
             self._lists[key] = self._read_list(source, self.bind(bound, source.reads))
         return self._lists[key]
 
-    def bind(self, bound: dict[str, int], names: frozenset[str]) -> Frame:
+    def bind(self, bound: dict[str, int], names: tuple[str, ...]) -> Frame:
         """Return a frame with some axes bound to levels."""
         frame = self.frame()
         for name in names:
@@ -186,64 +219,108 @@ class Grid:
 
 
 class _Walk:
-    """Goes through the product of one block, and leaves a branch as soon as a skip matches."""
+    """Goes through the product of one block, and leaves a branch as soon as a skip matches.
 
-    def __init__(self, grid: Grid, block: Block, *, count: bool) -> None:
+    Counting and projecting visit each combination of the levels that still matter once: a list or a skip is
+    evaluated on the product of the axes that it reads, not for each cell.
+    """
+
+    def __init__(self, grid: Grid, block: Block) -> None:
         self._grid = grid
-        self._block = block
-        self._count = count
-        bound: set[str] = set()
+        self.block = block
+        bound: list[str] = []
         self._skips: list[list[SkipRule]] = []  # for each source, the skips that can be read from then on
         left = list(block.skips)
+        befores = []
         for source in block.sources:
-            bound |= set(source.names)
-            self._skips.append([s for s in left if s.reads <= bound])
-            left = [s for s in left if not s.reads <= bound]
-        self._memo: dict[tuple[int, tuple[int, ...]], bool] = {}
+            befores.append(tuple(bound))
+            bound += source.names
+            self._skips.append([s for s in left if set(s.reads) <= set(bound)])
+            left = [s for s in left if not set(s.reads) <= set(bound)]
+        self._relevant: list[tuple[str, ...]] = []  # for each source, the names bound before that something reads
+        for depth, before in enumerate(befores):
+            read = {n for s in block.sources[depth:] for n in s.reads}
+            read |= {n for rules in self._skips[depth:] for rule in rules for n in rule.reads}
+            self._relevant.append(tuple(n for n in before if n in read))
+        self._skip_memo: dict[tuple[int, tuple[int, ...]], bool] = {}
+        self._counted: dict[tuple[Any, ...], int] = {}
+        self.matched: set[Span] = set()  # skips that leave something out
 
     def cells(self) -> Iterator[Cell]:
+        """Yield the cells of the block."""
         return self._from(0, {})
 
     def _from(self, depth: int, bound: dict[str, int]) -> Iterator[Cell]:
-        if depth == len(self._block.sources):
+        if depth == len(self.block.sources):
             yield tuple(bound[name] for name in self._grid.names)
             return
-        source = self._block.sources[depth]
+        source = self.block.sources[depth]
         for group in self._grid.list_of(source, bound):
             bound.update(zip(source.names, group, strict=True))
-            if any(self._skipped(rule, bound) for rule in self._skips[depth]):
-                if self._count:
-                    self._grid.n_skipped += self._below(depth + 1, bound)
-                continue
-            yield from self._from(depth + 1, bound)
+            if not self._skipped(depth, bound):
+                yield from self._from(depth + 1, bound)
 
-    def _below(self, depth: int, bound: dict[str, int]) -> int:
-        """Return how many cells a branch would have had."""
-        total, counted = 0, dict(bound)
-        if depth == len(self._block.sources):
+    def count(self, *, skipping: bool) -> int:
+        """Return how many cells there are, or would be without any skip."""
+        return self._count(0, {}, skipping)
+
+    def _count(self, depth: int, bound: dict[str, int], skipping: bool) -> int:
+        if depth == len(self.block.sources):
             return 1
-        source = self._block.sources[depth]
-        rest = self._block.sources[depth:]
-        lists = self._grid.list_of(source, counted)
-        if not any(s.reads & set(source.names) for s in rest):
-            return len(lists) * self._below_first(depth, lists, counted)
-        for group in lists:
-            counted.update(zip(source.names, group, strict=True))
-            total += self._below(depth + 1, counted)
-        return total
+        source = self.block.sources[depth]
+        key = (depth, skipping, *[bound[n] for n in self._relevant[depth]])
+        if key not in self._counted:
+            groups = self._grid.list_of(source, bound)
+            matters = bool(skipping and self._skips[depth])
+            if depth + 1 < len(self.block.sources):
+                matters |= not {*source.names}.isdisjoint(self._relevant[depth + 1])
+            total = 0
+            for group in groups if matters else groups[:1]:
+                bound.update(zip(source.names, group, strict=True))
+                if not (skipping and self._skipped(depth, bound)):
+                    total += self._count(depth + 1, bound, skipping)
+            self._counted[key] = total if matters else total * len(groups)
+        return self._counted[key]
 
-    def _below_first(self, depth: int, lists: list[tuple[int, ...]], counted: dict[str, int]) -> int:
-        names = self._block.sources[depth].names
-        return self._below(depth + 1, counted | dict(zip(names, lists[0], strict=True)))
+    def projected(self, names: tuple[str, ...]) -> Iterator[tuple[int, ...]]:
+        """Yield the combinations that the levels of some axes take in any cell, each once."""
+        return self._project(0, {}, names, set())
 
-    def _skipped(self, rule: SkipRule, bound: dict[str, int]) -> bool:
-        key = (id(rule), tuple(bound[r] for r in sorted(rule.reads)))
-        if key not in self._memo:
-            value = rule.condition(self._grid.bind(bound, rule.reads))
-            if not isinstance(value, bool):
-                raise fail("E511", f"a condition is true or false, not {describe(value)}", rule.span)
-            self._memo[key] = value
-        return self._memo[key]
+    def _project(
+        self, depth: int, bound: dict[str, int], names: tuple[str, ...], seen: set[tuple[int, ...]]
+    ) -> Iterator[tuple[int, ...]]:
+        if depth == len(self.block.sources):
+            yield tuple(bound[n] for n in names)
+            return
+        here = (*self._relevant[depth], *(n for n in names if n not in self._relevant[depth]))
+        bound_here = {n for s in self.block.sources[:depth] for n in s.names}
+        key = (depth, *[bound[n] if n in bound_here else -1 for n in here])
+        if key in seen:
+            return
+        seen.add(key)
+        source = self.block.sources[depth]
+        for group in self._grid.list_of(source, bound):
+            bound.update(zip(source.names, group, strict=True))
+            if not self._skipped(depth, bound):
+                yield from self._project(depth + 1, bound, names, seen)
+
+    def _skipped(self, depth: int, bound: dict[str, int]) -> bool:
+        skipped = False
+        for rule in self._skips[depth]:  # each is asked, so that one which leaves nothing out is known
+            key = (id(rule), tuple([bound[r] for r in rule.reads]))
+            found = self._skip_memo.get(key)
+            if found is None:
+                found = self._skip_memo[key] = self._holds(rule, bound)
+            skipped |= found
+        return skipped
+
+    def _holds(self, rule: SkipRule, bound: dict[str, int]) -> bool:
+        value = rule.condition(self._grid.bind(bound, rule.reads))
+        if not isinstance(value, bool):
+            raise fail("E511", f"a condition is true or false, not {describe(value)}", rule.span)
+        if value:
+            self.matched.add(rule.span)
+        return value
 
 
 def level_of(value: Value) -> Level:
@@ -281,7 +358,7 @@ def in_order(sources: list[Source], faults: Faults) -> tuple[Source, ...] | None
     left = list(sources)
     while left:
         bound = {n for s in ordered for n in s.names}
-        ready = [s for s in left if s.reads <= bound]
+        ready = [s for s in left if set(s.reads) <= bound]
         if not ready:
             faults.add(
                 Diagnostic(

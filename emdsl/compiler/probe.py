@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import suppress
 from typing import Any
 
@@ -19,25 +20,20 @@ def probe(experiment: Experiment) -> None:
 
     Raises EvalFault. All of them where there are few, else some; a run renders the rest before it asks.
     """
-    frames: dict[str, set[tuple[tuple[int, ...], int]]] = {s.name: set() for s in experiment.steps}
-    heads: dict[str, set[tuple[int, ...]]] = {s.name: set() for s in experiment.steps}
-    free = [s for s in experiment.steps if not s.needs]
-    asks = [s for s in free if s.kind == ASK]
-    for n, cell in enumerate(experiment.cells()):
-        for step in experiment.steps:
-            heads[step.name].add(tuple(cell[i] for i in step.head_axes))
-        for step in free:
-            samples = range(min(experiment.samples, MAX_PROBED_SAMPLES)) if step.prompt_sample else (0,)
-            if len(frames[step.name]) < MAX_PROBES:
-                frames[step.name] |= {(tuple(cell[i] for i in step.prompt_axes), s) for s in samples}
-        if len(asks) > 1 and n < MAX_PROBES:
-            _unlike(experiment, asks, cell)
     for step in experiment.steps:
-        for levels in heads[step.name]:
+        for levels in experiment.projected(step.head_axes):
             step.head(frame_of(experiment, step.head_axes, levels, 0))
-        for levels, sample in sorted(frames[step.name]):
+        if step.needs:
+            continue
+        samples = range(min(experiment.samples, MAX_PROBED_SAMPLES)) if step.prompt_sample else (0,)
+        tried = ((levels, n) for levels in experiment.projected(step.prompt_axes) for n in samples)
+        for levels, sample in itertools.islice(tried, MAX_PROBES):
             with suppress(MissingInput):
                 step.prompt(frame_of(experiment, step.prompt_axes, levels, sample))
+    asks = [s for s in experiment.steps if not s.needs and s.kind == ASK]
+    if len(asks) > 1:
+        for cell in itertools.islice(experiment.cells(), MAX_PROBES):
+            _unlike(experiment, asks, cell)
 
 
 def _unlike(experiment: Experiment, asks: list[Step], cell: Cell) -> None:
