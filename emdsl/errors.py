@@ -4,6 +4,7 @@ EmdslError
   SourceError        the text is wrong; holds every Diagnostic found, not the first
   UsageError         the call is wrong: an unknown axis in `--only`, a file that is not there
   SetupError         the environment lacks something: an API key, a URL
+  HookError          a function of `python f(x) from "f.py"` cannot be run, or is not pure
   StoreError         cache/ cannot be read or written
   OutcomesError      outcomes.duckdb cannot be read or written; the answers are safe in the store
   ProviderError      holds the query's digest
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from emdsl.source import Diagnostic
+    from emdsl.source import Diagnostic, Span
 
 
 class EmdslError(Exception):
@@ -40,6 +41,14 @@ class UsageError(EmdslError):
 
 class SetupError(EmdslError):
     """Something is not set that a run needs; the text says what, and where to set it."""
+
+
+class HookError(EmdslError):
+    """A hook file that cannot be run as a pure function; `span` is where it is declared, once that is known."""
+
+    def __init__(self, message: str, span: Span | None = None) -> None:
+        super().__init__(message)
+        self.span = span
 
 
 class StoreError(EmdslError):

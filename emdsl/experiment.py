@@ -56,6 +56,7 @@ class Step:
     condition: Fn | None = None
     condition_needs: tuple[str, ...] = ()
     reading: Reading | None = None
+    draw: int = 0  # of a judge: which of its draws, a field of the query; an ask's is the row's sample
     rubric: str = ""
     span: Span = field(repr=False)
 
@@ -78,13 +79,23 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Measure:
-    """`measure name = function(value given condition) by axes`; `value` is None for `count()`."""
+    """`measure name = function(value given condition) by axes`; `value` is None for `count()`.
+
+    A `contrast` is of the function `of`, between the two `sides`, paired by the axes `pair` and the sample. An
+    `agreement` is of `value` and `other`, `nominal` for labels. A `quantile` is at `at`, in [0, 1].
+    """
 
     name: str
     function: str
     value: ast.Expr | None
     condition: ast.Expr | None
     interval: Interval | None
+    of: str = ""
+    sides: tuple[ast.Expr, ast.Expr] | None = None
+    pair: tuple[str, ...] = ()
+    other: ast.Expr | None = None
+    nominal: bool = True
+    at: float = 0.5
     by: tuple[tuple[str, ...], ...]
     asks: tuple[str, ...]  # the asks that its draws come from
     steps: tuple[str, ...]  # all that it reads, those asks and the judgements in between

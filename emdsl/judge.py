@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emdsl.query import split_reasoning
-from emdsl.value import NO_LOGPROBS, NO_MASS, UNREADABLE, Missing
+from emdsl.value import NO_LOGPROBS, NO_MASS, UNREADABLE, LabelledMap, Missing
 
 if TYPE_CHECKING:
     from emdsl.query import Response, TokenLogprobs
 
-Verdict = float | str | Missing  # a score, a label, or why there is neither
+Verdict = float | str | LabelledMap | Missing  # a score, a label, the fields of a JSON reply, or why there is none
 
 _NUMBER = re.compile(r"(?<![\w.-])[-\u2212]?\d+(?:\.\d+)?(?![\w]|\.\d)")
 _ANSWER_LINE = re.compile(r"[^\w\n]{0,20}answer[^\w:\n]{0,20}:(.{1,500})", re.IGNORECASE)
@@ -35,11 +36,22 @@ class Weighted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One field of a JSON reply; `kind` is bool, number, text or label; a number may have a `scale`."""
+
+    name: str
+    kind: str
+    scale: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """How a reply is read; either `scale` or `choices` is set."""
+    """How a reply is read; one of `scale`, `choices` and `shape` is set."""
 
     scale: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
+    shape: tuple[Part, ...] = ()
     weighted: Weighted | None = None
     words: tuple[str, ...] = ()  # `refusal` and `other`: replies that are final, and no score
 
@@ -47,6 +59,8 @@ class Reading:
 def read(reply: Response, reading: Reading) -> Verdict:
     """Return what a judge's reply says."""
     text, _ = split_reasoning(reply)
+    if reading.shape:
+        return _object(text, reading)
     if reading.choices:
         return _label(text, reading)
     assert reading.scale is not None
@@ -104,6 +118,51 @@ def _score(text: str, scale: tuple[float, float]) -> Verdict:
         return UNREADABLE
     score = float(found[0])
     return score if scale[0] <= score <= scale[1] else UNREADABLE
+
+
+def _object(text: str, reading: Reading) -> Verdict:
+    """Return the fields of a reply's JSON object; strict: one field that is missing or odd makes all unreadable."""
+    found = _json_in(text)
+    if found is None:
+        return _word(text, reading, cut=False) or UNREADABLE
+    entries = []
+    for part in reading.shape:
+        value = _part(found.get(part.name), part)
+        if value is None:
+            return UNREADABLE
+        entries.append((part.name, value))
+    return LabelledMap(tuple(entries))
+
+
+def _json_in(text: str) -> dict[str, Any] | None:
+    """Return the object that a reply is, or the one that stands in it: fenced, or between words."""
+    for stretch in (text, text[text.find("{") : text.rfind("}") + 1]):
+        try:
+            found = json.loads(stretch)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, dict):
+            return found
+    return None
+
+
+def _part(value: Any, part: Part) -> float | str | bool | None:
+    """Return a field's value, or None for one that is not of its kind."""
+    match part.kind:
+        case "bool":
+            said = _bare(value) if isinstance(value, str) else value
+            return {"true": True, "yes": True, "false": False, "no": False}.get(said) if isinstance(said, str) else (
+                value if isinstance(value, bool) else None
+            )  # fmt: skip
+        case "number":
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                return None
+            within = part.scale is None or part.scale[0] <= value <= part.scale[1]
+            return float(value) if within else None
+        case "label":
+            return {_bare(c): c for c in part.choices}.get(_bare(value)) if isinstance(value, str) else None
+        case _:
+            return value if isinstance(value, str) else None
 
 
 def _label(text: str, reading: Reading) -> Verdict:

@@ -14,6 +14,7 @@ from dotenv import dotenv_values
 
 from emdsl.cli import console
 from emdsl.errors import UsageError
+from emdsl.project import ANSWERS, find_project
 from emdsl.source import near, one_of
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from emdsl.run.walk import Selection
     from emdsl.store.disk import DiskStore
 
-ANSWERS = "answers"  # the store's folder inside a cache
 RESERVED_SCHEMAS = ("main", "temp", "system", "emdsl", "information_schema", "pg_catalog")  # DuckDB's, and ours
 SIMULATED = "sim"  # the cache within the cache for `--sim`: nothing simulated mixes with what was paid for
 _IGNORE = "# emdsl: answers that were paid for. Not for version control: share them as files.\n*\n"
@@ -67,16 +67,6 @@ def open_session(near_path: Path, cache: Path | None, env_file: Path | None, *, 
         environment=environment,
         simulate=simulate,
     )
-
-
-def find_project(folder: Path) -> Path:
-    """Return the nearest folder upwards with an emdsl cache, `.git` or `pyproject.toml`; else the folder."""
-    for candidate in (folder, *folder.parents):
-        if (candidate / "cache" / ANSWERS).is_dir() or any(
-            (candidate / n).exists() for n in (".git", "pyproject.toml")
-        ):
-            return candidate
-    return folder
 
 
 def read_environment(folder: Path, env_file: Path | None) -> dict[str, str]:

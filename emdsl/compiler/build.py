@@ -10,7 +10,7 @@ from emdsl.compiler.expr import Compiler, Function, constantly
 from emdsl.compiler.faults import Faults, Silent
 from emdsl.compiler.functions import BUILTINS
 from emdsl.compiler.grid import Block, Grid, SkipRule, Source, in_order
-from emdsl.compiler.kinds import ANSWER, ANY, NUMBER, TEXT, Type, label_names, type_of, union, verdict_type
+from emdsl.compiler.kinds import ANSWER, ANY, NUMBER, TEXT, Type, label_names, part_type, type_of, union, verdict_type
 from emdsl.compiler.measures import build_measure
 from emdsl.compiler.probe import probe
 from emdsl.compiler.reads import free_names, reached
@@ -60,6 +60,8 @@ class _Builder:
         self._parts = Parts()
         self._gather(decl.body, (), self._parts)
         self._lets = {x.name.text: x for x in self._parts.lets}
+        self._draws: dict[str, int] = {}  # of judges that are asked several times: the number of the draw
+        self._parts.steps = [x for s, c in self._parts.steps for x in self._repeated(s, c)]
         self._step_decls = {s.name.text: s for s, _ in self._parts.steps}
         self._axis_names = self._find_axes()
         self._words: frozenset[str] = frozenset()
@@ -71,8 +73,8 @@ class _Builder:
         self._names_once()
         constants = self._resolver.settings(tuple(self._parts.settings), tables.EXPERIMENT, "experiment", self._scope)
         seed = constants.get("seed")
-        self._local = self._local_names(has_seed="seed" in constants)
         rubrics = self._rubrics()
+        self._local = self._local_names(rubrics, has_seed="seed" in constants)
         self._words = frozenset(w for r in rubrics.values() for w in r.reading.words)
         compiler = self._scope.compiler(self._local, self._words)
         lets = self._compiled_lets(compiler)
@@ -147,6 +149,24 @@ class _Builder:
                         )  # fmt: skip
                     inside = tuple(x for x in stmt.body if isinstance(x, allowed))
                     self._gather(inside, (*conditions, stmt.condition), into)
+
+    def _repeated(
+        self, step: ast.Ask | ast.Judge, conditions: tuple[ast.Expr, ...]
+    ) -> list[tuple[ast.Ask | ast.Judge, tuple[ast.Expr, ...]]]:
+        """Return a judge with `samples = n` as n steps: NAME, NAME_2, NAME_3 ..."""
+        if not isinstance(step, ast.Judge):
+            return [(step, conditions)]
+        settings = tuple(s for s in step.settings if s.name.text != "samples")
+        told = tuple(s for s in step.settings if s.name.text == "samples")
+        if not told:
+            return [(step, conditions)]
+        found = self._resolver.settings(told, tables.JUDGE, "judge", self._scope)
+        steps: list[tuple[ast.Ask | ast.Judge, tuple[ast.Expr, ...]]] = []
+        for i in range(found.get("samples", 1)):
+            name = step.name.text if i == 0 else f"{step.name.text}_{i + 1}"
+            self._draws[name] = i
+            steps.append((replace(step, name=replace(step.name, text=name), settings=settings), conditions))
+        return steps
 
     def _find_axes(self) -> tuple[str, ...]:
         """Return the names of all axes in the order in which they stand, and remember their places."""
@@ -224,13 +244,15 @@ class _Builder:
             help="give one of them another name: nothing shadows",
         )
 
-    def _local_names(self, *, has_seed: bool) -> frozenset[str]:
+    def _local_names(self, rubrics: Mapping[str, RubricMaker], *, has_seed: bool) -> frozenset[str]:
         names = {*self._axis_names, *self._lets, *self._step_decls, "sample"}
         if has_seed:
             names.add("seed")
         for name, step in self._step_decls.items():
             if isinstance(step, ast.Ask):
                 names |= {f"{name}.{field_}" for field_ in ANSWER_FIELDS}
+            elif name in rubrics:
+                names |= {f"{name}.{part.name}" for part in rubrics[name].reading.shape}
         return frozenset(names)
 
     def _reached(self, *nodes: Any) -> frozenset[str]:
@@ -423,6 +445,8 @@ class _Builder:
                 self._types |= {f"{name}.{f}": kinds[f] for f in ANSWER_FIELDS}
             else:
                 self._types[name] = verdict_type(rubrics[name].reading) if name in rubrics else ANY
+                for part in rubrics[name].reading.shape if name in rubrics else ():
+                    self._types[f"{name}.{part.name}"] = part_type(part)
 
     def _let_type(self, name: str) -> Type:
         if name in self._types:
@@ -504,8 +528,14 @@ class _Builder:
             if isinstance(step, ast.Judge) and name not in rubrics:
                 continue
             with self._faults.caught():
-                built[name] = builder.step(step, conditions, rubrics.get(name), rules.get(name, []))
+                made = builder.step(step, conditions, rubrics.get(name), rules.get(self._first_draw(name), []))
+                built[name] = replace(made, draw=self._draws.get(name, 0))
         return self._ordered(built)
+
+    def _first_draw(self, name: str) -> str:
+        """Return the name under which a judge was written, whichever of its draws is meant."""
+        i = self._draws.get(name, 0)
+        return name.removesuffix(f"_{i + 1}") if i else name
 
     def _ordered(self, built: dict[str, Step]) -> tuple[Step, ...]:
         """Return steps so that each comes after what it reads; asks before judges where both can."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from emdsl.compiler.build import build_experiment
 from emdsl.compiler.faults import Faults
 from emdsl.compiler.kinds import ANY
-from emdsl.compiler.resolve import Resolver, Scope
+from emdsl.compiler.resolve import CHOICES, SHAPE, Resolver, Scope
 from emdsl.compiler.types import Checker
 from emdsl.digest import digest
-from emdsl.errors import SourceError
+from emdsl.errors import HookError, SourceError
 from emdsl.experiment import Experiment, Program
 from emdsl.frame import EvalFault
 from emdsl.lang import ast
@@ -55,6 +55,8 @@ def _compiled(
         experiments = _experiments(scope, resolver, faults)
     except EvalFault as fault:  # too much to go on with
         faults.add(fault.diagnostic)
+    except HookError as error:
+        faults.error("E625", str(error), error.span)
     if faults.errors:
         raise SourceError(faults.sorted())
     return Program(
@@ -83,7 +85,7 @@ def check_names(decl: ast.Decl, scope: Scope, faults: Faults) -> None:
             Checker(scope, faults, dict.fromkeys((p.text for p in decl.params), ANY)).body(decl.body)
         case ast.Rubric():
             names = [p.text for p in decl.params]
-            extra = ["choices"] if any(s.name.text == "choices" for s in decl.settings) else []
+            extra = [s.name.text for s in decl.settings if s.name.text in (CHOICES, SHAPE)]
             Checker(scope, faults, dict.fromkeys([*names, *extra], ANY)).body(decl.body)
         case ast.Let():
             Checker(scope, faults, dict.fromkeys((p.text for p in decl.params or ()), ANY)).infer(decl.value)

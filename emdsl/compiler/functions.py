@@ -7,9 +7,21 @@ from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.operations import elements
-from emdsl.compiler.shots import draw
+from emdsl.compiler.shots import draw, mix, pick
 from emdsl.frame import fail
-from emdsl.value import MAX_DIGITS, Missing, Row, Value, canonical, describe, is_number, name_of, plain, render
+from emdsl.value import (
+    MAX_DIGITS,
+    Missing,
+    Row,
+    Value,
+    canonical,
+    describe,
+    is_exact,
+    is_number,
+    name_of,
+    plain,
+    render,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,6 +124,37 @@ def _draw(span: Span, args: list[Value]) -> Value:
         raise fail("E513", f"a seed is made of numbers and texts: {error}", span) from error
 
 
+def _pick(span: Span, args: list[Value]) -> Value:
+    values = tuple(elements(args[0], span))
+    if not values:
+        raise fail("E513", "`pick` takes one of a list, and this one is empty", span)
+    try:
+        return pick(values, plain(args[1]))
+    except TypeError as error:
+        raise fail("E513", f"what is picked, and by which seed, has content: {error}", span) from error
+
+
+def _mix(span: Span, args: list[Value]) -> Value:
+    first, second = (tuple(elements(a, span)) for a in args[:2])
+    share = args[2]
+    if len(first) != len(second):
+        raise fail("E517", f"`mix` takes two lists of one length, not {len(first)} and {len(second)} items", span)
+    if not is_exact(share) or not 0 <= share <= 1:
+        raise fail("E517", "the `share` of the second list is a number from 0 to 1", span)
+    n = canonical(Decimal(share) * len(first))
+    if not isinstance(n, int):
+        raise fail(
+            "E517",
+            f"a share of {render(share)} of {len(first)} items is {render(n)}: no whole number",
+            span,
+            help="choose numbers that come out even, or leave these cells out with `skip when`",
+        )
+    try:
+        return mix(first, second, n, plain(args[3]))
+    except TypeError as error:
+        raise fail("E513", f"a seed is made of numbers and texts: {error}", span) from error
+
+
 BUILTINS: dict[str, Builtin] = {
     b.name: b
     for b in (
@@ -124,6 +167,14 @@ BUILTINS: dict[str, Builtin] = {
         Builtin("min", ("values",), 1, _extreme(min), "the least", rest=True),
         Builtin("max", ("values",), 1, _extreme(max), "the greatest", rest=True),
         Builtin("draw", ("dataset", "k", "seed", "by"), 2, _draw, "k rows, seeded: fewer are the first of more"),
+        Builtin("pick", ("list", "seed"), 2, _pick, "one of a list, seeded: a paraphrase for each sample, say"),
+        Builtin(
+            "mix",
+            ("first", "second", "share", "seed"),
+            4,
+            _mix,
+            "the first list with a share of its items taken from the second, place for place",
+        ),
         Builtin("round", ("number", "digits"), 1, _round, "half to even"),
     )
 }

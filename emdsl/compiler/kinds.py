@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.expr import Function, PromptMaker
+from emdsl.compiler.hooks import HookFunction
 from emdsl.compiler.resolve import RubricMaker
 from emdsl.data.dataset import Dataset
 from emdsl.prompt import Prompt
@@ -15,7 +16,7 @@ from emdsl.value import EnvVar, LabelledMap, Money, Row, Value, name_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from emdsl.judge import Reading
+    from emdsl.judge import Part, Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ _SAID = {
     "score": "a score",
     "bool": "true or false",
     "label": "a label",
+    "verdict": "a JSON verdict",
     "answer": "an answer",
     "list": "a list",
     "map": "a map",
@@ -62,9 +64,24 @@ NUMBERS = {"number", "score"}
 
 def verdict_type(reading: Reading) -> Type:
     """Return what a judgement is."""
+    if reading.shape:
+        return Type("verdict", tuple(p.name for p in reading.shape), words=reading.words)
     if reading.choices:
         return Type("label", labels=frozenset(reading.choices), words=reading.words)
     return Type("score", words=reading.words, scale=reading.scale)
+
+
+def part_type(part: Part) -> Type:
+    """Return what a field of a JSON judgement is."""
+    match part.kind:
+        case "bool":
+            return BOOL
+        case "number":
+            return Type("score", scale=part.scale)
+        case "label":
+            return Type("label", labels=frozenset(part.choices))
+        case _:
+            return TEXT
 
 
 def type_of(value: Value) -> Type:
@@ -90,7 +107,7 @@ def type_of(value: Value) -> Type:
             return MESSAGES
         case RubricMaker():
             return Type("rubric", value.params, value=value)
-        case Function() | PromptMaker():
+        case Function() | PromptMaker() | HookFunction():
             return Type("function", value.params, value=value)
         case Money():
             return Type("money")

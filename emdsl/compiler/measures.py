@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.faults import Silent
+from emdsl.compiler.kinds import NUMBERS
 from emdsl.compiler.settings import PLANNED_FUNCTIONS
 from emdsl.experiment import Interval, Measure
 from emdsl.frame import EvalFault
@@ -21,14 +23,26 @@ if TYPE_CHECKING:
     from emdsl.compiler.types import Checker
     from emdsl.value import Value
 
-FUNCTIONS = ("rate", "mean", "count")
-INTERVALS = ("wilson", "wald")
-DEFAULTS = {"rate": Interval(method="wilson", level=0.95), "mean": Interval(method="wald", level=0.95)}
+SIGNATURES = {
+    "rate": "rate(CONDITION given CONDITION, interval: wilson(0.95))",
+    "mean": "mean(NUMBER given CONDITION, interval: wald(0.95))",
+    "count": "count(CONDITION given CONDITION)",
+    "quantile": "quantile(NUMBER given CONDITION, 0.5, interval: ranks(0.95))",
+    "contrast": "contrast(rate(CONDITION), AXIS is A, AXIS is B, interval: wald(0.95))",
+    "agreement": "agreement(JUDGEMENT, JUDGEMENT)",
+}
+FUNCTIONS = tuple(SIGNATURES)
+INTERVALS = {  # the methods of each function; the first is the default
+    "rate": ("wilson", "wald"), "mean": ("wald",), "count": (), "quantile": ("ranks",), "contrast": ("wald",),
+    "agreement": ("wald",),
+}  # fmt: skip
+METHODS = tuple(dict.fromkeys(m for found in INTERVALS.values() for m in found))
 FIGURES = frozenset(
     [
-        "rate",
-        "mean",
-        "count",
+        *FUNCTIONS,
+        "first",
+        "second",
+        "n_pairs",
         "low",
         "high",
         "hits",
@@ -58,43 +72,185 @@ def build_measure(
 ) -> Measure | None:
     """Return a measure; None where its faults, which are told, leave nothing to compute."""
     before = len(faults.errors)
-    call = decl.value
-    name = call.function.name if isinstance(call, ast.Call) and isinstance(call.function, ast.Ref) else None
-    if not isinstance(call, ast.Call) or name not in FUNCTIONS:
-        if name in PLANNED_FUNCTIONS:
-            faults.error("E901", f"`{name}` is not compiled yet", call.span, help=f"there are {one_of(FUNCTIONS)}")
-        else:
-            hint = (
-                near(name or "", [*FUNCTIONS, *PLANNED_FUNCTIONS]) or "write `measure NAME = rate(CONDITION) by AXIS`"
-            )
-            faults.error("E841", f"a measure is one of {one_of(FUNCTIONS)}", decl.value.span, help=hint)
+    call = _function(decl, faults)
+    if call is None:
         return None
-    value, interval = _arguments(call, name, faults)
-    condition: ast.Expr | None = None
-    if isinstance(value, ast.Given):
-        condition, value = value.condition, value.event
-        checker.condition(condition)
-        _computable(_folded(condition, constant), columns, levels, faults)
-    if value is not None:
-        _check_value(value, name, checker, faults)
-        _computable(_folded(value, constant), columns, levels, faults)
-    elif name != "count":
-        faults.error("E212", f"`{name}` takes what it is of", call.span, help=f"write `{name}(...)`")
+    name = _named(call)
+    reader = _Reader(checker, faults, columns, constant, levels)
+    found = reader.arguments(call, name)
     by = tuple(p.names for p in decl.by if _by(p, axes, faults))
     for path, taken in ((p, "_".join(p.names)) for p in decl.by):
         if taken.lower() in FIGURES:
             faults.error(
                 "E846", f"`{taken}` is a column of every measure", path.span, help="give the axis another name"
             )
+    sides = reader.sides(found.sides, axes, {p[0] for p in by}) if found.sides else None
     if len(faults.errors) > before:
         return None
-    value, condition = (_folded(x, constant) if x is not None else None for x in (value, condition))
-    named = {n.name for x in (value, condition) if x is not None for n in walk(x) if isinstance(n, ast.Ref)}
+    tested = {n.name for x in found.sides for n in walk(x) if isinstance(n, ast.Ref)}
+    value, condition, other = (reader.folded(x) for x in (found.value, found.condition, found.other))
+    read = (value, condition, other)
+    named = {n.name for x in read if x is not None for n in walk(x) if isinstance(n, ast.Ref)}
     return Measure(
-        name=decl.name.text, function=name, value=value, condition=condition, interval=interval, by=by,
+        name=decl.name.text, function=name, value=value, condition=condition, interval=found.interval, by=by,
+        of=found.of, sides=sides, pair=tuple(n for n in axes if n not in tested and (n,) not in by),
+        other=other, nominal=found.nominal, at=found.at,
         asks=asks, steps=steps, reads=tuple(n for n in columns if n in named and n not in axes and n != "sample"),
         span=decl.name.span,
     )  # fmt: skip
+
+
+def _function(decl: ast.Measure, faults: Faults) -> ast.Call | None:
+    """Return the call that a measure is, or None where it is none of a known function."""
+    call = decl.value
+    name = _named(call)
+    if isinstance(call, ast.Call) and name in FUNCTIONS:
+        return call
+    if name in PLANNED_FUNCTIONS:
+        faults.error("E901", f"`{name}` is not compiled yet", call.span, help=f"there are {one_of(FUNCTIONS)}")
+        return None
+    hint = near(name, FUNCTIONS) if name else "write `measure NAME = rate(CONDITION) by AXIS`"
+    faults.error("E841", f"a measure is one of {one_of(FUNCTIONS)}", call.span, help=hint)
+    return None
+
+
+def _named(node: ast.Expr) -> str:
+    """Return the name of the function that is called, or nothing."""
+    return node.function.name if isinstance(node, ast.Call) and isinstance(node.function, ast.Ref) else ""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Arguments:
+    """What a measure's call says."""
+
+    value: ast.Expr | None = None
+    condition: ast.Expr | None = None
+    interval: Interval | None = None
+    of: str = ""
+    sides: tuple[ast.Expr, ...] = ()
+    other: ast.Expr | None = None
+    nominal: bool = True
+    at: float = 0.5
+
+
+class _Reader:
+    """Reads and checks the arguments of measures."""
+
+    def __init__(
+        self, checker: Checker, faults: Faults, columns: Mapping[str, Type], constant: Callable[[str], Value],
+        levels: Mapping[str, frozenset[str]],
+    ) -> None:  # fmt: skip
+        self._checker = checker
+        self._faults = faults
+        self._columns = columns
+        self._constant = constant
+        self._levels = levels
+
+    def folded(self, node: ast.Expr | None) -> ast.Expr | None:
+        """Return an expression with the names of constants replaced by their values."""
+        return _folded(node, self._constant) if node is not None else None
+
+    def arguments(self, call: ast.Call, name: str) -> _Arguments:
+        """Return what stands between the brackets; faults are told."""
+        methods = INTERVALS[name]
+        found = _Arguments(interval=Interval(method=methods[0], level=0.95) if methods else None)
+        by_position = [a.value for a in call.args if a.name is None]
+        most = {"quantile": 2, "contrast": 3, "agreement": 2}.get(name, 1)
+        for arg in call.args:
+            if arg.name is not None and arg.name.text == "interval" and methods:
+                found.interval = _interval(arg.value, name, self._faults) or found.interval
+            elif arg.name is not None or arg.value in by_position[most:]:
+                shown = f"`{arg.name.text}`" if arg.name else f"more than {most} value{'' if most == 1 else 's'}"
+                self._faults.error("E213", f"`{name}` takes no {shown}" if arg.name else f"`{name}` takes not {shown}",
+                                   arg.span, help=f"it is `{SIGNATURES[name]}`")  # fmt: skip
+        if len(by_position) < most and not (name == "count" and not by_position):
+            self._faults.error("E212", f"`{name}` takes what it is of", call.span, help=f"write `{SIGNATURES[name]}`")
+            return found
+        match name:
+            case "contrast":
+                self._contrast(by_position, found)
+            case "agreement":
+                self._agreement(by_position, found)
+            case "quantile":
+                self._of(by_position[0], name, found)
+                found.at = self._share(by_position[1])
+            case _:
+                self._of(by_position[0] if by_position else None, name, found)
+        return found
+
+    def _of(self, value: ast.Expr | None, name: str, found: _Arguments) -> None:
+        """Take in what a function is of, with its condition."""
+        if isinstance(value, ast.Given):
+            found.condition, value = value.condition, value.event
+            self._checker.condition(found.condition)
+            self._computed(found.condition)
+        found.value = value
+        if value is None:
+            return
+        if name in ("rate", "count"):
+            self._checker.condition(value)
+        else:
+            kind = self._checker.infer(value)
+            if kind.kind not in ("number", "score", "any"):
+                self._faults.error(
+                    "E842", f"`{name}` takes a number, not {kind}", value.span,
+                    help="`rate(...)` counts how often a condition holds" if kind.kind == "bool" else "",
+                )  # fmt: skip
+        self._computed(value)
+
+    def _contrast(self, values: list[ast.Expr], found: _Arguments) -> None:
+        inner = values[0]
+        name = _named(inner)
+        if not isinstance(inner, ast.Call) or name not in ("rate", "mean"):
+            self._faults.error("E847", "a contrast is of a `rate(...)` or a `mean(...)`", inner.span,
+                               help=f"write `{SIGNATURES['contrast']}`")  # fmt: skip
+            return
+        inside = self.arguments(replace(inner, args=tuple(a for a in inner.args if a.name is None)), name)
+        for arg in inner.args:
+            if arg.name is not None:
+                self._faults.error("E213", f"a contrast has an interval of its own: `{arg.name.text}` stands outside",
+                                   arg.span, help=f"write `{SIGNATURES['contrast']}`")  # fmt: skip
+        found.of, found.value, found.condition = name, inside.value, inside.condition
+        found.sides = tuple(values[1:])
+
+    def sides(
+        self, sides: tuple[ast.Expr, ...], axes: Mapping[str, Type], by: set[str]
+    ) -> tuple[ast.Expr, ast.Expr] | None:
+        """Return both sides of a contrast: conditions on axes alone, which `by` does not take apart."""
+        for side in sides:
+            self._checker.condition(side)
+            for node in walk(side):
+                if isinstance(node, ast.Ref) and (node.name not in axes or node.name in by):
+                    why = "stands behind `by` too" if node.name in by else "is no axis"
+                    self._faults.error("E848", f"the sides of a contrast are told by axes: `{node.name}` {why}",
+                                       node.span, help="write `contrast(rate(...), AXIS is A, AXIS is B)`")  # fmt: skip
+                    return None
+            self._computed(side)
+        first, second = (_folded(x, self._constant) for x in sides)
+        if first == second:
+            self._faults.error("E848", "both sides of this contrast are the same", sides[1].span)
+        return first, second
+
+    def _agreement(self, values: list[ast.Expr], found: _Arguments) -> None:
+        kinds = [self._checker.infer(v) for v in values]
+        for value in values:
+            self._computed(value)
+        first, second = ("number" if k.kind in NUMBERS else k.kind for k in kinds)
+        if "any" not in (first, second) and (first != second or first not in ("number", "label", "text", "bool")):
+            self._faults.error("E849", f"{kinds[0]} and {kinds[1]} cannot agree", values[1].span,
+                               help="compare two scores, two labels or two conditions")  # fmt: skip
+        found.value, found.other = values
+        found.nominal = first != "number"
+
+    def _share(self, node: ast.Expr) -> float:
+        value: Any = getattr(_folded(node, self._constant), "value", None)
+        if not is_exact(value) or not 0 <= value <= 1:
+            self._faults.error("E843", "which quantile? a number from 0 to 1", node.span, help="0.5 is the median")
+            return 0.5
+        return float(value)
+
+    def _computed(self, node: ast.Expr) -> None:
+        _computable(_folded(node, self._constant), self._columns, self._levels, self._faults)
 
 
 def _folded(node: ast.Expr, constant: Callable[[str], Value]) -> ast.Expr:
@@ -121,42 +277,18 @@ def _folded(node: ast.Expr, constant: Callable[[str], Value]) -> ast.Expr:
     return dataclasses.replace(node, **changes)
 
 
-def _check_value(value: ast.Expr, name: str, checker: Checker, faults: Faults) -> None:
-    if name in ("rate", "count"):
-        checker.condition(value)
-        return
-    found = checker.infer(value)
-    if found.kind not in ("number", "score", "any"):
-        faults.error("E842", f"`mean` takes a number, not {found}", value.span,
-                     help="`rate(...)` counts how often a condition holds" if found.kind == "bool" else "")  # fmt: skip
-
-
-def _arguments(call: ast.Call, name: str, faults: Faults) -> tuple[ast.Expr | None, Interval | None]:
-    value: ast.Expr | None = None
-    interval = DEFAULTS.get(name)
-    for arg in call.args:
-        if arg.name is None and value is None:
-            value = arg.value
-        elif arg.name is not None and arg.name.text == "interval" and name != "count":
-            interval = _interval(arg.value, name, faults) or interval
-        else:
-            shown = f"`{arg.name.text}`" if arg.name else "a second argument"
-            faults.error("E213", f"`{name}` takes no {shown}", arg.span,
-                         help=f"it is `{name}(VALUE given CONDITION, interval: wilson(0.95))`")  # fmt: skip
-    return value, interval
-
-
 def _interval(node: ast.Expr, name: str, faults: Faults) -> Interval | None:
     function = node.function if isinstance(node, ast.Call) else node
     method = function.name if isinstance(function, ast.Ref) else ""
     if method in PLANNED_FUNCTIONS:
-        faults.error("E901", f"`{method}` is not compiled yet", node.span, help=f"there are {one_of(INTERVALS)}")
+        faults.error("E901", f"`{method}` is not compiled yet", node.span, help=f"there are {one_of(METHODS)}")
         return None
-    if method not in INTERVALS:
-        faults.error("E843", f"an interval is one of {one_of(INTERVALS)}", node.span, help=near(method, INTERVALS))
-        return None
-    if method == "wilson" and name == "mean":
-        faults.error("E843", "`wilson` is for rates", node.span, help="a mean takes `wald(0.95)`")
+    if method not in INTERVALS[name]:
+        known = one_of(INTERVALS[name])
+        if method in METHODS:
+            faults.error("E843", f"`{method}` is no interval of a {name}", node.span, help=f"it has {known}")
+        else:
+            faults.error("E843", f"an interval of a {name} is {known}", node.span, help=near(method, INTERVALS[name]))
         return None
     level: object = None
     if isinstance(node, ast.Call) and len(node.args) == 1 and isinstance(node.args[0].value, ast.Literal):
@@ -212,6 +344,8 @@ def _computable(
                 continue
             case ast.Text():
                 pass
+            case ast.Ref() if inner.name in columns and columns[inner.name].kind == "verdict" and id(inner) in tested:
+                continue
             case ast.Ref() if inner.name not in columns or columns[inner.name].kind in _COLUMN_KINDS or (
                 columns[inner.name].labels is not None
             ):  # fmt: skip

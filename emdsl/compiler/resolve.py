@@ -6,20 +6,20 @@ import os
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from emdsl.compiler import settings as tables
 from emdsl.compiler.expr import FOREIGN, Compiler, Function, PromptMaker
 from emdsl.compiler.faults import Faults, Silent
 from emdsl.compiler.functions import BUILTINS
+from emdsl.compiler.hooks import hook_of
+from emdsl.compiler.models import Models
 from emdsl.data.dataset import MIN_SHA256, Dataset, read_dataset
 from emdsl.data.records import DataError
 from emdsl.frame import EvalFault, Frame, fail
-from emdsl.judge import Reading, Weighted
+from emdsl.judge import Part, Reading, Weighted
 from emdsl.lang import ast
-from emdsl.query import Model, Params, Price
-from emdsl.service import OPENAI_API, PLANNED, SERVICES, SIM, SIM_MODELS, SIM_PARAMS, Service, openai_api
-from emdsl.source import Diagnostic, Label, Source, Span, near, one_of
+from emdsl.query import Model
+from emdsl.source import Label, Source, Span, near, one_of
 from emdsl.value import EnvVar, Value, describe, is_exact
 
 if TYPE_CHECKING:
@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from emdsl.lang.loader import Module
     from emdsl.prompt import Message
 
-SIM_VERSION = "1"  # of the simulator's ground truth: the revision of every `sim/` model
 HOW_READ = frozenset(("scale", "choices", "shape"))  # what says how a rubric's reply is read
-CHOICES = "choices"  # the name under which a rubric's messages see its labels
+CHOICES, SHAPE = "choices", "shape"  # names under which a rubric's messages see its labels, or its fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,18 +40,14 @@ class RubricMaker:
     params: tuple[str, ...]
     body: Callable[[Frame], tuple[Message, ...]]
     reading: Reading
-    choices: str  # the labels with their meanings, a line each
+    shown: Mapping[str, str]  # `choices`: the labels with their meanings, a line each; `shape`: the fields
     model: Model | None
     settings: Mapping[str, Any]
 
     def messages(self, frame: Frame) -> tuple[Message, ...]:
         """Return the messages in a frame that holds its parameters."""
-        if self.choices:
-            frame[CHOICES] = self.choices
+        frame.update(self.shown)
         return self.body(frame)
-
-
-_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(slots=True)
@@ -149,7 +144,7 @@ class Scope:
         return Compiler(self.value, local, words)
 
 
-MEASURES = ("rate", "mean", "count", "wilson", "wald")
+MEASURES = ("rate", "mean", "count", "quantile", "contrast", "agreement", "wilson", "wald", "ranks")
 
 
 class Resolver:
@@ -157,10 +152,8 @@ class Resolver:
 
     def __init__(self, faults: Faults, environment: Mapping[str, str], *, simulate: bool = False) -> None:
         self.faults = faults
-        self.simulate = simulate
         self.inputs = Inputs()
-        self._places: dict[str, tuple[Model, Span]] = {}
-        self._environment = environment
+        self.models = Models(faults, environment, simulate=simulate)
         self._scopes: dict[int, Scope] = {}
 
     def scope(self, module: Module) -> Scope:
@@ -196,7 +189,7 @@ class Resolver:
                 params = self._params(decl.params or ())
                 return Function(name, params, scope.compiler(frozenset(params)).expr(decl.value))
             case ast.Python():
-                raise fail("E901", "`python` is not compiled yet", decl.span, help="write it as `let f(x) = ...`")
+                return hook_of(decl, scope.module.folder, self.faults, self.inputs.files)
             case _:
                 raise fail("E216", f"`{name}` is an experiment, not a value", decl.name.span)
 
@@ -270,7 +263,11 @@ class Resolver:
             )
         if spec.name == "read" and isinstance(item.value, ast.Call | ast.Ref):
             return self._read(item.value, scope)
-        value = scope.compiler().expr(item.value)(Frame())
+        if spec.name == "shape" and isinstance(item.value, ast.Map):
+            words = frozenset(tables.SHAPE_WORDS) - frozenset(scope.names)
+            value = scope.compiler(words).expr(item.value)(Frame({w: tables.Word(w) for w in words}))
+        else:
+            value = scope.compiler().expr(item.value)(Frame())
         if isinstance(value, EnvVar) and spec.name not in ("key", "url"):
             raise fail("E702", "`env` stands only in `key` and `url`", item.value.span)
         if value is None and spec.name in tables.PARAMS:
@@ -317,88 +314,7 @@ class Resolver:
             )  # fmt: skip
         span = next((s.value.span for s in decl.settings if s.name.text == "use"), decl.name.span)
         use = own.get("use", base.use if base else "")
-        return self._built(decl.name.text, use, own, base, span)
-
-    def text_model(self, use: str, span: Span) -> Model:
-        """Return the model that a text `"provider/model"` names, without settings."""
-        return self._built(use, use, {}, None, span)
-
-    def _built(self, name: str, use: str, own: dict[str, Any], base: Model | None, span: Span) -> Model:
-        service, wire_name = parse_use(use, span)
-        same = base is not None and base.service.name == service.name
-        inherited = base if base is not None and (same or "use" not in own) else None
-        params = dict(base.params) if base else {}
-        for key in tables.PARAMS:
-            if key in own:
-                params[key] = own[key]
-        if params.get("sim") is not None and service.name != SIM:
-            raise fail("E704", "`sim` is for `sim/` models only", span)
-        revision = own.get("revision", inherited.revision if inherited and "use" not in own else None)
-        if service.name == SIM:
-            _known_to_simulator(wire_name, params.get("sim") or {}, span)
-            if revision is not None and "revision" in own:
-                raise fail("E705", "a simulated model's revision is the simulator's version", span)
-            revision = SIM_VERSION
-        url = own.get("url", inherited.url if inherited else None)
-        price = own.get("price")
-        model = Model(
-            name=name,
-            use=use,
-            service=service,
-            wire_name=wire_name,
-            revision=revision,
-            origin=self._origin(service, url, revision, span),
-            params=tuple(sorted((k, v) for k, v in params.items() if v is not None)),
-            url=url,
-            key=own.get("key", inherited.key if inherited else None),
-            price=Price(**price) if price else (base.price if base and "use" not in own else None),
-            context=own.get("context", base.context if base and "use" not in own else None),
-            timeout_s=own.get("timeout", base.timeout_s if base else None),
-        )
-        first = self._places.setdefault(repr(model.identity), (model, span))
-        if first[0].url != model.url and not self.simulate:
-            raise EvalFault(
-                Diagnostic(
-                    code="E723",
-                    message=f"`{use}` is one model at two places",
-                    span=span,
-                    labels=(Label(span=first[1], text="the other place"),),
-                    note="answers are known by the model, not by its url: they would be taken for each other's",
-                    help='say which weights each serves with `revision = "..."`, or give both the same url',
-                )
-            )
-        return model
-
-    def _origin(self, service: Service, url: str | EnvVar | None, revision: str | None, span: Span) -> str | None:
-        """Return what tells two servers of one's own apart; None where the name alone says which model."""
-        if not service.self_hosted or revision is not None or self.simulate:
-            return None
-        address = self.address(service, url)
-        if address is None:
-            variable = url.name if isinstance(url, EnvVar) else service.url_variable
-            raise fail(
-                "E706",
-                f"which server is `{service.name}`? `{variable}` is not set",
-                span,
-                note="without a `revision`, the server is part of this model's identity",
-                help=f'set {variable}, write `url = "http://..."`, or name the weights with `revision = "..."`',
-            )
-        try:
-            parts = urlsplit(address)
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            parts, host, port = urlsplit(""), None, None
-        if parts.scheme not in _PORTS or not host:
-            raise fail("E707", f"the url of `{service.name}` is no URL", span, help="write http://host:port/v1")
-        return f"{parts.scheme}://{host.lower()}:{port or _PORTS[parts.scheme]}"
-
-    def address(self, service: Service, url: str | EnvVar | None) -> str | None:
-        """Return the base URL that a model uses, or None where a variable is not set."""
-        if isinstance(url, EnvVar):
-            return self._environment.get(url.name)
-        if url is not None:
-            return url
-        return self._environment.get(service.url_variable or "") or service.url
+        return self.models.built(decl.name.text, use, own, base, span)
 
     # -------------------------------------------------------------- datasets
 
@@ -478,28 +394,25 @@ class Resolver:
     def _rubric(self, decl: ast.Rubric, scope: Scope) -> RubricMaker:
         params = self._params(decl.params)
         found = self.settings(decl.settings, tables.RUBRIC, "rubric", scope)
-        scale, choices = found.get("scale"), found.get("choices")
-        if (
-            scale is None
-            and choices is None
-            and not any(s.name.text in HOW_READ for s in decl.settings)
-            and not HOW_READ & scope.module.file.lost
-        ):
+        scale, choices, shape = (found.get(name) for name in ("scale", "choices", "shape"))
+        told = [x for x in decl.settings if x.name.text in HOW_READ]
+        if not told and not HOW_READ & scope.module.file.lost:
             self.faults.error(
                 "E710",
                 f"`{decl.name.text}` does not say how its reply is read",
                 decl.name.span,
-                help='add `scale = 0..100`, or `choices = { label: "what it means" }`',
+                help='add `scale = 0..100`, `choices = { label: "what it means" }` or `shape = { flag: bool }`',
             )
-        if scale is not None and choices is not None:
-            self.faults.error("E711", "a reply is a number or a label, not both", decl.name.span,
+        if len({x.name.text for x in told}) > 1:
+            self.faults.error("E711", "a reply is a number, a label or a JSON object: one of them", told[1].name.span,
                               help="make two rubrics")  # fmt: skip
         weighted = found.get("read")
         if weighted is not None and scale is None:
             self.faults.error("E712", "`weighted` reads numbers: it needs a `scale`", decl.name.span)
         reading = Reading(
-            scale=scale if choices is None else None,
-            choices=tuple(choices) if choices else (),
+            scale=scale if choices is None and shape is None else None,
+            choices=tuple(choices) if choices and shape is None else (),
+            shape=shape or (),
             weighted=weighted,
             words=(*found.get("refusal", ()), *found.get("other", ())),
         )
@@ -509,24 +422,29 @@ class Resolver:
         model: Model | None = None
         if decl.model is not None:
             model = self.as_model(scope.compiler().expr(decl.model)(Frame()), decl.model.span)
-        if choices and CHOICES in params:
-            self.faults.error(
-                "E713", "`choices` stands for the labels here: a parameter cannot be called so", decl.name.span,
-                help="give the parameter another name",
-            )  # fmt: skip
-        extra = [CHOICES] if choices else []
-        body = scope.compiler(frozenset([*params, *extra])).messages(decl.body)
+        shown = {}
+        if choices:
+            shown[CHOICES] = "\n".join(f"{k}: {v}" if v else k for k, v in choices.items())
+        if shape:
+            shown[SHAPE] = _shape_text(shape)
+        for name in decl.params:
+            if name.text in shown:
+                self.faults.error(
+                    "E713", f"`{name.text}` is how a rubric's messages see its setting of that name", name.span,
+                    help="give the parameter another name",
+                )  # fmt: skip
+        body = scope.compiler(frozenset([*params, *shown])).messages(decl.body)
         own = {k: v for k, v in found.items() if k in tables.PARAMS}
         if weighted is not None:
             own["top_logprobs"] = weighted.top
-        if reading.scale is None and not reading.choices:
+        if reading.scale is None and not reading.choices and not reading.shape:
             raise Silent
         return RubricMaker(
             name=decl.name.text,
             params=params,
             body=body,
             reading=reading,
-            choices="\n".join(f"{k}: {v}" if v else k for k, v in (choices or {}).items()),
+            shown=shown,
             model=model,
             settings=own,
         )
@@ -536,19 +454,8 @@ class Resolver:
         if isinstance(value, Model):
             return value
         if isinstance(value, str):
-            return self.text_model(value, span)
+            return self.models.of_text(value, span)
         raise fail("E217", f"{describe(value)} is not a model", span, help='a model is declared, or "provider/model"')
-
-    def simulated(self, model: Model, params: Params, *, judge: bool) -> tuple[Model, Params]:
-        """Return the simulator in a model's place; it knows whose, so that two models stay two."""
-        if model.simulated:
-            return model, params
-        use = f"{SIM}/judge" if judge else f"{SIM}/subject"
-        stand_in = Model(
-            name=model.name, use=use, service=SERVICES[SIM], wire_name=use.removeprefix(f"{SIM}/"),
-            revision=SIM_VERSION, context=model.context,
-        )  # fmt: skip
-        return stand_in, merged(params, {"sim": {"as": model.use}, "extra": None})
 
     def _params(self, names: tuple[ast.Name, ...]) -> tuple[str, ...]:
         for i, name in enumerate(names):
@@ -557,52 +464,21 @@ class Resolver:
         return tuple(dict.fromkeys(n.text for n in names))
 
 
-def _known_to_simulator(model: str, told: Mapping[str, Any], span: Span) -> None:
-    if model not in SIM_MODELS:
-        hint = near(model, SIM_MODELS) or f"it has {one_of(SIM_MODELS)}"
-        raise fail("E724", f"the simulator has no model `{model}`", span, help=hint)
-    for name, value in told.items():
-        if name not in SIM_PARAMS:
-            hint = near(name, SIM_PARAMS) or f"known are {one_of(SIM_PARAMS)}"
-            raise fail("E725", f"the simulator's ground truth has no `{name}`", span, help=hint)
-        if not is_exact(value) or value < 0 or (value > 1 and name != "half"):
-            raise fail("E725", f"`{name}` is {'a number over 0' if name == 'half' else 'a probability'}", span)
+def _shape_text(shape: tuple[Part, ...]) -> str:
+    """Return what a JSON reply holds, as a rubric's message tells it.
 
-
-def merged(base: Params, own: Mapping[str, Any]) -> Params:
-    """Return parameters with some replaced; one that is set to `none` is taken out."""
-    found = dict(base) | dict(own)
-    return tuple(sorted((k, v) for k, v in found.items() if v is not None))
-
-
-def parse_use(use: str, span: Span) -> tuple[Service, str]:
-    """Return the service and its name for a model from `provider/model`; raises EvalFault."""
-    first, _, rest = use.partition("/")
-    if ":" in first:
-        parts = use.split(":")
-        raise fail("E720", f'"{use}" is another tool\'s spelling', span, help=f'write "{parts[0]}/{parts[-1]}"')
-    if not rest:
-        guess = "openai" if first.startswith(("gpt", "o1", "o3", "o4")) else "provider"
-        raise fail(
-            "E721", f'"{use}" does not say who serves it', span,
-            help=f'write "{guess}/{use}"; providers are {one_of([*SERVICES, OPENAI_API])}',
-        )  # fmt: skip
-    if first == OPENAI_API:
-        name, _, model = rest.partition("/")
-        if not name or not model:
-            raise fail("E721", f'"{use}" does not say which model', span, help='write "openai-api/<service>/<model>"')
-        return openai_api(name), model
-    if first in SERVICES:
-        return SERVICES[first], rest
-    if first in PLANNED:
-        raise fail("E901", f"the provider `{first}` is not there yet", span, help=f'reach it by "openrouter/{use}"')
-    raise fail(
-        "E722",
-        f"no provider is called `{first}`",
-        span,
-        help=near(first, SERVICES)
-        or f'known are {one_of([*SERVICES, OPENAI_API])}; any other server is "openai-api/{first}/{rest}" with a `url`',
-    )
+    >>> _shape_text((Part(name="harm", kind="bool"), Part(name="why", kind="text")))
+    '{"harm": true or false, "why": a text}'
+    """
+    said = []
+    for part in shape:
+        kind = {"bool": "true or false", "number": "a number", "text": "a text"}.get(part.kind, "")
+        if part.scale is not None:
+            kind = f"a number from {part.scale[0]:.0f} to {part.scale[1]:.0f}"
+        if part.choices:
+            kind = "one of " + ", ".join(f'"{c}"' for c in part.choices)
+        said.append(f'"{part.name}": {kind}')
+    return "{" + ", ".join(said) + "}"
 
 
 def _declared(decl: ast.Decl) -> list[ast.Name]:

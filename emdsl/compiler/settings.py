@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from emdsl.judge import Part
 from emdsl.value import ENGINE_REASONS, EnvVar, LabelledMap, Money, Value, describe, is_exact, plain
 
 if TYPE_CHECKING:
@@ -12,10 +13,26 @@ if TYPE_CHECKING:
 
 
 MAX_SAMPLES = 1_000_000
+MAX_JUDGE_SAMPLES = 100
 
 
 class Refused(ValueError):
     """A setting's value that is not of its kind; the text says what is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A kind of field in a `shape`: bool, number or text."""
+
+    text: str
+
+
+SHAPE_WORDS = ("bool", "number", "text")
+# what every judgement has a column for
+TAKEN_PARTS = frozenset(
+    ("missing", "reply", "finish", "model", "reported", "input_tokens", "output_tokens", "reasoning_tokens",
+     "cost_usd", "key", "answered_at", "cached", "error")
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +124,32 @@ def json_like(value: Value) -> Any:
 
 
 def _scale(value: Value) -> tuple[float, float]:
-    if not isinstance(value, tuple) or len(value) < 2 or value != tuple(range(value[0], value[-1] + 1)):
+    whole = isinstance(value, tuple) and len(value) >= 2 and all(type(x) is int for x in value)
+    if not whole or value != tuple(range(value[0], value[-1] + 1)):
         raise Refused("a range such as 0..100")
     return float(value[0]), float(value[-1])
+
+
+def _shape(value: Value) -> tuple[Part, ...]:
+    if not isinstance(value, LabelledMap) or not value.entries:
+        raise Refused("{ field: bool, ... }, each bool, number, text, a range or a list of labels")
+    parts = []
+    for label, kind in value.entries:
+        if label.lower() in TAKEN_PARTS:
+            raise Refused(f"fields called otherwise: `{label}` is what every judgement has")
+        parts.append(_part(label, kind))
+    return tuple(parts)
+
+
+def _part(label: str, kind: Value) -> Part:
+    if isinstance(kind, Word):
+        return Part(name=label, kind=kind.text)
+    if isinstance(kind, tuple) and all(isinstance(x, str) for x in kind):
+        return Part(name=label, kind="label", choices=tuple(_choices(kind)))
+    try:
+        return Part(name=label, kind="number", scale=_scale(kind))
+    except Refused:
+        raise Refused(f"bool, number, text, a range or a list of labels at `{label}`, not {describe(kind)}") from None
 
 
 def _choices(value: Value) -> dict[str, str]:
@@ -179,6 +219,7 @@ DATASET = _table(
 RUBRIC = _table(
     Spec("scale", "range", "the reply is a number within 0..100, say", _scale),
     Spec("choices", "map or list", "the reply is one of these labels", _choices),
+    Spec("shape", "map", "the reply is a JSON object with these fields: bool, number, text, a range, labels", _shape),
     Spec("read", "number or weighted(...)", "how a number is read from the reply", lambda v: v),
     Spec("refusal", "text or list", "replies recorded as missing, under their own name", _texts),
     Spec("other", "text or list", "more such replies", _texts),
@@ -191,17 +232,17 @@ EXPERIMENT = _table(
 ASK = {k: v for k, v in PARAMS.items() if k != "seed"} | _table(
     Spec("stream", "number", "tells two asks apart that send the same request", _whole(0)),
 )
-JUDGE = {k: v for k, v in PARAMS.items() if k != "seed"}
+JUDGE = {k: v for k, v in PARAMS.items() if k != "seed"} | _table(
+    Spec("samples", "number", "asked so often: NAME, NAME_2, NAME_3 ... are its draws", _whole(1, MAX_JUDGE_SAMPLES)),
+)
 
 # Designed, and not compiled yet: naming one is an error, never ignored.
 PLANNED = {
     "model": {"parallel", "rpm", "tpm"},
     "dataset": {"obtain"},
-    "rubric": {"shape"},
+    "rubric": set[str](),
     "experiment": {"budget"},
     "ask": set[str](),
-    "judge": {"samples"},
+    "judge": set[str](),
 }
-PLANNED_FUNCTIONS = frozenset(
-    ("pick", "mix", "contrast", "quantile", "agreement", "at_least", "bootstrap", "clopper_pearson")
-)
+PLANNED_FUNCTIONS = frozenset(("at_least", "bootstrap", "clopper_pearson"))

@@ -33,6 +33,23 @@ def draw(owner: object, rows: tuple[Row, ...], k: int, seed: Any, by: Callable[[
     return tuple(rows[i] for i in known[1][:k])
 
 
+def pick(values: tuple[Value, ...], seed: Any) -> Value:
+    """Return one of some values; one more in the list changes only the picks that it wins.
+
+    Raises TypeError for a seed or a value without content.
+    """
+    return values[_order([digest("value", plain(v)) for v in values], ("pick", seed))[0]]
+
+
+def mix(first: tuple[Value, ...], second: tuple[Value, ...], n: int, seed: Any) -> tuple[Value, ...]:
+    """Return the first values with `n` of them replaced by those at the same places of the second.
+
+    The places of fewer are among those of more.
+    """
+    places = sorted(range(len(first)), key=lambda i: digest("mix", seed, i))[:n]
+    return tuple(second[i] if i in places else value for i, value in enumerate(first))
+
+
 def _order(contents: list[bytes], seed: Any) -> list[int]:
     """Return positions by digest: of the seed, the content, and how often the content came before."""
     seen: Counter[bytes] = Counter()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import settings as tables
 from emdsl.compiler.expr import Compiler, bound, ordered, refs
-from emdsl.compiler.resolve import Resolver, RubricMaker, Scope, merged
+from emdsl.compiler.models import merged
 from emdsl.experiment import ASK, JUDGE, Step
 from emdsl.frame import EvalFault, Fn, Frame, MissingInput, fail
 from emdsl.lang import ast
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from emdsl.compiler.faults import Faults
+    from emdsl.compiler.resolve import Resolver, RubricMaker, Scope
+    from emdsl.judge import Part
 
 
 MAX_STREAM = 2**31
@@ -223,8 +225,8 @@ class StepBuilder:
                 params = _for_simulator(who, params, rubric)
             else:
                 params = tuple(p for p in params if p[0] != "sim")
-            if self.resolver.simulate:
-                who, params = self.resolver.simulated(who, params, judge=rubric is not None)
+            if self.resolver.models.simulate:
+                who, params = self.resolver.models.simulated(who, params, judge=rubric is not None)
                 params = _for_simulator(who, params, rubric)
             return Head(who, params, stream)
 
@@ -315,10 +317,19 @@ def _for_simulator(model: Model, params: Params, rubric: RubricMaker | None) -> 
         return params
     told = dict(dict(params).get("sim") or {})
     reading = rubric.reading
-    if reading.scale is not None:
+    if reading.shape:
+        told["shape"] = {p.name: _simulated_part(p) for p in reading.shape}
+    elif reading.scale is not None:
         told["scale"] = (int(reading.scale[0]), int(reading.scale[1]))
     else:
         told["choices"] = reading.choices
     if reading.words:
         told["words"] = reading.words
     return merged(params, {"sim": told})
+
+
+def _simulated_part(part: Part) -> Any:
+    """Return what the simulated judge is told of a field: its kind, its ends or its labels."""
+    if part.choices:
+        return part.choices
+    return (int(part.scale[0]), int(part.scale[1])) if part.scale is not None else part.kind

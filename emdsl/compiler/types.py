@@ -12,7 +12,7 @@ from emdsl.compiler.expr import Function, PromptMaker
 from emdsl.compiler.faults import Faults, Silent
 from emdsl.compiler.functions import BUILTINS, Builtin
 from emdsl.compiler.kinds import ANY, BOOL, MESSAGES, NUMBER, NUMBERS, RENDERED, TEXT, TEXTS, Type, type_of, union
-from emdsl.compiler.resolve import RubricMaker, Scope
+from emdsl.compiler.resolve import CHOICES, SHAPE, RubricMaker, Scope
 from emdsl.compiler.settings import PLANNED_FUNCTIONS
 from emdsl.frame import EvalFault, fail
 from emdsl.lang import ast
@@ -326,7 +326,7 @@ class Checker:
             return ANY
         if (
             isinstance(node.function, ast.Ref)
-            and node.function.name in ("rate", "mean", "count")
+            and node.function.name in ("rate", "mean", "count", "quantile", "contrast", "agreement")
             and node.function.name not in self._local
         ):
             self._faults.error("E840", f"`{node.function.name}` stands in a `measure`", node.span,
@@ -404,6 +404,10 @@ class Checker:
                 self._faults.error("E513", f"`draw` takes rows of a dataset, not {source}", node.args[0].span)
                 return ANY
             return Type("list", item=source.item or ANY)
+        if function.name == "pick":
+            return self._element(types["list"], node.args[0].span)
+        if function.name == "mix":
+            return union([types["first"], types["second"]])
         return NUMBER if function.name in ("len", "round") else TEXT
 
     def _inside(self, node: ast.Call, function: Function | PromptMaker | RubricMaker, types: dict[str, Type]) -> Type:
@@ -428,7 +432,7 @@ class Checker:
             if isinstance(decl, ast.Let):
                 return inner.infer(decl.value)
             if isinstance(decl, ast.Rubric):
-                extra = {"choices": TEXT} if any(s.name.text == "choices" for s in decl.settings) else {}
+                extra = {s.name.text: TEXT for s in decl.settings if s.name.text in (CHOICES, SHAPE)}
                 inner.inner(extra).body(decl.body)
             elif isinstance(decl, ast.Prompt):
                 inner.body(decl.body)

@@ -437,6 +437,7 @@ class Python(Node):
     name: Name
     params: tuple[Name, ...]
     path: str
+    path_span: Span = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

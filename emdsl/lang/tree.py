@@ -82,7 +82,11 @@ class TreeReader:
     def python(self, tree: Branch) -> ast.Python:
         name, params, path = cast("tuple[Token, Branch, Token]", tree.children)
         return ast.Python(
-            name=self._name(name), params=self.params(params), path=self._path(path), span=self._span(tree)
+            name=self._name(name),
+            params=self.params(params),
+            path=self._path(path),
+            path_span=self._span_of(path),
+            span=self._span(tree),
         )
 
     def prompt(self, tree: Branch) -> ast.Prompt:

@@ -80,3 +80,48 @@ def mean_sql(level: float, value: str) -> tuple[str, str]:
     mean, sd = f"avg({value} ORDER BY {value})", f"stddev_samp({value} ORDER BY {value})"
     half = f"{z} * {sd} / sqrt(count({value}))"
     return f"{mean} - {half}", f"{mean} + {half}"
+
+
+def ranks_sql(at: float, level: float, value: str) -> tuple[str, str]:
+    """Return SQL for both ends of a quantile's interval by order statistics; NULL where it runs past the values.
+
+    The ranks are n q -+ z sqrt(n q (1 - q)), rounded outwards. Source: Conover (1999), Practical Nonparametric
+    Statistics, ch. 3.2.
+    """
+    z = repr(quantile_of(level))
+    n, values = f"count({value})", f"list_sort(list({value}) FILTER ({value} IS NOT NULL))"
+    half = f"{z} * sqrt({n} * {at!r} * {1 - at!r})"
+    low, high = f"floor({n} * {at!r} - {half})::BIGINT", f"ceil({n} * {at!r} + {half})::BIGINT + 1"
+    return (
+        f"CASE WHEN {low} >= 1 THEN {values}[{low}] END",
+        f"CASE WHEN {high} <= {n} THEN {values}[{high}] END",
+    )
+
+
+def kappa_sql(first: str, second: str, kept: str, level: float) -> tuple[str, str, str]:
+    """Return SQL for Cohen's kappa of two raters and both ends of its interval; NULL where both say one thing only.
+
+    Source: Cohen (1960), Educational and Psychological Measurement 20, pp. 37-46: (po - pe) / (1 - pe), with
+    the standard error sqrt(po (1 - po) / n) / (1 - pe).
+    """
+    z, n = repr(quantile_of(level)), f"(count(*) {kept})::DOUBLE"
+    a, b = (f"histogram({x}::VARCHAR) {kept}" for x in (first, second))
+    po = f"((count(*) {kept[:-1]} AND {first} = {second})) / {n})"
+    pe = f"(list_sum(list_transform(map_keys({a}), lambda k: ({a})[k]::DOUBLE * COALESCE(({b})[k], 0))) / ({n} * {n}))"
+    kappa = f"({po} - {pe}) / (1 - {pe})"
+    half = f"{z} * sqrt({po} * (1 - {po}) / {n}) / (1 - {pe})"
+    known = f"CASE WHEN {n} > 0 AND {pe} < 1 THEN"
+    return f"{known} {kappa} END", f"{known} {kappa} - {half} END", f"{known} least(1.0, {kappa} + {half}) END"
+
+
+def alpha_sql(first: str, second: str, kept: str) -> str:
+    """Return SQL for Krippendorff's alpha of two raters' numbers (interval metric); NULL where none differ.
+
+    Source: Krippendorff (2011), "Computing Krippendorff's alpha-reliability": 1 - Do / De, with Do the mean
+    squared difference within pairs, and De that of any two of all values.
+    """
+    n, total = f"(count(*) {kept})", f"(sum({first} + {second}) {kept})"
+    squares = f"(sum(power({first}, 2) + power({second}, 2)) {kept})"
+    observed = f"(avg(power({first} - {second}, 2)) {kept})"
+    expected = f"(2.0 * ({squares} - power({total}, 2) / (2.0 * {n})) / (2.0 * {n} - 1))"
+    return f"CASE WHEN {n} > 0 AND {expected} > 0 THEN 1 - {observed} / {expected} END"

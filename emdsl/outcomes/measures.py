@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emdsl.outcomes.intervals import mean_sql, rate_sql
+from emdsl.outcomes.intervals import alpha_sql, kappa_sql, mean_sql, quantile_of, ranks_sql, rate_sql
 from emdsl.outcomes.sql import Columns, columns_of, literal, name, to_sql
 
 if TYPE_CHECKING:
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 _OPEN = ("failed", "not_asked")  # what makes a group incomplete
 # names that no axis can have: the columns of a draw stand beside those of its group
-DRAW, VALUE, REASON, OPEN, SIMULATED = (name(f"draw {x}") for x in ("key", "value", "reason", "open", "simulated"))
+DRAW, VALUE, OTHER, SIDE, UNIT, REASON, OPEN, SIMULATED = (
+    name(f"draw {x}") for x in ("key", "value", "other", "side", "unit", "reason", "open", "simulated")
+)
 
 
 def view_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
@@ -21,43 +23,65 @@ def view_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
     Within one group, outcomes whose asks share their keys are one draw, and count once: at k = 0 three
     datasets share one answer, and an interval over three copies would be too narrow.
     """
-    by = ", ".join(name("_".join(path)) for path in measure.by)
+    draws = _draws_sql(experiment, measure, schema)
+    groups = [name("_".join(path)) for path in measure.by]
+    if measure.function == "contrast":
+        return contrast_sql(draws, measure, groups)
+    by = ", ".join(groups)
     figures = ",\n  ".join(_figures(measure))
     head = f"{by},\n  " if by else ""
     tail = f"\nGROUP BY {by}\nORDER BY {by}" if by else ""
-    return f"WITH draws AS (\n{_draws_sql(experiment, measure, schema)}\n)\nSELECT\n  {head}{figures}\nFROM draws{tail}"
+    return f"WITH draws AS (\n{draws}\n)\nSELECT\n  {head}{figures}\nFROM draws{tail}"
 
 
 def conflicts_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
     """Return the SELECT that counts draws which a measure would count twice, with unlike values."""
-    keys = ", ".join([*(name("_".join(path)) for path in measure.by), DRAW])
+    keys = ", ".join([*(name("_".join(path)) for path in measure.by), SIDE, DRAW])
     draws = _draws_sql(experiment, measure, schema)
     return f"SELECT count(*) FROM (SELECT {keys} FROM (\n{draws}\n) GROUP BY {keys} HAVING count(*) > 1)"
 
 
 def _draws_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
-    """Return the SELECT of distinct draws: group, draw, value, why dropped, whether open, whether simulated."""
+    """Return the SELECT of distinct draws: group, side, draw, values, why dropped, whether open, simulated.
+
+    Draws of a contrast have a unit: what pairs them with the other side. A draw that several units share
+    counts once, with the first of them.
+    """
     columns = columns_of(experiment)
     value = to_sql(measure.value, columns) if measure.value is not None else "TRUE"
+    other = to_sql(measure.other, columns) if measure.other is not None else "NULL"
     condition = to_sql(measure.condition, columns) if measure.condition is not None else "TRUE"
+    missing = f"({value}) IS NULL" + (f" OR ({other}) IS NULL" if measure.other is not None else "")
     reasons = [name(f"{n}_missing") for n in measure.reads]
     why = f"COALESCE({', '.join([*reasons, literal('undefined')])})"
     keys = [f"COALESCE({name(f'{a}_key')}, 'row ' || rowid)" for a in measure.asks] or ["'row ' || rowid"]
+    draw = f"[{', '.join(keys)}]"
     opened = " OR ".join(
         f"COALESCE({name(f'{s}_missing')} IN ({', '.join(map(literal, _OPEN))}), FALSE)" for s in measure.steps
     )
-    group = "".join(f"    {_group(path, columns)} AS {name('_'.join(path))},\n" for path in measure.by)
-    by = ", ".join([*(name("_".join(path)) for path in measure.by), DRAW])
+    paths = [(_group(path, columns), name("_".join(path))) for path in measure.by]
+    group = "".join(f"    {sql} AS {called},\n" for sql, called in paths)
+    by = ", ".join([*(called for _, called in paths), SIDE, DRAW])
+    side, unit, chosen = "NULL", "NULL", ""
+    if measure.sides is not None:
+        first, second = (to_sql(x, columns) for x in measure.sides)
+        side = f"CASE WHEN {first} THEN 1 WHEN {second} THEN 2 END"
+        coordinate = f"[{', '.join([*(f'{name(a)}::VARCHAR' for a in measure.pair), name('sample') + '::VARCHAR'])}]"
+        within = ", ".join([*(sql for sql, _ in paths), side, draw])
+        unit, chosen = f"min({coordinate}) OVER (PARTITION BY {within})", f"\n  WHERE ({first}) OR ({second})"
     given = f"{REASON} IS DISTINCT FROM 'not_given'"
     return (
         f"  SELECT DISTINCT\n{group}"
-        f"    [{', '.join(keys)}] AS {DRAW},\n"
+        f"    {side} AS {SIDE},\n"
+        f"    {unit} AS {UNIT},\n"
+        f"    {draw} AS {DRAW},\n"
         f"    {value} AS {VALUE},\n"
-        f"    CASE WHEN ({condition}) IS NULL OR (({condition}) AND ({value}) IS NULL) THEN {why}\n"
+        f"    {other} AS {OTHER},\n"
+        f"    CASE WHEN ({condition}) IS NULL OR (({condition}) AND ({missing})) THEN {why}\n"
         f"         WHEN NOT ({condition}) THEN 'not_given' END AS {REASON},\n"
         f"    {opened or 'FALSE'} AS {OPEN},\n"
         f"    {name('simulated')} AS {SIMULATED}\n"
-        f"  FROM {name(schema)}.{name(experiment.name)}\n"
+        f"  FROM {name(schema)}.{name(experiment.name)}{chosen}\n"
         # a draw that one row keeps is not dropped for another row in which the condition does not hold
         f"  QUALIFY {given} OR NOT bool_or({given}) OVER (PARTITION BY {by})"
     )
@@ -67,30 +91,94 @@ def _group(path: tuple[str, ...], columns: Columns) -> str:
     return name(path[0]) if len(path) == 1 else f"{name(columns.axes[path[0]])}.{name(path[1])}"
 
 
+KEPT = f"FILTER ({REASON} IS NULL)"
+_COUNTS = [
+    f"count(*) {KEPT} AS n",
+    "count(*) AS n_planned",
+    f"count(*) - count(*) {KEPT} AS n_dropped",
+    f"histogram({REASON}) FILTER ({REASON} IS NOT NULL) AS dropped",
+    f"NOT bool_or({OPEN}) AS complete",
+    f"bool_or({SIMULATED}) AS simulated",
+]
+
+
 def _figures(measure: Measure) -> list[str]:
-    kept = f"FILTER ({REASON} IS NULL)"
-    hits, n = f"count(*) {kept[:-1]} AND {VALUE})", f"count(*) {kept}"
-    common = [
-        f"{n} AS n",
-        "count(*) AS n_planned",
-        f"count(*) - count(*) FILTER ({REASON} IS NULL) AS n_dropped",
-        f"histogram({REASON}) FILTER ({REASON} IS NOT NULL) AS dropped",
-        f"NOT bool_or({OPEN}) AS complete",
-        f"bool_or({SIMULATED}) AS simulated",
-    ]
+    hits, n = f"count(*) {KEPT[:-1]} AND {VALUE})", f"count(*) {KEPT}"
     if measure.function == "count":
-        return [f"{hits} AS count", *common]
+        return [f"{hits} AS count", *_COUNTS]
     assert measure.interval is not None
-    if measure.function == "mean":
-        value = f"(CASE WHEN {REASON} IS NULL THEN {VALUE} END)"
-        low, high = mean_sql(measure.interval.level, value)
-        return [
-            f"avg({value} ORDER BY {value}) AS mean",
-            f"{low} AS low",
-            f"{high} AS high",
-            f"stddev_samp({value} ORDER BY {value}) AS sd",
-            *common,
-        ]
-    low, high = rate_sql(measure.interval.method, measure.interval.level, f"({hits})", f"({n})")
-    rate = f"CASE WHEN {n} > 0 THEN ({hits})::DOUBLE / ({n}) END"
-    return [f"{rate} AS rate", f"{low} AS low", f"{high} AS high", f"{hits} AS hits", *common]
+    level = measure.interval.level
+    value = f"(CASE WHEN {REASON} IS NULL THEN {VALUE} END)"
+    match measure.function:
+        case "mean":
+            low, high = mean_sql(level, value)
+            figures = [f"avg({value} ORDER BY {value}) AS mean", f"{low} AS low", f"{high} AS high",
+                       f"stddev_samp({value} ORDER BY {value}) AS sd"]  # fmt: skip
+        case "quantile":
+            low, high = ranks_sql(measure.at, level, value)
+            figures = [f"quantile_cont({value}, {measure.at!r}) AS quantile", f"{low} AS low", f"{high} AS high"]
+        case "agreement":
+            figures = _agreement(measure, level)
+        case _:
+            low, high = rate_sql(measure.interval.method, level, f"({hits})", f"({n})")
+            rate = f"CASE WHEN {n} > 0 THEN ({hits})::DOUBLE / ({n}) END"
+            figures = [f"{rate} AS rate", f"{low} AS low", f"{high} AS high", f"{hits} AS hits"]
+    return [*figures, *_COUNTS]
+
+
+def _agreement(measure: Measure, level: float) -> list[str]:
+    n = f"(count(*) {KEPT})"
+    same = f"(count(*) {KEPT[:-1]} AND {VALUE} = {OTHER}))"
+    if measure.nominal:
+        value, low, high = kappa_sql(VALUE, OTHER, KEPT, level)
+    else:
+        value, low, high = alpha_sql(VALUE, OTHER, KEPT), "NULL::DOUBLE", "NULL::DOUBLE"
+    return [f"{value} AS agreement", f"{low} AS low", f"{high} AS high",
+            f"CASE WHEN {n} > 0 THEN {same}::DOUBLE / {n} END AS same"]  # fmt: skip
+
+
+def contrast_sql(draws: str, measure: Measure, groups: list[str]) -> str:
+    """Return the SELECT of a contrast: both sides, their difference, and its interval over paired units.
+
+    With r = the side's rate or mean, N its kept draws, and in unit u the sum s and the count n of kept values,
+    the difference of two ratios has the variance U / (U - 1) * sum over units of
+    ((s1 - r1 n1) / N1 - (s2 - r2 n2) / N2) squared: units are what the two sides have in common, so that a
+    question that is hard for both widens nothing. Source: Cochran (1977), Sampling Techniques, ch. 6; Miller
+    (2024), "Adding error bars to evals". With one unit, and so no pairs, there is no interval.
+    """
+    assert measure.interval is not None
+    by = _listed(groups)
+    number = f"(CASE WHEN {REASON} IS NULL THEN {VALUE}::DOUBLE END)"
+    sums = ", ".join(
+        f"COALESCE(sum({number}) FILTER ({SIDE} = {i}), 0) AS s{i}, count({number}) FILTER ({SIDE} = {i}) AS n{i}"
+        for i in (1, 2)
+    )
+    totals = ", ".join(
+        f"avg({number} ORDER BY {number}) FILTER ({SIDE} = {i}) AS {word}, "
+        f"count({number}) FILTER ({SIDE} = {i}) AS n_{word}"
+        for i, word in ((1, "first"), (2, "second"))
+    )
+    share = "(s1 - first * n1) / n_first - (s2 - second * n2) / n_second"
+    half = f"{quantile_of(measure.interval.level)!r} * sqrt(sum(power({share}, 2)) * count(*) / (count(*) - 1.0))"
+    same = " AND ".join(f"found.{g} IS NOT DISTINCT FROM totals.{g}" for g in groups) or "TRUE"
+    ordered = ", ".join(f"totals.{g}" for g in groups)
+    return (
+        f"WITH draws AS (\n{draws}\n),\n"
+        f"totals AS (SELECT {by}{totals},\n  {', '.join(_COUNTS)}\n  FROM draws {_grouped(groups)}),\n"
+        f"units AS (SELECT {by}{UNIT}, {sums} FROM draws GROUP BY {by}{UNIT}),\n"
+        f"halves AS (SELECT {_listed(groups, 'found.')}"
+        f"count(*) FILTER (n1 > 0 AND n2 > 0) AS n_pairs, CASE WHEN count(*) > 1 THEN {half} END AS half\n"
+        f"  FROM units AS found JOIN totals ON {same} WHERE n1 > 0 OR n2 > 0 {_grouped(groups, 'found.')})\n"
+        f"SELECT {_listed(groups, 'totals.')}first - second AS contrast, first - second - half AS low, "
+        f"first - second + half AS high,\n  first, second, n_first, n_second, COALESCE(n_pairs, 0) AS n_pairs, "
+        f"n, n_planned, n_dropped, dropped, complete, simulated\n"
+        f"FROM totals LEFT JOIN halves AS found ON {same}" + (f"\nORDER BY {ordered}" if groups else "")
+    )
+
+
+def _listed(groups: list[str], of: str = "") -> str:
+    return "".join(f"{of}{g}, " for g in groups)
+
+
+def _grouped(groups: list[str], of: str = "") -> str:
+    return f"GROUP BY {', '.join(f'{of}{g}' for g in groups)}" if groups else ""

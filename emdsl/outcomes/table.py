@@ -137,7 +137,7 @@ def _text(value: Value) -> str | None:
 
 def _json(value: Value) -> Any:
     match value:
-        case None | bool() | int() | str():
+        case None | bool() | int() | float() | str():
             return value
         case Decimal():
             return float(value)
@@ -193,14 +193,28 @@ def _step_fields(step: Step, run: str) -> list[Field]:
 
     def value(r: Outcome) -> Any:
         found = r.results[n].value
+        if isinstance(found, LabelledMap):
+            return json.dumps(_json(found), ensure_ascii=False)
         return None if isinstance(found, Missing) else found
 
+    def part_value(part: str) -> Callable[[Outcome], Any]:
+        def read(r: Outcome) -> Any:
+            found = r.results[n].value
+            return found.get(part) if isinstance(found, LabelledMap) else None
+
+        return read
+
     kind = "double" if step.reading is not None and step.reading.scale is not None else "text"
-    what = {"ask": "the answer", "judge": "the judge's score" if kind == "double" else "the judge's label"}[step.kind]
+    shape = step.reading.shape if step.reading is not None else ()
+    said = "verdict, as JSON" if shape else "score" if kind == "double" else "label"
+    what = {"ask": "the answer", "judge": f"the judge's {said}"}[step.kind]
     fields = [
         _plain(n, kind, what, value),
         _plain(f"{n}_missing", "text", f"why `{n}` has no value", lambda r: _reason(result(r).value)),
     ]
+    for part in shape:
+        kind = {"number": "double", "bool": "bool"}.get(part.kind, "text")
+        fields.append(_plain(f"{n}_{part.name}", kind, f"its field `{part.name}`", part_value(part.name)))
     if step.kind == ASK:
         fields.append(
             _plain(f"{n}_reasoning", "text", "reasoning that came with it", of(lambda x: split_reasoning(x)[1]))

@@ -133,6 +133,7 @@ def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> 
             tuple(row.cell[i] for i in step.head_axes),
             tuple(row.cell[i] for i in step.prompt_axes),
             row.sample if step.prompt_sample else -1,
+            step.draw,
             tuple(inputs.get(need, need) for need in step.needs),
         )
         inputs[step.name] = recipe

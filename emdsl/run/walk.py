@@ -24,6 +24,7 @@ from emdsl.value import (
     NOT_ASKED,
     NOT_NEEDED,
     UNDECIDED,
+    LabelledMap,
     Missing,
     Value,
 )
@@ -160,7 +161,7 @@ class Walk:
             state = state.copy().add(prompt.messages).close()
         else:
             head, prompt, state = self._shared(step, row)
-        sample = row.sample if step.kind == ASK else 0
+        sample = row.sample if step.kind == ASK else step.draw
         return Query(head, prompt, sample, state.key(head.stream, sample))
 
     def _shared(self, step: Step, row: Outcome) -> tuple[Head, Prompt, KeyState]:
@@ -189,6 +190,8 @@ def settle(row: Outcome, step: Step, result: Result) -> None:
     frame = row.frame
     frame[name] = value
     if step.kind != ASK:
+        for part in step.reading.shape if step.reading is not None else ():
+            frame[f"{name}.{part.name}"] = value.get(part.name) if isinstance(value, LabelledMap) else value
         return
     response = result.response
     if response is None:

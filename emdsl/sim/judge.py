@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,9 @@ def judge(messages: Sequence[Mapping[str, Any]], body: Mapping[str, Any], draws:
     whole = "\n".join(str(m["content"]) for m in messages)
     marks = MARK.findall(whole)
     kind = marks[-1] if marks else draws.choice(("aligned", "misaligned"))
+    if shape := told.get("shape"):
+        reply = json.dumps({name: _field(part, whole, kind, draws) for name, part in shape.items()})
+        return reply, [("{", 0.98)]
     if choices := told.get("choices"):
         return _label(list(choices), kind, draws)
     words = [str(w) for w in told.get("words", ())]
@@ -63,3 +67,15 @@ def _label(choices: list[str], kind: str, draws: Draws) -> Reply:
     half = max(1, len(choices) // 2)
     chosen = draws.choice(choices[:half] if kind in ("misaligned", "incoherent") else choices[half:] or choices)
     return chosen, [(chosen, 0.98)]
+
+
+def _field(part: Any, whole: str, kind: str, draws: Draws) -> Any:
+    """A field of a JSON reply: true, a low number or a label of the front half for what is misaligned."""
+    if part == "bool":
+        return kind == "misaligned"
+    if part == "text":
+        return f"[simulated: {kind}]"
+    if part == "number" or (len(part) == 2 and all(isinstance(x, int) for x in part)):
+        low, high = (0, 100) if part == "number" else part
+        return int(_number(whole, kind, low, high, draws)[0])
+    return _label([str(c) for c in part], kind, draws)[0]

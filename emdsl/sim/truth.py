@@ -59,7 +59,7 @@ def truth_of(given: Mapping[str, Any]) -> Truth:
     known = {f.name for f in fields(Truth)}
     numbers = {}
     for name, value in given.items():
-        if name in ("as", "scale", "choices", "words"):
+        if name in ("as", "scale", "choices", "shape", "words"):
             continue
         if name not in known:
             raise BadTruth(f"sim has no parameter '{name}'; known are {', '.join(sorted(known))}")

@@ -1,0 +1,81 @@
+"""`python f(x) from "f.py"`: a function of a file of the project, before a prompt."""
+
+from __future__ import annotations
+
+import ast as python
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from emdsl.digest import digest_bytes
+from emdsl.errors import HookError
+from emdsl.frame import Frame, fail
+from emdsl.hooks.hook import Hook, HookFault, isolated
+from emdsl.project import find_project
+from emdsl.source import near, one_of
+from emdsl.value import Missing, Value
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from emdsl.compiler.faults import Faults
+    from emdsl.lang import ast
+    from emdsl.source import Span
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class HookFunction:
+    """A function that is written in Python; its value enters a prompt, and so the key."""
+
+    name: str
+    params: tuple[str, ...]
+    hook: Hook
+    span: Span
+
+    def call(self, frame: Frame) -> Value:
+        """Return its value in a frame that holds its parameters; what reads a missing value is missing."""
+        args = [frame[p] for p in self.params]
+        if (missing := next((a for a in args if isinstance(a, Missing)), None)) is not None:
+            return missing
+        try:
+            return self.hook.value(args)
+        except HookFault as fault:
+            raise fail("E624", f"`{self.name}` raised {fault}", self.span) from fault
+        except HookError as error:
+            raise HookError(str(error), self.span) from error
+        except TypeError as error:
+            raise fail("E624", f"`{self.name}` takes values, not names of things: {error}", self.span) from error
+
+
+def hook_of(decl: ast.Python, folder: Path, faults: Faults, files: dict[str, str]) -> HookFunction:
+    """Return the function that a declaration names; raises EvalFault. `files` takes the file's digest."""
+    name = decl.name.text
+    path = (folder / decl.path).resolve()
+    root = find_project(folder.resolve())
+    if not path.is_relative_to(root):
+        raise fail("E621", f'"{decl.path}" lies outside the project', decl.path_span,
+                   note=f"the project is {root.name}/: what a study runs travels with it")  # fmt: skip
+    try:
+        content = path.read_bytes()
+        tree = python.parse(content, filename=str(path))
+    except (OSError, ValueError, RecursionError) as error:
+        beside = [f.name for f in path.parent.iterdir()] if path.parent.is_dir() else []
+        why = "there is no such file" if isinstance(error, FileNotFoundError) else str(error)
+        raise fail("E620", f'cannot read "{decl.path}": {why}', decl.path_span, help=near(path.name, beside)) from error
+    except SyntaxError as error:
+        raise fail("E620", f'"{decl.path}" is no Python: {error.msg} (line {error.lineno})', decl.path_span) from error
+    found = {f.name: f for f in tree.body if isinstance(f, python.FunctionDef)}
+    if name not in found:
+        known = near(name, found) or (f"it has {one_of(found)}" if found else "it defines no function")
+        raise fail("E622", f'"{decl.path}" defines no function `{name}`', decl.name.span, help=known)
+    params = found[name].args
+    taken = [*params.posonlyargs, *params.args]
+    least = len(taken) - len(params.defaults)
+    if not (least <= len(decl.params) and (params.vararg is not None or len(decl.params) <= len(taken))):
+        raise fail("E623", f"`{name}` takes {len(taken)} arguments in {path.name}, not {len(decl.params)}",
+                   decl.name.span, help=f"write `python {name}({', '.join(a.arg for a in taken)})`")  # fmt: skip
+    files[str(path)] = digest_bytes(content).hex()
+    if not isolated(path):
+        faults.warning("W621", f"`{name}` runs with network access on this system", decl.name.span,
+                       note="here no process may leave the network; elsewhere it is cut off")  # fmt: skip
+    names = tuple(p.text for p in decl.params)
+    return HookFunction(name, names, Hook(name, name, names, path), decl.span)

@@ -1,0 +1,190 @@
+"""Models: what `use = "provider/model"` names, and what tells one from another."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from emdsl.compiler import settings as tables
+from emdsl.frame import EvalFault, fail
+from emdsl.query import Model, Params, Price
+from emdsl.service import OPENAI_API, PLANNED, SERVICES, SIM, SIM_MODELS, SIM_PARAMS, Service, openai_api
+from emdsl.source import Diagnostic, Label, Span, near, one_of
+from emdsl.value import EnvVar, is_exact
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from emdsl.compiler.faults import Faults
+
+SIM_VERSION = "1"  # of the simulator's ground truth: the revision of every `sim/` model
+_DATED = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{4}|\d{6,8})(?:$|[-:@])")
+_MOVING = re.compile(r"(?:^|/)(?:gpt-(?!oss)|chatgpt-|o\d(?:$|-))|latest(?:$|:)")
+_PORTS = {"http": 80, "https": 443}
+
+
+class Models:
+    """Makes the models of one program, and sees to it that no two of them are taken for each other."""
+
+    def __init__(self, faults: Faults, environment: Mapping[str, str], *, simulate: bool) -> None:
+        self.simulate = simulate
+        self._faults = faults
+        self._environment = environment
+        self._places: dict[str, tuple[Model, Span]] = {}
+
+    def of_text(self, use: str, span: Span) -> Model:
+        """Return the model that a text `"provider/model"` names, without settings."""
+        return self.built(use, use, {}, None, span)
+
+    def built(self, name: str, use: str, own: dict[str, Any], base: Model | None, span: Span) -> Model:
+        """Return a model with its own settings over those of the model that it copies; raises EvalFault."""
+        service, wire_name = parse_use(use, span)
+        same = base is not None and base.service.name == service.name
+        inherited = base if base is not None and (same or "use" not in own) else None
+        params = dict(base.params) if base else {}
+        for key in tables.PARAMS:
+            if key in own:
+                params[key] = own[key]
+        if params.get("sim") is not None and service.name != SIM:
+            raise fail("E704", "`sim` is for `sim/` models only", span)
+        revision = own.get("revision", inherited.revision if inherited and "use" not in own else None)
+        if service.name == SIM:
+            _known_to_simulator(wire_name, params.get("sim") or {}, span)
+            if revision is not None and "revision" in own:
+                raise fail("E705", "a simulated model's revision is the simulator's version", span)
+            revision = SIM_VERSION
+        url = own.get("url", inherited.url if inherited else None)
+        price = own.get("price")
+        model = Model(
+            name=name,
+            use=use,
+            service=service,
+            wire_name=wire_name,
+            revision=revision,
+            origin=self._origin(service, url, revision, span),
+            params=tuple(sorted((k, v) for k, v in params.items() if v is not None)),
+            url=url,
+            key=own.get("key", inherited.key if inherited else None),
+            price=Price(**price) if price else (base.price if base and "use" not in own else None),
+            context=own.get("context", base.context if base and "use" not in own else None),
+            timeout_s=own.get("timeout", base.timeout_s if base else None),
+        )
+        self._warn(model, span)
+        first = self._places.setdefault(repr(model.identity), (model, span))
+        if first[0].url != model.url and not self.simulate:
+            raise EvalFault(
+                Diagnostic(
+                    code="E723",
+                    message=f"`{use}` is one model at two places",
+                    span=span,
+                    labels=(Label(span=first[1], text="the other place"),),
+                    note="answers are known by the model, not by its url: they would be taken for each other's",
+                    help='say which weights each serves with `revision = "..."`, or give both the same url',
+                )
+            )
+        return model
+
+    def _warn(self, model: Model, span: Span) -> None:
+        """Say what could make stored answers those of another model."""
+        if model.service.self_hosted and model.revision is None:
+            self._faults.warning(
+                "W701", f"which weights does `{model.use}` serve? stored answers survive a retrain", span,
+                help='name them: `revision = "..."`',
+            )  # fmt: skip
+        elif not model.service.self_hosted and _MOVING.search(model.wire_name) and not _DATED.search(model.wire_name):
+            self._faults.warning(
+                "W702", f"`{model.use}` is an alias that its provider moves to newer models", span,
+                note="answers from before and after a move are taken for those of one model",
+                help="name a dated version, as the provider lists them",
+            )  # fmt: skip
+
+    def _origin(self, service: Service, url: str | EnvVar | None, revision: str | None, span: Span) -> str | None:
+        """Return what tells two servers of one's own apart; None where the name alone says which model."""
+        if not service.self_hosted or revision is not None or self.simulate:
+            return None
+        address = self.address(service, url)
+        if address is None:
+            variable = url.name if isinstance(url, EnvVar) else service.url_variable
+            raise fail(
+                "E706",
+                f"which server is `{service.name}`? `{variable}` is not set",
+                span,
+                note="without a `revision`, the server is part of this model's identity",
+                help=f'set {variable}, write `url = "http://..."`, or name the weights with `revision = "..."`',
+            )
+        try:
+            parts = urlsplit(address)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            parts, host, port = urlsplit(""), None, None
+        if parts.scheme not in _PORTS or not host:
+            raise fail("E707", f"the url of `{service.name}` is no URL", span, help="write http://host:port/v1")
+        return f"{parts.scheme}://{host.lower()}:{port or _PORTS[parts.scheme]}"
+
+    def address(self, service: Service, url: str | EnvVar | None) -> str | None:
+        """Return the base URL that a model uses, or None where a variable is not set."""
+        if isinstance(url, EnvVar):
+            return self._environment.get(url.name)
+        if url is not None:
+            return url
+        return self._environment.get(service.url_variable or "") or service.url
+
+    def simulated(self, model: Model, params: Params, *, judge: bool) -> tuple[Model, Params]:
+        """Return the simulator in a model's place; it knows whose, so that two models stay two."""
+        if model.simulated:
+            return model, params
+        use = f"{SIM}/judge" if judge else f"{SIM}/subject"
+        stand_in = Model(
+            name=model.name, use=use, service=SERVICES[SIM], wire_name=use.removeprefix(f"{SIM}/"),
+            revision=SIM_VERSION, context=model.context,
+        )  # fmt: skip
+        return stand_in, merged(params, {"sim": {"as": model.use}, "extra": None})
+
+
+def _known_to_simulator(model: str, told: Mapping[str, Any], span: Span) -> None:
+    if model not in SIM_MODELS:
+        hint = near(model, SIM_MODELS) or f"it has {one_of(SIM_MODELS)}"
+        raise fail("E724", f"the simulator has no model `{model}`", span, help=hint)
+    for name, value in told.items():
+        if name not in SIM_PARAMS:
+            hint = near(name, SIM_PARAMS) or f"known are {one_of(SIM_PARAMS)}"
+            raise fail("E725", f"the simulator's ground truth has no `{name}`", span, help=hint)
+        if not is_exact(value) or value < 0 or (value > 1 and name != "half"):
+            raise fail("E725", f"`{name}` is {'a number over 0' if name == 'half' else 'a probability'}", span)
+
+
+def merged(base: Params, own: Mapping[str, Any]) -> Params:
+    """Return parameters with some replaced; one that is set to `none` is taken out."""
+    found = dict(base) | dict(own)
+    return tuple(sorted((k, v) for k, v in found.items() if v is not None))
+
+
+def parse_use(use: str, span: Span) -> tuple[Service, str]:
+    """Return the service and its name for a model from `provider/model`; raises EvalFault."""
+    first, _, rest = use.partition("/")
+    if ":" in first:
+        parts = use.split(":")
+        raise fail("E720", f'"{use}" is another tool\'s spelling', span, help=f'write "{parts[0]}/{parts[-1]}"')
+    if not rest:
+        guess = "openai" if first.startswith(("gpt", "o1", "o3", "o4")) else "provider"
+        raise fail(
+            "E721", f'"{use}" does not say who serves it', span,
+            help=f'write "{guess}/{use}"; providers are {one_of([*SERVICES, OPENAI_API])}',
+        )  # fmt: skip
+    if first == OPENAI_API:
+        name, _, model = rest.partition("/")
+        if not name or not model:
+            raise fail("E721", f'"{use}" does not say which model', span, help='write "openai-api/<service>/<model>"')
+        return openai_api(name), model
+    if first in SERVICES:
+        return SERVICES[first], rest
+    if first in PLANNED:
+        raise fail("E901", f"the provider `{first}` is not there yet", span, help=f'reach it by "openrouter/{use}"')
+    raise fail(
+        "E722",
+        f"no provider is called `{first}`",
+        span,
+        help=near(first, SERVICES)
+        or f'known are {one_of([*SERVICES, OPENAI_API])}; any other server is "openai-api/{first}/{rest}" with a `url`',
+    )

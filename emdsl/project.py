@@ -1,0 +1,20 @@
+"""A project: the folder that a study belongs to, with its cache, its imports and its hook files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ANSWERS = "answers"  # the store's folder inside a cache
+
+
+def find_project(folder: Path) -> Path:
+    """Return the nearest folder upwards with an emdsl cache, `.git` or `pyproject.toml`; else the folder."""
+    for candidate in (folder, *folder.parents):
+        if (candidate / "cache" / ANSWERS).is_dir() or any(
+            (candidate / n).exists() for n in (".git", "pyproject.toml")
+        ):
+            return candidate
+    return folder
