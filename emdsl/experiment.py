@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from emdsl.prompt import Prompt
     from emdsl.query import Head
     from emdsl.source import Diagnostic, Span
-    from emdsl.value import Level
+    from emdsl.value import Level, Number
 
 Cell = tuple[int, ...]  # for each axis, the position of its level in `Axis.levels`
 
@@ -112,6 +112,7 @@ class Experiment:
     samples: int
     seed: Any
     parallel: int | None
+    budget: Number | None  # USD that one run may spend
     cells: Callable[[], Iterator[Cell]] = field(repr=False)
     projected: Callable[[tuple[int, ...]], Iterator[tuple[int, ...]]] = field(repr=False)  # of cells on some axes
     n_cells: int
@@ -137,3 +138,4 @@ class Program:
     experiments: tuple[Experiment, ...]
     warnings: tuple[Diagnostic, ...]
     digest: bytes
+    absent: tuple[Diagnostic, ...] = ()  # datasets that are not here, and how to get them

@@ -21,7 +21,7 @@ class EvalFault(Exception):
 
 
 class MissingInput(Exception):
-    """A message reads a value that is missing."""
+    """A message, or a list that is gone through, reads a value that is missing."""
 
     def __init__(self, missing: Missing) -> None:
         super().__init__(missing.reason)
@@ -82,6 +82,9 @@ class RowFrame(Frame):
         except EvalFault:
             self[name] = INVALID
             return INVALID
+        except MissingInput as missing:
+            self[name] = missing.missing
+            return missing.missing
 
 
 Fn = Callable[[Frame], Value]

@@ -96,7 +96,11 @@ INVALID = Missing("invalid")  # what it is computed from gives no value: an inde
 UNDEFINED = Missing("undefined")  # a division by zero
 NO_LOGPROBS = Missing("no_logprobs")  # the score is read from probabilities, and none came
 
-ABSENT = frozenset(("failed", "no_answer", "undecided", "not_needed", "not_asked"))  # there is no reply at all
+NOT_OBTAINED = Missing("not_obtained")  # the dataset that it is made of is not here yet: `obtain` says how to get it
+
+ABSENT = frozenset(
+    ("failed", "no_answer", "undecided", "not_needed", "not_asked", "not_obtained")
+)  # there is no reply at all
 ENGINE_REASONS = ("unreadable", "no_mass", "no_logprobs", "blocked", "invalid", "undefined", *sorted(ABSENT))
 
 

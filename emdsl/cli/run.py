@@ -8,6 +8,7 @@ import secrets
 import signal
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,6 +27,7 @@ from emdsl.run.executor import CONNECTIONS, Executor, Report
 from emdsl.run.pacing import Patience
 from emdsl.run.planner import ExperimentCount, plan
 from emdsl.run.walk import Walk
+from emdsl.source import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,6 +77,8 @@ def command(
     try:
         counts = [_planned(walk, store) for walk in walks]
         left = total(counts)
+        if not dry_run and any(s.unknown for c in counts for s in c.steps):
+            raise SourceError([replace(d, code="E605", severity=Severity.ERROR, note="") for d in program.absent])
         if not as_json:
             show_warnings(program)
             show_counts(counts)
@@ -242,6 +246,8 @@ def _tell(
     console.say(f"{ran:,} answered, {cached:,} from the store" + (f", {n_failed:,} failed" if n_failed else ""))
     for reason, n in _reasons(report)[:SHOWN_FAILURES]:
         console.say(f"  {n:,} x {reason}")
+    for name in sorted(report.over_budget):
+        console.say(f"the budget of `{name}` is reached: nothing more was asked; raise it and run again")
     if report.interrupted:
         console.say("stopped early: what was answered is kept")
     if left > 0:

@@ -102,6 +102,7 @@ class _Builder:
             samples=constants.get("samples", 1),
             seed=seed,
             parallel=constants.get("parallel"),
+            budget=constants.get("budget"),
             cells=grid.cells,
             projected=grid.projected,
             n_cells=grid.n_cells,
@@ -520,6 +521,7 @@ class _Builder:
             scope=self._scope, resolver=self._resolver, faults=self._faults, compiler=compiler,
             axes=[a.name for a in axes], steps=self._step_decls, reached=self._reached,
             constants={} if seed is None else {"seed": seed}, lets=lets,
+            budget=next((s.span for s in self._parts.settings if s.name.text == "budget"), None),
         )  # fmt: skip
         rules = builder.rules(self._parts.sets)
         built: dict[str, Step] = {}

@@ -64,6 +64,7 @@ def _compiled(
         experiments=experiments,
         warnings=faults.sorted(),
         digest=_digest(module, resolver, simulate=simulate),
+        absent=tuple(resolver.inputs.absent),
     )
 
 

@@ -104,6 +104,8 @@ def _round(span: Span, args: list[Value]) -> Value:
 
 def _draw(span: Span, args: list[Value]) -> Value:
     data, k, seed, by = args
+    if k == 0 and name_of(data):
+        return ()  # whatever rows there are, or are not here yet
     rows = elements(data, span)
     if type(k) is not int or k < 0:
         raise fail("E513", f"`draw` takes a number of rows, not {describe(k)}", span)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.operations import elements
 from emdsl.digest import digest
-from emdsl.frame import Fn, Frame, fail
+from emdsl.frame import Fn, Frame, MissingInput, fail
 from emdsl.source import Diagnostic, Label, Span
-from emdsl.value import LabelledMap, Level, Row, Value, describe, name_of, plain, render
+from emdsl.value import LabelledMap, Level, Missing, Row, Value, describe, name_of, plain, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -155,14 +155,10 @@ class Grid:
         return frame
 
     def _read_list(self, source: Source, frame: Frame) -> list[tuple[int, ...]]:
-        value = source.levels(frame)
-        levels: list[tuple[Level, ...]]
-        if isinstance(value, LabelledMap) and len(source.names) == 1:
-            levels = [(Level(label, v),) for label, v in value.entries]
-        elif len(source.names) == 1:
-            levels = [(level_of(v),) for v in elements(value, source.list_span)]
-        else:
-            levels = [self._zipped(source, v) for v in elements(value, source.list_span)]
+        try:
+            levels = self._levels(source, source.levels(frame))
+        except MissingInput as missing:  # rows that are not here: one level stands for them
+            levels = [tuple(Level(missing.missing.reason, missing.missing) for _ in source.names)]
         if not levels:
             raise fail("E406", "this axis has no levels", source.list_span)
         if len(source.written) == len(levels):
@@ -172,6 +168,20 @@ class Grid:
             ]
         self._unlike(source, levels)
         return [tuple(self.levels[n].position(x) for n, x in zip(source.names, group, strict=True)) for group in levels]
+
+    def _levels(self, source: Source, value: Value) -> list[tuple[Level, ...]]:
+        if isinstance(value, Missing):
+            raise MissingInput(value)
+        if len(source.names) == 1:
+            if isinstance(value, LabelledMap):
+                return [(Level(label, v),) for label, v in value.entries]
+            return [(level_of(v),) for v in elements(value, source.list_span)]
+        if isinstance(value, LabelledMap):
+            raise fail(
+                "E403", "labels are for one axis: names are zipped with a list", source.list_span,
+                help=f"write [({', '.join(source.names)}), ...] with values",
+            )  # fmt: skip
+        return [self._zipped(source, v) for v in elements(value, source.list_span)]
 
     def _zipped(self, source: Source, value: Value) -> tuple[Level, ...]:
         if not isinstance(value, tuple):
@@ -315,7 +325,12 @@ class _Walk:
         return skipped
 
     def _holds(self, rule: SkipRule, bound: dict[str, int]) -> bool:
-        value = rule.condition(self._grid.bind(bound, rule.reads))
+        try:
+            value = rule.condition(self._grid.bind(bound, rule.reads))
+        except MissingInput as missing:
+            value = missing.missing
+        if isinstance(value, Missing):
+            return False  # it reads rows that are not here
         if not isinstance(value, bool):
             raise fail("E511", f"a condition is true or false, not {describe(value)}", rule.span)
         if value:

@@ -11,7 +11,7 @@ from emdsl.compiler.resolve import RubricMaker
 from emdsl.data.dataset import Dataset
 from emdsl.prompt import Prompt
 from emdsl.query import Model
-from emdsl.value import EnvVar, LabelledMap, Money, Row, Value, name_of
+from emdsl.value import EnvVar, LabelledMap, Missing, Money, Row, Value, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -89,6 +89,8 @@ def type_of(value: Value) -> Type:
     match value:
         case None:
             return NONE
+        case Missing():
+            return ANY
         case bool():
             return BOOL
         case str():
@@ -100,7 +102,8 @@ def type_of(value: Value) -> Type:
         case Row():
             return Type("row", _row_names(value.columns))
         case Dataset():
-            return Type("dataset", item=Type("row", _row_names(value.columns)))
+            known = value.columns or not value.obtain
+            return Type("dataset", item=Type("row", _row_names(value.columns)) if known else ANY)
         case Model():
             return Type("model")
         case Prompt():

@@ -6,10 +6,11 @@ import operator
 from decimal import Decimal, Inexact, localcontext
 from typing import TYPE_CHECKING, Any
 
-from emdsl.frame import fail
+from emdsl.frame import MissingInput, fail
 from emdsl.source import Span, near, one_of
 from emdsl.value import (
     MAX_DIGITS,
+    NOT_OBTAINED,
     UNDEFINED,
     LabelledMap,
     Missing,
@@ -94,11 +95,13 @@ def truth(value: Value, span: Span) -> bool | Missing:
 
 
 def elements(value: Value, span: Span) -> Iterable[Value]:
-    """Return what `for`, `each` and `in` go through."""
+    """Return what `for`, `each` and `in` go through; raises MissingInput for rows that are not here."""
     if isinstance(value, tuple | list):
         return value
     rows = getattr(value, "rows", None)
     if isinstance(rows, tuple):
+        if getattr(value, "obtain", ""):
+            raise MissingInput(NOT_OBTAINED)
         return rows
     if isinstance(value, LabelledMap):
         return tuple(v for _, v in value.entries)

@@ -15,11 +15,11 @@ from emdsl.compiler.hooks import hook_of
 from emdsl.compiler.models import Models
 from emdsl.data.dataset import MIN_SHA256, Dataset, read_dataset
 from emdsl.data.records import DataError
-from emdsl.frame import EvalFault, Frame, fail
+from emdsl.frame import EvalFault, Frame, MissingInput, fail
 from emdsl.judge import Part, Reading, Weighted
 from emdsl.lang import ast
 from emdsl.query import Model
-from emdsl.source import Label, Source, Span, near, one_of
+from emdsl.source import Diagnostic, Label, Severity, Source, Span, near, one_of
 from emdsl.value import EnvVar, Value, describe, is_exact
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class Inputs:
     """What a program read beside its text: files by path with their digests, variables with their values."""
 
     files: dict[str, str] = field(default_factory=dict)
+    absent: list[Diagnostic] = field(default_factory=list)  # datasets that are not here, and how to get them
 
 
 class Scope:
@@ -184,7 +185,10 @@ class Resolver:
             case ast.Rubric():
                 return self._rubric(decl, scope)
             case ast.Let(params=None):
-                return scope.compiler().expr(decl.value)(Frame())
+                try:
+                    return scope.compiler().expr(decl.value)(Frame())
+                except MissingInput as missing:  # rows that are not here yet
+                    return missing.missing
             case ast.Let():
                 params = self._params(decl.params or ())
                 return Function(name, params, scope.compiler(frozenset(params)).expr(decl.value))
@@ -340,7 +344,7 @@ class Resolver:
         if pin is not None and (len(pin) < MIN_SHA256 or any(c not in "0123456789abcdefABCDEF" for c in pin)):
             raise fail("E602", f"`sha256` is {MIN_SHA256} or more hex digits", written["sha256"][0].value.span)
         try:
-            dataset = read_dataset(decl.name.text, path, found.get("columns"), pin)
+            dataset = read_dataset(decl.name.text, path, found.get("columns"), pin, found.get("obtain", ""))
         except DataError as error:
             span = item.value.span
             if error.column and "columns" in written:
@@ -353,6 +357,14 @@ class Resolver:
                 help_ = near(path.name, beside) or start
             raise fail(code, str(error), span, help=help_) from error
         self.inputs.files[str(path.resolve())] = dataset.sha256
+        if dataset.obtain:
+            absent = Diagnostic(
+                code="W601", message=f"the file of `{decl.name.text}` is not here", span=item.value.span,
+                note="what reads it is unknown to `plan`, and `run` cannot ask it", help=dataset.obtain,
+                severity=Severity.WARNING,
+            )  # fmt: skip
+            self.inputs.absent.append(absent)
+            self.faults.add(absent)
         return dataset
 
     def _dataset_settings(

@@ -92,6 +92,12 @@ def _text_or_env(value: Value) -> str | EnvVar:
     return value if isinstance(value, EnvVar) else _text(value)
 
 
+def _money(value: Value) -> Any:
+    if not isinstance(value, Money):
+        raise Refused(f"an amount such as $40, not {_said(value)}")
+    return value.usd
+
+
 def _price(value: Value) -> dict[str, Any]:
     if not isinstance(value, LabelledMap) or set(value.labels) != {"input", "output"}:
         raise Refused("{ input: $1.00, output: $2.00 }, in USD per million tokens")
@@ -215,6 +221,7 @@ DATASET = _table(
     Spec("file", "text", "relative to the `.em` that declares it", _text),
     Spec("columns", "map", '{ name: "path.in.row" }; all top-level fields without it', _columns),
     Spec("sha256", "text", "the file's digest, 8 or more hex digits", _text),
+    Spec("obtain", "text", "how to get the file: without it `plan` goes on, and `run` says so", _text),
 )
 RUBRIC = _table(
     Spec("scale", "range", "the reply is a number within 0..100, say", _scale),
@@ -228,6 +235,7 @@ EXPERIMENT = _table(
     Spec("samples", "number", "draws of every cell, from sample 0 up", _whole(1, MAX_SAMPLES)),
     Spec("seed", "value", "a value for `draw(..., seed: ...)`", _seed),
     Spec("parallel", "number", "most requests in flight at once", _whole(1)),
+    Spec("budget", "money", "a hard cap on what one run may spend, in USD", _money),
 )
 ASK = {k: v for k, v in PARAMS.items() if k != "seed"} | _table(
     Spec("stream", "number", "tells two asks apart that send the same request", _whole(0)),
@@ -239,9 +247,9 @@ JUDGE = {k: v for k, v in PARAMS.items() if k != "seed"} | _table(
 # Designed, and not compiled yet: naming one is an error, never ignored.
 PLANNED = {
     "model": {"parallel", "rpm", "tpm"},
-    "dataset": {"obtain"},
+    "dataset": set[str](),
     "rubric": set[str](),
-    "experiment": {"budget"},
+    "experiment": set[str](),
     "ask": set[str](),
     "judge": set[str](),
 }

@@ -52,6 +52,7 @@ class StepBuilder:
     reached: Callable[..., frozenset[str]]
     constants: Mapping[str, Any]
     lets: Mapping[str, Fn]
+    budget: Span | None  # where it is set
 
     def rules(self, written: list[ast.SetRule]) -> dict[str, list[Rule]]:
         """Return `set` rules by the step that they are for; faults are told."""
@@ -228,6 +229,8 @@ class StepBuilder:
             if self.resolver.models.simulate:
                 who, params = self.resolver.models.simulated(who, params, judge=rubric is not None)
                 params = _for_simulator(who, params, rubric)
+            if self.budget is not None and not who.simulated:
+                _affordable(who, params, decl.model.span if decl.model is not None else decl.span, self.budget)
             return Head(who, params, stream)
 
         return head
@@ -295,6 +298,27 @@ def _decided(rules: list[Rule], frame: Frame) -> dict[str, Any]:
             )
         found[rule.parameter] = (value, rule)
     return {name: value for name, (value, _) in found.items()}
+
+
+def _affordable(model: Model, params: Params, span: Span, budget: Span) -> None:
+    """Under a budget, the most that a request can cost is known before it is sent."""
+    label = (Label(span=budget, text="the budget"),)
+    if model.price is None:
+        raise EvalFault(
+            Diagnostic(
+                code="E731", message=f"no price is known for `{model.name}`: a budget cannot be kept", span=span,
+                labels=label, note="unknown is never taken for $0",
+                help="write `price = { input: $2.50, output: $10.00 }` in its model block, USD per million tokens",
+            )
+        )  # fmt: skip
+    if "max_tokens" not in dict(params):
+        raise EvalFault(
+            Diagnostic(
+                code="E732", message=f"`{model.name}` has no `max_tokens`: a budget cannot be kept", span=span,
+                labels=label, note="without it one answer may cost anything",
+                help="write `max_tokens = 600` in its model block",
+            )
+        )  # fmt: skip
 
 
 def _agree(rubric: RubricMaker, model: Model, decided: set[str], span: Span) -> None:

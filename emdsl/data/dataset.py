@@ -39,6 +39,7 @@ class Dataset:
     columns: tuple[str, ...]
     rows: tuple[Row, ...] = field(repr=False)
     sha256: str = ""
+    obtain: str = ""  # how to get the file, where it is not here
 
     @property
     def plain(self) -> tuple[bytes, str, tuple[str, ...]]:
@@ -46,8 +47,10 @@ class Dataset:
         return (b"dataset", self.sha256, self.columns)
 
 
-def read_dataset(name: str, path: Path, columns: dict[str, str] | None, sha256: str | None) -> Dataset:
-    """Return a dataset read from a file.
+def read_dataset(
+    name: str, path: Path, columns: dict[str, str] | None, sha256: str | None, obtain: str = ""
+) -> Dataset:
+    """Return a dataset read from a file; one without rows where it is not here, and `obtain` says how to get it.
 
     `columns` maps names to paths within a row (`"messages.0.content"`); None takes every top-level field.
     `sha256` is a pin: the first 8 or more hex digits of the file's digest. Raises DataError.
@@ -60,6 +63,8 @@ def read_dataset(name: str, path: Path, columns: dict[str, str] | None, sha256: 
     except IsADirectoryError:
         raise DataError(f"{path} is a folder, not a file") from None
     except FileNotFoundError:
+        if obtain:
+            return Dataset(name, tuple(columns or ()), (), "", obtain)
         raise DataError(f"there is no file {path}", missing=True) from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error

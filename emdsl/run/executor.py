@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import ProviderError, Rejected, StoreError, Throttled, Unavailable
+from emdsl.run.budget import Budget
 from emdsl.run.walk import Walk, answered, chunks, failed, resolve
 
 if TYPE_CHECKING:
@@ -49,11 +50,13 @@ class Report:
     failed: dict[tuple[str, str], set[Digest]] = field(default_factory=dict)
     sent: int = 0
     interrupted: bool = False
+    over_budget: set[str] = field(default_factory=set)  # experiments whose budget did not reach for all
 
 
 @dataclass(slots=True)
 class _Request:
     query: Query
+    experiment: str
     targets: dict[tuple[int, str], tuple[Walk, Outcome, Step]]  # by row and step
     urgent: bool = False
 
@@ -95,6 +98,9 @@ class Executor:
         self._on_progress = on_progress
         self._ready = _Ready()
         self._under_way: dict[Digest, _Request] = {}
+        self._budgets = {
+            w.experiment.name: Budget(w.experiment.budget) for w in walks if w.experiment.budget is not None
+        }
         self._refused: dict[tuple[str, Any], str] = {}
         self._hungry = asyncio.Event()
         self._drain = asyncio.Event()
@@ -172,7 +178,7 @@ class Executor:
             if request is not None:
                 request.targets[id(row), name] = target
                 continue
-            request = _Request(query, {(id(row), name): target}, urgent)
+            request = _Request(query, walk.experiment.name, {(id(row), name): target}, urgent)
             self._under_way[query.key] = request
             self._ready.put_nowait(request)
 
@@ -199,9 +205,9 @@ class Executor:
         query, progress = request.query, self.progress
         progress.in_flight += 1
         try:
-            response = await self._asked(query)
+            response = await self._paid(request)
             if response is None:
-                return  # the run ends before this one was answered
+                return  # the run ends, or the budget, before this one was answered
             kept = await self._store.put(query, dataclasses.replace(response, run=self._run))
         except ProviderError as error:
             self._failed(request, error)
@@ -230,6 +236,22 @@ class Executor:
                     answered(row, step, known[query.key])
         if row.open and not self._drain.is_set():
             self._enqueue_open(walk, row, urgent=True)
+
+    async def _paid(self, request: _Request) -> Response | None:
+        """Return an answer within the budget; None where the run or the budget ends first."""
+        query, budget = request.query, self._budgets.get(request.experiment)
+        if budget is None:
+            return await self._asked(query)
+        reserved = await budget.reserve(query)
+        if reserved is None:
+            self.report.over_budget.add(request.experiment)
+            return None
+        response: Response | None = None
+        try:
+            response = await self._asked(query)
+        finally:
+            budget.settle(reserved, query, response)
+        return response
 
     async def _asked(self, query: Query) -> Response | None:
         """Return an answer, asking again as long as it can help; None where the run is ending."""

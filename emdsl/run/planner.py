@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emdsl.run.walk import Walk, chunks, resolve
-from emdsl.value import NOT_NEEDED
+from emdsl.value import NOT_NEEDED, NOT_OBTAINED
 
 if TYPE_CHECKING:
     from emdsl.digest import Digest
@@ -29,6 +29,7 @@ class StepCount:
     fresh: set[Digest] = field(default_factory=set)  # of those stored, what the run itself has asked
     n_decided: int = 0
     n_held: int = 0
+    unknown: int = 0  # rows whose request cannot be made, for a dataset is not here
 
     @property
     def cached(self) -> int:
@@ -68,7 +69,7 @@ class StepCount:
             "needed": self.needed,
             "cached": self.cached,
             "to_run": to_run,
-        }
+        } | ({"unknown": self.unknown} if self.unknown else {})
 
 
 @dataclass(slots=True)
@@ -120,6 +121,7 @@ def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> 
                 if run and result.response.run == run:
                     found.fresh.add(result.query.key)
                 inputs[step.name] = result.query.key
+            found.unknown += result.value == NOT_OBTAINED
             continue
         head, _ = walk.head(step, row)
         count.models.setdefault(f"{head.model.use} {head.model.url}", head.model)

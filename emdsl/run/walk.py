@@ -23,6 +23,7 @@ from emdsl.value import (
     NO_REASONING,
     NOT_ASKED,
     NOT_NEEDED,
+    NOT_OBTAINED,
     UNDECIDED,
     LabelledMap,
     Missing,
@@ -133,6 +134,8 @@ class Walk:
             return False
         try:
             holds = step.condition(row.frame)
+        except MissingInput as missing:
+            holds = missing.missing
         except EvalFault:
             if not step.condition_needs:
                 raise
@@ -140,8 +143,8 @@ class Walk:
         if holds is True:
             return True
         row.pending.remove(step)
-        missing = NOT_NEEDED if holds is False else (NOT_ASKED if holds == NOT_ASKED else UNDECIDED)
-        settle(row, step, Result(missing))
+        missing_value = NOT_NEEDED if holds is False else (holds if holds in (NOT_ASKED, NOT_OBTAINED) else UNDECIDED)
+        settle(row, step, Result(missing_value))
         return False
 
     def head(self, step: Step, row: Outcome) -> tuple[Head, KeyState]:
@@ -283,7 +286,7 @@ def collect(
 
 def _absent(missing: Missing) -> Missing:
     """Return why a step that reads a missing value is not asked."""
-    return NOT_ASKED if missing == NOT_ASKED else NO_ANSWER
+    return missing if missing in (NOT_ASKED, NOT_OBTAINED) else NO_ANSWER
 
 
 def _reasoning(response: Response) -> Value:

@@ -1,0 +1,81 @@
+"""A budget is a hard cap: what is reserved and spent never exceeds it, and raising it goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+from support import InProcess, program, run
+
+from emdsl.errors import SourceError
+from emdsl.query import Query, Response, Usage
+from emdsl.run.budget import worst_usd
+from emdsl.store.store import MemoryStore
+
+if TYPE_CHECKING:
+    from emdsl.run.executor import Report
+
+STUDY = """
+model m { use = "openai/gpt-4o-2024-08-06", max_tokens = 100, price = { input: $1000, output: $10_000 } }
+experiment e {
+  for q in 1..30
+  budget = $BUDGET
+  ask answer from m with "question {q}"
+}
+"""
+
+
+class Priced(InProcess):
+    """Answers with random usage, never more than was allowed."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.rng = random.Random(seed)
+        self.spent = Decimal(0)
+        self.flying = Decimal(0)
+        self.most = Decimal(0)
+
+    async def ask(self, query: Query) -> Response:
+        self.asked["m"] += 1
+        self.flying += worst_usd(query)
+        self.most = max(self.most, self.spent + self.flying)
+        await asyncio.sleep(self.rng.random() / 1000)
+        self.flying -= worst_usd(query)
+        sent, said = self.rng.randint(1, 11), self.rng.randint(0, 100)
+        self.spent += (1000 * sent + Decimal(10_000) * said) / 10**6
+        return Response(text="a", finish="stop", usage=Usage(input_tokens=sent, output_tokens=said))
+
+
+def spend(budget: str, store: MemoryStore, seed: int) -> tuple[Priced, Report]:
+    return run(STUDY.replace("BUDGET", budget), store, Priced(seed))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_cap_holds_and_a_raise_goes_on(seed: int) -> None:
+    """Spent and in flight together stay under the cap; what was answered is kept, and only the rest asked later."""
+    store = MemoryStore()
+    provider, report = spend("5", store, seed)
+    assert provider.most <= 5
+    assert report.over_budget == {"e"}
+    assert 4 <= provider.n < 30
+    assert len(store.answers) == provider.n, "each that was paid for is kept"
+    more, report = spend("1000", store, seed)
+    assert more.n == 30 - provider.n
+    assert not report.over_budget
+
+
+@pytest.mark.parametrize(
+    ("model", "code"),
+    [('"openai/gpt-4o-2024-08-06", max_tokens = 5', "E731"), ('"x/y", price = { input: $1, output: $1 }', "E732")],
+)
+def test_a_budget_needs_a_price_and_an_end(model: str, code: str) -> None:
+    """Unknown is never $0: a model without a price, or without a longest answer, is told before anything is sent."""
+    text = f'model m {{ use = {model} }}\nexperiment e {{ budget = $1\n ask a from m with "q" }}'.replace(
+        "x/y", "openai/gpt-4o-2024-08-06"
+    )
+    with pytest.raises(SourceError) as caught:
+        program(text)
+    assert {d.code for d in caught.value.diagnostics} == {code}
