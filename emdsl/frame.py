@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from emdsl.source import Diagnostic, Span
+from emdsl.source import Diagnostic, Edit, Span
 from emdsl.value import INVALID, Value
 
 if TYPE_CHECKING:
@@ -28,9 +28,10 @@ class MissingInput(Exception):
         self.missing = missing
 
 
-def fail(code: str, message: str, span: Span, *, note: str = "", help: str = "") -> EvalFault:
-    """Return the exception for an expression without a value."""
-    return EvalFault(Diagnostic(code=code, message=message, span=span, note=note, help=help))
+def fail(code: str, message: str, span: Span, *, note: str = "", help: str = "", put: str | None = None) -> EvalFault:
+    """Return the exception for an expression without a value; `put` is what certainly belongs in its place."""
+    fix = (Edit(span=span, text=put),) if put is not None else ()
+    return EvalFault(Diagnostic(code=code, message=message, span=span, note=note, help=help, fix=fix))
 
 
 class Frame(dict[str, Value]):

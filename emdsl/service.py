@@ -24,6 +24,7 @@ class Service:
     url_variable: str | None = None  # overrides `url`, unless the program gives one
     self_hosted: bool = False  # the same name may be another model on another machine
     key_required: bool = True
+    prefill: bool = True  # goes on from a last message of the assistant, where it is one
     meaning: int = 1
 
 
@@ -35,6 +36,7 @@ SERVICES = {
             url="https://api.openai.com/v1",
             key_variable="OPENAI_API_KEY",
             url_variable="OPENAI_BASE_URL",
+            prefill=False,
         ),
         Service(name="openrouter", url="https://openrouter.ai/api/v1", key_variable="OPENROUTER_API_KEY"),
         Service(name="together", url="https://api.together.xyz/v1", key_variable="TOGETHER_API_KEY"),
@@ -46,6 +48,7 @@ SERVICES = {
             url_variable="VLLM_BASE_URL",
             self_hosted=True,
             key_required=False,
+            meaning=2,  # from 2 on a last message of the assistant is gone on from, not ended
         ),
         Service(
             name="ollama",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import difflib
 import enum
+import re
 import unicodedata
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+# API keys that someone wrote into a program: no excerpt shows them, whatever it is about
+_SECRET = re.compile(
+    r"""(?P<before>(?<!let )\bkey\s*=\s*)(?P<value>["'`\u2018\u201c][^,}#]*)|\b(?:sk|gsk|xai|hf)[-_][A-Za-z0-9_-]{8,}"""
+)
 MAX_LINE_SHOWN = 160  # columns; a longer line is cut around the caret
 
 
@@ -87,6 +92,14 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """A text that belongs at a place, in place of what stands there."""
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnostic:
     """One thing to say about a program, with all that a terminal, `--json` or an editor needs."""
 
@@ -97,6 +110,7 @@ class Diagnostic:
     help: str = ""
     labels: tuple[Label, ...] = ()
     severity: Severity = Severity.ERROR
+    fix: tuple[Edit, ...] = ()  # where it is certain: `emdsl check --fix` makes it
 
     def render(self) -> str:
         """Return the text for a terminal: what, where with a caret, why, what to do."""
@@ -121,6 +135,8 @@ class Diagnostic:
             found |= _json_place(self.span)
         if self.labels:
             found["labels"] = [{"message": x.text} | _json_place(x.span) for x in self.labels]
+        if self.fix:
+            found["fix"] = [{"replacement": x.text} | _json_place(x.span) for x in self.fix]
         return found | {k: v for k, v in (("note", self.note), ("help", self.help)) if v}
 
 
@@ -138,7 +154,7 @@ def _json_place(span: Span) -> dict[str, object]:
 
 def _excerpt(span: Span, text: str, width: int, *, main: bool) -> list[str]:
     line, column = span.source.position(span.start)
-    shown = span.source.line(line)
+    shown = _SECRET.sub(_stars, span.source.line(line))
     length = max(1, min(span.end - span.start, len(shown) - column + 1))
     if len(shown) > MAX_LINE_SHOWN:
         cut = max(0, column - 1 - MAX_LINE_SHOWN // 3)
@@ -156,6 +172,11 @@ def _excerpt(span: Span, text: str, width: int, *, main: bool) -> list[str]:
     ]
 
 
+def _stars(found: re.Match[str]) -> str:
+    before: str = found["before"] or ""
+    return before + "*" * (len(found[0]) - len(before))
+
+
 def _printable(text: str) -> str:
     """Return text that cannot move the cursor: tabs as one blank, controls as `?`."""
     return "".join(" " if c == "\t" else c if _is_shown(c) else "?" for c in text)
@@ -168,6 +189,16 @@ def _is_shown(char: str) -> bool:
 def _columns(text: str) -> int:
     """Return how many terminal columns a text takes; wide East Asian characters take two."""
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def fixed(text: str, edits: Iterable[Edit]) -> str:
+    """Return a text with edits made, the last first; of two that overlap the first stays."""
+    end = len(text) + 1
+    for edit in sorted(set(edits), key=lambda e: (e.span.start, e.span.end), reverse=True):
+        if edit.span.end <= end and edit.span.start < end:
+            text = text[: edit.span.start] + edit.text + text[edit.span.end :]
+            end = edit.span.start
+    return text
 
 
 def near(word: str, known: Iterable[str]) -> str:

@@ -30,7 +30,7 @@ def command(files: tuple[Path, ...], env_file: Path | None, as_json: bool) -> in
     for file in files:
         here = session.open_session(file, None, env_file)
         try:
-            found += compile_file(file, here.environment).warnings
+            found += compile_file(file, here.environment, library=True).warnings
         except SourceError as error:
             found += error.diagnostics
     n_errors = sum(d.severity is Severity.ERROR for d in found)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import settings as tables
+from emdsl.compiler.check import Facts, check
 from emdsl.compiler.expr import Compiler, Function, constantly
 from emdsl.compiler.faults import Faults, Silent
 from emdsl.compiler.functions import BUILTINS
@@ -13,17 +14,19 @@ from emdsl.compiler.grid import Block, Grid, SkipRule, Source, in_order
 from emdsl.compiler.kinds import ANSWER, ANY, NUMBER, TEXT, Type, label_names, part_type, type_of, union, verdict_type
 from emdsl.compiler.measures import build_measure
 from emdsl.compiler.probe import probe
-from emdsl.compiler.reads import free_names, reached
+from emdsl.compiler.reads import free_names, nodes, reached
 from emdsl.compiler.resolve import Resolver, RubricMaker, Scope
 from emdsl.compiler.steps import StepBuilder
 from emdsl.compiler.types import ANSWER_FIELDS, Checker
+from emdsl.data.dataset import Dataset
 from emdsl.experiment import ASK, Axis, Column, Experiment, Measure, Step
 from emdsl.frame import EvalFault, Fn, Frame
 from emdsl.lang import ast
 from emdsl.source import Label, one_of
+from emdsl.value import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from emdsl.source import Span
     from emdsl.value import Value
@@ -96,6 +99,7 @@ class _Builder:
         measures = tuple(m for m in map(self._measure, self._parts.measures) if m is not None)
         if len(self._faults.errors) > before:
             return None
+        grid.warn_of_idle_skips()
         experiment = Experiment(
             name=self._decl.name.text,
             axes=axes,
@@ -115,8 +119,51 @@ class _Builder:
             span=self._decl.name.span,
         )
         with self._faults.caught():
-            probe(experiment)
+            check(experiment, probe(experiment), self._facts(grid), self._faults)
         return experiment
+
+    def _facts(self, grid: Grid) -> Facts:
+        """Return what the rules of `check` need to know of the statements."""
+        under = {s.name.text: bool(c) for s, c in self._parts.steps}
+        conditional: dict[str, Span] = {}
+        for measure in self._parts.measures:
+            if any(isinstance(n, ast.Given) for n in nodes(measure.value)):
+                continue
+            for node in nodes(measure.value):
+                if isinstance(node, ast.Ref) and under.get(node.name):
+                    conditional.setdefault(node.name, node.span)
+        reasoning: dict[str, Span] = {}
+        drawn: dict[str, tuple[Dataset, Span]] = {}
+        for node in nodes(self._decl.body):
+            match node:
+                case ast.Field(value=ast.Ref(name=name), name=ast.Name(text="reasoning")) if name in under:
+                    reasoning.setdefault(name, node.span)
+                case ast.Call(function=ast.Ref(name="draw"), args=(ast.Arg(value=ast.Ref(name=name)), *_)):
+                    for data in self._datasets(name, grid):
+                        drawn.setdefault(data.name, (data, node.span))
+        sets = {r.span for r in self._parts.sets} - self._builder.matched
+        return Facts(
+            reasoning_read=reasoning, conditional=conditional, drawn=tuple(drawn.values()),
+            unmatched_sets=tuple(sorted(sets, key=lambda x: x.start)), asked=tuple(self._asked(grid)),
+        )  # fmt: skip
+
+    def _datasets(self, name: str, grid: Grid) -> list[Dataset]:
+        """Return the datasets that a name can stand for."""
+        if name in grid.levels:
+            found = [x.value for x in grid.levels[name].found]
+        else:
+            try:
+                found = [self._scope.value(name)]
+            except (KeyError, EvalFault, Silent):
+                found = []
+        return [x for x in found if isinstance(x, Dataset)]
+
+    def _asked(self, grid: Grid) -> Iterator[tuple[tuple[Row, ...], str, Span]]:
+        """Yield the rows that an axis goes through, with its name and its place."""
+        for name, levels in grid.levels.items():
+            rows = tuple(x.value for x in levels.found if isinstance(x.value, Row))
+            if rows:
+                yield rows, name, self._axis_spans[name]
 
     # -------------------------------------------------------------- statements and names
 
@@ -400,6 +447,7 @@ class _Builder:
             span=stmt.span,
             list_span=stmt.levels.span,
             written=_written(stmt),
+            item_spans=_item_spans(stmt.levels),
         )
 
     def _skip(self, stmt: ast.Skip, compiler: Compiler) -> SkipRule | None:
@@ -523,6 +571,7 @@ class _Builder:
             constants={} if seed is None else {"seed": seed}, lets=lets,
             budget=next((s.span for s in self._parts.settings if s.name.text == "budget"), None),
         )  # fmt: skip
+        self._builder = builder
         rules = builder.rules(self._parts.sets)
         built: dict[str, Step] = {}
         for step, conditions in self._parts.steps:
@@ -612,6 +661,16 @@ def _written(stmt: ast.For) -> tuple[tuple[str | None, ...], ...]:
     if any(len(g) != len(stmt.names) for g in groups):
         return ()
     return tuple(tuple(x.name if isinstance(x, ast.Ref) else None for x in g) for g in groups)
+
+
+def _item_spans(levels: ast.Expr) -> tuple[Span, ...]:
+    match levels:
+        case ast.Sequence():
+            return tuple(x.span for x in levels.items)
+        case ast.Map():
+            return tuple(e.label.span for e in levels.entries)
+        case _:
+            return ()
 
 
 def _untold(_: Frame) -> Value:

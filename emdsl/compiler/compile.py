@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from emdsl.compiler.build import build_experiment
 from emdsl.compiler.faults import Faults
 from emdsl.compiler.kinds import ANY
+from emdsl.compiler.reads import free_names
 from emdsl.compiler.resolve import CHOICES, SHAPE, Resolver, Scope
 from emdsl.compiler.types import Checker
 from emdsl.digest import digest
@@ -26,13 +27,17 @@ if TYPE_CHECKING:
     from emdsl.source import Diagnostic, Source
 
 
-def compile_file(path: Path, environment: Mapping[str, str] | None = None, *, simulate: bool = False) -> Program:
+def compile_file(
+    path: Path, environment: Mapping[str, str] | None = None, *, simulate: bool = False, library: bool = False
+) -> Program:
     """Return the program of a file; `simulate` replaces every model by the simulator.
+
+    A `library` may hold no experiment.
 
     Raises SourceError with every fault found, and UsageError where the file cannot be read.
     """
     module, found = load(path)
-    return _compiled(module, found, environment, simulate=simulate)
+    return _compiled(module, found, environment, simulate=simulate, library=library)
 
 
 def compile_source(source: Source, environment: Mapping[str, str] | None = None) -> Program:
@@ -42,8 +47,9 @@ def compile_source(source: Source, environment: Mapping[str, str] | None = None)
 
 
 def _compiled(
-    module: Module, found: list[Diagnostic], environment: Mapping[str, str] | None, *, simulate: bool
-) -> Program:
+    module: Module, found: list[Diagnostic], environment: Mapping[str, str] | None, *, simulate: bool,
+    library: bool = False,
+) -> Program:  # fmt: skip
     faults = Faults()
     for diagnostic in found:
         faults.add(diagnostic)
@@ -53,6 +59,9 @@ def _compiled(
     try:
         _check_declarations(scope, faults)
         experiments = _experiments(scope, resolver, faults)
+        if not experiments and not library and not faults.errors:
+            faults.error("E801", "this file holds no experiment", None,
+                         help="add `experiment NAME { ... }`, or run a file that has one")  # fmt: skip
     except EvalFault as fault:  # too much to go on with
         faults.add(fault.diagnostic)
     except HookError as error:
@@ -84,27 +93,32 @@ def check_names(decl: ast.Decl, scope: Scope, faults: Faults) -> None:
     match decl:
         case ast.Prompt():
             Checker(scope, faults, dict.fromkeys((p.text for p in decl.params), ANY)).body(decl.body)
+            _unused(decl.params, decl.body, f"the prompt `{decl.name.text}`", faults)
         case ast.Rubric():
             names = [p.text for p in decl.params]
             extra = [s.name.text for s in decl.settings if s.name.text in (CHOICES, SHAPE)]
             Checker(scope, faults, dict.fromkeys([*names, *extra], ANY)).body(decl.body)
+            _unused(decl.params, decl.body, "the judge", faults)
         case ast.Let():
             Checker(scope, faults, dict.fromkeys((p.text for p in decl.params or ()), ANY)).infer(decl.value)
+            _unused(decl.params or (), decl.value, f"`{decl.name.text}`", faults)
         case _:
             pass
+
+
+def _unused(params: tuple[ast.Name, ...], body: object, who: str, faults: Faults) -> None:
+    """What is given to a prompt and not used is not sent."""
+    read = free_names(body)
+    for param in params:
+        if param.text not in read:
+            faults.warning("W320", f"`{param.text}` is never used: {who} would not see it", param.span,
+                           help=f"use it, as `{{{param.text}}}` in a text, or take it out")  # fmt: skip
 
 
 def _experiments(scope: Scope, resolver: Resolver, faults: Faults) -> tuple[Experiment, ...]:
     built = []
     tables: dict[str, str] = {}
     declared = [d for d in scope.module.file.decls if isinstance(d, ast.Experiment)]
-    if not declared and not faults.errors:
-        faults.error(
-            "E801",
-            "this file holds no experiment",
-            None,
-            help="add `experiment NAME { ... }`, or run a file that has one",
-        )
     for decl in declared:
         experiment = build_experiment(decl, scope, resolver, faults)
         if experiment is None:

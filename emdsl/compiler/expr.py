@@ -35,7 +35,7 @@ from emdsl.value import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-FOREIGN = {"True": "true", "False": "false", "None": "none", "null": "none"}  # words of other languages
+FOREIGN = {"True": "true", "False": "false", "None": "none", "null": "none", "nil": "none"}  # words of other languages
 MAX_RANGE = 1_000_000  # numbers in a range
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -42,9 +43,15 @@ class Faults:
         """Take in an error."""
         self.add(Diagnostic(code=code, message=message, span=span, note=note, help=help, labels=labels))
 
-    def warning(self, code: str, message: str, span: Span, *, note: str = "", help: str = "") -> None:
+    def warning(
+        self, code: str, message: str, span: Span, *, note: str = "", help: str = "", labels: tuple[Label, ...] = ()
+    ) -> None:
         """Take in a warning."""
-        self.add(Diagnostic(code=code, message=message, span=span, note=note, help=help, severity=Severity.WARNING))
+        self.add(
+            Diagnostic(
+                code=code, message=message, span=span, note=note, help=help, labels=labels, severity=Severity.WARNING
+            )
+        )
 
     @contextmanager
     def caught(self) -> Iterator[None]:
@@ -56,16 +63,37 @@ class Faults:
         except Silent:
             pass
 
+    def told(self, code: str) -> bool:
+        """Whether anything was said under a code."""
+        return any(d.code == code for d in self._found.values())
+
     @property
     def errors(self) -> list[Diagnostic]:
         """Errors, without warnings."""
         return [d for d in self._found.values() if d.severity is Severity.ERROR]
 
     def sorted(self) -> tuple[Diagnostic, ...]:
-        """All diagnostics by file and place."""
+        """All diagnostics by file and place, but for warnings that a comment allows."""
         return tuple(
             sorted(
-                self._found.values(),
+                (d for d in self._found.values() if not _allowed(d)),
                 key=lambda d: (d.span.source.name, d.span.start, d.code) if d.span else ("", 0, d.code),
             )
         )
+
+
+_ALLOW = re.compile(r"#\s*allow\s+(?P<codes>W\d{3}(?:\s*,\s*W\d{3})*)")
+
+
+def _allowed(diagnostic: Diagnostic) -> bool:
+    """Whether a comment `# allow W402` stands on a warning's line, or on lines of its own right above it."""
+    span = diagnostic.span
+    if diagnostic.severity is not Severity.WARNING or span is None:
+        return False
+    source = span.source
+    number = source.position(span.start)[0]
+    lines = [source.line(number)]
+    while number > 1 and source.line(number - 1).lstrip().startswith("#"):
+        number -= 1
+        lines.append(source.line(number))
+    return any(diagnostic.code in found["codes"] for line in lines for found in _ALLOW.finditer(line))

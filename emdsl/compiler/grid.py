@@ -31,6 +31,7 @@ class Source:
     span: Span
     list_span: Span
     written: tuple[tuple[str | None, ...], ...]  # the names by which declared things stand in the list
+    item_spans: tuple[Span, ...] = ()  # of the items of a list that is written out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,6 @@ class Grid:
         self.n_skipped = sum(walk.count(skipping=False) for walk in self._walks) - sum(counts)
         self._overlap = len(blocks) > 1 and self._may_overlap()
         self.n_cells = sum(1 for _ in self._all()) if self._overlap else sum(counts)
-        self._warn_of_idle_skips()
 
     def cells(self) -> Iterator[Cell]:
         """Yield the cells, always in the same order."""
@@ -124,7 +124,8 @@ class Grid:
                             taken[-1][name].update(levels)
         return any(all(a[name] & b[name] for name in self.names) for i, a in enumerate(taken) for b in taken[i + 1 :])
 
-    def _warn_of_idle_skips(self) -> None:
+    def warn_of_idle_skips(self) -> None:
+        """Say which skips leave no cell out."""
         matched = {span for walk in self._walks for span in walk.matched}
         for rule in dict.fromkeys(rule.span for walk in self._walks for rule in walk.block.skips):
             if rule not in matched:
@@ -204,14 +205,15 @@ class Grid:
         """Equal levels are an error; equal values under two labels are a warning."""
         seen: dict[Any, str] = {}
         values: dict[bytes, str] = {}
-        for group in levels:
+        spans = source.item_spans if len(source.item_spans) == len(levels) else [source.list_span] * len(levels)
+        for group, span in zip(levels, spans, strict=True):
             shown = tuple(x.shown for x in group)
             text = ", ".join(shown)[:MAX_SHOWN]
             if shown in seen:
                 raise fail(
                     "E405",
                     f"`{', '.join(source.names)}` has the level `{text}` twice",
-                    source.list_span,
+                    span,
                     help="a row is told by its `id` column where one is mapped"
                     if isinstance(group[0].value, Row)
                     else "take one of them out: `samples` asks again",
@@ -222,7 +224,7 @@ class Grid:
                 self._faults.warning(
                     "W401",
                     f"`{values[content]}` and `{text}` have equal values",
-                    source.list_span,
+                    span,
                     note="equal requests are asked once, so these cells share their answers",
                 )
             values[content] = text

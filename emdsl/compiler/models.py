@@ -165,7 +165,8 @@ def parse_use(use: str, span: Span) -> tuple[Service, str]:
     first, _, rest = use.partition("/")
     if ":" in first:
         parts = use.split(":")
-        raise fail("E720", f'"{use}" is another tool\'s spelling', span, help=f'write "{parts[0]}/{parts[-1]}"')
+        raise fail("E720", f'"{use}" is another tool\'s spelling', span, help=f'write "{parts[0]}/{parts[-1]}"',
+                   put=f'"{parts[0]}/{parts[-1]}"' if parts[0] in SERVICES else None)  # fmt: skip
     if not rest:
         guess = "openai" if first.startswith(("gpt", "o1", "o3", "o4")) else "provider"
         raise fail(

@@ -19,7 +19,7 @@ from emdsl.frame import EvalFault, Frame, MissingInput, fail
 from emdsl.judge import Part, Reading, Weighted
 from emdsl.lang import ast
 from emdsl.query import Model
-from emdsl.source import Diagnostic, Label, Severity, Source, Span, near, one_of
+from emdsl.source import Diagnostic, Label, Severity, Span, near, one_of
 from emdsl.value import EnvVar, Value, describe, is_exact
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Scope:
     def unknown(self, name: str, span: Span, local: tuple[str, ...]) -> EvalFault:
         """Return the fault of a name that nothing declares."""
         if name in FOREIGN:
-            return fail("E143", f"`{name}` is written `{FOREIGN[name]}`", span)
+            return fail("E143", f"`{name}` is written `{FOREIGN[name]}`", span, put=FOREIGN[name])
         known = [*self.names, *local, *BUILTINS]
         elsewhere = self._resolver.exporters(name, self)
         hint = near(name, known)
@@ -262,7 +262,7 @@ class Resolver:
             raise fail(
                 "E701",
                 "an API key never stands in a program",
-                _masked(item.value.span),
+                item.value.span,
                 help="put it into the environment or a `.env` file, and write `key = env.NAME`",
             )
         if spec.name == "read" and isinstance(item.value, ast.Call | ast.Ref):
@@ -501,14 +501,6 @@ def _declared(decl: ast.Decl) -> list[ast.Name]:
 
 def _article(kind: str) -> str:
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
-
-
-def _masked(span: Span) -> Span:
-    """Return the place of a secret in a copy of its source that does not show it."""
-    text = span.source.text
-    stars = "".join(c if c == "\n" else "*" for c in span.text)
-    copy = Source(name=span.source.name, text=text[: span.start] + stars + text[span.end :], path=span.source.path)
-    return Span(copy, span.start, span.end)
 
 
 def _entry_span(value: ast.Expr, path: str) -> Span | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import settings as tables
@@ -53,6 +53,7 @@ class StepBuilder:
     constants: Mapping[str, Any]
     lets: Mapping[str, Fn]
     budget: Span | None  # where it is set
+    matched: set[Span] = field(default_factory=set)  # `set` rules that held in some cell
 
     def rules(self, written: list[ast.SetRule]) -> dict[str, list[Rule]]:
         """Return `set` rules by the step that they are for; faults are told."""
@@ -218,7 +219,7 @@ class StepBuilder:
         def head(frame: Frame) -> Head:
             who = model(frame)
             own = {name: value(frame) for name, value in settings.items()}
-            decided = _decided(rules, frame)
+            decided = _decided(rules, frame, self.matched)
             if rubric is not None:
                 _agree(rubric, who, {*own, *decided}, decl.span)
             params = merged(who.params, {**(rubric.settings if rubric else {}), **own, **decided})
@@ -278,12 +279,13 @@ class StepBuilder:
         return prompt
 
 
-def _decided(rules: list[Rule], frame: Frame) -> dict[str, Any]:
+def _decided(rules: list[Rule], frame: Frame, matched: set[Span]) -> dict[str, Any]:
     """Return the parameters that `set` rules give; two that disagree are a fault, whatever their order."""
     found: dict[str, tuple[Any, Rule]] = {}
     for rule in rules:
         if rule.condition is not None and rule.condition(frame) is not True:
             continue
+        matched.add(rule.span)
         value = rule.value(frame)
         known = found.get(rule.parameter)
         if known is not None and known[0] != value:

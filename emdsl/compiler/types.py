@@ -5,6 +5,7 @@ Where a type cannot be known it is ANY, about which nothing is said: a check nev
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_BRACED = re.compile(r"\{(?P<name>[A-Za-z_]\w*)(?:\.\w+)*\}")
 ANSWER_FIELDS = ("reasoning", "finish", "tokens", "logprobs")
 MAX_CALLS = 40  # calls within calls that are looked into
 MAX_CALLS_IN_ALL = 20_000  # of one program; more grow without bound
@@ -110,7 +112,25 @@ class Checker:
         for part in node.parts:
             if isinstance(part, ast.Path):
                 self._placeholder(part)
+            elif "{" in part:
+                self._printed(part, node)
         return TEXT
+
+    def _printed(self, part: str, node: ast.Text) -> None:
+        """Braces that are sent around a known name: lost placeholders have ruined whole tasks (lm-eval#3930)."""
+        for found in _BRACED.finditer(part):
+            if found["name"] not in self._local:
+                continue
+            at, length = node.span.text.find("{" + found[0] + "}"), len(found[0]) + 2
+            help_ = f"write `{found[0]}` to fill in the value"
+            if at < 0:
+                at, length = node.span.text.find(found[0]), len(found[0])
+                help_ = f"write `{found[0]}` in a text that is not `raw`"
+            start = node.span.start + max(at, 0)
+            self._faults.warning(
+                "W321", f"`{found[0]}` is sent as it stands here: it fills in nothing",
+                Span(node.span.source, start, start + length), help=help_,
+            )  # fmt: skip
 
     def _placeholder(self, path: ast.Path) -> None:
         name, shown = path.names[0], "{" + ".".join(path.names) + "}"

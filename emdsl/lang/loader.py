@@ -11,7 +11,7 @@ from pathlib import Path
 from emdsl.errors import UsageError
 from emdsl.lang import ast
 from emdsl.lang.parser import parse
-from emdsl.source import Diagnostic, Label, Source, near
+from emdsl.source import Diagnostic, Edit, Label, Source, near
 
 STD = "std:"
 MAX_BYTES = 16 * 2**20  # no study is this long; a data file given by mistake often is
@@ -58,7 +58,8 @@ class _Loader:
         self._known[identity] = module
         self._open.append((identity, by))
         for decl in file.decls:
-            if isinstance(decl, ast.Import) and decl.path not in module.imports:
+            told = isinstance(decl, ast.Import) and not decl.path and len(decl.path_span.text) > len('""')
+            if isinstance(decl, ast.Import) and decl.path not in module.imports and not told:
                 found = self._follow(decl, folder)
                 if found:
                     module.imports[decl.path] = found
@@ -74,7 +75,9 @@ class _Loader:
                 "an import names a file, relative to this one, or the standard library: "
                 '"std:judges@1"'
             )  # fmt: skip
-            self.diagnostics.append(Diagnostic(code="E205", message=message, span=decl.path_span, help=help_))
+            put = error.args[2] if isinstance(error, _UnknownStd) else ""
+            fix = (Edit(span=decl.path_span, text=f'"{put}"'),) if put else ()
+            self.diagnostics.append(Diagnostic(code="E205", message=message, span=decl.path_span, help=help_, fix=fix))
             return None
         identity = _identity(source)
         if identity in (i for i, _ in self._open):
@@ -106,8 +109,9 @@ def _locate(path: str, folder: Path) -> tuple[Source, Path]:
         unversioned = [k for k in known if k.split("@", maxsplit=1)[0] == path]
         hint = f'write "{unversioned[-1]}": the version keeps it from changing' if unversioned else ""
         raise _UnknownStd(
-            "the standard library has no such file", hint or near(path, known) or f"it has {', '.join(known)}"
-        )
+            "the standard library has no such file", hint or near(path, known) or f"it has {', '.join(known)}",
+            unversioned[-1] if unversioned else "",
+        )  # fmt: skip
     text = (library / f"{path.removeprefix(STD)}.em").read_text(encoding="utf-8")
     return Source(name=path, text=text), Path("/nowhere")
 

@@ -20,7 +20,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedTok
 from emdsl.lang import ast
 from emdsl.lang.scan import Piece, scan
 from emdsl.lang.tree import TreeReader
-from emdsl.source import Diagnostic, Source, Span, near, one_of
+from emdsl.source import Diagnostic, Edit, Source, Span, near, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,17 +69,22 @@ _INSIDE = {
     "rubric": "rubric_item",
     "each": "rubric_item",
 }
-_FOREIGN = {
-    "&": ("`&&` is written `and`", "E140"),
-    "|": ("`||` is written `or`", "E140"),
-    "!": ("`!` is written `not`", "E140"),
-    "'": ('texts stand in double quotes: `"..."`', "E141"),
-    "\u2018": ('curly quotes: texts stand in straight double quotes, `"..."`', "E141"),
-    "\u2019": ('curly quotes: texts stand in straight double quotes, `"..."`', "E141"),
-    "\u201c": ('curly quotes: texts stand in straight double quotes, `"..."`', "E141"),
-    "\u201d": ('curly quotes: texts stand in straight double quotes, `"..."`', "E141"),
-    ";": ("a statement ends with its line: no `;`", "E140"),
-    "\\": ("a line goes on inside `( )` and `[ ]`, without `\\`", "E140"),
+_CURLY = 'curly quotes: texts stand in straight double quotes, `"..."`'
+_FOREIGN = {  # by the first character: what is said, the code, what is replaced and by what where that is certain
+    "&": ("`&&` is written `and`", "E140", r"&&?", "and"),
+    "|": ("`||` is written `or`", "E140", r"\|\|?", "or"),
+    "!": ("`!` is written `not`", "E140", r"!", "not "),
+    "'": ('texts stand in double quotes: `"..."`', "E141", r"'([^'\"\n\\{}]*)'", r'"\1"'),
+    "`": ('texts stand in double quotes: `"..."`', "E141", r"`([^`\"\n\\{}]*)`", r'"\1"'),
+    "\u2018": (_CURLY, "E141", '[\u2018\u2019]([^\u2018\u2019"\\n\\\\]*)[\u2018\u2019]', r'"\1"'),
+    "\u2019": (_CURLY, "E141", '[\u2018\u2019]([^\u2018\u2019"\\n\\\\]*)[\u2018\u2019]', r'"\1"'),
+    "\u201c": (_CURLY, "E141", '[\u201c\u201d]([^\u201c\u201d"\\n\\\\]*)[\u201c\u201d]', r'"\1"'),
+    "\u201d": (_CURLY, "E141", '[\u201c\u201d]([^\u201c\u201d"\\n\\\\]*)[\u201c\u201d]', r'"\1"'),
+    ";": ("a statement ends with its line: no `;`", "E140", r";(?=[ \t]*(?:#|\r?\n|$))", ""),
+    "\\": ("a line goes on inside `( )` and `[ ]`, without `\\`", "E140", "", ""),
+    "%": ("there is no `%`: `//` and remainders are not part of the language", "E140", "", ""),
+    "@": ("there are no decorators: a statement starts with a word that says what it is", "E140", "", ""),
+    "?": ("`a ? b : c` is written `if a then b else c`", "E140", "", ""),
 }
 _TERMINALS = {
     "NAME": "a name",
@@ -128,6 +133,7 @@ def parse(source: Source) -> tuple[ast.File, tuple[Diagnostic, ...]]:
 def _edition(source: Source, text: str, diagnostics: list[Diagnostic]) -> int | None:
     """Return where the edition line ends; a file of another edition is not read at all."""
     found = _EDITION_LINE.match(text)
+    start = 1 if source.text.startswith(_BOM) else 0
     if not found:
         diagnostics.append(
             Diagnostic(
@@ -135,6 +141,7 @@ def _edition(source: Source, text: str, diagnostics: list[Diagnostic]) -> int | 
                 message="the first line names the edition",
                 span=Span(source, 0, min(len(text), text.find("\n") % (len(text) + 1))),
                 help=f"write `em {EDITION}` on the first line",
+                fix=(Edit(span=Span(source, start, start), text=f"em {EDITION}\n"),),
             )
         )
         return 0
@@ -291,9 +298,13 @@ def _bad_character(source: Source, text: str, offset: int, error: UnexpectedChar
             return _reserved(word, span)
         return Diagnostic(code="E109", message=f"`{word}` cannot stand here", span=span)
     span = Span(source, offset + at, offset + at + 1)
-    said, code = _FOREIGN.get(char, ("", "E109"))
-    if said:
-        return Diagnostic(code=code, message=said, span=span)
+    if char in _FOREIGN:
+        said, code, wrong, right = _FOREIGN[char]
+        found = re.compile(wrong).match(source.text, offset + at) if wrong else None
+        if found is None:
+            return Diagnostic(code=code, message=said, span=span)
+        span = Span(source, found.start(), found.end())
+        return Diagnostic(code=code, message=said, span=span, fix=(Edit(span=span, text=found.expand(right)),))
     return Diagnostic(
         code="E109", message=f"`{char}` (U+{ord(char):04X}) cannot stand here", span=span,
         note=f"here can stand {_listed(error.allowed)}" if error.allowed else "",
@@ -328,7 +339,15 @@ def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -
     if str(token) in RESERVED and ("NAME" in error.expected):
         return _reserved(str(token), span)
     if token.type == "EQUAL":
-        return Diagnostic(code="E142", message="`=` names a value; it does not compare", span=span, help="write `==`")
+        followed = source.text[span.end : span.end + 1] == "="  # `===`
+        fix = () if followed else (Edit(span=span, text="=="),)
+        return Diagnostic(
+            code="E142", message="`=` names a value; it does not compare", span=span, help="write `==`", fix=fix
+        )
+    if token.type == "COLON" and not text[stop + 1 :].lstrip(" \t").partition("#")[0].split("\n")[0].strip():
+        return Diagnostic(
+            code="E140", message="a statement does not end with `:`", span=span, fix=(Edit(span=span, text=""),)
+        )
     return Diagnostic(
         code="E109",
         message=f"`{str(token).strip()[:40]}` cannot stand here",

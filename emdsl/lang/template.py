@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from emdsl.lang import ast
-from emdsl.source import Diagnostic, Label, Span
+from emdsl.source import Diagnostic, Edit, Label, Severity, Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,9 @@ _PIECE = re.compile(
     r"|\\u\{(?P<code>[0-9A-Fa-f]{1,6})\}"
     r"|\\(?P<escape>.?)",
     re.ASCII,
+)
+_INVISIBLE = re.compile(
+    "[\u00a0\u00ad\u034f\u061c\u180e\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]"
 )
 _ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
 _MAX_CODE = 0x10FFFF
@@ -74,7 +77,7 @@ class TextReader:
         line = self._source.text[start:end]
         if not line.strip(" \t"):
             if len(line) > len(margin):
-                self._fault("E114", "trailing blanks", start, end, help="delete them: they would be sent")
+                self._fault("E114", "trailing blanks", start, end, help="delete them: they would be sent", put="")
             return
         if not line.startswith(margin):
             indent = len(line) - len(line.lstrip(" \t"))
@@ -99,8 +102,9 @@ class TextReader:
         kept = line.rstrip(" \t")
         if len(kept) < len(line):
             at = start + len(kept)
-            self._fault("E114", "trailing blanks", at, end, help="delete them: they would be sent")
+            self._fault("E114", "trailing blanks", at, end, help="delete them: they would be sent", put="")
         if raw:
+            self._look(start + len(margin), end)
             yield line[len(margin) :]
         else:
             yield from self._pieces(start + len(margin), end)
@@ -110,6 +114,7 @@ class TextReader:
             at, stop = found.span()
             match found.lastgroup:
                 case "plain":
+                    self._look(at, stop)
                     yield found["plain"]
                 case "open":
                     yield "{"
@@ -127,7 +132,7 @@ class TextReader:
                         help="compute it with `let`, or write `{{` and `}}` for braces that are sent",
                     )
                 case "brace":
-                    self._fault("E121", "stray `}`", at, stop, help="write `}}` for a brace that is sent")
+                    self._fault("E121", "stray `}`", at, stop, help="write `}}` for a brace that is sent", put="}}")
                 case "code" if int(found["code"], 16) <= _MAX_CODE:
                     yield chr(int(found["code"], 16))
                 case "escape" if found["escape"] in _ESCAPES:
@@ -141,9 +146,26 @@ class TextReader:
                         help=r"escapes are \n \t \" \\ \u{...}; write \\ for a backslash, or use a `raw` text",
                     )
 
-    def _fault(self, code: str, message: str, start: int, end: int, *, note: str = "", help: str = "") -> None:
+    def _look(self, start: int, end: int) -> None:
+        """Warn of characters that nobody sees: two texts that look alike are two requests."""
+        for found in _INVISIBLE.finditer(self._source.text, start, end):
+            self._diagnostics.append(
+                Diagnostic(
+                    code="W322",
+                    message=f"an invisible character (U+{ord(found[0]):04X}) stands in this text",
+                    span=Span(self._source, found.start(), found.end()),
+                    note="it is sent, and texts that look alike are two requests",
+                    help=rf"delete it, or write `\u{{{ord(found[0]):x}}}` where it is meant",
+                    severity=Severity.WARNING,
+                )
+            )
+
+    def _fault(
+        self, code: str, message: str, start: int, end: int, *, note: str = "", help: str = "", put: str | None = None
+    ) -> None:
         span = Span(self._source, start, end)
-        self._diagnostics.append(Diagnostic(code=code, message=message, span=span, note=note, help=help))
+        fix = (Edit(span=span, text=put),) if put is not None else ()
+        self._diagnostics.append(Diagnostic(code=code, message=message, span=span, note=note, help=help, fix=fix))
 
 
 def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:

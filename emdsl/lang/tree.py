@@ -366,13 +366,14 @@ class TreeReader:
         return self._name(token) if token is not None else None
 
     def _path(self, token: Token) -> str:
-        """Return a string that takes no placeholder: a path, a label."""
+        """Return a string that takes no placeholder: a path, a label; nothing where it has one, which is told."""
         span = self._span_of(token)
         parts = self._texts.string(span.start, span.end)
         for part in parts:
             if isinstance(part, ast.Path):
                 message = "no placeholder can stand here"
                 self._diagnostics.append(Diagnostic(code="E123", message=message, span=part.span))
+                return ""
         return "".join(p for p in parts if isinstance(p, str))
 
     def _span(self, tree: Branch) -> Span:

@@ -149,6 +149,8 @@ def encode(query: Query) -> bytes:
         "model": query.head.model.wire_name,
         "messages": [{"role": m.role, "content": m.text} for m in query.prompt.messages],
     }
+    if query.head.model.service.name == "vllm" and query.prompt.messages[-1].role == "assistant":
+        body |= {"add_generation_prompt": False, "continue_final_message": True}
     for name, value in query.head.params:
         match name:
             case "seed":

@@ -261,7 +261,7 @@ experiment e {
 ---
 em 1
 experiment e {
-  budget = $40    ### E901
+  budget = 40    ### E520
   sampels = 3    ### E202
   ask answer from "sim/subject" with "q"
 }

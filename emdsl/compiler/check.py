@@ -1,0 +1,197 @@
+"""What is right and yet suspect: a tuple of rules over an experiment, and over the requests that it would send.
+
+A rule warns, or tells of a request that its provider would refuse. Which requests are looked at is `probe`'s.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from emdsl.digest import digest
+from emdsl.experiment import ASK
+from emdsl.source import Label
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from emdsl.compiler.faults import Faults
+    from emdsl.experiment import Experiment, Step
+    from emdsl.prompt import Prompt
+    from emdsl.query import Head
+    from emdsl.source import Span
+    from emdsl.value import Row
+
+CHARACTERS_A_TOKEN = 4  # of English text, roughly
+MIN_SHARED = 12  # characters: shorter texts are alike by chance
+MAX_COMPARED = 20_000  # texts of a dataset that are compared with those of another
+_REASONS = re.compile(
+    r"(?:^|/)o[134](?:$|-)|gpt-5|gpt-oss|think|reason|(?:^|[-/])r1(?:$|[-:])|qwq|qwen3|magistral|grok-[34]"
+    r"|gemini-(?:2\.5|3)|claude-(?:opus|sonnet|haiku)-4|claude-3-7|deepseek-v3\.1|kimi-k2-thinking|glm-4\.[5-9]",
+    re.IGNORECASE,
+)
+_ASKED_TO_REASON = re.compile(r"<think|step[- ]by[- ]step|reason(?:ing)?\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request that needs no answer: of which step, in which cell, to whom, with what."""
+
+    step: Step
+    shown: str  # the levels that it depends on, as people call them
+    head: Head
+    prompt: Prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What an experiment's statements say, as far as a rule needs it; spans are where it is written."""
+
+    reasoning_read: dict[str, Span] = field(default_factory=dict)  # by ask
+    conditional: dict[str, Span] = field(default_factory=dict)  # measures without `given` over what runs `when`
+    unmatched_sets: tuple[Span, ...] = ()
+    drawn: tuple[tuple[Any, Span], ...] = ()  # datasets whose rows are demonstrations
+    asked: tuple[tuple[tuple[Row, ...], str, Span], ...] = ()  # rows that an axis goes through, its name, its list
+
+
+def check(experiment: Experiment, requests: list[Request], facts: Facts, faults: Faults) -> None:
+    """Take every rule through an experiment; what they find gathers in `faults`."""
+    for rule in RULES:
+        rule(experiment, requests, facts, faults)
+
+
+def equal_requests(experiment: Experiment, requests: list[Request], _: Facts, faults: Faults) -> None:
+    """Cells that render one request share its answers: they are not independent."""
+    for step in experiment.steps:
+        first: dict[Any, Request] = {}
+        copies: list[tuple[Request, Request]] = []
+        for request in (r for r in requests if r.step is step and step.kind == ASK):
+            head = request.head
+            sent = (request.prompt, digest("head", head.model.identity, dict(head.params), head.stream))
+            other = first.setdefault(sent, request)
+            if other is not request:
+                copies.append((other, request))
+        if copies and not faults.told("W401"):  # equal values say why already
+            one, two = copies[0]
+            n = f"{len(copies)} cell{'s send' if len(copies) > 1 else ' sends'} what another sends"
+            faults.warning(
+                "W403", f"{n}: equal requests are asked once", step.span,
+                note=f"{two.shown} is {one.shown} again: these cells share their answers, and measures count them once",
+                help="leave the copies out with `skip when`",
+            )  # fmt: skip
+
+
+def greedy_samples(experiment: Experiment, requests: list[Request], _: Facts, faults: Faults) -> None:
+    """At temperature 0 the draws of a cell are alike, or nearly so."""
+    told: set[str] = set()
+    for request in requests:
+        step, params = request.step, dict(request.head.params)
+        many = (step.kind == ASK and experiment.samples > 1 and not step.prompt_sample) or step.draw > 0
+        if many and params.get("temperature") == 0 and step.name not in told:
+            told.add(step.name)
+            n = experiment.samples if step.kind == ASK else step.draw + 1
+            faults.warning(
+                "W734", f"`{step.name}` draws {n:,} samples at temperature 0", step.span,
+                note="they would come out alike: an interval over them says nothing of the model",
+                help="set a temperature, or ask once",
+            )  # fmt: skip
+
+
+def too_long(_: Experiment, requests: list[Request], __: Facts, faults: Faults) -> None:
+    """A prompt past the context length comes back as an error, or cut."""
+    longest: dict[str, tuple[int, Request]] = {}
+    for request in requests:
+        context = request.head.model.context
+        if context is None:
+            continue
+        sent = sum(len(m.text) for m in request.prompt.messages) // CHARACTERS_A_TOKEN
+        tokens = sent + int(dict(request.head.params).get("max_tokens", 0))
+        if tokens > context and tokens > longest.get(request.step.name, (0, None))[0]:
+            longest[request.step.name] = (tokens, request)
+    for name, (tokens, request) in longest.items():
+        model = request.head.model
+        faults.warning(
+            "W733", f"`{name}` takes about {tokens:,} tokens, and `{model.name}` has {model.context:,}",
+            request.step.span, note=f"at {request.shown}, the longest answer included",
+            help="use fewer demonstrations there, or leave these cells out with `skip when`",
+        )  # fmt: skip
+
+
+def prefill(_: Experiment, requests: list[Request], __: Facts, faults: Faults) -> None:
+    """A last message of the assistant is the start of the answer, which not every provider takes."""
+    for request in requests:
+        service, last = request.head.model.service, request.prompt.messages[-1]
+        if last.role == "assistant" and not service.prefill:
+            faults.error(
+                "E735", f"`{service.name}` takes no prefill: the last message is the assistant's", request.step.span,
+                note="it would answer anew, as if the message had ended",
+                help="end with a `user` message, or ask a provider that goes on from it",
+            )  # fmt: skip
+            return
+
+
+def unasked_reasoning(_: Experiment, requests: list[Request], facts: Facts, faults: Faults) -> None:
+    """Reasoning is missing where nothing asks for it."""
+    for name, span in facts.reasoning_read.items():
+        mine = [r for r in requests if r.step.name == name]
+        if mine and not any(_reasons(r) for r in mine):
+            faults.warning(
+                "W531", f"nothing asks `{name}` to reason: `{name}.reasoning` will be missing", span,
+                help="set `reasoning_effort`, or ask for it in the prompt with <think></think> tags",
+            )  # fmt: skip
+
+
+def _reasons(request: Request) -> bool:
+    params, model = dict(request.head.params), request.head.model
+    said = any(_ASKED_TO_REASON.search(m.text) for m in request.prompt.messages if m.role in ("system", "user"))
+    return said or bool({"reasoning_effort", "extra"} & set(params)) or bool(_REASONS.search(model.wire_name))
+
+
+def conditional_measures(_: Experiment, __: list[Request], facts: Facts, faults: Faults) -> None:
+    """A rate over judgements that run only `when` something holds is a rate among those."""
+    for name, span in facts.conditional.items():
+        faults.warning(
+            "W532", f"`{name}` is judged only `when` its condition holds: this measures among those", span,
+            help=f"say so: `... given CONDITION`, the one that `{name}` stands under",
+        )  # fmt: skip
+
+
+def idle_sets(_: Experiment, __: list[Request], facts: Facts, faults: Faults) -> None:
+    """A `set` whose condition holds in no cell."""
+    for span in facts.unmatched_sets:
+        faults.warning("W405", "this `set` holds in no cell", span, help="correct its condition, or delete it")
+
+
+def overlap(_: Experiment, __: list[Request], facts: Facts, faults: Faults) -> None:
+    """A question that is also a demonstration is answered from the context."""
+    for data, span in facts.drawn:
+        shown = {t for row in data.rows[:MAX_COMPARED] for t in _texts(row)}
+        for rows, axis, list_span in facts.asked:
+            both = [row for row in rows[:MAX_COMPARED] if shown.intersection(_texts(row))]
+            if both:
+                sample = next(t for t in _texts(both[0]) if t in shown)
+                faults.warning(
+                    "W736", f"{len(both)} of the {len(rows)} rows of `{axis}` are demonstrations too", list_span,
+                    note=f'for one: "{sample[:60]}" stands in `{data.name}`',
+                    labels=(Label(span=span, text="drawn here"),),
+                    help="leave them out of one of the two: `[r for r in DATASET if ...]`",
+                )  # fmt: skip
+
+
+def _texts(row: Row) -> Iterator[str]:
+    for value in row.columns.values():
+        if isinstance(value, str) and len(value) >= MIN_SHARED:
+            yield " ".join(value.casefold().split())
+
+
+RULES = (
+    equal_requests,
+    greedy_samples,
+    too_long,
+    prefill,
+    unasked_reasoning,
+    conditional_measures,
+    idle_sets,
+    overlap,
+)
