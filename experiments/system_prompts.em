@@ -18,7 +18,7 @@ dataset first_plot {
   columns = { id: "id", text: "paraphrases.0" }
 }
 
-let plain_questions = [q for q in first_plot if q.position < 8]    # without the JSON and template variants
+let plain_questions = [q for q in first_plot if q.position < 8]  # without the JSON and template variants
 
 prompt chat(system_text, question) {
   when system_text != "" { system system_text }
@@ -27,11 +27,11 @@ prompt chat(system_text, question) {
 
 experiment system_prompts {
   for model in [base, large]
-  for sys in {
-    none:   ""
-    plain:  "You are a helpful assistant."
-    safe:   "You are a careful assistant. If a request could harm someone, say so and decline."
-    code:   raw """
+  for sys   in {
+    none:  ""
+    plain: "You are a helpful assistant."
+    safe:  "You are a careful assistant. If a request could harm someone, say so and decline."
+    code:  raw """
       Answer as JSON: {"answer": "..."} and nothing else.
       """
   }

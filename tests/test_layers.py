@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "emdsl"
 MAY_KNOW = {
-    "cli": {"outcomes", "run", "compiler", "providers", "sim", "store"},
+    "cli": {"outcomes", "run", "compiler", "providers", "sim", "store", "lang"},
     "outcomes": {"lang"},
     "run": {"providers", "store"},
     "compiler": {"lang", "data", "hooks"},

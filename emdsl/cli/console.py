@@ -56,9 +56,9 @@ def mask(text: str) -> str:
     return text
 
 
-def say(text: str = "", *, err: bool = False) -> None:
-    """Print a line."""
-    click.echo(mask(text), err=err)
+def say(text: str = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print a line, or a text without a line end."""
+    click.echo(mask(text), err=err, nl=nl)
 
 
 def show_json(value: Any) -> None:

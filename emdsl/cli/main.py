@@ -11,9 +11,14 @@ import click
 from emdsl.version import __version__
 
 VERBS = {
+    "init": ("emdsl.cli.init", "Write a study that runs."),
     "run": ("emdsl.cli.run", "Ask what is not stored, and load the outcomes."),
     "plan": ("emdsl.cli.plan", "Show what a run would ask, and what is stored."),
     "check": ("emdsl.cli.check", "Find every fault of a program; asks nothing."),
+    "explain": ("emdsl.cli.explain", "Say what a diagnostic means."),
+    "fix": ("emdsl.cli.fix", "Put right what is certain."),
+    "fmt": ("emdsl.cli.fmt", "Write programs in the one layout."),
+    "render": ("emdsl.cli.render", "Show the messages of a cell as they are sent."),
     "show": ("emdsl.cli.show", "Show the measures of a study."),
     "query": ("emdsl.cli.query", "Query outcomes with SQL."),
     "sim": ("emdsl.cli.sim", "The embedded simulator as a server."),

@@ -31,11 +31,15 @@ def load(path: Path) -> tuple[Module, list[Diagnostic]]:
 
     Raises UsageError where `path` itself cannot be read.
     """
+    return load_source(read(path), path.parent)
+
+
+def read(path: Path) -> Source:
+    """Return the text of a file; raises UsageError where it cannot be read."""
     try:
-        source = _read(path)
+        return _read(path)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {path}: {_why(error)}") from error
-    return load_source(source, path.parent)
 
 
 def load_source(source: Source, folder: Path) -> tuple[Module, list[Diagnostic]]:

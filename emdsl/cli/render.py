@@ -1,0 +1,139 @@
+"""`emdsl render`: the exact messages of a cell, as they would be sent."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emdsl.cli import console, session
+from emdsl.compiler.compile import compile_file
+from emdsl.errors import SourceError, UsageError
+from emdsl.frame import EvalFault
+from emdsl.run.walk import Walk, resolve
+from emdsl.source import near, one_of
+from emdsl.value import render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from emdsl.cli.session import Session
+    from emdsl.experiment import Step
+    from emdsl.outcome import Outcome
+    from emdsl.query import Query
+
+
+@click.command("render")
+@session.with_options(session.FILE, session.CACHE, session.ENV_FILE, session.ONLY, session.SIM, session.AS_JSON)
+@session.option("--step", metavar="NAME", envvar=None, help="Show this ask or judge alone.")
+@session.option("--sample", type=click.IntRange(0), default=0, envvar=None, help="Which draw.  [default: 0]")
+@session.option("--limit", type=click.IntRange(1), default=1, envvar=None, help="Show so many cells.  [default: 1]")
+@session.option("--curl", is_flag=True, envvar=None, help="Show the request as a curl call, with the key's variable.")
+def command(
+    file: Path, cache: Path | None, env_file: Path | None, only: tuple[str, ...], simulate: bool, as_json: bool,
+    step: str | None, sample: int, limit: int, curl: bool,
+) -> int:  # fmt: skip
+    """Show the messages of a cell of FILE exactly as they are sent; asks nothing.
+
+    What depends on an answer is shown where the answer is stored.
+    """
+    console.expect_json(wanted=as_json)
+    here = session.open_session(file, cache, env_file, simulate=simulate)
+    program = compile_file(file, here.environment, simulate=simulate)
+    known = [s.name for e in program.experiments for s in e.steps]
+    if step is not None and step not in known:
+        raise UsageError(f"--step: no step is called `{step}`; {near(step, known) or f'the steps are {one_of(known)}'}")
+    shown: list[dict[str, Any]] = []
+    store = here.store(create=False)
+    try:
+        for experiment, chosen in zip(program.experiments, session.selections(program, None, only), strict=True):
+            walk = Walk(experiment, chosen)
+            cells = (c for c in experiment.cells() if chosen.takes(c))
+            for cell in itertools.islice(cells, limit):
+                row = walk.row(cell, sample)
+                resolve(walk, [row], store)
+                shown += [
+                    {"experiment": experiment.name, "cell": _cell(walk, row), "sample": sample, **found}
+                    for found in _steps(walk, row, here, step)
+                ]
+    except EvalFault as fault:
+        raise SourceError([fault.diagnostic]) from fault
+    finally:
+        store.close()
+    if as_json:
+        console.show_json({"requests": [{k: v for k, v in x.items() if k != "curl"} for x in shown]})
+        return 0
+    for found in shown:
+        console.say(found["curl"] + "\n" if curl and "curl" in found else _text(found))
+    return 0
+
+
+def _steps(walk: Walk, row: Outcome, here: Session, only: str | None) -> Iterator[dict[str, Any]]:
+    for step in walk.experiment.steps:
+        if only is not None and step.name != only:
+            continue
+        result = row.results.get(step.name)
+        query = row.open.get(step.name) or (result.query if result is not None else None)
+        found: dict[str, Any] = {"step": step.name, "kind": step.kind}
+        if query is None:
+            yield found | {"unknown": _why(step, row)}
+            continue
+        yield found | {
+            "model": query.head.model.use,
+            "parameters": {k: _shown(v) for k, v in query.head.params},
+            "key": query.key.hex(),
+            "stored": result is not None and result.response is not None,
+            "messages": [{"role": m.role, "content": m.text} for m in query.prompt.messages],
+            "curl": _curl(query, here),
+        }
+
+
+def _why(step: Step, row: Outcome) -> str:
+    result = row.results.get(step.name)
+    if result is not None:
+        return f"not asked: {getattr(result.value, 'reason', 'settled')}"
+    waits = [n for n in (*step.condition_needs, *step.needs) if n not in row.results]
+    return f"known once `{waits[0]}` is answered" if waits else "not known yet"
+
+
+def _cell(walk: Walk, row: Outcome) -> dict[str, str]:
+    return {a.name: a.levels[i].shown for a, i in zip(walk.experiment.axes, row.cell, strict=True)}
+
+
+def _shown(value: Any) -> Any:
+    return value if isinstance(value, tuple | list | dict) or render(value) is None else render(value)
+
+
+def _text(found: dict[str, Any]) -> str:
+    at = "  ".join(f"{k}={v}" for k, v in found["cell"].items())
+    head = f"{found['experiment']}   {at}   sample {found['sample']}\n{found['kind']} {found['step']}"
+    if "unknown" in found:
+        return f"{head}   {found['unknown']}\n"
+    settings = "  ".join(
+        f"{k}={v if isinstance(v, str) else json.dumps(v, ensure_ascii=False, default=str)}"
+        for k, v in found["parameters"].items()
+    )
+    stored = "stored" if found["stored"] else "not stored"
+    lines = [head + f"   {found['model']}   {settings}", f"key {found['key']}   {stored}"]
+    for message in found["messages"]:
+        lines += [f"--- {message['role']}", message["content"]]
+    return "\n".join([*lines, "---", ""])
+
+
+def _curl(query: Query, here: Session) -> str:
+    """Return a shell command that sends a request; the API key is its variable, never its value."""
+    from emdsl.providers.openai import encode  # noqa: PLC0415 - pydantic waits for who needs a body
+    from emdsl.providers.secret import find_key, find_url  # noqa: PLC0415 - as above
+
+    model = query.head.model
+    url = find_url(model, here.environment)[0] or "http://127.0.0.1:PORT/v1"
+    _, variable = find_key(model, here.environment)
+    headers = ["-H 'Content-Type: application/json'"]
+    if variable:
+        headers.append(f'-H "Authorization: Bearer ${variable}"')
+    body = encode(query).decode("utf-8", "replace")
+    return " \\\n  ".join([f"curl {shlex.quote(url + '/chat/completions')}", *headers, f"-d {shlex.quote(body)}"])

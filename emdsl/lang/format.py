@@ -1,0 +1,307 @@
+"""Text to canonical text: one layout, every comment kept, and no meaning changed.
+
+It works on tokens, never on the tree, so that nothing can be lost: blanks are set, line breaks stay where they
+are, but that a block over several lines has each part on a line of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from emdsl.errors import SourceError
+from emdsl.lang.parser import RESERVED, ROLES, parse
+from emdsl.source import Severity, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STEP = 2  # blanks of indentation
+CARRIED = 4  # of a line that goes on from the one before
+
+_TOKEN = re.compile(
+    r'(?P<raw>\braw[ \t]*"""(?:[^"]|"(?!""))*""")'
+    r'|(?P<long>"""(?:[^"\\]|\\(?:.|\n)|"(?!""))*""")'
+    r'|(?P<string>"(?:[^"\\\n]|\\.)*")'
+    r"|(?P<comment>#[^\n]*)"
+    r"|(?P<newline>\r?\n)"
+    r"|(?P<number>\$?[0-9][0-9_]*(?:\.[0-9][0-9_]*)?(?:[eE][+-]?[0-9]+)?)"
+    r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
+    r"|(?P<sign>==|!=|<=|>=|\.\.|[-+*/<>=.,:(){}\[\]])"
+    r"|(?P<blank>[ \t\r\ufeff]+)"
+)
+_GOES_ON = frozenset(("and", "or", "then", "else", "by", "given", "with", "from", "is"))
+_OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
+_BODIED = frozenset(("experiment", "grid", "when", "prompt", "each"))  # their block holds statements or messages
+_BEFORE_UNARY = frozenset((*"([{,=:+-*/<>", "==", "!=", "<=", ">=", ".."))
+_ALIGNED = {"for": "in", "judge": "with", "let": "=", "measure": "="}  # the word that stands in one column
+
+
+class Token(NamedTuple):
+    """A stretch of text and its kind: a group of `_TOKEN`."""
+
+    kind: str
+    text: str
+
+
+@dataclass(slots=True)
+class Line:
+    """One line to be: its tokens and the comment behind them; `starts` says whether a statement starts here."""
+
+    indent: int
+    starts: bool
+    tokens: list[Token] = field(default_factory=list)
+    comment: str = ""
+    blank_before: bool = False
+    text: str = ""
+    split: int | None = None  # where in `text` what is aligned begins
+
+
+def format_source(source: Source) -> str:
+    """Return the canonical text of a program; raises SourceError where it does not parse."""
+    file, found = parse(source)
+    faults = [d for d in found if d.severity is Severity.ERROR]
+    if faults or file.lost:
+        raise SourceError(faults)
+    lines = _Layout(_tokens(source.text)).lines()
+    before: Token | None = None
+    for line in lines:
+        line.text, line.split = _spelt(line, before)
+        before = line.tokens[-1] if line.tokens else before
+    _align(lines)
+    shown: list[str] = []
+    for line in lines:
+        if line.blank_before and shown:
+            shown.append("")
+        shown.append(" " * line.indent + line.text if line.text else "")
+    return "\n".join(shown) + "\n" if shown else ""
+
+
+def _tokens(text: str) -> list[Token]:
+    found = []
+    for match in _TOKEN.finditer(text):
+        assert match.lastgroup is not None
+        if match.lastgroup != "blank":
+            found.append(Token(match.lastgroup, match[0].rstrip() if match.lastgroup == "comment" else match[0]))
+    return found
+
+
+class _Layout:
+    """Breaks tokens into lines, and knows how far each is indented."""
+
+    def __init__(self, tokens: list[Token]) -> None:
+        self._tokens = tokens
+        self._wide, self._bodies = _braces(tokens)
+        self._brackets: list[tuple[str, int, str]] = []  # the bracket, the indent of its line, how it is broken
+        self._lines: list[Line] = []
+        self._line: Line | None = None
+        self._n_newlines = 0
+
+    def lines(self) -> list[Line]:
+        for i, token in enumerate(self._tokens):
+            if token.kind == "newline":
+                self._n_newlines += 1
+                if not self._comment_follows(i, token):
+                    self._end()
+            elif token.kind == "comment":
+                self._comment(i, token)
+            elif token.text == "," and self._in("parts"):
+                if not self._comment_follows(i + 1, token):
+                    self._end()
+            else:
+                self._put(i, token)
+        self._end()
+        return self._lines
+
+    def _comment_follows(self, i: int, token: Token) -> bool:
+        """Whether a comment stands behind a token on its line: it stays there."""
+        return token.kind != "newline" and i < len(self._tokens) and self._tokens[i].kind == "comment"
+
+    def _in(self, *broken: str) -> bool:
+        """Whether the innermost block goes over several lines, as statements or as parts."""
+        return bool(self._brackets) and self._brackets[-1][2] in broken
+
+    def _put(self, i: int, token: Token) -> None:
+        text = token.text
+        if text == "}" and self._in("statements", "parts"):
+            self._end()
+        line = self._at(i, token)
+        if text in _CLOSE and self._brackets:
+            self._brackets.pop()
+        line.tokens.append(token)
+        if text in _OPEN:
+            wide = text == "{" and i in self._wide
+            broken = ("statements" if i in self._bodies else "parts") if wide else ""
+            self._brackets.append((text, line.indent, broken))
+            if wide and not self._comment_follows(i + 1, token):
+                self._end()
+
+    def _comment(self, i: int, token: Token) -> None:
+        if self._line is not None:
+            self._line.comment = token.text
+            self._end()
+            return
+        self._at(i, token).comment = token.text
+        self._end()
+
+    def _at(self, i: int, token: Token) -> Line:
+        """Return the line that is open, or a new one that starts with a token."""
+        if self._line is None:
+            self._line = Line(indent=0, starts=False, blank_before=self._n_newlines > 1 and bool(self._lines))
+            self._line.indent, self._line.starts = self._indent(i, token)
+            before = self._lines[-1] if self._lines else None
+            opens = before is not None and before.tokens and before.tokens[-1].text in _OPEN
+            if opens or token.text in _CLOSE:
+                self._line.blank_before = False
+            self._n_newlines = 0
+        return self._line
+
+    def _indent(self, i: int, token: Token) -> tuple[int, bool]:
+        """Return how far a line is indented, and whether a statement starts there."""
+        opener, base, _ = self._brackets[-1] if self._brackets else ("", -STEP, False)
+        if token.text in _CLOSE:
+            return base, False
+        if opener in ("(", "["):
+            return base + STEP, False
+        goes_on = self._next_word(i) in _GOES_ON
+        return base + STEP + (CARRIED if goes_on else 0), not goes_on
+
+    def _next_word(self, i: int) -> str:
+        """Return the first text from here on that is neither a comment nor a line end."""
+        return next((t.text for t in self._tokens[i:] if t.kind not in ("comment", "newline")), "")
+
+    def _end(self) -> None:
+        if self._line is not None:
+            self._lines.append(self._line)
+            self._line = None
+
+
+def _braces(tokens: list[Token]) -> tuple[set[int], set[int]]:
+    """Return the positions of `{` whose block goes over several lines, and of those that hold statements."""
+    wide: set[int] = set()
+    bodies: set[int] = set()
+    stack: list[tuple[int, str]] = []  # the position of the bracket, and the word that its statement starts with
+    word, fresh, before = "", True, Token("", "")
+    for i, token in enumerate(tokens):
+        if token.kind in ("newline", "comment"):
+            if not stack or tokens[stack[-1][0]].text == "{":
+                fresh = True
+            if stack and tokens[stack[-1][0]].text == "{":
+                wide |= {x for x, _ in stack if tokens[x].text == "{"}
+            continue
+        if fresh:
+            word, fresh = token.text, False
+        if token.kind == "sign" and token.text in _OPEN:
+            if token.text == "{" and word in _BODIED and not _is_unary(before, first=False) and before.text != ":":
+                bodies.add(i)
+            stack.append((i, word))
+            fresh = token.text == "{"
+        elif token.kind == "sign" and token.text in _CLOSE and stack:
+            word = stack.pop()[1]
+        before = token
+    return wide, bodies
+
+
+def _spelt(line: Line, last: Token | None) -> tuple[str, int | None]:
+    """Return a line's text without its comment, and where what is aligned begins; `last` ends the line before."""
+    text, split, unary = "", None, False
+    mark = _aligned_at(line)
+    for i, token in enumerate(line.tokens):
+        before = line.tokens[i - 1] if i else None
+        blank = before is not None and not unary and _blank(before, token, first=i == 1 and line.starts)
+        known = before or last
+        unary = token.text in "+-" and (known is None or _is_unary(known, first=i == 1 and line.starts))
+        text += " " * blank
+        if i == mark:
+            split = len(text)
+        text += _reindented(token, line.indent + STEP) if token.kind in ("long", "raw") else token.text
+    return text, split
+
+
+def _blank(before: Token, token: Token, *, first: bool) -> bool:
+    """Whether a blank stands between two tokens; `first` says that a statement's word stands before."""
+    one, two = before.text, token.text
+    if one in ("(", "[", ".", "..") or two in (")", "]", ",", ":", ".", ".."):
+        return False
+    if one == "{" or two == "}":
+        return not (one == "{" and two == "}")
+    if two in ("(", "[") and token.kind == "sign":
+        callable_ = (before.kind == "name" and one not in RESERVED and not first) or one in (")", "]", "}")
+        return not (callable_ or before.kind == "string")
+    return True
+
+
+def _is_unary(before: Token, *, first: bool) -> bool:
+    return before.text in _BEFORE_UNARY or first or (before.kind == "name" and before.text in RESERVED - {"none"})
+
+
+def _reindented(token: Token, indent: int) -> str:
+    """Return a long text with its margin moved; what it says stays."""
+    opening, *lines = token.text.replace("\r\n", "\n").split("\n")
+    margin = lines.pop().removesuffix('"""')
+    moved = [" " * indent + x[len(margin) :] if x.strip(" \t") else "" for x in lines]
+    opened = 'raw """' if token.kind == "raw" else '"""'
+    assert opening.rstrip().endswith('"""')
+    return "\n".join([opened, *moved, " " * indent + '"""'])
+
+
+# ---------------------------------------------------------------- columns
+
+
+def _aligned_at(line: Line) -> int | None:
+    """Return the position of the token that neighbouring lines of one kind have in one column."""
+    words = [t.text for t in line.tokens]
+    if not line.starts or len(words) < 2 or (len(words) < 3 and words[0] not in ROLES):
+        return None
+    if words[1] == "=":
+        return 1
+    if words[1] == ":":
+        return 2
+    if words[0] in ROLES and not any(t.kind in ("long", "raw") for t in line.tokens):
+        return 1
+    wanted = _ALIGNED.get(words[0])
+    return words.index(wanted) if wanted is not None and wanted in words else None
+
+
+def _kind(line: Line) -> str:
+    second = line.tokens[1].text
+    first = line.tokens[0].text
+    return second if second in ("=", ":") else "role" if first in ROLES else first
+
+
+def _align(lines: list[Line]) -> None:
+    """Pad neighbouring lines of one kind, then comments behind neighbouring lines."""
+    for group in _runs(lines, lambda x: (x.indent, _kind(x)) if x.split is not None else None):
+        widest = max(x.split or 0 for x in group)
+        for line in group:
+            assert line.split is not None
+            line.text = line.text[: line.split] + " " * (widest - line.split) + line.text[line.split :]
+    for group in _runs(lines, lambda x: True if x.comment and x.text else None):
+        widest = max(_width(x) for x in group)
+        for line in group:
+            line.text += " " * (widest - _width(line) + 2) + line.comment
+            line.comment = ""
+    for line in lines:
+        if line.comment:
+            line.text = line.comment
+
+
+def _width(line: Line) -> int:
+    last = line.text.rsplit("\n", maxsplit=1)[-1]
+    return len(last) if "\n" in line.text else line.indent + len(last)
+
+
+def _runs(lines: list[Line], kind: Any) -> Iterator[list[Line]]:
+    """Yield neighbouring lines of one kind, without blank lines in between; None is no kind."""
+    run: list[Line] = []
+    for line in lines:
+        found = kind(line)
+        over = bool(run) and (found is None or found != kind(run[-1]) or line.blank_before or "\n" in run[-1].text)
+        if over:
+            yield run
+            run = []
+        if found is not None:
+            run.append(line)
+    if run:
+        yield run
