@@ -28,6 +28,10 @@ class MissingInput(Exception):
         self.missing = missing
 
 
+class HookFault(Exception):
+    """A call of a function in Python that raised: what it said, with the line."""
+
+
 def fail(code: str, message: str, span: Span, *, note: str = "", help: str = "", put: str | None = None) -> EvalFault:
     """Return the exception for an expression without a value; `put` is what certainly belongs in its place."""
     fix = (Edit(span=span, text=put),) if put is not None else ()

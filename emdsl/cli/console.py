@@ -11,18 +11,14 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 import click
-from rich import box
-from rich.console import Console as RichConsole
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
-from rich.table import Table
-from rich.text import Text
 
 from emdsl.errors import EmdslError, SourceError
 from emdsl.providers.secret import MASK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from rich.progress import Progress as RichProgress
 
     from emdsl.run.executor import Progress
 
@@ -115,6 +111,11 @@ def choose_display(wanted: str | None) -> str:
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, numeric: Iterable[str] = ()) -> None:
     """Print a table: lined on a terminal, plain text elsewhere; never cut."""
+    from rich import box  # noqa: PLC0415 - 50 ms that a verb without a table should not cost
+    from rich.console import Console as RichConsole  # noqa: PLC0415 - as above
+    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
     rows = [[_cell(v) for v in row] for row in rows]
     terminal = sys.stdout.isatty()
     widths = [max([len(c), *(len(r[i]) for r in rows)]) for i, c in enumerate(columns)]
@@ -154,6 +155,16 @@ class ProgressView:
 
     def __enter__(self) -> Self:
         if self._display == RICH:
+            from rich.console import Console as RichConsole  # noqa: PLC0415 - as for tables
+            from rich.progress import (  # noqa: PLC0415 - as above
+                BarColumn,
+                MofNCompleteColumn,
+                SpinnerColumn,
+                TextColumn,
+                TimeRemainingColumn,
+            )
+            from rich.progress import Progress as RichProgress  # noqa: PLC0415 - as above
+
             self._bar = RichProgress(
                 SpinnerColumn(),
                 TextColumn("asking"),

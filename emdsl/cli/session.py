@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from dotenv import dotenv_values
 
 from emdsl.cli import console
 from emdsl.errors import UsageError
@@ -76,6 +75,8 @@ def read_environment(folder: Path, env_file: Path | None) -> dict[str, str]:
     for file in files:
         try:
             if file.is_file():
+                from dotenv import dotenv_values  # noqa: PLC0415 - only who has a `.env` waits for it
+
                 found |= {k: v for k, v in dotenv_values(file, interpolate=False).items() if v is not None}
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read {file}: {error}") from error

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.functions import BUILTINS, Builtin
 from emdsl.compiler.operations import ORDER, calculate, elements, equal, get_field, same, truth
-from emdsl.frame import EvalFault, Fn, Frame, MissingInput, fail
+from emdsl.errors import HookError
+from emdsl.frame import EvalFault, Fn, Frame, HookFault, MissingInput, fail
 from emdsl.lang import ast
 from emdsl.prompt import Message, Prompt
 from emdsl.source import Span, near, one_of
@@ -34,6 +35,8 @@ from emdsl.value import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from emdsl.hooks.hook import Hook
 
 FOREIGN = {"True": "true", "False": "false", "None": "none", "null": "none", "nil": "none"}  # words of other languages
 MAX_RANGE = 1_000_000  # numbers in a range
@@ -63,6 +66,30 @@ class PromptMaker:
     def call(self, frame: Frame) -> Value:
         """Return the prompt in a frame that holds its parameters."""
         return Prompt(self.body(frame))
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class HookFunction:
+    """A function that is written in Python; its value enters a prompt, and so the key."""
+
+    name: str
+    params: tuple[str, ...]
+    hook: Hook
+    span: Span
+
+    def call(self, frame: Frame) -> Value:
+        """Return its value in a frame that holds its parameters; what reads a missing value is missing."""
+        args = [frame[p] for p in self.params]
+        if (missing := next((a for a in args if isinstance(a, Missing)), None)) is not None:
+            return missing
+        try:
+            return self.hook.value(args)
+        except HookFault as fault:
+            raise fail("E624", f"`{self.name}` raised {fault}", self.span) from fault
+        except HookError as error:
+            raise HookError(str(error), self.span) from error
+        except TypeError as error:
+            raise fail("E624", f"`{self.name}` takes values, not names of things: {error}", self.span) from error
 
 
 class Compiler:

@@ -3,47 +3,20 @@
 from __future__ import annotations
 
 import ast as python
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from emdsl.compiler.expr import HookFunction
 from emdsl.digest import digest_bytes
-from emdsl.errors import HookError
-from emdsl.frame import Frame, fail
-from emdsl.hooks.hook import Hook, HookFault, isolated
+from emdsl.frame import fail
+from emdsl.hooks.hook import Hook, isolated
 from emdsl.project import find_project
 from emdsl.source import near, one_of
-from emdsl.value import Missing, Value
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from emdsl.compiler.faults import Faults
     from emdsl.lang import ast
-    from emdsl.source import Span
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class HookFunction:
-    """A function that is written in Python; its value enters a prompt, and so the key."""
-
-    name: str
-    params: tuple[str, ...]
-    hook: Hook
-    span: Span
-
-    def call(self, frame: Frame) -> Value:
-        """Return its value in a frame that holds its parameters; what reads a missing value is missing."""
-        args = [frame[p] for p in self.params]
-        if (missing := next((a for a in args if isinstance(a, Missing)), None)) is not None:
-            return missing
-        try:
-            return self.hook.value(args)
-        except HookFault as fault:
-            raise fail("E624", f"`{self.name}` raised {fault}", self.span) from fault
-        except HookError as error:
-            raise HookError(str(error), self.span) from error
-        except TypeError as error:
-            raise fail("E624", f"`{self.name}` takes values, not names of things: {error}", self.span) from error
 
 
 def hook_of(decl: ast.Python, folder: Path, faults: Faults, files: dict[str, str]) -> HookFunction:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from emdsl.compiler.expr import Function, PromptMaker
-from emdsl.compiler.hooks import HookFunction
+from emdsl.compiler.expr import Function, HookFunction, PromptMaker
 from emdsl.compiler.resolve import RubricMaker
 from emdsl.data.dataset import Dataset
 from emdsl.prompt import Prompt

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_PROBED_SAMPLES = 20  # of a cell whose prompt depends on the sample
-MAX_PROBES = 2_000  # prompts of each step that are rendered before anything is asked
+MAX_PROBES = 400  # prompts of each step that are rendered before anything is asked
 
 
 def probe(experiment: Experiment) -> list[Request]:
@@ -39,7 +39,7 @@ def probe(experiment: Experiment) -> list[Request]:
 def _rendered(experiment: Experiment, step: Step) -> Iterator[Request]:
     samples = range(min(experiment.samples, MAX_PROBED_SAMPLES)) if step.prompt_sample else (0,)
     axes = tuple(sorted({*step.head_axes, *step.prompt_axes}))
-    tried = ((levels, n) for levels in experiment.projected(axes) for n in samples)
+    tried = ((levels, n) for n in samples for levels in itertools.islice(experiment.projected(axes), MAX_PROBES))
     for levels, sample in itertools.islice(tried, MAX_PROBES):
         frame = frame_of(experiment, axes, levels, sample)
         try:

@@ -11,7 +11,6 @@ from emdsl.compiler import settings as tables
 from emdsl.compiler.expr import FOREIGN, Compiler, Function, PromptMaker
 from emdsl.compiler.faults import Faults, Silent
 from emdsl.compiler.functions import BUILTINS
-from emdsl.compiler.hooks import hook_of
 from emdsl.compiler.models import Models
 from emdsl.data.dataset import MIN_SHA256, Dataset, read_dataset
 from emdsl.data.records import DataError
@@ -193,6 +192,8 @@ class Resolver:
                 params = self._params(decl.params or ())
                 return Function(name, params, scope.compiler(frozenset(params)).expr(decl.value))
             case ast.Python():
+                from emdsl.compiler.hooks import hook_of  # noqa: PLC0415 - processes wait for who has a hook
+
                 return hook_of(decl, scope.module.folder, self.faults, self.inputs.files)
             case _:
                 raise fail("E216", f"`{name}` is an experiment, not a value", decl.name.span)

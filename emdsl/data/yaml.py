@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 MAX_NODES = 2_000_000  # aliases of aliases grow without bound ("billion laughs")
 
 
-class _TextLoader(yaml.SafeLoader):
+class _TextLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml's, where there is one
     """The safe loader without its guesses: `007`, `1.50`, `yes` and `~` stay what they are."""
 
     yaml_implicit_resolvers: dict[str, Any] = {  # noqa: RUF012 - PyYAML's own class attribute
@@ -36,7 +36,8 @@ def _mapping(loader: _TextLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     for i, key in enumerate(keys):
         if key in keys[:i]:
             raise yaml.constructor.ConstructorError(None, None, f"`{key}` stands twice in one record", node.start_mark)
-    return loader.construct_mapping(node, deep=True)
+    found: dict[Any, Any] = loader.construct_mapping(node, deep=True)
+    return found
 
 
 _TextLoader.yaml_constructors = {

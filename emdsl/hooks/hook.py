@@ -19,6 +19,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import HookError
+from emdsl.frame import HookFault
 from emdsl.hooks import worker
 from emdsl.value import LabelledMap, Row, canonical, number
 
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
 CALL_S = 20.0  # that one call may take
 CHECKED_CALLS = 5  # of each function: made twice, in processes that hash differently
 KEPT = 50_000  # values remembered
-
-
-class HookFault(Exception):
-    """A call that raised: what it said, with the line."""
 
 
 class Hook:

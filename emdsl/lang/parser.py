@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import re
 from contextlib import suppress
 from importlib import resources
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lark import Lark, Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
+from emdsl.digest import digest
 from emdsl.lang import ast
 from emdsl.lang.scan import Piece, scan
 from emdsl.lang.tree import TreeReader
@@ -389,7 +391,22 @@ class _Gaps:
 
 @functools.cache
 def grammar() -> Lark:
-    """Return the parser of `grammar/em.lark`, made once a process."""
+    """Return the parser of `grammar/em.lark`, made once a process; its tables are kept for the next one."""
+    kept = _kept_tables()
+    if kept is None:
+        return _made(cache=False)
+    if kept.exists():
+        return _made(cache=str(kept))
+    fresh = kept.with_name(f"{kept.name}.{os.getpid()}")
+    try:
+        made = _made(cache=str(fresh))
+        fresh.replace(kept)  # whole or not at all: others may be starting
+    except OSError:
+        return _made(cache=False)
+    return made
+
+
+def _made(*, cache: str | bool) -> Lark:
     return Lark(
         grammar_text(),
         parser="lalr",
@@ -398,7 +415,27 @@ def grammar() -> Lark:
         start=list(STARTS),
         propagate_positions=True,
         maybe_placeholders=True,
+        cache=cache,
     )
+
+
+def _kept_tables() -> Path | None:
+    """Return where the tables are kept, 250 ms of work: a folder that nobody else can write; None where there is none.
+
+    Lark checks that they are those of this grammar and version; reading them unpickles, hence the folder.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("HOME")
+    if not home or not hasattr(os, "getuid"):
+        return None
+    folder = Path(home) / ("emdsl" if os.environ.get("XDG_CACHE_HOME") else ".cache/emdsl")
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = folder.stat()
+    except OSError:
+        return None
+    if found.st_uid != os.getuid() or found.st_mode & 0o022:
+        return None
+    return folder / f"grammar-{digest('grammar', grammar_text()).hex()[:16]}.lark"
 
 
 def grammar_text() -> str:
