@@ -1,12 +1,13 @@
 # make quickstart   set up and run a first experiment on the simulator: no key, no network
 # make test         set up and pass the tests
 # make check        what CI runs: format, lint, types, tests
+# make reference    write grammar/REFERENCE.md and the README's help texts anew
 # make bench        ratios against the raw limit on this machine
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check lint bench clean
+.PHONY: quickstart test check lint reference bench clean
 .DELETE_ON_ERROR:
 
 quickstart: .venv/installed
@@ -22,6 +23,10 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+reference: .venv/installed-dev
+	$(BIN)/python -m emdsl.compiler.reference grammar
+	$(BIN)/cog -r README.md
 
 bench: .venv/installed-dev
 	$(BIN)/python tests/bench/bench.py

@@ -20,7 +20,10 @@ MAY_KNOW = {
     "data": set[str](),
     "lang": set[str](),
 }
-NOUNS_MAY_KNOW = {"experiment.py": {"lang"}}  # a measure keeps its expression, as written
+NOUNS_MAY_KNOW = {
+    "experiment.py": {"lang"},  # a measure keeps its expression, as written
+    "highlight.py": {"lang", "compiler"},  # an editor's door: the words of the grammar, the names of functions
+}
 DOORS = {
     "click": ("cli/",),
     "rich": ("cli/console.py",),
@@ -33,6 +36,7 @@ DOORS = {
     "aiohttp": ("providers/http.py", "sim/server.py"),
     "pydantic": ("providers/",),
     "yaml": ("data/yaml.py",),
+    "pygments": ("highlight.py",),
     "uvloop": ("cli/run.py",),
     "hashlib": ("digest.py",),
     "sqlite3": ("store/disk.py",),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.faults import Silent
 from emdsl.compiler.kinds import NUMBERS
-from emdsl.compiler.settings import PLANNED_FUNCTIONS
+from emdsl.compiler.settings import INTERVAL_METHODS, INTERVALS, PLANNED_FUNCTIONS
+from emdsl.compiler.settings import MEASURE_FUNCTIONS as SIGNATURES
 from emdsl.experiment import Interval, Measure
 from emdsl.frame import EvalFault
 from emdsl.lang import ast
@@ -23,20 +24,7 @@ if TYPE_CHECKING:
     from emdsl.compiler.types import Checker
     from emdsl.value import Value
 
-SIGNATURES = {
-    "rate": "rate(CONDITION given CONDITION, interval: wilson(0.95))",
-    "mean": "mean(NUMBER given CONDITION, interval: wald(0.95))",
-    "count": "count(CONDITION given CONDITION)",
-    "quantile": "quantile(NUMBER given CONDITION, 0.5, interval: ranks(0.95))",
-    "contrast": "contrast(rate(CONDITION), AXIS is A, AXIS is B, interval: wald(0.95))",
-    "agreement": "agreement(JUDGEMENT, JUDGEMENT)",
-}
 FUNCTIONS = tuple(SIGNATURES)
-INTERVALS = {  # the methods of each function; the first is the default
-    "rate": ("wilson", "wald"), "mean": ("wald",), "count": (), "quantile": ("ranks",), "contrast": ("wald",),
-    "agreement": ("wald",),
-}  # fmt: skip
-METHODS = tuple(dict.fromkeys(m for found in INTERVALS.values() for m in found))
 FIGURES = frozenset(
     [
         *FUNCTIONS,
@@ -281,11 +269,11 @@ def _interval(node: ast.Expr, name: str, faults: Faults) -> Interval | None:
     function = node.function if isinstance(node, ast.Call) else node
     method = function.name if isinstance(function, ast.Ref) else ""
     if method in PLANNED_FUNCTIONS:
-        faults.error("E901", f"`{method}` is not compiled yet", node.span, help=f"there are {one_of(METHODS)}")
+        faults.error("E901", f"`{method}` is not compiled yet", node.span, help=f"there are {one_of(INTERVAL_METHODS)}")
         return None
     if method not in INTERVALS[name]:
         known = one_of(INTERVALS[name])
-        if method in METHODS:
+        if method in INTERVAL_METHODS:
             faults.error("E843", f"`{method}` is no interval of a {name}", node.span, help=f"it has {known}")
         else:
             faults.error("E843", f"an interval of a {name} is {known}", node.span, help=near(method, INTERVALS[name]))

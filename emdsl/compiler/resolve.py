@@ -144,7 +144,7 @@ class Scope:
         return Compiler(self.value, local, words)
 
 
-MEASURES = ("rate", "mean", "count", "quantile", "contrast", "agreement", "wilson", "wald", "ranks")
+MEASURES = (*tables.MEASURE_FUNCTIONS, *tables.INTERVAL_METHODS)
 
 
 class Resolver:

@@ -43,6 +43,7 @@ class Spec:
     kind: str
     doc: str
     read: Callable[[Value], Any]
+    default: str = ""  # as the reference shows it; nothing where it is not sent, or must be given
 
 
 def _text(value: Value) -> str:
@@ -213,7 +214,7 @@ MODEL = (
         Spec("key", "env", "API key: env.NAME only", _env),
         Spec("context", "number", "longest prompt and answer, in tokens", _whole(1)),
         Spec("price", "map", "{ input: $1, output: $2 }: USD per million tokens", _price),
-        Spec("timeout", "number", "seconds until a request is given up and sent again", _between(1, 86400)),
+        Spec("timeout", "number", "seconds until a request is given up and sent again", _between(1, 86400), "600"),
     )
     | PARAMS
 )
@@ -227,21 +228,23 @@ RUBRIC = _table(
     Spec("scale", "range", "the reply is a number within 0..100, say", _scale),
     Spec("choices", "map or list", "the reply is one of these labels", _choices),
     Spec("shape", "map", "the reply is a JSON object with these fields: bool, number, text, a range, labels", _shape),
-    Spec("read", "number or weighted(...)", "how a number is read from the reply", lambda v: v),
+    Spec("read", "number or weighted(...)", "how a number is read from the reply", lambda v: v, "number"),
     Spec("refusal", "text or list", "replies recorded as missing, under their own name", _texts),
     Spec("other", "text or list", "more such replies", _texts),
 ) | {k: v for k, v in PARAMS.items() if k != "sim"}
 EXPERIMENT = _table(
-    Spec("samples", "number", "draws of every cell, from sample 0 up", _whole(1, MAX_SAMPLES)),
+    Spec("samples", "number", "draws of every cell, from sample 0 up", _whole(1, MAX_SAMPLES), "1"),
     Spec("seed", "value", "a value for `draw(..., seed: ...)`", _seed),
-    Spec("parallel", "number", "most requests in flight at once", _whole(1)),
+    Spec("parallel", "number", "most requests in flight at once", _whole(1), "64"),
     Spec("budget", "money", "a hard cap on what one run may spend, in USD", _money),
 )
 ASK = {k: v for k, v in PARAMS.items() if k != "seed"} | _table(
-    Spec("stream", "number", "tells two asks apart that send the same request", _whole(0)),
+    Spec("stream", "number", "tells two asks apart that send the same request", _whole(0), "0"),
 )
 JUDGE = {k: v for k, v in PARAMS.items() if k != "seed"} | _table(
-    Spec("samples", "number", "asked so often: NAME, NAME_2, NAME_3 ... are its draws", _whole(1, MAX_JUDGE_SAMPLES)),
+    Spec(
+        "samples", "number", "asked so often: NAME, NAME_2, NAME_3 ... are its draws", _whole(1, MAX_JUDGE_SAMPLES), "1"
+    ),
 )
 
 # Designed, and not compiled yet: naming one is an error, never ignored.
@@ -253,4 +256,17 @@ PLANNED = {
     "ask": set[str](),
     "judge": set[str](),
 }
+MEASURE_FUNCTIONS = {  # how each is called
+    "rate": "rate(CONDITION given CONDITION, interval: wilson(0.95))",
+    "mean": "mean(NUMBER given CONDITION, interval: wald(0.95))",
+    "count": "count(CONDITION given CONDITION)",
+    "quantile": "quantile(NUMBER given CONDITION, 0.5, interval: ranks(0.95))",
+    "contrast": "contrast(rate(CONDITION), AXIS is A, AXIS is B, interval: wald(0.95))",
+    "agreement": "agreement(JUDGEMENT, JUDGEMENT)",
+}
+INTERVALS = {  # the methods of each function; the first is the default
+    "rate": ("wilson", "wald"), "mean": ("wald",), "count": (), "quantile": ("ranks",), "contrast": ("wald",),
+    "agreement": ("wald",),
+}  # fmt: skip
+INTERVAL_METHODS = tuple(dict.fromkeys(m for found in INTERVALS.values() for m in found))
 PLANNED_FUNCTIONS = frozenset(("at_least", "bootstrap", "clopper_pearson"))

@@ -14,7 +14,7 @@ from emdsl.compiler.faults import Faults, Silent
 from emdsl.compiler.functions import BUILTINS, Builtin
 from emdsl.compiler.kinds import ANY, BOOL, MESSAGES, NUMBER, NUMBERS, RENDERED, TEXT, TEXTS, Type, type_of, union
 from emdsl.compiler.resolve import CHOICES, SHAPE, RubricMaker, Scope
-from emdsl.compiler.settings import PLANNED_FUNCTIONS
+from emdsl.compiler.settings import MEASURE_FUNCTIONS, PLANNED_FUNCTIONS
 from emdsl.frame import EvalFault, fail
 from emdsl.lang import ast
 from emdsl.source import Span, near, one_of
@@ -346,7 +346,7 @@ class Checker:
             return ANY
         if (
             isinstance(node.function, ast.Ref)
-            and node.function.name in ("rate", "mean", "count", "quantile", "contrast", "agreement")
+            and node.function.name in MEASURE_FUNCTIONS
             and node.function.name not in self._local
         ):
             self._faults.error("E840", f"`{node.function.name}` stands in a `measure`", node.span,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
-from importlib import resources
+from pathlib import Path
 
 
 @functools.cache
 def pages() -> dict[str, str]:
     """Return every page, Markdown with its title as first line, by the code of its diagnostic."""
-    text = (resources.files("emdsl") / "explain.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[1] / "explain.md").read_text(encoding="utf-8")
     found = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
     return {x[:4]: x.rstrip() + "\n" for x in found}
 

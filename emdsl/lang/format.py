@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emdsl.errors import SourceError
-from emdsl.lang.parser import RESERVED, ROLES, parse
+from emdsl.lang.parser import parse
+from emdsl.lang.words import RESERVED, ROLES
 from emdsl.source import Severity, Source
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 
 from emdsl.errors import UsageError
@@ -107,8 +106,8 @@ def _locate(path: str, folder: Path) -> tuple[Source, Path]:
     if not path.startswith(STD):
         target = folder / path
         return _read(target), target.parent
-    library = resources.files("emdsl") / "std"
-    known = sorted(STD + f.name.removesuffix(".em") for f in library.iterdir() if f.name.endswith(".em"))
+    library = Path(__file__).parents[1] / "std"
+    known = sorted(STD + f.stem for f in library.glob("*.em"))
     if path not in known:
         unversioned = [k for k in known if k.split("@", maxsplit=1)[0] == path]
         hint = f'write "{unversioned[-1]}": the version keeps it from changing' if unversioned else ""

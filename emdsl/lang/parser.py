@@ -11,7 +11,6 @@ import functools
 import os
 import re
 from contextlib import suppress
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from emdsl.digest import digest
 from emdsl.lang import ast
 from emdsl.lang.scan import Piece, scan
 from emdsl.lang.tree import TreeReader
+from emdsl.lang.words import DECLARATIONS, RESERVED, ROLES, STATEMENTS, grammar_text
 from emdsl.source import Diagnostic, Edit, Source, Span, near, one_of
 
 if TYPE_CHECKING:
@@ -29,31 +29,6 @@ if TYPE_CHECKING:
 
 EDITION = 1
 STARTS = ("file", "decl", "stmt", "rubric_item")
-DECLARATIONS = ("import", "model", "dataset", "prompt", "rubric", "let", "python", "experiment")
-STATEMENTS = ("for", "grid", "skip", "set", "let", "ask", "judge", "when", "measure")
-ROLES = ("system", "user", "assistant", "tool")
-RESERVED = frozenset(
-    [
-        "and",
-        "or",
-        "not",
-        "in",
-        "is",
-        "if",
-        "then",
-        "else",
-        "for",
-        "from",
-        "with",
-        "by",
-        "given",
-        "when",
-        "true",
-        "false",
-        "none",
-        "env",
-    ]
-)
 
 _BOM = "\ufeff"
 _EDITION_LINE = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*[ \t]*em[ \t]+(?P<edition>[0-9]+)[ \t]*(?=[\r\n#]|$)")
@@ -436,11 +411,3 @@ def _kept_tables() -> Path | None:
     if found.st_uid != os.getuid() or found.st_mode & 0o022:
         return None
     return folder / f"grammar-{digest('grammar', grammar_text()).hex()[:16]}.lark"
-
-
-def grammar_text() -> str:
-    """Return the grammar: from the installed package, or from `grammar/` of a checkout."""
-    shipped = resources.files("emdsl") / "_grammar" / "em.lark"
-    if shipped.is_file():
-        return shipped.read_text(encoding="utf-8")
-    return (Path(__file__).parents[2] / "grammar" / "em.lark").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from support import ROOT
 from emdsl.compiler.compile import compile_source
 from emdsl.errors import SourceError
 from emdsl.lang.explain import page, pages
-from emdsl.lang.parser import DECLARATIONS
+from emdsl.lang.words import DECLARATIONS
 from emdsl.source import Diagnostic, Source
 
 if TYPE_CHECKING:

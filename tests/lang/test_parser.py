@@ -15,7 +15,8 @@ from support import ROOT
 
 from emdsl.compiler.compile import compile_source
 from emdsl.errors import SourceError
-from emdsl.lang.parser import STARTS, _Gaps, grammar_text, parse
+from emdsl.lang.parser import STARTS, _Gaps, parse
+from emdsl.lang.words import grammar_text
 from emdsl.source import Diagnostic, Source
 
 if TYPE_CHECKING:
