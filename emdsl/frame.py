@@ -45,7 +45,7 @@ class Frame(dict[str, Value]):
     cell and sample, in which the functions of an experiment find their names.
     """
 
-    __slots__ = ("_lets", "_parent", "levels", "root")
+    __slots__ = ("_lets", "_parent", "levels", "root", "work")
 
     def __init__(
         self,
@@ -56,6 +56,7 @@ class Frame(dict[str, Value]):
         super().__init__(values or {})
         self._lets = lets or {}
         self._parent = parent
+        self.work = 0  # of a root: items that loops have gone through
         self.levels: dict[str, Level] = parent.levels if parent is not None else {}
         self.root: Frame = parent.root if parent is not None else self
 

@@ -138,7 +138,12 @@ def keys(found: Program | str, folder: Path | None = None) -> list[str]:
 
 
 def emdsl(
-    *args: str | Path, cwd: Path, env: Mapping[str, str] | None = None, code: int | None = 0, timeout: float = 120
+    *args: str | Path,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    code: int | None = 0,
+    timeout: float = 120,
+    stdin: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command line as a process of its own; check its exit code."""
     done = subprocess.run(
@@ -147,6 +152,7 @@ def emdsl(
         env=clean_environment(env),
         capture_output=True,
         text=True,
+        input=stdin,
         timeout=timeout,
         check=False,
     )

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.functions import BUILTINS, Builtin
-from emdsl.compiler.operations import ORDER, calculate, elements, equal, get_field, same, truth
+from emdsl.compiler.operations import MAX_TEXT, ORDER, calculate, elements, equal, get_field, same, truth
 from emdsl.errors import HookError
 from emdsl.frame import EvalFault, Fn, Frame, HookFault, MissingInput, fail
 from emdsl.lang import ast
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 FOREIGN = {"True": "true", "False": "false", "None": "none", "null": "none", "nil": "none"}  # words of other languages
 MAX_RANGE = 1_000_000  # numbers in a range
+MAX_WORK = 3_000_000  # items that the loops of one cell and sample go through
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -159,7 +160,10 @@ class Compiler:
                 if isinstance(piece, Missing):
                     return piece
                 found.append(piece)
-            return "".join(found)
+            whole = "".join(found)
+            if len(whole) > MAX_TEXT:
+                raise fail("E518", f"this grows to more than {MAX_TEXT:,} characters", node.span)
+            return whole
 
         return text
 
@@ -235,6 +239,9 @@ class Compiler:
                 return values
             found = []
             for value in elements(values, node.source.span):
+                frame.root.work += 1
+                if frame.root.work > MAX_WORK:
+                    raise fail("E518", f"this goes through more than {MAX_WORK:,} items", node.span)
                 child = frame.child(name, value)
                 taken = True if condition is None else truth(condition(child), node.span)
                 made = item(child) if taken is True else None

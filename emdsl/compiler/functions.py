@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any
 
-from emdsl.compiler.operations import elements
+from emdsl.compiler.operations import MAX_TEXT, elements
 from emdsl.compiler.shots import draw, mix, pick
 from emdsl.frame import fail
 from emdsl.value import (
@@ -55,7 +55,10 @@ def _join(span: Span, args: list[Value]) -> Value:
     between = args[1] if args[1] is not None else ""
     if not isinstance(between, str):
         raise fail("E506", f"what stands between is a text, not {describe(between)}", span)
-    return between.join(_texts(args[0], span))
+    texts = _texts(args[0], span)
+    if sum(map(len, texts)) + len(between) * len(texts) > MAX_TEXT:
+        raise fail("E518", f"this grows to more than {MAX_TEXT:,} characters", span)
+    return between.join(texts)
 
 
 def _len(span: Span, args: list[Value]) -> Value:
@@ -74,7 +77,10 @@ def _of_text(change: Callable[[str], str]) -> Callable[[Span, list[Value]], Valu
 def _replace(span: Span, args: list[Value]) -> Value:
     if not all(isinstance(a, str) for a in args):
         raise fail("E506", "`replace` takes three texts", span)
-    return args[0].replace(args[1], args[2])
+    text, old, new = args
+    if len(text) + text.count(old) * len(new) > MAX_TEXT:
+        raise fail("E518", f"this grows to more than {MAX_TEXT:,} characters", span)
+    return text.replace(old, new)
 
 
 def _extreme(choose: Callable[..., Any]) -> Callable[[Span, list[Value]], Value]:

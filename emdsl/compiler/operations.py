@@ -24,6 +24,8 @@ from emdsl.value import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+MAX_TEXT = 2**26  # characters: no request is this long
+MAX_ITEMS = 2_000_000  # of a list
 QUOTIENT_DIGITS = 60  # of a division that does not come out even
 
 ORDER: dict[str, Callable[[Any, Any], bool]] = {
@@ -63,10 +65,9 @@ def equal(a: Value, b: Value, span: Span) -> bool:
 
 def calculate(op: str, a: Value, b: Value, span: Span) -> Value:
     """Return `a op b`: numbers are exact, texts and lists join with `+`."""
-    if op == "+" and isinstance(a, str) and isinstance(b, str):
-        return a + b
-    if op == "+" and isinstance(a, tuple) and isinstance(b, tuple):
-        return a + b
+    texts, lists = (isinstance(a, kind) and isinstance(b, kind) for kind in (str, tuple))
+    if op == "+" and (texts or lists):
+        return bounded(a, b, span)
     if not (is_number(a) and is_number(b)):
         help_ = "write the number as text" if op == "+" and (isinstance(a, str) or isinstance(b, str)) else ""
         raise fail("E506", f"`{op}` cannot join {describe(a)} and {describe(b)}", span, help=help_)
@@ -85,6 +86,14 @@ def calculate(op: str, a: Value, b: Value, span: Span) -> Value:
     if found is None or abs(Decimal(found).adjusted()) > MAX_DIGITS:
         raise fail("E515", f"this number takes more than {MAX_DIGITS} digits", span)
     return found
+
+
+def bounded(a: Any, b: Any, span: Span) -> Any:
+    """Return two texts or lists joined; what doubles and doubles would fill the memory."""
+    most, what = (MAX_TEXT, "characters") if isinstance(a, str) else (MAX_ITEMS, "items")
+    if len(a) + len(b) > most:
+        raise fail("E518", f"this grows to more than {most:,} {what}", span)
+    return a + b
 
 
 def truth(value: Value, span: Span) -> bool | Missing:

@@ -32,6 +32,7 @@ STARTS = ("file", "decl", "stmt", "rubric_item")
 
 _BOM = "\ufeff"
 _EDITION_LINE = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*[ \t]*em[ \t]+(?P<edition>[0-9]+)[ \t]*(?=[\r\n#]|$)")
+_NOTHING = re.compile(r"(?:\s|#[^\n]*(?:\n|$))*")  # blanks and comments
 _BLOCK = re.compile(r"\s*(?P<word>experiment|grid|when|prompt|rubric|each)\b")
 _BINDS = re.compile(
     r"\s*(?:import|model|dataset|prompt|rubric|let|python|experiment|ask|judge|measure|grid|for|each)\s+"
@@ -165,7 +166,7 @@ class _PieceReader:
 
     def _piece(self, piece: Piece, start: str) -> Iterator[Any]:
         text = self._text[piece.start : piece.end]
-        if not text.strip():
+        if _NOTHING.fullmatch(text):
             return
         block = _BLOCK.match(text)
         if piece.body is None or not piece.inner or block is None:
@@ -315,6 +316,11 @@ def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -
     span = Span(source, offset + stop, offset + (token.end_pos or stop + 1))
     if str(token) in RESERVED and ("NAME" in error.expected):
         return _reserved(str(token), span)
+    if token.type == "EQUAL" and re.fullmatch(r"\w+", before):
+        return Diagnostic(
+            code="E109", message=f"`{before}` starts a statement here: it cannot be set", span=span,
+            help="settings have other names",
+        )  # fmt: skip
     if token.type == "EQUAL":
         followed = source.text[span.end : span.end + 1] == "="  # `===`
         fix = () if followed else (Edit(span=span, text="=="),)

@@ -80,6 +80,11 @@ class _Scanner:
         kind, start, end = found.lastgroup, found.start(), found.end()
         if kind == "open":
             self._open(found[0], start)
+            if self._deep:  # nothing behind it can be told apart
+                self._piece.closed = False
+                self._stack.clear()
+                self._levels = [self._top]
+                return -1
         elif kind == "close":
             self._close(found[0], start)
         elif kind == "newline":
@@ -105,7 +110,7 @@ class _Scanner:
         return end
 
     def _open(self, bracket: str, at: int) -> None:
-        if len(self._stack) >= MAX_DEPTH and not self._deep:
+        if len(self._stack) >= MAX_DEPTH:
             self._deep = True
             self._fault(
                 "E103",
@@ -114,6 +119,7 @@ class _Scanner:
                 at + 1,
                 help="give parts of it names with `let`",
             )
+            return
         self._stack.append((bracket, at, self._piece))
         if bracket == "{" and all(b == "{" for b, _, _ in self._stack):
             self._piece.body = (at + 1, at + 1)
