@@ -121,7 +121,9 @@ class Diagnostic:
             lines += _excerpt(span, text, width, main=i == 0)
         lines += [f"{' ' * width} = note: {self.note}"] if self.note and places else []
         lines += [f"note: {self.note}"] if self.note and not places else []
-        lines += [f"help: {self.help}"] if self.help else []
+        certain = " (`emdsl check --fix` does it)" if self.fix else ""
+        told = self.help or ("" if self.fix else f"`emdsl explain {self.code}` shows a way out")
+        lines += [f"help: {told}{certain}" if told else "help: `emdsl check --fix` puts it right"]
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, object]:

@@ -175,6 +175,7 @@ class _Reader:
         found.value = value
         if value is None:
             return
+        before = len(self._faults.errors)
         if name in ("rate", "count"):
             self._checker.condition(value)
         else:
@@ -184,7 +185,8 @@ class _Reader:
                     "E842", f"`{name}` takes a number, not {kind}", value.span,
                     help="`rate(...)` counts how often a condition holds" if kind.kind == "bool" else "",
                 )  # fmt: skip
-        self._computed(value)
+        if len(self._faults.errors) == before:
+            self._computed(value)
 
     def _contrast(self, values: list[ast.Expr], found: _Arguments) -> None:
         inner = values[0]
@@ -294,7 +296,7 @@ def _by(path: ast.Path, axes: Mapping[str, Type], faults: Faults) -> bool:
             "E844",
             f"no axis is called `{name}`",
             path.span,
-            help=near(name, axes) or f"the axes are {one_of(axes)}",
+            help=near(name, axes) or (f"the axes are {one_of(axes)}" if axes else "there is none: add `for`"),
         )
         return False
     if len(path.names) == 1:

@@ -316,9 +316,9 @@ def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -
     span = Span(source, offset + stop, offset + (token.end_pos or stop + 1))
     if str(token) in RESERVED and ("NAME" in error.expected):
         return _reserved(str(token), span)
-    if token.type == "EQUAL" and re.fullmatch(r"\w+", before):
+    if token.type == "EQUAL" and re.fullmatch(r"\w+", before.strip()):
         return Diagnostic(
-            code="E109", message=f"`{before}` starts a statement here: it cannot be set", span=span,
+            code="E109", message=f"`{before.strip()}` starts a statement here: it cannot be set", span=span,
             help="settings have other names",
         )  # fmt: skip
     if token.type == "EQUAL":

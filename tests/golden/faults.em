@@ -339,3 +339,107 @@ experiment e {
   let z = [q for q in ["b"]]    ### E203
   ask answer from "sim/subject" with p([q])
 }
+---
+em 1
+rubric r(a) from "sim/judge" {
+  shape = { harm: bool, kind: ["x", "y"], reply: text }    ### E520
+  user a
+}
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+rubric r(a) from "sim/judge" {
+  shape = { harm: bool, kind: ["x", "y"], severity: 0..10 }
+  user a
+}
+experiment e {
+  ask answer from "sim/subject" with "x"
+  judge v with r(answer) { samples = 2 }
+  let a = v.harm and v_2.harm
+  let b = v.severty > 3    ### E215
+  let c = v.kind is z    ### E210
+  let d = v.severity > 30    ### E530
+  let f = v_3    ### E201
+  measure m = rate(v)    ### E511
+  measure n = mean(v.severity)
+}
+---
+em 1
+let a = pick([], seed: 1)    ### E513
+let b = mix(["a"], ["a", "b"], share: 1, seed: 1)    ### E517
+let c = mix(["a"], ["b"], share: 2, seed: 1)    ### E517
+let d = pick(["a"])    ### E212
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+import alignment from "std:judges@1"
+experiment e {
+  for k in [0, 2]
+  ask answer from "sim/subject" with "{k}"
+  judge v with alignment("x", answer) from "sim/judge"
+  measure a = contrast(rate(v < 30), k == 2)    ### E212
+  measure b = contrast(rate(v < 30), k == 2, k == 2)    ### E848
+  measure c = contrast(rate(v < 30), k == 2, k == 0) by k    ### E848
+  measure d = quantile(v)    ### E212
+  measure f = quantile(v, 2)    ### E843
+  measure g = agreement(v)    ### E212
+  measure h = rate(v < 30, interval: ranks(0.9))    ### E843
+  measure i = contrast(rate(v < 30, interval: wilson(0.9)), k == 2, k == 0)    ### E213
+  measure j = quantile(v < 3, 0.5)    ### E842
+}
+---
+em 1
+let a = 1;    ### E140
+let b = x ? 1 : 2    ### E140
+let c = `x`    ### E141
+let d = 5 % 2    ### E140
+let f = nil    ### E143
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+experiment e {
+  for k in [1, 2]:    ### E140
+  ask answer from "sim/subject" with "x"
+}
+---
+em 1
+rubric r(a) from "sim/judge" {
+  user = 3    ### E109
+  scale = 0..10
+  user a
+}
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+# Five faults, each of its own kind, none hiding another.
+model m { use = "sim/subject", temprature = 1 }    ### E202
+let a = "{nothing}"    ### E310
+let b = [1, 2    ### E135
+experiment e {
+  for k in [1, 1]    ### E405
+  samples = 0    ### E520
+  ask answer from m with "{k}"
+}
+---
+em 1
+# The statement that does not parse is dropped; what it would have bound is unknown but silent.
+prompt p(q) { user q ! }    ### E140
+dataset d { file = nowhere.csv }    ### E201
+experiment e {
+  for x in d
+  for y in xs    ### E201
+  ask answer from "sim/subject" with p("{x}")
+  judge v with rr(answer)    ### E201
+}
+---
+em 1
+python shout(text) from "nowhere.py"    ### E620
+experiment e {
+  budget = 5    ### E520
+  for a, b in { x: (1, 2) }    ### E403
+  ask answer from "sim/subject" with "{a}{b}"
+}
+---
+em 1
+dataset d { file = "later.csv", columns = { q: "x" }, obtain = 3 }    ### E520
+experiment e { ask answer from "sim/subject" with "x" }

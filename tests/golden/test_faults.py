@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from corpus import CASES, split
 
 from emdsl.compiler.compile import compile_source
 from emdsl.errors import SourceError
 from emdsl.source import Severity, Source
 
-TEXT = (Path(__file__).parent / "faults.em").read_text(encoding="utf-8")
-CASES = [c.lstrip("\n") for c in re.split(r"^---$", TEXT, flags=re.MULTILINE)]
-CASES[0] = "\n".join(line for line in CASES[0].splitlines() if not line.startswith("# "))
-MARK = re.compile(r"[ ]*### (?P<code>\w+)(?: (?P<name>.*))?$")
-
-
-def split(case: str) -> tuple[str, list[tuple[int, str]]]:
-    """Return a program without its marks, and the (line, code) of each fault that it must show."""
-    lines, wanted = [], []
-    for number, line in enumerate(case.splitlines(), start=1):
-        if found := MARK.search(line):
-            at = number
-            if found["name"]:
-                at = next(i for i, x in enumerate(case.splitlines(), start=1) if x.startswith(found["name"]))
-            wanted.append((at, found["code"]))
-        lines.append(MARK.sub("", line))
-    return "\n".join(lines) + "\n", sorted(wanted)
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: "-".join(code for _, code in split(c)[1]))
