@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from emdsl.source import Diagnostic, Span
 
 
+MOST_SHOWN = 100  # diagnostics as text; `--json` has all
+
+
 class EmdslError(Exception):
     """Everything that emdsl reports instead of a traceback."""
 
@@ -31,7 +34,9 @@ class SourceError(EmdslError):
     """The program is wrong; `diagnostics` holds every fault and warning found."""
 
     def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
-        super().__init__("\n\n".join(d.render() for d in diagnostics))
+        shown = "\n\n".join(d.render() for d in diagnostics[:MOST_SHOWN])
+        more = f"\n\nand {len(diagnostics) - MOST_SHOWN:,} more" if len(diagnostics) > MOST_SHOWN else ""
+        super().__init__(shown + more)
         self.diagnostics = tuple(diagnostics)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _SECRET = re.compile(
     r"""(?P<before>(?<!let )\bkey\s*=\s*)(?P<value>["'`\u2018\u201c][^,}#]*)|\b(?:sk|gsk|xai|hf)[-_][A-Za-z0-9_-]{8,}"""
 )
+WINDOW = 4_000  # characters of a line that are looked at
 MAX_LINE_SHOWN = 160  # columns; a longer line is cut around the caret
 
 
@@ -156,7 +157,11 @@ def _json_place(span: Span) -> dict[str, object]:
 
 def _excerpt(span: Span, text: str, width: int, *, main: bool) -> list[str]:
     line, column = span.source.position(span.start)
-    shown = _SECRET.sub(_stars, span.source.line(line))
+    shown = span.source.line(line)
+    if len(shown) > WINDOW:  # a text in one line: look at what is near
+        cut = max(0, column - 1 - WINDOW // 2)
+        shown, column = shown[cut : cut + WINDOW], column - cut
+    shown = _SECRET.sub(_stars, shown)
     length = max(1, min(span.end - span.start, len(shown) - column + 1))
     if len(shown) > MAX_LINE_SHOWN:
         cut = max(0, column - 1 - MAX_LINE_SHOWN // 3)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 Number = int | Decimal
 Value = Any  # text, Number, float (a score), bool, None, tuple, LabelledMap, Row, Missing, or a noun
 
+MAX_NODES = 1_000_000  # parts of a value that is compared: lists that share lists double and double
 MAX_DIGITS = 400  # a literal such as 1e999999999 must not fill the memory
 
 
@@ -180,15 +181,22 @@ def plain(value: Value) -> Any:
 
     Marks are bytes, which no program can write, so that a map is never a list that looks like one.
     """
+    return _plain(value, [MAX_NODES])
+
+
+def _plain(value: Value, left: list[int]) -> Any:
+    left[0] -= 1
+    if left[0] < 0:
+        raise TypeError(f"more than {MAX_NODES:,} parts")
     match value:
         case None | bool() | int() | Decimal() | str():
             return value
         case tuple() | list():
-            return tuple(plain(x) for x in value)
+            return tuple(_plain(x, left) for x in value)
         case dict():
-            return {k: plain(v) for k, v in value.items()}
+            return {k: _plain(v, left) for k, v in value.items()}
         case LabelledMap():
-            return (b"map", tuple((k, plain(v)) for k, v in value.entries))
+            return (b"map", tuple((k, _plain(v, left)) for k, v in value.entries))
         case Row():
             return (b"row", value.content)
         case Money():

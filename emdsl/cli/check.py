@@ -10,6 +10,7 @@ import click
 from emdsl.cli import console, session
 from emdsl.cli.fix import faults_of, fix_file
 from emdsl.cli.main import EXIT_ERROR
+from emdsl.errors import MOST_SHOWN
 from emdsl.source import Severity
 
 if TYPE_CHECKING:
@@ -37,8 +38,10 @@ def command(files: tuple[Path, ...], env_file: Path | None, as_json: bool, fix: 
     if as_json:
         console.show_json({"diagnostics": [d.as_json() for d in found], **({"fixed": n_fixed} if fix else {})})
         return EXIT_ERROR if n_errors else 0
-    for diagnostic in found:
+    for diagnostic in found[:MOST_SHOWN]:
         console.say(diagnostic.render() + "\n")
+    if len(found) > MOST_SHOWN:
+        console.say(f"and {len(found) - MOST_SHOWN:,} more\n")
     n_fixable = sum(bool(d.fix) for d in found)
     more = [f"{n_fixed} fixed"] if fix else [f"{n_fixable} that --fix puts right"] if n_fixable else []
     console.say(_summary(n_errors, len(found) - n_errors, len(files), more))

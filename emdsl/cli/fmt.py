@@ -31,7 +31,7 @@ def command(files: tuple[Path, ...], only_check: bool, diff: bool) -> int:
     """
     n_faults = n_changed = 0
     for file in files:
-        source = Source("<stdin>", sys.stdin.read()) if str(file) == STDIN else read(file)
+        source = _standard_input() if str(file) == STDIN else read(file)
         try:
             text = format_source(source)
         except SourceError as error:
@@ -52,6 +52,13 @@ def command(files: tuple[Path, ...], only_check: bool, diff: bool) -> int:
     if n_faults:
         return EXIT_ERROR
     return EXIT_ERROR if n_changed and only_check else 0
+
+
+def _standard_input() -> Source:
+    try:
+        return Source("<stdin>", sys.stdin.buffer.read().decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"standard input is not UTF-8 text (byte {error.start})") from error
 
 
 def write(file: Path, text: str) -> None:

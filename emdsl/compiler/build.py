@@ -65,7 +65,12 @@ class _Builder:
         self._lets = {x.name.text: x for x in self._parts.lets}
         self._draws: dict[str, int] = {}  # of judges that are asked several times: the number of the draw
         self._parts.steps = [x for s, c in self._parts.steps for x in self._repeated(s, c)]
-        self._step_decls = {s.name.text: s for s, _ in self._parts.steps}
+        self._written_steps = [s for s, _ in self._parts.steps]
+        first: dict[str, tuple[ast.Ask | ast.Judge, tuple[ast.Expr, ...]]] = {}
+        for step, conditions in self._parts.steps:
+            first.setdefault(step.name.text, (step, conditions))
+        self._parts.steps = list(first.values())
+        self._step_decls = {name: step for name, (step, _) in first.items()}
         self._axis_names = self._find_axes()
         self._words: frozenset[str] = frozenset()
         self._types: dict[str, Type] = {}
@@ -73,6 +78,7 @@ class _Builder:
         self._shown: dict[str, frozenset[str]] = {}
 
     def build(self) -> Experiment | None:
+        started = len(self._faults.errors)
         self._names_once()
         constants = self._resolver.settings(tuple(self._parts.settings), tables.EXPERIMENT, "experiment", self._scope)
         seed = constants.get("seed")
@@ -119,7 +125,9 @@ class _Builder:
             span=self._decl.name.span,
         )
         with self._faults.caught():
-            check(experiment, probe(experiment), self._facts(grid), self._faults)
+            requests = probe(experiment)
+            if len(self._faults.errors) == started:  # what is suspect is told of what is right
+                check(experiment, requests, self._facts(grid), self._faults)
         return experiment
 
     def _facts(self, grid: Grid) -> Facts:
@@ -142,10 +150,21 @@ class _Builder:
                     for data in self._datasets(name, grid):
                         drawn.setdefault(data.name, (data, node.span))
         sets = {r.span for r in self._parts.sets} - self._builder.matched
+        written = [part for s, c in self._parts.steps for part in (*_step_parts(s), *c)]
+        written += [x for r in self._parts.sets for x in (r.value, r.condition)]
+        written += [f.levels for parts in (self._parts, *self._blocks) for f in parts.fors]
+        read = self._reached(*written)
         return Facts(
             reasoning_read=reasoning, conditional=conditional, drawn=tuple(drawn.values()),
+            unread_axes=tuple((n, self._axis_spans[n]) for n in self._axis_names if not {n} & read
+                              and not self._zipped_with(n) & read),
             unmatched_sets=tuple(sorted(sets, key=lambda x: x.start)), asked=tuple(self._asked(grid)),
         )  # fmt: skip
+
+    def _zipped_with(self, name: str) -> set[str]:
+        """Return the names that one `for` binds together with a name."""
+        fors = [f for parts in (self._parts, *self._blocks) for f in parts.fors]
+        return {n.text for f in fors for n in f.names if name in (x.text for x in f.names)} - {name}
 
     def _datasets(self, name: str, grid: Grid) -> list[Dataset]:
         """Return the datasets that a name can stand for."""
@@ -254,7 +273,7 @@ class _Builder:
             seen.setdefault(name.text, name)
         others = [
             *(x.name for x in self._parts.lets),
-            *(s.name for s, _ in self._parts.steps),
+            *(s.name for s in self._written_steps),
         ]
         for name in others:
             if name.text in seen:
@@ -633,7 +652,8 @@ class _Builder:
                 todo += self._steps_read(*parts, *conditions[name])
         return build_measure(
             decl, self._checker(), self._faults,
-            axes=self._axis_types(), asks=tuple(n for n in self._step_decls if n in read and n in asks),
+            axes={**dict.fromkeys(self._lost, ANY), **self._axis_types()},
+            asks=tuple(n for n in self._step_decls if n in read and n in asks),
             steps=tuple(n for n in self._step_decls if n in read), columns=self._types, constant=self._constant,
             levels=self._shown,
         )  # fmt: skip
@@ -651,6 +671,11 @@ class _Builder:
 
     def _axis_types(self) -> dict[str, Type]:
         return {n: self._types.get(n, ANY) for n in self._axis_names}
+
+
+def _step_parts(step: ast.Ask | ast.Judge) -> tuple[Any, ...]:
+    prompt = step.prompt if isinstance(step, ast.Ask) else step.rubric
+    return (step.model, prompt, *(s.value for s in step.settings))
 
 
 def _written(stmt: ast.For) -> tuple[tuple[str | None, ...], ...]:

@@ -51,6 +51,7 @@ class Facts:
     reasoning_read: dict[str, Span] = field(default_factory=dict)  # by ask
     conditional: dict[str, Span] = field(default_factory=dict)  # measures without `given` over what runs `when`
     unmatched_sets: tuple[Span, ...] = ()
+    unread_axes: tuple[tuple[str, Span], ...] = ()
     drawn: tuple[tuple[Any, Span], ...] = ()  # datasets whose rows are demonstrations
     asked: tuple[tuple[tuple[Row, ...], str, Span], ...] = ()  # rows that an axis goes through, its name, its list
 
@@ -72,7 +73,7 @@ def equal_requests(experiment: Experiment, requests: list[Request], _: Facts, fa
             other = first.setdefault(sent, request)
             if other is not request:
                 copies.append((other, request))
-        if copies and not faults.told("W401"):  # equal values say why already
+        if copies and not faults.told("W401") and not faults.told("W404"):  # equal values say why already
             one, two = copies[0]
             n = f"{len(copies)} cell{'s send' if len(copies) > 1 else ' sends'} what another sends"
             faults.warning(
@@ -163,6 +164,15 @@ def idle_sets(_: Experiment, __: list[Request], facts: Facts, faults: Faults) ->
         faults.warning("W405", "this `set` holds in no cell", span, help="correct its condition, or delete it")
 
 
+def idle_axes(_: Experiment, __: list[Request], facts: Facts, faults: Faults) -> None:
+    """An axis that no step reads makes cells that send the same."""
+    for name, span in facts.unread_axes:
+        faults.warning(
+            "W404", f"no step reads the axis `{name}`: its levels all send the same", span,
+            help=f"give it to a prompt or a parameter, as in `{{ temperature = {name} }}`, or delete it",
+        )  # fmt: skip
+
+
 def overlap(_: Experiment, __: list[Request], facts: Facts, faults: Faults) -> None:
     """A question that is also a demonstration is answered from the context."""
     for data, span in facts.drawn:
@@ -186,6 +196,7 @@ def _texts(row: Row) -> Iterator[str]:
 
 
 RULES = (
+    idle_axes,
     equal_requests,
     greedy_samples,
     too_long,

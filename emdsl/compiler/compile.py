@@ -18,6 +18,7 @@ from emdsl.experiment import Experiment, Program
 from emdsl.frame import EvalFault
 from emdsl.lang import ast
 from emdsl.lang.loader import load, load_source
+from emdsl.project import find_project
 from emdsl.version import __version__
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def _compiled(
     faults = Faults()
     for diagnostic in found:
         faults.add(diagnostic)
-    resolver = Resolver(faults, os.environ if environment is None else environment, simulate=simulate)
+    variables = os.environ if environment is None else environment
+    resolver = Resolver(faults, variables, find_project(module.folder.resolve()), simulate=simulate)
     scope = resolver.scope(module)
     experiments: tuple[Experiment, ...] = ()
     try:
@@ -108,6 +110,8 @@ def check_names(decl: ast.Decl, scope: Scope, faults: Faults) -> None:
 
 def _unused(params: tuple[ast.Name, ...], body: object, who: str, faults: Faults) -> None:
     """What is given to a prompt and not used is not sent."""
+    if any(d.code.startswith("E1") for d in faults.errors):
+        return  # a part of it may have been dropped
     read = free_names(body)
     for param in params:
         if param.text not in read:

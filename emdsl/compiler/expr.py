@@ -161,6 +161,7 @@ class Compiler:
                     return piece
                 found.append(piece)
             whole = "".join(found)
+            _charge(frame, len(whole) // 10_000, node.span)
             if len(whole) > MAX_TEXT:
                 raise fail("E518", f"this grows to more than {MAX_TEXT:,} characters", node.span)
             return whole
@@ -205,6 +206,7 @@ class Compiler:
                 raise fail("E502", f"a range holds at most {MAX_RANGE:,} numbers", node.span)
             if last < first:
                 raise fail("E503", f"this range is empty: {last} is less than {first}", node.span)
+            _charge(frame, (last - first) // 20, node.span)
             return tuple(range(first, last + 1))
 
         return range_
@@ -239,9 +241,7 @@ class Compiler:
                 return values
             found = []
             for value in elements(values, node.source.span):
-                frame.root.work += 1
-                if frame.root.work > MAX_WORK:
-                    raise fail("E518", f"this goes through more than {MAX_WORK:,} items", node.span)
+                _charge(frame, 1, node.span)
                 child = frame.child(name, value)
                 taken = True if condition is None else truth(condition(child), node.span)
                 made = item(child) if taken is True else None
@@ -372,7 +372,9 @@ class Compiler:
                 if not isinstance(found, str):
                     raise fail("E505", f"{describe(found)} cannot be in a text", node.span)
                 return (found in among) is not negated
-            hit = any(equal(found, x, node.span) for x in elements(among, node.values.span))
+            items = elements(among, node.values.span)
+            _charge(frame, len(items) // 2, node.span)
+            hit = any(equal(found, x, node.span) for x in items)
             return hit is not negated
 
         return member
@@ -474,11 +476,18 @@ class Compiler:
                 args.append((arg.name, self.expr(arg.value)))
         if function.rest:
             fns = [fn for _, fn in args]
-            return lambda frame: function.body(node.span, [fn(frame) for fn in fns])
+
+            def call_rest(frame: Frame) -> Value:
+                found = [fn(frame) for fn in fns]
+                _charge(frame, sum(len(v) for v in found if isinstance(v, tuple)) // 10, node.span)
+                return function.body(node.span, found)
+
+            return call_rest
         values = ordered(function.name, function.params, function.required, args, node.span)
 
         def call(frame: Frame) -> Value:
             found = [None if v is None else v(frame) for v in values]
+            _charge(frame, sum(len(v) for v in found if isinstance(v, tuple)) // 10, node.span)
             missing = next((x for x in found if isinstance(x, Missing)), None)
             return missing or function.body(node.span, found)
 
@@ -515,6 +524,7 @@ class Compiler:
                     if isinstance(values, Missing):
                         raise MissingInput(values)
                     for value in elements(values, item.source.span):
+                        _charge(frame, 1, item.source.span)
                         yield from body(frame.child(name, value))
 
                 return each
@@ -528,6 +538,14 @@ class Compiler:
                     return inside(frame) if value else ()
 
                 return when
+
+
+def _charge(frame: Frame, n: int, span: Span) -> None:
+    """Count what the expressions of one cell and sample go through: no program computes without end."""
+    root = frame.root
+    root.work += n
+    if root.work > MAX_WORK:
+        raise fail("E518", f"this goes through more than {MAX_WORK:,} items", span)
 
 
 def refs(node: ast.Call, args: list[tuple[ast.Name | None, Fn]]) -> dict[int, str]:

@@ -9,7 +9,6 @@ from emdsl.compiler.expr import HookFunction
 from emdsl.digest import digest_bytes
 from emdsl.frame import fail
 from emdsl.hooks.hook import Hook, isolated
-from emdsl.project import find_project
 from emdsl.source import near, one_of
 
 if TYPE_CHECKING:
@@ -19,11 +18,16 @@ if TYPE_CHECKING:
     from emdsl.lang import ast
 
 
-def hook_of(decl: ast.Python, folder: Path, faults: Faults, files: dict[str, str]) -> HookFunction:
-    """Return the function that a declaration names; raises EvalFault. `files` takes the file's digest."""
+def hook_of(decl: ast.Python, folder: Path, root: Path, faults: Faults, files: dict[str, str]) -> HookFunction:
+    """Return the function that a declaration names; raises EvalFault.
+
+    `root` is the project of the program that is run, `files` takes the file's digest.
+    """
     name = decl.name.text
-    path = (folder / decl.path).resolve()
-    root = find_project(folder.resolve())
+    try:
+        path = (folder / decl.path).resolve()
+    except ValueError as error:
+        raise fail("E620", f'cannot read "{decl.path}": {error}', decl.path_span) from error
     if not path.is_relative_to(root):
         raise fail("E621", f'"{decl.path}" lies outside the project', decl.path_span,
                    note=f"the project is {root.name}/: what a study runs travels with it")  # fmt: skip

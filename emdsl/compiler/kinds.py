@@ -95,7 +95,8 @@ def type_of(value: Value) -> Type:
         case str():
             return TEXT
         case tuple() | list():
-            return Type("list", item=union(type_of(v) for v in value) if value else ANY)
+            unlike = {id(v): v for v in value}.values()  # a list may hold one list many times over
+            return Type("list", item=union(type_of(v) for v in unlike) if value else ANY)
         case LabelledMap():
             return Type("map", value.labels, union(type_of(v) for _, v in value.entries))
         case Row():

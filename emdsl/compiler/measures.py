@@ -154,6 +154,8 @@ class _Reader:
         if len(by_position) < most and not (name == "count" and not by_position):
             self._faults.error("E212", f"`{name}` takes what it is of", call.span, help=f"write `{SIGNATURES[name]}`")
             return found
+        if len(by_position) > most:
+            return found
         match name:
             case "contrast":
                 self._contrast(by_position, found)

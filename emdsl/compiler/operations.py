@@ -103,7 +103,7 @@ def truth(value: Value, span: Span) -> bool | Missing:
     raise fail("E511", f"a condition is true or false, not {describe(value)}", span)
 
 
-def elements(value: Value, span: Span) -> Iterable[Value]:
+def elements(value: Value, span: Span) -> tuple[Value, ...] | list[Value]:
     """Return what `for`, `each` and `in` go through; raises MissingInput for rows that are not here."""
     if isinstance(value, tuple | list):
         return value

@@ -17,12 +17,14 @@ from emdsl.data.records import DataError
 from emdsl.frame import EvalFault, Frame, MissingInput, fail
 from emdsl.judge import Part, Reading, Weighted
 from emdsl.lang import ast
+from emdsl.lang.loader import std_names
 from emdsl.query import Model
 from emdsl.source import Diagnostic, Label, Severity, Span, near, one_of
 from emdsl.value import EnvVar, Value, describe, is_exact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from emdsl.lang.loader import Module
     from emdsl.prompt import Message
@@ -130,7 +132,10 @@ class Scope:
             return fail("E143", f"`{name}` is written `{FOREIGN[name]}`", span, put=FOREIGN[name])
         known = [*self.names, *local, *BUILTINS]
         elsewhere = self._resolver.exporters(name, self)
-        hint = near(name, known)
+        hint = FOREIGN_NAMES.get(name) or near(name, known)
+        library = next((f for f, names in std_names().items() if name in names), None)
+        if library:
+            hint = f'write `import {name} from "{library}"` at the top'
         if elsewhere:
             hint = f'`import {name} from "{elsewhere}"` would bring it here'
         return fail("E201", f"no name `{name}` is known here", span, help=hint)
@@ -144,14 +149,30 @@ class Scope:
         return Compiler(self.value, local, words)
 
 
+FOREIGN_NAMES = {  # what other languages call it
+    "range": "a range is written `0..9`, both ends included",
+    "str": 'a value is filled into a text: `"{x}"`',
+    "print": "outcomes are shown by `emdsl show` and `emdsl query`",
+    "format": 'a value is filled into a text: `"{x}"`',
+    "int": "numbers are exact, and of one kind",
+    "avg": "it is called `mean`",
+    "sum": "it is called `mean` or `count`",
+    "median": "write `quantile(x, 0.5)`",
+    "shuffle": "write `draw(dataset, k, seed: ...)`",
+    "random": "write `draw(..., seed: ...)` or `pick(..., seed: ...)`",
+    "choice": "write `pick(list, seed: sample)`",
+}
 MEASURES = (*tables.MEASURE_FUNCTIONS, *tables.INTERVAL_METHODS)
 
 
 class Resolver:
     """Gives the declarations of a program their values; faults gather, each once."""
 
-    def __init__(self, faults: Faults, environment: Mapping[str, str], *, simulate: bool = False) -> None:
+    def __init__(
+        self, faults: Faults, environment: Mapping[str, str], project: Path, *, simulate: bool = False
+    ) -> None:
         self.faults = faults
+        self.project = project
         self.inputs = Inputs()
         self.models = Models(faults, environment, simulate=simulate)
         self._scopes: dict[int, Scope] = {}
@@ -194,7 +215,7 @@ class Resolver:
             case ast.Python():
                 from emdsl.compiler.hooks import hook_of  # noqa: PLC0415 - processes wait for who has a hook
 
-                return hook_of(decl, scope.module.folder, self.faults, self.inputs.files)
+                return hook_of(decl, scope.module.folder, self.project, self.faults, self.inputs.files)
             case _:
                 raise fail("E216", f"`{name}` is an experiment, not a value", decl.name.span)
 
@@ -252,7 +273,7 @@ class Resolver:
                 "E202",
                 f"no setting of {_article(kind)} is called `{name}`",
                 item.name.span,
-                help=near(name, table) or f"it has {one_of(table, 30)}",
+                help=tables.meant(name, table) or near(name, table) or f"it has {one_of(table, 30)}",
             )
         else:
             with self.faults.caught():

@@ -9,7 +9,7 @@ from emdsl.judge import Part
 from emdsl.value import ENGINE_REASONS, EnvVar, LabelledMap, Money, Value, describe, is_exact, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
 MAX_SAMPLES = 1_000_000
@@ -184,6 +184,21 @@ def _seed(value: Value) -> Any:
         return plain(value)
     except TypeError:
         raise Refused(f"numbers and texts, not {describe(value)}") from None
+
+
+SYNONYMS = {  # what other tools call a setting
+    "n": "samples", "num_samples": "samples", "epochs": "samples", "repeat": "samples", "temp": "temperature",
+    "provider": "use", "model": "use", "name": "use", "path": "file", "filename": "file", "data": "file",
+    "base_url": "url", "endpoint": "url", "api_key": "key", "max_new_tokens": "max_tokens",
+    "max_completion_tokens": "max_tokens", "labels": "choices", "options": "choices", "range": "scale",
+    "concurrency": "parallel", "max_connections": "parallel", "fields": "columns", "schema": "shape", "json": "shape",
+}  # fmt: skip
+
+
+def meant(name: str, table: Mapping[str, Spec]) -> str:
+    """Return what is called otherwise here, as a help; nothing where that is not known."""
+    known = SYNONYMS.get(name.lower(), "")
+    return f"it is called `{known}` here" if known in table else ""
 
 
 def _table(*specs: Spec) -> dict[str, Spec]:

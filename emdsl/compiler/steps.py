@@ -186,7 +186,8 @@ class StepBuilder:
             elif name not in table:
                 self.faults.error(
                     "E202", f"no setting of {'an ask' if kind == 'ask' else 'a judge'} is called `{name}`",
-                    item.name.span, help=near(name, table) or f"it has {one_of(table, 30)}",
+                    item.name.span,
+                    help=tables.meant(name, table) or near(name, table) or f"it has {one_of(table, 30)}",
                 )  # fmt: skip
             elif name in found:
                 self.faults.error("E203", f"`{name}` is set twice", item.name.span)

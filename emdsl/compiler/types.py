@@ -109,9 +109,15 @@ class Checker:
         return ANY
 
     def _text(self, node: ast.Text) -> Type:
-        for part in node.parts:
+        for before, part in zip(("", *node.parts), node.parts, strict=False):
             if isinstance(part, ast.Path):
                 self._placeholder(part)
+                if isinstance(before, str) and before.endswith("$"):
+                    at = part.span.start - 1
+                    self._faults.warning(
+                        "W323", "the `$` before this placeholder is sent", Span(part.span.source, at, part.span.end),
+                        help=f"write `{part.span.text}`: a placeholder has no `$`",
+                    )  # fmt: skip
             elif "{" in part:
                 self._printed(part, node)
         return TEXT

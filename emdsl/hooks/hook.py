@@ -10,13 +10,14 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
 import weakref
 from collections import OrderedDict
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from emdsl.errors import HookError
 from emdsl.frame import HookFault
@@ -68,7 +69,10 @@ class Hook:
                 _stop(self._path, 1)
         if "error" in reply:
             raise HookFault(f"{self._path.name}: {reply['error']}")
-        value = self._known[call] = _frozen(worker.unpack(reply["value"]))
+        try:
+            value = self._known[call] = _frozen(worker.unpack(reply["value"]))
+        except (ValueError, RecursionError) as error:
+            raise HookFault(f"{self._path.name}: {error}") from error
         if len(self._known) > KEPT:
             self._known.popitem(last=False)
         return value
@@ -84,6 +88,7 @@ class _Process:
 
     def __init__(self, path: Path, seed: int) -> None:
         self._path = path
+        self._n_calls = 0
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         command = [sys.executable, "-P", "-s", "-X", "utf8", worker.__file__, str(path)]
         environment = {"PYTHONHASHSEED": str(seed), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -96,30 +101,44 @@ class _Process:
         except OSError as error:
             raise HookError(f"{path.name} cannot be run: {error}") from error
         self._close = weakref.finalize(self, _kill, self._process)
-        threading.Thread(target=self._read, name="emdsl-hook", daemon=True).start()
+        assert self._process.stdout is not None
+        arguments = (self._process.stdout, self._lines)
+        threading.Thread(target=self._read, args=arguments, name="emdsl-hook", daemon=True).start()
         self.isolated = bool(json.loads(self._line())["isolated"])
 
     def ask(self, call: str) -> dict[str, Any]:
         """Return the reply to a call; raises HookError."""
         assert self._process.stdin is not None
+        self._n_calls += 1
         try:
-            self._process.stdin.write(call + "\n")
+            self._process.stdin.write(f"[{self._n_calls}, {call[1:]}\n")
             self._process.stdin.flush()
-        except OSError:
+        except (OSError, ValueError):
             raise self._gone() from None
-        found: dict[str, Any] = json.loads(self._line())
+        try:
+            found: dict[str, Any] = json.loads(self._line())
+            if found.pop("call") != self._n_calls:
+                raise KeyError("call")  # noqa: TRY301 - as any other line that is no reply
+        except (ValueError, KeyError, AttributeError, TypeError):
+            self.stop()
+            raise HookError(f"a function of {self._path.name} wrote where only replies belong") from None
         return found
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the process was ended, or has ended by itself."""
+        return not self._close.alive
 
     def stop(self) -> None:
         """End the process."""
         self._close()
 
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with contextlib.suppress(ValueError):  # closed
-            for line in self._process.stdout:
-                self._lines.put(line)
-        self._lines.put("")
+    @staticmethod
+    def _read(replies: IO[str], lines: queue.SimpleQueue[str]) -> None:
+        with contextlib.suppress(ValueError, OSError), replies:
+            for line in replies:
+                lines.put(line)
+        lines.put("")
 
     def _line(self) -> str:
         try:
@@ -141,7 +160,7 @@ _processes: dict[tuple[Path, int, int], _Process] = {}
 
 def _process(path: Path, seed: int) -> _Process:
     key = (path, seed, os.getpid())
-    if key not in _processes:
+    if key not in _processes or _processes[key].stopped:
         _processes[key] = _Process(path, seed)
     return _processes[key]
 
@@ -152,12 +171,14 @@ def _stop(path: Path, seed: int) -> None:
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            with contextlib.suppress(OSError):
-                stream.close()
+    """End a worker and all that it has started; its pipes are closed after, for a reader may hold them."""
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.wait()
+    if process.stdin is not None:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
 
 
 def _plain(value: Value) -> Any:
@@ -177,7 +198,9 @@ def _plain(value: Value) -> Any:
 
 def _frozen(value: Any) -> Value:
     match value:
-        case Decimal():
+        case bool() | None:
+            return value
+        case int() | Decimal():
             return canonical(number(str(value)))
         case list():
             return tuple(_frozen(x) for x in value)

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from emdsl.errors import SourceError
+from emdsl.errors import EmdslError, SourceError
 from emdsl.lang.parser import parse
 from emdsl.lang.words import RESERVED, ROLES
 from emdsl.source import Severity, Source
@@ -46,6 +46,10 @@ class Token(NamedTuple):
     text: str
 
 
+class LayoutError(EmdslError):
+    """The canonical text would not be the same program: a fault of ours, told before anything is written."""
+
+
 @dataclass(slots=True)
 class Line:
     """One line to be: its tokens and the comment behind them; `starts` says whether a statement starts here."""
@@ -76,7 +80,10 @@ def format_source(source: Source) -> str:
         if line.blank_before and shown:
             shown.append("")
         shown.append(" " * line.indent + line.text if line.text else "")
-    return "\n".join(shown) + "\n" if shown else ""
+    text = "\n".join(shown) + "\n" if shown else ""
+    if parse(Source(source.name, text))[0].decls != file.decls:  # never write what would mean something else
+        raise LayoutError(f"{source.name} cannot be laid out: it is left as it is; please report this program")
+    return text
 
 
 def _tokens(text: str) -> list[Token]:
@@ -98,6 +105,7 @@ class _Layout:
         self._lines: list[Line] = []
         self._line: Line | None = None
         self._n_newlines = 0
+        self._next = _next_words(tokens)
 
     def lines(self) -> list[Line]:
         for i, token in enumerate(self._tokens):
@@ -165,12 +173,8 @@ class _Layout:
             return base, False
         if opener in ("(", "["):
             return base + STEP, False
-        goes_on = self._next_word(i) in _GOES_ON
+        goes_on = self._next[i] in _GOES_ON
         return base + STEP + (CARRIED if goes_on else 0), not goes_on
-
-    def _next_word(self, i: int) -> str:
-        """Return the first text from here on that is neither a comment nor a line end."""
-        return next((t.text for t in self._tokens[i:] if t.kind not in ("comment", "newline")), "")
 
     def _end(self) -> None:
         if self._line is not None:
@@ -178,15 +182,25 @@ class _Layout:
             self._line = None
 
 
+def _next_words(tokens: list[Token]) -> list[str]:
+    """Return for each token the first text from there on that is neither a comment nor a line end."""
+    words, word = [""] * len(tokens), ""
+    for i in range(len(tokens) - 1, -1, -1):
+        if tokens[i].kind not in ("comment", "newline"):
+            word = tokens[i].text
+        words[i] = word
+    return words
+
+
 def _braces(tokens: list[Token]) -> tuple[set[int], set[int]]:
     """Return the positions of `{` whose block goes over several lines, and of those that hold statements."""
     wide: set[int] = set()
     bodies: set[int] = set()
     stack: list[tuple[int, str]] = []  # the position of the bracket, and the word that its statement starts with
-    word, fresh, before = "", True, Token("", "")
+    word, fresh, before, following = "", True, Token("", ""), _next_words(tokens)
     for i, token in enumerate(tokens):
         if token.kind in ("newline", "comment"):
-            if not stack or tokens[stack[-1][0]].text == "{":
+            if (not stack or tokens[stack[-1][0]].text == "{") and following[i] not in _GOES_ON:
                 fresh = True
             if stack and tokens[stack[-1][0]].text == "{":
                 wide |= {x for x, _ in stack if tokens[x].text == "{"}
@@ -234,7 +248,8 @@ def _blank(before: Token, token: Token, *, first: bool) -> bool:
 
 
 def _is_unary(before: Token, *, first: bool) -> bool:
-    return before.text in _BEFORE_UNARY or first or (before.kind == "name" and before.text in RESERVED - {"none"})
+    word = before.kind == "name" and before.text in RESERVED - {"none", "true", "false"}
+    return before.text in _BEFORE_UNARY or first or word
 
 
 def _reindented(token: Token, indent: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from dataclasses import dataclass, field
@@ -117,6 +118,16 @@ def _locate(path: str, folder: Path) -> tuple[Source, Path]:
         )  # fmt: skip
     text = (library / f"{path.removeprefix(STD)}.em").read_text(encoding="utf-8")
     return Source(name=path, text=text), Path("/nowhere")
+
+
+@functools.cache
+def std_names() -> dict[str, frozenset[str]]:
+    """Return the names that each file of the standard library declares."""
+    found = {}
+    for file in sorted((Path(__file__).parents[1] / "std").glob("*.em")):
+        text = file.read_text(encoding="utf-8")
+        found[STD + file.stem] = frozenset(re.findall(r"^(?:rubric|prompt|let) (\w+)", text, re.MULTILINE))
+    return found
 
 
 def _read(path: Path) -> Source:

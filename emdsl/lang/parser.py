@@ -32,6 +32,7 @@ STARTS = ("file", "decl", "stmt", "rubric_item")
 
 _BOM = "\ufeff"
 _EDITION_LINE = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*[ \t]*em[ \t]+(?P<edition>[0-9]+)[ \t]*(?=[\r\n#]|$)")
+_ODD_EDITION = re.compile(r"[ \t]*em(?:[ \t]+v?\d[\w.]*|\d[\w.]*)(?=[ \t]*(?:[\r\n#]|$))")
 _NOTHING = re.compile(r"(?:\s|#[^\n]*(?:\n|$))*")  # blanks and comments
 _BLOCK = re.compile(r"\s*(?P<word>experiment|grid|when|prompt|rubric|each)\b")
 _BINDS = re.compile(
@@ -52,8 +53,8 @@ _FOREIGN = {  # by the first character: what is said, the code, what is replaced
     "&": ("`&&` is written `and`", "E140", r"&&?", "and"),
     "|": ("`||` is written `or`", "E140", r"\|\|?", "or"),
     "!": ("`!` is written `not`", "E140", r"!", "not "),
-    "'": ('texts stand in double quotes: `"..."`', "E141", r"'([^'\"\n\\{}]*)'", r'"\1"'),
-    "`": ('texts stand in double quotes: `"..."`', "E141", r"`([^`\"\n\\{}]*)`", r'"\1"'),
+    "'": ('texts stand in double quotes: `"..."`', "E141", r"'([^'\"\n\\{}]+)'(?![\w'])", r'"\1"'),
+    "`": ('texts stand in double quotes: `"..."`', "E141", r"`([^`\"\n\\{}]+)`(?![\w`])", r'"\1"'),
     "\u2018": (_CURLY, "E141", '[\u2018\u2019]([^\u2018\u2019"\\n\\\\]*)[\u2018\u2019]', r'"\1"'),
     "\u2019": (_CURLY, "E141", '[\u2018\u2019]([^\u2018\u2019"\\n\\\\]*)[\u2018\u2019]', r'"\1"'),
     "\u201c": (_CURLY, "E141", '[\u201c\u201d]([^\u201c\u201d"\\n\\\\]*)[\u201c\u201d]', r'"\1"'),
@@ -104,7 +105,8 @@ def parse(source: Source) -> tuple[ast.File, tuple[Diagnostic, ...]]:
             diagnostics.append(_too_deep(source))
             return ast.File(source=source, decls=(), lost=_bound(text)), tuple(diagnostics)
     reader = _PieceReader(source, text, diagnostics, lost)
-    decls = tuple(reader.read([p for p in pieces if p.start >= head], "decl"))
+    rest = [Piece(head, p.end, p.closed, p.body, p.inner) if p.start < head < p.end else p for p in pieces]
+    decls = tuple(reader.read([p for p in rest if p.start >= head], "decl"))
     return ast.File(source=source, decls=decls, lost=frozenset(lost)), tuple(diagnostics)
 
 
@@ -113,16 +115,20 @@ def _edition(source: Source, text: str, diagnostics: list[Diagnostic]) -> int | 
     found = _EDITION_LINE.match(text)
     start = 1 if source.text.startswith(_BOM) else 0
     if not found:
+        odd = _ODD_EDITION.match(text)  # `em 1.0`, `em v1`
+        end = odd.end() if odd else start
+        line_end = "\r\n" if "\r\n" in text else "\n"
+        put = f"em {EDITION}" + ("" if odd else line_end)
         diagnostics.append(
             Diagnostic(
                 code="E101",
                 message="the first line names the edition",
-                span=Span(source, 0, min(len(text), text.find("\n") % (len(text) + 1))),
+                span=Span(source, start, end if odd else min(len(text), text.find("\n") % (len(text) + 1))),
                 help=f"write `em {EDITION}` on the first line",
-                fix=(Edit(span=Span(source, start, start), text=f"em {EDITION}\n"),),
+                fix=(Edit(span=Span(source, start, end), text=put),),
             )
         )
-        return 0
+        return end if odd else 0
     if found["edition"].lstrip("0") != str(EDITION):
         diagnostics.append(
             Diagnostic(
@@ -249,7 +255,7 @@ def explain(source: Source, text: str, offset: int, error: UnexpectedInput, star
             code="E105",
             message=f"no statement starts with `{word}`",
             span=word_span,
-            help=near(word, words) or f"a statement starts with one of {one_of(words)}",
+            help=near(word, words) or _start_help(word, rest, start, words),
         )
     if isinstance(error, UnexpectedCharacters):
         return _bad_character(source, text, offset, error)
@@ -257,6 +263,15 @@ def explain(source: Source, text: str, offset: int, error: UnexpectedInput, star
         return _bad_token(source, text, offset, error)
     end = offset + len(text.rstrip())
     return Diagnostic(code="E107", message="something is missing here", span=Span(source, end, end))
+
+
+def _start_help(word: str, rest: str, start: str, words: tuple[str, ...]) -> str:
+    """Return what to write in place of a statement that starts with no word of ours."""
+    if word == "from" and (found := re.match(r'("[^"\n]*")\s+import\s+([\w, ]+)', rest)):
+        return f"write `import {found[2].strip()} from {found[1]}`"
+    if start != "decl" and re.match(r':|[\d"$\[]', rest):
+        return f"a setting is written `{word} = ...`"
+    return f"a statement starts with one of {one_of(words)}"
 
 
 def _bad_character(source: Source, text: str, offset: int, error: UnexpectedCharacters) -> Diagnostic:
@@ -267,6 +282,9 @@ def _bad_character(source: Source, text: str, offset: int, error: UnexpectedChar
         span = Span(source, offset + at, offset + at + len(word))
         if word in RESERVED:
             before = text[:at].rstrip()
+            if word == "if" and before.split()[:1] in (["skip"], ["set"]):
+                return Diagnostic(code="E109", message="a condition of this statement follows `when`", span=span,
+                                  help="write `when`")  # fmt: skip
             if before.endswith("="):
                 return Diagnostic(
                     code="E107",
@@ -276,6 +294,8 @@ def _bad_character(source: Source, text: str, offset: int, error: UnexpectedChar
             return _reserved(word, span)
         return Diagnostic(code="E109", message=f"`{word}` cannot stand here", span=span)
     span = Span(source, offset + at, offset + at + 1)
+    if text.startswith(("//", "/*", "--"), at):
+        return Diagnostic(code="E140", message="a comment starts with `#`", span=span, help="write `# ...`")
     if char in _FOREIGN:
         said, code, wrong, right = _FOREIGN[char]
         found = re.compile(wrong).match(source.text, offset + at) if wrong else None
@@ -322,10 +342,10 @@ def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -
             help="settings have other names",
         )  # fmt: skip
     if token.type == "EQUAL":
-        followed = source.text[span.end : span.end + 1] == "="  # `===`
-        fix = () if followed else (Edit(span=span, text="=="),)
+        return _bad_equal(source, text, stop, span)
+    if token.type == "COLON" and before.split()[:1] in (["experiment"], ["prompt"], ["rubric"], ["grid"]):
         return Diagnostic(
-            code="E142", message="`=` names a value; it does not compare", span=span, help="write `==`", fix=fix
+            code="E140", message="a block stands in braces", span=span, help=f"write `{before.strip()} {{ ... }}`"
         )
     if token.type == "COLON" and not text[stop + 1 :].lstrip(" \t").partition("#")[0].split("\n")[0].strip():
         return Diagnostic(
@@ -337,6 +357,25 @@ def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -
         span=span,
         note=f"here can stand {_listed(error.expected)}",
     )
+
+
+def _bad_equal(source: Source, text: str, stop: int, span: Span) -> Diagnostic:
+    """Return what is said of a `=` that names nothing: only in a condition is `==` certain."""
+    before = text[:stop]
+    plain = re.sub(r'"(?:[^"\\\n]|\\.)*"', lambda m: "x" * len(m[0]), before)
+    opened = [c for c in re.sub(r"\([^()]*\)|\[[^\[\]]*\]|\{[^{}]*\}", "", plain) if c in "([{"]
+    words = re.findall(r"[A-Za-z_]\w*", plain)
+    said, help_ = "`=` names a value; it does not compare", "write `==`"
+    fix: tuple[Edit, ...] = ()
+    if opened and opened[-1] in "({" and words[:1] not in (["skip"], ["when"]):
+        said, help_ = "`=` stands in settings only", "an argument or an entry is written `name: value`"
+    elif words[:1] == ["for"]:
+        said, help_ = "an axis goes through a list", "write `for NAME in [...]`"
+    elif words[:1] and words[0] in ("prompt", "rubric", "experiment", "model", "dataset"):
+        said, help_ = f"what a {words[0]} holds stands in braces", f"write `{before.strip()} {{ ... }}`"
+    elif not opened and {"skip", "when", "if"} & set(words) and source.text[span.end : span.end + 1] != "=":
+        fix = (Edit(span=span, text="=="),)
+    return Diagnostic(code="E142", message=said, span=span, help=help_, fix=fix)
 
 
 def _listed(expected: set[str] | frozenset[str] | list[str]) -> str:
@@ -359,7 +398,13 @@ class _Gaps:
     def process(self, stream: Iterator[Token]) -> Iterator[Token]:
         brackets: list[str] = []
         last = "LBRACE"  # blank lines before the first statement mean nothing either
+        before: Token | None = None
         for token in stream:
+            glued = before is not None and before.end_pos == token.start_pos
+            if before is not None and glued and _wordy(before[-1:]) and _wordy(token[:1]):
+                whole = Token("WORD", before + token, before.start_pos, end_pos=token.end_pos)
+                raise UnexpectedToken(whole, set())  # type: ignore[no-untyped-call]  # `experimente` is one word, and none of ours
+            before = token
             if token.type == "_NL" and (last in ("_NL", "LBRACE") or (brackets and brackets[-1] != "LBRACE")):
                 continue
             if token.type in ("LPAR", "LSQB", "LBRACE"):
@@ -368,6 +413,10 @@ class _Gaps:
                 brackets.pop()
             last = token.type
             yield token
+
+
+def _wordy(char: str) -> bool:
+    return char.isalnum() or char == "_"
 
 
 @functools.cache

@@ -133,7 +133,7 @@ class TextReader:
                     )
                 case "brace":
                     self._fault("E121", "stray `}`", at, stop, help="write `}}` for a brace that is sent", put="}}")
-                case "code" if int(found["code"], 16) <= _MAX_CODE:
+                case "code" if int(found["code"], 16) <= _MAX_CODE and not 0xD800 <= int(found["code"], 16) <= 0xDFFF:
                     yield chr(int(found["code"], 16))
                 case "escape" if found["escape"] in _ESCAPES:
                     yield _ESCAPES[found["escape"]]

@@ -45,7 +45,8 @@ def test_a_diagnostic_is_shown_with_its_place() -> None:
         " --> experiments/insecure.em:3:13\n"
         "  |\n"
         "3 |   skip when modle is qwen\n"
-        "  |             ^^^^^"
+        "  |             ^^^^^\n"
+        "help: `emdsl explain E201` shows a way out"
     )
 
 
