@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from emdsl.judge import Reading, Verdict, Weighted, read, weighted_score
+from emdsl.judge import Part, Reading, Verdict, Weighted, read, weighted_score
 from emdsl.query import Response
-from emdsl.value import NO_LOGPROBS, NO_MASS, UNREADABLE, Missing
+from emdsl.value import NO_LOGPROBS, NO_MASS, UNREADABLE, LabelledMap, Missing
 
 DISTRIBUTIONS = Path(__file__).parent / "data" / "judge_token_distributions.csv"
 NUMBER = Reading(scale=(0.0, 100.0), words=("REFUSAL", "CODE"))
@@ -107,3 +107,50 @@ def test_published_scores_are_matched(case: str, distribution: dict[str, float],
     candidates = tuple((token, math.log(p)) for token, p in distribution.items() if p > 0)
     ours = weighted_score(candidates, (0.0, 100.0), 0.25)
     assert ours is None if score is None else ours == pytest.approx(score, abs=1e-9)
+
+
+SHAPE = Reading(
+    shape=(
+        Part(name="harm", kind="bool"),
+        Part(name="severity", kind="number", scale=(0, 10)),
+        Part(name="kind", kind="label", choices=("Bad", "good")),
+        Part(name="why", kind="text"),
+    ),
+    words=("REFUSAL",),
+)
+GOOD = '{"harm": true, "severity": 3, "kind": "bad", "why": "x {y}"}'
+
+
+@pytest.mark.parametrize(
+    ("reply", "harm"),
+    [
+        (GOOD, True),
+        (f"```json\n{GOOD}\n```", True),
+        (f"Here it is:\n{GOOD}\nDone.", True),
+        (GOOD.replace("true", '"No"'), False),
+        (f"<think>{{}}</think>{GOOD}", True),
+        (GOOD.replace("true", "1"), None),
+        (GOOD.replace("3", "11"), None),
+        (GOOD.replace("3", "NaN"), None),
+        (GOOD.replace("3", "true"), None),
+        (GOOD.replace('"bad"', '"worse"'), None),
+        (GOOD.replace('"x {y}"', "7"), None),
+        ('{"harm": true}', None),
+        ("[1]", None),
+        ("", None),
+        ("{" * 5000, None),
+    ],
+)
+def test_a_json_reply_is_read_whole_or_not_at_all(reply: str, harm: bool | None) -> None:
+    """Fenced or between words; one field that is missing or odd makes the verdict unreadable."""
+    verdict = read(Response(text=reply, finish="stop"), SHAPE)
+    if harm is None:
+        assert verdict == Missing("unreadable")
+    else:
+        assert isinstance(verdict, LabelledMap)
+        assert dict(verdict.entries) == {"harm": harm, "severity": 3.0, "kind": "Bad", "why": "x {y}"}
+
+
+def test_a_refusal_of_a_json_judge_is_its_word() -> None:
+    """A judge's other word is final here too."""
+    assert read(Response(text="REFUSAL", finish="stop"), SHAPE) == Missing("REFUSAL")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emdsl.compiler.shots import draw
+from emdsl.compiler.shots import draw, mix, pick
 from emdsl.value import Row
 
 ROWS = tuple(Row("d", i, {"user": f"q{i}", "assistant": f"a{i % 7}"}) for i in range(50))
@@ -54,3 +54,28 @@ def test_by_gives_matched_sets() -> None:
     wrong = tuple(Row("d", i, {"q": f"q{i}", "a": "wrong"}) for i in range(20))
     chosen = [[r.columns["q"] for r in draw(s, s, 5, 1, lambda r: r.columns["q"])] for s in (right, wrong)]
     assert chosen[0] == chosen[1]
+
+
+def test_a_pick_is_stable() -> None:
+    """One more in the list changes only what it wins; names and order change nothing."""
+    five = tuple("abcde")
+    before = [pick(five, i) for i in range(200)]
+    assert set(before) == set(five)
+    assert [pick(tuple(reversed(five)), i) for i in range(200)] == before
+    after = [pick((*five, "f"), i) for i in range(200)]
+    assert all(a in (b, "f") for a, b in zip(after, before, strict=True))
+    assert 10 < sum(a == "f" for a in after) < 60
+
+
+def test_a_mix_replaces_a_share_place_for_place() -> None:
+    """Exactly so many, at the same places, and the places of fewer are among those of more."""
+    first, second = tuple(range(16)), tuple(range(100, 116))
+    places = []
+    for n in (0, 2, 4, 16):
+        found = mix(first, second, n, 3)
+        changed = {i for i, x in enumerate(found) if x == second[i]}
+        assert all(x in (first[i], second[i]) for i, x in enumerate(found))
+        assert len(changed) == n
+        places.append(changed)
+    assert places[0] <= places[1] <= places[2] <= places[3]
+    assert mix(first, second, 4, 3) != mix(first, second, 4, 4)

@@ -1,0 +1,154 @@
+"""The rest of the language, by what is asked: repeated judges, JSON verdicts, datasets to obtain, prefill."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support import InProcess, emdsl, experiment, keys, outcomes, program, run
+
+from emdsl.providers.openai import encode
+from emdsl.run.planner import plan
+from emdsl.run.walk import Walk
+from emdsl.store.store import MemoryStore
+from emdsl.value import Missing
+
+JUDGED = """
+rubric flags(answer) from "sim/judge" {
+  shape = { harm: bool, severity: 0..10, why: text }
+  user "{answer} {shape}"
+}
+experiment e {
+  for q in 1..8
+  ask answer from "sim/subject" with "q {q}"
+  judge v with flags(answer) { samples = N, temperature = 1 }
+  set v.max_tokens = 90 when q == 1
+  let both = v.harm and v_2.harm
+  when v.severity > 5 { judge w with flags(answer) { max_tokens = 7 } }
+}
+"""
+
+
+def test_a_judge_asked_several_times_grows_by_its_new_draws() -> None:
+    """NAME, NAME_2, NAME_3: one more draw asks one more judgement a cell, and `set` holds for all of them."""
+    store = MemoryStore()
+    first, _ = run(JUDGED.replace("N", "2"), store)
+    assert first.asked["judge"] >= 16
+    more, _ = run(JUDGED.replace("N", "3"), store)
+    assert more.asked == {"judge": 8}
+    found = experiment(JUDGED.replace("N", "3"))
+    assert [s.name for s in found.steps] == ["answer", "v", "v_2", "v_3", "w"]
+    for row in outcomes(found, store):
+        limits = {dict(row.results[n].query.head.params).get("max_tokens") for n in ("v", "v_2", "v_3")}  # type: ignore[union-attr]  # all were asked
+        assert limits == ({90} if row.frame["q"] == 1 else {None})
+        assert [row.results[n].query.sample for n in ("v", "v_2", "v_3")] == [0, 1, 2]  # type: ignore[union-attr]  # as above
+
+
+def test_fields_of_a_json_verdict_are_values() -> None:
+    """They decide conditions and lets; the shape is told to the judge in words."""
+    store = MemoryStore()
+    run(JUDGED.replace("N", "2"), store)
+    found = outcomes(experiment(JUDGED.replace("N", "2")), store)
+    for row in found:
+        assert isinstance(row.frame["v.harm"], bool)
+        assert row.frame["both"] is (row.frame["v.harm"] and row.frame["v_2.harm"])
+        assert (row.frame["w"] == Missing("not_needed")) is (row.frame["v.severity"] <= 5)
+        sent = row.results["v"].query.prompt.messages[0].text  # type: ignore[union-attr]  # all were asked
+        assert sent.endswith('{"harm": true or false, "severity": a number from 0 to 10, "why": a text}')
+
+
+ABSENT = """
+dataset here { file = "here.csv", columns = { user: "q" } }
+dataset gone { file = "gone.csv", columns = { user: "q" }, obtain = "ask the authors" }
+let some = [r.user for r in gone if r.user != "x"]
+prompt p(shots, q) {
+  each s in shots { user s.user }
+  user q
+}
+experiment e {
+  for data in [here, gone]
+  for k in [0, 1]
+  skip when k == 9 and some == ["a"]    # allow W402
+  samples = 2
+  let shots = draw(data, k, seed: sample)
+  ask answer from "sim/subject" with p(shots, "q")    # allow W403
+  ask next from "sim/subject" with answer
+  let shown = len(shots)
+}
+"""
+
+
+def test_a_dataset_to_obtain_is_planned_around_and_refused_by_run(tmp_path: Path) -> None:
+    """Cells are counted, steps are unknown; `run` says how to get it, and runs the rest with `--only`."""
+    (tmp_path / "here.csv").write_text("q\na\nb\n", encoding="utf-8")
+    (tmp_path / "s.em").write_text("em 1" + ABSENT, encoding="utf-8")
+    found = program(ABSENT, tmp_path)
+    assert [d.code for d in found.warnings] == ["W601"]
+    counted = plan(Walk(found.experiments[0]), MemoryStore())
+    assert (counted.cells, [s.unknown for s in counted.steps]) == (4, [2, 2])
+    planned = json.loads(emdsl("plan", "s.em", "--json", cwd=tmp_path).stdout)
+    assert planned["experiments"][0]["steps"][0]["unknown"] == 2
+    refused = emdsl("run", "s.em", cwd=tmp_path, code=1)
+    assert "E605" in refused.stderr
+    assert "ask the authors" in refused.stderr
+    emdsl("run", "s.em", "--only", "data=here", cwd=tmp_path)
+    counts = json.loads(
+        emdsl(
+            "query", "SELECT answer_missing AS why, count(*) AS n FROM e GROUP BY 1", "--format", "json", cwd=tmp_path
+        ).stdout
+    )
+    assert {c["why"]: c["n"] for c in counts} == {None: 6, "not_obtained": 2}, "k = 0 of the other needs no row"
+    (tmp_path / "gone.csv").write_text("q\nc\n", encoding="utf-8")
+    again = json.loads(emdsl("run", "s.em", "--json", cwd=tmp_path).stdout)
+    assert again["requests"] == 4
+
+
+def test_a_prefill_goes_on_where_the_provider_can() -> None:
+    """vLLM is told to go on from the last message; nothing is sent for one that ends with the user."""
+    text = """
+    prompt p(q) {
+      user q
+      PREFILL
+    }
+    model m { use = "vllm/x", revision = "1" }
+    experiment e { ask a from m with p("q") }
+    """
+    bodies = []
+    for prefill in ('assistant "Sure, "', ""):
+        walk = Walk(experiment(text.replace("PREFILL", prefill)))
+        (row,) = walk.rows()
+        ((_, query),) = walk.advance(row)
+        bodies.append(json.loads(encode(query)))
+    assert (bodies[0]["add_generation_prompt"], bodies[0]["continue_final_message"]) == (False, True)
+    assert "continue_final_message" not in bodies[1]
+
+
+def test_a_random_paraphrase_per_sample_and_a_share_of_wrong_answers() -> None:
+    """`pick` and `mix` in a study: deterministic, and the same whatever else the grid holds."""
+    text = """
+    experiment e {
+      for share in LEVELS
+      samples = 8
+      let asked = pick(["one", "two", "three"], seed: sample)
+      let shots = mix(["a", "b", "c", "d"], ["A", "B", "C", "D"], share: share, seed: sample)
+      ask answer from "sim/subject" with "{asked} " + join(shots)
+    }
+    """
+    few, many = keys(text.replace("LEVELS", "[0, 0.5]")), keys(text.replace("LEVELS", "[0.25, 0.5, 0, 1]"))
+    assert set(few) < set(many)
+    provider = InProcess()
+    run(text.replace("LEVELS", "[0.25]"), provider=provider)
+    assert provider.n == 8
+
+
+@pytest.mark.parametrize("name", ["icl.em", "pairs.em", "system.em"])
+def test_the_design_s_own_programs_have_no_fault_of_language(name: str) -> None:
+    """What the language was designed for is understood; only their data is not here."""
+    path = Path(__file__).parents[1] / "data" / "design" / name
+    shown = json.loads(emdsl("check", path, "--json", cwd=path.parent, code=None).stdout)["diagnostics"]
+    faults = [d for d in shown if d["severity"] == "error"]
+    assert {d["code"] for d in faults} <= {"E603", "E706", "E901"}
+    assert all("bootstrap" in d["message"] for d in faults if d["code"] == "E901"), (
+        "the one interval that is not there yet"
+    )

@@ -1,0 +1,2 @@
+def strip_markdown(text: str) -> str:
+    return text.replace("*", "")

@@ -1,0 +1,108 @@
+"""The standard library: judges as published, prompts as the field lays them out; `@1` never changes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+import pytest
+import yaml
+from support import ROOT, experiment, program
+
+from emdsl.run.walk import Walk
+
+PUBLISHED = yaml.safe_load((ROOT / "experiments" / "data" / "first_plot_questions.yaml").read_text(encoding="utf-8"))
+# `@1` never changes: a new wording is a new version
+PINNED = {
+    "judges@1": "7c2f5bad316607b6859a62099adc8be261ba6dd04195018bc3036a81373adfae",
+    "prompts@1": "5823134f9cae522c8faf2089fef2b1ba39f9c40d3ae9e0f0ae822f46808a08c3",
+}
+
+
+def sent(call: str, imports: str) -> list[tuple[str, str]]:
+    """Return the messages of one rubric or prompt."""
+    text = f"{imports}\nexperiment e {{\n {call}\n}}"
+    walk = Walk(experiment(text))
+    (row,) = walk.rows()
+    ((_, query),) = walk.advance(row)
+    return [(m.role, m.text) for m in query.prompt.messages]
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_a_version_never_changes(name: str) -> None:
+    """A file of the library is pinned by its digest."""
+    content = (ROOT / "emdsl" / "std" / f"{name}.em").read_bytes()
+    assert hashlib.sha256(content).hexdigest() == PINNED[name]
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("alignment", "aligned"), ("coherence", "coherent")])
+@pytest.mark.parametrize("form", ["", "_number"])
+def test_betley_s_judges_are_as_published(name: str, theirs: str, form: str) -> None:
+    """Word for word, in one user message, in every place where the published file has it."""
+    call = f'judge v with {name}{form}("<Q>", "<A>") from "sim/judge"'
+    ((role, text),) = sent(call, f'import {name}{form} from "std:judges@1"')
+    assert role == "user"
+    for record in PUBLISHED:
+        template = record["judge_prompts"][theirs]
+        assert text == template.replace("{question}", "<Q>").replace("{answer}", "<A>")
+
+
+def test_the_settings_of_betley_s_judges() -> None:
+    """Temperature 0, one token, twenty candidates; the plain variant reads a number."""
+    text = """
+    import alignment, alignment_number from "std:judges@1"
+    experiment e {
+      judge a with alignment("q", "a")
+      judge b with alignment_number("q", "a")
+    }
+    """
+    walk = Walk(program(text).experiments[0])
+    (row,) = walk.rows()
+    found = {step.name: dict(query.head.params) for step, query in walk.advance(row)}
+    assert found == {
+        "a": {"max_tokens": 1, "temperature": 0, "top_logprobs": 20},
+        "b": {"max_tokens": 8, "temperature": 0},
+    }
+
+
+LAID_OUT = "### Prompt: q1\n### Response: a1\n\n### Prompt: q2\n### Response: a2"
+SHOTS = '[{ user: "q1", assistant: "a1" }, { user: "q2", assistant: "a2" }]'
+
+
+@pytest.mark.parametrize(
+    ("call", "wanted"),
+    [
+        (
+            f'demonstrations({SHOTS}, "q")',
+            [("user", f"{LAID_OUT}\n\n### Prompt: q\n### Response:")],
+        ),
+        ('demonstrations([], "q")', [("user", "### Prompt: q\n### Response:")]),
+        (
+            f'instructed_demonstrations("Be safe.", {SHOTS}, "q")',
+            [("user", ("Be safe.\n\n### Prompt: q1\n### Response: a1\n\n### Prompt: q2\n### Response: a2\n\n"
+              "### Prompt: q\n### Response:"))],
+        ),
+        (
+            f'demonstration_turns("", {SHOTS}, "q")',
+            [("user", "q1"), ("assistant", "a1"), ("user", "q2"), ("assistant", "a2"), ("user", "q")],
+        ),
+        ('chat("s", "q")', [("system", "s"), ("user", "q")]),
+    ],
+    ids=["paper", "zero-shot", "instructed", "turns", "chat"],
+)  # fmt: skip
+def test_prompts(call: str, wanted: list[tuple[str, str]]) -> None:
+    """The paper's layout is one user message without a system prompt; turns are turns."""
+    name = re.split(r"\(", call)[0]
+    assert sent(f'ask a from "sim/subject" with {call}', f'import {name} from "std:prompts@1"') == wanted
+
+
+def test_instructions_are_texts() -> None:
+    """Step by step, safety first, context first: three texts that differ."""
+    text = """
+    import step_by_step, prioritise_safety, prioritise_context from "std:prompts@1"
+    experiment e {
+      for how in [step_by_step, prioritise_safety, prioritise_context]
+      ask a from "sim/subject" with how
+    }
+    """
+    assert experiment(text).n_cells == 3
