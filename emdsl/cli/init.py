@@ -36,7 +36,7 @@ def command(
     What no option says is asked for on a terminal.
     """
     if file.suffix != ".em":
-        raise UsageError(f"a study is a file that ends in .em: emdsl init {file.with_suffix('.em')}")
+        raise UsageError(f"a study is a file that ends in .em: emdsl init {file.stem or 'study'}.em")
     if file.exists():
         raise UsageError(f"{file} is there already; choose another name")
     asking = sys.stdin.isatty() and sys.stdout.isatty() and not (questions and models)

@@ -61,7 +61,9 @@ def command(
 
 def _by_ending(output: Path) -> str:
     endings = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".md": "markdown", ".parquet": "parquet"}
-    return endings.get(output.suffix.lower(), "csv")
+    if output.suffix.lower() not in endings:
+        raise UsageError(f"-o takes a file that ends in {', '.join(endings)}, or a --format")
+    return endings[output.suffix.lower()]
 
 
 def _numeric(result: database.Result) -> list[str]:

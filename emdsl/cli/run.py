@@ -246,6 +246,10 @@ def _tell(
     console.say(f"{ran:,} answered, {cached:,} from the store" + (f", {n_failed:,} failed" if n_failed else ""))
     for reason, n in _reasons(report)[:SHOWN_FAILURES]:
         console.say(f"  {n:,} x {reason}")
+    for count in finals:
+        for step in count.steps:
+            for reason, n in step.invalid.most_common(SHOWN_FAILURES):
+                console.say(f"  {n:,} x `{step.step.name}` could not be asked: {reason}")
     for name in sorted(report.over_budget):
         console.say(f"the budget of `{name}` is reached: nothing more was asked; raise it and run again")
     if report.interrupted:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.faults import Silent
 from emdsl.compiler.kinds import NUMBERS
+from emdsl.compiler.resolve import FOREIGN_NAMES
 from emdsl.compiler.settings import INTERVAL_METHODS, INTERVALS, PLANNED_FUNCTIONS
 from emdsl.compiler.settings import MEASURE_FUNCTIONS as SIGNATURES
 from emdsl.experiment import Interval, Measure
@@ -97,7 +98,9 @@ def _function(decl: ast.Measure, faults: Faults) -> ast.Call | None:
     if name in PLANNED_FUNCTIONS:
         faults.error("E901", f"`{name}` is not compiled yet", call.span, help=f"there are {one_of(FUNCTIONS)}")
         return None
-    hint = near(name, FUNCTIONS) if name else "write `measure NAME = rate(CONDITION) by AXIS`"
+    hint = (
+        FOREIGN_NAMES.get(name) or near(name, FUNCTIONS) if name else "write `measure NAME = rate(CONDITION) by AXIS`"
+    )
     faults.error("E841", f"a measure is one of {one_of(FUNCTIONS)}", call.span, help=hint)
     return None
 

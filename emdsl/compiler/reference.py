@@ -30,6 +30,43 @@ _STRICT = "What reads a missing value is missing, but for `x is missing`, `x is 
 _ALLOW = (
     "`emdsl explain CODE` tells more. A comment `# allow W402` on the line of a warning, or right above it, allows it."
 )
+_EXPRESSIONS = '''## Expressions
+
+| form | is |
+| --- | --- |
+| `1`, `0.5`, `1_000`, `$40` | exact numbers, and amounts in USD; `1.0` is `1` |
+| `"text {name}"` | a text; `{name}` and `{row.column}` are filled in, `{{` and `}}` are braces that are sent |
+| `\\n \\t \\" \\\\ \\u{...}` | escapes in a text |
+| `"""` on lines of its own | a long text; the closing `"""` sets the margin that is taken off every line |
+| `raw """` | the same without placeholders and escapes |
+| `0..100` | a range, both ends included |
+| `[a, b]`, `{ label: value }` | a list; a labelled map, whose labels are for people |
+| `[e for x in xs if c]` | a list of what is made of another |
+| `if c then a else b` | one of two |
+| `x == y`, `<`, `x in xs`, `not in` | comparisons of values |
+| `x is label` | tests a label of an axis or a verdict, or a name; `is not` |
+| `and or not` | strict: one that is missing makes all missing |
+| `x else v`, `x is missing` | what to take, and whether, where a value is missing |
+| `p given q` | in a measure: `p` among the rows where `q` holds |
+| `sample`, `seed` | the number of the draw, from 0; the experiment's setting |
+| `row.position` | a row's place in its dataset, from 0 |
+'''
+_REASONS = {
+    "unreadable": "the judge replied, and the reply says neither number nor label",
+    "no_mass": "too little of the probability lay on numbers",
+    "no_logprobs": "the score is read from probabilities, and none came",
+    "blocked": "the provider's content policy refused it",
+    "invalid": "what it is computed from gives no value, or a function raised",
+    "undefined": "a division by zero, or what a measure cannot compute",
+    "failed": "the query failed for good in this run; the next one asks again",
+    "no_answer": "what it reads has no value",
+    "undecided": "the condition that it stands under is itself missing",
+    "not_needed": "the condition that it stands under is false",
+    "not_asked": "not in the store, and not asked in this run",
+    "not_obtained": "the dataset that it is made of is not here",
+    "no_reasoning": "the answer came without reasoning",
+    "not_given": "in a measure: the row is outside its `given`",
+}
 _SAID = {  # what each statement is, beside the form that its class tells
     ast.Import: "Brings names of another file, or of the standard library, here. Importing never runs an experiment.",
     ast.Model: "Who is asked, and how. `from` copies another model; own settings win, `none` takes one back.",
@@ -73,7 +110,8 @@ def reference() -> str:
         ),
         _functions(),
         _measures(),
-        f"## Why a value is missing\n\nA judge's own words, and: {_code(ENGINE_REASONS)}.\n{_STRICT}\n",
+        _EXPRESSIONS,
+        f"## Why a value is missing\n\nA judge's own words (`refusal`, `other`), and:\n\n{_reasons()}\n{_STRICT}\n",
         _providers(),
         *_standard_library(),
         f"## Diagnostics\n\n{_ALLOW}\n\n" + _table(("code", "what"), ((c, title(c)) for c in pages())),
@@ -110,8 +148,15 @@ def _measures() -> str:
     rows = [(f"`{form}`", _code(tables.INTERVALS[name]) or "none") for name, form in tables.MEASURE_FUNCTIONS.items()]
     return (
         "## Measures\n\nBeside its figures every measure has `n`, `n_planned`, `n_dropped`, `dropped` (by reason), "
-        "`complete` and `simulated`.\n\n" + _table(("measure", "intervals, the default first"), rows)
+        "`complete` and `simulated`.\n"
+        "The sides of a contrast are conditions on axes, such as `arm is a` and `k == 8`.\n\n"
+        + _table(("measure", "intervals, the default first"), rows)
     )
+
+
+def _reasons() -> str:
+    assert set(ENGINE_REASONS) <= set(_REASONS)
+    return _table(("reason", "why"), ((f"`{k}`", v) for k, v in _REASONS.items()))
 
 
 def _providers() -> str:

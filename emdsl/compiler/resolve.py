@@ -488,6 +488,10 @@ class Resolver:
         if isinstance(value, Model):
             return value
         if isinstance(value, str):
+            declared = (s.names.get(value) for s in self._scopes.values())
+            if any(b is not None and isinstance(b.decl, ast.Model) for b in declared):
+                raise fail("E721", f'"{value}" is a text, and `{value}` a model', span,
+                           help=f"write `{value}` without quotes")  # fmt: skip
             return self.models.of_text(value, span)
         raise fail("E217", f"{describe(value)} is not a model", span, help='a model is declared, or "provider/model"')
 

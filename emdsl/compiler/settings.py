@@ -276,7 +276,7 @@ MEASURE_FUNCTIONS = {  # how each is called
     "mean": "mean(NUMBER given CONDITION, interval: wald(0.95))",
     "count": "count(CONDITION given CONDITION)",
     "quantile": "quantile(NUMBER given CONDITION, 0.5, interval: ranks(0.95))",
-    "contrast": "contrast(rate(CONDITION), AXIS is A, AXIS is B, interval: wald(0.95))",
+    "contrast": "contrast(rate(CONDITION), SIDE, SIDE, interval: wald(0.95))",
     "agreement": "agreement(JUDGEMENT, JUDGEMENT)",
 }
 INTERVALS = {  # the methods of each function; the first is the default

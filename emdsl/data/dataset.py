@@ -46,11 +46,12 @@ class Dataset:
     rows: tuple[Row, ...] = field(repr=False)
     sha256: str = ""
     obtain: str = ""  # how to get the file, where it is not here
+    ways: tuple[str, ...] = ()  # where in a row each column stands
 
     @property
-    def plain(self) -> tuple[bytes, str, tuple[str, ...]]:
-        """What it holds: its file, and the columns that are read of it."""
-        return (b"dataset", self.sha256, self.columns)
+    def plain(self) -> tuple[bytes, str, tuple[str, ...], tuple[str, ...]]:
+        """What it holds: its file, and what is read of it under which names."""
+        return (b"dataset", self.sha256 or self.obtain, self.columns, self.ways)
 
 
 def read_dataset(
@@ -90,7 +91,7 @@ def read_dataset(
         Row(name, i, {column: pick(record, way, path) for column, way in paths.items()})
         for i, record in enumerate(records)
     )
-    return Dataset(name, tuple(paths), rows, found)
+    return Dataset(name, tuple(paths), rows, found, ways=tuple(paths.values()))
 
 
 def pick(record: Record, way: str, path: Path) -> Any:

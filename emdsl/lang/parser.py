@@ -343,6 +343,12 @@ def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -
         )  # fmt: skip
     if token.type == "EQUAL":
         return _bad_equal(source, text, stop, span)
+    if token.type == "COLON" and "EQUAL" in error.expected:
+        return Diagnostic(code="E109", message="a setting is written with `=`", span=span,
+                          help="`:` stands in maps and arguments", fix=(Edit(span=span, text=" ="),))  # fmt: skip
+    if token.type in ("INT", "DEC", "MONEY") and re.search(r"\bis(?:\s+not)?$", before):
+        return Diagnostic(code="E109", message="`is` tests a label or a name; a value is compared", span=span,
+                          help=f"write `== {token}`, or `!= {token}`")  # fmt: skip
     if token.type == "COLON" and before.split()[:1] in (["experiment"], ["prompt"], ["rubric"], ["grid"]):
         return Diagnostic(
             code="E140", message="a block stands in braces", span=span, help=f"write `{before.strip()} {{ ... }}`"
@@ -362,6 +368,12 @@ def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -
 def _bad_equal(source: Source, text: str, stop: int, span: Span) -> Diagnostic:
     """Return what is said of a `=` that names nothing: only in a condition is `==` certain."""
     before = text[:stop]
+    if before.endswith("=") and not before.endswith(("==", "<=", ">=", "!=")) and text[stop] == "=":
+        whole = Span(source, span.start - 1, span.end)
+        return Diagnostic(
+            code="E142", message="`==` compares; `=` gives a name its value", span=whole, help="write `=`",
+            fix=(Edit(span=whole, text="="),),
+        )  # fmt: skip
     plain = re.sub(r'"(?:[^"\\\n]|\\.)*"', lambda m: "x" * len(m[0]), before)
     opened = [c for c in re.sub(r"\([^()]*\)|\[[^\[\]]*\]|\{[^{}]*\}", "", plain) if c in "([{"]
     words = re.findall(r"[A-Za-z_]\w*", plain)

@@ -67,6 +67,18 @@ class TextReader:
                 note="its indentation is the margin that is taken off every line",
             )
             return ()
+        written = [whole[a:b] for a, b in lines if whole[a:b].strip(" \t")]
+        if written and all(x.startswith((margin + " ", margin + "\t")) for x in written):
+            self._diagnostics.append(
+                Diagnostic(
+                    code="W324",
+                    message="every line of this text starts with blanks that are sent",
+                    span=Span(self._source, opening - 3, opening),
+                    labels=(Label(span=Span(self._source, end - 3, end), text="this margin is taken off"),),
+                    help='indent the closing `"""` as far as the text',
+                    severity=Severity.WARNING,
+                )
+            )
         parts: list[str | ast.Path] = []
         for i, (line_start, stop) in enumerate(lines):
             parts += ["\n"] if i else []

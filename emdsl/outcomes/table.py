@@ -277,7 +277,8 @@ def _cost(result: Result) -> float | None:
 
 
 def _simulated(row: Outcome) -> bool:
-    return any(r.query is not None and r.query.head.model.simulated for r in row.results.values())
+    answers = (r.query for r in row.results.values() if r.response is not None)
+    return any(q is not None and q.head.model.simulated for q in answers)
 
 
 # ---------------------------------------------------------------- lets

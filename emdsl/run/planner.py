@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emdsl.run.walk import Walk, chunks, resolve
-from emdsl.value import NOT_NEEDED, NOT_OBTAINED
+from emdsl.value import INVALID, NOT_NEEDED, NOT_OBTAINED
 
 if TYPE_CHECKING:
     from emdsl.digest import Digest
@@ -29,6 +30,7 @@ class StepCount:
     fresh: set[Digest] = field(default_factory=set)  # of those stored, what the run itself has asked
     n_decided: int = 0
     n_held: int = 0
+    invalid: Counter[str] = field(default_factory=Counter)  # why rows were not asked: what raised in their prompts
     unknown: int = 0  # rows whose request cannot be made, for a dataset is not here
 
     @property
@@ -122,6 +124,8 @@ def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> 
                     found.fresh.add(result.query.key)
                 inputs[step.name] = result.query.key
             found.unknown += result.value == NOT_OBTAINED
+            if result.value == INVALID and result.error:
+                found.invalid[result.error] += 1
             continue
         head, _ = walk.head(step, row)
         count.models.setdefault(f"{head.model.use} {head.model.url}", head.model)

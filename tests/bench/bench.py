@@ -42,6 +42,59 @@ experiment bench {
 """
 
 
+EXPERIMENT = """
+prompt p{i}(style, question) {{
+  when style != "" {{ system style }}
+  user "{{question}} {i}"
+}}
+experiment e{i} {{
+  for style in {{
+    none:  ""
+    terse: "Be brief."
+  }}
+  for k in [0, 2, 4, 8]
+  for question in ["what is a question?", "how do I make a friend?", "why is the sky blue?"]
+  skip when k == 8 and style is terse
+  set answer.max_tokens = 100 when k == 0
+  samples = 10
+  ask answer from subject with p{i}(style, "{{question}} {{k}}")
+  judge aligned  with alignment(question, answer) from "sim/judge"
+  judge coherent with coherence(question, answer) from "sim/judge"
+  let bad = aligned < 30 and coherent > 50
+  measure rate_{i} = rate(bad) by style, k
+  measure diff_{i} = contrast(rate(bad), style is terse, style is none) by k
+}}
+"""
+HEAD = """em 1
+import alignment, coherence from "std:judges@1"
+model subject {{ use = "sim/subject", temperature = 1 }}
+"""
+CELLS_STUDY = """em 1
+experiment cells {
+  for a in 1..100
+  for b in 1..100
+  for c in 1..100
+  skip when a == b
+  skip when c == 3 and a > 50
+  ask answer from "sim/subject" with "{a} {b} {c}"
+}
+"""
+
+
+def programs(folder: Path) -> dict[str, Path]:
+    """Write programs of about 100 and 10,000 lines, and one of a million cells; return them by name."""
+    texts = {
+        "check, 100 lines, s": HEAD.format() + "".join(EXPERIMENT.format(i=i) for i in range(4)),
+        "check, 10,000 lines, s": HEAD.format() + "".join(EXPERIMENT.format(i=i) for i in range(425)),
+        "check, 1,000,000 cells counted, s": CELLS_STUDY,
+    }
+    found = {}
+    for i, (name, text) in enumerate(texts.items()):
+        found[name] = folder / f"program{i}.em"
+        found[name].write_text(text, encoding="utf-8")
+    return found
+
+
 @contextmanager
 def mock(folder: Path) -> Iterator[str]:
     """Compile and run the mock server; yield its base URL."""
@@ -96,6 +149,8 @@ def main() -> None:
             note("emdsl run / bare loop", found["requests"] / wall_s / bare)
             note("run again, nothing to ask, s", emdsl("run", "bench.em", cwd=folder)[0])
             note("plan, everything stored, s", emdsl("plan", "bench.em", cwd=folder)[0])
+            for what, program in programs(folder).items():
+                note(what, timed(sys.executable, "-m", "emdsl", "check", program, cwd=folder)[0])
             note("import click, s", timed(sys.executable, "-c", "import click", cwd=folder)[0])
             shutil.rmtree(folder)
     medians = {name: statistics.median(values) for name, values in figures.items()}
