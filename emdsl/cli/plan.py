@@ -143,6 +143,8 @@ def show_counts(counts: list[ExperimentCount]) -> None:
         console.show_table(("  step", "needed", "cached", "to run"), rows, numeric=("needed", "cached", "to run"))
         if unknown := max((s.unknown for s in count.steps), default=0):
             console.say(f"  {unknown:,} of {count.cells * count.samples:,} rows are unknown: a dataset is not here yet")
+        if count.beyond_budget:
+            console.say(f"  {count.beyond_budget}: `emdsl run` would refuse (E733)")
         if open_steps:
             console.say("  * known only after judging; ~ is an estimate from what is stored")
         console.say()

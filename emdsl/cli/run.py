@@ -27,7 +27,7 @@ from emdsl.run.executor import CONNECTIONS, Executor, Report
 from emdsl.run.pacing import Patience
 from emdsl.run.planner import ExperimentCount, plan
 from emdsl.run.walk import Walk
-from emdsl.source import Severity
+from emdsl.source import Diagnostic, Severity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +87,9 @@ def command(
             if as_json:
                 console.show_json(plan_json(counts, time.monotonic() - start) | warnings_json(program))
             return 0
+        if not offline and (beyond := [(c.experiment.span, c.beyond_budget) for c in counts if c.beyond_budget]):
+            help_ = "raise the budget, or take a part: --samples, --only"
+            raise SourceError([Diagnostic(code="E733", message=m, span=s, help=help_) for s, m in beyond])
         report = Report()
         if left:
             rehearse(program.experiments)

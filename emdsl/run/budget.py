@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from emdsl.value import Number
 
 OVERHEAD_TOKENS = 16  # of a message, beside its text
+LONGEST_TOKEN = 32  # bytes
 MILLION = Decimal(10**6)
 
 
@@ -54,6 +55,15 @@ def worst_usd(query: Query) -> Decimal:
     assert model.price is not None  # the compiler has seen to both
     sent = sum(len(m.text.encode("utf-8", "surrogatepass")) + OVERHEAD_TOKENS for m in query.prompt.messages)
     return (Decimal(model.price.input) * sent + Decimal(model.price.output) * int(params["max_tokens"])) / MILLION
+
+
+def least_usd(query: Query) -> Decimal:
+    """Return the least that a request can cost: no token is longer than 32 bytes; an unknown price counts as nothing."""
+    price = query.head.model.price
+    if price is None or query.head.model.simulated:
+        return Decimal(0)
+    sent = sum(len(m.text.encode("utf-8", "surrogatepass")) for m in query.prompt.messages)
+    return Decimal(price.input) * (sent // LONGEST_TOKEN) / MILLION
 
 
 def cost_usd(query: Query, response: Response) -> Decimal | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from emdsl.run.budget import least_usd
 from emdsl.run.walk import Walk, chunks, resolve
 from emdsl.value import INVALID, NOT_NEEDED, NOT_OBTAINED
 
@@ -83,6 +85,15 @@ class ExperimentCount:
     samples: int
     steps: list[StepCount]
     models: dict[str, Model] = field(default_factory=dict)  # those that would be asked
+    least_usd: Decimal = Decimal(0)  # what the requests known by now cost at least
+
+    @property
+    def beyond_budget(self) -> str:
+        """What is to be said where the budget cannot reach; nothing where it may."""
+        budget = self.experiment.budget
+        if budget is None or self.least_usd <= budget:
+            return ""
+        return f"what is left to ask costs at least ${self.least_usd:.2f}, and the budget is ${budget}"
 
     @property
     def at_most(self) -> int:
@@ -131,6 +142,8 @@ def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> 
         count.models.setdefault(f"{head.model.use} {head.model.url}", head.model)
         if step.name in row.open:
             key = row.open[step.name].key
+            if key not in found.ready:
+                count.least_usd += least_usd(row.open[step.name])
             found.ready.add(key)
             inputs[step.name] = key
             continue

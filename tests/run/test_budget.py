@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
-from support import InProcess, program, run
+from support import InProcess, emdsl, program, run
 
 from emdsl.errors import SourceError
 from emdsl.query import Query, Response, Usage
@@ -16,6 +16,8 @@ from emdsl.run.budget import worst_usd
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from emdsl.run.executor import Report
 
 STUDY = """
@@ -79,3 +81,12 @@ def test_a_budget_needs_a_price_and_an_end(model: str, code: str) -> None:
     with pytest.raises(SourceError) as caught:
         program(text)
     assert {d.code for d in caught.value.diagnostics} == {code}
+
+
+def test_a_budget_that_cannot_reach_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+    """The input alone costs more: `plan` says so, `run` refuses, and a part that fits is planned."""
+    text = STUDY.replace("BUDGET", "0.01").replace("question {q}", "question {q} " + "and so on " * 40)
+    (tmp_path / "s.em").write_text("em 1" + text, encoding="utf-8")
+    assert "costs at least $" in emdsl("plan", "s.em", cwd=tmp_path).stdout
+    refused = emdsl("run", "s.em", cwd=tmp_path, code=1, env={"OPENAI_API_KEY": "sk-none-0123456789"})
+    assert "E733" in refused.stderr
