@@ -58,7 +58,7 @@ def worst_usd(query: Query) -> Decimal:
 
 
 def least_usd(query: Query) -> Decimal:
-    """Return the least that a request can cost: no token is longer than 32 bytes; an unknown price counts as nothing."""
+    """Return the least that a request can cost: no token is longer than 32 bytes; an unknown price is nothing."""
     price = query.head.model.price
     if price is None or query.head.model.simulated:
         return Decimal(0)
