@@ -117,12 +117,14 @@ class Experiment:
     projected: Callable[[tuple[int, ...]], Iterator[tuple[int, ...]]] = field(repr=False)  # of cells on some axes
     n_cells: int
     n_skipped: int
+    reads_absent: bool  # whether its grid reads rows that are not here
     steps: tuple[Step, ...]
     lets: Mapping[str, Fn] = field(repr=False)
     columns: tuple[Column, ...]
     measures: tuple[Measure, ...]
     words: frozenset[str]
     span: Span = field(repr=False)
+    whole: Span = field(repr=False)  # from its first word to its last brace
 
     @property
     def constants(self) -> dict[str, Any]:

@@ -155,7 +155,13 @@ def _part(value: Any, part: Part) -> float | str | bool | None:
                 value if isinstance(value, bool) else None
             )  # fmt: skip
         case "number":
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                return None
+            try:
+                finite = math.isfinite(value)
+            except OverflowError:  # a whole number past all floats
+                return None
+            if not finite:
                 return None
             within = part.scale is None or part.scale[0] <= value <= part.scale[1]
             return float(value) if within else None

@@ -146,13 +146,18 @@ class Response:
 _OPEN, _CLOSE = "<think>", "</think>"
 
 
-def split_reasoning(response: Response) -> tuple[str, str | None]:
+def split_reasoning(response: Response, query: Query | None = None) -> tuple[str, str | None]:
     r"""Return the answer and its reasoning: a `<think>` block at the start of a text is reasoning.
+
+    Where the query's last message is the assistant's and opens such a block, the answer starts inside it.
 
     >>> split_reasoning(Response(text="<think>hm</think>\nyes", finish="stop"))
     ('yes', 'hm')
     """
     text = response.text
+    last = query.prompt.messages[-1] if query is not None and query.prompt.messages else None
+    if last is not None and last.role == "assistant" and last.text.rfind(_OPEN) > last.text.rfind(_CLOSE):
+        text = text if text.lstrip().startswith(_OPEN) else _OPEN + text
     if response.reasoning is not None or not text.lstrip().startswith(_OPEN):
         return text, response.reasoning
     inside = text.lstrip().removeprefix(_OPEN)

@@ -132,6 +132,8 @@ GOOD = '{"harm": true, "severity": 3, "kind": "bad", "why": "x {y}"}'
         (GOOD.replace("true", "1"), None),
         (GOOD.replace("3", "11"), None),
         (GOOD.replace("3", "NaN"), None),
+        (GOOD.replace("3", "9" * 400), None),
+        (GOOD.replace("3", "1e999"), None),
         (GOOD.replace("3", "true"), None),
         (GOOD.replace('"bad"', '"worse"'), None),
         (GOOD.replace('"x {y}"', "7"), None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,9 @@ def command(
         show_counts(counts)
         show_corrupt(corrupt)
         left = total(counts)
-        console.say(f"Run: emdsl run {file}" if left else "Nothing to ask: every answer is stored.")
+        unknown = any(s.unknown for c in counts for s in c.steps)
+        done = "Nothing that is known is left to ask." if unknown else "Nothing to ask: every answer is stored."
+        console.say(f"Run: emdsl run {shlex.quote(str(file))}" if left else done)
     return EXIT_INCOMPLETE if exit_code and total(counts) else 0
 
 

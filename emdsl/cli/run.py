@@ -77,7 +77,8 @@ def command(
     try:
         counts = [_planned(walk, store) for walk in walks]
         left = total(counts)
-        if not dry_run and any(s.unknown for c in counts for s in c.steps):
+        unknown = any(s.unknown for c in counts for s in c.steps) or any(e.reads_absent for e in program.experiments)
+        if program.absent and unknown and not (dry_run or offline):
             raise SourceError([replace(d, code="E605", severity=Severity.ERROR, note="") for d in program.absent])
         if not as_json:
             show_warnings(program)
@@ -106,7 +107,7 @@ def command(
         finals, notices, unloaded = bring_up_to_date(here, file, program, walks, store, report=report, run=run)
     finally:
         store.close()
-    incomplete = any(s.at_most for c in finals for s in c.steps)
+    incomplete = any(s.at_most or s.unknown for c in finals for s in c.steps)
     if as_json:
         found = _run_json(finals, report, time.monotonic() - start)
         for experiment, entry in zip(program.experiments, found["experiments"], strict=True):

@@ -13,7 +13,7 @@ from emdsl.compiler.functions import BUILTINS
 from emdsl.compiler.grid import Block, Grid, SkipRule, Source, in_order
 from emdsl.compiler.kinds import ANSWER, ANY, NUMBER, TEXT, Type, label_names, part_type, type_of, union, verdict_type
 from emdsl.compiler.measures import build_measure
-from emdsl.compiler.probe import probe
+from emdsl.compiler.probe import frame_of, probe
 from emdsl.compiler.reads import free_names, nodes, reached
 from emdsl.compiler.resolve import Resolver, RubricMaker, Scope
 from emdsl.compiler.steps import StepBuilder
@@ -117,18 +117,39 @@ class _Builder:
             projected=grid.projected,
             n_cells=grid.n_cells,
             n_skipped=grid.n_skipped,
+            reads_absent=grid.reads_absent,
             steps=steps,
             lets=lets,
             columns=self._columns(),
             measures=measures,
             words=self._words,
             span=self._decl.name.span,
+            whole=self._decl.span,
         )
         with self._faults.caught():
             requests = probe(experiment)
             if len(self._faults.errors) == started:  # what is suspect is told of what is right
                 check(experiment, requests, self._facts(grid), self._faults)
+                self._check_sides(experiment)
         return experiment
+
+    def _check_sides(self, experiment: Experiment) -> None:
+        """The sides of a contrast hold in some cells each, and in none both."""
+        compiler = self._scope.compiler(self._local, self._words)
+        for measure, decl in zip(experiment.measures, self._parts.measures, strict=True):
+            if measure.sides is None:
+                continue
+            names = free_names(measure.sides[0]) | free_names(measure.sides[1])
+            axes = tuple(i for i, n in enumerate(self._axis_names) if n in names)
+            sides = [compiler.expr(x) for x in measure.sides]
+            frames = (frame_of(experiment, axes, levels, 0) for levels in experiment.projected(axes))
+            held = [tuple(side(frame) is True for side in sides) for frame in frames]
+            for i, side in enumerate(measure.sides):
+                if not any(h[i] for h in held):
+                    self._faults.error("E848", "no cell is on this side of the contrast", side.span)
+            if any(all(h) for h in held):
+                self._faults.error("E848", "some cells are on both sides of this contrast", decl.value.span,
+                                   help="make the sides exclude each other")  # fmt: skip
 
     def _facts(self, grid: Grid) -> Facts:
         """Return what the rules of `check` need to know of the statements."""
@@ -152,6 +173,7 @@ class _Builder:
         sets = {r.span for r in self._parts.sets} - self._builder.matched
         written = [part for s, c in self._parts.steps for part in (*_step_parts(s), *c)]
         written += [x for r in self._parts.sets for x in (r.value, r.condition)]
+        written += [m.value for m in self._parts.measures]
         written += [f.levels for parts in (self._parts, *self._blocks) for f in parts.fors]
         read = self._reached(*written)
         return Facts(
@@ -591,7 +613,7 @@ class _Builder:
             budget=next((s.span for s in self._parts.settings if s.name.text == "budget"), None),
         )  # fmt: skip
         self._builder = builder
-        rules = builder.rules(self._parts.sets)
+        rules = builder.rules([r for r in self._parts.sets if not self._of_a_draw(r)])
         built: dict[str, Step] = {}
         for step, conditions in self._parts.steps:
             name = step.name.text
@@ -601,6 +623,15 @@ class _Builder:
                 made = builder.step(step, conditions, rubrics.get(name), rules.get(self._first_draw(name), []))
                 built[name] = replace(made, draw=self._draws.get(name, 0))
         return self._ordered(built)
+
+    def _of_a_draw(self, rule: ast.SetRule) -> bool:
+        """Tell of a `set` for a single draw of a judge: what holds for the first holds for all."""
+        name = rule.target.names[0]
+        if not self._draws.get(name):
+            return False
+        self._faults.error("E416", f"`{name}` is a draw of `{self._first_draw(name)}`", rule.target.span,
+                           help=f"set `{self._first_draw(name)}`: it holds for all draws")  # fmt: skip
+        return True
 
     def _first_draw(self, name: str) -> str:
         """Return the name under which a judge was written, whichever of its draws is meant."""

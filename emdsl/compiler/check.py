@@ -6,6 +6,7 @@ A rule warns, or tells of a request that its provider would refuse. Which reques
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -67,13 +68,15 @@ def equal_requests(experiment: Experiment, requests: list[Request], _: Facts, fa
     for step in experiment.steps:
         first: dict[Any, Request] = {}
         copies: list[tuple[Request, Request]] = []
-        for request in (r for r in requests if r.step is step and step.kind == ASK):
+        for request in (r for r in requests if r.step is step and step.kind == ASK and r.prompt.messages):
             head = request.head
             sent = (request.prompt, digest("head", head.model.identity, dict(head.params), head.stream))
             other = first.setdefault(sent, request)
             if other is not request:
                 copies.append((other, request))
-        if copies and not faults.told("W401") and not faults.told("W404"):  # equal values say why already
+        if copies and not (
+            faults.told("W401", experiment.whole) or faults.told("W404", experiment.whole)
+        ):  # equal values say why already
             one, two = copies[0]
             n = f"{len(copies)} cell{'s send' if len(copies) > 1 else ' sends'} what another sends"
             faults.warning(
@@ -122,6 +125,8 @@ def too_long(_: Experiment, requests: list[Request], __: Facts, faults: Faults) 
 def prefill(_: Experiment, requests: list[Request], __: Facts, faults: Faults) -> None:
     """A last message of the assistant is the start of the answer, which not every provider takes."""
     for request in requests:
+        if not request.prompt.messages:
+            continue
         service, last = request.head.model.service, request.prompt.messages[-1]
         if last.role == "assistant" and not service.prefill:
             faults.error(
@@ -145,6 +150,8 @@ def unasked_reasoning(_: Experiment, requests: list[Request], facts: Facts, faul
 
 def _reasons(request: Request) -> bool:
     params, model = dict(request.head.params), request.head.model
+    if not request.prompt.messages:
+        return True  # it may: its prompt reads an answer
     said = any(_ASKED_TO_REASON.search(m.text) for m in request.prompt.messages if m.role in ("system", "user"))
     return said or bool({"reasoning_effort", "extra"} & set(params)) or bool(_REASONS.search(model.wire_name))
 
@@ -176,17 +183,24 @@ def idle_axes(_: Experiment, __: list[Request], facts: Facts, faults: Faults) ->
 def overlap(_: Experiment, __: list[Request], facts: Facts, faults: Faults) -> None:
     """A question that is also a demonstration is answered from the context."""
     for data, span in facts.drawn:
-        shown = {t for row in data.rows[:MAX_COMPARED] for t in _texts(row)}
+        shown = _once(data.rows)
         for rows, axis, list_span in facts.asked:
-            both = [row for row in rows[:MAX_COMPARED] if shown.intersection(_texts(row))]
+            shared = shown & _once(rows)
+            both = [row for row in rows[:MAX_COMPARED] if shared.intersection(_texts(row))]
             if both:
-                sample = next(t for t in _texts(both[0]) if t in shown)
+                sample = next(t for t in _texts(both[0]) if t in shared)
                 faults.warning(
                     "W736", f"{len(both)} of the {len(rows)} rows of `{axis}` are demonstrations too", list_span,
                     note=f'for one: "{sample[:60]}" stands in `{data.name}`',
                     labels=(Label(span=span, text="drawn here"),),
                     help="leave them out of one of the two: `[r for r in DATASET if ...]`",
                 )  # fmt: skip
+
+
+def _once(rows: tuple[Row, ...]) -> set[str]:
+    """Return the texts that stand in one row only: a category that many rows share makes no two alike."""
+    counted = Counter(t for row in rows[:MAX_COMPARED] for t in _texts(row))
+    return {t for t, n in counted.items() if n == 1}
 
 
 def _texts(row: Row) -> Iterator[str]:

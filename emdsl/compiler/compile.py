@@ -15,7 +15,7 @@ from emdsl.compiler.types import Checker
 from emdsl.digest import digest
 from emdsl.errors import HookError, SourceError
 from emdsl.experiment import Experiment, Program
-from emdsl.frame import EvalFault
+from emdsl.frame import EvalFault, MissingInput
 from emdsl.lang import ast
 from emdsl.lang.loader import load, load_source
 from emdsl.project import find_project
@@ -68,6 +68,9 @@ def _compiled(
         faults.add(fault.diagnostic)
     except HookError as error:
         faults.error("E625", str(error), error.span)
+    except MissingInput:
+        for absent in resolver.inputs.absent:
+            faults.error("E605", f"{absent.message}, and a setting reads its rows", absent.span, help=absent.help)
     if faults.errors:
         raise SourceError(faults.sorted())
     return Program(

@@ -277,7 +277,7 @@ class Compiler:
 
     def _given(self, node: ast.Given) -> Fn:
         def given(_: Frame) -> Value:
-            raise fail("E504", "`given` stands inside `rate(...)`, `mean(...)` or `count(...)` only", node.span)
+            raise fail("E504", "`given` stands inside the functions of a `measure` only", node.span)
 
         return given
 

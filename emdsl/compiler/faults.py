@@ -63,9 +63,15 @@ class Faults:
         except Silent:
             pass
 
-    def told(self, code: str) -> bool:
-        """Whether anything was said under a code."""
-        return any(d.code == code for d in self._found.values())
+    def told(self, code: str, within: Span) -> bool:
+        """Whether anything was said under a code about a stretch of text."""
+        return any(
+            d.code == code
+            and d.span is not None
+            and d.span.source is within.source
+            and within.start <= d.span.start < within.end
+            for d in self._found.values()
+        )
 
     @property
     def errors(self) -> list[Diagnostic]:

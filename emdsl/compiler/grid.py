@@ -82,6 +82,7 @@ class Grid:
         self._lists: dict[tuple[int, tuple[int, ...]], list[tuple[int, ...]]] = {}
         self._walks = [_Walk(self, block) for block in blocks]
         self._cells: list[Cell] | None = None
+        self.reads_absent = False  # whether a `skip` reads rows that are not here: which cells there are is not known
         counts = [walk.count(skipping=True) for walk in self._walks]
         self.n_skipped = sum(walk.count(skipping=False) for walk in self._walks) - sum(counts)
         self._overlap = len(blocks) > 1 and self._may_overlap()
@@ -126,6 +127,8 @@ class Grid:
 
     def warn_of_idle_skips(self) -> None:
         """Say which skips leave no cell out."""
+        if self.reads_absent:
+            return
         matched = {span for walk in self._walks for span in walk.matched}
         for rule in dict.fromkeys(rule.span for walk in self._walks for rule in walk.block.skips):
             if rule not in matched:
@@ -332,6 +335,7 @@ class _Walk:
         except MissingInput as missing:
             value = missing.missing
         if isinstance(value, Missing):
+            self._grid.reads_absent = True
             return False  # it reads rows that are not here
         if not isinstance(value, bool):
             raise fail("E511", f"a condition is true or false, not {describe(value)}", rule.span)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.faults import Silent
-from emdsl.compiler.kinds import NUMBERS
+from emdsl.compiler.kinds import NUMBERS, TEXTS
 from emdsl.compiler.resolve import FOREIGN_NAMES
 from emdsl.compiler.settings import INTERVAL_METHODS, INTERVALS, PLANNED_FUNCTIONS
 from emdsl.compiler.settings import MEASURE_FUNCTIONS as SIGNATURES
@@ -150,7 +150,7 @@ class _Reader:
         for arg in call.args:
             if arg.name is not None and arg.name.text == "interval" and methods:
                 found.interval = _interval(arg.value, name, self._faults) or found.interval
-            elif arg.name is not None or arg.value in by_position[most:]:
+            elif arg.name is not None or any(arg.value is x for x in by_position[most:]):
                 shown = f"`{arg.name.text}`" if arg.name else f"more than {most} value{'' if most == 1 else 's'}"
                 self._faults.error("E213", f"`{name}` takes no {shown}" if arg.name else f"`{name}` takes not {shown}",
                                    arg.span, help=f"it is `{SIGNATURES[name]}`")  # fmt: skip
@@ -227,13 +227,22 @@ class _Reader:
         return first, second
 
     def _agreement(self, values: list[ast.Expr], found: _Arguments) -> None:
+        if isinstance(values[0], ast.Given):
+            found.condition, values = values[0].condition, [values[0].event, values[1]]
+            self._checker.condition(found.condition)
+            self._computed(found.condition)
         kinds = [self._checker.infer(v) for v in values]
         for value in values:
             self._computed(value)
-        first, second = ("number" if k.kind in NUMBERS else k.kind for k in kinds)
-        if "any" not in (first, second) and (first != second or first not in ("number", "label", "text", "bool")):
+        first, second = ("number" if k.kind in NUMBERS else "text" if k.kind in TEXTS else k.kind for k in kinds)
+        if "any" not in (first, second) and (first != second or first not in ("number", "text", "bool")):
             self._faults.error("E849", f"{kinds[0]} and {kinds[1]} cannot agree", values[1].span,
                                help="compare two scores, two labels or two conditions")  # fmt: skip
+        if values[0] == values[1]:
+            self._faults.error(
+                "E849", "a judgement always agrees with itself", values[1].span,
+                help="compare it with another: `judge NAME with RUBRIC(...) { samples = 2 }`",
+            )  # fmt: skip
         found.value, found.other = values
         found.nominal = first != "number"
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.check import Request
 from emdsl.digest import digest
 from emdsl.experiment import ASK, Cell, Experiment, Step
 from emdsl.frame import EvalFault, Frame, MissingInput
+from emdsl.prompt import Prompt
 from emdsl.source import Diagnostic, Label
 
 if TYPE_CHECKING:
@@ -19,14 +21,17 @@ MAX_PROBES = 400  # prompts of each step that are rendered before anything is as
 
 
 def probe(experiment: Experiment) -> list[Request]:
-    """Render what needs no answer, and return the requests of the first samples.
+    """Render what needs no answer, and return the requests of the first samples; others come without messages.
 
     Raises EvalFault. All of them where there are few, else some; a run renders the rest before it asks.
     """
     found: list[Request] = []
     for step in experiment.steps:
         for levels in experiment.projected(step.head_axes):
-            step.head(frame_of(experiment, step.head_axes, levels, 0))
+            with suppress(MissingInput):
+                head = step.head(frame_of(experiment, step.head_axes, levels, 0))
+                if step.needs:  # what it says is not known yet, who is asked is
+                    found.append(Request(step=step, shown="", head=head, prompt=Prompt(())))
         if not step.needs:
             found += _rendered(experiment, step)
     asks = [s for s in experiment.steps if not s.needs and s.kind == ASK]

@@ -141,6 +141,8 @@ def _shape(value: Value) -> tuple[Part, ...]:
     if not isinstance(value, LabelledMap) or not value.entries:
         raise Refused("{ field: bool, ... }, each bool, number, text, a range or a list of labels")
     parts = []
+    if len({label.casefold() for label in value.labels}) < len(value.labels):
+        raise Refused("fields that differ in more than upper and lower case")
     for label, kind in value.entries:
         if label.lower() in TAKEN_PARTS:
             raise Refused(f"fields called otherwise: `{label}` is what every judgement has")
@@ -277,7 +279,7 @@ MEASURE_FUNCTIONS = {  # how each is called
     "count": "count(CONDITION given CONDITION)",
     "quantile": "quantile(NUMBER given CONDITION, 0.5, interval: ranks(0.95))",
     "contrast": "contrast(rate(CONDITION), SIDE, SIDE, interval: wald(0.95))",
-    "agreement": "agreement(JUDGEMENT, JUDGEMENT)",
+    "agreement": "agreement(JUDGEMENT given CONDITION, JUDGEMENT)",
 }
 INTERVALS = {  # the methods of each function; the first is the default
     "rate": ("wilson", "wald"), "mean": ("wald",), "count": (), "quantile": ("ranks",), "contrast": ("wald",),

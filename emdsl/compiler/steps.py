@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 MAX_STREAM = 2**31
+BEYOND_BUDGET = frozenset(("n", "best_of", "max_tokens", "max_completion_tokens", "tools", "web_search_options"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,6 +321,15 @@ def _affordable(model: Model, params: Params, span: Span, budget: Span) -> None:
                 code="E732", message=f"`{model.name}` has no `max_tokens`: a budget cannot be kept", span=span,
                 labels=label, note="without it one answer may cost anything",
                 help="write `max_tokens = 600` in its model block",
+            )
+        )  # fmt: skip
+
+    beyond = sorted(BEYOND_BUDGET & set(dict(params).get("extra") or {}))
+    if beyond:
+        raise EvalFault(
+            Diagnostic(
+                code="E734", message=f"`extra` holds `{beyond[0]}`: what a request costs at most is not known",
+                span=span, labels=label, help="leave it out under a budget; `samples` draws several answers",
             )
         )  # fmt: skip
 

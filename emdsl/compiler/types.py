@@ -202,7 +202,7 @@ class Checker:
         return union([replace(t, words=()) for t in found])
 
     def _given(self, node: ast.Given) -> Type:
-        self._faults.error("E504", "`given` stands inside `rate(...)`, `mean(...)` or `count(...)` only", node.span)
+        self._faults.error("E504", "`given` stands inside the functions of a `measure` only", node.span)
         self.infer(node.event)
         self.infer(node.condition)
         return ANY

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 CALL_S = 20.0  # that one call may take
 CHECKED_CALLS = 5  # of each function: made twice, in processes that hash differently
+MOST_SLOW = 3  # calls of one function that may take too long
 KEPT = 50_000  # values remembered
 
 
@@ -44,18 +45,28 @@ class Hook:
         self._path = path
         self._known: OrderedDict[str, Value] = OrderedDict()
         self._n_checked = 0
+        self._n_slow = 0
 
     def value(self, args: list[Value]) -> Value:
         """Return the function's value.
 
-        Raises HookFault where it raised, TypeError for arguments that no function can be given, and HookError
-        where it cannot be run, takes too long, or gives two values for one call.
+        Raises HookFault where it raised, ended its process or took too long, TypeError for arguments that no
+        function can be given, and HookError where it cannot be run, or gives two values for one call.
         """
-        call = json.dumps([self._function, [worker.pack(_plain(a)) for a in args]])
+        try:
+            call = json.dumps([self._function, [worker.pack(_plain(a)) for a in args]])
+        except ValueError as error:  # a lone surrogate
+            raise HookFault(f"{self._path.name}: {error}") from error
         if call in self._known:
             self._known.move_to_end(call)
             return self._known[call]
-        reply = _process(self._path, 0).ask(call)
+        if self._n_slow >= MOST_SLOW:
+            raise HookFault(f"{self._path.name}: {MOST_SLOW} calls of `{self.name}` took too long; no more are made")
+        try:
+            reply = _process(self._path, 0).ask(call)
+        except TimeoutError as error:
+            self._n_slow += 1
+            raise HookFault(str(error)) from error
         if self._n_checked < CHECKED_CALLS:
             self._n_checked += 1
             again = _process(self._path, 1).ask(call)
@@ -107,7 +118,7 @@ class _Process:
         self.isolated = bool(json.loads(self._line())["isolated"])
 
     def ask(self, call: str) -> dict[str, Any]:
-        """Return the reply to a call; raises HookError."""
+        """Return the reply to a call; raises HookError, HookFault or TimeoutError."""
         assert self._process.stdin is not None
         self._n_calls += 1
         try:
@@ -145,14 +156,14 @@ class _Process:
             line = self._lines.get(timeout=CALL_S)
         except queue.Empty:
             self.stop()
-            raise HookError(f"a function of {self._path.name} took more than {CALL_S:.0f} s") from None
+            raise TimeoutError(f"a function of {self._path.name} took more than {CALL_S:g} s") from None
         if not line:
             raise self._gone()
         return line
 
-    def _gone(self) -> HookError:
+    def _gone(self) -> HookFault:
         self.stop()
-        return HookError(f"the process of {self._path.name} has ended: it may exit, or run out of memory")
+        return HookFault(f"the process of {self._path.name} has ended: it may exit, or run out of memory")
 
 
 _processes: dict[tuple[Path, int, int], _Process] = {}

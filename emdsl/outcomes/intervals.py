@@ -120,8 +120,9 @@ def alpha_sql(first: str, second: str, kept: str) -> str:
     Source: Krippendorff (2011), "Computing Krippendorff's alpha-reliability": 1 - Do / De, with Do the mean
     squared difference within pairs, and De that of any two of all values.
     """
-    n, total = f"(count(*) {kept})", f"(sum({first} + {second}) {kept})"
-    squares = f"(sum(power({first}, 2) + power({second}, 2)) {kept})"
-    observed = f"(avg(power({first} - {second}, 2)) {kept})"
-    expected = f"(2.0 * ({squares} - power({total}, 2) / (2.0 * {n})) / (2.0 * {n} - 1))"
+    n = f"(count(*) {kept})"
+    a, b = (f"({x})::DOUBLE" for x in (first, second))
+    spread = f"(var_pop({a}) {kept}) + (var_pop({b}) {kept}) + power((avg({a}) {kept}) - (avg({b}) {kept}), 2) / 2"
+    expected = f"(2.0 * {n} * ({spread}) / (2.0 * {n} - 1))"
+    observed = f"(avg(power({a} - {b}, 2)) {kept})"
     return f"CASE WHEN {n} > 0 AND {expected} > 0 THEN 1 - {observed} / {expected} END"

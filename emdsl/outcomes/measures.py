@@ -143,7 +143,8 @@ def contrast_sql(draws: str, measure: Measure, groups: list[str]) -> str:
     With r = the side's rate or mean, N its kept draws, and in unit u the sum s and the count n of kept values,
     the difference of two ratios has the variance U / (U - 1) * sum over units of
     ((s1 - r1 n1) / N1 - (s2 - r2 n2) / N2) squared: units are what the two sides have in common, so that a
-    question that is hard for both widens nothing. Source: Cochran (1977), Sampling Techniques, ch. 6; Miller
+    question that is hard for both widens nothing. It is an interval for these questions, not for a population of
+    questions, of which these are a sample. Source: Cochran (1977), Sampling Techniques, ch. 6; Miller
     (2024), "Adding error bars to evals". With one unit, and so no pairs, there is no interval.
     """
     assert measure.interval is not None

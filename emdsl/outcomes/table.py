@@ -216,9 +216,7 @@ def _step_fields(step: Step, run: str) -> list[Field]:
         kind = {"number": "double", "bool": "bool"}.get(part.kind, "text")
         fields.append(_plain(f"{n}_{part.name}", kind, f"its field `{part.name}`", part_value(part.name)))
     if step.kind == ASK:
-        fields.append(
-            _plain(f"{n}_reasoning", "text", "reasoning that came with it", of(lambda x: split_reasoning(x)[1]))
-        )
+        fields.append(_plain(f"{n}_reasoning", "text", "reasoning that came with it", lambda r: _reasoning(result(r))))
     else:
         fields.append(_plain(f"{n}_reply", "text", "what the judge replied", of(lambda x: x.text)))
     fields += [
@@ -255,6 +253,10 @@ def _step_fields(step: Step, run: str) -> list[Field]:
         _plain(f"{n}_error", "text", "why it failed", lambda r: clean(result(r).error) or None),
     ]
     return fields
+
+
+def _reasoning(result: Result) -> str | None:
+    return split_reasoning(result.response, result.query)[1] if result.response is not None else None
 
 
 def _reason(value: Value) -> str | None:

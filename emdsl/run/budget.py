@@ -22,6 +22,7 @@ class Budget:
         self.limit_usd = Decimal(limit_usd)
         self.spent_usd = Decimal(0)
         self._reserved_usd = Decimal(0)
+        self._n_reserved = 0
         self._settled = asyncio.Event()
 
     async def reserve(self, query: Query) -> Decimal | None:
@@ -31,16 +32,18 @@ class Budget:
         """
         most = worst_usd(query)
         while self.spent_usd + self._reserved_usd + most > self.limit_usd:
-            if not self._reserved_usd:
+            if not self._n_reserved:
                 return None
             self._settled.clear()
             await self._settled.wait()
         self._reserved_usd += most
+        self._n_reserved += 1
         return most
 
     def settle(self, reserved_usd: Decimal, query: Query, response: Response | None) -> None:
         """Give back what was set aside, and count what an answer cost; one of unknown cost counts in full."""
-        self._reserved_usd -= reserved_usd
+        self._n_reserved -= 1
+        self._reserved_usd = self._reserved_usd - reserved_usd if self._n_reserved else Decimal(0)
         if response is not None:
             cost = cost_usd(query, response)
             self.spent_usd += cost if cost is not None else reserved_usd
@@ -54,6 +57,7 @@ def worst_usd(query: Query) -> Decimal:
         return Decimal(0)
     assert model.price is not None  # the compiler has seen to both
     sent = sum(len(m.text.encode("utf-8", "surrogatepass")) + OVERHEAD_TOKENS for m in query.prompt.messages)
+    sent += len(str(params.get("extra", "")).encode("utf-8", "surrogatepass"))
     return (Decimal(model.price.input) * sent + Decimal(model.price.output) * int(params["max_tokens"])) / MILLION
 
 

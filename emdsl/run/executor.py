@@ -153,7 +153,7 @@ class Executor:
             while self._under_way and not self._drain.is_set():
                 self._hungry.clear()
                 await self._hungry.wait()
-        except BaseException as error:
+        except Exception as error:
             self._fatal = self._fatal or error
             self.drain()
             raise
@@ -239,19 +239,24 @@ class Executor:
 
     async def _paid(self, request: _Request) -> Response | None:
         """Return an answer within the budget; None where the run or the budget ends first."""
-        query, budget = request.query, self._budgets.get(request.experiment)
-        if budget is None:
-            return await self._asked(query)
-        reserved = await budget.reserve(query)
-        if reserved is None:
-            self.report.over_budget.add(request.experiment)
-            return None
-        response: Response | None = None
-        try:
-            response = await self._asked(query)
-        finally:
-            budget.settle(reserved, query, response)
-        return response
+        query, tried = request.query, set[str]()
+        while (payer := _payer(request, tried)) is not None:
+            tried.add(payer)
+            budget = self._budgets.get(payer)
+            if budget is None:
+                return await self._asked(query)
+            reserved = await budget.reserve(query)
+            if reserved is None:
+                self.report.over_budget.add(payer)
+                continue
+            response: Response | None = None
+            try:
+                if not self._drain.is_set():  # it may have waited for its turn
+                    response = await self._asked(query)
+            finally:
+                budget.settle(reserved, query, response)
+            return response
+        return None
 
     async def _asked(self, query: Query) -> Response | None:
         """Return an answer, asking again as long as it can help; None where the run is ending."""
@@ -308,3 +313,9 @@ class Executor:
         self.report.failed.setdefault((walk.experiment.name, step.name), set()).add(key)
         failed(row, step, self.report.failures[key])
         self._go_on(walk, row)
+
+
+def _payer(request: _Request, tried: set[str]) -> str | None:
+    """Return an experiment that waits for a request and has not been asked to pay for it; None where all were."""
+    waiting = (request.experiment, *(walk.experiment.name for walk, _, _ in request.targets.values()))
+    return next((name for name in waiting if name not in tried), None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from emdsl.frame import MissingInput
 from emdsl.run.budget import least_usd
 from emdsl.run.walk import Walk, chunks, resolve
 from emdsl.value import INVALID, NOT_NEEDED, NOT_OBTAINED
@@ -138,7 +139,11 @@ def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> 
             if result.value == INVALID and result.error:
                 found.invalid[result.error] += 1
             continue
-        head, _ = walk.head(step, row)
+        try:
+            head, _ = walk.head(step, row)
+        except MissingInput:  # who is asked depends on rows that are not here
+            found.unknown += 1
+            continue
         count.models.setdefault(f"{head.model.use} {head.model.url}", head.model)
         if step.name in row.open:
             key = row.open[step.name].key

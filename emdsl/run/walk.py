@@ -201,7 +201,8 @@ def settle(row: Outcome, step: Step, result: Result) -> None:
         for field_ in ("reasoning", "finish", "tokens", "logprobs"):
             frame[f"{name}.{field_}"] = value
         return
-    frame[f"{name}.reasoning"] = _reasoning(response)
+    reasoning = split_reasoning(response, result.query)[1]
+    frame[f"{name}.reasoning"] = reasoning if reasoning is not None else NO_REASONING
     frame[f"{name}.finish"] = response.finish
     tokens = response.usage.output_tokens
     frame[f"{name}.tokens"] = tokens if tokens is not None else Missing("not_reported")
@@ -215,7 +216,7 @@ def answered(row: Outcome, step: Step, response: Response) -> None:
     if response.finish == "blocked":
         value = BLOCKED
     else:
-        value = read(response, step.reading) if step.reading is not None else split_reasoning(response)[0]
+        value = read(response, step.reading) if step.reading is not None else split_reasoning(response, query)[0]
     settle(row, step, Result(value, query, response))
 
 
@@ -287,8 +288,3 @@ def collect(
 def _absent(missing: Missing) -> Missing:
     """Return why a step that reads a missing value is not asked."""
     return missing if missing in (NOT_ASKED, NOT_OBTAINED) else NO_ANSWER
-
-
-def _reasoning(response: Response) -> Value:
-    reasoning = split_reasoning(response)[1]
-    return reasoning if reasoning is not None else NO_REASONING

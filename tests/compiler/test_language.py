@@ -9,6 +9,7 @@ import pytest
 from support import InProcess, emdsl, experiment, keys, outcomes, program, run
 
 from emdsl.providers.openai import encode
+from emdsl.query import Query, Response
 from emdsl.run.planner import plan
 from emdsl.run.walk import Walk
 from emdsl.store.store import MemoryStore
@@ -69,7 +70,6 @@ prompt p(shots, q) {
 experiment e {
   for data in [here, gone]
   for k in [0, 1]
-  skip when k == 9 and some == ["a"]    # allow W402
   samples = 2
   let shots = draw(data, k, seed: sample)
   ask answer from "sim/subject" with p(shots, "q")    # allow W403
@@ -102,6 +102,62 @@ def test_a_dataset_to_obtain_is_planned_around_and_refused_by_run(tmp_path: Path
     (tmp_path / "gone.csv").write_text("q\nc\n", encoding="utf-8")
     again = json.loads(emdsl("run", "s.em", "--json", cwd=tmp_path).stdout)
     assert again["requests"] == 4
+
+
+def test_a_grid_that_reads_absent_rows_is_not_run(tmp_path: Path) -> None:
+    """Which cells there are is not known: nothing is asked, and no skip is called idle."""
+    (tmp_path / "here.csv").write_text("q\na\nb\n", encoding="utf-8")
+    text = "em 1" + ABSENT.replace("  samples = 2", '  skip when k == 1 and some == ["a"]\n  samples = 2')
+    (tmp_path / "s.em").write_text(text, encoding="utf-8")
+    assert [d.code for d in program(text, tmp_path).warnings] == ["W601"]
+    assert "E605" in emdsl("run", "s.em", "--only", "data=here", cwd=tmp_path, code=1).stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "set answer.max_tokens = 50 when len(gone) > 5",
+        'set answer.max_tokens = 50 when pick(gone, seed: 1).user == "a"',
+        "for n in 1..len(gone)",
+        "samples = len(gone)",
+        "let n = gone[0].user",
+        "budget = if len(gone) > 1 then $5 else $6",
+    ],
+)
+def test_absent_rows_never_end_in_a_traceback(tmp_path: Path, line: str) -> None:
+    """Whatever reads them: a plan with what is unknown, or a diagnostic."""
+    (tmp_path / "here.csv").write_text("q\na\nb\n", encoding="utf-8")
+    text = "em 1" + ABSENT.replace("  samples = 2", f"  {line}")
+    (tmp_path / "s.em").write_text(text, encoding="utf-8")
+    for verb in ("check", "plan", "run"):
+        done = emdsl(verb, "s.em", cwd=tmp_path, code=None)
+        assert done.returncode in (0, 1, 3)
+        assert "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_prefilled_thought_is_reasoning() -> None:
+    """Where the prompt opens a <think> block, the answer starts inside it: no judge sees it as the answer."""
+
+    class Thinks(InProcess):
+        async def ask(self, query: Query) -> Response:
+            assert query.prompt.messages[-1].role == "assistant"
+            return Response(text="let me see</think>\nyes", finish="stop")
+
+    text = """
+    prompt p(q) {
+      user q
+      assistant "<think>"
+    }
+    model m { use = "vllm/x", revision = "1" }
+    experiment e {
+      ask a from m with p("q")
+      let thought = a.reasoning
+    }
+    """
+    store = MemoryStore()
+    run(text, store, Thinks())
+    (row,) = outcomes(experiment(text), store)
+    assert (row.frame["a"], row.frame["thought"]) == ("yes", "let me see")
 
 
 def test_a_prefill_goes_on_where_the_provider_can() -> None:

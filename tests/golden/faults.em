@@ -443,3 +443,68 @@ experiment e {
 em 1
 dataset d { file = "later.csv", columns = { q: "x" }, obtain = 3 }    ### E520
 experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+import alignment from "std:judges@1"
+experiment e {
+  for k in [0, 2, 4]
+  ask answer from "sim/subject" with "{k}"
+  judge v with alignment("x", answer) from "sim/judge" { samples = 2, temperature = 1 }
+  measure a = contrast(mean(v), k >= 2, k == 4)    ### E848
+  measure b = contrast(mean(v), k == 2, k == 9)    ### E848
+}
+---
+em 1
+import alignment from "std:judges@1"
+experiment e {
+  ask answer from "sim/subject" with "x"
+  judge v with alignment("x", answer) from "sim/judge" { samples = 2 }
+  set v_2.temperature = 1    ### E416
+  measure a = agreement(v, v)    ### E849
+  measure b = agreement(v, v_2, v)    ### E213
+  measure c = contrast(mean(v), true, false, true)    ### E213
+}
+---
+em 1
+import alignment from "std:judges@1"
+experiment e {
+  ask answer from "sim/subject" with "x"
+  judge answer with alignment("x", answer) from "sim/judge"    ### E203
+}
+---
+em 1
+experimente {    ### E105
+  ask answer from "sim/subject" with "x"
+}
+---
+em 1
+by garbage ;;    ### E105
+experiment e { ask answer from "sim/subject" with "x" }
+---
+em 1
+let a == 3    ### E142
+let f(k) = k
+let b = f(k=1)    ### E142
+model m { use: "sim/subject" }    ### E109
+let c = "\u{d800}"    ### E122
+experiment e {
+  for q = [1, 2]    ### E142
+  ask answer from "sim/subject" with "x"
+}
+---
+em 1
+model a { use = "sim/subject" }
+let range_ = range(10)    ### E201
+experiment e {
+  n = 3    ### E202
+  for k in [1, 2]
+  skip when k is 1    ### E109
+  ask answer from a with "x"
+}
+---
+em 1
+model a { use = "sim/subject" }
+experiment e {
+  for who in ["a", "sim/subject"]
+  ask answer from who with "x"    ### E721
+}

@@ -48,7 +48,7 @@ experiment e {
   measure o = quantile(v given w > 20, 0.25) by group
   measure p = agreement(a, b) by group
   measure r = agreement(v, w) by side
-  measure s = contrast(mean(v), q == 1, q == 99)
+  measure s = contrast(mean(v given side is left), side is left, side is right)
 }
 """
 

@@ -13,6 +13,9 @@ from support import InProcess, emdsl, program, run
 from emdsl.errors import SourceError
 from emdsl.query import Query, Response, Usage
 from emdsl.run.budget import worst_usd
+from emdsl.run.executor import Executor
+from emdsl.run.pacing import Patience
+from emdsl.run.walk import Walk
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:
@@ -90,3 +93,36 @@ def test_a_budget_that_cannot_reach_is_told_before_anything_is_sent(tmp_path: Pa
     assert "costs at least $" in emdsl("plan", "s.em", cwd=tmp_path).stdout
     refused = emdsl("run", "s.em", cwd=tmp_path, code=1, env={"OPENAI_API_KEY": "sk-none-0123456789"})
     assert "E733" in refused.stderr
+
+
+def test_a_budget_stops_its_own_experiment_only() -> None:
+    """A request that another experiment waits for too is asked on the other's account."""
+    text = STUDY.replace("BUDGET", "2.5")
+    other = (
+        text[text.index("experiment e") :].replace("experiment e", "experiment other").replace("  budget = $2.5\n", "")
+    )
+    provider, report = run(text + other, MemoryStore(), Priced(1))
+    assert provider.n == 30
+    assert report.over_budget <= {"e"}
+
+
+def test_ctrl_c_sends_nothing_more_to_a_budget() -> None:
+    """What waits for its turn under a cap is not sent once the run drains."""
+    store = MemoryStore()
+
+    class Slow(Priced):
+        async def ask(self, query: Query) -> Response:
+            self.asked[query.head.model.wire_name] += 1
+            await asyncio.sleep(0.2)
+            return Response(text="a", finish="stop", usage=Usage(input_tokens=1, output_tokens=1))
+
+    provider = Slow(1)
+    walks = [Walk(e) for e in program(STUDY.replace("BUDGET", "4.2")).experiments]
+
+    async def main() -> None:
+        executor = Executor(walks, store, provider, connections=16, patience=Patience(max_wait_s=5), run="r")
+        asyncio.get_running_loop().call_later(0.1, executor.drain)
+        await executor.run()
+
+    asyncio.run(main())
+    assert provider.n == len(store.answers) <= 4
