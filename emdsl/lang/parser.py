@@ -282,9 +282,6 @@ def _bad_character(source: Source, text: str, offset: int, error: UnexpectedChar
         span = Span(source, offset + at, offset + at + len(word))
         if word in RESERVED:
             before = text[:at].rstrip()
-            if word == "if" and before.split()[:1] in (["skip"], ["set"]):
-                return Diagnostic(code="E109", message="a condition of this statement follows `when`", span=span,
-                                  help="write `when`")  # fmt: skip
             if before.endswith("="):
                 return Diagnostic(
                     code="E107",
@@ -334,6 +331,9 @@ def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -
         span = Span(source, offset + len(before) - len(last[0] if last else ""), offset + len(before))
         return Diagnostic(code="E107", message=what + said, span=span, note=f"here can stand {_listed(error.expected)}")
     span = Span(source, offset + stop, offset + (token.end_pos or stop + 1))
+    if str(token) == "if" and before.split()[:1] in (["skip"], ["set"]):
+        return Diagnostic(code="E109", message="a condition of this statement follows `when`", span=span,
+                          help="write `when`")  # fmt: skip
     if str(token) in RESERVED and ("NAME" in error.expected):
         return _reserved(str(token), span)
     if token.type == "EQUAL" and re.fullmatch(r"\w+", before.strip()):
@@ -383,6 +383,10 @@ def _bad_equal(source: Source, text: str, stop: int, span: Span) -> Diagnostic:
         said, help_ = "`=` stands in settings only", "an argument or an entry is written `name: value`"
     elif words[:1] == ["for"]:
         said, help_ = "an axis goes through a list", "write `for NAME in [...]`"
+    elif words[:1] == ["judge"]:
+        said, help_ = "a judge names its rubric", "write `judge NAME with RUBRIC(...)`"
+    elif words[:1] == ["ask"]:
+        said, help_ = "an ask names its model and its prompt", "write `ask NAME from MODEL with PROMPT`"
     elif words[:1] and words[0] in ("prompt", "rubric", "experiment", "model", "dataset"):
         said, help_ = f"what a {words[0]} holds stands in braces", f"write `{before.strip()} {{ ... }}`"
     elif not opened and {"skip", "when", "if"} & set(words) and source.text[span.end : span.end + 1] != "=":

@@ -508,3 +508,14 @@ experiment e {
   for who in ["a", "sim/subject"]
   ask answer from who with "x"    ### E721
 }
+---
+em 1
+model c = "sim/subject"    ### E142
+experiment e {
+  ask a = "x"    ### E142
+  judge b = a    ### E142
+  skip if k == 3    ### E109
+  samples: 10    ### E105
+  measure m = median(z)    ### E841
+  measure n = avg(z)    ### E841
+}
