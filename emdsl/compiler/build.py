@@ -2,51 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import settings as tables
-from emdsl.compiler.check import Facts, check
+from emdsl.compiler.check import check
 from emdsl.compiler.expr import Compiler, Function, constantly
+from emdsl.compiler.facts import Parts, Statements, check_sides, facts_of
 from emdsl.compiler.faults import Faults, Silent
 from emdsl.compiler.functions import BUILTINS
 from emdsl.compiler.grid import Block, Grid, SkipRule, Source, in_order
 from emdsl.compiler.kinds import ANSWER, ANY, NUMBER, TEXT, Type, label_names, part_type, type_of, union, verdict_type
 from emdsl.compiler.measures import build_measure
-from emdsl.compiler.probe import frame_of, probe
-from emdsl.compiler.reads import free_names, nodes, reached
+from emdsl.compiler.probe import probe
+from emdsl.compiler.reads import free_names, reached
 from emdsl.compiler.resolve import Resolver, RubricMaker, Scope
 from emdsl.compiler.steps import StepBuilder
 from emdsl.compiler.types import ANSWER_FIELDS, Checker
-from emdsl.data.dataset import Dataset
 from emdsl.experiment import ASK, Axis, Column, Experiment, Measure, Step
 from emdsl.frame import EvalFault, Fn, Frame
 from emdsl.lang import ast
 from emdsl.source import Label, one_of
-from emdsl.value import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from emdsl.source import Span
     from emdsl.value import Value
 
 COLUMN_KINDS = {"number": "double", "score": "double", "bool": "bool", "text": "text", "label": "text",
                 "answer": "text", "any": "text"}  # fmt: skip
-
-
-@dataclass(slots=True)
-class Parts:
-    """The statements of an experiment by what they are; a step comes with the conditions it stands under."""
-
-    settings: list[ast.Setting] = field(default_factory=list)
-    fors: list[ast.For] = field(default_factory=list)
-    skips: list[ast.Skip] = field(default_factory=list)
-    grids: list[ast.Grid] = field(default_factory=list)
-    sets: list[ast.SetRule] = field(default_factory=list)
-    lets: list[ast.Let] = field(default_factory=list)
-    steps: list[tuple[ast.Ask | ast.Judge, tuple[ast.Expr, ...]]] = field(default_factory=list)
-    measures: list[ast.Measure] = field(default_factory=list)
 
 
 def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, faults: Faults) -> Experiment | None:
@@ -129,82 +114,14 @@ class _Builder:
         with self._faults.caught():
             requests = probe(experiment)
             if len(self._faults.errors) == started:  # what is suspect is told of what is right
-                check(experiment, requests, self._facts(grid), self._faults)
-                self._check_sides(experiment)
+                statements = Statements(
+                    decl=self._decl, parts=self._parts, blocks=tuple(self._blocks), scope=self._scope, grid=grid,
+                    axis_spans=self._axis_spans, reached=self._reached, matched=frozenset(self._builder.matched),
+                )  # fmt: skip
+                check(experiment, requests, facts_of(statements), self._faults)
+                compiler = self._scope.compiler(self._local, self._words)
+                check_sides(experiment, self._parts.measures, compiler, self._faults)
         return experiment
-
-    def _check_sides(self, experiment: Experiment) -> None:
-        """The sides of a contrast hold in some cells each, and in none both."""
-        compiler = self._scope.compiler(self._local, self._words)
-        for measure, decl in zip(experiment.measures, self._parts.measures, strict=True):
-            if measure.sides is None:
-                continue
-            names = free_names(measure.sides[0]) | free_names(measure.sides[1])
-            axes = tuple(i for i, n in enumerate(self._axis_names) if n in names)
-            sides = [compiler.expr(x) for x in measure.sides]
-            frames = (frame_of(experiment, axes, levels, 0) for levels in experiment.projected(axes))
-            held = [tuple(side(frame) is True for side in sides) for frame in frames]
-            for i, side in enumerate(measure.sides):
-                if not any(h[i] for h in held):
-                    self._faults.error("E848", "no cell is on this side of the contrast", side.span)
-            if any(all(h) for h in held):
-                self._faults.error("E848", "some cells are on both sides of this contrast", decl.value.span,
-                                   help="make the sides exclude each other")  # fmt: skip
-
-    def _facts(self, grid: Grid) -> Facts:
-        """Return what the rules of `check` need to know of the statements."""
-        under = {s.name.text: bool(c) for s, c in self._parts.steps}
-        conditional: dict[str, Span] = {}
-        for measure in self._parts.measures:
-            if any(isinstance(n, ast.Given) for n in nodes(measure.value)):
-                continue
-            for node in nodes(measure.value):
-                if isinstance(node, ast.Ref) and under.get(node.name):
-                    conditional.setdefault(node.name, node.span)
-        reasoning: dict[str, Span] = {}
-        drawn: dict[str, tuple[Dataset, Span]] = {}
-        for node in nodes(self._decl.body):
-            match node:
-                case ast.Field(value=ast.Ref(name=name), name=ast.Name(text="reasoning")) if name in under:
-                    reasoning.setdefault(name, node.span)
-                case ast.Call(function=ast.Ref(name="draw"), args=(ast.Arg(value=ast.Ref(name=name)), *_)):
-                    for data in self._datasets(name, grid):
-                        drawn.setdefault(data.name, (data, node.span))
-        sets = {r.span for r in self._parts.sets} - self._builder.matched
-        written = [part for s, c in self._parts.steps for part in (*_step_parts(s), *c)]
-        written += [x for r in self._parts.sets for x in (r.value, r.condition)]
-        written += [m.value for m in self._parts.measures]
-        written += [f.levels for parts in (self._parts, *self._blocks) for f in parts.fors]
-        read = self._reached(*written)
-        return Facts(
-            reasoning_read=reasoning, conditional=conditional, drawn=tuple(drawn.values()),
-            unread_axes=tuple((n, self._axis_spans[n]) for n in self._axis_names if not {n} & read
-                              and not self._zipped_with(n) & read),
-            unmatched_sets=tuple(sorted(sets, key=lambda x: x.start)), asked=tuple(self._asked(grid)),
-        )  # fmt: skip
-
-    def _zipped_with(self, name: str) -> set[str]:
-        """Return the names that one `for` binds together with a name."""
-        fors = [f for parts in (self._parts, *self._blocks) for f in parts.fors]
-        return {n.text for f in fors for n in f.names if name in (x.text for x in f.names)} - {name}
-
-    def _datasets(self, name: str, grid: Grid) -> list[Dataset]:
-        """Return the datasets that a name can stand for."""
-        if name in grid.levels:
-            found = [x.value for x in grid.levels[name].found]
-        else:
-            try:
-                found = [self._scope.value(name)]
-            except (KeyError, EvalFault, Silent):
-                found = []
-        return [x for x in found if isinstance(x, Dataset)]
-
-    def _asked(self, grid: Grid) -> Iterator[tuple[tuple[Row, ...], str, Span]]:
-        """Yield the rows that an axis goes through, with its name and its place."""
-        for name, levels in grid.levels.items():
-            rows = tuple(x.value for x in levels.found if isinstance(x.value, Row))
-            if rows:
-                yield rows, name, self._axis_spans[name]
 
     # -------------------------------------------------------------- statements and names
 
@@ -702,11 +619,6 @@ class _Builder:
 
     def _axis_types(self) -> dict[str, Type]:
         return {n: self._types.get(n, ANY) for n in self._axis_names}
-
-
-def _step_parts(step: ast.Ask | ast.Judge) -> tuple[Any, ...]:
-    prompt = step.prompt if isinstance(step, ast.Ask) else step.rubric
-    return (step.model, prompt, *(s.value for s in step.settings))
 
 
 def _written(stmt: ast.For) -> tuple[tuple[str | None, ...], ...]:
