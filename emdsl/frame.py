@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from emdsl.source import Diagnostic, Edit, Span
+from emdsl.source import Diagnostic, Edit, Label, Span
 from emdsl.value import INVALID, Value
 
 if TYPE_CHECKING:
@@ -32,10 +32,13 @@ class HookFault(Exception):
     """A call of a function in Python that raised: what it said, with the line."""
 
 
-def fail(code: str, message: str, span: Span, *, note: str = "", help: str = "", put: str | None = None) -> EvalFault:
+def fail(
+    code: str, message: str, span: Span, *, note: str = "", help: str = "", put: str | None = None,
+    labels: tuple[Label, ...] = (),
+) -> EvalFault:  # fmt: skip
     """Return the exception for an expression without a value; `put` is what certainly belongs in its place."""
     fix = (Edit(span=span, text=put),) if put is not None else ()
-    return EvalFault(Diagnostic(code=code, message=message, span=span, note=note, help=help, fix=fix))
+    return EvalFault(Diagnostic(code=code, message=message, span=span, note=note, help=help, labels=labels, fix=fix))
 
 
 class Frame(dict[str, Value]):

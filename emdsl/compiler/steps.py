@@ -308,29 +308,22 @@ def _affordable(model: Model, params: Params, span: Span, budget: Span) -> None:
     """Under a budget, the most that a request can cost is known before it is sent."""
     label = (Label(span=budget, text="the budget"),)
     if model.price is None:
-        raise EvalFault(
-            Diagnostic(
-                code="E731", message=f"no price is known for `{model.name}`: a budget cannot be kept", span=span,
-                labels=label, note="unknown is never taken for $0",
-                help="write `price = { input: $2.50, output: $10.00 }` in its model block, USD per million tokens",
-            )
+        raise fail(
+            "E731", f"no price is known for `{model.name}`: a budget cannot be kept", span,
+            labels=label, note="unknown is never taken for $0",
+            help="write `price = { input: $2.50, output: $10.00 }` in its model block, USD per million tokens",
         )  # fmt: skip
     if "max_tokens" not in dict(params):
-        raise EvalFault(
-            Diagnostic(
-                code="E732", message=f"`{model.name}` has no `max_tokens`: a budget cannot be kept", span=span,
-                labels=label, note="without it one answer may cost anything",
-                help="write `max_tokens = 600` in its model block",
-            )
+        raise fail(
+            "E732", f"`{model.name}` has no `max_tokens`: a budget cannot be kept", span,
+            labels=label, note="without it one answer may cost anything",
+            help="write `max_tokens = 600` in its model block",
         )  # fmt: skip
-
     beyond = sorted(BEYOND_BUDGET & set(dict(params).get("extra") or {}))
     if beyond:
-        raise EvalFault(
-            Diagnostic(
-                code="E734", message=f"`extra` holds `{beyond[0]}`: what a request costs at most is not known",
-                span=span, labels=label, help="leave it out under a budget; `samples` draws several answers",
-            )
+        raise fail(
+            "E734", f"`extra` holds `{beyond[0]}`: what a request costs at most is not known", span,
+            labels=label, help="leave it out under a budget; `samples` draws several answers",
         )  # fmt: skip
 
 

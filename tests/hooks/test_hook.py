@@ -128,6 +128,13 @@ def test_a_function_stands_between_an_answer_and_a_prompt(folder: Path) -> None:
     assert {row.frame["plain"] for row in outcomes(found, store)} == {Missing("invalid")}
 
 
+def test_where_no_network_can_be_left_that_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function that could reach the network is a warning at its declaration."""
+    monkeypatch.setattr("emdsl.compiler.hooks.isolated", lambda _: False)
+    found = program(STUDY.replace("NAME", "variables"), folder)
+    assert [d.code for d in found.warnings if d.code == "W621"] == ["W621"] * 2
+
+
 def test_an_edit_of_the_file_is_an_edit_of_the_program(folder: Path) -> None:
     """What a hook says may change what is asked: the digest of the program knows its file."""
     text = STUDY.replace("NAME", "variables")

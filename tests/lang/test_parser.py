@@ -9,7 +9,8 @@ import pytest
 from lark import Lark
 from support import ROOT
 
-from emdsl.lang.parser import STARTS, _Gaps, parse
+from emdsl.lang.grammar import STARTS, _Gaps
+from emdsl.lang.parser import parse
 from emdsl.lang.words import grammar_text
 from emdsl.source import Source
 
