@@ -140,4 +140,8 @@ class Program:
     experiments: tuple[Experiment, ...]
     warnings: tuple[Diagnostic, ...]
     digest: bytes
+    files: Mapping[
+        str, str
+    ]  # every file that was read, by resolved path, with its SHA-256 in hex; "" where it is absent
+    variables: Mapping[str, str | None] = field(repr=False)  # of the environment, that addresses were read from
     absent: tuple[Diagnostic, ...] = ()  # datasets that are not here, and how to get them

@@ -12,7 +12,7 @@ from emdsl.compiler.kinds import ANY
 from emdsl.compiler.reads import free_names
 from emdsl.compiler.resolve import CHOICES, SHAPE, Resolver, Scope
 from emdsl.compiler.types import Checker
-from emdsl.digest import digest
+from emdsl.digest import digest, digest_bytes
 from emdsl.errors import HookError, SourceError
 from emdsl.experiment import Experiment, Program
 from emdsl.frame import EvalFault, MissingInput
@@ -24,21 +24,23 @@ from emdsl.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from emdsl.lang.loader import Module
+    from emdsl.lang.loader import Instead, Module
     from emdsl.source import Diagnostic, Source
 
 
 def compile_file(
-    path: Path, environment: Mapping[str, str] | None = None, *, simulate: bool = False, library: bool = False
-) -> Program:
+    path: Path, environment: Mapping[str, str] | None = None, *, simulate: bool = False, library: bool = False,
+    instead: Instead | None = None,
+) -> Program:  # fmt: skip
     """Return the program of a file; `simulate` replaces every model by the simulator.
 
-    A `library` may hold no experiment.
+    A `library` may hold no experiment. Files of `instead` are read in place of those they stand for: the program
+    as it was.
 
     Raises SourceError with every fault found, and UsageError where the file cannot be read.
     """
-    module, found = load(path)
-    return _compiled(module, found, environment, simulate=simulate, library=library)
+    module, found = load(path, instead)
+    return _compiled(module, found, environment, simulate=simulate, library=library, instead=instead)
 
 
 def compile_source(source: Source, environment: Mapping[str, str] | None = None) -> Program:
@@ -49,13 +51,13 @@ def compile_source(source: Source, environment: Mapping[str, str] | None = None)
 
 def _compiled(
     module: Module, found: list[Diagnostic], environment: Mapping[str, str] | None, *, simulate: bool,
-    library: bool = False,
+    library: bool = False, instead: Instead | None = None,
 ) -> Program:  # fmt: skip
     faults = Faults()
     for diagnostic in found:
         faults.add(diagnostic)
     variables = os.environ if environment is None else environment
-    resolver = Resolver(faults, variables, find_project(module.folder.resolve()), simulate=simulate)
+    resolver = Resolver(faults, variables, find_project(module.folder.resolve()), simulate=simulate, instead=instead)
     scope = resolver.scope(module)
     experiments: tuple[Experiment, ...] = ()
     try:
@@ -73,11 +75,15 @@ def _compiled(
             faults.error("E605", f"{absent.message}, and a setting reads its rows", absent.span, help=absent.help)
     if faults.errors:
         raise SourceError(faults.sorted())
+    texts = _texts(module)
     return Program(
         name=module.file.source.name,
         experiments=experiments,
         warnings=faults.sorted(),
-        digest=_digest(module, resolver, simulate=simulate),
+        digest=digest("program", __version__, texts, resolver.inputs.files, resolver.inputs.variables, simulate),
+        files={n: digest_bytes(t.encode()).hex() for n, t in texts.items() if Path(n).is_absolute()}
+        | resolver.inputs.files,
+        variables=resolver.inputs.variables,
         absent=tuple(resolver.inputs.absent),
     )
 
@@ -144,7 +150,8 @@ def _experiments(scope: Scope, resolver: Resolver, faults: Faults) -> tuple[Expe
     return tuple(built)
 
 
-def _digest(module: Module, resolver: Resolver, *, simulate: bool) -> bytes:
+def _texts(module: Module) -> dict[str, str]:
+    """Return the texts of a program by path, those of the standard library by name."""
     texts: dict[str, str] = {}
 
     def visit(found: Module) -> None:
@@ -156,4 +163,4 @@ def _digest(module: Module, resolver: Resolver, *, simulate: bool) -> bytes:
                 visit(inner)
 
     visit(module)
-    return digest("program", __version__, texts, resolver.inputs.files, simulate)
+    return texts

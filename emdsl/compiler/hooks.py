@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
     from emdsl.compiler.faults import Faults
     from emdsl.lang import ast
+    from emdsl.lang.loader import Instead
 
 
-def hook_of(decl: ast.Python, folder: Path, root: Path, faults: Faults, files: dict[str, str]) -> HookFunction:
+def hook_of(
+    decl: ast.Python, folder: Path, root: Path, faults: Faults, files: dict[str, str], instead: Instead | None = None
+) -> HookFunction:
     """Return the function that a declaration names; raises EvalFault.
 
     `root` is the project of the program that is run, `files` takes the file's digest.
@@ -28,11 +31,12 @@ def hook_of(decl: ast.Python, folder: Path, root: Path, faults: Faults, files: d
         path = (folder / decl.path).resolve()
     except ValueError as error:
         raise fail("E620", f'cannot read "{decl.path}": {error}', decl.path_span) from error
+    place = instead.get(path, path) if instead else path
     if not path.is_relative_to(root):
         raise fail("E621", f'"{decl.path}" lies outside the project', decl.path_span,
                    note=f"the project is {root.name}/: what a study runs travels with it")  # fmt: skip
     try:
-        content = path.read_bytes()
+        content = place.read_bytes()
         tree = python.parse(content, filename=str(path))
     except (OSError, ValueError, RecursionError) as error:
         beside = [f.name for f in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -51,8 +55,8 @@ def hook_of(decl: ast.Python, folder: Path, root: Path, faults: Faults, files: d
         raise fail("E623", f"`{name}` takes {len(taken)} arguments in {path.name}, not {len(decl.params)}",
                    decl.name.span, help=f"write `python {name}({', '.join(a.arg for a in taken)})`")  # fmt: skip
     files[str(path)] = digest_bytes(content).hex()
-    if not isolated(path):
+    if not isolated(place):
         faults.warning("W621", f"`{name}` runs with network access on this system", decl.name.span,
                        note="here no process may leave the network; elsewhere it is cut off")  # fmt: skip
     names = tuple(p.text for p in decl.params)
-    return HookFunction(name, names, Hook(name, name, names, path), decl.span)
+    return HookFunction(name, names, Hook(name, name, names, place), decl.span)

@@ -27,10 +27,13 @@ _PORTS = {"http": 80, "https": 443}
 class Models:
     """Makes the models of one program, and sees to it that no two of them are taken for each other."""
 
-    def __init__(self, faults: Faults, environment: Mapping[str, str], *, simulate: bool) -> None:
+    def __init__(
+        self, faults: Faults, environment: Mapping[str, str], read: dict[str, str | None], *, simulate: bool
+    ) -> None:
         self.simulate = simulate
         self._faults = faults
         self._environment = environment
+        self._read = read  # takes what was read of it
         self._places: dict[str, tuple[Model, Span]] = {}
 
     def of_text(self, use: str, span: Span) -> Model:
@@ -125,10 +128,16 @@ class Models:
     def address(self, service: Service, url: str | EnvVar | None) -> str | None:
         """Return the base URL that a model uses, or None where a variable is not set."""
         if isinstance(url, EnvVar):
-            return self._environment.get(url.name)
+            return self._variable(url.name)
         if url is not None:
             return url
-        return self._environment.get(service.url_variable or "") or service.url
+        return self._variable(service.url_variable or "") or service.url
+
+    def _variable(self, name: str) -> str | None:
+        found = self._environment.get(name) if name else None
+        if name:
+            self._read[name] = found
+        return found
 
     def simulated(self, model: Model, params: Params, *, judge: bool) -> tuple[Model, Params]:
         """Return the simulator in a model's place; it knows whose, so that two models stay two."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from emdsl.lang.loader import Module
+    from emdsl.lang.loader import Instead, Module
     from emdsl.prompt import Message
 
 HOW_READ = frozenset(("scale", "choices", "shape"))  # what says how a rubric's reply is read
@@ -66,6 +66,7 @@ class Inputs:
     """What a program read beside its text: files by path with their digests, variables with their values."""
 
     files: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str | None] = field(default_factory=dict)
     absent: list[Diagnostic] = field(default_factory=list)  # datasets that are not here, and how to get them
 
 
@@ -169,12 +170,14 @@ class Resolver:
     """Gives the declarations of a program their values; faults gather, each once."""
 
     def __init__(
-        self, faults: Faults, environment: Mapping[str, str], project: Path, *, simulate: bool = False
-    ) -> None:
+        self, faults: Faults, environment: Mapping[str, str], project: Path, *, simulate: bool = False,
+        instead: Instead | None = None,
+    ) -> None:  # fmt: skip
         self.faults = faults
         self.project = project
         self.inputs = Inputs()
-        self.models = Models(faults, environment, simulate=simulate)
+        self.models = Models(faults, environment, self.inputs.variables, simulate=simulate)
+        self._instead = instead or {}
         self._scopes: dict[int, Scope] = {}
 
     def scope(self, module: Module) -> Scope:
@@ -215,7 +218,7 @@ class Resolver:
             case ast.Python():
                 from emdsl.compiler.hooks import hook_of  # noqa: PLC0415 - processes wait for who has a hook
 
-                return hook_of(decl, scope.module.folder, self.project, self.faults, self.inputs.files)
+                return hook_of(decl, scope.module.folder, self.project, self.faults, self.inputs.files, self._instead)
             case _:
                 raise fail("E216", f"`{name}` is an experiment, not a value", decl.name.span)
 
@@ -365,8 +368,9 @@ class Resolver:
         pin = found.get("sha256")
         if pin is not None and (len(pin) < MIN_SHA256 or any(c not in "0123456789abcdefABCDEF" for c in pin)):
             raise fail("E602", f"`sha256` is {MIN_SHA256} or more hex digits", written["sha256"][0].value.span)
+        copy = self._instead.get(path.resolve()) if self._instead else None
         try:
-            dataset = read_dataset(decl.name.text, path, found.get("columns"), pin, found.get("obtain", ""))
+            dataset = read_dataset(decl.name.text, path, found.get("columns"), pin, found.get("obtain", ""), copy)
         except DataError as error:
             span = item.value.span
             if error.column and "columns" in written:

@@ -55,18 +55,25 @@ class Dataset:
 
 
 def read_dataset(
-    name: str, path: Path, columns: dict[str, str] | None, sha256: str | None, obtain: str = ""
+    name: str,
+    path: Path,
+    columns: dict[str, str] | None,
+    sha256: str | None,
+    obtain: str = "",
+    instead: Path | None = None,
 ) -> Dataset:
     """Return a dataset read from a file; one without rows where it is not here, and `obtain` says how to get it.
 
     `columns` maps names to paths within a row (`"messages.0.content"`); None takes every top-level field.
-    `sha256` is a pin: the first 8 or more hex digits of the file's digest. Raises DataError.
+    `sha256` is a pin: the first 8 or more hex digits of the file's digest. `instead` is a copy that
+    is read in its place. Raises DataError.
     """
+    place = instead or path
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(f"{path.name}: no reader for `{path.suffix}` files", help=f"known are {', '.join(READERS)}")
     try:
-        content = path.read_bytes()
+        content = place.read_bytes()
     except IsADirectoryError:
         raise DataError(f"{path} is a folder, not a file") from None
     except FileNotFoundError:
@@ -83,7 +90,7 @@ def read_dataset(
             f"{path.name} is not the file that is pinned: its sha256 starts with {found[:16]}",
             help=f'if the change is meant, write sha256 = "{found[:16]}"',
         )
-    records = reader(path)
+    records = reader(place)
     if not records:
         raise DataError(f"{path.name} holds no rows")
     paths = columns if columns is not None else {k: k for k in records[0].fields}

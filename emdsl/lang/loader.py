@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from emdsl.source import Diagnostic, Edit, Label, Source, near
 
 STD = "std:"
 MAX_BYTES = 16 * 2**20  # no study is this long; a data file given by mistake often is
+Instead = Mapping[Path, Path]  # files that were, in place of those that are: by resolved path, where a copy is
 
 
 @dataclass(slots=True)
@@ -26,31 +28,32 @@ class Module:
     imports: dict[str, Module] = field(default_factory=dict)
 
 
-def load(path: Path) -> tuple[Module, list[Diagnostic]]:
+def load(path: Path, instead: Instead | None = None) -> tuple[Module, list[Diagnostic]]:
     """Return a program as a graph of modules, each file read once, and every fault of their texts.
 
     Raises UsageError where `path` itself cannot be read.
     """
-    return load_source(read(path), path.parent)
+    return load_source(read(path, instead), path.parent, instead)
 
 
-def read(path: Path) -> Source:
+def read(path: Path, instead: Instead | None = None) -> Source:
     """Return the text of a file; raises UsageError where it cannot be read."""
     try:
-        return _read(path)
+        return _read(path, instead)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {path}: {_why(error)}") from error
 
 
-def load_source(source: Source, folder: Path) -> tuple[Module, list[Diagnostic]]:
+def load_source(source: Source, folder: Path, instead: Instead | None = None) -> tuple[Module, list[Diagnostic]]:
     """Return a program whose first text is at hand already; see `load`."""
-    loader = _Loader()
+    loader = _Loader(instead)
     return loader.module(source, folder), loader.diagnostics
 
 
 class _Loader:
-    def __init__(self) -> None:
+    def __init__(self, instead: Instead | None) -> None:
         self.diagnostics: list[Diagnostic] = []
+        self._instead = instead
         self._known: dict[str, Module] = {}
         self._open: list[tuple[str, ast.Import | None]] = []
 
@@ -72,7 +75,7 @@ class _Loader:
 
     def _follow(self, decl: ast.Import, folder: Path) -> Module | None:
         try:
-            source, inner = _locate(decl.path, folder)
+            source, inner = _locate(decl.path, folder, self._instead)
         except (OSError, UnicodeDecodeError, ValueError) as error:
             message = f'cannot import "{decl.path}": {_why(error)}'
             help_ = error.args[1] if isinstance(error, _UnknownStd) else (
@@ -103,10 +106,10 @@ class _UnknownStd(ValueError):
     pass
 
 
-def _locate(path: str, folder: Path) -> tuple[Source, Path]:
+def _locate(path: str, folder: Path, instead: Instead | None) -> tuple[Source, Path]:
     if not path.startswith(STD):
         target = folder / path
-        return _read(target), target.parent
+        return _read(target, instead), target.parent
     library = Path(__file__).parents[1] / "std"
     known = sorted(STD + f.stem for f in library.glob("*.em"))
     if path not in known:
@@ -130,12 +133,13 @@ def std_names() -> dict[str, frozenset[str]]:
     return found
 
 
-def _read(path: Path) -> Source:
-    if path.is_dir():
+def _read(path: Path, instead: Instead | None) -> Source:
+    place = instead.get(path.resolve(), path) if instead else path
+    if place.is_dir():
         raise IsADirectoryError(21, "it is a folder")
-    if path.stat().st_size > MAX_BYTES:
+    if place.stat().st_size > MAX_BYTES:
         raise OSError(27, f"it is larger than {MAX_BYTES // 2**20} MiB, which no `.em` file is")
-    with path.open(encoding="utf-8", newline="") as file:
+    with place.open(encoding="utf-8", newline="") as file:
         return Source(name=shown(path), text=file.read(), path=path)
 
 

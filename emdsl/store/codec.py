@@ -7,6 +7,7 @@ is never believed.
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import zstandard
@@ -19,6 +20,17 @@ MIN_COMPRESSED = 512  # bytes of JSON from which zstd saves more than its frame 
 MAX_PLAIN = 256 * 2**20  # bytes: no answer is this long; a forged frame that claims more is refused
 MAX_COUNT = 2**63  # tokens: what a database can hold
 _HEAD = len(MARK) + 1 + 32
+
+
+class _Zstd(threading.local):
+    """One thread's contexts: making them costs more than an entry does."""
+
+    def __init__(self) -> None:
+        self.compress = zstandard.ZstdCompressor(3).compress
+        self.decompress = zstandard.ZstdDecompressor().decompress
+
+
+_zstd = _Zstd()
 
 
 class Corrupt(Exception):
@@ -51,7 +63,7 @@ def encode(query: Query, response: Response) -> bytes:
     plain = json.dumps({k: v for k, v in fields.items() if v is not None}, separators=(",", ":")).encode()
     kind, payload = b"j", plain
     if len(plain) >= MIN_COMPRESSED:
-        packed = zstandard.compress(plain, 3)
+        packed = _zstd.compress(plain)
         if len(packed) < len(plain):
             kind, payload = b"z", packed
     return b"".join((MARK, kind, digest_bytes(plain), payload))
@@ -92,15 +104,18 @@ def ingredients(entry: bytes) -> dict[str, Any]:
 
 
 def _usage(counts: list[Any]) -> Usage:
-    *tokens, cost = counts
-    into, out, reasoning, cached = (t if isinstance(t, int) and 0 <= t < MAX_COUNT else None for t in tokens)
+    into, out, reasoning, cached, cost = counts
     return Usage(
-        input_tokens=into,
-        output_tokens=out,
-        reasoning_tokens=reasoning,
-        cached_tokens=cached,
+        input_tokens=_count(into),
+        output_tokens=_count(out),
+        reasoning_tokens=_count(reasoning),
+        cached_tokens=_count(cached),
         cost_usd=float(cost) if cost is not None else None,
     )
+
+
+def _count(tokens: Any) -> int | None:
+    return tokens if type(tokens) is int and 0 <= tokens < MAX_COUNT else None
 
 
 def _fields(entry: bytes) -> dict[str, Any]:
@@ -109,9 +124,9 @@ def _fields(entry: bytes) -> dict[str, Any]:
     kind, wanted, payload = entry[2:3], entry[3:_HEAD], entry[_HEAD:]
     if kind == b"z":
         try:
-            if zstandard.frame_content_size(payload) > MAX_PLAIN:
+            if not 0 <= zstandard.frame_content_size(payload) <= MAX_PLAIN:
                 raise Corrupt("claims to be larger than any answer")
-            plain = zstandard.ZstdDecompressor().decompress(payload, max_output_size=MAX_PLAIN)
+            plain = _zstd.decompress(payload)
         except zstandard.ZstdError as error:
             raise Corrupt(f"cannot be unpacked: {error}") from error
     elif kind == b"j":
@@ -121,7 +136,7 @@ def _fields(entry: bytes) -> dict[str, Any]:
     if digest_bytes(plain) != wanted:
         raise Corrupt("its digest does not match")
     try:
-        fields = json.loads(plain)
+        fields = json.loads(plain.decode())
     except (ValueError, RecursionError) as error:
         raise Corrupt("no JSON") from error
     if not isinstance(fields, dict):
