@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from emdsl.lang import ast
     from emdsl.prompt import Prompt
     from emdsl.query import Head
-    from emdsl.source import Diagnostic, Span
+    from emdsl.source import Diagnostic, Source, Span
     from emdsl.value import Level, Number
 
 Cell = tuple[int, ...]  # for each axis, the position of its level in `Axis.levels`
@@ -143,5 +143,6 @@ class Program:
     files: Mapping[
         str, str
     ]  # every file that was read, by resolved path, with its SHA-256 in hex; "" where it is absent
+    sources: Mapping[str, Source] = field(repr=False)  # of these, the programs
     variables: Mapping[str, str | None] = field(repr=False)  # of the environment, that addresses were read from
     absent: tuple[Diagnostic, ...] = ()  # datasets that are not here, and how to get them

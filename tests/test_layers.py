@@ -37,9 +37,9 @@ DOORS = {
     "pydantic": ("providers/",),
     "yaml": ("data/yaml.py",),
     "pygments": ("highlight.py",),
-    "uvloop": ("cli/run.py",),
+    "uvloop": ("cli/running.py",),
     "hashlib": ("digest.py",),
-    "sqlite3": ("store/disk.py",),
+    "sqlite3": ("store/",),
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

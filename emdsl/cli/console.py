@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import click
@@ -16,7 +17,7 @@ from emdsl.errors import EmdslError, SourceError
 from emdsl.providers.secret import MASK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from rich.progress import Progress as RichProgress
 
@@ -29,6 +30,8 @@ _SECRET_NAME = re.compile(r"(?:API_KEY(?:_\d+)?|_TOKEN|_SECRET|_PASSWORD)$")
 
 _secrets: set[str] = set()
 _as_json = False
+_recorded: list[tuple[str, bool]] | None = None  # what is printed, and whether to standard error
+_silent = False
 
 
 def keep_secret(environment: Mapping[str, str]) -> None:
@@ -54,12 +57,32 @@ def mask(text: str) -> str:
 
 def say(text: str = "", *, err: bool = False, nl: bool = True) -> None:
     """Print a line, or a text without a line end."""
-    click.echo(mask(text), err=err, nl=nl)
+    _print(mask(text) + ("\n" if nl else ""), err=err)
+
+
+def _print(text: str, *, err: bool = False) -> None:
+    if _recorded is not None:
+        _recorded.append((text, err))
+    if not _silent:
+        click.echo(text, err=err, nl=False)
+
+
+@contextmanager
+def recorded(*, silent: bool = False) -> Iterator[list[tuple[str, bool]]]:
+    """Record what is printed inside, and whether to standard error; `silent` prints nothing."""
+    global _recorded, _silent
+    before = _recorded, _silent
+    found: list[tuple[str, bool]] = []
+    _recorded, _silent = found, silent
+    try:
+        yield found
+    finally:
+        _recorded, _silent = before
 
 
 def show_json(value: Any) -> None:
     """Print one JSON object."""
-    click.echo(json.dumps(plain_json(value), ensure_ascii=False, indent=2))
+    _print(json.dumps(plain_json(value), ensure_ascii=False, indent=2) + "\n")
 
 
 def plain_json(value: Any) -> Any:
@@ -129,7 +152,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, numeric
         table.add_row(*(Text(v) for v in row))
     with console.capture() as captured:
         console.print(table)
-    click.echo(mask("\n".join(line.rstrip() for line in captured.get().splitlines())))
+    say("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def _cell(value: Any) -> str:

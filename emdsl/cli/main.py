@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -19,10 +20,14 @@ VERBS = {
     "fix": ("emdsl.cli.fix", "Put right what is certain."),
     "fmt": ("emdsl.cli.fmt", "Write programs in the one layout."),
     "render": ("emdsl.cli.render", "Show the messages of a cell as they are sent."),
+    "why": ("emdsl.cli.why", "Say why a step is stored, or is to run."),
+    "diff": ("emdsl.cli.diff", "Compare two programs by what they ask."),
     "show": ("emdsl.cli.show", "Show the measures of a study."),
     "query": ("emdsl.cli.query", "Query outcomes with SQL."),
+    "cache": ("emdsl.cli.cache", "Look after the answers: stats, verify, gc, drop, export ..."),
     "sim": ("emdsl.cli.sim", "The embedded simulator as a server."),
 }
+GARBAGE = (100_000, 20, 100)  # rows live shortly and hold no circles: looking for some took a third of a plan's time
 EXIT_ERROR, EXIT_USAGE, EXIT_INCOMPLETE = 1, 2, 3
 
 
@@ -72,6 +77,8 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; the one place that catches EmdslError."""
     from emdsl.errors import EmdslError, UsageError  # noqa: PLC0415 - keeps `--version` at click's own speed
+
+    gc.set_threshold(*GARBAGE)
 
     try:
         code = cli.main(standalone_mode=False)

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import shlex
 import time
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from emdsl.cli import console, session
+from emdsl.cli.earlier import earlier
 from emdsl.cli.main import EXIT_INCOMPLETE
+from emdsl.cli.planfile import Planned, digests, write_plan
+from emdsl.cli.results import drift_of
 from emdsl.compiler.compile import compile_file
-from emdsl.errors import SourceError
+from emdsl.errors import SourceError, UsageError
 from emdsl.frame import EvalFault
-from emdsl.run.planner import ExperimentCount, plan
+from emdsl.outcomes.loads import DATABASE
+from emdsl.run.planner import ExperimentCount, StepCount, plan, start
 from emdsl.run.walk import Walk
+from emdsl.source import near, one_of
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from emdsl.experiment import Program
+    from emdsl.experiment import Experiment, Program, Step
+    from emdsl.outcome import Outcome
+    from emdsl.query import Query
+    from emdsl.run.reasons import Reason
+
+MOST_ITEMS = 8  # levels named in one reason
+MANY_USD = 100  # from which cents are not shown
 
 
 @click.command("plan")
@@ -29,6 +43,9 @@ if TYPE_CHECKING:
     session.CONNECTIONS, session.OFFLINE, session.DISPLAY, session.MAX_WAIT, session.MAX_RETRIES,
 )  # fmt: skip
 @session.option("--exit-code", is_flag=True, help="Exit 3 when there is work to do.")
+@session.option("--by", metavar="AXIS[,AXIS]", help="Count by the levels of these axes too.")
+@session.option("--list", "as_list", is_flag=True, help="List every request that is left.")
+@session.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the plan, to be run.")
 def command(
     file: Path,
     cache: Path | None,
@@ -38,40 +55,89 @@ def command(
     simulate: bool,
     as_json: bool,
     exit_code: bool,
+    by: str | None,
+    as_list: bool,
+    output: Path | None,
     **_of_run: object,
 ) -> int:
-    """Show what a run of FILE would ask, and what is stored; asks nothing, changes nothing.
+    """Show what a run of FILE would ask, what is stored, and why; asks nothing, changes nothing.
 
     It takes the options of `run`, so that the one call can become the other.
     """
     console.expect_json(wanted=as_json)
-    start = time.monotonic()
+    start_s = time.monotonic()
     here = session.open_session(file, cache, env_file, simulate=simulate)
     program = compile_file(file, here.environment, simulate=simulate)
+    chosen = session.selections(program, samples, only)
+    walks = [Walk(e, s) for e, s in zip(program.experiments, chosen, strict=True)]
     store = here.store(create=False)
+    before = earlier(here, file, program)
+    listed: list[dict[str, Any]] = []
     try:
-        counts = [
-            plan(Walk(experiment, selection), store)
-            for experiment, selection in zip(
-                program.experiments, session.selections(program, samples, only), strict=True
-            )
-        ]
+        counts = [start(w) for w in walks]
+        for walk, count in zip(walks, counts, strict=True):
+            count.comparison = before.of(walk.experiment) if before is not None else None
+            count.by = _axes(walk.experiment, by, program)
+            if as_list:
+                count.on_open = partial(_listed, listed, walk.experiment)
+            plan(walk, store, count)
         corrupt = len(store.corrupt)
     except EvalFault as fault:
         raise SourceError([fault.diagnostic]) from fault
     finally:
         store.close()
+    drift = drift_of(here, file, program.experiments) if (here.cache / DATABASE).exists() else []
+    found = plan_json(counts, time.monotonic() - start_s) | warnings_json(program, drift)
+    if output is not None:
+        planned = Planned(
+            file=file, samples=samples, only=only, simulate=simulate, digests=digests(walks), written=output
+        )
+        write_plan(output, planned, found)
     if as_json:
-        console.show_json(plan_json(counts, time.monotonic() - start) | warnings_json(program))
+        console.show_json(found | ({"list": listed} if as_list else {}))
     else:
         show_warnings(program)
         show_counts(counts)
+        _show_why(counts, never_ran=before is None)
         show_corrupt(corrupt)
+        for notice in drift:
+            console.say(f"note: {notice}\n", err=True)
+        if listed:
+            console.show_table(list(listed[0]), [list(x.values()) for x in listed])
+            console.say()
         left = total(counts)
         unknown = any(s.unknown for c in counts for s in c.steps)
         done = "Nothing that is known is left to ask." if unknown else "Nothing to ask: every answer is stored."
-        console.say(f"Run: emdsl run {shlex.quote(str(file))}" if left else done)
+        what = output if output is not None else file
+        more = "" if by or as_list or output else "      Details: --by AXIS,...   --list   --json   -o plan.json"
+        console.say(f"Run: emdsl run {shlex.quote(str(what))}{more}" if left else done)
     return EXIT_INCOMPLETE if exit_code and total(counts) else 0
+
+
+def _axes(experiment: Experiment, by: str | None, program: Program) -> tuple[int, ...]:
+    """Return the positions of the axes of `--by` that an experiment has; raises UsageError for one that none has."""
+    names = [n.strip() for n in by.split(",")] if by else []
+    known = {a.name for e in program.experiments for a in e.axes}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--by: no axis is called `{name}`; " + (near(name, known) or f"they are {one_of(known)}"))
+    own = [a.name for a in experiment.axes]
+    return tuple(own.index(n) for n in names if n in own)
+
+
+def _listed(
+    listed: list[dict[str, Any]], experiment: Experiment, step: Step, row: Outcome, query: Query | None
+) -> None:
+    levels = [f"{a.name}={a.levels[i].shown}" for a, i in zip(experiment.axes, row.cell, strict=True)]
+    listed.append(
+        {
+            "experiment": experiment.name,
+            "step": f"{step.kind} {step.name}",
+            "cell": ",".join(levels),
+            "sample": row.sample,
+            "key": query.key.hex()[:16] if query is not None else "known after an answer",
+        }
+    )
 
 
 def plan_json(counts: list[ExperimentCount], wall_s: float) -> dict[str, Any]:
@@ -84,6 +150,8 @@ def plan_json(counts: list[ExperimentCount], wall_s: float) -> dict[str, Any]:
                 "samples": c.samples,
                 "steps": [s.as_json() for s in c.steps],
             }
+            | ({"why": _why_json(c)} if c.comparison is not None else {})
+            | ({"by": _by_json(c)} if c.by else {})
             for c in counts
         ],
         "requests": total(counts),
@@ -123,6 +191,53 @@ def show_corrupt(n: int) -> None:
         console.say(f"{n:,} stored entries are damaged; they are not believed, and will be asked again", err=True)
 
 
+def _why_json(count: ExperimentCount) -> list[dict[str, Any]]:
+    return [{"reason": text, "place": place, "requests": n} for text, place, n in grouped(count.reasons)]
+
+
+def _by_json(count: ExperimentCount) -> list[dict[str, Any]]:
+    axes = [count.experiment.axes[i] for i in count.by]
+    return [
+        {a.name: a.levels[x].shown for a, x in zip(axes, levels, strict=True)} | {"cached": stored, "to_run": left}
+        for levels, (stored, left) in sorted(count.by_levels.items())
+    ]
+
+
+def grouped(reasons: Counter[Reason]) -> list[tuple[str, str, int]]:
+    """Return reasons as text, with their place and how many requests each has, most first: `new values k = 64, 256`."""
+    groups: dict[tuple[str, str], tuple[list[str], int]] = {}
+    for reason, n in reasons.items():
+        items, so_far = groups.get(reason.group, ([], 0))
+        groups[reason.group] = [*items, reason.item] if reason.item not in items else items, so_far + n
+    found = []
+    for (what, place), (items, n) in groups.items():
+        shown = [x for x in items if x]
+        more = f" and {len(shown) - MOST_ITEMS:,} more" if len(shown) > MOST_ITEMS else ""
+        plural = what.replace("new value ", "new values ").replace("new model ", "new models ")
+        text = " ".join([plural if len(shown) > 1 else what, ", ".join(shown[:MOST_ITEMS])]).strip() + more
+        found.append((text, place, n))
+    return sorted(found, key=lambda x: -x[2])
+
+
+def _show_why(counts: list[ExperimentCount], *, never_ran: bool) -> None:
+    ready = sum(len(s.ready) for c in counts for s in c.steps)
+    if never_ran:
+        if ready:
+            console.say("why to run: this study has not run before\n")
+        return
+    rows = [
+        (f"  {n:,}", text, place)
+        for c in counts
+        for text, place, n in grouped(c.reasons)
+    ]  # fmt: skip
+    follow = sum(len(s.recipes) + len(s.maybe) for c in counts for s in c.steps)
+    if follow and rows:
+        rows.append((f"  {follow:,}", "judge or ask again what was new above, at most", ""))
+    if rows:
+        console.show_table(("  why to run", "", ""), rows, numeric=("  why to run",))
+        console.say()
+
+
 def show_counts(counts: list[ExperimentCount]) -> None:
     """Print one screen: cells by axis, and each step's requests."""
     for count in counts:
@@ -133,24 +248,81 @@ def show_counts(counts: list[ExperimentCount]) -> None:
             f"{experiment.name}   {count.cells:,} cell{'' if count.cells == 1 else 's'} x {count.samples:,} "
             f"sample{'' if count.samples == 1 else 's'}   {axes}{skipped}"
         )
-        open_steps = any(s.maybe for s in count.steps)
-        rows = [
-            (
-                f"  {s.step.kind} {s.step.name}",
-                ("<=" if s.maybe or s.recipes else "") + f"{s.needed:,}",
-                f"{s.cached:,}",
-                _to_run(s.expected, s.at_most) if s.maybe else f"{s.to_run:,}",
-            )
-            for s in count.steps
-        ]
-        console.show_table(("  step", "needed", "cached", "to run"), rows, numeric=("needed", "cached", "to run"))
+        left = count.at_most > 0
+        columns = ["  step", "needed", "cached", "to run", *(["est. tokens in/out", "est. cost"] if left else [])]
+        rows = [_step_row(s, wide=left) for s in count.steps]
+        if left and len(count.steps) > 1:
+            rows.append(_total_row(count))
+        console.show_table(columns, rows, numeric=columns[1:])
+        if any(s.maybe for s in count.steps):
+            console.say("  * known only after judging; ~ is an estimate from what is stored")
+        _show_shared(count)
+        for levels in _by_json(count) if count.by else ():
+            console.say("  " + "  ".join(f"{k} {v}" for k, v in levels.items()))
         if unknown := max((s.unknown for s in count.steps), default=0):
             console.say(f"  {unknown:,} of {count.cells * count.samples:,} rows are unknown: a dataset is not here yet")
         if count.beyond_budget:
             console.say(f"  {count.beyond_budget}: `emdsl run` would refuse (E733)")
-        if open_steps:
-            console.say("  * known only after judging; ~ is an estimate from what is stored")
         console.say()
+
+
+def _step_row(step: StepCount, *, wide: bool) -> list[str]:
+    estimate = step.estimate
+    row = [
+        f"  {step.step.kind} {step.step.name}",
+        ("<=" if step.maybe or step.recipes else "") + f"{step.needed:,}",
+        f"{step.cached:,}",
+        _to_run(step.expected, step.at_most) if step.maybe else f"{step.to_run:,}",
+    ]
+    if wide:
+        row += [_tokens(estimate.input_tokens, estimate.output_tokens, most=estimate.most), _usd(estimate.usd)]
+    return row
+
+
+def _total_row(count: ExperimentCount) -> list[str]:
+    estimates = [s.estimate for s in count.steps]
+    known = all(e.usd is not None for e in estimates)
+    into = [e.input_tokens for e in estimates]
+    out = [e.output_tokens for e in estimates]
+    tokens = _tokens(
+        None if None in into else sum(x or 0 for x in into), None if None in out else sum(x or 0 for x in out),
+        most=any(e.most for e in estimates),
+    )  # fmt: skip
+    return [
+        "  total", "", f"{sum(s.cached for s in count.steps):,}", f"{count.at_most:,}", tokens,
+        _usd(sum((e.usd for e in estimates if e.usd is not None), Decimal(0)) if known else None),
+    ]  # fmt: skip
+
+
+def _show_shared(count: ExperimentCount) -> None:
+    for step in count.steps:
+        if step.n_rows > step.needed:
+            console.say(f"  shared: {step.needed:,} requests of `{step.step.name}` serve {step.n_rows:,} rows")
+    chars = sum(s.estimate.chars for s in count.steps)
+    prefix = sum(s.estimate.prefix_chars for s in count.steps)
+    if chars and prefix * 10 > chars:
+        console.say(
+            f"  prompt prefix reusable for {100 * prefix // chars} % of the text that is known and left to send"
+        )
+
+
+def _tokens(into: float | None, out: float | None, *, most: bool) -> str:
+    return f"{_count(into)} / {'<=' if most and out is not None else ''}{_count(out)}"
+
+
+def _count(n: float | None) -> str:
+    if n is None:
+        return "?"
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if n >= size:
+            return f"{n / size:.3g}{unit}"
+    return f"{n:.0f}"
+
+
+def _usd(usd: Decimal | None) -> str:
+    if usd is None:
+        return "?"
+    return f"${usd:,.2f}" if usd < MANY_USD else f"${usd:,.0f}"
 
 
 def _to_run(expected: int | None, at_most: int) -> str:

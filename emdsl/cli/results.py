@@ -10,8 +10,9 @@ from emdsl.cli.session import prepare
 from emdsl.errors import OutcomesError, SourceError
 from emdsl.frame import EvalFault
 from emdsl.outcomes import database
-from emdsl.run.planner import ExperimentCount, note, plan, start
-from emdsl.run.walk import Walk, collect
+from emdsl.outcomes.drift import drifts
+from emdsl.run.planner import ExperimentCount, finish, note, plan, start, surveyed
+from emdsl.run.walk import Walk, chunks, collect, resolve
 from emdsl.source import Diagnostic
 
 if TYPE_CHECKING:
@@ -47,20 +48,84 @@ def bring_up_to_date(
             yield walk.experiment, collect(walk, store, report.failures, partial(note, walk, count, run=run))
 
     prepare(here.cache)
-    load = database.Load(
-        study=here.study(file),
-        file=str(file),
-        program=program.digest.hex(),
-        store_state=store.state(),
-        run=run,
-    )
     try:
-        notices = database.load(here.cache, load, tables())
+        notices = database.load(here.cache, _load_of(here, file, program, store, run), tables())
     except EvalFault as fault:
         raise SourceError([fault.diagnostic]) from fault
     except OutcomesError as error:
         return [plan(w, store) for w in walks], [], str(error)
     return finals, notices, ""
+
+
+def _load_of(here: Session, file: Path, program: Program, store: DiskStore, run: str) -> database.Load:
+    return database.Load(
+        study=here.study(file), file=str(file), program=program.digest.hex(), store_state=store.state(), run=run
+    )
+
+
+class _Unfinished(Exception):
+    """Something is left to ask: no use to load yet."""
+
+
+class Survey:
+    """Counts what a study has to ask; where nothing is left, the same pass over its rows loads its outcomes."""
+
+    def __init__(
+        self, here: Session, file: Path, program: Program, walks: list[Walk], store: DiskStore, run: str
+    ) -> None:
+        self.counts = [start(w) for w in walks]
+        self.loaded: tuple[list[str], str] | None = None  # as of `bring_up_to_date`, where it was loaded
+        self._here, self._file, self._program = here, file, program
+        self._walks, self._store, self._run = walks, store, run
+        self._n_noted = [0] * len(walks)
+
+    def take(self, *, load: bool) -> None:
+        """Count every experiment; raises EvalFault."""
+        if load and not self._program.absent and self._first_is_stored():
+            load_ = _load_of(self._here, self._file, self._program, self._store, self._run)
+            try:
+                self.loaded = database.load(self._here.cache, load_, self._tables()), ""
+            except _Unfinished:
+                pass
+            except OutcomesError as error:
+                self.loaded = None
+                self.counts = [start(w) for w in self._walks]
+                self._n_noted = [0] * len(self._walks)
+                self._count()
+                if not any(c.at_most for c in self.counts):
+                    self.loaded = [], str(error)
+                return
+        if self.loaded is None:
+            self._count()
+        else:
+            for count in self.counts:
+                finish(count)
+
+    def _count(self) -> None:
+        for walk, count, noted in zip(self._walks, self.counts, self._n_noted, strict=True):
+            for rows in surveyed(walk, self._store, count, skip=noted):
+                del rows
+
+    def _first_is_stored(self) -> bool:
+        walk = self._walks[0]
+        rows = next(chunks(walk.rows(everything=True), 1), [])
+        resolve(walk, rows, self._store)
+        return not any(row.open or row.pending for row in rows)
+
+    def _tables(self) -> Iterator[tuple[Experiment, Iterator[list[Outcome]]]]:
+        prepare(self._here.cache)
+        for i, (walk, count) in enumerate(zip(self._walks, self.counts, strict=True)):
+            yield walk.experiment, self._complete(i, walk, count)
+
+    def _complete(self, i: int, walk: Walk, count: ExperimentCount) -> Iterator[list[Outcome]]:
+        def see(row: Outcome) -> None:
+            self._n_noted[i] += 1
+            note(walk, count, row)
+
+        for rows in collect(walk, self._store, {}, see):
+            if count.at_most or any(s.unknown for s in count.steps):
+                raise _Unfinished
+            yield rows
 
 
 def rehearse(experiments: Sequence[Experiment]) -> None:
@@ -81,6 +146,18 @@ def measures_json(here: Session, file: Path, experiment: Experiment) -> dict[str
                 [dict(zip(result.columns, row, strict=True)) for row in result.rows] if result is not None else None
             )
     return found
+
+
+def drift_of(here: Session, file: Path, experiments: Sequence[Experiment]) -> list[str]:
+    """Return what is to be said of answers that are compared and may be of unlike models; nothing before a load."""
+    study, said = here.study(file), list[str]()
+    try:
+        with database.opened(here.cache, study) as (connection, _):
+            for experiment in experiments:
+                said += [d.said for d in drifts(connection, experiment, study)]
+    except OutcomesError:  # not loaded, or by an emdsl that knew other columns
+        return []
+    return said
 
 
 def show_measures(here: Session, file: Path, experiments: Sequence[Experiment]) -> None:

@@ -33,6 +33,7 @@ class Session:
     project: Path
     cache: Path
     environment: Mapping[str, str]
+    env_files: tuple[Path, ...] = ()  # where it was looked for variables
     simulate: bool = False
 
     def store(self, *, create: bool) -> DiskStore:
@@ -42,6 +43,11 @@ class Session:
         if create:
             prepare(self.cache)
         return DiskStore(self.cache / ANSWERS, read_only=not create)
+
+    def relative(self, file: Path) -> str:
+        """Return the path of a file as in the project."""
+        path = file.resolve()
+        return path.relative_to(self.project).as_posix() if path.is_relative_to(self.project) else str(path)
 
     def study(self, file: Path) -> str:
         """Return the schema of an `.em` file: its path in the project, without ending."""
@@ -64,6 +70,7 @@ def open_session(near_path: Path, cache: Path | None, env_file: Path | None, *, 
         project=project,
         cache=chosen / SIMULATED if simulate else chosen,
         environment=environment,
+        env_files=_env_files(folder, env_file),
         simulate=simulate,
     )
 
@@ -71,8 +78,7 @@ def open_session(near_path: Path, cache: Path | None, env_file: Path | None, *, 
 def read_environment(folder: Path, env_file: Path | None) -> dict[str, str]:
     """Return the environment with `.env` files of the folder and its parents; the environment wins."""
     found: dict[str, str] = {}
-    files = [env_file] if env_file is not None else [p / ".env" for p in reversed((folder, *folder.parents))]
-    for file in files:
+    for file in _env_files(folder, env_file):
         try:
             if file.is_file():
                 from dotenv import dotenv_values  # noqa: PLC0415 - only who has a `.env` waits for it
@@ -81,6 +87,10 @@ def read_environment(folder: Path, env_file: Path | None) -> dict[str, str]:
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read {file}: {error}") from error
     return found | dict(os.environ)
+
+
+def _env_files(folder: Path, env_file: Path | None) -> tuple[Path, ...]:
+    return (env_file,) if env_file is not None else tuple(p / ".env" for p in reversed((folder, *folder.parents)))
 
 
 def prepare(cache: Path) -> None:

@@ -9,7 +9,7 @@ import click
 
 from emdsl.cli import console, session
 from emdsl.cli.plan import show_warnings, warnings_json
-from emdsl.cli.results import bring_up_to_date, measures_json, show_measures
+from emdsl.cli.results import bring_up_to_date, drift_of, measures_json, show_measures
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import OutcomesError
 from emdsl.outcomes import database
@@ -40,6 +40,7 @@ def command(file: Path, cache: Path | None, env_file: Path | None, simulate: boo
                 raise OutcomesError(unloaded)
     finally:
         store.close()
+    notices += drift_of(here, file, program.experiments)
     if as_json:
         console.show_json(
             {"experiments": [{"name": e.name, "measures": measures_json(here, file, e)} for e in program.experiments]}

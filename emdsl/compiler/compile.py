@@ -75,7 +75,8 @@ def _compiled(
             faults.error("E605", f"{absent.message}, and a setting reads its rows", absent.span, help=absent.help)
     if faults.errors:
         raise SourceError(faults.sorted())
-    texts = _texts(module)
+    sources = _sources(module)
+    texts = {name: s.text for name, s in sources.items()}
     return Program(
         name=module.file.source.name,
         experiments=experiments,
@@ -83,6 +84,7 @@ def _compiled(
         digest=digest("program", __version__, texts, resolver.inputs.files, resolver.inputs.variables, simulate),
         files={n: digest_bytes(t.encode()).hex() for n, t in texts.items() if Path(n).is_absolute()}
         | resolver.inputs.files,
+        sources=sources,
         variables=resolver.inputs.variables,
         absent=tuple(resolver.inputs.absent),
     )
@@ -150,15 +152,15 @@ def _experiments(scope: Scope, resolver: Resolver, faults: Faults) -> tuple[Expe
     return tuple(built)
 
 
-def _texts(module: Module) -> dict[str, str]:
+def _sources(module: Module) -> dict[str, Source]:
     """Return the texts of a program by path, those of the standard library by name."""
-    texts: dict[str, str] = {}
+    texts: dict[str, Source] = {}
 
     def visit(found: Module) -> None:
         source = found.file.source
         name = str(source.path.resolve()) if source.path else source.name
         if name not in texts:
-            texts[name] = source.text
+            texts[name] = source
             for inner in found.imports.values():
                 visit(inner)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from emdsl.errors import OutcomesError
+from emdsl.outcomes.loads import DATABASE, known_loads, note_load
 from emdsl.outcomes.measures import conflicts_sql, view_sql
 from emdsl.outcomes.sql import literal, name
 from emdsl.outcomes.table import Field, batch, fields_of
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from emdsl.outcome import Outcome
     from emdsl.source import Span
 
-FILE = "outcomes.duckdb"
+FILE = DATABASE
 LOCK_S = 60.0  # how long a load waits for its turn
 BATCH = 8_192  # rows that are alive at once
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -76,7 +77,9 @@ def load(folder: Path, study: Load, experiments: Iterable[tuple[Experiment, Iter
                 notices += _fill(database, study, experiments)
             fresh.chmod(0o600)
             wal = path.with_name(path.name + ".wal")
+            known = known_loads(folder)
             fresh.replace(path)
+            note_load(folder, study.study, study.run, known=known)
             wal.unlink(missing_ok=True)  # what it held was copied: beside the new file it would be another's
     except (OSError, duckdb.Error) as error:
         raise OutcomesError(f"{path} cannot be written: {_first_line(error)}") from error
@@ -248,6 +251,13 @@ def opened(folder: Path, study: str | None = None) -> Iterator[tuple[duckdb.Duck
         raise OutcomesError(_said(error)) from error
     finally:
         database.close()
+
+
+@contextmanager
+def in_memory() -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database that ends with the block."""
+    with duckdb.connect(":memory:", config=_CONFIG) as connection:
+        yield connection
 
 
 def simulated_mark(database: duckdb.DuckDBPyConnection, study: str) -> str:

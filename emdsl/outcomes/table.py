@@ -62,6 +62,12 @@ def batch(fields: list[Field], rows: list[Outcome]) -> Any:
     return pa.table([f.array(rows) for f in fields], names=[f.name for f in fields])
 
 
+def of_rows(names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Any:
+    """Return rows of plain values as an Arrow table."""
+    columns = [[clean(v) if isinstance(v, str) else v for v in column] for column in zip(*rows, strict=True)]
+    return pa.table([pa.array(c) for c in columns], names=list(names))
+
+
 def _plain(name: str, kind: str, comment: str, get: Callable[[Outcome], Any]) -> Field:
     pa_type = _TYPES[kind]
     text = kind == "text"
@@ -223,6 +229,7 @@ def _step_fields(step: Step, run: str) -> list[Field]:
         _plain(f"{n}_finish", "text", "stop, length, blocked, tool or other", of(lambda x: x.finish)),
         _plain(f"{n}_model", "text", "model as asked", head_name),
         _plain(f"{n}_reported", "text", "model as reported", of(lambda x: x.model)),
+        _plain(f"{n}_fingerprint", "text", "the server's set-up, as reported", of(lambda x: x.fingerprint)),
         _plain(
             f"{n}_input_tokens",
             "int",

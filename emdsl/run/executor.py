@@ -6,12 +6,14 @@ import asyncio
 import dataclasses
 import random
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import ProviderError, Rejected, StoreError, Throttled, Unavailable
 from emdsl.run.budget import Budget
 from emdsl.run.walk import Walk, answered, chunks, failed, resolve
+from emdsl.store.claims import Busy
 
 if TYPE_CHECKING:
     from collections import deque
@@ -23,10 +25,14 @@ if TYPE_CHECKING:
     from emdsl.providers.provider import Provider
     from emdsl.query import Query, Response
     from emdsl.run.pacing import Patience
+    from emdsl.store.claims import Claims
     from emdsl.store.store import Store
 
 CONNECTIONS = 64  # requests in flight, unless the program or the call says otherwise
 ROWS_AHEAD = 128  # rows made and looked up at once while requests are under way
+MAX_ELSEWHERE = 4096  # requests that wait for another process
+POLL_S = 0.1  # between two looks at what another process has answered
+TURN_S = 0.002  # between two tries to take claims
 
 
 @dataclass(slots=True)
@@ -38,6 +44,7 @@ class Progress:
     sent: int = 0  # attempts
     in_flight: int = 0
     waiting: int = 0  # told to wait, or to be sent again
+    elsewhere: int = 0  # being asked by another process
     draining: bool = False
     last_error: str = ""
 
@@ -85,6 +92,7 @@ class Executor:
         connections: int,
         patience: Patience,
         run: str,
+        claims: Claims | None = None,
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
         self.progress = Progress()
@@ -96,6 +104,10 @@ class Executor:
         self._patience = patience
         self._run = run
         self._on_progress = on_progress
+        self._claims = claims
+        self._unclaimed: list[_Request] = []
+        self._wanted = asyncio.Event()
+        self._elsewhere: dict[Digest, _Request] = {}  # asked by another process, whose answer will serve
         self._ready = _Ready()
         self._under_way: dict[Digest, _Request] = {}
         self._budgets = {
@@ -127,7 +139,13 @@ class Executor:
         producer = asyncio.create_task(self._produce())
         workers = [asyncio.create_task(self._work()) for _ in range(self._connections)]
         self._tasks = [producer, *workers]
+        others = [asyncio.create_task(self._claim()), asyncio.create_task(self._watch())] if self._claims else []
+        for task in others:
+            task.add_done_callback(self._ended)
         done = await asyncio.gather(*self._tasks, return_exceptions=True)
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
         self.report.sent = self.progress.sent
         for result in done:
             if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
@@ -147,7 +165,7 @@ class Executor:
                 for row in rows:
                     self._enqueue_open(walk, row, urgent=False)
                 await asyncio.sleep(0)
-                while self._ready.qsize() >= 2 * self._connections and not self._drain.is_set():
+                while self._enough() and not self._drain.is_set():
                     self._hungry.clear()
                     await self._hungry.wait()
             while self._under_way and not self._drain.is_set():
@@ -160,6 +178,10 @@ class Executor:
         finally:
             for _ in range(self._connections):
                 self._ready.put_nowait(None)
+
+    def _enough(self) -> bool:
+        waiting = self._ready.qsize() + len(self._unclaimed)
+        return waiting >= 2 * self._connections or len(self._elsewhere) >= MAX_ELSEWHERE
 
     def _chunks(self) -> Iterator[tuple[Walk, list[Outcome]]]:
         for walk in self._walks:
@@ -180,13 +202,89 @@ class Executor:
                 continue
             request = _Request(query, walk.experiment.name, {(id(row), name): target}, urgent)
             self._under_way[query.key] = request
-            self._ready.put_nowait(request)
+            if self._claims is None:
+                self._ready.put_nowait(request)
+            else:
+                self._unclaimed.append(request)
+                self._wanted.set()
+
+    # -------------------------------------------------------------- other processes
+
+    async def _claim(self) -> None:
+        """Take claims for what has become ready: what another process is asking waits for its answer."""
+        assert self._claims is not None
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            requests, self._unclaimed = self._unclaimed, []
+            if not requests:  # something was given back
+                with suppress(Busy):
+                    self._claims.publish()
+                continue
+            while True:
+                try:
+                    self._claimed(requests, self._claims)
+                    break
+                except Busy:
+                    await asyncio.sleep(TURN_S)
+
+    def _claimed(self, requests: list[_Request], claims: Claims) -> None:
+        won = claims.take(r.query.key for r in requests)
+        known = {} if claims.alone else self._store.get_many(won)  # answered between our look and our claim
+        for request in requests:
+            key = request.query.key
+            if key in known:
+                claims.release([key])
+                self._adopted(request, known[key])
+            elif key in won:
+                self._elsewhere.pop(key, None)
+                self._ready.put_nowait(request)
+            else:
+                self._elsewhere[key] = request
+        self.progress.elsewhere = len(self._elsewhere)
+
+    async def _watch(self) -> None:
+        """Look for the answers of other processes, and take over what they have given up."""
+        assert self._claims is not None
+        while True:
+            await asyncio.sleep(POLL_S)
+            if not self._elsewhere:
+                continue
+            for key, response in self._store.get_many(self._elsewhere).items():
+                self._adopted(self._elsewhere.pop(key), response)
+            if self._elsewhere and not self._drain.is_set():
+                with suppress(Busy):
+                    self._claimed(list(self._elsewhere.values()), self._claims)
+            self.progress.elsewhere = len(self._elsewhere)
+            self._on_progress(self.progress)
+
+    def _adopted(self, request: _Request, response: Response) -> None:
+        """Go on with an answer that another process has paid for."""
+        self._elsewhere.pop(request.query.key, None)
+        self._under_way.pop(request.query.key, None)
+        self._settled(request, response)
+        self._hungry.set()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Stop the run where claims can no longer be taken."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            if isinstance(error, OSError):
+                error = StoreError(f"claims cannot be taken: {error}. Answers stored so far are safe")
+            self._fatal = self._fatal or error
+            self.drain()
+
+    def _given_back(self, key: Digest, *, asked: bool) -> None:
+        if self._claims is not None:
+            self._claims.release([key])
+            if not asked:
+                self._wanted.set()
 
     # -------------------------------------------------------------- requests to answers
 
     async def _work(self) -> None:
         while (request := await self._ready.get()) is not None:
-            if self._ready.qsize() < 2 * self._connections:
+            if not self._enough():
                 self._hungry.set()
             if self._drain.is_set():
                 continue
@@ -197,6 +295,7 @@ class Executor:
                 self.drain()
                 raise
             finally:
+                self._given_back(request.query.key, asked=request.query.key not in self.report.failures)
                 self._under_way.pop(request.query.key, None)
                 if not self._under_way:
                     self._hungry.set()
@@ -219,11 +318,15 @@ class Executor:
         finally:
             progress.in_flight -= 1
         progress.answered += 1
+        self._settled(request, kept)
+        self._on_progress(progress)
+
+    def _settled(self, request: _Request, kept: Response) -> None:
+        """Take an answer to all rows that wait for it."""
         while request.targets:  # going on with one row can bring another to this very request
             _, (walk, row, step) = request.targets.popitem()
             answered(row, step, kept)
             self._go_on(walk, row)
-        self._on_progress(progress)
 
     def _go_on(self, walk: Walk, row: Outcome) -> None:
         """Look up what has become ready in a row, and queue what is not stored."""

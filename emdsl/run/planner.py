@@ -1,23 +1,30 @@
-"""What a run would do: distinct requests of each step that are needed, stored, and left to run."""
+"""What a run would do: distinct requests of each step that are needed, stored, and left to run, and why."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from emdsl.frame import MissingInput
 from emdsl.run.budget import least_usd
+from emdsl.run.estimate import Estimate, Learned
 from emdsl.run.walk import Walk, chunks, resolve
 from emdsl.value import INVALID, NOT_NEEDED, NOT_OBTAINED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from emdsl.digest import Digest
     from emdsl.experiment import Experiment, Step
     from emdsl.outcome import Outcome
-    from emdsl.query import Model
+    from emdsl.query import Model, Query
+    from emdsl.run.reasons import Comparison, Reason
     from emdsl.store.store import Store
+
+Recipe = int  # the hash of what a request is made from, where its inputs are not known yet
 
 
 @dataclass(slots=True)
@@ -28,13 +35,15 @@ class StepCount:
     step: Step
     stored: set[Digest] = field(default_factory=set)
     ready: set[Digest] = field(default_factory=set)
-    recipes: set[Any] = field(default_factory=set)
-    maybe: set[Any] = field(default_factory=set)
+    recipes: set[Recipe] = field(default_factory=set)
+    maybe: set[Recipe] = field(default_factory=set)
     fresh: set[Digest] = field(default_factory=set)  # of those stored, what the run itself has asked
+    n_rows: int = 0  # that read an answer of this step, or will: more than there are requests where some are shared
     n_decided: int = 0
     n_held: int = 0
     invalid: Counter[str] = field(default_factory=Counter)  # why rows were not asked: what raised in their prompts
     unknown: int = 0  # rows whose request cannot be made, for a dataset is not here
+    estimate: Estimate = field(default_factory=Estimate)  # of what is left to run
 
     @property
     def cached(self) -> int:
@@ -68,13 +77,17 @@ class StepCount:
     def as_json(self) -> dict[str, Any]:
         """Return the counts as the CLI contract names them."""
         to_run: Any = {"expected": self.expected, "at_most": self.at_most} if self.maybe else self.to_run
-        return {
-            "name": self.step.name,
-            "kind": self.step.kind,
-            "needed": self.needed,
-            "cached": self.cached,
-            "to_run": to_run,
-        } | ({"unknown": self.unknown} if self.unknown else {})
+        return (
+            {
+                "name": self.step.name,
+                "kind": self.step.kind,
+                "needed": self.needed,
+                "cached": self.cached,
+                "to_run": to_run,
+            }
+            | self.estimate.as_json()
+            | ({"unknown": self.unknown} if self.unknown else {})
+        )
 
 
 @dataclass(slots=True)
@@ -87,6 +100,12 @@ class ExperimentCount:
     steps: list[StepCount]
     models: dict[str, Model] = field(default_factory=dict)  # those that would be asked
     least_usd: Decimal = Decimal(0)  # what the requests known by now cost at least
+    comparison: Comparison | None = None  # with what ran last
+    reasons: Counter[Reason] = field(default_factory=Counter)  # of the requests that are ready to be asked
+    learned: Learned = field(default_factory=Learned)
+    by: tuple[int, ...] = ()  # axes by which requests are counted too
+    by_levels: dict[tuple[int, ...], list[int]] = field(default_factory=dict)  # stored, and left to run at most
+    on_open: Callable[[Step, Outcome, Query | None], None] | None = None  # sees each request that is left
 
     @property
     def beyond_budget(self) -> str:
@@ -102,14 +121,22 @@ class ExperimentCount:
         return sum(s.at_most for s in self.steps)
 
 
-def plan(walk: Walk, store: Store) -> ExperimentCount:
+def plan(walk: Walk, store: Store, count: ExperimentCount | None = None) -> ExperimentCount:
     """Return what running one experiment would do, with what the store holds now."""
-    count = start(walk)
-    for rows in chunks(walk.rows()):
+    count = count or start(walk)
+    for rows in surveyed(walk, store, count):
+        del rows
+    return count
+
+
+def surveyed(walk: Walk, store: Store, count: ExperimentCount, *, skip: int = 0) -> Iterator[list[Outcome]]:
+    """Yield the selected rows with what is stored settled, each counted; those to `skip` were counted before."""
+    for rows in chunks(islice(walk.rows(), skip, None)):
         resolve(walk, rows, store)
         for row in rows:
             note(walk, count, row)
-    return count
+        yield rows
+    finish(count)
 
 
 def start(walk: Walk) -> ExperimentCount:
@@ -117,6 +144,12 @@ def start(walk: Walk) -> ExperimentCount:
     experiment = walk.experiment
     cells = sum(1 for c in experiment.cells() if walk.selection.takes(c)) if walk.selection.only else experiment.n_cells
     return ExperimentCount(experiment, cells, walk.samples, [StepCount(s) for s in experiment.steps])
+
+
+def finish(count: ExperimentCount) -> None:
+    """Estimate tokens and cost of what is left, now that all that is stored was seen."""
+    for found in count.steps:
+        found.estimate.finish(count.learned, found.step.name)
 
 
 def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> None:
@@ -131,12 +164,18 @@ def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> 
             found.n_held += held
         if result is not None:
             if result.response is not None and result.query is not None:
-                found.stored.add(result.query.key)
+                key = result.query.key
+                found.n_rows += 1
+                if key not in found.stored:
+                    found.stored.add(key)
+                    count.learned.take(step.name, result.query, result.response)
+                    _by(count, row, 0)
                 if run and result.response.run == run:
-                    found.fresh.add(result.query.key)
-                inputs[step.name] = result.query.key
-            found.unknown += result.value == NOT_OBTAINED
-            if result.value == INVALID and result.error:
+                    found.fresh.add(key)
+                inputs[step.name] = key
+            elif result.value == NOT_OBTAINED:
+                found.unknown += 1
+            elif result.value == INVALID and result.error:
                 found.invalid[result.error] += 1
             continue
         try:
@@ -144,22 +183,53 @@ def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> 
         except MissingInput:  # who is asked depends on rows that are not here
             found.unknown += 1
             continue
-        count.models.setdefault(f"{head.model.use} {head.model.url}", head.model)
-        if step.name in row.open:
-            key = row.open[step.name].key
-            if key not in found.ready:
-                count.least_usd += least_usd(row.open[step.name])
-            found.ready.add(key)
-            inputs[step.name] = key
+        found.n_rows += 1
+        query = row.open.get(step.name)
+        if query is not None:
+            inputs[step.name] = query.key
+            if query.key not in found.ready:
+                found.ready.add(query.key)
+                _open(count, found, row, query)
             continue
-        recipe = (
-            step.name,
-            tuple(row.cell[i] for i in step.head_axes),
-            tuple(row.cell[i] for i in step.prompt_axes),
-            row.sample if step.prompt_sample else -1,
-            step.draw,
-            tuple(inputs.get(need, need) for need in step.needs),
+        recipe = hash(
+            (
+                count.experiment.name,
+                step.name,
+                tuple([row.cell[i] for i in step.head_axes]),
+                tuple([row.cell[i] for i in step.prompt_axes]),
+                row.sample if step.prompt_sample else -1,
+                step.draw,
+                tuple([inputs.get(need, need) for need in step.needs]),
+            )
         )
         inputs[step.name] = recipe
         undecided = step.condition is not None and not all(n in row.results for n in step.condition_needs)
-        (found.maybe if undecided else found.recipes).add(recipe)
+        group = found.maybe if undecided else found.recipes
+        if recipe not in group:
+            group.add(recipe)
+            count.models.setdefault(f"{head.model.use} {head.model.url}", head.model)
+            found.estimate.unknown(head)
+            if count.by:
+                _by(count, row, 1)
+            if count.on_open is not None:
+                count.on_open(step, row, None)
+
+
+def _open(count: ExperimentCount, found: StepCount, row: Outcome, query: Query) -> None:
+    """Take in a request that is ready to be asked, seen for the first time."""
+    model = query.head.model
+    count.models.setdefault(f"{model.use} {model.url}", model)
+    count.least_usd += least_usd(query)
+    found.estimate.known(query)
+    if count.comparison is not None:
+        count.reasons[count.comparison.reason(row, found.step, query)] += 1
+    if count.by:
+        _by(count, row, 1)
+    if count.on_open is not None:
+        count.on_open(found.step, row, query)
+
+
+def _by(count: ExperimentCount, row: Outcome, column: int) -> None:
+    if count.by:
+        levels = tuple(row.cell[i] for i in count.by)
+        count.by_levels.setdefault(levels, [0, 0])[column] += 1

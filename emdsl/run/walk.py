@@ -80,8 +80,7 @@ class Walk:
         for first in range(0, samples, SAMPLE_BLOCK):
             for cell in self.experiment.cells():
                 if everything or self.selection.takes(cell):
-                    for sample in range(first, min(first + SAMPLE_BLOCK, samples)):
-                        yield self.row(cell, sample)
+                    yield from self._block(cell, range(first, min(first + SAMPLE_BLOCK, samples)))
 
     def takes(self, row: Outcome) -> bool:
         """Whether a row is among those selected."""
@@ -89,14 +88,20 @@ class Walk:
 
     def row(self, cell: Cell, sample: int) -> Outcome:
         """Return a row at its start."""
+        return next(self._block(cell, (sample,)))
+
+    def _block(self, cell: Cell, samples: Iterable[int]) -> Iterator[Outcome]:
+        """Yield some rows of one cell."""
         experiment = self.experiment
-        frame = RowFrame(experiment.constants, experiment.lets)
-        frame["sample"] = sample
-        for axis, position in zip(experiment.axes, cell, strict=True):
-            level = axis.levels[position]
-            frame[axis.name] = level.value
-            frame.levels[axis.name] = level
-        return Outcome(cell, sample, frame, experiment.steps)
+        levels = {a.name: a.levels[i] for a, i in zip(experiment.axes, cell, strict=True)}
+        values: dict[str, Value] = dict(experiment.constants)
+        for name, level in levels.items():
+            values[name] = level.value
+        for sample in samples:
+            frame = RowFrame(values, experiment.lets)
+            frame["sample"] = sample
+            frame.levels = levels
+            yield Outcome(cell, sample, frame, experiment.steps)
 
     def advance(self, row: Outcome) -> list[tuple[Step, Query]]:
         """Settle what needs no answer, and return the steps that have become ready to be asked."""

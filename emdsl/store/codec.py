@@ -69,8 +69,10 @@ def encode(query: Query, response: Response) -> bytes:
     return b"".join((MARK, kind, digest_bytes(plain), payload))
 
 
-def decode(entry: bytes) -> Response:
-    """Return the answer in an entry; raises Corrupt."""
+def decode(entry: bytes | None) -> Response:
+    """Return the answer in an entry; raises Corrupt, for None too: something that emdsl did not write."""
+    if entry is None:
+        raise Corrupt("not written by emdsl: it is never opened")
     fields = _fields(entry)
     try:
         logprobs = fields.get("logprobs")
@@ -95,8 +97,10 @@ def decode(entry: bytes) -> Response:
     return response
 
 
-def ingredients(entry: bytes) -> dict[str, Any]:
+def ingredients(entry: bytes | None) -> dict[str, Any]:
     """Return what an entry's key was made of; raises Corrupt."""
+    if entry is None:
+        raise Corrupt("not written by emdsl: it is never opened")
     found = _fields(entry).get("of")
     if not isinstance(found, dict):
         raise Corrupt("no ingredients")

@@ -13,12 +13,15 @@ import queue
 import sqlite3
 import threading
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import diskcache
 
 from emdsl.errors import StoreError
 from emdsl.store.codec import Corrupt, decode, encode
+from emdsl.store.place import claim_host, on_network
+from emdsl.store.removals import prepare, set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,6 +42,7 @@ SETTINGS = {
 }
 MAX_BATCH = 512  # answers in one transaction
 LOOKED_UP = 500  # keys in one SELECT
+PAGE = 2_000  # entries read at once where all are
 BUSY_S = 60.0  # how long another process may hold the database
 _RAW = 1  # diskcache's mode for bytes
 
@@ -75,6 +79,7 @@ class DiskStore:
 
     def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         self.folder = folder
+        self.network = on_network(folder if folder.exists() else folder.parent)
         self.corrupt: set[Digest] = set()
         self._waiting: queue.SimpleQueue[_Put | None] = queue.SimpleQueue()
         self._failed: StoreError | None = None
@@ -88,7 +93,9 @@ class DiskStore:
             _private(folder)
             path.touch(mode=0o600)  # before SQLite makes it: its side files take their mode from it
             path.chmod(0o600)
-            self._cache = _opened(folder)
+            if self.network:
+                claim_host(folder)
+            self._cache = _opened(folder, network=self.network)
         except (OSError, sqlite3.Error, diskcache.Timeout) as error:
             raise StoreError(_why(folder, error)) from error
         self._reader = _reader(path)
@@ -121,6 +128,49 @@ class DiskStore:
                     self.corrupt.add(key)  # planted or damaged: never unpickled, never opened
                     continue
                 yield key, value
+
+    def each(self) -> Iterator[tuple[Digest, bytes | None]]:
+        """Yield every entry in the order in which they were stored; None for one that emdsl did not write."""
+        if self._reader is None:
+            return
+        last = 0
+        while True:
+            sql = "SELECT rowid, key, raw, mode, filename, value FROM Cache WHERE rowid > ? ORDER BY rowid LIMIT ?"
+            try:
+                rows = self._reader.execute(sql, (last, PAGE)).fetchall()
+            except sqlite3.Error as error:
+                raise StoreError(_why(self.folder, error)) from error
+            for rowid, key, raw, mode, filename, value in rows:
+                last = rowid
+                ours = raw == 1 and mode == _RAW and filename is None and type(value) is bytes and type(key) is bytes
+                yield (key if type(key) is bytes else repr(key).encode()), (value if ours else None)
+            if not rows:
+                return
+
+    def damage(self) -> str:
+        """Return what SQLite finds wrong with the database as a whole; nothing where it is sound."""
+        if self._reader is None:
+            return ""
+        try:
+            found = self._reader.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.Error as error:
+            return str(error)
+        said = found[0].decode() if isinstance(found[0], bytes) else str(found[0])
+        return "" if said == "ok" else said
+
+    def adopt(self, entries: Iterable[tuple[Digest, bytes]]) -> tuple[int, int]:
+        """Take in entries of another store; what is here already stays. Returns how many were new, and how many not."""
+        new = old = 0
+        waiting = iter(entries)
+        try:
+            while part := list(islice(waiting, MAX_BATCH)):
+                with self._cache.transact():
+                    for key, entry in part:
+                        added = self._cache.add(key, entry)
+                        new, old = new + added, old + (not added)
+        except (sqlite3.Error, diskcache.Timeout) as error:
+            raise StoreError(_why(self.folder, error)) from error
+        return new, old
 
     def state(self) -> tuple[int, int]:
         """Return two numbers that change whenever an entry is added: the last row, and how many there are."""
@@ -187,12 +237,11 @@ class DiskStore:
         try:
             if self._failed:
                 raise self._failed  # noqa: TRY301 - told to all who wait, as any other failure
+            if damaged := [item.key for item in batch if item.key in self.corrupt]:
+                set_aside(self.folder, damaged, "damaged")  # never believed, and never thrown away
             with self._cache.transact():  # waits BUSY_S for another writer, then gives up
                 for item in batch:
-                    if item.key in self.corrupt:  # what is damaged is asked again, and replaced
-                        self._cache.set(item.key, item.entry)
-                        stored.append((item, item.response))
-                    elif self._cache.add(item.key, item.entry):
+                    if self._cache.add(item.key, item.entry):
                         stored.append((item, item.response))
                     else:
                         stored.append((item, decode(self._cache.get(item.key))))
@@ -240,10 +289,12 @@ def _settle(
         loop.call_soon_threadsafe(settle)
 
 
-def _opened(folder: Path) -> Any:
+def _opened(folder: Path, *, network: bool = False) -> Any:
     """Return the cache with our settings, whatever an earlier opener left; raises StoreError if they do not hold."""
-    cache = diskcache.Cache(str(folder), timeout=BUSY_S, disk=_BytesOnly, **SETTINGS)
-    for name, wanted in SETTINGS.items():
+    settings = SETTINGS | ({"sqlite_journal_mode": "delete"} if network else {})  # no shared memory over a network
+    cache = diskcache.Cache(str(folder), timeout=BUSY_S, disk=_BytesOnly, **settings)
+    prepare(folder)
+    for name, wanted in settings.items():
         if cache.reset(name, update=False) != wanted:
             raise StoreError(f"{folder}: the store's `{name}` is not {wanted!r}: another program has changed it")
     return cache

@@ -1,0 +1,321 @@
+"""A run: plan, ask, load, show."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from emdsl.cli import console, session, uptodate
+from emdsl.cli.main import EXIT_INCOMPLETE
+from emdsl.cli.plan import plan_json, show_corrupt, show_counts, show_warnings, total, warnings_json
+from emdsl.cli.results import Survey, bring_up_to_date, drift_of, measures_json, rehearse, show_measures
+from emdsl.compiler.compile import compile_file
+from emdsl.errors import SetupError, SourceError, StoreError
+from emdsl.frame import EvalFault
+from emdsl.project import ANSWERS
+from emdsl.providers.http import Http
+from emdsl.providers.openai import OpenAI
+from emdsl.providers.secret import find_url, problem
+from emdsl.run import history
+from emdsl.run.executor import CONNECTIONS, Executor, Report
+from emdsl.run.pacing import Patience
+from emdsl.run.walk import Walk
+from emdsl.source import Diagnostic, Severity
+from emdsl.store.claims import Claims
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from emdsl.cli.planfile import Planned
+    from emdsl.cli.session import Session
+    from emdsl.experiment import Program
+    from emdsl.query import Model
+    from emdsl.run.planner import ExperimentCount
+    from emdsl.store.disk import DiskStore
+
+SHOWN_FAILURES = 5
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What one call of `run` was given."""
+
+    file: Path
+    samples: int | None
+    only: tuple[str, ...]
+    as_json: bool
+    connections: int | None
+    offline: bool
+    dry_run: bool
+    max_wait: float
+    max_retries: int | None
+    display: str | None
+    expected: Planned | None = None  # a plan that was written down: its keys must be those of now
+
+
+def execute(here: Session, call: Call, marks: tuple[object, ...]) -> int:
+    """Plan, ask, load, show; return the exit code. `marks` are all that what is printed depends on."""
+    start = time.monotonic()
+    file = call.file
+    program = compile_file(file, here.environment, simulate=here.simulate)
+    chosen = session.selections(program, call.samples, call.only)
+    walks = [Walk(e, s) for e, s in zip(program.experiments, chosen, strict=True)]
+    if call.expected is not None:
+        call.expected.check(program, walks)
+    store = here.store(create=not (call.dry_run or call.offline))
+    run = secrets.token_hex(8)
+    try:
+        survey = Survey(here, file, program, walks, store, run)
+        try:
+            survey.take(load=not call.dry_run)
+        except EvalFault as fault:
+            raise SourceError([fault.diagnostic]) from fault
+        counts = survey.counts
+        left = total(counts)
+        unknown = any(s.unknown for c in counts for s in c.steps) or any(e.reads_absent for e in program.experiments)
+        if program.absent and unknown and not (call.dry_run or call.offline):
+            raise SourceError([replace(d, code="E605", severity=Severity.ERROR, note="") for d in program.absent])
+        if not call.as_json:
+            show_warnings(program)
+            show_counts(counts)
+            show_corrupt(len(store.corrupt))
+        if call.dry_run:
+            if call.as_json:
+                console.show_json(plan_json(counts, time.monotonic() - start) | warnings_json(program))
+            return 0
+        beyond = [] if call.offline else [(c.experiment.span, c.beyond_budget) for c in counts if c.beyond_budget]
+        if beyond:
+            help_ = "raise the budget, or take a part: --samples, --only"
+            raise SourceError([Diagnostic(code="E733", message=m, span=s, help=help_) for s, m in beyond])
+        report = Report()
+        if left and survey.loaded is None:
+            rehearse(program.experiments)
+        if left and not call.offline:
+            report = _asked(here, call, program, walks, store, counts, run=run, left=left)
+        if survey.loaded is not None:
+            finals, notices, unloaded = counts, *survey.loaded
+        else:
+            finals, notices, unloaded = bring_up_to_date(here, file, program, walks, store, report=report, run=run)
+    finally:
+        store.close()
+    if not unloaded:
+        notices += drift_of(here, file, program.experiments)
+    incomplete = any(s.at_most or s.unknown for c in finals for s in c.steps)
+    said = _say(here, call, program, finals, report, notices, unloaded, start=start)
+    if not (incomplete or unloaded or report.failures):
+        uptodate.keep(here, file, marks, program.files, program.variables, said)
+    return EXIT_INCOMPLETE if incomplete else 0
+
+
+def _asked(
+    here: Session, call: Call, program: Program, walks: list[Walk], store: DiskStore, counts: list[ExperimentCount],
+    *, run: str, left: int,
+) -> Report:  # fmt: skip
+    """Ask what is not stored, and keep a record of the run."""
+    _can_ask(counts, here)
+    parallel = [e.parallel for e in program.experiments if e.parallel is not None]
+    prices = {
+        m.use: (float(m.price.input), float(m.price.output)) for c in counts for m in c.models.values() if m.price
+    }
+    record = history.begin(
+        here.cache, here.project,
+        history.Record(
+            run=run, study=here.study(call.file), file=here.relative(call.file), program=program.digest.hex(),
+            started_at=time.time(), prices=prices,
+        ),
+        program.files,
+    )  # fmt: skip
+    executing = _Execution(
+        walks=walks, store=store, here=here, connections=call.connections or min(parallel, default=CONNECTIONS),
+        patience=Patience(max_wait_s=call.max_wait, max_retries=call.max_retries), run=run,
+        display=console.NONE if call.as_json else console.choose_display(call.display), total=left,
+        simulate=any(_embedded(m, here) for c in counts for m in c.models.values()),
+    )  # fmt: skip
+    report = executing.run()
+    history.end(here.cache, record, sent=report.sent, failed=len(report.failures), interrupted=report.interrupted)
+    return report
+
+
+def _say(
+    here: Session, call: Call, program: Program, finals: list[ExperimentCount], report: Report, notices: list[str],
+    unloaded: str, *, start: float,
+) -> list[tuple[str, bool]]:  # fmt: skip
+    """Print what came out; return what would be printed if it were run again, and had nothing to ask."""
+    if call.as_json:
+        found = _run_json(finals, report, time.monotonic() - start)
+        for experiment, entry in zip(program.experiments, found["experiments"], strict=True):
+            entry["measures"] = {} if unloaded else measures_json(here, call.file, experiment)
+        found |= warnings_json(program, [*notices, *([unloaded] if unloaded else [])])
+        console.show_json(found)
+        for entry in found["experiments"]:
+            for step in entry["steps"]:
+                step |= {"cached": step["cached"] + step["ran"], "to_run": 0, "ran": 0}
+        with console.recorded(silent=True) as said:
+            console.show_json(found | {"requests": 0, "wall_s": 0.0})
+        return said
+    with console.recorded() as said:
+        for notice in notices:
+            console.say(f"note: {notice}\n", err=True)
+        if unloaded:
+            again = f"All answers are stored; `emdsl show {call.file}` loads them."
+            console.say(f"warning: {unloaded}\n{again}", err=True)
+        else:
+            show_measures(here, call.file, program.experiments)
+    _tell(here, call, program, finals, report, unloaded)
+    for count in finals:
+        for step in count.steps:
+            step.fresh.clear()
+    with console.recorded(silent=True) as summary:
+        _tell(here, call, program, finals, Report(), unloaded)
+    return said + summary
+
+
+def _can_ask(counts: list[ExperimentCount], here: Session) -> None:
+    """Raise SetupError for models that have something to run and cannot be asked; those cached need no key."""
+    problems = {p for c in counts for m in c.models.values() if (p := problem(m, here.environment)) is not None}
+    if problems:
+        raise SetupError("\n       ".join(["these models cannot be asked:", *sorted(problems)]))
+
+
+def _embedded(model: Model, here: Session) -> bool:
+    """Whether the simulator must be started for a model: it is simulated, and nobody serves it."""
+    return model.simulated and find_url(model, here.environment)[0] is None
+
+
+class _Execution:
+    """One run of the executor, with its servers, signals and display."""
+
+    def __init__(
+        self, *, walks: list[Walk], store: DiskStore, here: Session, connections: int, patience: Patience, run: str,
+        display: str, total: int, simulate: bool,
+    ) -> None:  # fmt: skip
+        self._walks, self._store, self._here = walks, store, here
+        self._connections, self._patience, self._run = connections, patience, run
+        self._display, self._total, self._simulate = display, total, simulate
+
+    def run(self) -> Report:
+        """Ask everything; raises EmdslError."""
+        try:
+            with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+                return runner.run(self._main())
+        except EvalFault as fault:
+            raise SourceError([fault.diagnostic]) from fault
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # uvloop leaves its own behind
+
+    async def _main(self) -> Report:
+        simulator = None
+        if self._simulate:
+            from emdsl.sim.server import Simulator  # noqa: PLC0415 - only simulated models need it
+
+            simulator = Simulator()
+            await simulator.start()
+        try:
+            claims = Claims(self._here.cache / ANSWERS, self._run)
+        except OSError as error:
+            raise StoreError(f"{error.filename}: {error.strerror}: claims cannot be taken") from error
+        http = Http(self._connections)
+        provider = OpenAI(http, self._here.environment, simulator.url if simulator else None)
+        with console.ProgressView(self._display, self._total) as view:
+            executor = Executor(
+                self._walks, self._store, provider, connections=self._connections, patience=self._patience,
+                run=self._run, claims=claims, on_progress=view.update,
+            )  # fmt: skip
+            self._listen(executor)
+            try:
+                return await executor.run()
+            finally:
+                for number in SIGNALS:
+                    asyncio.get_running_loop().remove_signal_handler(number)
+                claims.close()
+                await http.close()
+                if simulator is not None:
+                    await simulator.stop()
+
+    @staticmethod
+    def _listen(executor: Executor) -> None:
+        """First signal: drain; second: stop."""
+        loop = asyncio.get_running_loop()
+
+        def handle() -> None:
+            if executor.progress.draining:
+                executor.stop()
+            else:
+                executor.drain()
+
+        for number in SIGNALS:
+            loop.add_signal_handler(number, handle)
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes uvloop's event loop; None where it is not installed, for asyncio's own."""
+    try:
+        import uvloop  # noqa: PLC0415 - not there on every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _run_json(finals: list[ExperimentCount], report: Report, wall_s: float) -> dict[str, Any]:
+    found = plan_json(finals, wall_s)
+    for count, entry in zip(finals, found["experiments"], strict=True):
+        for step, shown in zip(count.steps, entry["steps"], strict=True):
+            failed = report.failed.get((count.experiment.name, step.step.name), set()) - step.stored
+            ran = len(step.fresh)
+            shown |= {
+                "needed": step.needed,
+                "cached": step.cached - ran,
+                "to_run": ran + len(failed),
+                "ran": ran,
+                "failed": len(failed),
+                "left": step.at_most - len(failed & step.ready),
+            }
+    found["requests"] = report.sent
+    if report.failures:
+        found["failures"] = [{"n": n, "error": reason} for reason, n in _reasons(report)]
+    return found
+
+
+def _reasons(report: Report) -> list[tuple[str, int]]:
+    """Return why queries failed, and how many each, most first."""
+    return Counter(report.failures.values()).most_common()
+
+
+def _tell(
+    here: Session, call: Call, program: Program, finals: list[ExperimentCount], report: Report, unloaded: str
+) -> None:
+    """Print how many were answered, where the outcomes are, and what to do next."""
+    file = call.file
+    ran = sum(len(s.fresh) for c in finals for s in c.steps)
+    n_failed = len(report.failures)
+    left = sum(s.at_most for c in finals for s in c.steps) - n_failed
+    cached = sum(s.cached for c in finals for s in c.steps) - ran
+    console.say(f"{ran:,} answered, {cached:,} from the store" + (f", {n_failed:,} failed" if n_failed else ""))
+    for reason, n in _reasons(report)[:SHOWN_FAILURES]:
+        console.say(f"  {n:,} x {reason}")
+    for count in finals:
+        for step in count.steps:
+            for reason, n in step.invalid.most_common(SHOWN_FAILURES):
+                console.say(f"  {n:,} x `{step.step.name}` could not be asked: {reason}")
+    for name in sorted(report.over_budget):
+        console.say(f"the budget of `{name}` is reached: nothing more was asked; raise it and run again")
+    if report.interrupted:
+        console.say("stopped early: what was answered is kept")
+    if left > 0:
+        where = "are missing from the store (--offline)" if call.offline else "left to ask"
+        console.say(f"{left:,} {where}: incomplete")
+    if n_failed or (left > 0 and not call.offline):
+        console.say(f"Go on: emdsl run {file}")
+    if not unloaded:
+        console.say(f'Outcomes: {os.path.relpath(here.cache)}/outcomes.duckdb, schema "{here.study(file)}"')
+        table = program.experiments[0].name
+        flag = " --sim" if here.simulate else ""
+        console.say(f'Next: emdsl query{flag} "FROM {table} LIMIT 5"    or edit {file} and run again')

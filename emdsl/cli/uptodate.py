@@ -1,0 +1,119 @@
+"""The short-cut of an up-to-date run: nothing is compiled or expanded, the last tables are shown.
+
+A run that left nothing to ask writes down what it read (files, variables, `.env` files), the store's count of
+removals, the load of its outcomes, and what it would print if it were run again. While all of these hold, that is
+printed. It imports nothing heavy: this is the path that is taken most.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emdsl.cli import console
+from emdsl.digest import digest, digest_bytes
+from emdsl.outcomes.loads import load_id
+from emdsl.project import ANSWERS
+from emdsl.store.removals import removals
+from emdsl.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from emdsl.cli.session import Session
+
+FOLDER = "uptodate"
+SETTLED_NS = 2_000_000_000  # a file that changed this short before it was read may have changed again unseen
+
+
+def find(here: Session, file: Path, call: Iterable[object]) -> list[tuple[str, bool]] | None:
+    """Return what is to be printed, and whether to standard error; None where the run must look for itself."""
+    try:
+        found: Any = json.loads(_path(here, file, call).read_text(encoding="utf-8"))
+        holds = (
+            found["emdsl"] == __version__
+            and found["load"] == load_id(here.cache, here.study(file))
+            and found["removals"] == removals(here.cache / ANSWERS)
+            and found["variables"] == _variables(here.environment, found["variables"])
+            and all(_unchanged(Path(name), noted) for name, noted in found["files"].items())
+        )
+        return [(str(text), bool(err)) for text, err in found["said"]] if holds else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def keep(
+    here: Session, file: Path, call: Iterable[object], files: Mapping[str, str], variables: Iterable[str],
+    said: list[tuple[str, bool]],
+) -> None:  # fmt: skip
+    """Write down that a run was complete; where that cannot be written, the next run looks for itself."""
+    load, removed = load_id(here.cache, here.study(file)), removals(here.cache / ANSWERS)
+    if load is None or removed is None:
+        return
+    absent = {str(p): "" for p in here.env_files if str(p) not in files}
+    record = {
+        "emdsl": __version__,
+        "load": load,
+        "removals": removed,
+        "variables": _variables(here.environment, variables),
+        "files": {name: _noted(Path(name), sha256) for name, sha256 in (absent | dict(files)).items()},
+        "said": said,
+    }
+    path = _path(here, file, call)
+    try:
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+        fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+        fresh.write_text(json.dumps(record), encoding="utf-8")
+        fresh.chmod(0o600)
+        fresh.replace(path)
+    except (OSError, UnicodeEncodeError):
+        return
+
+
+def _path(here: Session, file: Path, call: Iterable[object]) -> Path:
+    """Return where the record of a call is: another selection, form or width prints other things."""
+    width = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else None
+    shown = (str(file), Path.cwd(), width, os.environ.get("NO_COLOR"), os.environ.get("TERM"))
+    name = digest("call", here.study(file), [str(x) for x in (*call, *shown)]).hex()[:32]
+    return here.cache / FOLDER / f"{name}.json"
+
+
+def _variables(environment: Mapping[str, str], names: Iterable[str]) -> dict[str, str | None]:
+    """Return the variables that addresses were read from, as digests: an address may hold a password."""
+    return {n: digest("variable", environment[n]).hex() if n in environment else None for n in names}
+
+
+def _noted(path: Path, sha256: str) -> list[Any]:
+    try:
+        found = path.stat()
+    except OSError:
+        return []
+    read_at = time.time_ns()
+    settled = read_at - max(found.st_mtime_ns, found.st_ctime_ns) > SETTLED_NS
+    stat = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino] if settled else []
+    return [stat, sha256 or digest_bytes(path.read_bytes()).hex()]
+
+
+def _unchanged(path: Path, noted: list[Any]) -> bool:
+    """Whether a file is as it was: by its size, times and inode where these can be trusted, else by its content."""
+    try:
+        found = path.stat()
+    except OSError:
+        return noted == []
+    if not noted:
+        return False
+    stat, sha256 = noted
+    if stat == [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]:
+        return True
+    return bool(digest_bytes(path.read_bytes()).hex() == sha256)
+
+
+def show(said: list[tuple[str, bool]]) -> int:
+    """Print what was kept."""
+    for text, err in said:
+        console.say(text, err=err, nl=False)
+    return 0

@@ -1,0 +1,91 @@
+"""Drift: answers that are compared, and were given by unlike models, or long after one another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from emdsl.outcomes import database
+from emdsl.outcomes.sql import literal, name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from emdsl.experiment import Experiment, Step
+
+MOST_DAYS = 30  # that answers may lie apart
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """What answers of one step that are compared differ in; `drop` chooses the older ones."""
+
+    step: str
+    model: str
+    where: str
+    n_groups: int
+    what: str
+    drop: str
+
+    @property
+    def said(self) -> str:
+        """Return it as one sentence, with the command that mends it."""
+        plural = "" if self.n_groups == 1 else "s"
+        return (
+            f"drift: in {self.n_groups:,} {self.where}{plural}, answers of `{self.step}` by {self.model} {self.what}; "
+            f'to ask the older ones again: emdsl cache drop --where "{self.drop}"'
+        )
+
+
+def drifts(connection: Any, experiment: Experiment, schema: str) -> Iterator[Drift]:
+    """Yield the drift of each step of a loaded experiment: within cells, and between the sides of contrasts."""
+    axes = tuple(a.name for a in experiment.axes)
+    table = f"{name(schema)}.{name(experiment.name)}"
+    for step in experiment.steps:
+        groupings = {axes: "cell"}
+        for measure in experiment.measures:
+            if measure.function == "contrast" and step.name in measure.steps:
+                both = tuple(a for a in axes if a in measure.pair or any(path[0] == a for path in measure.by))
+                groupings.setdefault(both, f"pair of sides of `{measure.name}`")
+        told: set[tuple[str, str]] = set()
+        for by, where in groupings.items():
+            for found in _of_step(connection, table, step, by, where):
+                if (found.model, found.what.split()[0]) not in told:
+                    told.add((found.model, found.what.split()[0]))
+                    yield found
+
+
+def _of_step(connection: Any, table: str, step: Step, by: tuple[str, ...], where: str) -> Iterator[Drift]:
+    s = step.name
+    asked, at = name(f"{s}_model"), name(f"{s}_answered_at")
+    group = ", ".join([asked, *map(name, by)])
+    for column, field, what in (
+        (f"{s}_reported", "reported", "report unlike versions"),
+        (f"{s}_fingerprint", "fingerprint", "report unlike fingerprints"),
+    ):
+        found = database.select(
+            connection,
+            f"WITH groups AS (SELECT {asked} AS asked, list(DISTINCT {name(column)}) AS seen FROM {table} "
+            f"WHERE {at} IS NOT NULL GROUP BY {group} HAVING count(DISTINCT {name(column)}) > 1), "
+            f"latest AS (SELECT {asked} AS asked, arg_max({name(column)}, {at}) AS newest FROM {table} GROUP BY ALL) "
+            "SELECT asked, count(*), list_sort(list_distinct(flatten(list(seen)))), any_value(newest) "
+            "FROM groups JOIN latest USING (asked) GROUP BY asked ORDER BY asked",
+        )
+        for model, n, seen, newest in found.rows:
+            yield Drift(
+                step=s, model=model, where=where, n_groups=n, what=f"{what} ({', '.join(map(str, seen))})",
+                drop=f"model = {literal(model)} and {field} <> {literal(str(newest))}",
+            )  # fmt: skip
+    found = database.select(
+        connection,
+        f"WITH groups AS (SELECT {asked} AS asked, min({at}) AS first, max({at}) AS last FROM {table} "
+        f"WHERE {at} IS NOT NULL GROUP BY {group} HAVING max({at}) - min({at}) > INTERVAL {MOST_DAYS} DAYS) "
+        "SELECT asked, count(*), CAST(min(first) AS DATE), CAST(max(last) AS DATE), "
+        f"CAST(max(last) - INTERVAL {MOST_DAYS} DAYS AS DATE) FROM groups GROUP BY asked ORDER BY asked",
+    )
+    for model, n, first, last, cut in found.rows:
+        yield Drift(
+            step=s, model=model, where=where, n_groups=n,
+            what=f"lie more than {MOST_DAYS} days apart ({first} to {last})",
+            drop=f"model = {literal(model)} and answered_at < DATE {literal(str(cut))}",
+        )  # fmt: skip

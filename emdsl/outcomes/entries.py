@@ -1,0 +1,87 @@
+"""The entries of a store as a table, in memory: what `cache stats` adds up and `cache drop --where` chooses by."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from emdsl.errors import OutcomesError
+from emdsl.outcomes import database, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from emdsl.digest import Digest
+    from emdsl.query import Response
+
+COLUMNS = {
+    "key": "VARCHAR", "study": "VARCHAR", "run": "VARCHAR", "model": "VARCHAR", "reported": "VARCHAR",
+    "fingerprint": "VARCHAR", "finish": "VARCHAR", "sample": "BIGINT", "answered_at": "TIMESTAMPTZ",
+    "elapsed_s": "DOUBLE", "input_tokens": "BIGINT", "output_tokens": "BIGINT", "cost_usd": "DOUBLE", "bytes": "BIGINT",
+    "text": "VARCHAR",
+}  # fmt: skip
+BATCH = 20_000
+
+
+class Entries:
+    """A table `entries` in memory."""
+
+    def __init__(self, connection: Any) -> None:
+        self._database = connection
+
+    def select(self, sql: str) -> database.Result:
+        """Return what a query gives; raises OutcomesError."""
+        return database.select(self._database, sql)
+
+    def keys(self, where: str) -> list[Digest]:
+        """Return the keys of the entries for which a condition holds; raises OutcomesError."""
+        return [bytes.fromhex(k) for (k,) in self._where("key", where, "").rows]
+
+    def counted(self, where: str) -> list[tuple[Any, ...]]:
+        """Return how many entries a condition holds for: study, model, number; raises OutcomesError."""
+        return self._where("study, model, count(*)", where, "GROUP BY ALL ORDER BY ALL").rows
+
+    def _where(self, columns: str, where: str, end: str) -> database.Result:
+        if ";" in where or "--" in where:
+            raise OutcomesError("--where takes one condition, without `;` and comments")
+        return self.select(f"SELECT {columns} FROM entries WHERE ({where}) {end}")
+
+
+@contextmanager
+def opened(rows: Iterable[tuple[Any, ...]]) -> Iterator[Entries]:
+    """Make the table of rows whose values are as in COLUMNS."""
+    with database.in_memory() as connection:
+        connection.execute("CREATE TABLE entries (" + ", ".join(f"{n} {t}" for n, t in COLUMNS.items()) + ")")
+        for part in _parts(rows):
+            connection.register("part", table.of_rows(tuple(COLUMNS), part))
+            connection.execute("INSERT INTO entries SELECT * FROM part")
+            connection.unregister("part")
+        yield Entries(connection)
+
+
+def row(
+    key: Digest, size: int, response: Response, ingredients: Mapping[str, Any], study: str | None,
+    price: tuple[float, float] | None,
+) -> tuple[Any, ...]:  # fmt: skip
+    """Return an entry as a row of the table; `price` is in USD per million tokens, of input and output."""
+    usage = response.usage
+    cost = usage.cost_usd
+    if cost is None and price is not None and usage.input_tokens is not None and usage.output_tokens is not None:
+        cost = (usage.input_tokens * price[0] + usage.output_tokens * price[1]) / 1e6
+    return (
+        key.hex(), study, response.run, ingredients.get("model"), response.model, response.fingerprint,
+        response.finish, ingredients.get("sample"), datetime.fromtimestamp(response.answered_at, UTC),
+        response.elapsed_s, usage.input_tokens, usage.output_tokens, cost, size, response.text,
+    )  # fmt: skip
+
+
+def _parts(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
+    part: list[tuple[Any, ...]] = []
+    for found in rows:
+        part.append(found)
+        if len(part) >= BATCH:
+            yield part
+            part = []
+    if part:
+        yield part

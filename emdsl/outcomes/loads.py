@@ -1,0 +1,44 @@
+"""Which load of each study the database holds: a small file beside it, for those who need not open the database."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DATABASE, LOADS = "outcomes.duckdb", "outcomes.loads.json"
+
+
+def load_id(folder: Path, study: str) -> str | None:
+    """Return which load of a study the database holds; None where that is not certain."""
+    try:
+        found: Any = json.loads((folder / LOADS).read_text(encoding="utf-8"))
+        if found["stat"] != _stat(folder):
+            return None
+        load = found["loads"].get(study)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return load if isinstance(load, str) else None
+
+
+def note_load(folder: Path, study: str, load: str, *, known: dict[str, str]) -> None:
+    """Say which load the database, just renamed into place, holds of a study; `known` are those of the others."""
+    fresh = folder / f"{LOADS}.new"
+    fresh.write_text(json.dumps({"stat": _stat(folder), "loads": known | {study: load}}), encoding="utf-8")
+    fresh.replace(folder / LOADS)
+
+
+def known_loads(folder: Path) -> dict[str, str]:
+    """Return the loads of all studies, before the database is replaced; none where they are not certain."""
+    try:
+        found: Any = json.loads((folder / LOADS).read_text(encoding="utf-8"))
+        return dict(found["loads"]) if found["stat"] == _stat(folder) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _stat(folder: Path) -> list[int]:
+    found = (folder / DATABASE).stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ino]

@@ -1,0 +1,162 @@
+"""A study in one file: its answers by key, the files of its program, a manifest, and a line for those who crawl.
+
+A zip file, so that anyone can look inside; under a passphrase, that zip in the age format, which `age -d` opens too.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from emdsl.digest import digest_bytes
+from emdsl.errors import SetupError, StoreError
+from emdsl.store.codec import Corrupt, decode
+from emdsl.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from emdsl.digest import Digest
+
+FORMAT = 1
+CANARY = (
+    "EVALUATION DATA OF LANGUAGE-MODEL SAFETY RESEARCH. IT SHOULD NEVER APPEAR IN TRAINING CORPORA. "
+    "canary GUID emdsl:6f1d7c52-9a6e-4c0b-8d5e-2b4f7a90c3e1"
+)
+_AGE = b"age-encryption.org/"
+_KEY, _SIZE = 32, 4  # bytes
+_ENTRIES, _MANIFEST, _README = "entries", "manifest.json", "README.txt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What a bundle holds. `files` are the program's, by path as in the project, with their SHA-256."""
+
+    study: str
+    file: str
+    n_entries: int
+    files: Mapping[str, str]
+    emdsl: str = __version__
+
+
+def write_bundle(
+    path: Path, manifest: Manifest, entries: Iterable[tuple[Digest, bytes]], contents: Mapping[str, bytes],
+    passphrase: str | None,
+) -> None:  # fmt: skip
+    """Write a study to a file, whole or not at all; raises StoreError, and SetupError without what encrypts."""
+    fresh = path.with_name(path.name + ".new")
+    try:
+        with zipfile.ZipFile(fresh, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(_README, CANARY + "\n")
+            digests = []
+            with archive.open(_ENTRIES, "w", force_zip64=True) as file:
+                for key, entry in entries:
+                    digests.append(digest_bytes(key + entry))
+                    file.write(key + len(entry).to_bytes(_SIZE, "big") + entry)
+            for name, content in contents.items():
+                archive.writestr(f"files/{name}", content)
+            held = {
+                "emdsl_cache": FORMAT, "canary": CANARY, "study": manifest.study, "file": manifest.file,
+                "emdsl": manifest.emdsl, "n_entries": len(digests), "files": dict(manifest.files),
+                "entries_sha256": digest_bytes(b"".join(digests)).hex(),
+            }  # fmt: skip
+            archive.writestr(_MANIFEST, json.dumps(held, indent=1))
+        if passphrase is not None:
+            fresh.write_bytes(_age().encrypt(fresh.read_bytes(), passphrase))
+        fresh.chmod(0o600)
+        fresh.replace(path)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def is_encrypted(path: Path) -> bool:
+    """Whether a bundle is under a passphrase; raises StoreError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_AGE)) == _AGE
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+
+
+class Bundle:
+    """A bundle that was opened; raises StoreError for what is none, or not whole."""
+
+    def __init__(self, path: Path, passphrase: str | None = None) -> None:
+        self._path = path
+        try:
+            source: Path | io.BytesIO = path
+            if is_encrypted(path):
+                source = io.BytesIO(_opened(path, passphrase or ""))
+            self._archive = zipfile.ZipFile(source)
+            held: Any = json.loads(self._archive.read(_MANIFEST))
+            if held["emdsl_cache"] != FORMAT:
+                raise StoreError(f"{path} was written by a newer emdsl: upgrade emdsl")
+            self.manifest = Manifest(
+                study=str(held["study"]), file=str(held["file"]), n_entries=int(held["n_entries"]),
+                files=dict(held["files"]), emdsl=str(held["emdsl"]),
+            )  # fmt: skip
+            self._sha256 = str(held["entries_sha256"])
+        except (OSError, zipfile.BadZipFile) as error:
+            raise StoreError(f"{path} is no emdsl cache file, or not whole: {error}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{path} is no emdsl cache file: its manifest cannot be read") from error
+
+    def verify(self) -> None:
+        """Raise StoreError unless every entry is what was written."""
+        digests = []
+        for key, entry in self.entries():
+            try:
+                decode(entry)
+            except Corrupt as error:
+                raise StoreError(f"{self._path}: the entry {key.hex()[:16]} is damaged: {error}") from error
+            digests.append(digest_bytes(key + entry))
+        if digest_bytes(b"".join(digests)).hex() != self._sha256:
+            raise StoreError(f"{self._path} is not whole: its entries are not those of its manifest")
+
+    def entries(self) -> Iterator[tuple[Digest, bytes]]:
+        """Yield key and entry, each; raises StoreError where the file ends too early."""
+        try:
+            with self._archive.open(_ENTRIES) as file:
+                while head := file.read(_KEY + _SIZE):
+                    key, size = head[:_KEY], int.from_bytes(head[_KEY:], "big")
+                    entry = file.read(size)
+                    if len(head) != _KEY + _SIZE or len(entry) != size:
+                        raise StoreError(f"{self._path} is not whole: it ends within an entry")
+                    yield key, entry
+        except (OSError, zipfile.BadZipFile, KeyError, EOFError) as error:
+            raise StoreError(f"{self._path} is damaged: {error}") from error
+
+    def content(self, name: str) -> bytes:
+        """Return one of the program's files; raises StoreError unless it is as the manifest says."""
+        try:
+            found = self._archive.read(f"files/{name}")
+        except (OSError, zipfile.BadZipFile, KeyError) as error:
+            raise StoreError(f"{self._path} does not hold {name}") from error
+        if digest_bytes(found).hex() != self.manifest.files.get(name):
+            raise StoreError(f"{self._path}: {name} is not the file of the manifest")
+        return found
+
+
+def _opened(path: Path, passphrase: str) -> bytes:
+    age = _age()
+    try:
+        found: bytes = age.decrypt(path.read_bytes(), passphrase)
+    except Exception as error:
+        if isinstance(error, OSError):
+            raise
+        raise StoreError(f"{path} cannot be opened: another passphrase, or a damaged file") from error
+    return found
+
+
+def _age() -> Any:
+    try:
+        from pyrage import passphrase  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra, untyped: most never encrypt
+    except ImportError:
+        raise SetupError("encryption needs a package more: pip install 'emdsl[encrypt]'") from None
+    return passphrase

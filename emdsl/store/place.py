@@ -1,0 +1,60 @@
+"""Where a store lies: on a disk of this machine, or on a network file system, where SQLite's locks do not reach far."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+
+from emdsl.errors import StoreError
+
+HOST = "host"  # a file in the store's folder: which machine uses it
+MOUNTS = Path("/proc/self/mounts")
+NETWORK = frozenset(
+    (
+        "nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "fuse.glusterfs", "lustre", "gpfs", "beegfs", "ceph",
+        "afs", "9p",
+    )
+)  # fmt: skip
+
+
+def file_system(folder: Path, mounts: Path = MOUNTS) -> str | None:
+    """Return the kind of file system that holds a folder, as the kernel calls it; None where it does not say."""
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    place = folder.resolve()
+    best: tuple[int, str] | None = None
+    for line in lines:
+        fields = line.split()
+        if len(fields) < 3:
+            continue
+        point = Path(re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), fields[1]))
+        if place.is_relative_to(point) and (best is None or len(point.parts) >= best[0]):
+            best = (len(point.parts), fields[2])
+    return best[1] if best else None
+
+
+def on_network(folder: Path) -> bool:
+    """Whether a folder lies on a network file system."""
+    return file_system(folder) in NETWORK
+
+
+def claim_host(folder: Path) -> None:
+    """Say in a store on a network file system that this machine uses it; raises StoreError where another does."""
+    file, here = folder / HOST, socket.gethostname()
+    try:
+        owner = file.read_text(encoding="utf-8").strip() if file.exists() else ""
+        if not owner:
+            file.write_text(here + "\n", encoding="utf-8")
+            return
+    except OSError as error:
+        raise StoreError(f"{file} cannot be read or written: {error.strerror}") from error
+    if owner != here:
+        raise StoreError(
+            f"{folder} lies on a network file system and is used by the machine `{owner}`: "
+            "two machines would damage it. "
+            f"Use a cache on a disk of this machine (--cache), and bring the two together with `emdsl cache merge`. "
+            f"If `{owner}` no longer uses it, remove {file}"
+        )
