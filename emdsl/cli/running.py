@@ -19,8 +19,6 @@ from emdsl.compiler.compile import compile_file
 from emdsl.errors import SetupError, SourceError, StoreError
 from emdsl.frame import EvalFault
 from emdsl.project import ANSWERS
-from emdsl.providers.http import Http
-from emdsl.providers.openai import OpenAI
 from emdsl.providers.secret import find_url, problem
 from emdsl.run import history
 from emdsl.run.executor import CONNECTIONS, Executor, Report
@@ -212,6 +210,9 @@ class _Execution:
             signal.signal(signal.SIGINT, signal.default_int_handler)  # uvloop leaves its own behind
 
     async def _main(self) -> Report:
+        from emdsl.providers.http import Http  # noqa: PLC0415 - 0.2 s that only asking should cost
+        from emdsl.providers.openai import OpenAI  # noqa: PLC0415 - as above
+
         simulator = None
         if self._simulate:
             from emdsl.sim.server import Simulator  # noqa: PLC0415 - only simulated models need it

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FILE = DATABASE
 LOCK_S = 60.0  # how long a load waits for its turn
-BATCH = 8_192  # rows that are alive at once
+BATCH = 1_024  # rows that are alive at once
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",  # nothing is downloaded at run time
     "autoload_known_extensions": "true",  # what is built in

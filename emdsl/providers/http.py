@@ -7,6 +7,8 @@ import email.utils
 import json
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -46,10 +48,10 @@ class Http:
     """Sends JSON and gets JSON; keeps connections open between requests."""
 
     def __init__(self, connections: int) -> None:
+        self._proxies: dict[str, str | None] = {}  # by origin: aiohttp's own look costs two threads a request
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=60, ttl_dns_cache=300),
             headers={"User-Agent": f"emdsl/{__version__}", "Content-Type": "application/json"},
-            trust_env=True,
             auto_decompress=True,
         )
 
@@ -73,7 +75,7 @@ class Http:
         limit = aiohttp.ClientTimeout(total=timeout_s or TIMEOUT_S, sock_connect=CONNECT_S)
         try:
             async with self._session.post(
-                url, data=body, headers=headers, timeout=limit, allow_redirects=False
+                url, data=body, headers=headers, timeout=limit, allow_redirects=False, proxy=self._proxy(url)
             ) as reply:
                 raw = await _bounded(reply)
                 text = _masked(raw.decode("utf-8", "replace"), key)
@@ -87,6 +89,16 @@ class Http:
                 "no answer in time" if isinstance(error, asyncio.TimeoutError) else f"{type(error).__name__}: {error}"
             )
             raise Unavailable(_masked(said, key)) from None
+
+    def _proxy(self, url: str) -> str | None:
+        """Return the proxy that the environment names for a server, None for none."""
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        if origin not in self._proxies:
+            bypass = parts.hostname is None or proxy_bypass(parts.hostname)
+            found = getproxies()
+            self._proxies[origin] = None if bypass else found.get(parts.scheme) or found.get("all")
+        return self._proxies[origin]
 
 
 async def _bounded(reply: aiohttp.ClientResponse) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import OrderedDict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,9 +19,13 @@ from emdsl.service import SAMPLE_HEADER
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from emdsl.prompt import Message, Prompt
     from emdsl.query import Query
 
 MAX_COUNT = 2**63  # tokens: more is no count
+MIN_KEPT = 4_096  # characters of messages from which their encoding is kept
+MAX_HELD = 64 * 2**20  # bytes of encoded prompts
+MAX_MESSAGES = 4_096  # encoded, of prompts that share some
 MAX_POSITIONS = 64  # tokens whose candidates are kept
 _FINISH = {
     "stop": "stop",
@@ -116,6 +121,7 @@ class OpenAI:
         self._http = http
         self._environment = environment
         self._simulator = simulator
+        self._encoder = Encoder()
 
     async def ask(self, query: Query) -> Response:
         """See Provider."""
@@ -134,7 +140,7 @@ class OpenAI:
         start = time.time()
         try:
             reply, request_id = await self._http.post(
-                f"{url}/chat/completions", encode(query), headers, key=key, timeout_s=model.timeout_s
+                f"{url}/chat/completions", self._encoder.encode(query), headers, key=key, timeout_s=model.timeout_s
             )
         except Blocked as blocked:
             return Response(
@@ -143,12 +149,53 @@ class OpenAI:
         return read_reply(reply, request_id, start)
 
 
+class Encoder:
+    """Makes bodies; long messages that many requests share are encoded once."""
+
+    def __init__(self) -> None:
+        self._prompts: OrderedDict[int, tuple[Prompt, bytes]] = OrderedDict()  # by identity: the samples of a cell
+        self._messages: OrderedDict[Message, bytes] = OrderedDict()
+        self._held = 0  # bytes
+
+    def encode(self, query: Query) -> bytes:
+        """Return the body of a request as JSON."""
+        prompt = query.prompt
+        if sum([len(m.text) for m in prompt.messages]) < MIN_KEPT:
+            return encode(query)
+        rest = _rest(query)
+        if "model" in rest or "messages" in rest:  # `extra` says otherwise
+            return encode(query)
+        known = self._prompts.get(id(prompt))
+        if known is None:
+            parts = [self._message(m) for m in prompt.messages]
+            known = self._prompts[id(prompt)] = prompt, b"[" + b",".join(parts) + b"]"
+            self._held += len(known[1])
+            while self._held > MAX_HELD and len(self._prompts) > 1:
+                self._held -= len(self._prompts.popitem(last=False)[1][1])
+        end = b"," + _json(rest)[1:] if rest else b"}"
+        return b"".join((b'{"model":', _json(query.head.model.wire_name), b',"messages":', known[1], end))
+
+    def _message(self, message: Message) -> bytes:
+        found = self._messages.get(message)
+        if found is None:
+            found = self._messages[message] = _json({"role": message.role, "content": message.text})
+            if len(self._messages) > MAX_MESSAGES:
+                self._messages.popitem(last=False)
+        return found
+
+
 def encode(query: Query) -> bytes:
     """Return the body of a request as JSON."""
     body: dict[str, Any] = {
         "model": query.head.model.wire_name,
         "messages": [{"role": m.role, "content": m.text} for m in query.prompt.messages],
     }
+    return _json(body | _rest(query))
+
+
+def _rest(query: Query) -> dict[str, Any]:
+    """Return all of a body but the model and the messages."""
+    body: dict[str, Any] = {}
     if query.head.model.service.name == "vllm" and query.prompt.messages[-1].role == "assistant":
         body |= {"add_generation_prompt": False, "continue_final_message": True}
     for name, value in query.head.params:
@@ -161,6 +208,10 @@ def encode(query: Query) -> bytes:
                 body |= value
             case _:
                 body[name] = value
+    return body
+
+
+def _json(body: Any) -> bytes:
     text = json.dumps(body, default=_exact, ensure_ascii=False, separators=(",", ":"))
     try:
         return text.encode()

@@ -71,32 +71,39 @@ class Estimate:
     prefix_chars: int = 0  # of these, in a beginning that another request has too
     _asked: dict[tuple[str, int | None], _Asked] = field(default_factory=dict)
     _last: Prompt | None = None
+    _last_chars: int = 0
+    _last_head: Head | None = None
+    _last_asked: _Asked | None = None
 
     def known(self, query: Query) -> None:
         """Take in a request whose messages are known."""
         prompt = query.prompt
-        chars = sum([len(m.text) for m in prompt.messages])
+        if prompt is self._last:  # the samples of a cell
+            self.prefix_chars += self._last_chars
+        else:
+            if self._last is not None:
+                self.prefix_chars += _common(self._last, prompt)
+            self._last_chars = sum([len(m.text) for m in prompt.messages])
+            self._last = prompt
         asked = self._of(query.head)
         asked.n += 1
-        asked.chars += chars
-        self.chars += chars
-        if prompt is self._last:
-            self.prefix_chars += chars
-        elif self._last is not None:
-            self.prefix_chars += _common(self._last, prompt)
-        self._last = prompt
+        asked.chars += self._last_chars
+        self.chars += self._last_chars
 
     def unknown(self, head: Head) -> None:
         """Take in a request whose messages are not known yet."""
         self._of(head).n_unknown += 1
 
     def _of(self, head: Head) -> _Asked:
+        if head is self._last_head and self._last_asked is not None:
+            return self._last_asked
         params = dict(head.params)
         most = params.get("max_tokens") or params.get("max_completion_tokens")
         key = (head.model.use, most)
         asked = self._asked.get(key)
         if asked is None:
             asked = self._asked[key] = _Asked(head.model, most)
+        self._last_head, self._last_asked = head, asked
         return asked
 
     def finish(self, learned: Learned, step: str) -> None:

@@ -65,7 +65,8 @@ class _Request:
     query: Query
     experiment: str
     targets: dict[tuple[int, str], tuple[Walk, Outcome, Step]]  # by row and step
-    urgent: bool = False
+    urgent: bool = False  # it goes on with a row; others start one
+    looked: bool = False  # whether the store was looked at for it
 
 
 class _Ready(asyncio.Queue[_Request | None]):
@@ -139,7 +140,7 @@ class Executor:
         producer = asyncio.create_task(self._produce())
         workers = [asyncio.create_task(self._work()) for _ in range(self._connections)]
         self._tasks = [producer, *workers]
-        others = [asyncio.create_task(self._claim()), asyncio.create_task(self._watch())] if self._claims else []
+        others = [asyncio.create_task(self._claim()), asyncio.create_task(self._watch())]
         for task in others:
             task.add_done_callback(self._ended)
         done = await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -200,41 +201,38 @@ class Executor:
             if request is not None:
                 request.targets[id(row), name] = target
                 continue
-            request = _Request(query, walk.experiment.name, {(id(row), name): target}, urgent)
+            request = _Request(query, walk.experiment.name, {(id(row), name): target}, urgent, looked=not urgent)
             self._under_way[query.key] = request
-            if self._claims is None:
-                self._ready.put_nowait(request)
-            else:
-                self._unclaimed.append(request)
-                self._wanted.set()
+            self._unclaimed.append(request)
+            self._wanted.set()
 
     # -------------------------------------------------------------- other processes
 
     async def _claim(self) -> None:
-        """Take claims for what has become ready: what another process is asking waits for its answer."""
-        assert self._claims is not None
+        """Take claims for what has become ready, many at a time; what another process asks waits for its answer."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
             requests, self._unclaimed = self._unclaimed, []
-            if not requests:  # something was given back
-                with suppress(Busy):
-                    self._claims.publish()
-                continue
             while True:
                 try:
-                    self._claimed(requests, self._claims)
+                    self._claimed(requests)
                     break
                 except Busy:
                     await asyncio.sleep(TURN_S)
 
-    def _claimed(self, requests: list[_Request], claims: Claims) -> None:
-        won = claims.take(r.query.key for r in requests)
-        known = {} if claims.alone else self._store.get_many(won)  # answered between our look and our claim
+    def _claimed(self, requests: list[_Request]) -> None:
+        """Queue what is ours to ask; go on with what is stored. The look comes after the claim: nothing slips by."""
+        claims = self._claims
+        keys = [r.query.key for r in requests]
+        won = set(keys) if claims is None else claims.take(keys)
+        alone = claims is None or claims.alone
+        unsure = [r.query.key for r in requests if r.query.key in won and not (alone and r.looked)]
+        known = self._store.get_many(unsure) if unsure else {}
         for request in requests:
             key = request.query.key
             if key in known:
-                claims.release([key])
+                self._given_back(key)
                 self._adopted(request, known[key])
             elif key in won:
                 self._elsewhere.pop(key, None)
@@ -245,7 +243,6 @@ class Executor:
 
     async def _watch(self) -> None:
         """Look for the answers of other processes, and take over what they have given up."""
-        assert self._claims is not None
         while True:
             await asyncio.sleep(POLL_S)
             if not self._elsewhere:
@@ -254,7 +251,7 @@ class Executor:
                 self._adopted(self._elsewhere.pop(key), response)
             if self._elsewhere and not self._drain.is_set():
                 with suppress(Busy):
-                    self._claimed(list(self._elsewhere.values()), self._claims)
+                    self._claimed(list(self._elsewhere.values()))
             self.progress.elsewhere = len(self._elsewhere)
             self._on_progress(self.progress)
 
@@ -274,11 +271,11 @@ class Executor:
             self._fatal = self._fatal or error
             self.drain()
 
-    def _given_back(self, key: Digest, *, asked: bool) -> None:
+    def _given_back(self, key: Digest) -> None:
         if self._claims is not None:
             self._claims.release([key])
-            if not asked:
-                self._wanted.set()
+            if key in self.report.failures:
+                self._wanted.set()  # others may wait for it: the next claims, of none, show them
 
     # -------------------------------------------------------------- requests to answers
 
@@ -295,7 +292,7 @@ class Executor:
                 self.drain()
                 raise
             finally:
-                self._given_back(request.query.key, asked=request.query.key not in self.report.failures)
+                self._given_back(request.query.key)
                 self._under_way.pop(request.query.key, None)
                 if not self._under_way:
                     self._hungry.set()
@@ -329,14 +326,8 @@ class Executor:
             self._go_on(walk, row)
 
     def _go_on(self, walk: Walk, row: Outcome) -> None:
-        """Look up what has become ready in a row, and queue what is not stored."""
-        while born := walk.advance(row):
-            known = self._store.get_many(q.key for _, q in born if q.key not in self._under_way)
-            if not known:
-                break
-            for step, query in born:
-                if query.key in known:
-                    answered(row, step, known[query.key])
+        """Queue what has become ready in a row; it is looked up with others."""
+        walk.advance(row)
         if row.open and not self._drain.is_set():
             self._enqueue_open(walk, row, urgent=True)
 

@@ -98,7 +98,7 @@ class ExperimentCount:
     cells: int
     samples: int
     steps: list[StepCount]
-    models: dict[str, Model] = field(default_factory=dict)  # those that would be asked
+    models: dict[tuple[str, Any], Model] = field(default_factory=dict)  # those that would be asked
     least_usd: Decimal = Decimal(0)  # what the requests known by now cost at least
     comparison: Comparison | None = None  # with what ran last
     reasons: Counter[Reason] = field(default_factory=Counter)  # of the requests that are ready to be asked
@@ -207,7 +207,7 @@ def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> 
         group = found.maybe if undecided else found.recipes
         if recipe not in group:
             group.add(recipe)
-            count.models.setdefault(f"{head.model.use} {head.model.url}", head.model)
+            count.models.setdefault((head.model.use, head.model.url), head.model)
             found.estimate.unknown(head)
             if count.by:
                 _by(count, row, 1)
@@ -218,8 +218,9 @@ def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> 
 def _open(count: ExperimentCount, found: StepCount, row: Outcome, query: Query) -> None:
     """Take in a request that is ready to be asked, seen for the first time."""
     model = query.head.model
-    count.models.setdefault(f"{model.use} {model.url}", model)
-    count.least_usd += least_usd(query)
+    count.models.setdefault((model.use, model.url), model)
+    if model.price is not None:
+        count.least_usd += least_usd(query)
     found.estimate.known(query)
     if count.comparison is not None:
         count.reasons[count.comparison.reason(row, found.step, query)] += 1

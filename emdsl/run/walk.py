@@ -35,11 +35,12 @@ if TYPE_CHECKING:
 
     from emdsl.digest import Digest, KeyState
     from emdsl.experiment import Cell, Experiment, Step
-    from emdsl.prompt import Prompt
+    from emdsl.prompt import Message, Prompt
     from emdsl.query import Head
     from emdsl.store.store import Store
 
 SAMPLE_BLOCK = 5  # samples of every cell before the next ones: what stops early is a smaller, balanced study
+MIN_TRAIL = 8  # messages from which a prompt's beginning is worth remembering
 KEPT_PROMPTS = 512  # rendered prompts remembered; rows that share one come close together
 CHUNK = 512  # rows looked up together
 
@@ -64,6 +65,7 @@ class Walk:
         self.selection = selection or Selection()
         self.steps = {s.name: s for s in experiment.steps}
         self._heads: dict[tuple[str, tuple[int, ...]], tuple[Head, KeyState]] = {}
+        self._trails: dict[tuple[str, tuple[int, ...]], tuple[tuple[Message, ...], list[KeyState]]] = {}
         self._prompts: OrderedDict[tuple[str, tuple[int, ...], tuple[int, ...], int], tuple[Head, Prompt, KeyState]] = (
             OrderedDict()
         )
@@ -184,10 +186,26 @@ class Walk:
         if known is None:
             head, state = self.head(step, row)
             prompt = step.prompt(row.frame)
-            known = self._prompts[memo] = (head, prompt, state.copy().add(prompt.messages).close())
+            known = self._prompts[memo] = (head, prompt, self._hashed(memo[:2], state, prompt.messages))
             if len(self._prompts) > KEPT_PROMPTS:
                 self._prompts.popitem(last=False)
         return known
+
+    def _hashed(self, who: tuple[str, tuple[int, ...]], state: KeyState, messages: tuple[Message, ...]) -> KeyState:
+        """Return the state of a prompt's key; what it has in common with the prompt before is not hashed again."""
+        if len(messages) < MIN_TRAIL:
+            return state.copy().add(messages).close()
+        before, states = self._trails.get(who, ((), [state]))
+        n = 0
+        for was, now in zip(before, messages, strict=False):
+            if was != now:
+                break
+            n += 1
+        states = states[: n + 1]
+        for message in messages[n:]:
+            states.append(states[-1].copy().add((message,)))
+        self._trails[who] = messages, states
+        return states[-1].copy().close()
 
 
 def settle(row: Outcome, step: Step, result: Result) -> None:

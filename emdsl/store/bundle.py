@@ -94,6 +94,8 @@ class Bundle:
             if is_encrypted(path):
                 source = io.BytesIO(_opened(path, passphrase or ""))
             self._archive = zipfile.ZipFile(source)
+            if any(i.compress_type != zipfile.ZIP_STORED for i in self._archive.infolist()):
+                raise StoreError(f"{path} is packed, which emdsl never does: it could be larger than any disk")
             held: Any = json.loads(self._archive.read(_MANIFEST))
             if held["emdsl_cache"] != FORMAT:
                 raise StoreError(f"{path} was written by a newer emdsl: upgrade emdsl")
@@ -109,6 +111,12 @@ class Bundle:
 
     def verify(self) -> None:
         """Raise StoreError unless every entry is what was written."""
+        try:
+            broken = self._archive.testzip()
+        except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+            raise StoreError(f"{self._path} is damaged: {error}") from error
+        if broken is not None:
+            raise StoreError(f"{self._path} is damaged: {broken} is not what was written")
         digests = []
         for key, entry in self.entries():
             try:

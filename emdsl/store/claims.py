@@ -45,7 +45,10 @@ class Claims:
         return not self._met
 
     def take(self, keys: Iterable[Digest]) -> set[Digest]:
-        """Return those keys that are ours to ask; the rest is being asked by another process. Raises Busy."""
+        """Return those keys that are ours to ask; the rest is being asked by another process. Raises Busy.
+
+        What was given back is shown to others with it.
+        """
         with self._turn(wait=False):
             others = self._others()
             won = {k for k in keys if k not in others}
@@ -56,11 +59,6 @@ class Claims:
     def release(self, keys: Iterable[Digest]) -> None:
         """Give back keys that are stored, or will not be asked; others see it when the next claims are taken."""
         self._held.difference_update(keys)
-
-    def publish(self) -> None:
-        """Show what was given back to those who wait. Raises Busy."""
-        with self._turn(wait=False):
-            self._write()
 
     def close(self) -> None:
         """Give everything back."""

@@ -190,7 +190,7 @@ class DiskStore:
         if self._writer is None:
             self._writer = threading.Thread(target=self._write, name="emdsl-store", daemon=True)
             self._writer.start()
-        self._waiting.put(_Put(query.key, encode(query, response), response, future, loop))
+        self._waiting.put(_Put(query, response, future, loop))
         return future
 
     def close(self) -> None:
@@ -239,9 +239,10 @@ class DiskStore:
                 raise self._failed  # noqa: TRY301 - told to all who wait, as any other failure
             if damaged := [item.key for item in batch if item.key in self.corrupt]:
                 set_aside(self.folder, damaged, "damaged")  # never believed, and never thrown away
+            entries = [encode(item.query, item.response) for item in batch]  # off the event loop
             with self._cache.transact():  # waits BUSY_S for another writer, then gives up
-                for item in batch:
-                    if self._cache.add(item.key, item.entry):
+                for item, entry in zip(batch, entries, strict=True):
+                    if self._cache.add(item.key, entry):
                         stored.append((item, item.response))
                     else:
                         stored.append((item, decode(self._cache.get(item.key))))
@@ -257,17 +258,12 @@ class DiskStore:
 class _Put:
     """An answer that waits to be written."""
 
-    __slots__ = ("entry", "future", "key", "loop", "response")
+    __slots__ = ("future", "key", "loop", "query", "response")
 
     def __init__(
-        self,
-        key: Digest,
-        entry: bytes,
-        response: Response,
-        future: asyncio.Future[Response],
-        loop: asyncio.AbstractEventLoop,
+        self, query: Query, response: Response, future: asyncio.Future[Response], loop: asyncio.AbstractEventLoop
     ) -> None:
-        self.key, self.entry, self.response, self.future, self.loop = key, entry, response, future, loop
+        self.key, self.query, self.response, self.future, self.loop = query.key, query, response, future, loop
 
 
 def _settle(

@@ -39,8 +39,20 @@ def test_plan_run_and_run_again(folder: Path) -> None:
     """The counts of the contract before, after, and when all is stored."""
     plan = run_json(folder, "plan", "study.em")
     answer, aligned, again = plan["experiments"][0]["steps"]
-    assert {k: v for k, v in answer.items() if not k.startswith("est_")} == {"name": "answer", "kind": "ask", "needed": 6, "cached": 0, "to_run": 6}
-    assert {k: v for k, v in aligned.items() if not k.startswith("est_")} == {"name": "aligned", "kind": "judge", "needed": 6, "cached": 0, "to_run": 6}
+    assert {k: v for k, v in answer.items() if not k.startswith("est_")} == {
+        "name": "answer",
+        "kind": "ask",
+        "needed": 6,
+        "cached": 0,
+        "to_run": 6,
+    }
+    assert {k: v for k, v in aligned.items() if not k.startswith("est_")} == {
+        "name": "aligned",
+        "kind": "judge",
+        "needed": 6,
+        "cached": 0,
+        "to_run": 6,
+    }
     assert again["to_run"] == {"expected": None, "at_most": 6}
     assert not (folder / "cache").exists(), "plan changes nothing"
     emdsl("plan", "study.em", "--exit-code", cwd=folder, code=3)

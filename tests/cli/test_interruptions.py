@@ -31,9 +31,9 @@ JOBS = 8
 KILLS = 20
 
 
-def start(folder: Path, url: str, *args: str) -> subprocess.Popen[str]:
+def start(folder: Path, url: str, *args: str, file: str = "study.em") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "emdsl", "run", "study.em", "-j", str(JOBS), "--display", "none", *args],
+        [sys.executable, "-m", "emdsl", "run", file, "-j", str(JOBS), "--display", "none", *args],
         cwd=folder,
         env=clean_environment({"EMDSL_SIM_URL": url}),
         stdout=subprocess.PIPE,
@@ -139,13 +139,42 @@ def test_faults_at_every_rate_lose_nothing(tmp_path: Path) -> None:
     assert min(counts[f] for f in ("throttled", "failed", "cut", "malformed", "slow")) > 0
 
 
-def test_two_runs_at_once_share_a_store(tmp_path: Path) -> None:
-    """Both end complete, with the same outcomes; neither breaks the other's store or database."""
+OVERLAPPING = STUDY.replace("1..30", "10..40").replace("experiment e", "experiment f")
+N_BOTH = N * 40 // 30  # questions 1 to 40
+
+
+def test_two_runs_at_once_send_no_request_twice(tmp_path: Path) -> None:
+    """Overlapping studies, one cache, two processes: each request is paid for once; both end complete."""
     (tmp_path / "study.em").write_text(STUDY, encoding="utf-8")
+    (tmp_path / "other.em").write_text(OVERLAPPING, encoding="utf-8")
     with simulator("--latency", "0.01") as url:
-        both = [start(tmp_path, url), start(tmp_path, url)]
+        both = [start(tmp_path, url), start(tmp_path, url, file="other.em"), start(tmp_path, url)]
         for process in both:
             out, err = process.communicate(timeout=60)
             assert process.returncode == 0, out + err
+        assert stats(url)["requests"] == N_BOTH
         emdsl("run", "study.em", cwd=tmp_path, env={"EMDSL_SIM_URL": url})
         assert len(rows(tmp_path)) == 360
+        assert stats(url)["requests"] == N_BOTH
+    assert whole(tmp_path) == N_BOTH
+
+
+def test_the_other_takes_over_what_a_killed_one_was_asking(tmp_path: Path) -> None:
+    """Two processes, one killed with -9 in mid-flight, again and again: the other ends, and repeats what flew only."""
+    (tmp_path / "study.em").write_text(STUDY, encoding="utf-8")
+    rng, kills = random.Random(11), 6
+    with simulator("--latency", "0.05") as url:
+        survivor = start(tmp_path, url)
+        for _ in range(kills):
+            victim = start(tmp_path, url)
+            time.sleep(rng.uniform(0.6, 1.2))
+            victim.send_signal(signal.SIGKILL)
+            victim.communicate()
+            if survivor.poll() is not None:
+                break
+        out, err = survivor.communicate(timeout=60)
+        assert survivor.returncode == 0, out + err
+        assert 0 <= stats(url)["requests"] - N <= kills * JOBS
+    assert whole(tmp_path) == N
+    verified = json.loads(emdsl("cache", "verify", "--json", cwd=tmp_path).stdout)
+    assert verified == {"entries": N, "database": "ok", "damaged": []}

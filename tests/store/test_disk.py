@@ -20,6 +20,7 @@ from emdsl.query import Head, Model, Query, Response, Usage
 from emdsl.service import SERVICES
 from emdsl.store.codec import Corrupt, decode, encode, ingredients
 from emdsl.store.disk import DiskStore
+from emdsl.store.removals import batches, forget, removals, set_aside, set_aside_entries
 
 MODEL = Model(name="m", use="sim/m", service=SERVICES["sim"], wire_name="m")
 HEAD = Head(MODEL, (("temperature", 1),))
@@ -200,3 +201,59 @@ def test_replacing_a_planted_row_deletes_no_file(tmp_path: Path) -> None:
     assert store.get_many([query(0).key])[query(0).key].text == "again 0"
     store.close()
     assert victim.read_text(encoding="utf-8") == "mine"
+
+
+def test_what_is_damaged_is_set_aside_and_counted(tmp_path: Path) -> None:
+    """It is asked again, its bytes stay for whoever wants to know, and who relied on the store looks again."""
+    folder = tmp_path / "answers"
+    store = DiskStore(folder)
+    put(store, 3)
+    store.close()
+    before = removals(folder)
+    with sqlite3.connect(folder / "cache.db") as database:
+        database.execute("UPDATE Cache SET value = ? WHERE key = ?", (b"E1j" + b"x" * 60, query(1).key))
+    store = DiskStore(folder)
+    assert set(store.get_many([query(i).key for i in range(3)])) == {query(0).key, query(2).key}
+    put(store, 3, "again")
+    assert store.get_many([query(1).key])[query(1).key].text == "again 1"
+    store.close()
+    assert before == 0
+    assert removals(folder) == 1
+    assert [(why, n) for _, why, _, n in batches(folder)] == [("damaged", 1)]
+
+
+def test_set_aside_and_put_back(tmp_path: Path) -> None:
+    """Nothing is thrown away in one step; what was asked again since then stays."""
+    folder = tmp_path / "answers"
+    store = DiskStore(folder)
+    put(store, 4)
+    assert set_aside(folder, [query(0).key, query(1).key, b"?" * 32], "a bad day", "b1") == 2
+    assert len(store.get_many([query(i).key for i in range(4)])) == 2
+    put(store, 1, "again")
+    assert store.adopt(set_aside_entries(folder, "b1")) == (1, 1)
+    assert forget(folder, "b1") == 2
+    found = store.get_many([query(i).key for i in range(4)])
+    assert [found[query(i).key].text for i in range(4)] == ["again 0", "answer 1", "answer 2", "answer 3"]
+    assert store.damage() == ""
+    store.close()
+
+
+def test_a_store_of_a_newer_emdsl_is_refused(tmp_path: Path) -> None:
+    """It says which way out there is."""
+    folder = tmp_path / "answers"
+    DiskStore(folder).close()
+    with sqlite3.connect(folder / "cache.db") as database:
+        database.execute("UPDATE Emdsl SET value = 99 WHERE name = 'format'")
+    with pytest.raises(StoreError, match="newer emdsl"):
+        DiskStore(folder)
+
+
+def test_diskcache_counts_what_is_set_aside(tmp_path: Path) -> None:
+    """Its own tables agree with ours: `count` is the number of rows."""
+    folder = tmp_path / "answers"
+    store = DiskStore(folder)
+    put(store, 5)
+    set_aside(folder, [query(0).key], "why", "b")
+    assert store.state()[1] == 4
+    assert len(list(store.each())) == 4
+    store.close()

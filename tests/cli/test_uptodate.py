@@ -1,0 +1,178 @@
+"""The short way of an up-to-date run: quick, and never stale."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support import clean_environment, emdsl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+STUDY = """em 1
+import alignment from "std:judges@1"
+import extra from "extra.em"
+dataset rows { file = "rows.csv" }
+experiment e {
+  for r in rows
+  samples = 3
+  ask answer from "sim/subject" with "{r.q} {extra}"
+  judge aligned with alignment(r.q, answer) from "sim/judge"
+  measure low = rate(aligned < 30)
+}
+"""
+HEAVY = ("lark", "duckdb", "pyarrow", "aiohttp", "pydantic", "diskcache", "zstandard", "rich", "emdsl.compiler.compile")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "study.em").write_text(STUDY, encoding="utf-8")
+    (tmp_path / "extra.em").write_text('em 1\nlet extra = "please"\n', encoding="utf-8")
+    (tmp_path / "rows.csv").write_text("q\none\ntwo\n", encoding="utf-8")
+    for path in tmp_path.iterdir():
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    emdsl("run", "study.em", cwd=tmp_path)
+    return tmp_path
+
+
+def again(folder: Path, *args: str, env: dict[str, str] | None = None) -> tuple[str, bool]:
+    """Run the study again; return what it printed, and whether it took the short way."""
+    code = f"""
+import sys
+sys.argv = ["emdsl", "run", "study.em", *{args!r}]
+from emdsl.cli.main import main
+try:
+    main()
+finally:
+    print(not [m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=clean_environment(env),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout, done.stderr.splitlines()[-1] == "True"
+
+
+def test_nothing_heavy_is_imported(folder: Path) -> None:
+    """And what is printed is what the long way prints."""
+    shown, short = again(folder)
+    assert short
+    (folder / "cache" / "uptodate").rename(folder / "gone")
+    long, was_short = again(folder)
+    assert not was_short
+    assert long.endswith(shown)
+    assert "0 answered, 12 from the store" in shown
+
+
+def test_json_too(folder: Path) -> None:
+    """One object, with no request."""
+    again(folder, "--json")
+    shown, short = again(folder, "--json")
+    assert short
+    found: Any = json.loads(shown)
+    assert found["requests"] == 0
+    assert [s["cached"] for s in found["experiments"][0]["steps"]] == [6, 6]
+
+
+def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        text = (folder / name).read_text(encoding="utf-8")
+        assert old in text
+        (folder / name).write_text(text.replace(old, new), encoding="utf-8")
+
+    return change
+
+
+def unseen(folder: Path) -> None:
+    """An edit of the same length, with the time of the last one put back."""
+    path = folder / "rows.csv"
+    before = path.stat()
+    edit("rows.csv", "two", "six")(folder)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def linked(folder: Path) -> None:
+    """Another file of the same name, in one step."""
+    (folder / "fresh.csv").write_text("q\none\nsix\n", encoding="utf-8")
+    (folder / "fresh.csv").replace(folder / "rows.csv")
+
+
+def removed(folder: Path) -> None:
+    with sqlite3.connect(folder / "cache" / "answers" / "cache.db") as database:
+        database.execute("DELETE FROM Cache WHERE rowid = 1")
+
+
+def reloaded(folder: Path) -> None:
+    """An edited measure, loaded by `show`, and taken back: the database holds another load."""
+    edit("study.em", "aligned < 30", "aligned < 50")(folder)
+    emdsl("show", "study.em", cwd=folder)
+    edit("study.em", "aligned < 50", "aligned < 30")(folder)
+
+
+def dropped(folder: Path) -> None:
+    emdsl("cache", "drop", "--where", "sample = 1", "--yes", cwd=folder)
+
+
+def variable(folder: Path) -> None:
+    (folder / ".env").write_text("X=1\n", encoding="utf-8")
+
+
+CHANGES: list[tuple[str, Callable[[Path], None]]] = [
+    ("the program", edit("study.em", "aligned < 30", "aligned < 31")),
+    ("a comment of it", edit("study.em", "em 1\n", "em 1\n# said\n")),
+    ("an import", edit("extra.em", "please", "now")),
+    ("a dataset", edit("rows.csv", "two", "three")),
+    ("unseen", unseen),
+    ("renamed into place", linked),
+    ("an entry removed", removed),
+    ("dropped", dropped),
+    ("loaded anew", reloaded),
+    ("database gone", lambda f: (f / "cache" / "outcomes.duckdb").unlink()),
+    ("store gone", lambda f: (f / "cache" / "answers" / "cache.db").unlink()),
+    ("a .env", variable),
+]
+
+
+@pytest.mark.parametrize("change", [c for _, c in CHANGES], ids=[n for n, _ in CHANGES])
+def test_what_it_read_has_changed(folder: Path, change: Callable[[Path], None]) -> None:
+    """Then the run looks for itself."""
+    assert again(folder)[1]
+    change(folder)
+    assert not again(folder)[1]
+
+
+def test_another_call_is_another_matter(folder: Path) -> None:
+    """Fewer samples, JSON, a part of the grid."""
+    for args in (["--samples", "1"], ["--json"], ["--sim"], ["--cache", "elsewhere"]):
+        assert not again(folder, *args)[1], args
+
+
+def test_other_studies_do_not_disturb_it(folder: Path) -> None:
+    """Their answers and their loads are not its own."""
+    (folder / "other.em").write_text(STUDY.replace("please", "thank you"), encoding="utf-8")
+    emdsl("run", "other.em", cwd=folder)
+    assert again(folder)[1]
+
+
+def test_a_file_saved_just_now_is_read_again(folder: Path) -> None:
+    """Within two seconds of its saving a file may change unseen: its content decides."""
+    edit("study.em", "aligned < 30", "aligned < 40")(folder)
+    again(folder)
+    record = next((folder / "cache" / "uptodate").glob("*.json"))
+    assert time.time() - (folder / "study.em").stat().st_mtime < 10
+    noted = json.loads(record.read_text(encoding="utf-8"))["files"][str(folder / "study.em")]
+    assert noted[0] == [], "its times are not believed"
+    assert again(folder)[1]

@@ -1,0 +1,119 @@
+"""Why a request is left: the edit that it comes from, and where it stands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support import program, run
+
+from emdsl.cli.plan import grouped
+from emdsl.run.planner import plan, start
+from emdsl.run.reasons import Earlier, middle
+from emdsl.run.recipes import requests_digest
+from emdsl.run.walk import Walk
+from emdsl.store.store import MemoryStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STUDY = """em 1
+model subject { use = "sim/subject", temperature = 1 }
+let think = "Think step by step."
+prompt chat(style, q) {
+  when style != "" { system style }
+  user "{q} {think}"
+}
+rubric rating(answer) from "sim/judge" {
+  scale = 0..100
+  user "Rate 0 to 100: {answer}"
+}
+experiment e {
+  for style in { none: "", terse: "Be brief." }
+  for q in ["one", "two"]
+  samples = 5
+  ask answer from subject with chat(style, q)
+  judge rated with rating(answer)
+  when rated < 50 { judge again with rating("twice {answer}") }
+  measure low = rate(rated < 30)
+}
+"""
+
+
+def reasons(old: str, new: str, folder: Path) -> list[tuple[str, int]]:
+    """Return why what is left of a study is left, after it was run as it was."""
+    store = MemoryStore()
+    before = program(old, folder)
+    run(before, store)
+    after = program(new, folder)
+    found = []
+    for experiment in after.experiments:
+        walk = Walk(experiment)
+        count = start(walk)
+        count.comparison = Earlier(after, before).of(experiment)
+        plan(walk, store, count)
+        assert sum(count.reasons.values()) == sum(len(s.ready) for s in count.steps)
+        found += [(f"{text} @{place.partition(':')[2]}", n) for text, place, n in grouped(count.reasons)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("", "", []),
+        ("samples = 5", "samples = 8", [("more samples 5 -> 8 @12", 12)]),
+        ('["one", "two"]', '["one", "two", "three", "four"]', [("new values q = three, four @14", 20)]),
+        ('terse: "Be brief."', 'terse: "Be brief!"', [("prompt text changed (1 character) @13", 10)]),
+        ('terse: "Be brief."', 'terse: "Be brief.", long: "Tell all."', [("new value style = long @13", 10)]),
+        ("temperature = 1", "temperature = 0.7", [("temperature 1 -> 0.7 @2", 20)]),
+        ("temperature = 1", "temperature = 1, max_tokens = 9", [("max_tokens unset -> 9 @2", 20)]),
+        ('"sim/subject"', '"sim/judge"', [("model sim/subject -> sim/judge @2", 20)]),
+        ("step by step", "step-by-step", [("prompt text changed (4 characters) @3", 20)]),
+        ("Rate 0 to", "Rate from 0 to", [("prompt text changed (5 characters) @10", 20)]),
+        ("measure low", "judge new with rating(q)\n  measure low", [("new judge new @19", 2)]),
+        ("rated < 30", "rated < 40", []),
+        ("let think", "# a comment\nlet think", []),
+        ("experiment e", "experiment renamed", []),
+        ("samples = 5", "seed = 3", []),
+    ],
+    ids=lambda x: str(x)[:40],
+)
+def test_an_edit_is_told_as_what_it_is(old: str, new: str, said: list[tuple[str, int]], tmp_path: Path) -> None:
+    """By its kind, its place, and the number of requests that come of it."""
+    assert old in STUDY
+    assert reasons(STUDY, STUDY.replace(old, new) if old else STUDY, tmp_path) == said
+
+
+def test_a_condition_that_admits_more(tmp_path: Path) -> None:
+    """What was not needed before is said to have been so."""
+    ((text, n),) = reasons(STUDY, STUDY.replace("rated < 50", "rated < 100"), tmp_path)
+    assert text == "`again` could not be asked before @18"
+    assert n > 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("rated < 30", "rated < 40", True),
+        ("experiment e", "experiment renamed", True),
+        ("samples = 5", "samples = 6", False),
+        ("Rate 0 to", "Rate from 0 to", False),
+        ("step by step", "step-by-step", False),
+        ("for q in", "for question in", False),
+    ],
+)
+def test_a_plan_is_another_when_its_requests_are(old: str, new: str, same: bool, tmp_path: Path) -> None:
+    """Whatever is stored: judges are compared by made-up answers."""
+    text = STUDY.replace(old, new)
+    if "question" in new:
+        text = text.replace("chat(style, q)\n  judge", "chat(style, question)\n  judge")
+        same = True  # a name is in no request
+    (one,), (other,) = program(STUDY, tmp_path).experiments, program(text, tmp_path).experiments
+    assert (requests_digest(Walk(one)) == requests_digest(Walk(other))) == same
+
+
+def test_middle() -> None:
+    """What two texts do not have in common, also where they repeat themselves."""
+    assert middle("aaa", "aaaa") == ("", "a")
+    assert middle("", "x") == ("", "x")
+    assert middle("same", "same") == ("", "")
