@@ -126,7 +126,12 @@ def gc(files: tuple[Path, ...], cache: Path | None, simulate: bool, as_json: boo
     with _store(here) as store:
         reached: set[Digest] = set()
         for file in files:
-            reached |= _closure(_program(here, file, simulate=simulate), store)
+            program = _program(here, file, simulate=simulate)
+            if program.absent:
+                raise UsageError(
+                    f"{file} reads a dataset that is not here: what it needs is not known, and nothing can go"
+                )
+            reached |= _closure(program, store)
         with table.opened(_rows(here, store, without=reached)) as found:
             lost = found.select("SELECT count(*), sum(cost_usd), count(cost_usd) FROM entries").rows[0]
             keys = found.keys("true")
@@ -198,7 +203,12 @@ def forget(batch: str | None, cache: Path | None, simulate: bool, as_json: bool,
     """Let go for good of what was set aside, of one batch or all; only counted, unless --yes."""
     here = _here(cache, simulate=simulate, as_json=as_json)
     with _store(here):
-        n = sum(b[3] for b in removals.batches(here.cache / ANSWERS) if batch in (None, b[0]))
+        known = removals.batches(here.cache / ANSWERS)
+        n = sum(b[3] for b in known if batch in (None, b[0]))
+        if batch is not None and not n:
+            raise UsageError(
+                f"nothing was set aside as `{batch}`; known are: {', '.join(b[0] for b in known) or 'none'}"
+            )
         if yes:
             removals.forget(here.cache / ANSWERS, batch)
     if as_json:
@@ -220,6 +230,8 @@ def export(
     """Write all that FILE needs to come to its numbers without asking: its answers and its files, in one file."""
     here = _here(cache, simulate=simulate, as_json=as_json, near=file)
     program = _program(here, file, simulate=simulate)
+    if str(output.resolve()) in program.files:
+        raise UsageError(f"{output} is a file of the program: it is not overwritten")
     secret = _passphrase(passphrase, confirm=True) if encrypt else None
     with _store(here) as store:
         keys = sorted(_closure(program, store))
@@ -238,6 +250,8 @@ def export(
         return 0
     outside = sorted(set(digests) - set(inside))
     console.say(f"{len(keys):,} answers and {len(inside)} files in {output}" + (", encrypted" if encrypt else ""))
+    if program.absent:
+        console.say("a dataset is not here: answers about its rows are not inside")
     if outside:
         console.say(f"not inside, for they lie outside the project: {', '.join(outside)}")
     console.say(f"It begins with: {CANARY.split('. ')[0]}.")
@@ -303,6 +317,7 @@ def merge(other: Path, cache: Path | None, simulate: bool, as_json: bool) -> int
     try:
         with _store(here, write=True) as store:
             new, old = store.adopt(sound())
+            history.adopt(folder.parent, here.cache)
     finally:
         theirs.close()
     if as_json:

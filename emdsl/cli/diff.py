@@ -58,10 +58,8 @@ def command(
             f"+{entry['requests_gained']:,}, -{entry['requests_lost']:,} . left to ask: {entry['to_run']:,}"
             + (f", est. ${entry['est_usd']:,.2f}" if entry["est_usd"] is not None else "")
         )
-    lines = found["lines"]
-    console.say(
-        f"edits: {lines['changed']:,} lines, {lines['meaning_free']:,} of them in comments, layout or order only"
-    )
+    n, free = found["lines"]["changed"], found["lines"]["meaning_free"]
+    console.say(f"edits: {n:,} line{'' if n == 1 else 's'}, {free:,} of them in comments, layout or order only")
     return 0
 
 
@@ -112,8 +110,9 @@ class _AsInGit(Mapping[Path, Path]):
 
 def _experiments(here: Session, before: Program, after: Program) -> list[dict[str, Any]]:
     olds, news = ({e.name: e for e in p.experiments} for p in (before, after))
-    if len(olds) == len(news) == 1:
-        olds = dict(zip(news, olds.values(), strict=True))  # renamed, it is the same
+    gone, come = [n for n in olds if n not in news], [n for n in news if n not in olds]
+    if len(gone) == len(come) == 1:
+        olds[come[0]] = olds.pop(gone[0])  # renamed, it is the same
     store = here.store(create=False)
     found = []
     try:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emdsl.cli import session
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import EmdslError
 from emdsl.run import history
@@ -11,7 +14,6 @@ from emdsl.run.reasons import Earlier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from emdsl.cli.session import Session
     from emdsl.experiment import Program
@@ -20,10 +22,14 @@ if TYPE_CHECKING:
 MOST_BEFORE = 20  # runs that `why` goes back
 
 
-def earlier(here: Session, file: Path, program: Program) -> Earlier | None:
-    """Return the program of a study's last run; None where it never ran, or cannot be compiled any more."""
+def earlier(here: Session, file: Path, program: Program) -> tuple[Earlier | None, str]:
+    """Return the program of a study's last run, or None and why there is none to compare with."""
     record = history.last(here.cache, here.study(file))
-    return _as_it_was(here, file, program, record) if record is not None else None
+    if record is None:
+        return None, "this study has not run here before"
+    before = _as_it_was(here, file, program, record)
+    day = time.strftime("%Y-%m-%d", time.localtime(record.started_at))
+    return before, "" if before else f"not known: what ran on {day} can no longer be compiled as it was"
 
 
 def programs_before(here: Session, file: Path, program: Program) -> Iterator[tuple[Record, Earlier]]:
@@ -41,11 +47,16 @@ def programs_before(here: Session, file: Path, program: Program) -> Iterator[tup
 
 
 def _as_it_was(here: Session, file: Path, program: Program, record: Record) -> Earlier | None:
-    if record.program == program.digest.hex():
-        return Earlier(program, program)
-    instead = history.as_it_was(here.cache, here.project, record)
     try:
-        old = compile_file(file, here.environment, simulate=here.simulate, instead=instead)
-    except (EmdslError, OSError, RecursionError):  # a file of it is gone: reasons are a help, no more
+        if record.program == program.digest.hex():
+            old = program
+        else:
+            instead = history.as_it_was(here.cache, here.project, record)
+            old = compile_file(file, here.environment, simulate=here.simulate, instead=instead)
+            if {here.relative(Path(n)): sha256 for n, sha256 in old.files.items()} != record.files:
+                return None  # a file was too large to be kept, or its copy has gone
+        selections = session.selections(old, record.samples, record.only)
+    except (EmdslError, OSError, RecursionError):  # reasons are a help, no more
         return None
-    return Earlier(program, old)
+    taken = {e.name: s for e, s in zip(old.experiments, selections, strict=True)}
+    return Earlier(program, old, taken, interrupted=record.interrupted or record.ended_at is None)

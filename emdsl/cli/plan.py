@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections import Counter
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ import click
 from emdsl.cli import console, session
 from emdsl.cli.earlier import earlier
 from emdsl.cli.main import EXIT_INCOMPLETE
-from emdsl.cli.planfile import Planned, digests, write_plan
+from emdsl.cli.planfile import ENDING, Planned, digests, write_plan
 from emdsl.cli.results import drift_of
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import SourceError, UsageError
@@ -25,7 +26,6 @@ from emdsl.run.walk import Walk
 from emdsl.source import near, one_of
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Sequence
 
     from emdsl.experiment import Experiment, Program, Step
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from emdsl.run.reasons import Reason
 
 MOST_ITEMS = 8  # levels named in one reason
+MOST_CHARS = 50  # of each
 MANY_USD = 100  # from which cents are not shown
 
 
@@ -65,13 +66,15 @@ def command(
     It takes the options of `run`, so that the one call can become the other.
     """
     console.expect_json(wanted=as_json)
+    if file.suffix.lower() == ENDING:
+        raise UsageError(f"{file} is a plan already: `emdsl run {file}` runs it; plan the .em file to plan again")
     start_s = time.monotonic()
     here = session.open_session(file, cache, env_file, simulate=simulate)
     program = compile_file(file, here.environment, simulate=simulate)
     chosen = session.selections(program, samples, only)
     walks = [Walk(e, s) for e, s in zip(program.experiments, chosen, strict=True)]
     store = here.store(create=False)
-    before = earlier(here, file, program)
+    before, not_known = earlier(here, file, program)
     listed: list[dict[str, Any]] = []
     try:
         counts = [start(w) for w in walks]
@@ -90,28 +93,40 @@ def command(
     found = plan_json(counts, time.monotonic() - start_s) | warnings_json(program, drift)
     if output is not None:
         planned = Planned(
-            file=file, samples=samples, only=only, simulate=simulate, digests=digests(walks), written=output
-        )
-        write_plan(output, planned, found)
+            file=file, samples=samples, only=only, simulate=simulate, digests=digests(walks), requests=total(counts),
+            written=output,
+        )  # fmt: skip
+        write_plan(output, planned, found, program.files)
     if as_json:
         console.show_json(found | ({"list": listed} if as_list else {}))
     else:
         show_warnings(program)
         show_counts(counts)
-        _show_why(counts, never_ran=before is None)
+        _show_why(counts, not_known)
         show_corrupt(corrupt)
         for notice in drift:
             console.say(f"note: {notice}\n", err=True)
         if listed:
-            console.show_table(list(listed[0]), [list(x.values()) for x in listed])
+            console.show_table(list(listed[0]), [[short(str(v)) for v in x.values()] for x in listed])
             console.say()
-        left = total(counts)
-        unknown = any(s.unknown for c in counts for s in c.steps)
-        done = "Nothing that is known is left to ask." if unknown else "Nothing to ask: every answer is stored."
-        what = output if output is not None else file
-        more = "" if by or as_list or output else "      Details: --by AXIS,...   --list   --json   -o plan.json"
-        console.say(f"Run: emdsl run {shlex.quote(str(what))}{more}" if left else done)
+        if output is not None:  # the plan holds the rest
+            options = session.repeated(cache=cache)
+        else:
+            options = session.repeated(cache=cache, samples=samples, only=only, simulate=simulate)
+        _show_next(counts, output or file, options, written=output is not None, detailed=bool(by or as_list))
     return EXIT_INCOMPLETE if exit_code and total(counts) else 0
+
+
+def _show_next(counts: list[ExperimentCount], file: Path, options: str, *, written: bool, detailed: bool) -> None:
+    """Print what to do next."""
+    if written:
+        console.say(f"Written: {file}")
+    if not total(counts):
+        unknown = any(s.unknown for c in counts for s in c.steps)
+        console.say("Nothing that is known is left to ask." if unknown else "Nothing to ask: every answer is stored.")
+        return
+    more = "" if detailed or written else "      Details: --by AXIS,...   --list   --json   -o plan.json"
+    console.say(f"Run: emdsl run {shlex.quote(str(file))}{options}{more}")
 
 
 def _axes(experiment: Experiment, by: str | None, program: Program) -> tuple[int, ...]:
@@ -133,7 +148,7 @@ def _listed(
         {
             "experiment": experiment.name,
             "step": f"{step.kind} {step.name}",
-            "cell": ",".join(levels),
+            "cell": ", ".join(levels),
             "sample": row.sample,
             "key": query.key.hex()[:16] if query is not None else "known after an answer",
         }
@@ -211,7 +226,7 @@ def grouped(reasons: Counter[Reason]) -> list[tuple[str, str, int]]:
         groups[reason.group] = [*items, reason.item] if reason.item not in items else items, so_far + n
     found = []
     for (what, place), (items, n) in groups.items():
-        shown = [x for x in items if x]
+        shown = [short(x) for x in items if x]
         more = f" and {len(shown) - MOST_ITEMS:,} more" if len(shown) > MOST_ITEMS else ""
         plural = what.replace("new value ", "new values ").replace("new model ", "new models ")
         text = " ".join([plural if len(shown) > 1 else what, ", ".join(shown[:MOST_ITEMS])]).strip() + more
@@ -219,20 +234,23 @@ def grouped(reasons: Counter[Reason]) -> list[tuple[str, str, int]]:
     return sorted(found, key=lambda x: -x[2])
 
 
-def _show_why(counts: list[ExperimentCount], *, never_ran: bool) -> None:
+def short(text: str) -> str:
+    """Return a text in one line, cut where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= MOST_CHARS else line[: MOST_CHARS - 1] + "…"
+
+
+def _show_why(counts: list[ExperimentCount], not_known: str) -> None:
     ready = sum(len(s.ready) for c in counts for s in c.steps)
-    if never_ran:
+    if not_known:
         if ready:
-            console.say("why to run: this study has not run before\n")
+            console.say(f"why to run: {not_known}\n")
         return
-    rows = [
-        (f"  {n:,}", text, place)
-        for c in counts
-        for text, place, n in grouped(c.reasons)
-    ]  # fmt: skip
+    together: Counter[Reason] = sum((c.reasons for c in counts), Counter())
+    rows = [(f"  {n:,}", text, place) for text, place, n in grouped(together)]
     follow = sum(len(s.recipes) + len(s.maybe) for c in counts for s in c.steps)
     if follow and rows:
-        rows.append((f"  {follow:,}", "judge or ask again what was new above, at most", ""))
+        rows.append((f"  {follow:,}", "judge or ask again what is new above, at most", ""))
     if rows:
         console.show_table(("  why to run", "", ""), rows, numeric=("  why to run",))
         console.say()
@@ -240,9 +258,14 @@ def _show_why(counts: list[ExperimentCount], *, never_ran: bool) -> None:
 
 def show_counts(counts: list[ExperimentCount]) -> None:
     """Print one screen: cells by axis, and each step's requests."""
+    if len(counts) > 1:
+        console.say(f"in all: {total(counts):,} requests at most; what is equal is asked once\n")
     for count in counts:
         experiment = count.experiment
-        axes = "  ".join(f"{a.name} {len(a.levels)}" for a in experiment.axes)
+        chosen = count.only
+        axes = "  ".join(
+            f"{a.name} {len(chosen[i]) if i in chosen else len(a.levels)}" for i, a in enumerate(experiment.axes)
+        )
         skipped = f"  ({experiment.n_skipped:,} skipped)" if experiment.n_skipped else ""
         console.say(
             f"{experiment.name}   {count.cells:,} cell{'' if count.cells == 1 else 's'} x {count.samples:,} "
@@ -257,8 +280,8 @@ def show_counts(counts: list[ExperimentCount]) -> None:
         if any(s.maybe for s in count.steps):
             console.say("  * known only after judging; ~ is an estimate from what is stored")
         _show_shared(count)
-        for levels in _by_json(count) if count.by else ():
-            console.say("  " + "  ".join(f"{k} {v}" for k, v in levels.items()))
+        if by := _by_json(count) if count.by else []:
+            console.show_table([f"  {k}" for k in by[0]], [[f"  {short(str(v))}" for v in x.values()] for x in by])
         if unknown := max((s.unknown for s in count.steps), default=0):
             console.say(f"  {unknown:,} of {count.cells * count.samples:,} rows are unknown: a dataset is not here yet")
         if count.beyond_budget:
@@ -289,7 +312,8 @@ def _total_row(count: ExperimentCount) -> list[str]:
         most=any(e.most for e in estimates),
     )  # fmt: skip
     return [
-        "  total", "", f"{sum(s.cached for s in count.steps):,}", f"{count.at_most:,}", tokens,
+        "  total", "", f"{sum(s.cached for s in count.steps):,}",
+        ("<=" if any(s.maybe for s in count.steps) else "") + f"{count.at_most:,}", tokens,
         _usd(sum((e.usd for e in estimates if e.usd is not None), Decimal(0)) if known else None),
     ]  # fmt: skip
 

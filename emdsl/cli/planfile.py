@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from emdsl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from emdsl.experiment import Program
     from emdsl.run.walk import Walk
 
 FORMAT = 1
+ENDING = ".json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +28,19 @@ class Planned:
     only: tuple[str, ...]
     simulate: bool
     digests: Mapping[str, str]  # of all requests, by experiment
+    requests: int  # that were left, at most
     written: Path
 
-    def check(self, program: Program, walks: list[Walk]) -> None:
+    def check_left(self, left: int) -> None:
+        """Raise UsageError where more is left to ask than was planned: answers are gone, or judged otherwise."""
+        if left > self.requests:
+            raise UsageError(
+                f"{self.written}: {left:,} requests are left, and {self.requests:,} were planned: answers were taken "
+                f"out of the store since, or came out otherwise. Write the plan again with -o, or run {self.file}"
+            )
+
+    def check(self, walks: list[Walk]) -> None:
         """Raise UsageError where the program would make other requests than were planned."""
-        del program
         now = digests(walks)
         changed = sorted(n for n in {*now, *self.digests} if now.get(n) != self.digests.get(n))
         if changed:
@@ -49,14 +57,25 @@ def digests(walks: list[Walk]) -> dict[str, str]:
     return {w.experiment.name: requests_digest(w).hex() for w in walks}
 
 
-def write_plan(path: Path, call: Planned, found: dict[str, Any]) -> None:
-    """Write a plan, with the counts and reasons that were shown; raises UsageError."""
+def write_plan(path: Path, call: Planned, found: dict[str, Any], files: Iterable[str]) -> None:
+    """Write a plan, with the counts and reasons that were shown; raises UsageError, never over what is no plan."""
+    if path.suffix.lower() != ENDING:
+        raise UsageError(f"-o takes a file that ends in {ENDING}, not {path}: so that `emdsl run` knows it as a plan")
+    if str(path.resolve()) in files or (path.exists() and not _is_plan(path)):
+        raise UsageError(f"{path} is there, and is no plan: it is not overwritten")
     held = asdict(call) | {"file": os.path.relpath(call.file, path.resolve().parent), "written": None}
     text = json.dumps({"emdsl_plan": FORMAT} | {k: v for k, v in held.items() if v is not None} | found, indent=1)
     try:
         path.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _is_plan(path: Path) -> bool:
+    try:
+        return "emdsl_plan" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def read_plan(path: Path, samples: int | None, only: tuple[str, ...], *, simulate: bool) -> Planned:
@@ -67,13 +86,16 @@ def read_plan(path: Path, samples: int | None, only: tuple[str, ...], *, simulat
         found: Any = json.loads(path.read_text(encoding="utf-8"))
         if found["emdsl_plan"] != FORMAT:
             raise UsageError(f"{path} was written by another emdsl: plan again")
+        samples, only = found.get("samples"), tuple(str(x) for x in found["only"])
+        samples = None if samples is None else int(samples)
         return Planned(
-            file=_shown(path.parent / found["file"]), samples=found.get("samples"), only=tuple(found["only"]),
-            simulate=bool(found["simulate"]), digests=dict(found["digests"]), written=path,
+            file=_shown(path.parent / found["file"]), samples=samples, only=only,
+            simulate=bool(found["simulate"]), digests=dict(found["digests"]), requests=int(found["requests"]),
+            written=path,
         )  # fmt: skip
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} is no plan: `emdsl plan FILE.em -o plan.json` writes one") from error
 
 

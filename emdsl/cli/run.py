@@ -40,7 +40,7 @@ def command(
     """
     console.expect_json(wanted=as_json)
     expected = None
-    if file.suffix == ".json":
+    if file.suffix.lower() == ".json":
         from emdsl.cli.planfile import read_plan  # noqa: PLC0415 - the short way does without
 
         expected = read_plan(file, samples, only, simulate=simulate)
@@ -53,6 +53,6 @@ def command(
 
     call = Call(
         file=file, samples=samples, only=only, as_json=as_json, connections=connections, offline=offline,
-        dry_run=dry_run, max_wait=max_wait, max_retries=max_retries, display=display, expected=expected,
+        cache=cache, dry_run=dry_run, max_wait=max_wait, max_retries=max_retries, display=display, expected=expected,
     )  # fmt: skip
     return execute(here, call, marks)

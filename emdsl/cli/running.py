@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import shlex
 import signal
 import time
 from collections import Counter
@@ -56,6 +57,7 @@ class Call:
     max_wait: float
     max_retries: int | None
     display: str | None
+    cache: Path | None = None
     expected: Planned | None = None  # a plan that was written down: its keys must be those of now
 
 
@@ -67,7 +69,7 @@ def execute(here: Session, call: Call, marks: tuple[object, ...]) -> int:
     chosen = session.selections(program, call.samples, call.only)
     walks = [Walk(e, s) for e, s in zip(program.experiments, chosen, strict=True)]
     if call.expected is not None:
-        call.expected.check(program, walks)
+        call.expected.check(walks)
     store = here.store(create=not (call.dry_run or call.offline))
     run = secrets.token_hex(8)
     try:
@@ -78,21 +80,18 @@ def execute(here: Session, call: Call, marks: tuple[object, ...]) -> int:
             raise SourceError([fault.diagnostic]) from fault
         counts = survey.counts
         left = total(counts)
-        unknown = any(s.unknown for c in counts for s in c.steps) or any(e.reads_absent for e in program.experiments)
-        if program.absent and unknown and not (call.dry_run or call.offline):
-            raise SourceError([replace(d, code="E605", severity=Severity.ERROR, note="") for d in program.absent])
+        if call.expected is not None:
+            call.expected.check_left(left)
+        if not (call.dry_run or call.offline):
+            _all_obtained(program, counts)
         if not call.as_json:
             show_warnings(program)
             show_counts(counts)
             show_corrupt(len(store.corrupt))
         if call.dry_run:
-            if call.as_json:
-                console.show_json(plan_json(counts, time.monotonic() - start) | warnings_json(program))
-            return 0
-        beyond = [] if call.offline else [(c.experiment.span, c.beyond_budget) for c in counts if c.beyond_budget]
-        if beyond:
-            help_ = "raise the budget, or take a part: --samples, --only"
-            raise SourceError([Diagnostic(code="E733", message=m, span=s, help=help_) for s, m in beyond])
+            return _rehearsed(call, program, counts, start)
+        if not call.offline:
+            _within_budget(counts)
         report = Report()
         if left and survey.loaded is None:
             rehearse(program.experiments)
@@ -108,6 +107,8 @@ def execute(here: Session, call: Call, marks: tuple[object, ...]) -> int:
         notices += drift_of(here, file, program.experiments)
     incomplete = any(s.at_most or s.unknown for c in finals for s in c.steps)
     said = _say(here, call, program, finals, report, notices, unloaded, start=start)
+    if not (left or call.offline):
+        _remember(here, call, program, counts, run)
     if not (incomplete or unloaded or report.failures):
         uptodate.keep(here, file, marks, program.files, program.variables, said)
     return EXIT_INCOMPLETE if incomplete else 0
@@ -120,17 +121,7 @@ def _asked(
     """Ask what is not stored, and keep a record of the run."""
     _can_ask(counts, here)
     parallel = [e.parallel for e in program.experiments if e.parallel is not None]
-    prices = {
-        m.use: (float(m.price.input), float(m.price.output)) for c in counts for m in c.models.values() if m.price
-    }
-    record = history.begin(
-        here.cache, here.project,
-        history.Record(
-            run=run, study=here.study(call.file), file=here.relative(call.file), program=program.digest.hex(),
-            started_at=time.time(), prices=prices,
-        ),
-        program.files,
-    )  # fmt: skip
+    record = _recorded(here, call, program, counts, run)
     executing = _Execution(
         walks=walks, store=store, here=here, connections=call.connections or min(parallel, default=CONNECTIONS),
         patience=Patience(max_wait_s=call.max_wait, max_retries=call.max_retries), run=run,
@@ -140,6 +131,44 @@ def _asked(
     report = executing.run()
     history.end(here.cache, record, sent=report.sent, failed=len(report.failures), interrupted=report.interrupted)
     return report
+
+
+def _recorded(here: Session, call: Call, program: Program, counts: list[ExperimentCount], run: str) -> history.Record:
+    """Keep a record of a run that starts."""
+    models = [m for c in counts for m in c.models.values()]
+    prices = {m.use: (float(m.price.input), float(m.price.output)) for m in models if m.price and not m.simulated}
+    record = history.Record(
+        run=run, study=here.study(call.file), file=here.relative(call.file), program=program.digest.hex(),
+        started_at=time.time(), prices=prices, samples=call.samples, only=call.only,
+    )  # fmt: skip
+    return history.begin(here.cache, here.project, record, program.files)
+
+
+def _rehearsed(call: Call, program: Program, counts: list[ExperimentCount], start: float) -> int:
+    if call.as_json:
+        console.show_json(plan_json(counts, time.monotonic() - start) | warnings_json(program))
+    return 0
+
+
+def _remember(here: Session, call: Call, program: Program, counts: list[ExperimentCount], run: str) -> None:
+    """Keep a record of a run that had nothing to ask, if another program ran last: it is the one to compare with."""
+    before = history.last(here.cache, here.study(call.file))
+    if before is None or before.program != program.digest.hex():
+        record = _recorded(here, call, program, counts, run)
+        history.end(here.cache, record, sent=0, failed=0, interrupted=False)
+
+
+def _within_budget(counts: list[ExperimentCount]) -> None:
+    beyond = [(c.experiment.span, c.beyond_budget) for c in counts if c.beyond_budget]
+    if beyond:
+        help_ = "raise the budget, or take a part: --samples, --only"
+        raise SourceError([Diagnostic(code="E733", message=m, span=s, help=help_) for s, m in beyond])
+
+
+def _all_obtained(program: Program, counts: list[ExperimentCount]) -> None:
+    unknown = any(s.unknown for c in counts for s in c.steps) or any(e.reads_absent for e in program.experiments)
+    if program.absent and unknown:
+        raise SourceError([replace(d, code="E605", severity=Severity.ERROR, note="") for d in program.absent])
 
 
 def _say(
@@ -314,7 +343,8 @@ def _tell(
         where = "are missing from the store (--offline)" if call.offline else "left to ask"
         console.say(f"{left:,} {where}: incomplete")
     if n_failed or (left > 0 and not call.offline):
-        console.say(f"Go on: emdsl run {file}")
+        again = session.repeated(samples=call.samples, only=call.only, simulate=here.simulate, cache=call.cache)
+        console.say(f"Go on: emdsl run {shlex.quote(str(file))}{again}")
     if not unloaded:
         console.say(f'Outcomes: {os.path.relpath(here.cache)}/outcomes.duckdb, schema "{here.study(file)}"')
         table = program.experiments[0].name

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,10 +105,12 @@ def prepare(cache: Path) -> None:
         raise UsageError(f"cannot write to {cache}: {error.strerror}; choose another place with --cache") from error
 
 
-def select(experiment: Experiment, samples: int | None, only: tuple[str, ...]) -> Selection:
+def select(
+    experiment: Experiment, samples: int | None, only: tuple[str, ...], others: Sequence[Experiment] = ()
+) -> Selection:
     """Return what `--samples` and `--only` restrict an experiment to; raises UsageError.
 
-    An axis that it does not have is another experiment's.
+    An axis that it does not have, or a level, may be one of `others`: then it takes no cell by that level.
     """
     from emdsl.run.walk import Selection  # noqa: PLC0415 - imports wait for their verb
 
@@ -126,6 +129,10 @@ def select(experiment: Experiment, samples: int | None, only: tuple[str, ...]) -
         rest = [values] if axis.position(values) is not None else values.split(",")
         for value in rest:
             position = axis.position(value)
+            if position is None and any(
+                a.name == name and a.position(value) is not None for e in others for a in e.axes
+            ):
+                continue
             if position is None:
                 known = [x.shown for x in axis.levels]
                 raise UsageError(
@@ -145,7 +152,18 @@ def selections(program: Program, samples: int | None, only: tuple[str, ...]) -> 
             raise UsageError(
                 f"--only: no axis is called `{name}`; " + (near(name, known) or f"the axes are {one_of(known)}")
             )
-    return [select(e, samples, only) for e in program.experiments]
+    return [select(e, samples, only, program.experiments) for e in program.experiments]
+
+
+def repeated(
+    *, samples: int | None = None, only: tuple[str, ...] = (), simulate: bool = False, cache: Path | None = None
+) -> str:
+    """Return the options of a call, to be written behind a command that goes on with it."""
+    parts = ["--sim"] if simulate else []
+    parts += [x for part in only for x in ("--only", part)]
+    parts += ["--samples", str(samples)] if samples is not None else []
+    parts += ["--cache", str(cache)] if cache is not None else []
+    return "".join(" " + shlex.quote(p) for p in parts)
 
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]

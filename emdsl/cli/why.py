@@ -26,11 +26,18 @@ if TYPE_CHECKING:
     from emdsl.experiment import Experiment, Program, Step
     from emdsl.outcome import Outcome
     from emdsl.query import Query
-    from emdsl.run.reasons import Difference
+    from emdsl.run.reasons import Comparison, Difference
     from emdsl.run.walk import Selection
     from emdsl.store.disk import DiskStore
 
 CONTEXT = 24  # characters shown on either side of a changed text
+WORDS = {
+    "not_needed": "not needed: its condition is false here",
+    "not_obtained": "unknown: a dataset is not here yet",
+    "no_answer": "not asked: what it reads came without a value",
+    "undecided": "not asked: its condition has no value here",
+    "invalid": "cannot be asked: its prompt has no value here",
+}
 MOST_SHOWN = 160  # characters of it
 
 
@@ -124,7 +131,7 @@ class _Look:
         query = result.query if result is not None else row.open.get(step.name)
         if query is None:
             reads = ", ".join(f"`{n}`" for n in (*step.needs, *step.condition_needs))
-            entry["said"] = f"{result.value.reason}" if result is not None else f"known when {reads} is answered"
+            entry["said"] = WORDS.get(result.value.reason, result.value.reason) if result else f"known after {reads}"
             return entry
         entry |= {"key": query.key.hex(), "of": query.ingredients()}
         if result is not None and result.response is not None:
@@ -138,37 +145,37 @@ class _Look:
         return entry | {"stored": False} | self._nearest(query)
 
     def _nearest(self, query: Query) -> dict[str, Any]:
-        """Return what differs from the same place of a program that was run before, and is stored there."""
-        reason = ""
+        """Return the stored step of the same cell, of any program that ran before, that differs in least."""
+        reason, best = "", dict[str, Any]()
         for record, before in programs_before(self._here, self._file, self._program):
             comparison = before.of(self._experiment)
             if not reason:
-                reason = grouped_one(comparison, self._row, self._step, query)
+                reason = _said(comparison, self._row, self._step, query)
             old_row = comparison.old_row(self._row) if comparison.old is not None else None
             was = comparison.query(old_row, self._step.name) if old_row is not None else None
-            if was is None or was.key == query.key:
+            known = self._store.get_many([was.key]) if was is not None and was.key != query.key else {}
+            if was is None or was.key not in known:
                 continue
-            known = self._store.get_many([was.key])
-            if was.key in known:
-                return {
-                    "reason": reason,
-                    "nearest": {"key": was.key.hex(), "run": record.run, "answered_at": known[was.key].answered_at},
-                    "differences": [_as_json(d) for d in comparison.compared(was, query)],
-                }
-        return {"reason": reason or "this study has not run before"}
+            differences = comparison.compared(was, query)
+            if best and len(best["differences"]) <= len(differences):
+                continue
+            best = {
+                "nearest": {"key": was.key.hex(), "run": record.run, "answered_at": known[was.key].answered_at},
+                "differences": [_as_json(d) for d in differences],
+            }
+        return {"reason": reason or "this study has not run here before"} | best
 
 
-def grouped_one(comparison: Any, row: Outcome, step: Step, query: Query) -> str:
+def _said(comparison: Comparison, row: Outcome, step: Step, query: Query) -> str:
     """Return the reason of one request as text."""
     reason = comparison.reason(row, step, query)
-    place = f"  {reason.span.line_place}" if reason.span is not None else ""
-    return f"{reason.what} {reason.item}".strip() + place
+    return "  ".join(filter(None, (f"{reason.what} {reason.item}".strip(), reason.place)))
 
 
 def _effect(
     here: Session, file: Path, program: Program, experiment: Experiment, store: DiskStore
 ) -> list[tuple[str, str, int]]:
-    before = earlier(here, file, program)
+    before, _ = earlier(here, file, program)
     if before is None:
         return []
     walk = Walk(experiment)
@@ -184,7 +191,7 @@ def _as_json(difference: Difference) -> dict[str, Any]:
         "name": difference.name,
         "old": difference.old if text else shown(difference.old),
         "new": difference.new if text else shown(difference.new),
-        "place": difference.span.line_place if difference.span is not None else "",
+        "place": difference.place,
     }
 
 
@@ -198,8 +205,9 @@ def _show(entry: dict[str, Any]) -> None:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry["answered_at"]))
         by = f"by run {entry['run'][:8]}" + (f" of {entry['file']}" if entry["file"] else "")
         console.say(f"{head}  stored: answered {when} {by}; not asked again while all of its key is the same")
-        for name, value in entry["of"].items():
-            console.say(f"    {name}: {value}")
+        for name, value in (entry["of"] | {"params": None} | entry["of"]["params"]).items():
+            if value is not None:
+                console.say(f"    {name}: {shown(value)}")
         return
     console.say(f"{head}  not stored: {entry['reason']}")
     nearest = entry.get("nearest")

@@ -43,7 +43,7 @@ class Entries:
         return self._where("study, model, count(*)", where, "GROUP BY ALL ORDER BY ALL").rows
 
     def _where(self, columns: str, where: str, end: str) -> database.Result:
-        if ";" in where or "--" in where:
+        if not where.strip() or ";" in where or "--" in where:
             raise OutcomesError("--where takes one condition, without `;` and comments")
         return self.select(f"SELECT {columns} FROM entries WHERE ({where}) {end}")
 
@@ -66,7 +66,7 @@ def row(
 ) -> tuple[Any, ...]:  # fmt: skip
     """Return an entry as a row of the table; `price` is in USD per million tokens, of input and output."""
     usage = response.usage
-    cost = usage.cost_usd
+    cost = 0.0 if str(ingredients.get("model")).startswith("sim/") else usage.cost_usd
     if cost is None and price is not None and usage.input_tokens is not None and usage.output_tokens is not None:
         cost = (usage.input_tokens * price[0] + usage.output_tokens * price[1]) / 1e6
     return (

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from emdsl.run.reasons import common
+
 if TYPE_CHECKING:
     from emdsl.prompt import Prompt
     from emdsl.query import Head, Model, Query, Response
@@ -106,17 +108,19 @@ class Estimate:
         self._last_head, self._last_asked = head, asked
         return asked
 
-    def finish(self, learned: Learned, step: str) -> None:
-        """Estimate, with all that could be learned."""
+    def finish(self, learned: Learned, step: str, *, share: float = 1.0, most: bool = False) -> None:
+        """Estimate, with all that could be learned; `share` of the requests that are not known will be asked."""
+        self.most = most and any(a.n_unknown for a in self._asked.values())
         self.input_tokens, self.output_tokens, self.usd = 0.0, 0.0, Decimal(0)
         for asked in self._asked.values():
             use = asked.model.use
             means = learned.means(step, use)
-            n = asked.n + asked.n_unknown
+            n_unknown = asked.n_unknown * share
+            n = asked.n + n_unknown
             into: float | None = learned.input_tokens(step, use, asked.chars)
             if asked.n_unknown:
                 per = means[0] if means else (into / asked.n if asked.n and into else None)
-                into = into + asked.n_unknown * per if per is not None and into is not None else None
+                into = into + n_unknown * per if per is not None and into is not None else None
             out: float | None = n * means[1] if means else (float(n * asked.most_out) if asked.most_out else None)
             self.most = self.most or (means is None and out is not None)
             self.input_tokens = _sum(self.input_tokens, into)
@@ -154,10 +158,6 @@ def _common(a: Prompt, b: Prompt) -> int:
             n += len(now.text)
             continue
         if was.role == now.role:
-            low, high = 0, min(len(was.text), len(now.text))
-            while low < high:
-                half = (low + high + 1) // 2
-                low, high = (half, high) if was.text[:half] == now.text[:half] else (low, half - 1)
-            n += low
+            n += common(was.text, now.text)
         break
     return n

@@ -39,6 +39,8 @@ class Record:
     sent: int = 0
     failed: int = 0
     interrupted: bool = False
+    samples: int | None = None  # what it was restricted to
+    only: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # by model: of input and of output
 
@@ -71,14 +73,24 @@ def records(cache: Path) -> Iterator[Record]:
         try:
             found: Any = json.loads(path.read_text(encoding="utf-8"))
             found["prices"] = {k: (float(v[0]), float(v[1])) for k, v in found["prices"].items()}
+            found["files"], found["only"] = dict(found["files"]), tuple(found["only"])
             yield Record(**found)
-        except (OSError, ValueError, TypeError, KeyError, IndexError):
+        except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError):
             continue
 
 
 def last(cache: Path, study: str) -> Record | None:
     """Return the record of the last run of a study."""
     return next((r for r in records(cache) if r.study == study), None)
+
+
+def adopt(other: Path, cache: Path) -> None:
+    """Take in the records of another cache's runs, and its copies of programs; what is here already stays."""
+    for name in (RUNS, KEPT):
+        for path in (other / name).iterdir() if (other / name).is_dir() else ():
+            if not (cache / name / path.name).exists() and path.suffix != ".new":
+                (cache / name).mkdir(exist_ok=True, mode=0o700)
+                shutil.copyfile(path, cache / name / path.name)
 
 
 def by_run(cache: Path) -> dict[str, Record]:

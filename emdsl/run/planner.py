@@ -15,7 +15,7 @@ from emdsl.run.walk import Walk, chunks, resolve
 from emdsl.value import INVALID, NOT_NEEDED, NOT_OBTAINED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from emdsl.digest import Digest
     from emdsl.experiment import Experiment, Step
@@ -103,6 +103,7 @@ class ExperimentCount:
     comparison: Comparison | None = None  # with what ran last
     reasons: Counter[Reason] = field(default_factory=Counter)  # of the requests that are ready to be asked
     learned: Learned = field(default_factory=Learned)
+    only: Mapping[int, frozenset[int]] = field(default_factory=dict)  # levels that were selected, by axis
     by: tuple[int, ...] = ()  # axes by which requests are counted too
     by_levels: dict[tuple[int, ...], list[int]] = field(default_factory=dict)  # stored, and left to run at most
     on_open: Callable[[Step, Outcome, Query | None], None] | None = None  # sees each request that is left
@@ -143,13 +144,17 @@ def start(walk: Walk) -> ExperimentCount:
     """Return the counts of an experiment before any row was seen."""
     experiment = walk.experiment
     cells = sum(1 for c in experiment.cells() if walk.selection.takes(c)) if walk.selection.only else experiment.n_cells
-    return ExperimentCount(experiment, cells, walk.samples, [StepCount(s) for s in experiment.steps])
+    steps = [StepCount(s) for s in experiment.steps]
+    return ExperimentCount(experiment, cells, walk.samples, steps, only=walk.selection.only)
 
 
 def finish(count: ExperimentCount) -> None:
     """Estimate tokens and cost of what is left, now that all that is stored was seen."""
     for found in count.steps:
-        found.estimate.finish(count.learned, found.step.name)
+        n_unknown = len(found.recipes) + len(found.maybe)
+        expected = found.expected
+        share = 1.0 if expected is None or not n_unknown else (expected - len(found.ready)) / n_unknown
+        found.estimate.finish(count.learned, found.step.name, share=share, most=expected is None)
 
 
 def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> None:

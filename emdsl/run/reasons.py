@@ -7,37 +7,45 @@ which people think of it: a new level, more samples, another model, another para
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emdsl.frame import EvalFault, MissingInput
-from emdsl.run.walk import Walk, settle
+from emdsl.run.walk import Selection, Walk, settle
 from emdsl.value import render
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from emdsl.experiment import Cell, Experiment, Program, Step
+    from emdsl.experiment import Axis, Cell, Experiment, Program, Step
     from emdsl.outcome import Outcome
     from emdsl.query import Query
-    from emdsl.source import Source, Span
+    from emdsl.source import Source
+    from emdsl.value import Level
 
-MAX_KNOWN_CELLS = 300_000  # of an earlier grid: of a larger one it is not asked which cells it skipped
+MAX_KNOWN_CELLS = 300_000  # of an earlier grid: of a larger one it is not asked which cells it had
 AROUND = 12  # characters beside a change, by which its place in the source is found
+MOST_NAMED = 4  # ingredients named beside the first
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
     """Why a request is to be asked; reasons that differ in `item` alone are told together."""
 
-    what: str  # `new value`, `temperature`
+    what: str  # `new value k =`, `temperature`
     item: str = ""
-    span: Span | None = None
+    place: str = ""  # `file:line`
 
     @property
     def group(self) -> tuple[str, str]:
         """Return what is told together."""
-        return self.what, self.span.line_place if self.span is not None else ""
+        return self.what, self.place
+
+
+UNANSWERED = Reason("asked before and not answered, or dropped since")
+LEFT_OUT = Reason("left out by --samples or --only of the last run")
+STOPPED = Reason("the last run was stopped before")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,142 +55,205 @@ class Difference:
     name: str
     old: Any
     new: Any
-    span: Span | None = None
+    place: str = ""
 
     @property
-    def n_changed(self) -> int:
-        """How many characters of a text changed."""
-        old, new = middle(str(self.old), str(self.new))
-        return max(len(old), len(new))
+    def said(self) -> str:
+        """Return it in words, without its place."""
+        if self.name == "messages":
+            n = self.new - self.old
+            return f"prompt changed: {abs(n)} message{'' if abs(n) == 1 else 's'} {'more' if n > 0 else 'fewer'}"
+        if self.name.startswith("messages["):
+            old, new = middle(self.old, self.new)
+            n = max(len(old), len(new))
+            return f"prompt text changed ({n:,} character{'' if n == 1 else 's'})"
+        return f"{self.name} {shown(self.old)} -> {shown(self.new)}"
 
 
+@dataclass(frozen=True, slots=True)
 class Earlier:
-    """A program as it was run before, to compare the program of now with."""
+    """A program as it was run before, to compare the program of now with; `selections` are what was taken of it."""
 
-    def __init__(self, new: Program, old: Program) -> None:
-        self._experiments = {e.name: e for e in old.experiments}
-        self._hunks = list(_hunks(new.sources, old.sources))
+    new: Program
+    old: Program
+    selections: Mapping[str, Selection] = field(default_factory=dict)
+    interrupted: bool = False
 
     def of(self, experiment: Experiment) -> Comparison:
-        """Return how an experiment compares with the one of its name; with the only one, where it was renamed."""
-        old = self._experiments.get(experiment.name)
-        if old is None and len(self._experiments) == 1:
-            (old,) = self._experiments.values()
-        return Comparison(experiment, old, self._hunks)
+        """Return how an experiment compares with the one of its name, or with the only one that has gone, renamed."""
+        olds, news = ({e.name: e for e in p.experiments} for p in (self.old, self.new))
+        gone, come = ([e for n, e in a.items() if n not in b] for a, b in ((olds, news), (news, olds)))
+        old = olds.get(experiment.name)
+        if old is None and len(gone) == len(come) == 1:
+            old = gone[0]
+        selection = self.selections.get(old.name) if old is not None else None
+        places = _Places(self.new.sources, self.old.sources, _data_changed(self.new, self.old))
+        return Comparison(experiment, old, places, selection or Selection(), interrupted=self.interrupted)
 
 
 class Comparison:
     """One experiment beside itself as it was."""
 
-    def __init__(self, new: Experiment, old: Experiment | None, hunks: list[tuple[str, Span]]) -> None:
+    def __init__(
+        self, new: Experiment, old: Experiment | None, places: _Places, selection: Selection, *, interrupted: bool
+    ) -> None:
         self.new, self.old = new, old
-        self._hunks = hunks
-        self._walk = Walk(old) if old is not None else None
+        self._places = places
+        self._interrupted = interrupted
+        self._walk = Walk(old, selection) if old is not None else None
         self._known: dict[Any, Reason] = {}
         self._old_cells: set[Cell] | None = None
+        self._names: dict[str, str] = {}  # of axes now, by what they were called
         if old is not None:
-            self._positions = {a.name: {x.shown: i for i, x in enumerate(a.levels)} for a in old.axes}
+            self._names = _names(old.axes, new.axes)
             if old.n_cells <= MAX_KNOWN_CELLS:
                 self._old_cells = set(old.cells())
 
     def reason(self, row: Outcome, step: Step, query: Query) -> Reason:
         """Return why a request of a row is not stored. What its step reads is settled in the row."""
         if self.old is None or self._walk is None:
-            return Reason("new experiment", self.new.name, self.new.span)
+            return Reason("new experiment", self.new.name, self.new.span.line_place)
         if row.sample >= self.old.samples:
-            return Reason("more samples", f"{self.old.samples} -> {self.new.samples}", self.new.span)
-        memo = (
+            place = self._places.setting("samples") or self.new.span.line_place
+            return Reason("more samples", f"{self.old.samples} -> {self.new.samples}", place)
+        memo: tuple[Any, ...] = (
             step.name, tuple(row.cell[i] for i in step.head_axes), tuple(row.cell[i] for i in step.prompt_axes),
             row.sample if step.prompt_sample else -1,
         )  # fmt: skip
-        if step.condition_needs or any(len(a.levels) > 1 for a in self.new.axes if a.name not in self._positions):
-            memo = (*memo, row.cell)  # type: ignore[assignment]  # one kind of key beside the other
+        if step.condition_needs:
+            memo = (*memo, row.cell, row.sample)
+        elif len(self._names) != len(self.old.axes) or len(self._names) != len(self.new.axes):
+            memo = (*memo, row.cell)
         if memo not in self._known:
             self._known[memo] = self._found(row, step, query)
-        return self._known[memo]
+        found = self._known[memo]
+        if found is not UNANSWERED:
+            return found
+        old_row = self.old_row(row)
+        if old_row is not None and not self._walk.takes(old_row):
+            return LEFT_OUT
+        return STOPPED if self._interrupted else UNANSWERED
 
     def _found(self, row: Outcome, step: Step, query: Query) -> Reason:
         assert self.old is not None
-        old_step = next((s for s in self.old.steps if s.name == step.name), None)
+        old_step = self._old_step(step.name)
         if old_step is None:
-            return Reason(f"new {step.kind}", step.name, step.span)
+            return Reason(f"new {step.kind}", step.name, step.span.line_place)
         for axis, position in zip(self.new.axes, row.cell, strict=True):
             level = axis.levels[position]
-            if axis.name in self._positions and level.shown not in self._positions[axis.name]:
+            if axis.name in self._names.values() and self._old_position(axis.name, level) is None:
                 model = getattr(level.value, "use", None)
-                return Reason(f"new {'model' if model else 'value'} {axis.name} =", level.shown, axis.span)
-        added = next((a for a in self.new.axes if a.name not in self._positions), None)
+                kind = "model" if model else "value"
+                return Reason(f"new {kind} {axis.name} =", level.shown, axis.span.line_place)
+        added = next((a for a in self.new.axes if a.name not in self._names.values()), None)
         old_row = self.old_row(row)
         if old_row is None:
-            return Reason("cells that were skipped before", "", self.new.span)
-        found = self.differences(row, old_step, query, old_row)
-        if found is None:
-            return Reason(f"`{step.name}` could not be asked before", "", step.span)
+            return Reason("cells that were not in the grid before", "", self._places.word("skip"))
+        held = self._held(old_step, old_row)
+        if not held:
+            return Reason(f"the condition of `{step.name}` holds now", "", self._places.word("when"))
+        was = self.query(old_row, step.name)
+        if was is None:
+            return Reason(f"`{step.name}` could not be asked before", "", step.span.line_place)
+        found = self.compared(was, query)
         if not found:
-            return Reason("asked before and not answered, or dropped since")
-        first = found[0]
-        if added is not None and first.name.startswith("messages"):
-            return Reason("new axis", added.name, added.span)
-        if not first.name.startswith("messages"):
-            return Reason(first.name, f"{shown(first.old)} -> {shown(first.new)}", self._place(str(first.new)))
-        if "." not in first.name:
-            return Reason("prompt changed", f"{first.old} -> {first.new} messages", self._place(""))
-        n = first.n_changed
-        said = f"prompt text changed ({n:,} character{'' if n == 1 else 's'})"
-        return Reason(said, "", first.span)
+            return UNANSWERED
+        first, more = found[0], [d.name for d in found[1:]]
+        if added is not None and all(d.name.startswith("messages") for d in found):
+            return Reason("new axis", added.name, added.span.line_place)
+        beside = f" (and {', '.join(more[:MOST_NAMED])}{' ...' if len(more) > MOST_NAMED else ''})" if more else ""
+        return Reason(first.said + beside, "", first.place)
 
     def old_row(self, row: Outcome) -> Outcome | None:
         """Return the row of the earlier program at the same place, with what was answered; None where it had none."""
         assert self.old is not None
         assert self._walk is not None
-        levels = {a.name: a.levels[i].shown for a, i in zip(self.new.axes, row.cell, strict=True)}
-        cell = tuple(self._positions[a.name].get(levels.get(a.name, ""), 0) for a in self.old.axes)
-        if self._old_cells is not None and cell not in self._old_cells:
+        levels = {a.name: a.levels[i] for a, i in zip(self.new.axes, row.cell, strict=True)}
+        cell = []
+        for axis in self.old.axes:
+            name = self._names.get(axis.name)
+            position = self._old_position(name, levels[name]) if name is not None else 0
+            if position is None:
+                return None
+            cell.append(position)
+        if self._old_cells is not None and tuple(cell) not in self._old_cells:
             return None
-        old_row = self._walk.row(cell, row.sample)
+        old_row = self._walk.row(tuple(cell), row.sample)
         for step in self.old.steps:
             if step.name in row.results:
                 settle(old_row, step, row.results[step.name])
         return old_row
 
-    def differences(
-        self, row: Outcome, old_step: Step, query: Query, old_row: Outcome | None = None
-    ) -> list[Difference] | None:
-        """Return how a request of a row differs from that of the earlier program; None where that had none."""
-        old_row = old_row or self.old_row(row)
-        was = self.query(old_row, old_step.name) if old_row is not None else None
-        return self.compared(was, query) if was is not None else None
-
     def query(self, old_row: Outcome, name: str) -> Query | None:
         """Return the request that a step of the earlier program made; None where it made none."""
-        assert self.old is not None
         assert self._walk is not None
-        step = next((s for s in self.old.steps if s.name == name), None)
-        if step is None:
+        step = self._old_step(name)
+        if step is None or not self._held(step, old_row):
             return None
         try:
-            if step.condition is not None and step.condition(old_row.frame) is not True:
-                return None
             return self._walk.query(step, old_row)
         except (MissingInput, EvalFault, KeyError):
             return None
 
     def compared(self, old: Query, new: Query) -> list[Difference]:
         """Return how two requests differ, and where in the source the change stands."""
-        found = compare(old, new)
-        return [
-            Difference(d.name, d.old, d.new, self._place(_around(d.old, d.new)))
-            if d.name.startswith("messages[") else d
-            for d in found
-        ]  # fmt: skip
+        return [Difference(d.name, d.old, d.new, self._places.of(d)) for d in compare(old, new)]
 
-    def _place(self, text: str) -> Span | None:
-        """Return where a change stands in the source: the changed line that holds its text, or the only one."""
-        text = text.strip()
-        for line, span in self._hunks:
-            if text and text.splitlines()[0] in line:
-                return span
-        return self._hunks[0][1] if len(self._hunks) == 1 else None
+    def _old_step(self, name: str) -> Step | None:
+        assert self.old is not None
+        return next((s for s in self.old.steps if s.name == name), None)
+
+    def _held(self, step: Step, old_row: Outcome) -> bool:
+        try:
+            return step.condition is None or step.condition(old_row.frame) is True
+        except (MissingInput, EvalFault, KeyError):
+            return False
+
+    def _old_position(self, name: str, level: Level) -> int | None:
+        """Return which level of an earlier axis is one of now: by its name, or where that is new, by its value."""
+        assert self.old is not None
+        axis = next(a for a in self.old.axes if self._names.get(a.name) == name)
+        found = axis.position(level.shown)
+        if found is None and level.label is not None:
+            found = next((i for i, x in enumerate(axis.levels) if x.label is not None and x.value == level.value), None)
+        return found
+
+
+class _Places:
+    """Where in the sources of now something was edited: lines that say something, and were not there before."""
+
+    def __init__(self, new: Mapping[str, Source], old: Mapping[str, Source], data: str) -> None:
+        self._hunks = [(line, place) for line, place in _hunks(new, old) if line.partition("#")[0].strip()]
+        self._data = data
+
+    def of(self, difference: Difference) -> str:
+        """Return the place of a difference; nothing where it is not certain."""
+        if difference.name == "messages" or difference.name.startswith("role"):
+            return self._only()
+        if not difference.name.startswith("messages["):
+            named = self.setting("use" if difference.name == "model" else difference.name)
+            return named or self._holding([shown(difference.new)]) or self._only()
+        return self._holding(_around(difference.old, difference.new)) or self._data or self._only()
+
+    def setting(self, name: str) -> str:
+        """Return the edited line that sets something; nothing where there is none."""
+        pattern = re.compile(rf"\b{re.escape(name)}\s*[=:]")
+        return next((place for line, place in self._hunks if pattern.search(line)), "")
+
+    def word(self, word: str) -> str:
+        """Return the edited line that starts with a word, or the only one."""
+        return next((place for line, place in self._hunks if line.lstrip().startswith(word)), "") or self._only()
+
+    def _holding(self, texts: list[str]) -> str:
+        for text in texts:
+            first = text.strip().partition("\n")[0]
+            found = {place for line, place in self._hunks if first and first in line}
+            if len(found) == 1:
+                return found.pop()
+        return ""
+
+    def _only(self) -> str:
+        return self._hunks[0][1] if len(self._hunks) == 1 and not self._data else ""
 
 
 def compare(old: Query, new: Query) -> list[Difference]:
@@ -203,11 +274,12 @@ def compare(old: Query, new: Query) -> list[Difference]:
     before, after = old.prompt.messages, new.prompt.messages
     if len(before) != len(after):
         found.append(Difference("messages", len(before), len(after)))
-    for i, (was_said, now_said) in enumerate(zip(before, after, strict=False)):
-        if was_said.role != now_said.role:
-            found.append(Difference(f"role of messages[{i}]", was_said.role, now_said.role))
-        if was_said.text != now_said.text:
-            found.append(Difference(f"messages[{i}].{now_said.role}", was_said.text, now_said.text))
+    else:
+        for i, (was_said, now_said) in enumerate(zip(before, after, strict=True)):
+            if was_said.role != now_said.role:
+                found.append(Difference(f"role of messages[{i}]", was_said.role, now_said.role))
+            if was_said.text != now_said.text:
+                found.append(Difference(f"messages[{i}].{now_said.role}", was_said.text, now_said.text))
     if old.head.stream != new.head.stream:
         found.append(Difference("stream", old.head.stream, new.head.stream))
     if old.sample != new.sample:
@@ -221,59 +293,75 @@ def middle(old: str, new: str) -> tuple[str, str]:
     >>> middle("step by step", "step-by-step")
     (' by ', '-by-')
     """
-    start = _common(old, new)
-    end = _common(old[start:][::-1], new[start:][::-1])
+    start = common(old, new)
+    end = common(old[start:][::-1], new[start:][::-1])
     return old[start : len(old) - end], new[start : len(new) - end]
 
 
-def shown(value: Any) -> str:
-    """Return a parameter as the language writes it; `unset` for none."""
-    if value is None:
-        return "unset"
-    return render(value) or str(value)
-
-
-def _common(a: str, b: str) -> int:
+def common(a: str, b: str) -> int:
     """Return the length of the common beginning of two texts."""
-    most = min(len(a), len(b))
-    if a[:most] == b[:most]:
-        return most
-    low, high = 0, most
+    low, high = 0, min(len(a), len(b))
     while low < high:
         half = (low + high + 1) // 2
-        if a[:half] == b[:half]:
+        if a[low:half] == b[low:half]:
             low = half
         else:
             high = half - 1
     return low
 
 
-def _around(old: str, new: str) -> str:
-    """Return the changed words of a text: what a changed line of the source must hold."""
+def shown(value: Any) -> str:
+    """Return a parameter as the language writes it; `unset` for none."""
+    if value is None:
+        return "unset"
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(shown(v) for v in value) + "]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{k}: {shown(v)}" for k, v in value.items()) + " }"
+    return render(value) or str(value)
+
+
+def _names(old: tuple[Axis, ...], new: tuple[Axis, ...]) -> dict[str, str]:
+    """Return what the axes of before are called now: one that went, and one that came with a level of it, are one."""
+    olds, news = {a.name: a for a in old}, {a.name: a for a in new}
+    found = {n: n for n in olds if n in news}
+    gone, come = [a for a in old if a.name not in news], [a for a in new if a.name not in olds]
+    if len(gone) == len(come) == 1 and {x.shown for x in gone[0].levels} & {x.shown for x in come[0].levels}:
+        found[gone[0].name] = come[0].name
+    return found
+
+
+def _around(old: str, new: str) -> list[str]:
+    """Return the changed words of a text, with what stands beside them: one of these stands in the changed line."""
     _, now = middle(old, new)
-    start = _common(old, new)
-    if len(now) >= AROUND:
-        return now
-    line_start = new.rfind("\n", 0, start) + 1
-    line_end = new.find("\n", start + len(now))
-    line_end = len(new) if line_end < 0 else line_end
-    return new[max(line_start, start - AROUND) : min(line_end, start + len(now) + AROUND)]
+    start = common(old, new)
+    end = start + len(now)
+    first = new.rfind("\n", 0, start) + 1
+    last = new.find("\n", end)
+    left = new[max(first, start - AROUND) : start]
+    right = new[end : min(len(new) if last < 0 else last, end + AROUND)]
+    wide = [left + now + right, left + now, now + right]
+    return [now, *wide] if len(now) >= AROUND else [*wide, now]
 
 
-def _hunks(new: Mapping[str, Source], old: Mapping[str, Source]) -> Iterable[tuple[str, Span]]:
-    """Yield the lines of sources that were not there before, or stand where others were taken out."""
-    from emdsl.source import Span  # noqa: PLC0415 - made here, never read
+def _data_changed(new: Program, old: Program) -> str:
+    """Return the data file whose content changed; nothing where none did, or several."""
+    changed = [
+        name for name, sha256 in new.files.items()
+        if name not in new.sources and old.files.get(name) not in (None, sha256)
+    ]  # fmt: skip
+    return changed[0].rpartition("/")[2] if len(changed) == 1 else ""
 
+
+def _hunks(new: Mapping[str, Source], old: Mapping[str, Source]) -> Iterable[tuple[str, str]]:
+    """Yield the lines of sources that were not there before, or stand where others were taken out, and their places."""
     for name, source in new.items():
         before = old[name].text.splitlines() if name in old else []
-        lines = source.text.splitlines(keepends=True)
-        starts = [0]
-        for line in lines:
-            starts.append(starts[-1] + len(line))
-        matcher = difflib.SequenceMatcher(None, before, [x.rstrip("\r\n") for x in lines], autojunk=False)
+        lines = source.text.splitlines()
+        matcher = difflib.SequenceMatcher(None, before, lines, autojunk=False)
         for kind, _, _, first, end in matcher.get_opcodes():
             if kind == "equal":
                 continue
             for i in range(first, max(end, first + 1)):
                 if i < len(lines):
-                    yield lines[i], Span(source, starts[i], starts[i] + len(lines[i].rstrip("\r\n")))
+                    yield lines[i], f"{source.name}:{i + 1}"

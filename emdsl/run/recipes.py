@@ -15,7 +15,10 @@ from emdsl.frame import EvalFault, MissingInput
 from emdsl.outcome import Result
 from emdsl.query import Response, Usage
 from emdsl.run.walk import settle
-from emdsl.value import LabelledMap
+from emdsl.value import NOT_ASKED, NOT_NEEDED, LabelledMap
+
+FINE_CELLS = 100  # grids up to this size have their conditions tried at many verdicts
+POINTS, FEW_POINTS = 100, 20
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,10 +38,12 @@ def recipes(walk: Walk) -> Iterator[tuple[Outcome, Step, Digest]]:
     for row in walk.rows():
         for step in walk.experiment.steps:
             if step.condition is not None and not step.condition_needs and not _holds(step, row):
+                settle(row, step, Result(NOT_NEEDED))
                 continue
             try:
                 query = walk.query(step, row)
             except (MissingInput, EvalFault):
+                settle(row, step, Result(NOT_ASKED))
                 continue
             settle(row, step, made_up(step, query))
             if query.key not in seen:
@@ -47,9 +52,43 @@ def recipes(walk: Walk) -> Iterator[tuple[Outcome, Step, Digest]]:
 
 
 def requests_digest(walk: Walk) -> Digest:
-    """Return one digest of all requests of an experiment, as selected."""
+    """Return one digest of all requests of an experiment, as selected, and of when conditions hold."""
     found = sorted(key for _, _, key in recipes(walk))
-    return digest("requests", *[b"".join(part) for part in _parts(found)])
+    return digest("requests", [b"".join(part) for part in _parts(found)], [list(x) for x in _conditions(walk)])
+
+
+def _conditions(walk: Walk) -> Iterator[tuple[str, str]]:
+    """Yield for each condition that reads an answer the verdicts for which it holds, as `1` and `0`, cell by cell."""
+    experiment = walk.experiment
+    steps = {s.name: s for s in experiment.steps}
+    fine = experiment.n_cells <= FINE_CELLS
+    for step in experiment.steps:
+        if step.condition is None or not step.condition_needs:
+            continue
+        bits = []
+        for cell in experiment.cells():
+            if not walk.selection.takes(cell):
+                continue
+            for name in step.condition_needs:
+                for verdict in _verdicts(steps[name], fine=fine):
+                    for others in (False, True):
+                        row = walk.row(cell, 0)
+                        for need in step.condition_needs:
+                            value = verdict if need == name else _verdicts(steps[need], fine=False)[-1 if others else 0]
+                            settle(row, steps[need], Result(value))
+                        bits.append("1" if _holds(step, row) else "0")
+        yield step.name, "".join(bits)
+
+
+def _verdicts(step: Step, *, fine: bool) -> list[Value]:
+    """Return some verdicts of a step, from one end to the other."""
+    if step.reading is None:
+        return ["an answer"]
+    if step.reading.scale is None:
+        return list(step.reading.choices) or [_verdict(step.reading)]
+    low, high = step.reading.scale
+    n = POINTS if fine else FEW_POINTS
+    return [low + (high - low) * i / n for i in range(n + 1)]
 
 
 def made_up(step: Step, query: Query) -> Result:
@@ -84,7 +123,7 @@ def _holds(step: Step, row: Outcome) -> bool:
     assert step.condition is not None
     try:
         return step.condition(row.frame) is True
-    except (MissingInput, EvalFault):
+    except (MissingInput, EvalFault, KeyError):
         return False
 
 

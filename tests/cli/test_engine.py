@@ -94,7 +94,7 @@ def test_why_goes_down_to_the_text(folder: Path) -> None:
     assert difference["name"] == "messages[0].user"
     assert (difference["old"], difference["new"]) == ("two 4 Think step by step.", "two 4 Think step-by-step.")
     assert difference["place"] == "study.em:4"
-    assert aligned["said"] == "known when `answer` is answered"
+    assert aligned["said"] == "known after `answer`"
     assert why["effect"] == [["prompt text changed (4 characters)", "study.em:4", 12]]
     text = emdsl("why", "study.em", "--only", "k=4", cwd=folder).stdout
     assert "- ...one 4 Think step by step...." in text
