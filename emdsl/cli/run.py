@@ -48,7 +48,7 @@ def command(
     here = session.open_session(file, cache, env_file, simulate=simulate)
     marks = ("run", samples, only, as_json)
     if not dry_run and expected is None and (kept := uptodate.find(here, file, marks)) is not None:
-        return uptodate.show(kept)
+        return uptodate.show(here, file, kept)
     from emdsl.cli.running import Call, execute  # noqa: PLC0415 - as above: all the heavy libraries
 
     call = Call(

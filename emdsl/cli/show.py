@@ -13,6 +13,7 @@ from emdsl.cli.results import bring_up_to_date, drift_of, measures_json, show_me
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import OutcomesError
 from emdsl.outcomes import database
+from emdsl.outcomes.loads import note_last
 from emdsl.run.executor import Report
 from emdsl.run.walk import Walk
 
@@ -40,6 +41,7 @@ def command(file: Path, cache: Path | None, env_file: Path | None, simulate: boo
                 raise OutcomesError(unloaded)
     finally:
         store.close()
+    note_last(here.cache, here.study(file))
     notices += drift_of(here, file, program.experiments)
     if as_json:
         console.show_json(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.cli import console
 from emdsl.digest import digest, digest_bytes
-from emdsl.outcomes.loads import load_id
+from emdsl.outcomes.loads import load_id, note_last
 from emdsl.project import ANSWERS
 from emdsl.store.removals import removals
 from emdsl.version import __version__
@@ -112,8 +112,9 @@ def _unchanged(path: Path, noted: list[Any]) -> bool:
     return bool(digest_bytes(path.read_bytes()).hex() == sha256)
 
 
-def show(said: list[tuple[str, bool]]) -> int:
-    """Print what was kept."""
+def show(here: Session, file: Path, said: list[tuple[str, bool]]) -> int:
+    """Print what was kept; the study is now the last one that was run."""
+    note_last(here.cache, here.study(file))
     for text, err in said:
         console.say(text, err=err, nl=False)
     return 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from emdsl.errors import OutcomesError
-from emdsl.outcomes.loads import DATABASE, known_loads, note_load
+from emdsl.outcomes.loads import DATABASE, known_loads, last_study, note_last, note_load
 from emdsl.outcomes.measures import conflicts_sql, view_sql
 from emdsl.outcomes.sql import literal, name
 from emdsl.outcomes.table import Field, batch, fields_of
@@ -38,6 +38,7 @@ CREATE SCHEMA IF NOT EXISTS emdsl;
 CREATE TABLE IF NOT EXISTS emdsl.studies (
   study VARCHAR PRIMARY KEY, file VARCHAR, program VARCHAR, store_last BIGINT, store_count BIGINT,
   run VARCHAR, loaded_at TIMESTAMPTZ, simulated BOOLEAN);
+ALTER TABLE emdsl.studies ADD COLUMN IF NOT EXISTS store_removals BIGINT;
 COMMENT ON TABLE emdsl.studies IS 'which .em files are loaded: each is a schema of this database';
 """
 
@@ -49,7 +50,7 @@ class Load:
     study: str
     file: str
     program: str
-    store_state: tuple[int, int]
+    store_state: tuple[int, int, int]
     run: str
 
 
@@ -80,6 +81,7 @@ def load(folder: Path, study: Load, experiments: Iterable[tuple[Experiment, Iter
             known = known_loads(folder)
             fresh.replace(path)
             note_load(folder, study.study, study.run, known=known)
+            note_last(folder, study.study)
             wal.unlink(missing_ok=True)  # what it held was copied: beside the new file it would be another's
     except (OSError, duckdb.Error) as error:
         raise OutcomesError(f"{path} cannot be written: {_first_line(error)}") from error
@@ -146,8 +148,8 @@ def _fill(
         found = database.execute(f"SELECT bool_or(simulated) FROM {table}").fetchone()
         simulated = simulated or bool(found and found[0])
     database.execute(
-        "INSERT OR REPLACE INTO emdsl.studies VALUES (?, ?, ?, ?, ?, ?, now(), ?)",
-        [schema, study.file, study.program, *study.store_state, study.run, simulated],
+        "INSERT OR REPLACE INTO emdsl.studies VALUES (?, ?, ?, ?, ?, ?, now(), ?, ?)",
+        [schema, study.file, study.program, *study.store_state[:2], study.run, simulated, study.store_state[2]],
     )
     return notices
 
@@ -243,7 +245,8 @@ def opened(folder: Path, study: str | None = None) -> Iterator[tuple[duckdb.Duck
             raise OutcomesError(
                 f"`{study}` is not loaded in {path}; `emdsl run` loads it. Loaded are: {', '.join(known)}"
             )
-        chosen = study or (known[0] if known else None)
+        last = last_study(folder)
+        chosen = study or (last if last in known else known[0] if known else None)
         if chosen is not None:
             database.execute(f"SET search_path = {literal(name(chosen))}")
         yield database, chosen
@@ -266,18 +269,18 @@ def simulated_mark(database: duckdb.DuckDBPyConnection, study: str) -> str:
     return " (SIMULATED)" if found and found[0] else ""
 
 
-def state(folder: Path, study: str) -> tuple[str, tuple[int, int]] | None:
+def state(folder: Path, study: str) -> tuple[str, tuple[int, int, int]] | None:
     """Return what a study was last loaded from: its program, and the state of the store; None if never."""
     if not (folder / FILE).exists():
         return None
     try:
         with duckdb.connect(str(folder / FILE), read_only=True, config=_CONFIG) as database:
             found = database.execute(
-                "SELECT program, store_last, store_count FROM emdsl.studies WHERE study = ?", [study]
+                "SELECT program, store_last, store_count, store_removals FROM emdsl.studies WHERE study = ?", [study]
             ).fetchone()
     except duckdb.Error:
         return None
-    return (found[0], (found[1], found[2])) if found else None
+    return (found[0], (found[1], found[2], found[3])) if found else None
 
 
 def select(database: duckdb.DuckDBPyConnection, sql: str) -> Result:

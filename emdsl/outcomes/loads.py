@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-DATABASE, LOADS = "outcomes.duckdb", "outcomes.loads.json"
+DATABASE, LOADS, LAST = "outcomes.duckdb", "outcomes.loads.json", "outcomes.last"
 
 
 def load_id(folder: Path, study: str) -> str | None:
@@ -37,6 +38,20 @@ def known_loads(folder: Path) -> dict[str, str]:
         return dict(found["loads"]) if found["stat"] == _stat(folder) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def note_last(folder: Path, study: str) -> None:
+    """Say which study was run or shown last: the one that `query` means, also where nothing had to be loaded."""
+    with suppress(OSError):
+        (folder / LAST).write_text(study, encoding="utf-8")
+
+
+def last_study(folder: Path) -> str | None:
+    """Return the study that was run or shown last."""
+    try:
+        return (folder / LAST).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _stat(folder: Path) -> list[int]:

@@ -21,7 +21,7 @@ import diskcache
 from emdsl.errors import StoreError
 from emdsl.store.codec import Corrupt, decode, encode
 from emdsl.store.place import claim_host, on_network
-from emdsl.store.removals import prepare, set_aside
+from emdsl.store.removals import prepare, removals, set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -172,16 +172,16 @@ class DiskStore:
             raise StoreError(_why(self.folder, error)) from error
         return new, old
 
-    def state(self) -> tuple[int, int]:
-        """Return two numbers that change whenever an entry is added: the last row, and how many there are."""
+    def state(self) -> tuple[int, int, int]:
+        """Return numbers that change with the entries: the last row, how many there are, how many were taken out."""
         if self._reader is None:
-            return 0, 0
+            return 0, 0, 0
         try:
             last = self._reader.execute("SELECT COALESCE(MAX(rowid), 0) FROM Cache").fetchone()[0]
             count = self._reader.execute("SELECT value FROM Settings WHERE key = 'count'").fetchone()[0]
         except (sqlite3.Error, TypeError) as error:
             raise StoreError(_why(self.folder, error)) from error
-        return int(last), int(count)
+        return int(last), int(count), removals(self.folder) or 0
 
     def put(self, query: Query, response: Response) -> asyncio.Future[Response]:
         """Store an answer; the future holds what is stored, which is what came first."""
