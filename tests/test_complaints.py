@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
-from support import experiment, keys, program, run
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
-from emdsl.errors import SourceError
+import pytest
+from support import InProcess, experiment, keys, outcomes, program, run
+
+from emdsl.errors import Rejected, SourceError
+from emdsl.outcome import Outcome
+from emdsl.run.planner import plan
+from emdsl.run.reasons import compare
+from emdsl.run.walk import CHUNK, Selection, Walk
 from emdsl.store.store import MemoryStore
+
+if TYPE_CHECKING:
+    from emdsl.query import Query, Response
 
 ASK = '\n  ask answer from "sim/subject" with "{a} {b}"\n}'
 
@@ -106,3 +116,131 @@ def test_inspect_flow_511_more_samples_ask_the_new_ones() -> None:
     first, _ = run(text.replace("N", "10"), store)
     more, _ = run(text.replace("N", "30"), store)
     assert (first.n, more.n) == (20, 40)
+
+
+# ---------------------------------------------------------------- caching, resuming, incrementality
+
+
+STUDY = """em 1
+rubric rating(answer) from "sim/judge" {
+  scale = 0..100
+  user "Rate 0 to 100: {answer}"
+}
+experiment e {
+  for q in ["one", "two"]
+  samples = 30
+  ask answer from "sim/subject" with q { temperature = 1 }
+  judge rated with rating(answer)
+}
+"""
+
+
+def asked(store: MemoryStore, text: str = STUDY) -> Counter[str]:
+    """Run a study on a store; return what was asked of which model."""
+    provider, report = run(text, store)
+    assert not report.failures
+    return provider.asked  # type: ignore[no-any-return]  # `run` takes any provider
+
+
+def test_inspect_ai_2580_promptfoo_360_lm_eval_3046_a_cache_keeps_samples_apart() -> None:
+    """30 equal prompts at temperature 1 are 30 answers, and replay as the same 30."""
+    store = MemoryStore()
+    assert asked(store)["subject"] == 60
+    first = sorted(str(r.frame["answer"]) for r in outcomes(experiment(STUDY), store))
+    assert len(set(first)) > 10
+    assert asked(store) == Counter()
+    assert sorted(str(r.frame["answer"]) for r in outcomes(experiment(STUDY), store)) == first
+
+
+def test_inspect_flow_509_llmcomp_more_samples_ask_the_difference() -> None:
+    """10 to 30 samples send exactly 20 a cell; back to 10, nothing."""
+    store = MemoryStore()
+    ten = STUDY.replace("samples = 30", "samples = 10")
+    assert asked(store, ten)["subject"] == 20
+    assert asked(store)["subject"] == 40
+    assert asked(store, ten) == Counter()
+
+
+def test_inspect_ai_27_770_3576_promptfoo_1014_a_judge_edit_asks_no_model() -> None:
+    """Judgements are stored as answers are; an edited judge asks the judge alone."""
+    store = MemoryStore()
+    asked(store)
+    assert set(asked(store, STUDY.replace("Rate 0", "Rate from 0"))) == {"judge"}
+
+
+def test_inspect_ai_3058_finished_work_is_not_run_again_after_a_refactoring() -> None:
+    """Names, order, comments, layout, a moved rubric: nothing that is sent has changed."""
+    store = MemoryStore()
+    asked(store)
+    again = STUDY.replace("experiment e", "# said otherwise\nexperiment other").replace("rated", "score")
+    assert asked(store, again.replace("rating", "grade")) == Counter()
+
+
+def test_lm_eval_2533_datenlabor_32_what_was_answered_before_a_crash_is_kept() -> None:
+    """A run that ends half-way is gone on with, not begun anew."""
+    store = MemoryStore()
+    found = experiment(STUDY)
+    run(STUDY, store, selection=Selection(samples=7))
+    kept = len(store.answers)
+    rest = asked(store)
+    assert rest.total() + kept == sum(len(s.stored) for s in plan(Walk(found), store).steps)
+    assert rest["subject"] == 46
+
+
+def test_llmcomp_errors_are_never_stored() -> None:
+    """A failed request is asked again in the next run; nothing of it stays."""
+
+    class Refusing(InProcess):
+        async def ask(self, query: Query) -> Response:
+            if query.prompt.messages[0].text == "two":
+                raise Rejected("400 no")
+            return await super().ask(query)
+
+    store = MemoryStore()
+    _, report = run(STUDY, store, Refusing())
+    assert len(report.failures) == 30
+    assert asked(store)["subject"] == 30
+
+
+def test_dspy_7570_usage_is_kept_with_the_answer() -> None:
+    """What was paid is known however often it is read."""
+    store = MemoryStore()
+    asked(store)
+    rows = outcomes(experiment(STUDY), store)
+    assert all(r.results["answer"].response.usage.output_tokens for r in rows)  # type: ignore[union-attr]
+
+
+def test_promptfoo_1419_rows_are_not_all_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan of many rows keeps no row: one chunk lives at a time."""
+    alive, most = 0, 0
+
+    class Counted(Outcome):
+        __slots__ = ()
+
+        def __init__(self, *args: Any) -> None:
+            nonlocal alive, most
+            super().__init__(*args)
+            alive += 1
+            most = max(most, alive)
+
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    monkeypatch.setattr("emdsl.run.walk.Outcome", Counted)
+    found = experiment(STUDY.replace("samples = 30", "samples = 3000"))
+    assert plan(Walk(found), MemoryStore()).steps[0].to_run == 6000
+    assert most <= 3 * CHUNK
+
+
+def test_promptfoo_2582_bazel_18643_the_key_is_told_by_its_ingredients() -> None:
+    """`why` lists what is hashed: two keys that differ, differ in one of them."""
+    texts = [STUDY, STUDY.replace("temperature = 1", "temperature = 0"), STUDY.replace('"one"', '"One"')]
+    made = []
+    for text in texts:
+        walk = Walk(experiment(text))
+        ((_, query),) = walk.advance(next(walk.rows()))
+        made.append(query)
+    assert len({q.key for q in made}) == len({str(q.ingredients()) for q in made}) == 3
+    assert [d.name for d in compare(made[0], made[1])] == ["temperature"]
+    assert [d.name for d in compare(made[0], made[2])] == ["messages[0].user"]

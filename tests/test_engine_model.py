@@ -85,6 +85,7 @@ class Engine(RuleBasedStateMachine):
         self.text = {name: values[0] for name, values in EDITS.items()}
         self.stored: set[bytes] = set()
         self.aside: dict[str, set[bytes]] = {}
+        self.n_batches = 0
         self.complete = False
 
     def teardown(self) -> None:
@@ -165,7 +166,8 @@ class Engine(RuleBasedStateMachine):
         if not self.stored:
             return
         keys = data.draw(st.sets(st.sampled_from(sorted(self.stored)), max_size=5))
-        batch = f"b{len(self.aside)}"
+        self.n_batches += 1
+        batch = f"b{self.n_batches}"
         assert set_aside(self.folder / "answers", keys, "test", batch) == len(keys)
         self.aside[batch] = keys
         self.stored -= keys

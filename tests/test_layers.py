@@ -32,6 +32,7 @@ DOORS = {
     "pyarrow": ("outcomes/table.py",),
     "diskcache": ("store/disk.py",),
     "zstandard": ("store/codec.py",),
+    "pyrage": ("store/bundle.py",),
     "lark": ("lang/grammar.py", "lang/complaints.py", "lang/parser.py", "lang/tree.py"),
     "aiohttp": ("providers/http.py", "sim/server.py"),
     "pydantic": ("providers/",),

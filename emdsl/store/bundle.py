@@ -164,7 +164,7 @@ def _opened(path: Path, passphrase: str) -> bytes:
 
 def _age() -> Any:
     try:
-        from pyrage import passphrase  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra, untyped: most never encrypt
+        from pyrage import passphrase  # noqa: PLC0415 - an extra: most never encrypt
     except ImportError:
         raise SetupError("encryption needs a package more: pip install 'emdsl[encrypt]'") from None
     return passphrase

@@ -1,10 +1,12 @@
 """Ratios on this machine, in one run, against the raw limit: `make bench`.
 
 Needs a C compiler for the mock server. Prints one table of medians; keeps them as JSON in `build/bench.json`.
+`make bench-scale` adds a study of 1,000,000 stored queries, which takes some minutes and 1 GB of disk.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -13,17 +15,23 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import scale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+Note = Callable[[str, float], None]
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RUNS = 3
-CELLS, SAMPLES, CONCURRENCY = 40, 250, 100
+CELLS, SAMPLES, CONCURRENCY = 40, 250, 500
 STUDY = """em 1
 model asked { use = "openai-api/mock/mock-1", url = "URL", temperature = 1.0, seed = 0 }
 model judge_int { use = "openai-api/mock/judge-int", url = "URL", temperature = 0 }
@@ -81,6 +89,26 @@ experiment cells {
 """
 
 
+SHOTS, SHOT_CHARS = 256, 780
+SHOTS_STUDY = """em 1
+model asked { use = "openai-api/mock/mock-1", url = "URL", temperature = 1.0, seed = 0 }
+dataset rows { file = "shots.csv" }
+prompt turns(shots, cell) {
+  each s in shots {
+    user s.q
+    assistant s.a
+  }
+  user "Question {cell}?"
+}
+experiment shots {
+  for cell in 1..50
+  samples = 100
+  let shots = draw(rows, 256, seed: 0)
+  ask answer from asked with turns(shots, cell)
+}
+"""
+
+
 def programs(folder: Path) -> dict[str, Path]:
     """Write programs of about 100 and 10,000 lines, and one of a million cells; return them by name."""
     texts = {
@@ -110,23 +138,104 @@ def mock(folder: Path) -> Iterator[str]:
         server.wait(10)
 
 
-def timed(*command: str | Path, cwd: Path) -> tuple[float, str]:
-    """Run a command; return its wall time in seconds, and what it printed."""
-    start = time.perf_counter()
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One process that ended: its wall time, its largest memory, and what it printed."""
+
+    wall_s: float
+    rss_mb: float
+    out: str
+
+    def json(self) -> dict[str, Any]:
+        """Return the object that it printed."""
+        found: dict[str, Any] = json.loads(self.out)
+        return found
+
+
+def timed(*command: str | Path, cwd: Path) -> Done:
+    """Run a command as a process of its own."""
     env = dict(os.environ) | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(list(map(str, command)), cwd=cwd, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(done.stdout + done.stderr)
-    return time.perf_counter() - start, done.stdout
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    start = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as out:
+        process = subprocess.Popen(list(map(str, command)), cwd=cwd, env=env, stdout=out, stderr=subprocess.DEVNULL)
+        _, status, use = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall_s = time.perf_counter() - start
+        out.seek(0)
+        found = Done(wall_s, use.ru_maxrss / 1024, out.read())
+    if process.returncode:
+        sys.exit(f"{command}\n{found.out}")
+    return found
 
 
-def emdsl(*args: str, cwd: Path) -> tuple[float, dict[str, Any]]:
-    """Run a verb with `--json`; return its wall time and its object."""
-    wall_s, out = timed(sys.executable, "-m", "emdsl", *args, "--json", cwd=cwd)
-    return wall_s, json.loads(out)
+def emdsl(*args: str | Path, cwd: Path) -> Done:
+    """Run a verb with `--json`."""
+    return timed(sys.executable, "-m", "emdsl", *args, "--json", cwd=cwd)
 
 
-def main() -> None:
+def limit(url: str, folder: Path, *more: str) -> float:
+    """Return how many requests a second the bare loop sends."""
+    done = timed(sys.executable, HERE / "limit.py", "--url", url, *more, cwd=folder)
+    return float(done.json()["requests_per_s"])
+
+
+def small(folder: Path, url: str, note: Note) -> None:
+    """Measure what takes seconds."""
+    text = STUDY.replace("URL", url).replace("TEXT", "Give your reasons. " * 12)
+    (folder / "bench.em").write_text(text, encoding="utf-8")
+    bare = limit(url, folder, "--concurrency", str(CONCURRENCY))
+    cold = emdsl("run", "bench.em", "-j", str(CONCURRENCY), cwd=folder)
+    rate = cold.json()["requests"] / cold.wall_s
+    note("cold: bare aiohttp loop, requests/s", bare)
+    note("cold: emdsl run, requests/s", rate)
+    note("cold: emdsl run / bare loop", rate / bare)
+    note("cold: memory, MB", cold.rss_mb)
+    again = emdsl("run", "bench.em", cwd=folder).wall_s
+    click = timed(sys.executable, "-c", "import click", cwd=folder).wall_s
+    note("up to date: run again, s", again)
+    note("up to date: run again / import click", again / click)
+    note("plan, everything stored, s", emdsl("plan", "bench.em", cwd=folder).wall_s)
+    (folder / "cache" / "outcomes.duckdb").unlink()
+    load = emdsl("run", "bench.em", cwd=folder)
+    note("20,000 stored steps into a fresh DuckDB, s", load.wall_s)
+    note("20,000 stored steps into a fresh DuckDB, MB", load.rss_mb)
+    for what, program in programs(folder).items():
+        note(what, timed(sys.executable, "-m", "emdsl", "check", program, cwd=folder).wall_s)
+
+
+def shots(folder: Path, url: str, note: Note) -> None:
+    """Measure prompts of 256 demonstrations, 200 KB each."""
+    rows = "".join(f"{i} {'q' * (SHOT_CHARS // 2)},{i} {'a' * (SHOT_CHARS // 2)}\n" for i in range(SHOTS))
+    (folder / "shots.csv").write_text("q,a\n" + rows, encoding="utf-8")
+    (folder / "shots.em").write_text(SHOTS_STUDY.replace("URL", url), encoding="utf-8")
+    size = ("--size", str(SHOTS * SHOT_CHARS), "--cells", "50", "--samples", "100", "--concurrency", "100")
+    bare_s = 5_000 / limit(url, folder, *size)
+    run = emdsl("run", "shots.em", "-j", "100", cwd=folder)
+    note("k = 256: bare loop, same bytes, s", bare_s)
+    note("k = 256: emdsl run, s", run.wall_s)
+    note("k = 256: emdsl run / bare loop", run.wall_s / bare_s)
+    note("k = 256: memory, MB", run.rss_mb)
+
+
+def large(folder: Path, note: Note) -> None:
+    """Measure a study of 1,000,000 stored queries: half asks, half judgements."""
+    file = scale.write(folder, 2000, 250)
+    asyncio.run(scale.fill(file, folder / "cache"))
+    text = file.read_text(encoding="utf-8")
+    edits = {"an ask": ("is it ever right", "is it really right"), "a judge": ("Rate 0 to 100", "Rate from 0 to 100")}
+    for what, (old, new) in edits.items():
+        (folder / "edited.em").write_text(text.replace(old, new), encoding="utf-8")
+        plan = emdsl("plan", "edited.em", cwd=folder)
+        note(f"1,000,000 queries: plan after an edit of {what}, s", plan.wall_s)
+        note(f"1,000,000 queries: plan after an edit of {what}, MB", plan.rss_mb)
+    load = emdsl("run", file, cwd=folder)
+    note("1,000,000 queries: load, s", load.wall_s)
+    note("1,000,000 queries: load, MB", load.rss_mb)
+    note("1,000,000 queries: run again, s", emdsl("run", file, cwd=folder).wall_s)
+
+
+def main(*, with_scale: bool) -> None:
     """Measure, print, keep."""
     figures: dict[str, list[float]] = {}
 
@@ -137,29 +246,18 @@ def main() -> None:
         for i in range(RUNS):
             folder = Path(name) / f"run{i}"
             folder.mkdir()
-            text = STUDY.replace("URL", url).replace("TEXT", "Give your reasons. " * 12)
-            (folder / "bench.em").write_text(text, encoding="utf-8")
-            limit = timed(
-                sys.executable, HERE / "limit.py", "--url", url, "--concurrency", str(CONCURRENCY), cwd=folder
-            )[1]
-            bare = json.loads(limit)["requests_per_s"]
-            wall_s, found = emdsl("run", "bench.em", "-j", str(CONCURRENCY), cwd=folder)
-            note("bare aiohttp loop, requests/s", bare)
-            note("emdsl run, requests/s", found["requests"] / wall_s)
-            note("emdsl run / bare loop", found["requests"] / wall_s / bare)
-            note("run again, nothing to ask, s", emdsl("run", "bench.em", cwd=folder)[0])
-            note("plan, everything stored, s", emdsl("plan", "bench.em", cwd=folder)[0])
-            for what, program in programs(folder).items():
-                note(what, timed(sys.executable, "-m", "emdsl", "check", program, cwd=folder)[0])
-            note("import click, s", timed(sys.executable, "-c", "import click", cwd=folder)[0])
+            small(folder, url, note)
+            shots(folder, url, note)
             shutil.rmtree(folder)
-    medians = {name: statistics.median(values) for name, values in figures.items()}
-    for name, value in medians.items():
-        low, high = min(figures[name]), max(figures[name])
-        print(f"{name:34} {value:10.3f}   ({low:.3f} - {high:.3f})")
+        if with_scale:
+            folder = Path(name) / "scale"
+            folder.mkdir()
+            large(folder, note)
+    for name, values in figures.items():
+        print(f"{name:58} {statistics.median(values):10.3f}   ({min(values):.3f} - {max(values):.3f})")
     (ROOT / "build").mkdir(exist_ok=True)
     (ROOT / "build" / "bench.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(with_scale="--scale" in sys.argv[1:])

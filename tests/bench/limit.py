@@ -33,6 +33,14 @@ def judge(answer: str) -> bytes:
     return json.dumps({"model": "judge-int", "messages": [message], "temperature": 0.0}).encode()
 
 
+async def sender(session: aiohttp.ClientSession, url: str, text: str, cells: Iterator[tuple[int, int]]) -> None:
+    """Send bodies of one size, made before, until nothing is left: only their last bytes differ."""
+    message = json.dumps({"role": "user", "content": text})
+    head = f'{{"model": "mock-1", "messages": [{message}], "temperature": 1.0, "seed": '.encode()
+    for cell, sample in cells:
+        await post(session, url, head + f"{cell * 100_000 + sample}}}".encode())
+
+
 async def post(session: aiohttp.ClientSession, url: str, body: bytes) -> str:
     """Return the text of a reply."""
     async with session.post(f"{url}/chat/completions", data=body, headers=HEADERS) as reply:
@@ -45,14 +53,18 @@ async def worker(session: aiohttp.ClientSession, url: str, cells: Iterator[tuple
         await post(session, url, judge(await post(session, url, ask(cell, sample))))
 
 
-async def main(url: str, n_cells: int, samples: int, concurrency: int) -> None:
+async def main(url: str, n_cells: int, samples: int, concurrency: int, size: int) -> None:
     """Run the loop and print its figures."""
     cells = ((c, s) for c in range(n_cells) for s in range(samples))
     start = time.perf_counter()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=concurrency)) as session:
-        await asyncio.gather(*(worker(session, url, cells) for _ in range(concurrency)))
+        if size:
+            text = "x" * size
+            await asyncio.gather(*(sender(session, url, text, cells) for _ in range(concurrency)))
+        else:
+            await asyncio.gather(*(worker(session, url, cells) for _ in range(concurrency)))
     wall_s, use = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF)
-    n = 2 * n_cells * samples
+    n = (1 if size else 2) * n_cells * samples
     figures = {
         "requests": n,
         "wall_s": round(wall_s, 3),
@@ -69,5 +81,6 @@ if __name__ == "__main__":
     parser.add_argument("--cells", type=int, default=40)
     parser.add_argument("--samples", type=int, default=250)
     parser.add_argument("--concurrency", type=int, default=100)
+    parser.add_argument("--size", type=int, default=0, help="bytes of each prompt; asks only")
     options = parser.parse_args()
-    asyncio.run(main(options.url, options.cells, options.samples, options.concurrency))
+    asyncio.run(main(options.url, options.cells, options.samples, options.concurrency, options.size))
