@@ -143,6 +143,7 @@ class Program:
     files: Mapping[
         str, str
     ]  # every file that was read, by resolved path, with its SHA-256 in hex; "" where it is absent
+    links: Mapping[str, str] = field(repr=False)  # of these, by the path as written, where a link led there
     sources: Mapping[str, Source] = field(repr=False)  # of these, the programs
     variables: Mapping[str, str | None] = field(repr=False)  # of the environment, that addresses were read from
     absent: tuple[Diagnostic, ...] = ()  # datasets that are not here, and how to get them

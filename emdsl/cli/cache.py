@@ -182,7 +182,7 @@ def undo(batch: str, cache: Path | None, simulate: bool, as_json: bool) -> int:
     """Put back what `gc` or `drop` has set aside; answers that were asked since then stay."""
     here = _here(cache, simulate=simulate, as_json=as_json)
     with _store(here, write=True) as store:
-        entries = removals.set_aside_entries(here.cache / ANSWERS, batch)
+        entries = removals.set_aside_entries(here.cache / ANSWERS, batch) if batch else []
         if not entries:
             known = [b for b, *_ in removals.batches(here.cache / ANSWERS) if b]
             raise UsageError(f"nothing was set aside as `{batch}`; known are: {', '.join(known) or 'none'}")
@@ -273,9 +273,10 @@ def import_(
     here = _here(cache, simulate=simulate, as_json=as_json, near=folder if folder and folder.exists() else Path())
     opened = Bundle(bundle, _passphrase(passphrase) if is_encrypted(bundle) else None)
     opened.verify()
-    written = _write_files(opened, folder) if folder is not None else []
+    contents, left_out = _files(opened, folder) if folder is not None else ({}, [])
     with _store(here, write=True) as store:
         new, old = store.adopt(opened.entries())
+    written = _write_files(contents)
     if as_json:
         console.show_json({"new": new, "known": old, "files": written})
         return 0
@@ -284,6 +285,8 @@ def import_(
     )
     for name in written:
         console.say(f"  {name}")
+    if left_out:
+        console.say(f"not written, for they are hidden or lie outside: {', '.join(left_out)}")
     where = folder / opened.manifest.file if folder is not None else Path(opened.manifest.file)
     console.say(f"Next: emdsl run --offline {where}")
     return 0
@@ -405,17 +408,26 @@ def _passphrase(given: str | None, *, confirm: bool = False) -> str:
     return found
 
 
-def _write_files(opened: Bundle, folder: Path) -> list[str]:
-    """Write the program of a bundle below a folder; raises UsageError for a file that is there and differs."""
-    contents = {}
+def _files(opened: Bundle, folder: Path) -> tuple[dict[Path, bytes], list[str]]:
+    """Return the program of a bundle by where it goes, and the names that are not written.
+
+    Raises UsageError for a file that is there and differs.
+    """
+    contents, left_out = dict[Path, bytes](), list[str]()
     for name in opened.manifest.files:
-        if Path(name).is_absolute() or ".." in Path(name).parts:
+        parts = Path(name).parts
+        if Path(name).is_absolute() or not parts or any(p.startswith(".") for p in parts) or Path(name).name == "":
+            left_out.append(name)
             continue
         content = opened.content(name)
         path = folder / name
-        if path.exists() and path.read_bytes() != content:
+        if path.is_dir() or (path.exists() and path.read_bytes() != content):
             raise UsageError(f"{path} is there already, and differs: choose another folder with --files")
         contents[path] = content
+    return contents, left_out
+
+
+def _write_files(contents: dict[Path, bytes]) -> list[str]:
     for path, content in contents.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

@@ -39,7 +39,7 @@ def keep_secret(environment: Mapping[str, str]) -> None:
     for name, value in environment.items():
         secret = value.strip()
         if _SECRET_NAME.search(name.upper()) and len(secret) >= MIN_MASKED and not secret.isdigit():
-            _secrets.add(secret)
+            _secrets.update((secret, json.dumps(secret)[1:-1]))
 
 
 def expect_json(*, wanted: bool) -> None:

@@ -19,6 +19,8 @@ from emdsl.cli.results import Survey, bring_up_to_date, drift_of, measures_json,
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import SetupError, SourceError, StoreError
 from emdsl.frame import EvalFault
+from emdsl.outcomes import database
+from emdsl.outcomes.loads import load_id
 from emdsl.project import ANSWERS
 from emdsl.providers.secret import find_url, problem
 from emdsl.run import history
@@ -27,6 +29,7 @@ from emdsl.run.pacing import Patience
 from emdsl.run.walk import Walk
 from emdsl.source import Diagnostic, Severity
 from emdsl.store.claims import Claims
+from emdsl.store.removals import removals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +74,7 @@ def execute(here: Session, call: Call, marks: tuple[object, ...]) -> int:
     if call.expected is not None:
         call.expected.check(walks)
     store = here.store(create=not (call.dry_run or call.offline))
-    run = secrets.token_hex(8)
+    run, removed = secrets.token_hex(8), removals(here.cache / ANSWERS)
     try:
         survey = Survey(here, file, program, walks, store, run)
         try:
@@ -103,14 +106,13 @@ def execute(here: Session, call: Call, marks: tuple[object, ...]) -> int:
             finals, notices, unloaded = bring_up_to_date(here, file, program, walks, store, report=report, run=run)
     finally:
         store.close()
-    if not unloaded:
-        notices += drift_of(here, file, program.experiments)
+    notices += [] if unloaded else _beside(here, file, program, run)
     incomplete = any(s.at_most or s.unknown for c in finals for s in c.steps)
     said = _say(here, call, program, finals, report, notices, unloaded, start=start)
     if not (left or call.offline):
         _remember(here, call, program, counts, run)
-    if not (incomplete or unloaded or report.failures):
-        uptodate.keep(here, file, marks, program.files, program.variables, said)
+    if not (incomplete or unloaded or report.failures or any(database.REPAIRED in n for n in notices)):
+        uptodate.keep(here, file, marks, program, run, removed, said)
     return EXIT_INCOMPLETE if incomplete else 0
 
 
@@ -142,6 +144,14 @@ def _recorded(here: Session, call: Call, program: Program, counts: list[Experime
         started_at=time.time(), prices=prices, samples=call.samples, only=call.only,
     )  # fmt: skip
     return history.begin(here.cache, here.project, record, program.files)
+
+
+def _beside(here: Session, file: Path, program: Program, run: str) -> list[str]:
+    """Return what is to be said beside the numbers."""
+    found = drift_of(here, file, program.experiments)
+    if load_id(here.cache, here.study(file)) != run:
+        found.append("another run of this study has loaded its outcomes since: the tables are of that one")
+    return found
 
 
 def _rehearsed(call: Call, program: Program, counts: list[ExperimentCount], start: float) -> int:
@@ -188,6 +198,8 @@ def _say(
         with console.recorded(silent=True) as said:
             console.show_json(found | {"requests": 0, "wall_s": 0.0})
         return said
+    with console.recorded(silent=True) as warned:
+        show_warnings(program)
     with console.recorded() as said:
         for notice in notices:
             console.say(f"note: {notice}\n", err=True)
@@ -202,7 +214,7 @@ def _say(
             step.fresh.clear()
     with console.recorded(silent=True) as summary:
         _tell(here, call, program, finals, Report(), unloaded)
-    return said + summary
+    return warned + said + summary
 
 
 def _can_ask(counts: list[ExperimentCount], here: Session) -> None:

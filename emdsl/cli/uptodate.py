@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from emdsl.cli.session import Session
+    from emdsl.experiment import Program
 
 FOLDER = "uptodate"
 SETTLED_NS = 2_000_000_000  # a file that changed this short before it was read may have changed again unseen
@@ -37,8 +38,9 @@ def find(here: Session, file: Path, call: Iterable[object]) -> list[tuple[str, b
         holds = (
             found["emdsl"] == __version__
             and found["load"] == load_id(here.cache, here.study(file))
-            and found["removals"] == removals(here.cache / ANSWERS)
+            and tuple(found["removals"]) == removals(here.cache / ANSWERS)
             and found["variables"] == _variables(here.environment, found["variables"])
+            and all(str(Path(name).resolve()) == real for name, real in found["links"].items())
             and all(_unchanged(Path(name), noted) for name, noted in found["files"].items())
         )
         return [(str(text), bool(err)) for text, err in found["said"]] if holds else None
@@ -47,20 +49,27 @@ def find(here: Session, file: Path, call: Iterable[object]) -> list[tuple[str, b
 
 
 def keep(
-    here: Session, file: Path, call: Iterable[object], files: Mapping[str, str], variables: Iterable[str],
+    here: Session, file: Path, call: Iterable[object], program: Program, run: str, before: tuple[int, int] | None,
     said: list[tuple[str, bool]],
 ) -> None:  # fmt: skip
-    """Write down that a run was complete; where that cannot be written, the next run looks for itself."""
-    load, removed = load_id(here.cache, here.study(file)), removals(here.cache / ANSWERS)
-    if load is None or removed is None:
+    """Write down that a run was complete; where anything has changed since it began, the next run looks for itself.
+
+    `run` is the load that it made, `before` the count of removals at its start.
+    """
+    removed = removals(here.cache / ANSWERS)
+    if load_id(here.cache, here.study(file)) != run or removed is None or removed != before:
         return
-    absent = {str(p): "" for p in here.env_files if str(p) not in files}
+    absent = {str(p): "" for p in here.env_files if str(p) not in program.files}
+    files = {name: _noted(Path(name), sha256) for name, sha256 in (absent | dict(program.files)).items()}
+    if None in files.values():
+        return
     record = {
         "emdsl": __version__,
-        "load": load,
+        "load": run,
         "removals": removed,
-        "variables": _variables(here.environment, variables),
-        "files": {name: _noted(Path(name), sha256) for name, sha256 in (absent | dict(files)).items()},
+        "variables": _variables(here.environment, program.variables),
+        "files": files,
+        "links": dict(program.links),
         "said": said,
     }
     path = _path(here, file, call)
@@ -87,15 +96,20 @@ def _variables(environment: Mapping[str, str], names: Iterable[str]) -> dict[str
     return {n: digest("variable", environment[n]).hex() if n in environment else None for n in names}
 
 
-def _noted(path: Path, sha256: str) -> list[Any]:
+def _noted(path: Path, sha256: str) -> list[Any] | None:
+    """Return by what a file is known again: its stat, where that can be trusted, and its content; None if it changed.
+
+    `sha256` is of the content that was read, nothing for a file that was not there, or is a `.env`.
+    """
     try:
-        found = path.stat()
+        before, at = path.stat(), time.time_ns()
+        found = digest_bytes(path.read_bytes()).hex()
     except OSError:
-        return []
-    read_at = time.time_ns()
-    settled = read_at - max(found.st_mtime_ns, found.st_ctime_ns) > SETTLED_NS
-    stat = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino] if settled else []
-    return [stat, sha256 or digest_bytes(path.read_bytes()).hex()]
+        return [] if not sha256 else None
+    if sha256 and found != sha256:
+        return None
+    settled = at - max(before.st_mtime_ns, before.st_ctime_ns) > SETTLED_NS
+    return [[before.st_size, before.st_mtime_ns, before.st_ctime_ns, before.st_ino] if settled else [], found]
 
 
 def _unchanged(path: Path, noted: list[Any]) -> bool:

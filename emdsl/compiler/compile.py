@@ -10,7 +10,7 @@ from emdsl.compiler.build import build_experiment
 from emdsl.compiler.faults import Faults
 from emdsl.compiler.kinds import ANY
 from emdsl.compiler.reads import free_names
-from emdsl.compiler.resolve import CHOICES, SHAPE, Resolver, Scope
+from emdsl.compiler.resolve import CHOICES, SHAPE, Resolver, Scope, linked
 from emdsl.compiler.types import Checker
 from emdsl.digest import digest, digest_bytes
 from emdsl.errors import HookError, SourceError
@@ -84,6 +84,7 @@ def _compiled(
         digest=digest("program", __version__, texts, resolver.inputs.files, resolver.inputs.variables, simulate),
         files={n: digest_bytes(t.encode()).hex() for n, t in texts.items() if Path(n).is_absolute()}
         | resolver.inputs.files,
+        links=_links(sources) | resolver.inputs.links,
         sources=sources,
         variables=resolver.inputs.variables,
         absent=tuple(resolver.inputs.absent),
@@ -150,6 +151,14 @@ def _experiments(scope: Scope, resolver: Resolver, faults: Faults) -> tuple[Expe
                 )  # fmt: skip
             tables[name] = name
     return tuple(built)
+
+
+def _links(sources: Mapping[str, Source]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for source in sources.values():
+        if source.path is not None:
+            found |= linked(source.path)
+    return found
 
 
 def _sources(module: Module) -> dict[str, Source]:

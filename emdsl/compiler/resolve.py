@@ -66,8 +66,15 @@ class Inputs:
     """What a program read beside its text: files by path with their digests, variables with their values."""
 
     files: dict[str, str] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
     variables: dict[str, str | None] = field(default_factory=dict)
     absent: list[Diagnostic] = field(default_factory=list)  # datasets that are not here, and how to get them
+
+
+def linked(path: Path) -> dict[str, str]:
+    """Return where a path leads by links, by the path as written; nothing where it is a file's own."""
+    written, real = os.path.abspath(path), str(path.resolve())  # noqa: PTH100 - links are what is looked for
+    return {written: real} if written != real else {}
 
 
 class Scope:
@@ -218,7 +225,9 @@ class Resolver:
             case ast.Python():
                 from emdsl.compiler.hooks import hook_of  # noqa: PLC0415 - processes wait for who has a hook
 
-                return hook_of(decl, scope.module.folder, self.project, self.faults, self.inputs.files, self._instead)
+                folder = scope.module.folder
+                self.inputs.links |= linked(folder / decl.path)
+                return hook_of(decl, folder, self.project, self.faults, self.inputs.files, self._instead)
             case _:
                 raise fail("E216", f"`{name}` is an experiment, not a value", decl.name.span)
 
@@ -383,6 +392,7 @@ class Resolver:
                 help_ = near(path.name, beside) or start
             raise fail(code, str(error), span, help=help_) from error
         self.inputs.files[str(path.resolve())] = dataset.sha256
+        self.inputs.links |= linked(path)
         if dataset.obtain:
             absent = Diagnostic(
                 code="W601", message=f"the file of `{decl.name.text}` is not here", span=item.value.span,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FILE = DATABASE
 LOCK_S = 60.0  # how long a load waits for its turn
+REPAIRED = "and a new one is made"
 BATCH = 1_024  # rows that are alive at once
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",  # nothing is downloaded at run time
@@ -106,7 +107,7 @@ def _copied(path: Path, fresh: Path) -> list[str]:
         fresh.with_name(fresh.name + ".wal").unlink(missing_ok=True)
         broken = path.with_name(path.name + ".broken")
         path.replace(broken)
-        return [f"{path} could not be read ({_first_line(error)}); it is now {broken.name}, and a new one is made"]
+        return [f"{path} could not be read ({_first_line(error)}); it is now {broken.name}, {REPAIRED}"]
     return []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -32,7 +33,9 @@ class Secret:
 
     def mask(self, text: str) -> str:
         """Return a text without the key."""
-        return text.replace(self._text, MASK) if len(self._text) >= MIN_SECRET else text
+        if len(self._text) < MIN_SECRET:
+            return text
+        return text.replace(self._text, MASK).replace(json.dumps(self._text)[1:-1], MASK)  # as JSON escapes it, too
 
 
 def find_key(model: Model, environment: Mapping[str, str]) -> tuple[Secret | None, str]:

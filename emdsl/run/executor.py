@@ -67,6 +67,8 @@ class _Request:
     targets: dict[tuple[int, str], tuple[Walk, Outcome, Step]]  # by row and step
     urgent: bool = False  # it goes on with a row; others start one
     looked: bool = False  # whether the store was looked at for it
+    asking: bool = False
+    kept: bool = False
 
 
 class _Ready(asyncio.Queue[_Request | None]):
@@ -127,6 +129,9 @@ class Executor:
         self.report.interrupted = True
         self._drain.set()
         self._hungry.set()
+        for request in self._under_way.values():
+            if not request.asking:
+                self._given_back(request)
         self._on_progress(self.progress)
 
     def stop(self) -> None:
@@ -214,6 +219,8 @@ class Executor:
             await self._wanted.wait()
             self._wanted.clear()
             requests, self._unclaimed = self._unclaimed, []
+            if self._drain.is_set():  # what is given back is shown, and nothing more is claimed
+                requests = []
             while True:
                 try:
                     self._claimed(requests)
@@ -232,7 +239,8 @@ class Executor:
         for request in requests:
             key = request.query.key
             if key in known:
-                self._given_back(key)
+                request.kept = True
+                self._given_back(request)
                 self._adopted(request, known[key])
             elif key in won:
                 self._elsewhere.pop(key, None)
@@ -271,11 +279,11 @@ class Executor:
             self._fatal = self._fatal or error
             self.drain()
 
-    def _given_back(self, key: Digest) -> None:
+    def _given_back(self, request: _Request) -> None:
         if self._claims is not None:
-            self._claims.release([key])
-            if key in self.report.failures:
-                self._wanted.set()  # others may wait for it: the next claims, of none, show them
+            self._claims.release([request.query.key])
+            if not request.kept:
+                self._wanted.set()  # others may wait for it: the next claims, if of none, show them
 
     # -------------------------------------------------------------- requests to answers
 
@@ -285,6 +293,7 @@ class Executor:
                 self._hungry.set()
             if self._drain.is_set():
                 continue
+            request.asking = True
             try:
                 await self._answer(request)
             except Exception as error:
@@ -292,7 +301,7 @@ class Executor:
                 self.drain()
                 raise
             finally:
-                self._given_back(request.query.key)
+                self._given_back(request)
                 self._under_way.pop(request.query.key, None)
                 if not self._under_way:
                     self._hungry.set()
@@ -315,6 +324,7 @@ class Executor:
         finally:
             progress.in_flight -= 1
         progress.answered += 1
+        request.kept = True
         self._settled(request, kept)
         self._on_progress(progress)
 

@@ -94,7 +94,9 @@ class Bundle:
             if is_encrypted(path):
                 source = io.BytesIO(_opened(path, passphrase or ""))
             self._archive = zipfile.ZipFile(source)
-            if any(i.compress_type != zipfile.ZIP_STORED for i in self._archive.infolist()):
+            plain = (i.compress_type == zipfile.ZIP_STORED and i.file_size == i.compress_size and not i.flag_bits & 1
+                     for i in self._archive.infolist())  # fmt: skip
+            if not all(plain):
                 raise StoreError(f"{path} is packed, which emdsl never does: it could be larger than any disk")
             held: Any = json.loads(self._archive.read(_MANIFEST))
             if held["emdsl_cache"] != FORMAT:
@@ -106,7 +108,7 @@ class Bundle:
             self._sha256 = str(held["entries_sha256"])
         except (OSError, zipfile.BadZipFile) as error:
             raise StoreError(f"{path} is no emdsl cache file, or not whole: {error}") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise StoreError(f"{path} is no emdsl cache file: its manifest cannot be read") from error
 
     def verify(self) -> None:

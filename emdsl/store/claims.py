@@ -32,11 +32,12 @@ class Claims:
         self._folder.mkdir(exist_ok=True, mode=0o700)
         self._path = self._folder / f"{os.getpid()}-{run}"
         self._held: set[Digest] = set()
+        self._met = False
         with self._turn(wait=True):
             self._file = self._path.open("w+b")
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._others()
             self._made_ns = self._folder.stat().st_mtime_ns
-            self._met = bool(self._others())
 
     @property
     def alone(self) -> bool:
@@ -78,6 +79,7 @@ class Claims:
                 continue
             with suppress(FileNotFoundError), path.open("rb") as file:
                 if _alive(file):
+                    self._met = True  # it may hold no claim yet, and be about to
                     content = file.read()
                     found.update(content[i : i + KEY] for i in range(0, len(content), KEY))
                 else:

@@ -14,6 +14,7 @@ import sqlite3
 import threading
 from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import diskcache
@@ -21,11 +22,10 @@ import diskcache
 from emdsl.errors import StoreError
 from emdsl.store.codec import Corrupt, decode, encode
 from emdsl.store.place import claim_host, on_network
-from emdsl.store.removals import prepare, removals, set_aside
+from emdsl.store.removals import known_format, prepare, removals, set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from emdsl.digest import Digest
     from emdsl.query import Query, Response
@@ -181,7 +181,7 @@ class DiskStore:
             count = self._reader.execute("SELECT value FROM Settings WHERE key = 'count'").fetchone()[0]
         except (sqlite3.Error, TypeError) as error:
             raise StoreError(_why(self.folder, error)) from error
-        return int(last), int(count), removals(self.folder) or 0
+        return int(last), int(count), (removals(self.folder) or (0, 0))[1]
 
     def put(self, query: Query, response: Response) -> asyncio.Future[Response]:
         """Store an answer; the future holds what is stored, which is what came first."""
@@ -314,12 +314,14 @@ def _connected(uri: str) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, check_same_thread=False, isolation_level=None)
     connection.text_factory = bytes  # a damaged value may have become a text that is no UTF-8
     connection.execute("SELECT 1 FROM Cache LIMIT 1")
+    known_format(connection, Path(uri.removeprefix("file://").partition("?")[0]).parent)
     return connection
 
 
 def _private(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder.chmod(0o700)
+    with suppress(PermissionError):  # another's folder, that we may write to
+        folder.chmod(0o700)
 
 
 def _why(folder: Path, error: Exception) -> str:

@@ -5,6 +5,7 @@ The count is read without diskcache, by those who take the short way.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from contextlib import closing, contextmanager
@@ -24,7 +25,7 @@ BUSY_S = 60.0
 _TABLES = """
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS Emdsl (name TEXT PRIMARY KEY, value INTEGER);
-INSERT OR IGNORE INTO Emdsl VALUES ('removals', 0), ('format', 1);
+INSERT OR IGNORE INTO Emdsl VALUES ('removals', 0), ('format', 1), ('store', abs(random()));
 CREATE TRIGGER IF NOT EXISTS Emdsl_removal AFTER DELETE ON Cache BEGIN
   UPDATE Emdsl SET value = value + 1 WHERE name = 'removals';
 END;
@@ -38,22 +39,27 @@ def prepare(folder: Path) -> None:
     with _database(folder) as database:
         if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'Removed'").fetchone():
             database.executescript(_TABLES)
+
+
+def known_format(database: sqlite3.Connection, folder: Path) -> None:
+    """Raise StoreError for the store of a newer emdsl: neither read nor changed."""
+    if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'Emdsl'").fetchone():
         found = database.execute("SELECT value FROM Emdsl WHERE name = 'format'").fetchone()
-    if found is None or found[0] > FORMAT:
-        raise StoreError(f"{folder} was made by a newer emdsl (its format is {found and found[0]}): upgrade emdsl")
+        if found is None or found[0] > FORMAT:
+            raise StoreError(f"{folder} was made by a newer emdsl (its format is {found and found[0]}): upgrade emdsl")
 
 
-def removals(folder: Path) -> int | None:
-    """Return how often entries were taken out of a store; None where there is none yet, or it cannot be read."""
+def removals(folder: Path) -> tuple[int, int] | None:
+    """Return which store this is, and how often entries were taken out; None where that cannot be read."""
     path = folder / DATABASE
     if not path.exists():
         return None
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0)) as database:
-            found = database.execute("SELECT value FROM Emdsl WHERE name = 'removals'").fetchone()
-    except sqlite3.Error:
+            found = dict(database.execute("SELECT name, value FROM Emdsl").fetchall())
+        return int(found["store"]), int(found["removals"])
+    except (sqlite3.Error, KeyError, TypeError, ValueError):
         return None
-    return int(found[0]) if found else None
 
 
 def set_aside(folder: Path, keys: Iterable[Digest], why: str, batch: str = "") -> int:
@@ -74,7 +80,9 @@ def set_aside(folder: Path, keys: Iterable[Digest], why: str, batch: str = "") -
 
 def batches(folder: Path) -> list[tuple[str, str, float, int]]:
     """Return what was set aside: batch, why, when, how many; last first."""
-    with _database(folder) as database:
+    with _database(folder, write=False) as database:
+        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'Removed'").fetchone():
+            return []
         found = database.execute(
             "SELECT batch, why, max(at), count(*) FROM Removed GROUP BY batch, why ORDER BY max(at) DESC"
         ).fetchall()
@@ -96,7 +104,18 @@ def forget(folder: Path, batch: str | None) -> int:
 
 
 @contextmanager
-def _database(folder: Path) -> Iterator[sqlite3.Connection]:
-    with closing(sqlite3.connect(folder / DATABASE, timeout=BUSY_S, isolation_level=None)) as database:
-        database.execute("PRAGMA synchronous = FULL")
-        yield database
+def _database(folder: Path, *, write: bool = True) -> Iterator[sqlite3.Connection]:
+    path = folder / DATABASE
+    try:
+        if write:
+            opened = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+        else:
+            uri = f"{path.resolve().as_uri()}?mode=ro" + ("" if os.access(folder, os.W_OK) else "&immutable=1")
+            opened = sqlite3.connect(uri, uri=True, timeout=BUSY_S)
+        with closing(opened) as database:
+            if write:
+                database.execute("PRAGMA synchronous = FULL")
+            known_format(database, folder)
+            yield database
+    except sqlite3.Error as error:
+        raise StoreError(f"{folder} cannot be {'changed' if write else 'read'}: {error}") from error

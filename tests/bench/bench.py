@@ -100,7 +100,7 @@ prompt turns(shots, cell) {
   }
   user "Question {cell}?"
 }
-experiment shots {
+experiment demonstrations {
   for cell in 1..50
   samples = 100
   let shots = draw(rows, 256, seed: 0)

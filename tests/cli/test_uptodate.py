@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import clean_environment, emdsl
+
+from emdsl.cli import uptodate
+from emdsl.cli.session import open_session
+from emdsl.compiler.compile import compile_file
+from emdsl.outcomes.loads import load_id
+from emdsl.store.removals import removals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,6 +137,19 @@ def variable(folder: Path) -> None:
     (folder / ".env").write_text("X=1\n", encoding="utf-8")
 
 
+def swapped(folder: Path) -> None:
+    """A link that leads to another file of the same times."""
+    (folder / "rows.csv").unlink()
+    (folder / "rows.csv").symlink_to("rows2.csv")
+
+
+def another_store(folder: Path) -> None:
+    """A fresh store, as many times cleared as the old one: never."""
+    shutil.rmtree(folder / "cache" / "answers")
+    (folder / "other.em").write_text(STUDY.replace("{extra}", "{extra}."), encoding="utf-8")
+    emdsl("run", "other.em", cwd=folder)
+
+
 CHANGES: list[tuple[str, Callable[[Path], None]]] = [
     ("the program", edit("study.em", "aligned < 30", "aligned < 31")),
     ("a comment of it", edit("study.em", "em 1\n", "em 1\n# said\n")),
@@ -143,6 +163,7 @@ CHANGES: list[tuple[str, Callable[[Path], None]]] = [
     ("database gone", lambda f: (f / "cache" / "outcomes.duckdb").unlink()),
     ("store gone", lambda f: (f / "cache" / "answers" / "cache.db").unlink()),
     ("a .env", variable),
+    ("another store", another_store),
 ]
 
 
@@ -152,6 +173,37 @@ def test_what_it_read_has_changed(folder: Path, change: Callable[[Path], None]) 
     assert again(folder)[1]
     change(folder)
     assert not again(folder)[1]
+
+
+def test_a_link_that_leads_elsewhere(folder: Path) -> None:
+    """The file behind it is as it was; it is no longer the one that is read."""
+    (folder / "rows1.csv").write_text("q\none\ntwo\n", encoding="utf-8")
+    (folder / "rows2.csv").write_text("q\none\nsix\n", encoding="utf-8")
+    (folder / "rows.csv").unlink()
+    (folder / "rows.csv").symlink_to("rows1.csv")
+    again(folder)
+    assert again(folder)[1]
+    swapped(folder)
+    assert not again(folder)[1]
+
+
+def test_what_was_edited_or_dropped_while_it_ran_is_not_taken_for_read(folder: Path) -> None:
+    """The record holds what the run began with, or there is none."""
+    here = open_session(folder / "study.em", None, None)
+    program = compile_file(folder / "study.em", here.environment)
+    load = load_id(here.cache, "study")
+    assert load is not None
+    now = removals(here.cache / "answers")
+    for change, run, before in (
+        (edit("rows.csv", "two", "six"), load, now),
+        (edit("rows.csv", "six", "two"), "another load", now),
+        (edit("rows.csv", "two", "two"), load, (0, 99)),
+    ):
+        change(folder)
+        uptodate.keep(here, folder / "study.em", ("run",), program, run, before, [("said", False)])
+        assert uptodate.find(here, folder / "study.em", ("run",)) is None
+    uptodate.keep(here, folder / "study.em", ("run",), program, load, now, [("said", False)])
+    assert uptodate.find(here, folder / "study.em", ("run",)) == [("said", False)]
 
 
 def test_another_call_is_another_matter(folder: Path) -> None:

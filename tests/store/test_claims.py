@@ -76,6 +76,16 @@ def test_alone_is_only_who_has_never_met_another(tmp_path: Path) -> None:
     claims.close()
 
 
+def test_one_that_has_only_begun_is_met(tmp_path: Path) -> None:
+    """It holds no claim yet; what it will answer must be looked for all the same."""
+    first = Claims(tmp_path, "first")
+    second = Claims(tmp_path, "second")
+    assert not second.alone
+    assert not first.alone
+    first.close()
+    second.close()
+
+
 def test_a_turn_that_another_has_is_not_waited_for(tmp_path: Path) -> None:
     """The event loop goes on; the claim is tried again."""
     claims = Claims(tmp_path, "this")
