@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from emdsl.digest import digest
+
+if TYPE_CHECKING:
+    from emdsl.digest import Digest
 
 ROLES = ("system", "user", "assistant", "tool")
 
@@ -15,11 +21,16 @@ class Message(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Prompt:
     """Messages from first to last."""
 
     messages: tuple[Message, ...]
+
+    @cached_property
+    def digest(self) -> Digest:
+        """Name the messages by what they say; the samples of a cell share it."""
+        return digest("messages", *self.messages)
 
 
 def of_text(text: str) -> Prompt:

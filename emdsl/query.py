@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from emdsl.digest import Digest, KeyState, digest
+from emdsl.digest import Digest, KeyState
 
 if TYPE_CHECKING:
     from emdsl.prompt import Prompt
@@ -95,7 +95,7 @@ class Query:
             "model": head.model.use,
             "revision": head.model.revision or head.model.origin,
             "params": {name: _shown(value) for name, value in head.params},
-            "messages": digest("messages", *self.prompt.messages).hex(),
+            "messages": self.prompt.digest.hex(),
             "stream": head.stream,
             "sample": self.sample,
         }

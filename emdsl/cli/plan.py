@@ -28,10 +28,12 @@ from emdsl.source import near, one_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from emdsl.cli.session import Session
     from emdsl.experiment import Experiment, Program, Step
     from emdsl.outcome import Outcome
     from emdsl.query import Query
     from emdsl.run.reasons import Reason
+    from emdsl.store.disk import DiskStore
 
 MOST_ITEMS = 8  # levels named in one reason
 MOST_CHARS = 50  # of each
@@ -204,6 +206,16 @@ def show_corrupt(n: int) -> None:
     """Say how many stored entries were not believed."""
     if n:
         console.say(f"{n:,} stored entries are damaged; they are not believed, and will be asked again", err=True)
+
+
+def show_place(here: Session, store: DiskStore) -> None:
+    """Warn of a store that lies on a network file system."""
+    if store.network:
+        console.say(
+            f"warning: {here.cache} lies on a network file system, where one machine alone may use it, and a power cut "
+            "may harm it. Better: --cache on a disk of this machine, and `emdsl cache merge` to bring two together\n",
+            err=True,
+        )
 
 
 def _why_json(count: ExperimentCount) -> list[dict[str, Any]]:

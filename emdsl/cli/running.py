@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.cli import console, session, uptodate
 from emdsl.cli.main import EXIT_INCOMPLETE
-from emdsl.cli.plan import plan_json, show_corrupt, show_counts, show_warnings, total, warnings_json
+from emdsl.cli.plan import plan_json, show_corrupt, show_counts, show_place, show_warnings, total, warnings_json
 from emdsl.cli.results import Survey, bring_up_to_date, drift_of, measures_json, rehearse, show_measures
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import SetupError, SourceError, StoreError
@@ -91,6 +91,7 @@ def execute(here: Session, call: Call, marks: tuple[object, ...]) -> int:
             show_warnings(program)
             show_counts(counts)
             show_corrupt(len(store.corrupt))
+            show_place(here, store)
         if call.dry_run:
             return _rehearsed(call, program, counts, start)
         if not call.offline:

@@ -30,9 +30,10 @@ class Drift:
     @property
     def said(self) -> str:
         """Return it as one sentence, with the command that mends it."""
+        kind, of, name_ = self.where.partition(" ")
         plural = "" if self.n_groups == 1 else "s"
         return (
-            f"drift: in {self.n_groups:,} {self.where}{plural}, answers of `{self.step}` by {self.model} {self.what}; "
+            f"drift: in {self.n_groups:,} {kind}{plural}{of}{name_}, answers of `{self.step}` by {self.model} {self.what}; "
             f'to ask the older ones again: emdsl cache drop --where "{self.drop}"'
         )
 
@@ -46,7 +47,7 @@ def drifts(connection: Any, experiment: Experiment, schema: str) -> Iterator[Dri
         for measure in experiment.measures:
             if measure.function == "contrast" and step.name in measure.steps:
                 both = tuple(a for a in axes if a in measure.pair or any(path[0] == a for path in measure.by))
-                groupings.setdefault(both, f"pair of sides of `{measure.name}`")
+                groupings.setdefault(both, f"pair of `{measure.name}`")
         told: set[tuple[str, str]] = set()
         for by, where in groupings.items():
             for found in _of_step(connection, table, step, by, where):

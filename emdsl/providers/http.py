@@ -102,6 +102,9 @@ class Http:
 
 
 async def _bounded(reply: aiohttp.ClientResponse) -> bytes:
+    length = reply.content_length
+    if length is not None and length <= MAX_BODY and "Content-Encoding" not in reply.headers:
+        return await reply.read()
     raw = bytearray()
     async for chunk in reply.content.iter_chunked(1 << 20):
         raw += chunk
@@ -121,6 +124,8 @@ def _parsed(text: str, key: Secret | None) -> dict[str, Any]:
     if error:  # some proxies wrap an error in a 200
         code = error.get("code") if isinstance(error, dict) else None
         raise _error(code if isinstance(code, int) else 502, {}, text, key)
+    if "\\" not in text:  # nothing is escaped: the text was masked as a whole
+        return found
     masked: dict[str, Any] = _masked(found, key)
     return masked
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from emdsl.prompt import Message, Prompt
-    from emdsl.query import Query
+    from emdsl.providers.secret import Secret
+    from emdsl.query import Model, Query
 
 MAX_COUNT = 2**63  # tokens: more is no count
 MIN_KEPT = 4_096  # characters of messages from which their encoding is kept
@@ -122,31 +123,38 @@ class OpenAI:
         self._environment = environment
         self._simulator = simulator
         self._encoder = Encoder()
+        self._ways: dict[int, tuple[Model, str, Secret | None, dict[str, str]]] = {}
 
     async def ask(self, query: Query) -> Response:
         """See Provider."""
         model = query.head.model
-        url, _ = find_url(model, self._environment)
+        way = self._ways.get(id(model))
+        if way is None:
+            way = self._ways[id(model)] = self._way(model)
+        _, url, key, headers = way
         if model.simulated:
-            url = url or self._simulator
-        if url is None:
-            raise Rejected(f"no URL is known for `{model.service.name}`")
-        key, _ = find_key(model, self._environment)
-        headers = {}
-        if key is not None:
-            headers["Authorization"] = f"Bearer {key.reveal()}"
-        if model.simulated:
-            headers[SAMPLE_HEADER] = f"{query.sample}:{query.head.stream}"
+            headers = headers | {SAMPLE_HEADER: f"{query.sample}:{query.head.stream}"}
         start = time.time()
         try:
             reply, request_id = await self._http.post(
-                f"{url}/chat/completions", self._encoder.encode(query), headers, key=key, timeout_s=model.timeout_s
+                url, self._encoder.encode(query), headers, key=key, timeout_s=model.timeout_s
             )
         except Blocked as blocked:
             return Response(
                 text=blocked.reason, finish="blocked", answered_at=time.time(), elapsed_s=time.time() - start
             )
         return read_reply(reply, request_id, start)
+
+    def _way(self, model: Model) -> tuple[Model, str, Secret | None, dict[str, str]]:
+        """Return where a model is asked, with which key; raises Rejected. Kept with the model: known by identity."""
+        url, _ = find_url(model, self._environment)
+        if model.simulated:
+            url = url or self._simulator
+        if url is None:
+            raise Rejected(f"no URL is known for `{model.service.name}`")
+        key, _ = find_key(model, self._environment)
+        headers = {"Authorization": f"Bearer {key.reveal()}"} if key is not None else {}
+        return model, f"{url}/chat/completions", key, headers
 
 
 class Encoder:

@@ -23,6 +23,10 @@ class Secret:
     """An API key; it shows itself only to `reveal`."""
 
     _text: str = field(repr=False)
+    _escaped: str = field(init=False, repr=False, compare=False)  # as JSON writes it
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_escaped", json.dumps(self._text)[1:-1])
 
     def __str__(self) -> str:
         return MASK
@@ -35,7 +39,8 @@ class Secret:
         """Return a text without the key."""
         if len(self._text) < MIN_SECRET:
             return text
-        return text.replace(self._text, MASK).replace(json.dumps(self._text)[1:-1], MASK)  # as JSON escapes it, too
+        text = text.replace(self._text, MASK)
+        return text.replace(self._escaped, MASK) if self._escaped != self._text else text
 
 
 def find_key(model: Model, environment: Mapping[str, str]) -> tuple[Secret | None, str]:
