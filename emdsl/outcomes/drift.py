@@ -30,10 +30,10 @@ class Drift:
     @property
     def said(self) -> str:
         """Return it as one sentence, with the command that mends it."""
-        kind, of, name_ = self.where.partition(" ")
-        plural = "" if self.n_groups == 1 else "s"
+        kind, of, measure = self.where.partition(" ")
+        groups = f"{self.n_groups:,} {kind}{'' if self.n_groups == 1 else 's'}{of}{measure}"
         return (
-            f"drift: in {self.n_groups:,} {kind}{plural}{of}{name_}, answers of `{self.step}` by {self.model} {self.what}; "
+            f"drift: in {groups}, answers of `{self.step}` by {self.model} {self.what}; "
             f'to ask the older ones again: emdsl cache drop --where "{self.drop}"'
         )
 
