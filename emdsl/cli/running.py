@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.cli import console, session, uptodate
+from emdsl.cli.counts import plan_json, show_corrupt, show_counts, show_place, show_warnings, total, warnings_json
 from emdsl.cli.main import EXIT_INCOMPLETE
-from emdsl.cli.plan import plan_json, show_corrupt, show_counts, show_place, show_warnings, total, warnings_json
 from emdsl.cli.results import Survey, bring_up_to_date, drift_of, measures_json, rehearse, show_measures
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import SetupError, SourceError, StoreError

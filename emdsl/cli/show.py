@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from emdsl.cli import console, session
-from emdsl.cli.plan import show_warnings, warnings_json
+from emdsl.cli.counts import show_warnings, warnings_json
 from emdsl.cli.results import bring_up_to_date, drift_of, measures_json, show_measures
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import OutcomesError

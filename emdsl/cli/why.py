@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emdsl.cli import console, session
+from emdsl.cli.counts import grouped
 from emdsl.cli.earlier import earlier, programs_before
-from emdsl.cli.plan import grouped
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import SourceError, UsageError
 from emdsl.frame import EvalFault

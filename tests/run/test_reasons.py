@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support import program, run
 
-from emdsl.cli.plan import grouped
+from emdsl.cli.counts import grouped
 from emdsl.run.planner import plan, start
 from emdsl.run.reasons import Earlier, Reason, middle
 from emdsl.run.recipes import recipes, requests_digest
