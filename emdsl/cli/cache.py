@@ -181,11 +181,12 @@ def drop(cache: Path | None, simulate: bool, as_json: bool, where: str, yes: boo
 def undo(batch: str, cache: Path | None, simulate: bool, as_json: bool) -> int:
     """Put back what `gc` or `drop` has set aside; answers that were asked since then stay."""
     here = _here(cache, simulate=simulate, as_json=as_json)
-    with _store(here, write=True) as store:
+    with _store(here):
         entries = removals.set_aside_entries(here.cache / ANSWERS, batch) if batch else []
         if not entries:
             known = [b for b, *_ in removals.batches(here.cache / ANSWERS) if b]
             raise UsageError(f"nothing was set aside as `{batch}`; known are: {', '.join(known) or 'none'}")
+    with _store(here, write=True) as store:
         new, old = store.adopt(entries)
         removals.forget(here.cache / ANSWERS, batch)
     if as_json:
@@ -424,6 +425,9 @@ def _files(opened: Bundle, folder: Path) -> tuple[dict[Path, bytes], list[str]]:
         if path.is_dir() or (path.exists() and path.read_bytes() != content):
             raise UsageError(f"{path} is there already, and differs: choose another folder with --files")
         contents[path] = content
+    for path in contents:
+        if any(parent in contents for parent in path.parents):
+            raise UsageError(f"{opened.manifest.study}: {path.parent} would be a file and a folder")
     return contents, left_out
 
 

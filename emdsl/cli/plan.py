@@ -14,7 +14,7 @@ from emdsl.cli import console, session
 from emdsl.cli.counts import plan_json, short, show_corrupt, show_counts, show_warnings, show_why, total, warnings_json
 from emdsl.cli.earlier import earlier
 from emdsl.cli.main import EXIT_INCOMPLETE
-from emdsl.cli.planfile import ENDING, Planned, digests, write_plan
+from emdsl.cli.planfile import ENDING, Planned, digests, known_requests, write_plan
 from emdsl.cli.results import drift_of
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import SourceError, UsageError
@@ -86,7 +86,7 @@ def command(
     if output is not None:
         planned = Planned(
             file=file, samples=samples, only=only, simulate=simulate, digests=digests(walks), requests=total(counts),
-            written=output,
+            ready=known_requests(counts), written=output,
         )  # fmt: skip
         write_plan(output, planned, found, program.files)
     if as_json:

@@ -13,6 +13,7 @@ from emdsl.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from emdsl.run.planner import ExperimentCount
     from emdsl.run.walk import Walk
 
 FORMAT = 1
@@ -29,11 +30,15 @@ class Planned:
     simulate: bool
     digests: Mapping[str, str]  # of all requests, by experiment
     requests: int  # that were left, at most
+    ready: Mapping[str, str]  # by step: those known by then, as the first digits of their keys
     written: Path
 
-    def check_left(self, left: int) -> None:
+    def check_left(self, left: int, counts: list[ExperimentCount]) -> None:
         """Raise UsageError where more is left to ask than was planned: answers are gone, or judged otherwise."""
-        if left > self.requests:
+        now = known_requests(counts)
+        asks = {s.step.name for c in counts for s in c.steps if not s.step.needs}
+        new = any(not set(now[n].split()) <= set(self.ready.get(n, "").split()) for n in now if n in asks)
+        if left > self.requests or new:
             raise UsageError(
                 f"{self.written}: {left:,} requests are left, and {self.requests:,} were planned: answers were taken "
                 f"out of the store since, or came out otherwise. Write the plan again with -o, or run {self.file}"
@@ -48,6 +53,15 @@ class Planned:
                 f"{self.written}: the requests of {', '.join(changed)} are no longer those that were planned. "
                 f"`emdsl plan {self.file}` shows what has changed; write the plan again with -o, or run {self.file}"
             )
+
+
+def known_requests(counts: list[ExperimentCount]) -> dict[str, str]:
+    """Return the requests of each step that are ready to be asked, as the first digits of their keys."""
+    found: dict[str, set[str]] = {}
+    for count in counts:
+        for step in count.steps:
+            found.setdefault(step.step.name, set()).update(key.hex()[:16] for key in step.ready)
+    return {name: " ".join(sorted(keys)) for name, keys in found.items()}
 
 
 def digests(walks: list[Walk]) -> dict[str, str]:
@@ -73,30 +87,31 @@ def write_plan(path: Path, call: Planned, found: dict[str, Any], files: Iterable
 
 def _is_plan(path: Path) -> bool:
     try:
-        return "emdsl_plan" in json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return isinstance(found, dict) and "emdsl_plan" in found and "digests" in found
     except (OSError, ValueError, TypeError):
         return False
 
 
 def read_plan(path: Path, samples: int | None, only: tuple[str, ...], *, simulate: bool) -> Planned:
     """Return a plan that was written down; raises UsageError. What it was restricted to is in it."""
-    if samples is not None or only or simulate:
-        raise UsageError("a plan holds its own --samples, --only and --sim: leave them out, or run the program")
     try:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
         if found["emdsl_plan"] != FORMAT:
             raise UsageError(f"{path} was written by another emdsl: plan again")
-        samples, only = found.get("samples"), tuple(str(x) for x in found["only"])
-        samples = None if samples is None else int(samples)
-        return Planned(
-            file=_shown(path.parent / found["file"]), samples=samples, only=only,
-            simulate=bool(found["simulate"]), digests=dict(found["digests"]), requests=int(found["requests"]),
-            written=path,
+        own = found.get("samples")
+        plan = Planned(
+            file=_shown(path.parent / found["file"]), samples=None if own is None else int(own),
+            only=tuple(str(x) for x in found["only"]), simulate=bool(found["simulate"]),
+            digests=dict(found["digests"]), requests=int(found["requests"]), ready=dict(found["ready"]), written=path,
         )  # fmt: skip
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UsageError(f"{path} is no plan: `emdsl plan FILE.em -o plan.json` writes one") from error
+    if (samples, only, simulate) not in ((None, (), False), (plan.samples, plan.only, plan.simulate)):
+        raise UsageError("a plan holds its own --samples, --only and --sim: leave them out, or run the program")
+    return plan
 
 
 def _shown(path: Path) -> Path:

@@ -29,7 +29,7 @@ from emdsl.run.pacing import Patience
 from emdsl.run.walk import Walk
 from emdsl.source import Diagnostic, Severity
 from emdsl.store.claims import Claims
-from emdsl.store.removals import removals
+from emdsl.store.removals import standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,7 +74,7 @@ def execute(here: Session, call: Call, marks: tuple[object, ...]) -> int:
     if call.expected is not None:
         call.expected.check(walks)
     store = here.store(create=not (call.dry_run or call.offline))
-    run, removed = secrets.token_hex(8), removals(here.cache / ANSWERS)
+    run, stood = secrets.token_hex(8), standing(here.cache / ANSWERS)
     try:
         survey = Survey(here, file, program, walks, store, run)
         try:
@@ -84,7 +84,7 @@ def execute(here: Session, call: Call, marks: tuple[object, ...]) -> int:
         counts = survey.counts
         left = total(counts)
         if call.expected is not None:
-            call.expected.check_left(left)
+            call.expected.check_left(left, counts)
         if not (call.dry_run or call.offline):
             _all_obtained(program, counts)
         if not call.as_json:
@@ -113,7 +113,8 @@ def execute(here: Session, call: Call, marks: tuple[object, ...]) -> int:
     if not (left or call.offline):
         _remember(here, call, program, counts, run)
     if not (incomplete or unloaded or report.failures or any(database.REPAIRED in n for n in notices)):
-        uptodate.keep(here, file, marks, program, run, removed, said)
+        restricted = call.samples is not None or bool(call.only)
+        uptodate.keep(here, file, marks, program, run, stood, said, restricted=restricted)
     return EXIT_INCOMPLETE if incomplete else 0
 
 
@@ -164,7 +165,8 @@ def _rehearsed(call: Call, program: Program, counts: list[ExperimentCount], star
 def _remember(here: Session, call: Call, program: Program, counts: list[ExperimentCount], run: str) -> None:
     """Keep a record of a run that had nothing to ask, if another program ran last: it is the one to compare with."""
     before = history.last(here.cache, here.study(call.file))
-    if before is None or before.program != program.digest.hex():
+    same = before is not None and before.program == program.digest.hex() and before.ended_at is not None
+    if before is None or not same or before.interrupted or (before.samples, before.only) != (call.samples, call.only):
         record = _recorded(here, call, program, counts, run)
         history.end(here.cache, record, sent=0, failed=0, interrupted=False)
 
@@ -205,7 +207,8 @@ def _say(
         for notice in notices:
             console.say(f"note: {notice}\n", err=True)
         if unloaded:
-            again = f"All answers are stored; `emdsl show {call.file}` loads them."
+            flag = session.repeated(simulate=here.simulate, cache=call.cache)
+            again = f"All answers are stored; `emdsl show {call.file}{flag}` loads them."
             console.say(f"warning: {unloaded}\n{again}", err=True)
         else:
             show_measures(here, call.file, program.experiments)
@@ -361,5 +364,5 @@ def _tell(
     if not unloaded:
         console.say(f'Outcomes: {os.path.relpath(here.cache)}/outcomes.duckdb, schema "{here.study(file)}"')
         table = program.experiments[0].name
-        flag = " --sim" if here.simulate else ""
+        flag = session.repeated(simulate=here.simulate, cache=call.cache)
         console.say(f'Next: emdsl query{flag} "FROM {table} LIMIT 5"    or edit {file} and run again')

@@ -18,7 +18,7 @@ from emdsl.cli import console
 from emdsl.digest import digest, digest_bytes
 from emdsl.outcomes.loads import load_id, note_last
 from emdsl.project import ANSWERS
-from emdsl.store.removals import removals
+from emdsl.store.removals import Standing, standing
 from emdsl.version import __version__
 
 if TYPE_CHECKING:
@@ -35,10 +35,12 @@ def find(here: Session, file: Path, call: Iterable[object]) -> list[tuple[str, b
     """Return what is to be printed, and whether to standard error; None where the run must look for itself."""
     try:
         found: Any = json.loads(_path(here, file, call).read_text(encoding="utf-8"))
+        now = standing(here.cache / ANSWERS)
         holds = (
             found["emdsl"] == __version__
             and found["load"] == load_id(here.cache, here.study(file))
-            and tuple(found["removals"]) == removals(here.cache / ANSWERS)
+            and now is not None
+            and (tuple(found["store"]) == now if found["restricted"] else now.holds(Standing(*found["store"])))
             and found["variables"] == _variables(here.environment, found["variables"])
             and all(str(Path(name).resolve()) == real for name, real in found["links"].items())
             and all(_unchanged(Path(name), noted) for name, noted in found["files"].items())
@@ -49,15 +51,16 @@ def find(here: Session, file: Path, call: Iterable[object]) -> list[tuple[str, b
 
 
 def keep(
-    here: Session, file: Path, call: Iterable[object], program: Program, run: str, before: tuple[int, int] | None,
-    said: list[tuple[str, bool]],
+    here: Session, file: Path, call: Iterable[object], program: Program, run: str, before: Standing | None,
+    said: list[tuple[str, bool]], *, restricted: bool,
 ) -> None:  # fmt: skip
     """Write down that a run was complete; where anything has changed since it began, the next run looks for itself.
 
-    `run` is the load that it made, `before` the count of removals at its start.
+    `run` is the load that it made, `before` where the store stood at its start. The tables of a `restricted` run show
+    what else is stored, too: it holds while nothing at all is added.
     """
-    removed = removals(here.cache / ANSWERS)
-    if load_id(here.cache, here.study(file)) != run or removed is None or removed != before:
+    now = standing(here.cache / ANSWERS)
+    if load_id(here.cache, here.study(file)) != run or now is None or before is None or not now.holds(before):
         return
     absent = {str(p): "" for p in here.env_files if str(p) not in program.files}
     files = {name: _noted(Path(name), sha256) for name, sha256 in (absent | dict(program.files)).items()}
@@ -66,7 +69,8 @@ def keep(
     record = {
         "emdsl": __version__,
         "load": run,
-        "removals": removed,
+        "store": list(now),
+        "restricted": restricted,
         "variables": _variables(here.environment, program.variables),
         "files": files,
         "links": dict(program.links),

@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS emdsl.studies (
   study VARCHAR PRIMARY KEY, file VARCHAR, program VARCHAR, store_last BIGINT, store_count BIGINT,
   run VARCHAR, loaded_at TIMESTAMPTZ, simulated BOOLEAN);
 ALTER TABLE emdsl.studies ADD COLUMN IF NOT EXISTS store_removals BIGINT;
+ALTER TABLE emdsl.studies ADD COLUMN IF NOT EXISTS store_id BIGINT;
 COMMENT ON TABLE emdsl.studies IS 'which .em files are loaded: each is a schema of this database';
 """
 
@@ -51,7 +52,7 @@ class Load:
     study: str
     file: str
     program: str
-    store_state: tuple[int, int, int]
+    store_state: tuple[int, int, int, int]  # which store, removals, last row, entries
     run: str
 
 
@@ -149,8 +150,9 @@ def _fill(
         found = database.execute(f"SELECT bool_or(simulated) FROM {table}").fetchone()
         simulated = simulated or bool(found and found[0])
     database.execute(
-        "INSERT OR REPLACE INTO emdsl.studies VALUES (?, ?, ?, ?, ?, ?, now(), ?, ?)",
-        [schema, study.file, study.program, *study.store_state[:2], study.run, simulated, study.store_state[2]],
+        "INSERT OR REPLACE INTO emdsl.studies BY NAME SELECT ? AS study, ? AS file, ? AS program, ? AS store_id, "
+        "? AS store_removals, ? AS store_last, ? AS store_count, ? AS run, now() AS loaded_at, ? AS simulated",
+        [schema, study.file, study.program, *study.store_state, study.run, simulated],
     )
     return notices
 
@@ -270,18 +272,19 @@ def simulated_mark(database: duckdb.DuckDBPyConnection, study: str) -> str:
     return " (SIMULATED)" if found and found[0] else ""
 
 
-def state(folder: Path, study: str) -> tuple[str, tuple[int, int, int]] | None:
+def state(folder: Path, study: str) -> tuple[str, tuple[int, ...]] | None:
     """Return what a study was last loaded from: its program, and the state of the store; None if never."""
     if not (folder / FILE).exists():
         return None
     try:
         with duckdb.connect(str(folder / FILE), read_only=True, config=_CONFIG) as database:
             found = database.execute(
-                "SELECT program, store_last, store_count, store_removals FROM emdsl.studies WHERE study = ?", [study]
+                "SELECT program, store_id, store_removals, store_last, store_count FROM emdsl.studies WHERE study = ?",
+                [study],
             ).fetchone()
     except duckdb.Error:
         return None
-    return (found[0], (found[1], found[2], found[3])) if found else None
+    return (found[0], tuple(found[1:])) if found else None
 
 
 def select(database: duckdb.DuckDBPyConnection, sql: str) -> Result:

@@ -219,9 +219,9 @@ class Executor:
             await self._wanted.wait()
             self._wanted.clear()
             requests, self._unclaimed = self._unclaimed, []
-            if self._drain.is_set():  # what is given back is shown, and nothing more is claimed
-                requests = []
             while True:
+                if self._drain.is_set():  # what is given back is shown, and nothing more is claimed
+                    requests = []
                 try:
                     self._claimed(requests)
                     break

@@ -122,7 +122,7 @@ class Comparison:
         )  # fmt: skip
         if step.condition_needs:
             memo = (*memo, row.cell, row.sample)
-        elif len(self._names) != len(self.old.axes) or len(self._names) != len(self.new.axes):
+        elif step.needs or len(self._names) != len(self.old.axes) or len(self._names) != len(self.new.axes):
             memo = (*memo, row.cell)
         if memo not in self._known:
             self._known[memo] = self._found(row, step, query)

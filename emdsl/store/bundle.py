@@ -106,9 +106,10 @@ class Bundle:
                 files=dict(held["files"]), emdsl=str(held["emdsl"]),
             )  # fmt: skip
             self._sha256 = str(held["entries_sha256"])
-        except (OSError, zipfile.BadZipFile) as error:
+            "".join((self.manifest.study, self.manifest.file, *self.manifest.files)).encode()  # no half characters
+        except (OSError, zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: what zipfile does not know
             raise StoreError(f"{path} is no emdsl cache file, or not whole: {error}") from error
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise StoreError(f"{path} is no emdsl cache file: its manifest cannot be read") from error
 
     def verify(self) -> None:

@@ -18,6 +18,7 @@ from emdsl.query import Query, Response, Usage
 MARK = b"E1"
 MIN_COMPRESSED = 512  # bytes of JSON from which zstd saves more than its frame costs
 MAX_PLAIN = 256 * 2**20  # bytes: no answer is this long; a forged frame that claims more is refused
+MAX_TIME = 2.0**37  # seconds since 1970, and of an answer: some thousand years
 MAX_COUNT = 2**63  # tokens: what a database can hold
 _HEAD = len(MARK) + 1 + 32
 
@@ -91,7 +92,9 @@ def decode(entry: bytes | None) -> Response:
         )
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise Corrupt(f"not the fields of an answer: {error}") from error
-    texts = (response.reasoning, response.model, response.fingerprint, response.request_id)
+    if not (0 <= response.answered_at < MAX_TIME and 0 <= response.elapsed_s < MAX_TIME):  # NaN is neither
+        raise Corrupt("answered at no time")
+    texts = (response.finish, response.reasoning, response.model, response.fingerprint, response.request_id)
     if not isinstance(response.text, str) or not all(t is None or isinstance(t, str) for t in texts):
         raise Corrupt("not the fields of an answer")
     return response
@@ -104,6 +107,9 @@ def ingredients(entry: bytes | None) -> dict[str, Any]:
     found = _fields(entry).get("of")
     if not isinstance(found, dict):
         raise Corrupt("no ingredients")
+    sample = found.get("sample")
+    if not isinstance(found.get("model"), str) or type(sample) is not int or not 0 <= sample < MAX_COUNT:
+        raise Corrupt("not the ingredients of a key")
     return found
 
 

@@ -22,7 +22,7 @@ import diskcache
 from emdsl.errors import StoreError
 from emdsl.store.codec import Corrupt, decode, encode
 from emdsl.store.place import claim_host, on_network
-from emdsl.store.removals import known_format, prepare, removals, set_aside
+from emdsl.store.removals import Standing, known_format, prepare, set_aside, standing_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -164,6 +164,10 @@ class DiskStore:
         waiting = iter(entries)
         try:
             while part := list(islice(waiting, MAX_BATCH)):
+                bad = [k for k, present in self.entries(k for k, _ in part) if _damaged(present)]
+                bad += self.corrupt.intersection(k for k, _ in part)
+                if bad:
+                    set_aside(self.folder, dict.fromkeys(bad), "damaged")
                 with self._cache.transact():
                     for key, entry in part:
                         added = self._cache.add(key, entry)
@@ -172,16 +176,16 @@ class DiskStore:
             raise StoreError(_why(self.folder, error)) from error
         return new, old
 
-    def state(self) -> tuple[int, int, int]:
-        """Return numbers that change with the entries: the last row, how many there are, how many were taken out."""
+    def state(self) -> Standing:
+        """Return numbers that change whenever entries come or go."""
         if self._reader is None:
-            return 0, 0, 0
+            return Standing(0, 0, 0, 0)
         try:
-            last = self._reader.execute("SELECT COALESCE(MAX(rowid), 0) FROM Cache").fetchone()[0]
-            count = self._reader.execute("SELECT value FROM Settings WHERE key = 'count'").fetchone()[0]
-        except (sqlite3.Error, TypeError) as error:
+            return standing_of(self._reader)
+        except KeyError:  # read only, and never opened by this emdsl to write
+            return Standing(0, 0, 0, 0)
+        except (sqlite3.Error, TypeError, ValueError) as error:
             raise StoreError(_why(self.folder, error)) from error
-        return int(last), int(count), (removals(self.folder) or (0, 0))[1]
 
     def put(self, query: Query, response: Response) -> asyncio.Future[Response]:
         """Store an answer; the future holds what is stored, which is what came first."""
@@ -253,6 +257,14 @@ class DiskStore:
             return
         self.corrupt.difference_update(item.key for item in batch)
         _settle(batch[0].loop, [(item.future, response, None) for item, response in stored])
+
+
+def _damaged(entry: bytes) -> bool:
+    try:
+        decode(entry)
+    except Corrupt:
+        return True
+    return False
 
 
 class _Put:

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import time
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from emdsl.errors import StoreError
 
@@ -34,6 +34,19 @@ COMMIT;
 """
 
 
+class Standing(NamedTuple):
+    """Which store, how often entries were taken out of it, its last row, and how many entries it holds."""
+
+    store: int
+    removals: int
+    last: int
+    n: int
+
+    def holds(self, before: Standing) -> bool:
+        """Whether all that was stored before still is: the same store, nothing taken out, nothing older put back."""
+        return self[:2] == before[:2] and self.last >= before.last and self.n >= before.n
+
+
 def prepare(folder: Path) -> None:
     """See that removals are counted; raises StoreError for the store of a newer emdsl, and sqlite3.Error."""
     with _database(folder) as database:
@@ -45,21 +58,33 @@ def known_format(database: sqlite3.Connection, folder: Path) -> None:
     """Raise StoreError for the store of a newer emdsl: neither read nor changed."""
     if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'Emdsl'").fetchone():
         found = database.execute("SELECT value FROM Emdsl WHERE name = 'format'").fetchone()
-        if found is None or found[0] > FORMAT:
+        if found is None or not isinstance(found[0], int) or found[0] > FORMAT:
             raise StoreError(f"{folder} was made by a newer emdsl (its format is {found and found[0]}): upgrade emdsl")
 
 
-def removals(folder: Path) -> tuple[int, int] | None:
-    """Return which store this is, and how often entries were taken out; None where that cannot be read."""
+def standing(folder: Path) -> Standing | None:
+    """Return where a store stands; None where there is none, or it cannot be read."""
     path = folder / DATABASE
     if not path.exists():
         return None
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0)) as database:
-            found = dict(database.execute("SELECT name, value FROM Emdsl").fetchall())
-        return int(found["store"]), int(found["removals"])
-    except (sqlite3.Error, KeyError, TypeError, ValueError):
+            known_format(database, folder)
+            return standing_of(database)
+    except (sqlite3.Error, StoreError, KeyError, TypeError, ValueError):
         return None
+
+
+def standing_of(database: sqlite3.Connection) -> Standing:
+    """Return where a store that is open stands; raises sqlite3.Error, KeyError, TypeError and ValueError."""
+    found = {bytes(_plain(k)).decode(): v for k, v in database.execute("SELECT name, value FROM Emdsl").fetchall()}
+    last = database.execute("SELECT COALESCE(MAX(rowid), 0) FROM Cache").fetchone()[0]
+    n = database.execute("SELECT value FROM Settings WHERE key = 'count'").fetchone()[0]
+    return Standing(int(found["store"]), int(found["removals"]), int(last), int(n))
+
+
+def _plain(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode()
 
 
 def set_aside(folder: Path, keys: Iterable[Digest], why: str, batch: str = "") -> int:

@@ -72,6 +72,21 @@ def test_a_plan_of_other_requests_is_refused(folder: Path, old: str, new: str) -
     assert "no longer those that were planned" in error["message"]
 
 
+def test_a_plan_is_written_over_nothing_else(folder: Path) -> None:
+    """Neither the program nor data, whatever it is called; and it asks what it named, not as many others."""
+    (folder / "notes.json").write_text('["emdsl_plan"]', encoding="utf-8")
+    for name in ("study.em", "notes.json", "plan.txt"):
+        assert found(folder, "plan", "study.em", "-o", name, code=2)["error"]
+    assert (folder / "notes.json").read_text(encoding="utf-8") == '["emdsl_plan"]'
+    for sample in ("0", "1"):
+        emdsl("cache", "drop", "--where", f"sample = {sample} and model = 'sim/subject'", "--yes", cwd=folder)
+        if sample == "0":
+            found(folder, "plan", "study.em", "-o", "plan.json")
+            found(folder, "run", "study.em")
+    (error,) = found(folder, "run", "plan.json", code=2)["error"]
+    assert "answers were taken out of the store since" in error["message"]
+
+
 def test_a_plan_estimates_the_cost_of_what_is_left(folder: Path) -> None:
     """From the lengths of stored answers; what is simulated costs nothing."""
     edit(folder, "samples = 3", "samples = 6")

@@ -18,7 +18,7 @@ from emdsl.cli import uptodate
 from emdsl.cli.session import open_session
 from emdsl.compiler.compile import compile_file
 from emdsl.outcomes.loads import load_id
-from emdsl.store.removals import removals
+from emdsl.store.removals import standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -193,17 +193,42 @@ def test_what_was_edited_or_dropped_while_it_ran_is_not_taken_for_read(folder: P
     program = compile_file(folder / "study.em", here.environment)
     load = load_id(here.cache, "study")
     assert load is not None
-    now = removals(here.cache / "answers")
+    now = standing(here.cache / "answers")
+    assert now is not None
     for change, run, before in (
         (edit("rows.csv", "two", "six"), load, now),
         (edit("rows.csv", "six", "two"), "another load", now),
-        (edit("rows.csv", "two", "two"), load, (0, 99)),
+        (edit("rows.csv", "two", "two"), load, now._replace(removals=99)),
     ):
         change(folder)
-        uptodate.keep(here, folder / "study.em", ("run",), program, run, before, [("said", False)])
+        uptodate.keep(here, folder / "study.em", ("run",), program, run, before, [("said", False)], restricted=False)
         assert uptodate.find(here, folder / "study.em", ("run",)) is None
-    uptodate.keep(here, folder / "study.em", ("run",), program, load, now, [("said", False)])
+    uptodate.keep(here, folder / "study.em", ("run",), program, load, now, [("said", False)], restricted=False)
     assert uptodate.find(here, folder / "study.em", ("run",)) == [("said", False)]
+
+
+def test_a_store_that_was_put_back_from_a_copy(folder: Path) -> None:
+    """What was stored since is gone again."""
+    answers = folder / "cache" / "answers"
+    shutil.copytree(answers, folder / "backup")
+    edit("study.em", "samples = 3", "samples = 4")(folder)
+    emdsl("run", "study.em", cwd=folder)
+    assert again(folder)[1]
+    shutil.rmtree(answers)
+    (folder / "backup").rename(answers)
+    assert not again(folder)[1]
+
+
+def test_a_part_shows_what_else_is_stored(folder: Path) -> None:
+    """A restricted run's tables hold all rows: when more is stored, they are made anew."""
+    emdsl("cache", "drop", "--where", "sample > 0", "--yes", cwd=folder)
+    again(folder, "--samples", "1")
+    assert again(folder, "--samples", "1")[1]
+    (folder / "other.em").write_text(STUDY.replace("experiment e", "experiment other"), encoding="utf-8")
+    emdsl("run", "other.em", cwd=folder)
+    shown, short = again(folder, "--samples", "1")
+    assert not short
+    assert "incomplete" not in shown
 
 
 def test_another_call_is_another_matter(folder: Path) -> None:

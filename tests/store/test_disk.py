@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import pickle
 import shutil
 import sqlite3
@@ -14,13 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emdsl.digest import digest_bytes
 from emdsl.errors import StoreError
 from emdsl.prompt import Message, Prompt
 from emdsl.query import Head, Model, Query, Response, Usage
 from emdsl.service import SERVICES
 from emdsl.store.codec import Corrupt, decode, encode, ingredients
 from emdsl.store.disk import DiskStore
-from emdsl.store.removals import batches, forget, removals, set_aside, set_aside_entries
+from emdsl.store.removals import batches, forget, set_aside, set_aside_entries, standing
 
 MODEL = Model(name="m", use="sim/m", service=SERVICES["sim"], wire_name="m")
 HEAD = Head(MODEL, (("temperature", 1),))
@@ -209,7 +211,7 @@ def test_what_is_damaged_is_set_aside_and_counted(tmp_path: Path) -> None:
     store = DiskStore(folder)
     put(store, 3)
     store.close()
-    before = removals(folder)
+    before = standing(folder)
     with sqlite3.connect(folder / "cache.db") as database:
         database.execute("UPDATE Cache SET value = ? WHERE key = ?", (b"E1j" + b"x" * 60, query(1).key))
     store = DiskStore(folder)
@@ -218,7 +220,10 @@ def test_what_is_damaged_is_set_aside_and_counted(tmp_path: Path) -> None:
     assert store.get_many([query(1).key])[query(1).key].text == "again 1"
     store.close()
     assert before is not None
-    assert removals(folder) == (before[0], 1)
+    after = standing(folder)
+    assert after is not None
+    assert after[:2] == (before.store, 1)
+    assert not after.holds(before)
     assert [(why, n) for _, why, _, n in batches(folder)] == [("damaged", 1)]
 
 
@@ -254,6 +259,49 @@ def test_diskcache_counts_what_is_set_aside(tmp_path: Path) -> None:
     store = DiskStore(folder)
     put(store, 5)
     set_aside(folder, [query(0).key], "why", "b")
-    assert store.state()[1] == 4
+    assert store.state().n == 4
     assert len(list(store.each())) == 4
     store.close()
+
+
+@pytest.mark.parametrize("value", [99, "v2", None, b"\x00"])
+def test_a_format_that_is_not_known_is_neither_read_nor_changed(tmp_path: Path, value: object) -> None:
+    """Not by the long way, and not by the short one."""
+    folder = tmp_path / "answers"
+    store = DiskStore(folder)
+    put(store, 1)
+    store.close()
+    with sqlite3.connect(folder / "cache.db") as database:
+        database.execute("UPDATE Emdsl SET value = ? WHERE name = 'format'", (value,))
+    for read_only in (True, False):
+        with pytest.raises(StoreError):
+            DiskStore(folder, read_only=read_only)
+    with pytest.raises(StoreError):
+        forget(folder, None)
+    assert standing(folder) is None
+
+
+@pytest.mark.parametrize(
+    "fields", [{"answered_at": 1e300}, {"answered_at": float("nan")}, {"elapsed_s": -1}, {"finish": ["stop"]}]
+)
+def test_fields_that_no_answer_has_are_damage(fields: dict[str, object]) -> None:
+    """Whatever its digest says: what reads it later would end in a fault of its own."""
+    entry = encode(query(0), Response(text="a", finish="stop", answered_at=1.0))
+    plain = json.loads(entry[35:]) | fields
+    forged = json.dumps(plain).encode()
+    with pytest.raises(Corrupt):
+        decode(b"E1j" + digest_bytes(forged) + forged)
+
+
+def test_a_sound_entry_of_another_store_mends_a_damaged_one(tmp_path: Path) -> None:
+    """`merge` and `import` take it in, and set the damaged one aside."""
+    store, other = DiskStore(tmp_path / "a"), DiskStore(tmp_path / "b")
+    for each in (store, other):
+        put(each, 3)
+    with sqlite3.connect(tmp_path / "a" / "cache.db") as database:
+        database.execute("UPDATE Cache SET value = ? WHERE key = ?", (b"E1j" + b"x" * 60, query(1).key))
+    sound = [(key, entry) for key, entry in other.each() if entry is not None]
+    assert store.adopt(sound) == (1, 2)
+    assert len(store.get_many(query(i).key for i in range(3))) == 3
+    store.close()
+    other.close()
