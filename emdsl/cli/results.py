@@ -54,6 +54,8 @@ def bring_up_to_date(
         raise SourceError([fault.diagnostic]) from fault
     except OutcomesError as error:
         return [plan(w, store) for w in walks], [], str(error)
+    for count in finals:
+        finish(count)
     return finals, notices, ""
 
 

@@ -9,11 +9,21 @@ import shlex
 import signal
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.cli import console, session, uptodate
-from emdsl.cli.counts import plan_json, show_corrupt, show_counts, show_place, show_warnings, total, warnings_json
+from emdsl.cli.counts import (
+    plan_json,
+    short,
+    show_corrupt,
+    show_counts,
+    show_place,
+    show_warnings,
+    total,
+    warnings_json,
+)
 from emdsl.cli.main import EXIT_INCOMPLETE
 from emdsl.cli.results import Survey, bring_up_to_date, drift_of, measures_json, rehearse, show_measures
 from emdsl.compiler.compile import compile_file
@@ -111,7 +121,8 @@ def execute(here: Session, call: Call, marks: tuple[object, ...]) -> int:
     incomplete = any(s.at_most or s.unknown for c in finals for s in c.steps)
     said = _say(here, call, program, finals, report, notices, unloaded, start=start)
     if not (left or call.offline):
-        _remember(here, call, program, counts, run)
+        with suppress(OSError):  # in a cache that cannot be written, say
+            _remember(here, call, program, counts, run)
     if not (incomplete or unloaded or report.failures or any(database.REPAIRED in n for n in notices)):
         restricted = call.samples is not None or bool(call.only)
         uptodate.keep(here, file, marks, program, run, stood, said, restricted=restricted)
@@ -133,7 +144,8 @@ def _asked(
         simulate=any(_embedded(m, here) for c in counts for m in c.models.values()),
     )  # fmt: skip
     report = executing.run()
-    history.end(here.cache, record, sent=report.sent, failed=len(report.failures), interrupted=report.interrupted)
+    with suppress(OSError):  # the answers are stored: what is said of the run is not worth losing its tables
+        history.end(here.cache, record, sent=report.sent, failed=len(report.failures), interrupted=report.interrupted)
     return report
 
 
@@ -335,6 +347,17 @@ def _reasons(report: Report) -> list[tuple[str, int]]:
     return Counter(report.failures.values()).most_common()
 
 
+def _examples(finals: list[ExperimentCount]) -> list[str]:
+    """Return some of what is missing, by name."""
+    found = []
+    for count in finals:
+        axes = count.experiment.axes
+        for step, row in count.examples:
+            levels = ", ".join(f"{a.name}={short(a.levels[i].shown)}" for a, i in zip(axes, row.cell, strict=True))
+            found.append(f"{step.kind} {step.name} of {count.experiment.name}: {levels}, sample {row.sample}")
+    return found
+
+
 def _tell(
     here: Session, call: Call, program: Program, finals: list[ExperimentCount], report: Report, unloaded: str
 ) -> None:
@@ -358,6 +381,8 @@ def _tell(
     if left > 0:
         where = "are missing from the store (--offline)" if call.offline else "left to ask"
         console.say(f"{left:,} {where}: incomplete")
+        for line in _examples(finals) if call.offline else ():
+            console.say(f"  {line}")
     if n_failed or (left > 0 and not call.offline):
         again = session.repeated(samples=call.samples, only=call.only, simulate=here.simulate, cache=call.cache)
         console.say(f"Go on: emdsl run {shlex.quote(str(file))}{again}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import OutcomesError
@@ -53,7 +54,8 @@ def opened(rows: Iterable[tuple[Any, ...]]) -> Iterator[Entries]:
     """Make the table of rows whose values are as in COLUMNS."""
     with database.in_memory() as connection:
         connection.execute("CREATE TABLE entries (" + ", ".join(f"{n} {t}" for n, t in COLUMNS.items()) + ")")
-        for part in _parts(rows):
+        left = iter(rows)
+        while part := list(islice(left, BATCH)):
             connection.register("part", table.of_rows(tuple(COLUMNS), part))
             connection.execute("INSERT INTO entries SELECT * FROM part")
             connection.unregister("part")
@@ -74,14 +76,3 @@ def row(
         response.finish, ingredients.get("sample"), datetime.fromtimestamp(response.answered_at, UTC),
         response.elapsed_s, usage.input_tokens, usage.output_tokens, cost, size, response.text,
     )  # fmt: skip
-
-
-def _parts(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
-    part: list[tuple[Any, ...]] = []
-    for found in rows:
-        part.append(found)
-        if len(part) >= BATCH:
-            yield part
-            part = []
-    if part:
-        yield part

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from emdsl.run.reasons import Comparison, Reason
     from emdsl.store.store import Store
 
+MOST_EXAMPLES = 5
 Recipe = int  # the hash of what a request is made from, where its inputs are not known yet
 
 
@@ -106,6 +107,7 @@ class ExperimentCount:
     only: Mapping[int, frozenset[int]] = field(default_factory=dict)  # levels that were selected, by axis
     by: tuple[int, ...] = ()  # axes by which requests are counted too
     by_levels: dict[tuple[int, ...], list[int]] = field(default_factory=dict)  # stored, and left to run at most
+    examples: list[tuple[Step, Outcome]] = field(default_factory=list)  # a few of what is left, to be named
     on_open: Callable[[Step, Outcome, Query | None], None] | None = None  # sees each request that is left
 
     @property
@@ -214,10 +216,7 @@ def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> 
             group.add(recipe)
             count.models.setdefault((head.model.use, head.model.url), head.model)
             found.estimate.unknown(head)
-            if count.by:
-                _by(count, row, 1)
-            if count.on_open is not None:
-                count.on_open(step, row, None)
+            _left(count, found, row, None)
 
 
 def _open(count: ExperimentCount, found: StepCount, row: Outcome, query: Query) -> None:
@@ -229,6 +228,12 @@ def _open(count: ExperimentCount, found: StepCount, row: Outcome, query: Query) 
     found.estimate.known(query)
     if count.comparison is not None:
         count.reasons[count.comparison.reason(row, found.step, query)] += 1
+    _left(count, found, row, query)
+
+
+def _left(count: ExperimentCount, found: StepCount, row: Outcome, query: Query | None) -> None:
+    if len(count.examples) < MOST_EXAMPLES:
+        count.examples.append((found.step, row))
     if count.by:
         _by(count, row, 1)
     if count.on_open is not None:

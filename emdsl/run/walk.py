@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from emdsl.experiment import ASK
@@ -265,13 +266,8 @@ def leave(walk: Walk, row: Outcome, failures: Mapping[Digest, str]) -> None:
 
 def chunks(rows: Iterable[Outcome], size: int = CHUNK) -> Iterator[list[Outcome]]:
     """Yield rows in lists of at most `size`."""
-    chunk: list[Outcome] = []
-    for row in rows:
-        chunk.append(row)
-        if len(chunk) >= size:
-            yield chunk
-            chunk = []
-    if chunk:
+    left = iter(rows)
+    while chunk := list(islice(left, size)):
         yield chunk
 
 

@@ -189,6 +189,9 @@ def test_a_study_travels_in_one_file(folder: Path, tmp_path: Path, passphrase: s
     edit(there, "samples = 3", "samples = 4")
     done = emdsl("run", "--offline", "study.em", cwd=there, code=3)
     assert "8 are missing from the store (--offline)" in done.stdout
+    assert "  ask answer of e: k=0, q=one, sample 3\n" in done.stdout
+    (entry,) = found(there, "run", "--offline", "study.em", code=3)["experiments"]
+    assert all(s["est_input_tokens"] > 0 for s in entry["steps"])
 
 
 def test_two_caches_become_one(folder: Path, tmp_path: Path) -> None:
