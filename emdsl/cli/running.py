@@ -121,8 +121,7 @@ def execute(here: Session, call: Call, marks: tuple[object, ...]) -> int:
     incomplete = any(s.at_most or s.unknown for c in finals for s in c.steps)
     said = _say(here, call, program, finals, report, notices, unloaded, start=start)
     if not (left or call.offline):
-        with suppress(OSError):  # in a cache that cannot be written, say
-            _remember(here, call, program, counts, run)
+        _remember(here, call, program, counts, run)
     if not (incomplete or unloaded or report.failures or any(database.REPAIRED in n for n in notices)):
         restricted = call.samples is not None or bool(call.only)
         uptodate.keep(here, file, marks, program, run, stood, said, restricted=restricted)
@@ -179,8 +178,9 @@ def _remember(here: Session, call: Call, program: Program, counts: list[Experime
     before = history.last(here.cache, here.study(call.file))
     same = before is not None and before.program == program.digest.hex() and before.ended_at is not None
     if before is None or not same or before.interrupted or (before.samples, before.only) != (call.samples, call.only):
-        record = _recorded(here, call, program, counts, run)
-        history.end(here.cache, record, sent=0, failed=0, interrupted=False)
+        with suppress(OSError):  # in a cache that cannot be written, say
+            record = _recorded(here, call, program, counts, run)
+            history.end(here.cache, record, sent=0, failed=0, interrupted=False)
 
 
 def _within_budget(counts: list[ExperimentCount]) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emdsl.compiler.build import build_experiment
+from emdsl.compiler.datasets import linked
 from emdsl.compiler.faults import Faults
 from emdsl.compiler.kinds import ANY
 from emdsl.compiler.reads import free_names
-from emdsl.compiler.resolve import CHOICES, SHAPE, Resolver, Scope, linked
+from emdsl.compiler.resolve import CHOICES, SHAPE, Resolver, Scope
 from emdsl.compiler.types import Checker
 from emdsl.digest import digest, digest_bytes
 from emdsl.errors import HookError, SourceError

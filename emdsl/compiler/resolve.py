@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import settings as tables
+from emdsl.compiler.datasets import Inputs, dataset_of, linked
 from emdsl.compiler.expr import FOREIGN, Compiler, Function, PromptMaker
 from emdsl.compiler.faults import Faults, Silent
 from emdsl.compiler.functions import BUILTINS
 from emdsl.compiler.models import Models
-from emdsl.data.dataset import MIN_SHA256, Dataset, read_dataset
-from emdsl.data.records import DataError
 from emdsl.frame import EvalFault, Frame, MissingInput, fail
 from emdsl.judge import Part, Reading, Weighted
 from emdsl.lang import ast
 from emdsl.lang.loader import std_names
 from emdsl.query import Model
-from emdsl.source import Diagnostic, Label, Severity, Span, near, one_of
+from emdsl.source import Label, Span, near, one_of
 from emdsl.value import EnvVar, Value, describe, is_exact
 
 if TYPE_CHECKING:
@@ -59,22 +57,6 @@ class Binding:
     decl: ast.Decl
     value: Value = None
     state: str = "new"  # new, open, done, bad
-
-
-@dataclass(slots=True)
-class Inputs:
-    """What a program read beside its text: files by path with their digests, variables with their values."""
-
-    files: dict[str, str] = field(default_factory=dict)
-    links: dict[str, str] = field(default_factory=dict)
-    variables: dict[str, str | None] = field(default_factory=dict)
-    absent: list[Diagnostic] = field(default_factory=list)  # datasets that are not here, and how to get them
-
-
-def linked(path: Path) -> dict[str, str]:
-    """Return where a path leads by links, by the path as written; nothing where it is a file's own."""
-    written, real = os.path.abspath(path), str(path.resolve())  # noqa: PTH100 - links are what is looked for
-    return {written: real} if written != real else {}
 
 
 class Scope:
@@ -184,7 +166,7 @@ class Resolver:
         self.project = project
         self.inputs = Inputs()
         self.models = Models(faults, environment, self.inputs.variables, simulate=simulate)
-        self._instead = instead or {}
+        self.instead = instead or {}
         self._scopes: dict[int, Scope] = {}
 
     def scope(self, module: Module) -> Scope:
@@ -208,7 +190,7 @@ class Resolver:
             case ast.Model():
                 return self._model(decl, scope)
             case ast.Dataset():
-                return self._dataset(decl, scope)
+                return dataset_of(decl, scope, self)
             case ast.Prompt():
                 params = self._params(decl.params)
                 return PromptMaker(name, params, scope.compiler(frozenset(params)).messages(decl.body))
@@ -227,7 +209,7 @@ class Resolver:
 
                 folder = scope.module.folder
                 self.inputs.links |= linked(folder / decl.path)
-                return hook_of(decl, folder, self.project, self.faults, self.inputs.files, self._instead)
+                return hook_of(decl, folder, self.project, self.faults, self.inputs.files, self.instead)
             case _:
                 raise fail("E216", f"`{name}` is an experiment, not a value", decl.name.span)
 
@@ -257,7 +239,7 @@ class Resolver:
         """Return settings by name, each read by its table; faults are told and left out."""
         found: dict[str, Any] = {}
         for item in self.once(written):
-            self._read_setting(item, table, kind, scope, found)
+            self.read_setting(item, table, kind, scope, found)
         return found
 
     def once(self, written: tuple[ast.Setting, ...]) -> list[ast.Setting]:
@@ -274,9 +256,10 @@ class Resolver:
                 )
         return list(places.values())
 
-    def _read_setting(
+    def read_setting(
         self, item: ast.Setting, table: Mapping[str, tables.Spec], kind: str, scope: Scope, found: dict[str, Any]
     ) -> None:
+        """Put what a setting says into `found`; a fault is told."""
         name = item.name.text
         if name in tables.PLANNED.get(kind, ()):
             self.faults.error("E901", f"`{name}` is not compiled yet", item.name.span, help="leave it out for now")
@@ -353,73 +336,6 @@ class Resolver:
         span = next((s.value.span for s in decl.settings if s.name.text == "use"), decl.name.span)
         use = own.get("use", base.use if base else "")
         return self.models.built(decl.name.text, use, own, base, span)
-
-    # -------------------------------------------------------------- datasets
-
-    def _dataset(self, decl: ast.Dataset, scope: Scope) -> Dataset:
-        written = self._dataset_settings(decl, scope)
-        found: dict[str, Any] = {}
-        for setting, written_in in written.values():
-            self._read_setting(setting, tables.DATASET, "dataset", written_in, found)
-        if "file" not in found:
-            if "file" in written:
-                raise Silent
-            raise fail(
-                "E601",
-                f"`{decl.name.text}` names no file",
-                decl.name.span,
-                help='add `file = "data/rows.jsonl"`',
-            )
-        if len(found) < len([w for w in written if w in tables.DATASET]):
-            raise Silent
-        item, folder_scope = written["file"]
-        path = folder_scope.module.folder / found["file"]
-        pin = found.get("sha256")
-        if pin is not None and (len(pin) < MIN_SHA256 or any(c not in "0123456789abcdefABCDEF" for c in pin)):
-            raise fail("E602", f"`sha256` is {MIN_SHA256} or more hex digits", written["sha256"][0].value.span)
-        copy = self._instead.get(path.resolve()) if self._instead else None
-        try:
-            dataset = read_dataset(decl.name.text, path, found.get("columns"), pin, found.get("obtain", ""), copy)
-        except DataError as error:
-            span = item.value.span
-            if error.column and "columns" in written:
-                span = _entry_span(written["columns"][0].value, error.column) or span
-            code = "E603" if error.missing else "E604"
-            help_ = error.help
-            if error.missing:
-                start = f"paths start from {os.path.relpath(folder_scope.module.folder)}/"
-                beside = [f.name for f in path.parent.iterdir()] if path.parent.is_dir() else []
-                help_ = near(path.name, beside) or start
-            raise fail(code, str(error), span, help=help_) from error
-        self.inputs.files[str(path.resolve())] = dataset.sha256
-        self.inputs.links |= linked(path)
-        if dataset.obtain:
-            absent = Diagnostic(
-                code="W601", message=f"the file of `{decl.name.text}` is not here", span=item.value.span,
-                note="what reads it is unknown to `plan`, and `run` cannot ask it", help=dataset.obtain,
-                severity=Severity.WARNING,
-            )  # fmt: skip
-            self.inputs.absent.append(absent)
-            self.faults.add(absent)
-        return dataset
-
-    def _dataset_settings(
-        self, decl: ast.Dataset, scope: Scope, trail: tuple[ast.Dataset, ...] = ()
-    ) -> dict[str, tuple[ast.Setting, Scope]]:
-        """Return what is set for a dataset, by itself or by what it copies, and where each was written."""
-        found: dict[str, tuple[ast.Setting, Scope]] = {}
-        if decl.base is not None:
-            origin, base_scope = self.origin_of(decl.base, scope)
-            if not isinstance(origin, ast.Dataset):
-                raise fail("E217", f"`{decl.base.text}` is not a dataset", decl.base.span)
-            if any(origin is t for t in (*trail, decl)):
-                raise fail("E207", f"`{decl.name.text}` is defined by itself", decl.name.span)
-            found = self._dataset_settings(origin, base_scope, (*trail, decl))
-            if any(s.name.text == "file" for s in decl.settings):
-                found.pop("sha256", None)  # the pin is the other file's
-        for item in self.once(decl.settings):
-            found[item.name.text] = (item, scope)
-        return found
 
     def origin_of(self, name: ast.Name, scope: Scope) -> tuple[ast.Decl, Scope]:
         """See `Scope.origin`."""
@@ -541,11 +457,3 @@ def _declared(decl: ast.Decl) -> list[ast.Name]:
 
 def _article(kind: str) -> str:
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
-
-
-def _entry_span(value: ast.Expr, path: str) -> Span | None:
-    if isinstance(value, ast.Map):
-        for entry in value.entries:
-            if isinstance(entry.value, ast.Text) and entry.value.parts == (path,):
-                return entry.value.span
-    return None
