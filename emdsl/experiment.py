@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from emdsl.frame import Frame
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from emdsl.frame import Fn, Frame
+    from emdsl.frame import Fn
     from emdsl.judge import Reading
     from emdsl.lang import ast
     from emdsl.prompt import Prompt
@@ -130,6 +132,16 @@ class Experiment:
     def constants(self) -> dict[str, Any]:
         """Settings that expressions can read."""
         return {"seed": self.seed} if self.seed is not None else {}
+
+    def frame(self, axes: tuple[int, ...], levels: tuple[int, ...], sample: int = 0) -> Frame:
+        """Return a frame in which some axes, given by position, have levels."""
+        frame = Frame(self.constants, self.lets)
+        frame["sample"] = sample
+        for axis, position in zip(axes, levels, strict=True):
+            level = self.axes[axis].levels[position]
+            frame[self.axes[axis].name] = level.value
+            frame.levels[self.axes[axis].name] = level
+        return frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -9,19 +9,12 @@ from typing import TYPE_CHECKING, Any
 from emdsl.digest import Digest, KeyState
 
 if TYPE_CHECKING:
+    from emdsl.price import Price
     from emdsl.prompt import Prompt
     from emdsl.service import Service
-    from emdsl.value import EnvVar, Number
+    from emdsl.value import EnvVar
 
 Params = tuple[tuple[str, Any], ...]  # name and plain value, sorted by name: all that can change an answer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
-    """US dollars per million tokens."""
-
-    input: Number
-    output: Number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +37,9 @@ class Model:
     price: Price | None = field(default=None, compare=False)
     context: int | None = field(default=None, compare=False)  # tokens
     timeout_s: float | None = field(default=None, compare=False)
+    parallel: int | None = field(default=None, compare=False)  # requests in flight
+    rpm: int | None = field(default=None, compare=False)  # requests a minute
+    tpm: int | None = field(default=None, compare=False)  # tokens a minute, in and out
 
     @property
     def identity(self) -> tuple[str, str, int, str | None, str | None]:
@@ -82,6 +78,7 @@ class Query:
     prompt: Prompt
     sample: int
     key: Digest
+    shared: int = 0  # messages at its beginning that other requests have too: for a cache, not in the key
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -116,7 +113,8 @@ class Usage:
     input_tokens: int | None = None
     output_tokens: int | None = None  # reasoning included
     reasoning_tokens: int | None = None
-    cached_tokens: int | None = None  # of the input
+    cached_tokens: int | None = None  # of the input, read from the provider's cache of prefixes
+    written_tokens: int | None = None  # of the input, put into it
     cost_usd: float | None = None  # where the provider says what it charged
 
 

@@ -3,28 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emdsl.value import Number
 
 OPENAI_API = "openai-api"  # `openai-api/<service>/<model>`: any other server that speaks the format
+OPENAI, ANTHROPIC, GOOGLE = "openai", "anthropic", "google"  # wire formats
 SIM = "sim"
 SIM_MODELS = ("subject", "judge")
-SIM_PARAMS = ("floor", "ceiling", "half", "refusal", "incoherent")  # of its ground truth: see sim/truth.py
+SIM_PARAMS = ("floor", "ceiling", "half", "refusal", "incoherent", "thinks")  # see sim/truth.py
 SAMPLE_HEADER = "X-Emdsl-Sample"  # to the simulator alone: real servers draw by themselves
+
+_PLAIN = frozenset(("temperature", "max_tokens", "top_p", "stop", "extra"))
+_PENALTIES = frozenset(("frequency_penalty", "presence_penalty"))
+_OPEN = _PLAIN | _PENALTIES | {"top_k", "min_p", "repetition_penalty", "seed", "top_logprobs", "reasoning_effort"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """The first segment of a model's name.
+    """The first segment of a model's name, and what its servers can do.
 
-    `meaning` enters every key: it is raised only when the same Query is sent with another meaning.
+    `meaning` enters every key: it is raised only when the same Query is sent with another meaning. What a server would
+    refuse, or ignore, is told before anything is sent: see `capability.py`.
     """
 
     name: str
     url: str | None = None  # base URL, without a trailing slash; None: the program must give one
     key_variable: str | None = None  # where the API key is, unless the program says
+    other_variable: str | None = None  # where it is looked for next
     url_variable: str | None = None  # overrides `url`, unless the program gives one
     self_hosted: bool = False  # the same name may be another model on another machine
     key_required: bool = True
+    format: str = OPENAI
+    params: frozenset[str] | None = None  # that it takes; None: not known, all are sent
+    temperature: Number = 2  # the highest
+    stops: int | None = None  # most texts that end an answer
+    top_logprobs: int = 20  # most candidates at each token
     prefill: bool = True  # goes on from a last message of the assistant, where it is one
+    system_first: bool = False  # takes system messages at the beginning only
+    json_schema: bool = True  # takes `extra = { response_format: ... }`
+    prefix_tokens: int | None = None  # shortest beginning of a prompt that its cache keeps; None: it keeps none
+    prices: str | None = None  # what the table of prices calls it
+    unasked: tuple[tuple[str, Any], ...] = ()  # what must be sent, and so is in the key where nothing is set
     meaning: int = 1
 
 
@@ -36,11 +58,94 @@ SERVICES = {
             url="https://api.openai.com/v1",
             key_variable="OPENAI_API_KEY",
             url_variable="OPENAI_BASE_URL",
+            params=_PLAIN | _PENALTIES | {"seed", "top_logprobs", "reasoning_effort", "reasoning_summary"},
+            stops=4,
             prefill=False,
+            prefix_tokens=1_024,
+            prices="openai",
         ),
-        Service(name="openrouter", url="https://openrouter.ai/api/v1", key_variable="OPENROUTER_API_KEY"),
-        Service(name="together", url="https://api.together.xyz/v1", key_variable="TOGETHER_API_KEY"),
-        Service(name="groq", url="https://api.groq.com/openai/v1", key_variable="GROQ_API_KEY"),
+        Service(
+            name="anthropic",
+            url="https://api.anthropic.com/v1",
+            key_variable="ANTHROPIC_API_KEY",
+            url_variable="ANTHROPIC_BASE_URL",
+            format=ANTHROPIC,
+            params=_PLAIN | {"top_k", "reasoning_effort", "reasoning_tokens"},
+            temperature=1,
+            system_first=True,
+            json_schema=False,
+            prefix_tokens=1_024,
+            prices="anthropic",
+            unasked=(("max_tokens", 4_096),),
+        ),
+        Service(
+            name="google",
+            url="https://generativelanguage.googleapis.com/v1beta",
+            key_variable="GOOGLE_API_KEY",
+            other_variable="GEMINI_API_KEY",
+            url_variable="GOOGLE_BASE_URL",
+            format=GOOGLE,
+            params=_PLAIN | _PENALTIES | {"top_k", "seed", "top_logprobs", "reasoning_effort", "reasoning_tokens"},
+            stops=5,
+            system_first=True,
+            json_schema=False,
+            prefix_tokens=2_048,
+            prices="google",
+        ),
+        Service(
+            name="openrouter",
+            url="https://openrouter.ai/api/v1",
+            key_variable="OPENROUTER_API_KEY",
+            params=_OPEN | {"reasoning_tokens"},
+            prefix_tokens=1_024,
+            prices="openrouter",
+            meaning=2,  # from 2 on `provider.require_parameters` is sent: without it parameters are dropped silently
+        ),
+        Service(
+            name="together",
+            url="https://api.together.xyz/v1",
+            key_variable="TOGETHER_API_KEY",
+            params=_OPEN,
+            prices="together",
+        ),
+        Service(
+            name="groq",
+            url="https://api.groq.com/openai/v1",
+            key_variable="GROQ_API_KEY",
+            params=_PLAIN | {"seed", "reasoning_effort"},
+            stops=4,
+            prefix_tokens=1_024,
+            prices="groq",
+        ),
+        Service(
+            name="deepseek",
+            url="https://api.deepseek.com",
+            key_variable="DEEPSEEK_API_KEY",
+            params=_PLAIN | _PENALTIES | {"top_logprobs", "reasoning_effort"},
+            stops=16,
+            json_schema=False,
+            prefix_tokens=64,
+            prices="deepseek",
+        ),
+        Service(
+            name="mistral",
+            url="https://api.mistral.ai/v1",
+            key_variable="MISTRAL_API_KEY",
+            params=_OPEN - {"min_p"},
+            temperature=Decimal("1.5"),
+            prices="mistral",
+        ),
+        Service(
+            name="xai",
+            url="https://api.x.ai/v1",
+            key_variable="XAI_API_KEY",
+            params=_PLAIN | _PENALTIES | {"seed", "top_logprobs", "reasoning_effort"},
+            stops=4,
+            top_logprobs=8,
+            prefill=False,
+            prefix_tokens=1_024,
+            prices="x-ai",
+        ),
         Service(
             name="vllm",
             url="http://localhost:8000/v1",
@@ -48,7 +153,19 @@ SERVICES = {
             url_variable="VLLM_BASE_URL",
             self_hosted=True,
             key_required=False,
+            params=_OPEN,
+            prefix_tokens=256,
             meaning=2,  # from 2 on a last message of the assistant is gone on from, not ended
+        ),
+        Service(
+            name="sglang",
+            url="http://localhost:30000/v1",
+            key_variable="SGLANG_API_KEY",
+            url_variable="SGLANG_BASE_URL",
+            self_hosted=True,
+            key_required=False,
+            params=_OPEN,
+            prefix_tokens=256,
         ),
         Service(
             name="ollama",
@@ -57,11 +174,31 @@ SERVICES = {
             url_variable="OLLAMA_BASE_URL",
             self_hosted=True,
             key_required=False,
+            params=_PLAIN | _PENALTIES | {"seed", "top_logprobs", "reasoning_effort"},  # it ignores all others
         ),
-        Service(name=SIM, url_variable="EMDSL_SIM_URL", key_required=False),
+        Service(
+            name="llama-cpp",
+            url="http://localhost:8080/v1",
+            key_variable="LLAMA_API_KEY",
+            url_variable="LLAMA_CPP_BASE_URL",
+            self_hosted=True,
+            key_required=False,
+            params=_OPEN - {"reasoning_effort"},
+            prefix_tokens=256,
+        ),
+        Service(
+            name="litellm",
+            url="http://localhost:4000/v1",
+            key_variable="LITELLM_API_KEY",
+            url_variable="LITELLM_BASE_URL",
+            self_hosted=True,
+            key_required=False,
+            params=_OPEN | {"reasoning_tokens"},
+            prefix_tokens=1_024,
+        ),
+        Service(name=SIM, url_variable="EMDSL_SIM_URL", key_required=False, prefix_tokens=1_024),
     )
 }
-PLANNED = ("anthropic", "google", "mistral", "deepseek", "xai", "sglang")
 
 
 def openai_api(service: str) -> Service:
@@ -73,4 +210,6 @@ def openai_api(service: str) -> Service:
         url_variable=f"{prefix}_BASE_URL",
         self_hosted=True,
         key_required=False,
+        params=_OPEN,
+        prefix_tokens=1_024,
     )

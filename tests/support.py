@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import subprocess
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from emdsl.experiment import Experiment, Program
     from emdsl.outcome import Outcome
-    from emdsl.query import Query, Response
+    from emdsl.query import Model, Query, Response
     from emdsl.store.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -87,11 +88,15 @@ class InProcess:
     def n(self) -> int:
         return self.asked.total()
 
-    async def ask(self, query: Query) -> Response:
+    def accounts(self, _: Model) -> int:
+        return 1
+
+    async def ask(self, query: Query, *_: Any) -> Response:
         self.asked[query.head.model.wire_name] += 1
         self.keys.append(query.key)
         body = json.loads(encode(query))
-        return read_reply(complete(body, f"{query.sample}:{query.head.stream}"), None, time.time())
+        found = read_reply(complete(body, f"{query.sample}:{query.head.stream}"))
+        return dataclasses.replace(found, answered_at=time.time())
 
 
 def run(

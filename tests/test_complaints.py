@@ -191,10 +191,10 @@ def test_llmcomp_errors_are_never_stored() -> None:
     """A failed request is asked again in the next run; nothing of it stays."""
 
     class Refusing(InProcess):
-        async def ask(self, query: Query) -> Response:
+        async def ask(self, query: Query, *_: Any) -> Response:
             if query.prompt.messages[0].text == "two":
                 raise Rejected("400 no")
-            return await super().ask(query)
+            return await super().ask(query, *_)
 
     store = MemoryStore()
     _, report = run(STUDY, store, Refusing())

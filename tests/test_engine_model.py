@@ -66,11 +66,11 @@ class Slow(InProcess):
         self.limit = limit
         self.stop: Any = None
 
-    async def ask(self, query: Query) -> Response:
+    async def ask(self, query: Query, *_: Any) -> Response:
         if self.limit is not None and self.n >= self.limit:
             self.stop()
             await asyncio.sleep(60)
-        found = await super().ask(query)
+        found = await super().ask(query, *_)
         await asyncio.sleep(0.001)
         return found
 

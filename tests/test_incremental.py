@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import SHOTS, InProcess, experiment, keys, outcomes, program, run
@@ -128,8 +128,8 @@ def test_equal_answers_are_judged_once() -> None:
     """Early cutoff: the key of a judgement is the text that it judges."""
 
     class Parrot(InProcess):
-        async def ask(self, query: object) -> Response:
-            found = await super().ask(query)  # type: ignore[arg-type]  # any query
+        async def ask(self, query: object, *_: Any) -> Response:
+            found = await super().ask(query, *_)  # type: ignore[arg-type]  # any query
             return found if query.head.model.wire_name == "judge" else Response(text="same", finish="stop")  # type: ignore[attr-defined]
 
     text = """

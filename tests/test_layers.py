@@ -38,6 +38,7 @@ DOORS = {
     "pydantic": ("providers/",),
     "yaml": ("data/yaml.py",),
     "pygments": ("highlight.py",),
+    "genai_prices": ("price.py",),
     "uvloop": ("cli/running.py",),
     "hashlib": ("digest.py",),
     "sqlite3": ("store/",),

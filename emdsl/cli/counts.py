@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from emdsl.cli import console
+from emdsl.cli.money import show_cost, total_usd, usd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 MOST_ITEMS = 8  # levels named in one reason
 MOST_CHARS = 50  # of each
-MANY_USD = 100  # from which cents are not shown
 
 
 def plan_json(counts: list[ExperimentCount], wall_s: float) -> dict[str, Any]:
@@ -157,6 +156,7 @@ def show_counts(counts: list[ExperimentCount]) -> None:
         console.show_table(columns, rows, numeric=columns[1:])
         if any(s.maybe for s in count.steps):
             console.say("  * known only after judging; ~ is an estimate from what is stored")
+        show_cost(count)
         _show_shared(count)
         if by := _by_json(count) if count.by else []:
             console.show_table([f"  {k}" for k in by[0]], [[f"  {short(str(v))}" for v in x.values()] for x in by])
@@ -176,13 +176,12 @@ def _step_row(step: StepCount, *, wide: bool) -> list[str]:
         _to_run(step.expected, step.at_most) if step.maybe else f"{step.to_run:,}",
     ]
     if wide:
-        row += [_tokens(estimate.input_tokens, estimate.output_tokens, most=estimate.most), _usd(estimate.usd)]
+        row += [_tokens(estimate.input_tokens, estimate.output_tokens, most=estimate.most), usd(estimate.usd)]
     return row
 
 
 def _total_row(count: ExperimentCount) -> list[str]:
     estimates = [s.estimate for s in count.steps]
-    known = all(e.usd is not None for e in estimates)
     into = [e.input_tokens for e in estimates]
     out = [e.output_tokens for e in estimates]
     tokens = _tokens(
@@ -192,7 +191,7 @@ def _total_row(count: ExperimentCount) -> list[str]:
     return [
         "  total", "", f"{sum(s.cached for s in count.steps):,}",
         ("<=" if any(s.maybe for s in count.steps) else "") + f"{count.at_most:,}", tokens,
-        _usd(sum((e.usd for e in estimates if e.usd is not None), Decimal(0)) if known else None),
+        usd(total_usd(e.usd for e in estimates)),
     ]  # fmt: skip
 
 
@@ -219,12 +218,6 @@ def _count(n: float | None) -> str:
         if n >= size:
             return f"{n / size:.3g}{unit}"
     return f"{n:.0f}"
-
-
-def _usd(usd: Decimal | None) -> str:
-    if usd is None:
-        return "?"
-    return f"${usd:,.2f}" if usd < MANY_USD else f"${usd:,.0f}"
 
 
 def _to_run(expected: int | None, at_most: int) -> str:

@@ -14,6 +14,7 @@ from emdsl.cli import console, session
 from emdsl.cli.counts import plan_json, short, show_corrupt, show_counts, show_warnings, show_why, total, warnings_json
 from emdsl.cli.earlier import earlier
 from emdsl.cli.main import EXIT_INCOMPLETE
+from emdsl.cli.money import within
 from emdsl.cli.planfile import ENDING, Planned, digests, known_requests, write_plan
 from emdsl.cli.results import drift_of
 from emdsl.compiler.compile import compile_file
@@ -25,16 +26,15 @@ from emdsl.run.walk import Walk
 from emdsl.source import near, one_of
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from emdsl.experiment import Experiment, Program, Step
     from emdsl.outcome import Outcome
     from emdsl.query import Query
 
 
 @click.command("plan")
-@session.with_options(
-    session.FILE, session.CACHE, session.ENV_FILE, session.SAMPLES, session.ONLY, session.SIM, session.AS_JSON,
-    session.CONNECTIONS, session.OFFLINE, session.DISPLAY, session.MAX_WAIT, session.MAX_RETRIES,
-)  # fmt: skip
+@session.OF_RUN
 @session.option("--exit-code", is_flag=True, help="Exit 3 when there is work to do.")
 @session.option("--by", metavar="AXIS[,AXIS]", help="Count by the levels of these axes too.")
 @session.option("--list", "as_list", is_flag=True, help="List every request that is left.")
@@ -51,6 +51,7 @@ def command(
     by: str | None,
     as_list: bool,
     output: Path | None,
+    budget: Decimal | None,
     **_of_run: object,
 ) -> int:
     """Show what a run of FILE would ask, what is stored, and why; asks nothing, changes nothing.
@@ -72,6 +73,7 @@ def command(
         counts = [start(w) for w in walks]
         for walk, count in zip(walks, counts, strict=True):
             count.comparison = before.of(walk.experiment) if before is not None else None
+            count.budget = budget
             count.by = _axes(walk.experiment, by, program)
             if as_list:
                 count.on_open = partial(_listed, listed, walk.experiment)
@@ -89,6 +91,8 @@ def command(
             ready=known_requests(counts), written=output,
         )  # fmt: skip
         write_plan(output, planned, found, program.files)
+    if budget is not None:
+        within(counts, budget)
     if as_json:
         console.show_json(found | ({"list": listed} if as_list else {}))
     else:

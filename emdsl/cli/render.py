@@ -127,11 +127,11 @@ def _text(found: dict[str, Any]) -> str:
 def _curl(query: Query, here: Session) -> str:
     """Return a shell command that sends a request; the API key is its variable, never its value."""
     from emdsl.providers.openai import encode  # noqa: PLC0415 - pydantic waits for who needs a body
-    from emdsl.providers.secret import find_key, find_url  # noqa: PLC0415 - as above
+    from emdsl.providers.secret import find_keys, find_url  # noqa: PLC0415 - as above
 
     model = query.head.model
     url = find_url(model, here.environment)[0] or "http://127.0.0.1:PORT/v1"
-    _, variable = find_key(model, here.environment)
+    _, variable = find_keys(model, here.environment)
     headers = ["-H 'Content-Type: application/json'"]
     if variable:
         headers.append(f'-H "Authorization: Bearer ${variable}"')

@@ -9,14 +9,12 @@ import click
 from emdsl.cli import console, session, uptodate
 
 if TYPE_CHECKING:
+    from decimal import Decimal
     from pathlib import Path
 
 
 @click.command("run")
-@session.with_options(
-    session.FILE, session.CACHE, session.ENV_FILE, session.SAMPLES, session.ONLY, session.SIM, session.AS_JSON,
-    session.CONNECTIONS, session.OFFLINE, session.DISPLAY, session.MAX_WAIT, session.MAX_RETRIES,
-)  # fmt: skip
+@session.OF_RUN
 @session.option("--dry-run", is_flag=True, help="The same as `emdsl plan`.")
 def command(
     file: Path,
@@ -32,6 +30,10 @@ def command(
     max_wait: float,
     max_retries: int | None,
     display: str | None,
+    budget: Decimal | None,
+    yes: bool,
+    confirm_over: Decimal,
+    insecure: bool,
 ) -> int:
     """Ask what FILE needs and the store does not hold, and load the outcomes.
 
@@ -54,5 +56,6 @@ def command(
     call = Call(
         file=file, samples=samples, only=only, as_json=as_json, connections=connections, offline=offline,
         cache=cache, dry_run=dry_run, max_wait=max_wait, max_retries=max_retries, display=display, expected=expected,
+        budget=budget, confirm_over=None if yes else confirm_over, insecure=insecure,
     )  # fmt: skip
     return execute(here, call, marks)

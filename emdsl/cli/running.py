@@ -25,24 +25,27 @@ from emdsl.cli.counts import (
     warnings_json,
 )
 from emdsl.cli.main import EXIT_INCOMPLETE
+from emdsl.cli.money import confirm, money_json, show_money, within
 from emdsl.cli.results import Survey, bring_up_to_date, drift_of, measures_json, rehearse, show_measures
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import SetupError, SourceError, StoreError
 from emdsl.frame import EvalFault
 from emdsl.outcomes import database
 from emdsl.outcomes.loads import load_id
+from emdsl.price import price_of
 from emdsl.project import ANSWERS
 from emdsl.providers.secret import find_url, problem
 from emdsl.run import history
 from emdsl.run.executor import CONNECTIONS, Executor, Report
 from emdsl.run.pacing import Patience
 from emdsl.run.walk import Walk
-from emdsl.source import Diagnostic, Severity
+from emdsl.source import Severity
 from emdsl.store.claims import Claims
 from emdsl.store.removals import standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from decimal import Decimal
     from pathlib import Path
 
     from emdsl.cli.planfile import Planned
@@ -71,6 +74,9 @@ class Call:
     max_retries: int | None
     display: str | None
     cache: Path | None = None
+    budget: Decimal | None = None  # of the whole run
+    confirm_over: Decimal | None = None  # expected cost from which a run on a terminal is asked for; None: never
+    insecure: bool = False
     expected: Planned | None = None  # a plan that was written down: its keys must be those of now
 
 
@@ -102,10 +108,10 @@ def execute(here: Session, call: Call, marks: tuple[object, ...]) -> int:
             show_counts(counts)
             show_corrupt(len(store.corrupt))
             show_place(here, store)
+        if not call.offline:
+            within(counts, call.budget)
         if call.dry_run:
             return _rehearsed(call, program, counts, start)
-        if not call.offline:
-            _within_budget(counts)
         report = Report()
         if left and survey.loaded is None:
             rehearse(program.experiments)
@@ -133,13 +139,15 @@ def _asked(
     *, run: str, left: int,
 ) -> Report:  # fmt: skip
     """Ask what is not stored, and keep a record of the run."""
-    _can_ask(counts, here)
+    _can_ask(counts, here, insecure=call.insecure)
+    if call.confirm_over is not None and not call.as_json:
+        confirm(counts, call.confirm_over)
     parallel = [e.parallel for e in program.experiments if e.parallel is not None]
     record = _recorded(here, call, program, counts, run)
     executing = _Execution(
         walks=walks, store=store, here=here, connections=call.connections or min(parallel, default=CONNECTIONS),
         patience=Patience(max_wait_s=call.max_wait, max_retries=call.max_retries), run=run,
-        display=console.NONE if call.as_json else console.choose_display(call.display), total=left,
+        display=console.NONE if call.as_json else console.choose_display(call.display), total=left, budget=call.budget,
         simulate=any(_embedded(m, here) for c in counts for m in c.models.values()),
     )  # fmt: skip
     report = executing.run()
@@ -151,7 +159,7 @@ def _asked(
 def _recorded(here: Session, call: Call, program: Program, counts: list[ExperimentCount], run: str) -> history.Record:
     """Keep a record of a run that starts."""
     models = [m for c in counts for m in c.models.values()]
-    prices = {m.use: (float(m.price.input), float(m.price.output)) for m in models if m.price and not m.simulated}
+    prices = {m.use: (float(p.input), float(p.output)) for m in models if (p := price_of(m)) and not m.simulated}
     record = history.Record(
         run=run, study=here.study(call.file), file=here.relative(call.file), program=program.digest.hex(),
         started_at=time.time(), prices=prices, samples=call.samples, only=call.only,
@@ -181,13 +189,6 @@ def _remember(here: Session, call: Call, program: Program, counts: list[Experime
         with suppress(OSError):  # in a cache that cannot be written, say
             record = _recorded(here, call, program, counts, run)
             history.end(here.cache, record, sent=0, failed=0, interrupted=False)
-
-
-def _within_budget(counts: list[ExperimentCount]) -> None:
-    beyond = [(c.experiment.span, c.beyond_budget) for c in counts if c.beyond_budget]
-    if beyond:
-        help_ = "raise the budget, or take a part: --samples, --only"
-        raise SourceError([Diagnostic(code="E733", message=m, span=s, help=help_) for s, m in beyond])
 
 
 def _all_obtained(program: Program, counts: list[ExperimentCount]) -> None:
@@ -233,9 +234,10 @@ def _say(
     return warned + said + summary
 
 
-def _can_ask(counts: list[ExperimentCount], here: Session) -> None:
+def _can_ask(counts: list[ExperimentCount], here: Session, *, insecure: bool) -> None:
     """Raise SetupError for models that have something to run and cannot be asked; those cached need no key."""
-    problems = {p for c in counts for m in c.models.values() if (p := problem(m, here.environment)) is not None}
+    models = [m for c in counts for m in c.models.values()]
+    problems = {p for m in models if (p := problem(m, here.environment, insecure=insecure)) is not None}
     if problems:
         raise SetupError("\n       ".join(["these models cannot be asked:", *sorted(problems)]))
 
@@ -250,8 +252,9 @@ class _Execution:
 
     def __init__(
         self, *, walks: list[Walk], store: DiskStore, here: Session, connections: int, patience: Patience, run: str,
-        display: str, total: int, simulate: bool,
+        display: str, total: int, simulate: bool, budget: Decimal | None,
     ) -> None:  # fmt: skip
+        self._budget = budget
         self._walks, self._store, self._here = walks, store, here
         self._connections, self._patience, self._run = connections, patience, run
         self._display, self._total, self._simulate = display, total, simulate
@@ -267,8 +270,8 @@ class _Execution:
             signal.signal(signal.SIGINT, signal.default_int_handler)  # uvloop leaves its own behind
 
     async def _main(self) -> Report:
-        from emdsl.providers.http import Http  # noqa: PLC0415 - 0.2 s that only asking should cost
-        from emdsl.providers.openai import OpenAI  # noqa: PLC0415 - as above
+        from emdsl.providers.client import Client  # noqa: PLC0415 - 0.2 s that only asking should cost
+        from emdsl.providers.http import Http  # noqa: PLC0415 - as above
 
         simulator = None
         if self._simulate:
@@ -281,11 +284,11 @@ class _Execution:
         except OSError as error:
             raise StoreError(f"{error.filename}: {error.strerror}: claims cannot be taken") from error
         http = Http(self._connections)
-        provider = OpenAI(http, self._here.environment, simulator.url if simulator else None)
+        provider = Client(http, self._here.environment, simulator.url if simulator else None)
         with console.ProgressView(self._display, self._total) as view:
             executor = Executor(
                 self._walks, self._store, provider, connections=self._connections, patience=self._patience,
-                run=self._run, claims=claims, on_progress=view.update,
+                run=self._run, budget=self._budget, claims=claims, on_progress=view.update,
             )  # fmt: skip
             self._listen(executor)
             try:
@@ -337,6 +340,9 @@ def _run_json(finals: list[ExperimentCount], report: Report, wall_s: float) -> d
                 "left": step.at_most - len(failed & step.ready),
             }
     found["requests"] = report.sent
+    found |= money_json(finals)
+    if report.throttled:
+        found["throttled"] = report.throttled
     if report.failures:
         found["failures"] = [{"n": n, "error": reason} for reason, n in _reasons(report)]
     return found
@@ -368,6 +374,7 @@ def _tell(
     left = sum(s.at_most for c in finals for s in c.steps) - n_failed
     cached = sum(s.cached for c in finals for s in c.steps) - ran
     console.say(f"{ran:,} answered, {cached:,} from the store" + (f", {n_failed:,} failed" if n_failed else ""))
+    show_money(finals, ran=ran)
     for reason, n in _reasons(report)[:SHOWN_FAILURES]:
         console.say(f"  {n:,} x {reason}")
     for count in finals:
@@ -375,7 +382,8 @@ def _tell(
             for reason, n in step.invalid.most_common(SHOWN_FAILURES):
                 console.say(f"  {n:,} x `{step.step.name}` could not be asked: {reason}")
     for name in sorted(report.over_budget):
-        console.say(f"the budget of `{name}` is reached: nothing more was asked; raise it and run again")
+        whose = f"the budget of `{name}`" if name else f"--budget ${call.budget}"
+        console.say(f"{whose} is reached: nothing more was asked; raise it and run again")
     if report.interrupted:
         console.say("stopped early: what was answered is kept")
     if left > 0:

@@ -7,6 +7,7 @@ import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +177,25 @@ def option(*names: str, **settings: Any) -> Decorator:
     return click.option(*names, **settings)
 
 
+class _Usd(click.ParamType[Decimal]):
+    """An amount in US dollars."""
+
+    name = "usd"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        """Return an amount of 0 or more."""
+        if isinstance(value, Decimal):
+            return value
+        try:
+            found = Decimal(str(value).strip().removeprefix("$").replace("_", ""))
+        except ArithmeticError:
+            found = Decimal(-1)
+        if not (found.is_finite() and found >= 0):
+            self.fail(f"{value!r} is no amount of US dollars such as 40 or $2.50", param, ctx)
+        return found
+
+
+USD = _Usd()
 FILE = click.argument("file", type=click.Path(path_type=Path))
 CACHE = option(
     "--cache",
@@ -230,6 +250,23 @@ MAX_RETRIES = option(
 )
 
 
+BUDGET = option(
+    "--budget",
+    type=USD,
+    help="A hard cap on what this run may spend, in US dollars: 40 or $40.",
+)
+INSECURE = option(
+    "--insecure", is_flag=True, help="Allow http to other machines: prompts and API keys travel unencrypted."
+)
+YES = option("-y", "--yes", is_flag=True, help="Do not ask before spending.")
+CONFIRM = option(
+    "--confirm-over",
+    type=USD,
+    default="10",
+    help="On a terminal, ask before a run whose expected cost is more than this, or not known.  [default: $10]",
+)
+
+
 def with_options(*options: Decorator) -> Decorator:
     """Return one decorator for several options, in the order given."""
 
@@ -237,3 +274,9 @@ def with_options(*options: Decorator) -> Decorator:
         return functools.reduce(lambda f, o: o(f), reversed(options), function)
 
     return decorate
+
+
+OF_RUN = with_options(  # `plan` takes the options of `run`, so that the one call can become the other
+    FILE, CACHE, ENV_FILE, SAMPLES, ONLY, SIM, AS_JSON, CONNECTIONS, OFFLINE, DISPLAY, MAX_WAIT, MAX_RETRIES, BUDGET,
+    YES, CONFIRM, INSECURE,
+)  # fmt: skip

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from emdsl.capability import objection, prompt_objection
 from emdsl.digest import digest
 from emdsl.experiment import ASK
 from emdsl.source import Label
@@ -122,19 +123,36 @@ def too_long(_: Experiment, requests: list[Request], __: Facts, faults: Faults) 
         )  # fmt: skip
 
 
-def prefill(_: Experiment, requests: list[Request], __: Facts, faults: Faults) -> None:
-    """A last message of the assistant is the start of the answer, which not every provider takes."""
+def parameters(_: Experiment, requests: list[Request], __: Facts, faults: Faults) -> None:
+    """A parameter that a server refuses costs a run; one that it ignores costs the study."""
+    told: set[tuple[str, str, str]] = set()
+    for request in requests:
+        model = request.head.model
+        found = objection(model, dict(request.head.params))
+        if found is None or (request.step.name, model.use, found.param) in told:
+            continue
+        told.add((request.step.name, model.use, found.param))
+        faults.error(
+            "E736", found.why, request.step.span,
+            note=f"`{found.param}` is set in `{model.name}`, a rubric or here; it would be refused, or ignored",
+            help=found.help or f"leave `{found.param}` out",
+        )  # fmt: skip
+
+
+def messages(_: Experiment, requests: list[Request], __: Facts, faults: Faults) -> None:
+    """A last message of the assistant is the start of the answer, which not every provider takes; and more such."""
+    told: set[tuple[str, str]] = set()
     for request in requests:
         if not request.prompt.messages:
             continue
-        service, last = request.head.model.service, request.prompt.messages[-1]
-        if last.role == "assistant" and not service.prefill:
+        model = request.head.model
+        said = prompt_objection(model, dict(request.head.params), request.prompt.messages)
+        if said and (request.step.name, model.use) not in told:
+            told.add((request.step.name, model.use))
             faults.error(
-                "E735", f"`{service.name}` takes no prefill: the last message is the assistant's", request.step.span,
-                note="it would answer anew, as if the message had ended",
-                help="end with a `user` message, or ask a provider that goes on from it",
+                "E735", said, request.step.span, note=f"at {request.shown}",
+                help="change the prompt, or ask a provider that takes it",
             )  # fmt: skip
-            return
 
 
 def unasked_reasoning(_: Experiment, requests: list[Request], facts: Facts, faults: Faults) -> None:
@@ -153,7 +171,11 @@ def _reasons(request: Request) -> bool:
     if not request.prompt.messages:
         return True  # it may: its prompt reads an answer
     said = any(_ASKED_TO_REASON.search(m.text) for m in request.prompt.messages if m.role in ("system", "user"))
-    return said or bool({"reasoning_effort", "extra"} & set(params)) or bool(_REASONS.search(model.wire_name))
+    return (
+        said
+        or bool({"reasoning_effort", "reasoning_tokens", "reasoning_summary", "extra"} & set(params))
+        or bool(_REASONS.search(model.wire_name))
+    )
 
 
 def conditional_measures(_: Experiment, __: list[Request], facts: Facts, faults: Faults) -> None:
@@ -214,7 +236,8 @@ RULES = (
     equal_requests,
     greedy_samples,
     too_long,
-    prefill,
+    parameters,
+    messages,
     unasked_reasoning,
     conditional_measures,
     idle_sets,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.check import Facts
 from emdsl.compiler.faults import Silent
-from emdsl.compiler.probe import frame_of
 from emdsl.compiler.reads import free_names, nodes
 from emdsl.data.dataset import Dataset
 from emdsl.frame import EvalFault
@@ -125,7 +124,7 @@ def check_sides(experiment: Experiment, decls: list[ast.Measure], compiler: Comp
         names = free_names(measure.sides[0]) | free_names(measure.sides[1])
         axes = tuple(i for i, n in enumerate(a.name for a in experiment.axes) if n in names)
         sides = [compiler.expr(x) for x in measure.sides]
-        frames = (frame_of(experiment, axes, levels, 0) for levels in experiment.projected(axes))
+        frames = (experiment.frame(axes, levels, 0) for levels in experiment.projected(axes))
         held = [tuple(side(frame) is True for side in sides) for frame in frames]
         for i, side in enumerate(measure.sides):
             if not any(h[i] for h in held):

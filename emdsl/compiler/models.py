@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from emdsl.compiler import settings as tables
 from emdsl.frame import EvalFault, fail
-from emdsl.query import Model, Params, Price
-from emdsl.service import OPENAI_API, PLANNED, SERVICES, SIM, SIM_MODELS, SIM_PARAMS, Service, openai_api
+from emdsl.query import Model, Params
+from emdsl.service import OPENAI_API, SERVICES, SIM, SIM_MODELS, SIM_PARAMS, Service, openai_api
 from emdsl.source import Diagnostic, Label, Span, near, one_of
 from emdsl.value import EnvVar, is_exact
 
@@ -58,7 +58,6 @@ class Models:
                 raise fail("E705", "a simulated model's revision is the simulator's version", span)
             revision = SIM_VERSION
         url = own.get("url", inherited.url if inherited else None)
-        price = own.get("price")
         model = Model(
             name=name,
             use=use,
@@ -69,9 +68,12 @@ class Models:
             params=tuple(sorted((k, v) for k, v in params.items() if v is not None)),
             url=url,
             key=own.get("key", inherited.key if inherited else None),
-            price=Price(**price) if price else (base.price if base and "use" not in own else None),
+            price=own.get("price", base.price if base and "use" not in own else None),
             context=own.get("context", base.context if base and "use" not in own else None),
             timeout_s=own.get("timeout", base.timeout_s if base else None),
+            parallel=own.get("parallel", inherited.parallel if inherited else None),
+            rpm=own.get("rpm", inherited.rpm if inherited else None),
+            tpm=own.get("tpm", inherited.tpm if inherited else None),
         )
         self._warn(model, span)
         first = self._places.setdefault(repr(model.identity), (model, span))
@@ -177,7 +179,9 @@ def parse_use(use: str, span: Span) -> tuple[Service, str]:
         raise fail("E720", f'"{use}" is another tool\'s spelling', span, help=f'write "{parts[0]}/{parts[-1]}"',
                    put=f'"{parts[0]}/{parts[-1]}"' if parts[0] in SERVICES else None)  # fmt: skip
     if not rest:
-        guess = "openai" if first.startswith(("gpt", "o1", "o3", "o4")) else "provider"
+        known = (("gpt", "openai"), ("o1", "openai"), ("o3", "openai"), ("o4", "openai"), ("claude", "anthropic"),
+                 ("gemini", "google"), ("deepseek", "deepseek"), ("mistral", "mistral"), ("grok", "xai"))  # fmt: skip
+        guess = next((s for start, s in known if first.startswith(start)), "provider")
         raise fail(
             "E721", f'"{use}" does not say who serves it', span,
             help=f'write "{guess}/{use}"; providers are {one_of([*SERVICES, OPENAI_API])}',
@@ -189,8 +193,6 @@ def parse_use(use: str, span: Span) -> tuple[Service, str]:
         return openai_api(name), model
     if first in SERVICES:
         return SERVICES[first], rest
-    if first in PLANNED:
-        raise fail("E901", f"the provider `{first}` is not there yet", span, help=f'reach it by "openrouter/{use}"')
     raise fail(
         "E722",
         f"no provider is called `{first}`",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from emdsl.compiler.check import Request
 from emdsl.digest import digest
 from emdsl.experiment import ASK, Cell, Experiment, Step
-from emdsl.frame import EvalFault, Frame, MissingInput
+from emdsl.frame import EvalFault, MissingInput
 from emdsl.prompt import Prompt
 from emdsl.source import Diagnostic, Label
 
@@ -29,7 +29,7 @@ def probe(experiment: Experiment) -> list[Request]:
     for step in experiment.steps:
         for levels in experiment.projected(step.head_axes):
             with suppress(MissingInput):
-                head = step.head(frame_of(experiment, step.head_axes, levels, 0))
+                head = step.head(experiment.frame(step.head_axes, levels, 0))
                 if step.needs:  # what it says is not known yet, who is asked is
                     found.append(Request(step=step, shown="", head=head, prompt=Prompt(())))
         if not step.needs:
@@ -46,7 +46,7 @@ def _rendered(experiment: Experiment, step: Step) -> Iterator[Request]:
     axes = tuple(sorted({*step.head_axes, *step.prompt_axes}))
     tried = ((levels, n) for n in samples for levels in itertools.islice(experiment.projected(axes), MAX_PROBES))
     for levels, sample in itertools.islice(tried, MAX_PROBES):
-        frame = frame_of(experiment, axes, levels, sample)
+        frame = experiment.frame(axes, levels, sample)
         try:
             head, prompt = step.head(frame), step.prompt(frame)
         except MissingInput:
@@ -60,7 +60,7 @@ def _rendered(experiment: Experiment, step: Step) -> Iterator[Request]:
 def _unlike(experiment: Experiment, asks: list[Step], cell: Cell) -> None:
     """Two asks of one cell that send one request would get one answer: an error, whose fix is `stream`."""
     seen: dict[Any, Step] = {}
-    frame = frame_of(experiment, tuple(range(len(experiment.axes))), cell, 0)
+    frame = experiment.frame(tuple(range(len(experiment.axes))), cell, 0)
     for step in asks:
         try:
             head, prompt = step.head(frame), step.prompt(frame)
@@ -78,14 +78,3 @@ def _unlike(experiment: Experiment, asks: list[Step], cell: Cell) -> None:
                     help="tell them apart with `{ stream = 1 }` at the end of one",
                 )
             )
-
-
-def frame_of(experiment: Experiment, axes: tuple[int, ...], levels: tuple[int, ...], sample: int) -> Frame:
-    """Return a frame in which some axes, given by position, have levels."""
-    frame = Frame(experiment.constants, experiment.lets)
-    frame["sample"] = sample
-    for axis, position in zip(axes, levels, strict=True):
-        level = experiment.axes[axis].levels[position]
-        frame[experiment.axes[axis].name] = level.value
-        frame.levels[experiment.axes[axis].name] = level
-    return frame

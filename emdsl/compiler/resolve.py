@@ -261,9 +261,7 @@ class Resolver:
     ) -> None:
         """Put what a setting says into `found`; a fault is told."""
         name = item.name.text
-        if name in tables.PLANNED.get(kind, ()):
-            self.faults.error("E901", f"`{name}` is not compiled yet", item.name.span, help="leave it out for now")
-        elif name not in table:
+        if name not in table:
             self.faults.error(
                 "E202",
                 f"no setting of {_article(kind)} is called `{name}`",

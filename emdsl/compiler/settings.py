@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.judge import Part
+from emdsl.price import Price
 from emdsl.value import ENGINE_REASONS, EnvVar, LabelledMap, Money, Value, describe, is_exact, plain
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 MAX_SAMPLES = 1_000_000
 MAX_JUDGE_SAMPLES = 100
+PRICES = ("input", "output", "cached_input", "cache_write")
 
 
 class Refused(ValueError):
@@ -99,12 +101,15 @@ def _money(value: Value) -> Any:
     return value.usd
 
 
-def _price(value: Value) -> dict[str, Any]:
-    if not isinstance(value, LabelledMap) or set(value.labels) != {"input", "output"}:
-        raise Refused("{ input: $1.00, output: $2.00 }, in USD per million tokens")
+def _price(value: Value) -> Price:
+    labels = set(value.labels) if isinstance(value, LabelledMap) else set()
+    if not isinstance(value, LabelledMap) or not {"input", "output"} <= labels <= set(PRICES):
+        raise Refused(
+            "{ input: $1.00, output: $2.00 }, in USD per million tokens, cached_input and cache_write beside them"
+        )
     if not all(isinstance(v, Money) for _, v in value.entries):
         raise Refused("amounts such as $2.50, in USD per million tokens")
-    return {label: v.usd for label, v in value.entries}
+    return Price(**{label: v.usd for label, v in value.entries})
 
 
 def _columns(value: Value) -> dict[str, str]:
@@ -194,6 +199,8 @@ SYNONYMS = {  # what other tools call a setting
     "base_url": "url", "endpoint": "url", "api_key": "key", "max_new_tokens": "max_tokens",
     "max_completion_tokens": "max_tokens", "labels": "choices", "options": "choices", "range": "scale",
     "concurrency": "parallel", "max_connections": "parallel", "fields": "columns", "schema": "shape", "json": "shape",
+    "requests_per_minute": "rpm", "tokens_per_minute": "tpm", "thinking_budget": "reasoning_tokens",
+    "budget_tokens": "reasoning_tokens", "effort": "reasoning_effort",
 }  # fmt: skip
 
 
@@ -220,6 +227,8 @@ PARAMS = _table(
     Spec("stop", "text or list", "texts that end an answer", _texts),
     Spec("seed", "number", "sent as seed + sample", _whole(0)),
     Spec("reasoning_effort", "text", "how much a reasoning model thinks", _text),
+    Spec("reasoning_tokens", "number", "most tokens that a model thinks, where it takes a number", _whole(0)),
+    Spec("reasoning_summary", "text", "auto, concise or detailed: what OpenAI shows of a model's reasoning", _text),
     Spec("extra", "map", "further fields of the request, as the service calls them", _map),
     Spec("sim", "map", "ground truth of the simulator, for `sim/` models only", _map),
 )
@@ -230,8 +239,11 @@ MODEL = (
         Spec("url", "text or env", "base URL of its server", _text_or_env),
         Spec("key", "env", "API key: env.NAME only", _env),
         Spec("context", "number", "longest prompt and answer, in tokens", _whole(1)),
-        Spec("price", "map", "{ input: $1, output: $2 }: USD per million tokens", _price),
+        Spec("price", "map", "{ input: $1, output: $2 }: USD per million tokens", _price, "as listed"),
         Spec("timeout", "number", "seconds until a request is given up and sent again", _between(1, 86400), "600"),
+        Spec("parallel", "number", "most requests to it in flight at once", _whole(1)),
+        Spec("rpm", "number", "most requests to it a minute", _whole(1)),
+        Spec("tpm", "number", "most tokens a minute, in and out", _whole(1)),
     )
     | PARAMS
 )
@@ -264,15 +276,6 @@ JUDGE = {k: v for k, v in PARAMS.items() if k != "seed"} | _table(
     ),
 )
 
-# Designed, and not compiled yet: naming one is an error, never ignored.
-PLANNED = {
-    "model": {"parallel", "rpm", "tpm"},
-    "dataset": set[str](),
-    "rubric": set[str](),
-    "experiment": set[str](),
-    "ask": set[str](),
-    "judge": set[str](),
-}
 MEASURE_FUNCTIONS = {  # how each is called
     "rate": "rate(CONDITION given CONDITION, interval: wilson(0.95))",
     "mean": "mean(NUMBER given CONDITION, interval: wald(0.95))",

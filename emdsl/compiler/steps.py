@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from emdsl.capability import unbounded
 from emdsl.compiler import settings as tables
 from emdsl.compiler.expr import Compiler, bound, ordered, refs
 from emdsl.compiler.models import merged
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 
 MAX_STREAM = 2**31
-BEYOND_BUDGET = frozenset(("n", "best_of", "max_tokens", "max_completion_tokens", "tools", "web_search_options"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,9 +182,7 @@ class StepBuilder:
         stream = 0
         for item in decl.settings:
             name = item.name.text
-            if name in tables.PLANNED[kind]:
-                self.faults.error("E901", f"`{name}` is not compiled yet", item.name.span, help="leave it out for now")
-            elif name not in table:
+            if name not in table:
                 self.faults.error(
                     "E202", f"no setting of {'an ask' if kind == 'ask' else 'a judge'} is called `{name}`",
                     item.name.span,
@@ -229,10 +227,11 @@ class StepBuilder:
                 params = _for_simulator(who, params, rubric)
             else:
                 params = tuple(p for p in params if p[0] != "sim")
+                params = merged(who.service.unasked, dict(params))
             if self.resolver.models.simulate:
                 who, params = self.resolver.models.simulated(who, params, judge=rubric is not None)
                 params = _for_simulator(who, params, rubric)
-            if self.budget is not None and not who.simulated:
+            if self.budget is not None:
                 _affordable(who, params, decl.model.span if decl.model is not None else decl.span, self.budget)
             return Head(who, params, stream)
 
@@ -306,25 +305,10 @@ def _decided(rules: list[Rule], frame: Frame, matched: set[Span]) -> dict[str, A
 
 def _affordable(model: Model, params: Params, span: Span, budget: Span) -> None:
     """Under a budget, the most that a request can cost is known before it is sent."""
-    label = (Label(span=budget, text="the budget"),)
-    if model.price is None:
-        raise fail(
-            "E731", f"no price is known for `{model.name}`: a budget cannot be kept", span,
-            labels=label, note="unknown is never taken for $0",
-            help="write `price = { input: $2.50, output: $10.00 }` in its model block, USD per million tokens",
-        )  # fmt: skip
-    if "max_tokens" not in dict(params):
-        raise fail(
-            "E732", f"`{model.name}` has no `max_tokens`: a budget cannot be kept", span,
-            labels=label, note="without it one answer may cost anything",
-            help="write `max_tokens = 600` in its model block",
-        )  # fmt: skip
-    beyond = sorted(BEYOND_BUDGET & set(dict(params).get("extra") or {}))
-    if beyond:
-        raise fail(
-            "E734", f"`extra` holds `{beyond[0]}`: what a request costs at most is not known", span,
-            labels=label, help="leave it out under a budget; `samples` draws several answers",
-        )  # fmt: skip
+    said = unbounded(model, dict(params))
+    if said is not None:
+        code, message, note, help_ = said
+        raise fail(code, message, span, labels=(Label(span=budget, text="the budget"),), note=note, help=help_)
 
 
 def _agree(rubric: RubricMaker, model: Model, decided: set[str], span: Span) -> None:

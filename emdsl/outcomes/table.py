@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from emdsl.experiment import ASK
 from emdsl.outcomes.sql import has_value_column, value_column
+from emdsl.price import cost_usd
 from emdsl.query import split_reasoning
 from emdsl.value import LabelledMap, Missing, Row, Value, is_number, name_of, render
 
@@ -277,12 +278,8 @@ def _key(result: Result) -> str | None:
 def _cost(result: Result) -> float | None:
     if result.response is None or result.query is None:
         return None
-    usage, price = result.response.usage, result.query.head.model.price
-    if usage.cost_usd is not None:
-        return usage.cost_usd
-    if price is None or usage.input_tokens is None or usage.output_tokens is None:
-        return None
-    return float(price.input * usage.input_tokens + price.output * usage.output_tokens) / 1e6
+    cost = cost_usd(result.query.head.model, result.response.usage)
+    return float(cost) if cost is not None else None
 
 
 def _simulated(row: Outcome) -> bool:

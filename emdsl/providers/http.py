@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import json
-import time
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -13,11 +12,13 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from emdsl.errors import ProviderError, Rejected, Throttled, Unavailable
+from emdsl.providers.limits import read_limits, retry_after, seconds
 from emdsl.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from emdsl.providers.limits import Limits
     from emdsl.providers.secret import Secret
 
 OK = 200
@@ -25,15 +26,27 @@ TIMEOUT_S = 600.0  # reasoning models think for minutes
 CONNECT_S = 30.0
 MAX_BODY = 64 * 2**20  # bytes of a reply
 MAX_SHOWN = 500  # characters of a server's complaint
-_AGAIN = (408, 409, 425)  # besides 5xx: conditions that pass
+MAX_READ = 10_000  # characters of it that are searched for what it means
+_AGAIN = (408, 409, 425, 498)  # besides 5xx: conditions that pass
 _FOR_ALL = (401, 404)  # no access, no such model: what one request is refused for, every other will be
-_NO_CREDIT = (
-    "insufficient_quota",
-    "billing_hard_limit_reached",
-    "insufficient_credits",
-    "credit_balance_too_low",
+_NO_CREDIT = re.compile(  # codes of servers, and what those say that have none: not "slow down"
+    r"insufficient_quota|billing|credit_balance|insufficient_credits|spend_limit|organization_usage_limit_exceeded"
+    r"|budget_exceeded|credit balance is too low|insufficient balance|used all available credits|spending limit"
+    r"|have any credits|free-models-per-day",
+    re.IGNORECASE,
 )
-_POLICY = ("content_filter", "content_policy_violation", "moderation_blocked")
+_NO_ACCESS = re.compile(
+    r"incorrect api key|invalid api key|invalid_api_key|api key not valid|API_KEY_INVALID|model_not_found"
+    r"|model not exist|invalid_model\b|does not exist or you do not have access",
+    re.IGNORECASE,
+)
+_POLICY_CODES = frozenset(
+    ("content_filter", "content_policy_violation", "moderation_blocked", "invalid_prompt", "bio_policy",
+     "misalignment_policy_violation")
+)  # fmt: skip
+_POLICY = re.compile(r"^(?:invalid prompt: |output blocked by content filtering|content exists risk)", re.IGNORECASE)
+_TRY_AGAIN = re.compile(r"try again in ((?:\d+(?:\.\d+)?(?:ms|s|m|h))+)", re.IGNORECASE)
+_RETRY_DELAY = re.compile(r'"retryDelay":\s*"(\d+(?:\.\d+)?s)"')
 
 
 class Blocked(Exception):
@@ -67,10 +80,11 @@ class Http:
         *,
         key: Secret | None,
         timeout_s: float | None,
+        on_limits: Callable[[Limits], None] = lambda _: None,
     ) -> tuple[dict[str, Any], str | None]:
         """Return a reply and the server's own id of the request; raises ProviderError or Blocked.
 
-        The key is in none of them.
+        The key is in none of them. `on_limits` gets what the server says of its limits, with an error too.
         """
         limit = aiohttp.ClientTimeout(total=timeout_s or TIMEOUT_S, sock_connect=CONNECT_S)
         try:
@@ -78,10 +92,14 @@ class Http:
                 url, data=body, headers=headers, timeout=limit, allow_redirects=False, proxy=self._proxy(url)
             ) as reply:
                 raw = await _bounded(reply)
+                limits = read_limits(reply.headers)
+                if limits is not None:
+                    on_limits(limits)
                 text = _masked(raw.decode("utf-8", "replace"), key)
                 if reply.status != OK:
                     raise _error(reply.status, reply.headers, text, key)
-                return _parsed(text, key), _masked(reply.headers.get("x-request-id"), key)
+                request_id = reply.headers.get("x-request-id") or reply.headers.get("request-id")
+                return _parsed(text, key), _masked(request_id, key)
         except ValueError as error:  # a URL or a header that cannot be sent
             raise Rejected(_masked(f"cannot be sent: {error}", key)) from None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -146,54 +164,46 @@ def _masked(value: Any, key: Secret | None) -> Any:
 
 
 def _error(status: int, headers: Mapping[str, str], text: str, key: Secret | None) -> ProviderError | Blocked:
-    message, code = (_masked(x, key) for x in _complaint(text))
+    message, code, flagged = _complaint(text)
+    message, code = _masked(message, key), _masked(code, key)
     said = f"{status} {message}".strip()
-    if code in _POLICY:
+    if status in (400, 403) and (code in _POLICY_CODES or flagged or _POLICY.search(message)):
         return Blocked(message)
-    if status == 402 or code in _NO_CREDIT:
+    whole = f"{code} {message}"  # never the whole reply: it may quote what was asked
+    daily = status == 429 and '"quotaId"' in text and "PerDay" in text
+    if status == 402 or daily or (status in (400, 403, 429) and _NO_CREDIT.search(whole)):
         return Rejected(f"out of credit: {said}", status=status, for_all=True)
-    wait_s = retry_after(headers)
+    wait_s = retry_after(headers) or _told_to_wait(text)
     if status == 429:
         return Throttled(said, status=status, wait_s=wait_s)
     if status >= 500 or status in _AGAIN:
         return Unavailable(said, status=status, wait_s=wait_s)
-    return Rejected(said, status=status, for_all=status in _FOR_ALL)
+    return Rejected(said, status=status, for_all=status in _FOR_ALL or bool(_NO_ACCESS.search(whole)))
 
 
-def _complaint(text: str) -> tuple[str, str]:
-    """Return a server's message and code, whatever shape its error has."""
+def _told_to_wait(text: str) -> float:
+    """Return the seconds that a server asks to wait in its message; 0 where it does not."""
+    found = _RETRY_DELAY.search(text[:MAX_READ]) or _TRY_AGAIN.search(text[:MAX_READ])
+    return (seconds(found.group(1)) or 0.0) if found else 0.0
+
+
+def _complaint(text: str) -> tuple[str, str, bool]:
+    """Return a server's message and code, whatever shape its error has, and whether it flagged the input."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        return _short(text), ""
+        return _short(text), "", False
+    if isinstance(found, list) and len(found) == 1:  # Gemini's, now and then
+        found = found[0]
     error = found.get("error", found) if isinstance(found, dict) else found
-    if isinstance(error, dict):
-        code = error.get("code") or error.get("type") or ""
-        return _short(str(error.get("message") or error.get("detail") or error)), str(code)
-    return _short(str(error)), ""
+    if not isinstance(error, dict):
+        return _short(str(error)), str(found.get("code") or "") if isinstance(found, dict) else "", False
+    codes = [c for c in (error.get("code"), error.get("type"), error.get("status")) if isinstance(c, str) and c]
+    metadata = error.get("metadata")
+    flagged = isinstance(metadata, dict) and bool(metadata.get("reasons") or metadata.get("flagged_input"))
+    return _short(str(error.get("message") or error.get("detail") or error)), codes[0] if codes else "", flagged
 
 
 def _short(text: str) -> str:
     text = " ".join(text.split())
     return text[:MAX_SHOWN] + (" ..." if len(text) > MAX_SHOWN else "")
-
-
-def retry_after(headers: Mapping[str, str]) -> float:
-    """Return how many seconds a server asks to wait: a number (fractions too) or a date; 0 for neither.
-
-    >>> retry_after({"Retry-After": "0.5"}), retry_after({})
-    (0.5, 0.0)
-    """
-    for name, scale in (("Retry-After-Ms", 1000.0), ("Retry-After", 1.0)):
-        value = headers.get(name)
-        if value is None:
-            continue
-        try:
-            return max(0.0, min(float(value) / scale, 86400.0))
-        except ValueError:
-            pass
-        try:
-            return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-        except ValueError:
-            continue
-    return 0.0

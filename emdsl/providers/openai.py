@@ -2,54 +2,49 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections import OrderedDict
-from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationError
+from pydantic import BeforeValidator, PlainValidator
 
-from emdsl.errors import Rejected, Unavailable
-from emdsl.providers.http import Blocked, Http
-from emdsl.providers.secret import find_key, find_url
-from emdsl.query import Response, Usage
-from emdsl.service import SAMPLE_HEADER
+from emdsl.capability import reasons
+from emdsl.errors import Unavailable
+from emdsl.providers.wire import MAX_COUNT, MAX_POSITIONS, Count, Text, Wire, as_json, parse
+from emdsl.query import Response, TokenLogprobs, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from emdsl.prompt import Message, Prompt
-    from emdsl.providers.secret import Secret
-    from emdsl.query import Model, Query
+    from emdsl.query import Query
 
-MAX_COUNT = 2**63  # tokens: more is no count
 MIN_KEPT = 4_096  # characters of messages from which their encoding is kept
 MAX_HELD = 64 * 2**20  # bytes of encoded prompts
 MAX_MESSAGES = 4_096  # encoded, of prompts that share some
-MAX_POSITIONS = 64  # tokens whose candidates are kept
 _FINISH = {
     "stop": "stop",
+    "eos": "stop",
     "length": "length",
+    "model_length": "length",
     "content_filter": "blocked",
     "tool_calls": "tool",
     "function_call": "tool",
 }
+_BROKEN = ("error", "abort", "insufficient_system_resource")  # the model failed half-way
 
 
-def _as_text(value: Any) -> str | None:
-    """Return a text, or the joined parts of one; lone surrogates pass, which pydantic's own `str` refuses."""
+def _as_content(value: Any) -> Any:
+    """Return a text, or a list of parts as a dict of its text and its reasoning."""
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, list):
-        return "".join(p["text"] for p in value if isinstance(p, dict) and isinstance(p.get("text"), str))
-    raise ValueError("a text was expected")
+    if not isinstance(value, list):
+        raise ValueError("a text was expected")
+    parts = [p for p in value if isinstance(p, dict)]
+    return {"text": _joined(parts), "thinking": "".join(_joined(p["thinking"]) for p in parts if "thinking" in p)}
 
 
-def _lenient_int(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MAX_COUNT:
-        return None
-    return int(value)
+def _joined(parts: Any) -> str:
+    return "".join(p["text"] for p in parts if isinstance(p, dict) and isinstance(p.get("text"), str))
 
 
 def _lenient_usd(value: Any) -> float | None:
@@ -57,104 +52,84 @@ def _lenient_usd(value: Any) -> float | None:
     return float(value) if known else None
 
 
-_Text = Annotated[str | None, PlainValidator(_as_text)]
-_Count = Annotated[int | None, BeforeValidator(_lenient_int)]
-
-
-class _Wire(BaseModel):
-    model_config = ConfigDict(extra="ignore", protected_namespaces=())
-
-
-class _Candidate(_Wire):
-    token: Annotated[Any, PlainValidator(_as_text)]
+class _Candidate(Wire):
+    token: Text = None
     logprob: float
 
 
-class _Position(_Wire):
-    top_logprobs: list[_Candidate] = []
+class _Position(Wire):
+    top_logprobs: tuple[_Candidate, ...] = ()
 
 
-class _Logprobs(_Wire):
+class _Logprobs(Wire):
     content: list[_Position] | None = None
+    top_logprobs: list[dict[str, float]] | None = None  # Together's shape
 
 
-class _Message(_Wire):
-    content: _Text = None
-    refusal: _Text = None
-    reasoning_content: _Text = None
+class _Message(Wire):
+    content: Annotated[Any, PlainValidator(_as_content)] = None
+    refusal: Text = None
+    reasoning_content: Text = None
     reasoning: Any = None
 
 
-class _Choice(_Wire):
+class _Choice(Wire):
     message: _Message
-    finish_reason: _Text = None
+    finish_reason: Text = None
     logprobs: _Logprobs | None = None
 
 
-class _InputDetails(_Wire):
-    cached_tokens: _Count = None
+class _InputDetails(Wire):
+    cached_tokens: Count = None
+    cache_write_tokens: Count = None
 
 
-class _OutputDetails(_Wire):
-    reasoning_tokens: _Count = None
+class _OutputDetails(Wire):
+    reasoning_tokens: Count = None
 
 
-class _Usage(_Wire):
-    prompt_tokens: _Count = None
-    completion_tokens: _Count = None
+class _Usage(Wire):
+    prompt_tokens: Count = None
+    completion_tokens: Count = None
+    total_tokens: Count = None
     prompt_tokens_details: _InputDetails | None = None
     completion_tokens_details: _OutputDetails | None = None
+    prompt_cache_hit_tokens: Count = None  # DeepSeek's
     cost: Annotated[float | None, BeforeValidator(_lenient_usd)] = None
 
 
-class _Reply(_Wire):
+class _Reply(Wire):
     choices: list[_Choice]
-    id: _Text = None
-    model: _Text = None
-    system_fingerprint: _Text = None
+    id: Text = None
+    model: Text = None
+    provider: Any = None  # OpenRouter's: who has answered
+    system_fingerprint: Text = None
     usage: _Usage | None = None
 
 
 class OpenAI:
-    """Answers queries of every service that speaks the format; `simulator` is the embedded one's URL."""
+    """The format of `openai/` and of all that speak it; see Format."""
 
-    def __init__(self, http: Http, environment: Mapping[str, str], simulator: str | None = None) -> None:
-        self._http = http
-        self._environment = environment
-        self._simulator = simulator
+    def __init__(self) -> None:
         self._encoder = Encoder()
-        self._ways: dict[int, tuple[Model, str, Secret | None, dict[str, str]]] = {}
 
-    async def ask(self, query: Query) -> Response:
-        """See Provider."""
-        model = query.head.model
-        way = self._ways.get(id(model))
-        if way is None:
-            way = self._ways[id(model)] = self._way(model)
-        _, url, key, headers = way
-        if model.simulated:
-            headers = headers | {SAMPLE_HEADER: f"{query.sample}:{query.head.stream}"}
-        start = time.time()
-        try:
-            reply, request_id = await self._http.post(
-                url, self._encoder.encode(query), headers, key=key, timeout_s=model.timeout_s
-            )
-        except Blocked as blocked:
-            return Response(
-                text=blocked.reason, finish="blocked", answered_at=time.time(), elapsed_s=time.time() - start
-            )
-        return read_reply(reply, request_id, start)
+    def path(self, query: Query) -> str:
+        """See Format."""
+        if query.head.model.service.name == "deepseek" and _prefilled(query):
+            return "/beta/chat/completions"  # goes on from a prefill there only
+        return "/chat/completions"
 
-    def _way(self, model: Model) -> tuple[Model, str, Secret | None, dict[str, str]]:
-        """Return where a model is asked, with which key; raises Rejected. Kept with the model: known by identity."""
-        url, _ = find_url(model, self._environment)
-        if model.simulated:
-            url = url or self._simulator
-        if url is None:
-            raise Rejected(f"no URL is known for `{model.service.name}`")
-        key, _ = find_key(model, self._environment)
-        headers = {"Authorization": f"Bearer {key.reveal()}"} if key is not None else {}
-        return model, f"{url}/chat/completions", key, headers
+    def headers(self, key: str | None) -> Mapping[str, str]:
+        """See Format."""
+        return {"Authorization": f"Bearer {key}"} if key is not None else {}
+
+    def encode(self, query: Query) -> bytes:
+        """See Format."""
+        return self._encoder.encode(query)
+
+    def read(self, reply: Mapping[str, Any]) -> Response:
+        """See Format."""
+        return read_reply(reply)
 
 
 class Encoder:
@@ -168,7 +143,7 @@ class Encoder:
     def encode(self, query: Query) -> bytes:
         """Return the body of a request as JSON."""
         prompt = query.prompt
-        if sum([len(m.text) for m in prompt.messages]) < MIN_KEPT:
+        if sum([len(m.text) for m in prompt.messages]) < MIN_KEPT or _marks(query):
             return encode(query)
         rest = _rest(query)
         if "model" in rest or "messages" in rest:  # `extra` says otherwise
@@ -180,13 +155,13 @@ class Encoder:
             self._held += len(known[1])
             while self._held > MAX_HELD and len(self._prompts) > 1:
                 self._held -= len(self._prompts.popitem(last=False)[1][1])
-        end = b"," + _json(rest)[1:] if rest else b"}"
-        return b"".join((b'{"model":', _json(query.head.model.wire_name), b',"messages":', known[1], end))
+        end = b"," + as_json(rest)[1:] if rest else b"}"
+        return b"".join((b'{"model":', as_json(query.head.model.wire_name), b',"messages":', known[1], end))
 
     def _message(self, message: Message) -> bytes:
         found = self._messages.get(message)
         if found is None:
-            found = self._messages[message] = _json({"role": message.role, "content": message.text})
+            found = self._messages[message] = as_json({"role": message.role, "content": message.text})
             if len(self._messages) > MAX_MESSAGES:
                 self._messages.popitem(last=False)
         return found
@@ -194,90 +169,126 @@ class Encoder:
 
 def encode(query: Query) -> bytes:
     """Return the body of a request as JSON."""
-    body: dict[str, Any] = {
-        "model": query.head.model.wire_name,
-        "messages": [{"role": m.role, "content": m.text} for m in query.prompt.messages],
-    }
-    return _json(body | _rest(query))
+    messages: list[dict[str, Any]] = [{"role": m.role, "content": m.text} for m in query.prompt.messages]
+    if _marks(query) and query.shared:
+        last = messages[query.shared - 1]
+        last["content"] = [{"type": "text", "text": last["content"], "cache_control": {"type": "ephemeral"}}]
+    if _prefilled(query) and query.head.model.service.name in ("mistral", "deepseek"):
+        messages[-1]["prefix"] = True
+    return as_json({"model": query.head.model.wire_name, "messages": messages} | _rest(query))
+
+
+def _marks(query: Query) -> bool:
+    """Whether a message is written in a way of its own: marked for the cache of prefixes, or as a prefill."""
+    service = query.head.model.service.name
+    if service == "openrouter":
+        return bool(query.shared) and query.head.model.wire_name.startswith("anthropic/")
+    return service in ("mistral", "deepseek") and _prefilled(query)
+
+
+def _prefilled(query: Query) -> bool:
+    return query.prompt.messages[-1].role == "assistant"
 
 
 def _rest(query: Query) -> dict[str, Any]:
     """Return all of a body but the model and the messages."""
+    model = query.head.model
+    service = model.service.name
     body: dict[str, Any] = {}
-    if query.head.model.service.name == "vllm" and query.prompt.messages[-1].role == "assistant":
-        body |= {"add_generation_prompt": False, "continue_final_message": True}
+    if service in ("vllm", "sglang") and _prefilled(query):
+        body["continue_final_message"] = True
+        if service == "vllm":
+            body["add_generation_prompt"] = False
+    if service == "openrouter":
+        body["provider"] = {"require_parameters": True}
     for name, value in query.head.params:
         match name:
             case "seed":
-                body["seed"] = value + query.sample
+                body["random_seed" if service == "mistral" else "seed"] = value + query.sample
+            case "top_logprobs" if service == "together":
+                body["logprobs"] = value
             case "top_logprobs":
                 body |= {"logprobs": True, "top_logprobs": value}
+            case "max_tokens" if reasons(model):
+                body["max_completion_tokens"] = value
+            case "reasoning_effort" if service == "openrouter":
+                body["reasoning"] = body.get("reasoning", {}) | {"effort": value}
+            case "reasoning_tokens" if service == "openrouter":
+                body["reasoning"] = body.get("reasoning", {}) | {"max_tokens": value}
+            case "reasoning_tokens" if service == "litellm":
+                body["thinking"] = {"type": "enabled", "budget_tokens": value}
+            case "repetition_penalty" if service == "llama-cpp":
+                body["repeat_penalty"] = value
             case "extra":
-                body |= value
+                pass
             case _:
                 body[name] = value
-    return body
+    extra = dict(query.params.get("extra") or {})
+    if service == "openrouter" and isinstance(extra.get("provider"), dict):
+        extra["provider"] = body["provider"] | extra["provider"]
+    return body | extra
 
 
-def _json(body: Any) -> bytes:
-    text = json.dumps(body, default=_exact, ensure_ascii=False, separators=(",", ":"))
-    try:
-        return text.encode()
-    except UnicodeEncodeError:  # a lone surrogate in someone's data: JSON can say it, UTF-8 cannot
-        return json.dumps(body, default=_exact, separators=(",", ":")).encode()
-
-
-def _exact(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return float(value)  # 0.7 is sent as 0.7: the shortest text that reads back the same
-    raise TypeError(f"{type(value).__name__} in a request")
-
-
-def read_reply(reply: Mapping[str, Any], request_id: str | None, start: float) -> Response:
+def read_reply(reply: Mapping[str, Any]) -> Response:
     """Return a reply as a response; raises Unavailable for one that is not of the format."""
-    try:
-        found = _Reply.model_validate(reply)
-    except (TypeError, OverflowError) as error:
-        raise Unavailable(f"the reply is not of the format: {error}", status=200) from None
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise Unavailable(f"the reply is not of the format: `{where}`: {first['msg']}", status=200) from None
+    found = parse(_Reply, reply)
     if not found.choices:
         raise Unavailable("the reply has no choice", status=200)
-    choice, usage = found.choices[0], found.usage or _Usage()
-    if choice.finish_reason == "error":  # how a proxy says that the model behind it failed half-way
+    choice = found.choices[0]
+    if choice.finish_reason in _BROKEN:  # how a proxy says that the model behind it failed half-way
         raise Unavailable("the reply ends with an error", status=200)
     message = choice.message
+    content = message.content if isinstance(message.content, dict) else {"text": message.content, "thinking": ""}
     reasoning = message.reasoning_content
     if reasoning is None and isinstance(message.reasoning, str):
         reasoning = message.reasoning
-    details, more = usage.prompt_tokens_details, usage.completion_tokens_details
-    now = time.time()
+    text = content["text"]
     return Response(
-        text=message.content if message.content is not None else (message.refusal or ""),
+        text=text if text is not None else (message.refusal or ""),
         finish=_FINISH.get(choice.finish_reason or "stop", "other"),
-        reasoning=reasoning or None,
+        reasoning=reasoning or content["thinking"] or None,
         model=found.model,
-        fingerprint=found.system_fingerprint,
-        request_id=request_id or found.id,
-        usage=Usage(
-            input_tokens=usage.prompt_tokens,
-            output_tokens=usage.completion_tokens,
-            reasoning_tokens=more.reasoning_tokens if more else None,
-            cached_tokens=details.cached_tokens if details else None,
-            cost_usd=usage.cost,
-        ),
+        fingerprint=_fingerprint(found),
+        request_id=found.id,
+        usage=_usage(found.usage or _Usage()),
         logprobs=_logprobs(choice.logprobs),
-        answered_at=now,
-        elapsed_s=round(now - start, 4),
     )
 
 
-def _logprobs(found: _Logprobs | None) -> tuple[tuple[tuple[str, float], ...], ...] | None:
-    if found is None or not found.content:
+def _fingerprint(found: _Reply) -> str | None:
+    """Return what tells two backends of one name apart: who answered, and what it says of itself."""
+    parts = [p for p in (found.provider, found.system_fingerprint) if isinstance(p, str) and p]
+    return " ".join(parts) or None
+
+
+def _usage(usage: _Usage) -> Usage:
+    into, more = usage.prompt_tokens_details, usage.completion_tokens_details
+    thought = more.reasoning_tokens if more else None
+    out = usage.completion_tokens
+    if out is not None and thought and usage.total_tokens == (usage.prompt_tokens or 0) + out + thought:
+        out += thought  # xAI counts reasoning beside the completion
+    cached = into.cached_tokens if into else None
+    return Usage(
+        input_tokens=usage.prompt_tokens,
+        output_tokens=out,
+        reasoning_tokens=thought,
+        cached_tokens=cached if cached is not None else usage.prompt_cache_hit_tokens,
+        written_tokens=into.cache_write_tokens if into else None,
+        cost_usd=usage.cost,
+    )
+
+
+def _logprobs(found: _Logprobs | None) -> tuple[TokenLogprobs, ...] | None:
+    if found is None:
         return None
-    return tuple(
-        tuple((c.token or "", c.logprob) for c in at.top_logprobs if c.logprob <= 0)
-        for at in found.content[:MAX_POSITIONS]
-    )
+    if found.content:
+        return tuple(
+            tuple((c.token or "", c.logprob) for c in at.top_logprobs if c.logprob <= 0)
+            for at in found.content[:MAX_POSITIONS]
+        )
+    if found.top_logprobs:
+        return tuple(
+            tuple(sorted(((t, p) for t, p in at.items() if p <= 0), key=lambda x: -x[1]))
+            for at in found.top_logprobs[:MAX_POSITIONS]
+        )
+    return None

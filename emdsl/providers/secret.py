@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from emdsl.query import Model
 
 MASK = "[API key]"
+MAX_KEYS = 100  # of one service, numbered from 0
 MIN_SECRET = 6  # characters: masking a shorter one would mask ordinary words
 
 
@@ -43,11 +45,21 @@ class Secret:
         return text.replace(self._escaped, MASK) if self._escaped != self._text else text
 
 
-def find_key(model: Model, environment: Mapping[str, str]) -> tuple[Secret | None, str]:
-    """Return a model's API key, None where there is none, and the variable that it is looked for in."""
-    variable = model.key.name if isinstance(model.key, EnvVar) else (model.service.key_variable or "")
-    text = environment.get(variable, "").strip()
-    return (Secret(text) if text else None), variable
+def find_keys(model: Model, environment: Mapping[str, str]) -> tuple[tuple[Secret, ...], str]:
+    """Return a model's API keys, and the variable that they are looked for in.
+
+    Several are used side by side: `OPENAI_API_KEY`, `OPENAI_API_KEY_0`, `OPENAI_API_KEY_1` ...
+    """
+    if isinstance(model.key, EnvVar):
+        variables = [model.key.name]
+    else:
+        variables = [v for v in (model.service.key_variable, model.service.other_variable) if v]
+    for variable in variables:
+        names = [variable, *(f"{variable}_{i}" for i in range(MAX_KEYS))]
+        texts = dict.fromkeys(t for n in names if (t := environment.get(n, "").strip()))
+        if texts:
+            return tuple(Secret(t) for t in texts), variable
+    return (), variables[0] if variables else ""
 
 
 def find_url(model: Model, environment: Mapping[str, str]) -> tuple[str | None, str]:
@@ -63,25 +75,38 @@ def find_url(model: Model, environment: Mapping[str, str]) -> tuple[str | None, 
     return (found.rstrip("/") if found else None), variable
 
 
-def problem(model: Model, environment: Mapping[str, str]) -> str | None:
-    """Return why a model cannot be asked, or None where nothing is known to be missing; shows no secret."""
+def problem(model: Model, environment: Mapping[str, str], *, insecure: bool = False) -> str | None:
+    """Return why a model cannot be asked, or None where nothing is known to be missing; shows no secret.
+
+    `insecure` allows prompts and keys to travel unencrypted to other machines.
+    """
     url, variable = find_url(model, environment)
     if url is None and not model.simulated:
         return f"`{model.name}`: no URL is known for `{model.service.name}`; set {variable} or write `url = ...`"
-    if url is not None and (wrong := _wrong_url(url)):
+    if url is not None and (wrong := _wrong_url(url, insecure=insecure)):
         return f"`{model.name}`: {f'the value of {variable}' if variable else 'its url'} {wrong}"
-    key, variable = find_key(model, environment)
-    if key is None and (model.key is not None or model.service.key_required) and not model.simulated:
+    keys, variable = find_keys(model, environment)
+    if not keys and (model.key is not None or model.service.key_required) and not model.simulated:
         return (
             f"`{model.name}` ({model.use}): the API key {variable} is not set; "
             "put it into the environment or a .env file"
         )
-    if key is not None and not (key.reveal().isascii() and key.reveal().isprintable()):
+    if any(not (k.reveal().isascii() and k.reveal().isprintable()) for k in keys):
         return f"`{model.name}`: the value of {variable} is no API key: it holds a line end or other odd characters"
     return None
 
 
-def _wrong_url(url: str) -> str:
+def on_this_machine(host: str) -> bool:
+    """Whether a host is this machine, so that what is sent there leaves it not."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _wrong_url(url: str, *, insecure: bool) -> str:
     """Return what is wrong with a base URL, without showing it: it may hold what is nobody's business."""
     try:
         parts = urlsplit(url)
@@ -90,6 +115,8 @@ def _wrong_url(url: str) -> str:
         if parts.username or parts.password:
             return "holds a user or password; use `key = env.NAME`"
         _ = parts.port
+        if parts.scheme == "http" and not insecure and not on_this_machine(parts.hostname):
+            return "is not https: prompts and API keys would travel unencrypted; `--insecure` allows it"
     except ValueError:
         return "is no URL; write http://host:port/v1"
     return ""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import enum
 from decimal import Decimal
 from typing import TYPE_CHECKING
+
+from emdsl.price import MILLION, cost_usd, price_of
 
 if TYPE_CHECKING:
     from emdsl.query import Query, Response
@@ -12,71 +14,70 @@ if TYPE_CHECKING:
 
 OVERHEAD_TOKENS = 16  # of a message, beside its text
 LONGEST_TOKEN = 32  # bytes
-MILLION = Decimal(10**6)
+
+
+class Fits(enum.Enum):
+    """Whether a request fits into a budget."""
+
+    NOW = "now"
+    LATER = "later"  # requests in flight may turn out cheaper than what was set aside for them
+    NEVER = "never"  # whatever else comes back
 
 
 class Budget:
-    """US dollars that one experiment may spend in one run; what is reserved and what is spent never exceed them."""
+    """US dollars that one run may spend; what is reserved and what is spent never exceed them.
+
+    Where a provider charges for more than was allowed (`max_tokens`), by no more than what those answers overran.
+    """
 
     def __init__(self, limit_usd: Number) -> None:
         self.limit_usd = Decimal(limit_usd)
         self.spent_usd = Decimal(0)
         self._reserved_usd = Decimal(0)
         self._n_reserved = 0
-        self._settled = asyncio.Event()
 
-    async def reserve(self, query: Query) -> Decimal | None:
-        """Return what a request may cost at most, set aside; None where it does not fit, whatever else comes back.
+    def fits(self, most_usd: Decimal) -> Fits:
+        """Return whether a request that may cost so much fits."""
+        if self.spent_usd + self._reserved_usd + most_usd <= self.limit_usd:
+            return Fits.NOW
+        return Fits.LATER if self._n_reserved and self.spent_usd + most_usd <= self.limit_usd else Fits.NEVER
 
-        Waits as long as requests in flight may turn out cheaper than what was set aside for them.
-        """
-        most = worst_usd(query)
-        while self.spent_usd + self._reserved_usd + most > self.limit_usd:
-            if not self._n_reserved:
-                return None
-            self._settled.clear()
-            await self._settled.wait()
-        self._reserved_usd += most
+    def reserve(self, most_usd: Decimal) -> None:
+        """Set aside what a request may cost at most."""
+        self._reserved_usd += most_usd
         self._n_reserved += 1
-        return most
 
     def settle(self, reserved_usd: Decimal, query: Query, response: Response | None) -> None:
         """Give back what was set aside, and count what an answer cost; one of unknown cost counts in full."""
         self._n_reserved -= 1
         self._reserved_usd = self._reserved_usd - reserved_usd if self._n_reserved else Decimal(0)
         if response is not None:
-            cost = cost_usd(query, response)
+            cost = cost_usd(query.head.model, response.usage)
             self.spent_usd += cost if cost is not None else reserved_usd
-        self._settled.set()
+
+
+def sent_tokens(query: Query) -> int:
+    """Return the most tokens that a request can be: one for each byte that is sent."""
+    sent = sum([len(m.text.encode("utf-8", "surrogatepass")) + OVERHEAD_TOKENS for m in query.prompt.messages])
+    return sent + len(str(query.params.get("extra", "")).encode("utf-8", "surrogatepass"))
 
 
 def worst_usd(query: Query) -> Decimal:
     """Return the most that a request can cost: a token for each byte that is sent, and the longest answer."""
-    model, params = query.head.model, dict(query.head.params)
-    if model.simulated:
-        return Decimal(0)
-    assert model.price is not None  # the compiler has seen to both
-    sent = sum(len(m.text.encode("utf-8", "surrogatepass")) + OVERHEAD_TOKENS for m in query.prompt.messages)
-    sent += len(str(params.get("extra", "")).encode("utf-8", "surrogatepass"))
-    return (Decimal(model.price.input) * sent + Decimal(model.price.output) * int(params["max_tokens"])) / MILLION
+    price = price_of(query.head.model)
+    assert price is not None  # it was seen to before the run
+    return (
+        price.most(sent_tokens(query), int(query.params["max_tokens"]))
+        if not query.head.model.simulated
+        else Decimal(0)
+    )
 
 
 def least_usd(query: Query) -> Decimal:
     """Return the least that a request can cost: no token is longer than 32 bytes; an unknown price is nothing."""
-    price = query.head.model.price
-    if price is None or query.head.model.simulated:
+    price = price_of(query.head.model)
+    if price is None:
         return Decimal(0)
-    sent = sum(len(m.text.encode("utf-8", "surrogatepass")) for m in query.prompt.messages)
-    return Decimal(price.input) * (sent // LONGEST_TOKEN) / MILLION
-
-
-def cost_usd(query: Query, response: Response) -> Decimal | None:
-    """Return what an answer cost: as the provider says, or by its tokens; None where neither is known."""
-    usage, price = response.usage, query.head.model.price
-    if query.head.model.simulated:
-        return Decimal(0)
-    if usage.cost_usd is not None:
-        return Decimal(repr(usage.cost_usd))
-    if price is None or usage.input_tokens is None or usage.output_tokens is None:
-        return None
-    return (Decimal(price.input) * usage.input_tokens + Decimal(price.output) * usage.output_tokens) / MILLION
+    sent = sum([len(m.text.encode("utf-8", "surrogatepass")) for m in query.prompt.messages])
+    least = min(Decimal(p) for p in (price.input, price.cached_input) if p is not None)
+    return least * (sent // LONGEST_TOKEN) / MILLION

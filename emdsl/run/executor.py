@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import random
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from emdsl.errors import ProviderError, Rejected, StoreError, Throttled, Unavailable
-from emdsl.run.budget import Budget
-from emdsl.run.walk import Walk, answered, chunks, failed, resolve
+from emdsl.run.budget import Budget, Fits, worst_usd
+from emdsl.run.lanes import Lane, Lanes
+from emdsl.run.pacing import Pace
+from emdsl.run.prefixes import Prefix, Prefixes
+from emdsl.run.walk import Walk, answered, failed, resolve
 from emdsl.store.claims import Busy
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Callable, Iterator
+    from decimal import Decimal
 
     from emdsl.digest import Digest
     from emdsl.experiment import Step
     from emdsl.outcome import Outcome
     from emdsl.providers.provider import Provider
-    from emdsl.query import Query, Response
+    from emdsl.query import Model, Query, Response
     from emdsl.run.pacing import Patience
     from emdsl.store.claims import Claims
     from emdsl.store.store import Store
 
 CONNECTIONS = 64  # requests in flight, unless the program or the call says otherwise
 ROWS_AHEAD = 128  # rows made and looked up at once while requests are under way
+CHARS_AHEAD = 32 * 2**20  # of their prompts
+GIVE_UP = 16  # requests of a model given up in a row, none answered between: a server that is not there
+WHOLE_RUN = ""  # whose budget `--budget` is
 MAX_ELSEWHERE = 4096  # requests that wait for another process
 POLL_S = 0.1  # between two looks at what another process has answered
 TURN_S = 0.002  # between two tries to take claims
@@ -44,6 +53,7 @@ class Progress:
     sent: int = 0  # attempts
     in_flight: int = 0
     waiting: int = 0  # told to wait, or to be sent again
+    paused_s: float = 0.0  # until a model that was told to wait is asked again
     elsewhere: int = 0  # being asked by another process
     draining: bool = False
     last_error: str = ""
@@ -57,30 +67,36 @@ class Report:
     failed: dict[tuple[str, str], set[Digest]] = field(default_factory=dict)
     sent: int = 0
     interrupted: bool = False
-    over_budget: set[str] = field(default_factory=set)  # experiments whose budget did not reach for all
+    over_budget: set[str] = field(default_factory=set)  # experiments whose budget did not reach for all; "": the run's
+    throttled: int = 0  # requests that were told to wait
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
+class _Group:
+    """The rows of one experiment whose first asks go to one model, made as they are needed."""
+
+    walk: Walk
+    rows: Iterator[Outcome]
+    size: int = ROWS_AHEAD  # rows made at once: fewer where prompts are long
+    open: set[int] = field(default_factory=set)  # rows that wait for answers, by identity
+
+
+Target = tuple[_Group, "Outcome", "Step"]
+
+
+@dataclass(slots=True, eq=False)
 class _Request:
     query: Query
     experiment: str
-    targets: dict[tuple[int, str], tuple[Walk, Outcome, Step]]  # by row and step
+    targets: dict[tuple[int, str], Target]  # by row and step
+    chars: int
     urgent: bool = False  # it goes on with a row; others start one
     looked: bool = False  # whether the store was looked at for it
     asking: bool = False
     kept: bool = False
-
-
-class _Ready(asyncio.Queue[_Request | None]):
-    """Jobs to be asked; the dependents of an answer go first, so that rows end before new ones start."""
-
-    _queue: deque[_Request | None]
-
-    def _put(self, item: _Request | None) -> None:
-        if item is not None and item.urgent:
-            self._queue.appendleft(item)
-        else:
-            self._queue.append(item)
+    attempt: int = 0
+    waited_s: float = 0.0
+    prefix: Prefix[_Request] | None = None
 
 
 class Executor:
@@ -95,6 +111,7 @@ class Executor:
         connections: int,
         patience: Patience,
         run: str,
+        budget: Decimal | None = None,
         claims: Claims | None = None,
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
@@ -111,17 +128,22 @@ class Executor:
         self._unclaimed: list[_Request] = []
         self._wanted = asyncio.Event()
         self._elsewhere: dict[Digest, _Request] = {}  # asked by another process, whose answer will serve
-        self._ready = _Ready()
+        self._lanes: Lanes[_Request] = Lanes()
+        self._prefixes: Prefixes[_Request] = Prefixes()
         self._under_way: dict[Digest, _Request] = {}
         self._budgets = {
             w.experiment.name: Budget(w.experiment.budget) for w in walks if w.experiment.budget is not None
         }
-        self._refused: dict[tuple[str, Any], str] = {}
+        if budget is not None:
+            self._budgets[WHOLE_RUN] = Budget(budget)
         self._hungry = asyncio.Event()
         self._drain = asyncio.Event()
         self._fatal: BaseException | None = None
         self._rng = random.Random()  # noqa: S311 - jitter, not secrets
-        self._tasks: list[asyncio.Task[None]] = []
+        self._asking: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._retries: dict[_Request, asyncio.TimerHandle] = {}
+        self._pumping = False
 
     def drain(self) -> None:
         """Finish what is in flight, keep it, and start nothing more."""
@@ -129,6 +151,10 @@ class Executor:
         self.report.interrupted = True
         self._drain.set()
         self._hungry.set()
+        for timer in self._retries.values():
+            timer.cancel()
+        self._retries.clear()
+        self.progress.waiting = 0
         for request in self._under_way.values():
             if not request.asking:
                 self._given_back(request)
@@ -137,25 +163,28 @@ class Executor:
     def stop(self) -> None:
         """Stop at once; what is in flight is lost, what is stored stays."""
         self.drain()
-        for task in self._tasks:
+        for task in self._asking:
             task.cancel()
 
     async def run(self) -> Report:
         """Ask everything that is not stored; raises StoreError if answers can no longer be kept."""
-        producer = asyncio.create_task(self._produce())
-        workers = [asyncio.create_task(self._work()) for _ in range(self._connections)]
-        self._tasks = [producer, *workers]
         others = [asyncio.create_task(self._claim()), asyncio.create_task(self._watch())]
         for task in others:
             task.add_done_callback(self._ended)
-        done = await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await self._produce()
+        except Exception as error:  # noqa: BLE001 - it is raised again, once what is in flight is kept
+            self._fatal = self._fatal or error
+            self.drain()
+        while self._asking:
+            await asyncio.wait(self._asking)
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        if self._timer is not None:
+            self._timer.cancel()
         self.report.sent = self.progress.sent
-        for result in done:
-            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
-                self._fatal = self._fatal or result
+        self.report.throttled = sum(p.n_throttled for lane in self._lanes.all.values() for p in lane.paces)
         if self._fatal is not None:
             raise self._fatal
         return self.report
@@ -163,42 +192,40 @@ class Executor:
     # -------------------------------------------------------------- rows to requests
 
     async def _produce(self) -> None:
-        try:
-            for walk, rows in self._chunks():
-                if self._drain.is_set():
-                    break
-                resolve(walk, rows, self._store)
-                for row in rows:
-                    self._enqueue_open(walk, row, urgent=False)
-                await asyncio.sleep(0)
-                while self._enough() and not self._drain.is_set():
-                    self._hungry.clear()
-                    await self._hungry.wait()
-            while self._under_way and not self._drain.is_set():
+        """Make rows as fast as each group's answers come, so that a slow model holds up its own rows only."""
+        groups = [_Group(walk, rows) for walk in self._walks for rows in walk.groups()]
+        ahead = max(1, CHARS_AHEAD // max(len(groups), 1))
+        while groups and not self._drain.is_set():
+            hungry = [g for g in groups if len(g.open) < max(g.size, 2 * g.size * self._connections // ROWS_AHEAD)]
+            if not hungry:
                 self._hungry.clear()
                 await self._hungry.wait()
-        except Exception as error:
-            self._fatal = self._fatal or error
-            self.drain()
-            raise
-        finally:
-            for _ in range(self._connections):
-                self._ready.put_nowait(None)
+                continue
+            for group in hungry:
+                rows = list(islice(group.rows, group.size))
+                if not rows:
+                    groups.remove(group)
+                    continue
+                resolve(group.walk, rows, self._store)
+                chars = 0
+                for row in rows:
+                    if row.open:
+                        group.open.add(id(row))
+                        chars += max([q.prompt.chars for q in row.open.values()])
+                        self._enqueue_open(group, row, urgent=False)
+                group.size = max(1, min(ROWS_AHEAD, ahead * len(rows) // max(chars, 1)))
+                await asyncio.sleep(0)
+                if self._drain.is_set():
+                    break
+        while self._under_way and not self._drain.is_set():
+            self._hungry.clear()
+            await self._hungry.wait()
 
-    def _enough(self) -> bool:
-        waiting = self._ready.qsize() + len(self._unclaimed)
-        return waiting >= 2 * self._connections or len(self._elsewhere) >= MAX_ELSEWHERE
-
-    def _chunks(self) -> Iterator[tuple[Walk, list[Outcome]]]:
-        for walk in self._walks:
-            for rows in chunks(walk.rows(), ROWS_AHEAD):
-                yield walk, rows
-
-    def _enqueue_open(self, walk: Walk, row: Outcome, *, urgent: bool) -> None:
+    def _enqueue_open(self, group: _Group, row: Outcome, *, urgent: bool) -> None:
         """Queue what a row is ready to ask; a request under way gets one more row that waits for it."""
         for name, query in list(row.open.items()):
-            step = walk.steps[name]
-            target = (walk, row, step)
+            step = group.walk.steps[name]
+            target = (group, row, step)
             if query.key in self.report.failures:
                 self._fail(target, query.key)
                 continue
@@ -206,7 +233,11 @@ class Executor:
             if request is not None:
                 request.targets[id(row), name] = target
                 continue
-            request = _Request(query, walk.experiment.name, {(id(row), name): target}, urgent, looked=not urgent)
+            request = _Request(
+                query, group.walk.experiment.name, {(id(row), name): target}, query.prompt.chars, urgent,
+                looked=not urgent,
+            )  # fmt: skip
+            self._prefixes.note(request)
             self._under_way[query.key] = request
             self._unclaimed.append(request)
             self._wanted.set()
@@ -244,10 +275,11 @@ class Executor:
                 self._adopted(request, known[key])
             elif key in won:
                 self._elsewhere.pop(key, None)
-                self._ready.put_nowait(request)
+                self._queue(request)
             else:
                 self._elsewhere[key] = request
         self.progress.elsewhere = len(self._elsewhere)
+        self._pump()
 
     async def _watch(self) -> None:
         """Look for the answers of other processes, and take over what they have given up."""
@@ -266,9 +298,8 @@ class Executor:
     def _adopted(self, request: _Request, response: Response) -> None:
         """Go on with an answer that another process has paid for."""
         self._elsewhere.pop(request.query.key, None)
-        self._under_way.pop(request.query.key, None)
         self._settled(request, response)
-        self._hungry.set()
+        self._over(request)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Stop the run where claims can no longer be taken."""
@@ -287,139 +318,243 @@ class Executor:
 
     # -------------------------------------------------------------- requests to answers
 
-    async def _work(self) -> None:
-        while (request := await self._ready.get()) is not None:
-            if not self._enough():
-                self._hungry.set()
-            if self._drain.is_set():
-                continue
-            request.asking = True
-            try:
-                await self._answer(request)
-            except Exception as error:
-                self._fatal = self._fatal or error
-                self.drain()
-                raise
-            finally:
-                self._given_back(request)
-                self._under_way.pop(request.query.key, None)
-                if not self._under_way:
-                    self._hungry.set()
+    def _lane(self, model: Model) -> Lane[_Request]:
+        lane = self._lanes.all.get((model.use, model.url))
+        if lane is None:
+            most = min(self._connections, model.parallel or self._connections)
+            n = self._provider.accounts(model)
+            paces = tuple(Pace(most=most, rpm=model.rpm, tpm=model.tpm) for _ in range(n))
+            lane = self._lanes.all[model.use, model.url] = Lane(model, paces)
+        return lane
 
-    async def _answer(self, request: _Request) -> None:
-        query, progress = request.query, self.progress
-        progress.in_flight += 1
-        try:
-            response = await self._paid(request)
-            if response is None:
-                return  # the run ends, or the budget, before this one was answered
-            kept = await self._store.put(query, dataclasses.replace(response, run=self._run))
-        except ProviderError as error:
-            self._failed(request, error)
+    def _queue(self, request: _Request) -> None:
+        """Let a request that is ours to ask wait for its turn; first those that go on with a row."""
+        if self._prefixes.waits(request):
             return
-        except StoreError as error:
+        lane = self._lane(request.query.head.model)
+        if request.urgent:
+            lane.ready.appendleft(request)
+        else:
+            lane.ready.append(request)
+
+    def _pump(self) -> None:
+        """Send what may be sent; else come back when the first may."""
+        if self._pumping:  # it was called by what it does itself
+            return
+        self._pumping = True
+        try:
+            while self.progress.in_flight < self._connections and not self._drain.is_set():
+                chosen = self._lanes.choose(time.monotonic())
+                if isinstance(chosen, float):
+                    self._come_back(chosen)
+                    break
+                self._start(*chosen)
+        finally:
+            self._pumping = False
+
+    def _come_back(self, delay: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.progress.paused_s = delay if delay < math.inf else 0.0
+        if delay < math.inf:
+            self._timer = asyncio.get_running_loop().call_later(delay + 0.0005, self._pump)
+
+    def _start(self, lane: Lane[_Request], account: int) -> None:
+        """Send the first request of a lane, if there is money for it."""
+        request = lane.ready[0]
+        if lane.closed:
+            lane.ready.popleft()
+            self._failed(request, lane.closed)
+            return
+        reserved = self._reserve(request)
+        if reserved is None:
+            lane.blocked = True
+            return
+        lane.ready.popleft()
+        if reserved is NEVER:
+            self._dropped(request)
+            return
+        request.asking = True
+        self.progress.in_flight += 1
+        task = asyncio.create_task(self._ask(lane, account, request, reserved))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _ask(self, lane: Lane[_Request], account: int, request: _Request, reserved: Reserved) -> None:
+        """Ask once, and keep the answer. A slot is free when its answer is committed, not when it is received."""
+        query, response = request.query, None
+        try:
+            response = await self._asked(lane, account, request)
+            if response is not None:
+                kept = await self._store.put(query, dataclasses.replace(response, run=self._run))
+                request.kept = True
+        except asyncio.CancelledError:
+            self._given_back(request)
+            raise
+        except Exception as error:  # noqa: BLE001 - it ends the run, which raises it
             self._fatal = self._fatal or error
             self.drain()
-            return
         finally:
-            progress.in_flight -= 1
-        progress.answered += 1
-        request.kept = True
-        self._settled(request, kept)
-        self._on_progress(progress)
+            request.asking = False
+            self.progress.in_flight -= 1
+            for budget, most in reserved:
+                budget.settle(most, query, response)
+            if reserved:
+                for other in self._lanes.all.values():
+                    other.blocked = False
+        if request.kept:
+            self.progress.answered += 1
+            self._given_back(request)
+            self._settled(request, kept)
+            self._over(request)
+            self._on_progress(self.progress)
+        elif self._drain.is_set() and query.key in self._under_way:
+            self._given_back(request)
+        self._pump()
+
+    async def _asked(self, lane: Lane[_Request], account: int, request: _Request) -> Response | None:
+        """Return an answer; None where there is none, and what follows of that is seen to."""
+        pace = lane.paces[account]
+        ticket = pace.send(request.chars)
+        self.progress.sent += 1
+        try:
+            response = await self._provider.ask(request.query, account, partial(pace.told, ticket))
+        except Throttled as error:
+            pace.throttled(ticket, error.wait_s)
+            if error.wait_s > self._patience.max_wait_s:
+                _close(pace, f"{error} (it asks to wait {error.wait_s:,.0f} s)")
+            self._again(lane, request, error)
+        except Unavailable as error:
+            pace.failed(server=True)
+            self._again(lane, request, error)
+        except ProviderError as error:
+            pace.failed(server=False)
+            if isinstance(error, Rejected) and error.for_all:
+                _close(pace, str(error))
+                if not lane.closed:  # another API key may do
+                    self._queue(request)
+                    return None
+            self._failed(request, str(error))
+        except BaseException:
+            pace.failed(server=False)
+            raise
+        else:
+            usage = response.usage
+            known = usage.input_tokens is not None and usage.output_tokens is not None
+            pace.answered((usage.input_tokens or 0) + (usage.output_tokens or 0) if known else None)
+            lane.given_up = 0
+            return response
+        return None
+
+    def _again(self, lane: Lane[_Request], request: _Request, error: Throttled | Unavailable) -> None:
+        """Send a request again after a while, as long as that can help."""
+        self.progress.last_error = str(error)
+        if self._drain.is_set():
+            return
+        wait_s = self._patience.wait(request.attempt, request.waited_s, error.wait_s, self._rng)
+        if wait_s is None:
+            lane.given_up += 1
+            if lane.given_up >= GIVE_UP:
+                for pace in lane.paces:
+                    _close(pace, f"{error} (as {GIVE_UP} requests before)")
+            self._failed(request, str(error))
+            return
+        request.attempt += 1
+        request.waited_s += wait_s
+        request.urgent = True
+        self.progress.waiting += 1
+        loop = asyncio.get_running_loop()
+        # A timer may fire early, by its resolution: never before the server's time.
+        self._retries[request] = loop.call_at(loop.time() + wait_s + 0.002, self._waited, request)
+        self._on_progress(self.progress)
+
+    def _waited(self, request: _Request) -> None:
+        self._retries.pop(request, None)
+        self.progress.waiting -= 1
+        self._queue(request)
+        self._pump()
+
+    # -------------------------------------------------------------- money
+
+    def _reserve(self, request: _Request) -> Reserved | None:
+        """Set aside what a request may cost, on the account of an experiment that waits for it, and of the run.
+
+        Returns NEVER where no account reaches, None where that depends on what is in flight.
+        """
+        if not self._budgets:
+            return ()
+        most = worst_usd(request.query)
+        later = False
+        whole = self._budgets.get(WHOLE_RUN)
+        for payer in dict.fromkeys(
+            (request.experiment, *(g.walk.experiment.name for g, _, _ in request.targets.values()))
+        ):
+            budgets = [b for b in (self._budgets.get(payer), whole) if b is not None]
+            found = [b.fits(most) for b in budgets]
+            if Fits.NEVER in found:
+                self.report.over_budget.add(payer if found[0] is Fits.NEVER and payer in self._budgets else WHOLE_RUN)
+            elif Fits.LATER in found:
+                later = True
+            else:
+                for budget in budgets:
+                    budget.reserve(most)
+                return tuple((b, most) for b in budgets)
+        return None if later else NEVER
+
+    def _dropped(self, request: _Request) -> None:
+        """Leave a request unasked, and what depends on it: no budget reaches."""
+        self._given_back(request)
+        while request.targets:
+            group, row, _ = request.targets.popitem()[1]
+            group.open.discard(id(row))
+        self._over(request)
+
+    # -------------------------------------------------------------- answers to rows
+
+    def _over(self, request: _Request) -> None:
+        """Take a request out: it is answered, failed or dropped."""
+        self._under_way.pop(request.query.key, None)
+        for follower in self._prefixes.over(request):
+            self._queue(follower)
+        self._hungry.set()
 
     def _settled(self, request: _Request, kept: Response) -> None:
         """Take an answer to all rows that wait for it."""
         while request.targets:  # going on with one row can bring another to this very request
-            _, (walk, row, step) = request.targets.popitem()
+            _, (group, row, step) = request.targets.popitem()
             answered(row, step, kept)
-            self._go_on(walk, row)
+            self._go_on(group, row)
 
-    def _go_on(self, walk: Walk, row: Outcome) -> None:
+    def _go_on(self, group: _Group, row: Outcome) -> None:
         """Queue what has become ready in a row; it is looked up with others."""
-        walk.advance(row)
-        if row.open and not self._drain.is_set():
-            self._enqueue_open(walk, row, urgent=True)
+        group.walk.advance(row)
+        if not row.open:
+            group.open.discard(id(row))
+        elif not self._drain.is_set():
+            self._enqueue_open(group, row, urgent=True)
 
-    async def _paid(self, request: _Request) -> Response | None:
-        """Return an answer within the budget; None where the run or the budget ends first."""
-        query, tried = request.query, set[str]()
-        while (payer := _payer(request, tried)) is not None:
-            tried.add(payer)
-            budget = self._budgets.get(payer)
-            if budget is None:
-                return await self._asked(query)
-            reserved = await budget.reserve(query)
-            if reserved is None:
-                self.report.over_budget.add(payer)
-                continue
-            response: Response | None = None
-            try:
-                if not self._drain.is_set():  # it may have waited for its turn
-                    response = await self._asked(query)
-            finally:
-                budget.settle(reserved, query, response)
-            return response
-        return None
-
-    async def _asked(self, query: Query) -> Response | None:
-        """Return an answer, asking again as long as it can help; None where the run is ending."""
-        model = query.head.model
-        waited_s, attempt = 0.0, 0
-        while True:
-            if (refusal := self._refused.get((model.use, model.url))) is not None:
-                raise Rejected(refusal)
-            self.progress.sent += 1
-            try:
-                return await self._provider.ask(query)
-            except (Throttled, Unavailable) as error:
-                wait_s = self._patience.wait(attempt, waited_s, error.wait_s, self._rng)
-                self.progress.last_error = str(error)
-                if wait_s is None:
-                    raise
-            except Rejected as error:
-                if error.for_all:
-                    self._refused[model.use, model.url] = str(error)
-                raise
-            if not await self._pause(wait_s):
-                return None
-            waited_s += wait_s
-            attempt += 1
-
-    async def _pause(self, wait_s: float) -> bool:
-        """Wait; False where the run ends meanwhile."""
-        if self._drain.is_set():
-            return False
-        progress = self.progress
-        progress.waiting += 1
-        start = time.monotonic()
-        try:
-            await asyncio.wait_for(self._drain.wait(), wait_s)
-        except TimeoutError:
-            left = wait_s - (time.monotonic() - start)
-            if left > 0:  # a timer may fire early: never before the server's time
-                await asyncio.sleep(left)
-            return True
-        finally:
-            progress.waiting -= 1
-        return False
-
-    def _failed(self, request: _Request, error: ProviderError) -> None:
+    def _failed(self, request: _Request, error: str) -> None:
         self.progress.failed += 1
-        self.progress.last_error = str(error)
-        self.report.failures[request.query.key] = str(error)
+        self.progress.last_error = error
+        self.report.failures[request.query.key] = error
+        self._given_back(request)
         while request.targets:
             self._fail(request.targets.popitem()[1], request.query.key)
+        self._over(request)
         self._on_progress(self.progress)
 
-    def _fail(self, target: tuple[Walk, Outcome, Step], key: Digest) -> None:
-        walk, row, step = target
-        self.report.failed.setdefault((walk.experiment.name, step.name), set()).add(key)
+    def _fail(self, target: Target, key: Digest) -> None:
+        group, row, step = target
+        self.report.failed.setdefault((group.walk.experiment.name, step.name), set()).add(key)
         failed(row, step, self.report.failures[key])
-        self._go_on(walk, row)
+        self._go_on(group, row)
 
 
-def _payer(request: _Request, tried: set[str]) -> str | None:
-    """Return an experiment that waits for a request and has not been asked to pay for it; None where all were."""
-    waiting = (request.experiment, *(walk.experiment.name for walk, _, _ in request.targets.values()))
-    return next((name for name in waiting if name not in tried), None)
+def _close(pace: Pace, why: str) -> None:
+    """Ask nothing more by an account."""
+    pace.closed = pace.closed or why
+
+
+Reserved = tuple[tuple[Budget, "Decimal"], ...]
+NEVER: Reserved = ((Budget(0), Budget(0).limit_usd),)

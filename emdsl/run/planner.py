@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from emdsl.frame import MissingInput
+from emdsl.experiment import ASK
+from emdsl.frame import EvalFault, Frame, MissingInput
+from emdsl.price import cost_usd, price_of
 from emdsl.run.budget import least_usd
-from emdsl.run.estimate import Estimate, Learned
+from emdsl.run.estimate import MAX_RENDERED, Estimate, Learned, Reach
 from emdsl.run.walk import Walk, chunks, resolve
 from emdsl.value import INVALID, NOT_NEEDED, NOT_OBTAINED
 
@@ -20,12 +23,40 @@ if TYPE_CHECKING:
     from emdsl.digest import Digest
     from emdsl.experiment import Experiment, Step
     from emdsl.outcome import Outcome
-    from emdsl.query import Model, Query
+    from emdsl.query import Head, Model, Query, Response, Usage
     from emdsl.run.reasons import Comparison, Reason
     from emdsl.store.store import Store
 
 MOST_EXAMPLES = 5
 Recipe = int  # the hash of what a request is made from, where its inputs are not known yet
+
+
+@dataclass(slots=True)
+class Money:
+    """What stored answers cost: those of this run, and those that it found."""
+
+    spent_usd: Decimal = Decimal(0)
+    saved_usd: Decimal = Decimal(0)
+    prefix_usd: Decimal = Decimal(0)  # what the provider's cache of prefixes has saved this run
+    n_unknown: int = 0  # answers of this run whose cost is not known
+    n_unknown_saved: int = 0
+    input_tokens: int = 0  # of this run
+    cached_tokens: int = 0
+
+    def take(self, model: Model, usage: Usage, *, fresh: bool) -> None:
+        """Count an answer."""
+        cost = cost_usd(model, usage)
+        if not fresh:
+            self.saved_usd += cost or 0
+            self.n_unknown_saved += cost is None
+            return
+        self.spent_usd += cost or 0
+        self.n_unknown += cost is None
+        self.input_tokens += usage.input_tokens or 0
+        self.cached_tokens += usage.cached_tokens or 0
+        price = price_of(model)
+        if price is not None:
+            self.prefix_usd += price.saved(usage)
 
 
 @dataclass(slots=True)
@@ -45,6 +76,7 @@ class StepCount:
     invalid: Counter[str] = field(default_factory=Counter)  # why rows were not asked: what raised in their prompts
     unknown: int = 0  # rows whose request cannot be made, for a dataset is not here
     estimate: Estimate = field(default_factory=Estimate)  # of what is left to run
+    money: Money = field(default_factory=Money)  # of what is stored
 
     @property
     def cached(self) -> int:
@@ -100,6 +132,8 @@ class ExperimentCount:
     samples: int
     steps: list[StepCount]
     models: dict[tuple[str, Any], Model] = field(default_factory=dict)  # those that would be asked
+    heads: dict[int, tuple[Head, Step]] = field(default_factory=dict)  # by which those are asked
+    budget: Decimal | None = None  # of the whole run
     least_usd: Decimal = Decimal(0)  # what the requests known by now cost at least
     comparison: Comparison | None = None  # with what ran last
     reasons: Counter[Reason] = field(default_factory=Counter)  # of the requests that are ready to be asked
@@ -152,11 +186,15 @@ def start(walk: Walk) -> ExperimentCount:
 
 def finish(count: ExperimentCount) -> None:
     """Estimate tokens and cost of what is left, now that all that is stored was seen."""
+    answers: dict[str, Reach] = {}
     for found in count.steps:
         n_unknown = len(found.recipes) + len(found.maybe)
         expected = found.expected
-        share = 1.0 if expected is None or not n_unknown else (expected - len(found.ready)) / n_unknown
-        found.estimate.finish(count.learned, found.step.name, share=share, most=expected is None)
+        share = None if expected is None else (expected - len(found.ready)) / n_unknown if n_unknown else 1.0
+        quoted = [answers[need] for need in found.step.needs if need in answers]
+        found.estimate.finish(count.learned, found.step.name, quoted, share=share)
+        if found.step.kind == ASK:
+            answers[found.step.name] = found.estimate.answer
 
 
 def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> None:
@@ -176,8 +214,9 @@ def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> 
                 if key not in found.stored:
                     found.stored.add(key)
                     count.learned.take(step.name, result.query, result.response)
+                    found.money.take(result.query.head.model, result.response.usage, fresh=_fresh(result.response, run))
                     _by(count, row, 0)
-                if run and result.response.run == run:
+                if _fresh(result.response, run):
                     found.fresh.add(key)
                 inputs[step.name] = key
             elif result.value == NOT_OBTAINED:
@@ -215,7 +254,10 @@ def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> 
         if recipe not in group:
             group.add(recipe)
             count.models.setdefault((head.model.use, head.model.url), head.model)
-            found.estimate.unknown(head)
+            found.estimate.unknown(head, count.learned)
+            count.heads.setdefault(id(head), (head, step))
+            if len(found.estimate.rendered) < MAX_RENDERED:
+                _render(found, row)
             _left(count, found, row, None)
 
 
@@ -223,12 +265,27 @@ def _open(count: ExperimentCount, found: StepCount, row: Outcome, query: Query) 
     """Take in a request that is ready to be asked, seen for the first time."""
     model = query.head.model
     count.models.setdefault((model.use, model.url), model)
-    if model.price is not None:
+    count.heads.setdefault(id(query.head), (query.head, found.step))
+    if count.experiment.budget is not None or count.budget is not None:
         count.least_usd += least_usd(query)
-    found.estimate.known(query)
+    found.estimate.known(query, count.learned)
     if count.comparison is not None:
         count.reasons[count.comparison.reason(row, found.step, query)] += 1
     _left(count, found, row, query)
+
+
+def _fresh(response: Response, run: str) -> bool:
+    return bool(run) and response.run == run
+
+
+def _render(found: StepCount, row: Outcome) -> None:
+    """Note how long a request is without the answers that it will quote."""
+    frame = Frame(parent=row.frame)
+    for need in found.step.needs:
+        if need not in row.results:
+            frame[need] = frame[f"{need}.reasoning"] = ""
+    with suppress(MissingInput, EvalFault, TypeError, KeyError):
+        found.estimate.rendered.append(found.step.prompt(frame).chars)
 
 
 def _left(count: ExperimentCount, found: StepCount, row: Outcome, query: Query | None) -> None:

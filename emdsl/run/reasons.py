@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emdsl.frame import EvalFault, MissingInput
+from emdsl.prompt import common
 from emdsl.run.walk import Selection, Walk, settle
 from emdsl.value import render
 
@@ -296,18 +297,6 @@ def middle(old: str, new: str) -> tuple[str, str]:
     start = common(old, new)
     end = common(old[start:][::-1], new[start:][::-1])
     return old[start : len(old) - end], new[start : len(new) - end]
-
-
-def common(a: str, b: str) -> int:
-    """Return the length of the common beginning of two texts."""
-    low, high = 0, min(len(a), len(b))
-    while low < high:
-        half = (low + high + 1) // 2
-        if a[low:half] == b[low:half]:
-            low = half
-        else:
-            high = half - 1
-    return low
 
 
 def shown(value: Any) -> str:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emdsl.experiment import ASK
 from emdsl.frame import EvalFault, MissingInput, RowFrame
 from emdsl.judge import read
 from emdsl.outcome import Outcome, Result
 from emdsl.query import Query, Response, split_reasoning
+from emdsl.run.order import arranged, first_ask, order_of
 from emdsl.value import (
     BLOCKED,
     FAILED,
@@ -78,12 +80,48 @@ class Walk:
         return self.experiment.samples if most is None else min(most, self.experiment.samples)
 
     def rows(self, *, everything: bool = False) -> Iterator[Outcome]:
-        """Yield rows in balanced order; `everything` ignores the selection."""
+        """Yield rows in balanced order, those whose prompts begin alike together.
+
+        `everything` ignores the selection.
+        """
+        return self._rows(None if everything else self.selection.takes, everything=everything)
+
+    def groups(self) -> list[Iterator[Outcome]]:
+        """Return the selected rows in parts that go to one model each, as far as the first ask is concerned."""
+        step = first_ask(self.experiment)
+        if step is None or not step.head_axes:
+            return [self.rows()]
+        by_model: dict[Any, set[tuple[int, ...]]] = {}
+        for levels in self.experiment.projected(step.head_axes):
+            try:
+                model = step.head(self.experiment.frame(step.head_axes, levels)).model
+            except MissingInput:  # it depends on rows that are not here: nothing is asked there
+                continue
+            by_model.setdefault((model.use, model.url), set()).add(levels)
+        if len(by_model) < 2:
+            return [self.rows()]
+        return [self._rows(partial(self._goes_to, step.head_axes, levels)) for levels in by_model.values()]
+
+    def _goes_to(self, axes: tuple[int, ...], levels: set[tuple[int, ...]], cell: Cell) -> bool:
+        return tuple([cell[a] for a in axes]) in levels and self.selection.takes(cell)
+
+    def _rows(self, takes: Callable[[Cell], bool] | None, *, everything: bool = False) -> Iterator[Outcome]:
         samples = self.experiment.samples if everything else self.samples
         for first in range(0, samples, SAMPLE_BLOCK):
-            for cell in self.experiment.cells():
-                if everything or self.selection.takes(cell):
-                    yield from self._block(cell, range(first, min(first + SAMPLE_BLOCK, samples)))
+            block = range(first, min(first + SAMPLE_BLOCK, samples))
+            cells: Iterable[Cell] = self.experiment.cells()
+            if takes is not None and (self.selection.only or takes != self.selection.takes):
+                cells = filter(takes, cells)
+            if self._order is None:
+                for cell in cells:
+                    yield from self._block(cell, block)
+            else:
+                for cell, some in arranged(cells, self._order, block):
+                    yield from self._block(cell, some)
+
+    @cached_property
+    def _order(self) -> tuple[int, ...] | None:
+        return order_of(self.experiment)
 
     def takes(self, row: Outcome) -> bool:
         """Whether a row is among those selected."""

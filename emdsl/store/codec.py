@@ -54,6 +54,7 @@ def encode(query: Query, response: Response) -> bytes:
             usage.reasoning_tokens,
             usage.cached_tokens,
             usage.cost_usd,
+            *((usage.written_tokens,) if usage.written_tokens is not None else ()),
         ],
         "logprobs": response.logprobs,
         "answered_at": response.answered_at,
@@ -114,13 +115,14 @@ def ingredients(entry: bytes | None) -> dict[str, Any]:
 
 
 def _usage(counts: list[Any]) -> Usage:
-    into, out, reasoning, cached, cost = counts
+    into, out, reasoning, cached, cost, *written = counts
     return Usage(
         input_tokens=_count(into),
         output_tokens=_count(out),
         reasoning_tokens=_count(reasoning),
         cached_tokens=_count(cached),
         cost_usd=float(cost) if cost is not None else None,
+        written_tokens=_count(written[0]) if written else None,
     )
 
 

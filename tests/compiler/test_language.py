@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import InProcess, emdsl, experiment, keys, outcomes, program, run
@@ -139,7 +140,7 @@ def test_a_prefilled_thought_is_reasoning() -> None:
     """Where the prompt opens a <think> block, the answer starts inside it: no judge sees it as the answer."""
 
     class Thinks(InProcess):
-        async def ask(self, query: Query) -> Response:
+        async def ask(self, query: Query, *_: Any) -> Response:
             assert query.prompt.messages[-1].role == "assistant"
             return Response(text="let me see</think>\nyes", finish="stop")
 

@@ -159,7 +159,7 @@ class Says(InProcess):
         super().__init__()
         self.replies = list(replies)
 
-    async def ask(self, query: Any) -> Response:
+    async def ask(self, query: Any, *_: Any) -> Response:
         if query.head.model.wire_name == "judge":
             text = query.prompt.messages[0].text
             return Response(text=self.replies[int(text)], finish="stop")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import InProcess, program, run
@@ -38,7 +38,7 @@ class Moving(InProcess):
         super().__init__()
         self.kind = kind
 
-    async def ask(self, query: Query) -> Response:
+    async def ask(self, query: Query, *_: Any) -> Response:
         late = query.prompt.messages[0].text.startswith("terse") if "side" in self.kind else query.sample > 1
         return Response(
             text=str(query.sample),

@@ -56,7 +56,7 @@ experiment e {
 class Varied(InProcess):
     """Scores and labels that depend on the question, and on chance; some replies say nothing."""
 
-    async def ask(self, query: Query) -> Response:
+    async def ask(self, query: Query, *_: Any) -> Response:
         rng = random.Random(query.key)
         text = query.prompt.messages[0].text
         if query.head.model.wire_name == "subject":

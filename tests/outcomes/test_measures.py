@@ -49,7 +49,7 @@ REPLIES = ["10", "35", "40", "80", "100", "REFUSAL", "CODE", "what?"]
 class Varied(InProcess):
     """Judges that reply with all there is; some queries fail for good."""
 
-    async def ask(self, query: Query) -> Response:
+    async def ask(self, query: Query, *_: Any) -> Response:
         pick = int.from_bytes(query.key[:4], "big")
         if pick % 23 == 0:
             raise Rejected("400 no", status=400)
@@ -300,7 +300,7 @@ def test_lone_surrogates_do_not_end_a_load(tmp_path: Path) -> None:
     """The store keeps them; the database shows a replacement."""
 
     class Odd(InProcess):
-        async def ask(self, _query: Query) -> Response:
+        async def ask(self, _query: Query, *_: Any) -> Response:
             return Response(text="a\ud800b", finish="stop")
 
     text = 'experiment e {\n ask answer from "sim/subject" with "hi"\n}'

@@ -14,9 +14,9 @@ from support import program
 from emdsl.errors import ProviderError, Rejected, Throttled, Unavailable
 from emdsl.frame import Frame
 from emdsl.prompt import Message, Prompt
+from emdsl.providers.client import Client
 from emdsl.providers.http import Http
-from emdsl.providers.openai import OpenAI
-from emdsl.providers.secret import find_key, find_url
+from emdsl.providers.secret import find_keys, find_url
 from emdsl.query import Head, Model, Query, Response
 from emdsl.service import SERVICES
 from emdsl.value import EnvVar
@@ -50,7 +50,7 @@ def ask(
         http = Http(4)
         try:
             query = Query(head, Prompt((Message("user", text),)), 3, b"k" * 32)
-            return await OpenAI(http, {"K": KEY}).ask(query)
+            return await Client(http, {"K": KEY}).ask(query, 0, lambda _: None)
         finally:
             await http.close()
             await runner.cleanup()
@@ -227,8 +227,8 @@ def test_where_each_provider_is(use: str, url: str, variable: str) -> None:
     model = found.steps[0].head(Frame()).model
     environment = {"MY_LAB_BASE_URL": "http://lab/v1", variable: KEY}
     assert find_url(model, environment)[0] == url
-    key, looked_in = find_key(model, environment)
-    assert (key is not None and key.reveal(), looked_in) == (KEY, variable)
+    (key,), looked_in = find_keys(model, environment)
+    assert (key.reveal(), looked_in) == (KEY, variable)
     assert KEY not in repr(key) + str(key)
     assert model.wire_name == use.split("/", 2 if use.startswith("openai-api") else 1)[-1]
 

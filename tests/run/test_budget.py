@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import InProcess, emdsl, program, run
@@ -43,7 +43,7 @@ class Priced(InProcess):
         self.flying = Decimal(0)
         self.most = Decimal(0)
 
-    async def ask(self, query: Query) -> Response:
+    async def ask(self, query: Query, *_: Any) -> Response:
         self.asked["m"] += 1
         self.flying += worst_usd(query)
         self.most = max(self.most, self.spent + self.flying)
@@ -74,7 +74,10 @@ def test_the_cap_holds_and_a_raise_goes_on(seed: int) -> None:
 
 @pytest.mark.parametrize(
     ("model", "code"),
-    [('"openai/gpt-4o-2024-08-06", max_tokens = 5', "E731"), ('"x/y", price = { input: $1, output: $1 }', "E732")],
+    [
+        ('"openai-api/lab/m", url = "https://l/v1", revision = "1", max_tokens = 5', "E731"),
+        ('"x/y", price = { input: $1, output: $1 }', "E732"),
+    ],
 )
 def test_a_budget_needs_a_price_and_an_end(model: str, code: str) -> None:
     """Unknown is never $0: a model without a price, or without a longest answer, is told before anything is sent."""
@@ -111,7 +114,7 @@ def test_ctrl_c_sends_nothing_more_to_a_budget() -> None:
     store = MemoryStore()
 
     class Slow(Priced):
-        async def ask(self, query: Query) -> Response:
+        async def ask(self, query: Query, *_: Any) -> Response:
             self.asked[query.head.model.wire_name] += 1
             await asyncio.sleep(0.2)
             return Response(text="a", finish="stop", usage=Usage(input_tokens=1, output_tokens=1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import InProcess, experiment, outcomes, program, run
@@ -36,12 +36,12 @@ class Faulty(InProcess):
         super().__init__()
         self.share, self.rng, self.faults = share, random.Random(1), 0
 
-    async def ask(self, query: Query) -> Response:
+    async def ask(self, query: Query, *_: Any) -> Response:
         if self.rng.random() < self.share:
             self.faults += 1
             await asyncio.sleep(0)
             raise self.rng.choice([Throttled("slow down", wait_s=0.001), Unavailable("500"), Unavailable("cut")])
-        return await super().ask(query)
+        return await super().ask(query, *_)
 
 
 def test_faults_that_pass_lose_nothing_and_repeat_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,10 +59,10 @@ def test_faults_that_pass_lose_nothing_and_repeat_nothing(monkeypatch: pytest.Mo
 class Refusing(InProcess):
     """Refuses one question for good."""
 
-    async def ask(self, query: Query) -> Response:
+    async def ask(self, query: Query, *_: Any) -> Response:
         if "hi 7" in query.prompt.messages[0].text:
             raise Rejected("400 no such thing", status=400)
-        return await super().ask(query)
+        return await super().ask(query, *_)
 
 
 def test_a_query_that_fails_for_good_is_counted_and_not_stored() -> None:
@@ -81,11 +81,11 @@ def test_a_query_that_fails_for_good_is_counted_and_not_stored() -> None:
 class NoAccess(InProcess):
     """Has no access to the subject."""
 
-    async def ask(self, query: Query) -> Response:
+    async def ask(self, query: Query, *_: Any) -> Response:
         if query.head.model.wire_name == "subject":
             self.asked["refused"] += 1
             raise Rejected("401 bad key", status=401, for_all=True)
-        return await super().ask(query)
+        return await super().ask(query, *_)
 
 
 def test_what_one_request_is_refused_for_is_not_tried_with_all() -> None:
@@ -100,12 +100,12 @@ class Counting(InProcess):
 
     now = most = 0
 
-    async def ask(self, query: Query) -> Response:
+    async def ask(self, query: Query, *_: Any) -> Response:
         self.now += 1
         self.most = max(self.most, self.now)
         await asyncio.sleep(0.002)
         self.now -= 1
-        return await super().ask(query)
+        return await super().ask(query, *_)
 
 
 def test_no_more_requests_are_in_flight_than_allowed() -> None:

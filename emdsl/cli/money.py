@@ -1,0 +1,137 @@
+"""What is said of money: before a run, what it will cost; after it, what it did."""
+
+from __future__ import annotations
+
+import sys
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emdsl.capability import unbounded
+from emdsl.cli import console
+from emdsl.errors import SourceError, UsageError
+from emdsl.source import Diagnostic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from emdsl.run.planner import ExperimentCount, Money
+
+MANY_USD = 100  # from which cents are not shown
+CENT = Decimal("0.01")
+
+
+def within(counts: list[ExperimentCount], budget: Decimal | None) -> None:
+    """Raise where a budget cannot reach, or cannot be kept: before anything is sent."""
+    beyond = [(c.experiment.span, c.beyond_budget) for c in counts if c.beyond_budget]
+    if beyond:
+        help_ = "raise the budget, or take a part: --samples, --only"
+        raise SourceError([Diagnostic(code="E733", message=m, span=s, help=help_) for s, m in beyond])
+    if budget is None:
+        return
+    found = []
+    for count in counts:
+        for head, step in count.heads.values():
+            said = unbounded(head.model, dict(head.params))
+            if said is not None:
+                code, message, note, help_ = said
+                found.append(
+                    Diagnostic(code=code, message=message, span=step.span, note=f"{note} (--budget)", help=help_)
+                )
+    if found:
+        raise SourceError(found)
+    least = sum((c.least_usd for c in counts), Decimal(0))
+    if least > budget:
+        raise UsageError(f"--budget: what is left to ask costs at least ${least:.2f}, and the budget is ${budget}")
+
+
+def confirm(counts: list[ExperimentCount], over: Decimal) -> None:
+    """Ask once before a run that is to cost more than `over`, or whose cost is not known; raises Abort for no."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    expected = total_usd(s.estimate.usd for c in counts for s in c.steps if s.at_most)
+    unknown = expected is None and any(
+        not m.service.self_hosted and not m.simulated for c in counts for m in c.models.values()
+    )
+    if unknown or (expected is not None and expected > over):
+        cost = "for a cost that is not known" if expected is None else f"for about {usd(expected)}"
+        if not click.confirm(f"Ask {sum(c.at_most for c in counts):,} requests {cost}?", default=False, err=True):
+            raise click.Abort
+
+
+def usd(amount: Decimal | None) -> str:
+    """Return an amount as people read it; ? for one that is not known."""
+    if amount is None:
+        return "?"
+    if 0 < amount < CENT:
+        return "<$0.01"
+    return f"${amount:,.2f}" if amount < MANY_USD else f"${amount:,.0f}"
+
+
+def total_usd(amounts: Iterable[Decimal | None]) -> Decimal | None:
+    """Return a sum; None where one of the amounts is not known."""
+    found = list(amounts)
+    return None if None in found else sum((a for a in found if a is not None), Decimal(0))
+
+
+def show_cost(count: ExperimentCount) -> None:
+    """Print what is left to ask of one experiment will cost: low, expected, high; and what its budget is to that."""
+    estimates = [s.estimate for s in count.steps if s.at_most]
+    if not estimates:
+        return
+    expected, low, high = (total_usd(getattr(e, name) for e in estimates) for name in ("usd", "low_usd", "high_usd"))
+    if high != 0:  # nothing costs nothing
+        least = "" if low is None else f"at least {usd(low)}, "
+        most = "no upper bound: a model has no `max_tokens`, or no price" if high is None else f"at most {usd(high)}"
+        console.say(f"  cost: {usd(expected)} expected; {least}{most}")
+        discount = sum((e.discount_usd for e in estimates), Decimal(0))
+        if discount >= CENT:
+            console.say(f"  of it, the provider's cache of prompt prefixes can save up to {usd(discount)}")
+    budget = count.experiment.budget
+    if budget is None or count.beyond_budget:
+        return
+    if high is not None and high <= budget:
+        said = "reaches in any case"
+    elif expected is None:
+        said = "may not reach"
+    else:
+        said = "reaches for what is expected" if expected <= budget else "will not reach: the run stops there, exit 3"
+    console.say(f"  budget ${budget}: {said}")
+
+
+def show_money(counts: list[ExperimentCount], *, ran: int) -> None:
+    """Print what a run spent, and what it did not need to."""
+    found = [s.money for c in counts for s in c.steps]
+    spent, saved, prefix = _totals(found)
+    unknown = sum(m.n_unknown for m in found)
+    if ran and (spent or unknown):
+        more = f" and the unknown cost of {unknown:,} answers" if unknown else ""
+        console.say(f"spent {usd(spent)}{more}" + (f"; the store saved {usd(saved)}" if saved else ""))
+    elif saved:
+        console.say(f"the store saved {usd(saved)}")
+    into, cached = sum(m.input_tokens for m in found), sum(m.cached_tokens for m in found)
+    if cached:
+        gain = f", which saved {usd(prefix)}" if prefix else ""
+        console.say(f"{100 * cached / into:.0f} % of the input came from the providers' caches of prefixes{gain}")
+
+
+def money_json(counts: list[ExperimentCount]) -> dict[str, Any]:
+    """Return what a run spent; amounts that are not known are counted, not guessed."""
+    found = [s.money for c in counts for s in c.steps]
+    spent, saved, prefix = _totals(found)
+    return {
+        "spent_usd": float(round(spent, 6)),
+        "of_unknown_cost": sum(m.n_unknown for m in found),
+        "saved_by_store_usd": float(round(saved, 6)),
+        "saved_by_prefixes_usd": float(round(prefix, 6)),
+        "input_tokens": sum(m.input_tokens for m in found),
+        "cached_tokens": sum(m.cached_tokens for m in found),
+    }
+
+
+def _totals(found: list[Money]) -> tuple[Decimal, Decimal, Decimal]:
+    def total(name: str) -> Decimal:
+        return sum((getattr(m, name) for m in found), Decimal(0))
+
+    return total("spent_usd"), total("saved_usd"), total("prefix_usd")

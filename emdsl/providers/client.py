@@ -1,0 +1,99 @@
+"""Who answers queries: each model by the format that its service speaks, with one of its API keys."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING
+
+from emdsl.capability import by_responses
+from emdsl.errors import Rejected
+from emdsl.providers.anthropic import Anthropic
+from emdsl.providers.google import Google
+from emdsl.providers.http import Blocked, Http
+from emdsl.providers.openai import OpenAI
+from emdsl.providers.responses import Responses
+from emdsl.providers.secret import find_keys, find_url
+from emdsl.query import Response
+from emdsl.service import ANTHROPIC, GOOGLE, OPENAI, SAMPLE_HEADER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from emdsl.providers.limits import Limits
+    from emdsl.providers.provider import Format
+    from emdsl.providers.secret import Secret
+    from emdsl.query import Model, Query
+
+_RESPONSES = "responses"
+_BY_RESPONSES_ONLY = "v1/responses"  # what OpenAI says of a model that chat completions do not serve
+
+
+class Client:
+    """Answers queries of every service; `simulator` is the embedded one's URL. See Provider."""
+
+    def __init__(self, http: Http, environment: Mapping[str, str], simulator: str | None = None) -> None:
+        self._http = http
+        self._environment = environment
+        self._simulator = simulator
+        self._formats: dict[str, Format] = {
+            OPENAI: OpenAI(), ANTHROPIC: Anthropic(), GOOGLE: Google(), _RESPONSES: Responses(),
+        }  # fmt: skip
+        self._ways: dict[int, tuple[Model, str, tuple[Secret | None, ...]]] = {}  # by identity, kept with the model
+        self._responses: set[int] = set()  # models that have turned out to be served by the Responses API alone
+
+    def accounts(self, model: Model) -> int:
+        """See Provider."""
+        return len(self._way(model)[2])
+
+    async def ask(self, query: Query, account: int, on_limits: Callable[[Limits], None]) -> Response:
+        """See Provider."""
+        model = query.head.model
+        format_ = self._format(query)
+        try:
+            return await self._sent(query, format_, account, on_limits)
+        except Rejected as error:
+            if format_ is not self._formats[OPENAI] or _BY_RESPONSES_ONLY not in str(error):
+                raise
+            self._responses.add(id(model))
+        return await self._sent(query, self._formats[_RESPONSES], account, on_limits)
+
+    def _format(self, query: Query) -> Format:
+        model = query.head.model
+        if id(model) in self._responses or by_responses(model, query.params):
+            return self._formats[_RESPONSES]
+        return self._formats[model.service.format]
+
+    async def _sent(self, query: Query, format_: Format, account: int, on_limits: Callable[[Limits], None]) -> Response:
+        model = query.head.model
+        _, url, keys = self._way(model)
+        key = keys[account]
+        headers = dict(format_.headers(key.reveal() if key is not None else None))
+        if model.simulated:
+            headers[SAMPLE_HEADER] = f"{query.sample}:{query.head.stream}"
+        start = time.time()
+        try:
+            reply, request_id = await self._http.post(
+                url + format_.path(query), format_.encode(query), headers,
+                key=key, timeout_s=model.timeout_s, on_limits=on_limits,
+            )  # fmt: skip
+            found = format_.read(reply)
+        except Blocked as blocked:
+            found, request_id = Response(text=blocked.reason, finish="blocked"), None
+        now = time.time()
+        return dataclasses.replace(
+            found, request_id=request_id or found.request_id, answered_at=now, elapsed_s=round(now - start, 4)
+        )
+
+    def _way(self, model: Model) -> tuple[Model, str, tuple[Secret | None, ...]]:
+        """Return where a model is asked, with which keys; raises Rejected."""
+        way = self._ways.get(id(model))
+        if way is None:
+            url, _ = find_url(model, self._environment)
+            if model.simulated:
+                url = url or self._simulator
+            if url is None:
+                raise Rejected(f"no URL is known for `{model.service.name}`", for_all=True)
+            keys = find_keys(model, self._environment)[0]
+            way = self._ways[id(model)] = model, url, keys or (None,)
+        return way

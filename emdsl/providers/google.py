@@ -1,0 +1,166 @@
+"""Google's Gemini API, generateContent: query to body, reply to response."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from emdsl.capability import prompt_objection, thinks
+from emdsl.errors import Rejected, Unavailable
+from emdsl.providers.wire import MAX_POSITIONS, Count, Text, Wire, as_json, parse, total
+from emdsl.query import Response, TokenLogprobs, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from emdsl.query import Query
+
+_FINISH = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    "SAFETY": "blocked",
+    "RECITATION": "blocked",
+    "BLOCKLIST": "blocked",
+    "PROHIBITED_CONTENT": "blocked",
+    "SPII": "blocked",
+}
+_NAMES = {
+    "max_tokens": "maxOutputTokens", "top_p": "topP", "top_k": "topK", "stop": "stopSequences",
+    "frequency_penalty": "frequencyPenalty", "presence_penalty": "presencePenalty", "temperature": "temperature",
+}  # fmt: skip
+_ROLES = {"user": "user", "assistant": "model"}
+
+
+class _Part(Wire):
+    text: Text = None
+    thought: bool = False
+
+
+class _Content(Wire):
+    parts: tuple[_Part, ...] = ()
+
+
+class _Candidate(Wire):
+    token: Text = None
+    logProbability: float  # noqa: N815 - Google's name
+
+
+class _Top(Wire):
+    candidates: tuple[_Candidate, ...] = ()
+
+
+class _Logprobs(Wire):
+    topCandidates: tuple[_Top, ...] = ()  # noqa: N815 - Google's name
+
+
+class _Choice(Wire):
+    content: _Content = _Content()
+    finishReason: Text = None  # noqa: N815 - Google's name
+    finishMessage: Text = None  # noqa: N815 - Google's name
+    logprobsResult: _Logprobs | None = None  # noqa: N815 - Google's name
+
+
+class _Feedback(Wire):
+    blockReason: Text = None  # noqa: N815 - Google's name
+    blockReasonMessage: Text = None  # noqa: N815 - Google's name
+
+
+class _Usage(Wire):
+    promptTokenCount: Count = None  # noqa: N815 - Google's name
+    candidatesTokenCount: Count = None  # noqa: N815 - Google's name
+    thoughtsTokenCount: Count = None  # noqa: N815 - Google's name
+    cachedContentTokenCount: Count = None  # noqa: N815 - Google's name
+
+
+class _Reply(Wire):
+    candidates: tuple[_Choice, ...] = ()
+    promptFeedback: _Feedback | None = None  # noqa: N815 - Google's name
+    usageMetadata: _Usage | None = None  # noqa: N815 - Google's name
+    modelVersion: Text = None  # noqa: N815 - Google's name
+    responseId: Text = None  # noqa: N815 - Google's name
+
+
+class Google:
+    """The format of `google/` models; see Format."""
+
+    def path(self, query: Query) -> str:
+        """See Format."""
+        return f"/models/{quote(query.head.model.wire_name, safe='')}:generateContent"
+
+    def headers(self, key: str | None) -> Mapping[str, str]:
+        """See Format."""
+        return {"x-goog-api-key": key} if key is not None else {}
+
+    def encode(self, query: Query) -> bytes:
+        """See Format."""
+        model, params, messages = query.head.model, query.params, query.prompt.messages
+        if said := prompt_objection(model, params, messages):
+            raise Rejected(f"not sent: {said}")
+        body: dict[str, Any] = {}
+        system = [{"text": m.text} for m in messages if m.role == "system"]
+        if system:
+            body["systemInstruction"] = {"parts": system}
+        body["contents"] = [
+            {"role": _ROLES[m.role], "parts": [{"text": m.text}]} for m in messages if m.role != "system"
+        ]
+        config: dict[str, Any] = {}
+        thinking: dict[str, Any] = {"includeThoughts": True} if thinks(model) else {}
+        extra: dict[str, Any] = {}
+        for name, value in params.items():
+            match name:
+                case "seed":
+                    config["seed"] = value + query.sample
+                case "top_logprobs":
+                    config |= {"responseLogprobs": True, "logprobs": value}
+                case "reasoning_tokens":
+                    thinking["thinkingBudget"] = value
+                case "reasoning_effort":
+                    thinking["thinkingLevel"] = value
+                case "extra":
+                    extra = dict(value)
+                case _:
+                    config[_NAMES[name]] = value
+        if thinking:
+            config["thinkingConfig"] = thinking
+        config |= extra.pop("generationConfig", {})
+        return as_json(body | ({"generationConfig": config} if config else {}) | extra)
+
+    def read(self, reply: Mapping[str, Any]) -> Response:
+        """See Format."""
+        found = parse(_Reply, reply)
+        usage = found.usageMetadata or _Usage()
+        common: dict[str, Any] = {
+            "model": found.modelVersion,
+            "request_id": found.responseId,
+            "usage": Usage(
+                input_tokens=usage.promptTokenCount,
+                output_tokens=total(usage.candidatesTokenCount, usage.thoughtsTokenCount),
+                reasoning_tokens=usage.thoughtsTokenCount,
+                cached_tokens=usage.cachedContentTokenCount,
+            ),
+        }
+        if not found.candidates:
+            blocked = found.promptFeedback
+            if blocked is None or blocked.blockReason is None:
+                raise Unavailable("the reply has no candidate", status=200)
+            return Response(text=blocked.blockReasonMessage or blocked.blockReason, finish="blocked", **common)
+        choice = found.candidates[0]
+        finish = _FINISH.get(choice.finishReason or "STOP", "other")
+        text = "".join(p.text or "" for p in choice.content.parts if not p.thought)
+        thoughts = "".join(p.text or "" for p in choice.content.parts if p.thought)
+        return Response(
+            text=text or (choice.finishMessage or choice.finishReason or "" if finish == "blocked" else ""),
+            finish=finish,
+            reasoning=thoughts or None,
+            logprobs=_logprobs(choice.logprobsResult),
+            **common,
+        )
+
+
+def _logprobs(found: _Logprobs | None) -> tuple[TokenLogprobs, ...] | None:
+    if found is None or not found.topCandidates:
+        return None
+    return tuple(
+        tuple((c.token or "", c.logProbability) for c in at.candidates if c.logProbability <= 0)
+        for at in found.topCandidates[:MAX_POSITIONS]
+    )

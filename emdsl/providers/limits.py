@@ -1,0 +1,138 @@
+"""What a server says of its limits: how many requests and tokens are left, and until when."""
+
+from __future__ import annotations
+
+import email.utils
+import re
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LONGEST_S = 86_400.0
+MINUTE_S = 60.0  # where a name says so, and no header
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+# Prefix, then `limit-requests` (OpenAI's order) or `requests-limit` (Anthropic's).
+_NAMES = {
+    "requests": (
+        ("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+        ("anthropic-ratelimit-requests-limit", "anthropic-ratelimit-requests-remaining",
+         "anthropic-ratelimit-requests-reset"),
+        ("x-ratelimit-limit-req-minute", "x-ratelimit-remaining-req-minute", ""),
+        ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"),
+        ("ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"),
+    ),
+    "tokens": (
+        ("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+        ("anthropic-ratelimit-tokens-limit", "anthropic-ratelimit-tokens-remaining",
+         "anthropic-ratelimit-tokens-reset"),
+        ("x-ratelimit-limit-tokens-minute", "x-ratelimit-remaining-tokens-minute", ""),
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """An allowance: of so many, so many are left, and all of them again after so many seconds."""
+
+    limit: float
+    remaining: float
+    reset_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Allowances of one account, as one reply tells them."""
+
+    requests: Limit | None = None
+    tokens: Limit | None = None
+
+
+def read_limits(headers: Mapping[str, str]) -> Limits | None:
+    """Return the limits that a reply tells; None where it tells none.
+
+    >>> read_limits(
+    ...     {
+    ...         "x-ratelimit-limit-requests": "300",
+    ...         "x-ratelimit-remaining-requests": "299",
+    ...         "x-ratelimit-reset-requests": "200ms",
+    ...     }
+    ... ).requests
+    Limit(limit=300.0, remaining=299.0, reset_s=0.2)
+    """
+    requests, tokens = (_limit(headers, names) for names in _NAMES.values())
+    return Limits(requests=requests, tokens=tokens) if requests is not None or tokens is not None else None
+
+
+def _limit(headers: Mapping[str, str], names: tuple[tuple[str, str, str], ...]) -> Limit | None:
+    for limit, remaining, reset in names:
+        if remaining not in headers:
+            continue
+        most, left = _number(headers.get(limit)), _number(headers[remaining])
+        reset_s = seconds(headers.get(reset, "")) if reset else MINUTE_S
+        if most is not None and left is not None and reset_s is not None and most > 0:
+            return Limit(most, left, reset_s)
+    return None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        found = float((text or "").split(",")[0].split(";")[0])
+    except ValueError:
+        return None
+    return found if 0 <= found < 1e15 else None
+
+
+def seconds(text: str) -> float | None:
+    """Return the seconds from now that a header means; None for none.
+
+    Providers write durations (`6m0s`, `200ms`), seconds, times (RFC 3339), and milliseconds or seconds since 1970.
+
+    >>> seconds("1m30.5s"), seconds("7"), seconds("soon")
+    (90.5, 7.0, None)
+    """
+    text = text.strip()
+    parts = _DURATION.findall(text)
+    if parts and "".join(n + unit for n, unit in parts) == text:
+        return _bounded(sum(float(n) * _SECONDS[unit] for n, unit in parts))
+    try:
+        number = float(text)
+    except ValueError:
+        number = None
+    if number is not None:
+        if number > 1e11:
+            return _bounded(number / 1000 - time.time())
+        return _bounded(number - time.time() if number > 1e9 else number)
+    try:
+        return _bounded(datetime.fromisoformat(text).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _bounded(found: float) -> float | None:
+    return min(max(found, 0.0), LONGEST_S) if found == found else None  # noqa: PLR0124 - NaN alone differs from itself
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Return how many seconds a server asks to wait: a number (fractions too) or a date; 0 for neither.
+
+    >>> retry_after({"Retry-After": "0.5"}), retry_after({})
+    (0.5, 0.0)
+    """
+    for name, scale in (("Retry-After-Ms", 1000.0), ("Retry-After", 1.0)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            return _bounded(float(value) / scale) or 0.0
+        except ValueError:
+            pass
+        try:
+            return _bounded(email.utils.parsedate_to_datetime(value).timestamp() - time.time()) or 0.0
+        except ValueError:
+            continue
+    return 0.0
