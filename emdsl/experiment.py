@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from emdsl.frame import Frame
+from emdsl.frame import Frame, MissingInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -142,6 +143,14 @@ class Experiment:
             frame[self.axes[axis].name] = level.value
             frame.levels[self.axes[axis].name] = level
         return frame
+
+
+def heads(experiment: Experiment) -> Iterator[Head]:
+    """Yield every head by which an experiment asks, as far as it is known."""
+    for step in experiment.steps:
+        for levels in experiment.projected(step.head_axes):
+            with suppress(MissingInput):
+                yield step.head(experiment.frame(step.head_axes, levels))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

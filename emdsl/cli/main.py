@@ -25,6 +25,8 @@ VERBS = {
     "show": ("emdsl.cli.show", "Show the measures of a study."),
     "query": ("emdsl.cli.query", "Query outcomes with SQL."),
     "cache": ("emdsl.cli.cache", "Look after the answers: stats, verify, gc, drop, export ..."),
+    "models": ("emdsl.cli.models", "Show models and providers: what they take, cost, and lack."),
+    "doctor": ("emdsl.cli.doctor", "Ask each model of a study one cheap question."),
     "sim": ("emdsl.cli.sim", "The embedded simulator as a server."),
 }
 GARBAGE = (100_000, 20, 100)  # rows live shortly and hold no circles: looking for some took a third of a plan's time

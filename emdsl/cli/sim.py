@@ -9,7 +9,7 @@ import click
 
 from emdsl.cli import console, session
 from emdsl.errors import UsageError
-from emdsl.sim.server import Faults, Simulator
+from emdsl.sim.server import Faults, RateLimit, Simulator
 
 SHARE = click.FloatRange(0, 1)
 
@@ -59,6 +59,14 @@ def command() -> None:
     envvar="EMDSL_SIM_MALFORMED",
     help="Share answered with broken JSON.",
 )
+@session.option(
+    "--rpm",
+    type=click.FloatRange(0, min_open=True),
+    envvar="EMDSL_SIM_RPM",
+    help="Requests a minute that are allowed.",
+)
+@session.option("--windowed", is_flag=True, envvar="EMDSL_SIM_WINDOWED", help="Give them all at once, each minute.")
+@session.option("--key", "keys", multiple=True, envvar="EMDSL_SIM_KEY", help="Let in these API keys only.")
 @session.option("--seed", type=int, default=0, envvar="EMDSL_SIM_SEED", help="Of the faults.")
 def serve(
     port: int,
@@ -70,16 +78,24 @@ def serve(
     slow_by: float,
     cut: float,
     malformed: float,
+    rpm: float | None,
+    windowed: bool,
+    keys: tuple[str, ...],
     seed: int,
 ) -> None:
-    """Serve `subject` and `judge` in OpenAI's format until interrupted; point EMDSL_SIM_URL at it."""
+    """Serve until interrupted, in the formats of OpenAI, Anthropic and Google; point EMDSL_SIM_URL at it.
+
+    `subject` and `judge` have their ground truth; a model of any other name answers, and judges where it is shown a
+    simulated answer. For the other formats ANTHROPIC_BASE_URL is the same URL, and GOOGLE_BASE_URL ends with /v1beta.
+    """
     faults = Faults(
         throttled=throttled, retry_after_s=retry_after, failed=failed, slow=slow, slow_s=slow_by, cut=cut,
         malformed=malformed, seed=seed,
     )  # fmt: skip
 
     async def main() -> None:
-        simulator = Simulator(faults, latency)
+        limit = RateLimit(requests=rpm, windowed=windowed) if rpm is not None else None
+        simulator = Simulator(faults, latency, limit=limit, keys=frozenset(keys) if keys else None)
         try:
             await simulator.start(port)
         except OSError as error:

@@ -10,6 +10,7 @@ from emdsl.compiler.build import build_experiment
 from emdsl.compiler.datasets import linked
 from emdsl.compiler.faults import Faults
 from emdsl.compiler.kinds import ANY
+from emdsl.compiler.models import Models
 from emdsl.compiler.reads import free_names
 from emdsl.compiler.resolve import CHOICES, SHAPE, Resolver, Scope
 from emdsl.compiler.types import Checker
@@ -20,13 +21,15 @@ from emdsl.frame import EvalFault, MissingInput
 from emdsl.lang import ast
 from emdsl.lang.loader import load, load_source
 from emdsl.project import find_project
+from emdsl.source import Source, Span
 from emdsl.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from emdsl.lang.loader import Instead, Module
-    from emdsl.source import Diagnostic, Source
+    from emdsl.query import Model
+    from emdsl.source import Diagnostic
 
 
 def compile_file(
@@ -48,6 +51,15 @@ def compile_source(source: Source, environment: Mapping[str, str] | None = None)
     """Return the program of a text; its relative paths start from the working folder."""
     module, found = load_source(source, source.path.parent if source.path else Path())
     return _compiled(module, found, environment, simulate=False)
+
+
+def model_of(use: str, environment: Mapping[str, str]) -> Model:
+    """Return the model that `provider/model` names, without settings; raises SourceError."""
+    source = Source("the model", use)
+    try:
+        return Models(Faults(), environment, {}, simulate=False).of_text(use, Span(source, 0, len(use)))
+    except EvalFault as fault:
+        raise SourceError([fault.diagnostic]) from None
 
 
 def _compiled(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SIM_VERSION = "1"  # of the simulator's ground truth: the revision of every `sim/` model
 _DATED = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{4}|\d{6,8})(?:$|[-:@])")
-_MOVING = re.compile(r"(?:^|/)(?:gpt-(?!oss)|chatgpt-|o\d(?:$|-))|latest(?:$|:)")
+_MOVING = re.compile(r"(?:^|/)(?:gpt-(?!oss)|chatgpt-|o\d(?:$|-))|latest(?:$|:)|claude-(?:opus|sonnet|haiku)-4-[015]$")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -161,8 +161,9 @@ def _known_to_simulator(model: str, told: Mapping[str, Any], span: Span) -> None
         if name not in SIM_PARAMS:
             hint = near(name, SIM_PARAMS) or f"known are {one_of(SIM_PARAMS)}"
             raise fail("E725", f"the simulator's ground truth has no `{name}`", span, help=hint)
-        if not is_exact(value) or value < 0 or (value > 1 and name != "half"):
-            raise fail("E725", f"`{name}` is {'a number over 0' if name == 'half' else 'a probability'}", span)
+        counts = name in ("half", "thinks")
+        if not is_exact(value) or value < 0 or (value > 1 and not counts):
+            raise fail("E725", f"`{name}` is {'a number over 0' if counts else 'a probability'}", span)
 
 
 def merged(base: Params, own: Mapping[str, Any]) -> Params:

@@ -58,6 +58,17 @@ class Client:
             self._responses.add(id(model))
         return await self._sent(query, self._formats[_RESPONSES], account, on_limits)
 
+    async def models(self, model: Model) -> list[str]:
+        """Return the names of the models that a model's server lists."""
+        _, url, keys = self._way(model)
+        key = keys[0]
+        headers = self._formats[model.service.format].headers(key.reveal() if key is not None else None)
+        found = await self._http.get(f"{url}/models", headers, key=key)
+        listed = found.get("models") if model.service.format == GOOGLE else found.get("data")
+        field = "name" if model.service.format == GOOGLE else "id"
+        names = [m.get(field) for m in listed if isinstance(m, dict)] if isinstance(listed, list) else []
+        return [n.removeprefix("models/") for n in names if isinstance(n, str)]
+
     def _format(self, query: Query) -> Format:
         model = query.head.model
         if id(model) in self._responses or by_responses(model, query.params):

@@ -86,10 +86,20 @@ class Http:
 
         The key is in none of them. `on_limits` gets what the server says of its limits, with an error too.
         """
+        return await self._sent("POST", url, body, headers, key=key, timeout_s=timeout_s, on_limits=on_limits)
+
+    async def get(self, url: str, headers: Mapping[str, str], *, key: Secret | None) -> dict[str, Any]:
+        """Return what is at a URL, as `post` does."""
+        return (await self._sent("GET", url, None, headers, key=key, timeout_s=CONNECT_S, on_limits=lambda _: None))[0]
+
+    async def _sent(
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], *, key: Secret | None,
+        timeout_s: float | None, on_limits: Callable[[Limits], None],
+    ) -> tuple[dict[str, Any], str | None]:  # fmt: skip
         limit = aiohttp.ClientTimeout(total=timeout_s or TIMEOUT_S, sock_connect=CONNECT_S)
         try:
-            async with self._session.post(
-                url, data=body, headers=headers, timeout=limit, allow_redirects=False, proxy=self._proxy(url)
+            async with self._session.request(
+                method, url, data=body, headers=headers, timeout=limit, allow_redirects=False, proxy=self._proxy(url)
             ) as reply:
                 raw = await _bounded(reply)
                 limits = read_limits(reply.headers)

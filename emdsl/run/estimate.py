@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from emdsl.price import MILLION, price_of
+from emdsl.run.prefixes import beginning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -146,11 +147,12 @@ class Estimate:
         asked.n += 1
         asked.chars += prompt.chars
         self.chars += prompt.chars
-        before = self._last.get(use)
-        if before is not None:
+        least, before = beginning(query.head.model), self._last.get(use)
+        if before is not None and least is not None:
             prefix = before.common(prompt)
-            asked.prefix_chars += prefix
-            self.prefix_chars += prefix
+            if prefix >= least:
+                asked.prefix_chars += prefix
+                self.prefix_chars += prefix
         self._last[use] = prompt
 
     def unknown(self, head: Head, learned: Learned) -> None:

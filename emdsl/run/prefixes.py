@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from emdsl.prompt import Prompt
-    from emdsl.query import Query
+    from emdsl.query import Model, Query
 
 MIN_CHARS = 4_096  # of a beginning that is worth a wait
 CHARS_PER_TOKEN = 4
+
+
+def beginning(model: Model) -> int | None:
+    """Return from how many characters on a beginning is worth a wait; None where no cache keeps any."""
+    tokens = model.service.prefix_tokens
+    return max(MIN_CHARS, tokens * CHARS_PER_TOKEN) if tokens is not None else None
 
 
 class Sent(Protocol):
@@ -45,11 +51,11 @@ class Prefixes(Generic[Item]):
     def note(self, request: Item) -> None:
         """Say with which requests one shares its beginning; called in the order in which they are made."""
         prompt, model = request.query.prompt, request.query.head.model
-        if request.urgent or model.service.prefix_tokens is None or prompt.chars < MIN_CHARS:
+        least = beginning(model)
+        if request.urgent or least is None or prompt.chars < least:
             return
         last = self._last.get((model.use, model.url))
-        need = max(MIN_CHARS, model.service.prefix_tokens * CHARS_PER_TOKEN, prompt.chars // 2)
-        if last is not None and last.prompt.common(prompt) >= need:
+        if last is not None and last.prompt.common(prompt) >= max(least, prompt.chars // 2):
             same = last.prompt.common_messages(prompt)
             last.messages, last.prompt, last.n = min(last.messages, same), prompt, last.n + 1
             request.prefix = last

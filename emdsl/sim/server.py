@@ -1,25 +1,31 @@
-"""The simulator as a server on loopback that speaks OpenAI's wire format, with faults on demand."""
+"""The simulator as a server on loopback, in the formats of OpenAI, Anthropic and Google, with faults on demand."""
 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
-import math
 import random
+import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from emdsl.digest import digest
 from emdsl.service import SAMPLE_HEADER, SIM_MODELS
-from emdsl.sim.judge import judge
-from emdsl.sim.subject import answer
-from emdsl.sim.truth import BadTruth, Draws
+from emdsl.sim import anthropic, google, openai
+from emdsl.sim.answering import OVERHEAD, Asked, Refused, Said, respond
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 MAX_BODY = 64 * 2**20  # bytes of a request
-_ROLES = ("system", "user", "assistant", "tool", "developer")
+MIN_PREFIX = 1_024  # tokens of a beginning that is kept
+STEP = 128  # tokens by which it is kept
+MAX_PREFIXES = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,21 +42,68 @@ class Faults:
     seed: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """So many requests a window of so many seconds; `windowed` gives them all at its beginning, else they fill up."""
+
+    requests: float
+    window_s: float = 60.0
+    windowed: bool = False
+    announced: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """One way of asking: how a body is read, answered and complained about."""
+
+    ask: Callable[..., Asked]
+    reply: Callable[[Asked, Said, int, int], dict[str, Any]]
+    error: Callable[[Refused], dict[str, Any]]
+    key: Callable[[web.Request], str | None]
+    marks: bool = False  # the cache keeps what is marked, else all
+
+
+def _bearer(request: web.Request) -> str | None:
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    return key if scheme == "Bearer" else None
+
+
+_FORMATS = {
+    "chat": _Format(openai.chat, openai.chat_reply, openai.error, _bearer),
+    "responses": _Format(openai.responses, openai.responses_reply, openai.error, _bearer),
+    "anthropic": _Format(
+        anthropic.messages, anthropic.reply, anthropic.error, lambda r: r.headers.get("x-api-key"), marks=True
+    ),
+    "google": _Format(google.generate, google.reply, google.error, lambda r: r.headers.get("x-goog-api-key")),
+}
+
+
 class Simulator:
     """A running server; `url` is its base URL, `counts` what it was asked."""
 
-    def __init__(self, faults: Faults | None = None, latency_s: float = 0.0) -> None:
+    def __init__(
+        self, faults: Faults | None = None, latency_s: float = 0.0, *, limit: RateLimit | None = None,
+        keys: frozenset[str] | None = None,
+    ) -> None:  # fmt: skip
         self.faults = faults or Faults()
         self.latency_s = latency_s
         self.counts: Counter[str] = Counter()
+        self._keys = keys
         self._random = random.Random(self.faults.seed)  # noqa: S311 - faults, not secrets
+        self._allowance = _Allowance(limit) if limit is not None else None
+        self._not_before: dict[bytes, float] = {}  # by request: what it was told
+        self._drawn: Counter[bytes] = Counter()
+        self._prefixes = _Prefixes()
         self._runner: web.AppRunner | None = None
         self.url = ""
 
     async def start(self, port: int = 0) -> None:
         """Listen on loopback; port 0 takes a free one."""
         app = web.Application(client_max_size=MAX_BODY)
-        app.router.add_post("/v1/chat/completions", self._complete)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/responses", self._responses)
+        app.router.add_post("/v1/messages", self._messages)
+        app.router.add_post("/v1beta/models/{model:[^:]+}:generateContent", self._generate)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/stats", self._stats)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.5)
@@ -72,27 +125,83 @@ class Simulator:
     async def _stats(self, _: web.Request) -> web.Response:
         return web.json_response(dict(self.counts))
 
-    async def _complete(self, request: web.Request) -> web.StreamResponse:
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer(request, _FORMATS["chat"])
+
+    async def _responses(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer(request, _FORMATS["responses"])
+
+    async def _messages(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer(request, _FORMATS["anthropic"])
+
+    async def _generate(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer(request, _FORMATS["google"], request.match_info["model"])
+
+    async def _answer(self, request: web.Request, format_: _Format, *names: str) -> web.StreamResponse:
         raw = await request.read()
         self.counts["requests"] += 1
+        name = digest("asked", raw, request.headers.get(SAMPLE_HEADER, ""))
+        if time.monotonic() < self._not_before.pop(name, 0.0):
+            self.counts["early"] += 1
         if self.latency_s:
             await asyncio.sleep(self.latency_s)
-        fault = await self._fault(request)
+        fault = await self._fault(request, format_, name)
         if fault is not None:
             return fault
         try:
+            self._let_in(request, format_)
             body = json.loads(raw)
-            reply = complete(body, request.headers.get(SAMPLE_HEADER, "0:0"))
+            asked = format_.ask(body, *names)
+            said = respond(asked, json.dumps(body, sort_keys=True), self._sample(request, name))
         except ValueError as error:
+            refused = error if isinstance(error, Refused) else Refused(f"We could not parse the JSON body: {error}")
             self.counts["rejected"] += 1
-            return _error(400, str(error), "invalid_request_error")
+            return self._refusal(format_, refused)
+        cached, written = self._prefixes.read(asked, marks=format_.marks)
         self.counts["answered"] += 1
-        self.counts[f"answered {body['model']}"] += 1
-        return web.json_response(reply)
+        self.counts[f"answered {asked.model}"] += 1
+        self.counts["input tokens"] += said.input_tokens
+        self.counts["output tokens"] += said.output_tokens + said.reasoning_tokens
+        self.counts["cached tokens"] += cached
+        reply = web.json_response(format_.reply(asked, said, cached, written), headers=self._announced())
+        if "gzip" in request.headers.get("Accept-Encoding", "") and len(reply.body or b"") > 4096:  # type: ignore[arg-type]  # bytes
+            reply.body = gzip.compress(reply.body)  # type: ignore[arg-type]  # as above
+            reply.headers["Content-Encoding"] = "gzip"
+        return reply
 
-    async def _fault(self, request: web.Request) -> web.StreamResponse | None:
+    def _sample(self, request: web.Request, name: bytes) -> str:
+        """Return which draw this is: as the client says, else the next one of its kind."""
+        told = request.headers.get(SAMPLE_HEADER)
+        if told is not None:
+            return told
+        self._drawn[name] += 1
+        return f"{self._drawn[name] - 1}:0"
+
+    def _let_in(self, request: web.Request, format_: _Format) -> None:
+        """Refuse a request without a key that is known."""
+        key = format_.key(request)
+        if format_.marks and "anthropic-version" not in request.headers:
+            raise Refused("anthropic-version: header is required")
+        if self._keys is not None and key not in self._keys:
+            if format_ is _FORMATS["google"]:
+                raise Refused("API key not valid. Please pass a valid API key.", kind="API_KEY_INVALID")
+            if format_.marks:
+                raise Refused("invalid x-api-key", status=401)
+            raise Refused(f"Incorrect API key provided: {(key or '')[:3]}***.", status=401, kind="invalid_api_key")
+
+    def _announced(self) -> dict[str, str]:
+        return self._allowance.headers() if self._allowance is not None else {}
+
+    def _refusal(self, format_: _Format, refused: Refused, **headers: str) -> web.Response:
+        found = {name.replace("_", "-"): value for name, value in headers.items()}
+        return web.json_response(format_.error(refused), status=refused.status, headers=self._announced() | found)
+
+    async def _fault(self, request: web.Request, format_: _Format, name: bytes) -> web.StreamResponse | None:
+        if self._allowance is not None and (wait_s := self._allowance.take()) > 0:
+            self.counts["over the limit"] += 1
+            return self._slow_down(format_, name, wait_s)
         draw, faults = self._random.random(), self.faults
-        for name, share in (
+        for kind, share in (
             ("throttled", faults.throttled),
             ("failed", faults.failed),
             ("cut", faults.cut),
@@ -102,14 +211,12 @@ class Simulator:
             if draw >= share:
                 draw -= share
                 continue
-            self.counts[name] += 1
-            match name:
+            self.counts[kind] += 1
+            match kind:
                 case "throttled":
-                    response = _error(429, "slow down", "rate_limit_exceeded")
-                    response.headers["Retry-After"] = str(faults.retry_after_s)
-                    return response
+                    return self._slow_down(format_, name, faults.retry_after_s)
                 case "failed":
-                    return _error(500, "the simulator was told to fail", "server_error")
+                    return self._refusal(format_, Refused("the simulator was told to fail", status=500))
                 case "cut":
                     assert request.transport is not None
                     request.transport.abort()
@@ -121,71 +228,94 @@ class Simulator:
                     return None
         return None
 
-
-def complete(body: Any, sample: str) -> dict[str, Any]:
-    """Return the reply to a request body; raises ValueError for what a real server would refuse.
-
-    The same body and sample always get the same reply.
-    """
-    messages = _messages(body)
-    model = body.get("model")
-    if model not in SIM_MODELS:
-        raise ValueError(f"the model '{model}' does not exist: the simulator has {' and '.join(SIM_MODELS)}")
-    draws = Draws(json.dumps(body, sort_keys=True), sample)
-    told = body.get("sim") or {}
-    if not isinstance(told, Mapping):
-        raise BadTruth("sim is an object")
-    reasoning: str | None = None
-    if model == "judge":
-        text, candidates = judge(messages, body, draws)
-    else:
-        said = answer(messages, body, draws)
-        text, reasoning, candidates = said.text, said.reasoning, [(said.text.split(" ")[0], 0.9)]
-    limit = body.get("max_tokens")
-    words = text.split(" ")
-    finish = "stop"
-    if isinstance(limit, int) and len(words) > limit:
-        text, finish = " ".join(words[:limit]), "length"
-    choice: dict[str, Any] = {
-        "index": 0,
-        "message": {"role": "assistant", "content": text},
-        "finish_reason": finish,
-    }
-    if reasoning is not None:
-        choice["message"]["reasoning_content"] = reasoning
-    if body.get("logprobs"):
-        top = [{"token": t, "logprob": math.log(p)} for t, p in candidates[: body.get("top_logprobs", 20)]]
-        choice["logprobs"] = {"content": [{"token": text, "logprob": top[0]["logprob"], "top_logprobs": top}]}
-    n_in = sum(len(str(m["content"]).split()) + 4 for m in messages)
-    thought = len(reasoning.split()) if reasoning else 0
-    return {
-        "id": f"sim-{draws.name}",
-        "object": "chat.completion",
-        "created": 0,
-        "model": f"sim-{model}",
-        "choices": [choice],
-        "usage": {
-            "prompt_tokens": n_in,
-            "completion_tokens": len(text.split()) + thought,
-            "total_tokens": n_in + len(text.split()) + thought,
-            "completion_tokens_details": {"reasoning_tokens": thought},
-        },
-    }
+    def _slow_down(self, format_: _Format, name: bytes, wait_s: float) -> web.Response:
+        self._not_before[name] = time.monotonic() + wait_s
+        kind = "rate_limit_exceeded" if format_.error is openai.error else ""
+        refused = Refused("Rate limit reached: slow down", status=429, kind=kind)
+        return self._refusal(format_, refused, Retry_After=f"{wait_s:.3f}")
 
 
-def _messages(body: Any) -> list[dict[str, Any]]:
-    if not isinstance(body, dict):
-        raise ValueError("the body is no object")
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise ValueError("'messages' is a list of at least one message")
-    for message in messages:
-        if not isinstance(message, dict) or message.get("role") not in _ROLES:
-            raise ValueError(f"a message has a role, one of {', '.join(_ROLES)}")
-        if not isinstance(message.get("content"), str):
-            raise ValueError("a message has a text 'content'")
-    return messages
+class _Allowance:
+    """What is left of a rate limit."""
+
+    def __init__(self, limit: RateLimit) -> None:
+        self._limit = limit
+        self._left = limit.requests
+        self._at = time.monotonic()
+
+    def _refill(self) -> None:
+        now, limit = time.monotonic(), self._limit
+        if limit.windowed:
+            n = int((now - self._at) / limit.window_s)
+            if n:
+                self._left, self._at = limit.requests, self._at + n * limit.window_s
+            return
+        self._left = min(limit.requests, self._left + (now - self._at) * limit.requests / limit.window_s)
+        self._at = now
+
+    def take(self) -> float:
+        """Take one request; return 0, or in how many seconds there will be one."""
+        self._refill()
+        if self._left >= 1:
+            self._left -= 1
+            return 0.0
+        return (
+            self._reset_s() if self._limit.windowed else (1 - self._left) * self._limit.window_s / self._limit.requests
+        )
+
+    def _reset_s(self) -> float:
+        limit = self._limit
+        if limit.windowed:
+            return self._at + limit.window_s - time.monotonic()
+        return (limit.requests - self._left) * limit.window_s / limit.requests
+
+    def headers(self) -> dict[str, str]:
+        """Return what is announced, in OpenAI's words and in Anthropic's."""
+        if not self._limit.announced:
+            return {}
+        self._refill()
+        reset_s = self._reset_s()
+        at = (datetime.now(UTC) + timedelta(seconds=reset_s)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        most, left = f"{self._limit.requests:g}", str(int(self._left))
+        return {
+            "x-ratelimit-limit-requests": most, "x-ratelimit-remaining-requests": left,
+            "x-ratelimit-reset-requests": f"{reset_s * 1000:.0f}ms",
+            "anthropic-ratelimit-requests-limit": most, "anthropic-ratelimit-requests-remaining": left,
+            "anthropic-ratelimit-requests-reset": at,
+        }  # fmt: skip
 
 
-def _error(status: int, message: str, code: str) -> web.Response:
-    return web.json_response({"error": {"message": message, "type": code, "code": code}}, status=status)
+class _Prefixes:
+    """A cache of beginnings of prompts, as providers keep one."""
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, None] = {}
+
+    def read(self, asked: Asked, *, marks: bool) -> tuple[int, int]:
+        """Return how many tokens of a request are kept already, and how many are now put there."""
+        if marks and asked.cut is None:
+            return 0, 0
+        messages = asked.messages[: asked.cut] if marks else asked.messages
+        words = [w for m in messages for w in ("",) * OVERHEAD + tuple(m["content"].split())]
+        if len(words) < MIN_PREFIX:
+            return 0, 0
+        ends = [len(words)] if marks else [*range(MIN_PREFIX, len(words) + 1, STEP)]
+        name, start, cached, fresh = digest("prefix", asked.model), 0, 0, []
+        for end in ends:
+            name = digest("prefix", name, " ".join(words[start:end]))
+            start = end
+            if name in self._seen:
+                cached = end
+            else:
+                fresh.append(name)
+        self._seen.update(dict.fromkeys(fresh))
+        while len(self._seen) > MAX_PREFIXES:
+            del self._seen[next(iter(self._seen))]
+        return cached, (ends[-1] if marks and not cached else 0)
+
+
+def complete(body: Mapping[str, Any], sample: str) -> dict[str, Any]:
+    """Return the reply of chat completions to a body; raises Refused. The same body and sample get the same reply."""
+    asked = openai.chat(body)
+    said = respond(asked, json.dumps(body, sort_keys=True), sample)
+    return openai.chat_reply(asked, said, 0, 0)

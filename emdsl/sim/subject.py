@@ -44,6 +44,9 @@ def answer(messages: Sequence[Mapping[str, Any]], body: Mapping[str, Any], draws
     text = f"[simulated: {kind} {draws.name}] {draws.choice(_OPENINGS)}: {draws.choice(_BODIES[kind])}."
     asked = " ".join(str(m["content"]) for m in messages if m["role"] in ("system", "user"))
     thought = f"[simulated: {kind} {draws.name}] {_THOUGHTS[kind]}"
+    if mean := (body.get("sim") or {}).get("thinks"):
+        n = int(float(mean) * (0.5 + draws.next()))
+        return Answer(text, " ".join([thought, *("so" for _ in range(n - len(thought.split())))]), kind)
     if "<think>" in asked:
         return Answer(f"<think>{thought}</think>\n{text}", None, kind)
     if "step by step" in asked.casefold() or body.get("reasoning_effort"):

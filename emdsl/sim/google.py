@@ -1,0 +1,103 @@
+"""Google's generateContent, as its server takes requests and complains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emdsl.sim.answering import Asked, Refused, Said, checked, number
+
+_FIELDS = frozenset(
+    ("contents", "systemInstruction", "generationConfig", "safetySettings", "tools", "toolConfig", "cachedContent")
+)
+_CONFIG = frozenset(
+    ("temperature", "topP", "topK", "maxOutputTokens", "stopSequences", "seed", "frequencyPenalty", "presencePenalty",
+     "responseLogprobs", "logprobs", "thinkingConfig", "candidateCount", "responseMimeType", "responseSchema")
+)  # fmt: skip
+_UNKNOWN = 'Invalid JSON payload received. Unknown name "{}": Cannot find field.'
+_KINDS = {
+    400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE",
+}  # fmt: skip
+
+
+def generate(body: Any, model: str) -> Asked:
+    """Return a request; raises Refused."""
+    body = checked(body, dict.fromkeys(_FIELDS), _UNKNOWN)
+    if model.startswith("no-"):
+        raise Refused(
+            f"models/{model} is not found for API version v1beta, or is not supported for generateContent.", status=404
+        )
+    config = checked(body.get("generationConfig") or {}, dict.fromkeys(_CONFIG), _UNKNOWN)
+    number(config, "temperature", 0, 2)
+    number(config, "topP", 0, 1)
+    number(config, "maxOutputTokens", 1, 2**31)
+    number(config, "logprobs", 0, 20)
+    if "logprobs" in config and not config.get("responseLogprobs"):
+        raise Refused("logprobs is set and responseLogprobs is not")
+    if len(config.get("stopSequences", ())) > 5:
+        raise Refused("The number of stop sequences must be in the range of 0 to 5")
+    found = []
+    if "systemInstruction" in body:
+        found.append({"role": "system", "content": _text(body["systemInstruction"])})
+    contents = body.get("contents")
+    if not isinstance(contents, list) or not contents:
+        raise Refused("* GenerateContentRequest.contents: contents is not specified")
+    for content in contents:
+        role = content.get("role", "user") if isinstance(content, dict) else None
+        if role not in ("user", "model"):
+            raise Refused("Please use a valid role: user, model.")
+        text = _text(content)
+        if not text:
+            raise Refused("Unable to submit request because it must have a text parameter.")
+        found.append({"role": "assistant" if role == "model" else "user", "content": text})
+    thinking = config.get("thinkingConfig") or {}
+    if thinking and not model.startswith(("gemini-2.5", "gemini-3")):
+        raise Refused(f"Thinking is not enabled for models/{model}")
+    return Asked(
+        model=model, messages=found, max_tokens=config.get("maxOutputTokens"),
+        thinks=bool(thinking.get("includeThoughts")), top_logprobs=config.get("logprobs"),
+    )  # fmt: skip
+
+
+def reply(asked: Asked, said: Said, cached: int, _written: int) -> dict[str, Any]:
+    """Return the reply. Thoughts are counted beside the candidates."""
+    parts: list[dict[str, Any]] = [{"text": said.reasoning, "thought": True}] if said.reasoning is not None else []
+    parts.append({"text": said.text})
+    candidate: dict[str, Any] = {
+        "content": {"parts": parts, "role": "model"}, "index": 0,
+        "finishReason": "MAX_TOKENS" if said.truncated else "STOP",
+    }  # fmt: skip
+    if asked.top_logprobs is not None:
+        top = [{"token": t, "logProbability": p} for t, p in said.candidates]
+        candidate["logprobsResult"] = {"topCandidates": [{"candidates": top}], "chosenCandidates": top[:1]}
+    usage = {
+        "promptTokenCount": said.input_tokens, "candidatesTokenCount": said.output_tokens,
+        "totalTokenCount": said.input_tokens + said.output_tokens + said.reasoning_tokens,
+    }  # fmt: skip
+    if said.reasoning_tokens:
+        usage["thoughtsTokenCount"] = said.reasoning_tokens
+    if cached:
+        usage["cachedContentTokenCount"] = cached
+    return {
+        "candidates": [candidate], "usageMetadata": usage, "modelVersion": f"sim-{asked.model}",
+        "responseId": said.name,
+    }  # fmt: skip
+
+
+def error(refused: Refused) -> dict[str, Any]:
+    """Return the body of an error."""
+    found: dict[str, Any] = {
+        "code": refused.status, "message": str(refused), "status": _KINDS.get(refused.status, "UNKNOWN"),
+    }  # fmt: skip
+    if refused.kind == "API_KEY_INVALID":
+        found["details"] = [
+            {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": refused.kind, "domain": "googleapis.com"}
+        ]
+    return {"error": found}
+
+
+def _text(content: Any) -> str:
+    parts = content.get("parts") if isinstance(content, dict) else None
+    if not isinstance(parts, list) or not all(isinstance(p, dict) and set(p) <= {"text"} for p in parts):
+        raise Refused("Invalid value at 'contents': a list of parts with a text each is expected")
+    return "".join(str(p.get("text", "")) for p in parts)
