@@ -160,15 +160,41 @@ def _reasons() -> str:
 
 
 def _providers() -> str:
-    rows = [
-        (f"`{s.name}/`", s.url or "the program's `url`", _code([s.key_variable]) if s.key_variable else "none",
-         "yes" if s.prefill else "no")
+    def yes(found: object) -> str:
+        return "yes" if found else "no"
+
+    where = [
+        (f"`{s.name}/`", s.url or "the program's `url`",
+         _code(v for v in (s.key_variable, s.other_variable) if v) or "none", s.format)
+        for s in SERVICES.values()
+    ]  # fmt: skip
+    sent = [p for p in tables.PARAMS if p not in ("sim", "extra")]
+    takes = [
+        (f"`{s.name}/`", _code(p for p in sent if s.params is not None and p not in s.params) or "",
+         f"0 - {s.temperature}", str(s.stops or "any"),
+         str(s.top_logprobs) if s.params is None or "top_logprobs" in s.params else "none", yes(s.prefill),
+         "first" if s.system_first else "anywhere", str(s.prefix_tokens or "none"))
         for s in SERVICES.values()
     ]  # fmt: skip
     return (
         f"## Providers\n\nA model is `provider/model`; any other server that speaks OpenAI's format is "
         f"`{OPENAI_API}/<service>/<model>`.\n\n"
-        + _table(("provider", "where", "API key", "goes on from a prefill"), rows)
+        + _table(("provider", "where", "API key", "format"), where)
+        + "\nWhat a provider, or one model of it, does not take is an error (E735, E736): it would be refused, "
+        "or ignored without a word.\nA cache of prefixes keeps beginnings of prompts from so many tokens on.\n\n"
+        + _table(
+            (
+                "provider",
+                "takes no",
+                "temperature",
+                "texts in `stop`",
+                "logprobs",
+                "prefill",
+                "system messages",
+                "prefixes",
+            ),
+            takes,
+        )
     )
 
 

@@ -31,7 +31,7 @@ _AGAIN = (408, 409, 425, 498)  # besides 5xx: conditions that pass
 _FOR_ALL = (401, 404)  # no access, no such model: what one request is refused for, every other will be
 _NO_CREDIT = re.compile(  # codes of servers, and what those say that have none: not "slow down"
     r"insufficient_quota|billing|credit_balance|insufficient_credits|spend_limit|organization_usage_limit_exceeded"
-    r"|budget_exceeded|credit balance is too low|insufficient balance|used all available credits|spending limit"
+    r"|budget_exceeded|credit balance is too low|insufficient balance|used all available credits|spending.limit"
     r"|have any credits|free-models-per-day",
     re.IGNORECASE,
 )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from emdsl.outcome import Outcome
     from emdsl.providers.provider import Provider
     from emdsl.query import Model, Query, Response
-    from emdsl.run.pacing import Patience
+    from emdsl.run.pacing import Patience, Ticket
     from emdsl.store.claims import Claims
     from emdsl.store.store import Store
 
@@ -377,15 +377,19 @@ class Executor:
             return
         request.asking = True
         self.progress.in_flight += 1
-        task = asyncio.create_task(self._ask(lane, account, request, reserved))
+        self.progress.sent += 1
+        ticket = lane.paces[account].send(request.chars)
+        task = asyncio.create_task(self._ask(lane, account, ticket, request, reserved))
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
 
-    async def _ask(self, lane: Lane[_Request], account: int, request: _Request, reserved: Reserved) -> None:
+    async def _ask(
+        self, lane: Lane[_Request], account: int, ticket: Ticket, request: _Request, reserved: Reserved
+    ) -> None:
         """Ask once, and keep the answer. A slot is free when its answer is committed, not when it is received."""
         query, response = request.query, None
         try:
-            response = await self._asked(lane, account, request)
+            response = await self._asked(lane, account, ticket, request)
             if response is not None:
                 kept = await self._store.put(query, dataclasses.replace(response, run=self._run))
                 request.kept = True
@@ -413,11 +417,9 @@ class Executor:
             self._given_back(request)
         self._pump()
 
-    async def _asked(self, lane: Lane[_Request], account: int, request: _Request) -> Response | None:
+    async def _asked(self, lane: Lane[_Request], account: int, ticket: Ticket, request: _Request) -> Response | None:
         """Return an answer; None where there is none, and what follows of that is seen to."""
         pace = lane.paces[account]
-        ticket = pace.send(request.chars)
-        self.progress.sent += 1
         try:
             response = await self._provider.ask(request.query, account, partial(pace.told, ticket))
         except Throttled as error:

@@ -50,11 +50,10 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """One request under way: its number, and what of each allowance was spent when it was sent, itself included."""
+    """One request under way: its number, and the tokens that it is taken for."""
 
     number: int
     tokens: float
-    spent: tuple[float, float]  # requests, tokens
 
 
 class Allowance:
@@ -67,15 +66,19 @@ class Allowance:
     def __init__(self) -> None:
         self._told: Limit | None = None
         self._at = 0.0
-        self._spent = 0.0  # in all, when it was told
+        self._counted = 0.0  # of what was sent in all, what it says is taken off
         self._number = -1
         self.windowed = False
 
-    def told(self, limit: Limit, ticket: Ticket, spent: float, now: float) -> None:
-        """Take in what a reply says; one that was sent before the last one says nothing new."""
-        if ticket.number < self._number:
+    def told(self, limit: Limit, number: int, counted: float, now: float) -> None:
+        """Take in what a reply says; one to a request before the last one's says nothing new.
+
+        `counted` is what was sent in all, less what is under way: that may reach the server after this reply was
+        written, whenever it was sent.
+        """
+        if number < self._number:
             return
-        self._told, self._at, self._number, self._spent = limit, now, ticket.number, spent
+        self._told, self._at, self._number, self._counted = limit, now, number, counted
 
     def refused(self, wait_s: float) -> None:
         """Take in a "slow down": where it asks to wait for the end of a window, there are windows."""
@@ -89,7 +92,7 @@ class Allowance:
             return 0.0
         amount = min(amount, told.limit)
         since = now - self._at
-        used = spent - self._spent
+        used = spent - self._counted
         if since >= told.reset_s:  # as at the beginning; the next reply tells more
             return 0.0 if told.limit - used >= amount else max(MINUTE_S - since, 0.0)
         if self.windowed:
@@ -134,6 +137,7 @@ class Pace:
     n_throttled: int = 0
     _steady: float = math.inf  # from here on growth is slow
     _number: int = 0
+    _busy: int = 0  # the last request that was sent while half of the window was in use
     _episode: int = 0
     _frozen_until: float = 0.0
     _spent: list[float] = field(default_factory=lambda: [0.0, 0.0])
@@ -164,21 +168,22 @@ class Pace:
         tokens = self._tokens(chars)
         self.in_flight += 1
         self._number += 1
+        if self.in_flight * 2 >= self.limit:
+            self._busy = self._number
         for i, amount in enumerate((1.0, tokens)):
             self._spent[i] += amount
             bucket = self._buckets[i]
             if bucket is not None:
                 bucket.spend(amount)
-        return Ticket(self._number, tokens, (self._spent[0], self._spent[1]))
+        return Ticket(self._number, tokens)
 
     def answered(self, tokens: int | None) -> None:
         """Take in an answer, of so many tokens in and out where that is known: there may be room for more."""
-        busy = self.in_flight * 2 >= self.limit
         self.in_flight -= 1
         if tokens is not None:
             mean = self._mean_tokens
             self._mean_tokens = float(tokens) if mean is None else mean + (tokens - mean) / MEAN_OF
-        if busy and self.clock() >= self._frozen_until:
+        if self._number - self._busy <= self.limit and self.clock() >= self._frozen_until:
             grown = self.limit + (1.0 if self.limit < self._steady else 1.0 / self.limit)
             self.limit = min(grown, float(self.most))
 
@@ -203,11 +208,11 @@ class Pace:
     def told(self, ticket: Ticket, limits: Limits) -> None:
         """Take in what a reply says of the server's limits."""
         now = self.clock()
-        for allowance, limit, spent in zip(
-            self._allowances, (limits.requests, limits.tokens), ticket.spent, strict=True
-        ):
+        under_way = max(self.in_flight - 1, 0)
+        counted = (self._spent[0] - under_way, self._spent[1] - under_way * self._tokens(0))
+        for allowance, limit, done in zip(self._allowances, (limits.requests, limits.tokens), counted, strict=True):
             if limit is not None:
-                allowance.told(limit, ticket, spent, now)
+                allowance.told(limit, ticket.number, done, now)
 
     def _tokens(self, chars: int) -> float:
         return self._mean_tokens if self._mean_tokens is not None else chars / 4 + 1
