@@ -3,12 +3,13 @@
 # make check        what CI runs: format, lint, types, tests
 # make reference    write grammar/REFERENCE.md and the README's help texts anew
 # make bench        ratios against the raw limit on this machine; bench-scale with 1,000,000 queries too
+# make conformance  whole studies against a LiteLLM proxy and a tiny model that transformers serve: 2 GB, some minutes
 # make stress       100 kills with -9, 200,000 entries of 4 KB: some minutes
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check lint reference bench bench-scale stress clean
+.PHONY: quickstart test check lint reference bench bench-scale stress conformance clean
 .DELETE_ON_ERROR:
 
 quickstart: .venv/installed
@@ -38,6 +39,15 @@ bench-scale: .venv/installed-dev
 stress: .venv/installed-dev
 	$(BIN)/python tests/bench/stress.py
 
+conformance: .venv/installed-dev .venv-conformance/installed
+	CONFORMANCE_BIN=$(CURDIR)/.venv-conformance/bin $(BIN)/python -m pytest -q -p no:xdist --override-ini addopts= \
+	  --import-mode=importlib tests/conformance
+
+.venv-conformance/installed: tests/conformance/requirements.txt
+	$(PYTHON) -m venv .venv-conformance
+	.venv-conformance/bin/python -m pip install -q --disable-pip-version-check -r tests/conformance/requirements.txt
+	@touch $@
+
 .venv/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "emdsl needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
@@ -53,4 +63,4 @@ stress: .venv/installed-dev
 	@touch .venv/installed $@
 
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv .venv-conformance build dist
