@@ -4,12 +4,13 @@
 # make reference    write grammar/REFERENCE.md and the README's help texts anew
 # make bench        ratios against the raw limit on this machine; bench-scale with 1,000,000 queries too
 # make conformance  whole studies against a LiteLLM proxy and a tiny model that transformers serve: 2 GB, some minutes
+# make pace         a server that fails, and one that has a limit: some minutes
 # make stress       100 kills with -9, 200,000 entries of 4 KB: some minutes
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check lint reference bench bench-scale stress conformance clean
+.PHONY: quickstart test check lint reference bench bench-scale pace stress conformance clean
 .DELETE_ON_ERROR:
 
 quickstart: .venv/installed
@@ -35,6 +36,9 @@ bench: .venv/installed-dev
 
 bench-scale: .venv/installed-dev
 	$(BIN)/python tests/bench/bench.py --scale
+
+pace: .venv/installed-dev
+	PYTHONPATH=tests $(BIN)/python tests/bench/pace.py
 
 stress: .venv/installed-dev
 	$(BIN)/python tests/bench/stress.py

@@ -10,7 +10,7 @@ from emdsl.price import FREE, price_of
 from emdsl.service import ANTHROPIC, GOOGLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from emdsl.prompt import Message
     from emdsl.query import Model
@@ -30,6 +30,18 @@ _GEMINI_THINKS = re.compile(r"^gemini-(?:2\.5(?!.*image)|[3-9])")
 _GEMINI_LEVELS = re.compile(r"^gemini-[3-9]")
 _GROK_REASONS = re.compile(r"^grok-(?:3-mini|[4-9]|code)")
 _DEEPSEEK_PLAIN = re.compile(r"^deepseek-chat$")
+_REASONS = re.compile(
+    r"(?:^|/)o[134](?:$|-)|gpt-[5-9](?!-chat)|gpt-oss|think|reason|(?:^|[-/])r1(?:$|[-:])|qwq|qwen3|magistral"
+    r"|grok-(?:3-mini|[4-9]|code)|gemini-(?:2\.5|[3-9])|claude-(?:fable|mythos|(?:opus|sonnet|haiku)-[4-9])|claude-3-7"
+    r"|deepseek-(?:v3\.[1-9]|v[4-9]|r)|kimi-k2-thinking|glm-4\.[5-9]",
+    re.IGNORECASE,
+)
+_REASONS_UNASKED = re.compile(
+    r"(?:^|/)o[134](?:$|-)|gpt-5(?![.-]?(?:[1-4]|chat))|gpt-oss|think(?!.*instruct)|reasoner|(?:^|[-/])r1(?:$|[-:])|qwq"
+    r"|grok-(?:3-mini|[4-9]|code)|gemini-(?:2\.5-(?:pro|flash(?!-lite))|[3-9])"
+    r"|claude-(?:fable|mythos|(?:opus|sonnet)-[5-9]|haiku-5)|deepseek-(?:v3\.[2-9]|v[4-9])",
+    re.IGNORECASE,
+)
 _SAMPLING = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "top_logprobs", "stop")
 _BEYOND_BUDGET = frozenset(
     ("n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens", "generationConfig", "thinking",
@@ -40,11 +52,12 @@ _READ_ONCE = "n", "best_of", "candidateCount", "candidate_count"
 
 @dataclass(frozen=True, slots=True)
 class Objection:
-    """A parameter that cannot be sent, why, and what to do."""
+    """A parameter that cannot be sent, why, and what to do; `value` where another value of it would be taken."""
 
     param: str
     why: str
     help: str = ""
+    value: bool = False
 
 
 def reasons(model: Model) -> bool:
@@ -69,85 +82,95 @@ def adaptive(model: Model) -> bool:
     return bool(_CLAUDE_NEW.search(model.wire_name) or _CLAUDE_4_6.search(model.wire_name))
 
 
-def objection(model: Model, params: Mapping[str, Any]) -> Objection | None:
-    """Return the first parameter that a model's server would refuse or ignore; None where all are taken."""
+def may_reason(model: Model) -> bool:
+    """Whether a model is known to reason before it answers, within the same `max_tokens`."""
+    return bool(_REASONS.search(model.wire_name))
+
+
+def reasons_unasked(model: Model, params: Mapping[str, Any]) -> bool:
+    """Whether a model reasons where nothing asks it to, or takes that back."""
+    if params.get("reasoning_effort") == "none" or params.get("reasoning_tokens") == 0:
+        return False
+    if ((params.get("extra") or {}).get("thinking") or {}).get("type") == "disabled":
+        return False
+    if model.service.name == "openai":
+        return reasons(model) and not _OPENAI_RESTS.search(model.wire_name)
+    return bool(_REASONS_UNASKED.search(model.wire_name))
+
+
+def objections(model: Model, params: Mapping[str, Any]) -> Iterator[Objection]:
+    """Yield the parameters that a model's server would refuse or ignore."""
     service = model.service
     for name, value in params.items():
         if service.params is not None and name not in service.params and name != "sim":
-            return Objection(name, f"`{service.name}` takes no `{name}`", _instead(name))
-        if name == "temperature" and value > service.temperature:
-            return Objection(name, f"`{service.name}` takes temperatures up to {service.temperature}")
-        if name == "stop" and service.stops is not None and len(value) > service.stops:
-            return Objection(name, f"`{service.name}` takes at most {service.stops} texts in `stop`")
-        if name == "top_logprobs" and value > service.top_logprobs:
-            return Objection(
-                name,
-                f"`{service.name}` gives at most {service.top_logprobs} candidates a token",
-                f"`weighted(top: {service.top_logprobs})`",
-            )
+            yield Objection(name, f"`{service.name}` takes no `{name}`", _instead(name))
+        elif name == "temperature" and value > service.temperature:
+            most = f"{service.temperature} or less"
+            yield Objection(name, f"`{service.name}` takes temperatures up to {service.temperature}", most, value=True)
+        elif name == "stop" and service.stops is not None and len(value) > service.stops:
+            most = f"at most {service.stops} texts"
+            yield Objection(name, f"`{service.name}` takes {most} in `stop`", most, value=True)
+        elif name == "top_logprobs" and value > service.top_logprobs:
+            yield Objection(
+                name, f"`{service.name}` gives at most {service.top_logprobs} candidates a token",
+                f"`read = weighted(top: {service.top_logprobs})` in the rubric",
+            )  # fmt: skip
     extra = params.get("extra") or {}
     for name in _READ_ONCE:
         if extra.get(name) not in (None, 1):
-            return Objection(
-                "extra",
-                f"`extra` asks for several answers (`{name}`), and one would be read",
-                "`samples` draws several",
-            )
+            why = f"`extra` asks for several answers (`{name}`), and one would be read"
+            yield Objection("extra", why, f"leave `{name}` out of it: `samples` draws several", value=True)
     if "response_format" in extra and not service.json_schema:
-        return Objection("extra", f"`{service.name}` takes no `response_format`")
-    return _of_model(model, params)
+        why = f"`{service.name}` takes no `response_format`"
+        yield Objection("extra", why, "leave `response_format` out of it", value=True)
+    if service.name == "openai":
+        yield from _of_openai(model, params)
+    elif service.format == ANTHROPIC:
+        yield from _of_claude(model, params)
+    elif service.format == GOOGLE:
+        yield from _of_gemini(model, params)
+    else:
+        yield from _of_others(model, params)
 
 
 def _instead(name: str) -> str:
     match name:
-        case "top_logprobs":
-            return "read the number that it writes: `read = number`, or a rubric without `weighted`"
         case "seed":
-            return "leave it out: `samples` draws anew each time"
+            return "`samples` draws anew each time"
         case "reasoning_tokens":
-            return "set `reasoning_effort`, if it has that"
+            return "`reasoning_effort` may be taken"
         case _:
-            return "leave it out, or take it back in a copy with `none`"
+            return ""
 
 
-def _of_model(model: Model, params: Mapping[str, Any]) -> Objection | None:
-    """Return what a model refuses or ignores that others of its service take."""
+def _of_others(model: Model, params: Mapping[str, Any]) -> Iterator[Objection]:
+    """Yield what models of the compatible family refuse or ignore that others of their service take."""
     name = model.wire_name
-    if model.service.name == "openai":
-        return _of_openai(model, params)
-    if model.service.format == ANTHROPIC:
-        return _of_claude(model, params)
-    if model.service.format == GOOGLE:
-        return _of_gemini(model, params)
     if model.service.name == "xai" and _GROK_REASONS.search(name):
-        for param in ("stop", "frequency_penalty"):
+        for param in ("stop", "frequency_penalty", "presence_penalty"):
             if param in params:
-                return Objection(param, f"`{name}` reasons: it takes no `{param}`")
-    if model.service.name == "deepseek" and not _DEEPSEEK_PLAIN.search(name):
-        thinking = (params.get("extra") or {}).get("thinking") or {}
-        for param in ("temperature", "frequency_penalty", "presence_penalty"):
-            if param in params and thinking.get("type") != "disabled":
-                return Objection(
-                    param, f"`{name}` ignores `{param}` while it thinks", '`extra = { thinking: { type: "disabled" } }`'
-                )
-    return None
+                yield Objection(param, f"`{name}` reasons: it takes no `{param}`")
+    if model.service.name == "deepseek" and not _DEEPSEEK_PLAIN.search(name) and reasons_unasked(model, params):
+        for param in ("temperature", "top_p", "frequency_penalty", "presence_penalty", "top_logprobs"):
+            if param in params:
+                help_ = '`extra = { thinking: { type: "disabled" } }` ends that'
+                yield Objection(param, f"`{name}` ignores or refuses `{param}` while it thinks", help_)
 
 
-def _of_openai(model: Model, params: Mapping[str, Any]) -> Objection | None:
-    effort = params.get("reasoning_effort")
+def _of_openai(model: Model, params: Mapping[str, Any]) -> Iterator[Objection]:
+    name = model.wire_name
     if not reasons(model):
-        for name in ("reasoning_effort", "reasoning_summary"):
-            if name in params:
-                return Objection(name, f"`{model.wire_name}` does not reason: it takes no `{name}`")
-    elif not _samples_freely(model, effort):
-        for name in _SAMPLING:
-            if name in params and not (name == "temperature" and params[name] == 1):
-                return Objection(name, f"`{model.wire_name}` reasons: it takes no `{name}`", f"`{name} = none`")
+        for param in ("reasoning_effort", "reasoning_summary"):
+            if param in params:
+                yield Objection(param, f"`{name}` does not reason: it takes no `{param}`")
+    elif not _samples_freely(model, params.get("reasoning_effort")):
+        for param in _SAMPLING:
+            if param in params and not (param == "temperature" and params[param] == 1):
+                yield Objection(param, f"`{name}` reasons: it takes no `{param}`")
     if by_responses(model, params):
-        for name in ("stop", "seed", "frequency_penalty", "presence_penalty"):
-            if name in params:
-                return Objection(name, f"`{model.wire_name}` is served by the Responses API, which takes no `{name}`")
-    return None
+        for param in ("stop", "seed", "frequency_penalty", "presence_penalty"):
+            if param in params and not (reasons(model) and param in _SAMPLING):
+                yield Objection(param, f"`{name}` is served by the Responses API, which takes no `{param}`")
 
 
 def _samples_freely(model: Model, effort: str | None) -> bool:
@@ -156,44 +179,41 @@ def _samples_freely(model: Model, effort: str | None) -> bool:
     return effort == "none" or (effort is None and bool(_OPENAI_RESTS.search(model.wire_name)))
 
 
-def _of_claude(model: Model, params: Mapping[str, Any]) -> Objection | None:
+def _of_claude(model: Model, params: Mapping[str, Any]) -> Iterator[Objection]:
     name, budget = model.wire_name, params.get("reasoning_tokens")
-    if _CLAUDE_NEW.search(name):
+    new = bool(_CLAUDE_NEW.search(name))
+    if new:
         for param in ("temperature", "top_p", "top_k"):
             if param in params:
-                return Objection(param, f"`{name}` takes no `{param}`", f"`{param} = none`")
-        if budget is not None:
-            return Objection("reasoning_tokens", f"`{name}` takes no number of tokens to think", "`reasoning_effort`")
+                yield Objection(param, f"`{name}` takes no `{param}`")
+    if budget is not None and new:
+        yield Objection("reasoning_tokens", f"`{name}` takes no number of tokens to think", "set `reasoning_effort`")
+    elif budget is not None and "reasoning_effort" in params:
+        yield Objection("reasoning_tokens", "Claude takes `reasoning_effort` or `reasoning_tokens`, not both")
+    elif budget and budget < 1024:
+        yield Objection("reasoning_tokens", "Claude takes `reasoning_tokens` from 1,024 up", "1024 or more", value=True)
+    elif budget and budget >= params.get("max_tokens", 0):
+        why = "thinking counts as output: `max_tokens` must be more than `reasoning_tokens`"
+        yield Objection("reasoning_tokens", why, "set `max_tokens` to both together", value=True)
     if "reasoning_effort" in params and not (adaptive(model) or _CLAUDE_EFFORT.search(name)):
-        return Objection("reasoning_effort", f"`{name}` takes no `reasoning_effort`", "`reasoning_tokens`")
-    if {"reasoning_effort", "reasoning_tokens"} <= set(params):
-        return Objection("reasoning_tokens", "Claude takes `reasoning_effort` or `reasoning_tokens`, not both")
-    if budget:
-        if budget < 1024:
-            return Objection("reasoning_tokens", "Claude takes `reasoning_tokens` from 1,024 up")
-        if budget >= params.get("max_tokens", 0):
-            return Objection(
-                "reasoning_tokens", "thinking counts as output: `max_tokens` must be more than `reasoning_tokens`",
-                "set `max_tokens` to both together",
-            )  # fmt: skip
-    if budget or (params.get("reasoning_effort") not in (None, "none") and adaptive(model)):
+        yield Objection("reasoning_effort", f"`{name}` takes no `reasoning_effort`", "set `reasoning_tokens`")
+    if not new and (budget or (params.get("reasoning_effort") not in (None, "none") and adaptive(model))):
         if params.get("temperature", 1) != 1:
-            return Objection("temperature", "while it thinks, Claude takes temperature 1 only", "`temperature = none`")
+            yield Objection("temperature", "while it thinks, Claude takes temperature 1 only")
         if "top_k" in params:
-            return Objection("top_k", "while it thinks, Claude takes no `top_k`")
+            yield Objection("top_k", "while it thinks, Claude takes no `top_k`")
     if {"temperature", "top_p"} <= set(params) and (_CLAUDE_ONE_OF.search(name) or _CLAUDE_4_6.search(name)):
-        return Objection("top_p", f"`{name}` takes `temperature` or `top_p`, not both")
-    return None
+        yield Objection("top_p", f"`{name}` takes `temperature` or `top_p`, not both")
 
 
-def _of_gemini(model: Model, params: Mapping[str, Any]) -> Objection | None:
+def _of_gemini(model: Model, params: Mapping[str, Any]) -> Iterator[Objection]:
+    name = model.wire_name
     if {"reasoning_effort", "reasoning_tokens"} <= set(params):
-        return Objection("reasoning_tokens", "Gemini takes `reasoning_effort` or `reasoning_tokens`, not both")
-    if "reasoning_effort" in params and not _GEMINI_LEVELS.search(model.wire_name):
-        return Objection("reasoning_effort", f"`{model.wire_name}` has no levels of thinking", "`reasoning_tokens`")
+        yield Objection("reasoning_tokens", "Gemini takes `reasoning_effort` or `reasoning_tokens`, not both")
+    if "reasoning_effort" in params and not _GEMINI_LEVELS.search(name):
+        yield Objection("reasoning_effort", f"`{name}` has no levels of thinking", "set `reasoning_tokens`")
     if "reasoning_tokens" in params and not thinks(model):
-        return Objection("reasoning_tokens", f"`{model.wire_name}` does not think")
-    return None
+        yield Objection("reasoning_tokens", f"`{name}` does not think")
 
 
 def unbounded(model: Model, params: Mapping[str, Any]) -> tuple[str, str, str, str] | None:

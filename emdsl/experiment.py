@@ -61,6 +61,8 @@ class Step:
     reading: Reading | None = None
     draw: int = 0  # of a judge: which of its draws, a field of the query; an ask's is the row's sample
     rubric: str = ""
+    set_here: frozenset[str] = frozenset()  # parameters that the statement, or a `set` for it, says
+    set_by_rubric: frozenset[str] = frozenset()
     span: Span = field(repr=False)
 
 
@@ -145,12 +147,12 @@ class Experiment:
         return frame
 
 
-def heads(experiment: Experiment) -> Iterator[Head]:
-    """Yield every head by which an experiment asks, as far as it is known."""
+def heads(experiment: Experiment) -> Iterator[tuple[Step, Head]]:
+    """Yield every head by which the steps of an experiment ask, as far as it is known."""
     for step in experiment.steps:
         for levels in experiment.projected(step.head_axes):
             with suppress(MissingInput):
-                yield step.head(experiment.frame(step.head_axes, levels))
+                yield step, step.head(experiment.frame(step.head_axes, levels))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

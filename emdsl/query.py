@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from emdsl.service import Service
     from emdsl.value import EnvVar
 
+SIMULATED = "sim-"  # what the models that the simulator reports begin with
 Params = tuple[tuple[str, Any], ...]  # name and plain value, sorted by name: all that can change an answer
 
 
@@ -139,6 +140,11 @@ class Response:
     answered_at: float = 0.0  # seconds since 1970
     elapsed_s: float = 0.0
     run: str = ""  # which run paid for it
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the simulator says that it made this up, whatever model it stood in for."""
+        return self.model is not None and self.model.startswith(SIMULATED)
 
 
 _OPEN, _CLOSE = "<think>", "</think>"

@@ -206,14 +206,15 @@ class ProgressView:
         if self._bar is not None:
             self._bar.stop()
         elif self._display == PLAIN and self._done:
-            say(f"asked {self._done:,} of at most {self._total:,}", err=True)
+            say(f"{self._done:,} of at most {self._total:,} done", err=True)
 
     def update(self, progress: Progress) -> None:
         """Show the newest counts; on plain displays a line every few seconds."""
         done = self._done = progress.answered + progress.failed
         notes = [f"{progress.failed} failed"] if progress.failed else []
-        if progress.waiting:
-            notes.append(f"{progress.waiting} waiting ({progress.last_error[:60]})")
+        if progress.waiting or progress.paused_s >= 1:
+            until = f", next in {progress.paused_s:,.0f} s" if progress.paused_s >= 1 else ""
+            notes.append(f"{progress.waiting} waiting{until} ({progress.last_error[:80]})")
         if progress.draining:
             notes.append("finishing what is in flight; Ctrl-C again stops at once")
         if self._bar is not None:
@@ -221,6 +222,6 @@ class ProgressView:
         elif self._display == PLAIN and (time.monotonic() - self._last > EVERY_S or progress.draining):
             self._last = time.monotonic()
             say(
-                f"asked {done:,} of at most {self._total:,}" + (f"  ({', '.join(notes)})" if notes else ""),
+                f"{done:,} of at most {self._total:,} done" + (f"  ({', '.join(notes)})" if notes else ""),
                 err=True,
             )

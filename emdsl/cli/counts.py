@@ -10,6 +10,7 @@ from emdsl.cli.money import show_cost, total_usd, usd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from decimal import Decimal
 
     from emdsl.cli.session import Session
     from emdsl.experiment import Program
@@ -176,7 +177,10 @@ def _step_row(step: StepCount, *, wide: bool) -> list[str]:
         _to_run(step.expected, step.at_most) if step.maybe else f"{step.to_run:,}",
     ]
     if wide:
-        row += [_tokens(estimate.input_tokens, estimate.output_tokens, most=estimate.most), usd(estimate.usd)]
+        row += [
+            _tokens(estimate.input_tokens, estimate.output_tokens, most=estimate.most),
+            _cost(estimate.usd, most=estimate.most),
+        ]
     return row
 
 
@@ -191,7 +195,7 @@ def _total_row(count: ExperimentCount) -> list[str]:
     return [
         "  total", "", f"{sum(s.cached for s in count.steps):,}",
         ("<=" if any(s.maybe for s in count.steps) else "") + f"{count.at_most:,}", tokens,
-        usd(total_usd(e.usd for e in estimates)),
+        _cost(total_usd(e.usd for e in estimates), most=any(e.most for e in estimates)),
     ]  # fmt: skip
 
 
@@ -209,6 +213,10 @@ def _show_shared(count: ExperimentCount) -> None:
 
 def _tokens(into: float | None, out: float | None, *, most: bool) -> str:
     return f"{_count(into)} / {'<=' if most and out is not None else ''}{_count(out)}"
+
+
+def _cost(amount: Decimal | None, *, most: bool) -> str:
+    return ("<=" if most and amount else "") + usd(amount)
 
 
 def _count(n: float | None) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from emdsl.capability import may_reason
 from emdsl.cli import console, session
 from emdsl.cli.money import usd
 from emdsl.compiler.compile import compile_file
@@ -16,7 +18,7 @@ from emdsl.experiment import heads
 from emdsl.price import cost_usd
 from emdsl.prompt import Message, Prompt
 from emdsl.providers.secret import problem
-from emdsl.query import Head, Query, split_reasoning
+from emdsl.query import Head, Query, Usage, split_reasoning
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     from emdsl.query import Response
 
 QUESTION = Prompt((Message("user", "Reply with the word OK."),))
-FEW_TOKENS = 16  # the least that every provider takes
+FEW_TOKENS, MANY_TOKENS = 16, 2_000  # the least that every provider takes; and room to think first
+TIMEOUT_S = 60.0
 
 
 @click.command("doctor")
@@ -35,20 +38,26 @@ def command(file: Path, env_file: Path | None, as_json: bool, insecure: bool) ->
     console.expect_json(wanted=as_json)
     here = session.open_session(file, None, env_file)
     program = compile_file(file, here.environment)
-    found: dict[Any, Head] = {}
+    found: dict[Any, tuple[Head, list[str]]] = {}
     for experiment in program.experiments:
-        for head in heads(experiment):
-            found.setdefault((head.model.use, head.model.url, frozenset(n for n, _ in head.params)), head)
+        for step, head in heads(experiment):
+            kind = (head.model.use, head.model.url, frozenset(n for n, _ in head.params))
+            steps = found.setdefault(kind, (head, []))[1]
+            if step.name not in steps:
+                steps.append(step.name)
+    if not as_json:
+        console.say(f"one question each, answered within {TIMEOUT_S:g} s or not at all", err=True)
     entries = asyncio.run(_asked(list(found.values()), here, insecure=insecure))
     if as_json:
         console.show_json({"models": entries})
     else:
-        columns = ["model", "answers", "in", "reported", "tokens in/out", "cost", "note"]
-        console.show_table(columns, [[_text(e[c]) for c in columns] for e in entries], numeric=["in", "cost"])
+        columns = ["model", "steps", "answers", "seconds", "reported", "tokens in", "out", "cost", "note"]
+        rows = [[_text(field, value) for field, value in e.items()] for e in entries]
+        console.show_table(columns, rows, numeric=["seconds", "tokens in", "out", "cost"])
     return 0 if all(e["answers"] for e in entries) else 1
 
 
-async def _asked(found: list[Head], here: Session, *, insecure: bool) -> list[dict[str, Any]]:
+async def _asked(found: list[tuple[Head, list[str]]], here: Session, *, insecure: bool) -> list[dict[str, Any]]:
     from emdsl.providers.client import Client  # noqa: PLC0415 - 0.2 s that only asking should cost
     from emdsl.providers.http import Http  # noqa: PLC0415 - as above
     from emdsl.sim.server import Simulator  # noqa: PLC0415 - as above
@@ -58,18 +67,21 @@ async def _asked(found: list[Head], here: Session, *, insecure: bool) -> list[di
     http = Http(len(found))
     client = Client(http, here.environment, simulator.url)
 
-    async def one(head: Head) -> dict[str, Any]:
+    async def one(head: Head, steps: list[str]) -> dict[str, Any]:
         lacks = problem(head.model, here.environment, insecure=insecure)
         if lacks is not None:
-            return _entry(head, None, lacks.partition(": ")[2])
-        try:
-            response = await client.ask(Query(_cheap(head), QUESTION, 0, b""), 0, lambda _: None)
-        except ProviderError as error:
-            return _entry(head, None, str(error))
-        return _entry(head, response, "; ".join(_notes(head, response)))
+            return _entry(head, steps, None, lacks.partition(": ")[2])
+        cheap, notes, response = _cheap(head), list[str](), None
+        n = client.accounts(cheap.model)
+        for account in range(n):  # each API key
+            try:
+                response = await client.ask(Query(cheap, QUESTION, 0, b""), account, lambda _: None)
+            except ProviderError as error:
+                notes.append(str(error) if n == 1 else f"API key {account + 1} of {n}: {error}")
+        return _entry(head, steps, response, "; ".join(notes + (_notes(head, response) if response else [])))
 
     try:
-        return await asyncio.gather(*map(one, found))
+        return await asyncio.gather(*(one(*f) for f in found))
     finally:
         await http.close()
         await simulator.stop()
@@ -77,10 +89,11 @@ async def _asked(found: list[Head], here: Session, *, insecure: bool) -> list[di
 
 def _cheap(head: Head) -> Head:
     """Return a head that allows a short answer only, unless it must think first."""
-    params = dict(head.params)
+    params, few = dict(head.params), MANY_TOKENS if may_reason(head.model) else FEW_TOKENS
     if not params.get("reasoning_tokens"):
-        params["max_tokens"] = min(FEW_TOKENS, params.get("max_tokens", FEW_TOKENS))
-    return dataclasses.replace(head, params=tuple(sorted(params.items())))
+        params["max_tokens"] = min(few, params.get("max_tokens", few))
+    model = dataclasses.replace(head.model, timeout_s=min(TIMEOUT_S, head.model.timeout_s or TIMEOUT_S))
+    return dataclasses.replace(head, model=model, params=tuple(sorted(params.items())))
 
 
 def _notes(head: Head, response: Response) -> list[str]:
@@ -98,19 +111,33 @@ def _notes(head: Head, response: Response) -> list[str]:
     return notes
 
 
-def _entry(head: Head, response: Response | None, note: str) -> dict[str, Any]:
-    usage = response.usage if response is not None else None
-    cost = cost_usd(head.model, usage) if usage is not None else None
+def _entry(head: Head, steps: list[str], response: Response | None, note: str) -> dict[str, Any]:
+    usage = response.usage if response is not None else Usage()
+    cost = cost_usd(head.model, usage) if response is not None else None
     return {
         "model": head.model.use,
+        "steps": steps,
         "answers": response is not None,
-        "in": f"{response.elapsed_s:.2f} s" if response is not None else None,
+        "seconds": response.elapsed_s if response is not None else None,
         "reported": response.model if response is not None else None,
-        "tokens in/out": f"{usage.input_tokens or 0} / {usage.output_tokens or 0}" if usage is not None else None,
-        "cost": usd(cost) if usage is not None else None,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cost_usd": float(cost) if cost is not None else None,
         "note": note,
     }
 
 
-def _text(value: Any) -> str:
-    return "yes" if value is True else "no" if value is False else "" if value is None else str(value)
+def _text(field: str, value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case list():
+            return ", ".join(value)
+        case float() if field == "cost_usd":
+            return usd(Decimal(value))
+        case float():
+            return f"{value:.2f}"
+        case _:
+            return str(value)

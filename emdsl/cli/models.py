@@ -9,30 +9,32 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from emdsl.capability import objection
+from emdsl.capability import objections
 from emdsl.cli import console, session
 from emdsl.compiler.compile import compile_file, model_of
-from emdsl.errors import ProviderError
+from emdsl.errors import ProviderError, UsageError
 from emdsl.experiment import heads
 from emdsl.price import price_of
 from emdsl.providers.secret import find_keys, find_url, problem
+from emdsl.query import Model
 from emdsl.service import SERVICES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from emdsl.cli.session import Session
     from emdsl.price import Price
-    from emdsl.query import Model
     from emdsl.service import Service
 
 TRIED: dict[str, Any] = {  # a value of each parameter that every service which takes it would take
     "temperature": Decimal("0.5"), "max_tokens": 100, "top_p": Decimal("0.5"), "top_k": 5, "min_p": Decimal("0.5"),
     "frequency_penalty": 1, "presence_penalty": 1, "repetition_penalty": 1, "stop": ("x",), "seed": 0,
-    "reasoning_effort": "low", "reasoning_tokens": 1_024, "reasoning_summary": "auto",
+    "top_logprobs": 5, "reasoning_effort": "low", "reasoning_tokens": 1_024, "reasoning_summary": "auto",
 }  # fmt: skip
-_EXAMPLE = {"max_tokens": 4_096}
-SENT = tuple(TRIED)
+BOUNDS = {"temperature": "most_temperature", "stop": "most_stops", "top_logprobs": "most_logprobs"}
+EXAMPLE = {"max_tokens": 4_096}
+LEGEND = """\
+most temperature, most stops, most logprobs: the most that it takes of each. prefill: goes on from a last message of the
+assistant. system first: takes system messages at the beginning only. response format: takes it in `extra`.
+prefix tokens: its cache keeps beginnings of prompts from so many on."""
 
 
 @click.command("models")
@@ -48,61 +50,69 @@ def command(name: str | None, env_file: Path | None, as_json: bool, server: bool
     is_file = name is not None and (name.endswith(".em") or Path(name).is_file())
     here = session.open_session(Path(name) if name is not None and is_file else Path.cwd(), None, env_file)
     if name is None or name in SERVICES:
+        if server:
+            raise UsageError("--server asks about models: give an .em file, or provider/model")
         found = [_service(s, here) for s in SERVICES.values() if name in (None, s.name)]
         if as_json:
             console.show_json({"providers": found})
-        else:
-            console.show_table(list(found[0]), [[_shown(v) for v in x.values()] for x in found])
+            return 0
+        for entry in found:
+            _show(entry.pop("provider"), entry)
+        console.say(LEGEND)
         return 0
     if is_file:
         program = compile_file(Path(name), here.environment)
-        models = list({(h.model.use, h.model.url): h.model for e in program.experiments for h in heads(e)}.values())
+        models = list({(h.model.use, h.model.url): h.model for e in program.experiments for _, h in heads(e)}.values())
     else:
         models = [model_of(name, here.environment)]
     served = _served(models, here, insecure=insecure) if server else {}
     entries = [_model(m, here, served.get(m.use), insecure=insecure) for m in models]
     if as_json:
         console.show_json({"models": entries})
-        return 0
-    for entry in entries:
-        console.say(str(entry["use"]) + (f"   `{entry['name']}`" if entry["name"] != entry["use"] else ""))
-        for field, value in entry.items():
-            if field not in ("use", "name") and value not in (None, {}, []):
-                console.say(f"  {field:<12}{_shown(value)}")
-        console.say()
-    return 0
+    else:
+        for entry in entries:
+            use, called = entry.pop("use"), entry.pop("name")
+            _show(use + (f"   `{called}`" if called != use else ""), entry)
+    return 1 if any(s.startswith("does not say") for s in served.values()) else 0
 
 
 def _service(service: Service, here: Session) -> dict[str, Any]:
     variables = [v for v in (service.key_variable, service.other_variable) if v]
-    key = (
-        "none" if not variables else "set" if any(here.environment.get(v) for v in _numbered(variables)) else "not set"
-    )
-    return {"provider": service.name, "key": " or ".join(variables), "is": key} | _capabilities(service)
-
-
-def _numbered(variables: list[str]) -> Iterable[str]:
-    return (x for v in variables for x in (v, f"{v}_0"))
+    keys, _ = find_keys(Model(name="", use="", service=service, wire_name=""), here.environment)
+    return {
+        "provider": service.name,
+        "url": service.url,
+        "url_variable": service.url_variable,
+        "key": f"{' or '.join(variables)}: {f'{len(keys)} set' if keys else 'not set'}" if variables else "none needed",
+    } | _capabilities(service)
 
 
 def _capabilities(service: Service) -> dict[str, Any]:
+    def takes(param: str) -> bool:
+        return service.params is None or param in service.params
+
     return {
-        "takes no": [p for p in SENT if service.params is not None and p not in service.params],
-        "logprobs": service.top_logprobs if service.params is None or "top_logprobs" in service.params else None,
-        "temperature": f"0 - {service.temperature}",
-        "stop": service.stops,
+        "takes_no": [p for p in TRIED if not takes(p) and p not in BOUNDS],
+        "most_temperature": float(service.temperature),
+        "most_stops": service.stops,
+        "most_logprobs": service.top_logprobs if takes("top_logprobs") else None,
         "prefill": service.prefill,
-        "system": "first" if service.system_first else "anywhere",
-        "json": service.json_schema,
-        "prefix": service.prefix_tokens,
+        "system_first": service.system_first,
+        "response_format": service.json_schema,
+        "prefix_tokens": service.prefix_tokens,
     }
 
 
+def _of_model(model: Model) -> dict[str, Any]:
+    """Return what a model does not take, each parameter tried alone; a bound of what it does not take is none."""
+    refused = [p for p in TRIED if any(o.param == p for o in objections(model, EXAMPLE | {p: TRIED[p]}))]
+    found: dict[str, Any] = {"takes_no": [p for p in refused if p != "top_logprobs"]}
+    return found | {bound: None for param, bound in BOUNDS.items() if param in refused}
+
+
 def _model(model: Model, here: Session, served: Any, *, insecure: bool) -> dict[str, Any]:
-    price = price_of(model)
     keys, variable = find_keys(model, here.environment)
     lacks = problem(model, here.environment, insecure=insecure)
-    listed = "as declared" if model.price is not None else "as listed"
     return (
         {
             "name": model.name,
@@ -111,21 +121,24 @@ def _model(model: Model, here: Session, served: Any, *, insecure: bool) -> dict[
             "url": find_url(model, here.environment)[0],
             "key": f"{variable}: {f'{len(keys)} set' if keys else 'not set'}" if variable else "none needed",
             "settings": {k: console.plain_json(v) for k, v in model.params},
-            "price": f"{_price(price)}; a million tokens, {listed}"
-            if price is not None and not model.simulated
-            else _unpriced(model),
+            "price": _said_of_price(model),
             "context": model.context,
             "limits": {k: v for k in ("parallel", "rpm", "tpm") if (v := getattr(model, k)) is not None},
             "server": served,
-            "lacks": lacks.partition(": ")[2] if lacks else None,
+            "lacks": lacks.partition(": ")[2] if lacks and (keys or not variable) else None,
         }
         | _capabilities(model.service)
-        | {"takes no": [p for p in SENT if objection(model, _EXAMPLE | {p: TRIED[p]})]}
+        | _of_model(model)
     )
 
 
-def _unpriced(model: Model) -> str:
-    return "free: it is simulated" if model.simulated else "not known: `price = { input: $1, output: $2 }` gives one"
+def _said_of_price(model: Model) -> str:
+    if model.simulated:
+        return "free: it is simulated"
+    price = price_of(model)
+    if price is None:
+        return "not known: `price = { input: $1, output: $2 }` gives one"
+    return f"{_price(price)}; a million tokens, {'as declared' if model.price is not None else 'as listed'}"
 
 
 def _price(price: Price) -> str:
@@ -163,12 +176,20 @@ def _served(models: list[Model], here: Session, *, insecure: bool) -> dict[str, 
     return asyncio.run(ask())
 
 
+def _show(head: str, entry: dict[str, Any]) -> None:
+    console.say(head)
+    for field, value in entry.items():
+        if value not in (None, {}, []):
+            console.say(f"  {field.replace('_', ' '):<18}{_shown(value)}")
+    console.say()
+
+
 def _shown(value: Any) -> str:
     match value:
-        case None:
-            return ""
         case bool():
             return "yes" if value else "no"
+        case float():
+            return f"{value:g}"
         case dict():
             return ", ".join(f"{k} = {v}" for k, v in value.items())
         case list():

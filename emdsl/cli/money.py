@@ -11,6 +11,7 @@ import click
 from emdsl.capability import unbounded
 from emdsl.cli import console
 from emdsl.errors import SourceError, UsageError
+from emdsl.price import FREE, price_of
 from emdsl.source import Diagnostic
 
 if TYPE_CHECKING:
@@ -46,18 +47,24 @@ def within(counts: list[ExperimentCount], budget: Decimal | None) -> None:
         raise UsageError(f"--budget: what is left to ask costs at least ${least:.2f}, and the budget is ${budget}")
 
 
-def confirm(counts: list[ExperimentCount], over: Decimal) -> None:
-    """Ask once before a run that is to cost more than `over`, or whose cost is not known; raises Abort for no."""
+def confirmed(counts: list[ExperimentCount], over: Decimal, budget: Decimal | None) -> bool:
+    """Ask once before a run that is to cost more than `over`, or whose cost is not known; on a terminal only."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return
+        return True
+    caps = [c.experiment.budget for c in counts if c.at_most]
+    cap = budget if budget is not None else None if None in caps else sum((Decimal(c or 0) for c in caps), Decimal(0))
     expected = total_usd(s.estimate.usd for c in counts for s in c.steps if s.at_most)
+    if cap is not None and (expected is None or expected > cap):
+        expected = cap
     unknown = expected is None and any(
         not m.service.self_hosted and not m.simulated for c in counts for m in c.models.values()
     )
-    if unknown or (expected is not None and expected > over):
-        cost = "for a cost that is not known" if expected is None else f"for about {usd(expected)}"
-        if not click.confirm(f"Ask {sum(c.at_most for c in counts):,} requests {cost}?", default=False, err=True):
-            raise click.Abort
+    if not unknown and (expected is None or expected <= over):
+        return True
+    cost = "for a cost that is not known" if expected is None else f"for about {usd(expected)}"
+    if expected == cap:
+        cost = f"for up to {usd(cap)}, the budget"
+    return click.confirm(f"Ask {sum(c.at_most for c in counts):,} requests {cost}?", default=False, err=True)
 
 
 def usd(amount: Decimal | None) -> str:
@@ -77,27 +84,66 @@ def total_usd(amounts: Iterable[Decimal | None]) -> Decimal | None:
 
 def show_cost(count: ExperimentCount) -> None:
     """Print what is left to ask of one experiment will cost: low, expected, high; and what its budget is to that."""
-    estimates = [s.estimate for s in count.steps if s.at_most]
-    if not estimates:
-        return
-    expected, low, high = (total_usd(getattr(e, name) for e in estimates) for name in ("usd", "low_usd", "high_usd"))
-    if high != 0:  # nothing costs nothing
+    low, expected, high = costs([count])
+    if any(s.at_most for s in count.steps) and high != 0:  # nothing costs nothing
         least = "" if low is None else f"at least {usd(low)}, "
-        most = "no upper bound: a model has no `max_tokens`, or no price" if high is None else f"at most {usd(high)}"
-        console.say(f"  cost: {usd(expected)} expected; {least}{most}")
-        discount = sum((e.discount_usd for e in estimates), Decimal(0))
+        about = "not known" if expected is None else f"{usd(expected)} expected"
+        console.say(f"  cost: {about}; {least}" + (f"at most {usd(high)}" if high is not None else "without an end"))
+        for said in _unpriced(count):
+            console.say(f"    {said}")
+        discount = sum((s.estimate.discount_usd for s in count.steps), Decimal(0))
         if discount >= CENT:
             console.say(f"  of it, the provider's cache of prompt prefixes can save up to {usd(discount)}")
     budget = count.experiment.budget
-    if budget is None or count.beyond_budget:
-        return
+    if budget is not None and not count.beyond_budget and count.at_most:
+        console.say(f"  budget ${budget}: {verdict([count], Decimal(budget))}")
+
+
+def show_budget(counts: list[ExperimentCount], budget: Decimal | None) -> None:
+    """Print what the budget of a whole run is to what it will cost."""
+    if budget is not None and any(c.at_most for c in counts):
+        console.say(f"--budget ${budget:f}: {verdict(counts, budget)}\n")
+
+
+def _unpriced(count: ExperimentCount) -> list[str]:
+    """Return why there is no upper bound, by model."""
+    found: dict[str, str] = {}
+    for head, _ in count.heads.values():
+        model = head.model
+        if price_of(model) is None:
+            found.setdefault(f"`{model.name}` has no known price", "")
+        elif price_of(model) is not FREE and "max_tokens" not in dict(head.params):
+            found.setdefault(f"`{model.name}` has no `max_tokens`", "")
+    return list(found)
+
+
+def costs(counts: list[ExperimentCount]) -> tuple[Decimal | None, Decimal | None, Decimal | None]:
+    """Return what is left will cost: at least, as expected, at most; None where that is not known."""
+    estimates = [s.estimate for c in counts for s in c.steps if s.at_most]
+    low, expected, high = (total_usd(getattr(e, name) for e in estimates) for name in ("low_usd", "usd", "high_usd"))
+    return low, expected, high
+
+
+def verdict(counts: list[ExperimentCount], budget: Decimal) -> str:
+    """Return what a budget is to what is left to ask."""
+    _, expected, high = costs(counts)
     if high is not None and high <= budget:
-        said = "reaches in any case"
-    elif expected is None:
-        said = "may not reach"
-    else:
-        said = "reaches for what is expected" if expected <= budget else "will not reach: the run stops there, exit 3"
-    console.say(f"  budget ${budget}: {said}")
+        return "reaches in any case"
+    if expected is None:
+        return "may not reach"
+    return "reaches for what is expected" if expected <= budget else "will not reach: the run stops there, exit 3"
+
+
+def budgets_json(counts: list[ExperimentCount], budget: Decimal | None) -> dict[str, Any]:
+    """Return the budgets of experiments and of the run, with what each is to the cost."""
+    found: dict[str, Any] = {
+        c.experiment.name: {"usd": float(c.experiment.budget), "verdict": verdict([c], Decimal(c.experiment.budget))}
+        for c in counts
+        if c.experiment.budget is not None
+    }
+    if budget is not None:
+        found["--budget"] = {"usd": float(budget), "verdict": verdict(counts, budget)}
+    return {"budgets": found} if found else {}
 
 
 def show_money(counts: list[ExperimentCount], *, ran: int) -> None:

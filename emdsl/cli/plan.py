@@ -14,13 +14,14 @@ from emdsl.cli import console, session
 from emdsl.cli.counts import plan_json, short, show_corrupt, show_counts, show_warnings, show_why, total, warnings_json
 from emdsl.cli.earlier import earlier
 from emdsl.cli.main import EXIT_INCOMPLETE
-from emdsl.cli.money import within
+from emdsl.cli.money import budgets_json, show_budget, within
 from emdsl.cli.planfile import ENDING, Planned, digests, known_requests, write_plan
 from emdsl.cli.results import drift_of
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import SourceError, UsageError
 from emdsl.frame import EvalFault
 from emdsl.outcomes.loads import DATABASE
+from emdsl.providers.secret import problem
 from emdsl.run.planner import ExperimentCount, plan, start
 from emdsl.run.walk import Walk
 from emdsl.source import near, one_of
@@ -28,6 +29,7 @@ from emdsl.source import near, one_of
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from emdsl.cli.session import Session
     from emdsl.experiment import Experiment, Program, Step
     from emdsl.outcome import Outcome
     from emdsl.query import Query
@@ -52,6 +54,7 @@ def command(
     as_list: bool,
     output: Path | None,
     budget: Decimal | None,
+    insecure: bool,
     **_of_run: object,
 ) -> int:
     """Show what a run of FILE would ask, what is stored, and why; asks nothing, changes nothing.
@@ -70,10 +73,9 @@ def command(
     before, not_known = earlier(here, file, program)
     listed: list[dict[str, Any]] = []
     try:
-        counts = [start(w) for w in walks]
+        counts = [start(w, budget) for w in walks]
         for walk, count in zip(walks, counts, strict=True):
             count.comparison = before.of(walk.experiment) if before is not None else None
-            count.budget = budget
             count.by = _axes(walk.experiment, by, program)
             if as_list:
                 count.on_open = partial(_listed, listed, walk.experiment)
@@ -84,7 +86,10 @@ def command(
     finally:
         store.close()
     drift = drift_of(here, file, program.experiments) if (here.cache / DATABASE).exists() else []
-    found = plan_json(counts, time.monotonic() - start_s) | warnings_json(program, drift)
+    found = plan_json(counts, time.monotonic() - start_s) | budgets_json(counts, budget) | warnings_json(program, drift)
+    lacks = _lacks(counts, here, insecure=insecure)
+    if lacks:
+        found["lacks"] = lacks
     if output is not None:
         planned = Planned(
             file=file, samples=samples, only=only, simulate=simulate, digests=digests(walks), requests=total(counts),
@@ -98,19 +103,31 @@ def command(
     else:
         show_warnings(program)
         show_counts(counts)
+        show_budget(counts, budget)
         show_why(counts, not_known)
         show_corrupt(corrupt)
-        for notice in drift:
-            console.say(f"note: {notice}\n", err=True)
-        if listed:
-            console.show_table(list(listed[0]), [[short(str(v)) for v in x.values()] for x in listed])
-            console.say()
-        if output is not None:  # the plan holds the rest
-            options = session.repeated(cache=cache)
-        else:
-            options = session.repeated(cache=cache, samples=samples, only=only, simulate=simulate)
+        _show_beside(lacks, drift, listed)
+        options = session.repeated(cache=cache, budget=budget, insecure=insecure, env_file=env_file)
+        if output is None:  # a plan that is written holds the rest
+            options = session.repeated(samples=samples, only=only, simulate=simulate) + options
         _show_next(counts, output or file, options, written=output is not None, detailed=bool(by or as_list))
     return EXIT_INCOMPLETE if exit_code and total(counts) else 0
+
+
+def _lacks(counts: list[ExperimentCount], here: Session, *, insecure: bool) -> list[str]:
+    """Return what a run would miss: API keys, addresses."""
+    models = [m for c in counts for m in c.models.values()]
+    return sorted({p for m in models if (p := problem(m, here.environment, insecure=insecure)) is not None})
+
+
+def _show_beside(lacks: list[str], drift: list[str], listed: list[dict[str, Any]]) -> None:
+    for lack in lacks:
+        console.say(f"note: before a run: {lack}", err=True)
+    for notice in drift:
+        console.say(f"note: {notice}\n", err=True)
+    if listed:
+        console.show_table(list(listed[0]), [[short(str(v)) for v in x.values()] for x in listed])
+        console.say()
 
 
 def _show_next(counts: list[ExperimentCount], file: Path, options: str, *, written: bool, detailed: bool) -> None:

@@ -11,7 +11,7 @@ import click
 
 from emdsl.cli import console, session
 from emdsl.compiler.compile import compile_file
-from emdsl.errors import SourceError, UsageError
+from emdsl.errors import ProviderError, SourceError, UsageError
 from emdsl.frame import EvalFault
 from emdsl.run.walk import Walk, resolve
 from emdsl.source import near, one_of
@@ -126,14 +126,17 @@ def _text(found: dict[str, Any]) -> str:
 
 def _curl(query: Query, here: Session) -> str:
     """Return a shell command that sends a request; the API key is its variable, never its value."""
-    from emdsl.providers.openai import encode  # noqa: PLC0415 - pydantic waits for who needs a body
+    from emdsl.providers.client import format_of  # noqa: PLC0415 - pydantic waits for who needs a body
     from emdsl.providers.secret import find_keys, find_url  # noqa: PLC0415 - as above
 
     model = query.head.model
     url = find_url(model, here.environment)[0] or "http://127.0.0.1:PORT/v1"
     _, variable = find_keys(model, here.environment)
-    headers = ["-H 'Content-Type: application/json'"]
-    if variable:
-        headers.append(f'-H "Authorization: Bearer ${variable}"')
-    body = encode(query).decode("utf-8", "replace")
-    return " \\\n  ".join([f"curl {shlex.quote(url + '/chat/completions')}", *headers, f"-d {shlex.quote(body)}"])
+    form = format_of(query)
+    headers = {"Content-Type": "application/json"} | dict(form.headers(f"${variable}" if variable else None))
+    shown = [f'-H "{name}: {value}"' for name, value in headers.items()]
+    try:
+        body = form.encode(query).decode("utf-8", "replace")
+    except ProviderError as error:
+        raise UsageError(str(error)) from None
+    return " \\\n  ".join([f"curl {shlex.quote(url + form.path(query))}", *shown, f"-d {shlex.quote(body)}"])

@@ -17,6 +17,7 @@ from emdsl.source import Diagnostic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from decimal import Decimal
     from pathlib import Path
 
     from emdsl.cli.session import Session
@@ -73,9 +74,11 @@ class Survey:
     """Counts what a study has to ask; where nothing is left, the same pass over its rows loads its outcomes."""
 
     def __init__(
-        self, here: Session, file: Path, program: Program, walks: list[Walk], store: DiskStore, run: str
-    ) -> None:
-        self.counts = [start(w) for w in walks]
+        self, here: Session, file: Path, program: Program, walks: list[Walk], store: DiskStore, run: str,
+        budget: Decimal | None = None,
+    ) -> None:  # fmt: skip
+        self._budget = budget
+        self.counts = [start(w, budget) for w in walks]
         self.loaded: tuple[list[str], str] | None = None  # as of `bring_up_to_date`, where it was loaded
         self._here, self._file, self._program = here, file, program
         self._walks, self._store, self._run = walks, store, run
@@ -91,7 +94,7 @@ class Survey:
                 pass
             except OutcomesError as error:
                 self.loaded = None
-                self.counts = [start(w) for w in self._walks]
+                self.counts = [start(w, self._budget) for w in self._walks]
                 self._n_noted = [0] * len(self._walks)
                 self._count()
                 if not any(c.at_most for c in self.counts):

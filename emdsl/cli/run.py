@@ -56,6 +56,6 @@ def command(
     call = Call(
         file=file, samples=samples, only=only, as_json=as_json, connections=connections, offline=offline,
         cache=cache, dry_run=dry_run, max_wait=max_wait, max_retries=max_retries, display=display, expected=expected,
-        budget=budget, confirm_over=None if yes else confirm_over, insecure=insecure,
+        budget=budget, confirm_over=None if yes else confirm_over, insecure=insecure, env_file=env_file,
     )  # fmt: skip
     return execute(here, call, marks)

@@ -25,7 +25,7 @@ from emdsl.cli.counts import (
     warnings_json,
 )
 from emdsl.cli.main import EXIT_INCOMPLETE
-from emdsl.cli.money import confirm, money_json, show_money, within
+from emdsl.cli.money import budgets_json, confirmed, money_json, show_budget, show_money, within
 from emdsl.cli.results import Survey, bring_up_to_date, drift_of, measures_json, rehearse, show_measures
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import SetupError, SourceError, StoreError
@@ -77,6 +77,7 @@ class Call:
     budget: Decimal | None = None  # of the whole run
     confirm_over: Decimal | None = None  # expected cost from which a run on a terminal is asked for; None: never
     insecure: bool = False
+    env_file: Path | None = None
     expected: Planned | None = None  # a plan that was written down: its keys must be those of now
 
 
@@ -92,7 +93,7 @@ def execute(here: Session, call: Call, marks: tuple[object, ...]) -> int:
     store = here.store(create=not (call.dry_run or call.offline))
     run, stood = secrets.token_hex(8), standing(here.cache / ANSWERS)
     try:
-        survey = Survey(here, file, program, walks, store, run)
+        survey = Survey(here, file, program, walks, store, run, budget=call.budget)
         try:
             survey.take(load=not call.dry_run)
         except EvalFault as fault:
@@ -104,10 +105,7 @@ def execute(here: Session, call: Call, marks: tuple[object, ...]) -> int:
         if not (call.dry_run or call.offline):
             _all_obtained(program, counts)
         if not call.as_json:
-            show_warnings(program)
-            show_counts(counts)
-            show_corrupt(len(store.corrupt))
-            show_place(here, store)
+            _show_plan(here, call, program, counts, store)
         if not call.offline:
             within(counts, call.budget)
         if call.dry_run:
@@ -116,6 +114,9 @@ def execute(here: Session, call: Call, marks: tuple[object, ...]) -> int:
         if left and survey.loaded is None:
             rehearse(program.experiments)
         if left and not call.offline:
+            if call.confirm_over is not None and not confirmed(counts, call.confirm_over, call.budget):
+                console.say("nothing was asked", err=True)
+                return EXIT_INCOMPLETE
             report = _asked(here, call, program, walks, store, counts, run=run, left=left)
         if survey.loaded is not None:
             finals, notices, unloaded = counts, *survey.loaded
@@ -134,14 +135,20 @@ def execute(here: Session, call: Call, marks: tuple[object, ...]) -> int:
     return EXIT_INCOMPLETE if incomplete else 0
 
 
+def _show_plan(here: Session, call: Call, program: Program, counts: list[ExperimentCount], store: DiskStore) -> None:
+    show_warnings(program)
+    show_counts(counts)
+    show_budget(counts, call.budget)
+    show_corrupt(len(store.corrupt))
+    show_place(here, store)
+
+
 def _asked(
     here: Session, call: Call, program: Program, walks: list[Walk], store: DiskStore, counts: list[ExperimentCount],
     *, run: str, left: int,
 ) -> Report:  # fmt: skip
     """Ask what is not stored, and keep a record of the run."""
     _can_ask(counts, here, insecure=call.insecure)
-    if call.confirm_over is not None and not call.as_json:
-        confirm(counts, call.confirm_over)
     parallel = [e.parallel for e in program.experiments if e.parallel is not None]
     record = _recorded(here, call, program, counts, run)
     executing = _Execution(
@@ -177,7 +184,9 @@ def _beside(here: Session, file: Path, program: Program, run: str) -> list[str]:
 
 def _rehearsed(call: Call, program: Program, counts: list[ExperimentCount], start: float) -> int:
     if call.as_json:
-        console.show_json(plan_json(counts, time.monotonic() - start) | warnings_json(program))
+        console.show_json(
+            plan_json(counts, time.monotonic() - start) | budgets_json(counts, call.budget) | warnings_json(program)
+        )
     return 0
 
 
@@ -341,6 +350,8 @@ def _run_json(finals: list[ExperimentCount], report: Report, wall_s: float) -> d
             }
     found["requests"] = report.sent
     found |= money_json(finals)
+    if report.closed:
+        found["keys_not_used"] = report.closed
     if report.throttled:
         found["throttled"] = report.throttled
     if report.failures:
@@ -377,13 +388,15 @@ def _tell(
     show_money(finals, ran=ran)
     for reason, n in _reasons(report)[:SHOWN_FAILURES]:
         console.say(f"  {n:,} x {reason}")
+    for closed in report.closed:
+        console.say(f"  {closed}")
     for count in finals:
         for step in count.steps:
             for reason, n in step.invalid.most_common(SHOWN_FAILURES):
                 console.say(f"  {n:,} x `{step.step.name}` could not be asked: {reason}")
     for name in sorted(report.over_budget):
         whose = f"the budget of `{name}`" if name else f"--budget ${call.budget}"
-        console.say(f"{whose} is reached: nothing more was asked; raise it and run again")
+        console.say(f"{whose} is reached: nothing more was asked; each run may spend it anew, or raise it")
     if report.interrupted:
         console.say("stopped early: what was answered is kept")
     if left > 0:
@@ -392,7 +405,10 @@ def _tell(
         for line in _examples(finals) if call.offline else ():
             console.say(f"  {line}")
     if n_failed or (left > 0 and not call.offline):
-        again = session.repeated(samples=call.samples, only=call.only, simulate=here.simulate, cache=call.cache)
+        again = session.repeated(
+            samples=call.samples, only=call.only, simulate=here.simulate, cache=call.cache, budget=call.budget,
+            insecure=call.insecure, env_file=call.env_file,
+        )  # fmt: skip
         console.say(f"Go on: emdsl run {shlex.quote(str(file))}{again}")
     if not unloaded:
         console.say(f'Outcomes: {os.path.relpath(here.cache)}/outcomes.duckdb, schema "{here.study(file)}"')

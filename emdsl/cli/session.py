@@ -86,8 +86,10 @@ def read_environment(folder: Path, env_file: Path | None) -> dict[str, str]:
                 from dotenv import dotenv_values  # noqa: PLC0415 - only who has a `.env` waits for it
 
                 found |= {k: v for k, v in dotenv_values(file, interpolate=False).items() if v is not None}
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read {file}: {error}") from error
+        except UnicodeDecodeError:
+            raise UsageError(f"cannot read {file}: it is no text in UTF-8") from None
+        except OSError as error:
+            raise UsageError(f"cannot read {file}: {error.strerror}") from error
     return found | dict(os.environ)
 
 
@@ -157,13 +159,17 @@ def selections(program: Program, samples: int | None, only: tuple[str, ...]) -> 
 
 
 def repeated(
-    *, samples: int | None = None, only: tuple[str, ...] = (), simulate: bool = False, cache: Path | None = None
-) -> str:
+    *, samples: int | None = None, only: tuple[str, ...] = (), simulate: bool = False, cache: Path | None = None,
+    budget: Decimal | None = None, insecure: bool = False, env_file: Path | None = None,
+) -> str:  # fmt: skip
     """Return the options of a call, to be written behind a command that goes on with it."""
     parts = ["--sim"] if simulate else []
     parts += [x for part in only for x in ("--only", part)]
     parts += ["--samples", str(samples)] if samples is not None else []
     parts += ["--cache", str(cache)] if cache is not None else []
+    parts += ["--env-file", str(env_file)] if env_file is not None else []
+    parts += ["--budget", f"{budget:f}"] if budget is not None else []
+    parts += ["--insecure"] if insecure else []
     return "".join(" " + shlex.quote(p) for p in parts)
 
 

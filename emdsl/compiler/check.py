@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from emdsl.capability import objection, prompt_objection
+from emdsl.capability import may_reason, objections, prompt_objection, reasons_unasked
 from emdsl.digest import digest
 from emdsl.experiment import ASK
 from emdsl.source import Label
@@ -18,21 +18,18 @@ from emdsl.source import Label
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from emdsl.capability import Objection
     from emdsl.compiler.faults import Faults
     from emdsl.experiment import Experiment, Step
     from emdsl.prompt import Prompt
-    from emdsl.query import Head
+    from emdsl.query import Head, Model
     from emdsl.source import Span
     from emdsl.value import Row
 
 CHARACTERS_A_TOKEN = 4  # of English text, roughly
+MIN_REASONING = 1_000  # tokens: models think that much of the shortest question
 MIN_SHARED = 12  # characters: shorter texts are alike by chance
 MAX_COMPARED = 20_000  # texts of a dataset that are compared with those of another
-_REASONS = re.compile(
-    r"(?:^|/)o[134](?:$|-)|gpt-5|gpt-oss|think|reason|(?:^|[-/])r1(?:$|[-:])|qwq|qwen3|magistral|grok-[34]"
-    r"|gemini-(?:2\.5|3)|claude-(?:opus|sonnet|haiku)-4|claude-3-7|deepseek-v3\.1|kimi-k2-thinking|glm-4\.[5-9]",
-    re.IGNORECASE,
-)
 _ASKED_TO_REASON = re.compile(r"<think|step[- ]by[- ]step|reason(?:ing)?\b", re.IGNORECASE)
 
 
@@ -127,16 +124,54 @@ def parameters(_: Experiment, requests: list[Request], __: Facts, faults: Faults
     """A parameter that a server refuses costs a run; one that it ignores costs the study."""
     told: set[tuple[str, str, str]] = set()
     for request in requests:
-        model = request.head.model
-        found = objection(model, dict(request.head.params))
-        if found is None or (request.step.name, model.use, found.param) in told:
+        model, step = request.head.model, request.step
+        for found in objections(model, dict(request.head.params)):
+            if (step.name, model.use, found.param) in told:
+                continue
+            told.add((step.name, model.use, found.param))
+            note, help_ = _way_out(found, step, model)
+            faults.error("E736", found.why, step.span, note=note, help=help_)
+
+
+def _way_out(found: Objection, step: Step, model: Model) -> tuple[str, str]:
+    """Return where a parameter that is not taken comes from, and what to do."""
+    name = found.param
+    if name == "top_logprobs":
+        other = f"`{step.rubric}_number`, say, or " if step.rubric in ("alignment", "coherence") else ""
+        return (
+            f"the rubric `{step.rubric}` reads probabilities (`weighted`)",
+            found.help or f"take {other}a rubric that reads the number as written, `read = number`",
+        )
+    if name in step.set_here:
+        place, back = "this statement, or a `set` for it, says so", f"leave `{name}` out"
+    elif name in step.set_by_rubric:
+        place, back = (
+            f"the rubric `{step.rubric}` says so",
+            f"take it back behind this statement: `{{ {name} = none }}`",
+        )
+    else:
+        place = f"`{model.name}` says so, or the model that it copies"
+        back = f"leave `{name}` out of it, or write `{name} = none` there"
+    if found.value:
+        return place, f"`{name}` takes {found.help}" if found.help[:1].isdigit() else found.help
+    return place, f"{back}; {found.help}" if found.help else back
+
+
+def short_answers(_: Experiment, requests: list[Request], __: Facts, faults: Faults) -> None:
+    """What a model thinks counts as output: with few tokens nothing is left to answer with."""
+    told: set[tuple[str, str]] = set()
+    for request in requests:
+        model, step, params = request.head.model, request.step, dict(request.head.params)
+        most = params.get("max_tokens")
+        if most is None or most >= MIN_REASONING or not reasons_unasked(model, params):
             continue
-        told.add((request.step.name, model.use, found.param))
-        faults.error(
-            "E736", found.why, request.step.span,
-            note=f"`{found.param}` is set in `{model.name}`, a rubric or here; it would be refused, or ignored",
-            help=found.help or f"leave `{found.param}` out",
-        )  # fmt: skip
+        if (step.name, model.use) not in told:
+            told.add((step.name, model.use))
+            faults.warning(
+                "W737", f"`{model.wire_name}` reasons before it answers, within {most:,} tokens in all", step.span,
+                note="its answers would be empty, or be refused",
+                help="`{ max_tokens = 4000 }` behind this statement, or a model that does not reason",
+            )  # fmt: skip
 
 
 def messages(_: Experiment, requests: list[Request], __: Facts, faults: Faults) -> None:
@@ -150,7 +185,7 @@ def messages(_: Experiment, requests: list[Request], __: Facts, faults: Faults) 
         if said and (request.step.name, model.use) not in told:
             told.add((request.step.name, model.use))
             faults.error(
-                "E735", said, request.step.span, note=f"at {request.shown}",
+                "E735", said, request.step.span, note=f"at {request.shown}" if request.shown != "this cell" else "",
                 help="change the prompt, or ask a provider that takes it",
             )  # fmt: skip
 
@@ -174,7 +209,7 @@ def _reasons(request: Request) -> bool:
     return (
         said
         or bool({"reasoning_effort", "reasoning_tokens", "reasoning_summary", "extra"} & set(params))
-        or bool(_REASONS.search(model.wire_name))
+        or may_reason(model)
     )
 
 
@@ -237,6 +272,7 @@ RULES = (
     greedy_samples,
     too_long,
     parameters,
+    short_answers,
     messages,
     unasked_reasoning,
     conditional_measures,

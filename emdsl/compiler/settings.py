@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MAX_SAMPLES = 1_000_000
 MAX_JUDGE_SAMPLES = 100
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max", "default")
 PRICES = ("input", "output", "cached_input", "cache_write")
 
 
@@ -76,6 +77,13 @@ def _between(low: int, high: int | None) -> Callable[[Value], Any]:
 
 def _said(value: Value) -> str:
     return str(value) if is_exact(value) else describe(value)
+
+
+def _effort(value: Value) -> str:
+    if value not in EFFORTS:
+        raise Refused(f"one of {', '.join(EFFORTS)}, not {_said(value) if is_exact(value) else repr(value)}")
+    assert isinstance(value, str)
+    return value
 
 
 def _texts(value: Value) -> tuple[str, ...]:
@@ -226,7 +234,9 @@ PARAMS = _table(
     Spec("repetition_penalty", "number", "against repeated tokens, as a factor", _between(0, None)),
     Spec("stop", "text or list", "texts that end an answer", _texts),
     Spec("seed", "number", "sent as seed + sample", _whole(0)),
-    Spec("reasoning_effort", "text", "how much a reasoning model thinks", _text),
+    Spec(
+        "reasoning_effort", "text", "how much a reasoning model thinks: none, minimal, low, medium, high ...", _effort
+    ),
     Spec("reasoning_tokens", "number", "most tokens that a model thinks, where it takes a number", _whole(0)),
     Spec("reasoning_summary", "text", "auto, concise or detailed: what OpenAI shows of a model's reasoning", _text),
     Spec("extra", "map", "further fields of the request, as the service calls them", _map),

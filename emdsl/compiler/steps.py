@@ -146,6 +146,8 @@ class StepBuilder:
             condition_needs=tuple(n for n in self.steps if n in condition_reads),
             reading=rubric.reading if rubric else None,
             rubric=rubric.name if rubric else "",
+            set_here=frozenset((*settings, *(r.parameter for r in rules))),
+            set_by_rubric=frozenset(rubric.settings) if rubric else frozenset(),
             span=decl.name.span,
         )
 

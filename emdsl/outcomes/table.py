@@ -283,8 +283,8 @@ def _cost(result: Result) -> float | None:
 
 
 def _simulated(row: Outcome) -> bool:
-    answers = (r.query for r in row.results.values() if r.response is not None)
-    return any(q is not None and q.head.model.simulated for q in answers)
+    answers = ((r.query, r.response) for r in row.results.values() if r.response is not None)
+    return any(r.simulated or (q is not None and q.head.model.simulated) for q, r in answers)
 
 
 # ---------------------------------------------------------------- lets

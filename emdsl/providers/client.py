@@ -29,6 +29,15 @@ _RESPONSES = "responses"
 _BY_RESPONSES_ONLY = "v1/responses"  # what OpenAI says of a model that chat completions do not serve
 
 
+FORMATS: dict[str, Format] = {OPENAI: OpenAI(), ANTHROPIC: Anthropic(), GOOGLE: Google(), _RESPONSES: Responses()}
+
+
+def format_of(query: Query) -> Format:
+    """Return the format in which a query is asked."""
+    model = query.head.model
+    return FORMATS[_RESPONSES if by_responses(model, query.params) else model.service.format]
+
+
 class Client:
     """Answers queries of every service; `simulator` is the embedded one's URL. See Provider."""
 
@@ -36,9 +45,6 @@ class Client:
         self._http = http
         self._environment = environment
         self._simulator = simulator
-        self._formats: dict[str, Format] = {
-            OPENAI: OpenAI(), ANTHROPIC: Anthropic(), GOOGLE: Google(), _RESPONSES: Responses(),
-        }  # fmt: skip
         self._ways: dict[int, tuple[Model, str, tuple[Secret | None, ...]]] = {}  # by identity, kept with the model
         self._responses: set[int] = set()  # models that have turned out to be served by the Responses API alone
 
@@ -53,16 +59,16 @@ class Client:
         try:
             return await self._sent(query, format_, account, on_limits)
         except Rejected as error:
-            if format_ is not self._formats[OPENAI] or _BY_RESPONSES_ONLY not in str(error):
+            if format_ is not FORMATS[OPENAI] or _BY_RESPONSES_ONLY not in str(error):
                 raise
             self._responses.add(id(model))
-        return await self._sent(query, self._formats[_RESPONSES], account, on_limits)
+        return await self._sent(query, FORMATS[_RESPONSES], account, on_limits)
 
     async def models(self, model: Model) -> list[str]:
         """Return the names of the models that a model's server lists."""
         _, url, keys = self._way(model)
         key = keys[0]
-        headers = self._formats[model.service.format].headers(key.reveal() if key is not None else None)
+        headers = FORMATS[model.service.format].headers(key.reveal() if key is not None else None)
         found = await self._http.get(f"{url}/models", headers, key=key)
         listed = found.get("models") if model.service.format == GOOGLE else found.get("data")
         field = "name" if model.service.format == GOOGLE else "id"
@@ -70,10 +76,7 @@ class Client:
         return [n.removeprefix("models/") for n in names if isinstance(n, str)]
 
     def _format(self, query: Query) -> Format:
-        model = query.head.model
-        if id(model) in self._responses or by_responses(model, query.params):
-            return self._formats[_RESPONSES]
-        return self._formats[model.service.format]
+        return FORMATS[_RESPONSES] if id(query.head.model) in self._responses else format_of(query)
 
     async def _sent(self, query: Query, format_: Format, account: int, on_limits: Callable[[Limits], None]) -> Response:
         model = query.head.model

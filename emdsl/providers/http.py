@@ -113,10 +113,7 @@ class Http:
         except ValueError as error:  # a URL or a header that cannot be sent
             raise Rejected(_masked(f"cannot be sent: {error}", key)) from None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            said = (
-                "no answer in time" if isinstance(error, asyncio.TimeoutError) else f"{type(error).__name__}: {error}"
-            )
-            raise Unavailable(_masked(said, key)) from None
+            raise Unavailable(_masked(_network(error, url, limit.total), key)) from None
 
     def _proxy(self, url: str) -> str | None:
         """Return the proxy that the environment names for a server, None for none."""
@@ -127,6 +124,19 @@ class Http:
             found = getproxies()
             self._proxies[origin] = None if bypass else found.get(parts.scheme) or found.get("all")
         return self._proxies[origin]
+
+
+def _network(error: Exception, url: str, timeout_s: float | None) -> str:
+    """Return what happened to a request that no reply came to."""
+    parts = urlsplit(url)
+    server = f"{parts.scheme}://{parts.netloc}"
+    if isinstance(error, asyncio.TimeoutError):
+        return f"no answer in time: {timeout_s:g} s, from {server}"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+        return f"no encrypted connection to {server}: {error.os_error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection to {server}: {error.os_error.strerror or error.os_error}"
+    return f"the connection to {server} broke: {type(error).__name__}: {error}"
 
 
 async def _bounded(reply: aiohttp.ClientResponse) -> bytes:
@@ -188,6 +198,14 @@ def _error(status: int, headers: Mapping[str, str], text: str, key: Secret | Non
         return Throttled(said, status=status, wait_s=wait_s)
     if status >= 500 or status in _AGAIN:
         return Unavailable(said, status=status, wait_s=wait_s)
+    if 300 <= status < 400:
+        where = urlsplit(headers.get("Location", ""))
+        return Rejected(
+            f"{status} it answers from elsewhere, {where.scheme}://{where.hostname}: keys are sent to no other host; "
+            "check the url", status=status, for_all=True,
+        )  # fmt: skip
+    if status in (404, 405) and not code:
+        said += ": is the url right? most end in /v1"
     return Rejected(said, status=status, for_all=status in _FOR_ALL or bool(_NO_ACCESS.search(whole)))
 
 

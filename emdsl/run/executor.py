@@ -69,6 +69,7 @@ class Report:
     interrupted: bool = False
     over_budget: set[str] = field(default_factory=set)  # experiments whose budget did not reach for all; "": the run's
     throttled: int = 0  # requests that were told to wait
+    closed: list[str] = field(default_factory=list)  # API keys that were not used any more, while others were
 
 
 @dataclass(slots=True, eq=False)
@@ -184,7 +185,13 @@ class Executor:
         if self._timer is not None:
             self._timer.cancel()
         self.report.sent = self.progress.sent
-        self.report.throttled = sum(p.n_throttled for lane in self._lanes.all.values() for p in lane.paces)
+        for lane in self._lanes.all.values():
+            self.report.throttled += sum(p.n_throttled for p in lane.paces)
+            closed = [(i, p.closed) for i, p in enumerate(lane.paces) if p.closed]
+            if len(closed) < len(lane.paces):
+                self.report.closed += [
+                    f"{lane.model.use}: API key {i + 1} of {len(lane.paces)} was not used: {why}" for i, why in closed
+                ]
         if self._fatal is not None:
             raise self._fatal
         return self.report
@@ -425,7 +432,7 @@ class Executor:
         except Throttled as error:
             pace.throttled(ticket, error.wait_s)
             if error.wait_s > self._patience.max_wait_s:
-                _close(pace, f"{error} (it asks to wait {error.wait_s:,.0f} s)")
+                _close(pace, f"{error} (it asks to wait {error.wait_s:,.0f} s, more than --max-wait)")
             self._again(lane, request, error)
         except Unavailable as error:
             pace.failed(server=True)
@@ -451,8 +458,11 @@ class Executor:
 
     def _again(self, lane: Lane[_Request], request: _Request, error: Throttled | Unavailable) -> None:
         """Send a request again after a while, as long as that can help."""
-        self.progress.last_error = str(error)
+        self.progress.last_error = f"{lane.model.use}: {error}"
         if self._drain.is_set():
+            return
+        if lane.closed:
+            self._failed(request, lane.closed)
             return
         wait_s = self._patience.wait(request.attempt, request.waited_s, error.wait_s, self._rng)
         if wait_s is None:
@@ -538,6 +548,7 @@ class Executor:
 
     def _failed(self, request: _Request, error: str) -> None:
         self.progress.failed += 1
+        error = f"{request.query.head.model.use}: {error}"
         self.progress.last_error = error
         self.report.failures[request.query.key] = error
         self._given_back(request)

@@ -176,12 +176,12 @@ def surveyed(walk: Walk, store: Store, count: ExperimentCount, *, skip: int = 0)
     finish(count)
 
 
-def start(walk: Walk) -> ExperimentCount:
+def start(walk: Walk, budget: Decimal | None = None) -> ExperimentCount:
     """Return the counts of an experiment before any row was seen."""
     experiment = walk.experiment
     cells = sum(1 for c in experiment.cells() if walk.selection.takes(c)) if walk.selection.only else experiment.n_cells
     steps = [StepCount(s) for s in experiment.steps]
-    return ExperimentCount(experiment, cells, walk.samples, steps, only=walk.selection.only)
+    return ExperimentCount(experiment, cells, walk.samples, steps, only=walk.selection.only, budget=budget)
 
 
 def finish(count: ExperimentCount) -> None:

@@ -105,6 +105,7 @@ class Simulator:
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_post("/v1beta/models/{model:[^:]+}:generateContent", self._generate)
         app.router.add_get("/v1/models", self._models)
+        app.router.add_get("/v1beta/models", self._models)
         app.router.add_get("/stats", self._stats)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.5)
         await self._runner.setup()
@@ -120,7 +121,8 @@ class Simulator:
             self._runner = None
 
     async def _models(self, _: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": m, "object": "model"} for m in SIM_MODELS]})
+        listed = [{"id": m, "object": "model", "name": f"models/{m}"} for m in SIM_MODELS]
+        return web.json_response({"object": "list", "data": listed, "models": listed})
 
     async def _stats(self, _: web.Request) -> web.Response:
         return web.json_response(dict(self.counts))
@@ -218,8 +220,8 @@ class Simulator:
                 case "failed":
                     return self._refusal(format_, Refused("the simulator was told to fail", status=500))
                 case "cut":
-                    assert request.transport is not None
-                    request.transport.abort()
+                    if request.transport is not None:  # the client may have gone
+                        request.transport.abort()
                     return web.Response()
                 case "malformed":
                     return web.Response(text='{"choices": [{"message": ', content_type="application/json")

@@ -70,7 +70,7 @@ def test_a_query_that_fails_for_good_is_counted_and_not_stored() -> None:
     store = MemoryStore()
     _, report = run(STUDY, store, Refusing())
     assert len(report.failures) == 5
-    assert set(report.failures.values()) == {"400 no such thing"}
+    assert set(report.failures.values()) == {"sim/subject: 400 no such thing"}
     assert not set(report.failures) & set(store.answers)
     found = outcomes(experiment(STUDY), store)
     assert sum(o.results["aligned"].response is not None for o in found) == 95

@@ -1,0 +1,185 @@
+"""What is said of models and money: costs before a run, caps, the question on a terminal, what was spent."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from support import clean_environment, emdsl, simulator, stats
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY = "sk-planted-0123456789"
+STUDY = """em 1
+import alignment from "std:judges@1"
+model m { use = "openai/gpt-4o-2024-08-06", temperature = 1, max_tokens = 100 }
+experiment e {
+  for q in 1..20
+  samples = 2
+  ask answer from m with "question {q}"
+  judge aligned with alignment("question {q}", answer) from m { temperature = 0, max_tokens = 1 }
+  measure low = rate(aligned < 30)
+}
+"""
+LONG = "question " * 200
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "s.em").write_text(STUDY, encoding="utf-8")
+    return tmp_path
+
+
+def keyed(url: str) -> dict[str, str]:
+    return {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": KEY}
+
+
+def test_a_plan_shows_low_expected_and_high(folder: Path) -> None:
+    """And what a budget is to that; as text and as JSON."""
+    text = emdsl("plan", "s.em", cwd=folder).stdout
+    assert "  cost: $0.07 expected; at least $0.02, at most $0.10" in text
+    step = json.loads(emdsl("plan", "s.em", "--json", cwd=folder).stdout)["experiments"][0]["steps"][0]
+    assert 0 < step["est_usd_low"] < step["est_usd"] <= step["est_usd_high"]
+    for budget, said in [("1", "reaches in any case"), ("0.08", "reaches for what is expected"),
+                         ("0.02", "will not reach: the run stops there, exit 3")]:  # fmt: skip
+        (folder / "s.em").write_text(
+            STUDY.replace("samples = 2", f"samples = 2\n  budget = ${budget}"), encoding="utf-8"
+        )
+        assert f"  budget ${budget}: {said}" in emdsl("plan", "s.em", cwd=folder).stdout
+
+
+def test_a_budget_of_the_run(folder: Path) -> None:
+    """It stops there, says so, exits 3; raised, it goes on; what was spent is said, by the tokens that came."""
+    with simulator() as url:
+        done = emdsl("run", "s.em", "--budget", "$0.01", cwd=folder, env=keyed(url), code=3)
+        assert "--budget $0.01 is reached" in done.stdout
+        assert "left to ask: incomplete" in done.stdout
+        sent = stats(url)["requests"]
+        assert 0 < sent < 80
+        found = json.loads(emdsl("run", "s.em", "--budget", "1", "--json", cwd=folder, env=keyed(url)).stdout)
+        counts = stats(url)
+        assert counts["requests"] == 80
+        assert found["of_unknown_cost"] == 0
+        total = found["spent_usd"] + found["saved_by_store_usd"]
+        assert total == pytest.approx((2.5 * counts["input tokens"] + 10 * counts["output tokens"]) / 1e6, rel=1e-3)
+    assert "the store saved $" in emdsl("run", "s.em", "--samples", "1", cwd=folder).stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "args", "code", "said"),
+    [
+        ((", max_tokens = 100", ""), ["--budget", "5"], 1, "E732"),
+        (("openai/gpt-4o-2024-08-06", "openai/no-such-2024-01-01"), ["--budget", "5"], 1, "E731"),
+        (("", ""), ["--budget", "many"], 2, "no amount of US dollars"),
+        (("", ""), ["--budget", "-1"], 2, "no amount of US dollars"),
+        (('with "question {q}"', f'with "{LONG} {{q}}"'), ["--budget", "0.001"], 2, "costs at least"),
+    ],
+)
+def test_a_budget_that_cannot_be_kept(
+    folder: Path, change: tuple[str, str], args: list[str], code: int, said: str
+) -> None:
+    """It is told before anything is sent, by `plan` too."""
+    (folder / "s.em").write_text(STUDY.replace(*change), encoding="utf-8")
+    for verb in ("plan", "run"):
+        assert said in emdsl(verb, "s.em", *args, cwd=folder, env={"OPENAI_API_KEY": KEY}, code=code).stderr
+
+
+@pytest.mark.parametrize(("answer", "code", "sent"), [("n", 3, 0), ("y", 0, 80)])
+def test_a_run_on_a_terminal_asks_once(folder: Path, answer: str, code: int, sent: int) -> None:
+    """Where more than was set is expected: no is no, and nothing was sent."""
+    with simulator() as url:
+        master, slave = pty.openpty()
+        call = [sys.executable, "-m", "emdsl", "run", "s.em", "--confirm-over", "0.01", "--display", "plain"]
+        process = subprocess.Popen(
+            call, cwd=folder, env=clean_environment(keyed(url)), stdin=slave, stdout=subprocess.PIPE, stderr=slave
+        )
+        os.close(slave)
+        seen = b""
+        while b"?" not in seen:
+            seen += os.read(master, 1000)
+        assert b"requests for about $0.07?" in seen
+        os.write(master, answer.encode() + b"\n")
+        process.communicate(timeout=60)
+        os.close(master)
+        assert process.returncode == code
+        assert stats(url).get("requests", 0) == sent
+
+
+def test_a_yes_is_not_asked_for_elsewhere(folder: Path) -> None:
+    """Not where nobody could answer, not with `-y`."""
+    with simulator() as url:
+        emdsl("run", "s.em", "--confirm-over", "0", cwd=folder, env=keyed(url))
+        assert stats(url)["requests"] == 80
+
+
+def test_models_says_what_is_known(folder: Path) -> None:
+    """Declared, priced, keyed, served; and providers with what they do not take."""
+    with simulator() as url:
+        found = json.loads(emdsl("models", "s.em", "--server", "--json", cwd=folder, env=keyed(url)).stdout)["models"]
+        assert [m["use"] for m in found] == ["openai/gpt-4o-2024-08-06"]
+        assert "does not list it" in found[0]["server"]
+        assert found[0]["key"] == "OPENAI_API_KEY: 1 set"
+    assert "$2.5 in, $10 out, $1.25 cached" in emdsl("models", "s.em", cwd=folder).stdout
+    assert "OPENAI_API_KEY: not set" in emdsl("models", "s.em", cwd=folder).stdout
+    reasoning = emdsl("models", "openai/gpt-5-2025-08-07", cwd=folder).stdout
+    assert "temperature" in next(line for line in reasoning.splitlines() if "takes no" in line)
+    assert "min_p" in emdsl("models", "ollama", cwd=folder).stdout
+    assert "E721" in emdsl("models", "gpt-4o", cwd=folder, code=1).stderr
+
+
+def test_the_doctor_asks_each_model_once(folder: Path) -> None:
+    """With what the program sends; what does not answer is told, and nothing is stored."""
+    with simulator("--key", KEY) as url:
+        done = emdsl("doctor", "s.em", cwd=folder, env=keyed(url))
+        assert stats(url)["requests"] == 2, "an answer, and a judgement with logprobs"
+        assert done.stdout.count(" yes ") == 2
+        wrong = keyed(url) | {"OPENAI_API_KEY": "sk-wrong-0123456789"}
+        failed = emdsl("doctor", "s.em", cwd=folder, env=wrong, code=1)
+        assert "401" in failed.stdout
+    assert "not set" in emdsl("doctor", "s.em", cwd=folder, code=1).stdout
+    assert not (folder / "cache").exists()
+
+
+def test_several_keys_share_the_work(folder: Path) -> None:
+    """`_0`, `_1` beside each other; one that is refused leaves it to the other."""
+    with simulator("--key", KEY) as url:
+        env = {"OPENAI_BASE_URL": url, "OPENAI_API_KEY_0": "sk-wrong-0123456789", "OPENAI_API_KEY_1": KEY}
+        emdsl("run", "s.em", cwd=folder, env=env)
+        assert stats(url)["answered"] == 80
+
+
+@pytest.mark.parametrize(
+    ("url", "args", "said"),
+    [
+        ("http://192.0.2.1/v1", [], "is not https"),
+        ("http://localhost.example/v1", [], "is not https"),
+        ("http://127.0.0.1.example/v1", [], "is not https"),
+        ("http://127.0.0.1:1/v1", [], "failed"),
+        ("http://[::1]:1/v1", [], "failed"),
+        ("http://localhost:1/v1", [], "failed"),
+    ],
+)
+def test_what_travels_unencrypted_is_refused(folder: Path, url: str, args: list[str], said: str) -> None:
+    """To other machines, unless `--insecure` says so."""
+    done = emdsl("run", "s.em", "--max-wait", "0.1", *args, cwd=folder, env=keyed(url), code=None)
+    assert said in done.stdout + done.stderr
+    assert done.returncode in (1, 3)
+
+
+def test_insecure_allows_it(folder: Path) -> None:
+    """Said, it is tried: here nobody is there."""
+    start = time.monotonic()
+    text = STUDY.replace("max_tokens = 100", "max_tokens = 100, timeout = 1").replace("1..20", "1..2")
+    (folder / "s.em").write_text(text, encoding="utf-8")
+    env = keyed("http://emdsl.invalid/v1")
+    done = emdsl("run", "s.em", "--insecure", "--max-wait", "0.1", cwd=folder, env=env, code=3)
+    assert "failed" in done.stdout
+    assert time.monotonic() - start < 60
