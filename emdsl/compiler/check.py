@@ -122,15 +122,16 @@ def too_long(_: Experiment, requests: list[Request], __: Facts, faults: Faults) 
 
 def parameters(_: Experiment, requests: list[Request], __: Facts, faults: Faults) -> None:
     """A parameter that a server refuses costs a run; one that it ignores costs the study."""
-    told: set[tuple[str, str, str]] = set()
+    found: dict[str, dict[tuple[str, str], tuple[str, str, str]]] = {}  # by step, then model and parameter
     for request in requests:
         model, step = request.head.model, request.step
-        for found in objections(model, dict(request.head.params)):
-            if (step.name, model.use, found.param) in told:
-                continue
-            told.add((step.name, model.use, found.param))
-            note, help_ = _way_out(found, step, model)
-            faults.error("E736", found.why, step.span, note=note, help=help_)
+        for objection in objections(model, dict(request.head.params)):
+            told = found.setdefault(step.name, {})
+            told.setdefault((model.use, objection.param), (objection.why, *_way_out(objection, step, model)))
+    spans = {r.step.name: r.step.span for r in requests}
+    for name, told in found.items():  # a place has one fault of a kind: all of a step together
+        whys, places, ways = (list(dict.fromkeys(x)) for x in zip(*told.values(), strict=True))
+        faults.error("E736", "; ".join(whys), spans[name], note="; ".join(places), help="; ".join(ways))
 
 
 def _way_out(found: Objection, step: Step, model: Model) -> tuple[str, str]:
@@ -143,14 +144,14 @@ def _way_out(found: Objection, step: Step, model: Model) -> tuple[str, str]:
             found.help or f"take {other}a rubric that reads the number as written, `read = number`",
         )
     if name in step.set_here:
-        place, back = "this statement, or a `set` for it, says so", f"leave `{name}` out"
+        place, back = f"`{name}` is set by this statement, or by a `set` for it", f"leave `{name}` out"
     elif name in step.set_by_rubric:
         place, back = (
             f"the rubric `{step.rubric}` says so",
             f"take it back behind this statement: `{{ {name} = none }}`",
         )
     else:
-        place = f"`{model.name}` says so, or the model that it copies"
+        place = f"`{name}` is set in `{model.name}`, or in a model that it copies"
         back = f"leave `{name}` out of it, or write `{name} = none` there"
     if found.value:
         return place, f"`{name}` takes {found.help}" if found.help[:1].isdigit() else found.help
