@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import InProcess, experiment, keys, outcomes, program, run
 
-from emdsl.errors import Rejected, SourceError
+from emdsl.errors import Rejected, SourceError, Throttled
 from emdsl.outcome import Outcome
+from emdsl.run.executor import Executor
+from emdsl.run.pacing import Patience
 from emdsl.run.planner import plan
 from emdsl.run.reasons import compare
 from emdsl.run.walk import CHUNK, Selection, Walk
@@ -17,6 +22,7 @@ from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:
     from emdsl.query import Query, Response
+    from emdsl.run.executor import Report
 
 ASK = '\n  ask answer from "sim/subject" with "{a} {b}"\n}'
 
@@ -244,3 +250,108 @@ def test_promptfoo_2582_bazel_18643_the_key_is_told_by_its_ingredients() -> None
     assert len({q.key for q in made}) == len({str(q.ingredients()) for q in made}) == 3
     assert [d.name for d in compare(made[0], made[1])] == ["temperature"]
     assert [d.name for d in compare(made[0], made[2])] == ["messages[0].user"]
+
+
+PAID = """
+model m {
+  use = "openai-api/lab/subject", url = "http://127.0.0.1:1/v1", revision = "1", price = { input: $1, output: $4 }
+  max_tokens = 1000, extra = { sim: { thinks: 300 } }
+}
+experiment e {
+  for q in 1..20
+  samples = 5
+  ask answer from m with "question {q}"
+}
+"""
+
+
+def ask_within(provider: InProcess, *, max_wait_s: float, budget: Decimal | None = None) -> Report:
+    """Run a study that costs something; return the report."""
+    walks = [Walk(e) for e in program(PAID).experiments]
+
+    async def main() -> Report:
+        return await Executor(
+            walks, MemoryStore(), provider, connections=16, patience=Patience(max_wait_s=max_wait_s), run="r",
+            budget=budget,
+        ).run()  # fmt: skip
+
+    return asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_promptfoo_1864_inspect_ai_1135_the_cost_is_known_before_spending() -> None:
+    """What a run will cost: at least, as expected, at most; before a single request."""
+    (step,) = plan(Walk(experiment(PAID)), MemoryStore()).steps
+    low, expected, high = step.estimate.low_usd, step.estimate.usd, step.estimate.high_usd
+    assert low is not None
+    assert expected is not None
+    assert high is not None
+    assert 0 < low < expected <= high
+
+
+def test_inspect_evals_901_dspy_397_a_budget_of_the_whole_run() -> None:
+    """One cap for all that a run asks, kept before sending, not noticed after."""
+    provider = InProcess()
+    report = ask_within(provider, max_wait_s=5, budget=Decimal("0.05"))
+    assert report.over_budget == {""}
+    assert 0 < provider.n < 100
+
+
+def test_edsl_2580_reasoning_is_in_the_estimate() -> None:
+    """Their estimate was off by 2.95x; here what a model thinks is learned from what it thought before."""
+    store, found = MemoryStore(), experiment(PAID)
+    run(PAID, store, selection=Selection(samples=1))
+    (step,) = plan(Walk(found), store).steps
+    said, so_far = step.estimate.usd, step.money.saved_usd
+    run(PAID, store)
+    real = plan(Walk(found), store).steps[0].money.saved_usd - so_far
+    assert said is not None
+    assert abs(said - real) < real / 10
+
+
+class Throttling(InProcess):
+    """A server that says "slow down", for ever or for a while."""
+
+    def __init__(self, wait_s: float, times: int) -> None:
+        super().__init__()
+        self.wait_s, self.times = wait_s, times
+        self.told: dict[bytes, float] = {}
+        self.early = 0
+
+    async def ask(self, query: Query, *of: Any) -> Response:
+        now = time.monotonic()
+        self.early += now < self.told.pop(query.key, 0.0)
+        if self.times > 0:
+            self.times -= 1
+            self.told[query.key] = now + self.wait_s
+            raise Throttled("slow down", wait_s=self.wait_s)
+        return await super().ask(query, *of)
+
+
+def test_inspect_ai_1753_promptfoo_7727_waiting_has_an_end() -> None:
+    """Hours inside retries, a hard 429 for ever: the total of waiting is bounded, and what was given up told."""
+    start = time.monotonic()
+    report = ask_within(Throttling(0.2, 10**9), max_wait_s=1)
+    assert time.monotonic() - start < 20
+    assert len(report.failures) == 100
+
+
+def test_lm_eval_3089_retry_after_is_obeyed() -> None:
+    """No request is sent before the time that its server told."""
+    provider = Throttling(0.3, 30)
+    report = ask_within(provider, max_wait_s=30)
+    assert not report.failures
+    assert (provider.n, provider.early) == (100, 0)
+
+
+def test_llmcomp_out_of_credit_is_not_slow_down() -> None:
+    """Nobody waits for money to come back."""
+
+    class Broke(InProcess):
+        async def ask(self, query: Query, *_: Any) -> Response:
+            self.asked["m"] += 1
+            raise Rejected("out of credit: 429", status=429, for_all=True)
+
+    provider = Broke()
+    report = ask_within(provider, max_wait_s=600)
+    assert len(report.failures) == 100
+    assert provider.n <= 16
