@@ -347,7 +347,7 @@ def test_llmcomp_out_of_credit_is_not_slow_down() -> None:
     """Nobody waits for money to come back."""
 
     class Broke(InProcess):
-        async def ask(self, query: Query, *_: Any) -> Response:
+        async def ask(self, _query: Query, *_: Any) -> Response:
             self.asked["m"] += 1
             raise Rejected("out of credit: 429", status=429, for_all=True)
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 from aiohttp import web
@@ -16,39 +17,77 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FROM_ENVIRONMENT, FROM_FILE = "sk-environment-5f3a9c77aa", "sk-dotenv-91bb02de13"
-STUDY = """em 1
-model one { use = "openai-api/one/m", url = "URL", key = env.ONE_API_KEY }
-model two { use = "openai-api/two/m", url = "URL", key = env.TWO_API_KEY }
-experiment e {
-  for model in [one, two]
-  for case in ["answer", "echo", "error", "html", "500"]
+ODD = 'sk-"odd\\/+key=81f2'  # JSON and URLs write it otherwise
+KEYS = {
+    "ONE_API_KEY": FROM_ENVIRONMENT, "OPENAI_API_KEY_0": "sk-several-0-aa41c9",
+    "OPENAI_API_KEY_1": "sk-several-1-77ab02", "ANTHROPIC_API_KEY": "sk-ant-planted-4451", "GEMINI_API_KEY": "AIza-planted-90210", "ODD_API_KEY": ODD,
+}  # fmt: skip
+CASES = ("answer", "echo", "error", "html", "500", "429", "credit", "moved", "limits", "cut", "policy", "list")
+STUDY = f"""em 1
+model one {{ use = "openai-api/one/m", url = "URL", key = env.ONE_API_KEY }}
+model two {{ use = "openai-api/two/m", url = "URL", key = env.TWO_API_KEY }}
+model odd {{ use = "openai-api/odd/m", url = "URL" }}
+model several {{ use = "openai/gpt-4o-2024-08-06", url = "URL" }}
+model claude {{ use = "anthropic/claude-3-haiku-20240307", url = "URL" }}
+model gemini {{ use = "google/gemini-2.0-flash-001", url = "URL" }}
+experiment e {{
+  for model in [one, two, odd, several, claude, gemini]
+  for case in [{", ".join(f'"{c}"' for c in CASES)}]
   ask answer from model with case
   measure long = rate(answer.finish == "stop") by model, case
-}
+}}
 """
 
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """A server that gives the key away in every way."""
+    """A server that gives the key away in every way, whatever format it is asked in."""
 
-    async def serve(request: web.Request) -> web.Response:
-        case = (await request.json())["messages"][0]["content"]
-        key = request.headers["Authorization"]
+    async def serve(request: web.Request) -> web.StreamResponse:
+        if request.method == "GET":
+            return web.json_response({"error": {"message": f"bad key {dict(request.headers)}"}}, status=401)
+        body = await request.json()
+        contents = body.get("contents")
+        case = contents[0]["parts"][0]["text"] if contents else body["messages"][0]["content"]
+        headers = request.headers
+        key = headers.get("Authorization") or headers.get("x-api-key") or headers.get("x-goog-api-key") or ""
+        bare = key.removeprefix("Bearer ")
+        failed = {"error": {"message": f"bad key {key}", "code": bare, "type": bare, "status": bare}}
         match case:
             case "error":
-                return web.json_response({"error": {"message": f"bad key {key}", "code": key}}, status=400)
+                return web.json_response(failed, status=400)
             case "html":
                 return web.Response(text=f"<html>{key}</html>", status=403)
             case "500":
                 return web.Response(text=key, status=500)
-            case _:
-                said: Any = key if case == "echo" else "fine"
-                message = {"role": "assistant", "content": said, "reasoning_content": said}
-                return web.json_response(
-                    {"model": said, "id": said, "choices": [{"message": message, "finish_reason": "stop"}]},
-                    headers={"x-request-id": key},
-                )
+            case "429":
+                return web.json_response(failed, status=429, headers={"Retry-After": bare})
+            case "credit":
+                return web.json_response({"error": {"message": f"no credit {key}", "code": bare}}, status=422)
+            case "moved":
+                return web.Response(status=302, headers={"Location": f"http://elsewhere.invalid/{bare}?key={bare}"})
+            case "policy":
+                return web.json_response({"error": {"message": f"no {key}", "code": "content_filter"}}, status=400)
+            case "cut":
+                return web.Response(text='{"choices": [{"message": {"content": "' + key)
+            case "list":
+                return web.json_response({"choices": [{"message": {"content": {bare: bare}}}], "content": bare})
+        said: Any = key if case == "echo" else "fine"
+        message = {"role": "assistant", "content": said, "reasoning_content": said}
+        usage = {"input_tokens": 1, "output_tokens": 1, "prompt_tokens": 1, "completion_tokens": 1}
+        limits = (
+            {"x-ratelimit-limit-requests": bare, "x-ratelimit-remaining-requests": bare} if case == "limits" else {}
+        )
+        return web.json_response(
+            {
+                "model": said, "id": said, "system_fingerprint": said, "provider": said, "usage": usage,
+                "choices": [{"message": message, "finish_reason": "stop"}],
+                "content": [{"type": "thinking", "thinking": said}, {"type": "text", "text": said}],
+                "stop_reason": "end_turn", "modelVersion": said, "responseId": said,
+                "candidates": [{"content": {"parts": [{"text": said}]}, "finishReason": "STOP"}],
+            },
+            headers={"x-request-id": bare} | limits,
+        )  # fmt: skip
 
     loop = asyncio.new_event_loop()
     runner = web.AppRunner(_app(serve), access_log=None)
@@ -65,7 +104,7 @@ def server() -> Iterator[str]:
 
 def _app(serve: Any) -> web.Application:
     app = web.Application()
-    app.router.add_post("/v1/chat/completions", serve)
+    app.router.add_route("*", "/{path:.*}", serve)
     return app
 
 
@@ -73,28 +112,33 @@ def test_planted_keys_appear_nowhere(server: str, tmp_path: Path) -> None:
     """Store, database, logs, errors, `--json`: a server that echoes the key included."""
     (tmp_path / "study.em").write_text(STUDY.replace("URL", server), encoding="utf-8")
     (tmp_path / ".env").write_text(f'TWO_API_KEY="{FROM_FILE}"\n', encoding="utf-8")
-    env = {"ONE_API_KEY": FROM_ENVIRONMENT}
     said = ""
     for args in (
         ["plan", "study.em"],
-        ["run", "study.em", "--max-wait", "1"],
-        ["run", "study.em", "--max-wait", "1", "--json"],
+        ["doctor", "study.em"],
+        ["doctor", "study.em", "--json"],
+        ["models", "study.em", "--server"],
+        ["models", "--json"],
+        ["render", "study.em", "--curl", "--only", "case=answer"],
+        ["run", "study.em", "--max-wait", "0.5"],
+        ["run", "study.em", "--max-wait", "0.5", "--json"],
         ["show", "study.em"],
         ["query", "FROM e", "--format", "json"],
         ["query", "FROM nothing"],
+        ["cache", "stats"],
     ):
-        done = emdsl(*args, cwd=tmp_path, env=env, code=None)
+        done = emdsl(*args, cwd=tmp_path, env=KEYS, code=None)
         assert "Traceback" not in done.stderr
         said += done.stdout + done.stderr
-    found = json.loads(
-        emdsl("query", "SELECT count(*) AS n FROM e WHERE answer IS NOT NULL", "--format", "json", cwd=tmp_path).stdout
+    sql = "SELECT model, count(answer) AS n FROM e GROUP BY model"
+    found = json.loads(emdsl("query", sql, "--format", "json", cwd=tmp_path).stdout)
+    assert {r["model"]: r["n"] for r in found} == dict.fromkeys(
+        ("one", "two", "odd", "several", "claude", "gemini"), 3
+    ), "the keys were found and used: an answer, an echo, one with limits"
+    said += emdsl("query", "SELECT * FROM e", "--format", "jsonl", cwd=tmp_path).stdout
+    said += "".join(
+        f.read_bytes().decode("utf-8", "replace") for f in tmp_path.rglob("*") if f.is_file() and f.name != ".env"
     )
-    assert found == [{"n": 4}], "the keys were found and used"
-    for key in (FROM_ENVIRONMENT, FROM_FILE):
-        assert key not in said
-        for file in tmp_path.rglob("*"):
-            if file.is_file() and file.name != ".env":
-                assert key.encode() not in file.read_bytes(), file
-    dump = emdsl("query", "SELECT * FROM e", "--format", "jsonl", cwd=tmp_path).stdout
-    assert FROM_ENVIRONMENT not in dump
-    assert FROM_FILE not in dump
+    for key in (*KEYS.values(), FROM_FILE):
+        for form in (key, json.dumps(key)[1:-1], quote(key, safe=""), json.dumps(json.dumps(key))[3:-3]):
+            assert form not in said, form
