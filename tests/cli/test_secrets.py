@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 FROM_ENVIRONMENT, FROM_FILE = "sk-environment-5f3a9c77aa", "sk-dotenv-91bb02de13"
 ODD = 'sk-"odd\\/+key=81f2'  # JSON and URLs write it otherwise
 KEYS = {
-    "ONE_API_KEY": FROM_ENVIRONMENT, "OPENAI_API_KEY_0": "sk-several-0-aa41c9",
-    "OPENAI_API_KEY_1": "sk-several-1-77ab02", "ANTHROPIC_API_KEY": "sk-ant-planted-4451", "GEMINI_API_KEY": "AIza-planted-90210", "ODD_API_KEY": ODD,
-}  # fmt: skip
+    "ONE_API_KEY": FROM_ENVIRONMENT,
+    "OPENAI_API_KEY_0": "sk-several-0-aa41c9",
+    "OPENAI_API_KEY_1": "sk-several-1-77ab02",
+    "ANTHROPIC_API_KEY": "sk-ant-planted-4451",
+    "GEMINI_API_KEY": "AIza-planted-90210",
+    "ODD_API_KEY": ODD,
+}
 CASES = ("answer", "echo", "error", "html", "500", "429", "credit", "moved", "limits", "cut", "policy", "list")
 STUDY = f"""em 1
 model one {{ use = "openai-api/one/m", url = "URL", key = env.ONE_API_KEY }}
