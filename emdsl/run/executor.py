@@ -285,6 +285,8 @@ class Executor:
                 self._queue(request)
             else:
                 self._elsewhere[key] = request
+                for follower in self._prefixes.over(request):  # two processes must not wait for each other's first
+                    self._queue(follower)
         self.progress.elsewhere = len(self._elsewhere)
         self._pump()
 
@@ -299,6 +301,7 @@ class Executor:
             if self._elsewhere and not self._drain.is_set():
                 with suppress(Busy):
                     self._claimed(list(self._elsewhere.values()))
+            self._pump()
             self.progress.elsewhere = len(self._elsewhere)
             self._on_progress(self.progress)
 

@@ -19,10 +19,12 @@ from emdsl.providers.limits import Limit, Limits
 from emdsl.run.executor import Executor
 from emdsl.run.pacing import Pace, Patience
 from emdsl.run.walk import Walk
+from emdsl.store.claims import Claims
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from emdsl.query import Model, Query, Response
     from emdsl.run.executor import Report
@@ -396,6 +398,30 @@ def test_what_shares_a_beginning_goes_together_and_the_first_alone() -> None:
     assert not early
     assert order.index(order[-1]) > 0
     assert marked == {40}, "each is marked at the end of what is shared"
+
+
+def test_two_runs_do_not_wait_for_each_others_first(tmp_path: Path) -> None:
+    """Each has claimed what the other means to send first: nobody waits for ever, and nothing is sent twice."""
+    text = LONG.replace("SERVICE", "vllm/m")
+    texts = (text, text.replace('["one", "two", "three", "four"]', '["four", "three", "two", "one"]'))
+    providers = [Odd(lambda *_: 0.01) for _ in texts]
+    (tmp_path / "answers").mkdir()
+    store = MemoryStore()
+    claims = [Claims(tmp_path / "answers", f"r{i}") for i in range(2)]
+
+    async def main() -> None:
+        runs = [
+            Executor([Walk(e) for e in program(t).experiments], store, p, connections=2,
+                     patience=Patience(max_wait_s=5), run="r", claims=c).run()
+            for t, p, c in zip(texts, providers, claims, strict=True)
+        ]  # fmt: skip
+        await asyncio.gather(*runs)
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+    sent = [key for p in providers for key in p.keys]
+    assert len(sent) == len(set(sent)) == len(store.answers) == 24
+    for c in claims:
+        c.close()
 
 
 def test_where_no_cache_is_kept_nothing_waits() -> None:
