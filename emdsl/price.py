@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -35,6 +35,11 @@ class Price:
             if input_tokens > start:
                 found = price
         return found
+
+    @property
+    def plain(self) -> Price:
+        """The price without those of longer requests: of sums over many requests, each at this price."""
+        return replace(self, above=()) if self.above else self
 
     def cost(self, usage: Usage) -> Decimal | None:
         """Return what an answer cost by its tokens, in US dollars; None where they were not counted."""

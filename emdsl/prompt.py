@@ -43,7 +43,7 @@ class Prompt:
             return len(self.messages)
         n = 0
         for mine, others in zip(self.messages, other.messages, strict=False):
-            if mine != others:
+            if mine is not others and mine != others:
                 break
             n += 1
         return n

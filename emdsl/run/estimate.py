@@ -49,6 +49,7 @@ class Learned:
     """
 
     _seen: dict[Family, _Seen] = field(default_factory=dict)
+    _taken: dict[tuple[str, int, str], list[_Seen]] = field(default_factory=dict)
     _families: dict[tuple[int, str], Family] = field(default_factory=dict)
     _heads: dict[int, tuple[Head, Family]] = field(default_factory=dict)  # kept: they are known by identity
 
@@ -58,13 +59,24 @@ class Learned:
         if usage.input_tokens is None or usage.output_tokens is None:
             return
         chars = query.prompt.chars
-        for family in self._chain(step, self.family(query.head, query.prompt)):
-            seen = self._seen.setdefault(family, _Seen())
+        for seen in self._kin(step, query.head, query.prompt):
             seen.n += 1
             seen.chars += chars
             seen.input_tokens += usage.input_tokens
             seen.output_tokens += usage.output_tokens
             seen.squares += usage.output_tokens**2
+
+    def _kin(self, step: str, head: Head, prompt: Prompt) -> list[_Seen]:
+        """Return what is kept of a family and of those that it belongs to."""
+        first = prompt.messages[0] if prompt.messages else None
+        told = first.text if first is not None and first.role == "system" else ""
+        found = self._taken.get((step, id(head), told))
+        if found is None:
+            family = self.family(head, prompt)
+            found = [self._seen.setdefault(kin, _Seen()) for kin in self._chain(step, family)]
+            if len(self._taken) < MAX_FAMILIES:
+                self._taken[step, id(head), told] = found
+        return found
 
     def family(self, head: Head, prompt: Prompt | None) -> Family:
         """Return what answers of one kind have in common: model, parameters, instructions."""

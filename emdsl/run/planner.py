@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.experiment import ASK
 from emdsl.frame import EvalFault, Frame, MissingInput
-from emdsl.price import cost_usd, price_of
+from emdsl.price import FREE, price_of
+from emdsl.query import Usage
 from emdsl.run.budget import least_usd
 from emdsl.run.estimate import MAX_RENDERED, Estimate, Learned, Reach
 from emdsl.run.walk import Walk, chunks, resolve
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from emdsl.digest import Digest
     from emdsl.experiment import Experiment, Step
     from emdsl.outcome import Outcome
-    from emdsl.query import Head, Model, Query, Response, Usage
+    from emdsl.price import Price
+    from emdsl.query import Head, Model, Query, Response
     from emdsl.run.reasons import Comparison, Reason
     from emdsl.store.store import Store
 
@@ -32,31 +34,104 @@ Recipe = int  # the hash of what a request is made from, where its inputs are no
 
 
 @dataclass(slots=True)
-class Money:
-    """What stored answers cost: those of this run, and those that it found."""
+class Sums:
+    """Answers of one price, together."""
 
-    spent_usd: Decimal = Decimal(0)
-    saved_usd: Decimal = Decimal(0)
-    prefix_usd: Decimal = Decimal(0)  # what the provider's cache of prefixes has saved this run
-    n_unknown: int = 0  # answers of this run whose cost is not known
-    n_unknown_saved: int = 0
-    input_tokens: int = 0  # of this run
+    price: Price | None
+    n: int = 0
+    n_unknown: int = 0  # neither charged by their provider, nor counted and priced
+    charged_usd: float = 0.0  # as their provider says
+    input_tokens: int = 0
+    output_tokens: int = 0
     cached_tokens: int = 0
+    written_tokens: int = 0
+    all_input_tokens: int = 0  # charged or not
+    all_cached_tokens: int = 0
+
+    def take(self, usage: Usage) -> None:
+        """Count an answer."""
+        self.n += 1
+        self.all_input_tokens += usage.input_tokens or 0
+        self.all_cached_tokens += usage.cached_tokens or 0
+        if usage.cost_usd is not None:
+            self.charged_usd += usage.cost_usd
+        elif self.price is None or (
+            self.price is not FREE and (usage.input_tokens is None or usage.output_tokens is None)
+        ):
+            self.n_unknown += 1
+        else:
+            self.input_tokens += usage.input_tokens or 0
+            self.output_tokens += usage.output_tokens or 0
+            self.cached_tokens += usage.cached_tokens or 0
+            self.written_tokens += usage.written_tokens or 0
+
+    @property
+    def usage(self) -> Usage:
+        """What is not charged, as one answer."""
+        return Usage(
+            input_tokens=self.input_tokens, output_tokens=self.output_tokens, cached_tokens=self.cached_tokens,
+            written_tokens=self.written_tokens,
+        )  # fmt: skip
+
+    @property
+    def usd(self) -> Decimal:
+        """What they cost, as far as that is known."""
+        cost = self.price.plain.cost(self.usage) if self.price is not None else None
+        return (cost or Decimal(0)) + Decimal(repr(self.charged_usd))
+
+
+@dataclass(slots=True)
+class Money:
+    """What stored answers cost: those of this run, and those that it found. Summed by price, and priced once."""
+
+    _sums: dict[tuple[int, bool], Sums] = field(default_factory=dict)
+    _models: dict[int, tuple[Model, Price | None]] = field(default_factory=dict)  # kept: known by identity
 
     def take(self, model: Model, usage: Usage, *, fresh: bool) -> None:
         """Count an answer."""
-        cost = cost_usd(model, usage)
-        if not fresh:
-            self.saved_usd += cost or 0
-            self.n_unknown_saved += cost is None
-            return
-        self.spent_usd += cost or 0
-        self.n_unknown += cost is None
-        self.input_tokens += usage.input_tokens or 0
-        self.cached_tokens += usage.cached_tokens or 0
-        price = price_of(model)
-        if price is not None:
-            self.prefix_usd += price.saved(usage)
+        known = self._models.get(id(model))
+        if known is None:
+            known = self._models[id(model)] = model, price_of(model)
+        price = known[1]
+        if price is not None and price.above:
+            price = price.at(usage.input_tokens or 0)
+        sums = self._sums.get((id(price), fresh))
+        if sums is None:
+            sums = self._sums[id(price), fresh] = Sums(price)
+        sums.take(usage)
+
+    def _of(self, *, fresh: bool) -> list[Sums]:
+        return [s for (_, f), s in self._sums.items() if f is fresh]
+
+    @property
+    def spent_usd(self) -> Decimal:
+        """What answers of this run cost."""
+        return sum((s.usd for s in self._of(fresh=True)), Decimal(0))
+
+    @property
+    def saved_usd(self) -> Decimal:
+        """What those cost that it found."""
+        return sum((s.usd for s in self._of(fresh=False)), Decimal(0))
+
+    @property
+    def prefix_usd(self) -> Decimal:
+        """What the provider's cache of prefixes has saved this run."""
+        return sum((s.price.plain.saved(s.usage) for s in self._of(fresh=True) if s.price is not None), Decimal(0))
+
+    @property
+    def n_unknown(self) -> int:
+        """Answers of this run whose cost is not known."""
+        return sum(s.n_unknown for s in self._of(fresh=True))
+
+    @property
+    def input_tokens(self) -> int:
+        """Tokens of input of this run."""
+        return sum(s.all_input_tokens for s in self._of(fresh=True))
+
+    @property
+    def cached_tokens(self) -> int:
+        """Of these, those that a cache of prefixes served."""
+        return sum(s.all_cached_tokens for s in self._of(fresh=True))
 
 
 @dataclass(slots=True)
