@@ -76,18 +76,22 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """How wide: the method, and the level in (0, 1)."""
+    """How wide: the method, and the level in (0, 1); of a bootstrap what is drawn anew, how often, from which seed."""
 
     method: str
     level: float
+    cluster: tuple[str, ...] = ()  # axes, `sample` among them; none: each draw by itself
+    resamples: int = 1_000
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Measure:
     """`measure name = function(value given condition) by axes`; `value` is None for `count()`.
 
-    A `contrast` is of the function `of`, between the two `sides`, paired by the axes `pair` and the sample. An
-    `agreement` is of `value` and `other`, `nominal` for labels. A `quantile` is at `at`, in [0, 1].
+    An `at_least` is the share of cells of whose `among` draws `least` hold. A `contrast` is of the function `of`,
+    between the two `sides`, paired by the axes `pair` and the sample. An `agreement` is of `value` and `other`,
+    `nominal` for labels. A `quantile` is at `at`, in [0, 1].
     """
 
     name: str
@@ -101,6 +105,8 @@ class Measure:
     other: ast.Expr | None = None
     nominal: bool = True
     at: float = 0.5
+    least: int = 1  # of an `at_least`: how many draws of a cell
+    among: int | None = None  # of how many; None: of all that are kept
     by: tuple[tuple[str, ...], ...]
     asks: tuple[str, ...]  # the asks that its draws come from
     steps: tuple[str, ...]  # all that it reads, those asks and the judgements in between

@@ -184,7 +184,7 @@ def show_measures(here: Session, file: Path, experiments: Sequence[Experiment]) 
 def _show_measure(measure: Measure, result: database.Result) -> bool:
     by = ["_".join(path) for path in measure.by]
     rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
-    level = f"{measure.interval.level * 100:g} % {measure.interval.method}" if measure.interval else ""
+    level = _level(measure)
     columns = [*by, measure.function, *([level] if level else []), "n", "planned", "dropped", ""]
     shown = []
     for row in rows:
@@ -207,6 +207,14 @@ def _show_measure(measure: Measure, result: database.Result) -> bool:
     console.show_table(columns, shown, numeric=(measure.function, "n", "planned"))
     console.say()
     return any(r["simulated"] for r in rows)
+
+
+def _level(measure: Measure) -> str:
+    found = measure.interval
+    if found is None:
+        return ""
+    by = f" by {' and '.join(found.cluster)}" if found.cluster else ""
+    return f"{found.level * 100:g} % {found.method}{by}"
 
 
 def _interval(row: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from emdsl.compiler.faults import Silent
 from emdsl.compiler.kinds import NUMBERS, TEXTS
 from emdsl.compiler.resolve import FOREIGN_NAMES
-from emdsl.compiler.settings import INTERVAL_METHODS, INTERVALS, PLANNED_FUNCTIONS
+from emdsl.compiler.settings import INTERVAL_METHODS, INTERVALS
 from emdsl.compiler.settings import MEASURE_FUNCTIONS as SIGNATURES
 from emdsl.experiment import Interval, Measure
 from emdsl.frame import EvalFault
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from emdsl.value import Value
 
 FUNCTIONS = tuple(SIGNATURES)
+MAX_WHOLE = 1_000_000
 FIGURES = frozenset(
     [
         *FUNCTIONS,
@@ -42,6 +43,7 @@ FIGURES = frozenset(
         "complete",
         "simulated",
         "sd",
+        "clusters",
     ]
 )
 _COLUMN_KINDS = ("bool", "number", "score", "text", "label", "answer", "any")
@@ -65,7 +67,7 @@ def build_measure(
     if call is None:
         return None
     name = _named(call)
-    reader = _Reader(checker, faults, columns, constant, levels)
+    reader = _Reader(checker, faults, columns, constant, levels, axes)
     found = reader.arguments(call, name)
     by = tuple(p.names for p in decl.by if _by(p, axes, faults))
     for path, taken in ((p, "_".join(p.names)) for p in decl.by):
@@ -73,6 +75,9 @@ def build_measure(
             faults.error(
                 "E846", f"`{taken}` is a column of every measure", path.span, help="give the axis another name"
             )
+    for name_ in found.interval.cluster if found.interval is not None else ():
+        if (name_,) in by:
+            faults.error("E843", f"`{name_}` stands behind `by`: each group would be one cluster", decl.value.span)
     sides = reader.sides(found.sides, axes, {p[0] for p in by}) if found.sides else None
     if len(faults.errors) > before:
         return None
@@ -83,7 +88,7 @@ def build_measure(
     return Measure(
         name=decl.name.text, function=name, value=value, condition=condition, interval=found.interval, by=by,
         of=found.of, sides=sides, pair=tuple(n for n in axes if n not in tested and (n,) not in by),
-        other=other, nominal=found.nominal, at=found.at,
+        other=other, nominal=found.nominal, at=found.at, least=found.least, among=found.among,
         asks=asks, steps=steps, reads=tuple(n for n in columns if n in named and n not in axes and n != "sample"),
         span=decl.name.span,
     )  # fmt: skip
@@ -95,9 +100,6 @@ def _function(decl: ast.Measure, faults: Faults) -> ast.Call | None:
     name = _named(call)
     if isinstance(call, ast.Call) and name in FUNCTIONS:
         return call
-    if name in PLANNED_FUNCTIONS:
-        faults.error("E901", f"`{name}` is not compiled yet", call.span, help=f"there are {one_of(FUNCTIONS)}")
-        return None
     hint = (
         FOREIGN_NAMES.get(name) or near(name, FUNCTIONS) if name else "write `measure NAME = rate(CONDITION) by AXIS`"
     )
@@ -122,6 +124,8 @@ class _Arguments:
     other: ast.Expr | None = None
     nominal: bool = True
     at: float = 0.5
+    least: int = 1
+    among: int | None = None
 
 
 class _Reader:
@@ -129,8 +133,9 @@ class _Reader:
 
     def __init__(
         self, checker: Checker, faults: Faults, columns: Mapping[str, Type], constant: Callable[[str], Value],
-        levels: Mapping[str, frozenset[str]],
+        levels: Mapping[str, frozenset[str]], axes: Mapping[str, Type],
     ) -> None:  # fmt: skip
+        self._axes = axes
         self._checker = checker
         self._faults = faults
         self._columns = columns
@@ -146,10 +151,12 @@ class _Reader:
         methods = INTERVALS[name]
         found = _Arguments(interval=Interval(method=methods[0], level=0.95) if methods else None)
         by_position = [a.value for a in call.args if a.name is None]
-        most = {"quantile": 2, "contrast": 3, "agreement": 2}.get(name, 1)
+        most = {"quantile": 2, "contrast": 3, "agreement": 2, "at_least": 2}.get(name, 1)
         for arg in call.args:
             if arg.name is not None and arg.name.text == "interval" and methods:
-                found.interval = _interval(arg.value, name, self._faults) or found.interval
+                found.interval = self._interval(arg.value, name) or found.interval
+            elif arg.name is not None and arg.name.text == "of" and name == "at_least":
+                found.among = self._whole(arg.value, 1)
             elif arg.name is not None or any(arg.value is x for x in by_position[most:]):
                 shown = f"`{arg.name.text}`" if arg.name else f"more than {most} value{'' if most == 1 else 's'}"
                 self._faults.error("E213", f"`{name}` takes no {shown}" if arg.name else f"`{name}` takes not {shown}",
@@ -167,6 +174,11 @@ class _Reader:
             case "quantile":
                 self._of(by_position[0], name, found)
                 found.at = self._share(by_position[1])
+            case "at_least":
+                self._of(by_position[0], name, found)
+                found.least = self._whole(by_position[1], 1)
+                if found.among is not None and found.least > found.among:
+                    self._faults.error("E843", f"at least {found.least} of {found.among} is never so", call.span)
             case _:
                 self._of(by_position[0] if by_position else None, name, found)
         return found
@@ -181,7 +193,7 @@ class _Reader:
         if value is None:
             return
         before = len(self._faults.errors)
-        if name in ("rate", "count"):
+        if name in ("rate", "count", "at_least"):
             self._checker.condition(value)
         else:
             kind = self._checker.infer(value)
@@ -246,6 +258,61 @@ class _Reader:
         found.value, found.other = values
         found.nominal = first != "number"
 
+    def _interval(self, node: ast.Expr, name: str) -> Interval | None:
+        """Return an interval: its method with the level, and what a bootstrap draws anew."""
+        function = node.function if isinstance(node, ast.Call) else node
+        method = function.name if isinstance(function, ast.Ref) else ""
+        if method not in INTERVALS[name]:
+            known = one_of(INTERVALS[name])
+            if method in INTERVAL_METHODS:
+                self._faults.error("E843", f"`{method}` is no interval of a {name}", node.span, help=f"it has {known}")
+            else:
+                help_ = near(method, INTERVALS[name])
+                self._faults.error("E843", f"an interval of a {name} is {known}", node.span, help=help_)
+            return None
+        if not isinstance(node, ast.Call):
+            return Interval(method=method, level=0.95)
+        level: object = None
+        given: dict[str, ast.Expr] = {}
+        for arg in node.args:
+            if arg.name is None and level is None and isinstance(arg.value, ast.Literal):
+                level = arg.value.value
+            elif arg.name is not None and method == "bootstrap" and arg.name.text in ("cluster", "resamples", "seed"):
+                given[arg.name.text] = arg.value
+            else:
+                help_ = "write `bootstrap(0.95, cluster: AXIS, resamples: 1000, seed: 0)`"
+                self._faults.error("E213", f"`{method}` takes no such argument", arg.span,
+                                   help=help_ if method == "bootstrap" else f"write `{method}(0.95)`")  # fmt: skip
+        if not is_exact(level) or not 0 < float(str(level)) < 1:
+            help_ = f"write `{method}(0.95)`"
+            self._faults.error("E843", "the level of an interval lies between 0 and 1", node.span, help=help_)
+            return None
+        return Interval(
+            method=method, level=float(str(level)),
+            cluster=self._clusters(given["cluster"]) if "cluster" in given else (),
+            resamples=self._whole(given["resamples"], 100) if "resamples" in given else 1_000,
+            seed=self._whole(given["seed"], 0) if "seed" in given else 0,
+        )  # fmt: skip
+
+    def _clusters(self, node: ast.Expr) -> tuple[str, ...]:
+        """Return the axes whose levels are drawn anew as a whole: one, or two that cross."""
+        items = node.items if isinstance(node, ast.Sequence) else (node,)
+        names = [x.name for x in items if isinstance(x, ast.Ref) and (x.name in self._axes or x.name == "sample")]
+        if len(names) < len(items) or not 1 <= len(set(names)) == len(names) <= 2:
+            self._faults.error(
+                "E843", "clusters are the levels of an axis, or of `sample`, or of two that cross", node.span,
+                help=f"the axes are {one_of([*self._axes, 'sample'])}",
+            )  # fmt: skip
+            return ()
+        return tuple(names)
+
+    def _whole(self, node: ast.Expr, low: int) -> int:
+        value: Any = getattr(_folded(node, self._constant), "value", None)
+        if type(value) is not int or not low <= value <= MAX_WHOLE:
+            self._faults.error("E843", f"a whole number from {low} to {MAX_WHOLE:,} stands here", node.span)
+            return low
+        return value
+
     def _share(self, node: ast.Expr) -> float:
         value: Any = getattr(_folded(node, self._constant), "value", None)
         if not is_exact(value) or not 0 <= value <= 1:
@@ -279,28 +346,6 @@ def _folded(node: ast.Expr, constant: Callable[[str], Value]) -> ast.Expr:
                 (x[0], _folded(x[1], constant)) if isinstance(x, tuple) else _folded(x, constant) for x in value
             )
     return dataclasses.replace(node, **changes)
-
-
-def _interval(node: ast.Expr, name: str, faults: Faults) -> Interval | None:
-    function = node.function if isinstance(node, ast.Call) else node
-    method = function.name if isinstance(function, ast.Ref) else ""
-    if method in PLANNED_FUNCTIONS:
-        faults.error("E901", f"`{method}` is not compiled yet", node.span, help=f"there are {one_of(INTERVAL_METHODS)}")
-        return None
-    if method not in INTERVALS[name]:
-        known = one_of(INTERVALS[name])
-        if method in INTERVAL_METHODS:
-            faults.error("E843", f"`{method}` is no interval of a {name}", node.span, help=f"it has {known}")
-        else:
-            faults.error("E843", f"an interval of a {name} is {known}", node.span, help=near(method, INTERVALS[name]))
-        return None
-    level: object = None
-    if isinstance(node, ast.Call) and len(node.args) == 1 and isinstance(node.args[0].value, ast.Literal):
-        level = node.args[0].value.value
-    if isinstance(node, ast.Call) and (not is_exact(level) or not 0 < float(str(level)) < 1):
-        faults.error("E843", "the level of an interval lies between 0 and 1", node.span, help=f"write `{method}(0.95)`")
-        return None
-    return Interval(method=method, level=float(str(level)) if isinstance(node, ast.Call) else 0.95)
 
 
 def _by(path: ast.Path, axes: Mapping[str, Type], faults: Faults) -> bool:

@@ -81,7 +81,7 @@ class Scope:
                 help="give one of them another name: nothing shadows",
             )
             return
-        if name.text in BUILTINS or name.text in ("sample", "missing", *tables.PLANNED_FUNCTIONS, *MEASURES):
+        if name.text in BUILTINS or name.text in ("sample", "missing", *MEASURES):
             faults.error("E204", f"`{name.text}` is a word of the language", name.span, help="choose another name")
             return
         self.names[name.text] = Binding(name, decl)

@@ -14,7 +14,7 @@ from emdsl.compiler.faults import Faults, Silent
 from emdsl.compiler.functions import BUILTINS, Builtin
 from emdsl.compiler.kinds import ANY, BOOL, MESSAGES, NUMBER, NUMBERS, RENDERED, TEXT, TEXTS, Type, type_of, union
 from emdsl.compiler.resolve import CHOICES, SHAPE, RubricMaker, Scope
-from emdsl.compiler.settings import MEASURE_FUNCTIONS, PLANNED_FUNCTIONS
+from emdsl.compiler.settings import MEASURE_FUNCTIONS
 from emdsl.frame import EvalFault, fail
 from emdsl.lang import ast
 from emdsl.source import Span, near, one_of
@@ -91,11 +91,8 @@ class Checker:
             try:
                 return type_of(self._scope.value(node.name))
             except KeyError:
-                if node.name in PLANNED_FUNCTIONS:
-                    self._faults.error("E901", f"`{node.name}` is not compiled yet", node.span)
-                else:
-                    names = tuple(n for n in self._local if "." not in n)
-                    self._faults.add(self._scope.unknown(node.name, node.span, names).diagnostic)
+                names = tuple(n for n in self._local if "." not in n)
+                self._faults.add(self._scope.unknown(node.name, node.span, names).diagnostic)
         return ANY
 
     def _literal(self, node: ast.Literal) -> Type:
@@ -347,9 +344,6 @@ class Checker:
         return found.item or ANY if found.kind == "map" else ANY
 
     def _call(self, node: ast.Call) -> Type:
-        if isinstance(node.function, ast.Ref) and node.function.name in PLANNED_FUNCTIONS:
-            self._faults.error("E901", f"`{node.function.name}` is not compiled yet", node.function.span)
-            return ANY
         if (
             isinstance(node.function, ast.Ref)
             and node.function.name in MEASURE_FUNCTIONS

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from emdsl.errors import OutcomesError
+from emdsl.outcomes.computed import ends_of, is_computed
 from emdsl.outcomes.loads import DATABASE, known_loads, last_study, note_last, note_load
 from emdsl.outcomes.measures import conflicts_sql, view_sql
 from emdsl.outcomes.sql import literal, name
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from emdsl.experiment import Experiment
+    from emdsl.experiment import Experiment, Measure
     from emdsl.outcome import Outcome
     from emdsl.source import Span
 
@@ -179,9 +180,7 @@ def rehearse(experiment: Experiment) -> Iterator[tuple[Span, str]]:
             return
         for measure in experiment.measures:
             try:
-                database.execute(
-                    f'CREATE VIEW "rehearsal".{name(measure.name)} AS {view_sql(experiment, measure, "rehearsal")}'
-                )
+                _measure(database, experiment, measure, "rehearsal")
                 database.execute(f'SELECT * FROM "rehearsal".{name(measure.name)}').fetchall()
             except duckdb.Error as error:
                 yield measure.span, f"`{measure.name}` cannot be computed: {_first_line(error)}"
@@ -190,16 +189,36 @@ def rehearse(experiment: Experiment) -> Iterator[tuple[Span, str]]:
 def _measures(database: duckdb.DuckDBPyConnection, experiment: Experiment, schema: str) -> list[str]:
     notices = []
     for measure in experiment.measures:
-        view = f"{name(schema)}.{name(measure.name)}"
-        database.execute(f"CREATE VIEW {view} AS {view_sql(experiment, measure, schema)}")
         found = database.execute(conflicts_sql(experiment, measure, schema)).fetchone()
         if found and found[0]:
-            database.execute(f"DROP VIEW {view}")
             notices.append(
                 f"measure `{measure.name}` is left out: {found[0]} answers serve several of its outcomes with "
                 "unlike values, so that they are no independent draws; add the axis that tells them apart to `by`"
             )
+        elif said := _measure(database, experiment, measure, schema):
+            notices.append(said)
     return notices
+
+
+def _measure(database: duckdb.DuckDBPyConnection, experiment: Experiment, measure: Measure, schema: str) -> str:
+    """Make a measure's relation: a view, or a table where SQL cannot make its interval; return what is to be said."""
+    relation, sql = f"{name(schema)}.{name(measure.name)}", view_sql(experiment, measure, schema)
+    if not is_computed(measure):
+        database.execute(f"CREATE VIEW {relation} AS {sql}")
+        return ""
+    ordered = ", ".join(name("_".join(path)) for path in measure.by)
+    place = f"row_number() OVER ({f'ORDER BY {ordered}' if ordered else ''})"
+    database.execute(f"CREATE OR REPLACE TEMP TABLE found AS SELECT {place} AS place, * FROM ({sql}) ORDER BY place")
+    ends, said = ends_of(database, experiment, measure, schema, "temp.found")
+    database.execute("CREATE OR REPLACE TEMP TABLE ends (place BIGINT, low DOUBLE, high DOUBLE, clusters BIGINT)")
+    if ends:
+        database.executemany("INSERT INTO temp.ends VALUES (?, ?, ?, ?)", ends)
+    database.execute(
+        f"CREATE TABLE {relation} AS SELECT found.* EXCLUDE (place) REPLACE (ends.low AS low, ends.high AS high, "
+        "COALESCE(ends.clusters, 0) AS clusters) FROM temp.found AS found LEFT JOIN temp.ends AS ends USING (place) "
+        "ORDER BY place"
+    )
+    return said
 
 
 def _batches(chunks: Iterable[list[Outcome]]) -> Iterator[list[Outcome]]:

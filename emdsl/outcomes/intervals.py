@@ -6,6 +6,8 @@ import math
 from statistics import NormalDist
 from typing import NamedTuple
 
+from emdsl.outcomes.special import beta_quantile
+
 
 class Interval(NamedTuple):
     """Both ends, as fractions in [0, 1] for a rate."""
@@ -53,6 +55,35 @@ def wald(hits: int, n: int, z: float = 1.959963984540054) -> Interval:
     return Interval(max(0.0, p - half), min(1.0, p + half))
 
 
+def agresti_coull(hits: int, n: int, z: float = 1.959963984540054) -> Interval:
+    """Return the normal interval around Wilson's centre, cut to [0, 1].
+
+    Raises ValueError as `wilson` does. Source: Agresti and Coull (1998), The American Statistician 52, pp. 119-126.
+
+    >>> [round(x, 3) for x in agresti_coull(3, 10)]
+    [0.103, 0.608]
+    """
+    _check(hits, n)
+    p = (hits + z * z / 2) / (n + z * z)
+    half = z * math.sqrt(p * (1 - p) / (n + z * z))
+    return Interval(max(0.0, p - half), min(1.0, p + half))
+
+
+def clopper_pearson(hits: int, n: int, level: float = 0.95) -> Interval:
+    """Return the exact interval of a rate: it covers at least as often as it says.
+
+    Raises ValueError as `wilson` does. Source: Clopper and Pearson (1934), Biometrika 26, pp. 404-413.
+
+    >>> [round(x, 3) for x in clopper_pearson(3, 10)]
+    [0.067, 0.652]
+    """
+    _check(hits, n)
+    tail = (1 - level) / 2
+    low = beta_quantile(tail, hits, n - hits + 1) if hits else 0.0
+    high = beta_quantile(1 - tail, hits + 1, n - hits) if hits < n else 1.0
+    return Interval(low, high)
+
+
 def _check(hits: int, n: int) -> None:
     if not (n >= 1 and 0 <= hits <= n):
         raise ValueError(f"{hits} of {n} is no rate")
@@ -64,6 +95,11 @@ def rate_sql(method: str, level: float, hits: str = "hits", n: str = "n") -> tup
     p = f"({hits}::DOUBLE / {n})"
     if method == "wald":
         half = f"{z} * sqrt({p} * (1 - {p}) / {n})"
+        low, high = f"greatest(0.0, {p} - {half})", f"least(1.0, {p} + {half})"
+        return f"CASE WHEN {n} > 0 THEN {low} END", f"CASE WHEN {n} > 0 THEN {high} END"
+    if method == "agresti_coull":
+        p = f"(({hits} + {z} * {z} / 2) / ({n} + {z} * {z}))"
+        half = f"{z} * sqrt({p} * (1 - {p}) / ({n} + {z} * {z}))"
         low, high = f"greatest(0.0, {p} - {half})", f"least(1.0, {p} + {half})"
         return f"CASE WHEN {n} > 0 THEN {low} END", f"CASE WHEN {n} > 0 THEN {high} END"
     centre = f"({p} + {z} * {z} / (2 * {n}))"

@@ -15,6 +15,8 @@ _OPEN = ("failed", "not_asked")  # what makes a group incomplete
 DRAW, VALUE, OTHER, SIDE, UNIT, REASON, OPEN, SIMULATED = (
     name(f"draw {x}") for x in ("key", "value", "other", "side", "unit", "reason", "open", "simulated")
 )
+WAYS = (name("draw cluster"), name("draw other cluster"))  # of a bootstrap
+TOO_FEW = "too_few"  # why a cell is dropped from an `at_least`
 
 
 def view_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
@@ -27,6 +29,8 @@ def view_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
     groups = [name("_".join(path)) for path in measure.by]
     if measure.function == "contrast":
         return contrast_sql(draws, measure, groups)
+    if measure.function == "at_least":
+        return at_least_sql(draws, measure, groups)
     by = ", ".join(groups)
     figures = ",\n  ".join(_figures(measure))
     head = f"{by},\n  " if by else ""
@@ -66,14 +70,25 @@ def _draws_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
     if measure.sides is not None:
         first, second = (to_sql(x, columns) for x in measure.sides)
         side = f"CASE WHEN {first} THEN 1 WHEN {second} THEN 2 END"
-        coordinate = f"[{', '.join([*(f'{name(a)}::VARCHAR' for a in measure.pair), name('sample') + '::VARCHAR'])}]"
-        within = ", ".join([*(sql for sql, _ in paths), side, draw])
-        unit, chosen = f"min({coordinate}) OVER (PARTITION BY {within})", f"\n  WHERE ({first}) OR ({second})"
+        chosen = f"\n  WHERE ({first}) OR ({second})"
+    within = ", ".join([*(sql for sql, _ in paths), side, draw])
+    coordinate = []
+    if measure.function == "contrast":
+        coordinate = [*measure.pair, "sample"]
+    elif measure.function == "at_least":
+        coordinate = [a.name for a in experiment.axes]
+    if coordinate:
+        shown = ", ".join(f"{name(a)}::VARCHAR" for a in coordinate)
+        unit = f"min([{shown}]) OVER (PARTITION BY {within})"
+    ways = "".join(
+        f"    min({name(axis)}::VARCHAR) OVER (PARTITION BY {within}) AS {called},\n"
+        for axis, called in zip(measure.interval.cluster if measure.interval else (), WAYS, strict=False)
+    )
     given = f"{REASON} IS DISTINCT FROM 'not_given'"
     return (
         f"  SELECT DISTINCT\n{group}"
         f"    {side} AS {SIDE},\n"
-        f"    {unit} AS {UNIT},\n"
+        f"    {unit} AS {UNIT},\n{ways}"
         f"    {draw} AS {DRAW},\n"
         f"    {value} AS {VALUE},\n"
         f"    {other} AS {OTHER},\n"
@@ -99,6 +114,7 @@ _COUNTS = [
     f"histogram({REASON}) FILTER ({REASON} IS NOT NULL) AS dropped",
     f"NOT bool_or({OPEN}) AS complete",
     f"bool_or({SIMULATED}) AS simulated",
+    f"count(*) {KEPT} AS clusters",
 ]
 
 
@@ -137,6 +153,89 @@ def _agreement(measure: Measure, level: float) -> list[str]:
             f"CASE WHEN {n} > 0 THEN {same}::DOUBLE / {n} END AS same"]  # fmt: skip
 
 
+def at_least_sql(draws: str, measure: Measure, groups: list[str]) -> str:
+    """Return the SELECT of a share of cells, with the interval of a mean over cells.
+
+    Of a cell with m kept draws, h of which hold, the chance that `least` of `among` drawn at random hold is
+    hypergeometric: no draws are thrown away, and none counted twice. Source: Chen et al. (2021), "Evaluating large
+    language models trained on code", for pass@k.
+    """
+    assert measure.interval is not None
+    by = _listed(groups)
+    low, high = mean_sql(measure.interval.level, "v")
+    return (
+        f"WITH draws AS (\n{draws}\n),\n{cells_sql(measure, groups)}\n"
+        f"SELECT {by}avg(v ORDER BY v) AS at_least, {low} AS low, {high} AS high, stddev_samp(v ORDER BY v) AS sd,\n"
+        f"  count(v) AS n, count(*) AS n_planned, count(*) - count(v) AS n_dropped,\n"
+        f"  histogram({literal(TOO_FEW)}) FILTER (v IS NULL) AS dropped, NOT bool_or(opened) AS complete,\n"
+        f"  bool_or(simulated) AS simulated, count(v) AS clusters\n"
+        f"FROM cells {_grouped(groups)}" + (f"\nORDER BY {', '.join(groups)}" if groups else "")
+    )
+
+
+def cells_sql(measure: Measure, groups: list[str]) -> str:
+    """Return what makes cells of draws: of each the chance `v`, missing where too few draws are kept."""
+    ways = "".join(f", min({w}) AS {w}" for w in _ways(measure))
+    return (
+        f"counted AS (SELECT {_listed(groups)}{UNIT}, count(*) {KEPT} AS m, "
+        f"count(*) {KEPT[:-1]} AND {VALUE}) AS h,\n"
+        f"  bool_or({OPEN}) AS opened, bool_or({SIMULATED}) AS simulated{ways}\n"
+        f"  FROM draws GROUP BY {_listed(groups)}{UNIT}),\n"
+        f"cells AS (SELECT *, {_chance(measure)} AS v FROM counted)"
+    )
+
+
+def _chance(measure: Measure) -> str:
+    if measure.among is None:
+        return f"CASE WHEN m > 0 THEN (h >= {measure.least})::INT::DOUBLE END"
+    n, chosen = measure.among, "(lgamma({0} + 1) - lgamma({1} + 1) - lgamma({0} - {1} + 1))".format
+    share = f"exp({chosen('h', 'i')} + {chosen('(m - h)', f'({n} - i)')} - {chosen('m', str(n))})"
+    one = f"CASE WHEN {n} - i <= m - h THEN {share} ELSE 0.0 END"
+    total = f"list_sum(list_transform(range({measure.least}, least({n}, h) + 1), lambda i: {one}))"
+    return f"CASE WHEN m >= {n} THEN least(1.0, COALESCE({total}, 0.0)) END"
+
+
+def _ways(measure: Measure) -> tuple[str, ...]:
+    return WAYS[: len(measure.interval.cluster)] if measure.interval is not None else ()
+
+
+def atoms_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
+    """Return the SELECT of what a bootstrap draws anew: group, its name, clusters, sums and counts by side, how often.
+
+    Groups are numbered as the rows of the measure's relation are ordered. Draws without clusters are told by their
+    value alone: equal ones are one row.
+    """
+    groups = [name("_".join(path)) for path in measure.by]
+    ways = _ways(measure)
+    number = f"(CASE WHEN {REASON} IS NULL THEN {VALUE}::DOUBLE END)"
+    shown = f"[{', '.join(f'{g}::VARCHAR' for g in groups)}]::VARCHAR" if groups else "''"
+    ranked = f"dense_rank() OVER (ORDER BY {', '.join(groups)})" if groups else "1"
+    head = f"WITH draws AS (\n{_draws_sql(experiment, measure, schema)}\n)"
+    if measure.function == "at_least":
+        head += f",\n{cells_sql(measure, groups)}"
+        rows, number, side = "cells", "v", "NULL"
+    else:
+        rows, side = "draws", SIDE
+    sides = (1, 2) if measure.function == "contrast" else (None,)
+    unit = () if ways else (UNIT,) if measure.function == "contrast" else ()
+    sums = (
+        ", ".join(
+            f"COALESCE(sum({number}) FILTER ({'TRUE' if s is None else f'side = {s}'}), 0)::DOUBLE" for s in sides
+        )
+        + ", "
+        + ", ".join(f"count({number}) FILTER ({'TRUE' if s is None else f'side = {s}'})::DOUBLE" for s in sides)
+    )
+    keys = [*ways, *unit]
+    source = f"(SELECT *, {ranked} AS place, {shown} AS called, {side} AS side FROM {rows})"
+    if keys:
+        grouped = f"place, called, {', '.join(keys)}"
+        return f"{head}\nSELECT {grouped}, 1 AS times, {sums}\nFROM {source} GROUP BY {grouped} ORDER BY {grouped}"
+    return (
+        f"{head}\nSELECT place, called, count(*) AS times, {number} AS s, 1.0::DOUBLE AS n\n"
+        f"FROM {source} WHERE {number} IS NOT NULL GROUP BY place, called, s ORDER BY place, called, s"
+    )
+
+
 def contrast_sql(draws: str, measure: Measure, groups: list[str]) -> str:
     """Return the SELECT of a contrast: both sides, their difference, and its interval over paired units.
 
@@ -172,7 +271,7 @@ def contrast_sql(draws: str, measure: Measure, groups: list[str]) -> str:
         f"  FROM units AS found JOIN totals ON {same} WHERE n1 > 0 OR n2 > 0 {_grouped(groups, 'found.')})\n"
         f"SELECT {_listed(groups, 'totals.')}first - second AS contrast, first - second - half AS low, "
         f"first - second + half AS high,\n  first, second, n_first, n_second, COALESCE(n_pairs, 0) AS n_pairs, "
-        f"n, n_planned, n_dropped, dropped, complete, simulated\n"
+        f"n, n_planned, n_dropped, dropped, complete, simulated, clusters\n"
         f"FROM totals LEFT JOIN halves AS found ON {same}" + (f"\nORDER BY {ordered}" if groups else "")
     )
 

@@ -1,0 +1,86 @@
+"""Quantiles of the beta and of Student's distribution: what exact and small-sample intervals need."""
+
+from __future__ import annotations
+
+import math
+
+MAX_STEPS = 500
+TINY = 1e-300
+PRECISION = 1e-16
+
+
+def beta_cdf(x: float, a: float, b: float) -> float:
+    """Return the regularised incomplete beta function, by its continued fraction.
+
+    Source: Abramowitz and Stegun (1964), 26.5.8; evaluated by Lentz's method.
+
+    >>> round(beta_cdf(0.5, 2.0, 3.0), 4)
+    0.6875
+    """
+    if x <= 0:
+        return 0.0
+    if x >= 1:
+        return 1.0
+    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x))
+    if x > (a + 1) / (a + b + 2):  # the fraction converges fast on one side
+        return 1.0 - front * _fraction(1 - x, b, a) / b
+    return front * _fraction(x, a, b) / a
+
+
+def _fraction(x: float, a: float, b: float) -> float:
+    c, d = 1.0, 1.0 / _no_zero(1.0 - (a + b) * x / (a + 1))
+    value = d
+    for m in range(1, MAX_STEPS):
+        for step in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d = 1.0 / _no_zero(1.0 + step * d)
+            c = _no_zero(1.0 + step / c)
+            value *= c * d
+        if abs(c * d - 1.0) < PRECISION:
+            break
+    return value
+
+
+def _no_zero(x: float) -> float:
+    return x if abs(x) > TINY else TINY
+
+
+def beta_quantile(p: float, a: float, b: float) -> float:
+    """Return the x at which `beta_cdf` is p, by halving: it never fails, and is as exact as the function.
+
+    >>> round(beta_quantile(0.6875, 2.0, 3.0), 12)
+    0.5
+    """
+    low, high = 0.0, 1.0
+    while True:
+        middle = (low + high) / 2
+        if middle in (low, high):
+            return middle
+        if beta_cdf(middle, a, b) < p:
+            low = middle
+        else:
+            high = middle
+
+
+def t_quantile(p: float, df: float) -> float:
+    """Return a quantile of Student's distribution.
+
+    >>> round(t_quantile(0.975, 9), 4)
+    2.2622
+    """
+    if p == 0.5:
+        return 0.0
+    x = beta_quantile(2 * min(p, 1 - p), df / 2, 0.5)
+    t = math.sqrt(df * (1 - x) / x) if x > 0 else math.inf
+    return t if p > 0.5 else -t
+
+
+def normal_tails(z: float) -> float:
+    """Return the probability of a standard normal value at least as far from 0 as z.
+
+    >>> round(normal_tails(1.96), 3)
+    0.05
+    """
+    return math.erfc(abs(z) / math.sqrt(2))

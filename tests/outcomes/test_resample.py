@@ -1,0 +1,284 @@
+"""Intervals that are computed when a study is loaded: exact ones, and bootstraps over clusters."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import scipy.stats
+from support import program, run
+
+from emdsl.errors import SourceError
+from emdsl.outcomes import database
+from emdsl.outcomes.intervals import agresti_coull, clopper_pearson
+from emdsl.outcomes.resample import Clusters, interval
+from emdsl.outcomes.special import beta_quantile, normal_tails, t_quantile
+from emdsl.query import Query, Response, Usage
+from emdsl.run.walk import Walk, collect
+from emdsl.store.store import MemoryStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_quantiles_are_those_of_scipy() -> None:
+    """Beta, Student, normal tails: over random parameters, to 1e-9."""
+    rng = random.Random(1)
+    for _ in range(300):
+        a, b = (rng.choice([0.5, 1, 3, 50, 1000, 1e5]) * rng.random() + 0.3 for _ in range(2))
+        p = rng.random()
+        assert abs(beta_quantile(p, a, b) - scipy.stats.beta.ppf(p, a, b)) < 1e-9
+    for p, df in itertools.product((0.001, 0.025, 0.3, 0.5, 0.7, 0.975, 0.9995), (1, 2, 5, 19, 100, 10_000)):
+        wanted = scipy.stats.t.ppf(p, df)
+        assert abs(t_quantile(p, df) - wanted) < 1e-9 * max(1, abs(wanted))
+    for z in (0, 0.5, 1.96, -3, 8):
+        assert math.isclose(normal_tails(z), 2 * scipy.stats.norm.sf(abs(z)), rel_tol=1e-9)
+
+
+def test_intervals_of_rates_are_those_of_scipy() -> None:
+    """Clopper-Pearson by scipy's own; Agresti-Coull by its definition."""
+    rng = random.Random(2)
+    for _ in range(200):
+        n = rng.choice([1, 2, 5, 30, 500, 20_000])
+        hits, level = rng.randint(0, n), rng.choice([0.8, 0.95, 0.99])
+        exact = scipy.stats.binomtest(hits, n).proportion_ci(level, "exact")
+        assert clopper_pearson(hits, n, level) == pytest.approx((exact.low, exact.high), abs=1e-9)
+    z = scipy.stats.norm.ppf(0.975)
+    p = (3 + z * z / 2) / (10 + z * z)
+    half = z * math.sqrt(p * (1 - p) / (10 + z * z))
+    assert agresti_coull(3, 10) == pytest.approx((p - half, p + half), abs=1e-12)
+
+
+def test_the_exact_interval_covers_at_least_as_often_as_it_says() -> None:
+    """Summed over all outcomes, for rates from end to end."""
+    n = 40
+    ends = [clopper_pearson(k, n) for k in range(n + 1)]
+    for p in np.linspace(0.01, 0.99, 50):
+        covered = sum(scipy.stats.binom.pmf(k, n, p) for k, e in enumerate(ends) if e.low <= p <= e.high)
+        assert covered >= 0.95 - 1e-12
+
+
+def clusters_of(values: list[tuple[Any, float]]) -> Clusters:
+    """Return clusters from pairs of a name and a value."""
+    sums: dict[Any, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for called, value in values:
+        sums[called][0] += value
+        sums[called][1] += 1
+    return Clusters(sums=np.array(list(sums.values())), times=np.ones(len(sums), dtype=np.int64))
+
+
+def coverage(n_clusters: int, *, clustered: bool, runs: int = 400) -> float:
+    """Return how often an interval holds the truth, where questions differ and have ten answers each."""
+    rng = np.random.default_rng(n_clusters)
+    hit = 0
+    for i in range(runs):
+        rates = rng.beta(1.0, 4.0, n_clusters)  # of mean 0.2
+        values = [(q, float(x)) for q, r in enumerate(rates) for x in rng.random(10) < r]
+        if not clustered:
+            values = [(j, v) for j, (_, v) in enumerate(values)]
+        low, high = interval(clusters_of(values), 0.95, resamples=400, seed=str(i))
+        assert low is not None
+        assert high is not None
+        hit += low <= 0.2 <= high
+    return hit / runs
+
+
+def test_clusters_cover_where_naive_draws_do_not() -> None:
+    """With 40 questions 93 to 97 %; as if each answer stood for itself, far less; with 8, by Student's quantiles."""
+    assert 0.92 <= coverage(40, clustered=True) <= 0.98
+    assert coverage(40, clustered=False, runs=150) < 0.85
+    assert 0.89 <= coverage(8, clustered=True) <= 0.99
+
+
+def test_the_same_seed_gives_the_same_bits() -> None:
+    """And another one does not; a group's interval does not depend on other groups."""
+    rng = random.Random(3)
+    found = clusters_of([(rng.randrange(40), float(rng.random() < 0.3)) for _ in range(400)])
+    one = interval(found, 0.95, resamples=500, seed="0 [a]")
+    assert one == interval(found, 0.95, resamples=500, seed="0 [a]")
+    assert one != interval(found, 0.95, resamples=500, seed="1 [a]")
+
+
+def test_it_is_the_bootstrap_by_hand() -> None:
+    """Percentiles of the ratio over clusters drawn with replacement, one by one."""
+    rng = random.Random(4)
+    values = [(q, float(rng.random() < 0.1 + 0.02 * q)) for q in range(30) for _ in range(rng.randint(2, 8))]
+    low, high = interval(clusters_of(values), 0.9, resamples=20_000, seed="x")
+    by_cluster = defaultdict(list)
+    for q, v in values:
+        by_cluster[q].append(v)
+    drawn = []
+    for _ in range(20_000):
+        some = [x for q in rng.choices(list(by_cluster), k=30) for x in by_cluster[q]]
+        drawn.append(sum(some) / len(some))
+    widened = scipy.stats.norm.cdf(-math.sqrt(30 / 29) * scipy.stats.t.ppf(0.95, 29))
+    wanted = np.quantile(drawn, [widened, 1 - widened])
+    assert (low, high) == pytest.approx(wanted, abs=0.004)
+
+
+def test_two_ways_are_wider_than_either() -> None:
+    """Questions and seeds that both matter: neither alone is all of the uncertainty."""
+    rng = np.random.default_rng(5)
+    questions, seeds = rng.normal(0, 1, 30), rng.normal(0, 1, 25)
+    cells = [(i, j, 50 + questions[i] + seeds[j] + rng.normal(0, 1)) for i in range(30) for j in range(25)]
+    sums = np.array([[v, 1.0] for _, _, v in cells])
+    ways = tuple(np.array([c[k] for c in cells]) for k in (0, 1))
+    both = interval(
+        Clusters(sums=sums, times=np.ones(len(cells), dtype=np.int64), ways=ways), 0.95, resamples=2000, seed="s"
+    )
+    one = interval(clusters_of([(i, v) for i, _, v in cells]), 0.95, resamples=2000, seed="s")
+    assert None not in (*both, *one)
+    assert both[1] - both[0] > 1.2 * (one[1] - one[0])  # type: ignore[operator]  # none is None
+
+
+@pytest.mark.parametrize("values", [[], [("a", 1.0), ("a", 0.0)]])
+def test_one_cluster_is_no_interval(values: list[tuple[Any, float]]) -> None:
+    """Nothing is made up of one question."""
+    found = clusters_of(values)
+    if not values:
+        found = Clusters(sums=np.zeros((0, 2)), times=np.zeros(0, dtype=np.int64))
+    assert interval(found, 0.95, resamples=100, seed="") == (None, None)
+
+
+STUDY = """
+model m { use = "openai-api/lab/m", url = "http://127.0.0.1:1/v1", revision = "1" }
+rubric score(x) { scale = 0..100
+ user "{x}" }
+experiment e {
+  for data in [alpha, beta, gamma]
+  for q in 1..25
+  samples = 6
+  ask answer from m with "{data} {q}"
+  judge v with score(answer) from m
+  MEASURES
+}
+""".replace("[alpha, beta, gamma]", '["alpha", "beta", "gamma"]')
+
+
+class Scores:
+    """Scores that differ by question; some replies are none."""
+
+    def accounts(self, _: Any) -> int:
+        return 1
+
+    async def ask(self, query: Query, *_: Any) -> Response:
+        text = query.prompt.messages[-1].text
+        rng = random.Random(f"{text} {query.sample}")
+        if text.startswith("answer"):
+            said = "nothing" if rng.random() < 0.1 else str(int(100 * rng.betavariate(1 + len(text) % 3, 2)))
+        else:
+            said = f"answer to {text} number {query.sample} {'x' * (hash_of(text) % 3)}"
+        return Response(text=said, finish="stop", usage=Usage(input_tokens=1, output_tokens=1))
+
+
+def hash_of(text: str) -> int:
+    return sum(map(ord, text))
+
+
+def loaded(folder: Path, *measures: str) -> tuple[dict[str, list[dict[str, Any]]], list[dict[str, Any]], list[str]]:
+    """Run and load the study with some measures; return their rows, the outcomes, and what was said."""
+    text = STUDY.replace("MEASURES", "\n".join(f"measure m{i} = {m}" for i, m in enumerate(measures)))
+    found, store = program(text), MemoryStore()
+    run(found, store, Scores())
+    (experiment,) = found.experiments
+    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0), run="r")
+    said = database.load(folder, load, [(experiment, collect(Walk(experiment), store, {}))])
+    with database.opened(folder, "s") as (connection, _):
+        relations = {}
+        for called in ("e", *(f"m{i}" for i in range(len(measures)))):
+            result = database.select(connection, f"FROM {called}")
+            relations[called] = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+    return relations, relations.pop("e"), said
+
+
+def kept(rows: list[dict[str, Any]], **where: Any) -> list[dict[str, Any]]:
+    return [r for r in rows if r["v"] is not None and all(r[k] == x for k, x in where.items())]
+
+
+def test_measures_of_a_study(tmp_path: Path) -> None:
+    """Each relation by the functions above, from the same rows; counts as everywhere."""
+    cluster = "bootstrap(0.95, cluster: q)"
+    found, rows, said = loaded(
+        tmp_path,
+        "rate(v < 30, interval: clopper_pearson(0.9)) by data",
+        f"rate(v < 30, interval: {cluster}) by data",
+        f"mean(v, interval: {cluster}) by data",
+        f'contrast(rate(v < 30), data == "alpha", data == "beta", interval: {cluster})',
+        "rate(v < 30, interval: agresti_coull(0.95)) by data",
+        "rate(v < 30, interval: bootstrap(0.95, cluster: [q, sample], resamples: 300, seed: 7)) by data",
+    )
+    for data in ("alpha", "beta", "gamma"):
+        mine = kept(rows, data=data)
+        hits = sum(r["v"] < 30 for r in mine)
+        exact, boot, mean, coull = (next(r for r in found[m] if r["data"] == data) for m in ("m0", "m1", "m2", "m4"))
+        assert (exact["low"], exact["high"]) == pytest.approx(clopper_pearson(hits, len(mine), 0.9))
+        assert (coull["low"], coull["high"]) == pytest.approx(agresti_coull(hits, len(mine)))
+        ordered = sorted(mine, key=lambda r: str(r["q"]))
+        for row, values in ((boot, [r["v"] < 30 for r in ordered]), (mean, [r["v"] for r in ordered])):
+            pairs = [(r["q"], float(v)) for r, v in zip(ordered, values, strict=True)]
+            low, high = interval(clusters_of(pairs), 0.95, resamples=1000, seed=f"0 [{data}]")
+            assert (row["low"], row["high"]) == pytest.approx((low, high), abs=1e-12)
+            assert (row["clusters"], row["n"], row["n_planned"]) == (25, len(mine), 150)
+        assert boot["low"] < boot["rate"] < boot["high"]
+    (difference,) = found["m3"]
+    assert difference["low"] < difference["contrast"] < difference["high"]
+    assert difference["clusters"] == 25
+    assert any("`m5`: 3 of 3 groups have fewer than 20 clusters (the fewest 6)" in s for s in said)
+    assert not any("`m1`" in s for s in said)
+
+
+def test_at_least(tmp_path: Path) -> None:
+    """Of each cell, by going through all choices of its kept draws; cells with too few are dropped, and counted."""
+    found, rows, _ = loaded(
+        tmp_path,
+        "at_least(v < 30, 1) by data",
+        "at_least(v < 30 given v < 90, 2, of: 4) by data",
+        "at_least(v < 30, 3, of: 6)",
+    )
+    for data in ("alpha", "beta", "gamma"):
+        any_, two = (next(r for r in found[m] if r["data"] == data) for m in ("m0", "m1"))
+        cells = defaultdict(list)
+        for row in kept(rows, data=data):
+            cells[row["q"]].append(row["v"])
+        assert any_["at_least"] == pytest.approx(sum(any(v < 30 for v in c) for c in cells.values()) / len(cells))
+        shares = []
+        for values in ([v for v in c if v < 90] for c in cells.values()):
+            chosen = list(itertools.combinations(values, 4))
+            if chosen:
+                shares.append(sum(sum(v < 30 for v in some) >= 2 for some in chosen) / len(chosen))
+        assert two["at_least"] == pytest.approx(sum(shares) / len(shares), abs=1e-9)
+        assert (two["n"], two["n_planned"], two["n_dropped"]) == (len(shares), 25, 25 - len(shares))
+        assert two["dropped"] == ({"too_few": 25 - len(shares)} if len(shares) < 25 else None) or two["dropped"] == {}
+    (all_,) = found["m2"]
+    assert all_["n_planned"] == 75
+    sizes = Counter((r["data"], r["q"]) for r in kept(rows))
+    assert all_["n"] == sum(n == 6 for n in sizes.values()) < 75
+
+
+@pytest.mark.parametrize(
+    ("measure", "code"),
+    [
+        ("rate(v < 30, interval: bootstrap(0.95, cluster: nobody))", "E843"),
+        ("rate(v < 30, interval: bootstrap(0.95, cluster: [q, sample, data]))", "E843"),
+        ("rate(v < 30, interval: bootstrap(0.95, cluster: data)) by data", "E843"),
+        ("rate(v < 30, interval: bootstrap(1.5))", "E843"),
+        ("rate(v < 30, interval: bootstrap(0.95, resamples: 5))", "E843"),
+        ("rate(v < 30, interval: wilson(0.95, cluster: q))", "E213"),
+        ("rate(v < 30, interval: bootstrap(0.95, times: 5))", "E213"),
+        ("mean(v, interval: clopper_pearson(0.95))", "E843"),
+        ("at_least(v < 30)", "E212"),
+        ("at_least(v < 30, 0)", "E843"),
+        ("at_least(v < 30, 5, of: 4)", "E843"),
+        ("at_least(v, 1)", "E511"),
+    ],
+)
+def test_what_is_no_such_measure(measure: str, code: str) -> None:
+    """It is told before anything is asked."""
+    with pytest.raises(SourceError) as caught:
+        program(STUDY.replace("MEASURES", f"measure m = {measure}"))
+    assert code in {d.code for d in caught.value.diagnostics}
