@@ -90,7 +90,8 @@ class Measure:
     """`measure name = function(value given condition) by axes`; `value` is None for `count()`.
 
     An `at_least` is the share of cells of whose `among` draws `least` hold. A `contrast` is of the function `of`,
-    between the two `sides`, paired by the axes `pair` and the sample. An `agreement` is of `value` and `other`,
+    between the two `sides`, paired by the axes `pair` and the sample. A
+    `slope` is of the function `of` over the axis `slope`, a number. An `agreement` is of `value` and `other`,
     `nominal` for labels. A `quantile` is at `at`, in [0, 1].
     """
 
@@ -105,6 +106,8 @@ class Measure:
     other: ast.Expr | None = None
     nominal: bool = True
     at: float = 0.5
+    holm: bool = False  # of a contrast: probabilities, corrected for all groups of the measure
+    slope: str = ""  # of a `slope`: the axis
     least: int = 1  # of an `at_least`: how many draws of a cell
     among: int | None = None  # of how many; None: of all that are kept
     by: tuple[tuple[str, ...], ...]

@@ -28,7 +28,7 @@ DOORS = {
     "click": ("cli/",),
     "rich": ("cli/console.py",),
     "dotenv": ("cli/session.py",),
-    "numpy": ("outcomes/resample.py", "outcomes/computed.py"),
+    "numpy": ("outcomes/resample.py",),
     "duckdb": ("outcomes/database.py", "data/parquet.py"),
     "pyarrow": ("outcomes/table.py",),
     "diskcache": ("store/disk.py",),

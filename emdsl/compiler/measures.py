@@ -44,6 +44,9 @@ FIGURES = frozenset(
         "simulated",
         "sd",
         "clusters",
+        "p",
+        "p_holm",
+        "intercept",
     ]
 )
 _COLUMN_KINDS = ("bool", "number", "score", "text", "label", "answer", "any")
@@ -78,6 +81,8 @@ def build_measure(
     for name_ in found.interval.cluster if found.interval is not None else ():
         if (name_,) in by:
             faults.error("E843", f"`{name_}` stands behind `by`: each group would be one cluster", decl.value.span)
+    if found.slope and (found.slope,) in by:
+        faults.error("E844", f"`{found.slope}` stands behind `by`: in each group it is one number", decl.value.span)
     sides = reader.sides(found.sides, axes, {p[0] for p in by}) if found.sides else None
     if len(faults.errors) > before:
         return None
@@ -88,7 +93,8 @@ def build_measure(
     return Measure(
         name=decl.name.text, function=name, value=value, condition=condition, interval=found.interval, by=by,
         of=found.of, sides=sides, pair=tuple(n for n in axes if n not in tested and (n,) not in by),
-        other=other, nominal=found.nominal, at=found.at, least=found.least, among=found.among,
+        other=other, nominal=found.nominal, at=found.at, least=found.least, among=found.among, holm=found.holm,
+        slope=found.slope,
         asks=asks, steps=steps, reads=tuple(n for n in columns if n in named and n not in axes and n != "sample"),
         span=decl.name.span,
     )  # fmt: skip
@@ -124,6 +130,8 @@ class _Arguments:
     other: ast.Expr | None = None
     nominal: bool = True
     at: float = 0.5
+    holm: bool = False
+    slope: str = ""
     least: int = 1
     among: int | None = None
 
@@ -151,10 +159,12 @@ class _Reader:
         methods = INTERVALS[name]
         found = _Arguments(interval=Interval(method=methods[0], level=0.95) if methods else None)
         by_position = [a.value for a in call.args if a.name is None]
-        most = {"quantile": 2, "contrast": 3, "agreement": 2, "at_least": 2}.get(name, 1)
+        most = {"quantile": 2, "contrast": 3, "agreement": 2, "at_least": 2, "slope": 2}.get(name, 1)
         for arg in call.args:
             if arg.name is not None and arg.name.text == "interval" and methods:
                 found.interval = self._interval(arg.value, name) or found.interval
+            elif arg.name is not None and arg.name.text == "correct" and name == "contrast":
+                found.holm = self._holm(arg.value)
             elif arg.name is not None and arg.name.text == "of" and name == "at_least":
                 found.among = self._whole(arg.value, 1)
             elif arg.name is not None or any(arg.value is x for x in by_position[most:]):
@@ -169,11 +179,17 @@ class _Reader:
         match name:
             case "contrast":
                 self._contrast(by_position, found)
+                if found.holm and found.interval is not None and found.interval.method != "wald":
+                    self._faults.error("E843", "`holm` corrects probabilities of a `wald` contrast", call.span,
+                                       help="write `interval: wald(0.95), correct: holm`")  # fmt: skip
             case "agreement":
                 self._agreement(by_position, found)
             case "quantile":
                 self._of(by_position[0], name, found)
                 found.at = self._share(by_position[1])
+            case "slope":
+                self._inner(by_position[0], name, found)
+                found.slope = self._number_axis(by_position[1])
             case "at_least":
                 self._of(by_position[0], name, found)
                 found.least = self._whole(by_position[1], 1)
@@ -206,19 +222,37 @@ class _Reader:
             self._computed(value)
 
     def _contrast(self, values: list[ast.Expr], found: _Arguments) -> None:
-        inner = values[0]
+        self._inner(values[0], "contrast", found)
+        found.sides = tuple(values[1:]) if found.of else ()
+
+    def _inner(self, inner: ast.Expr, outer: str, found: _Arguments) -> None:
+        """Take in the `rate` or `mean` that a contrast or a slope is of."""
         name = _named(inner)
         if not isinstance(inner, ast.Call) or name not in ("rate", "mean"):
-            self._faults.error("E847", "a contrast is of a `rate(...)` or a `mean(...)`", inner.span,
-                               help=f"write `{SIGNATURES['contrast']}`")  # fmt: skip
+            self._faults.error("E847", f"a {outer} is of a `rate(...)` or a `mean(...)`", inner.span,
+                               help=f"write `{SIGNATURES[outer]}`")  # fmt: skip
             return
         inside = self.arguments(replace(inner, args=tuple(a for a in inner.args if a.name is None)), name)
         for arg in inner.args:
             if arg.name is not None:
-                self._faults.error("E213", f"a contrast has an interval of its own: `{arg.name.text}` stands outside",
-                                   arg.span, help=f"write `{SIGNATURES['contrast']}`")  # fmt: skip
+                self._faults.error("E213", f"a {outer} has an interval of its own: `{arg.name.text}` stands outside",
+                                   arg.span, help=f"write `{SIGNATURES[outer]}`")  # fmt: skip
         found.of, found.value, found.condition = name, inside.value, inside.condition
-        found.sides = tuple(values[1:])
+
+    def _holm(self, node: ast.Expr) -> bool:
+        if not (isinstance(node, ast.Ref) and node.name == "holm"):
+            self._faults.error("E843", "contrasts are corrected by `holm`", node.span, help="write `correct: holm`")
+            return False
+        return True
+
+    def _number_axis(self, node: ast.Expr) -> str:
+        """Return the axis over which a slope is: one of numbers."""
+        if isinstance(node, ast.Ref) and node.name in self._axes and self._axes[node.name].kind in ("number", "any"):
+            return node.name
+        known = [n for n, t in self._axes.items() if t.kind == "number"]
+        self._faults.error("E844", "a slope is over an axis of numbers", node.span,
+                           help=f"there are {one_of(known)}" if known else "there is none")  # fmt: skip
+        return ""
 
     def sides(
         self, sides: tuple[ast.Expr, ...], axes: Mapping[str, Type], by: set[str]

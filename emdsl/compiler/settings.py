@@ -292,12 +292,13 @@ MEASURE_FUNCTIONS = {  # how each is called
     "at_least": "at_least(CONDITION given CONDITION, 1, of: 10, interval: wald(0.95))",
     "count": "count(CONDITION given CONDITION)",
     "quantile": "quantile(NUMBER given CONDITION, 0.5, interval: ranks(0.95))",
-    "contrast": "contrast(rate(CONDITION), SIDE, SIDE, interval: wald(0.95))",
+    "contrast": "contrast(rate(CONDITION), SIDE, SIDE, interval: wald(0.95), correct: holm)",
+    "slope": "slope(rate(CONDITION given CONDITION), AXIS, interval: wald(0.95))",
     "agreement": "agreement(JUDGEMENT given CONDITION, JUDGEMENT)",
 }
 INTERVALS = {  # the methods of each function; the first is the default
     "rate": ("wilson", "wald", "agresti_coull", "clopper_pearson", "bootstrap"), "mean": ("wald", "bootstrap"),
     "at_least": ("wald", "bootstrap"), "count": (), "quantile": ("ranks",), "contrast": ("wald", "bootstrap"),
-    "agreement": ("wald",),
+    "agreement": ("wald",), "slope": ("wald",),
 }  # fmt: skip
 INTERVAL_METHODS = tuple(dict.fromkeys(m for found in INTERVALS.values() for m in found))

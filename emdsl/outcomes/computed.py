@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from emdsl.outcomes.intervals import clopper_pearson
+from emdsl.outcomes.intervals import clopper_pearson, quantile_of
 from emdsl.outcomes.measures import WAYS, atoms_sql
-from emdsl.outcomes.resample import FEW, Clusters, interval
+from emdsl.outcomes.resample import FEW, Clusters, clusters_of, interval
+from emdsl.outcomes.special import holm, normal_tails
 
 if TYPE_CHECKING:
-    import duckdb
+    from collections.abc import Callable
 
     from emdsl.experiment import Experiment, Measure
 
@@ -20,21 +19,22 @@ Ends = tuple[int, float | None, float | None, int | None]  # of a group, by its 
 
 
 def is_computed(measure: Measure) -> bool:
-    """Whether a measure's interval is not made by SQL."""
-    return measure.interval is not None and measure.interval.method in COMPUTED
+    """Whether a part of a measure is not made by SQL."""
+    return measure.holm or (measure.interval is not None and measure.interval.method in COMPUTED)
 
 
 def ends_of(
-    database: duckdb.DuckDBPyConnection, experiment: Experiment, measure: Measure, schema: str, relation: str
+    select: Callable[[str], list[tuple[Any, ...]]], experiment: Experiment, measure: Measure, schema: str, relation: str
 ) -> tuple[list[Ends], str]:
-    """Return the intervals of a measure's groups, in the order of its `relation`; and what is to be said of them."""
+    """Return the intervals of a measure's groups, by their place in its `relation`; and what is to be said of them."""
     assert measure.interval is not None
+    if measure.interval.method not in COMPUTED:
+        return select(f"SELECT place, low, high, clusters FROM {relation}"), ""
     if measure.interval.method == "clopper_pearson":
-        rows = database.execute(f"SELECT hits, n FROM {relation}").fetchall()
-        return [_exact(i, row[0], row[1], measure.interval.level) for i, row in enumerate(rows, start=1)], ""
-    found = database.execute(atoms_sql(experiment, measure, schema)).fetchall()
+        rows = select(f"SELECT place, hits, n FROM {relation}")
+        return [_exact(place, hits, n, measure.interval.level) for place, hits, n in rows], ""
     groups: dict[tuple[int, str], list[tuple[Any, ...]]] = {}
-    for place, called, *rest in found:
+    for place, called, *rest in select(atoms_sql(experiment, measure, schema)):
         groups.setdefault((place, called), []).append(tuple(rest))
     ends: list[Ends] = []
     few: list[int] = []
@@ -55,6 +55,17 @@ def ends_of(
     )
 
 
+def corrected(
+    select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, relation: str
+) -> list[tuple[int, float | None, float | None]]:
+    """Return of each contrast the probability of one as large by chance, alone and among all of the measure."""
+    assert measure.interval is not None
+    rows = select(f"SELECT place, contrast, high - contrast FROM {relation}")
+    z = quantile_of(measure.interval.level)
+    alone = [normal_tails(value / (half / z)) if value is not None and half else None for _, value, half in rows]
+    return [(place, p, q) for (place, *_), p, q in zip(rows, alone, holm(alone), strict=True)]
+
+
 def _exact(place: int, hits: int, n: int, level: float) -> Ends:
     if not n:
         return place, None, None, 0
@@ -67,10 +78,6 @@ def _clusters(measure: Measure, atoms: list[tuple[Any, ...]]) -> Clusters:
     assert measure.interval is not None
     sides = 2 if measure.function == "contrast" else 1
     kept = [a for a in atoms if any(a[-sides:])]  # one without any value is no cluster of this measure
-    sums = np.array([a[-2 * sides :] for a in kept], dtype=np.float64).reshape(len(kept), 2 * sides)
-    times = np.array([a[-2 * sides - 1] for a in kept], dtype=np.int64)
-    ways = measure.interval.cluster
-    if len(ways) < len(WAYS):
-        return Clusters(sums=sums, times=times)
-    places = tuple(np.unique([str(a[i]) for a in kept], return_inverse=True)[1] for i in range(len(ways)))
-    return Clusters(sums=sums, times=times, ways=places)
+    ways = len(measure.interval.cluster)
+    named = [[str(a[i]) for a in kept] for i in range(ways)] if ways == len(WAYS) else []
+    return clusters_of([a[-2 * sides :] for a in kept], [a[-2 * sides - 1] for a in kept], named)

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from emdsl.errors import OutcomesError
-from emdsl.outcomes.computed import ends_of, is_computed
+from emdsl.outcomes.computed import corrected, ends_of, is_computed
 from emdsl.outcomes.loads import DATABASE, known_loads, last_study, note_last, note_load
 from emdsl.outcomes.measures import conflicts_sql, view_sql
 from emdsl.outcomes.sql import literal, name
 from emdsl.outcomes.table import Field, batch, fields_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from emdsl.experiment import Experiment, Measure
@@ -209,16 +209,31 @@ def _measure(database: duckdb.DuckDBPyConnection, experiment: Experiment, measur
     ordered = ", ".join(name("_".join(path)) for path in measure.by)
     place = f"row_number() OVER ({f'ORDER BY {ordered}' if ordered else ''})"
     database.execute(f"CREATE OR REPLACE TEMP TABLE found AS SELECT {place} AS place, * FROM ({sql}) ORDER BY place")
-    ends, said = ends_of(database, experiment, measure, schema, "temp.found")
-    database.execute("CREATE OR REPLACE TEMP TABLE ends (place BIGINT, low DOUBLE, high DOUBLE, clusters BIGINT)")
-    if ends:
-        database.executemany("INSERT INTO temp.ends VALUES (?, ?, ?, ?)", ends)
+
+    def rows(query: str) -> list[tuple[Any, ...]]:
+        return database.execute(query).fetchall()
+
+    ends, said = ends_of(rows, experiment, measure, schema, "temp.found")
+    _temporary(database, "ends", "place BIGINT, low DOUBLE, high DOUBLE, clusters BIGINT", ends)
+    more = joined = ""
+    if measure.holm:
+        kept = "place BIGINT, p DOUBLE, p_holm DOUBLE"
+        _temporary(database, "tested", kept, corrected(rows, measure, "temp.found"))
+        more, joined = ", tested.p, tested.p_holm", " LEFT JOIN temp.tested AS tested USING (place)"
     database.execute(
         f"CREATE TABLE {relation} AS SELECT found.* EXCLUDE (place) REPLACE (ends.low AS low, ends.high AS high, "
-        "COALESCE(ends.clusters, 0) AS clusters) FROM temp.found AS found LEFT JOIN temp.ends AS ends USING (place) "
-        "ORDER BY place"
+        f"COALESCE(ends.clusters, 0) AS clusters){more} FROM temp.found AS found "
+        f"LEFT JOIN temp.ends AS ends USING (place){joined} ORDER BY place"
     )
     return said
+
+
+def _temporary(database: duckdb.DuckDBPyConnection, called: str, columns: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Make a small table of this connection alone."""
+    database.execute(f"CREATE OR REPLACE TEMP TABLE {called} ({columns})")
+    if rows:
+        marks = ", ".join("?" * len(rows[0]))
+        database.executemany(f"INSERT INTO temp.{called} VALUES ({marks})", rows)
 
 
 def _batches(chunks: Iterable[list[Outcome]]) -> Iterator[list[Outcome]]:

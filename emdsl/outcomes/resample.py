@@ -43,6 +43,16 @@ class Clusters:
         return int(self.times.sum())
 
 
+def clusters_of(sums: list[tuple[float, ...]], times: list[int], named: list[list[str]]) -> Clusters:
+    """Return clusters from rows; `named` gives each row its place in both of two ways, or nothing."""
+    width = len(sums[0]) if sums else 2
+    return Clusters(
+        sums=np.array(sums, dtype=np.float64).reshape(len(sums), width),
+        times=np.array(times, dtype=np.int64),
+        ways=tuple(np.unique(names, return_inverse=True)[1] for names in named),
+    )
+
+
 def statistic(sums: Sums) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Return a ratio, or the difference of two, from totals: one for each row."""
     sides = sums.shape[1] // 2

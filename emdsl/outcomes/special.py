@@ -1,4 +1,4 @@
-"""Quantiles of the beta and of Student's distribution: what exact and small-sample intervals need."""
+"""Quantiles of the beta and of Student's distribution, and what many tests at once do to each."""
 
 from __future__ import annotations
 
@@ -84,3 +84,20 @@ def normal_tails(z: float) -> float:
     0.05
     """
     return math.erfc(abs(z) / math.sqrt(2))
+
+
+def holm(found: list[float | None]) -> list[float | None]:
+    """Return probabilities corrected for how many were looked at; None stays, and is not counted.
+
+    Source: Holm (1979), "A simple sequentially rejective multiple test procedure".
+
+    >>> holm([0.01, 0.04, None, 0.03])
+    [0.03, 0.06, None, 0.06]
+    """
+    order = sorted((p, i) for i, p in enumerate(found) if p is not None)
+    corrected: list[float | None] = [None] * len(found)
+    most = 0.0
+    for rank, (p, i) in enumerate(order):
+        most = max(most, min(1.0, p * (len(order) - rank)))
+        corrected[i] = most
+    return corrected

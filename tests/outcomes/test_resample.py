@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import scipy.stats
+import statsmodels.api as sm
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 from support import program, run
 
 from emdsl.errors import SourceError
 from emdsl.outcomes import database
-from emdsl.outcomes.intervals import agresti_coull, clopper_pearson
+from emdsl.outcomes.intervals import agresti_coull, clopper_pearson, wilson
 from emdsl.outcomes.resample import Clusters, interval
-from emdsl.outcomes.special import beta_quantile, normal_tails, t_quantile
+from emdsl.outcomes.special import beta_quantile, holm, normal_tails, t_quantile
 from emdsl.query import Query, Response, Usage
 from emdsl.run.walk import Walk, collect
 from emdsl.store.store import MemoryStore
@@ -260,6 +263,43 @@ def test_at_least(tmp_path: Path) -> None:
     assert all_["n"] == sum(n == 6 for n in sizes.values()) < 75
 
 
+def test_random_tables_are_as_statsmodels_says(tmp_path: Path) -> None:
+    """Intervals of rates, Holm's correction, slopes with their HC1 intervals: to 1e-9."""
+    rng = random.Random(6)
+    for _ in range(100):
+        n = rng.randint(1, 400)
+        hits = rng.randint(0, n)
+        for ours, method in ((wilson, "wilson"), (agresti_coull, "agresti_coull"), (clopper_pearson, "beta")):
+            assert ours(hits, n) == pytest.approx(proportion_confint(hits, n, 0.05, method), abs=1e-9)
+        found = [rng.random() ** 3 for _ in range(rng.randint(1, 12))]
+        assert holm(list(found)) == pytest.approx(multipletests(found, method="holm")[1], abs=1e-12)
+    found_, rows, _ = loaded(
+        tmp_path,
+        "slope(mean(v given v < 95), q) by data",
+        "slope(rate(v < 30), q)",
+        'contrast(rate(v < 30), data == "alpha", data == "beta", correct: holm) by q',
+    )
+    fits = [
+        (r, [(float(x["q"]), float(x["v"])) for x in kept(rows, data=r["data"]) if x["v"] < 95]) for r in found_["m0"]
+    ]
+    fits.append((found_["m1"][0], [(float(x["q"]), float(x["v"] < 30)) for x in kept(rows)]))
+    for row, mine in fits:
+        x = sm.add_constant(np.array([q for q, _ in mine]))
+        fit = sm.OLS(np.array([v for _, v in mine]), x).fit(cov_type="HC1")
+        low, high = fit.conf_int()[1]
+        assert (row["slope"], row["low"], row["high"]) == pytest.approx((fit.params[1], low, high), abs=1e-9)
+        assert row["intercept"] == pytest.approx(fit.params[0], abs=1e-9)
+        assert row["n"] == len(mine)
+    contrasts = [r for r in found_["m2"] if r["p"] is not None]
+    assert len(contrasts) > 20
+    z = scipy.stats.norm.ppf(0.975)
+    for row in contrasts:
+        se = (row["high"] - row["contrast"]) / z
+        assert row["p"] == pytest.approx(2 * scipy.stats.norm.sf(abs(row["contrast"]) / se), rel=1e-9)
+    wanted = multipletests([r["p"] for r in contrasts], method="holm")[1]
+    assert [r["p_holm"] for r in contrasts] == pytest.approx(wanted, abs=1e-12)
+
+
 @pytest.mark.parametrize(
     ("measure", "code"),
     [
@@ -271,6 +311,12 @@ def test_at_least(tmp_path: Path) -> None:
         ("rate(v < 30, interval: wilson(0.95, cluster: q))", "E213"),
         ("rate(v < 30, interval: bootstrap(0.95, times: 5))", "E213"),
         ("mean(v, interval: clopper_pearson(0.95))", "E843"),
+        ("slope(rate(v < 30), data)", "E844"),
+        ("slope(rate(v < 30), q) by q", "E844"),
+        ("slope(v < 30, q)", "E847"),
+        ("slope(rate(v < 30, interval: wald(0.95)), q)", "E213"),
+        ('contrast(rate(v < 30), data == "alpha", data == "beta", correct: bonferroni)', "E843"),
+        ('contrast(rate(v < 30), data == "alpha", data == "beta", interval: bootstrap(0.9), correct: holm)', "E843"),
         ("at_least(v < 30)", "E212"),
         ("at_least(v < 30, 0)", "E843"),
         ("at_least(v < 30, 5, of: 4)", "E843"),
