@@ -24,6 +24,7 @@ VERBS = {
     "diff": ("emdsl.cli.diff", "Compare two programs by what they ask."),
     "show": ("emdsl.cli.show", "Show the measures of a study."),
     "query": ("emdsl.cli.query", "Query outcomes with SQL."),
+    "export": ("emdsl.cli.export", "Write outcomes to a folder that needs no emdsl."),
     "cache": ("emdsl.cli.cache", "Look after the answers: stats, verify, gc, drop, export ..."),
     "models": ("emdsl.cli.models", "Show models and providers: what they take, cost, and lack."),
     "doctor": ("emdsl.cli.doctor", "Ask each model of a study one cheap question."),

@@ -6,29 +6,40 @@ import csv
 import io
 import json
 import sys
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from emdsl.cli import console, session
+from emdsl.cli.latex import latex
 from emdsl.errors import OutcomesError, UsageError
 from emdsl.outcomes import database
 
-FORMATS = ("table", "csv", "json", "jsonl", "markdown", "parquet")
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FORMATS = ("table", "csv", "json", "jsonl", "markdown", "latex", "parquet")
 MAX_CELL = 200  # characters of a cell in a table for people; files hold all
 
 
 @click.command("query")
-@click.argument("sql")
+@click.argument("sql", required=False)
 @session.with_options(session.CACHE)
 @session.option("--study", metavar="FILE", help="The .em file whose tables are meant.  [default: the last loaded]")
 @session.option("--format", "form", type=click.Choice(FORMATS), help="[default: table, or by the ending of -o]")
 @session.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to a file.")
+@session.option("--schema", is_flag=True, help="List tables, measures and macros with their columns; needs no SQL.")
+@session.option(
+    "--live", is_flag=True, help="Query what is stored by now, a run under way included; needs --study FILE."
+)
 @session.option("--sim", "simulate", is_flag=True, help="Query the outcomes of `run --sim`.")
 def command(
-    sql: str, cache: Path | None, study: str | None, form: str | None, output: Path | None, simulate: bool
-) -> int:
+    sql: str | None, cache: Path | None, study: str | None, form: str | None, output: Path | None, schema: bool,
+    live: bool, simulate: bool,
+) -> int:  # fmt: skip
     """Query outcomes with SQL: a table for each experiment, and one for each measure."""
     near_path = Path(study) if study is not None and Path(study).exists() else Path()
     here = session.open_session(near_path, cache, None, simulate=simulate)
@@ -36,14 +47,24 @@ def command(
     chosen_form = form or (_by_ending(output) if output else "table")
     if chosen_form == "parquet" and output is None:
         raise UsageError("--format parquet needs -o FILE")
-    with database.opened(here.cache, wanted) as (connection, chosen):
+    if (sql is None) == (not schema):
+        raise UsageError("give SQL, such as 'FROM NAME LIMIT 5', or --schema")
+    if live and not (study is not None and Path(study).is_file()):
+        raise UsageError("--live needs --study FILE: the program whose outcomes are loaded")
+    with ExitStack() as stack:
+        folder = here.cache if not live else stack.enter_context(_live(here, Path(str(study)), simulate=simulate))
+        connection, chosen = stack.enter_context(database.opened(folder, wanted))
         if chosen is not None:
             console.say(f"-- study {chosen}{database.simulated_mark(connection, chosen)}", err=True)
         if chosen_form == "parquet":
             assert output is not None
-            database.write_parquet(connection, sql, output)
+            database.write_parquet(connection, sql or "", output)
             return 0
-        result = database.select(connection, sql)
+        if schema and chosen is not None:
+            columns = ("relation", "column", "type", "what it holds")
+            result = database.Result(columns, list(database.schema_of(connection, chosen)))
+        else:
+            result = database.select(connection, sql or "")
     if chosen_form == "table" and output is None:
         console.show_table(result.columns, [[_short(v) for v in row] for row in result.rows], numeric=_numeric(result))
         console.say(f"({len(result.rows):,} row{'' if len(result.rows) == 1 else 's'})", err=True)
@@ -59,8 +80,25 @@ def command(
     return 0
 
 
+@contextmanager
+def _live(here: session.Session, file: Path, *, simulate: bool) -> Iterator[Path]:
+    """Load what is stored by now into a database that ends with the block; nothing else is touched."""
+    from emdsl.cli.results import load_apart  # noqa: PLC0415 - only who asks for it compiles a program
+
+    with TemporaryDirectory() as folder:
+        load_apart(here, file, Path(folder), simulate=simulate)
+        yield Path(folder)
+
+
 def _by_ending(output: Path) -> str:
-    endings = {".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".md": "markdown", ".parquet": "parquet"}
+    endings = {
+        ".csv": "csv",
+        ".json": "json",
+        ".jsonl": "jsonl",
+        ".md": "markdown",
+        ".tex": "latex",
+        ".parquet": "parquet",
+    }
     if output.suffix.lower() not in endings:
         raise UsageError(f"-o takes a file that ends in {', '.join(endings)}, or a --format")
     return endings[output.suffix.lower()]
@@ -91,6 +129,8 @@ def _text(result: database.Result, form: str) -> str:
         lines = ["| " + " | ".join(map(_markdown, result.columns)) + " |", "|" + " --- |" * len(result.columns)]
         lines += ["| " + " | ".join(_markdown(v) for v in row) + " |" for row in result.rows]
         return "\n".join(lines) + "\n"
+    if form == "latex":
+        return latex(result.columns, [[_short(v) for v in row] for row in result.rows])
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(result.columns)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.cli import console
 from emdsl.cli.session import prepare
+from emdsl.compiler.compile import compile_file
 from emdsl.errors import OutcomesError, SourceError
 from emdsl.frame import EvalFault
 from emdsl.outcomes import database
@@ -64,6 +65,20 @@ def _load_of(here: Session, file: Path, program: Program, store: DiskStore, run:
     return database.Load(
         study=here.study(file), file=str(file), program=program.digest.hex(), store_state=store.state(), run=run
     )
+
+
+def load_apart(here: Session, file: Path, folder: Path, *, simulate: bool) -> list[str]:
+    """Load what is stored by now into a folder of its own, the cache left alone; return what is to be said."""
+    program = compile_file(file, here.environment, simulate=simulate)
+    store = here.store(create=False)
+    try:
+        walks = [Walk(e) for e in program.experiments]
+        rows = ((w.experiment, collect(w, store, {})) for w in walks)
+        return database.load(folder, _load_of(here, file, program, store, ""), rows)
+    except EvalFault as fault:
+        raise SourceError([fault.diagnostic]) from fault
+    finally:
+        store.close()
 
 
 class _Unfinished(Exception):

@@ -15,6 +15,7 @@ import duckdb
 from emdsl.errors import OutcomesError
 from emdsl.outcomes.computed import corrected, ends_of, is_computed
 from emdsl.outcomes.loads import DATABASE, known_loads, last_study, note_last, note_load
+from emdsl.outcomes.macros import macros_sql
 from emdsl.outcomes.measures import conflicts_sql, view_sql
 from emdsl.outcomes.sql import literal, name
 from emdsl.outcomes.table import Field, batch, fields_of
@@ -127,6 +128,8 @@ def _fill(
 ) -> list[str]:
     schema, notices, simulated = study.study, list[str](), False
     database.execute(_STUDIES)
+    for statement in macros_sql():
+        database.execute(statement)
     other = database.execute(
         "SELECT study FROM emdsl.studies WHERE lower(study) = lower(?) AND study <> ?", [schema, schema]
     ).fetchone()
@@ -298,6 +301,33 @@ def in_memory() -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a database that ends with the block."""
     with duckdb.connect(":memory:", config=_CONFIG) as connection:
         yield connection
+
+
+def completeness(database: duckdb.DuckDBPyConnection, study: str, experiment: Experiment) -> tuple[int, int, bool]:
+    """Return the rows of an experiment, how many of them lack an answer, and whether any is made up."""
+    missing = " OR ".join(f"{name(f'{s.name}_missing')} IN ('not_asked', 'failed')" for s in experiment.steps)
+    rows, incomplete, simulated = select(
+        database,
+        f"SELECT count(*), count(*) FILTER ({missing or 'FALSE'}), COALESCE(bool_or(simulated), FALSE) "
+        f"FROM {name(study)}.{name(experiment.name)}",
+    ).rows[0]
+    return rows, incomplete, simulated
+
+
+def schema_of(database: duckdb.DuckDBPyConnection, study: str) -> list[tuple[str, str, str, str]]:
+    """Return what a study's schema holds, and the macros: relation, column, type and comment."""
+    return (
+        database.execute(
+            "SELECT c.table_name, c.column_name, c.data_type, COALESCE(c.comment, '') FROM duckdb_columns() AS c "
+            "LEFT JOIN duckdb_tables() AS t USING (schema_name, table_name) "
+            "WHERE c.schema_name = ? ORDER BY t.table_name IS NULL, c.table_name, c.column_index",
+            [study],
+        ).fetchall()
+        + database.execute(
+            "SELECT DISTINCT 'emdsl.' || function_name, list_aggregate(parameters, 'string_agg', ', '), function_type, "
+            "COALESCE(comment, '') FROM duckdb_functions() WHERE schema_name = 'emdsl' ORDER BY 1"
+        ).fetchall()
+    )
 
 
 def simulated_mark(database: duckdb.DuckDBPyConnection, study: str) -> str:

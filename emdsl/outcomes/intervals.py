@@ -89,9 +89,14 @@ def _check(hits: int, n: int) -> None:
         raise ValueError(f"{hits} of {n} is no rate")
 
 
-def rate_sql(method: str, level: float, hits: str = "hits", n: str = "n") -> tuple[str, str]:
-    """Return SQL for both ends of a rate's interval; NULL where n is 0. The formulas are those above."""
-    z = repr(quantile_of(level))
+def rate_sql(
+    method: str, level: float = 0.95, hits: str = "hits", n: str = "n", *, z: str | None = None
+) -> tuple[str, str]:
+    """Return SQL for both ends of a rate's interval; NULL where n is 0. The formulas are those above.
+
+    `z` stands in place of the level's quantile.
+    """
+    z = z or repr(quantile_of(level))
     p = f"({hits}::DOUBLE / {n})"
     if method == "wald":
         half = f"{z} * sqrt({p} * (1 - {p}) / {n})"

@@ -1,0 +1,54 @@
+"""Tables as LaTeX, with the rules of the booktabs package."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from emdsl.cli import console
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "\u2026": r"\dots{}",
+}  # fmt: skip
+
+
+def latex(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return a tabular: numbers to the right, texts to the left."""
+    numeric = [all(_is_number(r[i]) for r in rows) for i in range(len(columns))]
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        f"\\begin{{tabular}}{{{''.join('r' if n else 'l' for n in numeric)}}}",
+        "\\toprule",
+        " & ".join(escaped(c) for c in columns) + r" \\",
+        "\\midrule",
+        *(" & ".join(_cell(v) for v in row) + r" \\" for row in rows),
+        "\\bottomrule",
+        "\\end{tabular}",
+    ]
+    return console.mask("\n".join(lines)) + "\n"
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float | Decimal) and not isinstance(value, bool))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return escaped(str(value))
+
+
+def escaped(text: str) -> str:
+    r"""Return a text as LaTeX prints it.
+
+    >>> escaped("5 % of a_b")
+    '5 \\% of a\\_b'
+    """
+    return "".join(_SPECIAL.get(c, c) for c in " ".join(text.split()))
