@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from emdsl.price import FREE, price_of
 from emdsl.service import ANTHROPIC, GOOGLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from emdsl.prompt import Message
     from emdsl.query import Model
@@ -47,6 +48,7 @@ _BEYOND_BUDGET = frozenset(
     ("n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens", "generationConfig", "thinking",
      "tools", "web_search_options", "plugins")
 )  # fmt: skip
+_OURS = frozenset(("model", "messages", "stream", "input", "contents", "system", "systemInstruction"))
 _READ_ONCE = "n", "best_of", "candidateCount", "candidate_count"
 
 
@@ -91,7 +93,8 @@ def reasons_unasked(model: Model, params: Mapping[str, Any]) -> bool:
     """Whether a model reasons where nothing asks it to, or takes that back."""
     if params.get("reasoning_effort") == "none" or params.get("reasoning_tokens") == 0:
         return False
-    if ((params.get("extra") or {}).get("thinking") or {}).get("type") == "disabled":
+    thinking = (params.get("extra") or {}).get("thinking")
+    if isinstance(thinking, Mapping) and thinking.get("type") == "disabled":
         return False
     if model.service.name == "openai":
         return reasons(model) and not _OPENAI_RESTS.search(model.wire_name)
@@ -120,6 +123,11 @@ def objections(model: Model, params: Mapping[str, Any]) -> Iterator[Objection]:
         if extra.get(name) not in (None, 1):
             why = f"`extra` asks for several answers (`{name}`), and one would be read"
             yield Objection("extra", why, f"leave `{name}` out of it: `samples` draws several", value=True)
+    for name in sorted(_OURS & set(extra)):
+        yield Objection("extra", f"`extra` holds `{name}`, which emdsl itself sends", f"leave `{name}` out", value=True)
+    for name in ("thinking", "generationConfig", "provider", "reasoning"):
+        if not isinstance(extra.get(name, {}), Mapping):
+            yield Objection("extra", f"`{name}` in `extra` is a map", f"write `{name}: {{ ... }}`", value=True)
     if "response_format" in extra and not service.json_schema:
         why = f"`{service.name}` takes no `response_format`"
         yield Objection("extra", why, "leave `response_format` out of it", value=True)
@@ -214,6 +222,8 @@ def _of_gemini(model: Model, params: Mapping[str, Any]) -> Iterator[Objection]:
         yield Objection("reasoning_effort", f"`{name}` has no levels of thinking", "set `reasoning_tokens`")
     if "reasoning_tokens" in params and not thinks(model):
         yield Objection("reasoning_tokens", f"`{name}` does not think")
+    if params.get("reasoning_effort") in ("none", "xhigh", "max"):
+        yield Objection("reasoning_effort", "Gemini thinks minimal, low, medium or high", "another level", value=True)
 
 
 def unbounded(model: Model, params: Mapping[str, Any]) -> tuple[str, str, str, str] | None:

@@ -50,7 +50,7 @@ class Model:
     @property
     def plain(self) -> tuple[Any, ...]:
         """Return all that tells two models apart: the identity and the parameters."""
-        return (b"model", self.identity, dict(self.params))
+        return (b"model", self.identity, keyed(self.params))
 
     @property
     def simulated(self) -> bool:
@@ -68,7 +68,7 @@ class Head:
 
     def key_state(self) -> KeyState:
         """Return the key of a query up to its messages."""
-        return KeyState([self.model.identity, dict(self.params)])
+        return KeyState([self.model.identity, keyed(self.params)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,11 +92,31 @@ class Query:
         return {
             "model": head.model.use,
             "revision": head.model.revision or head.model.origin,
-            "params": {name: _shown(value) for name, value in head.params},
+            "params": {name: _shown(value) for name, value in keyed(head.params).items()},
             "messages": self.prompt.digest.hex(),
             "stream": head.stream,
             "sample": self.sample,
         }
+
+
+def keyed(params: Params) -> dict[str, Any]:
+    """Return parameters as they enter a key: by name; in `extra` the order of fields below the top counts.
+
+    A schema whose fields come in another order gets another answer, and `extra` is sent as it is written.
+    """
+    found = dict(params)
+    if isinstance(found.get("extra"), Mapping):
+        found["extra"] = {name: _in_order(value) for name, value in found["extra"].items()}
+    return found
+
+
+def _in_order(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_in_order(x) for x in value]
+    if not isinstance(value, Mapping):
+        return value
+    fields = {k: _in_order(v) for k, v in value.items()}
+    return fields if list(fields) == sorted(fields) else [b"in order", *([k, v] for k, v in fields.items())]
 
 
 def _shown(value: Any) -> Any:
@@ -104,6 +124,8 @@ def _shown(value: Any) -> Any:
         return [_shown(x) for x in value]
     if isinstance(value, Mapping):
         return {k: _shown(v) for k, v in value.items()}
+    if isinstance(value, bytes):
+        return value.decode()
     return value if isinstance(value, str | bool | int | None) else str(value)
 
 

@@ -161,3 +161,15 @@ GOLDEN_KEYS = [
 def test_golden_keys_of_a_study() -> None:
     """From program to key: whatever else changes, these requests keep their answers."""
     assert keys(GOLDEN_STUDY) == GOLDEN_KEYS
+
+
+def test_the_order_of_a_schema_counts_and_no_other() -> None:
+    """What is sent in another order below the top of `extra` gets another answer; settings in another order do not."""
+    one = "extra = { response_format: { schema: { reason: 1, answer: 2 } }, user: 3 }, max_tokens = 5"
+    other = "extra = { response_format: { schema: { answer: 2, reason: 1 } }, user: 3 }, max_tokens = 5"
+    moved = "max_tokens = 5, extra = { user: 3, response_format: { schema: { reason: 1, answer: 2 } } }"
+    model = 'model m { use = "openai-api/lab/m", url = "https://l/v1", revision = "1", X }'
+    text = model + '\nexperiment e { ask a from m with "x" }'
+    first, second, third = (keys(text.replace("X", x)) for x in (one, other, moved))
+    assert first != second
+    assert first == third

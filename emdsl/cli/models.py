@@ -15,7 +15,7 @@ from emdsl.compiler.compile import compile_file, model_of
 from emdsl.errors import ProviderError, UsageError
 from emdsl.experiment import heads
 from emdsl.price import price_of
-from emdsl.providers.secret import find_keys, find_url, problem
+from emdsl.providers.secret import find_keys, find_url, problem, without_password
 from emdsl.query import Model
 from emdsl.service import SERVICES
 
@@ -118,7 +118,7 @@ def _model(model: Model, here: Session, served: Any, *, insecure: bool) -> dict[
             "name": model.name,
             "use": model.use,
             "revision": model.revision,
-            "url": find_url(model, here.environment)[0],
+            "url": without_password(find_url(model, here.environment)[0] or "") or None,
             "key": f"{variable}: {f'{len(keys)} set' if keys else 'not set'}" if variable else "none needed",
             "settings": {k: console.plain_json(v) for k, v in model.params},
             "price": _said_of_price(model),

@@ -127,10 +127,10 @@ def _text(found: dict[str, Any]) -> str:
 def _curl(query: Query, here: Session) -> str:
     """Return a shell command that sends a request; the API key is its variable, never its value."""
     from emdsl.providers.client import format_of  # noqa: PLC0415 - pydantic waits for who needs a body
-    from emdsl.providers.secret import find_keys, find_url  # noqa: PLC0415 - as above
+    from emdsl.providers.secret import find_keys, find_url, without_password  # noqa: PLC0415 - as above
 
     model = query.head.model
-    url = find_url(model, here.environment)[0] or "http://127.0.0.1:PORT/v1"
+    url = without_password(find_url(model, here.environment)[0] or "http://127.0.0.1:PORT/v1")
     _, variable = find_keys(model, here.environment)
     form = format_of(query)
     headers = {"Content-Type": "application/json"} | dict(form.headers(f"${variable}" if variable else None))

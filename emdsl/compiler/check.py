@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from emdsl.capability import may_reason, objections, prompt_objection, reasons_unasked
 from emdsl.digest import digest
 from emdsl.experiment import ASK
+from emdsl.query import keyed
 from emdsl.source import Label
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def equal_requests(experiment: Experiment, requests: list[Request], _: Facts, fa
         copies: list[tuple[Request, Request]] = []
         for request in (r for r in requests if r.step is step and step.kind == ASK and r.prompt.messages):
             head = request.head
-            sent = (request.prompt, digest("head", head.model.identity, dict(head.params), head.stream))
+            sent = (request.prompt, digest("head", head.model.identity, keyed(head.params), head.stream))
             other = first.setdefault(sent, request)
             if other is not request:
                 copies.append((other, request))

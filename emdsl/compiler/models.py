@@ -125,7 +125,8 @@ class Models:
             parts, host, port = urlsplit(""), None, None
         if parts.scheme not in _PORTS or not host:
             raise fail("E707", f"the url of `{service.name}` is no URL", span, help="write http://host:port/v1")
-        return f"{parts.scheme}://{host.lower()}:{port or _PORTS[parts.scheme]}"
+        path = parts.path.rstrip("/")  # behind one address may be several servers
+        return f"{parts.scheme}://{host.lower()}:{port or _PORTS[parts.scheme]}{path if path != '/v1' else ''}"
 
     def address(self, service: Service, url: str | EnvVar | None) -> str | None:
         """Return the base URL that a model uses, or None where a variable is not set."""

@@ -11,6 +11,7 @@ from emdsl.digest import digest
 from emdsl.experiment import ASK, Cell, Experiment, Step
 from emdsl.frame import EvalFault, MissingInput
 from emdsl.prompt import Prompt
+from emdsl.query import keyed
 from emdsl.source import Diagnostic, Label
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _unlike(experiment: Experiment, asks: list[Step], cell: Cell) -> None:
             head, prompt = step.head(frame), step.prompt(frame)
         except MissingInput:
             continue
-        request = (prompt, digest("head", head.model.identity, dict(head.params), head.stream))
+        request = (prompt, digest("head", head.model.identity, keyed(head.params), head.stream))
         other = seen.setdefault(request, step)
         if other is not step:
             raise EvalFault(

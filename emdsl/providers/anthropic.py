@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from emdsl.capability import adaptive, prompt_objection
 from emdsl.errors import Rejected, Unavailable
-from emdsl.providers.wire import Count, Text, Wire, as_json, parse, total
+from emdsl.providers.wire import Count, Lenient, Said, Text, Wire, as_json, parse, total
 from emdsl.query import Response, Usage
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ _CACHED = {"type": "ephemeral"}
 
 
 class _Block(Wire):
-    type: Text = None
+    type: Said = None
     text: Text = None
-    thinking: Text = None
+    thinking: Said = None
 
 
 class _Usage(Wire):
@@ -43,10 +43,10 @@ class _Usage(Wire):
 
 class _Reply(Wire):
     content: list[_Block]
-    id: Text = None
-    model: Text = None
-    stop_reason: Text = None
-    usage: _Usage | None = None
+    id: Said = None
+    model: Said = None
+    stop_reason: Said = None
+    usage: Annotated[_Usage | None, Lenient] = None
 
 
 class Anthropic:
@@ -98,6 +98,8 @@ class Anthropic:
         found = parse(_Reply, reply)
         if found.stop_reason == "pause_turn":
             raise Unavailable("the reply ends with pause_turn: it is not whole", status=200)
+        if found.stop_reason is None and not found.content:
+            raise Unavailable("the reply is empty, and says no reason", status=200)
         usage = found.usage or _Usage()
         thoughts = "".join(b.thinking or "" for b in found.content if b.type == "thinking")
         return Response(

@@ -7,19 +7,20 @@ import time
 from typing import TYPE_CHECKING
 
 from emdsl.capability import by_responses
-from emdsl.errors import Rejected
+from emdsl.errors import ProviderError, Rejected
 from emdsl.providers.anthropic import Anthropic
+from emdsl.providers.complaints import Blocked
 from emdsl.providers.google import Google
-from emdsl.providers.http import Blocked, Http
 from emdsl.providers.openai import OpenAI
 from emdsl.providers.responses import Responses
-from emdsl.providers.secret import find_keys, find_url
+from emdsl.providers.secret import Masker, find_keys, find_url, secrets_in
 from emdsl.query import Response
 from emdsl.service import ANTHROPIC, GOOGLE, OPENAI, SAMPLE_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from emdsl.providers.http import Http
     from emdsl.providers.limits import Limits
     from emdsl.providers.provider import Format
     from emdsl.providers.secret import Secret
@@ -46,6 +47,8 @@ class Client:
         self._environment = environment
         self._simulator = simulator
         self._ways: dict[int, tuple[Model, str, tuple[Secret | None, ...]]] = {}  # by identity, kept with the model
+        self._known = secrets_in(environment)  # any of them may come back from any server
+        self._masker = Masker(self._known)
         self._responses: set[int] = set()  # models that have turned out to be served by the Responses API alone
 
     def accounts(self, model: Model) -> int:
@@ -69,11 +72,11 @@ class Client:
         _, url, keys = self._way(model)
         key = keys[0]
         headers = FORMATS[model.service.format].headers(key.reveal() if key is not None else None)
-        found = await self._http.get(f"{url}/models", headers, key=key)
+        found = await self._http.get(f"{url}/models", headers, mask=self._masker.mask)
         listed = found.get("models") if model.service.format == GOOGLE else found.get("data")
         field = "name" if model.service.format == GOOGLE else "id"
         names = [m.get(field) for m in listed if isinstance(m, dict)] if isinstance(listed, list) else []
-        return [n.removeprefix("models/") for n in names if isinstance(n, str)]
+        return [self._masker.mask(n.removeprefix("models/")) for n in names if isinstance(n, str)]
 
     def _format(self, query: Query) -> Format:
         return FORMATS[_RESPONSES] if id(query.head.model) in self._responses else format_of(query)
@@ -89,15 +92,20 @@ class Client:
         try:
             reply, request_id = await self._http.post(
                 url + format_.path(query), format_.encode(query), headers,
-                key=key, timeout_s=model.timeout_s, on_limits=on_limits,
+                mask=self._masker.mask, timeout_s=model.timeout_s, on_limits=on_limits,
             )  # fmt: skip
             found = format_.read(reply)
         except Blocked as blocked:
             found, request_id = Response(text=blocked.reason, finish="blocked"), None
-        now = time.time()
+        except ProviderError as error:  # what a format says of a reply may quote it
+            error.args = (self._masker.mask(str(error)),)
+            raise
+        now, mask = time.time(), self._masker.mask_all
         return dataclasses.replace(
-            found, request_id=request_id or found.request_id, answered_at=now, elapsed_s=round(now - start, 4)
-        )
+            found, text=self._masker.mask(found.text), reasoning=mask(found.reasoning), model=mask(found.model),
+            fingerprint=mask(found.fingerprint), request_id=mask(request_id or found.request_id), answered_at=now,
+            elapsed_s=round(now - start, 4),
+        )  # fmt: skip
 
     def _way(self, model: Model) -> tuple[Model, str, tuple[Secret | None, ...]]:
         """Return where a model is asked, with which keys; raises Rejected."""
@@ -109,5 +117,7 @@ class Client:
             if url is None:
                 raise Rejected(f"no URL is known for `{model.service.name}`", for_all=True)
             keys = find_keys(model, self._environment)[0]
+            self._known += keys
+            self._masker = Masker(self._known)
             way = self._ways[id(model)] = model, url, keys or (None,)
         return way

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 from emdsl.capability import prompt_objection, thinks
 from emdsl.errors import Rejected, Unavailable
-from emdsl.providers.wire import MAX_POSITIONS, Count, Text, Wire, as_json, parse, total
+from emdsl.providers.wire import MAX_POSITIONS, Count, Lenient, Said, Text, Wire, as_candidates, as_json, parse, total
 from emdsl.query import Response, TokenLogprobs, Usage
 
 if TYPE_CHECKING:
@@ -33,16 +33,17 @@ _ROLES = {"user": "user", "assistant": "model"}
 
 class _Part(Wire):
     text: Text = None
-    thought: bool = False
+    thought: Any = None
+    functionCall: Any = None  # noqa: N815 - Google's name
 
 
 class _Content(Wire):
-    parts: tuple[_Part, ...] = ()
+    parts: tuple[_Part, ...] | None = None
 
 
 class _Candidate(Wire):
-    token: Text = None
-    logProbability: float  # noqa: N815 - Google's name
+    token: Said = None
+    logProbability: Any = None  # noqa: N815 - Google's name
 
 
 class _Top(Wire):
@@ -54,15 +55,15 @@ class _Logprobs(Wire):
 
 
 class _Choice(Wire):
-    content: _Content = _Content()
-    finishReason: Text = None  # noqa: N815 - Google's name
-    finishMessage: Text = None  # noqa: N815 - Google's name
-    logprobsResult: _Logprobs | None = None  # noqa: N815 - Google's name
+    content: _Content | None = None
+    finishReason: Said = None  # noqa: N815 - Google's name
+    finishMessage: Said = None  # noqa: N815 - Google's name
+    logprobsResult: Annotated[_Logprobs | None, Lenient] = None  # noqa: N815 - Google's name
 
 
 class _Feedback(Wire):
-    blockReason: Text = None  # noqa: N815 - Google's name
-    blockReasonMessage: Text = None  # noqa: N815 - Google's name
+    blockReason: Said = None  # noqa: N815 - Google's name
+    blockReasonMessage: Said = None  # noqa: N815 - Google's name
 
 
 class _Usage(Wire):
@@ -73,11 +74,11 @@ class _Usage(Wire):
 
 
 class _Reply(Wire):
-    candidates: tuple[_Choice, ...] = ()
-    promptFeedback: _Feedback | None = None  # noqa: N815 - Google's name
-    usageMetadata: _Usage | None = None  # noqa: N815 - Google's name
-    modelVersion: Text = None  # noqa: N815 - Google's name
-    responseId: Text = None  # noqa: N815 - Google's name
+    candidates: tuple[_Choice, ...] | None = None
+    promptFeedback: Annotated[_Feedback | None, Lenient] = None  # noqa: N815 - Google's name
+    usageMetadata: Annotated[_Usage | None, Lenient] = None  # noqa: N815 - Google's name
+    modelVersion: Said = None  # noqa: N815 - Google's name
+    responseId: Said = None  # noqa: N815 - Google's name
 
 
 class Google:
@@ -120,9 +121,11 @@ class Google:
                     extra = dict(value)
                 case _:
                     config[_NAMES[name]] = value
+        if thinking.get("thinkingBudget") == 0:  # nothing to show
+            del thinking["includeThoughts"]
         if thinking:
             config["thinkingConfig"] = thinking
-        config |= extra.pop("generationConfig", {})
+        config |= extra.pop("generationConfig", None) or {}
         return as_json(body | ({"generationConfig": config} if config else {}) | extra)
 
     def read(self, reply: Mapping[str, Any]) -> Response:
@@ -145,9 +148,14 @@ class Google:
                 raise Unavailable("the reply has no candidate", status=200)
             return Response(text=blocked.blockReasonMessage or blocked.blockReason, finish="blocked", **common)
         choice = found.candidates[0]
+        parts = (choice.content.parts if choice.content is not None else None) or ()
+        text = "".join(p.text or "" for p in parts if not p.thought)
+        thoughts = "".join(p.text or "" for p in parts if p.thought)
         finish = _FINISH.get(choice.finishReason or "STOP", "other")
-        text = "".join(p.text or "" for p in choice.content.parts if not p.thought)
-        thoughts = "".join(p.text or "" for p in choice.content.parts if p.thought)
+        if not text and any(p.functionCall is not None for p in parts):
+            finish = "tool"
+        elif choice.finishReason is None and not parts:
+            raise Unavailable("the reply is empty, and says no reason", status=200)
         return Response(
             text=text or (choice.finishMessage or choice.finishReason or "" if finish == "blocked" else ""),
             finish=finish,
@@ -161,6 +169,5 @@ def _logprobs(found: _Logprobs | None) -> tuple[TokenLogprobs, ...] | None:
     if found is None or not found.topCandidates:
         return None
     return tuple(
-        tuple((c.token or "", c.logProbability) for c in at.candidates if c.logProbability <= 0)
-        for at in found.topCandidates[:MAX_POSITIONS]
+        as_candidates((c.token, c.logProbability) for c in at.candidates) for at in found.topCandidates[:MAX_POSITIONS]
     )

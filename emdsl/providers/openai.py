@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, PlainValidator
 
 from emdsl.capability import reasons
 from emdsl.errors import Unavailable
-from emdsl.providers.wire import MAX_COUNT, MAX_POSITIONS, Count, Text, Wire, as_json, parse
+from emdsl.providers.wire import MAX_COUNT, MAX_POSITIONS, Count, Lenient, Said, Wire, as_candidates, as_json, parse
 from emdsl.query import Response, TokenLogprobs, Usage
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _FINISH = {
     "tool_calls": "tool",
     "function_call": "tool",
 }
-_BROKEN = ("error", "abort", "insufficient_system_resource")  # the model failed half-way
+_BROKEN = ("error", "abort", "insufficient_system_resource", "network_error")  # the model failed half-way
 
 
 def _as_content(value: Any) -> Any:
@@ -40,10 +40,17 @@ def _as_content(value: Any) -> Any:
     if not isinstance(value, list):
         raise ValueError("a text was expected")
     parts = [p for p in value if isinstance(p, dict)]
-    return {"text": _joined(parts), "thinking": "".join(_joined(p["thinking"]) for p in parts if "thinking" in p)}
+    refusals = "".join(p["refusal"] for p in parts if isinstance(p.get("refusal"), str))
+    thoughts = (p["thinking"] for p in parts if "thinking" in p)
+    return {
+        "text": _joined(parts) or refusals,
+        "thinking": "".join(t if isinstance(t, str) else _joined(t) for t in thoughts),
+    }
 
 
 def _joined(parts: Any) -> str:
+    if not isinstance(parts, list):
+        return ""
     return "".join(p["text"] for p in parts if isinstance(p, dict) and isinstance(p.get("text"), str))
 
 
@@ -53,8 +60,8 @@ def _lenient_usd(value: Any) -> float | None:
 
 
 class _Candidate(Wire):
-    token: Text = None
-    logprob: float
+    token: Said = None
+    logprob: Any = None
 
 
 class _Position(Wire):
@@ -62,21 +69,16 @@ class _Position(Wire):
 
 
 class _Logprobs(Wire):
-    content: list[_Position] | None = None
-    top_logprobs: list[dict[str, float]] | None = None  # Together's shape
+    content: tuple[_Position, ...] | None = None
+    top_logprobs: list[dict[str, Any] | None] | dict[str, Any] | None = None  # Together's shapes
 
 
 class _Message(Wire):
     content: Annotated[Any, PlainValidator(_as_content)] = None
-    refusal: Text = None
-    reasoning_content: Text = None
-    reasoning: Any = None
-
-
-class _Choice(Wire):
-    message: _Message
-    finish_reason: Text = None
-    logprobs: _Logprobs | None = None
+    refusal: Said = None
+    reasoning_content: Said = None
+    reasoning: Said = None
+    tool_calls: Any = None
 
 
 class _InputDetails(Wire):
@@ -92,19 +94,26 @@ class _Usage(Wire):
     prompt_tokens: Count = None
     completion_tokens: Count = None
     total_tokens: Count = None
-    prompt_tokens_details: _InputDetails | None = None
-    completion_tokens_details: _OutputDetails | None = None
+    prompt_tokens_details: Annotated[_InputDetails | None, Lenient] = None
+    completion_tokens_details: Annotated[_OutputDetails | None, Lenient] = None
     prompt_cache_hit_tokens: Count = None  # DeepSeek's
     cost: Annotated[float | None, BeforeValidator(_lenient_usd)] = None
 
 
+class _Choice(Wire):
+    message: _Message
+    finish_reason: Said = None
+    logprobs: Annotated[_Logprobs | None, Lenient] = None
+    error: Any = None
+
+
 class _Reply(Wire):
     choices: list[_Choice]
-    id: Text = None
-    model: Text = None
-    provider: Any = None  # OpenRouter's: who has answered
-    system_fingerprint: Text = None
-    usage: _Usage | None = None
+    id: Said = None
+    model: Said = None
+    provider: Said = None  # OpenRouter's: who has answered
+    system_fingerprint: Said = None
+    usage: Annotated[_Usage | None, Lenient] = None
 
 
 class OpenAI:
@@ -214,9 +223,9 @@ def _rest(query: Query) -> dict[str, Any]:
             case "reasoning_effort" if service == "openrouter":
                 body["reasoning"] = body.get("reasoning", {}) | {"effort": value}
             case "reasoning_tokens" if service == "openrouter":
-                body["reasoning"] = body.get("reasoning", {}) | {"max_tokens": value}
+                body["reasoning"] = body.get("reasoning", {}) | ({"max_tokens": value} if value else {"effort": "none"})
             case "reasoning_tokens" if service == "litellm":
-                body["thinking"] = {"type": "enabled", "budget_tokens": value}
+                body["thinking"] = {"type": "enabled", "budget_tokens": value} if value else {"type": "disabled"}
             case "repetition_penalty" if service == "llama-cpp":
                 body["repeat_penalty"] = value
             case "extra":
@@ -237,15 +246,19 @@ def read_reply(reply: Mapping[str, Any]) -> Response:
     choice = found.choices[0]
     if choice.finish_reason in _BROKEN:  # how a proxy says that the model behind it failed half-way
         raise Unavailable("the reply ends with an error", status=200)
+    if choice.error:
+        raise Unavailable(f"the model behind it failed: {str(choice.error)[:200]}", status=200)
     message = choice.message
     content = message.content if isinstance(message.content, dict) else {"text": message.content, "thinking": ""}
-    reasoning = message.reasoning_content
-    if reasoning is None and isinstance(message.reasoning, str):
-        reasoning = message.reasoning
-    text = content["text"]
+    reasoning = message.reasoning_content if message.reasoning_content is not None else message.reasoning
+    text = content["text"] or message.refusal or ""
+    if choice.finish_reason is None and not (text or reasoning or content["thinking"] or message.tool_calls):
+        raise Unavailable("the reply is empty, and says no reason", status=200)
     return Response(
-        text=text if text is not None else (message.refusal or ""),
-        finish=_FINISH.get(choice.finish_reason or "stop", "other"),
+        text=text,
+        finish=_FINISH.get(
+            choice.finish_reason or ("tool_calls" if message.tool_calls and not text else "stop"), "other"
+        ),
         reasoning=reasoning or content["thinking"] or None,
         model=found.model,
         fingerprint=_fingerprint(found),
@@ -257,7 +270,7 @@ def read_reply(reply: Mapping[str, Any]) -> Response:
 
 def _fingerprint(found: _Reply) -> str | None:
     """Return what tells two backends of one name apart: who answered, and what it says of itself."""
-    parts = [p for p in (found.provider, found.system_fingerprint) if isinstance(p, str) and p]
+    parts = [p for p in (found.provider, found.system_fingerprint) if p]
     return " ".join(parts) or None
 
 
@@ -282,13 +295,12 @@ def _logprobs(found: _Logprobs | None) -> tuple[TokenLogprobs, ...] | None:
     if found is None:
         return None
     if found.content:
-        return tuple(
-            tuple((c.token or "", c.logprob) for c in at.top_logprobs if c.logprob <= 0)
-            for at in found.content[:MAX_POSITIONS]
-        )
-    if found.top_logprobs:
-        return tuple(
-            tuple(sorted(((t, p) for t, p in at.items() if p <= 0), key=lambda x: -x[1]))
-            for at in found.top_logprobs[:MAX_POSITIONS]
-        )
-    return None
+        positions = [
+            as_candidates((c.token, c.logprob) for c in at.top_logprobs) for at in found.content[:MAX_POSITIONS]
+        ]
+    elif found.top_logprobs:
+        given = found.top_logprobs if isinstance(found.top_logprobs, list) else [found.top_logprobs]
+        positions = [as_candidates((at or {}).items()) for at in given[:MAX_POSITIONS]]
+    else:
+        return None
+    return tuple(positions)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from emdsl.errors import Unavailable
 from emdsl.providers.openai import OpenAI
-from emdsl.providers.wire import MAX_POSITIONS, Count, Text, Wire, as_json, parse
+from emdsl.providers.wire import MAX_POSITIONS, Count, Lenient, Said, Text, Wire, as_candidates, as_json, parse
 from emdsl.query import Response, Usage
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ _LOGPROBS = "message.output_text.logprobs"
 
 
 class _Candidate(Wire):
-    token: Text = None
-    logprob: float
+    token: Said = None
+    logprob: Any = None
 
 
 class _Position(Wire):
@@ -27,41 +27,42 @@ class _Position(Wire):
 
 
 class _Part(Wire):
-    type: Text = None
+    type: Said = None
     text: Text = None
-    refusal: Text = None
-    logprobs: list[_Position] | None = None
+    refusal: Said = None
+    logprobs: Annotated[tuple[_Position, ...] | None, Lenient] = None
 
 
 class _Item(Wire):
-    type: Text = None
+    type: Said = None
     content: list[_Part] | None = None
-    summary: list[_Part] | None = None
+    summary: Annotated[list[_Part] | None, Lenient] = None
 
 
 class _Details(Wire):
     cached_tokens: Count = None
+    cache_write_tokens: Count = None
     reasoning_tokens: Count = None
 
 
 class _Usage(Wire):
     input_tokens: Count = None
     output_tokens: Count = None
-    input_tokens_details: _Details | None = None
-    output_tokens_details: _Details | None = None
+    input_tokens_details: Annotated[_Details | None, Lenient] = None
+    output_tokens_details: Annotated[_Details | None, Lenient] = None
 
 
 class _Incomplete(Wire):
-    reason: Text = None
+    reason: Said = None
 
 
 class _Reply(Wire):
-    output: list[_Item]
-    id: Text = None
-    model: Text = None
-    status: Text = None
-    incomplete_details: _Incomplete | None = None
-    usage: _Usage | None = None
+    output: tuple[_Item, ...] = ()
+    id: Said = None
+    model: Said = None
+    status: Said = None
+    incomplete_details: Annotated[_Incomplete | None, Lenient] = None
+    usage: Annotated[_Usage | None, Lenient] = None
 
 
 class Responses(OpenAI):
@@ -102,11 +103,22 @@ class Responses(OpenAI):
         found = parse(_Reply, reply)
         if found.status not in (None, "completed", "incomplete"):
             raise Unavailable(f"the reply is {found.status}", status=200)
+        if not found.output and found.status != "incomplete":
+            raise Unavailable("the reply is empty, and says no reason", status=200)
         parts = [p for item in found.output if item.type == "message" for p in item.content or ()]
         shown = [p for item in found.output if item.type == "reasoning" for p in (*(item.summary or ()),)]
         refusals = [p.refusal for p in parts if p.type == "refusal" and p.refusal]
         why = found.incomplete_details.reason if found.incomplete_details else None
-        finish = "stop" if found.status != "incomplete" else "blocked" if why == "content_filter" else "length"
+        called = any(item.type == "function_call" for item in found.output) and not parts
+        finish = (
+            "tool"
+            if called
+            else "stop"
+            if found.status != "incomplete"
+            else "blocked"
+            if why == "content_filter"
+            else "length"
+        )
         usage = found.usage or _Usage()
         into, out = usage.input_tokens_details or _Details(), usage.output_tokens_details or _Details()
         positions = [at for p in parts for at in p.logprobs or ()][:MAX_POSITIONS]
@@ -121,9 +133,7 @@ class Responses(OpenAI):
                 output_tokens=usage.output_tokens,
                 reasoning_tokens=out.reasoning_tokens,
                 cached_tokens=into.cached_tokens,
+                written_tokens=into.cache_write_tokens,
             ),
-            logprobs=tuple(
-                tuple((c.token or "", c.logprob) for c in at.top_logprobs if c.logprob <= 0) for at in positions
-            )
-            or None,
+            logprobs=tuple(as_candidates((c.token, c.logprob) for c in at.top_logprobs) for at in positions) or None,
         )

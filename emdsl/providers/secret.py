@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from emdsl.value import EnvVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from emdsl.query import Model
 
 MASK = "[API key]"
 MAX_KEYS = 100  # of one service, numbered from 0
 MIN_SECRET = 6  # characters: masking a shorter one would mask ordinary words
+MIN_MASKED = 12  # from which one of letters alone is no word
+_SECRET_NAME = re.compile(r"(?:API_KEY(?:_\d+)?|_TOKEN|_SECRET|_PASSWORD)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +28,6 @@ class Secret:
     """An API key; it shows itself only to `reveal`."""
 
     _text: str = field(repr=False)
-    _escaped: str = field(init=False, repr=False, compare=False)  # as JSON writes it
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_escaped", json.dumps(self._text)[1:-1])
 
     def __str__(self) -> str:
         return MASK
@@ -37,12 +36,44 @@ class Secret:
         """Return the key itself, for the one header that it belongs in."""
         return self._text
 
+
+class Masker:
+    """Takes API keys out of texts: as they are, and as JSON and URLs write them; a server may know several."""
+
+    def __init__(self, secrets: Iterable[Secret]) -> None:
+        forms: set[str] = set()
+        for secret in secrets:
+            text = secret.reveal()
+            # A short word such as `ollama` is no secret, and part of ordinary answers.
+            if len(text) >= MIN_MASKED or (len(text) >= MIN_SECRET and not text.isalpha()):
+                forms |= {text, json.dumps(text)[1:-1], quote(text, safe="")}
+        longest_first = sorted(forms, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE) if forms else None
+
     def mask(self, text: str) -> str:
-        """Return a text without the key."""
-        if len(self._text) < MIN_SECRET:
-            return text
-        text = text.replace(self._text, MASK)
-        return text.replace(self._escaped, MASK) if self._escaped != self._text else text
+        """Return a text without any of the keys."""
+        return self._pattern.sub(MASK, text) if self._pattern is not None else text
+
+    def mask_all(self, text: str | None) -> str | None:
+        """Return a text that may not be there without any of the keys."""
+        return self.mask(text) if text is not None else None
+
+
+def secrets_in(environment: Mapping[str, str]) -> list[Secret]:
+    """Return the API keys of an environment, by the names of its variables."""
+    found = [(n, v.strip()) for n, v in environment.items() if _SECRET_NAME.search(n.upper())]
+    return [Secret(v) for _, v in found if len(v) >= MIN_SECRET and not v.isdigit()]
+
+
+def without_password(url: str) -> str:
+    """Return a URL as it may be shown: a user and password in it are masked."""
+    try:
+        parts = urlsplit(url)
+        if parts.username is None and parts.password is None:
+            return url
+        return parts._replace(netloc=f"{MASK}@{parts.netloc.rpartition('@')[2]}").geturl()
+    except ValueError:
+        return "(no URL)"
 
 
 def find_keys(model: Model, environment: Mapping[str, str]) -> tuple[tuple[Secret, ...], str]:

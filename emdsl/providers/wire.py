@@ -6,15 +6,38 @@ import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainValidator,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from emdsl.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from emdsl.query import TokenLogprobs
 
 MAX_COUNT = 2**63  # tokens: more is no count
 MAX_POSITIONS = 64  # tokens whose candidates are kept
+
+
+MAX_OFF = 0.01  # that a log probability may be over 0, by rounding
+
+
+def as_candidates(found: Iterable[tuple[Any, Any]]) -> TokenLogprobs:
+    """Return candidates of one position, likeliest first; a probability a little over 1 is 1."""
+    kept = [
+        (t if isinstance(t, str) else "", min(float(p), 0.0))
+        for t, p in found
+        if isinstance(p, int | float) and p <= MAX_OFF  # NaN is not
+    ]
+    return tuple(sorted(kept, key=lambda x: -x[1]))
 
 
 def _as_text(value: Any) -> str | None:
@@ -30,7 +53,16 @@ def _lenient_int(value: Any) -> int | None:
     return int(value)
 
 
+def _or_none(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return handler(value)
+    except ValidationError:
+        return None
+
+
 Text = Annotated[str | None, PlainValidator(_as_text)]
+Said = Annotated[str | None, PlainValidator(lambda v: v if isinstance(v, str) else None)]  # not worth losing an answer
+Lenient = WrapValidator(_or_none)  # the same of a part: what was paid for is read as far as it can be
 Count = Annotated[int | None, BeforeValidator(_lenient_int)]
 
 

@@ -47,13 +47,18 @@ class Budget:
         self._reserved_usd += most_usd
         self._n_reserved += 1
 
-    def settle(self, reserved_usd: Decimal, query: Query, response: Response | None) -> None:
-        """Give back what was set aside, and count what an answer cost; one of unknown cost counts in full."""
+    def settle(self, reserved_usd: Decimal, query: Query, response: Response | None, *, lost: bool = False) -> None:
+        """Give back what was set aside, and count what an answer cost.
+
+        One of unknown cost counts in full, and so does a reply that was `lost`: it came, and could not be read.
+        """
         self._n_reserved -= 1
         self._reserved_usd = self._reserved_usd - reserved_usd if self._n_reserved else Decimal(0)
         if response is not None:
             cost = cost_usd(query.head.model, response.usage)
             self.spent_usd += cost if cost is not None else reserved_usd
+        elif lost:
+            self.spent_usd += reserved_usd
 
 
 def sent_tokens(query: Query) -> int:

@@ -38,6 +38,8 @@ CONNECTIONS = 64  # requests in flight, unless the program or the call says othe
 ROWS_AHEAD = 128  # rows made and looked up at once while requests are under way
 CHARS_AHEAD = 32 * 2**20  # of their prompts
 GIVE_UP = 16  # requests of a model given up in a row, none answered between: a server that is not there
+MAX_UNREAD = 3  # replies to one request that were no answers: each may have been paid for
+OK, NO_ACCESS = 200, (401, 403)
 WHOLE_RUN = ""  # whose budget `--budget` is
 MAX_ELSEWHERE = 4096  # requests that wait for another process
 POLL_S = 0.1  # between two looks at what another process has answered
@@ -96,6 +98,7 @@ class _Request:
     asking: bool = False
     kept: bool = False
     attempt: int = 0
+    unread: int = 0  # replies that were no answers, and may have been paid for
     waited_s: float = 0.0
     prefix: Prefix[_Request] | None = None
 
@@ -397,7 +400,7 @@ class Executor:
         self, lane: Lane[_Request], account: int, ticket: Ticket, request: _Request, reserved: Reserved
     ) -> None:
         """Ask once, and keep the answer. A slot is free when its answer is committed, not when it is received."""
-        query, response = request.query, None
+        query, response, unread = request.query, None, request.unread
         try:
             response = await self._asked(lane, account, ticket, request)
             if response is not None:
@@ -413,7 +416,7 @@ class Executor:
             request.asking = False
             self.progress.in_flight -= 1
             for budget, most in reserved:
-                budget.settle(most, query, response)
+                budget.settle(most, query, response, lost=request.unread > unread)
             if reserved:
                 for other in self._lanes.all.values():
                     other.blocked = False
@@ -439,10 +442,12 @@ class Executor:
             self._again(lane, request, error)
         except Unavailable as error:
             pace.failed(server=True)
+            request.unread += error.status == OK
             self._again(lane, request, error)
         except ProviderError as error:
             pace.failed(server=False)
-            if isinstance(error, Rejected) and error.for_all:
+            lane.refused += error.status in NO_ACCESS
+            if (isinstance(error, Rejected) and error.for_all) or lane.refused >= GIVE_UP:
                 _close(pace, str(error))
                 if not lane.closed:  # another API key may do
                     self._queue(request)
@@ -455,7 +460,7 @@ class Executor:
             usage = response.usage
             known = usage.input_tokens is not None and usage.output_tokens is not None
             pace.answered((usage.input_tokens or 0) + (usage.output_tokens or 0) if known else None)
-            lane.given_up = 0
+            lane.given_up = lane.refused = 0
             return response
         return None
 
@@ -468,8 +473,10 @@ class Executor:
             self._failed(request, lane.closed)
             return
         wait_s = self._patience.wait(request.attempt, request.waited_s, error.wait_s, self._rng)
+        if request.unread >= MAX_UNREAD:
+            wait_s = None
         if wait_s is None:
-            lane.given_up += 1
+            lane.given_up += isinstance(error, Unavailable) and error.status != OK
             if lane.given_up >= GIVE_UP:
                 for pace in lane.paces:
                     _close(pace, f"{error} (as {GIVE_UP} requests before)")

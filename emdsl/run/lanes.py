@@ -32,6 +32,7 @@ class Lane(Generic[Item]):
     ready: deque[Item] = field(default_factory=deque)
     blocked: bool = False  # the first one waits for money to be given back
     given_up: int = 0  # requests in a row that were given up, none answered between
+    refused: int = 0  # the same of those refused access
 
     @property
     def in_flight(self) -> int:

@@ -25,6 +25,7 @@ FALL = 0.7  # to this share of them at "slow down"
 PAUSE_S = 1.0  # waits from which all requests of an account wait, not the one alone
 FROZEN_S = 1.0  # without growth after a server failed
 MINUTE_S = 60.0
+LONGEST_TOLD_S = 120.0  # that is waited for an allowance without being refused: a day's is no pace
 MEAN_OF = 32  # requests over which the mean of tokens runs
 
 
@@ -160,7 +161,8 @@ class Pace:
         ):
             if bucket is not None:
                 found = max(found, bucket.delay(amount, now))
-            found = max(found, allowance.delay(amount, spent, now))
+            told = allowance.delay(amount, spent, now)
+            found = max(found, told if told <= LONGEST_TOLD_S else 0.0)  # for longer the server must refuse first
         return max(found, 0.0)
 
     def send(self, chars: int) -> Ticket:

@@ -26,7 +26,22 @@ KEYS = {
     "GEMINI_API_KEY": "AIza-planted-90210",
     "ODD_API_KEY": ODD,
 }
-CASES = ("answer", "echo", "error", "html", "500", "429", "credit", "moved", "limits", "cut", "policy", "list")
+CASES = (
+    "answer",
+    "echo",
+    "error",
+    "html",
+    "500",
+    "429",
+    "credit",
+    "moved",
+    "limits",
+    "cut",
+    "policy",
+    "list",
+    "split",
+    "other",
+)
 STUDY = f"""em 1
 model one {{ use = "openai-api/one/m", url = "URL", key = env.ONE_API_KEY }}
 model two {{ use = "openai-api/two/m", url = "URL", key = env.TWO_API_KEY }}
@@ -76,7 +91,16 @@ def server() -> Iterator[str]:
                 return web.Response(text='{"choices": [{"message": {"content": "' + key)
             case "list":
                 return web.json_response({"choices": [{"message": {"content": {bare: bare}}}], "content": bare})
-        said: Any = key if case == "echo" else "fine"
+        said: Any = key if case == "echo" else " ".join(KEYS.values()) if case == "other" else "fine"
+        if case == "split":
+            half = len(bare) // 2
+            parts = [{"type": "text", "text": bare[:half]}, {"type": "text", "text": bare[half:]}]
+            return web.json_response(
+                {
+                    "choices": [{"message": {"content": parts}, "finish_reason": "stop"}], "content": parts,
+                    "candidates": [{"content": {"parts": [{"text": p["text"]} for p in parts]}}],
+                }
+            )  # fmt: skip
         message = {"role": "assistant", "content": said, "reasoning_content": said}
         usage = {"input_tokens": 1, "output_tokens": 1, "prompt_tokens": 1, "completion_tokens": 1}
         limits = (
@@ -137,8 +161,8 @@ def test_planted_keys_appear_nowhere(server: str, tmp_path: Path) -> None:
     sql = "SELECT model, count(answer) AS n FROM e GROUP BY model"
     found = json.loads(emdsl("query", sql, "--format", "json", cwd=tmp_path).stdout)
     assert {r["model"]: r["n"] for r in found} == dict.fromkeys(
-        ("one", "two", "odd", "several", "claude", "gemini"), 3
-    ), "the keys were found and used: an answer, an echo, one with limits"
+        ("one", "two", "odd", "several", "claude", "gemini"), 5
+    ), "the keys were found and used: an answer, an echo, one with limits, one in parts, one with all others"
     said += emdsl("query", "SELECT * FROM e", "--format", "jsonl", cwd=tmp_path).stdout
     said += "".join(
         f.read_bytes().decode("utf-8", "replace") for f in tmp_path.rglob("*") if f.is_file() and f.name != ".env"

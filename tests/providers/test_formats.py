@@ -219,6 +219,20 @@ def _candidate(reason: str, *parts: dict[str, Any]) -> dict[str, Any]:
         (RESPONSES, {"output": [{"type": "message", "content": [{"type": "refusal", "refusal": "no"}]}]},
          {"text": "no"}),
         (CHAT, reply(CHAT, "a") | {"provider": "Infra", "system_fingerprint": "fp"}, {"fingerprint": "Infra fp"}),
+        (CHAT, reply(CHAT, "a") | {"id": 5, "model": 7, "usage": "", "system_fingerprint": [], "provider": {}},
+         {"text": "a", "model": None}),
+        (CHAT, {"choices": [{"message": {"content": "a", "reasoning_content": {}}, "finish_reason": 1,
+                             "logprobs": []}]},
+         {"text": "a", "reasoning": None, "finish": "stop", "logprobs": None}),
+        (CHAT, {"choices": [{"message": {"content": "", "refusal": "no"}, "finish_reason": "stop"}]}, {"text": "no"}),
+        (CHAT, {"choices": [{"message": {"content": [{"type": "refusal", "refusal": "no"}]}}]}, {"text": "no"}),
+        (CHAT, {"choices": [{"message": {"content": None, "tool_calls": [{}]}}]}, {"text": "", "finish": "tool"}),
+        (RESPONSES, {"status": "completed", "output": [{"type": "function_call"}]}, {"text": "", "finish": "tool"}),
+        (GEMINI, {"candidates": None, "promptFeedback": {"blockReason": "OTHER"}}, {"finish": "blocked"}),
+        (GEMINI, {"candidates": [{"content": None, "finishReason": "SAFETY"}]}, {"finish": "blocked"}),
+        (GEMINI, {"candidates": [{"content": {"parts": [{"functionCall": {}}]}, "finishReason": "STOP"}]},
+         {"finish": "tool"}),
+        (GEMINI, _candidate("STOP", {"text": "a", "thought": None}), {"text": "a"}),
         ("mistral/m", {"choices": [{"message": {"content": [
             {"type": "thinking", "thinking": [{"type": "text", "text": "r"}]}, {"type": "text", "text": "a"}]}}]},
          {"text": "a", "reasoning": "r"}),
@@ -268,6 +282,13 @@ def _with(use: str, **choice: Any) -> dict[str, Any]:
     body = reply(use, "8")
     body["candidates" if use == GEMINI else "choices"][0] |= choice
     return body
+
+
+def test_a_probability_a_little_over_one_is_one() -> None:
+    """Rounding must not lose the likeliest candidate; what is no number is lost."""
+    top = [{"token": "a", "logprob": 1e-9}, {"token": "b", "logprob": -20}, {"token": "c", "logprob": None}]
+    body = _with(CHAT, logprobs={"content": [{"top_logprobs": top}]})
+    assert ask(says(body)).logprobs == ((("a", 0.0), ("b", -20.0)),)
 
 
 @pytest.mark.parametrize(
@@ -323,6 +344,25 @@ _GONE = "The model `x` does not exist or you do not have access to it."
         (CHAT, _openai(429, "insufficient_quota"), Rejected, True, 0),
         (CHAT, _openai(429, None, kind="insufficient_quota"), Rejected, True, 0),
         (CHAT, _openai(402, None), Rejected, True, 0),
+        ("groq/m", _openai(429, "rate_limit_exceeded", "try again in 1.98s. Upgrade: groq.com/settings/billing"),
+         Throttled, None, 1.98),
+        (CHAT, _openai(429, "rate_limit_exceeded", "Request too large for gpt-4o"), Rejected, False, 0),
+        (CHAT, _openai(403, "unsupported_country_region_territory"), Rejected, True, 0),
+        (CHAT, _openai(400, "invalid_request_error", "Invalid prompt: too long: 5000 tokens"), Rejected, False, 0),
+        ("openrouter/m", says({"error": {"message": "No endpoints found that can handle the requested parameters.",
+                                         "code": 404}}, status=404), Rejected, False, 0),
+        (CHAT, says({"choices": [{"error": {"code": 502}, "message": {"content": ""}}]}), Unavailable, None, 0),
+        (CHAT, says({"choices": [{"finish_reason": None, "message": {"content": ""}}]}), Unavailable, None, 0),
+        (CHAT, says({"choices": [{"finish_reason": "network_error", "message": {}}]}), Unavailable, None, 0),
+        (CHAT, says({"error": {"message": "m", "code": "429"}}), Throttled, None, 0),
+        (CHAT, says({"error": {"message": "m", "code": 0}}), Unavailable, None, 0),
+        (CHAT, _openai(499, "CANCELLED"), Unavailable, None, 0),
+        (CLAUDE, _claude(400, "invalid_request_error", "You have reached your specified API usage limits."), Rejected,
+         True, 0),
+        (GEMINI, _gemini(429, "RESOURCE_EXHAUSTED", "You exceeded your current quota, please check your billing",
+                         {"violations": [{"quotaId": "PerMinute"}]}, {"retryDelay": "15s"}), Throttled, None, 15),
+        (GEMINI, _gemini(403, "PERMISSION_DENIED", "Your API key was reported as leaked"), Rejected, True, 0),
+        (RESPONSES, says({"status": "completed", "output": []}), Unavailable, None, 0),
         (CHAT, _openai(500, "server_error"), Unavailable, None, 0),
         (CHAT, says({"error": "busy"}, status=503, headers={"Retry-After": "0.25"}), Unavailable, None, 0.25),
         ("xai/m", says({"code": "personal-team-blocked:spending-limit", "error": "m"}, status=403), Rejected, True, 0),
@@ -417,6 +457,11 @@ def test_slow_and_cut_bodies_may_pass(use: str) -> None:
     [
         (CHAT, _openai(400, "content_policy_violation")),
         (CHAT, _openai(400, "invalid_prompt", "Invalid prompt: your prompt was flagged")),
+        (RESPONSES, says({"status": "failed", "error": {"code": "invalid_prompt", "message": "no"}})),
+        (
+            "xai/grok-4",
+            says({"code": "c", "error": "usage guidelines. Failed check: SAFETY_CHECK_TYPE_BIO"}, status=403),
+        ),
         (
             "openrouter/m",
             says({"error": {"code": 403, "message": "m", "metadata": {"reasons": ["violence"]}}}, status=403),

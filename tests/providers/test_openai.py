@@ -16,7 +16,7 @@ from emdsl.frame import Frame
 from emdsl.prompt import Message, Prompt
 from emdsl.providers.client import Client
 from emdsl.providers.http import Http
-from emdsl.providers.secret import find_keys, find_url
+from emdsl.providers.secret import Masker, Secret, find_keys, find_url
 from emdsl.query import Head, Model, Query, Response
 from emdsl.service import SERVICES
 from emdsl.value import EnvVar
@@ -244,3 +244,44 @@ def test_a_slow_answer_is_given_up_in_time() -> None:
     with pytest.raises(Unavailable, match="no answer in time"):
         ask(lambda *_: slow())  # type: ignore[arg-type]  # a coroutine is awaited
     assert time.monotonic() - start < 15
+
+
+def test_no_proxy_stands_between_this_machine_and_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is allowed without encryption, for it leaves this machine not, is sent to no proxy."""
+    monkeypatch.setenv("HTTP_PROXY", "http://joe:hunter2secret@127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert ask(says(reply(content="yes"))).text == "yes"
+
+
+def test_the_password_of_a_proxy_is_told_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not where it cannot be reached, not where it is none."""
+
+    async def main() -> str:
+        http = Http(1)
+        try:
+            await http.post("http://elsewhere.invalid/v1", b"{}", {}, mask=str, timeout_s=2)
+        except ProviderError as error:
+            return str(error)
+        finally:
+            await http.close()
+        return ""
+
+    for port in ("9", "99999"):
+        monkeypatch.setenv("HTTP_PROXY", f"http://joe:hunter2secret@127.0.0.1:{port}")
+        said = asyncio.run(main())
+        assert said
+        assert "hunter2secret" not in said
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "shown"),
+    [
+        ("sk-planted-0123456789", "a SK-Planted-0123456789 b", "a [API key] b"),
+        ("ollama", "the llama family, ollama too", "the llama family, ollama too"),
+        ('sk-"odd/key=81f2', "sk-%22odd%2Fkey%3D81f2", "[API key]"),
+        ("", "nothing", "nothing"),
+    ],
+)
+def test_keys_are_masked_however_they_are_written(key: str, text: str, shown: str) -> None:
+    """In any case, as URLs write them; a short word of letters is no secret."""
+    assert Masker([Secret(key)]).mask(text) == shown

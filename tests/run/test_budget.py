@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import InProcess, emdsl, program, run
 
-from emdsl.errors import SourceError, Throttled
+from emdsl.errors import SourceError, Throttled, Unavailable
 from emdsl.query import Query, Response, Usage
 from emdsl.run.budget import sent_tokens, worst_usd
 from emdsl.run.executor import Executor
@@ -110,6 +110,24 @@ def test_a_provider_that_overruns_costs_no_more_than_that() -> None:
         assert provider.spent <= 4 + provider.overrun
         exceeded += provider.spent > 4
     assert exceeded, "or this proves nothing"
+
+
+def test_replies_that_cannot_be_read_may_have_been_paid_for() -> None:
+    """Each counts for what it can have cost at most; after three of them a request is given up."""
+
+    class Unreadable(Priced):
+        async def ask(self, _query: Query, *_: Any) -> Response:
+            self.asked["m"] += 1
+            raise Unavailable("the reply is not of the format", status=200)
+
+    provider = Unreadable(1)
+    _, report = spend(Decimal(100), MemoryStore(), provider)
+    assert provider.n == 90, "thirty requests, three times each"
+    assert len(report.failures) == 30
+    provider = Unreadable(1)
+    _, report = spend(Decimal("4.2"), MemoryStore(), provider)
+    assert provider.n == 4, "of 1.02 dollars at most each"
+    assert report.over_budget == {"e"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,132 @@
+"""What a server's complaint means: by its status, its code and its own words. Looked up, not guessed, one by one."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from emdsl.errors import ProviderError, Rejected, Throttled, Unavailable
+from emdsl.providers.limits import retry_after, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+OK = 200
+MAX_SHOWN = 500  # characters of a server's complaint
+MAX_READ = 10_000  # characters of it that are searched for how long to wait
+_AGAIN = (408, 409, 425, 498, 499)  # besides 5xx: conditions that pass
+_FOR_ALL = (401, 404)  # no access, no such model: what one request is refused for, every other will be
+_CREDIT_CODES = re.compile(
+    r"insufficient_quota|insufficient_credits|billing_(?:not_active|hard_limit_reached|error)|credit_balance_\w+"
+    r"|\w*spend_limit\w*|organization_usage_limit_exceeded|budget_exceeded|[\w-]*:spending-limit",
+    re.IGNORECASE,
+)
+_NO_CREDIT = re.compile(  # never "billing" alone: rate limits advertise that page
+    r"credit balance is too low|insufficient balance|used all available credits|monthly spending limit"
+    r"|have any credits|specified api usage limits|free-models-per-day",
+    re.IGNORECASE,
+)
+_NO_ACCESS = re.compile(
+    r"^incorrect api key|^invalid api key|api key not valid|key was reported as leaked|model_not_found"
+    r"|^model not exist|does not exist or you do not have access",
+    re.IGNORECASE,
+)
+_ACCESS_CODES = frozenset(
+    ("invalid_api_key", "API_KEY_INVALID", "model_not_found", "invalid_model", "unsupported_country_region_territory")
+)
+_POLICY_CODES = frozenset(
+    ("content_filter", "content_policy_violation", "moderation_blocked", "invalid_prompt", "bio_policy",
+     "misalignment_policy_violation")
+)  # fmt: skip
+_POLICY = re.compile(r"^output blocked by content filtering|^content exists risk|SAFETY_CHECK_TYPE", re.IGNORECASE)
+_NEVER = re.compile(r"^request too large|^extra usage is required", re.IGNORECASE)  # 429s that no wait ends
+_NO_PROVIDER = re.compile(r"^no endpoints found", re.IGNORECASE)  # OpenRouter's: of these parameters, not of the model
+_TRY_AGAIN = re.compile(r"try again in ((?:\d+(?:\.\d+)?(?:ms|s|m|h))+)", re.IGNORECASE)
+_RETRY_DELAY = re.compile(r'"retryDelay":\s*"(\d+(?:\.\d+)?s)"')
+
+
+class Blocked(Exception):
+    """The provider's content policy refused the request; `reason` is what it said."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def error_of(status: int, headers: Mapping[str, str], text: str, mask: Callable[[str], str]) -> ProviderError | Blocked:
+    """Return what to raise for a reply that is no answer; `mask` takes API keys out of what it says.
+
+    What the server quotes of the request decides nothing: a prompt may speak of credit and of policies.
+    """
+    message, code, flagged = _complaint(text)
+    said = f"{status} {short(mask(message))}".strip()
+    if status in (400, 403) and (code in _POLICY_CODES or flagged or _POLICY.search(message)):
+        return Blocked(short(mask(message)))
+    daily = status == 429 and '"quotaId"' in text and "PerDay" in text and "PerMinute" not in text
+    broke = _CREDIT_CODES.fullmatch(code) or _NO_CREDIT.search(message)
+    if status == 402 or daily or (status in (400, 403, 429) and broke):
+        return Rejected(f"out of credit: {said}", status=status, for_all=True)
+    wait_s = retry_after(headers) or _told_to_wait(text)
+    if status == 429:
+        return (
+            Rejected(said, status=status) if _NEVER.search(message) else Throttled(said, status=status, wait_s=wait_s)
+        )
+    if status >= 500 or status in _AGAIN:
+        return Unavailable(said, status=status, wait_s=wait_s)
+    if 300 <= status < 400:
+        where = "another address" if urlsplit(headers.get("Location", "")).hostname else "another path"
+        said = f"{status} it sends to {where}: keys are sent to no other host; check the url"
+        return Rejected(said, status=status, for_all=True)
+    if _NO_PROVIDER.search(message):
+        return Rejected(f"{said} (a parameter that no provider of it takes?)", status=status)
+    if status in (404, 405) and not code:
+        said += ": is the url right? most end in /v1"
+    no_access = code in _ACCESS_CODES or _NO_ACCESS.search(message)
+    return Rejected(said, status=status, for_all=status in _FOR_ALL or bool(no_access))
+
+
+def status_within(error: Any) -> int:
+    """Return the status that an error within a reply of status 200 would have had; 502 where it does not say."""
+    code = str(error.get("code")) if isinstance(error, dict) else ""
+    if code in _POLICY_CODES:
+        return 400
+    return int(code) if code.isdecimal() and 400 <= int(code) < 600 else 502
+
+
+def _told_to_wait(text: str) -> float:
+    """Return the seconds that a server asks to wait in its message; 0 where it does not."""
+    found = _RETRY_DELAY.search(text[:MAX_READ]) or _TRY_AGAIN.search(text[:MAX_READ])
+    return (seconds(found.group(1)) or 0.0) if found else 0.0
+
+
+def _complaint(text: str) -> tuple[str, str, bool]:
+    """Return a server's message and code, whatever shape its error has, and whether it flagged the input."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return text[:MAX_READ], "", False
+    if isinstance(found, list) and len(found) == 1:  # Gemini's, now and then
+        found = found[0]
+    error = found.get("error", found) if isinstance(found, dict) else found
+    if not isinstance(error, dict):
+        return str(error)[:MAX_READ], str(found.get("code") or "") if isinstance(found, dict) else "", False
+    codes = [c for c in (error.get("code"), error.get("type"), error.get("status")) if isinstance(c, str) and c]
+    metadata = error.get("metadata")
+    flagged = isinstance(metadata, dict) and bool(metadata.get("reasons") or metadata.get("flagged_input"))
+    message = error.get("message") or _detail(error.get("detail")) or error
+    return str(message)[:MAX_READ], codes[0] if codes and not codes[0].isdecimal() else "", flagged
+
+
+def _detail(found: Any) -> Any:
+    """Return what a list of faults says, without what it quotes of the request."""
+    if not isinstance(found, list):
+        return found
+    return "; ".join(f"{x.get('msg', '')} at {x.get('loc', '')}" if isinstance(x, dict) else "" for x in found)
+
+
+def short(text: str) -> str:
+    """Return a text on one line, its end cut."""
+    text = " ".join(text.split())
+    return text[:MAX_SHOWN] + (" ..." if len(text) > MAX_SHOWN else "")
