@@ -44,11 +44,16 @@ _REASONS_UNASKED = re.compile(
     re.IGNORECASE,
 )
 _SAMPLING = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "top_logprobs", "stop")
-_BEYOND_BUDGET = frozenset(
-    ("n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens", "generationConfig", "thinking",
-     "tools", "web_search_options", "plugins")
+_WITHIN_BUDGET = frozenset(  # fields of `extra` that cost nothing beside the tokens
+    ("response_format", "user", "metadata", "logit_bias", "safetySettings", "chat_template_kwargs", "guided_json",
+     "guided_regex", "guided_choice", "thinking", "sim", "store", "separate_reasoning", "prompt_cache_key", "provider",
+     "text", "top_a", "transforms", "reasoning_format", "include_reasoning", "cache_prompt", "grammar")
 )  # fmt: skip
-_OURS = frozenset(("model", "messages", "stream", "input", "contents", "system", "systemInstruction"))
+_OURS = frozenset(
+    ("model", "models", "messages", "stream", "input", "contents", "system", "systemInstruction", "system_instruction",
+     "instructions", "prompt", "previous_response_id", "background", "generation_config", "max_completion_tokens",
+     "max_output_tokens")
+)  # fmt: skip
 _READ_ONCE = "n", "best_of", "candidateCount", "candidate_count"
 
 
@@ -119,12 +124,15 @@ def objections(model: Model, params: Mapping[str, Any]) -> Iterator[Objection]:
                 f"`read = weighted(top: {service.top_logprobs})` in the rubric",
             )  # fmt: skip
     extra = params.get("extra") or {}
+    nested = extra.get("generationConfig")
     for name in _READ_ONCE:
-        if extra.get(name) not in (None, 1):
+        if extra.get(name) not in (None, 1) or (isinstance(nested, Mapping) and nested.get(name) not in (None, 1)):
             why = f"`extra` asks for several answers (`{name}`), and one would be read"
             yield Objection("extra", why, f"leave `{name}` out of it: `samples` draws several", value=True)
-    for name in sorted(_OURS & set(extra)):
-        yield Objection("extra", f"`extra` holds `{name}`, which emdsl itself sends", f"leave `{name}` out", value=True)
+    for name in sorted((_OURS | set(params) | {"seed"}) & set(extra)):
+        yield Objection(
+            "extra", f"`extra` holds `{name}`, which is set or sent otherwise", f"leave `{name}` out", value=True
+        )
     for name in ("thinking", "generationConfig", "provider", "reasoning"):
         if not isinstance(extra.get(name, {}), Mapping):
             yield Objection("extra", f"`{name}` in `extra` is a map", f"write `{name}: {{ ... }}`", value=True)
@@ -241,7 +249,7 @@ def unbounded(model: Model, params: Mapping[str, Any]) -> tuple[str, str, str, s
             "E732", f"`{model.name}` has no `max_tokens`: a budget cannot be kept",
             "without it one answer may cost anything", "write `max_tokens = 600` in its model block",
         )  # fmt: skip
-    beyond = sorted(_BEYOND_BUDGET & set(params.get("extra") or {}))
+    beyond = sorted(set(params.get("extra") or {}) - _WITHIN_BUDGET)
     if beyond:
         return (
             "E734", f"`extra` holds `{beyond[0]}`: what a request costs at most is not known",

@@ -81,11 +81,12 @@ class Throttled(ProviderError):
 
 
 class Unavailable(ProviderError):
-    """A fault that may pass; `wait_s` as in `Throttled`."""
+    """A fault that may pass; `wait_s` as in `Throttled`; `paid`: it was sent, and may be charged without an answer."""
 
-    def __init__(self, message: str, *, status: int = 0, wait_s: float = 0.0) -> None:
+    def __init__(self, message: str, *, status: int = 0, wait_s: float = 0.0, paid: bool = False) -> None:
         super().__init__(message, status=status)
         self.wait_s = wait_s
+        self.paid = paid
 
 
 class Rejected(ProviderError):

@@ -128,7 +128,7 @@ def verdict(counts: list[ExperimentCount], budget: Decimal) -> str:
     """Return what a budget is to what is left to ask."""
     _, expected, high = costs(counts)
     if high is not None and high <= budget:
-        return "reaches in any case"
+        return "reaches for the most that this is estimated to cost"
     if expected is None:
         return "may not reach"
     return "reaches for what is expected" if expected <= budget else "will not reach: the run stops there, exit 3"

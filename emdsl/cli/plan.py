@@ -22,7 +22,7 @@ from emdsl.errors import SourceError, UsageError
 from emdsl.frame import EvalFault
 from emdsl.outcomes.loads import DATABASE
 from emdsl.providers.secret import problem
-from emdsl.run.planner import ExperimentCount, plan, start
+from emdsl.run.planner import ExperimentCount, plan, started
 from emdsl.run.walk import Walk
 from emdsl.source import near, one_of
 
@@ -73,7 +73,7 @@ def command(
     before, not_known = earlier(here, file, program)
     listed: list[dict[str, Any]] = []
     try:
-        counts = [start(w, budget) for w in walks]
+        counts = started(walks, budget)
         for walk, count in zip(walks, counts, strict=True):
             count.comparison = before.of(walk.experiment) if before is not None else None
             count.by = _axes(walk.experiment, by, program)

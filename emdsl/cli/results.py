@@ -12,7 +12,7 @@ from emdsl.errors import OutcomesError, SourceError
 from emdsl.frame import EvalFault
 from emdsl.outcomes import database
 from emdsl.outcomes.drift import drifts
-from emdsl.run.planner import ExperimentCount, finish, note, plan, start, surveyed
+from emdsl.run.planner import ExperimentCount, finish, note, plan, started, surveyed
 from emdsl.run.walk import Walk, chunks, collect, resolve
 from emdsl.source import Diagnostic
 
@@ -43,7 +43,7 @@ def bring_up_to_date(
     Returns what each experiment's steps have come to, what is to be said of measures, and why the load
     failed, or nothing: answers are safe then, and the next reader loads them.
     """
-    finals = [start(w) for w in walks]
+    finals = started(walks)
 
     def tables() -> Iterator[tuple[Experiment, Iterator[list[Outcome]]]]:
         for walk, count in zip(walks, finals, strict=True):
@@ -93,7 +93,7 @@ class Survey:
         budget: Decimal | None = None,
     ) -> None:  # fmt: skip
         self._budget = budget
-        self.counts = [start(w, budget) for w in walks]
+        self.counts = started(walks, budget)
         self.loaded: tuple[list[str], str] | None = None  # as of `bring_up_to_date`, where it was loaded
         self._here, self._file, self._program = here, file, program
         self._walks, self._store, self._run = walks, store, run
@@ -109,7 +109,7 @@ class Survey:
                 pass
             except OutcomesError as error:
                 self.loaded = None
-                self.counts = [start(w, self._budget) for w in self._walks]
+                self.counts = started(self._walks, self._budget)
                 self._n_noted = [0] * len(self._walks)
                 self._count()
                 if not any(c.at_most for c in self.counts):

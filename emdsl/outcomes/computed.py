@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from emdsl.outcomes.intervals import clopper_pearson, quantile_of
-from emdsl.outcomes.measures import WAYS, atoms_sql
+from emdsl.outcomes.measures import COMPUTED, WAYS, atoms_sql
 from emdsl.outcomes.resample import FEW, Clusters, clusters_of, interval
 from emdsl.outcomes.special import holm, normal_tails
 
@@ -14,13 +14,7 @@ if TYPE_CHECKING:
 
     from emdsl.experiment import Experiment, Measure
 
-COMPUTED = ("clopper_pearson", "bootstrap")
 Ends = tuple[int, float | None, float | None, int | None]  # of a group, by its place from 1: low, high, clusters
-
-
-def is_computed(measure: Measure) -> bool:
-    """Whether a part of a measure is not made by SQL."""
-    return measure.holm or (measure.interval is not None and measure.interval.method in COMPUTED)
 
 
 def ends_of(

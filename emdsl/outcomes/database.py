@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from emdsl.errors import OutcomesError
-from emdsl.outcomes.computed import corrected, ends_of, is_computed
 from emdsl.outcomes.loads import DATABASE, known_loads, last_study, note_last, note_load
 from emdsl.outcomes.macros import macros_sql
-from emdsl.outcomes.measures import conflicts_sql, view_sql
+from emdsl.outcomes.measures import conflicts_sql, is_computed, view_sql
 from emdsl.outcomes.sql import literal, name
 from emdsl.outcomes.table import Field, batch, fields_of
 
@@ -209,6 +208,8 @@ def _measure(database: duckdb.DuckDBPyConnection, experiment: Experiment, measur
     if not is_computed(measure):
         database.execute(f"CREATE VIEW {relation} AS {sql}")
         return ""
+    from emdsl.outcomes.computed import corrected, ends_of  # noqa: PLC0415 - numpy waits for who needs it
+
     ordered = ", ".join(name("_".join(path)) for path in measure.by)
     place = f"row_number() OVER ({f'ORDER BY {ordered}' if ordered else ''})"
     database.execute(f"CREATE OR REPLACE TEMP TABLE found AS SELECT {place} AS place, * FROM ({sql}) ORDER BY place")

@@ -17,7 +17,13 @@ DRAW, VALUE, OTHER, SIDE, UNIT, REASON, OPEN, SIMULATED = (
 )
 WAYS = (name("draw cluster"), name("draw other cluster"))  # of a bootstrap
 DOSE = name("draw dose")  # of a slope
+COMPUTED = ("clopper_pearson", "bootstrap")  # intervals that SQL cannot make
 TOO_FEW = "too_few"  # why a cell is dropped from an `at_least`
+
+
+def is_computed(measure: Measure) -> bool:
+    """Whether a part of a measure is not made by SQL: see `computed.py`."""
+    return measure.holm or (measure.interval is not None and measure.interval.method in COMPUTED)
 
 
 def view_sql(experiment: Experiment, measure: Measure, schema: str) -> str:

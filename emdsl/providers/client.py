@@ -13,7 +13,7 @@ from emdsl.providers.complaints import Blocked
 from emdsl.providers.google import Google
 from emdsl.providers.openai import OpenAI
 from emdsl.providers.responses import Responses
-from emdsl.providers.secret import Masker, find_keys, find_url, secrets_in
+from emdsl.providers.secret import MIN_SECRET, Masker, find_keys, find_url, secrets_in
 from emdsl.query import Response
 from emdsl.service import ANTHROPIC, GOOGLE, OPENAI, SAMPLE_HEADER
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from emdsl.providers.limits import Limits
     from emdsl.providers.provider import Format
     from emdsl.providers.secret import Secret
-    from emdsl.query import Model, Query
+    from emdsl.query import Model, Query, TokenLogprobs
 
 _RESPONSES = "responses"
 _BY_RESPONSES_ONLY = "v1/responses"  # what OpenAI says of a model that chat completions do not serve
@@ -103,9 +103,14 @@ class Client:
         now, mask = time.time(), self._masker.mask_all
         return dataclasses.replace(
             found, text=self._masker.mask(found.text), reasoning=mask(found.reasoning), model=mask(found.model),
-            fingerprint=mask(found.fingerprint), request_id=mask(request_id or found.request_id), answered_at=now,
-            elapsed_s=round(now - start, 4),
+            fingerprint=mask(found.fingerprint), logprobs=self._unnamed(found.logprobs),
+            request_id=mask(request_id or found.request_id), answered_at=now, elapsed_s=round(now - start, 4),
         )  # fmt: skip
+
+    def _unnamed(self, found: tuple[TokenLogprobs, ...] | None) -> tuple[TokenLogprobs, ...] | None:
+        if found is None:
+            return None
+        return tuple(tuple((self._masker.mask(t) if len(t) >= MIN_SECRET else t, p) for t, p in at) for at in found)
 
     def _way(self, model: Model) -> tuple[Model, str, tuple[Secret | None, ...]]:
         """Return where a model is asked, with which keys; raises Rejected."""

@@ -17,7 +17,6 @@ OK = 200
 MAX_SHOWN = 500  # characters of a server's complaint
 MAX_READ = 10_000  # characters of it that are searched for how long to wait
 _AGAIN = (408, 409, 425, 498, 499)  # besides 5xx: conditions that pass
-_FOR_ALL = (401, 404)  # no access, no such model: what one request is refused for, every other will be
 _CREDIT_CODES = re.compile(
     r"insufficient_quota|insufficient_credits|billing_(?:not_active|hard_limit_reached|error)|credit_balance_\w+"
     r"|\w*spend_limit\w*|organization_usage_limit_exceeded|budget_exceeded|[\w-]*:spending-limit",
@@ -83,8 +82,9 @@ def error_of(status: int, headers: Mapping[str, str], text: str, mask: Callable[
         return Rejected(f"{said} (a parameter that no provider of it takes?)", status=status)
     if status in (404, 405) and not code:
         said += ": is the url right? most end in /v1"
-    no_access = code in _ACCESS_CODES or _NO_ACCESS.search(message)
-    return Rejected(said, status=status, for_all=status in _FOR_ALL or bool(no_access))
+    no_access = code in _ACCESS_CODES or _NO_ACCESS.search(message) or status == 401
+    gone = status == 404 and (not code or "not_found" in code.lower() or "NotFound" in code)
+    return Rejected(said, status=status, for_all=bool(no_access or gone))
 
 
 def status_within(error: Any) -> int:

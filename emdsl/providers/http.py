@@ -79,7 +79,8 @@ class Http:
         except ValueError:  # what it says may hold a password of a proxy
             raise Rejected("cannot be sent: the url, the proxy or a header is none", for_all=True) from None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise Unavailable(mask(_network(error, url, limit.total))) from None
+            never_sent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+            raise Unavailable(mask(_network(error, url, limit.total)), paid=not never_sent) from None
 
     def _proxy(self, url: str) -> str | None:
         """Return the proxy that the environment names for a server, None for none, and for this machine."""

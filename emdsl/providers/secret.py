@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 MASK = "[API key]"
 MAX_KEYS = 100  # of one service, numbered from 0
 MIN_SECRET = 6  # characters: masking a shorter one would mask ordinary words
-MIN_MASKED = 12  # from which one of letters alone is no word
-_SECRET_NAME = re.compile(r"(?:API_KEY(?:_\d+)?|_TOKEN|_SECRET|_PASSWORD)$")
+LONG_SECRET = 20  # from which one without digits is no word
+_SECRET_NAME = re.compile(r"API_KEY(?:_\d+)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class Masker:
         forms: set[str] = set()
         for secret in secrets:
             text = secret.reveal()
-            # A short word such as `ollama` is no secret, and part of ordinary answers.
-            if len(text) >= MIN_MASKED or (len(text) >= MIN_SECRET and not text.isalpha()):
+            # Words such as `ollama` or `not-needed` are no secrets, and parts of ordinary answers.
+            if len(text) >= LONG_SECRET or (len(text) >= MIN_SECRET and any(c.isdigit() for c in text)):
                 forms |= {text, json.dumps(text)[1:-1], quote(text, safe="")}
         longest_first = sorted(forms, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE) if forms else None

@@ -7,7 +7,7 @@ import dataclasses
 import math
 import random
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -98,8 +98,10 @@ class _Request:
     asking: bool = False
     kept: bool = False
     attempt: int = 0
-    unread: int = 0  # replies that were no answers, and may have been paid for
-    waited_s: float = 0.0
+    unread: int = 0  # replies that were no answers
+    refused_at: float | None = None  # when it was first told to wait, or failed
+    moved: bool = False  # to another API key, for the first came to nothing
+    lost: int = 0  # times that it may have been paid for, without an answer
     prefix: Prefix[_Request] | None = None
 
 
@@ -332,12 +334,13 @@ class Executor:
     # -------------------------------------------------------------- requests to answers
 
     def _lane(self, model: Model) -> Lane[_Request]:
-        lane = self._lanes.all.get((model.use, model.url))
+        who = (model.use, model.url, model.key, model.parallel, model.rpm, model.tpm)
+        lane = self._lanes.all.get(who)
         if lane is None:
             most = min(self._connections, model.parallel or self._connections)
             n = self._provider.accounts(model)
             paces = tuple(Pace(most=most, rpm=model.rpm, tpm=model.tpm) for _ in range(n))
-            lane = self._lanes.all[model.use, model.url] = Lane(model, paces)
+            lane = self._lanes.all[who] = Lane(model, paces)
         return lane
 
     def _queue(self, request: _Request) -> None:
@@ -355,15 +358,23 @@ class Executor:
         if self._pumping:  # it was called by what it does itself
             return
         self._pumping = True
-        try:
+        with self._guarded():
             while self.progress.in_flight < self._connections and not self._drain.is_set():
                 chosen = self._lanes.choose(time.monotonic())
                 if isinstance(chosen, float):
                     self._come_back(chosen)
                     break
                 self._start(*chosen)
-        finally:
-            self._pumping = False
+        self._pumping = False
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """End the run with what is raised inside: no task or timer may end unseen, and leave others waiting."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the run raises it
+            self._fatal = self._fatal or error
+            self.drain()
 
     def _come_back(self, delay: float) -> None:
         if self._timer is not None:
@@ -381,10 +392,10 @@ class Executor:
             self._failed(request, lane.closed)
             return
         reserved = self._reserve(request)
-        if reserved is None:
-            lane.blocked = True
-            return
         lane.ready.popleft()
+        if reserved is None:
+            lane.poor.append(request)
+            return
         if reserved is NEVER:
             self._dropped(request)
             return
@@ -400,7 +411,7 @@ class Executor:
         self, lane: Lane[_Request], account: int, ticket: Ticket, request: _Request, reserved: Reserved
     ) -> None:
         """Ask once, and keep the answer. A slot is free when its answer is committed, not when it is received."""
-        query, response, unread = request.query, None, request.unread
+        query, response, lost = request.query, None, request.lost
         try:
             response = await self._asked(lane, account, ticket, request)
             if response is not None:
@@ -416,15 +427,17 @@ class Executor:
             request.asking = False
             self.progress.in_flight -= 1
             for budget, most in reserved:
-                budget.settle(most, query, response, lost=request.unread > unread)
+                budget.settle(most, query, response, lost=request.lost > lost)
             if reserved:
                 for other in self._lanes.all.values():
-                    other.blocked = False
+                    other.ready.extendleft(reversed(other.poor))
+                    other.poor.clear()
         if request.kept:
             self.progress.answered += 1
             self._given_back(request)
-            self._settled(request, kept)
-            self._over(request)
+            with self._guarded():
+                self._settled(request, kept)
+                self._over(request)
             self._on_progress(self.progress)
         elif self._drain.is_set() and query.key in self._under_way:
             self._given_back(request)
@@ -436,18 +449,23 @@ class Executor:
         try:
             response = await self._provider.ask(request.query, account, partial(pace.told, ticket))
         except Throttled as error:
-            pace.throttled(ticket, error.wait_s)
+            several = len(lane.paces) > 1
+            pace.throttled(ticket, error.wait_s, pause=several)
             if error.wait_s > self._patience.max_wait_s:
                 _close(pace, f"{error} (it asks to wait {error.wait_s:,.0f} s, more than --max-wait)")
-            self._again(lane, request, error)
+            if several and error.wait_s > 0 and not lane.closed:  # another API key need not wait
+                self._queue(request)
+            else:
+                self._again(lane, pace, request, error)
         except Unavailable as error:
             pace.failed(server=True)
             request.unread += error.status == OK
-            self._again(lane, request, error)
+            request.lost += error.status == OK or error.paid
+            self._again(lane, pace, request, error)
         except ProviderError as error:
             pace.failed(server=False)
-            lane.refused += error.status in NO_ACCESS
-            if (isinstance(error, Rejected) and error.for_all) or lane.refused >= GIVE_UP:
+            pace.refused += error.status in NO_ACCESS
+            if (isinstance(error, Rejected) and error.for_all) or pace.refused >= GIVE_UP:
                 _close(pace, str(error))
                 if not lane.closed:  # another API key may do
                     self._queue(request)
@@ -460,30 +478,34 @@ class Executor:
             usage = response.usage
             known = usage.input_tokens is not None and usage.output_tokens is not None
             pace.answered((usage.input_tokens or 0) + (usage.output_tokens or 0) if known else None)
-            lane.given_up = lane.refused = 0
             return response
         return None
 
-    def _again(self, lane: Lane[_Request], request: _Request, error: Throttled | Unavailable) -> None:
+    def _again(self, lane: Lane[_Request], pace: Pace, request: _Request, error: Throttled | Unavailable) -> None:
         """Send a request again after a while, as long as that can help."""
         self.progress.last_error = f"{lane.model.use}: {error}"
+        for follower in self._prefixes.over(request):  # they wait for no trouble of the first
+            self._queue(follower)
         if self._drain.is_set():
             return
         if lane.closed:
             self._failed(request, lane.closed)
             return
-        wait_s = self._patience.wait(request.attempt, request.waited_s, error.wait_s, self._rng)
-        if request.unread >= MAX_UNREAD:
-            wait_s = None
-        if wait_s is None:
-            lane.given_up += isinstance(error, Unavailable) and error.status != OK
-            if lane.given_up >= GIVE_UP:
-                for pace in lane.paces:
-                    _close(pace, f"{error} (as {GIVE_UP} requests before)")
-            self._failed(request, str(error))
+        now = time.monotonic()
+        request.refused_at = now if request.refused_at is None else request.refused_at
+        wait_s = self._patience.wait(request.attempt, now - request.refused_at, error.wait_s, self._rng)
+        if wait_s is None or request.unread >= MAX_UNREAD:
+            pace.given_up += isinstance(error, Unavailable) and error.status != OK
+            if pace.given_up >= GIVE_UP:
+                _close(pace, f"{error} (as {GIVE_UP} requests before)")
+            elsewhere = any(p is not pace and not p.closed and not p.troubles for p in lane.paces)
+            if elsewhere and not request.moved and request.unread < MAX_UNREAD:  # another API key works
+                request.moved, request.attempt, request.refused_at = True, 0, None
+                self._queue(request)
+            else:
+                self._failed(request, str(error))
             return
         request.attempt += 1
-        request.waited_s += wait_s
         request.urgent = True
         self.progress.waiting += 1
         loop = asyncio.get_running_loop()
@@ -507,7 +529,7 @@ class Executor:
         if not self._budgets:
             return ()
         most = worst_usd(request.query)
-        later = False
+        later, over = False, set[str]()
         whole = self._budgets.get(WHOLE_RUN)
         for payer in dict.fromkeys(
             (request.experiment, *(g.walk.experiment.name for g, _, _ in request.targets.values()))
@@ -515,14 +537,17 @@ class Executor:
             budgets = [b for b in (self._budgets.get(payer), whole) if b is not None]
             found = [b.fits(most) for b in budgets]
             if Fits.NEVER in found:
-                self.report.over_budget.add(payer if found[0] is Fits.NEVER and payer in self._budgets else WHOLE_RUN)
+                over.add(payer if found[0] is Fits.NEVER and payer in self._budgets else WHOLE_RUN)
             elif Fits.LATER in found:
                 later = True
             else:
                 for budget in budgets:
                     budget.reserve(most)
                 return tuple((b, most) for b in budgets)
-        return None if later else NEVER
+        if later:
+            return None
+        self.report.over_budget |= over
+        return NEVER
 
     def _dropped(self, request: _Request) -> None:
         """Leave a request unasked, and what depends on it: no budget reaches."""

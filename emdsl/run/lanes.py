@@ -30,9 +30,7 @@ class Lane(Generic[Item]):
     model: Model
     paces: tuple[Pace, ...]
     ready: deque[Item] = field(default_factory=deque)
-    blocked: bool = False  # the first one waits for money to be given back
-    given_up: int = 0  # requests in a row that were given up, none answered between
-    refused: int = 0  # the same of those refused access
+    poor: list[Item] = field(default_factory=list)  # those that wait for money to be given back
 
     @property
     def in_flight(self) -> int:
@@ -47,10 +45,10 @@ class Lane(Generic[Item]):
     def account(self, now: float) -> tuple[float, int]:
         """Return the seconds until the first one may be sent, and by which account."""
         chars = self.ready[0].chars
-        open_ = [(p.delay(chars, now), p.in_flight, i) for i, p in enumerate(self.paces) if not p.closed]
+        open_ = [(p.delay(chars, now), p.troubles, p.in_flight, i) for i, p in enumerate(self.paces) if not p.closed]
         if not open_:
             return 0.0, 0  # it is told so at once
-        delay, _, account = min(open_)
+        delay, _, _, account = min(open_)  # one that fails fast has few in flight: that must not draw more
         return delay, account
 
 
@@ -68,7 +66,7 @@ class Lanes(Generic[Item]):
         best: tuple[int, Lane[Item], int] | None = None
         least = math.inf
         for lane in self.all.values():
-            if not lane.ready or lane.blocked:
+            if not lane.ready:
                 continue
             delay, account = lane.account(now)
             if delay > 0:

@@ -136,6 +136,9 @@ class Pace:
     paused_until: float = 0.0
     closed: str = ""  # why nothing more is sent by this account
     n_throttled: int = 0
+    troubles: int = 0  # requests in a row that were not answered
+    given_up: int = 0  # the same of those given up
+    refused: int = 0  # the same of those refused access
     _steady: float = math.inf  # from here on growth is slow
     _number: int = 0
     _busy: int = 0  # the last request that was sent while half of the window was in use
@@ -182,6 +185,7 @@ class Pace:
     def answered(self, tokens: int | None) -> None:
         """Take in an answer, of so many tokens in and out where that is known: there may be room for more."""
         self.in_flight -= 1
+        self.troubles = self.given_up = self.refused = 0
         if tokens is not None:
             mean = self._mean_tokens
             self._mean_tokens = float(tokens) if mean is None else mean + (tokens - mean) / MEAN_OF
@@ -189,13 +193,14 @@ class Pace:
             grown = self.limit + (1.0 if self.limit < self._steady else 1.0 / self.limit)
             self.limit = min(grown, float(self.most))
 
-    def throttled(self, ticket: Ticket, wait_s: float) -> None:
-        """Take in a "slow down": all that was under way then is one episode."""
+    def throttled(self, ticket: Ticket, wait_s: float, *, pause: bool = False) -> None:
+        """Take in a "slow down": all that was under way then is one episode; `pause` keeps to short waits too."""
         self.in_flight -= 1
+        self.troubles += 1
         self.n_throttled += 1
         for allowance in self._allowances:
             allowance.refused(wait_s)
-        if wait_s >= PAUSE_S:
+        if wait_s >= PAUSE_S or (pause and wait_s > 0):
             self.paused_until = max(self.paused_until, self.clock() + wait_s)
         if ticket.number > self._episode:
             self._episode = self._number
@@ -204,6 +209,7 @@ class Pace:
     def failed(self, *, server: bool) -> None:
         """Take in a request that was not answered; where the server is at fault, growth pauses."""
         self.in_flight -= 1
+        self.troubles += 1
         if server:
             self._frozen_until = self.clock() + FROZEN_S
 

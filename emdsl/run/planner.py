@@ -19,7 +19,7 @@ from emdsl.run.walk import Walk, chunks, resolve
 from emdsl.value import INVALID, NOT_NEEDED, NOT_OBTAINED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from emdsl.digest import Digest
     from emdsl.experiment import Experiment, Step
@@ -209,6 +209,7 @@ class ExperimentCount:
     models: dict[tuple[str, Any], Model] = field(default_factory=dict)  # those that would be asked
     heads: dict[int, tuple[Head, Step]] = field(default_factory=dict)  # by which those are asked
     budget: Decimal | None = None  # of the whole run
+    others: Sequence[ExperimentCount] = ()  # of experiments before, that may share requests: money counts once
     least_usd: Decimal = Decimal(0)  # what the requests known by now cost at least
     comparison: Comparison | None = None  # with what ran last
     reasons: Counter[Reason] = field(default_factory=Counter)  # of the requests that are ready to be asked
@@ -259,6 +260,16 @@ def start(walk: Walk, budget: Decimal | None = None) -> ExperimentCount:
     return ExperimentCount(experiment, cells, walk.samples, steps, only=walk.selection.only, budget=budget)
 
 
+def started(walks: Sequence[Walk], budget: Decimal | None = None) -> list[ExperimentCount]:
+    """Return the counts of all experiments of a program before any row was seen."""
+    counts: list[ExperimentCount] = []
+    for walk in walks:
+        count = start(walk, budget)
+        count.others = tuple(counts)
+        counts.append(count)
+    return counts
+
+
 def finish(count: ExperimentCount) -> None:
     """Estimate tokens and cost of what is left, now that all that is stored was seen."""
     answers: dict[str, Reach] = {}
@@ -284,16 +295,7 @@ def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> 
             found.n_held += held
         if result is not None:
             if result.response is not None and result.query is not None:
-                key = result.query.key
-                found.n_rows += 1
-                if key not in found.stored:
-                    found.stored.add(key)
-                    count.learned.take(step.name, result.query, result.response)
-                    found.money.take(result.query.head.model, result.response.usage, fresh=_fresh(result.response, run))
-                    _by(count, row, 0)
-                if _fresh(result.response, run):
-                    found.fresh.add(key)
-                inputs[step.name] = key
+                inputs[step.name] = _take(count, found, row, result.query, result.response, run)
             elif result.value == NOT_OBTAINED:
                 found.unknown += 1
             elif result.value == INVALID and result.error:
@@ -341,7 +343,7 @@ def _open(count: ExperimentCount, found: StepCount, row: Outcome, query: Query) 
     model = query.head.model
     count.models.setdefault((model.use, model.url), model)
     count.heads.setdefault(id(query.head), (query.head, found.step))
-    if count.experiment.budget is not None or count.budget is not None:
+    if (count.experiment.budget is not None or count.budget is not None) and not _counted(count, query.key):
         count.least_usd += least_usd(query)
     found.estimate.known(query, count.learned)
     if count.comparison is not None:
@@ -349,8 +351,24 @@ def _open(count: ExperimentCount, found: StepCount, row: Outcome, query: Query) 
     _left(count, found, row, query)
 
 
-def _fresh(response: Response, run: str) -> bool:
-    return bool(run) and response.run == run
+def _take(count: ExperimentCount, found: StepCount, row: Outcome, query: Query, response: Response, run: str) -> Digest:
+    """Take in a stored answer; return its key."""
+    key, fresh = query.key, bool(run) and response.run == run
+    found.n_rows += 1
+    if key not in found.stored:
+        found.stored.add(key)
+        count.learned.take(found.step.name, query, response)
+        if not _counted(count, key):
+            found.money.take(query.head.model, response.usage, fresh=fresh)
+        _by(count, row, 0)
+    if fresh:
+        found.fresh.add(key)
+    return key
+
+
+def _counted(count: ExperimentCount, key: Digest) -> bool:
+    """Whether an experiment before has the same request."""
+    return any(key in s.stored or key in s.ready for c in count.others for s in c.steps)
 
 
 def _render(found: StepCount, row: Outcome) -> None:

@@ -48,8 +48,11 @@ def test_a_plan_shows_low_expected_and_high(folder: Path) -> None:
     assert "  cost: $0.07 expected; at least $0.02, at most $0.10" in text
     step = json.loads(emdsl("plan", "s.em", "--json", cwd=folder).stdout)["experiments"][0]["steps"][0]
     assert 0 < step["est_usd_low"] < step["est_usd"] <= step["est_usd_high"]
-    for budget, said in [("1", "reaches in any case"), ("0.08", "reaches for what is expected"),
-                         ("0.02", "will not reach: the run stops there, exit 3")]:  # fmt: skip
+    for budget, said in [
+        ("1", "reaches for the most that this is estimated to cost"),
+        ("0.08", "reaches for what is expected"),
+        ("0.02", "will not reach: the run stops there, exit 3"),
+    ]:
         (folder / "s.em").write_text(
             STUDY.replace("samples = 2", f"samples = 2\n  budget = ${budget}"), encoding="utf-8"
         )

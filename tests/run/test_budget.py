@@ -15,6 +15,7 @@ from emdsl.query import Query, Response, Usage
 from emdsl.run.budget import sent_tokens, worst_usd
 from emdsl.run.executor import Executor
 from emdsl.run.pacing import Patience
+from emdsl.run.planner import plan, started
 from emdsl.run.walk import Walk
 from emdsl.store.store import MemoryStore
 
@@ -187,3 +188,18 @@ def test_ctrl_c_sends_nothing_more_to_a_budget() -> None:
 
     asyncio.run(main())
     assert provider.n == len(store.answers) <= 4
+
+
+def test_requests_that_experiments_share_cost_once() -> None:
+    """What is spent, and the least that is left to spend, of a program is that of its requests."""
+    text = STUDY.replace("  budget = $BUDGET\n", "")
+    other = text[text.index("experiment e") :].replace("experiment e", "experiment other")
+    compiled = program(text + other)
+    walks, store = [Walk(e) for e in compiled.experiments], MemoryStore()
+    provider = Priced(1)
+    before = [plan(w, store, c) for w, c in zip(walks, started(walks, Decimal(1)), strict=True)]
+    assert before[1].least_usd == 0
+    run(compiled, store, provider)
+    after = [plan(w, store, c) for w, c in zip(walks, started(walks), strict=True)]
+    assert provider.n == 30
+    assert sum(s.money.saved_usd for c in after for s in c.steps) == provider.spent

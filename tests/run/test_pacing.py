@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import InProcess, program, run
 
-from emdsl.errors import Rejected, Throttled, Unavailable
+from emdsl.errors import HookError, Rejected, Throttled, Unavailable
 from emdsl.providers.limits import Limit, Limits
 from emdsl.run.executor import Executor
 from emdsl.run.pacing import Pace, Patience
@@ -317,6 +317,92 @@ def test_accounts_are_used_side_by_side() -> None:
     assert not report.failures
     assert len(store.answers) == 200
     assert report.sent <= 200 + 2 * 16
+
+
+def test_a_key_that_fails_fast_does_not_draw_the_requests() -> None:
+    """It has few under way for it fails at once; what comes to nothing there is asked by the key that works."""
+
+    def act(_: Query, account: int) -> float:
+        if account == 0:
+            raise Unavailable("503")
+        return 0.02
+
+    report, store = execute(STUDY, Odd(act, accounts=2), max_wait_s=1.5)
+    assert not report.failures
+    assert len(store.answers) == 200
+
+
+@pytest.mark.parametrize("wait_s", [3600.0, 0.5])
+def test_a_key_that_must_wait_for_long_leaves_its_work_to_the_other(wait_s: float) -> None:
+    """Longer than `--max-wait`, or a while: the other key goes on meanwhile."""
+
+    def act(_: Query, account: int) -> float:
+        if account == 0:
+            raise Throttled("slow down", wait_s=wait_s)
+        return 0.005
+
+    report, store = execute(STUDY, Odd(act, accounts=2), max_wait_s=20)
+    assert not report.failures
+    assert len(store.answers) == 200
+
+
+def test_models_with_keys_and_limits_of_their_own_have_lanes_of_their_own() -> None:
+    """The same model at the same place, under two keys: one that is refused stops its own requests."""
+    text = (
+        STUDY.replace("a/slow", "a/fast")
+        .replace('revision = "1" }', 'revision = "1", key = env.A }', 1)
+        .replace('revision = "1" }', 'revision = "1", key = env.B, temperature = 1, parallel = 2 }', 1)
+    )
+
+    def act(query: Query, _: int) -> float:
+        if dict(query.head.params):
+            raise Rejected("401", status=401, for_all=True)
+        return 0.0
+
+    report, store = execute(text, Odd(act))
+    assert (len(store.answers), len(report.failures)) == (100, 100)
+    assert report.sent <= 102
+
+
+def test_a_first_request_in_trouble_holds_up_no_other() -> None:
+    """Those that share its beginning wait for it while it is asked, and not while it fails."""
+
+    def act(query: Query, _: int) -> float:
+        if query.prompt.messages[-1].text == "one" and query.sample == 0:
+            raise Unavailable("500")
+        return 0.001
+
+    start = time.monotonic()
+    done: list[float] = []
+
+    class Timed(Odd):
+        async def ask(self, query: Query, *of: Any) -> Response:
+            found = await super().ask(query, *of)
+            done.append(time.monotonic() - start)
+            return found
+
+    report, store = execute(LONG.replace("SERVICE", "vllm/m"), Timed(act), max_wait_s=3)
+    assert len(report.failures) == 3
+    assert len(store.answers) == 21
+    assert max(done) < 1.5
+
+
+def test_a_row_that_cannot_go_on_ends_the_run() -> None:
+    """What its next step raises is raised by the run; nothing waits for ever."""
+    walks = [Walk(e) for e in program(STUDY).experiments]
+
+    def broken(*_: Any) -> None:
+        raise HookError("f is not pure")
+
+    async def main() -> None:
+        executor = Executor(
+            walks, MemoryStore(), Odd(lambda *_: 0.001), connections=4, patience=Patience(max_wait_s=1), run="r"
+        )
+        executor._go_on = broken  # type: ignore[method-assign,assignment]  # as a hook on an answer would
+        await executor.run()
+
+    with pytest.raises(HookError, match="not pure"):
+        asyncio.run(asyncio.wait_for(main(), 20))
 
 
 def test_without_credit_nothing_more_is_sent() -> None:
