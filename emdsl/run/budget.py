@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from emdsl.price import MILLION, cost_usd, price_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from emdsl.query import Query, Response
     from emdsl.value import Number
 
@@ -59,6 +61,46 @@ class Budget:
             self.spent_usd += cost if cost is not None else reserved_usd
         elif lost:
             self.spent_usd += reserved_usd
+
+
+Reserved = tuple[tuple[Budget, Decimal], ...]  # what was set aside of which budgets
+NEVER: Reserved = ((Budget(0), Decimal(0)),)  # no budget reaches
+WHOLE_RUN = ""  # whose budget `--budget` is
+
+
+class Purse:
+    """The budgets of a run's experiments, and of the run; `over` are those that did not reach for all."""
+
+    def __init__(self, budgets: Mapping[str, Number | None], whole: Number | None) -> None:
+        self._budgets = {name: Budget(usd) for name, usd in budgets.items() if usd is not None}
+        self._whole = Budget(whole) if whole is not None else None
+        self.over: set[str] = set()
+
+    def reserve(self, query: Query, payers: Iterable[str]) -> Reserved | None:
+        """Set aside what a request may cost, on the account of an experiment that waits for it, and of the run.
+
+        Returns NEVER where no account reaches, None where that depends on what is in flight.
+        """
+        if not self._budgets and self._whole is None:
+            return ()
+        most = worst_usd(query)
+        later, over = False, set[str]()
+        for payer in dict.fromkeys(payers):
+            own = self._budgets.get(payer)
+            budgets = [b for b in (own, self._whole) if b is not None]
+            found = [b.fits(most) for b in budgets]
+            if Fits.NEVER in found:
+                over.add(payer if own is not None and found[0] is Fits.NEVER else WHOLE_RUN)
+            elif Fits.LATER in found:
+                later = True
+            else:
+                for budget in budgets:
+                    budget.reserve(most)
+                return tuple((b, most) for b in budgets)
+        if later:
+            return None
+        self.over |= over
+        return NEVER
 
 
 def sent_tokens(query: Query) -> int:

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from emdsl.errors import ProviderError, Rejected, StoreError, Throttled, Unavailable
-from emdsl.run.budget import Budget, Fits, worst_usd
+from emdsl.run.budget import NEVER, Purse
 from emdsl.run.lanes import Lane, Lanes
 from emdsl.run.pacing import Pace
 from emdsl.run.prefixes import Prefix, Prefixes
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from emdsl.outcome import Outcome
     from emdsl.providers.provider import Provider
     from emdsl.query import Model, Query, Response
+    from emdsl.run.budget import Reserved
     from emdsl.run.pacing import Patience, Ticket
     from emdsl.store.claims import Claims
     from emdsl.store.store import Store
@@ -40,7 +41,6 @@ CHARS_AHEAD = 32 * 2**20  # of their prompts
 GIVE_UP = 16  # requests of a model given up in a row, none answered between: a server that is not there
 MAX_UNREAD = 3  # replies to one request that were no answers: each may have been paid for
 OK, NO_ACCESS = 200, (401, 403)
-WHOLE_RUN = ""  # whose budget `--budget` is
 MAX_ELSEWHERE = 4096  # requests that wait for another process
 POLL_S = 0.1  # between two looks at what another process has answered
 TURN_S = 0.002  # between two tries to take claims
@@ -137,11 +137,7 @@ class Executor:
         self._lanes: Lanes[_Request] = Lanes()
         self._prefixes: Prefixes[_Request] = Prefixes()
         self._under_way: dict[Digest, _Request] = {}
-        self._budgets = {
-            w.experiment.name: Budget(w.experiment.budget) for w in walks if w.experiment.budget is not None
-        }
-        if budget is not None:
-            self._budgets[WHOLE_RUN] = Budget(budget)
+        self._purse = Purse({w.experiment.name: w.experiment.budget for w in walks}, budget)
         self._hungry = asyncio.Event()
         self._drain = asyncio.Event()
         self._fatal: BaseException | None = None
@@ -189,7 +185,7 @@ class Executor:
         await asyncio.gather(*others, return_exceptions=True)
         if self._timer is not None:
             self._timer.cancel()
-        self.report.sent = self.progress.sent
+        self.report.sent, self.report.over_budget = self.progress.sent, self._purse.over
         for lane in self._lanes.all.values():
             self.report.throttled += sum(p.n_throttled for p in lane.paces)
             closed = [(i, p.closed) for i, p in enumerate(lane.paces) if p.closed]
@@ -391,7 +387,8 @@ class Executor:
             lane.ready.popleft()
             self._failed(request, lane.closed)
             return
-        reserved = self._reserve(request)
+        payers = (request.experiment, *(g.walk.experiment.name for g, _, _ in request.targets.values()))
+        reserved = self._purse.reserve(request.query, payers)
         lane.ready.popleft()
         if reserved is None:
             lane.poor.append(request)
@@ -519,36 +516,6 @@ class Executor:
         self._queue(request)
         self._pump()
 
-    # -------------------------------------------------------------- money
-
-    def _reserve(self, request: _Request) -> Reserved | None:
-        """Set aside what a request may cost, on the account of an experiment that waits for it, and of the run.
-
-        Returns NEVER where no account reaches, None where that depends on what is in flight.
-        """
-        if not self._budgets:
-            return ()
-        most = worst_usd(request.query)
-        later, over = False, set[str]()
-        whole = self._budgets.get(WHOLE_RUN)
-        for payer in dict.fromkeys(
-            (request.experiment, *(g.walk.experiment.name for g, _, _ in request.targets.values()))
-        ):
-            budgets = [b for b in (self._budgets.get(payer), whole) if b is not None]
-            found = [b.fits(most) for b in budgets]
-            if Fits.NEVER in found:
-                over.add(payer if found[0] is Fits.NEVER and payer in self._budgets else WHOLE_RUN)
-            elif Fits.LATER in found:
-                later = True
-            else:
-                for budget in budgets:
-                    budget.reserve(most)
-                return tuple((b, most) for b in budgets)
-        if later:
-            return None
-        self.report.over_budget |= over
-        return NEVER
-
     def _dropped(self, request: _Request) -> None:
         """Leave a request unasked, and what depends on it: no budget reaches."""
         self._given_back(request)
@@ -602,7 +569,3 @@ class Executor:
 def _close(pace: Pace, why: str) -> None:
     """Ask nothing more by an account."""
     pace.closed = pace.closed or why
-
-
-Reserved = tuple[tuple[Budget, "Decimal"], ...]
-NEVER: Reserved = ((Budget(0), Budget(0).limit_usd),)
