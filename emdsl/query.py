@@ -53,6 +53,11 @@ class Model:
         return (b"model", self.identity, keyed(self.params))
 
     @property
+    def lane(self) -> tuple[Any, ...]:
+        """Return what its requests wait together by: where it is asked, with which key, how fast."""
+        return (self.use, self.url, self.key, self.parallel, self.rpm, self.tpm)
+
+    @property
     def simulated(self) -> bool:
         """Whether its answers are made up by the embedded simulator."""
         return self.service.name == "sim"

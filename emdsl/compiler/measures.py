@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from emdsl.compiler.faults import Silent
+from emdsl.compiler.columns import computable, folded, walk
 from emdsl.compiler.kinds import NUMBERS, TEXTS
 from emdsl.compiler.resolve import FOREIGN_NAMES
 from emdsl.compiler.settings import INTERVAL_METHODS, INTERVALS
 from emdsl.compiler.settings import MEASURE_FUNCTIONS as SIGNATURES
 from emdsl.experiment import Interval, Measure
-from emdsl.frame import EvalFault
 from emdsl.lang import ast
 from emdsl.source import near, one_of
 from emdsl.value import is_exact
@@ -49,7 +47,6 @@ FIGURES = frozenset(
         "intercept",
     ]
 )
-_COLUMN_KINDS = ("bool", "number", "score", "text", "label", "answer", "any")
 
 
 def build_measure(
@@ -87,7 +84,7 @@ def build_measure(
     if len(faults.errors) > before:
         return None
     tested = {n.name for x in found.sides for n in walk(x) if isinstance(n, ast.Ref)}
-    value, condition, other = (reader.folded(x) for x in (found.value, found.condition, found.other))
+    value, condition, other = (reader.replaced(x) for x in (found.value, found.condition, found.other))
     read = (value, condition, other)
     named = {n.name for x in read if x is not None for n in walk(x) if isinstance(n, ast.Ref)}
     return Measure(
@@ -150,9 +147,9 @@ class _Reader:
         self._constant = constant
         self._levels = levels
 
-    def folded(self, node: ast.Expr | None) -> ast.Expr | None:
+    def replaced(self, node: ast.Expr | None) -> ast.Expr | None:
         """Return an expression with the names of constants replaced by their values."""
-        return _folded(node, self._constant) if node is not None else None
+        return folded(node, self._constant) if node is not None else None
 
     def arguments(self, call: ast.Call, name: str) -> _Arguments:
         """Return what stands between the brackets; faults are told."""
@@ -267,7 +264,7 @@ class _Reader:
                                        node.span, help="write `contrast(rate(...), AXIS is A, AXIS is B)`")  # fmt: skip
                     return None
             self._computed(side)
-        first, second = (_folded(x, self._constant) for x in sides)
+        first, second = (folded(x, self._constant) for x in sides)
         if first == second:
             self._faults.error("E848", "both sides of this contrast are the same", sides[1].span)
         return first, second
@@ -341,45 +338,21 @@ class _Reader:
         return tuple(names)
 
     def _whole(self, node: ast.Expr, low: int) -> int:
-        value: Any = getattr(_folded(node, self._constant), "value", None)
+        value: Any = getattr(folded(node, self._constant), "value", None)
         if type(value) is not int or not low <= value <= MAX_WHOLE:
             self._faults.error("E843", f"a whole number from {low} to {MAX_WHOLE:,} stands here", node.span)
             return low
         return value
 
     def _share(self, node: ast.Expr) -> float:
-        value: Any = getattr(_folded(node, self._constant), "value", None)
+        value: Any = getattr(folded(node, self._constant), "value", None)
         if not is_exact(value) or not 0 <= value <= 1:
             self._faults.error("E843", "which quantile? a number from 0 to 1", node.span, help="0.5 is the median")
             return 0.5
         return float(value)
 
     def _computed(self, node: ast.Expr) -> None:
-        _computable(_folded(node, self._constant), self._columns, self._levels, self._faults)
-
-
-def _folded(node: ast.Expr, constant: Callable[[str], Value]) -> ast.Expr:
-    """Return an expression with the names of constants replaced by their values."""
-    if isinstance(node, ast.Ref):
-        try:
-            value = constant(node.name)
-        except (KeyError, Silent, EvalFault):
-            return node
-        if isinstance(value, str):
-            return ast.Text(parts=(value,), span=node.span)
-        if value is None or isinstance(value, bool) or is_exact(value):
-            return ast.Literal(value=value, span=node.span)
-        return node
-    changes: dict[str, Any] = {}
-    for field in dataclasses.fields(node):
-        value = getattr(node, field.name)
-        if isinstance(value, ast.Node) and not isinstance(value, ast.Name | ast.Path):
-            changes[field.name] = _folded(value, constant)  # type: ignore[arg-type]  # a field of an expression
-        elif isinstance(value, tuple) and field.name in ("items", "rest"):
-            changes[field.name] = tuple(
-                (x[0], _folded(x[1], constant)) if isinstance(x, tuple) else _folded(x, constant) for x in value
-            )
-    return dataclasses.replace(node, **changes)
+        computable(folded(node, self._constant), self._columns, self._levels, self._faults)
 
 
 def _by(path: ast.Path, axes: Mapping[str, Type], faults: Faults) -> bool:
@@ -400,75 +373,3 @@ def _by(path: ast.Path, axes: Mapping[str, Type], faults: Faults) -> bool:
     faults.error("E844", f"`{'.'.join(path.names)}` is no column of an axis", path.span,
                  help=near(path.names[-1], found.names))  # fmt: skip
     return False
-
-
-def _computable(
-    node: ast.Expr, columns: Mapping[str, Type], levels: Mapping[str, frozenset[str]], faults: Faults
-) -> None:
-    """A measure is computed from columns: what is more than that stands in a `let` first."""
-    tested = {id(x.value) for x in walk(node) if isinstance(x, ast.Is | ast.Field)}
-    for inner in walk(node):
-        match inner:
-            case ast.Call() | ast.Index() | ast.Comprehension() | ast.Map() | ast.Literal(value=None):
-                pass
-            case ast.Member() if not _listed(inner.values):
-                pass
-            case ast.Field() if inner.name.text in ("logprobs", "position"):
-                pass
-            case ast.Is(value=ast.Ref(name=axis)) if axis in levels and inner.label.text not in levels[axis]:
-                pass
-            case ast.Ref() if (
-                inner.name in levels
-                and columns[inner.name].kind not in ("text", "number", "bool")
-                and (id(inner) not in tested)
-            ):
-                pass
-            case ast.Text() if all(isinstance(p, str) for p in inner.parts):
-                continue
-            case ast.Text():
-                pass
-            case ast.Ref() if inner.name in columns and columns[inner.name].kind == "verdict" and id(inner) in tested:
-                continue
-            case ast.Ref() if inner.name not in columns or columns[inner.name].kind in _COLUMN_KINDS or (
-                columns[inner.name].labels is not None
-            ):  # fmt: skip
-                continue
-            case ast.Ref():
-                pass
-            case _:
-                continue
-        faults.error(
-            "E845", "a measure is computed from columns, and this is none", inner.span,
-            help=f"give it a name: `let NAME = {inner.span.text[:60]}`",
-        )  # fmt: skip
-        return
-
-
-def _listed(node: ast.Expr) -> bool:
-    """Whether the right side of an `in` is written out: a list, or a range of numbers."""
-    if isinstance(node, ast.Range):
-        return isinstance(node.low, ast.Literal) and isinstance(node.high, ast.Literal)
-    return isinstance(node, ast.Sequence)
-
-
-def walk(node: ast.Expr) -> list[ast.Expr]:
-    """Return an expression with all that it is made of."""
-    found: list[ast.Expr] = [node]
-    match node:
-        case ast.Compare(left=a, right=b) | ast.Otherwise(value=a, other=b) | ast.Member(value=a, values=b):
-            parts = [a, b]
-        case ast.Range(low=a, high=b) | ast.Given(event=a, condition=b):
-            parts = [a, b]
-        case ast.Logic(items=items) | ast.Sequence(items=items):
-            parts = list(items)
-        case ast.If():
-            parts = [node.condition, node.yes, node.no]
-        case ast.Arithmetic():
-            parts = [node.first, *(x for _, x in node.rest)]
-        case ast.Not() | ast.Negative() | ast.Is() | ast.Field():
-            parts = [node.value]
-        case _:
-            parts = []
-    for part in parts:
-        found += walk(part)
-    return found

@@ -330,13 +330,12 @@ class Executor:
     # -------------------------------------------------------------- requests to answers
 
     def _lane(self, model: Model) -> Lane[_Request]:
-        who = (model.use, model.url, model.key, model.parallel, model.rpm, model.tpm)
-        lane = self._lanes.all.get(who)
+        lane = self._lanes.all.get(model.lane)
         if lane is None:
             most = min(self._connections, model.parallel or self._connections)
             n = self._provider.accounts(model)
             paces = tuple(Pace(most=most, rpm=model.rpm, tpm=model.tpm) for _ in range(n))
-            lane = self._lanes.all[who] = Lane(model, paces)
+            lane = self._lanes.all[model.lane] = Lane(model, paces)
         return lane
 
     def _queue(self, request: _Request) -> None:

@@ -97,8 +97,7 @@ class Walk:
                 model = step.head(self.experiment.frame(step.head_axes, levels)).model
             except MissingInput:  # it depends on rows that are not here: nothing is asked there
                 continue
-            who = (model.use, model.url, model.key, model.parallel, model.rpm, model.tpm)
-            by_model.setdefault(who, set()).add(levels)
+            by_model.setdefault(model.lane, set()).add(levels)
         if len(by_model) < 2:
             return [self.rows()]
         return [self._rows(partial(self._goes_to, step.head_axes, levels)) for levels in by_model.values()]

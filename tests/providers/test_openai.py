@@ -5,65 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from aiohttp import web
+from providers.asking import KEY, ask, says
 from support import program
 
 from emdsl.errors import ProviderError, Rejected, Throttled, Unavailable
 from emdsl.frame import Frame
-from emdsl.prompt import Message, Prompt
-from emdsl.providers.client import Client
 from emdsl.providers.http import Http
 from emdsl.providers.secret import Masker, Secret, find_keys, find_url
-from emdsl.query import Head, Model, Query, Response
-from emdsl.service import SERVICES
-from emdsl.value import EnvVar
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-KEY = "sk-planted-key-0123456789"
-
-
-def ask(
-    handler: Callable[[web.Request, dict[str, Any]], web.StreamResponse], text: str = "hi", **params: Any
-) -> Response:
-    """Ask a server on loopback that answers by `handler`."""
-
-    async def serve(request: web.Request) -> web.StreamResponse:
-        found = handler(request, await request.json())
-        return await found if asyncio.iscoroutine(found) else found
-
-    async def main() -> Response:
-        app = web.Application()
-        app.router.add_post("/v1/chat/completions", serve)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1/"
-        model = Model(
-            name="m", use="openai/m", service=SERVICES["openai"], wire_name="m", url=url, key=EnvVar("K"), timeout_s=2
-        )
-        head = Head(model, tuple(sorted(params.items())))
-        http = Http(4)
-        try:
-            query = Query(head, Prompt((Message("user", text),)), 3, b"k" * 32)
-            return await Client(http, {"K": KEY}).ask(query, 0, lambda _: None)
-        finally:
-            await http.close()
-            await runner.cleanup()
-
-    return asyncio.run(main())
 
 
 def reply(**message: Any) -> dict[str, Any]:
     return {"choices": [{"message": {"role": "assistant"} | message, "finish_reason": "stop"}]}
-
-
-def says(body: Any, **settings: Any) -> Any:
-    return lambda _request, _body: web.json_response(body, **settings)
 
 
 def test_a_request_is_sent_as_documented() -> None:
@@ -242,7 +198,7 @@ def test_a_slow_answer_is_given_up_in_time() -> None:
 
     start = time.monotonic()
     with pytest.raises(Unavailable, match="no answer in time"):
-        ask(lambda *_: slow())  # type: ignore[arg-type]  # a coroutine is awaited
+        ask(lambda *_: slow())
     assert time.monotonic() - start < 15
 
 
