@@ -17,7 +17,7 @@ from emdsl.outcomes.loads import DATABASE, known_loads, last_study, note_last, n
 from emdsl.outcomes.macros import macros_sql
 from emdsl.outcomes.measures import conflicts_sql, is_computed, view_sql
 from emdsl.outcomes.sql import literal, name
-from emdsl.outcomes.table import Field, batch, fields_of
+from emdsl.outcomes.table import Field, batch, fields_of, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FILE = DATABASE
 LOCK_S = 60.0  # how long a load waits for its turn
 REPAIRED = "and a new one is made"
-BATCH = 1_024  # rows that are alive at once
+PART = 32_768  # rows that are given to DuckDB at once
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",  # nothing is downloaded at run time
     "autoload_known_extensions": "true",  # what is built in
@@ -140,10 +140,10 @@ def _fill(
         table = f"{name(schema)}.{name(experiment.name)}"
         fields = fields_of(experiment, study.run)
         _create(database, table, fields)
-        for rows in _batches(chunks):
-            database.register("batch", batch(fields, rows))
-            database.execute(f"INSERT INTO {table} SELECT * FROM batch")
-            database.unregister("batch")
+        for part in _parts(fields, experiment, chunks):
+            database.register("part", part)
+            database.execute(f"INSERT INTO {table} SELECT * FROM part")
+            database.unregister("part")
         database.execute(
             f"COMMENT ON TABLE {table} IS {literal(f'outcomes of {experiment.name}: a row per cell and sample')}"
         )
@@ -240,15 +240,18 @@ def _temporary(database: duckdb.DuckDBPyConnection, called: str, columns: str, r
         database.executemany(f"INSERT INTO temp.{called} VALUES ({marks})", rows)
 
 
-def _batches(chunks: Iterable[list[Outcome]]) -> Iterator[list[Outcome]]:
-    waiting: list[Outcome] = []
+def _parts(fields: list[Field], experiment: Experiment, chunks: Iterable[list[Outcome]]) -> Iterator[Any]:
+    """Yield rows as Arrow tables of a size that DuckDB likes; the rows themselves live shortly."""
+    waiting: list[Any] = []
+    n = 0
     for rows in chunks:
-        waiting += rows
-        if len(waiting) >= BATCH:
-            yield waiting
-            waiting = []
+        waiting.append(batch(fields, experiment, rows))
+        n += len(rows)
+        if n >= PART:
+            yield joined(waiting)
+            waiting, n = [], 0
     if waiting:
-        yield waiting
+        yield joined(waiting)
 
 
 @contextmanager

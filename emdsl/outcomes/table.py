@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -41,7 +42,18 @@ class Field:
     name: str
     sql: str
     comment: str
-    array: Callable[[list[Outcome]], Any]
+    array: Callable[[Batch], Any]
+
+
+class Batch:
+    """Some rows, and for each step its results and responses: taken out once for all columns."""
+
+    __slots__ = ("responses", "results", "rows")
+
+    def __init__(self, rows: list[Outcome], experiment: Experiment) -> None:
+        self.rows = rows
+        self.results = {s.name: [r.results[s.name] for r in rows] for s in experiment.steps}
+        self.responses = {n: [x.response for x in found] for n, found in self.results.items()}
 
 
 def fields_of(experiment: Experiment, run: str) -> list[Field]:
@@ -58,9 +70,15 @@ def fields_of(experiment: Experiment, run: str) -> list[Field]:
     return fields
 
 
-def batch(fields: list[Field], rows: list[Outcome]) -> Any:
+def batch(fields: list[Field], experiment: Experiment, rows: list[Outcome]) -> Any:
     """Return rows as an Arrow table."""
-    return pa.table([f.array(rows) for f in fields], names=[f.name for f in fields])
+    found = Batch(rows, experiment)
+    return pa.table([f.array(found) for f in fields], names=[f.name for f in fields])
+
+
+def joined(batches: list[Any]) -> Any:
+    """Return Arrow tables as one, without copying them."""
+    return pa.concat_tables(batches)
 
 
 def of_rows(names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Any:
@@ -70,11 +88,15 @@ def of_rows(names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Any:
 
 
 def _plain(name: str, kind: str, comment: str, get: Callable[[Outcome], Any]) -> Field:
+    return _field(name, kind, comment, lambda batch: [get(r) for r in batch.rows])
+
+
+def _field(name: str, kind: str, comment: str, values_of: Callable[[Batch], list[Any]]) -> Field:
     pa_type = _TYPES[kind]
     text = kind == "text"
 
-    def array(rows: list[Outcome]) -> Any:
-        values = [get(r) for r in rows]
+    def array(batch: Batch) -> Any:
+        values = values_of(batch)
         if not text:
             return pa.array(values, pa_type)
         try:
@@ -111,8 +133,8 @@ def _axis_fields(axis: Axis, position: int) -> list[Field]:
 
 
 def _taken(name: str, sql: str, comment: str, held: Any, position: int) -> Field:
-    def array(rows: list[Outcome]) -> Any:
-        return held.take(pa.array([r.cell[position] for r in rows], pa.int32()))
+    def array(batch: Batch) -> Any:
+        return held.take(pa.array([r.cell[position] for r in batch.rows], pa.int32()))
 
     return Field(name, sql, comment, array)
 
@@ -184,83 +206,59 @@ def _value_column(values: list[Value]) -> tuple[str, Any]:
 def _step_fields(step: Step, run: str) -> list[Field]:
     n = step.name
 
-    def result(r: Outcome) -> Result:
-        return r.results[n]
+    def plain(name: str, kind: str, comment: str, get: Callable[[Result], Any]) -> Field:
+        return _field(name, kind, comment, lambda batch: [get(x) for x in batch.results[n]])
 
-    def of(get: Callable[[Response], Any]) -> Callable[[Outcome], Any]:
-        def read(r: Outcome) -> Any:
-            response = r.results[n].response
-            return get(response) if response is not None else None
-
-        return read
-
-    def head_name(r: Outcome) -> str | None:
-        query = r.results[n].query
-        return query.head.model.use if query is not None else None
-
-    def value(r: Outcome) -> Any:
-        found = r.results[n].value
-        if isinstance(found, LabelledMap):
-            return json.dumps(_json(found), ensure_ascii=False)
-        return None if isinstance(found, Missing) else found
-
-    def part_value(part: str) -> Callable[[Outcome], Any]:
-        def read(r: Outcome) -> Any:
-            found = r.results[n].value
-            return found.get(part) if isinstance(found, LabelledMap) else None
-
-        return read
+    def came(name: str, kind: str, comment: str, get: Callable[[Response], Any]) -> Field:
+        return _field(
+            name, kind, comment, lambda batch: [get(x) if x is not None else None for x in batch.responses[n]]
+        )
 
     kind = "double" if step.reading is not None and step.reading.scale is not None else "text"
     shape = step.reading.shape if step.reading is not None else ()
     said = "verdict, as JSON" if shape else "score" if kind == "double" else "label"
     what = {"ask": "the answer", "judge": f"the judge's {said}"}[step.kind]
     fields = [
-        _plain(n, kind, what, value),
-        _plain(f"{n}_missing", "text", f"why `{n}` has no value", lambda r: _reason(result(r).value)),
+        plain(n, kind, what, _value),
+        plain(f"{n}_missing", "text", f"why `{n}` has no value", lambda x: _reason(x.value)),
     ]
     for part in shape:
         kind = {"number": "double", "bool": "bool"}.get(part.kind, "text")
-        fields.append(_plain(f"{n}_{part.name}", kind, f"its field `{part.name}`", part_value(part.name)))
+        fields.append(plain(f"{n}_{part.name}", kind, f"its field `{part.name}`", partial(_part, part.name)))
     if step.kind == ASK:
-        fields.append(_plain(f"{n}_reasoning", "text", "reasoning that came with it", lambda r: _reasoning(result(r))))
+        fields.append(plain(f"{n}_reasoning", "text", "reasoning that came with it", _reasoning))
     else:
-        fields.append(_plain(f"{n}_reply", "text", "what the judge replied", of(lambda x: x.text)))
-    fields += [
-        _plain(f"{n}_finish", "text", "stop, length, blocked, tool or other", of(lambda x: x.finish)),
-        _plain(f"{n}_model", "text", "model as asked", head_name),
-        _plain(f"{n}_reported", "text", "model as reported", of(lambda x: x.model)),
-        _plain(f"{n}_fingerprint", "text", "the server's set-up, as reported", of(lambda x: x.fingerprint)),
-        _plain(
-            f"{n}_input_tokens",
-            "int",
-            "tokens sent, as counted by the provider",
-            of(lambda x: x.usage.input_tokens),
-        ),
-        _plain(
-            f"{n}_output_tokens",
-            "int",
-            "tokens answered, reasoning included",
-            of(lambda x: x.usage.output_tokens),
-        ),
-        _plain(f"{n}_reasoning_tokens", "int", "of these, reasoning", of(lambda x: x.usage.reasoning_tokens)),
-        _plain(f"{n}_cost_usd", "double", "US dollars, where known", lambda r: _cost(result(r))),
-        _plain(f"{n}_key", "text", "key of the request", lambda r: _key(result(r))),
-        _plain(
-            f"{n}_answered_at",
-            "time",
-            "when it was answered",
-            of(lambda x: datetime.fromtimestamp(x.answered_at, UTC)),
-        ),
-        _plain(
-            f"{n}_cached",
-            "bool",
-            "whether it was in the store before the last run",
-            of(lambda x: x.run != run),
-        ),
-        _plain(f"{n}_error", "text", "why it failed", lambda r: clean(result(r).error) or None),
+        fields.append(came(f"{n}_reply", "text", "what the judge replied", attrgetter("text")))
+    return [
+        *fields,
+        came(f"{n}_finish", "text", "stop, length, blocked, tool or other", attrgetter("finish")),
+        plain(f"{n}_model", "text", "model as asked", _asked),
+        came(f"{n}_reported", "text", "model as reported", attrgetter("model")),
+        came(f"{n}_fingerprint", "text", "the server's set-up, as reported", attrgetter("fingerprint")),
+        came(f"{n}_input_tokens", "int", "tokens sent, as counted by the provider", attrgetter("usage.input_tokens")),
+        came(f"{n}_output_tokens", "int", "tokens answered, reasoning included", attrgetter("usage.output_tokens")),
+        came(f"{n}_reasoning_tokens", "int", "of these, reasoning", attrgetter("usage.reasoning_tokens")),
+        plain(f"{n}_cost_usd", "double", "US dollars, where known", _cost),
+        plain(f"{n}_key", "text", "key of the request", _key),
+        came(f"{n}_answered_at", "time", "when it was answered", lambda x: round(x.answered_at * 1e6)),
+        came(f"{n}_cached", "bool", "whether it was in the store before the last run", lambda x: x.run != run),
+        plain(f"{n}_error", "text", "why it failed", lambda x: clean(x.error) or None),
     ]
-    return fields
+
+
+def _value(result: Result) -> Any:
+    found = result.value
+    if isinstance(found, LabelledMap):
+        return json.dumps(_json(found), ensure_ascii=False)
+    return None if isinstance(found, Missing) else found
+
+
+def _part(part: str, result: Result) -> Any:
+    return result.value.get(part) if isinstance(result.value, LabelledMap) else None
+
+
+def _asked(result: Result) -> str | None:
+    return result.query.head.model.use if result.query is not None else None
 
 
 def _reasoning(result: Result) -> str | None:
