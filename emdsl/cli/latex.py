@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from emdsl.cli import console
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -17,12 +17,12 @@ _SPECIAL = {
 }  # fmt: skip
 
 
-def latex(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a tabular: numbers to the right, texts to the left."""
-    numeric = [all(_is_number(r[i]) for r in rows) for i in range(len(columns))]
+def latex(columns: Sequence[str], rows: Sequence[Sequence[Any]], numeric: Container[str] = ()) -> str:
+    """Return a tabular: numbers to the right, and the columns that are told to be; texts to the left."""
+    right = [c in numeric or all(_is_number(r[i]) for r in rows) for i, c in enumerate(columns)]
     lines = [
         "% needs \\usepackage{booktabs}",
-        f"\\begin{{tabular}}{{{''.join('r' if n else 'l' for n in numeric)}}}",
+        f"\\begin{{tabular}}{{{''.join('r' if n else 'l' for n in right)}}}",
         "\\toprule",
         " & ".join(escaped(c) for c in columns) + r" \\",
         "\\midrule",

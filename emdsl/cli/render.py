@@ -18,7 +18,6 @@ from emdsl.source import near, one_of
 from emdsl.value import render
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from emdsl.cli.session import Session
@@ -56,10 +55,12 @@ def command(
             for cell in itertools.islice(cells, limit):
                 row = walk.row(cell, sample)
                 resolve(walk, [row], store)
-                shown += [
-                    {"experiment": experiment.name, "cell": _cell(walk, row), "sample": sample, **found}
-                    for found in _steps(walk, row, here, step)
-                ]
+                for one in (s for s in experiment.steps if step in (None, s.name)):
+                    found: dict[str, Any] = {"experiment": experiment.name, "cell": _cell(walk, row)}
+                    found["sample"] = sample
+                    query = _query(row, one)
+                    found |= {"curl": _curl(query, here)} if curl and query is not None else {}
+                    shown.append(found | request(row, one))
     except EvalFault as fault:
         raise SourceError([fault.diagnostic]) from fault
     finally:
@@ -72,24 +73,25 @@ def command(
     return 0
 
 
-def _steps(walk: Walk, row: Outcome, here: Session, only: str | None) -> Iterator[dict[str, Any]]:
-    for step in walk.experiment.steps:
-        if only is not None and step.name != only:
-            continue
-        result = row.results.get(step.name)
-        query = row.open.get(step.name) or (result.query if result is not None else None)
-        found: dict[str, Any] = {"step": step.name, "kind": step.kind}
-        if query is None:
-            yield found | {"unknown": _why(step, row)}
-            continue
-        yield found | {
-            "model": query.head.model.use,
-            "parameters": {k: _shown(v) for k, v in query.head.params},
-            "key": query.key.hex(),
-            "stored": result is not None and result.response is not None,
-            "messages": [{"role": m.role, "content": m.text} for m in query.prompt.messages],
-            "curl": _curl(query, here),
-        }
+def request(row: Outcome, step: Step) -> dict[str, Any]:
+    """Return the request of a step of a row as it is sent, or why it is not known."""
+    query = _query(row, step)
+    found: dict[str, Any] = {"step": step.name, "kind": step.kind}
+    if query is None:
+        return found | {"unknown": _why(step, row)}
+    result = row.results.get(step.name)
+    return found | {
+        "model": query.head.model.use,
+        "parameters": {k: _shown(v) for k, v in query.head.params},
+        "key": query.key.hex(),
+        "stored": result is not None and result.response is not None,
+        "messages": [{"role": m.role, "content": m.text} for m in query.prompt.messages],
+    }
+
+
+def _query(row: Outcome, step: Step) -> Query | None:
+    result = row.results.get(step.name)
+    return row.open.get(step.name) or (result.query if result is not None else None)
 
 
 def _why(step: Step, row: Outcome) -> str:
@@ -110,7 +112,12 @@ def _shown(value: Any) -> Any:
 
 def _text(found: dict[str, Any]) -> str:
     at = "  ".join(f"{k}={v}" for k, v in found["cell"].items())
-    head = f"{found['experiment']}   {at}   sample {found['sample']}\n{found['kind']} {found['step']}"
+    return f"{found['experiment']}   {at}   sample {found['sample']}\n" + request_text(found)
+
+
+def request_text(found: dict[str, Any]) -> str:
+    """Return a request as people read it."""
+    head = f"{found['kind']} {found['step']}"
     if "unknown" in found:
         return f"{head}   {found['unknown']}\n"
     settings = "  ".join(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from emdsl.cli import console
+from emdsl.cli.bars import bar, scale
+from emdsl.cli.latex import latex
 from emdsl.cli.session import prepare
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import OutcomesError, SourceError
@@ -180,48 +183,78 @@ def drift_of(here: Session, file: Path, experiments: Sequence[Experiment]) -> li
     return said
 
 
-def show_measures(here: Session, file: Path, experiments: Sequence[Experiment]) -> None:
-    """Print every measure of a study as a table; incomplete and simulated rows are marked."""
-    study = here.study(file)
+def show_measures(here: Session, file: Path, experiments: Sequence[Experiment], *, bars: bool | None = None) -> None:
+    """Print every measure of a study as a table; incomplete and simulated rows are marked.
+
+    `bars` draws values and intervals too; None: on a terminal.
+    """
     simulated = False
-    with database.opened(here.cache, study) as (connection, _):
-        for experiment in experiments:
-            for measure in experiment.measures:
-                result = database.measure_rows(connection, study, measure.name)
-                if result is None:
-                    console.say(f"{measure.name}: left out\n")
-                    continue
-                simulated = _show_measure(measure, result) or simulated
+    drawn = sys.stdout.isatty() if bars is None else bars
+    for measure, result in _relations(here, file, experiments):
+        if result is None:
+            console.say(f"{measure.name}: left out\n")
+            continue
+        columns, rows, marked = _shown(measure, result, bars=drawn)
+        console.say(measure.name)
+        console.show_table(columns, rows, numeric=(measure.function, "n", "planned"))
+        console.say()
+        simulated = simulated or marked
     if simulated:
         console.say("SIMULATED: these answers were made up by the embedded simulator, not by a model.\n")
 
 
-def _show_measure(measure: Measure, result: database.Result) -> bool:
+def measures_latex(here: Session, file: Path, experiments: Sequence[Experiment]) -> str:
+    """Return every measure of a study as a tabular, in LaTeX, each under its name in a comment."""
+    parts = []
+    for measure, result in _relations(here, file, experiments):
+        if result is None:
+            continue
+        columns, rows, marked = _shown(measure, result, bars=False)
+        said = "% SIMULATED: made up by the embedded simulator, not by a model\n" if marked else ""
+        kept = [i for i, c in enumerate(columns) if c or any(r[i] for r in rows)]
+        table = latex([columns[i] for i in kept], [[r[i] for i in kept] for r in rows], numeric=(measure.function,))
+        parts.append(f"% {measure.name}\n{said}{table}")
+    return "\n".join(parts)
+
+
+def _relations(
+    here: Session, file: Path, experiments: Sequence[Experiment]
+) -> list[tuple[Measure, database.Result | None]]:
+    study = here.study(file)
+    with database.opened(here.cache, study) as (connection, _):
+        return [(m, database.measure_rows(connection, study, m.name)) for e in experiments for m in e.measures]
+
+
+def _shown(measure: Measure, result: database.Result, *, bars: bool) -> tuple[list[str], list[list[Any]], bool]:
+    """Return a measure's table as people read it, and whether any of it is simulated."""
     by = ["_".join(path) for path in measure.by]
     rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
     level = _level(measure)
-    columns = [*by, measure.function, *([level] if level else []), "n", "planned", "dropped", ""]
+    tested = ["p", "p_holm"] if measure.holm else []
+    columns = [*by, measure.function, *([level] if level else []), *tested, "n", "planned", "dropped", ""]
+    figures = [(r[measure.function], r.get("low"), r.get("high")) for r in rows]
+    ends = scale(figures)
+    if bars:
+        columns.insert(len(by), " ")
     shown = []
-    for row in rows:
+    for row, figure in zip(rows, figures, strict=True):
         marks = ["incomplete"] if not row["complete"] else []
         marks += ["simulated"] if row["simulated"] else []
         value = row[measure.function]
-        interval = [_interval(row)] if level else []
         shown.append(
             [
                 *(row[b] for b in by),
+                *([bar(*figure, ends)] if bars else []),
                 value if isinstance(value, int) else (f"{value:.3f}" if value is not None else "none kept"),
-                *interval,
+                *([_interval(row)] if level else []),
+                *("" if row[p] is None else f"{row[p]:.3g}" for p in tested),
                 row["n"],
                 row["n_planned"],
                 ", ".join(f"{n} {reason}" for reason, n in sorted((row["dropped"] or {}).items())),
                 " ".join(marks),
             ]
         )
-    console.say(measure.name)
-    console.show_table(columns, shown, numeric=(measure.function, "n", "planned"))
-    console.say()
-    return any(r["simulated"] for r in rows)
+    return columns, shown, any(r["simulated"] for r in rows)
 
 
 def _level(measure: Measure) -> str:

@@ -334,6 +334,12 @@ def schema_of(database: duckdb.DuckDBPyConnection, study: str) -> list[tuple[str
     )
 
 
+def places(database: duckdb.DuckDBPyConnection, study: str, experiment: Experiment, where: str) -> list[int]:
+    """Return which rows of an experiment, from 0, a condition in SQL holds for; raises OutcomesError."""
+    table = f"{name(study)}.{name(experiment.name)}"
+    return [p for (p,) in select(database, f"SELECT rowid FROM {table} WHERE ({where}) ORDER BY rowid").rows]
+
+
 def simulated_mark(database: duckdb.DuckDBPyConnection, study: str) -> str:
     """Return what is to be said beside numbers of a study that holds simulated answers; nothing for others."""
     found = database.execute("SELECT simulated FROM emdsl.studies WHERE study = ?", [study]).fetchone()

@@ -61,12 +61,7 @@ def _draws_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
     counts once, with the first of them.
     """
     columns = columns_of(experiment)
-    value = to_sql(measure.value, columns) if measure.value is not None else "TRUE"
-    other = to_sql(measure.other, columns) if measure.other is not None else "NULL"
-    condition = to_sql(measure.condition, columns) if measure.condition is not None else "TRUE"
-    missing = f"({value}) IS NULL" + (f" OR ({other}) IS NULL" if measure.other is not None else "")
-    reasons = [name(f"{n}_missing") for n in measure.reads]
-    why = f"COALESCE({', '.join([*reasons, literal('undefined')])})"
+    value, other, reason = _values_sql(measure, columns)
     keys = [f"COALESCE({name(f'{a}_key')}, 'row ' || rowid)" for a in measure.asks] or ["'row ' || rowid"]
     draw = f"[{', '.join(keys)}]"
     opened = " OR ".join(
@@ -104,13 +99,42 @@ def _draws_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
         f"    {draw} AS {DRAW},\n"
         f"    {value} AS {VALUE},\n"
         f"    {other} AS {OTHER},\n"
-        f"    CASE WHEN ({condition}) IS NULL OR (({condition}) AND ({missing})) THEN {why}\n"
-        f"         WHEN NOT ({condition}) THEN 'not_given' END AS {REASON},\n"
+        f"    {reason} AS {REASON},\n"
         f"    {opened or 'FALSE'} AS {OPEN},\n"
         f"    {name('simulated')} AS {SIMULATED}\n"
         f"  FROM {name(schema)}.{name(experiment.name)}{chosen}\n"
         # a draw that one row keeps is not dropped for another row in which the condition does not hold
         f"  QUALIFY {given} OR NOT bool_or({given}) OVER (PARTITION BY {by})"
+    )
+
+
+def _values_sql(measure: Measure, columns: Columns) -> tuple[str, str, str]:
+    """Return in SQL what a row adds to a measure: its value, of an agreement the other, and why it is dropped."""
+    value = to_sql(measure.value, columns) if measure.value is not None else "TRUE"
+    other = to_sql(measure.other, columns) if measure.other is not None else "NULL"
+    condition = to_sql(measure.condition, columns) if measure.condition is not None else "TRUE"
+    missing = f"({value}) IS NULL" + (f" OR ({other}) IS NULL" if measure.other is not None else "")
+    reasons = [name(f"{n}_missing") for n in measure.reads]
+    why = f"COALESCE({', '.join([*reasons, literal('undefined')])})"
+    reason = (
+        f"CASE WHEN ({condition}) IS NULL OR (({condition}) AND ({missing})) THEN {why}\n"
+        f"         WHEN NOT ({condition}) THEN 'not_given' END"
+    )
+    return value, other, reason
+
+
+def part_sql(experiment: Experiment, measure: Measure, schema: str, place: int) -> str:
+    """Return the SELECT of what one row of the table adds to a measure: its group, value, and why it is dropped.
+
+    No row where it is on neither side of a contrast.
+    """
+    columns = columns_of(experiment)
+    value, _, reason = _values_sql(measure, columns)
+    group = "".join(f"{_group(path, columns)} AS {name('_'.join(path))}, " for path in measure.by)
+    sides = " OR ".join(f"({to_sql(x, columns)})" for x in measure.sides or ())
+    return (
+        f"SELECT {group}{value} AS value, {reason} AS dropped FROM {name(schema)}.{name(experiment.name)} "
+        f"WHERE rowid = {place}" + (f" AND ({sides})" if sides else "")
     )
 
 
