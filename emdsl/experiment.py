@@ -115,6 +115,7 @@ class Measure:
     steps: tuple[str, ...]  # all that it reads, those asks and the judgements in between
     reads: tuple[str, ...]  # the steps and lets that it names
     span: Span = field(repr=False)
+    whole: Span = field(repr=False)  # from its first word to its last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -137,6 +138,7 @@ class Experiment:
     columns: tuple[Column, ...]
     measures: tuple[Measure, ...]
     words: frozenset[str]
+    thresholds: Mapping[str, tuple[float, ...]]  # numbers that the scores of a step are compared with
     span: Span = field(repr=False)
     whole: Span = field(repr=False)  # from its first word to its last brace
 

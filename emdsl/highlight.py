@@ -6,6 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
 from pygments.lexer import RegexLexer, default, words
 from pygments.token import Comment, Keyword, Name, Number, Operator, Punctuation, String, Text
 
@@ -79,6 +81,12 @@ class EmLexer(RegexLexer):  # type: ignore[misc]  # Pygments ships no types
         """Return tokens with their places; a program starts with a statement."""
         found: Iterator[tuple[int, Any, str]] = super().get_tokens_unprocessed(text, stack)
         return found
+
+
+def html(text: str) -> str:
+    """Return a program as HTML, its words in spans of Pygments' short classes."""
+    found: str = highlight(text, EmLexer(), HtmlFormatter(nowrap=True))
+    return found
 
 
 def textmate() -> str:

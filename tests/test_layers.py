@@ -9,7 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "emdsl"
 MAY_KNOW = {
-    "cli": {"outcomes", "run", "compiler", "providers", "sim", "store", "lang"},
+    "cli": {"report", "outcomes", "run", "compiler", "providers", "sim", "store", "lang"},
+    "report": {"outcomes"},
     "outcomes": {"lang"},
     "run": {"providers", "store"},
     "compiler": {"lang", "data", "hooks"},
@@ -39,6 +40,10 @@ DOORS = {
     "pydantic": ("providers/",),
     "yaml": ("data/yaml.py",),
     "pygments": ("highlight.py",),
+    "altair": ("report/charts.py",),
+    "vl_convert": ("report/charts.py",),
+    "jinja2": ("report/page.py",),
+    "markupsafe": ("report/page.py",),
     "genai_prices": ("price.py",),
     "uvloop": ("cli/running.py",),
     "hashlib": ("digest.py",),

@@ -24,6 +24,8 @@ VERBS = {
     "diff": ("emdsl.cli.diff", "Compare two programs by what they ask."),
     "show": ("emdsl.cli.show", "Show the measures of a study."),
     "query": ("emdsl.cli.query", "Query outcomes with SQL."),
+    "plot": ("emdsl.cli.plot", "Draw a measure as a figure."),
+    "report": ("emdsl.cli.report", "Write a study as one page, with charts and transcripts."),
     "export": ("emdsl.cli.export", "Write outcomes to a folder that needs no emdsl."),
     "cache": ("emdsl.cli.cache", "Look after the answers: stats, verify, gc, drop, export ..."),
     "models": ("emdsl.cli.models", "Show models and providers: what they take, cost, and lack."),

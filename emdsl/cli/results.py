@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,19 +16,20 @@ from emdsl.errors import OutcomesError, SourceError
 from emdsl.frame import EvalFault
 from emdsl.outcomes import database
 from emdsl.outcomes.drift import drifts
+from emdsl.outcomes.loads import note_last
+from emdsl.run.executor import Report
 from emdsl.run.planner import ExperimentCount, finish, note, plan, started, surveyed
 from emdsl.run.walk import Walk, chunks, collect, resolve
 from emdsl.source import Diagnostic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from decimal import Decimal
     from pathlib import Path
 
     from emdsl.cli.session import Session
     from emdsl.experiment import Experiment, Measure, Program
     from emdsl.outcome import Outcome
-    from emdsl.run.executor import Report
     from emdsl.store.disk import DiskStore
 
 
@@ -40,17 +42,23 @@ def bring_up_to_date(
     *,
     report: Report,
     run: str,
+    see: Callable[[Experiment, list[Outcome]], None] = lambda _, __: None,
 ) -> tuple[list[ExperimentCount], list[str], str]:
     """Load a study's outcomes from the store.
 
-    Returns what each experiment's steps have come to, what is to be said of measures, and why the load
-    failed, or nothing: answers are safe then, and the next reader loads them.
+    `see` is shown all rows, settled. Returns what each experiment's steps have come to, what is to be said of
+    measures, and why the load failed, or nothing: answers are safe then, and the next reader loads them.
     """
     finals = started(walks)
 
     def tables() -> Iterator[tuple[Experiment, Iterator[list[Outcome]]]]:
         for walk, count in zip(walks, finals, strict=True):
-            yield walk.experiment, collect(walk, store, report.failures, partial(note, walk, count, run=run))
+            yield walk.experiment, seen(walk, count)
+
+    def seen(walk: Walk, count: ExperimentCount) -> Iterator[list[Outcome]]:
+        for rows in collect(walk, store, report.failures, partial(note, walk, count, run=run)):
+            see(walk.experiment, rows)
+            yield rows
 
     prepare(here.cache)
     try:
@@ -62,6 +70,27 @@ def bring_up_to_date(
     for count in finals:
         finish(count)
     return finals, notices, ""
+
+
+def loaded(here: Session, file: Path, program: Program) -> list[str]:
+    """Load a study's outcomes where they are not those of its program and its store; return what is to be said.
+
+    Raises OutcomesError where they cannot be loaded, SourceError for a fault of the program.
+    """
+    notices: list[str] = []
+    store = here.store(create=False)
+    try:
+        if database.state(here.cache, here.study(file)) != (program.digest.hex(), store.state()):
+            walks = [Walk(e) for e in program.experiments]
+            _, notices, unloaded = bring_up_to_date(
+                here, file, program, walks, store, report=Report(), run=secrets.token_hex(8)
+            )
+            if unloaded:
+                raise OutcomesError(unloaded)
+    finally:
+        store.close()
+    note_last(here.cache, here.study(file))
+    return notices
 
 
 def _load_of(here: Session, file: Path, program: Program, store: DiskStore, run: str) -> database.Load:
@@ -190,11 +219,11 @@ def show_measures(here: Session, file: Path, experiments: Sequence[Experiment], 
     """
     simulated = False
     drawn = sys.stdout.isatty() if bars is None else bars
-    for measure, result in _relations(here, file, experiments):
+    for measure, result in relations(here, file, experiments):
         if result is None:
             console.say(f"{measure.name}: left out\n")
             continue
-        columns, rows, marked = _shown(measure, result, bars=drawn)
+        columns, rows, marked = measure_table(measure, result, bars=drawn)
         console.say(measure.name)
         console.show_table(columns, rows, numeric=(measure.function, "n", "planned"))
         console.say()
@@ -206,10 +235,10 @@ def show_measures(here: Session, file: Path, experiments: Sequence[Experiment], 
 def measures_latex(here: Session, file: Path, experiments: Sequence[Experiment]) -> str:
     """Return every measure of a study as a tabular, in LaTeX, each under its name in a comment."""
     parts = []
-    for measure, result in _relations(here, file, experiments):
+    for measure, result in relations(here, file, experiments):
         if result is None:
             continue
-        columns, rows, marked = _shown(measure, result, bars=False)
+        columns, rows, marked = measure_table(measure, result)
         said = "% SIMULATED: made up by the embedded simulator, not by a model\n" if marked else ""
         kept = [i for i, c in enumerate(columns) if c or any(r[i] for r in rows)]
         table = latex([columns[i] for i in kept], [[r[i] for i in kept] for r in rows], numeric=(measure.function,))
@@ -217,19 +246,22 @@ def measures_latex(here: Session, file: Path, experiments: Sequence[Experiment])
     return "\n".join(parts)
 
 
-def _relations(
+def relations(
     here: Session, file: Path, experiments: Sequence[Experiment]
 ) -> list[tuple[Measure, database.Result | None]]:
+    """Return every measure of a study with its rows; None for one that was left out."""
     study = here.study(file)
     with database.opened(here.cache, study) as (connection, _):
         return [(m, database.measure_rows(connection, study, m.name)) for e in experiments for m in e.measures]
 
 
-def _shown(measure: Measure, result: database.Result, *, bars: bool) -> tuple[list[str], list[list[Any]], bool]:
+def measure_table(
+    measure: Measure, result: database.Result, *, bars: bool = False
+) -> tuple[list[str], list[list[Any]], bool]:
     """Return a measure's table as people read it, and whether any of it is simulated."""
     by = ["_".join(path) for path in measure.by]
     rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
-    level = _level(measure)
+    level = interval_of(measure)
     tested = ["p", "p_holm"] if measure.holm else []
     columns = [*by, measure.function, *([level] if level else []), *tested, "n", "planned", "dropped", ""]
     figures = [(r[measure.function], r.get("low"), r.get("high")) for r in rows]
@@ -257,7 +289,8 @@ def _shown(measure: Measure, result: database.Result, *, bars: bool) -> tuple[li
     return columns, shown, any(r["simulated"] for r in rows)
 
 
-def _level(measure: Measure) -> str:
+def interval_of(measure: Measure) -> str:
+    """Return what interval a measure has, in words; nothing where it has none."""
     found = measure.interval
     if found is None:
         return ""

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from emdsl.cli import console, session
 from emdsl.cli.counts import show_warnings, warnings_json
-from emdsl.cli.results import bring_up_to_date, drift_of, measures_json, measures_latex, show_measures
+from emdsl.cli.results import drift_of, loaded, measures_json, measures_latex, show_measures
 from emdsl.cli.story import stories, story_text
 from emdsl.compiler.compile import compile_file
-from emdsl.errors import OutcomesError, SourceError
+from emdsl.errors import SourceError
 from emdsl.frame import EvalFault
-from emdsl.outcomes import database
-from emdsl.outcomes.loads import note_last
-from emdsl.run.executor import Report
-from emdsl.run.walk import Walk
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from emdsl.cli.session import Session
+    from emdsl.experiment import Program
 
 
 @click.command("show")
@@ -43,25 +41,9 @@ def command(
     console.expect_json(wanted=as_json)
     here = session.open_session(file, cache, env_file, simulate=simulate)
     program = compile_file(file, here.environment, simulate=simulate)
-    store = here.store(create=False)
-    notices: list[str] = []
-    try:
-        loaded = database.state(here.cache, here.study(file))
-        if loaded != (program.digest.hex(), store.state()):
-            walks = [Walk(e) for e in program.experiments]
-            _, notices, unloaded = bring_up_to_date(
-                here, file, program, walks, store, report=Report(), run=secrets.token_hex(8)
-            )
-            if unloaded:
-                raise OutcomesError(unloaded)
-        told = stories(here, file, program, store, where, limit) if where is not None else None
-    except EvalFault as fault:
-        raise SourceError([fault.diagnostic]) from fault
-    finally:
-        store.close()
-    note_last(here.cache, here.study(file))
-    if told is not None:
-        _tell(*told, as_json=as_json)
+    notices = loaded(here, file, program)
+    if where is not None:
+        _tell(*_stories(here, file, program, where, limit), as_json=as_json)
         return 0
     notices += drift_of(here, file, program.experiments)
     if as_json:
@@ -78,6 +60,16 @@ def command(
     else:
         show_measures(here, file, program.experiments, bars=bars)
     return 0
+
+
+def _stories(here: Session, file: Path, program: Program, where: str, limit: int) -> tuple[list[dict[str, Any]], int]:
+    store = here.store(create=False)
+    try:
+        return stories(here, file, program, store, where, limit)
+    except EvalFault as fault:
+        raise SourceError([fault.diagnostic]) from fault
+    finally:
+        store.close()
 
 
 def _tell(found: list[dict[str, Any]], n: int, *, as_json: bool) -> None:

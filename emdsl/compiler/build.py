@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import settings as tables
 from emdsl.compiler.check import check
+from emdsl.compiler.columns import thresholds
 from emdsl.compiler.expr import Compiler, Function, constantly
 from emdsl.compiler.facts import Parts, Statements, check_sides, facts_of
 from emdsl.compiler.faults import Faults, Silent
@@ -108,6 +109,7 @@ class _Builder:
             columns=self._columns(),
             measures=measures,
             words=self._words,
+            thresholds=thresholds(self._compared(), self._constant),
             span=self._decl.name.span,
             whole=self._decl.span,
         )
@@ -580,6 +582,11 @@ class _Builder:
             if let.params is None and kind is not None and self._reads_rows(let):
                 found.append(Column(name=name, kind=kind))
         return tuple(found)
+
+    def _compared(self) -> list[ast.Expr]:
+        """Return every expression in which a score may be compared with a number."""
+        conditions = [c for _, some in self._parts.steps for c in some]
+        return [*(x.value for x in self._lets.values()), *conditions, *(m.value for m in self._parts.measures)]
 
     def _reads_rows(self, let: ast.Let) -> bool:
         """Whether a let differs from outcome to outcome; one value for all is no column."""

@@ -6,12 +6,13 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.faults import Silent
+from emdsl.compiler.reads import nodes
 from emdsl.frame import EvalFault
 from emdsl.lang import ast
 from emdsl.value import is_exact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from emdsl.compiler.faults import Faults
     from emdsl.compiler.kinds import Type
@@ -84,6 +85,19 @@ def computable(
             help=f"give it a name: `let NAME = {inner.span.text[:60]}`",
         )  # fmt: skip
         return
+
+
+def thresholds(written: Iterable[ast.Expr], constant: Callable[[str], Value]) -> dict[str, tuple[float, ...]]:
+    """Return the numbers that names are compared with, in order: of `aligned < 30` that of `aligned` is 30."""
+    found: dict[str, set[float]] = {}
+    for node in written:
+        for compare in (x for x in nodes(node) if isinstance(x, ast.Compare)):
+            inner = folded(compare, constant)
+            if isinstance(inner, ast.Compare):
+                for side, other in ((inner.left, inner.right), (inner.right, inner.left)):
+                    if isinstance(side, ast.Ref) and isinstance(other, ast.Literal) and other.value is not None:
+                        found.setdefault(side.name, set()).add(float(other.value))
+    return {name: tuple(sorted(values)) for name, values in found.items()}
 
 
 def _listed(node: ast.Expr) -> bool:

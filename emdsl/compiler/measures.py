@@ -94,6 +94,7 @@ def build_measure(
         slope=found.slope,
         asks=asks, steps=steps, reads=tuple(n for n in columns if n in named and n not in axes and n != "sample"),
         span=decl.name.span,
+        whole=decl.span,
     )  # fmt: skip
 
 

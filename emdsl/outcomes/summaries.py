@@ -1,0 +1,113 @@
+"""What a page tells of an experiment beside its measures: scores in bins, what was paid, every outcome to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from emdsl.experiment import ASK
+from emdsl.outcomes import database
+from emdsl.outcomes.sql import name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from emdsl.experiment import Experiment, Step
+
+N_BINS = 20  # of a scale
+MOST_PAIRS = 3  # of judges
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bins:
+    """How many outcomes have scores where: a row for each bin, its lower ends first, and the thresholds."""
+
+    names: tuple[str, ...]
+    scales: tuple[tuple[float, float], ...]
+    step: tuple[float, ...]
+    thresholds: tuple[tuple[float, ...], ...]
+    rows: tuple[tuple[float, ...], ...]
+
+
+def score_bins(connection: Any, experiment: Experiment, schema: str) -> Iterator[Bins]:
+    """Yield the bins of the first pairs of judges that give scores; of one alone where there is no other."""
+    scored = [s for s in experiment.steps if s.reading is not None and s.reading.scale is not None and not s.draw]
+    pairs: Sequence[tuple[Step, ...]] = list(combinations(scored, 2))[:MOST_PAIRS]
+    for steps in pairs or [(s,) for s in scored]:
+        parts, widths, scales = [], [], []
+        for step in steps:
+            assert step.reading is not None
+            assert step.reading.scale is not None
+            low, high = (float(x) for x in step.reading.scale)
+            width = (high - low) / N_BINS
+            widths.append(width)
+            scales.append((low, high))
+            place = f"floor(({name(step.name)} - {low!r}) / {width!r})"
+            parts.append(f"{low!r} + {width!r} * greatest(0, least({N_BINS - 1}, {place}))")
+        known = " AND ".join(f"{name(s.name)} IS NOT NULL" for s in steps)
+        found = database.select(
+            connection,
+            f"SELECT {', '.join(parts)}, count(*) FROM {name(schema)}.{name(experiment.name)} "
+            f"WHERE {known} GROUP BY ALL ORDER BY ALL",
+        )
+        if found.rows:
+            yield Bins(
+                names=tuple(s.name for s in steps), scales=tuple(scales), step=tuple(widths),
+                thresholds=tuple(experiment.thresholds.get(s.name, ()) for s in steps),
+                rows=tuple(tuple(r) for r in found.rows),
+            )  # fmt: skip
+
+
+def costs(connection: Any, experiment: Experiment, schema: str) -> list[tuple[Any, ...]]:
+    """Return of each step and model: answers, each once; tokens in, out, of these reasoning; US dollars; of how many.
+
+    The last is how many answers have a known cost.
+    """
+    rows: list[tuple[Any, ...]] = []
+    for step in experiment.steps:
+        parts = ("model", "key", "input_tokens", "output_tokens", "reasoning_tokens", "cost_usd", "answered_at")
+        columns = ", ".join(f"{name(f'{step.name}_{p}')} AS {p}" for p in parts)
+        found = database.select(
+            connection,
+            "SELECT model, count(*), sum(input_tokens), sum(output_tokens), sum(reasoning_tokens), sum(cost_usd), "
+            f"count(cost_usd) FROM (SELECT DISTINCT {columns} FROM {name(schema)}.{name(experiment.name)}) "
+            "WHERE answered_at IS NOT NULL GROUP BY model ORDER BY model",
+        )
+        rows += [(step.name, *r) for r in found.rows]
+    return rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readable:
+    """Every outcome of an experiment, column by column, in the order of its table."""
+
+    axes: dict[str, list[str]]
+    sample: list[int]
+    steps: dict[str, dict[str, list[Any]]]  # value, missing, finish; of an ask reasoning, of a judge reply
+    lets: dict[str, dict[str, list[Any]]]  # value, missing
+
+
+def readable(connection: Any, experiment: Experiment, schema: str) -> Readable:
+    """Return what of an experiment people read."""
+    chosen: list[str] = [f"{name(a.name)}::VARCHAR" for a in experiment.axes] + ["sample"]
+    for step in experiment.steps:
+        said = "reasoning" if step.kind == ASK else "reply"
+        chosen += [name(step.name), *(name(f"{step.name}_{p}") for p in ("missing", "finish", said))]
+    for let in experiment.columns:
+        chosen += [name(let.name), name(f"{let.name}_missing")]
+    table = f"{name(schema)}.{name(experiment.name)}"
+    rows = database.select(connection, f"SELECT {', '.join(chosen)} FROM {table} ORDER BY rowid").rows
+    columns = iter([list(c) for c in zip(*rows, strict=True)] if rows else [[] for _ in chosen])
+    return Readable(
+        axes={a.name: next(columns) for a in experiment.axes},
+        sample=next(columns),
+        steps={
+            s.name: {
+                "value": next(columns), "missing": next(columns), "finish": next(columns),
+                ("reasoning" if s.kind == ASK else "reply"): next(columns),
+            }
+            for s in experiment.steps
+        },
+        lets={c.name: {"value": next(columns), "missing": next(columns)} for c in experiment.columns},
+    )  # fmt: skip
