@@ -54,6 +54,9 @@ def command(
         raise UsageError(f"measure `{chosen}` does not cross two axes: a map of heat needs `by` two")
     if kind == charts.CURVE and charts.CURVE not in kinds:
         raise UsageError(f"measure `{chosen}` has no axis of numbers in its `by`: no curve")
-    charts.write(charts.chart_of(table, kind or kinds[0]), output)
+    try:
+        charts.write(charts.chart_of(table, kind or kinds[0]), output)
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror}") from error
     console.say(f"Written: {output}" + ("   (SIMULATED)" if table.simulated else ""))
     return 0

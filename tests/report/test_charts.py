@@ -1,0 +1,89 @@
+"""Charts of measures: which kinds there are, what they hold, and figures as files."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from support import SHOTS, SHOTS_STUDY, emdsl
+
+from emdsl.report.charts import Group, Table, chart_of, inline_svg, kinds_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DOSES, DATA, MANY = (0, 2, 16, 256), ("false", "true"), tuple(f"question {i}" for i in range(12))
+
+
+def table(*groups: tuple[str, tuple[Any, ...]], simulated: bool = False) -> Table:
+    rows: list[tuple[Any, ...]] = [()]
+    for _, levels in groups:
+        rows = [(*r, x) for r in rows for x in levels]
+    found = [(*r, i / 100, i / 120, i / 80, 10) for i, r in enumerate(rows)]
+    named = tuple(Group(name=n, levels=x) for n, x in groups)
+    return Table(
+        name="m", what="rate", interval="95 % wilson", groups=named, rows=tuple(found), simulated=simulated
+    )  # fmt: skip
+
+
+def values(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    (found,) = spec["datasets"].values()
+    return list(found)
+
+
+@pytest.mark.parametrize(
+    ("groups", "kinds"),
+    [
+        ((), []),
+        ((("k", (4,)),), []),
+        ((("k", DOSES),), ["curve"]),
+        ((("q", MANY),), ["dots"]),
+        ((("data", DATA), ("k", DOSES)), ["curve", "heat"]),
+        ((("data", DATA), ("model", DATA)), ["dots"]),
+        ((("data.set [1]", DATA), ("q's", MANY), ("k", DOSES)), ["curve", "heat"]),
+        ((("on", (True, False)),), ["dots"]),
+    ],
+)
+def test_a_measure_has_the_charts_that_its_groups_allow(groups: tuple[Any, ...], kinds: list[str]) -> None:
+    """A curve where an axis is of numbers, a map where two cross; each draws every value, whatever names are."""
+    found = table(*groups)
+    assert kinds_of(found) == kinds
+    for kind in kinds:
+        chart = chart_of(found, kind)
+        ET.fromstring(inline_svg(chart, 'a "chart" & more'))
+        assert len(values(chart.to_dict())) == len(found.rows)
+
+
+def test_what_has_no_value_is_not_drawn_as_zero() -> None:
+    """`none kept` is a gap."""
+    full = table(("k", DOSES))
+    gap = Table(
+        name="m", what="rate", interval="", groups=full.groups, simulated=True,
+        rows=(*full.rows[:3], (256, None, None, None, 0)),
+    )  # fmt: skip
+    spec = chart_of(gap, "curve").to_dict()
+    assert [v["g0"] for v in values(spec)] == [0, 2, 16]
+    assert spec["title"] == "m (SIMULATED)"
+
+
+def test_figures_are_files_of_their_kind(tmp_path: Path) -> None:
+    """SVG, PNG, PDF and Vega-Lite, from the command; what cannot be drawn is told."""
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "study.em").write_text(SHOTS_STUDY, encoding="utf-8")
+    (tmp_path / "shots.csv").write_text(SHOTS, encoding="utf-8")
+    emdsl("run", "study.em", cwd=tmp_path)
+    for ending, start in (("svg", b"<svg"), ("png", b"\x89PNG"), ("pdf", b"%PDF"), ("json", b"{")):
+        said = emdsl("plot", "study.em", "--measure", "low", "-o", f"f.{ending}", cwd=tmp_path).stdout
+        assert said == f"Written: f.{ending}   (SIMULATED)\n"
+        assert (tmp_path / f"f.{ending}").read_bytes().startswith(start)
+    spec = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))
+    measured = json.loads(emdsl("query", "FROM low", "--format", "json", cwd=tmp_path).stdout)
+    assert [v["value"] for v in values(spec)] == [r["rate"] for r in measured]
+    assert (
+        "did you mean `low`" in emdsl("plot", "study.em", "--measure", "lo", "-o", "f.svg", cwd=tmp_path, code=2).stderr
+    )
+    assert ".svg, .png" in emdsl("plot", "study.em", "-o", "f.gif", cwd=tmp_path, code=2).stderr
+    assert "two axes" in emdsl("plot", "study.em", "--kind", "heat", "-o", "f.svg", cwd=tmp_path, code=2).stderr
+    assert "cannot write" in emdsl("plot", "study.em", "-o", "no/f.svg", cwd=tmp_path, code=2).stderr
