@@ -106,6 +106,7 @@ class Measure:
     other: ast.Expr | None = None
     nominal: bool = True
     at: float = 0.5
+    effect: float | None = None  # the difference that it is meant to show; None: not said
     holm: bool = False  # of a contrast: probabilities, corrected for all groups of the measure
     slope: str = ""  # of a `slope`: the axis
     least: int = 1  # of an `at_least`: how many draws of a cell

@@ -24,6 +24,7 @@ VERBS = {
     "diff": ("emdsl.cli.diff", "Compare two programs by what they ask."),
     "show": ("emdsl.cli.show", "Show the measures of a study."),
     "query": ("emdsl.cli.query", "Query outcomes with SQL."),
+    "power": ("emdsl.cli.power", "Say how many samples an effect takes."),
     "plot": ("emdsl.cli.plot", "Draw a measure as a figure."),
     "report": ("emdsl.cli.report", "Write a study as one page, with charts and transcripts."),
     "export": ("emdsl.cli.export", "Write outcomes to a folder that needs no emdsl."),

@@ -134,6 +134,21 @@ def verdict(counts: list[ExperimentCount], budget: Decimal) -> str:
     return "reaches for what is expected" if expected <= budget else "will not reach: the run stops there, exit 3"
 
 
+def reached(count: ExperimentCount, counts: list[ExperimentCount], budget: Decimal | None) -> float:
+    """Return for which share of an experiment's samples the budgets are expected to reach; 1 where that is not known.
+
+    Samples are asked in balanced order: what stops early is a smaller study.
+    """
+    shares = [1.0]
+    own = count.experiment.budget
+    for some, cap in (([count], Decimal(own) if own is not None else None), (counts, budget)):
+        _, expected, _ = costs(some)
+        if cap is not None and expected:
+            shares.append(float(cap / expected))
+    left, stored = sum(s.at_most for s in count.steps), sum(s.cached for s in count.steps)
+    return (stored + min(shares) * left) / (stored + left) if left else 1.0
+
+
 def budgets_json(counts: list[ExperimentCount], budget: Decimal | None) -> dict[str, Any]:
     """Return the budgets of experiments and of the run, with what each is to the cost."""
     found: dict[str, Any] = {

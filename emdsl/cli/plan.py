@@ -16,6 +16,7 @@ from emdsl.cli.earlier import earlier
 from emdsl.cli.main import EXIT_INCOMPLETE
 from emdsl.cli.money import budgets_json, show_budget, within
 from emdsl.cli.planfile import ENDING, Planned, digests, known_requests, write_plan
+from emdsl.cli.power import power_notes
 from emdsl.cli.results import drift_of
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import SourceError, UsageError
@@ -86,6 +87,7 @@ def command(
     finally:
         store.close()
     drift = drift_of(here, file, program.experiments) if (here.cache / DATABASE).exists() else []
+    drift += power_notes(here, file, counts, budget)
     found = plan_json(counts, time.monotonic() - start_s) | budgets_json(counts, budget) | warnings_json(program, drift)
     lacks = _lacks(counts, here, insecure=insecure)
     if lacks:

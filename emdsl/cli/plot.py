@@ -8,11 +8,10 @@ import click
 
 from emdsl.cli import console, session
 from emdsl.cli.charted import table_of
-from emdsl.cli.results import loaded, relations
+from emdsl.cli.results import chosen_measure, loaded, relations
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import UsageError
 from emdsl.report import charts
-from emdsl.source import near, one_of
 
 
 @click.command("plot")
@@ -34,19 +33,14 @@ def command(
         raise UsageError(f"-o takes a file that ends in {', '.join(charts.FORMATS)}")
     here = session.open_session(file, cache, env_file, simulate=simulate)
     program = compile_file(file, here.environment, simulate=simulate)
-    known = {m.name: m for e in program.experiments for m in e.measures}
-    if not known:
-        raise UsageError(f"{file} has no measure")
-    chosen = wanted or next(iter(known))
-    if chosen not in known:
-        hint = near(chosen, known) or f"they are {one_of(list(known))}"
-        raise UsageError(f"--measure: no measure is called `{chosen}`; {hint}")
+    _, measure = chosen_measure(program, wanted)
+    chosen = measure.name
     for notice in loaded(here, file, program):
         console.say(f"note: {notice}", err=True)
     result = {m.name: r for m, r in relations(here, file, program.experiments)}[chosen]
     if result is None:
         raise UsageError(f"measure `{chosen}` is left out, as `emdsl show {file}` says")
-    table = table_of(known[chosen], result)
+    table = table_of(measure, result)
     kinds = charts.kinds_of(table)
     if not kinds:
         raise UsageError(f"measure `{chosen}` has fewer than two values: there is nothing to draw")

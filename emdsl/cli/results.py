@@ -12,7 +12,7 @@ from emdsl.cli.bars import bar, scale
 from emdsl.cli.latex import latex
 from emdsl.cli.session import prepare
 from emdsl.compiler.compile import compile_file
-from emdsl.errors import OutcomesError, SourceError
+from emdsl.errors import OutcomesError, SourceError, UsageError
 from emdsl.frame import EvalFault
 from emdsl.outcomes import database
 from emdsl.outcomes.drift import drifts
@@ -20,7 +20,7 @@ from emdsl.outcomes.loads import note_last
 from emdsl.run.executor import Report
 from emdsl.run.planner import ExperimentCount, finish, note, plan, started, surveyed
 from emdsl.run.walk import Walk, chunks, collect, resolve
-from emdsl.source import Diagnostic
+from emdsl.source import Diagnostic, near, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -287,6 +287,21 @@ def measure_table(
             ]
         )
     return columns, shown, any(r["simulated"] for r in rows)
+
+
+def chosen_measure(
+    program: Program, wanted: str | None, functions: Sequence[str] | None = None
+) -> tuple[Experiment, Measure]:
+    """Return the measure that is called `wanted`, else the first, of some functions alone; raises UsageError."""
+    known = {m.name: (e, m) for e in program.experiments for m in e.measures}
+    fits = [n for n, (_, m) in known.items() if functions is None or m.function in functions]
+    if wanted is not None and wanted not in known:
+        hint = near(wanted, known) or (f"they are {one_of(list(known))}" if known else "there is none")
+        raise UsageError(f"--measure: no measure is called `{wanted}`; {hint}")
+    if not fits or (wanted is not None and wanted not in fits):
+        told = f"`{wanted}` is a {known[wanted][1].function}" if wanted is not None else f"`{program.name}` has none"
+        raise UsageError(f"--measure takes a {one_of(functions)}: {told}" if functions else f"{told}: no measure")
+    return known[wanted or fits[0]]
 
 
 def interval_of(measure: Measure) -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FUNCTIONS = tuple(SIGNATURES)
 MAX_WHOLE = 1_000_000
+EFFECTS = ("rate", "mean", "contrast")  # functions whose power is known
 FIGURES = frozenset(
     [
         *FUNCTIONS,
@@ -91,7 +92,7 @@ def build_measure(
         name=decl.name.text, function=name, value=value, condition=condition, interval=found.interval, by=by,
         of=found.of, sides=sides, pair=tuple(n for n in axes if n not in tested and (n,) not in by),
         other=other, nominal=found.nominal, at=found.at, least=found.least, among=found.among, holm=found.holm,
-        slope=found.slope,
+        slope=found.slope, effect=found.effect,
         asks=asks, steps=steps, reads=tuple(n for n in columns if n in named and n not in axes and n != "sample"),
         span=decl.name.span,
         whole=decl.span,
@@ -129,6 +130,7 @@ class _Arguments:
     nominal: bool = True
     at: float = 0.5
     holm: bool = False
+    effect: float | None = None
     slope: str = ""
     least: int = 1
     among: int | None = None
@@ -163,6 +165,8 @@ class _Reader:
                 found.interval = self._interval(arg.value, name) or found.interval
             elif arg.name is not None and arg.name.text == "correct" and name == "contrast":
                 found.holm = self._holm(arg.value)
+            elif arg.name is not None and arg.name.text == "effect" and name in EFFECTS:
+                found.effect = self._effect(arg.value)
             elif arg.name is not None and arg.name.text == "of" and name == "at_least":
                 found.among = self._whole(arg.value, 1)
             elif arg.name is not None or any(arg.value is x for x in by_position[most:]):
@@ -344,6 +348,14 @@ class _Reader:
             self._faults.error("E843", f"a whole number from {low} to {MAX_WHOLE:,} stands here", node.span)
             return low
         return value
+
+    def _effect(self, node: ast.Expr) -> float | None:
+        value: Any = getattr(folded(node, self._constant), "value", None)
+        if not is_exact(value) or value <= 0:
+            self._faults.error("E843", "an effect is a difference above 0, in the unit of the measure", node.span,
+                               help="write `effect: 0.05`")  # fmt: skip
+            return None
+        return float(value)
 
     def _share(self, node: ast.Expr) -> float:
         value: Any = getattr(folded(node, self._constant), "value", None)

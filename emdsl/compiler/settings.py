@@ -287,12 +287,12 @@ JUDGE = {k: v for k, v in PARAMS.items() if k != "seed"} | _table(
 )
 
 MEASURE_FUNCTIONS = {  # how each is called
-    "rate": "rate(CONDITION given CONDITION, interval: wilson(0.95))",
-    "mean": "mean(NUMBER given CONDITION, interval: wald(0.95))",
+    "rate": "rate(CONDITION given CONDITION, interval: wilson(0.95), effect: 0.05)",
+    "mean": "mean(NUMBER given CONDITION, interval: wald(0.95), effect: 5)",
     "at_least": "at_least(CONDITION given CONDITION, 1, of: 10, interval: wald(0.95))",
     "count": "count(CONDITION given CONDITION)",
     "quantile": "quantile(NUMBER given CONDITION, 0.5, interval: ranks(0.95))",
-    "contrast": "contrast(rate(CONDITION), SIDE, SIDE, interval: wald(0.95), correct: holm)",
+    "contrast": "contrast(rate(CONDITION), SIDE, SIDE, interval: wald(0.95), correct: holm, effect: 0.05)",
     "slope": "slope(rate(CONDITION given CONDITION), AXIS, interval: wald(0.95))",
     "agreement": "agreement(JUDGEMENT given CONDITION, JUDGEMENT)",
 }

@@ -334,6 +334,12 @@ def schema_of(database: duckdb.DuckDBPyConnection, study: str) -> list[tuple[str
     )
 
 
+def n_samples(database: duckdb.DuckDBPyConnection, study: str, experiment: Experiment) -> int:
+    """Return how many draws of each cell are loaded, answered or not."""
+    ((found,),) = select(database, f"SELECT max(sample) + 1 FROM {name(study)}.{name(experiment.name)}").rows
+    return int(found)
+
+
 def places(database: duckdb.DuckDBPyConnection, study: str, experiment: Experiment, where: str) -> list[int]:
     """Return which rows of an experiment, from 0, a condition in SQL holds for; raises OutcomesError."""
     table = f"{name(study)}.{name(experiment.name)}"
