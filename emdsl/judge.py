@@ -28,11 +28,11 @@ class Weighted:
     """The score is the probability-weighted mean of the numbers among the first token's candidates.
 
     Source: Betley et al. (2025). `top` candidates are asked for; under `mass` of probability on numbers
-    there is no score.
+    there is no score. Without `mass` the number in the reply is read, from the same request.
     """
 
     top: int = 20
-    mass: float = 0.25
+    mass: float | None = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ def read(reply: Response, reading: Reading) -> Verdict:
     if reading.choices:
         return _label(text, reading)
     assert reading.scale is not None
-    if reading.weighted is not None:
+    if reading.weighted is not None and reading.weighted.mass is not None:
         if not reply.logprobs:
             return NO_LOGPROBS
         score = weighted_score(reply.logprobs[0], reading.scale, reading.weighted.mass)

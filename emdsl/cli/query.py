@@ -40,7 +40,11 @@ def command(
     sql: str | None, cache: Path | None, study: str | None, form: str | None, output: Path | None, schema: bool,
     live: bool, simulate: bool,
 ) -> int:  # fmt: skip
-    """Query outcomes with SQL: a table for each experiment, and one for each measure."""
+    """Query outcomes with SQL: a table for each experiment, and one for each measure.
+
+    SQL is a query, or a file of one that ends in .sql.
+    """
+    sql = _of_file(sql)
     near_path = Path(study) if study is not None and Path(study).exists() else Path()
     here = session.open_session(near_path, cache, None, simulate=simulate)
     wanted = here.study(Path(study)) if study is not None and Path(study).exists() else study
@@ -78,6 +82,15 @@ def command(
     except OSError as error:
         raise OutcomesError(f"cannot write {output}: {error.strerror}") from error
     return 0
+
+
+def _of_file(sql: str | None) -> str | None:
+    if sql is None or not sql.lower().endswith(".sql") or len(sql.split()) != 1:
+        return sql
+    try:
+        return Path(sql).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {sql}: {getattr(error, 'strerror', None) or 'it is no text in UTF-8'}") from None
 
 
 @contextmanager

@@ -380,10 +380,10 @@ def _tell(
 ) -> None:
     """Print how many were answered, where the outcomes are, and what to do next."""
     file = call.file
-    ran = sum(len(s.fresh) for c in finals for s in c.steps)
+    ran = len(set[bytes]().union(*(s.fresh for c in finals for s in c.steps)))
     n_failed = len(report.failures)
     left = sum(s.at_most for c in finals for s in c.steps) - n_failed
-    cached = sum(s.cached for c in finals for s in c.steps) - ran
+    cached = len(set[bytes]().union(*(s.stored for c in finals for s in c.steps))) - ran
     console.say(f"{ran:,} answered, {cached:,} from the store" + (f", {n_failed:,} failed" if n_failed else ""))
     show_money(finals, ran=ran)
     for reason, n in _reasons(report)[:SHOWN_FAILURES]:

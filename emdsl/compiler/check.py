@@ -141,7 +141,7 @@ def _way_out(found: Objection, step: Step, model: Model) -> tuple[str, str]:
     if name == "top_logprobs":
         other = f"`{step.rubric}_number`, say, or " if step.rubric in ("alignment", "coherence") else ""
         return (
-            f"the rubric `{step.rubric}` reads probabilities (`weighted`)",
+            f"the rubric `{step.rubric}` asks for probabilities (`top`)",
             found.help or f"take {other}a rubric that reads the number as written, `read = number`",
         )
     if name in step.set_here:

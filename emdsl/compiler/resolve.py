@@ -300,19 +300,21 @@ class Resolver:
         name = value.function if isinstance(value, ast.Call) else value
         if isinstance(name, ast.Ref) and name.name == "number" and isinstance(value, ast.Ref):
             return None
-        if not (isinstance(name, ast.Ref) and name.name == "weighted"):
-            raise fail("E520", "`read` is `number` or `weighted(top: 20, mass: 0.25)`", value.span)
+        if not (isinstance(name, ast.Ref) and name.name in ("weighted", "number")):
+            raise fail("E520", "`read` is `number`, `number(top: 20)` or `weighted(top: 20, mass: 0.25)`", value.span)
         found: dict[str, Any] = {}
+        known = ("top", "mass") if name.name == "weighted" else ("top",)
         for arg in value.args if isinstance(value, ast.Call) else ():
-            if arg.name is None or arg.name.text not in ("top", "mass"):
-                raise fail("E213", "`weighted` has the parameters `top` and `mass`", arg.span)
+            if arg.name is None or arg.name.text not in known:
+                said = " and ".join(f"`{k}`" for k in known)
+                raise fail("E213", f"`{name.name}` has the parameter{'s' * (len(known) > 1)} {said}", arg.span)
             found[arg.name.text] = scope.compiler().expr(arg.value)(Frame())
         top, mass = found.get("top", 20), found.get("mass", Decimal("0.25"))
         if type(top) is not int or not 1 <= top <= 20:
             raise fail("E520", "`top` is a whole number from 1 to 20", value.span)
         if mass is None or not is_exact(mass) or not 0 <= mass <= 1:
             raise fail("E520", "`mass` is a number from 0 to 1", value.span)
-        return Weighted(top=top, mass=float(mass))
+        return Weighted(top=top, mass=float(mass) if name.name == "weighted" else None)
 
     # -------------------------------------------------------------- models
 

@@ -267,7 +267,9 @@ RUBRIC = _table(
     Spec("scale", "range", "the reply is a number within 0..100, say", _scale),
     Spec("choices", "map or list", "the reply is one of these labels", _choices),
     Spec("shape", "map", "the reply is a JSON object with these fields: bool, number, text, a range, labels", _shape),
-    Spec("read", "number or weighted(...)", "how a number is read from the reply", lambda v: v, "number"),
+    Spec(
+        "read", "number, number(top: n) or weighted(...)", "how a number is read from the reply", lambda v: v, "number"
+    ),
     Spec("refusal", "text or list", "replies recorded as missing, under their own name", _texts),
     Spec("other", "text or list", "more such replies", _texts),
 ) | {k: v for k, v in PARAMS.items() if k != "sim"}

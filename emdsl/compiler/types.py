@@ -190,7 +190,8 @@ class Checker:
 
     def _if(self, node: ast.If) -> Type:
         self.condition(node.condition)
-        return union([self.infer(node.yes), self.infer(node.no)])
+        found = [self.infer(node.yes), self.infer(node.no)]
+        return NUMBER if {t.kind for t in found} <= NUMBERS and found[0] != found[1] else union(found)
 
     def _otherwise(self, node: ast.Otherwise) -> Type:
         found = [self.infer(node.value), self.infer(node.other)]

@@ -343,7 +343,7 @@ def _open(count: ExperimentCount, found: StepCount, row: Outcome, query: Query) 
     model = query.head.model
     count.models.setdefault((model.use, model.url), model)
     count.heads.setdefault(id(query.head), (query.head, found.step))
-    if (count.experiment.budget is not None or count.budget is not None) and not _counted(count, query.key):
+    if (count.experiment.budget is not None or count.budget is not None) and not _counted(count, found, query.key):
         count.least_usd += least_usd(query)
     found.estimate.known(query, count.learned)
     if count.comparison is not None:
@@ -358,7 +358,7 @@ def _take(count: ExperimentCount, found: StepCount, row: Outcome, query: Query, 
     if key not in found.stored:
         found.stored.add(key)
         count.learned.take(found.step.name, query, response)
-        if not _counted(count, key):
+        if not _counted(count, found, key):
             found.money.take(query.head.model, response.usage, fresh=fresh)
         _by(count, row, 0)
     if fresh:
@@ -366,9 +366,9 @@ def _take(count: ExperimentCount, found: StepCount, row: Outcome, query: Query, 
     return key
 
 
-def _counted(count: ExperimentCount, key: Digest) -> bool:
-    """Whether an experiment before has the same request."""
-    return any(key in s.stored or key in s.ready for c in count.others for s in c.steps)
+def _counted(count: ExperimentCount, found: StepCount, key: Digest) -> bool:
+    """Whether another step, or an experiment before, has the same request: its money counts once."""
+    return any(key in s.stored or key in s.ready for c in (*count.others, count) for s in c.steps if s is not found)
 
 
 def _render(found: StepCount, row: Outcome) -> None:
