@@ -102,6 +102,7 @@ NOT_OBTAINED = Missing("not_obtained")  # the dataset that it is made of is not 
 ABSENT = frozenset(
     ("failed", "no_answer", "undecided", "not_needed", "not_asked", "not_obtained")
 )  # there is no reply at all
+UNSETTLED = frozenset(("failed", "not_asked"))  # of these, what another run may still answer: no `else` stands for it
 ENGINE_REASONS = ("unreadable", "no_mass", "no_logprobs", "blocked", "invalid", "undefined", *sorted(ABSENT))
 
 

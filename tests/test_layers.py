@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "emdsl"
 MAY_KNOW = {
     "cli": {"report", "outcomes", "run", "compiler", "providers", "sim", "store", "lang"},
+    "notebook": {"cli", "report", "outcomes", "compiler"},
     "report": {"outcomes"},
     "outcomes": {"lang"},
     "run": {"providers", "store"},
@@ -22,6 +23,7 @@ MAY_KNOW = {
     "lang": set[str](),
 }
 NOUNS_MAY_KNOW = {
+    "__init__.py": {"notebook"},  # `emdsl.open`
     "experiment.py": {"lang"},  # a measure keeps its expression, as written
     "highlight.py": {"lang", "compiler"},  # an editor's door: the words of the grammar, the names of functions
 }
@@ -31,7 +33,7 @@ DOORS = {
     "dotenv": ("cli/session.py",),
     "numpy": ("outcomes/resample.py",),
     "duckdb": ("outcomes/database.py", "data/parquet.py"),
-    "pyarrow": ("outcomes/table.py",),
+    "pyarrow": ("outcomes/table.py", "notebook/study.py"),
     "diskcache": ("store/disk.py",),
     "zstandard": ("store/codec.py",),
     "pyrage": ("store/bundle.py",),
@@ -40,7 +42,7 @@ DOORS = {
     "pydantic": ("providers/",),
     "yaml": ("data/yaml.py",),
     "pygments": ("highlight.py",),
-    "altair": ("report/charts.py",),
+    "altair": ("report/charts.py", "notebook/study.py"),
     "vl_convert": ("report/charts.py",),
     "jinja2": ("report/page.py",),
     "markupsafe": ("report/page.py",),

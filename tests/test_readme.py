@@ -59,6 +59,24 @@ def test_its_commands_run_and_print_what_it_shows(tmp_path: Path) -> None:
                 assert done.stdout.rstrip("\n") == "\n".join(shown)
 
 
+@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_its_python_runs(block: str, tmp_path: Path) -> None:
+    """In a copy of the checkout; what it draws is there afterwards."""
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
+    (tmp_path / "pyproject.toml").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", block],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "80 requests are left" in done.stdout
+    assert (tmp_path / "low_by_question.svg").read_text(encoding="utf-8").startswith("<svg")
+
+
 @pytest.mark.parametrize("block", re.findall(r"```em\n(.*?)```", README, re.DOTALL), ids=lambda b: b.split("\n")[0])
 def test_its_programs_run(block: str) -> None:
     """As they stand, to the last answer; a declaration alone gets an edition and an experiment."""

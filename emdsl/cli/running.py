@@ -154,13 +154,18 @@ def _asked(
     executing = _Execution(
         walks=walks, store=store, here=here, connections=call.connections or min(parallel, default=CONNECTIONS),
         patience=Patience(max_wait_s=call.max_wait, max_retries=call.max_retries), run=run,
-        display=console.NONE if call.as_json else console.choose_display(call.display), total=left, budget=call.budget,
+        display=_display(call), total=left, budget=call.budget,
         simulate=any(_embedded(m, here) for c in counts for m in c.models.values()),
     )  # fmt: skip
     report = executing.run()
     with suppress(OSError):  # the answers are stored: what is said of the run is not worth losing its tables
         history.end(here.cache, record, sent=report.sent, failed=len(report.failures), interrupted=report.interrupted)
     return report
+
+
+def _display(call: Call) -> str:
+    """Return how progress is shown; beside JSON only where it is asked for, on standard error."""
+    return console.NONE if call.as_json and call.display is None else console.choose_display(call.display)
 
 
 def _recorded(here: Session, call: Call, program: Program, counts: list[ExperimentCount], run: str) -> history.Record:

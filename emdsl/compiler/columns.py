@@ -6,9 +6,9 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.faults import Silent
-from emdsl.compiler.reads import nodes
 from emdsl.frame import EvalFault
 from emdsl.lang import ast
+from emdsl.lang.nodes import nodes
 from emdsl.value import is_exact
 
 if TYPE_CHECKING:

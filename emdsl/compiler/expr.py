@@ -21,6 +21,7 @@ from emdsl.source import Span, near, one_of
 from emdsl.value import (
     ABSENT,
     ENGINE_REASONS,
+    UNSETTLED,
     EnvVar,
     LabelledMap,
     Missing,
@@ -271,7 +272,7 @@ class Compiler:
 
         def otherwise(frame: Frame) -> Value:
             found = value(frame)
-            return other(frame) if isinstance(found, Missing) else found
+            return other(frame) if isinstance(found, Missing) and found.reason not in UNSETTLED else found
 
         return otherwise
 

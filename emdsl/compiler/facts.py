@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.check import Facts
 from emdsl.compiler.faults import Silent
-from emdsl.compiler.reads import free_names, nodes
+from emdsl.compiler.reads import free_names
 from emdsl.data.dataset import Dataset
 from emdsl.frame import EvalFault
 from emdsl.lang import ast
+from emdsl.lang.nodes import nodes
 from emdsl.value import Row
 
 if TYPE_CHECKING:

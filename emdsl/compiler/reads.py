@@ -46,18 +46,6 @@ def _names(node: Any, bound: frozenset[str]) -> Iterator[str]:
                     yield from _names(getattr(node, field.name), bound)
 
 
-def nodes(written: Any) -> Iterator[ast.Node]:
-    """Yield all that something written is made of, itself included."""
-    if isinstance(written, tuple):
-        for item in written:
-            yield from nodes(item)
-    elif isinstance(written, ast.Node):
-        yield written
-        for field in dataclasses.fields(written):
-            if field.name != "span":
-                yield from nodes(getattr(written, field.name))
-
-
 def reached(names: frozenset[str], lets: Mapping[str, ast.Let]) -> frozenset[str]:
     """Return names with those that the `let`s among them read, all the way."""
     found: set[str] = set()

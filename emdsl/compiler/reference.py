@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 FILES = ("REFERENCE.md", "em.tmLanguage.json")
 _MADE = "Made from the grammar and the compiler's tables by `make reference`; do not edit."
-_STRICT = "What reads a missing value is missing, but for `x is missing`, `x is WORD` and `x else v`."
+_STRICT = (
+    "What reads a missing value is missing, but for `x is missing`, `x is WORD` and `x else v`; `else` stands for no "
+    "answer that another run may still bring (`not_asked`, `failed`)."
+)
 _ALLOW = (
     "`emdsl explain CODE` tells more. A comment `# allow W402` on the line of a warning, or right above it, allows it."
 )

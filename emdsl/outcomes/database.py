@@ -378,6 +378,17 @@ def select(database: duckdb.DuckDBPyConnection, sql: str) -> Result:
         raise OutcomesError(_said(error)) from error
 
 
+def arrow(database: duckdb.DuckDBPyConnection, sql: str) -> Any:
+    """Return what a query gives as an Arrow table; raises OutcomesError as `select` does."""
+    try:
+        found = database.sql(sql)
+        if found is None:
+            raise OutcomesError("this is no query: write SELECT ... or FROM ...")
+        return found.to_arrow_table()
+    except duckdb.Error as error:
+        raise OutcomesError(_said(error)) from error
+
+
 def _unlike(columns: list[str]) -> tuple[str, ...]:
     """Return column names, each once: objects and tables are read by name."""
     found: list[str] = []

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emdsl.lang import ast
-from emdsl.value import ABSENT, ENGINE_REASONS, Row, render
+from emdsl.lang.nodes import nodes
+from emdsl.value import ABSENT, ENGINE_REASONS, UNSETTLED, Row, render
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from emdsl.experiment import Experiment
 
@@ -33,6 +34,7 @@ class Columns:
     axes: Mapping[str, str]  # the column that holds the value of an axis
     rows: frozenset[str]  # axes whose value is a dataset row
     steps: frozenset[str]
+    reasoned: frozenset[str]  # steps and lets: beside each stands why it is missing
     words: frozenset[str]
 
 
@@ -42,6 +44,7 @@ def columns_of(experiment: Experiment) -> Columns:
         axes={a.name: value_column(a.name) if has_value_column(a.levels) else a.name for a in experiment.axes},
         rows=frozenset(a.name for a in experiment.axes if all(isinstance(x.value, Row) for x in a.levels)),
         steps=frozenset(s.name for s in experiment.steps),
+        reasoned=frozenset([s.name for s in experiment.steps] + [c.name for c in experiment.columns]),
         words=experiment.words,
     )
 
@@ -92,7 +95,7 @@ def to_sql(node: ast.Expr, columns: Columns) -> str:
             condition, yes, no = (to_sql(x, columns) for x in (node.condition, node.yes, node.no))
             return f"CASE WHEN ({condition}) IS NULL THEN NULL WHEN {condition} THEN {yes} ELSE {no} END"
         case ast.Otherwise():
-            return f"COALESCE({to_sql(node.value, columns)}, {to_sql(node.other, columns)})"
+            return f"COALESCE({to_sql(node.value, columns)}, {_unless_open(node, columns)})"
         case ast.Negative():
             return f"-({to_sql(node.value, columns)})"
         case ast.Arithmetic():
@@ -103,6 +106,20 @@ def to_sql(node: ast.Expr, columns: Columns) -> str:
             return text
         case _:
             raise TypeError(f"{type(node).__name__} is no expression of a measure")
+
+
+def _unless_open(node: ast.Otherwise, columns: Columns) -> str:
+    """Return what stands behind `else`, missing where what stands before it may still be answered."""
+    other = to_sql(node.other, columns)
+    names = dict.fromkeys(x.name for x in nodes(node.value) if isinstance(x, ast.Ref) and x.name not in columns.axes)
+    reasons = [name(f"{n}_missing") for n in names if n in columns.reasoned]
+    if not reasons:
+        return other
+    return f"CASE WHEN COALESCE({', '.join(reasons)}, '') IN ({_listed(UNSETTLED)}) THEN NULL ELSE {other} END"
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(literal(w) for w in sorted(words))
 
 
 def _items(node: ast.Expr, columns: Columns) -> str:
@@ -124,7 +141,7 @@ def _is(node: ast.Is, columns: Columns) -> str:
     same = f"({value})::VARCHAR = {literal(label)}"
     if isinstance(node.value, ast.Ref) and (label in columns.words or label in ENGINE_REASONS):
         reason = name(f"{node.value.name}_missing")
-        absent = ", ".join(literal(x) for x in sorted(ABSENT - {label}))
+        absent = _listed(ABSENT - {label})
         return (
             f"CASE WHEN {reason} IS NULL THEN {negate}({same}) WHEN {reason} IN ({absent}) THEN NULL "
             f"ELSE {negate}({reason} = {literal(label)}) END"

@@ -1,0 +1,144 @@
+"""`emdsl.open`: the same plans, runs and numbers from Python, within an event loop too."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import duckdb
+import polars as pl
+import pytest
+from support import SHOTS, SHOTS_STUDY, clean_environment, simulator
+
+import emdsl
+from emdsl.errors import EmdslError, OutcomesError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from emdsl.notebook.study import Study
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "study.em").write_text(SHOTS_STUDY, encoding="utf-8")
+    (tmp_path / "shots.csv").write_text(SHOTS, encoding="utf-8")
+    return emdsl.open(tmp_path / "study.em")
+
+
+def test_a_study_is_planned_run_and_read(study: Study, tmp_path: Path) -> None:
+    """Restricted first, then whole; each answer is asked once; tables go to pandas and polars with their types."""
+    plan = study.plan()
+    assert (plan.requests, plan.expected_usd) == (80, 0.0)
+    assert [s["name"] for s in plan.steps] == ["answer", "aligned"]
+    assert study.plan(samples=3, only={"k": [0], "q": "one"}).requests == 6
+    part = study.run(samples=3)
+    assert (part.answered, part.failed, part.complete) == (24, 0, True)
+    run = study.run()
+    assert (run.answered, run.cached, run.complete) == (56, 24, True)
+    assert study.plan().requests == 0
+    outcomes = study.outcomes()
+    assert outcomes.num_rows == 40
+    assert outcomes["k"].type == "int64"
+    frame = outcomes.to_pandas()
+    measured = study.measure("low").to_pandas()
+    by_hand = frame[frame.aligned.notna()].groupby("k").aligned.apply(lambda x: (x < 30).mean())
+    assert measured.set_index("k").rate.to_dict() == pytest.approx(by_hand.to_dict())
+    table = pl.from_arrow(study.query("SELECT k, count(*) AS n FROM e GROUP BY k ORDER BY k"))
+    assert table.to_dict(as_series=False) == {"k": [0, 2], "n": [20, 20]}  # type: ignore[union-attr]  # a DataFrame
+    spec = study.figure("low").to_dict()
+    assert "low" in spec["title"]
+    assert repr(study) == f"emdsl.open('{tmp_path}/study.em')"
+
+
+def test_what_is_wrong_is_raised_with_its_place(study: Study, tmp_path: Path) -> None:
+    """Faults of the program, names that are none, outcomes that are not there; never a traceback of ours alone."""
+    with pytest.raises(OutcomesError, match=r"there is no file .*no\.em"):
+        emdsl.open(tmp_path / "no.em")
+    with pytest.raises(EmdslError, match="no axis is called `m`"):
+        study.run(only={"m": 1})
+    study.run()
+    with pytest.raises(UsageError, match="did you mean `low`"):
+        study.measure("lo")
+    with pytest.raises(UsageError, match="no experiment is called `x`"):
+        study.outcomes("x")
+    with pytest.raises(OutcomesError, match="nothing"):
+        study.query("SELECT nothing FROM e")
+    with pytest.raises(UsageError, match="as a heat"):
+        study.figure("low", kind="heat")
+    (tmp_path / "study.em").write_text(SHOTS_STUDY.replace("by k", "by kk"), encoding="utf-8")
+    with pytest.raises(EmdslError, match=r"study\.em:19: no axis is called `kk`"):
+        study.plan()
+    with pytest.raises(AttributeError, match="no attribute 'close'"):
+        emdsl.close  # noqa: B018 - it is not there
+
+
+def test_it_runs_where_an_event_loop_runs(study: Study) -> None:
+    """As a notebook's kernel does."""
+
+    async def cell() -> int:
+        await asyncio.sleep(0)
+        return study.run(samples=1).answered
+
+    assert asyncio.run(cell()) == 8
+
+
+def test_an_interrupt_keeps_what_is_answered(study: Study, tmp_path: Path) -> None:
+    """A notebook's stop finishes what is in flight; the next run goes on."""
+    with simulator("--latency", "0.3") as url:
+        code = (
+            "import emdsl, sys\n"
+            "run = emdsl.open('study.em').run()\n"
+            "print(run.answered, run.complete)\n"
+        )  # fmt: skip
+        environment = clean_environment() | {"EMDSL_SIM_URL": url, "EMDSL_MAX_CONNECTIONS": "2"}
+        kernel = subprocess.Popen(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        timer = threading.Timer(4, lambda: os.kill(kernel.pid, signal.SIGINT))
+        timer.start()
+        out, err = kernel.communicate(timeout=60)
+    answered, complete = out.split()
+    assert 0 < int(answered) < 80, err
+    assert complete == "False"
+    assert study.run().answered == 80 - int(answered)
+
+
+def test_others_read_while_a_run_loads(study: Study, tmp_path: Path) -> None:
+    """A second process, pandas and polars see the last whole load, at any time: nothing blocks, nothing is half."""
+    study.run(samples=1)
+    database = tmp_path / "cache" / "outcomes.duckdb"
+    stop, seen, faults = threading.Event(), set[int](), list[str]()
+
+    def read() -> None:
+        while not stop.is_set():
+            try:
+                with duckdb.connect(str(database), read_only=True) as other:
+                    frame = other.sql("SELECT * FROM study.e").df()
+                    whole = other.sql("SELECT count(*) AS n FROM study.e WHERE answer IS NOT NULL").pl()
+                    (measured,) = other.sql("SELECT sum(n) FROM study.low").fetchall()
+            except duckdb.Error as error:
+                faults.append(str(error))
+                return
+            assert len(frame) == 40
+            assert measured[0] == (frame.aligned.notna()).sum()
+            seen.add(int(whole["n"][0]))
+            time.sleep(0.01)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for n in (2, 3, 4):
+        study.run(samples=n)
+    stop.set()
+    reader.join(timeout=30)
+    assert not faults
+    assert seen <= {4, 8, 12, 16}
+    assert len(seen) > 1
