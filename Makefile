@@ -36,6 +36,7 @@ bench: .venv/installed-dev
 
 bench-scale: .venv/installed-dev
 	$(BIN)/python tests/bench/bench.py --scale
+	PYTHONPATH=tests/bench $(BIN)/python tests/bench/load.py
 
 pace: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/bench/pace.py

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from emdsl.outcomes.table import Field, batch, fields_of, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
     from emdsl.experiment import Experiment, Measure
@@ -140,10 +142,7 @@ def _fill(
         table = f"{name(schema)}.{name(experiment.name)}"
         fields = fields_of(experiment, study.run)
         _create(database, table, fields)
-        for part in _parts(fields, experiment, chunks):
-            database.register("part", part)
-            database.execute(f"INSERT INTO {table} SELECT * FROM part")
-            database.unregister("part")
+        _insert_all(database, table, _parts(fields, experiment, chunks))
         database.execute(
             f"COMMENT ON TABLE {table} IS {literal(f'outcomes of {experiment.name}: a row per cell and sample')}"
         )
@@ -158,6 +157,24 @@ def _fill(
         [schema, study.file, study.program, *study.store_state, study.run, simulated],
     )
     return notices
+
+
+def _insert_all(database: duckdb.DuckDBPyConnection, table: str, parts: Iterable[Any]) -> None:
+    """Insert Arrow tables one after the other, each while the next is made: DuckDB lets Python go on meanwhile."""
+
+    def insert(part: Any) -> None:
+        database.register("part", part)
+        database.execute(f"INSERT INTO {table} SELECT * FROM part")
+        database.unregister("part")
+
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        under_way: Future[None] | None = None
+        for part in parts:
+            if under_way is not None:
+                under_way.result()
+            under_way = worker.submit(insert, part)
+        if under_way is not None:
+            under_way.result()
 
 
 def _create(database: duckdb.DuckDBPyConnection, table: str, fields: list[Field]) -> None:
