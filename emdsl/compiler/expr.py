@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.functions import BUILTINS, Builtin
 from emdsl.compiler.operations import MAX_TEXT, ORDER, calculate, elements, equal, get_field, same, truth
+from emdsl.compiler.reads import free_names
+from emdsl.compiler.shots import By
 from emdsl.errors import HookError
 from emdsl.frame import EvalFault, Fn, Frame, HookFault, MissingInput, fail
 from emdsl.lang import ast
@@ -472,7 +474,7 @@ class Compiler:
         for arg in node.args:
             if arg.name is not None and arg.name.text == "by" and function.name == "draw":
                 by = self.inner(["s"]).expr(arg.value)  # a function of the row `s`
-                args.append((arg.name, _of_row(by)))
+                args.append((arg.name, _of_row(by, alone=free_names(arg.value) <= {"s"})))
             else:
                 args.append((arg.name, self.expr(arg.value)))
         if function.rest:
@@ -627,9 +629,9 @@ def _once(make: Callable[[], Value]) -> Fn:
     return once
 
 
-def _of_row(by: Fn) -> Fn:
+def _of_row(by: Fn, *, alone: bool) -> Fn:
     """Return the function that makes of a frame a function of the row `s`."""
-    return lambda frame: lambda row: by(frame.child("s", row))
+    return lambda frame: By(by, frame, alone)
 
 
 def constantly(value: Value) -> Fn:

@@ -259,7 +259,12 @@ MODEL = (
 )
 DATASET = _table(
     Spec("file", "text", "relative to the `.em` that declares it", _text),
-    Spec("columns", "map", '{ name: "path.in.row" }; all top-level fields without it', _columns),
+    Spec(
+        "columns",
+        "map",
+        '{ name: "path.in.row" }, `path?` where not all rows have it; all top-level fields without it',
+        _columns,
+    ),
     Spec("sha256", "text", "the file's digest, 8 or more hex digits", _text),
     Spec("obtain", "text", "how to get the file: without it `plan` goes on, and `run` says so", _text),
 )

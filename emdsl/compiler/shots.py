@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.digest import digest
@@ -11,26 +12,57 @@ from emdsl.value import Row, Value, plain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from emdsl.frame import Fn, Frame
+
 _KEPT = 4096  # orders remembered; one is 8 bytes a row and holds for every k
-_orders: OrderedDict[tuple[int, bytes], tuple[object, list[int]]] = OrderedDict()
+_Remembered = OrderedDict[tuple[int, int, bytes], tuple[object, object, Any]]
+_orders: _Remembered = OrderedDict()
+_contents: _Remembered = OrderedDict()
 
 
-def draw(owner: object, rows: tuple[Row, ...], k: int, seed: Any, by: Callable[[Row], Value] | None) -> tuple[Row, ...]:
+@dataclass(frozen=True, slots=True, eq=False)
+class By:
+    """What rows are chosen by: a function of the row in a frame; `alone` where it reads nothing but the row."""
+
+    value: Fn
+    frame: Frame
+    alone: bool
+
+    def content(self, row: Row) -> bytes:
+        """Return the digest of what a row is chosen by."""
+        return digest("value", plain(self.value(self.frame.child("s", row))))
+
+
+def draw(owner: object, rows: tuple[Row, ...], k: int, seed: Any, by: By | None) -> tuple[Row, ...]:
     """Return the `k` rows of smallest digest(seed, content), in that order.
 
     2 rows are the first 2 of 4, whatever the order of the rows in the file; equal rows are told apart by
     their number. `by` gives another value to choose by (equal ones give matched sets). Raises TypeError
     for a seed or a value without content. `owner` stays alive as long as its order is remembered.
     """
-    if by is not None:
-        return tuple(rows[i] for i in _order([digest("value", plain(by(r))) for r in rows], seed)[:k])
-    remembered = (id(owner), digest("seed", seed))
-    if (known := _orders.get(remembered)) is None or known[0] is not owner:
-        known = (owner, _order([r.content for r in rows], seed))
-        _orders[remembered] = known
-        if len(_orders) > _KEPT:
-            _orders.popitem(last=False)
-    return tuple(rows[i] for i in known[1][:k])
+    if by is not None and not by.alone:
+        return tuple(rows[i] for i in _order([by.content(r) for r in rows], seed)[:k])
+    value = by.value if by is not None else None
+
+    def contents() -> list[bytes]:
+        if by is None:
+            return [r.content for r in rows]
+        found: list[bytes] = _remembered(_contents, owner, value, b"", lambda: [by.content(r) for r in rows])
+        return found
+
+    order = _remembered(_orders, owner, value, digest("seed", seed), lambda: _order(contents(), seed))
+    return tuple(rows[i] for i in order[:k])
+
+
+def _remembered(kept: _Remembered, owner: object, value: object, seed: bytes, make: Callable[[], Any]) -> Any:
+    """Return what was made before of the same rows, function and seed, else make it; they stay alive as long."""
+    place = (id(owner), id(value), seed)
+    known = kept.get(place)
+    if known is None or known[0] is not owner or known[1] is not value:
+        known = kept[place] = (owner, value, make())
+        if len(kept) > _KEPT:
+            kept.popitem(last=False)
+    return known[2]
 
 
 def pick(values: tuple[Value, ...], seed: Any) -> Value:

@@ -37,6 +37,9 @@ READERS: dict[str, Callable[[Path], list[Record]]] = {
 MIN_SHA256 = 8  # hex digits of a pin
 
 
+OPTIONAL = "?"  # behind the path of a column that not all rows have
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Rows under a declared name; `columns` are the names they are read by."""
@@ -50,8 +53,8 @@ class Dataset:
 
     @property
     def plain(self) -> tuple[bytes, str, tuple[str, ...], tuple[str, ...]]:
-        """What it holds: its file, and what is read of it under which names."""
-        return (b"dataset", self.sha256 or self.obtain, self.columns, self.ways)
+        """What it holds: its file, and what is read of it under which names; one that is not here is like no other."""
+        return (b"dataset", self.sha256 or f"{self.name}: {self.obtain}", self.columns, self.ways)
 
 
 def read_dataset(
@@ -94,6 +97,8 @@ def read_dataset(
     if not records:
         raise DataError(f"{path.name} holds no rows")
     paths = columns if columns is not None else {k: k for k in records[0].fields}
+    for way in paths.values():
+        _is_anywhere(records, way, path)
     rows = tuple(
         Row(name, i, {column: pick(record, way, path) for column, way in paths.items()})
         for i, record in enumerate(records)
@@ -101,10 +106,25 @@ def read_dataset(
     return Dataset(name, tuple(paths), rows, found, ways=tuple(paths.values()))
 
 
+def _is_anywhere(records: list[Record], way: str, path: Path) -> None:
+    """Raise DataError for an optional column that no row has: its name is misspelt."""
+    if way.endswith(OPTIONAL) and all(pick(r, way, path) == "" for r in records):
+        pick(records[0], way.removesuffix(OPTIONAL), path)
+
+
 def pick(record: Record, way: str, path: Path) -> Any:
-    """Return what stands at a path such as `messages.0.content`; raises DataError naming the row."""
+    """Return what stands at a path such as `messages.0.content`; raises DataError naming the row.
+
+    Behind a path that ends in `?` stands an empty text where a row has no such field, or nothing in it.
+    """
     if way in record.fields:  # a column whose name holds a point
         return record.fields[way]
+    if way.endswith(OPTIONAL):
+        try:
+            there = pick(record, way.removesuffix(OPTIONAL), path)
+        except DataError:
+            return ""
+        return "" if there is None else there
     value: Any = record.fields
     for i, step in enumerate(way.split(".")):
         place = f"{path.name}, {record.place}"

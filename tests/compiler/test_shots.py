@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from emdsl.compiler.shots import draw, mix, pick
+from emdsl.compiler.shots import By, draw, mix, pick
+from emdsl.frame import Frame
 from emdsl.value import Row
 
 ROWS = tuple(Row("d", i, {"user": f"q{i}", "assistant": f"a{i % 7}"}) for i in range(50))
@@ -52,8 +53,12 @@ def test_by_gives_matched_sets() -> None:
     """Sets that share what `by` reads are drawn at the same places."""
     right = tuple(Row("d", i, {"q": f"q{i}", "a": "right"}) for i in range(20))
     wrong = tuple(Row("d", i, {"q": f"q{i}", "a": "wrong"}) for i in range(20))
-    chosen = [[r.columns["q"] for r in draw(s, s, 5, 1, lambda r: r.columns["q"])] for s in (right, wrong)]
-    assert chosen[0] == chosen[1]
+    for alone in (True, False):
+        by = By(lambda frame: frame["s"].columns["q"], Frame({}, {}), alone)
+        chosen = [[r.columns["q"] for r in draw(s, s, 5, 1, by)] for s in (right, wrong)]
+        assert chosen[0] == chosen[1]
+        other = By(lambda frame: frame["s"].columns["a"] + frame["s"].columns["q"], Frame({}, {}), alone)
+        assert [r.columns["q"] for r in draw(right, right, 5, 1, other)] != chosen[0]  # remembered by the function too
 
 
 def test_a_pick_is_stable() -> None:

@@ -108,3 +108,13 @@ def test_a_pin_holds_the_file(tmp_path: Path) -> None:
     assert read_dataset("d", tmp_path / "a.csv", None, digest[:8].upper()).sha256 == digest
     with pytest.raises(DataError, match=f"starts with {digest[:16]}"):
         read_dataset("d", tmp_path / "a.csv", None, "0" * 8)
+
+
+def test_a_column_that_not_all_rows_have_is_empty_there(tmp_path: Path) -> None:
+    """`path?`: an empty text where a row has no such field or nothing in it; one that no row has is misspelt."""
+    file = tmp_path / "q.yaml"
+    file.write_text("- {id: a}\n- {id: b, system: Be brief.}\n- {id: c, system: null}\n", encoding="utf-8")
+    assert [r["system"] for r in rows(file, {"system": "system?"})] == ["", "Be brief.", ""]
+    with pytest.raises(DataError, match="there is no `sistem`") as caught:
+        rows(file, {"system": "sistem?"})
+    assert "`id`" in caught.value.help
