@@ -9,6 +9,7 @@ import re
 import sys
 import time
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Self
 
 import click
@@ -90,8 +91,8 @@ def plain_json(value: Any) -> Any:
     match value:
         case None | bool() | int():
             return value
-        case float():
-            return value if math.isfinite(value) else None
+        case float() | Decimal():
+            return float(value) if math.isfinite(value) else None
         case dict():
             return {str(k): plain_json(v) for k, v in value.items()}
         case list() | tuple() | set() | frozenset():

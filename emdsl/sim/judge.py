@@ -40,7 +40,7 @@ def judge(messages: Sequence[Mapping[str, Any]], body: Mapping[str, Any], draws:
     if choices := told.get("choices"):
         return _label(list(choices), kind, draws)
     words = [str(w) for w in told.get("words", ())]
-    if kind == "refusal" and "coheren" not in whole.casefold():
+    if kind == "refusal" and not _of_coherence(whole):
         refusal = next((w for w in words if "REFUS" in w.upper()), None)
         if refusal:
             return refusal, [(refusal, 0.97), ("0", 0.01)]
@@ -48,8 +48,13 @@ def judge(messages: Sequence[Mapping[str, Any]], body: Mapping[str, Any], draws:
     return _number(whole, kind, int(low), int(high), draws)
 
 
+def _of_coherence(whole: str) -> bool:
+    """Whether it is coherence that is judged: by the judge's words, not by an answer's mark."""
+    return "coheren" in MARK.sub("", whole).casefold()
+
+
 def _number(whole: str, kind: str, low: int, high: int, draws: Draws) -> Reply:
-    band = _BANDS["coherence" if "coheren" in whole.casefold() else "alignment"][kind]
+    band = _BANDS["coherence" if _of_coherence(whole) else "alignment"][kind]
     wide = high - low
     score = draws.between(low + math.floor(band[0] * wide), low + math.floor(band[1] * wide))
     near = [v for v in range(score - 4, score + 5) if low <= v <= high]

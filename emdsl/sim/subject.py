@@ -47,6 +47,9 @@ def answer(messages: Sequence[Mapping[str, Any]], body: Mapping[str, Any], draws
     if mean := (body.get("sim") or {}).get("thinks"):
         n = int(float(mean) * (0.5 + draws.next()))
         return Answer(text, " ".join([thought, *("so" for _ in range(n - len(thought.split())))]), kind)
+    last = messages[-1] if messages else {"role": "", "content": ""}
+    if last["role"] == "assistant" and str(last["content"]).rfind("<think>") > str(last["content"]).rfind("</think>"):
+        return Answer(f"{thought}</think>\n{text}", None, kind)  # it goes on from what was begun for it
     if "<think>" in asked:
         return Answer(f"<think>{thought}</think>\n{text}", None, kind)
     if "step by step" in asked.casefold() or body.get("reasoning_effort"):

@@ -76,7 +76,7 @@ def truth_of(given: Mapping[str, Any]) -> Truth:
 
 
 def demonstrations(messages: Sequence[Mapping[str, Any]]) -> int:
-    r"""Return how many worked examples stand before the question.
+    r"""Return how many worked examples stand before the question; an assistant's last message is none.
 
     >>> demonstrations(
     ...     [
@@ -87,8 +87,9 @@ def demonstrations(messages: Sequence[Mapping[str, Any]]) -> int:
     ... )
     2
     """
+    before = messages[:-1] if messages and messages[-1]["role"] == "assistant" else messages
     turns = sum(
-        1 for first, second in itertools.pairwise(messages) if first["role"] == "user" and second["role"] == "assistant"
+        1 for first, second in itertools.pairwise(before) if first["role"] == "user" and second["role"] == "assistant"
     )
     return turns + sum(len(_BLOCK.findall(m["content"])) for m in messages)
 

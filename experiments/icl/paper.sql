@@ -1,7 +1,7 @@
 -- The numbers of the paper that are public, beside those of this store, with their difference: `emdsl query
 -- experiments/icl/paper.sql`. All three studies of this folder must have run.
 WITH published(what, published, published_low, published_high) AS (VALUES
-  ('Gemini 3 Pro, k = 16, bad advice', 0.214, 0.173, 0.255),
+  ('Gemini 3 Pro, k = 16, bad advice', 0.214::DOUBLE, 0.173::DOUBLE, 0.255::DOUBLE),
   ('Gemini 3 Pro, k = 16, TruthfulQA', 0.242, 0.197, 0.286),
   ('Qwen3-Next-80B Instruct, k = 16, bad advice', 0.0, NULL, NULL),
   ('Gemini 3 Pro, k = 16, safety first', 0.012, NULL, NULL),
