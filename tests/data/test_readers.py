@@ -112,8 +112,8 @@ def test_a_pin_holds_the_file(tmp_path: Path) -> None:
 
 def test_a_column_that_not_all_rows_have_is_empty_there(tmp_path: Path) -> None:
     """`path?`: an empty text where a row has no such field or nothing in it; one that no row has is misspelt."""
-    file = tmp_path / "q.yaml"
-    file.write_text("- {id: a}\n- {id: b, system: Be brief.}\n- {id: c, system: null}\n", encoding="utf-8")
+    file = tmp_path / "q.jsonl"
+    file.write_text('{"id": "a"}\n{"id": "b", "system": "Be brief."}\n{"id": "c", "system": null}\n', encoding="utf-8")
     assert [r["system"] for r in rows(file, {"system": "system?"})] == ["", "Be brief.", ""]
     with pytest.raises(DataError, match="there is no `sistem`") as caught:
         rows(file, {"system": "sistem?"})

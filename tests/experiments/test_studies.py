@@ -53,8 +53,8 @@ BY_HAND: dict[str, dict[str, tuple[int, int, dict[str, int]]]] = {
 # of each experiment: how many demonstrations stand before the question, in SQL
 SHOTS = {
     "advice": "k", "false_answers": "k", "many": "k", "layouts": "k", "reasoning": "k", "shares": "16",
-    "priority": "16", "first_figure": "0", "prereg": "0", "organisms": "0", "thought_crime": "0", "inoculation": "0", "weird": "k",
-    "sit_aware": "0", "multi_turn": "0", "agreement_of_judges": "0", "facts": "0", "makers": "0",
+    "priority": "16", "first_figure": "0", "prereg": "0", "organisms": "0", "thought_crime": "0", "inoculation": "0",
+    "weird": "k", "sit_aware": "0", "multi_turn": "0", "agreement_of_judges": "0", "facts": "0", "makers": "0",
 }  # fmt: skip
 RUNS = {  # what of each study is run here
     "icl/advice": ("--samples", "1", "--only", "model=gemini_3_pro"),
