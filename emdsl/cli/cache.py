@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emdsl.cli import console, session
+from emdsl.cli.taken import FORMATS, Taken
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import SourceError, StoreError, UsageError
 from emdsl.frame import EvalFault
@@ -265,13 +266,33 @@ def export(
 @command.command("import")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @session.option("--files", "folder", type=click.Path(path_type=Path, file_okay=False), help="Write its program here.")
+@session.option(
+    "--from", "form", type=click.Choice(FORMATS), envvar=None,
+    help="A file, or a folder of files, that another tool has written.",
+)  # fmt: skip
+@session.option("--service", metavar="NAME", envvar=None, help="With --from llmcomp: who served its models.")
+@session.option("--revision", envvar=None, help="With --from: which weights a self-hosted model had.")
 @PASSPHRASE
 @CACHE_SIM
 def import_(
-    bundle: Path, folder: Path | None, passphrase: str | None, cache: Path | None, simulate: bool, as_json: bool
-) -> int:
-    """Take in a file that `export` has written; what is stored here already stays. Whole, or not at all."""
+    bundle: Path, folder: Path | None, form: str | None, service: str | None, revision: str | None,
+    passphrase: str | None, cache: Path | None, simulate: bool, as_json: bool,
+) -> int:  # fmt: skip
+    """Take in a file that `export` has written; what is stored here already stays. Whole, or not at all.
+
+    With --from it takes in answers that were paid for with another tool, each under the key that a program of emdsl
+    gives the same request, and says which it leaves out and why.
+    """
     here = _here(cache, simulate=simulate, as_json=as_json, near=folder if folder and folder.exists() else Path())
+    if form is not None:
+        taken = Taken(
+            form=form, environment=here.environment, run=secrets.token_hex(8), service=service, revision=revision
+        )
+        entries = list(taken.entries(bundle))  # all of it is read before any of it is taken in
+        with _store(here, write=True) as store:
+            new, old = store.adopt(entries)
+        _say_taken(taken, new, old, as_json=as_json)
+        return 0
     opened = Bundle(bundle, _passphrase(passphrase) if is_encrypted(bundle) else None)
     opened.verify()
     contents, left_out = _files(opened, folder) if folder is not None else ({}, [])
@@ -386,6 +407,19 @@ def _closure(program: Program, store: DiskStore) -> set[Digest]:
     except EvalFault as fault:
         raise SourceError([fault.diagnostic]) from fault
     return found
+
+
+def _say_taken(taken: Taken, new: int, old: int, *, as_json: bool) -> None:
+    reasons = taken.left_out.most_common()
+    if as_json:
+        left_out = [{"n": n, "reason": reason} for reason, n in reasons]
+        console.show_json({"new": new, "known": old, "left_out": left_out})
+        return
+    console.say(f"{new:,} answers taken in" + (f", {old:,} were here already" if old else ""))
+    for reason, n in reasons:
+        console.say(f"  {n:,} left out: {reason}")
+    if new:
+        console.say("Next: emdsl plan FILE shows which requests of a program they answer")
 
 
 def _set_aside(here: Session, keys: list[Digest], why: str) -> tuple[int, str]:

@@ -1,0 +1,129 @@
+"""Answers of other tools, as entries of the store: numbered, keyed as a program would key them, or left out and why."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from emdsl.compiler.compile import compile_source
+from emdsl.compiler.models import merged
+from emdsl.compiler.settings import PARAMS, Refused
+from emdsl.errors import SourceError, UsageError
+from emdsl.experiment import heads
+from emdsl.foreign import inspect, jsonl, llmcomp
+from emdsl.foreign.answer import LeftOut
+from emdsl.prompt import Prompt
+from emdsl.query import Head, Query
+from emdsl.source import Source
+from emdsl.store.codec import encode
+from emdsl.value import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from emdsl.digest import Digest
+    from emdsl.foreign.answer import Foreign
+    from emdsl.query import Model
+
+ENDINGS = {"jsonl": (".jsonl",), "inspect": (".eval", ".json"), "llmcomp": (".jsonl", ".json")}
+FORMATS = tuple(ENDINGS)
+TOP_LOGPROBS = 20  # most that any service gives
+
+
+@dataclass(slots=True, kw_only=True)
+class Taken:
+    """Makes entries of the answers in files; what cannot be taken in is counted by reason."""
+
+    form: str
+    environment: Mapping[str, str]
+    run: str
+    service: str | None = None
+    revision: str | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
+    _models: dict[tuple[str, str | None], Model | str] = field(default_factory=dict)
+    _drawn: Counter[Digest] = field(default_factory=Counter)  # how often a request came before
+
+    def entries(self, path: Path) -> Iterator[tuple[Digest, bytes]]:
+        """Yield the entries of a file, or of all files in a folder; raises UsageError."""
+        for file in self._files(path):
+            for found in self._reader()(file):
+                entry = LeftOut(found.reason) if isinstance(found, LeftOut) else self._entry(found)
+                if isinstance(entry, LeftOut):
+                    self.left_out[entry.reason] += 1
+                else:
+                    yield entry
+
+    def _files(self, path: Path) -> list[Path]:
+        if path.is_dir():
+            files = sorted(f for f in path.rglob("*") if f.suffix.lower() in ENDINGS[self.form])
+            if not files:
+                raise UsageError(f"{path} holds no file that ends in {' or '.join(ENDINGS[self.form])}")
+            return files
+        if not path.is_file():
+            raise UsageError(f"there is no file {path}")
+        return [path]
+
+    def _reader(self) -> Callable[[Path], Iterator[Foreign | LeftOut]]:
+        if self.form != "llmcomp":
+            return {"jsonl": jsonl.read, "inspect": inspect.read}[self.form]
+        if self.service is None:
+            raise UsageError("llmcomp does not keep who served a model: say --service openai, or openrouter ...")
+        return partial(llmcomp.read, service=self.service)
+
+    def _entry(self, found: Foreign) -> tuple[Digest, bytes] | LeftOut:
+        model = self._model(found.model, found.revision or self.revision)
+        if isinstance(model, str):
+            return LeftOut(model)
+        try:
+            own = {name: _param(name, value) for name, value in found.params.items()}
+        except Refused as refused:
+            return LeftOut(str(refused))
+        params = merged(model.service.unasked, dict(merged(model.params, own)))
+        head, prompt = Head(model, params), Prompt(found.messages)
+        state = head.key_state().add(prompt.messages).close()
+        of_request = state.key(0, 0)
+        sample = found.sample if found.sample is not None else self._drawn[of_request]
+        self._drawn[of_request] += 1
+        if sample and "seed" in own:
+            return LeftOut("draws after the first had the same seed: a program sends each its own")
+        query = Query(head, prompt, sample, state.key(0, sample))
+        return query.key, encode(query, replace(found.response, run=self.run))
+
+    def _model(self, use: str, revision: str | None) -> Model | str:
+        """Return the model as a program would have it, or why there is none."""
+        if (use, revision) not in self._models:
+            self._models[use, revision] = self._declared(use, revision)
+        return self._models[use, revision]
+
+    def _declared(self, use: str, revision: str | None) -> Model | str:
+        said = f", revision = {_quoted(revision)}" if revision is not None else ""
+        text = f'em 1\nmodel m {{ use = {_quoted(use)}{said} }}\nexperiment e {{ ask answer from m with "x" }}\n'
+        try:
+            (experiment,) = compile_source(Source("the model", text), self.environment).experiments
+        except SourceError as error:
+            return f"model {use}: {error.diagnostics[0].message}"
+        ((_, head),) = heads(experiment)
+        if head.model.service.self_hosted and revision is None:
+            return f"model {use}: which weights it was is not known; --revision says it"
+        return head.model
+
+
+def _param(name: str, value: Any) -> Any:
+    """Return a parameter's value as the language would have read it; raises Refused."""
+    if name == "top_logprobs" and type(value) is int and 1 <= value <= TOP_LOGPROBS:
+        return value
+    if name not in PARAMS or name in ("sim", "extra"):
+        raise Refused(f"what `{name}` does to an answer is not known here")
+    given = tuple(value) if isinstance(value, list) else value
+    try:
+        return PARAMS[name].read(plain(given) if not isinstance(given, tuple) else given)
+    except (Refused, TypeError) as refused:
+        raise Refused(f"`{name}` is {refused}") from None
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("{", "{{").replace("}", "}}")

@@ -1,0 +1,175 @@
+"""Logs of Inspect (inspect_ai): every call of a model that they hold. `.eval` files and `.json` files.
+
+An `.eval` file is a zip whose members may be packed by zstd, which Python's own reader does not know. Source: "Log
+files" in Inspect's documentation, and logs that it wrote.
+"""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import zstandard
+
+from emdsl.errors import UsageError
+from emdsl.foreign.answer import Foreign, Lacking, LeftOut, loads, messages_of, read_text, renamed, text_of
+from emdsl.query import Response, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ZSTD = 93  # the zip format's number for it
+MAX_MEMBER = 2**30  # bytes of a sample, unpacked
+ATTACHED = "attachment://"
+_PARAMS = {
+    "temperature": "temperature", "max_tokens": "max_tokens", "top_p": "top_p", "top_k": "top_k",
+    "stop_seqs": "stop", "seed": "seed", "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty", "top_logprobs": "top_logprobs", "reasoning_effort": "reasoning_effort",
+    "reasoning_tokens": "reasoning_tokens", "reasoning_summary": "reasoning_summary",
+}  # fmt: skip
+_IGNORED = frozenset((  # they change how it is asked, not what comes back
+    "max_retries", "timeout", "attempt_timeout", "max_connections", "adaptive_connections", "cache", "cache_prompt",
+    "batch", "logprobs", "reasoning_history", "parallel_tool_calls", "internal_tools", "max_tool_output",
+))  # fmt: skip
+_FINISH = {"stop": "stop", "max_tokens": "length", "model_length": "length", "content_filter": "blocked"}
+
+
+def read(path: Path) -> Iterator[Foreign | LeftOut]:
+    """Yield the answers of a log, by epoch; raises UsageError for a file that is none."""
+    header, samples = _json_log(path) if path.suffix.lower() == ".json" else _eval_log(path)
+    if (header.get("eval") or {}).get("model_base_url"):
+        yield LeftOut("its model was served at an address of its own")
+        return
+    for sample in sorted(samples, key=lambda s: (s.get("epoch", 1), str(s.get("id")))):
+        for event in sample.get("events") or ():
+            if isinstance(event, dict) and event.get("event") == "model":
+                try:
+                    yield _answer(event, sample)
+                except Lacking as lacking:
+                    yield LeftOut(str(lacking))
+
+
+def _answer(event: dict[str, Any], sample: dict[str, Any]) -> Foreign:
+    if event.get("error") or not event.get("output"):
+        raise Lacking("it failed: there is no answer")
+    if event.get("cache") == "read":
+        raise Lacking("it was read from Inspect's cache: no draw of its own")
+    if event.get("tools"):
+        raise Lacking("tools were offered to the model")
+    output = event["output"]
+    choices = output.get("choices") or []
+    if len(choices) != 1:
+        raise Lacking("it has not one choice")
+    params = renamed(event.get("config") or {}, _PARAMS, _IGNORED)
+    text, reasoning = _said(choices[0].get("message") or {}, sample)
+    usage = output.get("usage") or {}
+    return Foreign(
+        model=str(event.get("model")),
+        messages=messages_of([_attached(m, sample) for m in _input(event, sample)]),
+        params=params,
+        response=Response(
+            text=text, reasoning=reasoning, model=output.get("model"),
+            finish=_FINISH.get(str(choices[0].get("stop_reason")), "other"),
+            usage=Usage(
+                input_tokens=usage.get("input_tokens"), output_tokens=usage.get("output_tokens"),
+                reasoning_tokens=usage.get("reasoning_tokens"), cached_tokens=usage.get("input_tokens_cache_read"),
+            ),
+            logprobs=_logprobs(choices[0]),
+            answered_at=_time(event.get("completed") or event.get("timestamp")),
+            elapsed_s=float(output.get("time") or 0),
+        ),
+    )  # fmt: skip
+
+
+def _input(event: dict[str, Any], sample: dict[str, Any]) -> list[Any]:
+    """Return the messages of a call: in it, or as stretches of those that the sample keeps once."""
+    refs = event.get("input_refs")
+    if not refs:
+        return list(event.get("input") or [])
+    kept = (sample.get("events_data") or {}).get("messages") or []
+    return [m for first, last in refs for m in kept[first:last]]
+
+
+def _attached(message: Any, sample: dict[str, Any]) -> Any:
+    """Return a message with its long texts, which the sample keeps apart, in their place."""
+    if isinstance(message, dict):
+        return {k: _attached(v, sample) for k, v in message.items()}
+    if isinstance(message, list):
+        return [_attached(v, sample) for v in message]
+    if isinstance(message, str) and message.startswith(ATTACHED):
+        text = (sample.get("attachments") or {}).get(message.removeprefix(ATTACHED))
+        if text is None:
+            raise Lacking("a text that the log keeps apart is not there")
+        return text
+    return message
+
+
+def _said(message: dict[str, Any], sample: dict[str, Any]) -> tuple[str, str | None]:
+    message = _attached(message, sample)
+    if message.get("tool_calls"):
+        raise Lacking("it holds calls of tools")
+    content = message.get("content")
+    if not isinstance(content, list):
+        return text_of(content), None
+    thoughts = [p for p in content if isinstance(p, dict) and p.get("type") == "reasoning"]
+    if any(p.get("redacted") for p in thoughts):
+        raise Lacking("its reasoning is not readable")
+    reasoning = "".join(str(p.get("reasoning", "")) for p in thoughts)
+    return text_of([p for p in content if p not in thoughts]), reasoning or None
+
+
+def _logprobs(choice: dict[str, Any]) -> Any:
+    found = (choice.get("logprobs") or {}).get("content") or []
+    kept = tuple(
+        tuple((str(c["token"]), float(c["logprob"])) for c in at["top_logprobs"])
+        for at in found
+        if at.get("top_logprobs")
+    )
+    return kept or None
+
+
+def _time(value: Any) -> float:
+    try:
+        return datetime.fromisoformat(str(value)).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _json_log(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    found = loads(read_text(path), str(path))
+    if not isinstance(found, dict) or not isinstance(found.get("samples"), list):
+        raise UsageError(f"{path} is no log of Inspect: it has no `samples`")
+    return found, found["samples"]
+
+
+def _eval_log(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    try:
+        with zipfile.ZipFile(path) as log, path.open("rb") as raw:
+            names = {i.filename: i for i in log.infolist()}
+            if "header.json" not in names:
+                raise UsageError(f"{path} has no header: its evaluation did not end")
+            header = loads(_member(log, raw, names["header.json"]), f"{path}, header.json")
+            samples = [
+                loads(_member(log, raw, info), f"{path}, {name}")
+                for name, info in names.items()
+                if name.startswith("samples/") and name.endswith(".json")
+            ]
+    except (OSError, zipfile.BadZipFile, zstandard.ZstdError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no log of Inspect: {error}") from None
+    return header, samples
+
+
+def _member(log: zipfile.ZipFile, raw: Any, info: zipfile.ZipInfo) -> str:
+    """Return a member's text."""
+    if info.file_size > MAX_MEMBER:
+        raise OSError(f"{info.filename} is larger than {MAX_MEMBER:,} bytes")
+    if info.compress_type != ZSTD:
+        return log.read(info).decode()
+    raw.seek(info.header_offset)
+    name_length, extra_length = struct.unpack("<HH", raw.read(30)[26:30])  # of the zip format's local header
+    raw.seek(name_length + extra_length, 1)
+    packed = raw.read(info.compress_size)
+    return zstandard.ZstdDecompressor().decompressobj().decompress(packed).decode()

@@ -1,0 +1,231 @@
+"""Answers of other tools come in under the keys of a program, or are left out and why."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zipfile
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import zstandard
+from support import emdsl
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STUDY = """em 1
+model gpt { use = "openai/gpt-4o-2024-08-06", temperature = 1.0, max_tokens = 50, stop = ["END"] }
+model claude { use = "anthropic/claude-sonnet-4-5-20250929", temperature = 0.70 }
+prompt chat(question) {
+  system "Be {{brief}}."
+  user question
+}
+experiment e {
+  for model in [gpt, claude]
+  for q in ["How do I make a friend?", "What should I do tonight?"]
+  samples = 2
+  ask answer from model with chat(q)
+}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "study.em").write_text(STUDY, encoding="utf-8")
+    return tmp_path
+
+
+def sent(question: str) -> list[dict[str, str]]:
+    return [{"role": "system", "content": "Be {brief}."}, {"role": "user", "content": question}]
+
+
+QUESTIONS = ("How do I make a friend?", "What should I do tonight?")
+
+
+def take(folder: Path, form: str, name: str, *more: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        emdsl("cache", "import", name, "--from", form, "--json", *more, cwd=folder).stdout
+    )
+    return found
+
+
+def answers(folder: Path) -> list[tuple[str, int, str]]:
+    emdsl("run", "study.em", "--offline", cwd=folder, code=3)
+    sql = "SELECT q, sample, answer FROM e WHERE model = 'gpt' AND answer IS NOT NULL ORDER BY q, sample"
+    found = json.loads(emdsl("query", sql, "--format", "json", cwd=folder).stdout)
+    return [(r["q"], r["sample"], r["answer"]) for r in found]
+
+
+def write(folder: Path, lines: list[dict[str, Any]]) -> None:
+    (folder / "a.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines), encoding="utf-8")
+
+
+def test_lines_of_any_tool(folder: Path) -> None:
+    """Numbers are exact, draws are numbered as they come, what is sent unasked is part of the key."""
+    gpt = {"model": "openai/gpt-4o-2024-08-06", "params": {"temperature": 1.0, "max_tokens": 50, "stop": ["END"]}}
+    claude = {"model": "anthropic/claude-sonnet-4-5-20250929", "params": {"temperature": 0.7}}
+    lines = [
+        {**gpt, "messages": sent(q), "text": f"{q} {i}", "answered_at": 1.7e9, "output_tokens": 3}
+        for i in range(2)
+        for q in QUESTIONS
+    ]
+    lines += [{**claude, "messages": sent(QUESTIONS[0]), "text": "hello", "sample": 1}]
+    write(folder, lines)
+    assert take(folder, "jsonl", "a.jsonl") == {"new": 5, "known": 0, "left_out": []}
+    assert take(folder, "jsonl", "a.jsonl") == {"new": 0, "known": 5, "left_out": []}
+    assert answers(folder) == [(q, i, f"{q} {i}") for q in QUESTIONS for i in range(2)]
+    plan = json.loads(emdsl("plan", "study.em", "--json", cwd=folder).stdout)
+    assert plan["requests"] == 3  # of Claude, sample 1 of one question is there
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"model": "gpt-4o"}, "does not say who serves it"),
+        ({"model": "vllm/Qwen/Qwen3-8B"}, "which weights it was is not known"),
+        ({"params": {"logit_bias": {"1": 2}}}, "`logit_bias`"),
+        ({"params": {"temperature": "hot"}}, "`temperature` is"),
+        ({"messages": []}, "no messages"),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "more than text"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "calls of tools"),
+        ({"text": None}, "no `text`"),
+        ({"tools": []}, "`tools`"),
+        ({"sample": 1, "params": {"seed": 7}}, "same seed"),
+        ({"finish": "done"}, "`finish` one of"),
+        ({"answered_at": "today"}, "seconds since 1970"),
+    ],
+)
+def test_what_lacks_a_part_of_its_key_is_left_out_and_told(folder: Path, change: dict[str, Any], reason: str) -> None:
+    """Nothing is guessed."""
+    whole = {"model": "openai/gpt-4o-2024-08-06", "messages": sent("x"), "text": "y"}
+    write(folder, [whole | change, whole])
+    found = take(folder, "jsonl", "a.jsonl")
+    assert found["new"] == 1
+    assert [x["n"] for x in found["left_out"]] == [1]
+    assert reason in found["left_out"][0]["reason"]
+    said = emdsl("cache", "import", "a.jsonl", "--from", "jsonl", cwd=folder).stdout
+    assert "0 answers taken in, 1 were here already\n  1 left out: " in said
+
+
+def event(question: str, text: Any, **more: Any) -> dict[str, Any]:
+    return {
+        "event": "model", "model": "openai/gpt-4o-2024-08-06", "input": sent(question), "tools": [],
+        "tool_choice": "none", "timestamp": "2026-01-02T03:04:05+00:00",
+        "config": {"temperature": 1.0, "max_tokens": 50, "stop_seqs": ["END"], "max_retries": 3, "top_p": None},
+        "output": {
+            "model": "gpt-4o-2024-08-06", "time": 0.5, "usage": {"input_tokens": 9, "output_tokens": 2},
+            "choices": [{"message": {"role": "assistant", "content": text}, "stop_reason": "max_tokens"}],
+        },
+    } | more  # fmt: skip
+
+
+def log() -> dict[str, Any]:
+    """A log as Inspect 0.3.285 writes them: messages of a sample once, long texts apart."""
+    long: dict[str, Any] = {"role": "user", "content": "attachment://abc"}
+    samples: list[dict[str, Any]] = [
+        {"id": i, "epoch": epoch, "events": [event(q, f"{q} {epoch}")]}
+        for epoch in (2, 1)
+        for i, q in enumerate(QUESTIONS)
+    ]
+    samples[2] |= {
+        "attachments": {"abc": QUESTIONS[0]},
+        "events_data": {"messages": [{"role": "user", "content": "other"}, sent("")[0], long], "calls": []},
+        "events": [event("", f"{QUESTIONS[0]} 1", input=[], input_refs=[[1, 3]])],
+    }
+    parts = [{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": f"{QUESTIONS[1]} 1"}]
+    samples[3]["events"] = [event(QUESTIONS[1], parts)]
+    bad = [
+        event("x", "y", error="boom"), event("x", "y", cache="read"), event("x", "y", tools=[{"name": "bash"}]),
+        event("x", "y", config={"best_of": 3}), event("x", "y", model="mockllm/model"),
+        event("x", "y", input=[{"role": "user", "content": "attachment://gone"}]),
+    ]  # fmt: skip
+    samples.append({"id": 9, "epoch": 1, "events": [{"event": "state"}, *bad]})
+    return {"version": 2, "eval": {"model": "openai/gpt-4o-2024-08-06"}, "samples": samples}
+
+
+def packed(log: dict[str, Any]) -> bytes:
+    """An `.eval` file, its members packed by zstd as Inspect does; Python's zipfile cannot write that."""
+    members = {f"samples/{s['id']}_epoch_{s['epoch']}.json": s for s in log["samples"]}
+    plain = {n: json.dumps(x).encode() for n, x in (members | {"header.json": {"eval": log["eval"]}}).items()}
+    out = BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as file:
+        for name, content in plain.items():
+            file.writestr(name, zstandard.ZstdCompressor().compress(content))
+        infos = file.infolist()
+    data = bytearray(out.getvalue())
+    place = data.index(b"PK\x01\x02")
+    for info in infos:
+        data[info.header_offset + 8 : info.header_offset + 10] = struct.pack("<H", 93)
+        data[place + 10 : place + 12] = struct.pack("<H", 93)
+        data[place + 24 : place + 28] = struct.pack("<I", len(plain[info.filename]))
+        place += 46 + len(info.filename)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("ending", ["json", "eval"])
+def test_logs_of_inspect(folder: Path, ending: str) -> None:
+    """Epochs are samples; what failed, came from a cache, had tools or is of nobody known is left out, each told."""
+    (folder / "logs").mkdir()
+    content = json.dumps(log()).encode() if ending == "json" else packed(log())
+    (folder / "logs" / f"a.{ending}").write_bytes(content)
+    found = take(folder, "inspect", "logs")
+    assert (found["new"], found["known"]) == (4, 0)
+    assert sum(x["n"] for x in found["left_out"]) == 6
+    for reason in ("it failed", "Inspect's cache", "tools were offered", "`best_of`", "`mockllm`", "is not there"):
+        assert sum(reason in x["reason"] for x in found["left_out"]) == 1
+    assert answers(folder) == [(q, i, f"{q} {i + 1}") for q in QUESTIONS for i in range(2)]
+    columns = "answer_finish, answer_output_tokens, answer_reasoning"
+    sql = f"SELECT {columns} FROM e WHERE sample = 0 AND q LIKE 'What%' AND model = 'gpt'"
+    (row,) = json.loads(emdsl("query", sql, "--format", "json", cwd=folder).stdout)
+    assert list(row.values()) == ["length", 2, "hm"]
+
+
+def test_the_cache_of_llmcomp(folder: Path) -> None:
+    """Answers come with what was sent; who served them is said by hand; judges' replies lack their parameters."""
+    place = folder / "llmcomp_cache"
+    (place / "question" / "q").mkdir(parents=True)
+    (place / "judge" / "j").mkdir(parents=True)
+    kwargs = {"messages": sent(QUESTIONS[0]), "temperature": 1, "max_tokens": 50, "stop": ["END"], "timeout": 30}
+    lines = [
+        {"name": "q", "model": "gpt-4o-2024-08-06", "last_update": "2026-01-02T03:04:05", "hash": "x"},
+        *({"api_kwargs": kwargs, "question": "q", "answer": f"a{i}", "paraphrase_ix": 0} for i in range(2)),
+        {"api_kwargs": kwargs | {"logit_bias": {"1": 1}}, "question": "q", "answer": "a", "paraphrase_ix": 0},
+        {"api_kwargs": kwargs, "question": "q", "answer": {"yes": 0.5}, "paraphrase_ix": 0},
+    ]
+    (place / "question" / "q" / "1234567.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    judged = {"metadata": {"model": "gpt-4o"}, "data": {"q": {"a0": "12", "a1": "90"}}}
+    (place / "judge" / "j" / "89.json").write_text(json.dumps(judged), encoding="utf-8")
+    said = emdsl("cache", "import", "llmcomp_cache", "--from", "llmcomp", cwd=folder, code=2).stderr
+    assert "--service openai" in said
+    found = take(folder, "llmcomp", "llmcomp_cache", "--service", "openai")
+    assert found["new"] == 2
+    assert {x["reason"].split(":")[0]: x["n"] for x in found["left_out"]} == {
+        "a judge's reply, kept without its parameters": 2,
+        "what `logit_bias` does to an answer is not known here": 1,
+        "its answer is no text": 1,
+    }
+    assert answers(folder) == [(QUESTIONS[0], i, f"a{i}") for i in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "content", "said"),
+    [
+        ("jsonl", "a.jsonl", b"{", "a.jsonl, line 1 is no JSON"),
+        ("jsonl", "a.jsonl", b"\xff", "no text in UTF-8"),
+        ("inspect", "a.json", b"{}", "has no `samples`"),
+        ("inspect", "a.eval", b"PK", "is no log of Inspect"),
+        ("llmcomp", "a.jsonl", b"{}\n", "names no `model`"),
+        ("llmcomp", "a.json", b"[]", "no file of llmcomp's cache"),
+    ],
+)
+def test_a_file_that_is_none_of_theirs_is_refused_whole(
+    folder: Path, form: str, name: str, content: bytes, said: str
+) -> None:
+    """Nothing of it is taken in; nothing is a traceback."""
+    (folder / name).write_bytes(content)
+    done = emdsl("cache", "import", name, "--from", form, "--service", "openai", cwd=folder, code=2)
+    assert said in done.stderr
+    assert "there is no file b.jsonl" in emdsl("cache", "import", "b.jsonl", "--from", form, cwd=folder, code=2).stderr
