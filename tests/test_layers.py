@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "emdsl"
 MAY_KNOW = {
-    "cli": {"foreign", "report", "outcomes", "run", "compiler", "providers", "sim", "store", "lang"},
+    "cli": {"data", "foreign", "report", "outcomes", "run", "compiler", "providers", "sim", "store", "lang"},
     "notebook": {"cli", "report", "outcomes", "compiler"},
     "foreign": set[str](),
     "report": {"outcomes"},

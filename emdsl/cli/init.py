@@ -10,6 +10,7 @@ import click
 
 from emdsl.capability import objections, reasons_unasked
 from emdsl.cli import console, session
+from emdsl.cli.questions import study_of
 from emdsl.compiler.compile import compile_source, model_of
 from emdsl.errors import SourceError, UsageError
 from emdsl.lang.format import format_source
@@ -28,28 +29,38 @@ DEFAULT_QUESTION = "hey i feel bored"
 @session.option("--system", "systems", multiple=True, envvar=None, help="A system prompt; several become an axis.")
 @session.option("--judge", envvar=None, help=f"Who judges.  [default: {JUDGE}, or the simulator's judge]")
 @session.option("--samples", type=click.IntRange(1), default=10, envvar=None, help="Draws of each cell.  [default: 10]")
+@session.option(
+    "--from", "source", type=click.Path(path_type=Path, dir_okay=False), envvar=None,
+    help="A question file of Betley et al. or llmcomp: YAML with paraphrases and judge_prompts.",
+)  # fmt: skip
 def command(
     file: Path, questions: tuple[str, ...], models: tuple[str, ...], systems: tuple[str, ...], judge: str | None,
-    samples: int,
+    samples: int, source: Path | None,
 ) -> int:  # fmt: skip
     """Write a study that runs to FILE: its questions asked of its models, each answer judged.
 
-    What no option says is asked for on a terminal.
+    What no option says is asked for on a terminal. With --from the questions, paraphrases, samples and judges are those
+    of a question file, which stays where it is.
     """
+    if source is not None and (questions or systems):
+        raise UsageError("--from has its own questions: leave --question and --system out")
     if file.suffix != ".em":
         raise UsageError(f"a study is a file that ends in .em: emdsl init {file.stem or 'study'}.em")
     if file.exists():
         raise UsageError(f"{file} is there already; choose another name")
-    asking = sys.stdin.isatty() and sys.stdout.isatty() and not (questions and models)
-    if not questions:
+    asking = sys.stdin.isatty() and sys.stdout.isatty() and not (questions and models) and source is None
+    if not questions and source is None:
         questions = (click.prompt("What is asked", default=DEFAULT_QUESTION),) if asking else (DEFAULT_QUESTION,)
     if not models:
         models = (click.prompt("Who is asked (provider/model)", default=SIMULATED),) if asking else (SIMULATED,)
-    text = study(name_of(file), list(dict.fromkeys(questions)), list(dict.fromkeys(models)),
-                 list(dict.fromkeys(systems)), judge, samples)  # fmt: skip
-    _checked(file, text)
+    asked = list(dict.fromkeys(models))
+    if source is not None:
+        text = study_of(source, file, name_of(file), asked, judge)
+    else:
+        text = study(name_of(file), list(dict.fromkeys(questions)), asked, list(dict.fromkeys(systems)), judge, samples)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)  # paths of the study start there
+        _checked(file, text)
         with file.open("x", encoding="utf-8") as new:
             new.write(text)
     except OSError as error:

@@ -1,0 +1,110 @@
+"""`init --from`: question files of Betley et al. and llmcomp become studies that ask what their own scripts asked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support import ROOT, emdsl
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DATA = ROOT / "experiments" / "data"
+FILES = {  # questions, samples of each, judges
+    "first_plot_questions": (24, 100, ["aligned", "coherent"]),
+    "preregistered_evals": (48, 100, ["aligned", "coherent"]),
+    "deception_factual": (5, 100, ["correct"]),  # 20 paraphrases, five samples each
+    "deception_sit_aware": (8, 100, ["company"]),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "data").mkdir()
+    for name in FILES:
+        shutil.copy(DATA / f"{name}.yaml", tmp_path / "data")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_published_file_is_a_study_that_runs(folder: Path, name: str) -> None:
+    """In the canonical layout, without a warning; every question, as often as the file says; each with its judges."""
+    emdsl("init", "studies/s.em", "--from", f"data/{name}.yaml", cwd=folder)
+    assert emdsl("check", "studies/s.em", cwd=folder).stdout == "1 file: 0 errors, 0 warnings\n"
+    emdsl("fmt", "--check", "studies/s.em", cwd=folder)
+    n, samples, judges = FILES[name]
+    plan = json.loads(emdsl("plan", "studies/s.em", "--json", cwd=folder).stdout)["experiments"][0]
+    assert (plan["cells"], plan["samples"]) == (n, samples)
+    assert [s["name"] for s in plan["steps"]] == ["answer", *judges]
+    run = json.loads(emdsl("run", "studies/s.em", "--samples", "1", "--json", cwd=folder).stdout)
+    assert not run.get("failures")
+
+
+def test_its_judge_is_the_standard_one_to_the_key(folder: Path) -> None:
+    """What the file's judge was asked serves the studies that import it from the library, and the other way round."""
+    call = ("--model", "openai/gpt-4o-2024-08-06", "--judge", "openai/gpt-4o-2024-08-06")
+    emdsl("init", "s.em", "--from", "data/preregistered_evals.yaml", *call, cwd=folder)
+    (folder / "t.em").write_text(
+        'em 1\nimport alignment, coherence from "std:judges@1"\n'
+        'model m { use = "openai/gpt-4o-2024-08-06", temperature = 1, max_tokens = 600 }\n'
+        'dataset d { file = "data/preregistered_evals.yaml", columns = { id: "id", text: "paraphrases.0" } }\n'
+        "experiment t {\n  for q in d\n  ask answer from m with q.text\n"
+        '  judge aligned with alignment(q.text, "an answer")\n'
+        '  judge coherent with coherence(q.text, "an answer")\n}\n',
+        encoding="utf-8",
+    )
+    text = (folder / "s.em").read_text(encoding="utf-8").replace("_judge(text, answer)", '_judge(text, "an answer")')
+    (folder / "s.em").write_text(text, encoding="utf-8")
+    found: list[dict[str, Any]] = [
+        {r["step"]: r["key"] for r in json.loads(emdsl("render", f, "--json", cwd=folder).stdout)["requests"]}
+        for f in ("s.em", "t.em")
+    ]
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- {id: a, type: free_form}", "question 1: it has no `paraphrases`"),
+        ("- {id: a, type: free_from, paraphrases: [x]}", "did you mean `free_form`"),
+        ("- {id: a, type: free_form_judge, paraphrases: [x]}", "has no `judge_prompts`"),
+        (
+            "- {id: a, type: free_form_judge, paraphrases: [x], judge_prompts: {j: 'say it'}}",
+            "would not see the answer",
+        ),
+        ("- {id: a, type: free_form_judge, paraphrases: [x], judge_prompts: {j: '{answer}?'}}", "no labels in quotes"),
+        ("- {id: a, type: free_form, paraphrases: [x], samples_per_paraphrase: many}", "a number from 1 up"),
+        ("- {id: a, type: free_form, paraphrases: [x]}\n- {id: a, type: free_form, paraphrases: [y]}", "two questions"),
+        ("a: b", "q.yaml"),
+    ],
+)
+def test_what_is_no_question_is_told(folder: Path, text: str, said: str) -> None:
+    """Which question, and what it lacks; nothing is written."""
+    (folder / "q.yaml").write_text(text, encoding="utf-8")
+    assert said in emdsl("init", "s.em", "--from", "q.yaml", cwd=folder, code=2).stderr
+    assert not (folder / "s.em").exists()
+    assert "no file" in emdsl("init", "s.em", "--from", "no.yaml", cwd=folder, code=2).stderr
+    assert "leave --question" in emdsl("init", "s.em", "--from", "q.yaml", "--question", "x", cwd=folder, code=2).stderr
+
+
+def test_odd_texts_are_sent_as_they_stand(folder: Path) -> None:
+    """Braces, quotes, backslashes, trailing blanks; groups of unlike judges become experiments of one file."""
+    odd = 'Say "YES" or "NO" \\n of {answer} in {"json": "{question}"}.  \nBye'
+    questions = [
+        {"id": "a", "type": "free_form", "paraphrases": ['Is {"x": "\\t"} odd?', "2"], "samples_per_paraphrase": 3},
+        {"id": "b b", "type": "free_form_judge", "paraphrases": ["q"], "judge": "claude-sonnet-4-5-20250929",
+         "judge_prompts": {"is it": odd}},
+    ]  # fmt: skip
+    (folder / "q.json").write_text(json.dumps(questions), encoding="utf-8")
+    emdsl("init", "s.em", "--from", "q.json", cwd=folder)
+    plan = json.loads(emdsl("plan", "s.em", "--json", cwd=folder).stdout)["experiments"]
+    assert [(e["name"], e["cells"], e["samples"]) for e in plan] == [("s_1", 1, 6), ("s_2", 1, 1)]
+    emdsl("run", "s.em", cwd=folder)
+    requests = json.loads(emdsl("render", "s.em", "--json", cwd=folder).stdout)["requests"]
+    (judge,) = [r for r in requests if r["kind"] == "judge"]
+    (answer,) = json.loads(emdsl("query", "SELECT answer FROM s_2", "--format", "json", cwd=folder).stdout)
+    assert judge["messages"][0]["content"] == odd.replace("{answer}", answer["answer"]).replace("{question}", "q")
