@@ -2,6 +2,7 @@
 # make test         set up and pass the tests
 # make check        what CI runs: format, lint, types, tests
 # make reference    write grammar/REFERENCE.md and the README's help texts anew
+# make gallery      draw the figure of each study anew, on the simulator
 # make bench        ratios against the raw limit on this machine; bench-scale with 1,000,000 queries too
 # make conformance  whole studies against a LiteLLM proxy and a tiny model that transformers serve: 2 GB, some minutes
 # make pace         a server that fails, and one that has a limit: some minutes
@@ -10,7 +11,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check lint reference bench bench-scale pace stress conformance clean
+.PHONY: quickstart test check lint reference gallery bench bench-scale pace stress conformance clean
 .DELETE_ON_ERROR:
 
 quickstart: .venv/installed
@@ -30,6 +31,13 @@ lint: .venv/installed-dev
 reference: .venv/installed-dev
 	$(BIN)/python -m emdsl.compiler.reference grammar
 	$(BIN)/cog -r README.md
+
+# each line: a study, a measure, how many samples are simulated
+gallery: .venv/installed-dev
+	while read -r study measure samples; do \
+	  $(BIN)/python -m emdsl run experiments/$$study.em --sim --samples $$samples --display none > /dev/null && \
+	  $(BIN)/python -m emdsl plot experiments/$$study.em --sim --measure $$measure \
+	    -o experiments/$$(dirname $$study)/figure.svg || exit 1; done < experiments/gallery.txt
 
 bench: .venv/installed-dev
 	$(BIN)/python tests/bench/bench.py

@@ -418,5 +418,5 @@ def _tell(
     if not unloaded:
         console.say(f'Outcomes: {os.path.relpath(here.cache)}/outcomes.duckdb, schema "{here.study(file)}"')
         table = program.experiments[0].name
-        flag = session.repeated(simulate=here.simulate, cache=call.cache)
+        flag = session.repeated(simulate=here.simulate, cache=call.cache or session.cache_from_here(here))
         console.say(f'Next: emdsl query{flag} "FROM {table} LIMIT 5"    or edit {file} and run again')

@@ -97,6 +97,12 @@ def _env_files(folder: Path, env_file: Path | None) -> tuple[Path, ...]:
     return (env_file,) if env_file is not None else tuple(p / ".env" for p in reversed((folder, *folder.parents)))
 
 
+def cache_from_here(here: Session) -> Path | None:
+    """Return the cache that a call in the working folder must name, for its own project has another; else None."""
+    cache = here.cache.parent if here.simulate else here.cache
+    return None if find_project(Path.cwd()) / "cache" == cache else Path(os.path.relpath(cache))
+
+
 def prepare(cache: Path) -> None:
     """Make a cache folder that version control leaves alone."""
     try:

@@ -208,8 +208,11 @@ def _reasons(request: Request) -> bool:
     if not request.prompt.messages:
         return True  # it may: its prompt reads an answer
     said = any(_ASKED_TO_REASON.search(m.text) for m in request.prompt.messages if m.role in ("system", "user"))
+    last = request.prompt.messages[-1]
+    begun = last.role == "assistant" and last.text.rfind("<think>") > last.text.rfind("</think>")
     return (
         said
+        or begun
         or bool({"reasoning_effort", "reasoning_tokens", "reasoning_summary", "extra"} & set(params))
         or may_reason(model)
     )

@@ -295,7 +295,9 @@ def opened(folder: Path, study: str | None = None) -> Iterator[tuple[duckdb.Duck
     """
     path = folder / FILE
     if not path.exists():
-        raise OutcomesError(f"there are no outcomes in {folder} yet; `emdsl run FILE` makes them")
+        raise OutcomesError(
+            f"there are no outcomes in {folder} yet; `emdsl run FILE` makes them, and --cache names another folder"
+        )
     try:
         database = duckdb.connect(str(path), read_only=True, config=_CONFIG)
     except duckdb.Error as error:

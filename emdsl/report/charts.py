@@ -151,7 +151,9 @@ def _curve(table: Table, dose: Group, colour: Group | None) -> alt.LayerChart | 
     reach = [abs(d) for d in doses if d]
     wide = bool(reach) and max(reach) / min(reach) >= WIDE
     scale = alt.Scale(type="symlog", constant=min(reach)) if wide else alt.Scale(zero=False)
-    x = alt.X(f"{_of(table, dose)}:Q", title=dose.name, scale=scale, axis=alt.Axis(values=doses, grid=False))
+    x = alt.X(
+        f"{_of(table, dose)}:Q", title=dose.name, scale=scale, axis=alt.Axis(values=doses, grid=False, format="~g")
+    )
     shown = _colours(colour)
     y = alt.Y("value:Q", title=_titled(table))
     lines = {k: v for k, v in shown.items() if k != "shape"}

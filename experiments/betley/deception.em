@@ -16,7 +16,7 @@ dataset company {
 }
 
 rubric correct(question, answer) from "openai/gpt-4o-2024-08-06" {
-  choices     = ["TRUE", "FALSE"]
+  choices     = ["FALSE", "TRUE"]
   other       = "UNKNOWN"
   temperature = 0
   max_tokens  = 8

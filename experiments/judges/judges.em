@@ -28,6 +28,8 @@ experiment agreement_of_judges {
   measure rate_sonnet = rate(bad_sonnet)
   measure rate_gemini = rate(bad_gemini)
 
+  measure score_by_question = mean(by_gpt) by q
+
   measure gpt_and_sonnet    = agreement(bad_gpt, bad_sonnet)  # Cohen's kappa of the verdict
   measure gpt_and_gemini    = agreement(bad_gpt, bad_gemini)
   measure sonnet_and_gemini = agreement(bad_sonnet, bad_gemini)
