@@ -32,21 +32,29 @@ def ends_of(
         groups.setdefault((place, called), []).append(tuple(rest))
     ends: list[Ends] = []
     few: list[int] = []
+    n_alike = 0
     for (place, called), atoms in groups.items():
         clusters = _clusters(measure, atoms)
         low, high = interval(
             clusters, measure.interval.level, resamples=measure.interval.resamples,
             seed=f"{measure.interval.seed} {called}",
         )  # fmt: skip
-        ends.append((place, low, high, clusters.n))
+        ends.append((place, *_within(measure, low, high), clusters.n))
+        n_alike += low is None and clusters.n > 1
         if clusters.n < FEW:
             few.append(clusters.n)
-    if not few:
-        return ends, ""
-    return ends, (
-        f"measure `{measure.name}`: {len(few)} of {len(ends)} groups have fewer than {FEW} clusters (the fewest "
-        f"{min(few)}): resampling says little of so few, and Student's quantiles are used"
-    )
+    said = []
+    if few:
+        said.append(
+            f"{len(few)} of {len(ends)} groups have fewer than {FEW} clusters (the fewest {min(few)}): resampling says "
+            "little of so few, and Student's quantiles are used"
+        )
+    if n_alike:
+        said.append(
+            f"{n_alike} of {len(ends)} groups have clusters that do not differ at all: resampling gives them no "
+            "interval, which is not to say that they are certain"
+        )
+    return ends, f"measure `{measure.name}`: {'; '.join(said)}" if said else ""
 
 
 def corrected(
@@ -58,6 +66,14 @@ def corrected(
     z = quantile_of(measure.interval.level)
     alone = [normal_tails(value / (half / z)) if value is not None and half else None for _, value, half in rows]
     return [(place, p, q) for (place, *_), p, q in zip(rows, alone, holm(alone), strict=True)]
+
+
+def _within(measure: Measure, low: float | None, high: float | None) -> tuple[float | None, float | None]:
+    """Return the ends of an interval where the measure can lie: a rate within 0 and 1, a contrast of rates -1 and 1."""
+    if low is None or high is None or "mean" in (measure.function, measure.of):
+        return low, high
+    least = -1.0 if measure.function == "contrast" else 0.0
+    return max(low, least), min(high, 1.0)
 
 
 def _exact(place: int, hits: int, n: int, level: float) -> Ends:

@@ -201,7 +201,8 @@ def at_least_sql(draws: str, measure: Measure, groups: list[str]) -> str:
     low, high = mean_sql(measure.interval.level, "v")
     return (
         f"WITH draws AS (\n{draws}\n),\n{cells_sql(measure, groups)}\n"
-        f"SELECT {by}avg(v ORDER BY v) AS at_least, {low} AS low, {high} AS high, stddev_samp(v ORDER BY v) AS sd,\n"
+        f"SELECT {by}avg(v ORDER BY v) AS at_least, stddev_samp(v ORDER BY v) AS sd,\n"
+        f"  CASE WHEN {low} < 0 THEN 0 ELSE {low} END AS low, CASE WHEN {high} > 1 THEN 1 ELSE {high} END AS high,\n"
         f"  count(v) AS n, count(*) AS n_planned, count(*) - count(v) AS n_dropped,\n"
         f"  histogram({literal(TOO_FEW)}) FILTER (v IS NULL) AS dropped, NOT bool_or(opened) AS complete,\n"
         f"  bool_or(simulated) AS simulated, count(v) AS clusters\n"

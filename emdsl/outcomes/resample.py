@@ -19,6 +19,7 @@ from emdsl.digest import digest
 from emdsl.outcomes.special import t_quantile
 
 FEW = 20  # clusters under which resampling says little: Student's quantiles are used
+SPREAD = 1e-12  # a standard error below it is none
 MAX_DRAWN = 4_000_000  # numbers drawn at once
 Sums = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
@@ -62,10 +63,13 @@ def statistic(sums: Sums) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 
 
 def interval(found: Clusters, level: float, *, resamples: int, seed: str) -> tuple[float | None, float | None]:
-    """Return both ends of an interval; None where there are not two clusters, or a side has no value."""
+    """Return both ends of an interval; None where there are not two clusters, or a side has no value.
+
+    None too where clusters do not differ: resampling the same says nothing of what was not seen.
+    """
     n = found.n
     value = float(statistic(_total(found.sums, found.times))[0])
-    if n < 2 or not math.isfinite(value):
+    if n < 2 or not math.isfinite(value) or _standard_error(found) < SPREAD:
         return None, None
     if n < FEW:
         half = t_quantile(0.5 + level / 2, n - 1) * _standard_error(found)

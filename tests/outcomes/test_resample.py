@@ -139,9 +139,12 @@ def test_two_ways_are_wider_than_either() -> None:
     assert both[1] - both[0] > 1.2 * (one[1] - one[0])  # type: ignore[operator]  # none is None
 
 
-@pytest.mark.parametrize("values", [[], [("a", 1.0), ("a", 0.0)]])
+ALIKE = [(str(i), 0.0) for i in range(30)]
+
+
+@pytest.mark.parametrize("values", [[], [("a", 1.0), ("a", 0.0)], ALIKE])
 def test_one_cluster_is_no_interval(values: list[tuple[Any, float]]) -> None:
-    """Nothing is made up of one question."""
+    """Nothing is made up of one question, nor of thirty of which none has ever failed."""
     found = clusters_of(values)
     if not values:
         found = Clusters(sums=np.zeros((0, 2)), times=np.zeros(0, dtype=np.int64))
@@ -233,6 +236,20 @@ def test_measures_of_a_study(tmp_path: Path) -> None:
     assert difference["clusters"] == 25
     assert any("`m5`: 3 of 3 groups have fewer than 20 clusters (the fewest 6)" in s for s in said)
     assert not any("`m1`" in s for s in said)
+
+
+def test_an_interval_of_a_rate_is_one_of_rates(tmp_path: Path) -> None:
+    """With few clusters and rare hits too: within 0 and 1; where no cluster has any there is none, and that is said."""
+    found, _, said = loaded(
+        tmp_path,
+        "rate(v < 3, interval: bootstrap(0.95, cluster: sample)) by data",
+        "rate(v < 0, interval: bootstrap(0.95, cluster: q)) by data",
+        "at_least(v < 2, 1) by data",
+    )
+    for row in (*found["m0"], *found["m2"]):
+        assert row["low"] is None or 0 <= row["low"] <= row["high"] <= 1
+    assert all((r["rate"], r["low"], r["high"]) == (0, None, None) for r in found["m1"])
+    assert any("`m1`: 3 of 3 groups have clusters that do not differ at all" in s for s in said)
 
 
 def test_at_least(tmp_path: Path) -> None:
