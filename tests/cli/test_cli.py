@@ -203,7 +203,7 @@ def test_what_is_stored_needs_no_key(folder: Path) -> None:
     emdsl("run", "study.em", cwd=folder)
 
 
-SHIPPED = [f for f in sorted((ROOT / "experiments").rglob("*.em")) if "\nexperiment " in f.read_text(encoding="utf-8")]
+SHIPPED = [f for f in sorted((ROOT / "experiments").glob("*.em")) if "\nexperiment " in f.read_text(encoding="utf-8")]
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda f: f.name)

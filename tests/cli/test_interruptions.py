@@ -28,7 +28,7 @@ experiment e {
 """
 N = 720
 JOBS = 8
-KILLS = 20
+KILLS = 8  # `make stress` kills a hundred times
 
 
 def start(folder: Path, url: str, *args: str, file: str = "study.em") -> subprocess.Popen[str]:
@@ -59,7 +59,7 @@ def whole(folder: Path) -> int:
 
 
 def test_kill_nine_loses_no_answer_and_repeats_none(tmp_path: Path) -> None:
-    """Killed 20 times at random moments: at most what was in flight is asked again, and the outcomes are the same."""
+    """Killed at random moments: at most what was in flight is asked again, and the outcomes are the same."""
     rng = random.Random(7)
     (tmp_path / "study.em").write_text(STUDY, encoding="utf-8")
     with simulator("--latency", "0.02") as url:

@@ -107,7 +107,7 @@ LARGE = {
     "1 MiB of braces": "{" * MIB,
     "1 MiB of quotes": '"' * MIB,
     "a long text without end": 'let a = """\n' + "x\n" * (MIB // 2),
-    "1 MiB of list": "let a = [" + "1," * (MIB // 2) + "]",
+    "256 KiB of list": "let a = [" + "1," * (MIB // 8) + "]",
     "a chain of lets": "\n".join(f"let a{i} = a{i - 1} + 1" if i else "let a0 = 1" for i in range(3000)),
     "a doubling text": 'let a0 = "xxxxxxxx"\n' + "\n".join(f"let a{i} = a{i - 1} + a{i - 1}" for i in range(1, 60)),
     "loops in loops": "let a = [[[z for z in 1..9999] for y in 1..9999] for x in 1..9999]",
