@@ -28,4 +28,5 @@ def table_of(measure: Measure, result: Result) -> charts.Table:
         groups=tuple(charts.Group(name=b, levels=tuple(dict.fromkeys(r[b] for r in rows))) for b in by),
         rows=tuple((*(r[b] for b in by), r[measure.function], r.get("low"), r.get("high"), r["n"]) for r in rows),
         simulated=any(r["simulated"] for r in rows),
+        incomplete=any(not r["complete"] for r in rows),
     )

@@ -299,8 +299,10 @@ def chosen_measure(
         hint = near(wanted, known) or (f"they are {one_of(list(known))}" if known else "there is none")
         raise UsageError(f"--measure: no measure is called `{wanted}`; {hint}")
     if not fits or (wanted is not None and wanted not in fits):
-        told = f"`{wanted}` is a {known[wanted][1].function}" if wanted is not None else f"`{program.name}` has none"
-        raise UsageError(f"--measure takes a {one_of(functions)}: {told}" if functions else f"{told}: no measure")
+        if functions is None:
+            raise UsageError(f"`{program.name}` has no measure")
+        told = f"`{wanted}` is {known[wanted][1].function}(...)" if wanted is not None else "there is none"
+        raise UsageError(f"what is needed is a measure by {one_of(functions)}: {told}")
     return known[wanted or fits[0]]
 
 

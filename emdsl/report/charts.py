@@ -51,6 +51,13 @@ class Table:
     groups: tuple[Group, ...]
     rows: tuple[tuple[Any, ...], ...]
     simulated: bool
+    incomplete: bool  # whether any group lacks answers that another run would bring
+
+    @property
+    def title(self) -> str:
+        """Its name, and what must be known of its numbers wherever they are seen."""
+        marks = [*(["SIMULATED"] if self.simulated else []), *(["incomplete"] if self.incomplete else [])]
+        return f"{self.name} ({', '.join(marks)})" if marks else self.name
 
     @property
     def drawn(self) -> bool:
@@ -92,15 +99,14 @@ def chart_of(table: Table, kind: str) -> alt.TopLevelMixin:
         known = {places[k]: _plain(v) for k, v in found.items() if k in places}
         joined = {k: v for k, v in found.items() if k in ("colour", "facet")}
         data.append(known | joined | {"value": value, "low": low, "high": high, "n": n})
-    titled = f"{table.name} (SIMULATED)" if table.simulated else table.name
     data = [d for d in data if d["value"] is not None]
     if facets is None:
-        return drawn.properties(data=alt.InlineData(values=data), title=titled)
+        return drawn.properties(data=alt.InlineData(values=data), title=table.title)
     return drawn.facet(
         facet=alt.Facet("facet:N", title=facets.name, sort=list(facets.levels)),
         columns=min(3, len(facets.levels)),
         data=alt.InlineData(values=data),
-    ).properties(title=titled)
+    ).properties(title=table.title)
 
 
 def _plain(value: Any) -> Any:

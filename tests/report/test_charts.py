@@ -24,7 +24,7 @@ def table(*groups: tuple[str, tuple[Any, ...]], simulated: bool = False) -> Tabl
     found = [(*r, i / 100, i / 120, i / 80, 10) for i, r in enumerate(rows)]
     named = tuple(Group(name=n, levels=x) for n, x in groups)
     return Table(
-        name="m", what="rate", interval="95 % wilson", groups=named, rows=tuple(found), simulated=simulated
+        name="m", what="rate", interval="95 % wilson", groups=named, rows=tuple(found), simulated=simulated, incomplete=False
     )  # fmt: skip
 
 
@@ -60,12 +60,12 @@ def test_what_has_no_value_is_not_drawn_as_zero() -> None:
     """`none kept` is a gap."""
     full = table(("k", DOSES))
     gap = Table(
-        name="m", what="rate", interval="", groups=full.groups, simulated=True,
+        name="m", what="rate", interval="", groups=full.groups, simulated=True, incomplete=True,
         rows=(*full.rows[:3], (256, None, None, None, 0)),
     )  # fmt: skip
     spec = chart_of(gap, "curve").to_dict()
     assert [v["g0"] for v in values(spec)] == [0, 2, 16]
-    assert spec["title"] == "m (SIMULATED)"
+    assert spec["title"] == "m (SIMULATED, incomplete)"
 
 
 def test_figures_are_files_of_their_kind(tmp_path: Path) -> None:
