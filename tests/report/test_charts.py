@@ -24,7 +24,8 @@ def table(*groups: tuple[str, tuple[Any, ...]], simulated: bool = False) -> Tabl
     found = [(*r, i / 100, i / 120, i / 80, 10) for i, r in enumerate(rows)]
     named = tuple(Group(name=n, levels=x) for n, x in groups)
     return Table(
-        name="m", what="rate", interval="95 % wilson", groups=named, rows=tuple(found), simulated=simulated, incomplete=False
+        name="m", what="rate", interval="95 % wilson", groups=named, rows=tuple(found), simulated=simulated,
+        incomplete=False,
     )  # fmt: skip
 
 
