@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,9 @@ import click
 from emdsl.cli import console, session
 from emdsl.cli.charted import table_of
 from emdsl.cli.counts import show_counts
-from emdsl.cli.results import bring_up_to_date, drift_of, interval_of, measure_table, relations
+from emdsl.cli.results import drift_of, each_row, interval_of, measure_table, relations
 from emdsl.compiler.compile import compile_file
-from emdsl.errors import OutcomesError, UsageError
+from emdsl.errors import UsageError
 from emdsl.experiment import ASK
 from emdsl.highlight import html as coloured
 from emdsl.outcomes import database
@@ -23,8 +22,6 @@ from emdsl.outcomes.summaries import costs, readable, score_bins
 from emdsl.report import charts
 from emdsl.report.page import Page, Picture, Sheet, html
 from emdsl.report.transcripts import packed
-from emdsl.run.executor import Report
-from emdsl.run.walk import Walk
 from emdsl.version import __version__
 
 if TYPE_CHECKING:
@@ -69,16 +66,7 @@ def command(file: Path, cache: Path | None, env_file: Path | None, simulate: boo
 
 def _page(here: Session, file: Path, program: Program) -> Page:
     sent = _Sent(program)
-    store = here.store(create=False)
-    try:
-        walks = [Walk(e) for e in program.experiments]
-        counts, notices, unloaded = bring_up_to_date(
-            here, file, program, walks, store, report=Report(), run=secrets.token_hex(8), see=sent.see
-        )
-    finally:
-        store.close()
-    if unloaded:
-        raise OutcomesError(unloaded)
+    counts, notices = each_row(here, file, program, sent.see)
     with console.recorded(silent=True) as plan:
         show_counts(counts)
     study = here.study(file)

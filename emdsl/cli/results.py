@@ -77,20 +77,55 @@ def loaded(here: Session, file: Path, program: Program) -> list[str]:
 
     Raises OutcomesError where they cannot be loaded, SourceError for a fault of the program.
     """
-    notices: list[str] = []
     store = here.store(create=False)
     try:
-        if database.state(here.cache, here.study(file)) != (program.digest.hex(), store.state()):
-            walks = [Walk(e) for e in program.experiments]
-            _, notices, unloaded = bring_up_to_date(
-                here, file, program, walks, store, report=Report(), run=secrets.token_hex(8)
-            )
-            if unloaded:
-                raise OutcomesError(unloaded)
+        notices = [] if _is_current(here, file, program, store) else _load_anew(here, file, program, store)[1]
     finally:
         store.close()
     note_last(here.cache, here.study(file))
     return notices
+
+
+def each_row(
+    here: Session, file: Path, program: Program, see: Callable[[Experiment, list[Outcome]], None]
+) -> tuple[list[ExperimentCount], list[str]]:
+    """Show every row of a study to `see`, settled; the outcomes are loaded on the way where they are not current.
+
+    Returns what its steps have come to, and what is to be said. Raises as `loaded` does.
+    """
+    store = here.store(create=False)
+    try:
+        if not _is_current(here, file, program, store):
+            return _load_anew(here, file, program, store, see)
+        walks = [Walk(e) for e in program.experiments]
+        counts = started(walks)
+        for walk, count in zip(walks, counts, strict=True):
+            for rows in collect(walk, store, {}, partial(note, walk, count)):
+                see(walk.experiment, rows)
+            finish(count)
+    except EvalFault as fault:
+        raise SourceError([fault.diagnostic]) from fault
+    else:
+        return counts, []
+    finally:
+        store.close()
+
+
+def _is_current(here: Session, file: Path, program: Program, store: DiskStore) -> bool:
+    return database.state(here.cache, here.study(file)) == (program.digest.hex(), store.state())
+
+
+def _load_anew(
+    here: Session, file: Path, program: Program, store: DiskStore,
+    see: Callable[[Experiment, list[Outcome]], None] = lambda _, __: None,
+) -> tuple[list[ExperimentCount], list[str]]:  # fmt: skip
+    walks = [Walk(e) for e in program.experiments]
+    counts, notices, unloaded = bring_up_to_date(
+        here, file, program, walks, store, report=Report(), run=secrets.token_hex(8), see=see
+    )
+    if unloaded:
+        raise OutcomesError(unloaded)
+    return counts, notices
 
 
 def _load_of(here: Session, file: Path, program: Program, store: DiskStore, run: str) -> database.Load:
