@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from support import SHOTS, SHOTS_STUDY, emdsl
+from support import SHOTS, SHOTS_STUDY, clean_environment, emdsl
 
 from emdsl.report.charts import Group, Table, chart_of, inline_svg, kinds_of
 
@@ -67,6 +69,33 @@ def test_what_has_no_value_is_not_drawn_as_zero() -> None:
     spec = chart_of(gap, "curve").to_dict()
     assert [v["g0"] for v in values(spec)] == [0, 2, 16]
     assert spec["title"] == "m (SIMULATED, incomplete)"
+
+
+WITHOUT = """
+import sys
+
+class Gone:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("altair", "vl_convert", "jinja2"):
+            raise ModuleNotFoundError(name, name=name)
+
+sys.meta_path.insert(0, Gone())
+sys.argv = ["emdsl", *sys.argv[1:]]
+from emdsl.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("verb", ["report", "plot"])
+def test_without_the_extra_it_is_told_how_to_get_it(tmp_path: Path, verb: str) -> None:
+    """Everything else works."""
+    call = [sys.executable, "-c", WITHOUT, verb, "study.em", "-o", "x.html"]
+    done = subprocess.run(call, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "error: charts need altair: pip install 'emdsl[report]'\n")
+    (tmp_path / "study.em").write_text(SHOTS_STUDY, encoding="utf-8")
+    (tmp_path / "shots.csv").write_text(SHOTS, encoding="utf-8")
+    call = [sys.executable, "-c", WITHOUT, "check", "study.em"]
+    assert subprocess.run(call, cwd=tmp_path, env=clean_environment(), check=False, capture_output=True).returncode == 0
 
 
 def test_figures_are_files_of_their_kind(tmp_path: Path) -> None:

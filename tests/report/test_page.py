@@ -116,6 +116,19 @@ def test_the_same_outcomes_make_the_same_page(folder: Path) -> None:
     assert first == second
 
 
+def test_what_is_not_loaded_is_loaded_on_the_way(folder: Path) -> None:
+    """Another file with the same requests: its page holds the same transcripts, and its outcomes are there then."""
+    (folder / "other.em").write_text(STUDY + "\n", encoding="utf-8")
+    emdsl("report", "other.em", "-o", "other.html", cwd=folder)
+    first, second = (
+        re.findall(r'id="packed">([^<]*)<', (folder / n).read_text(encoding="utf-8"))
+        for n in ("page.html", "other.html")
+    )
+    assert first == second
+    loaded = [rows(folder, f"SELECT answer_key, aligned, said FROM {s}.page") for s in ("other", "study")]
+    assert loaded[0] == loaded[1]
+
+
 def test_what_cannot_be_written_is_told(folder: Path) -> None:
     """An ending that is none of its own, a folder that is not there; nothing half is left."""
     assert "ends in .html" in emdsl("report", "study.em", "-o", "page.pdf", cwd=folder, code=2).stderr
