@@ -43,6 +43,8 @@ def command(
     program = compile_file(file, here.environment, simulate=simulate)
     notices = loaded(here, file, program)
     if where is not None:
+        for notice in notices if not as_json else ():
+            console.say(f"note: {notice}\n", err=True)
         _tell(*_stories(here, file, program, where, limit), as_json=as_json)
         return 0
     notices += drift_of(here, file, program.experiments)

@@ -69,8 +69,9 @@ def _part(connection: Any, experiment: Experiment, measure: str, study: str, pla
     found = next(m for m in experiment.measures if m.name == measure)
     result = database.select(connection, part_sql(experiment, found, study, place))
     if not result.rows:
-        return {"value": None, "dropped": "not among its rows"}
-    return dict(zip(result.columns, result.rows[0], strict=True))
+        return {"group": {}, "value": None, "dropped": "not among its rows"}
+    *group, value, dropped = result.rows[0]
+    return {"group": dict(zip(result.columns, group, strict=False)), "value": value, "dropped": dropped}
 
 
 def _story(walk: Walk, row: Outcome) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def story_text(story: dict[str, Any]) -> str:
             lines += ["---", ""]
     lines += [f"let {k} = {v}" for k, v in story["lets"].items()]
     for part in story["counted"]:
-        group = ", ".join(f"{k} {v}" for k, v in part.items() if k not in ("measure", "value", "dropped"))
+        group = ", ".join(f"{k} {v}" for k, v in part["group"].items())
         how = f"dropped: {part['dropped']}" if part["dropped"] else f"counts as {_number(part['value'])}"
         lines.append(f"measure {part['measure']}" + (f" ({group})" if group else "") + f": {how}")
     return "\n".join(lines)

@@ -124,7 +124,7 @@ def _values_sql(measure: Measure, columns: Columns) -> tuple[str, str, str]:
 
 
 def part_sql(experiment: Experiment, measure: Measure, schema: str, place: int) -> str:
-    """Return the SELECT of what one row of the table adds to a measure: its group, value, and why it is dropped.
+    """Return the SELECT of what one row of the table adds to a measure: its group, then value, and why it is dropped.
 
     No row where it is on neither side of a contrast.
     """
@@ -133,7 +133,7 @@ def part_sql(experiment: Experiment, measure: Measure, schema: str, place: int) 
     group = "".join(f"{_group(path, columns)} AS {name('_'.join(path))}, " for path in measure.by)
     sides = " OR ".join(f"({to_sql(x, columns)})" for x in measure.sides or ())
     return (
-        f"SELECT {group}{value} AS value, {reason} AS dropped FROM {name(schema)}.{name(experiment.name)} "
+        f"SELECT {group}{value} AS {VALUE}, {reason} AS {REASON} FROM {name(schema)}.{name(experiment.name)} "
         f"WHERE rowid = {place}" + (f" AND ({sides})" if sides else "")
     )
 
