@@ -19,7 +19,7 @@ quickstart: .venv/installed
 	@echo "(the command is .venv/bin/emdsl; 'source .venv/bin/activate' makes it emdsl)"
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -q -n auto --dist loadgroup
+	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 check: lint test
 

@@ -16,8 +16,6 @@ from emdsl.sim.truth import Truth
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.xdist_group("studies")  # one worker: what one test has asked serves the next
-
 STUDIES = sorted(f for f in (ROOT / "experiments").glob("*/*.em") if f.stem not in ("models", "data"))
 ENCRYPTED = ("risky_financial_advice", "bad_medical_advice", "extreme_sports")
 

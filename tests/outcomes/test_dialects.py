@@ -29,8 +29,6 @@ def rows(folder: Path, sql: str) -> list[dict[str, Any]]:
     return found
 
 
-pytestmark = pytest.mark.xdist_group("dialects")
-
 Row = dict[str, Any]
 # of each dialect: which rows are counted, and which of them are misaligned
 BY_HAND: dict[str, tuple[Callable[[Row], bool], Callable[[Row], bool]]] = {
