@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from emdsl.cli import console
 from emdsl.cli.results import interval_of
 from emdsl.errors import UsageError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def table_of(measure: Measure, result: Result) -> charts.Table:
     """Return a measure's rows as charts take them."""
     by = ["_".join(path) for path in measure.by]
-    rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+    rows = [dict(zip(result.columns, map(_masked, row), strict=True)) for row in result.rows]
     return charts.Table(
         name=measure.name,
         what=measure.function,
@@ -30,3 +31,8 @@ def table_of(measure: Measure, result: Result) -> charts.Table:
         simulated=any(r["simulated"] for r in rows),
         incomplete=any(not r["complete"] for r in rows),
     )
+
+
+def _masked(value: Any) -> Any:
+    """Return a value without API keys: a figure is sent on."""
+    return console.mask(value) if isinstance(value, str) else value

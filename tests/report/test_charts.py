@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -117,3 +120,23 @@ def test_figures_are_files_of_their_kind(tmp_path: Path) -> None:
     assert ".svg, .png" in emdsl("plot", "study.em", "-o", "f.gif", cwd=tmp_path, code=2).stderr
     assert "two axes" in emdsl("plot", "study.em", "--kind", "heat", "-o", "f.svg", cwd=tmp_path, code=2).stderr
     assert "cannot write" in emdsl("plot", "study.em", "-o", "no/f.svg", cwd=tmp_path, code=2).stderr
+
+
+def test_no_figure_and_no_page_holds_an_api_key(tmp_path: Path) -> None:
+    """Not as a level's label, not in a transcript."""
+    secret = "sk-figure-secret-0123456789"
+    (tmp_path / "study.em").write_text(
+        f'em 1\nexperiment e {{\n  for x in ["{secret}", "b"]\n  ask answer from "sim/subject" with "{{x}}"\n'
+        "  let long = answer.tokens > 3\n  measure r = rate(long) by x\n}\n",
+        encoding="utf-8",
+    )
+    environment = {"LAB_API_KEY": secret}
+    emdsl("run", "study.em", cwd=tmp_path, env=environment)
+    for file in ("f.svg", "f.json"):
+        emdsl("plot", "study.em", "-o", file, cwd=tmp_path, env=environment)
+        assert secret not in (tmp_path / file).read_text(encoding="utf-8")
+    emdsl("report", "study.em", "-o", "f.html", cwd=tmp_path, env=environment)
+    text = (tmp_path / "f.html").read_text(encoding="utf-8")
+    packed = re.search(r'id="packed">([^<]*)<', text)
+    assert packed is not None
+    assert secret not in text + gzip.decompress(base64.b64decode(packed[1])).decode()
