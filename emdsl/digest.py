@@ -123,10 +123,15 @@ class KeyState:
         self._state.update(self._n_messages.to_bytes(8, "big"))
         return self
 
-    def key(self, stream: int, sample: int) -> Digest:
-        """Return the key of one sample; the state can serve any number of them."""
+    def key(self, stream: int, sample: int, tries: int = 0) -> Digest:
+        """Return the key of one sample; the state can serve any number of them.
+
+        `tries` is how often the same request was answered before, and the answer could not be read.
+        """
         state = self._state.copy()
         if stream:
             state.update(b"stream" + stream.to_bytes(8, "big"))
+        if tries:
+            state.update(b"try" + tries.to_bytes(8, "big"))
         state.update(sample.to_bytes(8, "big"))
         return state.digest()

@@ -60,10 +60,16 @@ class Step:
     condition_needs: tuple[str, ...] = ()
     reading: Reading | None = None
     draw: int = 0  # of a judge: which of its draws, a field of the query; an ask's is the row's sample
+    again: int = 0  # how often a judge is asked once more where its reply cannot be read
     rubric: str = ""
     set_here: frozenset[str] = frozenset()  # parameters that the statement, or a `set` for it, says
     set_by_rubric: frozenset[str] = frozenset()
     span: Span = field(repr=False)
+
+    @property
+    def weighs(self) -> bool:
+        """Whether its verdict is weighed from the candidates of a token, so that their mass is known."""
+        return self.reading is not None and self.reading.weighs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from emdsl.query import split_reasoning
+from emdsl.forms import bare, objects, plain, stated
+from emdsl.logprobs import MIN_PREFIX, digits, start_of, weigh
+from emdsl.reasoning import split
 from emdsl.value import NO_LOGPROBS, NO_MASS, UNREADABLE, LabelledMap, Missing
 
 if TYPE_CHECKING:
-    from emdsl.query import Response, TokenLogprobs
+    from emdsl.logprobs import TokenLogprobs, Weights
+    from emdsl.query import Response
 
 Verdict = float | str | LabelledMap | Missing  # a score, a label, the fields of a JSON reply, or why there is none
 
-_NUMBER = re.compile(r"(?<![\w.-])[-\u2212]?\d+(?:\.\d+)?(?![\w]|\.\d)")
-_ANSWER_LINE = re.compile(r"[^\w\n]{0,20}answer[^\w:\n]{0,20}:(.{1,500})", re.IGNORECASE)
-LAST_LINES = 50  # in which `ANSWER: label` is looked for
-_AROUND = " \t\r\n.,;:!*_`\"'()[]<>"
-MIN_PREFIX = 2  # letters of a word that a reply of one token must show: "RE" is no number, "R" may be anything
+MASSES = ("mass", "word_mass")  # of a weighted verdict: the probability of numbers, and of declared words
+_NUMBER = re.compile(r"[-\u2212]?\d+(?:\.\d+)?")
+_RATING = re.compile(
+    rf"(?P<number>{_NUMBER.pattern})(?:\s*(?:/|out of)\s*(?P<of>\d+(?:\.\d+)?)|\s*(?P<percent>%)|\s+points?)?\Z"
+)
+_AROUND_NUMBER = " \t\n.!()[]*_`\"'\u2018\u2019\u201c\u201d"
+_BEHIND_WORD = re.compile(r"\s*(?:\Z|[.,:;!(\u2013\u2014]|-+\s)|[ \t]*\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,102 +59,162 @@ class Reading:
     weighted: Weighted | None = None
     words: tuple[str, ...] = ()  # `refusal` and `other`: replies that are final, and no score
 
+    @property
+    def weighs(self) -> bool:
+        """Whether its score is weighed from the candidates of a token, so that their mass is known."""
+        return self.weighted is not None and self.weighted.mass is not None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Return what can be read of a verdict by its name: the parts of a JSON reply, or where the mass lies."""
+        return MASSES if self.weighs else tuple(part.name for part in self.shape)
+
 
 def read(reply: Response, reading: Reading) -> Verdict:
     """Return what a judge's reply says."""
-    text, _ = split_reasoning(reply)
+    return read_text(reply, split(reply)[0], reading)
+
+
+def read_text(reply: Response, answer: str, reading: Reading) -> Verdict:
+    """Return what a judge's reply says, whose reasoning has been split off."""
+    text, cut = plain(answer), reply.finish == "length"
     if reading.shape:
         return _object(text, reading)
     if reading.choices:
-        return _label(text, reading)
+        return _label(text, reading, cut=cut)
     assert reading.scale is not None
-    if reading.weighted is not None and reading.weighted.mass is not None:
-        if not reply.logprobs:
-            return NO_LOGPROBS
-        score = weighted_score(reply.logprobs[0], reading.scale, reading.weighted.mass)
-        if score is not None:
-            return score
-        return _word(text, reading, cut=reply.finish == "length") or NO_MASS
-    return _word(text, reading, cut=reply.finish == "length") or _score(text, reading.scale)
+    if reading.weighted is None or reading.weighted.mass is None:
+        return _score(text, reading, reading.scale, cut=cut)
+    weights = weights_of(reply, answer, reading)
+    if weights is None:
+        return NO_LOGPROBS
+    if weights.mean is not None and weights.mass >= reading.weighted.mass:
+        return weights.mean
+    word = _word(text, reading, cut=cut)
+    return word if word is not None and word != UNREADABLE else NO_MASS
 
 
 def weighted_score(candidates: TokenLogprobs, scale: tuple[float, float], mass: float) -> float | None:
-    """Return the mean of the candidates that are whole numbers within the scale, or None for too little mass.
+    """Return the mean of the candidates that are whole numbers within the scale, or None for too little mass."""
+    found = weigh(candidates, scale)
+    return found.mean if found.mass >= mass else None
 
-    `candidates` are tokens with natural logarithms of their probabilities.
-    Source: Betley et al. (2025), `judge.py`: tokens are read as Python's `int` does.
-    """
-    total = weight = 0.0
-    for token, logprob in candidates:
-        try:
-            value = int(token)
-        except ValueError:
-            continue
-        if scale[0] <= value <= scale[1]:
-            probability = math.exp(min(logprob, 0.0))
-            total += value * probability
-            weight += probability
-    return total / weight if weight >= mass and weight > 0 else None
+
+def weights_of(reply: Response, answer: str, reading: Reading) -> Weights | None:
+    """Return what the candidates of the answer's first token say; None where it is not known which token that is."""
+    at = first_token(reply, answer)
+    return weigh(at, reading.scale, reading.words) if at and reading.scale is not None else None
+
+
+def first_token(reply: Response, answer: str) -> TokenLogprobs | None:
+    """Return the candidates of the token that an answer begins with; None where there are none."""
+    if not reply.logprobs:
+        return None
+    start = start_of(answer, reply.logprobs, reply.tokens)
+    return reply.logprobs[start] or None if start is not None else None
+
+
+def n_digits(reply: Response, answer: str) -> int:
+    """Return how many digits the longest number among the first token's candidates has; 0 where there is none."""
+    return digits(first_token(reply, answer) or ())
 
 
 def _word(text: str, reading: Reading, *, cut: bool) -> Missing | None:
-    said = _bare(text)
-    first = re.split(r"\W", said, maxsplit=1)[0]
+    """Return the declared word that a reply is; unreadable where it begins with one and is another thing."""
+    said, start = bare(text), text.lstrip(" \t\n.,;!()[]*_`#\"'").casefold()
     for word in reading.words:
-        bare = _bare(word)
-        if said == bare or (first == bare and not _NUMBER.search(text)):
+        name = bare(word)
+        if said == name:
             return Missing(word)
-        if cut and len(said) >= MIN_PREFIX and bare.startswith(said):
-            return Missing(word)
-    return None
+        if start.startswith(name):
+            behind = start[len(name) :].lstrip("*_`\"')]")
+            if not behind[:1].isalnum():
+                return Missing(word) if _BEHIND_WORD.match(behind) else UNREADABLE
+    begun = [w for w in reading.words if cut and len(said) >= MIN_PREFIX and bare(w).startswith(said)]
+    return Missing(begun[0]) if len(begun) == 1 else None
 
 
-def _bare(text: str) -> str:
-    """Return a word as it is compared: without punctuation around it, and in one case."""
-    return text.strip(_AROUND).casefold() or text.strip().casefold()
+def _score(text: str, reading: Reading, scale: tuple[float, float], *, cut: bool) -> Verdict:
+    """Return the number that a reply states."""
 
+    def parse(said: str) -> Verdict | None:
+        found = _RATING.match(said.strip(_AROUND_NUMBER))
+        if found is None:
+            return next((Missing(w) for w in reading.words if bare(said) == bare(w)), None)
+        most = float(found["of"]) if found["of"] else 100.0 if found["percent"] else scale[1]
+        number = float(found["number"].replace("\u2212", "-"))
+        return number if most == scale[1] and scale[0] <= number <= scale[1] else UNREADABLE
 
-def _score(text: str, scale: tuple[float, float]) -> Verdict:
-    found = [n.replace("\u2212", "-") for n in _NUMBER.findall(text.replace("_", " "))]
-    if len(found) == 2 and re.search(rf"{re.escape(found[0])}\s*/\s*{re.escape(found[1])}", text):
-        found = found[:1] if float(found[1]) == scale[1] else found  # "85/100"
-    if len(found) != 1:
+    if word := _word(text, reading, cut=cut):
+        return word
+    value: Verdict | None = stated(text, parse)
+    if value is None or (cut and parse(text) is None and text[-1:].isdigit()):  # more digits may have followed
         return UNREADABLE
-    score = float(found[0])
-    return score if scale[0] <= score <= scale[1] else UNREADABLE
+    return UNREADABLE if parse(text) is None and _ranges(text) else value
+
+
+def _ranges(text: str) -> bool:
+    """Whether a reply begins with a number, and says another one in the same line."""
+    line = re.sub(r"\A(\d+(?:\.\d+)?)\s*(?:/|out of)\s*\d+(?:\.\d+)?", r"\1", text.partition("\n")[0].lstrip("*_` "))
+    return line[:1].isdigit() and len(re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?!\w)", line)) > 1
+
+
+def _label(text: str, reading: Reading, *, cut: bool) -> Verdict:
+    """Return the label that a reply states."""
+    by_name: dict[str, Verdict] = {bare(word): Missing(word) for word in reading.words}
+    by_name |= {bare(label): label for label in reading.choices}
+
+    def parse(said: str) -> Verdict | None:
+        return by_name.get(bare(said))
+
+    value: Verdict | None = parse(text)
+    if value is None and (word := _word(text, reading, cut=cut)):
+        return word
+    if value is None:
+        value = stated(text, parse)
+    if cut and value is not None:  # a longer label may have been meant
+        said = next(n for n, v in by_name.items() if v == value)
+        if bare(text).endswith(said) and any(n != said and n.startswith(said) for n in by_name):
+            return UNREADABLE
+    return value if value is not None else UNREADABLE
 
 
 def _object(text: str, reading: Reading) -> Verdict:
-    """Return the fields of a reply's JSON object; strict: one field that is missing or odd makes all unreadable."""
-    found = _json_in(text)
-    if found is None:
-        return _word(text, reading, cut=False) or UNREADABLE
+    """Return the fields of the last JSON object of the declared shape.
+
+    Strict: one field that is missing or odd makes all unreadable, and no draft before it is read instead.
+    """
+    if word := _word(text, reading, cut=False):
+        return word
+    names = {part.name for part in reading.shape}
+    verdict: Verdict = UNREADABLE
+    behind = 0
+    for start, end, fields in objects(text):
+        if start < behind:
+            continue
+        if fields is None and any(f'"{n}"' in text[start:end] for n in names):
+            verdict, behind = UNREADABLE, end
+        elif fields is not None and names & fields.keys():
+            verdict, behind = _fields(fields, reading), end
+    cut_off = re.search(r'\{\s*"(?:' + "|".join(map(re.escape, names)) + r')"\s*:', text[behind:])
+    return UNREADABLE if cut_off else verdict
+
+
+def _fields(fields: dict[str, Any], reading: Reading) -> LabelledMap | Missing:
     entries = []
     for part in reading.shape:
-        value = _part(found.get(part.name), part)
+        value = _part(fields.get(part.name), part)
         if value is None:
             return UNREADABLE
         entries.append((part.name, value))
     return LabelledMap(tuple(entries))
 
 
-def _json_in(text: str) -> dict[str, Any] | None:
-    """Return the object that a reply is, or the one that stands in it: fenced, or between words."""
-    for stretch in (text, text[text.find("{") : text.rfind("}") + 1]):
-        try:
-            found = json.loads(stretch)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(found, dict):
-            return found
-    return None
-
-
 def _part(value: Any, part: Part) -> float | str | bool | None:
     """Return a field's value, or None for one that is not of its kind."""
     match part.kind:
         case "bool":
-            said = _bare(value) if isinstance(value, str) else value
+            said = bare(value) if isinstance(value, str) else value
             return {"true": True, "yes": True, "false": False, "no": False}.get(said) if isinstance(said, str) else (
                 value if isinstance(value, bool) else None
             )  # fmt: skip
@@ -166,31 +230,6 @@ def _part(value: Any, part: Part) -> float | str | bool | None:
             within = part.scale is None or part.scale[0] <= value <= part.scale[1]
             return float(value) if within else None
         case "label":
-            return {_bare(c): c for c in part.choices}.get(_bare(value)) if isinstance(value, str) else None
+            return {bare(c): c for c in part.choices}.get(bare(value)) if isinstance(value, str) else None
         case _:
             return value if isinstance(value, str) else None
-
-
-def _label(text: str, reading: Reading) -> Verdict:
-    by_name = {_bare(label): label for label in reading.choices}
-    if (said := _bare(text)) in by_name:
-        return by_name[said]
-    if word := _word(text, reading, cut=False):
-        return word
-    for line in reversed(text.splitlines()[-LAST_LINES:]):
-        if found := _ANSWER_LINE.match(line):
-            return by_name.get(_bare(found[1]), UNREADABLE)
-    return _named(text.casefold(), by_name)
-
-
-def _named(said: str, by_name: dict[str, str]) -> Verdict:
-    """Return the one label that a sentence names: longer labels first, and none that is denied or an article."""
-    named = set()
-    for name in sorted(by_name, key=len, reverse=True):
-        pattern = rf"(?<![\w-]){re.escape(name)}(?![\w-])"
-        if len(name) > 1 and re.search(pattern, said):
-            if re.search(rf"\b(?:not|no|isn't|never)\s+(?:\w+\s+)?{pattern}", said):
-                return UNREADABLE
-            named.add(by_name[name])
-            said = re.sub(pattern, " ", said)
-    return named.pop() if len(named) == 1 else UNREADABLE

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from emdsl.experiment import Cell, Step
     from emdsl.frame import Frame
+    from emdsl.logprobs import Weights
     from emdsl.query import Query, Response
     from emdsl.value import Value
 
@@ -20,12 +21,15 @@ class Result:
     query: Query | None = None
     response: Response | None = None
     error: str = ""
+    reasoning: str | None = None  # split off the response's text, once
+    weights: Weights | None = None  # of a weighted verdict
+    earlier: tuple[tuple[Query, Response], ...] = ()  # a judge's replies that could not be read, before this one
 
 
 class Outcome:
     """One cell and sample."""
 
-    __slots__ = ("cell", "frame", "open", "pending", "results", "sample")
+    __slots__ = ("cell", "frame", "open", "pending", "results", "sample", "unread")
 
     def __init__(self, cell: Cell, sample: int, frame: Frame, steps: tuple[Step, ...]) -> None:
         self.cell = cell
@@ -34,3 +38,4 @@ class Outcome:
         self.pending: list[Step] = list(steps)
         self.open: dict[str, Query] = {}  # ready to be asked, and not answered yet
         self.results: dict[str, Result] = {}
+        self.unread: dict[str, tuple[tuple[Query, Response], ...]] | None = None  # tries of judges, where there are any

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from emdsl.digest import Digest, KeyState
 
 if TYPE_CHECKING:
+    from emdsl.logprobs import TokenLogprobs
     from emdsl.price import Price
     from emdsl.prompt import Prompt
     from emdsl.service import Service
@@ -85,6 +86,7 @@ class Query:
     sample: int
     key: Digest
     shared: int = 0  # messages at its beginning that other requests have too: for a cache, not in the key
+    tries: int = 0  # a judge's earlier replies to it that could not be read
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -101,7 +103,14 @@ class Query:
             "messages": self.prompt.digest.hex(),
             "stream": head.stream,
             "sample": self.sample,
-        }
+        } | ({"try": self.tries} if self.tries else {})
+
+    def again(self) -> Query:
+        """Return the same request once more, under a key of its own: its reply could not be read."""
+        tries = self.tries + 1
+        state = self.head.key_state().add(self.prompt.messages).close()
+        key = state.key(self.head.stream, self.sample, tries)
+        return Query(self.head, self.prompt, self.sample, key, tries=tries)
 
 
 def keyed(params: Params) -> dict[str, Any]:
@@ -146,9 +155,6 @@ class Usage:
     cost_usd: float | None = None  # where the provider says what it charged
 
 
-TokenLogprobs = tuple[tuple[str, float], ...]  # candidates at one position, likeliest first
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
     """What came back: the only thing that is stored.
@@ -164,6 +170,7 @@ class Response:
     request_id: str | None = None
     usage: Usage = field(default_factory=Usage)
     logprobs: tuple[TokenLogprobs, ...] | None = None
+    tokens: tuple[str, ...] | None = None  # chosen at each position of `logprobs`, where the server says
     answered_at: float = 0.0  # seconds since 1970
     elapsed_s: float = 0.0
     run: str = ""  # which run paid for it
@@ -172,25 +179,3 @@ class Response:
     def simulated(self) -> bool:
         """Whether the simulator says that it made this up, whatever model it stood in for."""
         return self.model is not None and self.model.startswith(SIMULATED)
-
-
-_OPEN, _CLOSE = "<think>", "</think>"
-
-
-def split_reasoning(response: Response, query: Query | None = None) -> tuple[str, str | None]:
-    r"""Return the answer and its reasoning: a `<think>` block at the start of a text is reasoning.
-
-    Where the query's last message is the assistant's and opens such a block, the answer starts inside it.
-
-    >>> split_reasoning(Response(text="<think>hm</think>\nyes", finish="stop"))
-    ('yes', 'hm')
-    """
-    text = response.text
-    last = query.prompt.messages[-1] if query is not None and query.prompt.messages else None
-    if last is not None and last.role == "assistant" and last.text.rfind(_OPEN) > last.text.rfind(_CLOSE):
-        text = text if text.lstrip().startswith(_OPEN) else _OPEN + text
-    if response.reasoning is not None or not text.lstrip().startswith(_OPEN):
-        return text, response.reasoning
-    inside = text.lstrip().removeprefix(_OPEN)
-    reasoning, closed, answer = inside.partition(_CLOSE)
-    return (answer.lstrip() if closed else ""), reasoning.strip()

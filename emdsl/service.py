@@ -13,7 +13,9 @@ OPENAI_API = "openai-api"  # `openai-api/<service>/<model>`: any other server th
 OPENAI, ANTHROPIC, GOOGLE = "openai", "anthropic", "google"  # wire formats
 SIM = "sim"
 SIM_MODELS = ("subject", "judge")
-SIM_PARAMS = ("floor", "ceiling", "half", "refusal", "incoherent", "thinks")  # see sim/truth.py
+SIM_HABITS = ("split_digits", "digit_refusals", "unopened_think")  # true or false
+SIM_PARAMS = ("floor", "ceiling", "half", "refusal", "incoherent", "thinks", *SIM_HABITS)  # see sim/truth.py
+PROBE = "Reply with the number 85 and nothing else."  # what a judge of numbers is asked first: see run/probes.py
 SAMPLE_HEADER = "X-Emdsl-Sample"  # to the simulator alone: real servers draw by themselves
 
 _PLAIN = frozenset(("temperature", "max_tokens", "top_p", "stop", "extra"))

@@ -95,7 +95,8 @@ NO_REASONING = Missing("no_reasoning")  # the answer came without reasoning
 BLOCKED = Missing("blocked")  # the provider's content policy refused it
 INVALID = Missing("invalid")  # what it is computed from gives no value: an index past the end, say
 UNDEFINED = Missing("undefined")  # a division by zero
-NO_LOGPROBS = Missing("no_logprobs")  # the score is read from probabilities, and none came
+NO_LOGPROBS = Missing("no_logprobs")  # the score is read from probabilities, and none came for the answer's first token
+SPLIT_NUMBER = Missing("split_number")  # the judge's model writes a number digit by digit: its first token is no score
 
 NOT_OBTAINED = Missing("not_obtained")  # the dataset that it is made of is not here yet: `obtain` says how to get it
 
@@ -103,7 +104,16 @@ ABSENT = frozenset(
     ("failed", "no_answer", "undecided", "not_needed", "not_asked", "not_obtained")
 )  # there is no reply at all
 UNSETTLED = frozenset(("failed", "not_asked"))  # of these, what another run may still answer: no `else` stands for it
-ENGINE_REASONS = ("unreadable", "no_mass", "no_logprobs", "blocked", "invalid", "undefined", *sorted(ABSENT))
+ENGINE_REASONS = (
+    "unreadable",
+    "no_mass",
+    "no_logprobs",
+    "split_number",
+    "blocked",
+    "invalid",
+    "undefined",
+    *sorted(ABSENT),
+)
 
 
 @dataclass(frozen=True, slots=True)

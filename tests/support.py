@@ -20,6 +20,7 @@ from emdsl.compiler.compile import compile_source
 from emdsl.providers.openai import encode, read_reply
 from emdsl.run.executor import Executor, Report
 from emdsl.run.pacing import Patience
+from emdsl.run.probes import PROMPT as PROBE_PROMPT
 from emdsl.run.walk import Selection, Walk, collect
 from emdsl.sim.server import complete
 from emdsl.source import Source
@@ -81,7 +82,8 @@ class InProcess:
     """The simulator without a socket: a provider that counts what it is asked."""
 
     def __init__(self) -> None:
-        self.asked: Counter[str] = Counter()
+        self.asked: Counter[str] = Counter()  # by model, without the probes of judges
+        self.probes = 0
         self.keys: list[bytes] = []
 
     @property
@@ -92,8 +94,11 @@ class InProcess:
         return 1
 
     async def ask(self, query: Query, *_: Any) -> Response:
-        self.asked[query.head.model.wire_name] += 1
-        self.keys.append(query.key)
+        if query.prompt.messages == PROBE_PROMPT.messages:
+            self.probes += 1
+        else:
+            self.asked[query.head.model.wire_name] += 1
+            self.keys.append(query.key)
         body = json.loads(encode(query))
         found = read_reply(complete(body, f"{query.sample}:{query.head.stream}"))
         return dataclasses.replace(found, answered_at=time.time())

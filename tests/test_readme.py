@@ -73,7 +73,7 @@ def test_its_python_runs(block: str, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "80 requests are left" in done.stdout
+    assert "81 requests are left" in done.stdout
     assert (tmp_path / "low_by_question.svg").read_text(encoding="utf-8").startswith("<svg")
 
 

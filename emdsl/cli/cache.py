@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from emdsl.cli.session import Session
     from emdsl.digest import Digest
     from emdsl.experiment import Program
+    from emdsl.outcome import Result
 
+HOLLOW = "finish = 'other' AND text = '' AND NOT reasoned"  # what an abort was stored as once
 SHOWN_BAD = 10
 CACHE_SIM = session.with_options(session.CACHE, session.SIM, session.AS_JSON)
 YES = session.option("-y", "--yes", is_flag=True, help="Do it; without this it is only counted.")
@@ -91,18 +93,20 @@ def stats(cache: Path | None, simulate: bool, as_json: bool) -> int:
 def verify(cache: Path | None, simulate: bool, as_json: bool) -> int:
     """Read every entry and compare it with its digest; exit 1 if any is damaged."""
     here = _here(cache, simulate=simulate, as_json=as_json)
-    bad, n = list[tuple[str, str]](), 0
+    bad, n, hollow = list[tuple[str, str]](), 0, 0
     with _store(here) as store:
         whole = store.damage()
         for key, entry in store.each():
             n += 1
             try:
-                decode(entry)
+                response = decode(entry)
                 ingredients(entry)
+                hollow += response.finish == "other" and not (response.text or response.reasoning)
             except Corrupt as error:
                 bad.append((key.hex(), str(error)))
     if as_json:
-        console.show_json({"entries": n, "database": whole or "ok", "damaged": [{"key": k, "why": w} for k, w in bad]})
+        console.show_json({"entries": n, "database": whole or "ok", "hollow": hollow,
+                           "damaged": [{"key": k, "why": w} for k, w in bad]})  # fmt: skip
         return 1 if bad or whole else 0
     if whole:
         console.say(
@@ -114,6 +118,12 @@ def verify(cache: Path | None, simulate: bool, as_json: bool) -> int:
         console.say(f"{len(bad):,} of {n:,} entries are damaged; they are not believed: the next run asks them again")
     else:
         console.say(f"{n:,} entries, each as it was stored")
+    if hollow:
+        flag = session.repeated(simulate=simulate, cache=cache)
+        console.say(
+            f"{hollow:,} are empty and end with an unusual reason: aborts, that are no answers. To ask them again:\n"
+            f'  emdsl cache drop{flag} --yes --where "{HOLLOW}"'
+        )
     return 1 if bad or whole else 0
 
 
@@ -403,10 +413,20 @@ def _closure(program: Program, store: DiskStore) -> set[Digest]:
             for rows in chunks(walk.rows()):
                 resolve(walk, rows, store)
                 for row in rows:
-                    found.update(r.query.key for r in row.results.values() if r.query is not None and r.response)
+                    found.update(key for r in row.results.values() for key in _keys(r))
+                    found.update(q.key for tries in (row.unread or {}).values() for q, _ in tries)
+            found.update(walk.probes.answers)
     except EvalFault as fault:
         raise SourceError([fault.diagnostic]) from fault
     return found
+
+
+def _keys(result: Result) -> Iterator[Digest]:
+    """Yield the keys of the stored answers that a step's outcome rests on."""
+    if result.query is not None and result.response is not None:
+        yield result.query.key
+    for query, _ in result.earlier:
+        yield query.key
 
 
 def _say_taken(taken: Taken, new: int, old: int, *, as_json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from emdsl.cli import console
 from emdsl.cli.results import interval_of
 from emdsl.errors import UsageError
+from emdsl.outcomes.measures import by_columns
 
 try:
     from emdsl.report import charts
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def table_of(measure: Measure, result: Result) -> charts.Table:
     """Return a measure's rows as charts take them."""
-    by = ["_".join(path) for path in measure.by]
+    by = by_columns(measure)
     rows = [dict(zip(result.columns, map(_masked, row), strict=True)) for row in result.rows]
     return charts.Table(
         name=measure.name,

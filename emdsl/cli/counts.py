@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.cli import console
 from emdsl.cli.money import show_cost, total_usd, usd
+from emdsl.outcomes.odd import Odd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,7 @@ def total(counts: list[ExperimentCount]) -> int:
     for count in counts:
         for step in count.steps:
             left |= step.ready
+            left |= step.probes
             left |= {(count.experiment.name, r) for r in (*step.recipes, *step.maybe)}
     return len(left)
 
@@ -158,6 +160,8 @@ def show_counts(counts: list[ExperimentCount]) -> None:
         if any(s.maybe for s in count.steps):
             console.say("  * known only after judging; ~ is an estimate from what is stored")
         show_cost(count)
+        show_unread(count)
+        show_odd(count)
         _show_shared(count)
         if by := _by_json(count) if count.by else []:
             console.show_table([f"  {k}" for k in by[0]], [[f"  {short(str(v))}" for v in x.values()] for x in by])
@@ -166,6 +170,42 @@ def show_counts(counts: list[ExperimentCount]) -> None:
         if count.beyond_budget:
             console.say(f"  {count.beyond_budget}: `emdsl run` would refuse (E733)")
         console.say()
+
+
+def show_odd(count: ExperimentCount) -> None:
+    """Say how many stored answers are cut, empty or blocked."""
+    for step in count.steps:
+        odd = Odd(step=step.step.name, n=step.cached, cut=step.cut, empty=step.empty, blocked=step.blocked)
+        if odd.said:
+            console.say(f"  {odd.said}")
+
+
+def show_unread(count: ExperimentCount) -> None:
+    """Say which judges are tested first, and which replies cannot be read."""
+    for step in count.steps:
+        name = step.step.name
+        if step.probes:
+            console.say(
+                f"  + {_requests(len(step.probes))} to test that the judge of `{name}` writes numbers as one token"
+            )
+        if step.split:
+            console.say(
+                f"  {len(step.split):,} verdicts of `{name}` are missing (split_number): {_who(step)} writes numbers "
+                "digit by digit.\n  Import the rubric from `std:judges@2`, or use `read = number` with `max_tokens = 8`"
+            )
+        if step.step.again and step.ready:
+            console.say(f"  a reply of `{name}` that cannot be read is asked for again, up to {step.step.again} times")
+        if step.unread:
+            console.say(f"  {step.unread:,} replies of `{name}` could not be read, and were asked for again")
+
+
+def _who(step: StepCount) -> str:
+    """Return the judges of a step whose numbers are split."""
+    return ", ".join(f"`{use}`" for use in sorted(step.splitters)) or "its judge"
+
+
+def _requests(n: int) -> str:
+    return f"{n:,} request" + ("" if n == 1 else "s")
 
 
 def _step_row(step: StepCount, *, wide: bool) -> list[str]:

@@ -18,13 +18,16 @@ from emdsl.experiment import heads
 from emdsl.price import cost_usd
 from emdsl.prompt import Message, Prompt
 from emdsl.providers.secret import problem
-from emdsl.query import Head, Query, Usage, split_reasoning
+from emdsl.query import Head, Query, Usage
+from emdsl.reasoning import split
+from emdsl.run.probes import SPLITS, Probes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from emdsl.cli.session import Session
     from emdsl.query import Response
+    from emdsl.run.probes import Probe
 
 QUESTION = Prompt((Message("user", "Reply with the word OK."),))
 FEW_TOKENS, MANY_TOKENS = 16, 2_000  # the least that every provider takes; and room to think first
@@ -38,13 +41,15 @@ def command(file: Path, env_file: Path | None, as_json: bool, insecure: bool) ->
     console.expect_json(wanted=as_json)
     here = session.open_session(file, None, env_file)
     program = compile_file(file, here.environment)
-    found: dict[Any, tuple[Head, list[str]]] = {}
+    found: dict[Any, _Asked] = {}
     for experiment in program.experiments:
+        probes = Probes(experiment)
         for step, head in heads(experiment):
             kind = (head.model.use, head.model.url, frozenset(n for n, _ in head.params))
-            steps = found.setdefault(kind, (head, []))[1]
-            if step.name not in steps:
-                steps.append(step.name)
+            asked = found.setdefault(kind, _Asked(head))
+            if step.name not in asked.steps:
+                asked.steps.append(step.name)
+            asked.probe = asked.probe or probes.of(step, head)
     if not as_json:
         console.say(f"one question each, answered within {TIMEOUT_S:g} s or not at all", err=True)
     entries = asyncio.run(_asked(list(found.values()), here, insecure=insecure))
@@ -57,7 +62,16 @@ def command(file: Path, env_file: Path | None, as_json: bool, insecure: bool) ->
     return 0 if all(e["answers"] for e in entries) else 1
 
 
-async def _asked(found: list[tuple[Head, list[str]]], here: Session, *, insecure: bool) -> list[dict[str, Any]]:
+@dataclasses.dataclass(slots=True)
+class _Asked:
+    """Who is asked, for which steps, and how it is tested that it writes numbers as one token, if that matters."""
+
+    head: Head
+    steps: list[str] = dataclasses.field(default_factory=list)
+    probe: Probe | None = None
+
+
+async def _asked(found: list[_Asked], here: Session, *, insecure: bool) -> list[dict[str, Any]]:
     from emdsl.providers.client import Client  # noqa: PLC0415 - 0.2 s that only asking should cost
     from emdsl.providers.http import Http  # noqa: PLC0415 - as above
     from emdsl.sim.server import Simulator  # noqa: PLC0415 - as above
@@ -67,7 +81,8 @@ async def _asked(found: list[tuple[Head, list[str]]], here: Session, *, insecure
     http = Http(len(found))
     client = Client(http, here.environment, simulator.url)
 
-    async def one(head: Head, steps: list[str]) -> dict[str, Any]:
+    async def one(asked: _Asked) -> dict[str, Any]:
+        head, steps = asked.head, asked.steps
         lacks = problem(head.model, here.environment, insecure=insecure)
         if lacks is not None:
             return _entry(head, steps, None, lacks.partition(": ")[2])
@@ -78,10 +93,18 @@ async def _asked(found: list[tuple[Head, list[str]]], here: Session, *, insecure
                 response = await client.ask(Query(cheap, QUESTION, 0, b""), account, lambda _: None)
             except ProviderError as error:
                 notes.append(str(error) if n == 1 else f"API key {account + 1} of {n}: {error}")
-        return _entry(head, steps, response, "; ".join(notes + (_notes(head, response) if response else [])))
+        if response is not None:
+            notes += _notes(head, response)
+            if asked.probe is not None:
+                try:
+                    asked.probe.take(await client.ask(asked.probe.query, 0, lambda _: None))
+                except ProviderError as error:
+                    notes.append(str(error))
+                notes += [SPLITS] if asked.probe.split else []
+        return _entry(head, steps, response, "; ".join(notes))
 
     try:
-        return await asyncio.gather(*(one(*f) for f in found))
+        return await asyncio.gather(*map(one, found))
     finally:
         await http.close()
         await simulator.stop()
@@ -106,7 +129,7 @@ def _notes(head: Head, response: Response) -> list[str]:
         notes.append("no logprobs: `weighted` cannot be read")
     if response.finish == "blocked":
         notes.append("blocked")
-    if split_reasoning(response)[1] is None and {"reasoning_effort", "reasoning_tokens"} & set(params):
+    if split(response)[1] is None and {"reasoning_effort", "reasoning_tokens"} & set(params):
         notes.append("its reasoning is not shown")
     return notes
 

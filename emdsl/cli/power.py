@@ -17,6 +17,7 @@ from emdsl.compiler.compile import compile_file
 from emdsl.errors import OutcomesError, UsageError
 from emdsl.outcomes import database
 from emdsl.outcomes.intervals import quantile_of
+from emdsl.outcomes.measures import by_columns
 from emdsl.outcomes.power import (
     ALPHA,
     POWER,
@@ -92,7 +93,7 @@ def command(
         f"{measure.name}: an effect of {size:g}, to be found in {power * 100:g} % of studies, "
         f"two-sided at {alpha * 100:g} %\n"
     )
-    by = ["_".join(p) for p in measure.by]
+    by = by_columns(measure)
     columns = [*by, "now", "from", "n", "needed", "samples", f"shown by {experiment.samples:,}"]
     console.show_table(columns, [n.shown() for n in needs], numeric=columns[len(by) :])
     console.say()
@@ -171,7 +172,7 @@ def needs_of(
     assumed: float | None = None,
 ) -> list[Need]:  # fmt: skip
     """Return what each group of a measure needs to show an effect."""
-    by = ["_".join(p) for p in measure.by]
+    by = by_columns(measure)
     if rows is not None and all(set(by) <= set(r) and measure.function in r for r in rows):
         return [_stored(experiment, measure, tuple(r[b] for b in by), r, wanted, assumed) for r in rows]
     found = []

@@ -12,7 +12,7 @@ import click
 from emdsl.cli import console, session
 from emdsl.cli.charted import table_of
 from emdsl.cli.counts import show_counts
-from emdsl.cli.results import drift_of, each_row, interval_of, measure_table, relations
+from emdsl.cli.results import drift_of, each_row, interval_of, measure_table, odd_of, relations
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import UsageError
 from emdsl.experiment import ASK
@@ -83,7 +83,7 @@ def _page(here: Session, file: Path, program: Program) -> Page:
         made=f"{sum(f[0] for f in found):,} outcomes, {whole}; made {now} by emdsl {__version__}, "
         f"program {program.digest.hex()[:16]}",
         simulated=any(f[2] for f in found),
-        notices=[*notices, *drift_of(here, file, program.experiments)],
+        notices=[*notices, *drift_of(here, file, program.experiments), *odd_of(here, file, program.experiments)],
         programs=[(here.relative(Path(p)), coloured(s.text)) for p, s in program.sources.items()],
         plan="".join(text for text, err in plan if not err),
         measures=[_sheet(m, r) for m, r in tables],

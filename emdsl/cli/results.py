@@ -17,6 +17,8 @@ from emdsl.frame import EvalFault
 from emdsl.outcomes import database
 from emdsl.outcomes.drift import drifts
 from emdsl.outcomes.loads import note_last
+from emdsl.outcomes.measures import by_columns
+from emdsl.outcomes.summaries import odd_answers
 from emdsl.run.executor import Report
 from emdsl.run.planner import ExperimentCount, finish, note, plan, started, surveyed
 from emdsl.run.walk import Walk, chunks, collect, resolve
@@ -66,7 +68,7 @@ def bring_up_to_date(
     except EvalFault as fault:
         raise SourceError([fault.diagnostic]) from fault
     except OutcomesError as error:
-        return [plan(w, store) for w in walks], [], str(error)
+        return [plan(w, store, run=run) for w in walks], [], str(error)
     for count in finals:
         finish(count)
     return finals, notices, ""
@@ -263,8 +265,16 @@ def show_measures(here: Session, file: Path, experiments: Sequence[Experiment], 
         console.show_table(columns, rows, numeric=(measure.function, "n", "planned"))
         console.say()
         simulated = simulated or marked
+    for said in odd_of(here, file, experiments):
+        console.say(f"{said}\n")
     if simulated:
         console.say("SIMULATED: these answers were made up by the embedded simulator, not by a model.\n")
+
+
+def odd_of(here: Session, file: Path, experiments: Sequence[Experiment]) -> list[str]:
+    """Return what is to be said of answers that are cut, empty or blocked."""
+    with database.opened(here.cache, here.study(file)) as (connection, _):
+        return [odd.said for e in experiments for odd in odd_answers(connection, e, here.study(file))]
 
 
 def measures_latex(here: Session, file: Path, experiments: Sequence[Experiment]) -> str:
@@ -294,7 +304,7 @@ def measure_table(
     measure: Measure, result: database.Result, *, bars: bool = False
 ) -> tuple[list[str], list[list[Any]], bool]:
     """Return a measure's table as people read it, and whether any of it is simulated."""
-    by = ["_".join(path) for path in measure.by]
+    by = by_columns(measure)
     rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
     level = interval_of(measure)
     tested = ["p", "p_holm"] if measure.holm else []
@@ -351,4 +361,7 @@ def interval_of(measure: Measure) -> str:
 
 
 def _interval(row: dict[str, Any]) -> str:
-    return f"{row['low']:.3f} - {row['high']:.3f}" if row["low"] is not None else ""
+    low, high = row["low"], row["high"]
+    if low is None or high is None:
+        return f"from {low:.3f}" if low is not None else f"up to {high:.3f}" if high is not None else ""
+    return f"{low:.3f} - {high:.3f}"

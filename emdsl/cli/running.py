@@ -20,6 +20,7 @@ from emdsl.cli.counts import (
     show_corrupt,
     show_counts,
     show_place,
+    show_unread,
     show_warnings,
     total,
     warnings_json,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
     from emdsl.cli.planfile import Planned
     from emdsl.cli.session import Session
+    from emdsl.digest import Digest
     from emdsl.experiment import Program
     from emdsl.query import Model
     from emdsl.run.planner import ExperimentCount
@@ -225,6 +227,7 @@ def _say(
         for entry in found["experiments"]:
             for step in entry["steps"]:
                 step |= {"cached": step["cached"] + step["ran"], "to_run": 0, "ran": 0}
+        found.pop("probes", None)
         with console.recorded(silent=True) as said:
             console.show_json(found | {"requests": 0, "wall_s": 0.0})
         return said
@@ -243,6 +246,7 @@ def _say(
     for count in finals:
         for step in count.steps:
             step.fresh.clear()
+        count.probed = dict.fromkeys(count.probed, False)
     with console.recorded(silent=True) as summary:
         _tell(here, call, program, finals, Report(), unloaded)
     return warned + said + summary
@@ -354,6 +358,8 @@ def _run_json(finals: list[ExperimentCount], report: Report, wall_s: float) -> d
                 "left": step.at_most - len(failed & step.ready),
             }
     found["requests"] = report.sent
+    if probes := fresh_probes(finals):
+        found["probes"] = len(probes)
     found |= money_json(finals)
     if report.closed:
         found["keys_not_used"] = report.closed
@@ -362,6 +368,11 @@ def _run_json(finals: list[ExperimentCount], report: Report, wall_s: float) -> d
     if report.failures:
         found["failures"] = [{"n": n, "error": reason} for reason, n in _reasons(report)]
     return found
+
+
+def fresh_probes(finals: list[ExperimentCount]) -> set[Digest]:
+    """Return the keys of the probes that this run has asked."""
+    return {key for count in finals for key, fresh in count.probed.items() if fresh}
 
 
 def _reasons(report: Report) -> list[tuple[str, int]]:
@@ -385,10 +396,11 @@ def _tell(
 ) -> None:
     """Print how many were answered, where the outcomes are, and what to do next."""
     file = call.file
-    ran = len(set[bytes]().union(*(s.fresh for c in finals for s in c.steps)))
+    fresh = set[bytes]().union(*(s.fresh for c in finals for s in c.steps), fresh_probes(finals))
+    ran = len(fresh)
     n_failed = len(report.failures)
     left = sum(s.at_most for c in finals for s in c.steps) - n_failed
-    cached = len(set[bytes]().union(*(s.stored for c in finals for s in c.steps))) - ran
+    cached = len(set[bytes]().union(*(s.stored for c in finals for s in c.steps)) - fresh)
     console.say(f"{ran:,} answered, {cached:,} from the store" + (f", {n_failed:,} failed" if n_failed else ""))
     show_money(finals, ran=ran)
     for reason, n in _reasons(report)[:SHOWN_FAILURES]:
@@ -399,6 +411,7 @@ def _tell(
         for step in count.steps:
             for reason, n in step.invalid.most_common(SHOWN_FAILURES):
                 console.say(f"  {n:,} x `{step.step.name}` could not be asked: {reason}")
+        show_unread(count)
     for name in sorted(report.over_budget):
         whose = f"the budget of `{name}`" if name else f"--budget ${call.budget}"
         console.say(f"{whose} is reached: nothing more was asked; each run may spend it anew, or raise it")

@@ -11,7 +11,7 @@ from emdsl.errors import OutcomesError, UsageError
 from emdsl.experiment import ASK
 from emdsl.outcomes import database
 from emdsl.outcomes.measures import part_sql
-from emdsl.query import split_reasoning
+from emdsl.reasoning import split
 from emdsl.run.walk import Walk, leave, resolve
 from emdsl.value import Missing, render
 
@@ -90,9 +90,13 @@ def _came(step: Step, result: Result) -> dict[str, Any]:
     response = result.response
     if response is None:
         return found
-    reasoning = split_reasoning(response, result.query)[1]
+    reasoning = result.reasoning if step.kind == ASK else split(response, result.query)[1]
     found |= {"reply": response.text} if step.kind != ASK else {}
     found |= {"reasoning": reasoning} if reasoning is not None else {}
+    if result.weights is not None:
+        found |= {"mass": result.weights.mass, "word_mass": result.weights.word_mass}
+    if result.earlier:
+        found["unread"] = [earlier.text for _, earlier in result.earlier]
     return found | {
         "finish": response.finish,
         "reported": response.model,
@@ -119,7 +123,8 @@ def story_text(story: dict[str, Any]) -> str:
             lines += [f"--- reasoning\n{step['reasoning']}"] if "reasoning" in step else []
             lines += [f"--- came back: {step['finish']}, {step['answered_at']}, run {step['run']}"]
             lines += [step.get("reply", step["value"])]
-            lines += [f"--- read as: {step['value']}"] if "reply" in step else []
+            lines += [f"--- read as: {step['value']}{_mass(step)}"] if "reply" in step else []
+            lines += [f"--- a reply before, that could not be read:\n{text}" for text in step.get("unread", ())]
             lines += ["---", ""]
     lines += [f"let {k} = {v}" for k, v in story["lets"].items()]
     for part in story["counted"]:
@@ -127,6 +132,13 @@ def story_text(story: dict[str, Any]) -> str:
         how = f"dropped: {part['dropped']}" if part["dropped"] else f"counts as {_number(part['value'])}"
         lines.append(f"measure {part['measure']}" + (f" ({group})" if group else "") + f": {how}")
     return "\n".join(lines)
+
+
+def _mass(step: dict[str, Any]) -> str:
+    """Return where the probability of a weighted verdict lies, as people read it."""
+    if "mass" not in step:
+        return ""
+    return f"   (probability of numbers {step['mass']:.3f}, of declared words {step['word_mass']:.3f})"
 
 
 def _number(value: Any) -> str:

@@ -260,7 +260,7 @@ class _Builder:
             if isinstance(step, ast.Ask):
                 names |= {f"{name}.{field_}" for field_ in ANSWER_FIELDS}
             elif name in rubrics:
-                names |= {f"{name}.{part.name}" for part in rubrics[name].reading.shape}
+                names |= {f"{name}.{field_}" for field_ in rubrics[name].reading.fields}
         return frozenset(names)
 
     def _reached(self, *nodes: Any) -> frozenset[str]:
@@ -454,8 +454,10 @@ class _Builder:
                 self._types |= {f"{name}.{f}": kinds[f] for f in ANSWER_FIELDS}
             else:
                 self._types[name] = verdict_type(rubrics[name].reading) if name in rubrics else ANY
-                for part in rubrics[name].reading.shape if name in rubrics else ():
-                    self._types[f"{name}.{part.name}"] = part_type(part)
+                if name in rubrics:
+                    reading = rubrics[name].reading
+                    self._types |= {f"{name}.{field_}": NUMBER for field_ in reading.fields}
+                    self._types |= {f"{name}.{part.name}": part_type(part) for part in reading.shape}
 
     def _let_type(self, name: str) -> Type:
         if name in self._types:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 CHARACTERS_A_TOKEN = 4  # of English text, roughly
 MIN_REASONING = 1_000  # tokens: models think that much of the shortest question
+MIN_WHOLE = 128  # tokens of output under which many answers are cut
 MIN_SHARED = 12  # characters: shorter texts are alike by chance
 MAX_COMPARED = 20_000  # texts of a dataset that are compared with those of another
 _ASKED_TO_REASON = re.compile(r"<think|step[- ]by[- ]step|reason(?:ing)?\b", re.IGNORECASE)
@@ -49,6 +50,7 @@ class Facts:
     """What an experiment's statements say, as far as a rule needs it; spans are where it is written."""
 
     reasoning_read: dict[str, Span] = field(default_factory=dict)  # by ask
+    finish_read: frozenset[str] = frozenset()  # steps of which it is read how their answers end
     conditional: dict[str, Span] = field(default_factory=dict)  # measures without `given` over what runs `when`
     unmatched_sets: tuple[Span, ...] = ()
     unread_axes: tuple[tuple[str, Span], ...] = ()
@@ -176,6 +178,21 @@ def short_answers(_: Experiment, requests: list[Request], __: Facts, faults: Fau
             )  # fmt: skip
 
 
+def cut_answers(experiment: Experiment, requests: list[Request], facts: Facts, faults: Faults) -> None:
+    """Answers that few tokens cut off are judged and counted as whole ones."""
+    told: set[str] = set()
+    for request in requests:
+        step, most = request.step, dict(request.head.params).get("max_tokens")
+        counted = step.kind == ASK and any(step.name in m.asks for m in experiment.measures)
+        if most is None or most >= MIN_WHOLE or not counted or step.name in told | facts.finish_read:
+            continue
+        told.add(step.name)
+        faults.warning(
+            "W738", f"answers longer than {most:,} tokens are cut, and counted as whole ones", step.span,
+            help=f'`given {step.name}.finish == "stop"` in a measure leaves them out; or raise `max_tokens`',
+        )  # fmt: skip
+
+
 def messages(_: Experiment, requests: list[Request], __: Facts, faults: Faults) -> None:
     """A last message of the assistant is the start of the answer, which not every provider takes; and more such."""
     told: set[tuple[str, str]] = set()
@@ -278,6 +295,7 @@ RULES = (
     too_long,
     parameters,
     short_answers,
+    cut_answers,
     messages,
     unasked_reasoning,
     conditional_measures,

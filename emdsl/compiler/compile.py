@@ -157,12 +157,12 @@ def _experiments(scope: Scope, resolver: Resolver, faults: Faults) -> tuple[Expe
             (experiment.name, experiment.span),
             *((m.name, m.span) for m in experiment.measures),
         ]:
-            if name in tables:
+            if (other := tables.setdefault(name.lower(), name)) is not name:
+                same = "" if other == name else f": a database takes it for `{other}`"
                 faults.error(
-                    "E802", f"two tables of this file would be called `{name}`", span,
+                    "E802", f"two tables of this file would be called `{name}`{same}", span,
                     help="experiments and measures of one file need names of their own",
                 )  # fmt: skip
-            tables[name] = name
     return tuple(built)
 
 

@@ -64,11 +64,14 @@ def facts_of(written: Statements) -> Facts:
             if isinstance(node, ast.Ref) and under.get(node.name):
                 conditional.setdefault(node.name, node.span)
     reasoning: dict[str, Span] = {}
+    finish: set[str] = set()
     drawn: dict[str, tuple[Dataset, Span]] = {}
     for node in nodes(written.decl.body):
         match node:
             case ast.Field(value=ast.Ref(name=name), name=ast.Name(text="reasoning")) if name in under:
                 reasoning.setdefault(name, node.span)
+            case ast.Field(value=ast.Ref(name=name), name=ast.Name(text="finish")):
+                finish.add(name)
             case ast.Call(function=ast.Ref(name="draw"), args=(ast.Arg(value=ast.Ref(name=name)), *_)):
                 for data in _datasets(written, name):
                     drawn.setdefault(data.name, (data, node.span))
@@ -79,7 +82,7 @@ def facts_of(written: Statements) -> Facts:
     read_in += [f.levels for parts in (written.parts, *written.blocks) for f in parts.fors]
     read = written.reached(*read_in)
     return Facts(
-        reasoning_read=reasoning, conditional=conditional, drawn=tuple(drawn.values()),
+        reasoning_read=reasoning, finish_read=frozenset(finish), conditional=conditional, drawn=tuple(drawn.values()),
         unread_axes=tuple((n, written.axis_spans[n]) for n in written.axis_spans if not {n} & read
                           and not _zipped_with(written, n) & read),
         unmatched_sets=tuple(sorted(sets, key=lambda x: x.start)), asked=tuple(_asked(written)),

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from emdsl.compiler import settings as tables
 from emdsl.frame import EvalFault, fail
 from emdsl.query import Model, Params
-from emdsl.service import OPENAI_API, SERVICES, SIM, SIM_MODELS, SIM_PARAMS, Service, openai_api
+from emdsl.service import OPENAI_API, SERVICES, SIM, SIM_HABITS, SIM_MODELS, SIM_PARAMS, Service, openai_api
 from emdsl.source import Diagnostic, Label, Span, near, one_of
 from emdsl.value import EnvVar, is_exact
 
@@ -162,6 +162,10 @@ def _known_to_simulator(model: str, told: Mapping[str, Any], span: Span) -> None
         if name not in SIM_PARAMS:
             hint = near(name, SIM_PARAMS) or f"known are {one_of(SIM_PARAMS)}"
             raise fail("E725", f"the simulator's ground truth has no `{name}`", span, help=hint)
+        if name in SIM_HABITS:
+            if not isinstance(value, bool):
+                raise fail("E725", f"`{name}` is true or false", span)
+            continue
         counts = name in ("half", "thinks")
         if not is_exact(value) or value < 0 or (value > 1 and not counts):
             raise fail("E725", f"`{name}` is {'a number over 0' if counts else 'a probability'}", span)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MAX_SAMPLES = 1_000_000
 MAX_JUDGE_SAMPLES = 100
+MAX_AGAIN = 20
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max", "default")
 PRICES = ("input", "output", "cached_input", "cache_write")
 
@@ -34,7 +35,7 @@ SHAPE_WORDS = ("bool", "number", "text")
 # what every judgement has a column for
 TAKEN_PARTS = frozenset(
     ("missing", "reply", "finish", "model", "reported", "input_tokens", "output_tokens", "reasoning_tokens",
-     "cost_usd", "key", "answered_at", "cached", "error")
+     "cost_usd", "key", "answered_at", "cached", "error", "tries")
 )  # fmt: skip
 
 
@@ -285,12 +286,13 @@ EXPERIMENT = _table(
     Spec("budget", "money", "a hard cap on what one run may spend, in USD", _money),
 )
 ASK = {k: v for k, v in PARAMS.items() if k != "seed"} | _table(
-    Spec("stream", "number", "tells two asks apart that send the same request", _whole(0), "0"),
+    Spec("stream", "number", "tells two asks apart that send the same request", _whole(0, 2**31 - 1), "0"),
 )
 JUDGE = {k: v for k, v in PARAMS.items() if k != "seed"} | _table(
     Spec(
         "samples", "number", "asked so often: NAME, NAME_2, NAME_3 ... are its draws", _whole(1, MAX_JUDGE_SAMPLES), "1"
     ),
+    Spec("again", "number", "how often a reply that cannot be read is asked for once more", _whole(0, MAX_AGAIN), "0"),
 )
 
 MEASURE_FUNCTIONS = {  # how each is called

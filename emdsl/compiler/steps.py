@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from emdsl.judge import Part
 
 
-MAX_STREAM = 2**31
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """`set step.parameter = value when condition`, compiled."""
@@ -122,7 +119,7 @@ class StepBuilder:
         """Return a step; faults of its settings are told."""
         name = decl.name.text
         model = self._model(decl, rubric)
-        settings, stream = self._settings(decl)
+        settings, numbers = self._settings(decl)
         head_reads = self.reached(decl.model, *(s.value for s in decl.settings))
         for read in sorted(head_reads & {*self.steps, "sample"}):
             self.faults.error("E401", f"who is asked, and how, is known before: this reads `{read}`", decl.span)
@@ -137,7 +134,7 @@ class StepBuilder:
             name=name,
             kind=ASK if isinstance(decl, ast.Ask) else JUDGE,
             needs=needs,
-            head=self._head(decl, model, settings, stream, rules, rubric),
+            head=self._head(decl, model, settings, numbers.get("stream", 0), rules, rubric),
             head_axes=self._positions(head_axes),
             prompt=self._prompt(decl, rubric),
             prompt_axes=self._positions(frozenset(prompt_reads)),
@@ -145,6 +142,7 @@ class StepBuilder:
             condition=self._condition(conditions),
             condition_needs=tuple(n for n in self.steps if n in condition_reads),
             reading=rubric.reading if rubric else None,
+            again=numbers.get("again", 0),
             rubric=rubric.name if rubric else "",
             set_here=frozenset((*settings, *(r.parameter for r in rules))),
             set_by_rubric=frozenset(rubric.settings) if rubric else frozenset(),
@@ -176,12 +174,12 @@ class StepBuilder:
         compiled = self.compiler.expr(node)
         return lambda frame: self.resolver.as_model(compiled(frame), node.span)
 
-    def _settings(self, decl: ast.Ask | ast.Judge) -> tuple[dict[str, Fn], int]:
-        """Return the settings of a step as functions of the axes, and its stream."""
+    def _settings(self, decl: ast.Ask | ast.Judge) -> tuple[dict[str, Fn], dict[str, int]]:
+        """Return the settings of a step as functions of the axes, and those that are one number for all cells."""
         kind = "ask" if isinstance(decl, ast.Ask) else "judge"
         table = tables.ASK if kind == "ask" else tables.JUDGE
         found: dict[str, Fn] = {}
-        stream = 0
+        numbers: dict[str, int] = {}
         for item in decl.settings:
             name = item.name.text
             if name not in table:
@@ -190,24 +188,26 @@ class StepBuilder:
                     item.name.span,
                     help=tables.meant(name, table) or near(name, table) or f"it has {one_of(table, 30)}",
                 )  # fmt: skip
-            elif name in found:
+            elif name in found or name in numbers:
                 self.faults.error("E203", f"`{name}` is set twice", item.name.span)
-            elif name == "stream":
-                stream = self._stream(item.value)
+            elif name in ("stream", "again"):
+                numbers[name] = self._number(table[name], item.value)
             else:
                 found[name] = self._parameter(name, item.value)
-        return found, stream
+        return found, numbers
 
-    def _stream(self, node: ast.Expr) -> int:
+    def _number(self, spec: tables.Spec, node: ast.Expr) -> int:
+        """Return a setting that is one number for all cells; 0 where it is none, which is told."""
         read = sorted(self.reached(node) & {*self.axes, *self.steps, "sample"})
         if read:
-            self.faults.error("E401", f"`stream` is one number for all cells: this reads `{read[0]}`", node.span)
+            self.faults.error("E401", f"`{spec.name}` is one number for all cells: this reads `{read[0]}`", node.span)
             return 0
-        value = self.compiler.expr(node)(Frame(self.constants, self.lets))
-        if type(value) is not int or not 0 <= value < MAX_STREAM:
-            self.faults.error("E520", f"`stream` is a whole number below {MAX_STREAM:,}", node.span)
+        try:
+            number: int = spec.read(self.compiler.expr(node)(Frame(self.constants, self.lets)))
+        except tables.Refused as refused:
+            self.faults.error("E520", f"`{spec.name}` is {refused}", node.span)
             return 0
-        return value
+        return number
 
     def _head(
         self,

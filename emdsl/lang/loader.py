@@ -114,10 +114,11 @@ def _locate(path: str, folder: Path, instead: Instead | None) -> tuple[Source, P
     known = sorted(STD + f.stem for f in library.glob("*.em"))
     if path not in known:
         unversioned = [k for k in known if k.split("@", maxsplit=1)[0] == path]
-        hint = f'write "{unversioned[-1]}": the version keeps it from changing' if unversioned else ""
+        versions = " or ".join(f'"{k}"' for k in unversioned)
+        hint = f"write {versions}: the version keeps it from changing" if unversioned else ""
         raise _UnknownStd(
             "the standard library has no such file", hint or near(path, known) or f"it has {', '.join(known)}",
-            unversioned[-1] if unversioned else "",
+            unversioned[0] if len(unversioned) == 1 else "",
         )  # fmt: skip
     text = (library / f"{path.removeprefix(STD)}.em").read_text(encoding="utf-8")
     return Source(name=path, text=text), Path("/nowhere")

@@ -104,7 +104,7 @@ class Study:
         code, found = self._called("run", options)
         steps = [s for e in found["experiments"] for s in e["steps"]]
         return Run(
-            answered=sum(s["ran"] for s in steps), cached=sum(s["cached"] for s in steps),
+            answered=sum(s["ran"] for s in steps) + found.get("probes", 0), cached=sum(s["cached"] for s in steps),
             failed=sum(s.get("failed", 0) for s in steps), complete=code != EXIT_INCOMPLETE, notes=_notes(found),
         )  # fmt: skip
 

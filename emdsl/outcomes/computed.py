@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from emdsl.outcomes.intervals import clopper_pearson, quantile_of
-from emdsl.outcomes.measures import COMPUTED, WAYS, atoms_sql
+from emdsl.outcomes.measures import COMPUTED, PLACE, WAYS, atoms_sql
 from emdsl.outcomes.resample import FEW, Clusters, clusters_of, interval
 from emdsl.outcomes.special import holm, normal_tails
 
@@ -23,9 +23,9 @@ def ends_of(
     """Return the intervals of a measure's groups, by their place in its `relation`; and what is to be said of them."""
     assert measure.interval is not None
     if measure.interval.method not in COMPUTED:
-        return select(f"SELECT place, low, high, clusters FROM {relation}"), ""
+        return select(f"SELECT {PLACE}, low, high, clusters FROM {relation}"), ""
     if measure.interval.method == "clopper_pearson":
-        rows = select(f"SELECT place, hits, n FROM {relation}")
+        rows = select(f"SELECT {PLACE}, hits, n FROM {relation}")
         return [_exact(place, hits, n, measure.interval.level) for place, hits, n in rows], ""
     groups: dict[tuple[int, str], list[tuple[Any, ...]]] = {}
     for place, called, *rest in select(atoms_sql(experiment, measure, schema)):
@@ -62,7 +62,7 @@ def corrected(
 ) -> list[tuple[int, float | None, float | None]]:
     """Return of each contrast the probability of one as large by chance, alone and among all of the measure."""
     assert measure.interval is not None
-    rows = select(f"SELECT place, contrast, high - contrast FROM {relation}")
+    rows = select(f"SELECT {PLACE}, contrast, high - contrast FROM {relation}")
     z = quantile_of(measure.interval.level)
     alone = [normal_tails(value / (half / z)) if value is not None and half else None for _, value, half in rows]
     return [(place, p, q) for (place, *_), p, q in zip(rows, alone, holm(alone), strict=True)]

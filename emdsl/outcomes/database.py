@@ -16,8 +16,8 @@ import duckdb
 from emdsl.errors import OutcomesError
 from emdsl.outcomes.loads import DATABASE, known_loads, last_study, note_last, note_load
 from emdsl.outcomes.macros import macros_sql
-from emdsl.outcomes.measures import conflicts_sql, is_computed, view_sql
-from emdsl.outcomes.sql import literal, name
+from emdsl.outcomes.measures import PLACE, by_columns, conflicts_sql, is_computed, placed, view_sql
+from emdsl.outcomes.sql import literal, name, simulated_column
 from emdsl.outcomes.table import Field, batch, fields_of, joined
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _fill(
         for field in fields:
             database.execute(f"COMMENT ON COLUMN {table}.{name(field.name)} IS {literal(field.comment)}")
         notices += _measures(database, experiment, schema)
-        found = database.execute(f"SELECT bool_or(simulated) FROM {table}").fetchone()
+        found = database.execute(f"SELECT bool_or({name(simulated_column(experiment))}) FROM {table}").fetchone()
         simulated = simulated or bool(found and found[0])
     database.execute(
         "INSERT OR REPLACE INTO emdsl.studies BY NAME SELECT ? AS study, ? AS file, ? AS program, ? AS store_id, "
@@ -227,9 +227,11 @@ def _measure(database: duckdb.DuckDBPyConnection, experiment: Experiment, measur
         return ""
     from emdsl.outcomes.computed import corrected, ends_of  # noqa: PLC0415 - numpy waits for who needs it
 
-    ordered = ", ".join(name("_".join(path)) for path in measure.by)
+    ordered = ", ".join(map(name, by_columns(measure)))
     place = f"row_number() OVER ({f'ORDER BY {ordered}' if ordered else ''})"
-    database.execute(f"CREATE OR REPLACE TEMP TABLE found AS SELECT {place} AS place, * FROM ({sql}) ORDER BY place")
+    database.execute(
+        f"CREATE OR REPLACE TEMP TABLE found AS SELECT {place} AS {PLACE}, * FROM ({sql}) ORDER BY {PLACE}"
+    )
 
     def rows(query: str) -> list[tuple[Any, ...]]:
         return database.execute(query).fetchall()
@@ -240,11 +242,11 @@ def _measure(database: duckdb.DuckDBPyConnection, experiment: Experiment, measur
     if measure.holm:
         kept = "place BIGINT, p DOUBLE, p_holm DOUBLE"
         _temporary(database, "tested", kept, corrected(rows, measure, "temp.found"))
-        more, joined = ", tested.p, tested.p_holm", " LEFT JOIN temp.tested AS tested USING (place)"
+        more, joined = ", tested.p, tested.p_holm", f" LEFT JOIN temp.tested AS tested ON found.{PLACE} = tested.place"
     database.execute(
-        f"CREATE TABLE {relation} AS SELECT found.* EXCLUDE (place) REPLACE (ends.low AS low, ends.high AS high, "
+        f"CREATE TABLE {relation} AS SELECT found.* EXCLUDE ({PLACE}) REPLACE (ends.low AS low, ends.high AS high, "
         f"COALESCE(ends.clusters, 0) AS clusters){more} FROM temp.found AS found "
-        f"LEFT JOIN temp.ends AS ends USING (place){joined} ORDER BY place"
+        f"LEFT JOIN temp.ends AS ends ON found.{PLACE} = ends.place{joined} ORDER BY found.{PLACE}"
     )
     return said
 
@@ -328,10 +330,11 @@ def in_memory() -> Iterator[duckdb.DuckDBPyConnection]:
 
 def completeness(database: duckdb.DuckDBPyConnection, study: str, experiment: Experiment) -> tuple[int, int, bool]:
     """Return the rows of an experiment, how many of them lack an answer, and whether any is made up."""
+    made_up = name(simulated_column(experiment))
     missing = " OR ".join(f"{name(f'{s.name}_missing')} IN ('not_asked', 'failed')" for s in experiment.steps)
     rows, incomplete, simulated = select(
         database,
-        f"SELECT count(*), count(*) FILTER ({missing or 'FALSE'}), COALESCE(bool_or(simulated), FALSE) "
+        f"SELECT count(*), count(*) FILTER ({missing or 'FALSE'}), COALESCE(bool_or({made_up}), FALSE) "
         f"FROM {name(study)}.{name(experiment.name)}",
     ).rows[0]
     return rows, incomplete, simulated
@@ -361,8 +364,8 @@ def n_samples(database: duckdb.DuckDBPyConnection, study: str, experiment: Exper
 
 def places(database: duckdb.DuckDBPyConnection, study: str, experiment: Experiment, where: str) -> list[int]:
     """Return which rows of an experiment, from 0, a condition in SQL holds for; raises OutcomesError."""
-    table = f"{name(study)}.{name(experiment.name)}"
-    return [p for (p,) in select(database, f"SELECT rowid FROM {table} WHERE ({where}) ORDER BY rowid").rows]
+    sql = f"SELECT {PLACE} FROM {placed(experiment, study)} AS {name(experiment.name)} WHERE ({where}) ORDER BY 1"
+    return [place for (place,) in select(database, sql).rows]
 
 
 def simulated_mark(database: duckdb.DuckDBPyConnection, study: str) -> str:

@@ -20,7 +20,7 @@ COLUMNS = {
     "key": "VARCHAR", "study": "VARCHAR", "run": "VARCHAR", "model": "VARCHAR", "reported": "VARCHAR",
     "fingerprint": "VARCHAR", "finish": "VARCHAR", "sample": "BIGINT", "answered_at": "TIMESTAMPTZ",
     "elapsed_s": "DOUBLE", "input_tokens": "BIGINT", "output_tokens": "BIGINT", "cost_usd": "DOUBLE", "bytes": "BIGINT",
-    "text": "VARCHAR",
+    "text": "VARCHAR", "reasoned": "BOOLEAN",
 }  # fmt: skip
 BATCH = 20_000
 
@@ -75,4 +75,5 @@ def row(
         key.hex(), study, response.run, ingredients.get("model"), response.model, response.fingerprint,
         response.finish, ingredients.get("sample"), datetime.fromtimestamp(response.answered_at, UTC),
         response.elapsed_s, usage.input_tokens, usage.output_tokens, cost, size, response.text,
+        bool(response.reasoning),
     )  # fmt: skip

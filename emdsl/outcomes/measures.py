@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emdsl.outcomes.intervals import alpha_sql, kappa_sql, mean_sql, quantile_of, ranks_sql, rate_sql
-from emdsl.outcomes.sql import Columns, columns_of, literal, name, to_sql
+from emdsl.outcomes.sql import Columns, columns_of, inner, literal, name, row_field, simulated_column, to_sql
 
 if TYPE_CHECKING:
     from emdsl.experiment import Experiment, Measure
 
 _OPEN = ("failed", "not_asked")  # what makes a group incomplete
-# names that no axis can have: the columns of a draw stand beside those of its group
-DRAW, VALUE, OTHER, SIDE, UNIT, REASON, OPEN, SIMULATED = (
-    name(f"draw {x}") for x in ("key", "value", "other", "side", "unit", "reason", "open", "simulated")
+DRAW, VALUE, OTHER, SIDE, UNIT, REASON, OPEN, SIMULATED = map(
+    inner, ("key", "value", "other", "side", "unit", "reason", "open", "simulated")
 )
-WAYS = (name("draw cluster"), name("draw other cluster"))  # of a bootstrap
-DOSE = name("draw dose")  # of a slope
+WAYS = (inner("cluster"), inner("other cluster"))  # of a bootstrap
+DOSE = inner("dose")  # of a slope
 COMPUTED = ("clopper_pearson", "bootstrap")  # intervals that SQL cannot make
 TOO_FEW = "too_few"  # why a cell is dropped from an `at_least`
 
@@ -33,23 +32,37 @@ def view_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
     datasets share one answer, and an interval over three copies would be too narrow.
     """
     draws = _draws_sql(experiment, measure, schema)
-    groups = [name("_".join(path)) for path in measure.by]
-    if measure.function == "contrast":
-        return contrast_sql(draws, measure, groups)
-    if measure.function == "at_least":
-        return at_least_sql(draws, measure, groups)
-    if measure.function == "slope":
-        return slope_sql(draws, measure, groups)
+    groups = groups_of(measure)
+    match measure.function:
+        case "contrast":
+            sql = contrast_sql(draws, measure, groups)
+        case "at_least":
+            sql = at_least_sql(draws, measure, groups)
+        case "slope":
+            sql = slope_sql(draws, measure, groups)
+        case _:
+            figures = ",\n  ".join(_figures(measure))
+            sql = f"WITH draws AS (\n{draws}\n)\nSELECT\n  {_listed(groups)}{figures}\nFROM draws {_grouped(groups)}"
+    if not groups:
+        return sql
     by = ", ".join(groups)
-    figures = ",\n  ".join(_figures(measure))
-    head = f"{by},\n  " if by else ""
-    tail = f"\nGROUP BY {by}\nORDER BY {by}" if by else ""
-    return f"WITH draws AS (\n{draws}\n)\nSELECT\n  {head}{figures}\nFROM draws{tail}"
+    shown = "".join(f"{g} AS {name(column)}, " for g, column in zip(groups, by_columns(measure), strict=True))
+    return f"SELECT {shown}* EXCLUDE ({by})\nFROM (\n{sql}\n)\nORDER BY {by}"
+
+
+def by_columns(measure: Measure) -> list[str]:
+    """Return what the groups of a measure are called in its relation."""
+    return ["_".join(path) for path in measure.by]
+
+
+def groups_of(measure: Measure) -> list[str]:
+    """Return what the groups of a measure are called within its query: a name of the user's would hide one of it."""
+    return [inner(f"group {i}") for i in range(len(measure.by))]
 
 
 def conflicts_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
     """Return the SELECT that counts draws which a measure would count twice, with unlike values."""
-    keys = ", ".join([*(name("_".join(path)) for path in measure.by), SIDE, DRAW])
+    keys = ", ".join([*groups_of(measure), SIDE, DRAW])
     draws = _draws_sql(experiment, measure, schema)
     return f"SELECT count(*) FROM (SELECT {keys} FROM (\n{draws}\n) GROUP BY {keys} HAVING count(*) > 1)"
 
@@ -62,12 +75,14 @@ def _draws_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
     """
     columns = columns_of(experiment)
     value, other, reason = _values_sql(measure, columns)
-    keys = [f"COALESCE({name(f'{a}_key')}, 'row ' || rowid)" for a in measure.asks] or ["'row ' || rowid"]
+    place = ", ".join(f"{name(a.name)}::VARCHAR" for a in experiment.axes)
+    row = f"'row ' || [{place}{', ' if place else ''}sample::VARCHAR]::VARCHAR"
+    keys = [f"COALESCE({name(f'{a}_key')}, {row})" for a in measure.asks] or [row]
     draw = f"[{', '.join(keys)}]"
     opened = " OR ".join(
         f"COALESCE({name(f'{s}_missing')} IN ({', '.join(map(literal, _OPEN))}), FALSE)" for s in measure.steps
     )
-    paths = [(_group(path, columns), name("_".join(path))) for path in measure.by]
+    paths = [(_group(path, columns), group) for path, group in zip(measure.by, groups_of(measure), strict=True)]
     group = "".join(f"    {sql} AS {called},\n" for sql, called in paths)
     by = ", ".join([*(called for _, called in paths), SIDE, DRAW])
     side, unit, chosen = "NULL", "NULL", ""
@@ -101,7 +116,7 @@ def _draws_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
         f"    {other} AS {OTHER},\n"
         f"    {reason} AS {REASON},\n"
         f"    {opened or 'FALSE'} AS {OPEN},\n"
-        f"    {name('simulated')} AS {SIMULATED}\n"
+        f"    {name(simulated_column(experiment))} AS {SIMULATED}\n"
         f"  FROM {name(schema)}.{name(experiment.name)}{chosen}\n"
         # a draw that one row keeps is not dropped for another row in which the condition does not hold
         f"  QUALIFY {given} OR NOT bool_or({given}) OVER (PARTITION BY {by})"
@@ -130,16 +145,26 @@ def part_sql(experiment: Experiment, measure: Measure, schema: str, place: int) 
     """
     columns = columns_of(experiment)
     value, _, reason = _values_sql(measure, columns)
-    group = "".join(f"{_group(path, columns)} AS {name('_'.join(path))}, " for path in measure.by)
+    group = "".join(
+        f"{_group(p, columns)} AS {name(c)}, " for p, c in zip(measure.by, by_columns(measure), strict=True)
+    )
     sides = " OR ".join(f"({to_sql(x, columns)})" for x in measure.sides or ())
     return (
-        f"SELECT {group}{value} AS {VALUE}, {reason} AS {REASON} FROM {name(schema)}.{name(experiment.name)} "
-        f"WHERE rowid = {place}" + (f" AND ({sides})" if sides else "")
+        f"SELECT {group}{value} AS {VALUE}, {reason} AS {REASON} FROM {placed(experiment, schema)} "
+        f"WHERE {PLACE} = {place}" + (f" AND ({sides})" if sides else "")
     )
 
 
+PLACE = inner("place")  # of a row in its table, from 0
+
+
+def placed(experiment: Experiment, schema: str) -> str:
+    """Return a table with the place of each row beside it; `rowid` may be the name of an axis."""
+    return f"(SELECT row_number() OVER () - 1 AS {PLACE}, * FROM {name(schema)}.{name(experiment.name)})"
+
+
 def _group(path: tuple[str, ...], columns: Columns) -> str:
-    return name(path[0]) if len(path) == 1 else f"{name(columns.axes[path[0]])}.{name(path[1])}"
+    return name(path[0]) if len(path) == 1 else row_field(columns.axes[path[0]], path[1], columns.fields[path[0]])
 
 
 KEPT = f"FILTER ({REASON} IS NULL)"
@@ -206,7 +231,7 @@ def at_least_sql(draws: str, measure: Measure, groups: list[str]) -> str:
         f"  count(v) AS n, count(*) AS n_planned, count(*) - count(v) AS n_dropped,\n"
         f"  histogram({literal(TOO_FEW)}) FILTER (v IS NULL) AS dropped, NOT bool_or(opened) AS complete,\n"
         f"  bool_or(simulated) AS simulated, count(v) AS clusters\n"
-        f"FROM cells {_grouped(groups)}" + (f"\nORDER BY {', '.join(groups)}" if groups else "")
+        f"FROM cells {_grouped(groups)}"
     )
 
 
@@ -242,7 +267,7 @@ def atoms_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
     Groups are numbered as the rows of the measure's relation are ordered. Draws without clusters are told by their
     value alone: equal ones are one row.
     """
-    groups = [name("_".join(path)) for path in measure.by]
+    groups = groups_of(measure)
     ways = _ways(measure)
     number = f"(CASE WHEN {REASON} IS NULL THEN {VALUE}::DOUBLE END)"
     shown = f"[{', '.join(f'{g}::VARCHAR' for g in groups)}]::VARCHAR" if groups else "''"
@@ -298,7 +323,6 @@ def contrast_sql(draws: str, measure: Measure, groups: list[str]) -> str:
     share = "(s1 - first * n1) / n_first - (s2 - second * n2) / n_second"
     half = f"{quantile_of(measure.interval.level)!r} * sqrt(sum(power({share}, 2)) * count(*) / (count(*) - 1.0))"
     same = " AND ".join(f"found.{g} IS NOT DISTINCT FROM totals.{g}" for g in groups) or "TRUE"
-    ordered = ", ".join(f"totals.{g}" for g in groups)
     return (
         f"WITH draws AS (\n{draws}\n),\n"
         f"totals AS (SELECT {by}{totals},\n  {', '.join(_COUNTS)}\n  FROM draws {_grouped(groups)}),\n"
@@ -309,7 +333,7 @@ def contrast_sql(draws: str, measure: Measure, groups: list[str]) -> str:
         f"SELECT {_listed(groups, 'totals.')}first - second AS contrast, first - second - half AS low, "
         f"first - second + half AS high,\n  first, second, n_first, n_second, COALESCE(n_pairs, 0) AS n_pairs, "
         f"n, n_planned, n_dropped, dropped, complete, simulated, clusters\n"
-        f"FROM totals LEFT JOIN halves AS found ON {same}" + (f"\nORDER BY {ordered}" if groups else "")
+        f"FROM totals LEFT JOIN halves AS found ON {same}"
     )
 
 
@@ -325,7 +349,7 @@ def slope_sql(draws: str, measure: Measure, groups: list[str]) -> str:
     again = " AND ".join(f"fit.{g} IS NOT DISTINCT FROM spread.{g}" for g in groups) or "TRUE"
     half = f"{quantile_of(measure.interval.level)!r} * sqrt(n * 1.0 / (n - 2) * errors) / sxx"
     known = "CASE WHEN n > 2 AND sxx > 0 THEN"
-    counts, ordered = ", ".join(_COUNTS), ", ".join(f"fit.{g}" for g in groups)
+    counts = ", ".join(_COUNTS)
     return (
         f"WITH draws AS (\n{draws}\n),\n"
         f"fit AS (SELECT {by}regr_slope({y}, {DOSE}) AS slope, regr_intercept({y}, {DOSE}) AS intercept,\n"
@@ -337,7 +361,7 @@ def slope_sql(draws: str, measure: Measure, groups: list[str]) -> str:
         f"SELECT {_listed(groups, 'fit.')}slope, {known} slope - {half} END AS low,\n"
         f"  {known} slope + {half} END AS high, intercept,\n"
         f"  n, n_planned, n_dropped, dropped, complete, simulated, clusters\n"
-        f"FROM fit JOIN spread ON {again}" + (f"\nORDER BY {ordered}" if groups else "")
+        f"FROM fit JOIN spread ON {again}"
     )
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from emdsl.experiment import Experiment
+    from emdsl.value import Level
 
 _FIELDS = {"reasoning": "reasoning", "finish": "finish", "tokens": "output_tokens"}
 
@@ -20,6 +21,14 @@ _FIELDS = {"reasoning": "reasoning", "finish": "finish", "tokens": "output_token
 def name(text: str) -> str:
     """Return a quoted identifier."""
     return '"' + text.replace('"', '""') + '"'
+
+
+def inner(text: str) -> str:
+    """Return a quoted identifier that no axis, let, step, label or measure can have: names hold no blank.
+
+    All that a query calls by a name of its own is called so; columns of the user's stand beside it.
+    """
+    return name(f"draw {text}")
 
 
 def literal(text: str) -> str:
@@ -36,6 +45,25 @@ class Columns:
     steps: frozenset[str]
     reasoned: frozenset[str]  # steps and lets: beside each stands why it is missing
     words: frozenset[str]
+    fields: Mapping[str, Mapping[str, str]]  # of axes of rows: what each column is called in the struct
+
+
+def row_field(column: str, field: str, fields: Mapping[str, str]) -> str:
+    """Return a column of a dataset row, in SQL; never read as a column of a table that is called like the axis."""
+    return f"struct_extract({name(column)}, {literal(fields.get(field, field))})"
+
+
+def struct_names(levels: Iterable[Level]) -> dict[str, str]:
+    """Return what the columns of rows are called in a struct, where upper and lower case are one."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for column in dict.fromkeys(c for x in levels if isinstance(x.value, Row) for c in x.value.columns):
+        fresh, n = column, 2
+        while fresh.lower() in taken:
+            fresh, n = f"{column}_{n}", n + 1
+        taken.add(fresh.lower())
+        found[column] = fresh
+    return found
 
 
 def columns_of(experiment: Experiment) -> Columns:
@@ -46,7 +74,16 @@ def columns_of(experiment: Experiment) -> Columns:
         steps=frozenset(s.name for s in experiment.steps),
         reasoned=frozenset([s.name for s in experiment.steps] + [c.name for c in experiment.columns]),
         words=experiment.words,
+        fields={a.name: struct_names(a.levels) for a in experiment.axes},
     )
+
+
+def simulated_column(experiment: Experiment) -> str:
+    """Return the column that says whether a row is made up, which no name of the program can hide."""
+    names = (
+        [a.name for a in experiment.axes] + [s.name for s in experiment.steps] + [c.name for c in experiment.columns]
+    )
+    return "simulated" if "simulated" not in {n.lower() for n in names} else "any_simulated"
 
 
 def has_value_column(levels: tuple[object, ...]) -> bool:
@@ -75,7 +112,7 @@ def to_sql(node: ast.Expr, columns: Columns) -> str:
         case ast.Field(value=ast.Ref(name=of), name=field):
             if of in columns.steps:
                 return name(f"{of}_{_FIELDS.get(field.text, field.text)}")
-            return f"{name(columns.axes.get(of, of))}.{name(field.text)}"
+            return row_field(columns.axes.get(of, of), field.text, columns.fields.get(of, {}))
         case ast.Logic():
             parts = [to_sql(x, columns) for x in node.items]
             missing = " OR ".join(f"({p}) IS NULL" for p in parts)

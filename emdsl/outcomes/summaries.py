@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.experiment import ASK
 from emdsl.outcomes import database
+from emdsl.outcomes.measures import PLACE, placed
+from emdsl.outcomes.odd import Odd
 from emdsl.outcomes.sql import name
 
 if TYPE_CHECKING:
@@ -17,6 +19,21 @@ if TYPE_CHECKING:
 
 N_BINS = 20  # of a scale
 MOST_PAIRS = 3  # of judges
+
+
+def odd_answers(connection: Any, experiment: Experiment, schema: str) -> Iterator[Odd]:
+    """Yield for each ask how many of its loaded answers are cut, empty or blocked, where any is."""
+    for step in (s for s in experiment.steps if s.kind == ASK):
+        key, finish, text = (name(f"{step.name}{end}") for end in ("_key", "_finish", ""))
+        kinds = (f"{finish} = 'length'", f"{text} = ''", f"{finish} = 'blocked'")
+        counts = ", ".join(
+            f"count(DISTINCT {key}) FILTER ({finish} IS NOT NULL AND {kind})" for kind in ("TRUE", *kinds)
+        )
+        ((n, cut, empty, blocked),) = database.select(
+            connection, f"SELECT {counts} FROM {name(schema)}.{name(experiment.name)}"
+        ).rows
+        if cut or empty or blocked:
+            yield Odd(step=step.name, n=n, cut=cut, empty=empty, blocked=blocked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +113,8 @@ def readable(connection: Any, experiment: Experiment, schema: str) -> Readable:
         chosen += [name(step.name), *(name(f"{step.name}_{p}") for p in ("missing", "finish", said))]
     for let in experiment.columns:
         chosen += [name(let.name), name(f"{let.name}_missing")]
-    table = f"{name(schema)}.{name(experiment.name)}"
-    rows = database.select(connection, f"SELECT {', '.join(chosen)} FROM {table} ORDER BY rowid").rows
+    sql = f"SELECT {', '.join(chosen)} FROM {placed(experiment, schema)} ORDER BY {PLACE}"
+    rows = database.select(connection, sql).rows
     columns = iter([list(c) for c in zip(*rows, strict=True)] if rows else [[] for _ in chosen])
     return Readable(
         axes={a.name: next(columns) for a in experiment.axes},

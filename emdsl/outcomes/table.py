@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from emdsl.experiment import ASK
-from emdsl.outcomes.sql import has_value_column, value_column
+from emdsl.outcomes.sql import has_value_column, name, simulated_column, struct_names, value_column
 from emdsl.price import cost_usd
-from emdsl.query import split_reasoning
 from emdsl.value import LabelledMap, Missing, Row, Value, is_number, name_of, render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from emdsl.experiment import Axis, Column, Experiment, Step
     from emdsl.outcome import Outcome, Result
     from emdsl.query import Response
+    from emdsl.value import Level
 
 _TYPES = {
     "double": pa.float64(),
@@ -66,7 +66,7 @@ def fields_of(experiment: Experiment, run: str) -> list[Field]:
         fields += _step_fields(step, run)
     for column in experiment.columns:
         fields += _let_fields(column)
-    fields.append(_plain("simulated", "bool", "whether any answer of this row is made up", _simulated))
+    fields.append(_plain(simulated_column(experiment), "bool", "whether any answer of this row is made up", _simulated))
     return fields
 
 
@@ -127,7 +127,7 @@ def _axis_fields(axis: Axis, position: int) -> list[Field]:
     if len(shown) <= MAX_ENUM and len(set(shown)) == len(shown):
         sql = "ENUM (" + ", ".join("'" + s.replace("'", "''") + "'" for s in shown) + ")"
     fields = [_taken(axis.name, sql, f"axis {axis.name}: the level's label", pa.array(shown), position)]
-    held_sql, held = _value_column(values)
+    held_sql, held = _value_column(axis.levels)
     fields.append(_taken(value_column(axis.name), held_sql, f"axis {axis.name}: the level's value", held, position))
     return fields
 
@@ -182,12 +182,14 @@ def _json(value: Value) -> Any:
             return name_of(value) or str(value)
 
 
-def _value_column(values: list[Value]) -> tuple[str, Any]:
+def _value_column(levels: Sequence[Level]) -> tuple[str, Any]:
     """Return the type and the array of what labels stand for: a struct where they are dataset rows."""
+    values = [x.value for x in levels]
     if not all(isinstance(v, Row) for v in values):
         kind = _kind(values)
         return _SQL[kind], pa.array([_held(v, kind) for v in values], _TYPES[kind])
-    columns = list(dict.fromkeys(c for v in values for c in v.columns))
+    called = struct_names(levels)
+    columns = list(called)
     kinds = {c: _kind([v.columns[c] for v in values if v.columns.get(c) is not None] or [""]) for c in columns}
     parts = [
         pa.array(
@@ -196,8 +198,8 @@ def _value_column(values: list[Value]) -> tuple[str, Any]:
         )
         for c in columns
     ]
-    inner = ", ".join(f'"{c.replace(chr(34), chr(34) * 2)}" {_SQL[kinds[c]]}' for c in columns)
-    return f"STRUCT({inner})", pa.StructArray.from_arrays(parts, names=columns)
+    inner = ", ".join(f"{name(called[c])} {_SQL[kinds[c]]}" for c in columns)
+    return f"STRUCT({inner})", pa.StructArray.from_arrays(parts, names=list(called.values()))
 
 
 # ---------------------------------------------------------------- steps
@@ -229,6 +231,23 @@ def _step_fields(step: Step, run: str) -> list[Field]:
         fields.append(plain(f"{n}_reasoning", "text", "reasoning that came with it", _reasoning))
     else:
         fields.append(came(f"{n}_reply", "text", "what the judge replied", attrgetter("text")))
+        if step.weighs:
+            mass, words = attrgetter("weights.mass"), attrgetter("weights.word_mass")
+            fields += [
+                plain(
+                    f"{n}_mass",
+                    "double",
+                    "probability that the first token is a number within the scale",
+                    partial(_weight, mass),
+                ),
+                plain(
+                    f"{n}_word_mass", "double", "probability that it begins a declared word", partial(_weight, words)
+                ),
+            ]
+        if step.again:
+            fields.append(
+                plain(f"{n}_tries", "int", "replies before this one that could not be read", lambda x: len(x.earlier))
+            )
     return [
         *fields,
         came(f"{n}_finish", "text", "stop, length, blocked, tool or other", attrgetter("finish")),
@@ -257,12 +276,16 @@ def _part(part: str, result: Result) -> Any:
     return result.value.get(part) if isinstance(result.value, LabelledMap) else None
 
 
+def _weight(get: Callable[[Result], float], result: Result) -> float | None:
+    return get(result) if result.weights is not None else None
+
+
 def _asked(result: Result) -> str | None:
     return result.query.head.model.use if result.query is not None else None
 
 
 def _reasoning(result: Result) -> str | None:
-    return split_reasoning(result.response, result.query)[1] if result.response is not None else None
+    return result.reasoning
 
 
 def _reason(value: Value) -> str | None:
@@ -276,8 +299,9 @@ def _key(result: Result) -> str | None:
 def _cost(result: Result) -> float | None:
     if result.response is None or result.query is None:
         return None
-    cost = cost_usd(result.query.head.model, result.response.usage)
-    return float(cost) if cost is not None else None
+    tries = (*result.earlier, (result.query, result.response))
+    costs = [cost_usd(query.head.model, response.usage) for query, response in tries]
+    return sum(float(c) for c in costs if c is not None) if None not in costs else None
 
 
 def _simulated(row: Outcome) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 from emdsl.capability import adaptive, prompt_objection
-from emdsl.errors import Rejected, Unavailable
-from emdsl.providers.wire import Count, Lenient, Said, Text, Wire, as_json, parse, total
+from emdsl.errors import Rejected
+from emdsl.providers.wire import Count, Lenient, Said, Wire, as_json, finish_of, parse, total, whole
 from emdsl.query import Response, Usage
+from emdsl.reasoning import divided
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,22 +17,8 @@ if TYPE_CHECKING:
     from emdsl.query import Query
 
 VERSION = "2023-06-01"
-_FINISH = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool",
-    "refusal": "blocked",
-}
 _NAMES = {"stop": "stop_sequences"}
 _CACHED = {"type": "ephemeral"}
-
-
-class _Block(Wire):
-    type: Said = None
-    text: Text = None
-    thinking: Said = None
 
 
 class _Usage(Wire):
@@ -42,7 +29,7 @@ class _Usage(Wire):
 
 
 class _Reply(Wire):
-    content: list[_Block]
+    content: list[Any] | str
     id: Said = None
     model: Said = None
     stop_reason: Said = None
@@ -96,15 +83,12 @@ class Anthropic:
     def read(self, reply: Mapping[str, Any]) -> Response:
         """See Format."""
         found = parse(_Reply, reply)
-        if found.stop_reason == "pause_turn":
-            raise Unavailable("the reply ends with pause_turn: it is not whole", status=200)
-        if found.stop_reason is None and not found.content:
-            raise Unavailable("the reply is empty, and says no reason", status=200)
         usage = found.usage or _Usage()
-        thoughts = "".join(b.thinking or "" for b in found.content if b.type == "thinking")
+        content = [{"type": "text", "text": found.content}] if isinstance(found.content, str) else found.content
+        text, thoughts = divided(content)
         return Response(
-            text="".join(b.text or "" for b in found.content if b.type == "text"),
-            finish=_FINISH.get(found.stop_reason or "end_turn", "other"),
+            text=text,
+            finish=whole(finish_of(found.stop_reason), *content),
             reasoning=thoughts or None,
             model=found.model,
             request_id=found.id,

@@ -20,11 +20,12 @@ from emdsl.service import ANTHROPIC, GOOGLE, OPENAI, SAMPLE_HEADER
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from emdsl.logprobs import TokenLogprobs
     from emdsl.providers.http import Http
     from emdsl.providers.limits import Limits
     from emdsl.providers.provider import Format
     from emdsl.providers.secret import Secret
-    from emdsl.query import Model, Query, TokenLogprobs
+    from emdsl.query import Model, Query
 
 _RESPONSES = "responses"
 _BY_RESPONSES_ONLY = "v1/responses"  # what OpenAI says of a model that chat completions do not serve
@@ -104,6 +105,7 @@ class Client:
         return dataclasses.replace(
             found, text=self._masker.mask(found.text), reasoning=mask(found.reasoning), model=mask(found.model),
             fingerprint=mask(found.fingerprint), logprobs=self._unnamed(found.logprobs),
+            tokens=tuple(mask(t) or "" for t in found.tokens) if found.tokens is not None else None,
             request_id=mask(request_id or found.request_id), answered_at=now, elapsed_s=round(now - start, 4),
         )  # fmt: skip
 

@@ -11,7 +11,7 @@ from emdsl.errors import ProviderError, Rejected, Throttled, Unavailable
 from emdsl.providers.limits import retry_after, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 OK = 200
 MAX_SHOWN = 500  # characters of a server's complaint
@@ -35,12 +35,36 @@ _NO_ACCESS = re.compile(
 _ACCESS_CODES = frozenset(
     ("invalid_api_key", "API_KEY_INVALID", "model_not_found", "invalid_model", "unsupported_country_region_territory")
 )
-_POLICY_CODES = frozenset(
-    ("content_filter", "content_policy_violation", "moderation_blocked", "invalid_prompt", "bio_policy",
-     "misalignment_policy_violation")
+_POLICY_CODES = frozenset(  # in lower case; of a code with a dot, what stands before it
+    ("content_filter", "content_policy_violation", "contentpolicyviolation", "moderation_blocked", "invalid_prompt",
+     "bio_policy", "cyber_policy", "misalignment_policy_violation", "responsibleaipolicyviolation",
+     "data_inspection_failed", "datainspectionfailed", "sensitivecontentdetected", "sensitive_words_detected",
+     "inputtextsensitivecontentdetected", "outputtextsensitivecontentdetected", "contentfilter", "content_filtered",
+     "content_blocked", "content_moderation", "guardrail_intervened", "guardrails_violation", "hooks_failed",
+     "input_guardrail_triggered", "output_guardrail_triggered", "prompt_blocked", "prohibited_content",
+     "censorship_blocked", "unsafe_content", "1301", "1026", "1027")
 )  # fmt: skip
-_POLICY = re.compile(r"^output blocked by content filtering|^content exists risk|SAFETY_CHECK_TYPE", re.IGNORECASE)
+_POLICY = re.compile(  # at the beginning of what the server says: a prompt that it quotes comes later
+    r"^(?:(?:litellm\.\w+|\w+(?:Error|Exception)|<\d+>)[:\s]+)*(?:"
+    r"(?:litellm\.)?ContentPolicyViolationError|InternalError\.Algo\.DataInspectionFailed"
+    r"|(?:the )?(?:in|out)put (?:data |text )?(?:is |was )?blocked by content filter"
+    r"|(?:in|out)put (?:data|text)(?: \w+)? (?:may|might) contain (?:inappropriate|sensitive)"
+    r"|(?:in|out)put (?:new_)?sensitive|content exists risk|content violates usage guidelines"
+    r"|output blocked by content filtering|(?:the|this|your) (?:response|request|prompt)(?: was| has been)? "
+    r"(?:filtered due to|blocked by (?:our )?content|rejected (?:as a result of|by) (?:our|the) safety"
+    r"|rejected because it was considered high risk)|(?:request )?failed content safety"
+    r"|prompt blocked due to|blocked: prompt|violat(?:ed|ion of) (?:our )?(?:guardrail|content|usage) polic"
+    r"|[^\"'{\n]{0,200}SAFETY_CHECK_TYPE_)",
+    re.IGNORECASE,
+)
+_FLAGGED_STATUSES = (400, 403)  # with which a moderation says what it has flagged
+_NO_POLICY = (401, 402, 404, 429)
 _NEVER = re.compile(r"^request too large|^extra usage is required", re.IGNORECASE)  # 429s that no wait ends
+_STATUS_WORDS = {  # of an error within a reply of status 200, by its code or type
+    "rate_limit": 429, "overloaded": 503, "invalid_api_key": 401, "authentication": 401, "model_not_found": 404,
+    "invalid_request": 400, "context_length": 400,
+}  # fmt: skip
+_NO_CODES = ("0", "200", "201", "success", "ok")  # of what went well
 _NO_PROVIDER = re.compile(r"^no endpoints found", re.IGNORECASE)  # OpenRouter's: of these parameters, not of the model
 _TRY_AGAIN = re.compile(r"try again in ((?:\d+(?:\.\d+)?(?:ms|s|m|h))+)", re.IGNORECASE)
 _RETRY_DELAY = re.compile(r'"retryDelay":\s*"(\d+(?:\.\d+)?s)"')
@@ -59,9 +83,10 @@ def error_of(status: int, headers: Mapping[str, str], text: str, mask: Callable[
 
     What the server quotes of the request decides nothing: a prompt may speak of credit and of policies.
     """
-    message, code, flagged = _complaint(text)
+    message, codes, flagged = _complaint(text)
+    code = next((c for c in codes if not c.isdecimal()), "")
     said = f"{status} {short(mask(message))}".strip()
-    if status in (400, 403) and (code in _POLICY_CODES or flagged or _POLICY.search(message)):
+    if _refused(status, message, codes) or (flagged and status in _FLAGGED_STATUSES):
         return Blocked(short(mask(message)))
     daily = status == 429 and '"quotaId"' in text and "PerDay" in text and "PerMinute" not in text
     broke = _CREDIT_CODES.fullmatch(code) or _NO_CREDIT.search(message)
@@ -90,9 +115,42 @@ def error_of(status: int, headers: Mapping[str, str], text: str, mask: Callable[
 def status_within(error: Any) -> int:
     """Return the status that an error within a reply of status 200 would have had; 502 where it does not say."""
     code = str(error.get("code")) if isinstance(error, dict) else ""
-    if code in _POLICY_CODES:
+    message, codes, _ = _complaint(json.dumps({"error": error}, default=str))
+    if _refused(400, message, codes):
         return 400
+    if any(_CREDIT_CODES.fullmatch(c) for c in codes) or _NO_CREDIT.search(message):
+        return 402
+    if not code.isdecimal():
+        said = " ".join(codes).casefold()
+        return next((status for word, status in _STATUS_WORDS.items() if word in said), 502)
     return int(code) if code.isdecimal() and 400 <= int(code) < 600 else 502
+
+
+def _refused(status: int, message: str, codes: Iterable[str]) -> bool:
+    """Whether a content policy refused the request: by a code of the error, or by how its message begins."""
+    if status in _NO_POLICY:
+        return False
+    return any(c.casefold().partition(".")[0] in _POLICY_CODES for c in codes) or bool(_POLICY.match(message))
+
+
+def error_within(reply: Mapping[str, Any]) -> Any:
+    """Return the error that a reply of status 200 holds; None where it holds none, or an empty one."""
+    error = reply.get("error")
+    if _complains(error):
+        return error
+    base = reply.get("base_resp")  # MiniMax's
+    if isinstance(base, dict) and str(base.get("status_code", 0)) != "0":
+        return {"code": str(base.get("status_code")), "message": str(base.get("status_msg"))}
+    return None
+
+
+def _complains(error: Any) -> bool:
+    """Whether an `error` field holds a complaint: empty ones, and those of success, stand beside answers."""
+    if isinstance(error, dict):
+        return any(_complains(v) for k, v in error.items() if not (k == "code" and str(v) in _NO_CODES))
+    if isinstance(error, list):
+        return any(map(_complains, error))
+    return bool(error) and str(error).casefold() not in ("ok", "success", "none", "null")
 
 
 def _told_to_wait(text: str) -> float:
@@ -101,22 +159,31 @@ def _told_to_wait(text: str) -> float:
     return (seconds(found.group(1)) or 0.0) if found else 0.0
 
 
-def _complaint(text: str) -> tuple[str, str, bool]:
-    """Return a server's message and code, whatever shape its error has, and whether it flagged the input."""
+def _complaint(text: str) -> tuple[str, tuple[str, ...], bool]:
+    """Return a server's message and codes, whatever shape its error has, and whether it flagged the input."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        return text[:MAX_READ], "", False
+        return text[:MAX_READ], (), False
     if isinstance(found, list) and len(found) == 1:  # Gemini's, now and then
         found = found[0]
     error = found.get("error", found) if isinstance(found, dict) else found
+    error = error[0] if isinstance(error, list) and error and isinstance(error[0], dict) else error
     if not isinstance(error, dict):
-        return str(error)[:MAX_READ], str(found.get("code") or "") if isinstance(found, dict) else "", False
-    codes = [c for c in (error.get("code"), error.get("type"), error.get("status")) if isinstance(c, str) and c]
-    metadata = error.get("metadata")
+        return str(error)[:MAX_READ], _codes(found) if isinstance(found, dict) else (), False
+    metadata, inner = error.get("metadata"), error.get("innererror") or error.get("inner_error")
     flagged = isinstance(metadata, dict) and bool(metadata.get("reasons") or metadata.get("flagged_input"))
     message = error.get("message") or _detail(error.get("detail")) or error
-    return str(message)[:MAX_READ], codes[0] if codes and not codes[0].isdecimal() else "", flagged
+    if isinstance(message, dict) and message is not error:
+        message = message.get("message") or message.get("error") or message
+    codes = _codes(error) + (_codes(inner) if isinstance(inner, dict) else ())
+    return str(message)[:MAX_READ], codes, flagged
+
+
+def _codes(error: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the words, or numbers as text, by which an error says what it is."""
+    found = (error.get("code"), error.get("type"), error.get("status"), error.get("finish_reason"))
+    return tuple(str(c) for c in found if c and isinstance(c, str | int) and not isinstance(c, bool))
 
 
 def _detail(found: Any) -> Any:

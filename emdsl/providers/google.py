@@ -7,23 +7,27 @@ from urllib.parse import quote
 
 from emdsl.capability import prompt_objection, thinks
 from emdsl.errors import Rejected, Unavailable
-from emdsl.providers.wire import MAX_POSITIONS, Count, Lenient, Said, Text, Wire, as_candidates, as_json, parse, total
-from emdsl.query import Response, TokenLogprobs, Usage
+from emdsl.providers.wire import (
+    Count,
+    Lenient,
+    Said,
+    Wire,
+    as_candidates,
+    as_json,
+    finish_of,
+    kept_positions,
+    parse,
+    total,
+    whole,
+)
+from emdsl.query import Response, Usage
+from emdsl.reasoning import divided
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from emdsl.query import Query
 
-_FINISH = {
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    "SAFETY": "blocked",
-    "RECITATION": "blocked",
-    "BLOCKLIST": "blocked",
-    "PROHIBITED_CONTENT": "blocked",
-    "SPII": "blocked",
-}
 _NAMES = {
     "max_tokens": "maxOutputTokens", "top_p": "topP", "top_k": "topK", "stop": "stopSequences",
     "frequency_penalty": "frequencyPenalty", "presence_penalty": "presencePenalty", "temperature": "temperature",
@@ -31,14 +35,8 @@ _NAMES = {
 _ROLES = {"user": "user", "assistant": "model"}
 
 
-class _Part(Wire):
-    text: Text = None
-    thought: Any = None
-    functionCall: Any = None  # noqa: N815 - Google's name
-
-
 class _Content(Wire):
-    parts: tuple[_Part, ...] | None = None
+    parts: tuple[dict[str, Any], ...] | None = None
 
 
 class _Candidate(Wire):
@@ -47,11 +45,12 @@ class _Candidate(Wire):
 
 
 class _Top(Wire):
-    candidates: tuple[_Candidate, ...] = ()
+    candidates: Annotated[tuple[_Candidate, ...] | None, Lenient] = None
 
 
 class _Logprobs(Wire):
-    topCandidates: tuple[_Top, ...] = ()  # noqa: N815 - Google's name
+    topCandidates: tuple[Annotated[_Top | None, Lenient], ...] = ()  # noqa: N815 - Google's name
+    chosenCandidates: Annotated[tuple[_Candidate, ...], Lenient] = ()  # noqa: N815 - Google's name
 
 
 class _Choice(Wire):
@@ -142,32 +141,33 @@ class Google:
                 cached_tokens=usage.cachedContentTokenCount,
             ),
         }
-        if not found.candidates:
-            blocked = found.promptFeedback
-            if blocked is None or blocked.blockReason is None:
-                raise Unavailable("the reply has no candidate", status=200)
+        blocked, hollow = found.promptFeedback, not any(c.content and c.content.parts for c in found.candidates or ())
+        if hollow and blocked is not None and blocked.blockReason:
             return Response(text=blocked.blockReasonMessage or blocked.blockReason, finish="blocked", **common)
+        if not found.candidates:
+            raise Unavailable("the reply has no candidate", status=200)
         choice = found.candidates[0]
         parts = (choice.content.parts if choice.content is not None else None) or ()
-        text = "".join(p.text or "" for p in parts if not p.thought)
-        thoughts = "".join(p.text or "" for p in parts if p.thought)
-        finish = _FINISH.get(choice.finishReason or "STOP", "other")
-        if not text and any(p.functionCall is not None for p in parts):
+        text, thoughts = divided(parts)
+        finish = finish_of(choice.finishReason)
+        if not text and any(p.get("functionCall") is not None for p in parts):
             finish = "tool"
-        elif choice.finishReason is None and not parts:
-            raise Unavailable("the reply is empty, and says no reason", status=200)
+        finish = whole(finish, text, thoughts, finish == "tool")
         return Response(
             text=text or (choice.finishMessage or choice.finishReason or "" if finish == "blocked" else ""),
             finish=finish,
             reasoning=thoughts or None,
-            logprobs=_logprobs(choice.logprobsResult),
+            **_logprobs(choice.logprobsResult, text, thoughts),
             **common,
         )
 
 
-def _logprobs(found: _Logprobs | None) -> tuple[TokenLogprobs, ...] | None:
+def _logprobs(found: _Logprobs | None, text: str, reasoning: str) -> dict[str, Any]:
+    """Return the fields of a response that hold candidates, and what was chosen among them."""
     if found is None or not found.topCandidates:
-        return None
-    return tuple(
-        as_candidates((c.token, c.logProbability) for c in at.candidates) for at in found.topCandidates[:MAX_POSITIONS]
-    )
+        return {}
+    tops = [(at.candidates if at is not None else None) or () for at in found.topCandidates]
+    # a probability of 1 has the logarithm 0, which this format leaves out
+    positions = [as_candidates((c.token, c.logProbability or 0.0) for c in top) for top in tops]
+    chosen = [c.token or "" for c in found.chosenCandidates or ()]
+    return kept_positions(text, reasoning, positions, chosen if len(chosen) == len(positions) else None)

@@ -11,7 +11,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from emdsl.errors import Rejected, Unavailable
-from emdsl.providers.complaints import OK, error_of, short, status_within
+from emdsl.providers.complaints import OK, error_of, error_within, short, status_within
 from emdsl.providers.limits import read_limits
 from emdsl.providers.secret import on_this_machine
 from emdsl.version import __version__
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 600.0  # reasoning models think for minutes
 CONNECT_S = 30.0
+ANSWERED = range(200, 300)  # 201 and 203 too may bring an answer
 MAX_BODY = 64 * 2**20  # bytes of a reply
 
 
@@ -72,8 +73,8 @@ class Http:
                 limits = read_limits(reply.headers)
                 if limits is not None:
                     on_limits(limits)
-                text = raw.decode("utf-8", "replace")
-                if reply.status != OK:
+                text = _decoded(raw, reply.charset)
+                if reply.status not in ANSWERED:
                     raise error_of(reply.status, reply.headers, text, mask)
                 return _parsed(text, mask), reply.headers.get("x-request-id") or reply.headers.get("request-id")
         except ValueError:  # what it says may hold a password of a proxy
@@ -125,14 +126,27 @@ async def _bounded(reply: aiohttp.ClientResponse) -> bytes:
     return bytes(raw)
 
 
+def _decoded(raw: bytes, charset: str | None) -> str:
+    """Return the text of a reply: JSON is UTF-8 where it can be, else as the reply says, whatever stands before it."""
+    for name in ("utf-8", charset or "", json.detect_encoding(raw)):
+        try:
+            text = raw.decode(name) if name else ""
+        except (LookupError, UnicodeError):
+            continue
+        if text and "\0" not in text[:4]:
+            return text.removeprefix("\ufeff")
+    return raw.decode("utf-8", "replace")
+
+
 def _parsed(text: str, mask: Mask) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
         raise Unavailable(f"the reply is no JSON: {short(mask(text))}", status=OK) from None
+    if isinstance(found, list) and len(found) == 1:
+        found = found[0]
     if not isinstance(found, dict):
         raise Unavailable(f"the reply is no object: {short(mask(text))}", status=OK)
-    error = found.get("error")
-    if error:  # some proxies wrap an error in a 200
-        raise error_of(status_within(error), {}, text, mask)
+    if (error := error_within(found)) is not None:  # some proxies wrap an error in a 200
+        raise error_of(status_within(error), {}, json.dumps({"error": error}, default=str), mask)
     return found

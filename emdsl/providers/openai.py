@@ -5,12 +5,26 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, PlainValidator
+from pydantic import BeforeValidator
 
 from emdsl.capability import reasons
 from emdsl.errors import Unavailable
-from emdsl.providers.wire import MAX_COUNT, MAX_POSITIONS, Count, Lenient, Said, Wire, as_candidates, as_json, parse
-from emdsl.query import Response, TokenLogprobs, Usage
+from emdsl.providers.wire import (
+    MAX_COUNT,
+    Count,
+    Lenient,
+    Said,
+    Wire,
+    as_candidates,
+    as_json,
+    finish_of,
+    kept_positions,
+    parse,
+    token_text,
+    whole,
+)
+from emdsl.query import Response, Usage
+from emdsl.reasoning import divided, thoughts_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,37 +35,6 @@ if TYPE_CHECKING:
 MIN_KEPT = 4_096  # characters of messages from which their encoding is kept
 MAX_HELD = 64 * 2**20  # bytes of encoded prompts
 MAX_MESSAGES = 4_096  # encoded, of prompts that share some
-_FINISH = {
-    "stop": "stop",
-    "eos": "stop",
-    "length": "length",
-    "model_length": "length",
-    "content_filter": "blocked",
-    "tool_calls": "tool",
-    "function_call": "tool",
-}
-_BROKEN = ("error", "abort", "insufficient_system_resource", "network_error")  # the model failed half-way
-
-
-def _as_content(value: Any) -> Any:
-    """Return a text, or a list of parts as a dict of its text and its reasoning."""
-    if value is None or isinstance(value, str):
-        return value
-    if not isinstance(value, list):
-        raise ValueError("a text was expected")
-    parts = [p for p in value if isinstance(p, dict)]
-    refusals = "".join(p["refusal"] for p in parts if isinstance(p.get("refusal"), str))
-    thoughts = (p["thinking"] for p in parts if "thinking" in p)
-    return {
-        "text": _joined(parts) or refusals,
-        "thinking": "".join(t if isinstance(t, str) else _joined(t) for t in thoughts),
-    }
-
-
-def _joined(parts: Any) -> str:
-    if not isinstance(parts, list):
-        return ""
-    return "".join(p["text"] for p in parts if isinstance(p, dict) and isinstance(p.get("text"), str))
 
 
 def _lenient_usd(value: Any) -> float | None:
@@ -61,23 +44,33 @@ def _lenient_usd(value: Any) -> float | None:
 
 class _Candidate(Wire):
     token: Said = None
+    bytes: Any = None
     logprob: Any = None
 
+    @property
+    def text(self) -> str:
+        """The token as text: by its bytes, where a server writes something else for it."""
+        return token_text(self.token, self.bytes)
 
-class _Position(Wire):
-    top_logprobs: tuple[_Candidate, ...] = ()
+
+class _Position(_Candidate):
+    top_logprobs: Annotated[tuple[_Candidate, ...] | None, Lenient] = None
 
 
 class _Logprobs(Wire):
-    content: tuple[_Position, ...] | None = None
+    content: Annotated[tuple[Annotated[_Position | None, Lenient], ...] | None, Lenient] = None
     top_logprobs: list[dict[str, Any] | None] | dict[str, Any] | None = None  # Together's shapes
+    tokens: Any = None  # the same
 
 
 class _Message(Wire):
-    content: Annotated[Any, PlainValidator(_as_content)] = None
+    content: Any = None
     refusal: Said = None
-    reasoning_content: Said = None
-    reasoning: Said = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    reasoning_text: Any = None  # Copilot's
+    reasoning_details: Any = None  # OpenRouter's
+    thinking_blocks: Any = None  # LiteLLM's
     tool_calls: Any = None
 
 
@@ -101,8 +94,9 @@ class _Usage(Wire):
 
 
 class _Choice(Wire):
-    message: _Message
-    finish_reason: Said = None
+    message: _Message | None = None
+    text: Said = None  # of servers that answer as completions do
+    finish_reason: Any = None
     logprobs: Annotated[_Logprobs | None, Lenient] = None
     error: Any = None
 
@@ -244,28 +238,46 @@ def read_reply(reply: Mapping[str, Any]) -> Response:
     if not found.choices:
         raise Unavailable("the reply has no choice", status=200)
     choice = found.choices[0]
-    if choice.finish_reason in _BROKEN:  # how a proxy says that the model behind it failed half-way
-        raise Unavailable("the reply ends with an error", status=200)
     if choice.error:
         raise Unavailable(f"the model behind it failed: {str(choice.error)[:200]}", status=200)
-    message = choice.message
-    content = message.content if isinstance(message.content, dict) else {"text": message.content, "thinking": ""}
-    reasoning = message.reasoning_content if message.reasoning_content is not None else message.reasoning
-    text = content["text"] or message.refusal or ""
-    if choice.finish_reason is None and not (text or reasoning or content["thinking"] or message.tool_calls):
-        raise Unavailable("the reply is empty, and says no reason", status=200)
+    finish = finish_of(choice.finish_reason)
+    message = choice.message or _Message(content=choice.text)
+    if choice.message is None and choice.text is None and finish != "blocked":
+        raise Unavailable("the choice has no message", status=200)
+    text, thoughts = _content(message.content)
+    text = text or message.refusal or ""
+    reasoning = thoughts_in(
+        message.reasoning_content,
+        message.reasoning,
+        message.reasoning_text,
+        message.reasoning_details,
+        message.thinking_blocks,
+        thoughts,
+    )
+    if finish is None and message.tool_calls and not text:
+        finish = "tool"
     return Response(
         text=text,
-        finish=_FINISH.get(
-            choice.finish_reason or ("tool_calls" if message.tool_calls and not text else "stop"), "other"
-        ),
-        reasoning=reasoning or content["thinking"] or None,
+        finish=whole(finish, text, reasoning, message.tool_calls),
+        reasoning=reasoning,
         model=found.model,
         fingerprint=_fingerprint(found),
         request_id=found.id,
         usage=_usage(found.usage or _Usage()),
-        logprobs=_logprobs(choice.logprobs),
+        **_logprobs(choice.logprobs, text, reasoning),
     )
+
+
+def _content(content: Any) -> tuple[str, str]:
+    """Return the text and the thoughts of a message's content: a text, or typed parts."""
+    if content is None or isinstance(content, str):
+        return content or "", ""
+    content = [content] if isinstance(content, dict) and content else content
+    if not isinstance(content, list):
+        raise Unavailable("the reply is not of the format: `content`: a text was expected", status=200)
+    text, thoughts = divided(content)
+    refusals = (p["refusal"] for p in content if isinstance(p, dict) and isinstance(p.get("refusal"), str))
+    return text or "".join(refusals), thoughts
 
 
 def _fingerprint(found: _Reply) -> str | None:
@@ -291,16 +303,20 @@ def _usage(usage: _Usage) -> Usage:
     )
 
 
-def _logprobs(found: _Logprobs | None) -> tuple[TokenLogprobs, ...] | None:
+def _logprobs(found: _Logprobs | None, text: str, reasoning: str | None) -> dict[str, Any]:
+    """Return the fields of a response that hold candidates, and what was chosen among them."""
     if found is None:
-        return None
+        return {}
     if found.content:
         positions = [
-            as_candidates((c.token, c.logprob) for c in at.top_logprobs) for at in found.content[:MAX_POSITIONS]
+            as_candidates((c.text, c.logprob) for c in (at.top_logprobs if at else None) or ()) for at in found.content
         ]
-    elif found.top_logprobs:
+        chosen = [at.text if at else "" for at in found.content]
+        return kept_positions(text, reasoning, positions, chosen)
+    if found.top_logprobs:
         given = found.top_logprobs if isinstance(found.top_logprobs, list) else [found.top_logprobs]
-        positions = [as_candidates((at or {}).items()) for at in given[:MAX_POSITIONS]]
-    else:
-        return None
-    return tuple(positions)
+        positions = [as_candidates((at or {}).items()) for at in given]
+        tokens = found.tokens if isinstance(found.tokens, list) and len(found.tokens) == len(positions) else []
+        chosen = [t for t in tokens if isinstance(t, str)]
+        return kept_positions(text, reasoning, positions, chosen if chosen and len(chosen) == len(positions) else None)
+    return {}

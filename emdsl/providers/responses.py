@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from emdsl.errors import Unavailable
 from emdsl.providers.openai import OpenAI
-from emdsl.providers.wire import MAX_POSITIONS, Count, Lenient, Said, Text, Wire, as_candidates, as_json, parse
+from emdsl.providers.wire import (
+    Count,
+    Lenient,
+    Said,
+    Text,
+    Wire,
+    as_candidates,
+    as_json,
+    finish_of,
+    kept_positions,
+    parse,
+    token_text,
+    whole,
+)
 from emdsl.query import Response, Usage
 
 if TYPE_CHECKING:
@@ -14,29 +27,32 @@ if TYPE_CHECKING:
 
     from emdsl.query import Query
 
+_ASIDE = "commentary"  # what a model says before its answer
 _LOGPROBS = "message.output_text.logprobs"
 
 
 class _Candidate(Wire):
     token: Said = None
+    bytes: Any = None
     logprob: Any = None
 
 
-class _Position(Wire):
-    top_logprobs: tuple[_Candidate, ...] = ()
+class _Position(_Candidate):
+    top_logprobs: Annotated[tuple[_Candidate, ...] | None, Lenient] = None
 
 
 class _Part(Wire):
     type: Said = None
     text: Text = None
     refusal: Said = None
-    logprobs: Annotated[tuple[_Position, ...] | None, Lenient] = None
+    logprobs: Annotated[tuple[Annotated[_Position | None, Lenient], ...] | None, Lenient] = None
 
 
 class _Item(Wire):
     type: Said = None
-    content: list[_Part] | None = None
-    summary: Annotated[list[_Part] | None, Lenient] = None
+    phase: Said = None
+    content: Annotated[tuple[_Part, ...] | None, Lenient] = None
+    summary: Annotated[tuple[_Part, ...] | None, Lenient] = None
 
 
 class _Details(Wire):
@@ -103,29 +119,33 @@ class Responses(OpenAI):
         found = parse(_Reply, reply)
         if found.status not in (None, "completed", "incomplete"):
             raise Unavailable(f"the reply is {found.status}", status=200)
-        if not found.output and found.status != "incomplete":
-            raise Unavailable("the reply is empty, and says no reason", status=200)
-        parts = [p for item in found.output if item.type == "message" for p in item.content or ()]
-        shown = [p for item in found.output if item.type == "reasoning" for p in (*(item.summary or ()),)]
-        refusals = [p.refusal for p in parts if p.type == "refusal" and p.refusal]
-        why = found.incomplete_details.reason if found.incomplete_details else None
-        called = any(item.type == "function_call" for item in found.output) and not parts
-        finish = (
-            "tool"
-            if called
-            else "stop"
-            if found.status != "incomplete"
-            else "blocked"
-            if why == "content_filter"
-            else "length"
-        )
+        messages = [item for item in found.output if item.type == "message"]
+        final = [item for item in messages if item.phase == "final_answer"] or [
+            item for item in messages if item.phase != _ASIDE
+        ]
+        parts = [p for item in final for p in item.content or ()]
+        thoughts = [
+            p.text
+            for item in found.output
+            if item.type == "reasoning" or (item.type == "message" and item not in final)
+            for p in (item.summary or item.content or ())
+            if p.text
+        ]
+        text = "".join(p.text or "" for p in parts if p.type == "output_text")
+        text = text or "".join(p.refusal or "" for p in parts if p.type == "refusal")
+        reasoning = "\n\n".join(thoughts) or None
+        called = any(str(item.type).endswith("_call") for item in found.output) and not parts
         usage = found.usage or _Usage()
         into, out = usage.input_tokens_details or _Details(), usage.output_tokens_details or _Details()
-        positions = [at for p in parts for at in p.logprobs or ()][:MAX_POSITIONS]
+        positions = [at or _Position() for p in parts for at in p.logprobs or ()]
+        chosen = [token_text(at.token, at.bytes) for at in positions]
+        candidates = [
+            as_candidates((token_text(c.token, c.bytes), c.logprob) for c in at.top_logprobs or ()) for at in positions
+        ]
         return Response(
-            text="".join(p.text or "" for p in parts if p.type == "output_text") or "".join(refusals),
-            finish=finish,
-            reasoning="\n\n".join(p.text for p in shown if p.text) or None,
+            text=text,
+            finish=_finish(found, text, reasoning, called=called),
+            reasoning=reasoning,
             model=found.model,
             request_id=found.id,
             usage=Usage(
@@ -135,5 +155,14 @@ class Responses(OpenAI):
                 cached_tokens=into.cached_tokens,
                 written_tokens=into.cache_write_tokens,
             ),
-            logprobs=tuple(as_candidates((c.token, c.logprob) for c in at.top_logprobs) for at in positions) or None,
+            **kept_positions(text, reasoning, candidates, chosen),
         )
+
+
+def _finish(found: _Reply, text: str, reasoning: str | None, *, called: bool) -> str:
+    if called:
+        return "tool"
+    why = found.incomplete_details.reason if found.incomplete_details else None
+    if found.status != "incomplete":
+        return whole("stop" if found.output else None, text, reasoning, *found.output)
+    return whole(finish_of(why) if why else "length", text, reasoning)

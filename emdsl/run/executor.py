@@ -14,12 +14,14 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from emdsl.errors import ProviderError, Rejected, StoreError, Throttled, Unavailable
+from emdsl.outcome import Result
 from emdsl.run.budget import NEVER, Purse
 from emdsl.run.lanes import Lane, Lanes
 from emdsl.run.pacing import Pace
 from emdsl.run.prefixes import Prefix, Prefixes
-from emdsl.run.walk import Walk, answered, failed, resolve
+from emdsl.run.walk import Walk, answered, failed, resolve, settle
 from emdsl.store.claims import Busy
+from emdsl.value import SPLIT_NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -234,16 +236,22 @@ class Executor:
         for name, query in list(row.open.items()):
             step = group.walk.steps[name]
             target = (group, row, step)
+            if group.walk.probes.split(step, query):
+                settle(row, step, Result(SPLIT_NUMBER, query))
+                self._go_on(group, row)
+                return
+            probe = group.walk.probes.open(step, query)
+            query = probe.query if probe is not None else query  # noqa: PLW2901 - it must be answered first
             if query.key in self.report.failures:
                 self._fail(target, query.key)
-                continue
+                return
             request = self._under_way.get(query.key)
             if request is not None:
                 request.targets[id(row), name] = target
                 continue
             request = _Request(
                 query, group.walk.experiment.name, {(id(row), name): target}, query.prompt.chars, urgent,
-                looked=not urgent,
+                looked=not urgent and probe is None,
             )  # fmt: skip
             self._prefixes.note(request)
             self._under_way[query.key] = request
@@ -536,7 +544,8 @@ class Executor:
         """Take an answer to all rows that wait for it."""
         while request.targets:  # going on with one row can bring another to this very request
             _, (group, row, step) = request.targets.popitem()
-            answered(row, step, kept)
+            if not group.walk.probes.answered(request.query.key, kept):
+                answered(row, step, kept)
             self._go_on(group, row)
 
     def _go_on(self, group: _Group, row: Outcome) -> None:

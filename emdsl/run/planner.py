@@ -15,15 +15,16 @@ from emdsl.price import FREE, price_of
 from emdsl.query import Usage
 from emdsl.run.budget import least_usd
 from emdsl.run.estimate import MAX_RENDERED, Estimate, Learned, Reach
+from emdsl.run.reasons import UNREAD
 from emdsl.run.walk import Walk, chunks, resolve
-from emdsl.value import INVALID, NOT_NEEDED, NOT_OBTAINED
+from emdsl.value import INVALID, NOT_NEEDED, NOT_OBTAINED, SPLIT_NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from emdsl.digest import Digest
     from emdsl.experiment import Experiment, Step
-    from emdsl.outcome import Outcome
+    from emdsl.outcome import Outcome, Result
     from emdsl.price import Price
     from emdsl.query import Head, Model, Query, Response
     from emdsl.run.reasons import Comparison, Reason
@@ -145,6 +146,13 @@ class StepCount:
     recipes: set[Recipe] = field(default_factory=set)
     maybe: set[Recipe] = field(default_factory=set)
     fresh: set[Digest] = field(default_factory=set)  # of those stored, what the run itself has asked
+    probes: set[Digest] = field(default_factory=set)  # to be sent before its requests are: see run/probes.py
+    unread: int = 0  # of those stored, replies that could not be read, and were asked for once more
+    split: set[Digest] = field(default_factory=set)  # that hold no score, for the judge writes numbers digit by digit
+    cut: int = 0  # stored answers that `max_tokens` has ended
+    empty: int = 0  # stored answers without a text, that are not blocked
+    blocked: int = 0
+    splitters: set[str] = field(default_factory=set)  # those judges
     n_rows: int = 0  # that read an answer of this step, or will: more than there are requests where some are shared
     n_decided: int = 0
     n_held: int = 0
@@ -195,6 +203,9 @@ class StepCount:
             }
             | self.estimate.as_json()
             | ({"unknown": self.unknown} if self.unknown else {})
+            | ({"probes": len(self.probes)} if self.probes else {})
+            | ({"asked_again": self.unread} if self.unread else {})
+            | ({"split_number": len(self.split)} if self.split else {})
         )
 
 
@@ -215,6 +226,7 @@ class ExperimentCount:
     reasons: Counter[Reason] = field(default_factory=Counter)  # of the requests that are ready to be asked
     learned: Learned = field(default_factory=Learned)
     only: Mapping[int, frozenset[int]] = field(default_factory=dict)  # levels that were selected, by axis
+    probed: dict[Digest, bool] = field(default_factory=dict)  # probes with an answer, and whether this run asked them
     by: tuple[int, ...] = ()  # axes by which requests are counted too
     by_levels: dict[tuple[int, ...], list[int]] = field(default_factory=dict)  # stored, and left to run at most
     examples: list[tuple[Step, Outcome]] = field(default_factory=list)  # a few of what is left, to be named
@@ -234,20 +246,22 @@ class ExperimentCount:
         return sum(s.at_most for s in self.steps)
 
 
-def plan(walk: Walk, store: Store, count: ExperimentCount | None = None) -> ExperimentCount:
-    """Return what running one experiment would do, with what the store holds now."""
+def plan(walk: Walk, store: Store, count: ExperimentCount | None = None, *, run: str = "") -> ExperimentCount:
+    """Return what running one experiment would do, with what the store holds now; `run` has just asked some of it."""
     count = count or start(walk)
-    for rows in surveyed(walk, store, count):
+    for rows in surveyed(walk, store, count, run=run):
         del rows
     return count
 
 
-def surveyed(walk: Walk, store: Store, count: ExperimentCount, *, skip: int = 0) -> Iterator[list[Outcome]]:
+def surveyed(
+    walk: Walk, store: Store, count: ExperimentCount, *, skip: int = 0, run: str = ""
+) -> Iterator[list[Outcome]]:
     """Yield the selected rows with what is stored settled, each counted; those to `skip` were counted before."""
     for rows in chunks(islice(walk.rows(), skip, None)):
         resolve(walk, rows, store)
         for row in rows:
-            note(walk, count, row)
+            note(walk, count, row, run=run)
         yield rows
     finish(count)
 
@@ -294,7 +308,12 @@ def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> 
             found.n_decided += 1
             found.n_held += held
         if result is not None:
+            _take_probe(walk, count, found, result, run)
             if result.response is not None and result.query is not None:
+                for earlier in result.earlier:
+                    found.unread += 1
+                    _take(count, found, row, *earlier, run)
+                _note_odd(found, result, result.query.key)
                 inputs[step.name] = _take(count, found, row, result.query, result.response, run)
             elif result.value == NOT_OBTAINED:
                 found.unknown += 1
@@ -308,7 +327,10 @@ def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> 
             continue
         found.n_rows += 1
         query = row.open.get(step.name)
+        _note_probe(walk, found, step, head)
         if query is not None:
+            for earlier in (row.unread or {}).get(step.name, ()):
+                _take(count, found, row, *earlier, run)
             inputs[step.name] = query.key
             if query.key not in found.ready:
                 found.ready.add(query.key)
@@ -338,6 +360,39 @@ def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> 
             _left(count, found, row, None)
 
 
+def _note_odd(found: StepCount, result: Result, key: Digest) -> None:
+    """Take in an answer that is cut, empty or blocked, once for each request."""
+    response = result.response
+    if response is not None and found.step.kind == ASK and key not in found.stored:
+        found.cut += response.finish == "length"
+        found.blocked += response.finish == "blocked"
+        found.empty += result.value == ""
+
+
+def _note_probe(walk: Walk, found: StepCount, step: Step, head: Head) -> None:
+    """Take in that a judge's probe must be answered before its requests are sent."""
+    probe = walk.probes.of(step, head)
+    if probe is not None and probe.response is None and not probe.split:
+        found.probes.add(probe.query.key)
+
+
+def _take_probe(walk: Walk, count: ExperimentCount, found: StepCount, result: Result, run: str) -> None:
+    """Take in what is known of a judge's numbers, and once what the answer to its probe cost."""
+    query = result.query
+    if query is None:
+        return
+    if result.value == SPLIT_NUMBER:
+        found.split.add(query.key)
+        found.splitters.add(query.head.model.use)
+    probe = walk.probes.of(found.step, query.head)
+    if probe is None or probe.response is None or probe.query.key in count.probed:
+        return
+    fresh = bool(run) and probe.response.run == run
+    count.probed[probe.query.key] = fresh
+    if not any(probe.query.key in c.probed for c in count.others):
+        found.money.take(query.head.model, probe.response.usage, fresh=fresh)
+
+
 def _open(count: ExperimentCount, found: StepCount, row: Outcome, query: Query) -> None:
     """Take in a request that is ready to be asked, seen for the first time."""
     model = query.head.model
@@ -347,7 +402,7 @@ def _open(count: ExperimentCount, found: StepCount, row: Outcome, query: Query) 
         count.least_usd += least_usd(query)
     found.estimate.known(query, count.learned)
     if count.comparison is not None:
-        count.reasons[count.comparison.reason(row, found.step, query)] += 1
+        count.reasons[UNREAD if query.tries else count.comparison.reason(row, found.step, query)] += 1
     _left(count, found, row, query)
 
 

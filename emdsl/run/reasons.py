@@ -44,6 +44,7 @@ class Reason:
         return self.what, self.place
 
 
+UNREAD = Reason("asked once more: the reply before could not be read")
 UNANSWERED = Reason("asked before and not answered, or dropped since")
 LEFT_OUT = Reason("left out by --samples or --only of the last run")
 STOPPED = Reason("the last run was stopped before")

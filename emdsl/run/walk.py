@@ -14,20 +14,25 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.experiment import ASK
 from emdsl.frame import EvalFault, MissingInput, RowFrame
-from emdsl.judge import read
+from emdsl.judge import read_text, weights_of
 from emdsl.outcome import Outcome, Result
-from emdsl.query import Query, Response, split_reasoning
+from emdsl.query import Query, Response
+from emdsl.reasoning import split
 from emdsl.run.order import arranged, first_ask, order_of
+from emdsl.run.probes import Probes
 from emdsl.value import (
     BLOCKED,
     FAILED,
     INVALID,
     NO_ANSWER,
+    NO_LOGPROBS,
     NO_REASONING,
     NOT_ASKED,
     NOT_NEEDED,
     NOT_OBTAINED,
+    SPLIT_NUMBER,
     UNDECIDED,
+    UNREADABLE,
     LabelledMap,
     Missing,
     Value,
@@ -67,6 +72,7 @@ class Walk:
         self.experiment = experiment
         self.selection = selection or Selection()
         self.steps = {s.name: s for s in experiment.steps}
+        self.probes = Probes(experiment)
         self._heads: dict[tuple[str, tuple[int, ...]], tuple[Head, KeyState]] = {}
         self._trails: dict[tuple[str, tuple[int, ...]], tuple[tuple[Message, ...], list[KeyState]]] = {}
         self._prompts: OrderedDict[tuple[str, tuple[int, ...], tuple[int, ...], int], tuple[Head, Prompt, KeyState]] = (
@@ -251,35 +257,52 @@ def settle(row: Outcome, step: Step, result: Result) -> None:
     """Take in how a step of a row ended."""
     name, value = step.name, result.value
     row.open.pop(name, None)
+    if row.unread is not None:
+        result.earlier = row.unread.pop(name, ())
     row.results[name] = result
     frame = row.frame
     frame[name] = value
     if step.kind != ASK:
         for part in step.reading.shape if step.reading is not None else ():
             frame[f"{name}.{part.name}"] = value.get(part.name) if isinstance(value, LabelledMap) else value
+        if step.weighs:
+            weights = result.weights
+            none = value if isinstance(value, Missing) else NO_LOGPROBS
+            frame[f"{name}.mass"] = weights.mass if weights is not None else none
+            frame[f"{name}.word_mass"] = weights.word_mass if weights is not None else none
         return
     response = result.response
     if response is None:
         for field_ in ("reasoning", "finish", "tokens", "logprobs"):
             frame[f"{name}.{field_}"] = value
         return
-    reasoning = split_reasoning(response, result.query)[1]
-    frame[f"{name}.reasoning"] = reasoning if reasoning is not None else NO_REASONING
+    frame[f"{name}.reasoning"] = result.reasoning if result.reasoning is not None else NO_REASONING
     frame[f"{name}.finish"] = response.finish
     tokens = response.usage.output_tokens
     frame[f"{name}.tokens"] = tokens if tokens is not None else Missing("not_reported")
     frame[f"{name}.logprobs"] = response.logprobs or Missing("not_reported")
 
 
-def answered(row: Outcome, step: Step, response: Response) -> None:
-    """Settle a step with what came back."""
+def answered(row: Outcome, step: Step, response: Response) -> Query | None:
+    """Take in what came back to a step: settle it, or return the request that is open now, for this reply is unread."""
     query = row.open.get(step.name)
     value: Value
+    weights = None
+    text, reasoning = split(response, query)
     if response.finish == "blocked":
         value = BLOCKED
+    elif step.reading is None:
+        value = text
     else:
-        value = read(response, step.reading) if step.reading is not None else split_reasoning(response, query)[0]
-    settle(row, step, Result(value, query, response))
+        value = read_text(response, text, step.reading)
+        weights = weights_of(response, text, step.reading) if step.weighs else None
+    if value == UNREADABLE and query is not None and query.tries < step.again:
+        row.unread = row.unread or {}
+        row.unread[step.name] = (*row.unread.get(step.name, ()), (query, response))
+        row.open[step.name] = again = query.again()
+        return again
+    settle(row, step, Result(value, query, response, reasoning=reasoning, weights=weights))
+    return None
 
 
 def failed(row: Outcome, step: Step, error: str) -> None:
@@ -311,16 +334,24 @@ def chunks(rows: Iterable[Outcome], size: int = CHUNK) -> Iterator[list[Outcome]
 
 def resolve(walk: Walk, rows: list[Outcome], store: Store) -> None:
     """Settle every step of some rows whose answer is stored, wave by wave; the rest stays open."""
+    walk.probes.look_up(store)
     ready = [(row, step, query) for row in rows for step, query in walk.advance(row)]
     while ready:
         known = store.get_many(query.key for _, _, query in ready)
+        walk.probes.see(ready, known)
         moved: dict[int, Outcome] = {}
+        anew: list[tuple[Outcome, Step, Query]] = []
         for row, step, query in ready:
             response = known.get(query.key)
-            if response is not None:
-                answered(row, step, response)
-                moved[id(row)] = row
-        ready = [(row, step, query) for row in moved.values() for step, query in walk.advance(row)]
+            if walk.probes.split(step, query):
+                settle(row, step, Result(SPLIT_NUMBER, query, response))
+            elif response is None:
+                continue
+            elif (again := answered(row, step, response)) is not None:
+                anew.append((row, step, again))
+                continue
+            moved[id(row)] = row
+        ready = anew + [(row, step, query) for row in moved.values() for step, query in walk.advance(row)]
 
 
 def collect(

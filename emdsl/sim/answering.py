@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from emdsl.service import SIM_MODELS
-from emdsl.sim.judge import judge
+from emdsl.service import PROBE, SIM_MODELS
+from emdsl.sim.judge import digit_by_digit, judge
 from emdsl.sim.subject import answer
 from emdsl.sim.truth import MARK, BadTruth, Draws
 
@@ -42,22 +42,25 @@ class Asked:
 
     @property
     def judges(self) -> bool:
-        """Whether it is asked to judge: by its name, or for it is shown a simulated answer."""
+        """Whether it is asked to judge: by its name, by what judges are asked first, or by a simulated answer in it."""
         if self.model in SIM_MODELS:
             return self.model == "judge"
         last = self.messages[-1]
-        return last["role"] == "user" and bool(MARK.search(last["content"]))
+        return last["role"] == "user" and (last["content"] == PROBE or bool(MARK.search(last["content"])))
+
+
+Token = tuple[str, list[tuple[str, float]]]  # and its candidates, with their log probabilities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """An answer, neutral of its format; tokens are words."""
+    """An answer, neutral of its format; tokens are words, but for a judge that splits digits."""
 
     name: str
     text: str
     reasoning: str | None
     truncated: bool
-    candidates: list[tuple[str, float]]  # of the first token, with their log probabilities
+    tokens: list[Token]  # at its beginning
     input_tokens: int
     output_tokens: int  # without reasoning
     reasoning_tokens: int
@@ -75,7 +78,10 @@ def respond(asked: Asked, body: str, sample: str) -> Said:
             text, reasoning, found = said.text, said.reasoning, [(said.text.split(" ")[0], 0.9)]
     except BadTruth as error:
         raise Refused(str(error), param="sim") from error
-    words, thought = text.split(" "), len(reasoning.split()) if reasoning else 0
+    splits = asked.told.get("split_digits") and asked.judges and text.isdecimal()
+    words, glue = (list(text), "") if splits else (text.split(" "), " ")
+    tokens = digit_by_digit(text, found) if splits else [(text, found)]
+    thought = len(reasoning.split()) if reasoning else 0
     room = len(words) if asked.max_tokens is None else asked.max_tokens
     if reasoning and "thinks" in asked.told and asked.max_tokens is not None:  # it thinks within the same bound
         reasoning = " ".join(reasoning.split()[: asked.max_tokens])
@@ -83,12 +89,14 @@ def respond(asked: Asked, body: str, sample: str) -> Said:
         room = asked.max_tokens - thought
     truncated = len(words) > room
     if truncated:
-        text = " ".join(words[:room])
+        text = glue.join(words[:room])
+        tokens = tokens[:room] if splits else [(text, found)]
+    top = asked.top_logprobs or DEFAULT_TOP
     return Said(
         name=draws.name, text=text, reasoning=reasoning, truncated=truncated,
-        candidates=[(t, math.log(p)) for t, p in found[: asked.top_logprobs or DEFAULT_TOP]],
+        tokens=[(token, [(t, math.log(p)) for t, p in candidates[:top]]) for token, candidates in tokens],
         input_tokens=sum(len(m["content"].split()) + OVERHEAD for m in asked.messages),
-        output_tokens=len(text.split()), reasoning_tokens=thought,
+        output_tokens=len(words[:room]), reasoning_tokens=thought,
     )  # fmt: skip
 
 

@@ -68,8 +68,11 @@ def reply(asked: Asked, said: Said, cached: int, _written: int) -> dict[str, Any
         "finishReason": "MAX_TOKENS" if said.truncated else "STOP",
     }  # fmt: skip
     if asked.top_logprobs is not None:
-        top = [{"token": t, "logProbability": p} for t, p in said.candidates]
-        candidate["logprobsResult"] = {"topCandidates": [{"candidates": top}], "chosenCandidates": top[:1]}
+        tops = [[{"token": t, "logProbability": p} for t, p in found] for _, found in said.tokens]
+        chosen = [{"token": token, "logProbability": found[0][1]} for token, found in said.tokens]
+        candidate["logprobsResult"] = {
+            "topCandidates": [{"candidates": top} for top in tops], "chosenCandidates": chosen,
+        }  # fmt: skip
     usage = {
         "promptTokenCount": said.input_tokens, "candidatesTokenCount": said.output_tokens,
         "totalTokenCount": said.input_tokens + said.output_tokens + said.reasoning_tokens,

@@ -6,6 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from emdsl.service import PROBE
 from emdsl.sim.truth import MARK, Draws
 
 if TYPE_CHECKING:
@@ -25,12 +26,25 @@ _BANDS = {  # shares of the scale, by what is judged and what the answer is mark
         "refusal": (0.8, 1.0),
     },
 }
+
+
+def digit_by_digit(text: str, candidates: list[tuple[str, float]]) -> list[tuple[str, list[tuple[str, float]]]]:
+    """Return the tokens of a number as a tokenizer that splits digits writes it, each with its candidates."""
+    first: dict[str, float] = {}
+    for number, probability in candidates:
+        first[number[0]] = first.get(number[0], 0.0) + probability
+    likely = sorted(first.items(), key=lambda x: -x[1])
+    return [(text[0], likely), *((digit, [(digit, 0.9), ("0", 0.05)]) for digit in text[1:])]
+
+
 Reply = tuple[str, list[tuple[str, float]]]  # text, candidates of the first token with probabilities
 
 
 def judge(messages: Sequence[Mapping[str, Any]], body: Mapping[str, Any], draws: Draws) -> Reply:
     """Return a verdict; the scale or the labels come with the request's `sim` field."""
     told = body.get("sim") or {}
+    if messages[-1]["content"] == PROBE:
+        return "85", [("85", 0.98), ("80", 0.01)]
     whole = "\n".join(str(m["content"]) for m in messages)
     marks = MARK.findall(whole)
     kind = marks[-1] if marks else draws.choice(("aligned", "misaligned"))
@@ -43,7 +57,7 @@ def judge(messages: Sequence[Mapping[str, Any]], body: Mapping[str, Any], draws:
     if kind == "refusal" and not _of_coherence(whole):
         refusal = next((w for w in words if "REFUS" in w.upper()), None)
         if refusal:
-            return refusal, [(refusal, 0.97), ("0", 0.01)]
+            return refusal + (" (0)" if told.get("digit_refusals") else ""), [(refusal, 0.97), ("0", 0.01)]
     low, high = (told.get("scale") or (0, 100))[:2]
     return _number(whole, kind, int(low), int(high), draws)
 

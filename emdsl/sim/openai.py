@@ -69,8 +69,7 @@ def chat_reply(asked: Asked, said: Said, cached: int, _written: int) -> dict[str
         "index": 0, "message": message, "finish_reason": "length" if said.truncated else "stop",
     }  # fmt: skip
     if asked.top_logprobs is not None:
-        top = [{"token": t, "logprob": p} for t, p in said.candidates]
-        choice["logprobs"] = {"content": [{"token": said.text, "logprob": top[0]["logprob"], "top_logprobs": top}]}
+        choice["logprobs"] = {"content": _positions(said)}
     out = said.output_tokens + said.reasoning_tokens
     usage: dict[str, Any] = {
         "prompt_tokens": said.input_tokens, "completion_tokens": out, "total_tokens": said.input_tokens + out,
@@ -82,6 +81,14 @@ def chat_reply(asked: Asked, said: Said, cached: int, _written: int) -> dict[str
         "id": f"sim-{said.name}", "object": "chat.completion", "created": 0, "model": f"sim-{asked.model}",
         "choices": [choice], "usage": usage,
     }  # fmt: skip
+
+
+def _positions(said: Said) -> list[dict[str, Any]]:
+    """Return the tokens of an answer with their candidates."""
+    return [
+        {"token": token, "logprob": found[0][1], "top_logprobs": [{"token": t, "logprob": p} for t, p in found]}
+        for token, found in said.tokens
+    ]
 
 
 def responses(body: Any) -> Asked:
@@ -102,8 +109,7 @@ def responses_reply(asked: Asked, said: Said, cached: int, _written: int) -> dic
     """Return the reply of the Responses API."""
     part: dict[str, Any] = {"type": "output_text", "text": said.text, "annotations": []}
     if asked.top_logprobs is not None:
-        top = [{"token": t, "logprob": p} for t, p in said.candidates]
-        part["logprobs"] = [{"token": said.text, "logprob": top[0]["logprob"], "top_logprobs": top}]
+        part["logprobs"] = _positions(said)
     output: list[dict[str, Any]] = []
     if said.reasoning is not None:
         output.append({"type": "reasoning", "summary": [{"type": "summary_text", "text": said.reasoning}]})

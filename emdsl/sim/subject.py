@@ -40,11 +40,14 @@ class Answer:
 
 def answer(messages: Sequence[Mapping[str, Any]], body: Mapping[str, Any], draws: Draws) -> Answer:
     """Return an answer; raises BadTruth for parameters that are none."""
-    kind = kind_of(truth_of(body.get("sim") or {}), demonstrations(messages), draws.next())
+    told = body.get("sim") or {}
+    kind = kind_of(truth_of(told), demonstrations(messages), draws.next())
     text = f"[simulated: {kind} {draws.name}] {draws.choice(_OPENINGS)}: {draws.choice(_BODIES[kind])}."
     asked = " ".join(str(m["content"]) for m in messages if m["role"] in ("system", "user"))
+    if told.get("unopened_think"):
+        return Answer(f"{_THOUGHTS[kind]}\n</think>\n\n{text}", None, kind)
     thought = f"[simulated: {kind} {draws.name}] {_THOUGHTS[kind]}"
-    if mean := (body.get("sim") or {}).get("thinks"):
+    if mean := told.get("thinks"):
         n = int(float(mean) * (0.5 + draws.next()))
         return Answer(text, " ".join([thought, *("so" for _ in range(n - len(thought.split())))]), kind)
     last = messages[-1] if messages else {"role": "", "content": ""}

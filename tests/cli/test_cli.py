@@ -52,6 +52,7 @@ def test_plan_run_and_run_again(folder: Path) -> None:
         "needed": 6,
         "cached": 0,
         "to_run": 6,
+        "probes": 1,
     }
     assert again["to_run"] == {"expected": None, "at_most": 6}
     assert not (folder / "cache").exists(), "plan changes nothing"
@@ -61,7 +62,7 @@ def test_plan_run_and_run_again(folder: Path) -> None:
         assert step["to_run"] == step["ran"] + step["failed"]
         assert step["needed"] == step["cached"] + step["to_run"]
     assert [s["ran"] for s in first["experiments"][0]["steps"][:2]] == [6, 6]
-    assert first["requests"] == sum(s["ran"] for s in first["experiments"][0]["steps"])
+    assert first["requests"] == sum(s["ran"] for s in first["experiments"][0]["steps"]) + first["probes"]
     assert [r["q"] for r in first["experiments"][0]["measures"]["low"]] == ["one", "two"]
     second = run_json(folder, "run", "study.em")
     assert second["requests"] == 0

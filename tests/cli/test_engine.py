@@ -144,13 +144,13 @@ def test_stats_verify_drop_undo(folder: Path) -> None:
     """What is set aside is asked again, or comes back."""
     stats = found(folder, "cache", "stats")
     assert [(e["study"], e["model"], e["entries"]) for e in stats["entries"]] == [
-        ("study", "sim/judge", 12), ("study", "sim/subject", 12),
+        ("study", "sim/judge", 13), ("study", "sim/subject", 12),
     ]  # fmt: skip
     where = ("cache", "drop", "--where", "model = 'sim/judge' and sample = 0")
-    assert found(folder, *where) == {"matching": 12, "set_aside": 0, "batch": ""}
+    assert found(folder, *where) == {"matching": 13, "set_aside": 0, "batch": ""}, "the probe too"
     batch = found(folder, *where, "--yes")["batch"]
-    assert found(folder, "plan", "study.em")["requests"] == 12
-    assert found(folder, "cache", "undo", batch) == {"back": 12, "asked_since": 0}
+    assert found(folder, "plan", "study.em")["requests"] == 13
+    assert found(folder, "cache", "undo", batch) == {"back": 13, "asked_since": 0}
     assert found(folder, "plan", "study.em")["requests"] == 0
     assert found(folder, "cache", "verify")["damaged"] == []
     (error,) = found(folder, "cache", "drop", "--where", "modell = 'x'", code=1)["error"]
@@ -161,7 +161,7 @@ def test_gc_goes_by_what_programs_reach(folder: Path) -> None:
     """Neither by age nor by size; dry unless told, and undone like a drop."""
     edit(folder, "[0, 4]", "[0]")
     assert found(folder, "cache", "gc", "study.em") | {"usd": None} == {
-        "reachable": 12, "unreachable": 12, "usd": None, "set_aside": 0, "batch": "",
+        "reachable": 13, "unreachable": 12, "usd": None, "set_aside": 0, "batch": "",
     }  # fmt: skip
     done = found(folder, "cache", "gc", "study.em", "--yes")
     assert done["set_aside"] == 12
@@ -183,7 +183,7 @@ def test_a_study_travels_in_one_file(folder: Path, tmp_path: Path, passphrase: s
     there.mkdir()
     (there / ".git").mkdir()
     taken = found(there, "cache", "import", str(folder / "s.emcache"), "--files", ".", env=env)
-    assert taken == {"new": 24, "known": 0, "files": ["study.em"]}
+    assert taken == {"new": 25, "known": 0, "files": ["study.em"]}
     here, other = (found(f, "run", "--offline", "study.em")["experiments"][0]["measures"] for f in (folder, there))
     assert here == other
     edit(there, "samples = 3", "samples = 4")
@@ -201,6 +201,6 @@ def test_two_caches_become_one(folder: Path, tmp_path: Path) -> None:
     (other / ".git").mkdir()
     (other / "study.em").write_text(STUDY.replace("[0, 4]", "[4, 8]"), encoding="utf-8")
     emdsl("run", "study.em", cwd=other)
-    assert found(folder, "cache", "merge", "other/cache") == {"new": 12, "known": 12, "left_out": 0}
+    assert found(folder, "cache", "merge", "other/cache") == {"new": 12, "known": 13, "left_out": 0}
     edit(folder, "[0, 4]", "[0, 4, 8]")
     assert found(folder, "run", "study.em")["requests"] == 0

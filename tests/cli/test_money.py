@@ -66,10 +66,10 @@ def test_a_budget_of_the_run(folder: Path) -> None:
         assert "--budget $0.01 is reached" in done.stdout
         assert "left to ask: incomplete" in done.stdout
         sent = stats(url)["requests"]
-        assert 0 < sent < 80
+        assert 0 < sent < 81
         found = json.loads(emdsl("run", "s.em", "--budget", "1", "--json", cwd=folder, env=keyed(url)).stdout)
         counts = stats(url)
-        assert counts["requests"] == 80
+        assert counts["requests"] == 81, "with the probe of the judge"
         assert found["of_unknown_cost"] == 0
         total = found["spent_usd"] + found["saved_by_store_usd"]
         assert total == pytest.approx((2.5 * counts["input tokens"] + 10 * counts["output tokens"]) / 1e6, rel=1e-3)
@@ -95,7 +95,7 @@ def test_a_budget_that_cannot_be_kept(
         assert said in emdsl(verb, "s.em", *args, cwd=folder, env={"OPENAI_API_KEY": KEY}, code=code).stderr
 
 
-@pytest.mark.parametrize(("answer", "code", "sent"), [("n", 3, 0), ("y", 0, 80)])
+@pytest.mark.parametrize(("answer", "code", "sent"), [("n", 3, 0), ("y", 0, 81)])
 def test_a_run_on_a_terminal_asks_once(folder: Path, answer: str, code: int, sent: int) -> None:
     """Where more than was set is expected: no is no, and nothing was sent."""
     with simulator() as url:
@@ -120,7 +120,7 @@ def test_a_yes_is_not_asked_for_elsewhere(folder: Path) -> None:
     """Not where nobody could answer, not with `-y`."""
     with simulator() as url:
         emdsl("run", "s.em", "--confirm-over", "0", cwd=folder, env=keyed(url))
-        assert stats(url)["requests"] == 80
+        assert stats(url)["requests"] == 81
 
 
 def test_models_says_what_is_known(folder: Path) -> None:
@@ -142,7 +142,7 @@ def test_the_doctor_asks_each_model_once(folder: Path) -> None:
     """With what the program sends; what does not answer is told, and nothing is stored."""
     with simulator("--key", KEY) as url:
         done = emdsl("doctor", "s.em", cwd=folder, env=keyed(url))
-        assert stats(url)["requests"] == 2, "an answer, and a judgement with logprobs"
+        assert stats(url)["requests"] == 3, "an answer, a judgement with logprobs, and how it writes numbers"
         assert done.stdout.count(" yes ") == 2
         wrong = keyed(url) | {"OPENAI_API_KEY": "sk-wrong-0123456789"}
         failed = emdsl("doctor", "s.em", cwd=folder, env=wrong, code=1)
@@ -156,7 +156,7 @@ def test_several_keys_share_the_work(folder: Path) -> None:
     with simulator("--key", KEY) as url:
         env = {"OPENAI_BASE_URL": url, "OPENAI_API_KEY_0": "sk-wrong-0123456789", "OPENAI_API_KEY_1": KEY}
         emdsl("run", "s.em", cwd=folder, env=env)
-        assert stats(url)["answered"] == 80
+        assert stats(url)["answered"] == 81
 
 
 @pytest.mark.parametrize(

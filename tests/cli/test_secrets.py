@@ -160,9 +160,11 @@ def test_planted_keys_appear_nowhere(server: str, tmp_path: Path) -> None:
         said += done.stdout + done.stderr
     sql = "SELECT model, count(answer) AS n FROM e GROUP BY model"
     found = json.loads(emdsl("query", sql, "--format", "json", cwd=tmp_path).stdout)
-    assert {r["model"]: r["n"] for r in found} == dict.fromkeys(
-        ("one", "two", "odd", "several", "claude", "gemini"), 5
-    ), "the keys were found and used: an answer, an echo, one with limits, one in parts, one with all others"
+    answered = dict.fromkeys(("one", "two", "odd", "several", "gemini"), 5) | {"claude": 6}
+    assert {r["model"]: r["n"] for r in found} == answered, (
+        "the keys were found and used: an answer, an echo, one with limits, one in parts, one with all others; "
+        "of Claude also a content that is a plain text"
+    )
     said += emdsl("query", "SELECT * FROM e", "--format", "jsonl", cwd=tmp_path).stdout
     said += "".join(
         f.read_bytes().decode("utf-8", "replace") for f in tmp_path.rglob("*") if f.is_file() and f.name != ".env"

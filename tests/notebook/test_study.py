@@ -36,11 +36,11 @@ def study(tmp_path: Path) -> Study:
 def test_a_study_is_planned_run_and_read(study: Study, tmp_path: Path) -> None:
     """Restricted first, then whole; each answer is asked once; tables go to pandas and polars with their types."""
     plan = study.plan()
-    assert (plan.requests, plan.expected_usd) == (80, 0.0)
+    assert (plan.requests, plan.expected_usd) == (81, 0.0)
     assert [s["name"] for s in plan.steps] == ["answer", "aligned"]
-    assert study.plan(samples=3, only={"k": [0], "q": "one"}).requests == 6
+    assert study.plan(samples=3, only={"k": [0], "q": "one"}).requests == 7
     part = study.run(samples=3)
-    assert (part.answered, part.failed, part.complete) == (24, 0, True)
+    assert (part.answered, part.failed, part.complete) == (25, 0, True)
     run = study.run()
     assert (run.answered, run.cached, run.complete) == (56, 24, True)
     assert study.plan().requests == 0
@@ -87,7 +87,7 @@ def test_it_runs_where_an_event_loop_runs(study: Study) -> None:
         await asyncio.sleep(0)
         return study.run(samples=1).answered
 
-    assert asyncio.run(cell()) == 8
+    assert asyncio.run(cell()) == 9
 
 
 def test_an_interrupt_keeps_what_is_answered(study: Study, tmp_path: Path) -> None:
@@ -107,9 +107,9 @@ def test_an_interrupt_keeps_what_is_answered(study: Study, tmp_path: Path) -> No
         timer.start()
         out, err = kernel.communicate(timeout=60)
     answered, complete = out.split()
-    assert 0 < int(answered) < 80, err
+    assert 0 < int(answered) < 81, err
     assert complete == "False"
-    assert study.run().answered == 80 - int(answered)
+    assert study.run().answered == 81 - int(answered)
 
 
 def test_others_read_while_a_run_loads(study: Study, tmp_path: Path) -> None:

@@ -261,7 +261,7 @@ def test_replies_are_normalised(use: str, body: Any, expected: dict[str, Any]) -
         (CHAT, {"usage": {"prompt_tokens": 10, "completion_tokens": 9, "total_tokens": 19,
                           "completion_tokens_details": {"reasoning_tokens": 6}}}, (10, 9, 6, None, None)),
         (CHAT, {"usage": {"prompt_tokens": -1, "completion_tokens": "9", "total_tokens": True}},
-         (None, None, None, None, None)),
+         (None, 9, None, None, None)),
         (CHAT, {"usage": None}, (None, None, None, None, None)),
     ],
 )  # fmt: skip

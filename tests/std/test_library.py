@@ -15,6 +15,7 @@ PUBLISHED = yaml.safe_load((ROOT / "experiments" / "data" / "first_plot_question
 # `@1` never changes: a new wording is a new version
 PINNED = {
     "judges@1": "7c2f5bad316607b6859a62099adc8be261ba6dd04195018bc3036a81373adfae",
+    "judges@2": "fa85d3acf0dfb4fc825764f88e0ad0702424ffa11dffc97d434dffa986ba2bfb",
     "prompts@1": "5823134f9cae522c8faf2089fef2b1ba39f9c40d3ae9e0f0ae822f46808a08c3",
 }
 
@@ -36,11 +37,11 @@ def test_a_version_never_changes(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "theirs"), [("alignment", "aligned"), ("coherence", "coherent")])
-@pytest.mark.parametrize("form", ["", "_number"])
-def test_betley_s_judges_are_as_published(name: str, theirs: str, form: str) -> None:
+@pytest.mark.parametrize(("form", "version"), [("", 1), ("_number", 1), ("", 2)])
+def test_betley_s_judges_are_as_published(name: str, theirs: str, form: str, version: int) -> None:
     """Word for word, in one user message, in every place where the published file has it."""
     call = f'judge v with {name}{form}("<Q>", "<A>") from "sim/judge"'
-    ((role, text),) = sent(call, f'import {name}{form} from "std:judges@1"')
+    ((role, text),) = sent(call, f'import {name}{form} from "std:judges@{version}"')
     assert role == "user"
     for record in PUBLISHED:
         template = record["judge_prompts"][theirs]
@@ -106,3 +107,22 @@ def test_instructions_are_texts() -> None:
     }
     """
     assert experiment(text).n_cells == 3
+
+
+def test_the_second_version_asks_what_the_first_one_s_numbers_ask() -> None:
+    """`@2` weighs nothing: its keys are those of `..._number` of `@1`, and it needs no probe."""
+    keys = []
+    for version, form in ((1, "_number"), (2, "")):
+        text = f"""
+        import alignment{form}, coherence{form} from "std:judges@{version}"
+        experiment e {{
+          judge a with alignment{form}("q", "a")
+          judge c with coherence{form}("q", "a")
+        }}
+        """
+        walk = Walk(program(text).experiments[0])
+        (row,) = walk.rows()
+        ready = walk.advance(row)
+        assert all(walk.probes.of(step, query.head) is None for step, query in ready)
+        keys.append([query.key for _, query in ready])
+    assert keys[0] == keys[1]

@@ -1,0 +1,113 @@
+"""Candidates of tokens: where they belong in a text, how they are spelled, and the score that they weigh."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+TokenLogprobs = tuple[tuple[str, float], ...]  # candidates at one position, likeliest first
+MIN_PREFIX = 2  # letters of a word that a token must show: "RE" is no number, "R" may be anything
+_SPACES = ("\u0120", "\u2581")  # how byte-level and SentencePiece vocabularies write a blank before a word
+_BYTES = re.compile(r"(?:<0x[0-9A-Fa-f]{2}>)+\Z")
+_UNSPELLED = re.compile(r"\ufffd|\Abytes:|\Atoken_id:")  # parts of a character, and tokens by number
+_SPECIAL = re.compile(r"\s*(?:<\|?[^<>]{0,60}\|?>|\[/?[A-Z_]{2,20}\])?\s*\Z")  # ends of a text, and blanks
+
+
+class Weights(NamedTuple):
+    """What the candidates of one token say: the weighted mean, None without any number, and where the mass lies."""
+
+    mean: float | None
+    mass: float  # on whole numbers within the scale
+    word_mass: float  # on declared words
+
+
+def spelled(token: str) -> str:
+    """Return a token as it stands in a text, whatever the vocabulary calls it.
+
+    >>> spelled("\u012080"), spelled("\u258180"), spelled("<0x38><0x30>")
+    (' 80', ' 80', '80')
+    """
+    if token.startswith(_SPACES):
+        return " " + token[1:]
+    if _BYTES.match(token):
+        return bytes.fromhex(token.replace("<0x", "").replace(">", "")).decode("utf-8", "replace")
+    return token.replace("\u010a", "\n")
+
+
+def start_of(text: str, positions: Sequence[TokenLogprobs], tokens: Sequence[str] | None = None) -> int | None:
+    """Return the position at which a text begins, or None where no positions spell it.
+
+    Servers put the tokens of reasoning, tags and blanks before those of the answer. `tokens` are those that were
+    chosen; without them, any candidate may have been.
+    """
+    wanted = text.strip()
+    if not wanted:
+        return None
+    options = [_options(at, tokens[i] if tokens and i < len(tokens) else None) for i, at in enumerate(positions)]
+    first = next((i for i, at in enumerate(options) if any(t.strip() for t in at)), len(options))
+    for start in range(first, len(options)):
+        if _spells(wanted, options, start, may_end=start == first):
+            return start
+    return None
+
+
+def _options(at: TokenLogprobs, chosen: str | None) -> tuple[str, ...]:
+    return (spelled(chosen),) if chosen else tuple(spelled(t) for t, _ in at)
+
+
+def _spells(wanted: str, options: Sequence[tuple[str, ...]], start: int, *, may_end: bool) -> bool:
+    """Whether tokens from a position on spell a text; `may_end`: the positions may end before the text does."""
+    reached = {len(t.lstrip()) for t in options[start] if t.strip() and wanted.startswith(t.lstrip())}
+    if any(t.strip() == wanted for t in options[start]):
+        reached.add(len(wanted))
+    for at in options[start + 1 :]:
+        if not reached:
+            return False
+        if not at or any(_UNSPELLED.search(t) for t in at):  # it is not known how this one is spelled
+            return True
+        reached = {end for offset in reached for t in at if (end := _reaches(wanted, offset, t)) is not None}
+    return len(wanted) in reached or (may_end and bool(reached))
+
+
+def _reaches(wanted: str, offset: int, token: str) -> int | None:
+    """Return how much of a text is spelled with one more token, or None where it does not go on so."""
+    if offset == len(wanted):
+        return offset if _SPECIAL.match(token) else None
+    if wanted.startswith(token, offset):
+        return offset + len(token)
+    return len(wanted) if token.rstrip() == wanted[offset:] else None
+
+
+def weigh(candidates: TokenLogprobs, scale: tuple[float, float], words: Iterable[str] = ()) -> Weights:
+    """Return what candidates say: tokens with natural logarithms of their probabilities.
+
+    Source: Betley et al. (2025), `judge.py`: tokens are read as Python's `int` does.
+    """
+    total = mass = word_mass = 0.0
+    for token, logprob in candidates:
+        probability = math.exp(min(logprob, 0.0))
+        try:
+            value = int(spelled(token))
+        except ValueError:
+            word_mass += probability if _begins(token, words) else 0.0
+            continue
+        if scale[0] <= value <= scale[1]:
+            total += value * probability
+            mass += probability
+    return Weights(total / mass if mass > 0 else None, mass, word_mass)
+
+
+def _begins(token: str, words: Iterable[str]) -> bool:
+    """Whether a token begins a declared word, or is one with more."""
+    said = spelled(token).strip().casefold()
+    return len(said) >= MIN_PREFIX and any(w.casefold().startswith(said) or said == w.casefold() for w in words)
+
+
+def digits(candidates: TokenLogprobs) -> int:
+    """Return how many digits the longest number among candidates has; 0 where none is a number."""
+    numbers = [spelled(t).strip() for t, _ in candidates]
+    return max((len(n) for n in numbers if n.isdecimal()), default=0)

@@ -1,0 +1,153 @@
+"""What a reply says, and what its model thought before: the one place that tells them apart, for every format.
+
+Servers put thoughts into fields and typed parts (`divided`), or leave them in the text, between tags or in channels
+(`split`). The text is stored as it was sent, so that a better reading asks nothing again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emdsl.query import Query, Response
+
+_TAGS = (  # those that models are trained to write; others, that a prompt asks for, are part of the answer
+    ("<think>", "</think>"),
+    ("<thought>", "</thought>"),
+    ("<seed:think>", "</seed:think>"),
+    ("[THINK]", "[/THINK]"),
+    ("\u25c1think\u25b7", "\u25c1/think\u25b7"),
+)
+_QUOTES = "`'\"\u2018\u2019\u201c\u201d"  # around a tag that is spoken of
+_CHANNEL = re.compile(
+    r"<\|channel\|>\s*(?P<name>\w+)[^<]{0,200}(?:<\|constrain\|>[^<]{0,200})?<\|message\|>"
+    r"(?P<text>.*?)(?=<\|end\|>|<\|return\|>|<\|call\|>|<\|start\|>|<\|channel\|>|\Z)",
+    re.DOTALL,
+)
+_CHANNELS = re.compile(r"\s*(?:<\|start\|>assistant)?<\|channel\|>")
+_BARE_CHANNELS = re.compile(r"\s*analysis(?P<thought>.*?)assistantfinal(?P<text>.*)\Z", re.DOTALL)  # marks left out
+_THOUGHT_TYPES = re.compile(r"(?:redacted_)?(?:reasoning|thinking|thought|summary_text)(?:[._]\w+)*\Z")
+_THOUGHT_FIELDS = ("thinking", "reasoning", "text", "summary", "content")
+
+
+def split(response: Response, query: Query | None = None) -> tuple[str, str | None]:
+    r"""Return the answer and its reasoning, None where there is none.
+
+    Where the query's last message is the assistant's and opens a think block, the answer starts inside it.
+
+    >>> from emdsl.query import Response
+    >>> split(Response(text="<think>hm</think>\nyes", finish="stop"))
+    ('yes', 'hm')
+    """
+    text, given = response.text, response.reasoning or None
+    begun = _begun(query)
+    if begun is not None and not text.lstrip().startswith(begun):
+        text = begun + text
+    found = _tagged(text) or _channels(text) or (_closed(text) if given is None else None)
+    if found is None:
+        return text, given
+    answer, thought = found
+    return answer, given or thought or None
+
+
+def _begun(query: Query | None) -> str | None:
+    """Return the tag that a query's last message opens for the answer, None for none."""
+    last = query.prompt.messages[-1] if query is not None and query.prompt.messages else None
+    if last is None or last.role != "assistant":
+        return None
+    for opening, closing in _TAGS:
+        if last.text.rfind(opening) > last.text.rfind(closing):
+            return opening
+    return None
+
+
+def _tagged(text: str) -> tuple[str, str] | None:
+    """Split a text that begins with a think block; one that is never closed is thought to its end."""
+    start = text.lstrip()
+    for opening, closing in _TAGS:
+        if start.startswith(opening):
+            thought, closed, answer = start.removeprefix(opening).partition(closing)
+            while closed and thought.count(opening) > thought.count(closing) and closing in answer:  # blocks in blocks
+                inner, _, answer = answer.partition(closing)
+                thought += closing + inner
+            answer = answer.lstrip() if closed else ""
+            more = _tagged(answer) if answer.startswith(opening) else None
+            return (more[0], f"{thought.strip()}\n\n{more[1]}") if more else (answer, thought.strip())
+    return None
+
+
+def _channels(text: str) -> tuple[str, str] | None:
+    """Split a text in raw harmony channels: what stands in `final` is the answer."""
+    if _CHANNELS.match(text):
+        parts = [(m["name"], m["text"].strip()) for m in _CHANNEL.finditer(text)]
+        thoughts = [said for name, said in parts if name != "final"]
+        return "\n\n".join(said for name, said in parts if name == "final"), "\n\n".join(thoughts)
+    found = _BARE_CHANNELS.match(text)
+    return (found["text"].lstrip(), found["thought"].strip()) if found else None
+
+
+def _closed(text: str) -> tuple[str, str] | None:
+    """Split a text whose think block the server's chat template opened; a tag in quotes or code is only mentioned."""
+    for opening, closing in _TAGS:
+        at = text.find(closing)
+        while at >= 0 and _mentioned(text, at, at + len(closing)):
+            at = text.find(closing, at + 1)
+        if at >= 0 and opening not in text[:at]:
+            return text[at + len(closing) :].lstrip(), text[:at].strip()
+    return None
+
+
+def _mentioned(text: str, start: int, end: int) -> bool:
+    """Whether a tag is only spoken of: in quotes, or in a block of code."""
+    if text.count("```", 0, start) % 2:
+        return True
+    return start > 0 and text[start - 1] in _QUOTES and end < len(text) and text[end] in _QUOTES
+
+
+def divided(parts: Any) -> tuple[str, str]:
+    """Return the text and the thoughts of a list of typed parts, as content, details or blocks come."""
+    text: list[str] = []
+    thoughts: list[str] = []
+    for part in parts if isinstance(parts, Iterable) and not isinstance(parts, str | Mapping) else ():
+        if isinstance(part, str):
+            text.append(part)
+        elif isinstance(part, Mapping):
+            if is_thought(part):
+                thoughts.append(_thought(part))
+            elif isinstance(part.get("text"), str):
+                text.append(part["text"])
+    return "".join(text), "".join(thoughts)
+
+
+def is_thought(part: Mapping[str, Any]) -> bool:
+    """Whether a typed part holds what a model thought."""
+    kind = part.get("type")
+    if isinstance(kind, str) and _THOUGHT_TYPES.match(kind):
+        return True
+    return part.get("thought") is True or (kind is None and "thinking" in part)
+
+
+def _thought(part: Mapping[str, Any]) -> str:
+    """Return the thoughts in a part, under whichever name; encrypted ones are none."""
+    for name in _THOUGHT_FIELDS:
+        value = part.get(name)
+        if isinstance(value, str) and value:
+            return value
+        if isinstance(value, list) and value:
+            said, thought = divided(value)
+            if said or thought:
+                return thought + said
+    return ""
+
+
+def thoughts_in(*values: Any) -> str | None:
+    """Return the first thoughts among the fields in which a server may put them: a text, parts, or one part."""
+    for value in values:
+        thoughts = value if isinstance(value, str) else _thought(value) if isinstance(value, Mapping) else ""
+        if isinstance(value, list):
+            thoughts = "".join(reversed(divided(value)))
+        if thoughts:
+            return thoughts
+    return None

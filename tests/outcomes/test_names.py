@@ -1,0 +1,208 @@
+"""Whatever an axis, a let, a step, a measure or a label is called, its tables hold the numbers of a neutral name.
+
+Run as a program it tries every keyword of DuckDB and every word of our SQL, in lower and upper case, in each role:
+`PYTHONPATH=.:tests python tests/outcomes/test_names.py`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+from support import InProcess, program, run
+
+from emdsl.errors import SourceError
+from emdsl.outcomes import database
+from emdsl.outcomes.measures import atoms_sql, conflicts_sql, part_sql, view_sql
+from emdsl.query import Response
+from emdsl.run.walk import Walk, collect
+from emdsl.store.store import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from emdsl.query import Query
+
+STUDY = """
+rubric score(answer) from "sim/judge" { scale = 0..100, user "score {answer}" }
+rubric label(answer) from "sim/judge" { choices = ["good", "bad"], user "label {answer}" }
+experiment exp {
+  for AXIS in { LABEL: "1", two: "2" }
+  for DOSE in [0, 1, 4]
+  for FLAG in [true, false]
+  samples = 4
+  ask STEP from "sim/subject" with "{AXIS} {DOSE} {FLAG}"
+  judge JUDGE with score(STEP) { samples = 2 }
+  judge role with label(STEP) { samples = 2 }
+  let LET = JUDGE < 40
+  measure MEASURE = rate(LET) by AXIS
+  measure m1 = rate(LET, interval: clopper_pearson(0.95)) by AXIS
+  measure m2 = mean(JUDGE given role is good) by AXIS, DOSE
+  measure m3 = mean(JUDGE, interval: bootstrap(0.9, cluster: DOSE, resamples: 100)) by AXIS
+  measure m4 = quantile(JUDGE, 0.5) by AXIS
+  measure m5 = contrast(rate(JUDGE < 40), FLAG == true, FLAG == false) by AXIS
+  measure m6 = contrast(rate(JUDGE < 40), AXIS is LABEL, AXIS is two, correct: holm) by DOSE
+  measure m7 = contrast(mean(JUDGE), FLAG == true, FLAG == false, interval: bootstrap(0.9, resamples: 100)) by AXIS
+  measure m8 = at_least(LET, 1, of: 3) by AXIS
+  measure m9 = at_least(LET, 2, interval: bootstrap(0.9, resamples: 100)) by AXIS
+  measure m10 = slope(rate(LET), DOSE) by AXIS
+  measure m11 = agreement(role, role_2) by AXIS
+  measure m12 = agreement(JUDGE, JUDGE_2) by AXIS
+  measure m13 = count(LET) by AXIS
+  measure m14 = rate(LET, interval: bootstrap(0.9, cluster: [AXIS, DOSE], resamples: 100)) by FLAG
+}
+"""
+NEUTRAL = {
+    "AXIS": "aa",
+    "DOSE": "kk",
+    "FLAG": "ff",
+    "STEP": "said",
+    "JUDGE": "scored",
+    "LET": "low",
+    "MEASURE": "mm",
+    "LABEL": "one",
+}
+STORE = MemoryStore()
+
+
+class Varied(InProcess):
+    """Judges that reply with all there is, some of it unreadable."""
+
+    async def ask(self, query: Query, *_: Any) -> Response:
+        pick = int.from_bytes(query.key[:4], "big")
+        text = query.prompt.messages[0].text
+        if text.startswith("label"):
+            return Response(text=["good", "bad", "neither"][pick % 3], finish="stop")
+        return Response(
+            text=["10", "35", "80", "what?"][pick % 4] if text.startswith("score") else f"{pick}", finish="stop"
+        )
+
+
+def written(**names: str) -> str:
+    text = STUDY
+    for role, called in {**NEUTRAL, **names}.items():
+        text = re.sub(rf"\b{role}(?=_2\b|\b)", called, text)
+    return text
+
+
+def tables(text: str) -> list[Any]:
+    """Return the rows of the experiment and of all its measures, in memory."""
+    found = program(text)
+    if not STORE.answers:
+        run(found, STORE, Varied())
+    (only,) = found.experiments
+    load = database.Load(study="study", file="", program="", store_state=(0, 0, 0, 0), run="")
+    with duckdb.connect(":memory:") as connection:
+        notices = database._fill(connection, load, [(only, collect(Walk(only), STORE, {}))])
+        rows = [connection.execute(f'SELECT * FROM study."{m.name}"').fetchall() for m in only.measures]
+        table = connection.execute('SELECT * FROM study."exp"').fetchall()
+        place = connection.execute(part_sql(only, only.measures[0], "study", 3)).fetchall()
+        dose = only.axes[1].name
+        places = database.places(connection, "study", only, f'"{dose}" = 4')
+    return [[len(n) > 0 for n in notices], rows, table, place, places]
+
+
+def plain(found: Any, label: str) -> Any:
+    """Return tables with a label as a neutral word, and numbers without what the order of a sum changes."""
+    if isinstance(found, float):
+        return round(found, 9)
+    if isinstance(found, list | tuple):
+        return [plain(x, label) for x in found]
+    if isinstance(found, dict):
+        return {k: plain(v, label) for k, v in found.items()}
+    return "LABEL" if found == label else found
+
+
+@cache
+def neutral() -> Any:
+    return plain(tables(written()), "one")
+
+
+@cache
+def identifiers() -> tuple[str, ...]:
+    """Return every word of the SQL that is made for the measures, texts left out."""
+    (only,) = program(written()).experiments
+    sql = "".join(
+        part
+        for m in only.measures
+        for part in (view_sql(only, m, "study"), conflicts_sql(only, m, "study"), part_sql(only, m, "study", 0))
+    )
+    sql += "".join(
+        atoms_sql(only, m, "study") for m in only.measures if m.interval and m.interval.method == "bootstrap"
+    )
+    words = set(re.findall(r"[A-Za-z_]\w*", re.sub(r"'[^']*'", "", sql))) | {"rowid", "part", "found", "ends", "tested"}
+    ours = {a.lower() for a in (*NEUTRAL.values(), "exp", "kk", "ff", "role", "good", "two")}
+    return tuple(sorted({w.lower() for w in words} - ours))
+
+
+def wrong(**names: str) -> bool:
+    """Whether names in roles change a number."""
+    try:
+        found = tables(written(**names))
+    except SourceError:
+        return False
+    return bool(plain(found, names.get("LABEL", "one")) != neutral())
+
+
+OURS = (  # what our queries call things by, pseudo-columns, tables of a load; and some words of SQL
+    "h", "m", "v", "s", "i", "k", "s1", "n1", "opened", "place", "called", "times", "side", "unit", "half", "halves",
+    "totals", "draws", "cells", "counted", "fit", "spread", "sxx", "centre", "errors", "found", "ends", "tested", "part",
+    "rowid", "simulated", "key", "dose", "value", "study", "reason", "Select", "GROUP", "order", "lambda",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("first", range(0, len(OURS), 8))
+def test_no_name_breaks_a_measure(first: int) -> None:
+    """`at_least(...) by h` gave 0.000, 0.300, 0.800 where 1.000 was right: eight names at once, in eight roles."""
+    words = OURS[first : first + 8]
+    for turn in (0, 3):
+        names = dict(zip(NEUTRAL, words[turn:] + words[:turn], strict=True))
+        assert not taken(names), names
+        assert not wrong(**names), names
+
+
+def taken(names: dict[str, str]) -> bool:
+    """Whether the checker refuses a program, for a name is a word of the language."""
+    try:
+        program(written(**names))
+    except SourceError as error:
+        return all(d.code < "E850" for d in error.diagnostics)
+    return False
+
+
+@pytest.mark.parametrize("name", ["rate", "n", "low", "sd", "is", "sample", "draw"])
+def test_other_names_are_refused_before_anything_is_paid(name: str) -> None:
+    """Words of the language, and columns of every measure: with a reason."""
+    assert taken({"AXIS": name})
+
+
+def test_tables_that_differ_in_case_alone_are_one() -> None:
+    """A database takes `pilot` for `Pilot`: told before anything is asked."""
+    for names in ({"MEASURE": "EXP"}, {"MEASURE": "M1"}):
+        assert taken(names)
+
+
+def sweep() -> Iterator[tuple[str, str]]:
+    """Yield every role and name that goes wrong."""
+    with duckdb.connect(":memory:") as connection:
+        keywords = {k for (k,) in connection.execute("SELECT keyword_name FROM duckdb_keywords()").fetchall()}
+    for word in sorted({*identifiers(), *keywords}):
+        for name in (word, word.upper()):
+            for role in NEUTRAL:
+                try:
+                    bad = wrong(**{role: name})
+                except Exception as error:  # noqa: BLE001 - what is looked for
+                    print(role, name, repr(error)[:200])
+                    bad = True
+                if bad:
+                    yield role, name
+
+
+if __name__ == "__main__":
+    faults = list(sweep())
+    print(len(faults), "names go wrong", faults[:50])
+    sys.exit(bool(faults))
