@@ -98,10 +98,11 @@ UNDEFINED = Missing("undefined")  # a division by zero
 NO_LOGPROBS = Missing("no_logprobs")  # the score is read from probabilities, and none came for the answer's first token
 SPLIT_NUMBER = Missing("split_number")  # the judge's model writes a number digit by digit: its first token is no score
 
+NULL = Missing("null")  # there is nothing in this place of the data
 NOT_OBTAINED = Missing("not_obtained")  # the dataset that it is made of is not here yet: `obtain` says how to get it
 
 ABSENT = frozenset(
-    ("failed", "no_answer", "undecided", "not_needed", "not_asked", "not_obtained")
+    ("failed", "no_answer", "undecided", "not_needed", "not_asked", "not_obtained", "null")
 )  # there is no reply at all
 UNSETTLED = frozenset(("failed", "not_asked"))  # of these, what another run may still answer: no `else` stands for it
 ENGINE_REASONS = (
@@ -200,6 +201,8 @@ def _plain(value: Value, left: list[int]) -> Any:
     if left[0] < 0:
         raise TypeError(f"more than {MAX_NODES:,} parts")
     match value:
+        case Missing(reason="null"):
+            return None  # as it stands in the data
         case None | bool() | int() | Decimal() | str():
             return value
         case tuple() | list():

@@ -295,11 +295,12 @@ def import_(
     """
     here = _here(cache, simulate=simulate, as_json=as_json, near=folder if folder and folder.exists() else Path())
     if form is not None:
-        taken = Taken(
-            form=form, environment=here.environment, run=secrets.token_hex(8), service=service, revision=revision
-        )
-        entries = list(taken.entries(bundle))  # all of it is read before any of it is taken in
         with _store(here, write=True) as store:
+            taken = Taken(
+                form=form, environment=here.environment, run=secrets.token_hex(8), service=service, revision=revision,
+                stored=store.get_many,
+            )  # fmt: skip
+            entries = list(taken.entries(bundle))  # all of it is read before any of it is taken in
             new, old = store.adopt(entries)
         _say_taken(taken, new, old, as_json=as_json)
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from emdsl.compiler.settings import PARAMS, Refused
 from emdsl.errors import SourceError, UsageError
 from emdsl.experiment import heads
 from emdsl.foreign import inspect, jsonl, llmcomp
-from emdsl.foreign.answer import LeftOut
+from emdsl.foreign.answer import LeftOut, identity_of, text_identity
 from emdsl.prompt import Prompt
 from emdsl.query import Head, Query
 from emdsl.source import Source
@@ -22,16 +23,47 @@ from emdsl.store.codec import encode
 from emdsl.value import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from emdsl.digest import Digest
+    from emdsl.digest import Digest, KeyState
     from emdsl.foreign.answer import Foreign
-    from emdsl.query import Model
+    from emdsl.query import Model, Response
 
 ENDINGS = {"jsonl": (".jsonl",), "inspect": (".eval", ".json"), "llmcomp": (".jsonl", ".json")}
 FORMATS = tuple(ENDINGS)
 TOP_LOGPROBS = 20  # most that any service gives
+LOOKED = 64  # draws of a request that are looked up together
+
+
+@dataclass(slots=True)
+class _Draws:
+    """The draws of one request: the numbers of each identity, and how many of it this file has had."""
+
+    numbers: dict[tuple[object, ...], list[int]] = field(default_factory=dict)
+    taken: set[int] = field(default_factory=set)
+    in_file: Counter[tuple[object, ...]] = field(default_factory=Counter)
+
+    def take(self, response: Response, number: int) -> None:
+        """Take in a draw that has a number."""
+        self.taken.add(number)
+        self.numbers.setdefault(identity_of(response), []).append(number)
+
+    def number(self, response: Response) -> int:
+        """Return the number of a draw: the one that it has, else the next that is free.
+
+        Within one file equal answers without a name are several draws; what is stored without its name keeps its number.
+        """
+        identity, text = identity_of(response), text_identity(response)
+        if identity != text and identity in self.numbers:
+            return self.numbers[identity][0]
+        known, n = self.numbers.get(text, []), self.in_file[text]
+        self.in_file[text] += n < len(known) or identity == text
+        if n < len(known):
+            return known[n]
+        fresh = next(i for i in itertools.count() if i not in self.taken)
+        self.take(response, fresh)
+        return fresh
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,11 +77,17 @@ class Taken:
     revision: str | None = None
     left_out: Counter[str] = field(default_factory=Counter)
     _models: dict[tuple[str, str | None], Model | str] = field(default_factory=dict)
-    _drawn: Counter[Digest] = field(default_factory=Counter)  # how often a request came before
+    stored: Callable[[Iterable[Digest]], Mapping[Digest, Response]] = lambda _: {}  # answers by key
+    _draws: dict[Digest, _Draws] = field(default_factory=dict)  # by the key of a request's first draw
 
     def entries(self, path: Path) -> Iterator[tuple[Digest, bytes]]:
-        """Yield the entries of a file, or of all files in a folder; raises UsageError."""
+        """Yield the entries of a file, or of all files in a folder; raises UsageError.
+
+        A draw is told by who it is, not by when it comes: what is stored, or stands in another file, is the same draw.
+        """
         for file in self._files(path):
+            for draws in self._draws.values():
+                draws.in_file.clear()
             for found in self._reader()(file):
                 entry = LeftOut(found.reason) if isinstance(found, LeftOut) else self._entry(found)
                 if isinstance(entry, LeftOut):
@@ -85,13 +123,31 @@ class Taken:
         params = merged(model.service.unasked, dict(merged(model.params, own)))
         head, prompt = Head(model, params), Prompt(found.messages)
         state = head.key_state().add(prompt.messages).close()
-        of_request = state.key(0, 0)
-        sample = found.sample if found.sample is not None else self._drawn[of_request]
-        self._drawn[of_request] += 1
+        sample = found.sample if found.sample is not None else self._sample(state, found)
         if sample and "seed" in own:
             return LeftOut("draws after the first had the same seed: a program sends each its own")
         query = Query(head, prompt, sample, state.key(0, sample))
         return query.key, encode(query, replace(found.response, run=self.run))
+
+    def _sample(self, state: KeyState, found: Foreign) -> int:
+        """Return the number of a draw: that under which it is stored or came before, else the next one that is free."""
+        first = state.key(0, 0)
+        if first not in self._draws:
+            self._draws[first] = self._known(state)
+        return self._draws[first].number(found.response)
+
+    def _known(self, state: KeyState) -> _Draws:
+        """Return the draws of a request that are stored."""
+        draws = _Draws()
+        for start in itertools.count(0, LOOKED):
+            keys = {state.key(0, sample): sample for sample in range(start, start + LOOKED)}
+            known = self.stored(keys)
+            for key, sample in keys.items():
+                if key in known:
+                    draws.take(known[key], sample)
+            if not known:
+                return draws
+        raise AssertionError
 
     def _model(self, use: str, revision: str | None) -> Model | str:
         """Return the model as a program would have it, or why there is none."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import settings as tables
 from emdsl.compiler.check import check
-from emdsl.compiler.columns import thresholds
+from emdsl.compiler.columns import numeric_names, thresholds
 from emdsl.compiler.expr import Compiler, Function, constantly
 from emdsl.compiler.facts import Parts, Statements, check_sides, facts_of
 from emdsl.compiler.faults import Faults, Silent
@@ -441,7 +441,11 @@ class _Builder:
             found = union(type_of(x.value) for x in axis.levels)
             labels = label_names((x.label, x.value) for x in axis.levels)
             testable = labels if any(x.label is not None for x in axis.levels) or labels else None
-            self._types[axis.name] = Type(found.kind, found.names, found.item, labels=testable, value=found.value)
+            values = {x.value for x in axis.levels if isinstance(x.value, str)}
+            named = frozenset(x.label for x in axis.levels if x.label is not None) - values
+            self._types[axis.name] = Type(
+                found.kind, found.names, found.item, labels=testable, value=found.value, named=named
+            )
         self._step_types(rubrics)
         for name in self._lets:
             self._let_type(name)
@@ -579,8 +583,10 @@ class _Builder:
     def _columns(self) -> tuple[Column, ...]:
         """Return the lets that outcomes show."""
         found = []
+        numeric = numeric_names(self._compared())
         for name, let in self._lets.items():
             kind = COLUMN_KINDS.get(self._types[name].kind)
+            kind = "double" if self._types[name].kind == "any" and name in numeric else kind
             if let.params is None and kind is not None and self._reads_rows(let):
                 found.append(Column(name=name, kind=kind))
         return tuple(found)

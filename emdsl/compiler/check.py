@@ -6,32 +6,28 @@ A rule warns, or tells of a request that its provider would refuse. Which reques
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emdsl.capability import may_reason, objections, prompt_objection, reasons_unasked
+from emdsl.compiler.leaks import leaks
 from emdsl.digest import digest
 from emdsl.experiment import ASK
 from emdsl.query import keyed
 from emdsl.source import Label
+from emdsl.value import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from emdsl.capability import Objection
     from emdsl.compiler.faults import Faults
     from emdsl.experiment import Experiment, Step
     from emdsl.prompt import Prompt
     from emdsl.query import Head, Model
     from emdsl.source import Span
-    from emdsl.value import Row
 
 CHARACTERS_A_TOKEN = 4  # of English text, roughly
 MIN_REASONING = 1_000  # tokens: models think that much of the shortest question
 MIN_WHOLE = 128  # tokens of output under which many answers are cut
-MIN_SHARED = 12  # characters: shorter texts are alike by chance
-MAX_COMPARED = 20_000  # texts of a dataset that are compared with those of another
 _ASKED_TO_REASON = re.compile(r"<think|step[- ]by[- ]step|reason(?:ing)?\b", re.IGNORECASE)
 
 
@@ -54,8 +50,6 @@ class Facts:
     conditional: dict[str, Span] = field(default_factory=dict)  # measures without `given` over what runs `when`
     unmatched_sets: tuple[Span, ...] = ()
     unread_axes: tuple[tuple[str, Span], ...] = ()
-    drawn: tuple[tuple[Any, Span], ...] = ()  # datasets whose rows are demonstrations
-    asked: tuple[tuple[tuple[Row, ...], str, Span], ...] = ()  # rows that an axis goes through, its name, its list
 
 
 def check(experiment: Experiment, requests: list[Request], facts: Facts, faults: Faults) -> None:
@@ -259,33 +253,24 @@ def idle_axes(_: Experiment, __: list[Request], facts: Facts, faults: Faults) ->
         )  # fmt: skip
 
 
-def overlap(_: Experiment, __: list[Request], facts: Facts, faults: Faults) -> None:
+def overlap(experiment: Experiment, _: list[Request], __: Facts, faults: Faults) -> None:
     """A question that is also a demonstration is answered from the context."""
-    for data, span in facts.drawn:
-        shown = _once(data.rows)
-        for rows, axis, list_span in facts.asked:
-            shared = shown & _once(rows)
-            both = [row for row in rows[:MAX_COMPARED] if shared.intersection(_texts(row))]
-            if both:
-                sample = next(t for t in _texts(both[0]) if t in shared)
-                faults.warning(
-                    "W736", f"{len(both)} of the {len(rows)} rows of `{axis}` are demonstrations too", list_span,
-                    note=f'for one: "{sample[:60]}" stands in `{data.name}`',
-                    labels=(Label(span=span, text="drawn here"),),
-                    help="leave them out of one of the two: `[r for r in DATASET if ...]`",
-                )  # fmt: skip
-
-
-def _once(rows: tuple[Row, ...]) -> set[str]:
-    """Return the texts that stand in one row only: a category that many rows share makes no two alike."""
-    counted = Counter(t for row in rows[:MAX_COMPARED] for t in _texts(row))
-    return {t for t, n in counted.items() if n == 1}
-
-
-def _texts(row: Row) -> Iterator[str]:
-    for value in row.columns.values():
-        if isinstance(value, str) and len(value) >= MIN_SHARED:
-            yield " ".join(value.casefold().split())
+    told: set[int] = set()
+    for leak in leaks(experiment):
+        axis = experiment.axes[leak.axis]
+        if leak.axis in told:
+            continue
+        told.add(leak.axis)
+        of_rows = isinstance(axis.levels[0].value, Row)
+        faults.warning(
+            "W736",
+            f"{len(leak.levels)} of the {len(axis.levels)} {'rows' if of_rows else 'levels'} of `{axis.name}` are "
+            "demonstrations too",
+            axis.span,
+            note=f'for one: "{leak.text[:60]}" is among the demonstrations of its own prompt',
+            labels=(Label(span=leak.step.span, text="asked here"),),
+            help="leave them out of the demonstrations: `[r for r in DATASET if r.COLUMN != q.COLUMN]`",
+        )
 
 
 RULES = (

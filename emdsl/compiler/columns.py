@@ -100,6 +100,26 @@ def thresholds(written: Iterable[ast.Expr], constant: Callable[[str], Value]) ->
     return {name: tuple(sorted(values)) for name, values in found.items()}
 
 
+def numeric_names(written: Iterable[ast.Expr]) -> frozenset[str]:
+    """Return names that are used as numbers: compared with one, calculated with, or averaged."""
+    found: set[str] = set()
+    for node in (x for whole in written for x in nodes(whole)):
+        match node:
+            case (
+                ast.Compare(left=ast.Ref(name=name), right=ast.Literal(value=value))
+                | ast.Compare(left=ast.Literal(value=value), right=ast.Ref(name=name))
+            ) if is_exact(value):
+                found.add(name)
+            case ast.Arithmetic():
+                found |= {x.name for x in (node.first, *(x for _, x in node.rest)) if isinstance(x, ast.Ref)}
+            case ast.Call(function=ast.Ref(name="mean" | "quantile"), args=(ast.Arg(value=value), *_)):
+                inner = value.event if isinstance(value, ast.Given) else value
+                found |= {inner.name} if isinstance(inner, ast.Ref) else set()
+            case _:
+                pass
+    return frozenset(found)
+
+
 def _listed(node: ast.Expr) -> bool:
     """Whether the right side of an `in` is written out: a list, or a range of numbers."""
     if isinstance(node, ast.Range):

@@ -61,7 +61,9 @@ def dataset_of(decl: ast.Dataset, scope: Scope, resolver: Resolver) -> Dataset:
         raise fail("E602", f"`sha256` is {MIN_SHA256} or more hex digits", written["sha256"][0].value.span)
     copy = resolver.instead.get(path.resolve()) if resolver.instead else None
     try:
-        dataset = read_dataset(decl.name.text, path, found.get("columns"), pin, found.get("obtain", ""), copy)
+        dataset = read_dataset(
+            decl.name.text, path, found.get("columns"), pin, found.get("obtain", ""), copy, found.get("delimiter")
+        )
     except DataError as error:
         span = item.value.span
         if error.column and "columns" in written:

@@ -23,6 +23,7 @@ from emdsl.source import Span, near, one_of
 from emdsl.value import (
     ABSENT,
     ENGINE_REASONS,
+    NULL,
     UNSETTLED,
     EnvVar,
     LabelledMap,
@@ -72,6 +73,12 @@ class PromptMaker:
         return Prompt(self.body(frame))
 
 
+_OF_KIND: dict[str, Callable[[Value], bool]] = {
+    "number": is_number, "text": lambda v: isinstance(v, str), "bool": lambda v: isinstance(v, bool),
+}  # fmt: skip
+HOOK_KINDS = tuple(_OF_KIND)  # what a function in Python can say that it gives
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class HookFunction:
     """A function that is written in Python; its value enters a prompt, and so the key."""
@@ -80,6 +87,7 @@ class HookFunction:
     params: tuple[str, ...]
     hook: Hook
     span: Span
+    kind: str = ""  # what it gives: one of HOOK_KINDS; nothing where that is not said
 
     def call(self, frame: Frame) -> Value:
         """Return its value in a frame that holds its parameters; what reads a missing value is missing."""
@@ -87,13 +95,18 @@ class HookFunction:
         if (missing := next((a for a in args if isinstance(a, Missing)), None)) is not None:
             return missing
         try:
-            return self.hook.value(args)
+            value = self.hook.value(args)
         except HookFault as fault:
             raise fail("E624", f"`{self.name}` raised {fault}", self.span) from fault
         except HookError as error:
             raise HookError(str(error), self.span) from error
         except TypeError as error:
             raise fail("E624", f"`{self.name}` takes values, not names of things: {error}", self.span) from error
+        if value is None:
+            return NULL
+        if self.kind and not _OF_KIND[self.kind](value):
+            raise fail("E624", f"`{self.name}` gave {describe(value)}, and not a {self.kind}", self.span)
+        return value
 
 
 class Compiler:
@@ -446,7 +459,7 @@ class Compiler:
                         f"there is no item {at}: the list has {len(value)}, counted from 0",
                         node.key.span,
                     )
-                return value[at]
+                return NULL if value[at] is None else value[at]
             raise fail("E508", f"{describe(value)} has no item {describe(at)}", node.span)
 
         return index

@@ -6,16 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.check import Facts
-from emdsl.compiler.faults import Silent
 from emdsl.compiler.reads import free_names
-from emdsl.data.dataset import Dataset
-from emdsl.frame import EvalFault
 from emdsl.lang import ast
 from emdsl.lang.nodes import nodes
-from emdsl.value import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from emdsl.compiler.expr import Compiler
     from emdsl.compiler.faults import Faults
@@ -65,16 +61,12 @@ def facts_of(written: Statements) -> Facts:
                 conditional.setdefault(node.name, node.span)
     reasoning: dict[str, Span] = {}
     finish: set[str] = set()
-    drawn: dict[str, tuple[Dataset, Span]] = {}
     for node in nodes(written.decl.body):
         match node:
             case ast.Field(value=ast.Ref(name=name), name=ast.Name(text="reasoning")) if name in under:
                 reasoning.setdefault(name, node.span)
             case ast.Field(value=ast.Ref(name=name), name=ast.Name(text="finish")):
                 finish.add(name)
-            case ast.Call(function=ast.Ref(name="draw"), args=(ast.Arg(value=ast.Ref(name=name)), *_)):
-                for data in _datasets(written, name):
-                    drawn.setdefault(data.name, (data, node.span))
     sets = {r.span for r in written.parts.sets} - written.matched
     read_in = [part for s, c in written.parts.steps for part in (*_step_parts(s), *c)]
     read_in += [x for r in written.parts.sets for x in (r.value, r.condition)]
@@ -82,10 +74,10 @@ def facts_of(written: Statements) -> Facts:
     read_in += [f.levels for parts in (written.parts, *written.blocks) for f in parts.fors]
     read = written.reached(*read_in)
     return Facts(
-        reasoning_read=reasoning, finish_read=frozenset(finish), conditional=conditional, drawn=tuple(drawn.values()),
+        reasoning_read=reasoning, finish_read=frozenset(finish), conditional=conditional,
         unread_axes=tuple((n, written.axis_spans[n]) for n in written.axis_spans if not {n} & read
                           and not _zipped_with(written, n) & read),
-        unmatched_sets=tuple(sorted(sets, key=lambda x: x.start)), asked=tuple(_asked(written)),
+        unmatched_sets=tuple(sorted(sets, key=lambda x: x.start))
     )  # fmt: skip
 
 
@@ -93,26 +85,6 @@ def _zipped_with(written: Statements, name: str) -> set[str]:
     """Return the names that one `for` binds together with a name."""
     fors = [f for parts in (written.parts, *written.blocks) for f in parts.fors]
     return {n.text for f in fors for n in f.names if name in (x.text for x in f.names)} - {name}
-
-
-def _datasets(written: Statements, name: str) -> list[Dataset]:
-    """Return the datasets that a name can stand for."""
-    if name in written.grid.levels:
-        found = [x.value for x in written.grid.levels[name].found]
-    else:
-        try:
-            found = [written.scope.value(name)]
-        except (KeyError, EvalFault, Silent):
-            found = []
-    return [x for x in found if isinstance(x, Dataset)]
-
-
-def _asked(written: Statements) -> Iterator[tuple[tuple[Row, ...], str, Span]]:
-    """Yield the rows that an axis goes through, with its name and its place."""
-    for name, levels in written.grid.levels.items():
-        rows = tuple(x.value for x in levels.found if isinstance(x.value, Row))
-        if rows:
-            yield rows, name, written.axis_spans[name]
 
 
 def _step_parts(step: ast.Ask | ast.Judge) -> tuple[Any, ...]:

@@ -9,10 +9,10 @@ from emdsl.compiler.operations import elements
 from emdsl.digest import digest
 from emdsl.frame import Fn, Frame, MissingInput, fail
 from emdsl.source import Diagnostic, Label, Span
-from emdsl.value import LabelledMap, Level, Missing, Row, Value, describe, name_of, plain, render
+from emdsl.value import NULL, LabelledMap, Level, Missing, Row, Value, describe, name_of, plain, render
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from emdsl.compiler.faults import Faults
     from emdsl.experiment import Cell
@@ -162,6 +162,7 @@ class Grid:
         try:
             levels = self._levels(source, source.levels(frame))
         except MissingInput as missing:  # rows that are not here: one level stands for them
+            self._there((missing.missing,), source)
             levels = [tuple(Level(missing.missing.reason, missing.missing) for _ in source.names)]
         if not levels:
             raise fail("E406", "this axis has no levels", source.list_span)
@@ -170,6 +171,7 @@ class Grid:
                 tuple(_as_written(x, n) for x, n in zip(group, names, strict=True))
                 for group, names in zip(levels, source.written, strict=True)
             ]
+        levels = _told_apart(levels)
         self._unlike(source, levels)
         return [tuple(self.levels[n].position(x) for n, x in zip(source.names, group, strict=True)) for group in levels]
 
@@ -179,7 +181,7 @@ class Grid:
         if len(source.names) == 1:
             if isinstance(value, LabelledMap):
                 return [(Level(label, v),) for label, v in value.entries]
-            return [(level_of(v),) for v in elements(value, source.list_span)]
+            return [(level_of(v),) for v in self._there(elements(value, source.list_span), source)]
         if isinstance(value, LabelledMap):
             raise fail(
                 "E403", "labels are for one axis: names are zipped with a list", source.list_span,
@@ -202,7 +204,16 @@ class Grid:
                 source.list_span,
                 help=f"every group has a value for {' and '.join(f'`{n}`' for n in source.names)}",
             )
-        return tuple(level_of(v) for v in value)
+        return tuple(level_of(v) for v in self._there(value, source))
+
+    def _there(self, values: Sequence[Value], source: Source) -> Sequence[Value]:
+        """Return values that are all there; raises EvalFault for a place of the data with nothing in it."""
+        if any(v is None or v == NULL for v in values):
+            raise fail(
+                "E406", "a level of this axis is missing: there is `null` in the data", source.list_span,
+                help="leave it out: `[x for x in LIST if not (x is missing)]`",
+            )  # fmt: skip
+        return values
 
     def _unlike(self, source: Source, levels: list[tuple[Level, ...]]) -> None:
         """Equal levels are an error; equal values under two labels are a warning."""
@@ -217,7 +228,7 @@ class Grid:
                     "E405",
                     f"`{', '.join(source.names)}` has the level `{text}` twice",
                     span,
-                    help="a row is told by its `id` column where one is mapped"
+                    help="a row is called by its `id` column where one is mapped"
                     if isinstance(group[0].value, Row)
                     else "take one of them out: `samples` asks again",
                 )
@@ -335,13 +346,46 @@ class _Walk:
         except MissingInput as missing:
             value = missing.missing
         if isinstance(value, Missing):
-            self._grid.reads_absent = True
-            return False  # it reads rows that are not here
+            self._grid.reads_absent |= value != NULL
+            return False  # it reads rows that are not here, or a place with nothing in it
         if not isinstance(value, bool):
             raise fail("E511", f"a condition is true or false, not {describe(value)}", rule.span)
         if value:
             self.matched.add(rule.span)
         return value
+
+
+def _told_apart(groups: list[tuple[Level, ...]]) -> list[tuple[Level, ...]]:
+    """Return levels in which rows that hold the same values have names of their own, whatever their order in the file.
+
+    What stands in other columns is told by its columns; rows that are wholly equal are numbered. The same row twice
+    stays one level twice, which is a fault.
+    """
+    found = [list(group) for group in groups]
+    for i in range(len(groups[0]) if groups else 0):
+        alike: dict[str, list[int]] = {}
+        for at, group in enumerate(groups):
+            if isinstance(group[i].value, Row) and "id" not in group[i].value.columns:
+                alike.setdefault(group[i].shown, []).append(at)
+        for shown, places in alike.items():
+            if len(places) > 1:
+                names = _names(shown, [groups[at][i].value for at in places])
+                for at, name in zip(places, names, strict=True):
+                    found[at][i] = Level(name, groups[at][i].value)
+    return [tuple(group) for group in found]
+
+
+def _names(shown: str, rows: list[Row]) -> list[str]:
+    """Return what rows are called that would all be called `shown`."""
+    by_column = [digest("row by column", {c: plain(v) for c, v in row.columns.items()}).hex()[:12] for row in rows]
+    names = [shown] * len(rows) if len(set(by_column)) == 1 else by_column
+    places: dict[str, list[tuple[str, int]]] = {}
+    for name, row in zip(names, rows, strict=True):
+        known = places.setdefault(name, [])
+        if (row.dataset, row.position) not in known:
+            known.append((row.dataset, row.position))
+    numbers = [places[n].index((r.dataset, r.position)) + 1 for n, r in zip(names, rows, strict=True)]
+    return [name if number == 1 else f"{name} #{number}" for name, number in zip(names, numbers, strict=True)]
 
 
 def level_of(value: Value) -> Level:

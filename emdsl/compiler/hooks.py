@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast as python
 from typing import TYPE_CHECKING
 
-from emdsl.compiler.expr import HookFunction
+from emdsl.compiler.expr import HOOK_KINDS, HookFunction
 from emdsl.digest import digest_bytes
 from emdsl.frame import fail
 from emdsl.hooks.hook import Hook, isolated
@@ -58,5 +58,9 @@ def hook_of(
     if not isolated(place):
         faults.warning("W621", f"`{name}` runs with network access on this system", decl.name.span,
                        note="here no process may leave the network; elsewhere it is cut off")  # fmt: skip
+    kind = decl.kind.text if decl.kind is not None else ""
+    if decl.kind is not None and kind not in HOOK_KINDS:
+        known = near(kind, HOOK_KINDS) or "leave it out for a list, or for values of several kinds"
+        raise fail("E623", f"a function gives one of {one_of(HOOK_KINDS)}, not `{kind}`", decl.kind.span, help=known)
     names = tuple(p.text for p in decl.params)
-    return HookFunction(name, names, Hook(name, name, names, place), decl.span)
+    return HookFunction(name, names, Hook(name, name, names, place), decl.span, kind)

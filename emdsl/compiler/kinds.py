@@ -29,6 +29,7 @@ class Type:
     words: tuple[str, ...] = ()  # of a verdict: why it can be missing
     scale: tuple[float, float] | None = None
     value: Any = None  # of a constant that can be called
+    named: frozenset[str] = frozenset()  # labels of an axis that no level has as its value
 
     def __str__(self) -> str:
         return _SAID.get(self.kind, self.kind)
@@ -110,7 +111,10 @@ def type_of(value: Value) -> Type:
             return MESSAGES
         case RubricMaker():
             return Type("rubric", value.params, value=value)
-        case Function() | PromptMaker() | HookFunction():
+        case HookFunction():
+            item = {"number": NUMBER, "text": TEXT, "bool": BOOL}.get(value.kind)
+            return Type("function", value.params, item, value=value)
+        case Function() | PromptMaker():
             return Type("function", value.params, value=value)
         case Money():
             return Type("money")

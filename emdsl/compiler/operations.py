@@ -11,6 +11,7 @@ from emdsl.source import Span, near, one_of
 from emdsl.value import (
     MAX_DIGITS,
     NOT_OBTAINED,
+    NULL,
     UNDEFINED,
     LabelledMap,
     Missing,
@@ -123,7 +124,8 @@ def get_field(value: Value, name: str, span: Span) -> Value:
     match value:
         case Row():
             if name in value.columns:
-                return value.columns[name]
+                found = value.columns[name]
+                return NULL if found is None else found
             if name == "position":
                 return value.position
             known, what = (*value.columns, "position"), f"the rows of `{value.dataset}` have no column"
@@ -133,7 +135,7 @@ def get_field(value: Value, name: str, span: Span) -> Value:
             known, what = value.labels, "this map has no label"
         case dict():
             if name in value:
-                return value[name]
+                return NULL if value[name] is None else value[name]
             known, what = value, "this record has no field"
         case _:
             raise fail("E215", f"{describe(value)} has no field `{name}`", span)

@@ -58,6 +58,7 @@ _REASONS = {
     "unreadable": "the judge replied, and the reply says neither number nor label",
     "no_mass": "too little of the probability lay on numbers",
     "no_logprobs": "the score is read from probabilities, and none came for the token that the answer begins with",
+    "null": "the data has nothing in this place: `null` in JSON, an empty value in Parquet",
     "split_number": "the judge's model writes a number digit by digit, so that its first token is no score",
     "blocked": "the provider's content policy refused it",
     "invalid": "what it is computed from gives no value, or a function raised",

@@ -94,6 +94,12 @@ def _texts(value: Value) -> tuple[str, ...]:
     return found
 
 
+def _character(value: Value) -> str:
+    if not isinstance(value, str) or len(value) != 1 or value in '\r\n"':
+        raise Refused(f'one character such as ";" or "\\t", not {describe(value)}')
+    return value
+
+
 def _env(value: Value) -> EnvVar:
     if not isinstance(value, EnvVar):
         raise Refused("env.NAME: API keys never stand in a program")
@@ -205,7 +211,8 @@ def _seed(value: Value) -> Any:
 SYNONYMS = {  # what other tools call a setting
     "n": "samples", "num_samples": "samples", "epochs": "samples", "repeat": "samples", "temp": "temperature",
     "provider": "use", "model": "use", "name": "use", "path": "file", "filename": "file", "data": "file",
-    "base_url": "url", "endpoint": "url", "api_key": "key", "max_new_tokens": "max_tokens",
+    "sep": "delimiter", "separator": "delimiter", "base_url": "url", "endpoint": "url", "api_key": "key",
+    "max_new_tokens": "max_tokens",
     "max_completion_tokens": "max_tokens", "labels": "choices", "options": "choices", "range": "scale",
     "concurrency": "parallel", "max_connections": "parallel", "fields": "columns", "schema": "shape", "json": "shape",
     "requests_per_minute": "rpm", "tokens_per_minute": "tpm", "thinking_budget": "reasoning_tokens",
@@ -265,6 +272,13 @@ DATASET = _table(
         "map",
         '{ name: "path.in.row" }, `path?` where not all rows have it; all top-level fields without it',
         _columns,
+    ),
+    Spec(
+        "delimiter",
+        "text",
+        "what separates the cells of a CSV file: one character",
+        _character,
+        '"," or, of .tsv, a tab',
     ),
     Spec("sha256", "text", "the file's digest, 8 or more hex digits", _text),
     Spec("obtain", "text", "how to get the file: without it `plan` goes on, and `run` says so", _text),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ from emdsl.digest import digest
 from emdsl.value import Row, Value, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from emdsl.frame import Fn, Frame
 
@@ -18,6 +20,7 @@ _KEPT = 4096  # orders remembered; one is 8 bytes a row and holds for every k
 _Remembered = OrderedDict[tuple[int, int, bytes], tuple[object, object, Any]]
 _orders: _Remembered = OrderedDict()
 _contents: _Remembered = OrderedDict()
+_pools: ContextVar[list[tuple[Row, ...]] | None] = ContextVar("pools", default=None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +43,8 @@ def draw(owner: object, rows: tuple[Row, ...], k: int, seed: Any, by: By | None)
     their number. `by` gives another value to choose by (equal ones give matched sets). Raises TypeError
     for a seed or a value without content. `owner` stays alive as long as its order is remembered.
     """
+    if (watched := _pools.get()) is not None:
+        watched.append(rows)
     if by is not None and not by.alone:
         return tuple(rows[i] for i in _order([by.content(r) for r in rows], seed)[:k])
     value = by.value if by is not None else None
@@ -52,6 +57,17 @@ def draw(owner: object, rows: tuple[Row, ...], k: int, seed: Any, by: By | None)
 
     order = _remembered(_orders, owner, value, digest("seed", seed), lambda: _order(contents(), seed))
     return tuple(rows[i] for i in order[:k])
+
+
+@contextmanager
+def pools() -> Iterator[list[tuple[Row, ...]]]:
+    """Gather the rows that each `draw` within the block chooses from."""
+    found: list[tuple[Row, ...]] = []
+    token = _pools.set(found)
+    try:
+        yield found
+    finally:
+        _pools.reset(token)
 
 
 def _remembered(kept: _Remembered, owner: object, value: object, seed: bytes, make: Callable[[], Any]) -> Any:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-_BRACED = re.compile(r"\{(?P<name>[A-Za-z_]\w*)(?:\.\w+)*\}")
+_BRACED = re.compile(r"\{\s*(?P<name>[A-Za-z_]\w*)(?:\.\w+)*\s*\}")
 ANSWER_FIELDS = ("reasoning", "finish", "tokens", "logprobs")
 MAX_CALLS = 40  # calls within calls that are looked into
 MAX_CALLS_IN_ALL = 20_000  # of one program; more grow without bound
@@ -125,10 +125,11 @@ class Checker:
             if found["name"] not in self._local:
                 continue
             at, length = node.span.text.find("{" + found[0] + "}"), len(found[0]) + 2
-            help_ = f"write `{found[0]}` to fill in the value"
+            written = "{" + found[0][1:-1].strip() + "}"
+            help_ = f"write `{written}` to fill in the value"
             if at < 0:
                 at, length = node.span.text.find(found[0]), len(found[0])
-                help_ = f"write `{found[0]}` in a text that is not `raw`"
+                help_ = f"write `{written}` in a text that is not `raw`"
             start = node.span.start + max(at, 0)
             self._faults.warning(
                 "W321", f"`{found[0]}` is sent as it stands here: it fills in nothing",
@@ -228,10 +229,23 @@ class Checker:
                     "E505", f"{left} and {right} cannot be compared with `{node.op}`", node.span,
                     help="use `is` to test a label" if "label" in (left.kind, right.kind) else "",
                 )  # fmt: skip
-        for verdict, other in ((left, node.right), (right, node.left)):
+        for verdict, other, side in ((left, node.right, node.left), (right, node.left, node.right)):
             self._within(verdict, other)
             self._label_text(verdict, other)
+            if node.op in ("==", "!="):
+                self._label_value(verdict, other, side, node)
         return BOOL
+
+    def _label_value(self, axis: Type, other: ast.Expr, side: ast.Expr, node: ast.Compare) -> None:
+        """A label that is compared as if it were a value: its levels have other values."""
+        if not isinstance(other, ast.Text) or len(other.parts) != 1 or other.parts[0] not in axis.named:
+            return
+        word = "is" if node.op == "==" else "is not"
+        self._faults.warning(
+            "W533", f'"{other.parts[0]}" is a label of `{side.span.text}`, and none of its values', node.span,
+            note="`==` compares values: this comes out the same in every cell",
+            help=f"write `{side.span.text} {word} {other.parts[0]}`",
+        )  # fmt: skip
 
     def _label_text(self, verdict: Type, other: ast.Expr) -> None:
         """A label that is compared with a text which is none would be unlike it in every row."""
@@ -342,6 +356,10 @@ class Checker:
             return self._field_of(found, ast.Name(text=node.key.parts[0], span=node.key.span), "")
         if key.kind == "number" and found.kind == "list":
             return found.item or ANY
+        if found.kind in ("text", "answer", "label", "number", "score", "bool"):
+            draws = "each draw is a row of its own, and `sample` is its number" if found.kind == "answer" else ""
+            self._faults.error("E508", f"{found} has no items", node.span, help=draws)
+            return ANY
         return found.item or ANY if found.kind == "map" else ANY
 
     def _call(self, node: ast.Call) -> Type:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from emdsl.data.csv import read_csv
+from emdsl.data.csv import read_csv, read_tsv
 from emdsl.data.json import read_json, read_jsonl
 from emdsl.data.parquet import read_parquet
 from emdsl.data.records import DataError, Record
@@ -27,6 +27,7 @@ def _read_yaml(path: Path) -> list[Record]:
 
 READERS: dict[str, Callable[[Path], list[Record]]] = {
     ".csv": read_csv,
+    ".tsv": read_tsv,
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
     ".json": read_json,
@@ -64,12 +65,13 @@ def read_dataset(
     sha256: str | None,
     obtain: str = "",
     instead: Path | None = None,
+    delimiter: str | None = None,
 ) -> Dataset:
     """Return a dataset read from a file; one without rows where it is not here, and `obtain` says how to get it.
 
     `columns` maps names to paths within a row (`"messages.0.content"`); None takes every top-level field.
     `sha256` is a pin: the first 8 or more hex digits of the file's digest. `instead` is a copy that
-    is read in its place. Raises DataError.
+    is read in its place; `delimiter` separates the cells of a CSV file. Raises DataError.
     """
     place = instead or path
     reader = READERS.get(path.suffix.lower())
@@ -93,7 +95,9 @@ def read_dataset(
             f"{path.name} is not the file that is pinned: its sha256 starts with {found[:16]}",
             help=f'if the change is meant, write sha256 = "{found[:16]}"',
         )
-    records = reader(place)
+    if delimiter is not None and reader not in (read_csv, read_tsv):
+        raise DataError(f"{path.name} has no delimiter", help="`delimiter` is for CSV files: leave it out")
+    records = read_csv(place, delimiter) if delimiter is not None else reader(place)
     if not records:
         raise DataError(f"{path.name} holds no rows")
     paths = columns if columns is not None else {k: k for k in records[0].fields}

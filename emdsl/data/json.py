@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from emdsl.data.records import DataError, Record
 from emdsl.value import number
@@ -39,8 +39,9 @@ def _text(path: Path) -> str:
 
 
 def _parse(text: str, path: Path, place: str) -> Any:
-    def refuse(word: str) -> NoReturn:
-        raise DataError(f"{path.name}, {place}: `{word}` is no JSON number")
+    def constant(word: str) -> None:
+        if word != "NaN":  # how pandas writes that there is nothing
+            raise DataError(f"{path.name}, {place}: `{word}` is no JSON number")
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(items)
@@ -51,7 +52,7 @@ def _parse(text: str, path: Path, place: str) -> Any:
 
     try:
         return _frozen(
-            json.loads(text, parse_float=number, parse_int=number, parse_constant=refuse, object_pairs_hook=pairs)
+            json.loads(text, parse_float=number, parse_int=number, parse_constant=constant, object_pairs_hook=pairs)
         )
     except json.JSONDecodeError as error:
         raise DataError(f"{path.name}, {place}: no JSON at column {error.colno}: {error.msg.lower()}") from error

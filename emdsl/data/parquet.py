@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,9 @@ def _plain(value: Any, path: Path, row: int) -> Any:
         case int() | Decimal():
             return canonical(value)
         case float():
-            if value != value or value in (float("inf"), float("-inf")):  # noqa: PLR0124 - NaN alone differs from itself
+            if math.isnan(value):  # how pandas writes that there is nothing
+                return None
+            if math.isinf(value):
                 raise DataError(f"{path.name}, row {row}: {value} is no number of the language")
             return canonical(Decimal(repr(value)))
         case list() | tuple():

@@ -29,6 +29,16 @@ class Foreign:
     revision: str | None = None
 
 
+def identity_of(response: Response) -> tuple[object, ...]:
+    """Return what tells an answer from others to the same request: the tool's name of it, else its text and time."""
+    return ("name", response.request_id) if response.request_id else text_identity(response)
+
+
+def text_identity(response: Response) -> tuple[object, ...]:
+    """Return what an answer without a name is told by."""
+    return ("text", response.text, response.reasoning, round(response.answered_at, 3))
+
+
 @dataclass(frozen=True, slots=True)
 class LeftOut:
     """Why an answer cannot be taken in: a part of its key is not known, or it is no answer."""

@@ -43,16 +43,20 @@ def read(path: Path) -> Iterator[Foreign | LeftOut]:
     if (header.get("eval") or {}).get("model_base_url"):
         yield LeftOut("its model was served at an address of its own")
         return
+    if not samples:
+        raise UsageError(f"{path} holds no samples: it was written with `--no-log-samples`, or nothing was evaluated")
     for sample in sorted(samples, key=lambda s: (s.get("epoch", 1), str(s.get("id")))):
-        for event in sample.get("events") or ():
-            if isinstance(event, dict) and event.get("event") == "model":
-                try:
-                    yield _answer(event, sample)
-                except Lacking as lacking:
-                    yield LeftOut(str(lacking))
+        calls = [e for e in sample.get("events") or () if isinstance(e, dict) and e.get("event") == "model"]
+        if not calls:
+            yield LeftOut("its log holds no calls of models: only `events` say what was sent")
+        for n, event in enumerate(calls):
+            try:
+                yield _answer(event, sample, n)
+            except Lacking as lacking:
+                yield LeftOut(str(lacking))
 
 
-def _answer(event: dict[str, Any], sample: dict[str, Any]) -> Foreign:
+def _answer(event: dict[str, Any], sample: dict[str, Any], n: int) -> Foreign:
     if event.get("error") or not event.get("output"):
         raise Lacking("it failed: there is no answer")
     if event.get("cache") == "read":
@@ -78,10 +82,18 @@ def _answer(event: dict[str, Any], sample: dict[str, Any]) -> Foreign:
                 reasoning_tokens=usage.get("reasoning_tokens"), cached_tokens=usage.get("input_tokens_cache_read"),
             ),
             logprobs=_logprobs(choices[0]),
+            request_id=_identity(event, sample, n),
             answered_at=_time(event.get("completed") or event.get("timestamp")),
             elapsed_s=float(output.get("time") or 0),
         ),
     )  # fmt: skip
+
+
+def _identity(event: dict[str, Any], sample: dict[str, Any], n: int) -> str | None:
+    """Return Inspect's own name of a call: it stays the same in copies of a log."""
+    if isinstance(event.get("uuid"), str):
+        return str(event["uuid"])
+    return f"{sample['uuid']}:{n}" if isinstance(sample.get("uuid"), str) else None
 
 
 def _input(event: dict[str, Any], sample: dict[str, Any]) -> list[Any]:
@@ -115,9 +127,8 @@ def _said(message: dict[str, Any], sample: dict[str, Any]) -> tuple[str, str | N
     if not isinstance(content, list):
         return text_of(content), None
     thoughts = [p for p in content if isinstance(p, dict) and p.get("type") == "reasoning"]
-    if any(p.get("redacted") for p in thoughts):
-        raise Lacking("its reasoning is not readable")
-    reasoning = "".join(str(p.get("reasoning", "")) for p in thoughts)
+    readable = [p for p in thoughts if not p.get("redacted")]  # encrypted reasoning costs the answer nothing
+    reasoning = "".join(str(p.get("reasoning", "")) for p in readable)
     return text_of([p for p in content if p not in thoughts]), reasoning or None
 
 

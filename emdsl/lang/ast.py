@@ -433,10 +433,11 @@ class Rubric(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Python(Node):
-    """`python name(params) from "file.py"`."""
+    """`python name(params) -> kind from "file.py"`."""
 
     name: Name
     params: tuple[Name, ...]
+    kind: Name | None  # number, text or bool; None where it is not said
     path: str
     path_span: Span = field(compare=False, repr=False)
 

@@ -29,7 +29,7 @@ _TOKEN = re.compile(
     r"|(?P<newline>\r?\n)"
     r"|(?P<number>\$?[0-9][0-9_]*(?:\.[0-9][0-9_]*)?(?:[eE][+-]?[0-9]+)?)"
     r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
-    r"|(?P<sign>==|!=|<=|>=|\.\.|[-+*/<>=.,:(){}\[\]])"
+    r"|(?P<sign>->|==|!=|<=|>=|\.\.|[-+*/<>=.,:(){}\[\]])"
     r"|(?P<blank>[ \t\r\ufeff]+)"
 )
 _GOES_ON = frozenset(("and", "or", "then", "else", "by", "given", "with", "from", "is"))

@@ -80,10 +80,11 @@ class TreeReader:
         )
 
     def python(self, tree: Branch) -> ast.Python:
-        name, params, path = cast("tuple[Token, Branch, Token]", tree.children)
+        name, params, kind, path = cast("tuple[Token, Branch, Token | None, Token]", tree.children)
         return ast.Python(
             name=self._name(name),
             params=self.params(params),
+            kind=self._name(kind) if kind is not None else None,
             path=self._path(path),
             path_span=self._span_of(path),
             span=self._span(tree),

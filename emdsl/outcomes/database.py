@@ -208,13 +208,18 @@ def rehearse(experiment: Experiment) -> Iterator[tuple[Span, str]]:
 def _measures(database: duckdb.DuckDBPyConnection, experiment: Experiment, schema: str) -> list[str]:
     notices = []
     for measure in experiment.measures:
-        found = database.execute(conflicts_sql(experiment, measure, schema)).fetchone()
+        try:
+            found = database.execute(conflicts_sql(experiment, measure, schema)).fetchone()
+            said = "" if found and found[0] else _measure(database, experiment, measure, schema)
+        except duckdb.Error as error:
+            notices.append(f"measure `{measure.name}` is left out, for it cannot be computed: {_first_line(error)}")
+            continue
         if found and found[0]:
             notices.append(
                 f"measure `{measure.name}` is left out: {found[0]} answers serve several of its outcomes with "
                 "unlike values, so that they are no independent draws; add the axis that tells them apart to `by`"
             )
-        elif said := _measure(database, experiment, measure, schema):
+        elif said:
             notices.append(said)
     return notices
 

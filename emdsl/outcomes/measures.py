@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emdsl.outcomes.intervals import alpha_sql, kappa_sql, mean_sql, quantile_of, ranks_sql, rate_sql
-from emdsl.outcomes.sql import Columns, columns_of, inner, literal, name, row_field, simulated_column, to_sql
+from emdsl.outcomes.sql import (
+    Columns,
+    columns_of,
+    inner,
+    literal,
+    name,
+    row_field,
+    row_fields,
+    simulated_column,
+    to_sql,
+)
 
 if TYPE_CHECKING:
     from emdsl.experiment import Experiment, Measure
@@ -130,6 +140,8 @@ def _values_sql(measure: Measure, columns: Columns) -> tuple[str, str, str]:
     condition = to_sql(measure.condition, columns) if measure.condition is not None else "TRUE"
     missing = f"({value}) IS NULL" + (f" OR ({other}) IS NULL" if measure.other is not None else "")
     reasons = [name(f"{n}_missing") for n in measure.reads]
+    parts = [x for x in (measure.value, measure.other, measure.condition) if x is not None]
+    reasons += [f"CASE WHEN {field} IS NULL THEN 'null' END" for field in row_fields(parts, columns)]
     why = f"COALESCE({', '.join([*reasons, literal('undefined')])})"
     reason = (
         f"CASE WHEN ({condition}) IS NULL OR (({condition}) AND ({missing})) THEN {why}\n"

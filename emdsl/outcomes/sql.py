@@ -53,6 +53,18 @@ def row_field(column: str, field: str, fields: Mapping[str, str]) -> str:
     return f"struct_extract({name(column)}, {literal(fields.get(field, field))})"
 
 
+def row_fields(parts: Iterable[ast.Expr], columns: Columns) -> list[str]:
+    """Return the columns of dataset rows that expressions read, in SQL: data may hold nothing there."""
+    found: dict[str, None] = {}
+    for node in (x for part in parts for x in nodes(part)):
+        match node:
+            case ast.Field(value=ast.Ref(name=of)) if of in columns.rows:
+                found[to_sql(node, columns)] = None
+            case _:
+                pass
+    return list(found)
+
+
 def struct_names(levels: Iterable[Level]) -> dict[str, str]:
     """Return what the columns of rows are called in a struct, where upper and lower case are one."""
     found: dict[str, str] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -14,7 +15,7 @@ import pyarrow as pa
 from emdsl.experiment import ASK
 from emdsl.outcomes.sql import has_value_column, name, simulated_column, struct_names, value_column
 from emdsl.price import cost_usd
-from emdsl.value import LabelledMap, Missing, Row, Value, is_number, name_of, render
+from emdsl.value import INVALID, LabelledMap, Missing, Row, Value, is_number, name_of, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -144,9 +145,16 @@ def _kind(values: list[Value]) -> str:
         return "bool"
     if all(type(v) is int and abs(v) < 2**63 for v in values):
         return "int"
-    if all(is_number(v) for v in values):
-        return "double"
-    return "text"
+    return "double" if all(is_number(v) and _fits(v) for v in values) else "text"
+
+
+def _fits(value: Any) -> bool:
+    """Whether a number is the same as a binary one, as far as people write digits: `0.1` is, 2**64 + 1 is not."""
+    try:
+        binary = float(value)
+    except OverflowError:
+        return False
+    return math.isfinite(binary) and (not isinstance(value, int) or int(binary) == value)
 
 
 def _held(value: Value, kind: str) -> Any:
@@ -314,7 +322,7 @@ def _simulated(row: Outcome) -> bool:
 
 def _let_fields(column: Column) -> list[Field]:
     def value(r: Outcome) -> Any:
-        found = r.frame[column.name]
+        found = _of_kind(r.frame[column.name], column.kind)
         if isinstance(found, Missing):
             return None
         if column.kind == "double":
@@ -322,9 +330,18 @@ def _let_fields(column: Column) -> list[Field]:
         return _text(found) if column.kind == "text" else found
 
     def reason(r: Outcome) -> str | None:
-        return _reason(r.frame[column.name])
+        return _reason(_of_kind(r.frame[column.name], column.kind))
 
     return [
         _plain(column.name, column.kind, f"let {column.name}", value),
         _plain(f"{column.name}_missing", "text", f"why `{column.name}` has no value", reason),
     ]
+
+
+def _of_kind(value: Value, kind: str) -> Value:
+    """Return a value for a column; one of another kind, as a function in Python may give, is missing."""
+    if isinstance(value, Missing):
+        return value
+    if kind == "double":
+        return value if is_number(value) and math.isfinite(value) else INVALID
+    return INVALID if kind == "bool" and not isinstance(value, bool) else value

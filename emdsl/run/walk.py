@@ -30,6 +30,7 @@ from emdsl.value import (
     NOT_ASKED,
     NOT_NEEDED,
     NOT_OBTAINED,
+    NULL,
     SPLIT_NUMBER,
     UNDECIDED,
     UNREADABLE,
@@ -195,7 +196,9 @@ class Walk:
         if holds is True:
             return True
         row.pending.remove(step)
-        missing_value = NOT_NEEDED if holds is False else (holds if holds in (NOT_ASKED, NOT_OBTAINED) else UNDECIDED)
+        missing_value = (
+            NOT_NEEDED if holds is False else (holds if holds in (NOT_ASKED, NOT_OBTAINED, NULL) else UNDECIDED)
+        )
         settle(row, step, Result(missing_value))
         return False
 
@@ -375,4 +378,4 @@ def collect(
 
 def _absent(missing: Missing) -> Missing:
     """Return why a step that reads a missing value is not asked."""
-    return missing if missing in (NOT_ASKED, NOT_OBTAINED) else NO_ANSWER
+    return missing if missing in (NOT_ASKED, NOT_OBTAINED, NULL) else NO_ANSWER

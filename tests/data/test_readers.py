@@ -22,7 +22,12 @@ def rows(path: Path, columns: dict[str, str] | None = None) -> list[dict[str, An
 @pytest.mark.parametrize(
     ("name", "text", "columns", "expected"),
     [
-        ("a.csv", "x,y\n007,1.50\n,\n", None, [{"x": "007", "y": "1.50"}, {"x": "", "y": ""}]),
+        ("a.csv", "x,y\n007,1.50\n,2\n", None, [{"x": "007", "y": "1.50"}, {"x": "", "y": "2"}]),
+        ("a.csv", "x,y\na,b\n,\n \n\nc,d\n", None, [{"x": "a", "y": "b"}, {"x": "c", "y": "d"}]),
+        ("a.csv", ",x\n0,a\n1,b\n", None, [{"x": "a"}, {"x": "b"}]),
+        ("a.tsv", "x\ty\na, b\tc\n", None, [{"x": "a, b", "y": "c"}]),
+        ("a.jsonl", '{"x": "a", "y": NaN}\n', None, [{"x": "a", "y": None}]),
+        ("a.jsonl", '{"x": 18446744073709551617}\n', None, [{"x": 2**64 + 1}]),
         ("a.csv", '\ufeffx\n"a\nb, ""c"""\n', None, [{"x": 'a\nb, "c"'}]),
         (
             "a.jsonl",
@@ -75,7 +80,7 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
         ("a.csv", b"x\n1\n", {"t": "y"}, "row 1 (line 2): there is no `y`"),
         ("a.jsonl", b'{"x": 1}\n{"x": \n', None, "row 2 (line 2): no JSON"),
         ("a.jsonl", b"[1]\n", None, "a list where an object was expected"),
-        ("a.jsonl", b'{"x": NaN}\n', None, "`NaN` is no JSON number"),
+        ("a.jsonl", b'{"x": Infinity}\n', None, "`Infinity` is no JSON number"),
         ("a.jsonl", b'{"x": 1e99999999999}\n', None, "digits"),
         ("a.jsonl", b'{"x": 1, "x": 2}\n', None, "stands twice"),
         ("a.jsonl", b'{"m": ["a"]}\n', {"t": "m.3"}, "has 1 items; there is no item 3"),
@@ -118,3 +123,25 @@ def test_a_column_that_not_all_rows_have_is_empty_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no `sistem`") as caught:
         rows(file, {"system": "sistem?"})
     assert "`id`" in caught.value.help
+
+
+def test_other_delimiters_are_said(tmp_path: Path) -> None:
+    """A file whose one column holds semicolons is told, with the line to write; so is a delimiter of what has none."""
+    path = tmp_path / "a.csv"
+    path.write_text("x;y\na;b, c\n", encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        rows(path)
+    assert 'delimiter = ";"' in caught.value.help
+    (row,) = read_dataset("d", path, None, None, delimiter=";").rows
+    assert dict(row.columns) == {"x": "a", "y": "b, c"}
+    other = tmp_path / "a.jsonl"
+    other.write_text('{"x": 1}\n', encoding="utf-8")
+    with pytest.raises(DataError, match="has no delimiter"):
+        read_dataset("d", other, None, None, delimiter=";")
+
+
+def test_nan_in_parquet_is_nothing(tmp_path: Path) -> None:
+    """As pandas writes it; a column that nobody reads refuses no file."""
+    path = tmp_path / "a.parquet"
+    duckdb.execute(f"COPY (SELECT 'a' AS x, 'nan'::DOUBLE AS y) TO '{path}' (FORMAT parquet)")
+    assert rows(path) == [{"x": "a", "y": None}]

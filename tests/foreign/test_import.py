@@ -229,3 +229,85 @@ def test_a_file_that_is_none_of_theirs_is_refused_whole(
     done = emdsl("cache", "import", name, "--from", form, "--service", "openai", cwd=folder, code=2)
     assert said in done.stderr
     assert "there is no file b.jsonl" in emdsl("cache", "import", "b.jsonl", "--from", form, cwd=folder, code=2).stderr
+
+
+def named(log: dict[str, Any], name: str) -> dict[str, Any]:
+    """A log whose samples have names, as Inspect gives them."""
+    for i, sample in enumerate(log["samples"]):
+        sample["uuid"] = f"{name}-{i}"
+    return log
+
+
+def small(*texts: str, at: str = "2026-01-02T03:04:05+00:00") -> dict[str, Any]:
+    samples = [{"id": 1, "epoch": i, "events": [event("x", t, timestamp=at)]} for i, t in enumerate(texts, start=1)]
+    return {"version": 2, "eval": {"model": "m"}, "samples": samples}
+
+
+def put(folder: Path, name: str, log: dict[str, Any]) -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(json.dumps(log), encoding="utf-8")
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("with_names", [True, False])
+def test_two_logs_of_one_task_are_all_their_draws(folder: Path, together: bool, with_names: bool) -> None:
+    """In one call or in two: who a draw is decides its number, and a paid answer is never taken for another."""
+    logs = [small("a", "b", "same"), small("c", "same", at="2026-01-03T00:00:00+00:00")]
+    found = []
+    for i, log in enumerate(logs):
+        put(folder, f"logs/{i}.json", named(log, f"n{i}") if with_names else log)
+        if not together:
+            found.append(take(folder, "inspect", f"logs/{i}.json"))
+    if together:
+        found.append(take(folder, "inspect", "logs"))
+    assert sum(f["new"] for f in found) == 5
+    assert sum(f["known"] for f in found) == 0
+    assert take(folder, "inspect", "logs") == {"new": 0, "known": 5, "left_out": []}
+
+
+@pytest.mark.parametrize("with_names", [True, False])
+def test_a_copy_of_a_log_doubles_nothing(folder: Path, with_names: bool) -> None:
+    """A byte copy in one folder: n stays what it is; equal answers within one log are still several draws."""
+    log = small("yes", "yes", "no")
+    for name in ("a", "copy of a"):
+        put(folder, f"logs/{name}.json", named(log, "n") if with_names else log)
+    assert take(folder, "inspect", "logs") == {"new": 3, "known": 3, "left_out": []}
+
+
+def test_what_was_taken_in_without_its_name_keeps_its_number(folder: Path) -> None:
+    """A store from before names were kept: the same log brings nothing new."""
+    put(folder, "a.json", small("a", "b", "b"))
+    assert take(folder, "inspect", "a.json")["new"] == 3
+    put(folder, "a.json", named(small("a", "b", "b"), "n"))
+    assert take(folder, "inspect", "a.json") == {"new": 0, "known": 3, "left_out": []}
+
+
+def test_lines_that_were_copied_are_one_answer(folder: Path) -> None:
+    """In two files; within one, equal lines are two draws."""
+    line = json.dumps({"model": "openai/gpt-4o-2024-08-06", "messages": sent("x"), "text": "y"})
+    (folder / "lines").mkdir()
+    for name in ("a", "b"):
+        (folder / "lines" / f"{name}.jsonl").write_text(f"{line}\n{line}\n", encoding="utf-8")
+    assert take(folder, "jsonl", "lines") == {"new": 2, "known": 2, "left_out": []}
+
+
+def test_a_log_that_holds_no_calls_says_so(folder: Path) -> None:
+    """Neither a log without samples nor samples without events are passed over."""
+    empty = small("a")
+    put(folder, "a.json", empty | {"samples": []})
+    assert "holds no samples" in emdsl("cache", "import", "a.json", "--from", "inspect", cwd=folder, code=2).stderr
+    del empty["samples"][0]["events"]
+    put(folder, "b.json", empty)
+    found = take(folder, "inspect", "b.json")
+    assert (found["new"], found["left_out"][0]["n"]) == (0, 1)
+    assert "no calls of models" in found["left_out"][0]["reason"]
+
+
+def test_encrypted_reasoning_costs_no_answer(folder: Path) -> None:
+    """The text is taken in; what cannot be read is no reasoning."""
+    parts = [{"type": "reasoning", "reasoning": "gAAAA", "redacted": True}, {"type": "text", "text": "yes"}]
+    log = small("x")
+    log["samples"][0]["events"] = [event(QUESTIONS[0], parts)]
+    put(folder, "a.json", log)
+    assert take(folder, "inspect", "a.json")["new"] == 1
+    assert answers(folder) == [(QUESTIONS[0], 0, "yes")]

@@ -150,7 +150,8 @@ def wrong(**names: str) -> bool:
 
 OURS = (  # what our queries call things by, pseudo-columns, tables of a load; and some words of SQL
     "h", "m", "v", "s", "i", "k", "s1", "n1", "opened", "place", "called", "times", "side", "unit", "half", "halves",
-    "totals", "draws", "cells", "counted", "fit", "spread", "sxx", "centre", "errors", "found", "ends", "tested", "part",
+    "totals", "draws", "cells", "counted", "fit", "spread", "sxx", "centre", "errors", "found", "ends", "tested",
+    "part",
     "rowid", "simulated", "key", "dose", "value", "study", "reason", "Select", "GROUP", "order", "lambda",
 )  # fmt: skip
 
