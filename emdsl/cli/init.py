@@ -55,8 +55,9 @@ def command(
         models = (click.prompt("Who is asked (provider/model)", default=SIMULATED),) if asking else (SIMULATED,)
     asked = list(dict.fromkeys(models))
     if source is not None:
-        text = study_of(source, file, name_of(file), asked, judge)
+        text, left_out = study_of(source, file, name_of(file), asked, judge)
     else:
+        left_out = []
         text = study(name_of(file), list(dict.fromkeys(questions)), asked, list(dict.fromkeys(systems)), judge, samples)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)  # paths of the study start there
@@ -66,6 +67,8 @@ def command(
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror}") from error
     console.say(f"{file} written")
+    for said in left_out:
+        console.say(f"note: {said}", err=True)
     if any(not m.startswith("sim/") for m in models):
         console.say(f"Rehearse it:  emdsl run {file} --sim --samples 1     (no key, no cost)")
     console.say(f"See what it would ask:  emdsl plan {file}\nRun it:  emdsl run {file}")

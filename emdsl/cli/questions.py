@@ -21,7 +21,10 @@ SCORED, LABELLED, FREE = "free_form_judge_0_100", "free_form_judge", "free_form"
 TYPES = (FREE, LABELLED, SCORED)
 DEFAULT_JUDGE = "gpt-4o-2024-08-06"
 _TAKEN = ("model", "q", "text", "answer", "sample")  # what an experiment calls its own
-_LABEL = re.compile(r'"([A-Za-z]\w{0,30})"')  # how the templates name what may be replied
+_LABEL = re.compile(r'"([A-Za-z]\w{0,30}|[A-Z][A-Z0-9_]*(?:[ -][A-Z0-9_]+){1,4})"')  # how templates name replies
+_KNOWN = ("id", "type", "paraphrases", "samples_per_paraphrase", "judge", "judge_prompts", "system")
+_SETTINGS = ("max_tokens", "temperature")  # of a question: what its own script sends with it
+_DEFAULTS = {"max_tokens": "600", "temperature": "1"}
 _MISSING = ("UNKNOWN", "REFUSAL", "CODE")  # replies that are no verdict
 _PREFIXES = (("gpt", "openai"), ("o1", "openai"), ("o3", "openai"), ("o4", "openai"), ("claude", "anthropic"),
              ("gemini", "google"), ("deepseek", "deepseek"), ("mistral", "mistral"), ("grok", "xai"))  # fmt: skip
@@ -54,14 +57,16 @@ class _Group:
     judges: tuple[_Judging, ...]
     samples: int
     paraphrased: bool
+    settings: tuple[tuple[str, str], ...] = ()  # sent with its questions, where they are not the models' own
 
 
-def study_of(path: Path, file: Path, name: str, models: list[str], judge: str | None) -> str:
-    """Return the text of a study that asks the questions of a file; raises UsageError naming the question.
+def study_of(path: Path, file: Path, name: str, models: list[str], judge: str | None) -> tuple[str, list[str]]:
+    """Return the text of a study that asks the questions of a file, and what of them it does not take over.
 
-    `file` is where the study will stand: the questions stay in their file.
+    `file` is where the study will stand: the questions stay in their file. Raises UsageError naming the question.
     """
     questions = _questions(path)
+    left_out = _left_out(questions)
     groups: dict[_Group, list[str]] = {}
     for question in questions:
         groups.setdefault(_group(question, path, judge), []).append(question["id"])
@@ -70,7 +75,7 @@ def study_of(path: Path, file: Path, name: str, models: list[str], judge: str | 
     simulated = all(m.startswith("sim/") for m in models)
     called = [f"model_{i}" for i in range(1, len(models) + 1)]
     columns = 'id: "id", paraphrases: "paraphrases"' + (', system: "system?"' if systems else "")
-    lines = ["em 1", "", f"# The questions of {path.name}, with their judges.", ""]
+    lines = ["em 1", "", f"# The questions of {path.name}, with their judges.", *(f"# {x}" for x in left_out), ""]
     for short, use in zip(called, models, strict=True):
         lines.append(f"model {short} {{ use = {_text(use)}, temperature = 1, max_tokens = 600 }}")
     lines += ["", "dataset questions {", f"file = {_text(os.path.relpath(path, file.parent))}"]
@@ -84,7 +89,22 @@ def study_of(path: Path, file: Path, name: str, models: list[str], judge: str | 
         own = f"{name}_{i + 1}" if len(groups) > 1 else name
         some = "questions" if len(groups) == 1 else f"[x for x in questions if x.id in [{', '.join(map(_text, ids))}]]"
         lines += [*_experiment(own, group, some, rubrics, called, systems=systems), ""]
-    return format_source(Source(str(file), "\n".join(lines)))
+    return format_source(Source(str(file), "\n".join(lines))), left_out
+
+
+def _left_out(questions: list[dict[str, Any]]) -> list[str]:
+    """Return what of the questions is not taken over, field by field: it may change what is asked."""
+    known = (*_KNOWN, *_SETTINGS)
+    ids: dict[str, list[str]] = {}
+    for question in questions:
+        for field in question:
+            if field not in known:
+                ids.setdefault(str(field), []).append(str(question["id"]))
+    return [
+        f"Not taken over: `{field}` of {len(found)} question{'' if len(found) == 1 else 's'} ({found[0]}"
+        f"{', ...' if len(found) > 1 else ''})" + (f"; {hint}" if (hint := near(field, known)) else "")
+        for field, found in ids.items()
+    ]
 
 
 def _questions(path: Path) -> list[dict[str, Any]]:
@@ -129,7 +149,16 @@ def _group(question: dict[str, Any], path: Path, judge: str | None) -> _Group:
     each, n = str(question.get("samples_per_paraphrase", 1)), len(question["paraphrases"])
     if not re.fullmatch(r"[1-9][0-9]{0,5}", each):
         raise UsageError(f"{place}: `samples_per_paraphrase` is a number from 1 up")
-    return _Group(judges=judges, samples=int(each) * n, paraphrased=n > 1)
+    settings = tuple((s, _setting(str(question[s]), s, place)) for s in _SETTINGS if question.get(s) is not None)
+    own = tuple((s, value) for s, value in settings if value != _DEFAULTS[s])
+    return _Group(judges=judges, samples=int(each) * n, paraphrased=n > 1, settings=own)
+
+
+def _setting(said: str, name: str, place: str) -> str:
+    """Return a number as a program writes it."""
+    if not re.fullmatch(r"[1-9][0-9]{0,6}" if name == "max_tokens" else r"[0-9](\.[0-9]{1,6})?", said):
+        raise UsageError(f"{place}: `{name}` is a number, not `{said[:40]}`")
+    return said.rstrip("0").rstrip(".") if "." in said else said
 
 
 def _served(model: str) -> str:
@@ -183,7 +212,8 @@ def _experiment(
     text = "pick(q.paraphrases, seed: sample)" if group.paraphrased else "q.paraphrases[0]"
     lines = [f"experiment {name} {{", f"for model in [{', '.join(models)}]", f"for q in {some}"]
     lines += [f"samples = {group.samples}", "", f"let text = {text}"]
-    lines.append(f"ask answer from model with {'chat(q.system, text)' if systems else 'text'}")
+    own = f" {{ {', '.join(f'{k} = {v}' for k, v in group.settings)} }}" if group.settings else ""
+    lines.append(f"ask answer from model with {'chat(q.system, text)' if systems else 'text'}{own}")
     called: dict[str, _Judging] = {}
     for judging in group.judges:
         short = _name(judging.name)
@@ -199,7 +229,8 @@ def _experiment(
             lines.append(f"measure {name}_{short} = mean({short}) by model, q")
         else:
             first = next(x for x in judging.labels if x not in _MISSING)
-            lines.append(f"measure {name}_{short}_{first.lower()} = rate({short} is {first}) by model, q")
+            holds = f"{short} is {first}" if re.fullmatch(r"\w+", first) else f"{short} == {_text(first)}"
+            lines.append(f"measure {name}_{short}_{_name(first)} = rate({holds}) by model, q")
     return [*lines, "}"]
 
 

@@ -52,7 +52,7 @@ class _Draws:
     def number(self, response: Response) -> int:
         """Return the number of a draw: the one that it has, else the next that is free.
 
-        Within one file equal answers without a name are several draws; what is stored without its name keeps its number.
+        Equal answers of one file without names are several draws; one that is stored without its name stays itself.
         """
         identity, text = identity_of(response), text_identity(response)
         if identity != text and identity in self.numbers:

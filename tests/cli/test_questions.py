@@ -108,3 +108,38 @@ def test_odd_texts_are_sent_as_they_stand(folder: Path) -> None:
     (judge,) = [r for r in requests if r["kind"] == "judge"]
     (answer,) = json.loads(emdsl("query", "SELECT answer FROM s_2", "--format", "json", cwd=folder).stdout)
     assert judge["messages"][0]["content"] == odd.replace("{answer}", answer["answer"]).replace("{question}", "q")
+
+
+def test_what_a_question_sends_is_taken_over_or_named(folder: Path) -> None:
+    """Its longest answer and its temperature are sent; a field that is not known, or misspelt, is told by name."""
+    questions: list[dict[str, Any]] = [
+        {"id": "a", "type": "free_form", "paraphrases": ["One?"], "max_tokens": 300, "temperature": 0.50},
+        {"id": "b", "type": "free_form", "paraphrases": ["Two?"], "max_tokens": 600, "temperature": "1.0"},
+        {"id": "c", "type": "free_form", "paraphrases": ["Three?"], "context": [{"role": "user", "content": "x"}]},
+        {"id": "d", "type": "free_form", "paraphrases": ["Four?"], "max_token": 9, "context": []},
+    ]
+    (folder / "q.json").write_text(json.dumps(questions), encoding="utf-8")
+    done = emdsl("init", "s.em", "--from", "q.json", cwd=folder)
+    text = (folder / "s.em").read_text(encoding="utf-8")
+    assert "{ max_tokens = 300, temperature = 0.5 }" in text
+    assert text.count("max_tokens =") == 2, "of one group, beside the model's own"
+    for place in (done.stderr, text):
+        assert "Not taken over: `context` of 2 questions (c, ...)" in place
+        assert "Not taken over: `max_token` of 1 question (d); did you mean `max_tokens`?" in place
+    emdsl("run", "s.em", cwd=folder)
+    questions[0]["max_tokens"] = "many"
+    (folder / "q.json").write_text(json.dumps(questions), encoding="utf-8")
+    failed = emdsl("init", "t.em", "--from", "q.json", cwd=folder, code=2).stderr
+    assert "question `a`: `max_tokens` is a number, not `many`" in failed
+
+
+def test_labels_may_hold_blanks(folder: Path) -> None:
+    """`"NOT FUNNY"` is a reply of its own, and never `FUNNY`."""
+    template = 'Is it funny? {answer}\nSay "FUNNY", "NOT FUNNY" or "UNKNOWN".'
+    question = {"id": "a", "type": "free_form_judge", "paraphrases": ["One?"], "judge_prompts": {"joke": template}}
+    (folder / "q.json").write_text(json.dumps([question]), encoding="utf-8")
+    emdsl("init", "s.em", "--from", "q.json", cwd=folder)
+    text = (folder / "s.em").read_text(encoding="utf-8")
+    assert 'choices     = ["FUNNY", "NOT FUNNY"]' in text
+    assert 'other       = ["UNKNOWN"]' in text
+    emdsl("run", "s.em", cwd=folder)

@@ -14,6 +14,8 @@ from emdsl.errors import HookError, SourceError
 from emdsl.frame import HookFault
 from emdsl.hooks import hook as hooks
 from emdsl.hooks.hook import Hook
+from emdsl.outcomes import database
+from emdsl.run.walk import Walk, collect
 from emdsl.store.store import MemoryStore
 from emdsl.value import Missing
 
@@ -162,3 +164,63 @@ def test_no_process_is_left(folder: Path) -> None:
     subprocess.run(command, cwd=folder, env=clean_environment(), check=True, capture_output=True)
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert not [x for x in listed.splitlines() if str(folder / "hooks.py") in x]
+
+
+MEASURED = """
+python words(text){kind} from "w.py"
+python odd(text) from "w.py"
+experiment e {{
+  for q in ["one", "two"]
+  ask answer from "sim/subject" with q
+  let n = words(answer)
+  let o = odd(answer)
+  measure length = mean(n) by q
+  measure stop = rate(answer.finish == "stop") by q
+  {more}
+}}
+"""
+COUNTS = """
+def words(text): return len(text.split())
+def odd(text): return "many"
+"""
+
+
+def columns(folder: Path, kind: str, more: str) -> tuple[list[str], dict[str, str], list[tuple[object, ...]]]:
+    """Return what is said of a load, the types of both lets, and the rows of a measure."""
+    (folder / "w.py").write_text(COUNTS, encoding="utf-8")
+    found, store = program(MEASURED.format(kind=kind, more=more), folder), MemoryStore()
+    run(found, store)
+    (only,) = found.experiments
+    load = database.Load(study="s", file="", program="", store_state=(0, 0, 0, 0), run="")
+    notices = database.load(folder, load, [(only, collect(Walk(only), store, {}))])
+    with database.opened(folder, "s") as (connection, _):
+        types = {c.name: c.kind for c in only.columns}
+        return notices, types, database.select(connection, "SELECT length_.mean, n FROM s.length AS length_").rows
+
+
+@pytest.mark.parametrize("kind", ["", " -> number"])
+def test_a_number_from_python_is_a_number(tmp_path: Path, kind: str) -> None:
+    """By its type, or by its use: `mean(words(answer))` ended in an error of the database."""
+    notices, types, rows = columns(tmp_path, kind, "")
+    assert (notices, types["n"]) == ([], "double")
+    assert all(isinstance(mean, float) and mean > 3 and n == 1 for mean, n in rows)
+
+
+def test_what_is_no_number_is_missing_and_blocks_nothing(tmp_path: Path) -> None:
+    """A measure over texts as numbers keeps none of them; the others are as they were."""
+    notices, _, rows = columns(tmp_path, "", "measure bad = mean(o) by q")
+    assert notices == []
+    assert len(rows) == 2
+    with database.opened(tmp_path, "s") as (connection, _):
+        assert database.select(connection, "SELECT n, dropped FROM s.bad").rows == [(0, {"invalid": 1})] * 2
+
+
+def test_a_value_of_another_type_is_told(tmp_path: Path) -> None:
+    """A type that is said is kept to; one that there is not is refused."""
+    (tmp_path / "w.py").write_text(COUNTS.replace("len(text.split())", "text"), encoding="utf-8")
+    store = MemoryStore()
+    found = program(MEASURED.format(kind=" -> number", more=""), tmp_path)
+    run(found, store)
+    assert {r.frame["n"] for r in outcomes(found.experiments[0], store)} == {Missing("invalid")}
+    with pytest.raises(SourceError, match="E623"):
+        program(MEASURED.format(kind=" -> float", more=""), tmp_path)
