@@ -6,7 +6,9 @@ import json
 import math
 import os
 import re
+import shutil
 import sys
+import textwrap
 import time
 from contextlib import contextmanager
 from decimal import Decimal
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from emdsl.run.executor import Progress
 
+_NUMERIC = re.compile(r"[\d.,%$<>=~e+\-\s/?*]*|(?:from|up to) [\d.,+\-]+|true|false|nan")
 RICH, PLAIN, NONE = "rich", "plain", "none"
 MIN_MASKED = 12  # characters: API keys are longer; a shorter value may be a word of someone's data
 EVERY_S = 5.0  # between two plain lines of progress
@@ -133,27 +136,58 @@ def choose_display(wanted: str | None) -> str:
     return RICH if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else PLAIN
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, numeric: Iterable[str] = ()) -> None:
-    """Print a table: lined on a terminal, plain text elsewhere; never cut."""
-    from rich import box  # noqa: PLC0415 - 50 ms that a verb without a table should not cost
-    from rich.console import Console as RichConsole  # noqa: PLC0415 - as above
-    from rich.table import Table  # noqa: PLC0415 - as above
-    from rich.text import Text  # noqa: PLC0415 - as above
-
-    rows = [[_cell(v) for v in row] for row in rows]
-    terminal = sys.stdout.isatty()
-    widths = [max([len(c), *(len(r[i]) for r in rows)]) for i, c in enumerate(columns)]
-    width = max(sum(widths) + 3 * len(widths) + 4, 40) if not terminal else None
-    console = RichConsole(width=width, highlight=False, soft_wrap=False)
-    table = Table(box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, show_edge=False)
+def show_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, numeric: Iterable[str] = (), hides: bool = False
+) -> None:
+    """Print a table: fitted to a terminal, whole elsewhere. `hides` leaves out what does not fit, and says so."""
     right = set(numeric)
-    for column in columns:
-        table.add_column(Text(column), justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(v) for v in row))
-    with console.capture() as captured:
-        console.print(table)
-    say("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    cells = [[_cell(v) for v in row] for row in rows]
+    if not sys.stdout.isatty():
+        _show_plain(columns, cells, right)
+        return
+    from emdsl.cli.layout import cut, layout, records  # noqa: PLC0415 - rich's cells: 20 ms for who has a terminal
+
+    width = shutil.get_terminal_size((80, 24)).columns
+    whole = frozenset(c for i, c in enumerate(columns) if c in right or _numbers(cells, i))
+    found = layout(columns, cells, whole, width, hides=hides)
+    shown = [columns[i] for i in found.columns]
+    kept = [[row[i] for i in found.columns] for row in cells]
+    if found.records:
+        say("\n".join(records(shown, kept, width)))
+        return
+    lines = [[cut(v, w) for v, w in zip(row, found.widths, strict=True)] for row in ([*shown], *kept)]
+    ruled = [*lines[:1], ["-" * w for w in found.widths], *lines[1:]]
+    say("\n".join(_line(row, found.widths, [c in right for c in shown]) for row in ruled))
+    hidden = [c for i, c in enumerate(columns) if i not in found.columns and c.strip()]
+    if hidden:
+        told = f"({len(hidden)} more columns: {', '.join(hidden)}; name those you want, or write --format csv)"
+        say("\n".join(textwrap.wrap(told, width, break_on_hyphens=False)))
+
+
+def _show_plain(columns: Sequence[str], cells: list[list[str]], right: set[str]) -> None:
+    """Print a table whole, a row a line, for files and pipes."""
+    from rich.cells import cell_len  # noqa: PLC0415 - 20 ms that a verb without a table should not cost
+
+    lines = [list(columns), *cells]
+    widths = [max(cell_len(line.replace("\n", " ")) for line in column) for column in zip(*lines, strict=True)]
+    say(
+        "\n".join(_line([" ".join(v.split("\n")) for v in row], widths, [c in right for c in columns]) for row in lines)
+    )
+
+
+def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    from rich.cells import cell_len  # noqa: PLC0415 - as above
+
+    padded = (
+        " " * (w - cell_len(v)) + v if r else v + " " * (w - cell_len(v))
+        for v, w, r in zip(row, widths, right, strict=True)
+    )
+    return "  ".join(padded).rstrip()
+
+
+def _numbers(cells: list[list[str]], column: int) -> bool:
+    """Whether a column holds numbers, intervals of them, or nothing: what must not be cut."""
+    return all(_NUMERIC.fullmatch(row[column]) for row in cells)
 
 
 def _cell(value: Any) -> str:

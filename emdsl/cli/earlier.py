@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from emdsl.cli.session import Session
     from emdsl.experiment import Program
     from emdsl.run.history import Record
+    from emdsl.run.planner import ExperimentCount
 
+NEW = "this study has not run here before"
+MOST_NAMED = 3  # studies
 MOST_BEFORE = 20  # runs that `why` goes back
 
 
@@ -26,10 +30,21 @@ def earlier(here: Session, file: Path, program: Program) -> tuple[Earlier | None
     """Return the program of a study's last run, or None and why there is none to compare with."""
     record = history.last(here.cache, here.study(file))
     if record is None:
-        return None, "this study has not run here before"
+        return None, NEW
     before = _as_it_was(here, file, program, record)
     day = time.strftime("%Y-%m-%d", time.localtime(record.started_at))
     return before, "" if before else f"not known: what ran on {day} can no longer be compiled as it was"
+
+
+def new_here(here: Session, counts: list[ExperimentCount]) -> str:
+    """Return what is to be said of a study that has no record: a copy, or one renamed, finds its answers stored."""
+    runs: Counter[str] = sum((c.runs for c in counts), Counter())
+    if not runs:
+        return NEW
+    known = history.by_run(here.cache)
+    studies = sorted({known[run].file for run in runs if run in known})
+    by = f", paid for by {', '.join(studies[:MOST_NAMED])}" + (" and others" if studies[MOST_NAMED:] else "")
+    return f"no run is on record under this name; {runs.total():,} of its requests are stored{by if studies else ''}"
 
 
 def programs_before(here: Session, file: Path, program: Program) -> Iterator[tuple[Record, Earlier]]:

@@ -35,6 +35,7 @@ VERBS = {
 }
 GARBAGE = (100_000, 20, 100)  # rows live shortly and hold no circles: looking for some took a third of a plan's time
 EXIT_ERROR, EXIT_USAGE, EXIT_INCOMPLETE = 1, 2, 3
+EXIT_UNLOADED = EXIT_ERROR  # all is answered, and the tables are not of it
 
 
 class LazyGroup(click.Group):

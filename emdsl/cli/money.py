@@ -12,6 +12,7 @@ from emdsl.capability import unbounded
 from emdsl.cli import console
 from emdsl.errors import SourceError, UsageError
 from emdsl.price import FREE, price_of
+from emdsl.run.planner import beyond
 from emdsl.source import Diagnostic
 
 if TYPE_CHECKING:
@@ -25,10 +26,10 @@ CENT = Decimal("0.01")
 
 def within(counts: list[ExperimentCount], budget: Decimal | None) -> None:
     """Raise where a budget cannot reach, or cannot be kept: before anything is sent."""
-    beyond = [(c.experiment.span, c.beyond_budget) for c in counts if c.beyond_budget]
-    if beyond:
+    too_dear = [(c.experiment.span, c.beyond_budget) for c in counts if c.beyond_budget]
+    if too_dear:
         help_ = "raise the budget, or take a part: --samples, --only"
-        raise SourceError([Diagnostic(code="E733", message=m, span=s, help=help_) for s, m in beyond])
+        raise SourceError([Diagnostic(code="E733", message=m, span=s, help=help_) for s, m in too_dear])
     if budget is None:
         return
     found = []
@@ -44,7 +45,7 @@ def within(counts: list[ExperimentCount], budget: Decimal | None) -> None:
         raise SourceError(found)
     least = sum((c.least_usd for c in counts), Decimal(0))
     if least > budget:
-        raise UsageError(f"--budget: what is left to ask costs at least ${least:.2f}, and the budget is ${budget}")
+        raise UsageError(f"--budget: {beyond(least, budget)}")
 
 
 def confirmed(counts: list[ExperimentCount], over: Decimal, budget: Decimal | None) -> bool:

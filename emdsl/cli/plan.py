@@ -12,7 +12,7 @@ import click
 
 from emdsl.cli import console, session
 from emdsl.cli.counts import plan_json, short, show_corrupt, show_counts, show_warnings, show_why, total, warnings_json
-from emdsl.cli.earlier import earlier
+from emdsl.cli.earlier import NEW, earlier, new_here
 from emdsl.cli.main import EXIT_INCOMPLETE
 from emdsl.cli.money import budgets_json, show_budget, within
 from emdsl.cli.planfile import ENDING, Planned, digests, known_requests, write_plan
@@ -106,7 +106,7 @@ def command(
         show_warnings(program)
         show_counts(counts)
         show_budget(counts, budget)
-        show_why(counts, not_known)
+        show_why(counts, new_here(here, counts) if not_known == NEW else not_known)
         show_corrupt(corrupt)
         _show_beside(lacks, drift, listed)
         options = session.repeated(cache=cache, budget=budget, insecure=insecure, env_file=env_file)

@@ -70,7 +70,9 @@ def command(
         else:
             result = database.select(connection, sql or "")
     if chosen_form == "table" and output is None:
-        console.show_table(result.columns, [[_short(v) for v in row] for row in result.rows], numeric=_numeric(result))
+        console.show_table(
+            result.columns, [[_short(v) for v in row] for row in result.rows], numeric=_numeric(result), hides=True
+        )
         console.say(f"({len(result.rows):,} row{'' if len(result.rows) == 1 else 's'})", err=True)
         return 0
     text = _text(result, chosen_form)

@@ -25,7 +25,7 @@ from emdsl.cli.counts import (
     total,
     warnings_json,
 )
-from emdsl.cli.main import EXIT_INCOMPLETE
+from emdsl.cli.main import EXIT_INCOMPLETE, EXIT_UNLOADED
 from emdsl.cli.money import budgets_json, confirmed, money_json, show_budget, show_money, within
 from emdsl.cli.results import Survey, bring_up_to_date, drift_of, measures_json, rehearse, show_measures
 from emdsl.compiler.compile import compile_file
@@ -134,7 +134,7 @@ def execute(here: Session, call: Call, marks: tuple[object, ...]) -> int:
     if not (incomplete or unloaded or report.failures or any(database.REPAIRED in n for n in notices)):
         restricted = call.samples is not None or bool(call.only)
         uptodate.keep(here, file, marks, program, run, stood, said, restricted=restricted)
-    return EXIT_INCOMPLETE if incomplete else 0
+    return EXIT_UNLOADED if unloaded else EXIT_INCOMPLETE if incomplete else 0
 
 
 def _show_plan(here: Session, call: Call, program: Program, counts: list[ExperimentCount], store: DiskStore) -> None:
@@ -238,8 +238,8 @@ def _say(
             console.say(f"note: {notice}\n", err=True)
         if unloaded:
             flag = session.repeated(simulate=here.simulate, cache=call.cache)
-            again = f"All answers are stored; `emdsl show {call.file}{flag}` loads them."
-            console.say(f"warning: {unloaded}\n{again}", err=True)
+            again = f"All answers are stored. The tables are stale: `emdsl show {call.file}{flag}` loads them anew."
+            console.say(f"error: {unloaded}\n{again}", err=True)
         else:
             show_measures(here, call.file, program.experiments)
     _tell(here, call, program, finals, report, unloaded)

@@ -18,8 +18,8 @@ from emdsl.cli import console
 from emdsl.digest import digest, digest_bytes
 from emdsl.outcomes.loads import load_id, note_last
 from emdsl.project import ANSWERS
-from emdsl.store.removals import Standing, standing
-from emdsl.version import __version__
+from emdsl.store.removals import Standing, standing, still_there
+from emdsl.version import __version__, installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -41,6 +41,8 @@ def find(here: Session, file: Path, call: Iterable[object]) -> list[tuple[str, b
             and found["load"] == load_id(here.cache, here.study(file))
             and now is not None
             and (tuple(found["store"]) == now if found["restricted"] else now.holds(Standing(*found["store"])))
+            and still_there(here.cache / ANSWERS, Standing(*found["store"]))
+            and found["installed"] == digest("installed", installed()).hex()
             and found["variables"] == _variables(here.environment, found["variables"])
             and all(str(Path(name).resolve()) == real for name, real in found["links"].items())
             and all(_unchanged(Path(name), noted) for name, noted in found["files"].items())
@@ -68,6 +70,7 @@ def keep(
         return
     record = {
         "emdsl": __version__,
+        "installed": digest("installed", installed()).hex(),
         "load": run,
         "store": list(now),
         "restricted": restricted,

@@ -37,6 +37,9 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",  # nothing is downloaded at run time
     "autoload_known_extensions": "true",  # what is built in
 }
+# of a file: what clients of the last two years read, which are older than the one that writes it
+_WRITTEN = _CONFIG | {"storage_compatibility_version": "v1.0.0"}
+STORAGE = 64  # the number of that format, in a file's header
 _STUDIES = """
 CREATE SCHEMA IF NOT EXISTS emdsl;
 CREATE TABLE IF NOT EXISTS emdsl.studies (
@@ -44,6 +47,7 @@ CREATE TABLE IF NOT EXISTS emdsl.studies (
   run VARCHAR, loaded_at TIMESTAMPTZ, simulated BOOLEAN);
 ALTER TABLE emdsl.studies ADD COLUMN IF NOT EXISTS store_removals BIGINT;
 ALTER TABLE emdsl.studies ADD COLUMN IF NOT EXISTS store_id BIGINT;
+ALTER TABLE emdsl.studies ADD COLUMN IF NOT EXISTS store_key BIGINT;
 COMMENT ON TABLE emdsl.studies IS 'which .em files are loaded: each is a schema of this database';
 """
 
@@ -55,7 +59,7 @@ class Load:
     study: str
     file: str
     program: str
-    store_state: tuple[int, int, int, int]  # which store, removals, last row, entries
+    store_state: tuple[int, int, int, int, int]  # which store, removals, last row, entries, the last one's key
     run: str
 
 
@@ -79,7 +83,7 @@ def load(folder: Path, study: Load, experiments: Iterable[tuple[Experiment, Iter
         with _turn(folder):
             _clear(folder, fresh)
             notices = _copied(path, fresh)
-            with duckdb.connect(str(fresh), config=_CONFIG) as database:
+            with duckdb.connect(str(fresh), config=_WRITTEN) as database:
                 notices += _fill(database, study, experiments)
             fresh.chmod(0o600)
             wal = path.with_name(path.name + ".wal")
@@ -101,6 +105,10 @@ def _copied(path: Path, fresh: Path) -> list[str]:
     if not path.exists():
         return []
     wal = path.with_name(path.name + ".wal")
+    if _storage(path) > STORAGE:
+        path.unlink()
+        wal.unlink(missing_ok=True)
+        return [f"{path} was written for newer clients only: a new one is made; `emdsl show` loads other studies anew"]
     shutil.copyfile(path, fresh)
     if wal.exists():
         shutil.copyfile(wal, fresh.with_name(fresh.name + ".wal"))
@@ -113,6 +121,13 @@ def _copied(path: Path, fresh: Path) -> list[str]:
         path.replace(broken)
         return [f"{path} could not be read ({_first_line(error)}); it is now {broken.name}, {REPAIRED}"]
     return []
+
+
+def _storage(path: Path) -> int:
+    """Return the number of the format that a database file is written in; 0 where that cannot be read."""
+    with path.open("rb") as file:
+        head = file.read(20)
+    return int.from_bytes(head[12:20], "little") if head[8:12] == b"DUCK" else 0
 
 
 def _clear(folder: Path, fresh: Path) -> None:
@@ -153,7 +168,8 @@ def _fill(
         simulated = simulated or bool(found and found[0])
     database.execute(
         "INSERT OR REPLACE INTO emdsl.studies BY NAME SELECT ? AS study, ? AS file, ? AS program, ? AS store_id, "
-        "? AS store_removals, ? AS store_last, ? AS store_count, ? AS run, now() AS loaded_at, ? AS simulated",
+        "? AS store_removals, ? AS store_last, ? AS store_count, ? AS store_key, ? AS run, now() AS loaded_at, "
+        "? AS simulated",
         [schema, study.file, study.program, *study.store_state, study.run, simulated],
     )
     return notices
@@ -386,7 +402,8 @@ def state(folder: Path, study: str) -> tuple[str, tuple[int, ...]] | None:
     try:
         with duckdb.connect(str(folder / FILE), read_only=True, config=_CONFIG) as database:
             found = database.execute(
-                "SELECT program, store_id, store_removals, store_last, store_count FROM emdsl.studies WHERE study = ?",
+                "SELECT program, store_id, store_removals, store_last, store_count, store_key FROM emdsl.studies "
+                "WHERE study = ?",
                 [study],
             ).fetchone()
     except duckdb.Error:

@@ -226,6 +226,7 @@ class ExperimentCount:
     reasons: Counter[Reason] = field(default_factory=Counter)  # of the requests that are ready to be asked
     learned: Learned = field(default_factory=Learned)
     only: Mapping[int, frozenset[int]] = field(default_factory=dict)  # levels that were selected, by axis
+    runs: Counter[str] = field(default_factory=Counter)  # that have paid for what is stored
     probed: dict[Digest, bool] = field(default_factory=dict)  # probes with an answer, and whether this run asked them
     by: tuple[int, ...] = ()  # axes by which requests are counted too
     by_levels: dict[tuple[int, ...], list[int]] = field(default_factory=dict)  # stored, and left to run at most
@@ -238,12 +239,18 @@ class ExperimentCount:
         budget = self.experiment.budget
         if budget is None or self.least_usd <= budget:
             return ""
-        return f"what is left to ask costs at least ${self.least_usd:.2f}, and the budget is ${budget}"
+        return beyond(self.least_usd, Decimal(budget))
 
     @property
     def at_most(self) -> int:
         """Requests left to run, at most."""
         return sum(s.at_most for s in self.steps)
+
+
+def beyond(least: Decimal, budget: Decimal) -> str:
+    """Return that what is left costs more than a budget, with as many digits as tell the two apart."""
+    digits = next((n for n in range(2, 12) if round(least, n) > budget), 12)
+    return f"what is left to ask costs at least ${least:.{digits}f}, and the budget is ${budget:f}"
 
 
 def plan(walk: Walk, store: Store, count: ExperimentCount | None = None, *, run: str = "") -> ExperimentCount:
@@ -413,6 +420,7 @@ def _take(count: ExperimentCount, found: StepCount, row: Outcome, query: Query, 
     if key not in found.stored:
         found.stored.add(key)
         count.learned.take(found.step.name, query, response)
+        count.runs[response.run] += 1
         if not _counted(count, found, key):
             found.money.take(query.head.model, response.usage, fresh=fresh)
         _by(count, row, 0)

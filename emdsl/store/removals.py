@@ -41,9 +41,13 @@ class Standing(NamedTuple):
     removals: int
     last: int
     n: int
+    key: int = 0  # of the last row, its first bytes as a number: a copy that was put back has another there
 
     def holds(self, before: Standing) -> bool:
-        """Whether all that was stored before still is: the same store, nothing taken out, nothing older put back."""
+        """Whether all that was stored before may still be: the same store, nothing taken out, nothing older put back.
+
+        What stands at the last row of before is compared by `still_there`.
+        """
         return self[:2] == before[:2] and self.last >= before.last and self.n >= before.n
 
 
@@ -80,7 +84,21 @@ def standing_of(database: sqlite3.Connection) -> Standing:
     found = {bytes(_plain(k)).decode(): v for k, v in database.execute("SELECT name, value FROM Emdsl").fetchall()}
     last = database.execute("SELECT COALESCE(MAX(rowid), 0) FROM Cache").fetchone()[0]
     n = database.execute("SELECT value FROM Settings WHERE key = 'count'").fetchone()[0]
-    return Standing(int(found["store"]), int(found["removals"]), int(last), int(n))
+    return Standing(int(found["store"]), int(found["removals"]), int(last), int(n), _key_at(database, int(last)))
+
+
+def still_there(folder: Path, before: Standing) -> bool:
+    """Whether the entry that was the last one is where it was: in a copy of the store that was put back it is not."""
+    try:
+        with closing(sqlite3.connect(f"{(folder / DATABASE).resolve().as_uri()}?mode=ro", uri=True)) as database:
+            return _key_at(database, before.last) == before.key
+    except sqlite3.Error:
+        return False
+
+
+def _key_at(database: sqlite3.Connection, row: int) -> int:
+    found = database.execute("SELECT key FROM Cache WHERE rowid = ?", (row,)).fetchone()
+    return int.from_bytes(bytes(found[0])[:7], "big") if found and isinstance(found[0], bytes) else 0
 
 
 def _plain(text: str | bytes) -> bytes:

@@ -73,7 +73,7 @@ def main(n: int) -> None:
         for some in rows(experiment):
             del some
         made = time.perf_counter() - made  # what making the rows takes, which is not the load
-        study = database.Load(study="load", file="load.em", program="", store_state=(0, 0, 0, 0), run="")
+        study = database.Load(study="load", file="load.em", program="", store_state=(0, 0, 0, 0, 0), run="")
         start = time.perf_counter()
         without_boot = [m for m in experiment.measures if m.name != "boot"]
         object.__setattr__(experiment, "measures", tuple(without_boot))

@@ -79,7 +79,7 @@ def test_null_is_missing(tmp_path: Path) -> None:
     assert [r.frame["n"] for r in rows] == [NULL, 2]
     assert [r.frame["m"] for r in rows] == [0, 2]
     assert provider.n == 3
-    load = database.Load(study="s", file="", program="", store_state=(0, 0, 0, 0), run="")
+    load = database.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
     database.load(tmp_path, load, [(only, collect(Walk(only), store, {}))])
     with database.opened(tmp_path, "s") as (connection, _):
         (big,) = database.select(connection, "SELECT rate, n, dropped FROM s.big").rows
@@ -117,7 +117,7 @@ def test_columns_that_differ_in_case_alone(tmp_path: Path) -> None:
     """
     only, store = experiment(text, tmp_path), MemoryStore()
     run(program(text, tmp_path), store)
-    load = database.Load(study="s", file="", program="", store_state=(0, 0, 0, 0), run="")
+    load = database.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
     assert database.load(tmp_path, load, [(only, collect(Walk(only), store, {}))]) == []
     with database.opened(tmp_path, "s") as (connection, _):
         assert database.select(connection, "SELECT * EXCLUDE (dropped) FROM s.low").rows[0][:2] == ("a", 2)
@@ -128,7 +128,7 @@ def test_numbers_past_64_bits_keep_their_digits(tmp_path: Path) -> None:
     """As text where a binary number would round them."""
     text = f'experiment e {{\n for k in [1, {2**64 + 1}]\n ask a from "sim/subject" with "{{k}}"\n}}'
     only, store = experiment(text), MemoryStore()
-    load = database.Load(study="s", file="", program="", store_state=(0, 0, 0, 0), run="")
+    load = database.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
     database.load(tmp_path, load, [(only, collect(Walk(only), store, {}))])
     with database.opened(tmp_path, "s") as (connection, _):
         assert {str(k) for (k,) in database.select(connection, "SELECT k FROM s.e").rows} == {"1", str(2**64 + 1)}

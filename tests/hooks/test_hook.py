@@ -191,7 +191,7 @@ def columns(folder: Path, kind: str, more: str) -> tuple[list[str], dict[str, st
     found, store = program(MEASURED.format(kind=kind, more=more), folder), MemoryStore()
     run(found, store)
     (only,) = found.experiments
-    load = database.Load(study="s", file="", program="", store_state=(0, 0, 0, 0), run="")
+    load = database.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
     notices = database.load(folder, load, [(only, collect(Walk(only), store, {}))])
     with database.opened(folder, "s") as (connection, _):
         types = {c.name: c.kind for c in only.columns}

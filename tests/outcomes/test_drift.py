@@ -68,7 +68,7 @@ def test_drift_is_told_with_the_drop_that_ends_it(tmp_path: Path, kind: str, sai
     (found,) = program(STUDY).experiments
     store = MemoryStore()
     run(STUDY, store, Moving(kind))
-    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0), run="r")
+    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
     database.load(tmp_path, load, [(found, collect(Walk(found), store, {}))])
     with database.opened(tmp_path, "s") as (connection, _):
         told = list(drifts(connection, found, "s"))

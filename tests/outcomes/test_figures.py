@@ -74,7 +74,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], li
     (found,) = program(STUDY).experiments
     store = MemoryStore()
     run(STUDY, store, Varied())
-    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0), run="r")
+    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
     assert not database.load(folder, load, [(found, collect(Walk(found), store, {}))])
     measures = {}
     with database.opened(folder, "s") as (connection, _):

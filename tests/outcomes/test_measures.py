@@ -68,7 +68,7 @@ def loaded(tmp_path: Path, body: str, *, full: bool = True) -> tuple[Experiment,
     _, report = run(found, store, Varied())
     failures = report.failures if full else {}
     (only,) = found.experiments
-    load = database.Load(study="a/b c", file="f", program="p", store_state=(0, 0, 0, 0), run="r")
+    load = database.Load(study="a/b c", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
     database.load(tmp_path, load, [(only, collect(Walk(only), store, failures))])
     return only, [row for rows in collect(Walk(only), store, failures) for row in rows]
 
@@ -175,7 +175,7 @@ def test_draws_shared_by_rows_count_once(tmp_path: Path) -> None:
     found = experiment(text)
     store = MemoryStore()
     run(text, store)
-    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0), run="r")
+    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
     assert database.load(tmp_path, load, [(found, collect(Walk(found), store, {}))]) == []
     with database.opened(tmp_path) as (connection, _):
         rows = database.select(connection, "SELECT k, n FROM long ORDER BY k").rows
@@ -196,7 +196,7 @@ def test_shared_draws_with_unlike_values_are_told(tmp_path: Path) -> None:
     found = experiment(text)
     store = MemoryStore()
     run(text, store)
-    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0), run="r")
+    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
     notices = database.load(tmp_path, load, [(found, collect(Walk(found), store, {}))])
     assert len(notices) == 1
     assert "`long`" in notices[0]
@@ -288,7 +288,7 @@ def test_a_failed_load_leaves_the_last_whole_state(tmp_path: Path) -> None:
         yield from collect(Walk(only), MemoryStore(), {})
         raise OSError("no space left")
 
-    load = database.Load(study="a/b c", file="f", program="p2", store_state=(0, 0, 0, 0), run="r")
+    load = database.Load(study="a/b c", file="f", program="p2", store_state=(0, 0, 0, 0, 0), run="r")
     with pytest.raises(OutcomesError, match="no space"):
         database.load(tmp_path, load, [(only, broken())])
     with database.opened(tmp_path) as (connection, _):
@@ -308,7 +308,7 @@ def test_lone_surrogates_do_not_end_a_load(tmp_path: Path) -> None:
     run(text, store, Odd())
     found = experiment(text)
     assert outcomes(found, store)[0].frame["answer"] == "a\ud800b"
-    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0), run="r")
+    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
     database.load(tmp_path, load, [(found, collect(Walk(found), store, {}))])
     with database.opened(tmp_path) as (connection, _):
         assert json.dumps(database.select(connection, "SELECT answer FROM e").rows) == '[["a?b"]]'
@@ -318,7 +318,7 @@ def test_a_broken_database_is_moved_aside_and_made_anew(tmp_path: Path) -> None:
     """Outcomes are derived: what cannot be opened is kept under another name, and said."""
     (tmp_path / "outcomes.duckdb").write_text("junk", encoding="utf-8")
     only = experiment('experiment e {\n ask answer from "sim/subject" with "hi"\n}')
-    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0), run="r")
+    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
     (notice,) = database.load(tmp_path, load, [(only, collect(Walk(only), MemoryStore(), {}))])
     assert "outcomes.duckdb.broken" in notice
     assert (tmp_path / "outcomes.duckdb.broken").read_text(encoding="utf-8") == "junk"

@@ -95,7 +95,7 @@ def tables(text: str) -> list[Any]:
     if not STORE.answers:
         run(found, STORE, Varied())
     (only,) = found.experiments
-    load = database.Load(study="study", file="", program="", store_state=(0, 0, 0, 0), run="")
+    load = database.Load(study="study", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
     with duckdb.connect(":memory:") as connection:
         notices = database._fill(connection, load, [(only, collect(Walk(only), STORE, {}))])
         rows = [connection.execute(f'SELECT * FROM study."{m.name}"').fetchall() for m in only.measures]

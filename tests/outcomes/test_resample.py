@@ -192,7 +192,7 @@ def loaded(folder: Path, *measures: str) -> tuple[dict[str, list[dict[str, Any]]
     found, store = program(text), MemoryStore()
     run(found, store, Scores())
     (experiment,) = found.experiments
-    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0), run="r")
+    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
     said = database.load(folder, load, [(experiment, collect(Walk(experiment), store, {}))])
     with database.opened(folder, "s") as (connection, _):
         relations = {}
