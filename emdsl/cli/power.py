@@ -263,8 +263,11 @@ def _groups(experiment: Experiment, measure: Measure) -> Counter[tuple[Any, ...]
     axes = {a.name: i for i, a in enumerate(experiment.axes)}
     found: Counter[tuple[Any, ...]] = Counter()
     for cell in experiment.cells():
-        group = []
+        group: list[Any] = []
         for first, *field in measure.by:
+            if first not in axes:  # `sample`: one group of all draws
+                group.append("")
+                continue
             level = experiment.axes[axes[first]].levels[cell[axes[first]]]
             group.append(level.value.columns.get(field[0]) if field and isinstance(level.value, Row) else level.shown)
         found[tuple(group)] += 1

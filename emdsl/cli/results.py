@@ -23,9 +23,10 @@ from emdsl.run.executor import Report
 from emdsl.run.planner import ExperimentCount, finish, note, plan, started, surveyed
 from emdsl.run.walk import Walk, chunks, collect, resolve
 from emdsl.source import Diagnostic, near, one_of
+from emdsl.value import render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from decimal import Decimal
     from pathlib import Path
 
@@ -150,6 +151,9 @@ def load_apart(here: Session, file: Path, folder: Path, *, simulate: bool) -> li
         store.close()
 
 
+NOT_GIVEN = "not_given"  # of a draw for which a measure's `given` does not hold: it is not dropped
+
+
 class _Unfinished(Exception):
     """Something is left to ask: no use to load yet."""
 
@@ -249,17 +253,21 @@ def drift_of(here: Session, file: Path, experiments: Sequence[Experiment]) -> li
     return said
 
 
-def show_measures(here: Session, file: Path, experiments: Sequence[Experiment], *, bars: bool | None = None) -> None:
+def show_measures(
+    here: Session, file: Path, experiments: Sequence[Experiment], *, bars: bool | None = None,
+    only: Mapping[str, frozenset[str]] | None = None,
+) -> None:  # fmt: skip
     """Print every measure of a study as a table; incomplete and simulated rows are marked.
 
-    `bars` draws values and intervals too; None: on a terminal.
+    `bars` draws values and intervals too; None: on a terminal. `only` are the levels of axes whose groups are printed.
     """
     simulated = False
     drawn = sys.stdout.isatty() if bars is None else bars
-    for measure, result in relations(here, file, experiments):
-        if result is None:
+    for measure, found in relations(here, file, experiments):
+        if found is None:
             console.say(f"{measure.name}: left out\n")
             continue
+        result = _selected(measure, found, only or {})
         columns, rows, marked = measure_table(measure, result, bars=drawn)
         console.say(measure.name)
         console.show_table(columns, rows, numeric=(measure.function, "n", "planned"))
@@ -269,6 +277,17 @@ def show_measures(here: Session, file: Path, experiments: Sequence[Experiment], 
         console.say(f"{said}\n")
     if simulated:
         console.say("SIMULATED: these answers were made up by the embedded simulator, not by a model.\n")
+
+
+def _selected(measure: Measure, result: database.Result, only: Mapping[str, frozenset[str]]) -> database.Result:
+    """Return the rows of a measure whose groups are among some levels."""
+    chosen = {i: only[path[0]] for i, path in enumerate(measure.by) if len(path) == 1 and path[0] in only}
+    rows = [r for r in result.rows if all(_level(r[i]) in levels for i, levels in chosen.items())]
+    return database.Result(result.columns, rows)
+
+
+def _level(value: Any) -> str:
+    return (render(value) if not isinstance(value, float) or not value.is_integer() else str(int(value))) or str(value)
 
 
 def odd_of(here: Session, file: Path, experiments: Sequence[Experiment]) -> list[str]:
@@ -308,7 +327,9 @@ def measure_table(
     rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
     level = interval_of(measure)
     tested = ["p", "p_holm"] if measure.holm else []
-    columns = [*by, measure.function, *([level] if level else []), *tested, "n", "planned", "dropped", ""]
+    limited = measure.condition is not None and any((r["dropped"] or {}).get(NOT_GIVEN) for r in rows)
+    given = ["not given"] if limited else []
+    columns = [*by, measure.function, *([level] if level else []), *tested, "n", "planned", *given, "dropped", ""]
     figures = [(r[measure.function], r.get("low"), r.get("high")) for r in rows]
     ends = scale(figures)
     if bars:
@@ -327,7 +348,8 @@ def measure_table(
                 *("" if row[p] is None else f"{row[p]:.3g}" for p in tested),
                 row["n"],
                 row["n_planned"],
-                ", ".join(f"{n} {reason}" for reason, n in sorted((row["dropped"] or {}).items())),
+                *([(row["dropped"] or {}).get(NOT_GIVEN, 0)] if limited else []),
+                ", ".join(f"{n} {r}" for r, n in sorted((row["dropped"] or {}).items()) if r != NOT_GIVEN),
                 " ".join(marks),
             ]
         )
@@ -354,7 +376,7 @@ def chosen_measure(
 def interval_of(measure: Measure) -> str:
     """Return what interval a measure has, in words; nothing where it has none."""
     found = measure.interval
-    if found is None:
+    if found is None or (measure.function == "agreement" and not measure.nominal):
         return ""
     by = f" by {' and '.join(found.cluster)}" if found.cluster else ""
     return f"{found.level * 100:g} % {found.method}{by}"

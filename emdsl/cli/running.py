@@ -241,7 +241,7 @@ def _say(
             again = f"All answers are stored. The tables are stale: `emdsl show {call.file}{flag}` loads them anew."
             console.say(f"error: {unloaded}\n{again}", err=True)
         else:
-            show_measures(here, call.file, program.experiments)
+            show_measures(here, call.file, program.experiments, only=_chosen(program, call))
     _tell(here, call, program, finals, report, unloaded)
     for count in finals:
         for step in count.steps:
@@ -250,6 +250,16 @@ def _say(
     with console.recorded(silent=True) as summary:
         _tell(here, call, program, finals, Report(), unloaded)
     return warned + said + summary
+
+
+def _chosen(program: Program, call: Call) -> dict[str, frozenset[str]]:
+    """Return the levels that a run was restricted to, by axis, as people call them."""
+    found: dict[str, set[str]] = {}
+    for experiment, selection in zip(program.experiments, session.selections(program, None, call.only), strict=True):
+        for axis, positions in selection.only.items():
+            levels = experiment.axes[axis].levels
+            found.setdefault(experiment.axes[axis].name, set()).update(levels[i].shown for i in positions)
+    return {name: frozenset(levels) for name, levels in found.items()}
 
 
 def _can_ask(counts: list[ExperimentCount], here: Session, *, insecure: bool) -> None:

@@ -32,6 +32,8 @@ FIGURES = frozenset(
         "first",
         "second",
         "n_pairs",
+        "n_units",
+        "se",
         "low",
         "high",
         "hits",
@@ -370,6 +372,8 @@ class _Reader:
 
 def _by(path: ast.Path, axes: Mapping[str, Type], faults: Faults) -> bool:
     name = path.names[0]
+    if path.names == ("sample",):
+        return True
     if name not in axes:
         faults.error(
             "E844",

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
-from emdsl.outcomes.intervals import clopper_pearson, quantile_of
+from emdsl.outcomes.intervals import clopper_pearson
 from emdsl.outcomes.measures import COMPUTED, PLACE, WAYS, atoms_sql
-from emdsl.outcomes.resample import FEW, Clusters, clusters_of, interval
-from emdsl.outcomes.special import holm, normal_tails
+from emdsl.outcomes.resample import FEW, Clusters, clusters_of, interval, standard_error
+from emdsl.outcomes.special import fisher, holm, t_tails
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from emdsl.experiment import Experiment, Measure
 
-Ends = tuple[int, float | None, float | None, int | None]  # of a group, by its place from 1: low, high, clusters
+Ends = tuple[int, float | None, float | None, int | None, float | None]  # of a group: place, low, high, clusters, se
 
 
 def ends_of(
@@ -23,7 +24,7 @@ def ends_of(
     """Return the intervals of a measure's groups, by their place in its `relation`; and what is to be said of them."""
     assert measure.interval is not None
     if measure.interval.method not in COMPUTED:
-        return select(f"SELECT {PLACE}, low, high, clusters FROM {relation}"), ""
+        return select(f"SELECT {PLACE}, low, high, clusters, se FROM {relation}"), ""
     if measure.interval.method == "clopper_pearson":
         rows = select(f"SELECT {PLACE}, hits, n FROM {relation}")
         return [_exact(place, hits, n, measure.interval.level) for place, hits, n in rows], ""
@@ -39,7 +40,7 @@ def ends_of(
             clusters, measure.interval.level, resamples=measure.interval.resamples,
             seed=f"{measure.interval.seed} {called}",
         )  # fmt: skip
-        ends.append((place, *_within(measure, low, high), clusters.n))
+        ends.append((place, *_within(measure, low, high), clusters.n, _error(clusters)))
         n_alike += low is None and clusters.n > 1
         if clusters.n < FEW:
             few.append(clusters.n)
@@ -61,11 +62,32 @@ def corrected(
     select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, relation: str
 ) -> list[tuple[int, float | None, float | None]]:
     """Return of each contrast the probability of one as large by chance, alone and among all of the measure."""
-    assert measure.interval is not None
-    rows = select(f"SELECT {PLACE}, contrast, high - contrast FROM {relation}")
-    z = quantile_of(measure.interval.level)
-    alone = [normal_tails(value / (half / z)) if value is not None and half else None for _, value, half in rows]
+    rows = select(f"SELECT {PLACE}, contrast, se, n_units, first, second, n_first, n_second FROM {relation}")
+    alone = [_tested(measure, *row[1:]) for row in rows]
     return [(place, p, q) for (place, *_), p, q in zip(rows, alone, holm(alone), strict=True)]
+
+
+def _tested(
+    measure: Measure, contrast: float | None, se: float | None, n_units: int, first: float, second: float,
+    n_first: int, n_second: int,
+) -> float | None:  # fmt: skip
+    """Return the probability of one contrast; where its units do not differ, of an exact test."""
+    if contrast is None or se is None:
+        return None
+    if se > 0:
+        return t_tails(contrast / se, n_units - 1)
+    if measure.of == "rate":
+        return fisher(round(first * n_first), n_first, round(second * n_second), n_second)
+    return 1.0 if contrast == 0 else 2.0 ** (1 - n_units)  # as many signs could have been turned
+
+
+def _error(clusters: Clusters) -> float | None:
+    """Return the standard error of a group, or None where a side has no value."""
+    sides = clusters.sums.shape[1] // 2
+    if clusters.n < 2 or not (clusters.sums[:, sides:].sum(axis=0) > 0).all():
+        return None
+    error = standard_error(clusters)
+    return error if math.isfinite(error) else None
 
 
 def _within(measure: Measure, low: float | None, high: float | None) -> tuple[float | None, float | None]:
@@ -78,9 +100,9 @@ def _within(measure: Measure, low: float | None, high: float | None) -> tuple[fl
 
 def _exact(place: int, hits: int, n: int, level: float) -> Ends:
     if not n:
-        return place, None, None, 0
+        return place, None, None, 0, None
     low, high = clopper_pearson(hits, n, level)
-    return place, low, high, n
+    return place, low, high, n, None
 
 
 def _clusters(measure: Measure, atoms: list[tuple[Any, ...]]) -> Clusters:

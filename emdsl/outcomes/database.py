@@ -258,7 +258,7 @@ def _measure(database: duckdb.DuckDBPyConnection, experiment: Experiment, measur
         return database.execute(query).fetchall()
 
     ends, said = ends_of(rows, experiment, measure, schema, "temp.found")
-    _temporary(database, "ends", "place BIGINT, low DOUBLE, high DOUBLE, clusters BIGINT", ends)
+    _temporary(database, "ends", "place BIGINT, low DOUBLE, high DOUBLE, clusters BIGINT, se DOUBLE", ends)
     more = joined = ""
     if measure.holm:
         kept = "place BIGINT, p DOUBLE, p_holm DOUBLE"
@@ -266,7 +266,7 @@ def _measure(database: duckdb.DuckDBPyConnection, experiment: Experiment, measur
         more, joined = ", tested.p, tested.p_holm", f" LEFT JOIN temp.tested AS tested ON found.{PLACE} = tested.place"
     database.execute(
         f"CREATE TABLE {relation} AS SELECT found.* EXCLUDE ({PLACE}) REPLACE (ends.low AS low, ends.high AS high, "
-        f"COALESCE(ends.clusters, 0) AS clusters){more} FROM temp.found AS found "
+        f"ends.se AS se, COALESCE(ends.clusters, 0) AS clusters){more} FROM temp.found AS found "
         f"LEFT JOIN temp.ends AS ends ON found.{PLACE} = ends.place{joined} ORDER BY found.{PLACE}"
     )
     return said

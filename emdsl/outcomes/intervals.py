@@ -6,7 +6,7 @@ import math
 from statistics import NormalDist
 from typing import NamedTuple
 
-from emdsl.outcomes.special import beta_quantile
+from emdsl.outcomes.special import beta_quantile, t_quantile
 
 
 class Interval(NamedTuple):
@@ -44,12 +44,14 @@ def wilson(hits: int, n: int, z: float = 1.959963984540054) -> Interval:
 def wald(hits: int, n: int, z: float = 1.959963984540054) -> Interval:
     """Return the normal interval of a rate, cut to [0, 1]; papers report it, Wilson is honest for small n.
 
-    Raises ValueError as `wilson` does.
+    Without a hit, or without a miss, it would have no width: there it is Wilson's. Raises ValueError as `wilson` does.
 
     >>> [round(x, 3) for x in wald(3, 10)]
     [0.016, 0.584]
     """
     _check(hits, n)
+    if hits in (0, n):
+        return wilson(hits, n, z)
     p = hits / n
     half = z * math.sqrt(p * (1 - p) / n)
     return Interval(max(0.0, p - half), min(1.0, p + half))
@@ -100,8 +102,13 @@ def rate_sql(
     p = f"({hits}::DOUBLE / {n})"
     if method == "wald":
         half = f"{z} * sqrt({p} * (1 - {p}) / {n})"
+        at_end = f"{hits} = 0 OR {hits} = {n}"
+        wilson_low, wilson_high = rate_sql("wilson", level, hits, n, z=z)
         low, high = f"greatest(0.0, {p} - {half})", f"least(1.0, {p} + {half})"
-        return f"CASE WHEN {n} > 0 THEN {low} END", f"CASE WHEN {n} > 0 THEN {high} END"
+        return (
+            f"CASE WHEN {at_end} THEN {wilson_low} WHEN {n} > 0 THEN {low} END",
+            f"CASE WHEN {at_end} THEN {wilson_high} WHEN {n} > 0 THEN {high} END",
+        )
     if method == "agresti_coull":
         p = f"(({hits} + {z} * {z} / 2) / ({n} + {z} * {z}))"
         half = f"{z} * sqrt({p} * (1 - {p}) / ({n} + {z} * {z}))"
@@ -115,12 +122,47 @@ def rate_sql(
     return f"CASE WHEN {n} > 0 THEN {low} END", f"CASE WHEN {n} > 0 THEN {high} END"
 
 
-def mean_sql(level: float, value: str) -> tuple[str, str]:
-    """Return SQL for both ends of a mean's normal interval; NULL under two values."""
-    z = repr(quantile_of(level))
+EXACT_DF = 60  # degrees of freedom up to which Student's quantiles are listed; over it an expansion is exact to 1e-7
+
+
+def t_sql(level: float, df: str) -> str:
+    """Return SQL for Student's two-sided quantile on `df` degrees of freedom; NULL under one.
+
+    Source of the expansion: Abramowitz and Stegun (1964), 26.7.5.
+    """
+    listed = ", ".join(repr(t_quantile(0.5 + level / 2, n)) for n in range(1, EXACT_DF + 1))
+    z, v = quantile_of(level), f"({df})::DOUBLE"
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    series = " + ".join([repr(z), *(f"{term!r} / power({v}, {i})" for i, term in enumerate(terms, start=1))])
+    return (
+        f"CASE WHEN {df} BETWEEN 1 AND {EXACT_DF} THEN [{listed}][({df})::INT] WHEN {df} > {EXACT_DF} THEN {series} END"
+    )
+
+
+def mean_sql(level: float, value: str) -> tuple[str, str, str]:
+    """Return SQL for both ends of a mean's interval by Student's distribution, and its standard error; else NULL."""
     mean, sd = f"avg({value} ORDER BY {value})", f"stddev_samp({value} ORDER BY {value})"
-    half = f"{z} * {sd} / sqrt(count({value}))"
-    return f"{mean} - {half}", f"{mean} + {half}"
+    error = f"{sd} / sqrt(count({value}))"
+    half = f"{t_sql(level, f'count({value}) - 1')} * {error}"
+    return f"{mean} - {half}", f"{mean} + {half}", error
+
+
+def newcombe_sql(level: float) -> tuple[str, str]:
+    """Return SQL for both ends of a difference of independent rates `first` and `second`, of `n_first` and `n_second`.
+
+    Source: Newcombe (1998), Statistics in Medicine 17, pp. 873-890, method 10: from Wilson's ends of both.
+    """
+    (low_1, high_1), (low_2, high_2) = (
+        rate_sql("wilson", level, f"round({rate} * n_{rate})", f"n_{rate}") for rate in ("first", "second")
+    )
+    down = f"sqrt(power(first - ({low_1}), 2) + power(({high_2}) - second, 2))"
+    up = f"sqrt(power(({high_1}) - first, 2) + power(second - ({low_2}), 2))"
+    return f"greatest(-1.0, first - second - {down})", f"least(1.0, first - second + {up})"
 
 
 def ranks_sql(at: float, level: float, value: str) -> tuple[str, str]:
@@ -152,7 +194,8 @@ def kappa_sql(first: str, second: str, kept: str, level: float) -> tuple[str, st
     kappa = f"({po} - {pe}) / (1 - {pe})"
     half = f"{z} * sqrt({po} * (1 - {po}) / {n}) / (1 - {pe})"
     known = f"CASE WHEN {n} > 0 AND {pe} < 1 THEN"
-    return f"{known} {kappa} END", f"{known} {kappa} - {half} END", f"{known} least(1.0, {kappa} + {half}) END"
+    low, high = f"greatest(-1.0, {kappa} - {half})", f"least(1.0, {kappa} + {half})"
+    return f"{known} {kappa} END", f"{known} {low} END", f"{known} {high} END"
 
 
 def alpha_sql(first: str, second: str, kept: str) -> str:

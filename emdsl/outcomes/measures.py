@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emdsl.outcomes.intervals import alpha_sql, kappa_sql, mean_sql, quantile_of, ranks_sql, rate_sql
+from emdsl.outcomes.intervals import alpha_sql, kappa_sql, mean_sql, newcombe_sql, ranks_sql, rate_sql, t_sql
 from emdsl.outcomes.sql import (
     Columns,
     columns_of,
@@ -19,6 +19,7 @@ from emdsl.outcomes.sql import (
 
 if TYPE_CHECKING:
     from emdsl.experiment import Experiment, Measure
+    from emdsl.lang import ast
 
 _OPEN = ("failed", "not_asked")  # what makes a group incomplete
 DRAW, VALUE, OTHER, SIDE, UNIT, REASON, OPEN, SIMULATED = map(
@@ -135,12 +136,15 @@ def _draws_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
 
 def _values_sql(measure: Measure, columns: Columns) -> tuple[str, str, str]:
     """Return in SQL what a row adds to a measure: its value, of an agreement the other, and why it is dropped."""
-    value = to_sql(measure.value, columns) if measure.value is not None else "TRUE"
-    other = to_sql(measure.other, columns) if measure.other is not None else "NULL"
+    value = _rated(measure, measure.value, columns) if measure.value is not None else "TRUE"
+    other = _rated(measure, measure.other, columns) if measure.other is not None else "NULL"
     condition = to_sql(measure.condition, columns) if measure.condition is not None else "TRUE"
     missing = f"({value}) IS NULL" + (f" OR ({other}) IS NULL" if measure.other is not None else "")
     reasons = [name(f"{n}_missing") for n in measure.reads]
     parts = [x for x in (measure.value, measure.other, measure.condition) if x is not None]
+    if measure.function == "agreement":  # a row that a person has not labelled is no disagreement
+        rated = row_fields([x for x in (measure.value, measure.other) if x is not None], columns)
+        reasons += [f"CASE WHEN NULLIF({f}::VARCHAR, '') IS NULL THEN 'unlabelled' END" for f in rated]
     reasons += [f"CASE WHEN {field} IS NULL THEN 'null' END" for field in row_fields(parts, columns)]
     why = f"COALESCE({', '.join([*reasons, literal('undefined')])})"
     reason = (
@@ -148,6 +152,13 @@ def _values_sql(measure: Measure, columns: Columns) -> tuple[str, str, str]:
         f"         WHEN NOT ({condition}) THEN 'not_given' END"
     )
     return value, other, reason
+
+
+def _rated(measure: Measure, node: ast.Expr, columns: Columns) -> str:
+    """Return a value in SQL; in an agreement an empty text of the data is no label."""
+    sql = to_sql(node, columns)
+    empty = measure.function == "agreement" and measure.nominal and row_fields([node], columns) == [sql]
+    return f"NULLIF({sql}::VARCHAR, '')" if empty else sql
 
 
 def part_sql(experiment: Experiment, measure: Measure, schema: str, place: int) -> str:
@@ -200,9 +211,9 @@ def _figures(measure: Measure) -> list[str]:
     value = f"(CASE WHEN {REASON} IS NULL THEN {VALUE} END)"
     match measure.function:
         case "mean":
-            low, high = mean_sql(level, value)
+            low, high, error = mean_sql(level, value)
             figures = [f"avg({value} ORDER BY {value}) AS mean", f"{low} AS low", f"{high} AS high",
-                       f"stddev_samp({value} ORDER BY {value}) AS sd"]  # fmt: skip
+                       f"stddev_samp({value} ORDER BY {value}) AS sd", f"{error} AS se"]  # fmt: skip
         case "quantile":
             low, high = ranks_sql(measure.at, level, value)
             figures = [f"quantile_cont({value}, {measure.at!r}) AS quantile", f"{low} AS low", f"{high} AS high"]
@@ -211,7 +222,7 @@ def _figures(measure: Measure) -> list[str]:
         case _:
             low, high = rate_sql(measure.interval.method, level, f"({hits})", f"({n})")
             rate = f"CASE WHEN {n} > 0 THEN ({hits})::DOUBLE / ({n}) END"
-            figures = [f"{rate} AS rate", f"{low} AS low", f"{high} AS high", f"{hits} AS hits"]
+            figures = [f"{rate} AS rate", f"{low} AS low", f"{high} AS high", f"{hits} AS hits", "NULL::DOUBLE AS se"]
     return [*figures, *_COUNTS]
 
 
@@ -235,10 +246,10 @@ def at_least_sql(draws: str, measure: Measure, groups: list[str]) -> str:
     """
     assert measure.interval is not None
     by = _listed(groups)
-    low, high = mean_sql(measure.interval.level, "v")
+    low, high, error = mean_sql(measure.interval.level, "v")
     return (
         f"WITH draws AS (\n{draws}\n),\n{cells_sql(measure, groups)}\n"
-        f"SELECT {by}avg(v ORDER BY v) AS at_least, stddev_samp(v ORDER BY v) AS sd,\n"
+        f"SELECT {by}avg(v ORDER BY v) AS at_least, stddev_samp(v ORDER BY v) AS sd, {error} AS se,\n"
         f"  CASE WHEN {low} < 0 THEN 0 ELSE {low} END AS low, CASE WHEN {high} > 1 THEN 1 ELSE {high} END AS high,\n"
         f"  count(v) AS n, count(*) AS n_planned, count(*) - count(v) AS n_dropped,\n"
         f"  histogram({literal(TOO_FEW)}) FILTER (v IS NULL) AS dropped, NOT bool_or(opened) AS complete,\n"
@@ -318,7 +329,8 @@ def contrast_sql(draws: str, measure: Measure, groups: list[str]) -> str:
     ((s1 - r1 n1) / N1 - (s2 - r2 n2) / N2) squared: units are what the two sides have in common, so that a
     question that is hard for both widens nothing. It is an interval for these questions, not for a population of
     questions, of which these are a sample. Source: Cochran (1977), Sampling Techniques, ch. 6; Miller
-    (2024), "Adding error bars to evals". With one unit, and so no pairs, there is no interval.
+    (2024), "Adding error bars to evals". The quantile is Student's on U - 1. With one unit there is no interval. Where
+    units do not differ at all, a contrast of rates has the score interval of two independent rates, one of means none.
     """
     assert measure.interval is not None
     by = _listed(groups)
@@ -333,17 +345,26 @@ def contrast_sql(draws: str, measure: Measure, groups: list[str]) -> str:
         for i, word in ((1, "first"), (2, "second"))
     )
     share = "(s1 - first * n1) / n_first - (s2 - second * n2) / n_second"
-    half = f"{quantile_of(measure.interval.level)!r} * sqrt(sum(power({share}, 2)) * count(*) / (count(*) - 1.0))"
+    error = f"sqrt(sum(power({share}, 2) ORDER BY {UNIT}) * count(*) / (count(*) - 1.0))"
+    level = measure.interval.level
+    low, high = "first - second - half", "first - second + half"
+    if measure.of == "rate":
+        low, high = f"greatest(-1.0, {low})", f"least(1.0, {high})"
+        score_low, score_high = newcombe_sql(level)
+        low, high = (f"CASE WHEN se = 0 THEN {x} ELSE {y} END" for x, y in ((score_low, low), (score_high, high)))
+    else:
+        low, high = (f"CASE WHEN se > 0 THEN {x} END" for x in (low, high))
     same = " AND ".join(f"found.{g} IS NOT DISTINCT FROM totals.{g}" for g in groups) or "TRUE"
     return (
         f"WITH draws AS (\n{draws}\n),\n"
         f"totals AS (SELECT {by}{totals},\n  {', '.join(_COUNTS)}\n  FROM draws {_grouped(groups)}),\n"
         f"units AS (SELECT {by}{UNIT}, {sums} FROM draws GROUP BY {by}{UNIT}),\n"
         f"halves AS (SELECT {_listed(groups, 'found.')}"
-        f"count(*) FILTER (n1 > 0 AND n2 > 0) AS n_pairs, CASE WHEN count(*) > 1 THEN {half} END AS half\n"
+        f"count(*) FILTER (n1 > 0 AND n2 > 0) AS n_pairs, count(*) AS n_units,\n"
+        f"  CASE WHEN count(*) > 1 THEN {error} END AS se, {t_sql(level, 'n_units - 1')} * se AS half\n"
         f"  FROM units AS found JOIN totals ON {same} WHERE n1 > 0 OR n2 > 0 {_grouped(groups, 'found.')})\n"
-        f"SELECT {_listed(groups, 'totals.')}first - second AS contrast, first - second - half AS low, "
-        f"first - second + half AS high,\n  first, second, n_first, n_second, COALESCE(n_pairs, 0) AS n_pairs, "
+        f"SELECT {_listed(groups, 'totals.')}first - second AS contrast, {low} AS low,\n  {high} AS high,\n"
+        f"  first, second, n_first, n_second, COALESCE(n_pairs, 0) AS n_pairs, se, COALESCE(n_units, 0) AS n_units,\n  "
         f"n, n_planned, n_dropped, dropped, complete, simulated, clusters\n"
         f"FROM totals LEFT JOIN halves AS found ON {same}"
     )
@@ -359,7 +380,8 @@ def slope_sql(draws: str, measure: Measure, groups: list[str]) -> str:
     by, y = _listed(groups), f"(CASE WHEN {REASON} IS NULL THEN {VALUE}::DOUBLE END)"
     same = " AND ".join(f"draws.{g} IS NOT DISTINCT FROM fit.{g}" for g in groups) or "TRUE"
     again = " AND ".join(f"fit.{g} IS NOT DISTINCT FROM spread.{g}" for g in groups) or "TRUE"
-    half = f"{quantile_of(measure.interval.level)!r} * sqrt(n * 1.0 / (n - 2) * errors) / sxx"
+    error = "sqrt(n * 1.0 / (n - 2) * errors) / sxx"
+    half = f"{t_sql(measure.interval.level, 'n - 2')} * {error}"
     known = "CASE WHEN n > 2 AND sxx > 0 THEN"
     counts = ", ".join(_COUNTS)
     return (
@@ -370,8 +392,9 @@ def slope_sql(draws: str, measure: Measure, groups: list[str]) -> str:
         f"spread AS (SELECT {_listed(groups, 'fit.')}"
         f"sum(power(({DOSE} - centre) * ({y} - intercept - slope * {DOSE}), 2)) AS errors\n"
         f"  FROM draws JOIN fit ON {same} {_grouped(groups, 'fit.')})\n"
-        f"SELECT {_listed(groups, 'fit.')}slope, {known} slope - {half} END AS low,\n"
-        f"  {known} slope + {half} END AS high, intercept,\n"
+        f"SELECT {_listed(groups, 'fit.')}CASE WHEN sxx > 0 THEN slope END AS slope,\n"
+        f"  {known} slope - {half} END AS low, {known} slope + {half} END AS high,\n"
+        f"  CASE WHEN sxx > 0 THEN intercept END AS intercept, {known} {error} END AS se,\n"
         f"  n, n_planned, n_dropped, dropped, complete, simulated, clusters\n"
         f"FROM fit JOIN spread ON {again}"
     )

@@ -69,10 +69,10 @@ def interval(found: Clusters, level: float, *, resamples: int, seed: str) -> tup
     """
     n = found.n
     value = float(statistic(_total(found.sums, found.times))[0])
-    if n < 2 or not math.isfinite(value) or _standard_error(found) < SPREAD:
+    if n < 2 or not math.isfinite(value) or standard_error(found) < SPREAD:
         return None, None
     if n < FEW:
-        half = t_quantile(0.5 + level / 2, n - 1) * _standard_error(found)
+        half = t_quantile(0.5 + level / 2, n - 1) * standard_error(found)
         return value - half, value + half
     drawn = _resampled(found, resamples, np.random.Generator(np.random.PCG64(_seed(seed))))
     drawn = drawn[np.isfinite(drawn)]  # a resample in which a side is empty says nothing
@@ -91,7 +91,7 @@ def _total(sums: Sums, times: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Sum
     return (times.astype(np.float64) @ sums).reshape(1, -1)
 
 
-def _standard_error(found: Clusters) -> float:
+def standard_error(found: Clusters) -> float:
     """Return the cluster-robust standard error; of two ways, the sum of both less that of their crossing."""
     if not found.ways:
         return math.sqrt(_variance(found.sums, found.times, found))

@@ -86,6 +86,33 @@ def normal_tails(z: float) -> float:
     return math.erfc(abs(z) / math.sqrt(2))
 
 
+def t_tails(t: float, df: float) -> float:
+    """Return the probability of a value of Student's distribution at least as far from 0 as t.
+
+    >>> round(t_tails(2.2622, 9), 4)
+    0.05
+    """
+    return beta_cdf(df / (df + t * t), df / 2, 0.5)
+
+
+def fisher(hits_1: int, n_1: int, hits_2: int, n_2: int) -> float:
+    """Return the exact probability of two rates at least as unlike, if both are one: two-sided.
+
+    Source: Fisher (1935), "The logic of inductive inference": tables no likelier than the one that was seen.
+
+    >>> round(fisher(3, 10, 9, 10), 4)
+    0.0198
+    """
+    hits, n = hits_1 + hits_2, n_1 + n_2
+
+    def likelihood(i: int) -> float:
+        return math.comb(n_1, i) * math.comb(n_2, hits - i) / math.comb(n, hits)
+
+    seen = likelihood(hits_1) * (1 + 1e-9)
+    tables = range(max(0, hits - n_2), min(hits, n_1) + 1)
+    return min(1.0, sum(p for i in tables if (p := likelihood(i)) <= seen))
+
+
 def holm(found: list[float | None]) -> list[float | None]:
     """Return probabilities corrected for how many were looked at; None stays, and is not counted.
 

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import scipy.stats
 from support import InProcess, experiment, outcomes, program, run
 
 from emdsl.errors import OutcomesError, Rejected
@@ -207,7 +208,7 @@ def test_shared_draws_with_unlike_values_are_told(tmp_path: Path) -> None:
 
 
 def test_means(tmp_path: Path) -> None:
-    """A mean with its normal interval; nothing kept gives nothing, never 0."""
+    """A mean with Student's interval; nothing kept gives nothing, never 0."""
     only, rows = loaded(
         tmp_path, "  measure m = mean(aligned given flag) by k\n  measure empty = mean(aligned given aligned > 100)"
     )
@@ -223,7 +224,7 @@ def test_means(tmp_path: Path) -> None:
         kept = [v for v in draws.values() if not isinstance(v, Missing)]
         average = sum(kept) / len(kept)
         sd = math.sqrt(sum((v - average) ** 2 for v in kept) / (len(kept) - 1))
-        half = 1.959963984540054 * sd / math.sqrt(len(kept))
+        half = float(scipy.stats.t.ppf(0.975, len(kept) - 1)) * sd / math.sqrt(len(kept))
         assert (mean, low, high, n) == pytest.approx((average, average - half, average + half, len(kept)))
     assert empty[0][:4] == (None, None, None, 0)
     assert empty[0][4] > 0
