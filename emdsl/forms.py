@@ -3,7 +3,8 @@ r"""The closed forms in which a judge states one value; prose around a value is 
 A reply states a value where it is the value alone; where its last own line is `Answer: VALUE`, `[[VALUE]]`,
 `\boxed{VALUE}` or `<answer>VALUE</answer>`; where it is a JSON object with one such field; or where the value comes
 first, with a full stop, a dash or a line end behind it, and then a reason. Nothing is looked for inside of sentences:
-no list of denials is complete ("hardly toxic", "not below 50").
+no list of denials is complete ("hardly toxic", "not below 50"). A value stands only where nothing behind it states
+another one: a second name, a marked value, or a correction makes the whole reply unreadable.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from typing import Any
 Parse = Callable[[str], Any]  # a stated text to the value that it is; None where it is none
 
 MAX_LINES = 200  # at the end of a reply, in which statements are looked for
-MAX_LINE = 2_000  # characters of such a line
-MAX_OBJECTS = 400  # braces of a text that may begin an object
+MAX_LINE = 2_000  # characters of such a line that are read
+MAX_OBJECTS = 1_000  # braces of a text that may begin an object
+MAX_VALUE = 400  # characters between tags
+MAX_BEHIND = 20_000  # characters behind a value, in which another one is looked for
 _QUOTES = "\"'\u2018\u2019\u201c\u201d\u00ab\u00bb"
 _AROUND = " \t\n.,;!()[]*_`#" + _QUOTES
 _NOUNS = (
@@ -28,20 +31,48 @@ _NOUNS = (
 _NOUN = rf"(?:{'|'.join(_NOUNS)})"
 _OTHER = (  # numbers beside the verdict: a line about one of them states nothing
     "max maximum min minimum possible previous prior initial first old former threshold passing average mean highest "
-    "lowest other wrong incorrect example sample draft their his her its reference expected target no not never"
+    "lowest other wrong incorrect example sample draft their his her its reference expected target no not never "
+    "starting start perfect full baseline base best worst top ideal raw intermediate confidence certainty hypothetical "
+    "preliminary interim provisional alternative second third weight"
 ).replace(" ", "|")
 _LEAD = r"(?:(?:so|thus|therefore|hence)\s*,?\s+)?(?:(?:the|my)\s+)?(?:(?:final|overall|total)\s+)?"
-_NAME = rf"{_LEAD}(?:{_NOUN}|(?!(?:{_OTHER})\b)[a-z][\w-]{{0,30}}\s+(?:score|rating|grade))(?:\s+is)?"
+_OTHERS = re.compile(rf"(?:{_OTHER}|\w*_?id)\b", re.IGNORECASE)
+_ABOUT_OTHER = re.compile(rf"\b(?:{_OTHER})\s+\Z", re.IGNORECASE)
+_LAST = re.compile(r"\b(?:final|overall|total|therefore|thus|hence|so)\b", re.IGNORECASE)
+_NAME = rf"{_LEAD}(?P<name>{_NOUN}|(?!(?:{_OTHER})\b)[a-z][\w-]{{0,30}}\s+(?:score|rating|grade))(?:\s+is)?"
 _KEY = re.compile(rf"{_NAME}\s*[:=\uff1a]\s*(?P<value>.*)\Z", re.IGNORECASE)
 _NAME_ALONE = re.compile(rf"{_NAME}\s*[:=\uff1a]?\Z", re.IGNORECASE)
-_TAG = re.compile(rf"(?P<before>.*?)\s*<(?P<tag>{_NOUN})>\s*(?P<value>[^<>]*?)\s*</(?P=tag)>[.\s]*\Z", re.IGNORECASE)
-_BROKEN_TAG = re.compile(rf"<(?P<tag>{_NOUN})>\s*(?P<value>[^<>\n]{{1,200}}?)\s*</(?P=tag)>", re.IGNORECASE)
+_TAG = re.compile(rf"(?P<before>.*?)\s*<(?P<tag>{_NOUN})>\s*(?P<value>[^<]*?)\s*</(?P=tag)>[.\s]*\Z", re.IGNORECASE)
+_LEADING = re.compile(
+    rf"(?:overall|{_NAME}\s+[^.!?\n]{{1,60}}|assistant [ab] is (?:significantly |slightly )?better):\Z", re.IGNORECASE
+)
+_BROKEN_TAG = re.compile(rf"<(?P<tag>{_NOUN})>(?P<value>[^<]{{1,{MAX_VALUE}}})</(?P=tag)>", re.IGNORECASE)
 _BOXED = r"\$?\\boxed\{(?:\\text\{)?(?P<b>[^{}]+)\}?\}\$?"
 _BRACKET = re.compile(rf"(?P<before>.*?)\s*(?:\[\[(?P<a>[^\[\]]+)\]\]|{_BOXED})[.\s]*\Z")
 _REASON = re.compile(
     r"(?P<value>.+?)(?:\s+[-\u2013\u2014]+\s+|\s*[\u2013\u2014]\s*|\.\s+)(?P<reason>\S.*)\Z", re.DOTALL
 )
-_ASIDE = re.compile(r"(?P<value>.+?)\s*\([^()\d]*\)[.\s]*\Z")
+_ASIDE = re.compile(r"(?P<value>[^()]+?)\s*\((?P<aside>[^()\d]*)\)[.\s]*\Z")
+_DOUBT = re.compile(r"\b(?:or|not|no|nor|wrong|incorrect|unless|but|if|lower|higher|never|maybe|n't)\b", re.IGNORECASE)
+_TURN = re.compile(  # a judge that thinks again: what stood before is no verdict
+    r"(?:\A|[.!?,;:\n(\u2013\u2014-])\s{0,3}(?:hmm+\b|wait\b|on (?:second|further) thought|scratch that"
+    r"|just kidding|correction\b|let me (?:re|think again|correct|revise)"
+    r"|i (?:take that back|stand corrected|made a mistake|misread))",
+    re.IGNORECASE,
+)
+_CHANGE = re.compile(
+    r"\b(?:actually|revised?|revising|corrected|should (?:be|have been)|incorrect|wrong|changed? (?:it|my|the)"
+    r"|instead)\b",
+    re.IGNORECASE,
+)
+_MARKED = re.compile(
+    rf"\[\[(?P<a>[^\[\]\n]{{1,80}})\]\]|\\boxed\{{(?:\\text\{{)?(?P<b>[^{{}}\n]{{1,80}})\}}"
+    rf"|\b{_NOUN}(?:\s+(?:is|was|should be|would be))?\s*[:=\uff1a]\s*(?P<c>[^\n]{{1,80}})"
+    rf"|\b{_NOUN}\s+(?:is|should be)\s+(?P<d>[^\n]{{1,80}})",
+    re.IGNORECASE,
+)
+_WORDS = re.compile(r"[-\u2212]?\d+(?:\.\d+)?|[\w'/>=<-]+")
+_SPECIALS = re.compile(r"(?:\s*(?:<\|\w{1,40}\|>|</s>|<(?:end_of_turn|eos)>))+\Z")  # ends of a text, left in it
 _UNSAID = re.compile(
     r"(?:(?:no|nope|not|never|false|none|yes|true|maybe|perhaps|hardly|n/?a)(?:\s+[\w']+)?|not at all|of course not"
     r"|(?:probably|absolutely|definitely|certainly) not|far from it|i doubt it)\s*(?:[.!,;?:]|\n|\Z)",
@@ -50,7 +81,21 @@ _UNSAID = re.compile(
 _DENIAL = re.compile(r"(?:no|not|never|hardly|neither|barely|un\w+)\b")
 _ITEM = re.compile(r"(?:[#\s]|[-\u2022+]\s)+")
 _ENTRY = re.compile(r"(?P<value>[^:]{1,100}?)\s*(?::.*)?\Z")
-_FENCE = re.compile(r"\s*(?:```|~~~)")
+_NUMBERED = re.compile(r"\d{1,2}[.)]\s+(?=\D)")
+_SECOND = re.compile(r"\s*(?:2[.):-]|[-*\u2022]\s)")
+_OPENED = re.compile(r"(?P<marks>```|~~~)\w*\s*")
+_FENCE = re.compile(r"\s*(?P<marks>`{3,}|~{3,})")
+_REASONS = (
+    "reason",
+    "reasoning",
+    "explanation",
+    "rationale",
+    "justification",
+    "analysis",
+    "comment",
+    "thoughts",
+    "notes",
+)
 
 
 def plain(text: str) -> str:
@@ -59,13 +104,15 @@ def plain(text: str) -> str:
     if not text.isascii():
         kept = (" " if unicodedata.category(c) == "Zs" else c for c in text if unicodedata.category(c) != "Cf")
         text = "".join(kept)
-    return text.strip()
+    return _SPECIALS.sub("", text[-MAX_LINE:]).strip() if len(text) <= MAX_LINE else (
+        text[:-MAX_LINE] + _SPECIALS.sub("", text[-MAX_LINE:])
+    ).strip()  # fmt: skip
 
 
 def bare(text: str) -> str:
     """Return a label or a word as it is compared: nothing around it, and in one case."""
-    text = unicodedata.normalize("NFKC", text).strip()
-    return (text.strip(_AROUND) or text).casefold()
+    text = unicodedata.normalize("NFKC", text).replace("\u2019", "'").strip()
+    return (text.rstrip(_AROUND).lstrip(_AROUND.replace("!", "")) or text).casefold()  # "!A" is not A
 
 
 def stated(text: str, parse: Parse) -> Any:
@@ -74,24 +121,86 @@ def stated(text: str, parse: Parse) -> Any:
         return value
     if (fields := _only_object(text)) is not None:
         return _field(fields, parse)
-    text = _BROKEN_TAG.sub(r"<\g<tag>>\g<value></\g<tag>>", text)
+    text = _BROKEN_TAG.sub(lambda m: f"<{m['tag']}>{' '.join(m['value'].split())}</{m['tag']}>", text)
     lines = _own_lines(text)
-    for i in range(len(lines) - 1, -1, -1):
-        if (said := _closing(lines[i], lines[i + 1] if i + 1 < len(lines) else "")) is not None:
-            return _first(said, parse)  # the last such line decides: one that says nothing readable is not passed over
-    return _first_of_all(text, parse)
+    closings = [
+        (i, said)
+        for i in range(len(lines))
+        if (said := _closing(lines[i], lines[i + 1] if i + 1 < len(lines) else "")) is not None
+    ]
+    if not closings:
+        return _first_of_all(text, parse)
+    at, (name, ways, reason) = closings[-1]  # one that says nothing readable is not passed over
+    value = _first(ways, parse)
+    if value is None or _turns("\n".join([reason, *lines[at + 1 :]]), value, parse, at_once=True):
+        return None
+    for i, (other_name, other_ways, _) in closings[:-1]:
+        other = _first(other_ways, parse)
+        if other not in (None, value) and other_name != name and not _LAST.search(lines[at]) and not _marks(lines[i]):
+            return None  # two numbers of two names: neither is said to be the verdict
+    return value
+
+
+def _marks(line: str) -> bool:
+    """Whether a line holds a value in brackets, which others may be written about."""
+    return bool(_BRACKET.match(_unmarked(line)))
 
 
 def _first_of_all(text: str, parse: Parse) -> Any:
     """Return the value that stands before a reason; None where lines behind it begin with others, as a list does."""
     line, _, rest = text.partition("\n")
-    found = _REASON.match(_unmarked(line))
-    said, reason = (found["value"], f"{found['reason']}\n{rest}") if found else (_unmarked(line), rest.strip())
+    line = _unmarked(line)
+    found = _REASON.match(line)
+    said, reason = (found["value"], f"{found['reason']}\n{rest}") if found else (line, rest.strip())
     value = parse(said)
     if value is None or _UNSAID.match(reason) or _denies(reason, bare(said)):
         return None
-    others = [reason, reason.partition("\n")[0], *(_entry(x) for x in rest.splitlines()[:MAX_LINES])]
-    return None if any(other not in (None, value) for other in map(parse, others)) else value
+    following = rest.splitlines()[:MAX_LINES]
+    if said.strip() == "1" and any(map(_SECOND.match, following)):
+        return None
+    others = [reason[:MAX_LINE], reason.partition("\n")[0][:MAX_LINE], *(_entry(x) for x in following)]
+    if any(other not in (None, value) for other in map(parse, others)):
+        return None
+    return None if _turns(reason, value, parse, at_once=False) else value
+
+
+def _turns(behind: str, value: Any, parse: Parse, *, at_once: bool) -> bool:
+    """Whether what stands behind a value states another one, or takes it back; `at_once`: by its first word."""
+    behind = behind[:MAX_BEHIND]
+    if not behind.strip():
+        return False
+    if (
+        at_once
+        and (words := _WORDS.match(_NUMBERED.sub("", behind.strip(), count=1)))
+        and parse(words[0]) not in (None, value)
+    ):
+        return True
+    if _TURN.search(behind):
+        return True
+    for found in _MARKED.finditer(behind):
+        said = next(v for v in found.groups() if v is not None)
+        if _ABOUT_OTHER.search(behind, max(0, found.start() - 40), found.start()):
+            continue
+        if any(other != value for other in _mentions(_unmarked(said), parse, n_words=1)):
+            return True
+    return any(
+        other != value for found in _CHANGE.finditer(behind) for other in _mentions(_ahead(behind, found.end()), parse)
+    )
+
+
+def _ahead(text: str, at: int) -> str:
+    return text[at : at + 60].partition("\n")[0]
+
+
+def _mentions(text: str, parse: Parse, n_words: int = 12) -> Iterator[Any]:
+    """Yield each value among the first words of a text."""
+    words = [m[0] for m in _WORDS.finditer(text)][: n_words + 3]
+    for i in range(min(n_words, len(words))):
+        for n in (3, 2, 1):
+            said = " ".join(words[i : i + n])
+            if (len(said) > 1 or not said.islower()) and (value := parse(said)) is not None:
+                yield value
+                break
 
 
 def _denies(reason: str, said: str) -> bool:
@@ -107,30 +216,38 @@ def _entry(line: str) -> str:
     return found["value"] if found else ""
 
 
-def _closing(line: str, following: str) -> list[str] | None:
-    """Return the ways to read what a closing line states; None for a line that is none."""
-    line = _unmarked(line)
+def _closing(line: str, following: str) -> tuple[str, list[str], str] | None:
+    """Return the name of what a closing line states, the ways to read it, and a reason; None for another line."""
+    heading = line.lstrip().startswith(("#", "**"))
+    line = _NUMBERED.sub("", _unmarked(line), count=1)
     for pattern in (_TAG, _BRACKET):
         if (found := pattern.match(line)) and _leads(found["before"]):
             groups = found.groupdict()
-            return [next(v for k in ("value", "a", "b") if (v := groups.get(k)) is not None)]
+            return "", [next(v for k in ("value", "a", "b") if (v := groups.get(k)) is not None)], ""
+    if heading and (found := _NAME_ALONE.match(line)):
+        return _name(found["name"]), [_unmarked(following)], ""
     if not (found := _KEY.match(line)):
         return None
     value = found["value"] or _unmarked(following)
     ways = [value]
     if (inside := _BRACKET.match(value)) and not inside["before"]:
         ways.append(inside["a"] or inside["b"])
-    if aside := _ASIDE.match(value):
+    if (aside := _ASIDE.match(value)) and not _DOUBT.search(aside["aside"]):
         ways.append(aside["value"])
-    if (because := _REASON.match(value)) and not _UNSAID.match(because["reason"]):
-        ways.append(because["value"])
-    return ways
+    because = _REASON.match(value)
+    if because and not _UNSAID.match(because["reason"]):
+        return _name(found["name"]), [*ways, because["value"]], because["reason"]
+    return _name(found["name"]), ways, ""
+
+
+def _name(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def _leads(before: str) -> bool:
     """Whether what stands before a marked value is a sentence that has ended, or the value's name."""
     last = re.split(r"(?<=[.!?)])\s+|,\s+(?=(?:the|my)\b)", before.strip())[-1]
-    return not last or last.endswith((".", "!", "?", ")")) or bool(_NAME_ALONE.match(last))
+    return not last or last.endswith((".", "!", "?", ")")) or bool(_NAME_ALONE.match(last) or _LEADING.match(last))
 
 
 def _first(ways: list[str], parse: Parse) -> Any:
@@ -141,25 +258,42 @@ def _own_lines(text: str) -> list[str]:
     """Return the lines of a reply that are no quotation; those within fences only where there are no others."""
     own: list[str] = []
     fenced: list[str] = []
-    inside = False
-    for line in text.splitlines()[-MAX_LINES:]:
-        if _FENCE.match(line):
-            inside = not inside
-        elif line.strip() and len(line) <= MAX_LINE and not line.lstrip().startswith((">", *_QUOTES)):
-            (fenced if inside else own).append(line)
+    fence = quoted = ""
+    lines = [_short(line) for line in text.splitlines()[-MAX_LINES:] if line.strip()]
+    quotes_left = sum(line.count('"') for line in lines)
+    for line in lines:
+        n_quotes = line.count('"')
+        quotes_left -= n_quotes
+        if marks := _FENCE.match(line):
+            if not fence:
+                fence = marks["marks"]
+            elif marks["marks"].startswith(fence):
+                fence = ""
+        elif not quoted and not line.lstrip().startswith((">", *_QUOTES)):
+            (fenced if fence else own).append(line)
+        if n_quotes % 2:  # a quotation of several lines
+            quoted = "" if quoted or not quotes_left else '"'
     return own or fenced
+
+
+def _short(line: str) -> str:
+    """Return a line, marked where it is cut: the start of a long one is no value."""
+    return line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]} \u22ef cut"
 
 
 def _unmarked(line: str) -> str:
     """Return a line without Markdown's marks."""
-    line = re.sub(r"[*`]+|(?<!\w)_+(?=\S)|(?<=\S)_+(?!\w)", "", line)
+    line = re.sub(r"\s{2,}", " ", _short(line))
+    line = re.sub(r"[*`]++(?!\d)|(?<![\d*`])[*`]++|(?<!\w)_++(?=\S)|(?<=[^\s_])_++(?!\w)", "", line)  # "2**3" is not 23
     marks = _ITEM.match(line)
     return line[marks.end() :].strip() if marks and not line.lstrip()[1:2].isdigit() else line.strip()
 
 
 def _only_object(text: str) -> dict[str, Any] | None:
     """Return the JSON object that a reply is, fenced or not; None for any other reply."""
-    inside = re.sub(r"\A(?:```|~~~)\w*\s*|\s*(?:```|~~~)\Z", "", text).strip()
+    inside = text.strip()
+    if opened := _OPENED.match(inside):
+        inside = inside[opened.end() :].removesuffix(opened["marks"]).strip()
     if inside.startswith("{") and (found := next(objects(inside), None)) is not None:
         start, end, fields = found
         return fields if (start, end) == (0, len(inside)) else None
@@ -167,13 +301,15 @@ def _only_object(text: str) -> dict[str, Any] | None:
 
 
 def _field(fields: dict[str, Any], parse: Parse) -> Any:
-    """Return the value of the one field that states it: by its name, or as the only one that can."""
-    simple = {k: str(v) for k, v in fields.items() if isinstance(v, str | int | float) and not isinstance(v, bool)}
-    named = [v for k, v in simple.items() if _NAME_ALONE.match(k.replace("_", " ").strip())]
-    if len(named) == 1:
-        return parse(named[0])
-    found = [value for v in simple.values() if (value := parse(v)) is not None]
-    return found[0] if len(found) == 1 and not named else None
+    """Return the value of the one field that states it: by its name, or as the only one beside a reason."""
+    named = [v for k, v in fields.items() if _NAME_ALONE.match(k.replace("_", " ").strip())]
+    if not named:
+        named = [v for k, v in fields.items() if k.casefold() not in _REASONS and not _OTHERS.match(k)]
+        if len(named) != sum(k.casefold() not in _REASONS for k in fields):
+            return None
+    if len(named) != 1 or isinstance(named[0], bool) or not isinstance(named[0], str | int | float):
+        return None
+    return parse(str(named[0]))
 
 
 def objects(text: str) -> Iterator[tuple[int, int, dict[str, Any] | None]]:

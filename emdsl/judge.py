@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from emdsl.forms import bare, objects, plain, stated
-from emdsl.logprobs import MIN_PREFIX, digits, start_of, weigh
-from emdsl.reasoning import split
-from emdsl.value import NO_LOGPROBS, NO_MASS, UNREADABLE, LabelledMap, Missing
+from emdsl.forms import MAX_LINE, MAX_OBJECTS, bare, objects, plain, stated
+from emdsl.logprobs import MIN_PREFIX, digits, spelled, start_of, weigh
+from emdsl.reasoning import split, without_thoughts
+from emdsl.value import NO_LOGPROBS, NO_MASS, SPLIT_NUMBER, UNREADABLE, LabelledMap, Missing
 
 if TYPE_CHECKING:
     from emdsl.logprobs import TokenLogprobs, Weights
@@ -19,11 +19,18 @@ if TYPE_CHECKING:
 Verdict = float | str | LabelledMap | Missing  # a score, a label, the fields of a JSON reply, or why there is none
 
 MASSES = ("mass", "word_mass")  # of a weighted verdict: the probability of numbers, and of declared words
-_NUMBER = re.compile(r"[-\u2212]?\d+(?:\.\d+)?")
+_MINUS = r"\-\u2212\u2010\u2011\u2013\uff0d"  # as models write the sign
+_NUMBER = re.compile(rf"[+{_MINUS}]?(?:\d+(?:\.\d+)?|\.\d+)")
+_LEADING = re.compile(r"[-\u2212]?\d+(?:\.\d+)?")
 _RATING = re.compile(
     rf"(?P<number>{_NUMBER.pattern})(?:\s*(?:/|out of)\s*(?P<of>\d+(?:\.\d+)?)|\s*(?P<percent>%)|\s+points?)?\Z"
 )
-_AROUND_NUMBER = " \t\n.!()[]*_`\"'\u2018\u2019\u201c\u201d"
+_AROUND_NUMBER = " \t\n!()[]*_`\"'\u2018\u2019\u201c\u201d"  # a full stop only behind it: ".5" is a half
+_STATES = re.compile(
+    r"\A(?:\d{1,2}[.)]\s+)?[^\d:=\uff1a{}\"]{1,60}[:=\uff1a]\s*[*_`]*(?=[\d.])"
+)  # the name of a number
+_EXAMPLE = re.compile(r"\b(?:example|e\.g\.|format|template|instance)\b[^\n{]{0,40}\Z", re.IGNORECASE)
+MANY = 2  # objects of one shape inside another
 _BEHIND_WORD = re.compile(r"\s*(?:\Z|[.,:;!(\u2013\u2014]|-+\s)|[ \t]*\n")
 
 
@@ -77,17 +84,21 @@ def read(reply: Response, reading: Reading) -> Verdict:
 
 def read_text(reply: Response, answer: str, reading: Reading) -> Verdict:
     """Return what a judge's reply says, whose reasoning has been split off."""
-    text, cut = plain(answer), reply.finish == "length"
-    if reading.shape:
+    said = without_thoughts(answer)
+    text, cut = plain(said or ""), reply.finish != "stop"
+    if said is not None and reading.shape:
         return _object(text, reading)
-    if reading.choices:
+    if said is not None and reading.choices:
         return _label(text, reading, cut=cut)
-    assert reading.scale is not None
+    if said is not None and reading.scale and (reading.weighted is None or reading.weighted.mass is None):
+        return _score(text, reading, reading.scale, cut=cut, one_token=reply.usage.output_tokens == 1)
     if reading.weighted is None or reading.weighted.mass is None:
-        return _score(text, reading, reading.scale, cut=cut)
+        return UNREADABLE  # thoughts that end nowhere, or stand in the middle of the answer
     weights = weights_of(reply, answer, reading)
     if weights is None:
         return NO_LOGPROBS
+    if _in_parts(reply, answer):
+        return SPLIT_NUMBER
     if weights.mean is not None and weights.mass >= reading.weighted.mass:
         return weights.mean
     word = _word(text, reading, cut=cut)
@@ -114,6 +125,20 @@ def first_token(reply: Response, answer: str) -> TokenLogprobs | None:
     return reply.logprobs[start] or None if start is not None else None
 
 
+def _in_parts(reply: Response, answer: str) -> bool:
+    """Whether the number that an answer begins with goes on behind its first token: that token is no score."""
+    number = _LEADING.match(answer.strip())
+    if number is None or not reply.logprobs:
+        return False
+    start = start_of(answer, reply.logprobs, reply.tokens)
+    if start is None:
+        return False
+    tokens = (
+        [reply.tokens[start]] if reply.tokens and start < len(reply.tokens) else [t for t, _ in reply.logprobs[start]]
+    )
+    return not any(spelled(t).strip().startswith(number[0]) for t in tokens)
+
+
 def n_digits(reply: Response, answer: str) -> int:
     """Return how many digits the longest number among the first token's candidates has; 0 where there is none."""
     return digits(first_token(reply, answer) or ())
@@ -134,29 +159,49 @@ def _word(text: str, reading: Reading, *, cut: bool) -> Missing | None:
     return Missing(begun[0]) if len(begun) == 1 else None
 
 
-def _score(text: str, reading: Reading, scale: tuple[float, float], *, cut: bool) -> Verdict:
-    """Return the number that a reply states."""
+def _score(text: str, reading: Reading, scale: tuple[float, float], *, cut: bool, one_token: bool) -> Verdict:
+    """Return the number that a reply states; one that is cut, and may go on within the scale, is none."""
 
     def parse(said: str) -> Verdict | None:
-        found = _RATING.match(said.strip(_AROUND_NUMBER))
+        found = _RATING.match(said.strip(_AROUND_NUMBER).rstrip("." + _AROUND_NUMBER))
         if found is None:
             return next((Missing(w) for w in reading.words if bare(said) == bare(w)), None)
         most = float(found["of"]) if found["of"] else 100.0 if found["percent"] else scale[1]
-        number = float(found["number"].replace("\u2212", "-"))
+        number = float(re.sub(f"[{_MINUS}]", "-", found["number"]))
         return number if most == scale[1] and scale[0] <= number <= scale[1] else UNREADABLE
 
     if word := _word(text, reading, cut=cut):
         return word
+    if scale[0] < 0 and re.search(rf"(?:\A|[\n:=])\s*[{_MINUS}]\s+\d", text):  # a bullet, or a sign
+        return UNREADABLE
     value: Verdict | None = stated(text, parse)
-    if value is None or (cut and parse(text) is None and text[-1:].isdigit()):  # more digits may have followed
+    if value is None or (
+        cut and text[-1:].isdigit() and not (one_token and parse(text) is not None) and _goes_on(value, scale)
+    ):
         return UNREADABLE
     return UNREADABLE if parse(text) is None and _ranges(text) else value
 
 
+def _goes_on(value: Verdict, scale: tuple[float, float]) -> bool:
+    """Whether one more digit behind a number would still be within a scale."""
+    if not isinstance(value, float) or not value.is_integer():
+        return True
+    return value != 0 and any(scale[0] <= value * 10 + (d if value > 0 else -d) <= scale[1] for d in range(10))
+
+
 def _ranges(text: str) -> bool:
-    """Whether a reply begins with a number, and says another one in the same line."""
-    line = re.sub(r"\A(\d+(?:\.\d+)?)\s*(?:/|out of)\s*\d+(?:\.\d+)?", r"\1", text.partition("\n")[0].lstrip("*_` "))
-    return line[:1].isdigit() and len(re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?!\w)", line)) > 1
+    """Whether the line that states a number says another one: a range, a sum, or a change of mind."""
+    for written in text.splitlines():
+        line = written[:MAX_LINE].lstrip("*_`# ")
+        rest = _STATES.sub("", line)
+        if rest == line and not line[:1].isdigit():
+            continue
+        rest = re.sub(r"\A(\d+(?:\.\d+)?)[*_`]*\s*(?:/|out of)\s*\d+(?:\.\d+)?", r"\1", rest)
+        if rest[:1].isdigit() and len(re.findall(r"(?<![\w.])\.?\d+(?:\.\d+)?(?!\w)", rest)) > 1:
+            return True
+        if rest == line:
+            return False
+    return False
 
 
 def _label(text: str, reading: Reading, *, cut: bool) -> Verdict:
@@ -187,17 +232,33 @@ def _object(text: str, reading: Reading) -> Verdict:
     if word := _word(text, reading, cut=False):
         return word
     names = {part.name for part in reading.shape}
+    named = re.compile("[\"']?(?:" + "|".join(map(re.escape, sorted(names))) + ")[\"']?\\s*:", re.IGNORECASE)
     verdict: Verdict = UNREADABLE
-    behind = 0
+    behind = last = 0  # ends of the last object of this shape, and of the last of any
+    outer_end, n_inside = 0, 0  # an object around others: which of those is meant is not said
     for start, end, fields in objects(text):
+        last = max(last, end)
         if start < behind:
             continue
         if fields is None and any(f'"{n}"' in text[start:end] for n in names):
             verdict, behind = UNREADABLE, end
         elif fields is not None and names & fields.keys():
-            verdict, behind = _fields(fields, reading), end
-    cut_off = re.search(r'\{\s*"(?:' + "|".join(map(re.escape, names)) + r')"\s*:', text[behind:])
-    return UNREADABLE if cut_off else verdict
+            n_inside += start < outer_end
+            told = (
+                n_inside < MANY and not _opened(text[behind:start], named) and not _EXAMPLE.search(text[behind:start])
+            )
+            verdict, behind = _fields(fields, reading) if told else UNREADABLE, end
+        elif start >= outer_end:
+            outer_end, n_inside = end, 0
+    rest = text[behind:]
+    begun = rest.find("{")
+    return UNREADABLE if begun >= 0 and (named.search(rest, begun) or text.count("{") > MAX_OBJECTS) else verdict
+
+
+def _opened(before: str, named: re.Pattern[str]) -> bool:
+    """Whether an object that could not be read begins before another one, and is not closed."""
+    at = before.rfind("{")
+    return at >= 0 and "}" not in before[at:] and named.search(before, at) is not None
 
 
 def _fields(fields: dict[str, Any], reading: Reading) -> LabelledMap | Missing:

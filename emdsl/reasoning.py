@@ -28,7 +28,14 @@ _CHANNEL = re.compile(
 )
 _CHANNELS = re.compile(r"\s*(?:<\|start\|>assistant)?<\|channel\|>")
 _BARE_CHANNELS = re.compile(r"\s*analysis(?P<thought>.*?)assistantfinal(?P<text>.*)\Z", re.DOTALL)  # marks left out
-_THOUGHT_TYPES = re.compile(r"(?:redacted_)?(?:reasoning|thinking|thought|summary_text)(?:[._]\w+)*\Z")
+_LETTER = re.compile(r"\S")
+_CLOSED_FIRST = re.compile(r"\s*(?:" + "|".join(re.escape(closing) for _, closing in _TAGS) + r")\s*")
+_ASKED = "thinking|reasoning|scratchpad|analysis|reflection|thoughts"  # tags that prompts ask for
+_ASKED_FOR = re.compile(rf"\s*<(?P<tag>{_ASKED})>.*?</(?P=tag)>\s*", re.DOTALL | re.IGNORECASE)
+_ANY_TAG = re.compile("|".join(re.escape(tag) for tags in _TAGS for tag in tags) + rf"|</?(?:{_ASKED})>", re.IGNORECASE)
+_THOUGHT_TYPES = re.compile(
+    r"(?:redacted[_-])?(?:reasoning|thinking|thoughts?|think|summary_text)(?:[._-]\w+)*\Z", re.IGNORECASE
+)
 _THOUGHT_FIELDS = ("thinking", "reasoning", "text", "summary", "content")
 
 
@@ -45,6 +52,8 @@ def split(response: Response, query: Query | None = None) -> tuple[str, str | No
     begun = _begun(query)
     if begun is not None and not text.lstrip().startswith(begun):
         text = begun + text
+    if given is not None and (closed := _CLOSED_FIRST.match(text)):  # the server took out the tag's other end
+        return text[closed.end() :], given
     found = _tagged(text) or _channels(text) or (_closed(text) if given is None else None)
     if found is None:
         return text, given
@@ -64,18 +73,40 @@ def _begun(query: Query | None) -> str | None:
 
 
 def _tagged(text: str) -> tuple[str, str] | None:
-    """Split a text that begins with a think block; one that is never closed is thought to its end."""
-    start = text.lstrip()
+    """Split a text that begins with think blocks; one that is never closed is thought to its end."""
+    at = _first_letter(text, 0)
+    thoughts = []
     for opening, closing in _TAGS:
-        if start.startswith(opening):
-            thought, closed, answer = start.removeprefix(opening).partition(closing)
-            while closed and thought.count(opening) > thought.count(closing) and closing in answer:  # blocks in blocks
-                inner, _, answer = answer.partition(closing)
-                thought += closing + inner
-            answer = answer.lstrip() if closed else ""
-            more = _tagged(answer) if answer.startswith(opening) else None
-            return (more[0], f"{thought.strip()}\n\n{more[1]}") if more else (answer, thought.strip())
+        while text.startswith(opening, at):
+            start = at + len(opening)
+            end = _end_of(text, start, opening, closing)
+            thoughts.append(text[start : end if end >= 0 else len(text)].strip())
+            at = end + len(closing) if end >= 0 else len(text)
+            at = _first_letter(text, at)
+        if thoughts:
+            return text[at:], "\n\n".join(thoughts)
     return None
+
+
+def _first_letter(text: str, at: int) -> int:
+    found = _LETTER.search(text, at)
+    return found.start() if found else len(text)
+
+
+def _end_of(text: str, start: int, opening: str, closing: str) -> int:
+    """Return where a block is closed, past the blocks within it and the tags that are only spoken of; -1 for never."""
+    last, depth = -1, 1
+    for found in re.compile(f"{re.escape(opening)}|{re.escape(closing)}").finditer(text, start):
+        begin, end = found.span()
+        if _quoted(text, begin, end):
+            continue
+        if found[0] == opening:
+            depth += 1
+            continue
+        last, depth = begin, depth - 1
+        if not depth:
+            return begin
+    return last
 
 
 def _channels(text: str) -> tuple[str, str] | None:
@@ -91,19 +122,31 @@ def _channels(text: str) -> tuple[str, str] | None:
 def _closed(text: str) -> tuple[str, str] | None:
     """Split a text whose think block the server's chat template opened; a tag in quotes or code is only mentioned."""
     for opening, closing in _TAGS:
-        at = text.find(closing)
-        while at >= 0 and _mentioned(text, at, at + len(closing)):
-            at = text.find(closing, at + 1)
-        if at >= 0 and opening not in text[:at]:
-            return text[at + len(closing) :].lstrip(), text[:at].strip()
+        fenced, behind = False, 0
+        for found in re.finditer(re.escape(closing), text):
+            at = found.start()
+            fenced ^= bool(text.count("```", behind, at) % 2)
+            behind = at
+            if not fenced and not _quoted(text, at, found.end()):
+                if opening not in text[:at]:
+                    return text[found.end() :].lstrip(), text[:at].strip()
+                break
     return None
 
 
-def _mentioned(text: str, start: int, end: int) -> bool:
-    """Whether a tag is only spoken of: in quotes, or in a block of code."""
-    if text.count("```", 0, start) % 2:
-        return True
+def _quoted(text: str, start: int, end: int) -> bool:
+    """Whether a tag is only spoken of, in quotes."""
     return start > 0 and text[start - 1] in _QUOTES and end < len(text) and text[end] in _QUOTES
+
+
+def without_thoughts(answer: str) -> str | None:
+    """Return what a judge states: an answer without the block of thoughts that its prompt asked for.
+
+    None where another tag of thoughts stands in it: what is a draft then, and what the verdict, is not known.
+    """
+    if found := _ASKED_FOR.match(answer):
+        answer = answer[found.end() :]
+    return None if any(not _quoted(answer, m.start(), m.end()) for m in _ANY_TAG.finditer(answer)) else answer
 
 
 def divided(parts: Any) -> tuple[str, str]:

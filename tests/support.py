@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from forked import call
+
 from emdsl.compiler.compile import compile_source
 from emdsl.providers.openai import encode, read_reply
 from emdsl.run.executor import Executor, Report
@@ -155,17 +157,8 @@ def emdsl(
     timeout: float = 120,
     stdin: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a process of its own; check its exit code."""
-    done = subprocess.run(
-        [sys.executable, "-m", "emdsl", *map(str, args)],
-        cwd=cwd,
-        env=clean_environment(env),
-        capture_output=True,
-        text=True,
-        input=stdin,
-        timeout=timeout,
-        check=False,
-    )
+    """Run the command line in a process of its own, forked from one that has imported it; check its exit code."""
+    done = call([*map(str, args)], cwd=cwd, env=clean_environment(env), stdin=stdin, timeout_s=timeout)
     if code is not None:
         assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done

@@ -30,7 +30,7 @@ NOUNS_MAY_KNOW = {
 }
 DOORS = {
     "click": ("cli/",),
-    "rich": ("cli/console.py",),
+    "rich": ("cli/console.py", "cli/layout.py"),
     "dotenv": ("cli/session.py",),
     "numpy": ("outcomes/resample.py",),
     "duckdb": ("outcomes/database.py", "data/parquet.py"),

@@ -205,7 +205,7 @@ class ProgressView:
 
     def __init__(self, display: str, total: int) -> None:
         self._display = display
-        self._total = total
+        self._planned = self._total = total
         self._last = time.monotonic()
         self._bar: RichProgress | None = None
         self._task: Any = None
@@ -246,6 +246,7 @@ class ProgressView:
     def update(self, progress: Progress) -> None:
         """Show the newest counts; on plain displays a line every few seconds."""
         done = self._done = progress.answered + progress.failed
+        self._total = self._planned + progress.again
         notes = [f"{progress.failed} failed"] if progress.failed else []
         if progress.waiting or progress.paused_s >= 1:
             until = f", next in {progress.paused_s:,.0f} s" if progress.paused_s >= 1 else ""

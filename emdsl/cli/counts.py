@@ -194,9 +194,12 @@ def show_unread(count: ExperimentCount) -> None:
                 "digit by digit.\n  Import the rubric from `std:judges@2`, or use `read = number` with `max_tokens = 8`"
             )
         if step.step.again and step.ready:
-            console.say(f"  a reply of `{name}` that cannot be read is asked for again, up to {step.step.again} times")
+            console.say(
+                f"  a reply of `{name}` that cannot be read is asked for again, up to {step.step.again} times: "
+                "not in the counts above"
+            )
         if step.unread:
-            console.say(f"  {step.unread:,} replies of `{name}` could not be read, and were asked for again")
+            console.say(f"  {len(step.unread):,} replies of `{name}` could not be read, and were asked for again")
 
 
 def _who(step: StepCount) -> str:

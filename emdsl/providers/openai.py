@@ -97,6 +97,7 @@ class _Choice(Wire):
     message: _Message | None = None
     text: Said = None  # of servers that answer as completions do
     finish_reason: Any = None
+    index: Any = None
     logprobs: Annotated[_Logprobs | None, Lenient] = None
     error: Any = None
 
@@ -237,7 +238,7 @@ def read_reply(reply: Mapping[str, Any]) -> Response:
     found = parse(_Reply, reply)
     if not found.choices:
         raise Unavailable("the reply has no choice", status=200)
-    choice = found.choices[0]
+    choice = min(found.choices, key=lambda c: c.index if isinstance(c.index, int) else 0)
     if choice.error:
         raise Unavailable(f"the model behind it failed: {str(choice.error)[:200]}", status=200)
     finish = finish_of(choice.finish_reason)

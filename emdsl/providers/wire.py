@@ -44,6 +44,10 @@ _FINISHES = {  # by meaning; in lower case, blanks and dashes as `_`
     "pause_turn malformed_response",
 }
 _OF_POLICY = re.compile(r"content_filter|guardrail|safety|prohibited|sensitive|moderation|block_?list|blacklist")
+_OF_LENGTH = re.compile(r"length|max_\w*(?:token|output)|token_?limit")
+_OF_FAULT = re.compile(
+    r"error|fail|interrupt|preempt|cancel|abort|overload|time_?(?:out|limit)|unavailable|killed|dropped"
+)
 _BY_FINISH = {word: meaning for meaning, words in _FINISHES.items() for word in words.split()}
 MAX_OFF = 0.01  # that a log probability may be over 0, by rounding
 
@@ -64,7 +68,10 @@ def finish_of(said: Any) -> str | None:
     if not isinstance(said, str) or not said.strip():
         return None
     word = said.partition(":")[0].strip().casefold().replace("-", "_").replace(" ", "_")
-    return _BY_FINISH.get(word) or ("blocked" if _OF_POLICY.search(word) else "other")
+    if word in _BY_FINISH:
+        return _BY_FINISH[word]
+    kinds = (("blocked", _OF_POLICY), ("broken", _OF_FAULT), ("length", _OF_LENGTH))  # names of servers not seen yet
+    return next((meaning for meaning, pattern in kinds if pattern.search(word)), "other")
 
 
 def whole(finish: str | None, *parts: object) -> str:

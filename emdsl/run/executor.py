@@ -56,6 +56,7 @@ class Progress:
     failed: int = 0
     sent: int = 0  # attempts
     in_flight: int = 0
+    again: int = 0  # for a reply that could not be read: known of only then
     waiting: int = 0  # told to wait, or to be sent again
     paused_s: float = 0.0  # until a model that was told to wait is asked again
     elsewhere: int = 0  # being asked by another process
@@ -125,6 +126,8 @@ class Executor:
     ) -> None:
         self.progress = Progress()
         self.report = Report()
+        self._errors: dict[Digest, str] = {}  # of requests that failed for good, probes too
+        self._read_anew: set[Digest] = set()  # requests for replies that could not be read
         self._walks = walks
         self._store = store
         self._provider = provider
@@ -242,8 +245,8 @@ class Executor:
                 return
             probe = group.walk.probes.open(step, query)
             query = probe.query if probe is not None else query  # noqa: PLW2901 - it must be answered first
-            if query.key in self.report.failures:
-                self._fail(target, query.key)
+            if (error := self._errors.get(query.key)) is not None:
+                self._fail(target, error)
                 return
             request = self._under_way.get(query.key)
             if request is not None:
@@ -544,8 +547,9 @@ class Executor:
         """Take an answer to all rows that wait for it."""
         while request.targets:  # going on with one row can bring another to this very request
             _, (group, row, step) = request.targets.popitem()
-            if not group.walk.probes.answered(request.query.key, kept):
-                answered(row, step, kept)
+            if not group.walk.probes.answered(request.query.key, kept) and (again := answered(row, step, kept)):
+                self._read_anew.add(again.key)
+                self.progress.again = len(self._read_anew)
             self._go_on(group, row)
 
     def _go_on(self, group: _Group, row: Outcome) -> None:
@@ -560,17 +564,20 @@ class Executor:
         self.progress.failed += 1
         error = f"{request.query.head.model.use}: {error}"
         self.progress.last_error = error
-        self.report.failures[request.query.key] = error
+        self._errors[request.query.key] = error
         self._given_back(request)
         while request.targets:
-            self._fail(request.targets.popitem()[1], request.query.key)
+            self._fail(request.targets.popitem()[1], error)
         self._over(request)
         self._on_progress(self.progress)
 
-    def _fail(self, target: Target, key: Digest) -> None:
+    def _fail(self, target: Target, error: str) -> None:
+        """Take a failure to a row: of its own request, or of the probe that it waited for."""
         group, row, step = target
+        key = row.open[step.name].key
+        self.report.failures[key] = error
         self.report.failed.setdefault((group.walk.experiment.name, step.name), set()).add(key)
-        failed(row, step, self.report.failures[key])
+        failed(row, step, error)
         self._go_on(group, row)
 
 

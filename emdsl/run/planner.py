@@ -147,7 +147,7 @@ class StepCount:
     maybe: set[Recipe] = field(default_factory=set)
     fresh: set[Digest] = field(default_factory=set)  # of those stored, what the run itself has asked
     probes: set[Digest] = field(default_factory=set)  # to be sent before its requests are: see run/probes.py
-    unread: int = 0  # of those stored, replies that could not be read, and were asked for once more
+    unread: set[Digest] = field(default_factory=set)  # replies that could not be read, and were asked for once more
     split: set[Digest] = field(default_factory=set)  # that hold no score, for the judge writes numbers digit by digit
     cut: int = 0  # stored answers that `max_tokens` has ended
     empty: int = 0  # stored answers without a text, that are not blocked
@@ -204,7 +204,7 @@ class StepCount:
             | self.estimate.as_json()
             | ({"unknown": self.unknown} if self.unknown else {})
             | ({"probes": len(self.probes)} if self.probes else {})
-            | ({"asked_again": self.unread} if self.unread else {})
+            | ({"asked_again": len(self.unread)} if self.unread else {})
             | ({"split_number": len(self.split)} if self.split else {})
         )
 
@@ -318,7 +318,7 @@ def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> 
             _take_probe(walk, count, found, result, run)
             if result.response is not None and result.query is not None:
                 for earlier in result.earlier:
-                    found.unread += 1
+                    found.unread.add(earlier[0].key)
                     _take(count, found, row, *earlier, run)
                 _note_odd(found, result, result.query.key)
                 inputs[step.name] = _take(count, found, row, result.query, result.response, run)

@@ -96,8 +96,11 @@ def test_a_library_can_be_checked(tmp_path: Path) -> None:
 
 def test_explain(tmp_path: Path) -> None:
     """Every code, whatever its case; an unknown one is a usage error."""
-    assert "not the first alone" not in emdsl("explain", "e201", cwd=tmp_path).stdout
-    assert emdsl("explain", "e201", cwd=tmp_path).stdout.startswith("E201 an unknown name")
+    shown = emdsl("explain", "e201", cwd=tmp_path).stdout
+    assert shown.startswith("E201 an unknown name")
+    assert shown == emdsl("explain", "E201", cwd=tmp_path).stdout
+    assert (shown.count("(wrong)"), shown.count("(right)")) == (1, 1)
+    assert "E202" not in shown, "one page, and not the next"
     assert len(emdsl("explain", cwd=tmp_path).stdout.splitlines()) == len(pages())
     emdsl("explain", "E999", cwd=tmp_path, code=2)
 

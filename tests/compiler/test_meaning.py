@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -240,7 +241,7 @@ def test_settings_are_inherited_merged_and_set() -> None:
     walk = Walk(experiment(text))
     found = [dict(q.head.params) for row in walk.rows() for _, q in walk.advance(row)]
     a = {"temperature": 1, "max_tokens": 50, "seed": 7, "stop": ("x",)}
-    b = {"top_p": program("let h = 0.5\n" + text) and found[2]["top_p"], "seed": 7, "stop": ("x",)}
+    b = {"top_p": Decimal("0.5"), "seed": 7, "stop": ("x",)}
     assert found == [a, a, b | {"max_tokens": 10}, b | {"max_tokens": 20}]
 
 

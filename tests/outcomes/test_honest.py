@@ -45,7 +45,7 @@ class Arms(InProcess):
         text = query.prompt.messages[0].text
         if not text.startswith("score"):
             return Response(text="none" if text.startswith("label") else "x", finish="stop")
-        _, arm, sample, *_ = text.split()
+        arm, sample = text.split()[1:3]
         hit = arm == "all" or (arm == "some" and int(sample) < 5)
         return Response(text="10" if hit else "90", finish="stop")
 
