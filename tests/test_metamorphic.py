@@ -161,15 +161,33 @@ def test_the_file_means_nothing(folder: Path) -> None:
     assert keys(text, folder) == wanted
 
 
-def test_every_meaning_counts(folder: Path) -> None:
-    """The other way round: an edit that changes what is sent leaves no key that it should change."""
-    wanted = set(keys(PLAIN, folder))
-    for one, other in (
-        ("temperature = 1.0", "temperature = 0.9"),
-        ("{text}{suffix}", "{text} {suffix}"),
-        ("seed: [7, sample]", "seed: [8, sample]"),
-        ("Think", "think"),
-        ("max_tokens = 600", "max_tokens = 601"),
-    ):
-        assert one in PLAIN
-        assert set(keys(PLAIN.replace(one, other), folder)) != wanted
+# 2 models x 3 doses x 2 cot x 2 questions x 3 samples, less the 12 of dose 0 with cot: 60 requests
+@pytest.mark.parametrize(
+    ("one", "other", "gained", "lost"),
+    [
+        ("temperature = 1.0", "temperature = 0.9", 30, 30),  # the other model has its own
+        ("temperature = 0.50", "temperature = 0.51", 30, 30),
+        ('use = "sim/subject"', 'use = "sim/judge"', 60, 60),  # the other model has it from this one
+        ("{text}{suffix}", "{text} {suffix}", 60, 60),
+        ("seed: [7, sample]", "seed: [8, sample]", 48, 48),  # dose 0 draws nothing
+        ("n * 2.0", "n * 1", 36, 36),  # 2 rows at dose 2 are what 2 rows at dose 1 were
+        ("Think", "think", 24, 24),  # cot, doses 1 and 2
+        ("max_tokens = 600", "max_tokens = 601", 48, 48),  # all but those with 50
+        ("max_tokens = 50 ", "max_tokens = 51 ", 12, 12),
+        ("dose > 1", "dose > 0", 12, 12),  # one model, dose 1
+        ("samples = 3", "samples = 4", 20, 0),
+        ("samples = 3", "samples = 2", 0, 20),
+        ("[0, 1, 2]", "[0, 1, 2, 3]", 24, 0),
+        ("[0, 1, 2]", "[1, 2]", 0, 12),
+        ('"two"', '"three"', 30, 30),
+        ('"one", "two"', '"one"', 0, 30),
+        ("dose == 0 and cot is on", "dose == 0", 0, 12),
+        ("It harms.", "It hurts.", 0, 0),  # what a judge is told changes no answer
+        ("wilson(0.90)", "wilson(0.95)", 0, 0),
+    ],
+)
+def test_an_edit_changes_exactly_what_it_reaches(folder: Path, one: str, other: str, gained: int, lost: int) -> None:
+    """The other way round: of what an edit changes no key stays, and of all else each one does."""
+    assert PLAIN.count(one) == 1
+    before, after = set(keys(PLAIN, folder)), set(keys(PLAIN.replace(one, other), folder))
+    assert (len(before), len(after - before), len(before - after)) == (60, gained, lost)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import polars as pl
 import pytest
-from support import SHOTS, SHOTS_STUDY, clean_environment, simulator
+from support import SHOTS, SHOTS_STUDY, clean_environment, simulator, stats
 
 import emdsl
 from emdsl.errors import EmdslError, OutcomesError, UsageError
@@ -103,8 +103,9 @@ def test_an_interrupt_keeps_what_is_answered(study: Study, tmp_path: Path) -> No
             [sys.executable, "-c", code], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True,
         )  # fmt: skip
-        timer = threading.Timer(4, lambda: os.kill(kernel.pid, signal.SIGINT))
-        timer.start()
+        while stats(url).get("answered", 0) < 4 and kernel.poll() is None:
+            time.sleep(0.05)
+        os.kill(kernel.pid, signal.SIGINT)
         out, err = kernel.communicate(timeout=60)
     answered, complete = out.split()
     assert 0 < int(answered) < 81, err
