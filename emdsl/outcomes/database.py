@@ -101,13 +101,14 @@ def load(folder: Path, study: Load, experiments: Iterable[tuple[Experiment, Iter
 
 
 def _copied(path: Path, fresh: Path) -> list[str]:
-    """Copy the database with what is not checkpointed yet; one that cannot be opened is moved aside, and said."""
+    """Copy the database with what is not checkpointed yet; one that cannot be opened is kept aside, and said.
+
+    The file itself stays until the new one takes its place: this load may be given up.
+    """
     if not path.exists():
         return []
     wal = path.with_name(path.name + ".wal")
     if _storage(path) > STORAGE:
-        path.unlink()
-        wal.unlink(missing_ok=True)
         return [f"{path} was written for newer clients only: a new one is made; `emdsl show` loads other studies anew"]
     shutil.copyfile(path, fresh)
     if wal.exists():
@@ -118,7 +119,7 @@ def _copied(path: Path, fresh: Path) -> list[str]:
         fresh.unlink()
         fresh.with_name(fresh.name + ".wal").unlink(missing_ok=True)
         broken = path.with_name(path.name + ".broken")
-        path.replace(broken)
+        shutil.copyfile(path, broken)
         return [f"{path} could not be read ({_first_line(error)}); it is now {broken.name}, {REPAIRED}"]
     return []
 
