@@ -315,7 +315,9 @@ def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> 
             found.n_decided += 1
             found.n_held += held
         if result is not None:
-            _take_probe(walk, count, found, result, run)
+            _note_split(found, result)
+            if result.query is not None:
+                _take_probe(walk, count, found, result.query, run)
             if result.response is not None and result.query is not None:
                 for earlier in result.earlier:
                     found.unread.add(earlier[0].key)
@@ -336,6 +338,7 @@ def note(walk: Walk, count: ExperimentCount, row: Outcome, *, run: str = "") -> 
         query = row.open.get(step.name)
         _note_probe(walk, found, step, head)
         if query is not None:
+            _take_probe(walk, count, found, query, run)
             for earlier in (row.unread or {}).get(step.name, ()):
                 _take(count, found, row, *earlier, run)
             inputs[step.name] = query.key
@@ -383,14 +386,15 @@ def _note_probe(walk: Walk, found: StepCount, step: Step, head: Head) -> None:
         found.probes.add(probe.query.key)
 
 
-def _take_probe(walk: Walk, count: ExperimentCount, found: StepCount, result: Result, run: str) -> None:
-    """Take in what is known of a judge's numbers, and once what the answer to its probe cost."""
-    query = result.query
-    if query is None:
-        return
-    if result.value == SPLIT_NUMBER:
-        found.split.add(query.key)
-        found.splitters.add(query.head.model.use)
+def _note_split(found: StepCount, result: Result) -> None:
+    """Take in a verdict that is missing for its judge writes numbers digit by digit."""
+    if result.value == SPLIT_NUMBER and result.query is not None:
+        found.split.add(result.query.key)
+        found.splitters.add(result.query.head.model.use)
+
+
+def _take_probe(walk: Walk, count: ExperimentCount, found: StepCount, query: Query, run: str) -> None:
+    """Take in once what the answer to a judge's probe cost, where it has one."""
     probe = walk.probes.of(found.step, query.head)
     if probe is None or probe.response is None or probe.query.key in count.probed:
         return
