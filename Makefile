@@ -6,7 +6,7 @@
 # make bench        ratios against the raw limit on this machine; bench-scale with 1,000,000 queries too
 # make conformance  whole studies against a LiteLLM proxy, a tiny model and older DuckDB clients: 2 GB, some minutes
 # make pace         a server that fails, and one that has a limit: some minutes
-# make stress       100 kills with -9, 200,000 entries of 4 KB: some minutes
+# make stress       100 kills with -9, 200,000 entries of 4 KB, made-up studies: some minutes
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -50,6 +50,7 @@ pace: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/bench/pace.py
 
 stress: .venv/installed-dev
+	$(BIN)/python tests/made_up.py
 	$(BIN)/python tests/bench/stress.py
 
 conformance: .venv/installed-dev .venv-conformance/installed

@@ -158,7 +158,8 @@ def _first_of_all(text: str, parse: Parse) -> Any:
     following = rest.splitlines()[:MAX_LINES]
     if said.strip() == "1" and any(map(_SECOND.match, following)):
         return None
-    others = [reason[:MAX_LINE], reason.partition("\n")[0][:MAX_LINE], *(_entry(x) for x in following)]
+    entries = following if found else [_NUMBERED.sub("", x.lstrip(), count=1) for x in following]  # reasons, numbered
+    others = [reason[:MAX_LINE], reason.partition("\n")[0][:MAX_LINE], *map(_entry, entries)]
     if any(other not in (None, value) for other in map(parse, others)):
         return None
     return None if _turns(reason, value, parse, at_once=False) else value
@@ -307,9 +308,11 @@ def _field(fields: dict[str, Any], parse: Parse) -> Any:
         named = [v for k, v in fields.items() if k.casefold() not in _REASONS and not _OTHERS.match(k)]
         if len(named) != sum(k.casefold() not in _REASONS for k in fields):
             return None
-    if len(named) != 1 or isinstance(named[0], bool) or not isinstance(named[0], str | int | float):
+    said = [v for v in named if v is not None]
+    if any(isinstance(v, bool) or not isinstance(v, str | int | float) for v in said):
         return None
-    return parse(str(named[0]))
+    values = [parse(str(v)) for v in said]
+    return values[0] if values and all(value == values[0] for value in values) else None
 
 
 def objects(text: str) -> Iterator[tuple[int, int, dict[str, Any] | None]]:

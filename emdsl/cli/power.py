@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,19 +15,21 @@ from emdsl.cli.results import chosen_measure, loaded
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import OutcomesError, UsageError
 from emdsl.outcomes import database
-from emdsl.outcomes.intervals import quantile_of
 from emdsl.outcomes.measures import by_columns
 from emdsl.outcomes.power import (
     ALPHA,
     POWER,
-    Clustering,
+    PROMISED,
     Wanted,
-    clustered,
-    clustering,
-    draws_of_contrast,
-    draws_of_means,
     draws_of_rates,
+    exact_draws_of_rates,
+    rate_ends,
     smallest_effect,
+    spread_of_clusters,
+    spread_of_effects,
+    spread_of_means,
+    spread_of_pairs,
+    variance_ends,
 )
 from emdsl.value import Row
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from emdsl.cli.session import Session
     from emdsl.experiment import Experiment, Measure
+    from emdsl.outcomes.power import Spread
     from emdsl.run.planner import ExperimentCount
 
 FUNCTIONS = ("rate", "mean", "contrast")
@@ -94,7 +96,16 @@ def command(
         f"two-sided at {alpha * 100:g} %\n"
     )
     by = by_columns(measure)
-    columns = [*by, "now", "from", "n", "needed", "samples", f"shown by {experiment.samples:,}"]
+    columns = [
+        *by,
+        "now",
+        "from",
+        "n",
+        "needed",
+        "samples",
+        f"{PROMISED:.0%} range",
+        f"shown by {experiment.samples:,}",
+    ]
     console.show_table(columns, [n.shown() for n in needs], numeric=columns[len(by) :])
     console.say()
     console.say(verdict(experiment, needs))
@@ -111,6 +122,7 @@ class Need:
     n: int  # kept draws that are stored
     needed: float | None  # kept draws; infinite for never
     samples: float | None  # draws of each cell
+    between: tuple[float, float] | None  # the same for the ends of what stored draws say; None where it is assumed
     shows: float | None  # the smallest effect that the program's samples show
 
     def as_json(self) -> dict[str, Any]:
@@ -118,13 +130,22 @@ class Need:
         return {
             "group": list(self.group), "now": self.now, "source": self.source, "n": self.n,
             "needed": _whole(self.needed), "samples": _whole(self.samples), "shows": self.shows,
+            "samples_range": None if self.between is None else [_whole(x) for x in self.between],
         }  # fmt: skip
+
+    @property
+    def range(self) -> str:
+        """Both ends in words."""
+        if self.between is None:
+            return ""
+        low, high = map(_said, self.between)
+        return low if low == high else f"{low} - {high}"
 
     def shown(self) -> list[Any]:
         """Return it as a row of a table."""
         return [
             *self.group, "" if self.now is None else f"{self.now:.3f}", self.source, f"{self.n:,}",
-            _said(self.needed), _said(self.samples), "" if self.shows is None else f"{self.shows:.3g}",
+            _said(self.needed), _said(self.samples), self.range, "" if self.shows is None else f"{self.shows:.3g}",
         ]  # fmt: skip
 
 
@@ -180,82 +201,99 @@ def needs_of(
         if assumed is None or measure.function != "rate":
             found.append(_unknown(group, 0))
         else:
-            needed = partial(_draws, wanted, partial(draws_of_rates, assumed))
-            found.append(_need(experiment, group, assumed, "assumed", 0, needed, wanted.effect, float(n_cells), 1.0))
+            found.append(_of_rate(experiment, group, assumed, None, "assumed", 0, wanted, float(n_cells)))
     return found
 
 
 def _unknown(group: tuple[Any, ...], n: int) -> Need:
-    return Need(group=group, now=None, source="not known", n=n, needed=None, samples=None, shows=None)
+    return Need(group=group, now=None, source="not known", n=n, needed=None, samples=None, between=None, shows=None)
 
 
-def _draws(wanted: Wanted, draws: Callable[[Wanted], float], effect: float) -> float:
-    return draws(Wanted(effect=effect, power=wanted.power, alpha=wanted.alpha))
+def _of_rate(
+    experiment: Experiment, group: tuple[Any, ...], now: float, ends: tuple[float, float] | None, source: str, n: int,
+    wanted: Wanted, per_sample: float,
+) -> Need:  # fmt: skip
+    """Return what independent draws of a rate need; `ends` of where the rate may lie, `per_sample` kept draws."""
+    # no hit or no miss in n draws: the rate is somewhere under 3 / n, by the rule of three
+    rate = min(max(now, 1 / (n + 2)), (n + 1) / (n + 2)) if n else now
 
+    def about(effect: float) -> float:
+        return draws_of_rates(rate, Wanted(effect=effect, power=wanted.power, alpha=wanted.alpha))
 
-def _in_clusters(draws: Callable[[float], float], n: int, alike: Clustering, effect: float) -> float:
-    return clustered(draws(effect), n, alike)
+    needed = exact_draws_of_rates(rate, wanted)
+    between = None
+    if ends is not None:
+        inside = [0.5] if ends[0] < 0.5 < ends[1] else []
+        found = [exact_draws_of_rates(r, wanted) for r in (*ends, *inside, rate)]
+        between = min(found) / per_sample, max(found) / per_sample
+    return Need(
+        group=group, now=now, source=source, n=n, needed=needed, samples=needed / per_sample, between=between,
+        shows=smallest_effect(about, experiment.samples * per_sample),
+    )  # fmt: skip
 
 
 def _stored(
     experiment: Experiment, measure: Measure, group: tuple[Any, ...], row: dict[str, Any], wanted: Wanted,
     assumed: float | None,
 ) -> Need:  # fmt: skip
+    """Return what a group needs, by its stored draws."""
     value, n = row[measure.function], row["n"]
-    per_sample = row["n_planned"] / row["loaded_samples"]
     settled = row["n_planned"] - sum((row["dropped"] or {}).get(r, 0) for r in OPEN)
     kept = n / settled if settled and n else 1.0
-    error = _error(measure, row)
+    per_sample = row["n_planned"] / row["loaded_samples"] * kept
     now, source = (assumed, "assumed") if assumed is not None else (value, "stored")
-    draws: Callable[[Wanted], float]
     if now is None or (assumed is None and n < 2):
         return _unknown(group, n)
-    if measure.function == "contrast":
-        if error is None or not error:
-            return _unknown(group, n)
-        draws = partial(draws_of_contrast, error, n)
-    elif measure.function == "mean":
-        if not row["sd"]:
-            return _unknown(group, n)
-        draws = partial(draws_of_means, row["sd"])
-    else:
-        # no hit or no miss in n draws: the rate is somewhere under 3 / n, by the rule of three
-        rate = now if assumed is not None else min(max(now, 1 / (n + 2)), (n + 1) / (n + 2))
-        draws = partial(draws_of_rates, rate)
-    needed: Callable[[float], float] = partial(_draws, wanted, draws)
-    alike = _clusters(measure, row, value, error)
-    if alike is not None:
-        needed = partial(_in_clusters, needed, n, alike)
-    return _need(experiment, group, now, source, n, needed, wanted.effect, per_sample, kept)
-
-
-def _need(
-    experiment: Experiment, group: tuple[Any, ...], now: float, source: str, n: int, needed: Callable[[float], float],
-    effect: float, per_sample: float, kept: float,
-) -> Need:  # fmt: skip
-    draws = needed(effect)
+    clusters = measure.interval.cluster if measure.interval is not None else ()
+    if measure.function == "rate" and not clusters:
+        ends = rate_ends(now, n) if assumed is None else None
+        return _of_rate(experiment, group, now, ends, source, n, wanted, per_sample)
+    spreads = _spreads(measure, row, now, wanted)
+    if spreads is None:
+        return _unknown(group, n)
+    needed, low, high = (spread.draws(wanted) for spread in spreads)
     return Need(
-        group=group, now=now, source=source, n=n, needed=draws, samples=draws / kept / per_sample,
-        shows=smallest_effect(needed, experiment.samples * per_sample * kept),
+        group=group, now=now, source=source, n=n, needed=needed, samples=needed / per_sample,
+        between=(min(low, needed) / per_sample, max(high, needed) / per_sample),
+        shows=spreads[0].shows(experiment.samples * per_sample, wanted),
     )  # fmt: skip
 
 
-def _error(measure: Measure, row: dict[str, Any]) -> float | None:
-    """Return the standard error behind an interval."""
-    if row.get("low") is None or row.get("high") is None or measure.interval is None:
+def _spreads(measure: Measure, row: dict[str, Any], now: float, wanted: Wanted) -> tuple[Spread, Spread, Spread] | None:
+    """Return what the stored draws say of the variance, and for both ends of where it may lie; None for nothing."""
+    clusters = measure.interval.cluster if measure.interval is not None else ()
+    n, error, n_clusters = row["n"], row.get("se"), row.get("clusters") or 0
+    at: Callable[[float], Spread | None]
+    if measure.function == "mean" and not clusters:
+        if not row["sd"]:
+            return None
+        freedom, at = n - 1, lambda times: spread_of_means(row["sd"] * math.sqrt(times))
+    elif not error or (clusters and n_clusters < 2):
         return None
-    return float((row["high"] - row["low"]) / 2 / quantile_of(measure.interval.level))
+    elif measure.function == "contrast" and (not clusters or "sample" in clusters):
+        units = n_clusters if clusters else row["n_units"]
+        freedom, at = units - 1, lambda times: spread_of_pairs(error * math.sqrt(times), n, units)
+    elif measure.function == "contrast":
+        freedom = n_clusters - 1
 
+        def at(times: float) -> Spread | None:
+            return spread_of_effects(error * math.sqrt(times), row["se_pairs"], n, row["n_units"], n_clusters)
+    else:
+        other = min(1.0, now + wanted.effect) if now <= 0.5 else max(0.0, now - wanted.effect)
+        of_rates = (now * (1 - now) + other * (1 - other)) / 2
+        variance = row["sd"] ** 2 if measure.function == "mean" else of_rates
+        # the share between clusters is that of the draws as they are; it holds for the other group too
+        scale = 1.0 if measure.function == "mean" or not now * (1 - now) else of_rates / (now * (1 - now))
+        freedom = n_clusters - 1
 
-def _clusters(measure: Measure, row: dict[str, Any], value: float | None, error: float | None) -> Clustering | None:
-    if measure.function == "contrast" or measure.interval is None or not measure.interval.cluster:
-        return None
-    if error is None or value is None or row["n"] < 2:
-        return None
-    spread = row["sd"] ** 2 if measure.function == "mean" else value * (1 - value)
-    return clustering(
-        error**2, spread / row["n"], row["n"], row["clusters"], grows="sample" in measure.interval.cluster
-    )  # fmt: skip
+        def at(times: float) -> Spread | None:
+            return spread_of_clusters(
+                variance, error * math.sqrt(times * scale), n, n_clusters, grows="sample" in clusters
+            )
+
+    low, high = variance_ends(freedom)
+    found = at(1.0), at(low), at(high)
+    return None if None in found else found  # type: ignore[return-value] # mypy does not narrow tuples
 
 
 def _groups(experiment: Experiment, measure: Measure) -> Counter[tuple[Any, ...]]:

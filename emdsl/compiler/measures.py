@@ -34,6 +34,7 @@ FIGURES = frozenset(
         "n_pairs",
         "n_units",
         "se",
+        "se_pairs",
         "low",
         "high",
         "hits",

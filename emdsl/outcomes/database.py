@@ -260,11 +260,13 @@ def _measure(database: duckdb.DuckDBPyConnection, experiment: Experiment, measur
 
     ends, said = ends_of(rows, experiment, measure, schema, "temp.found")
     _temporary(database, "ends", "place BIGINT, low DOUBLE, high DOUBLE, clusters BIGINT, se DOUBLE", ends)
-    more = joined = ""
+    of_clusters = measure.interval is not None and bool(measure.interval.cluster)
+    more, joined = ", found.se AS se_pairs" if measure.function == "contrast" and of_clusters else "", ""
     if measure.holm:
         kept = "place BIGINT, p DOUBLE, p_holm DOUBLE"
         _temporary(database, "tested", kept, corrected(rows, measure, "temp.found"))
-        more, joined = ", tested.p, tested.p_holm", f" LEFT JOIN temp.tested AS tested ON found.{PLACE} = tested.place"
+        more += ", tested.p, tested.p_holm"
+        joined = f" LEFT JOIN temp.tested AS tested ON found.{PLACE} = tested.place"
     database.execute(
         f"CREATE TABLE {relation} AS SELECT found.* EXCLUDE ({PLACE}) REPLACE (ends.low AS low, ends.high AS high, "
         f"ends.se AS se, COALESCE(ends.clusters, 0) AS clusters){more} FROM temp.found AS found "

@@ -1,21 +1,28 @@
 """How many draws an effect takes, and which effect so many draws show: before they are paid for.
 
-Two-sided tests between two groups of equal size. Sources: Fleiss, Levin and Paik (2003), Statistical Methods for Rates
-and Proportions, ch. 4, for rates; Cohen (1988), Statistical Power Analysis, for means; Kish (1965), Survey Sampling,
-for what draws of one cluster are worth.
+Two-sided tests between two groups of equal size: Newcombe's interval for rates, Student's test for all else. Sources:
+Fleiss, Levin and Paik (2003), Statistical Methods for Rates and Proportions, ch. 4, for rates of many draws; Cohen
+(1988), Statistical Power Analysis, for means; Kish (1965), Survey Sampling, for what draws of one cluster are worth.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 from typing import TYPE_CHECKING
+
+from emdsl.outcomes.intervals import wilson
+from emdsl.outcomes.special import beta_quantile, chi_square_quantile, t_power
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 POWER, ALPHA = 0.8, 0.05
+PROMISED = 0.9  # how often a range holds the truth, at the least
+RANGE = 0.97  # of a variance: more than is promised, for its parts are known less well than their sum
+MOST_EXACT = 250  # draws of each group, up to which the power of two rates is that of their counts
 _MOST = 1e9  # draws; more is never
 
 
@@ -52,48 +59,185 @@ def draws_of_rates(rate: float, wanted: Wanted) -> float:
     return (spread / apart) ** 2
 
 
-def draws_of_means(sd: float, wanted: Wanted) -> float:
-    """Return the kept draws that each of two groups needs whose values have the standard deviation `sd`.
+@lru_cache(maxsize=256)
+def exact_draws_of_rates(rate: float, wanted: Wanted) -> float:
+    """Return the smallest number of kept draws of each group at which Newcombe's interval tells the rates apart.
 
-    >>> round(draws_of_means(30, Wanted(effect=5)))
-    565
+    By the probability of every pair of counts; the power of counts goes up and down with their number, and the first
+    that reaches what is wanted is returned. From MOST_EXACT on it is `draws_of_rates`, which is as good there.
+
+    >>> exact_draws_of_rates(0.1, Wanted(effect=0.3))
+    31
     """
-    return 2 * (sd * sum(wanted.quantiles) / wanted.effect) ** 2
+    about = draws_of_rates(rate, wanted)
+    if not about < MOST_EXACT:
+        return about
+    other = min(1.0, rate + wanted.effect) if rate <= 0.5 else max(0.0, rate - wanted.effect)
+    first, second = min(rate, other), max(rate, other)
+    n = max(2, int(about * 0.7))
+    while n < 2 * MOST_EXACT and power_of_rates(first, second, n, wanted.alpha) < wanted.power:
+        n += 1
+    return n
 
 
-def draws_of_contrast(error: float, n: float, wanted: Wanted) -> float:
-    """Return the kept draws of both sides together, where `n` of them gave a contrast the standard error `error`."""
-    return n * (error * sum(wanted.quantiles) / wanted.effect) ** 2
+def power_of_rates(first: float, second: float, n: int, alpha: float) -> float:
+    """Return how often Newcombe's interval of two rates, first <= second, of n draws each leaves out 0.
+
+    >>> round(power_of_rates(0.1, 0.4, 31, 0.05), 2)
+    0.8
+    """
+    z = NormalDist().inv_cdf(1 - alpha / 2)
+    ends = [wilson(hits, n, z) for hits in range(n + 1)]
+
+    def apart(a: int, b: int) -> bool:
+        return (b - a) / n > math.hypot(b / n - ends[b][0], ends[a][1] - a / n)
+
+    chances, others = _binomial(first, n), _binomial(second, n)
+    least = [0.0] * (n + 2)  # of the second group: the probability of so many hits or more
+    most = [0.0] * (n + 2)  # and of fewer
+    for hits in range(n, -1, -1):
+        least[hits] = least[hits + 1] + others[hits]
+    for hits in range(n + 1):
+        most[hits + 1] = most[hits] + others[hits]
+    found, up, down = 0.0, 0, 0
+    for hits in range(n + 1):
+        while up <= n and not apart(hits, up):  # the fewest hits of the other that are told apart, over and under
+            up += 1
+        while down <= hits and apart(down, hits):
+            down += 1
+        found += chances[hits] * (least[up] + most[down])
+    return found
+
+
+def _binomial(rate: float, n: int) -> list[float]:
+    """Return the probability of each number of hits in n draws."""
+    if rate in (0.0, 1.0):
+        return [float(hits == round(rate * n)) for hits in range(n + 1)]
+    log_hit, log_miss, log_all = math.log(rate), math.log1p(-rate), math.lgamma(n + 1)
+    return [
+        math.exp(log_all - math.lgamma(k + 1) - math.lgamma(n - k + 1) + k * log_hit + (n - k) * log_miss)
+        for k in range(n + 1)
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Clustering:
-    """How alike draws of one cluster are: `share` of the variance lies between the `n` clusters."""
+class Spread:
+    """What the variance of a difference is made of, by which the draws that it takes are known.
 
-    share: float
-    n: int
-    grows: bool  # whether more samples are more clusters
-
-
-def clustering(variance: float, independent: float, n_draws: float, n_clusters: int, *, grows: bool) -> Clustering:
-    """Return it from a cluster-robust variance of an estimate, and that of as many independent draws."""
-    size = n_draws / max(n_clusters, 1)
-    design = max(1.0, variance / independent) if independent > 0 else 1.0
-    share = min(1.0, (design - 1) / (size - 1)) if size > 1 else 0.0
-    return Clustering(share=share, n=n_clusters, grows=grows)
-
-
-def clustered(n_needed: float, n_draws: float, found: Clustering) -> float:
-    """Return how many draws are needed where draws of one cluster resemble each other; infinite for never.
-
-    With C clusters of m draws each and the share r of the variance between them, the variance of a mean is that of
-    C m / (1 + (m - 1) r) independent draws: more draws of the same clusters come to C / r at most.
+    `within` is divided by the number of draws; `between` is there however many there are: it lies between clusters
+    whose levels, or effects, differ. `n` draws have so many `units`, of which `lost` are no degrees of freedom; units
+    `grow` with the draws, but for clusters that are named.
     """
-    if found.grows:
-        return n_needed * (1 + (n_draws / max(found.n, 1) - 1) * found.share)
-    left = found.n / n_needed - found.share if n_needed else 1.0
-    size = (1 - found.share) / left if left > 0 else math.inf
-    return found.n * max(size, n_needed / found.n)
+
+    between: float
+    within: float
+    n: float
+    units: float
+    lost: int
+    grows: bool
+
+    def power(self, draws: float, effect: float, alpha: float) -> float:
+        """Return how often the t test of so many draws finds an effect."""
+        variance = self.between + self.within / draws
+        freedom = (self.units * draws / self.n if self.grows else self.units) - self.lost
+        if freedom < 1:
+            return 0.0
+        return t_power(effect / math.sqrt(variance), freedom, alpha) if variance > 0 else 1.0
+
+    def draws(self, wanted: Wanted) -> float:
+        """Return the fewest draws that find the effect as often as is wanted, not rounded; infinite where none do.
+
+        >>> round(spread_of_means(30).draws(Wanted(effect=5)))
+        566
+        """
+        if self.power(_MOST, wanted.effect, wanted.alpha) < wanted.power:
+            return math.inf
+        low, high = 0.0, _MOST
+        while high - low > max(1e-3, high * 1e-9):
+            middle = math.sqrt(max(low, 1.0) * high) if high > 2 * max(low, 1.0) else (low + high) / 2
+            enough = self.power(middle, wanted.effect, wanted.alpha) >= wanted.power
+            low, high = (low, middle) if enough else (middle, high)
+            if high <= 1:
+                break
+        return high
+
+    def shows(self, draws: float, wanted: Wanted) -> float | None:
+        """Return the smallest effect that so many draws find as often as is wanted; None where they find none."""
+        low, high = 0.0, 1.0
+        while self.power(draws, high, wanted.alpha) < wanted.power:
+            low, high = high, high * 2
+            if high > _MOST:
+                return None
+        for _ in range(50):
+            middle = (low + high) / 2
+            enough = self.power(draws, middle, wanted.alpha) >= wanted.power
+            low, high = (low, middle) if enough else (middle, high)
+        return high
+
+
+def spread_of_means(sd: float) -> Spread:
+    """Return that of the difference of two independent groups with one standard deviation; draws are of each group."""
+    return Spread(between=0.0, within=2 * sd * sd, n=1.0, units=2.0, lost=2, grows=True)
+
+
+def spread_of_clusters(variance: float, error: float, n: float, n_clusters: int, *, grows: bool) -> Spread:
+    """Return that of the difference of two groups whose draws are alike within clusters; draws are of each group.
+
+    `variance` is that of all draws, `error` the standard error of the group's mean by its clusters. With C clusters of
+    m draws each and the share r of the variance between them, the variance of a mean is that of C m / (1 + (m - 1) r)
+    independent draws. Source: Kish (1965).
+    """
+    size = n / n_clusters
+    design = error**2 * n / variance if variance > 0 else 1.0
+    share = min(1.0, max(0.0, (design - 1) / (size - 1))) if size > 1 else 0.0
+    within, between = 2 * variance * (1 - share), 2 * variance * share / n_clusters
+    if grows:
+        within, between = 2 * variance * (1 + (size - 1) * share), 0.0
+    return Spread(between=between, within=within, n=n, units=2.0 * n_clusters, lost=2, grows=grows)
+
+
+def spread_of_pairs(error: float, n: float, n_units: int) -> Spread:
+    """Return that of a contrast of paired draws; draws are those of both sides."""
+    return Spread(between=0.0, within=error**2 * n, n=n, units=float(n_units), lost=1, grows=True)
+
+
+def spread_of_effects(error: float, of_pairs: float, n: float, n_units: int, n_clusters: int) -> Spread | None:
+    """Return that of a contrast whose effect differs between clusters; None where each has one pair.
+
+    `error` is the standard error by clusters, `of_pairs` that by pairs. With m pairs in each of C clusters, s the
+    variance of the effect between clusters, and v of the difference of one pair, their squares are (s + v / m) / C and
+    (s + v) / (C m).
+    """
+    size = n_units / n_clusters
+    if size <= 1:
+        return None
+    by_cluster, by_pair = error**2 * n_clusters, of_pairs**2 * n_units
+    one = max(0.0, by_pair - by_cluster) / (1 - 1 / size)
+    between = max(0.0, by_cluster - one / size)
+    return Spread(
+        between=between / n_clusters, within=one * n / n_units, n=n, units=float(n_clusters), lost=1, grows=False
+    )
+
+
+def variance_ends(freedom: float) -> tuple[float, float]:
+    """Return by what an estimated variance is multiplied for both ends of where the true one lies, RANGE of the time.
+
+    >>> [round(x, 2) for x in variance_ends(23)]
+    [0.6, 1.97]
+    """
+    tail = (1 - RANGE) / 2
+    return freedom / chi_square_quantile(1 - tail, freedom), freedom / chi_square_quantile(tail, freedom)
+
+
+def rate_ends(rate: float, n: int) -> tuple[float, float]:
+    """Return both ends of where a rate of n draws lies, PROMISED of the time or more.
+
+    Source: Clopper and Pearson (1934).
+    """
+    hits, tail = round(rate * n), (1 - PROMISED) / 2
+    low = beta_quantile(tail, hits, n - hits + 1) if hits else 0.0
+    high = beta_quantile(1 - tail, hits + 1, n - hits) if hits < n else 1.0
+    return low, high
 
 
 def smallest_effect(needed: Callable[[float], float], n: float) -> float | None:
