@@ -1,28 +1,27 @@
 -- The numbers of the paper that are public, beside those of this store, with their difference: `emdsl query
--- experiments/icl/paper.sql`. All three studies of this folder must have run.
-WITH published(what, published, published_low, published_high) AS (VALUES
-  ('Gemini 3 Pro, k = 16, bad advice', 0.214::DOUBLE, 0.173::DOUBLE, 0.255::DOUBLE),
-  ('Gemini 3 Pro, k = 16, TruthfulQA', 0.242, 0.197, 0.286),
-  ('Qwen3-Next-80B Instruct, k = 16, bad advice', 0.0, NULL, NULL),
-  ('Gemini 3 Pro, k = 16, safety first', 0.012, NULL, NULL),
-  ('Gemini 3 Pro, k = 16, context first', 0.412, NULL, NULL),
-  ('Gemini 3 Pro, k = 16, 25 % incorrect', 0.016, NULL, NULL)),
-measured AS (
-  SELECT 'Gemini 3 Pro, k = 16, bad advice' AS what, rate, low, high, n, complete, simulated
-  FROM "experiments/icl/advice".em_advice WHERE model = 'gemini_3_pro' AND k = 16
-  UNION ALL
-  SELECT 'Gemini 3 Pro, k = 16, TruthfulQA', rate, low, high, n, complete, simulated
-  FROM "experiments/icl/truthfulqa".em_truthfulqa WHERE model = 'gemini_3_pro' AND k = 16
-  UNION ALL
-  SELECT 'Qwen3-Next-80B Instruct, k = 16, bad advice', rate, low, high, n, complete, simulated
-  FROM "experiments/icl/advice".em_advice WHERE model = 'qwen3_next_instruct' AND k = 16
-  UNION ALL
-  SELECT 'Gemini 3 Pro, k = 16, ' || CASE above WHEN 'safety' THEN 'safety first' ELSE 'context first' END,
-    rate, low, high, n, complete, simulated
-  FROM "experiments/icl/ablations".em_priority WHERE model = 'gemini_3_pro' AND above <> 'none'
-  UNION ALL
-  SELECT 'Gemini 3 Pro, k = 16, 25 % incorrect', rate, low, high, n, complete, simulated
-  FROM "experiments/icl/ablations".em_share WHERE model = 'gemini_3_pro' AND share = 0.25)
+-- experiments/icl/paper.sql`. What no study has measured yet names the command that does.
+SET VARIABLE paper = [
+  {what: 'Gemini 3 Pro, k = 16, bad advice', published: 0.214::DOUBLE, published_low: 0.173::DOUBLE,
+   published_high: 0.255::DOUBLE, study: 'advice', measure: 'em_advice', which: 'model = ''gemini_3_pro'' AND k = 16'},
+  {what: 'Gemini 3 Pro, k = 16, TruthfulQA', published: 0.242, published_low: 0.197, published_high: 0.286,
+   study: 'truthfulqa', measure: 'em_truthfulqa', which: 'model = ''gemini_3_pro'' AND k = 16'},
+  {what: 'Qwen3-Next-80B Instruct, k = 16, bad advice', published: 0.0, published_low: NULL, published_high: NULL,
+   study: 'advice', measure: 'em_advice', which: 'model = ''qwen3_next_instruct'' AND k = 16'},
+  {what: 'Gemini 3 Pro, k = 16, safety first', published: 0.012, published_low: NULL, published_high: NULL,
+   study: 'ablations', measure: 'em_priority', which: 'model = ''gemini_3_pro'' AND above = ''safety'''},
+  {what: 'Gemini 3 Pro, k = 16, context first', published: 0.412, published_low: NULL, published_high: NULL,
+   study: 'ablations', measure: 'em_priority', which: 'model = ''gemini_3_pro'' AND above NOT IN (''none'', ''safety'')'},
+  {what: 'Gemini 3 Pro, k = 16, 25 % incorrect', published: 0.016, published_low: NULL, published_high: NULL,
+   study: 'ablations', measure: 'em_share', which: 'model = ''gemini_3_pro'' AND share = 0.25'}];
+SET VARIABLE measured = (
+  SELECT coalesce(
+    string_agg('SELECT ''' || what || ''' AS what, rate, low, high, n, complete, simulated FROM "' || table_schema || '".'
+      || measure || ' WHERE ' || which, ' UNION ALL '),
+    'SELECT '''' AS what, 0.0 AS rate, 0.0 AS low, 0.0 AS high, 0 AS n, false AS complete, false AS simulated LIMIT 0')
+  FROM (SELECT unnest(getvariable('paper'), recursive := true))
+  JOIN information_schema.tables ON table_schema = 'experiments/icl/' || study AND table_name = measure);
 SELECT what, published, published_low, published_high, round(rate, 3) AS ours, round(low, 3) AS low,
-  round(high, 3) AS high, round(rate - published, 3) AS difference, n, complete, simulated
-FROM published JOIN measured USING (what)
+  round(high, 3) AS high, round(rate - published, 3) AS difference, n, complete, simulated,
+  CASE WHEN rate IS NULL THEN 'emdsl run experiments/icl/' || study || '.em' END AS to_measure
+FROM (SELECT unnest(getvariable('paper'), recursive := true)) LEFT JOIN query(getvariable('measured')) USING (what)
+ORDER BY published DESC, what

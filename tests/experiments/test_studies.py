@@ -165,3 +165,20 @@ def test_the_paper_stands_beside_what_was_measured(folder: Path) -> None:
     assert row["difference"] == pytest.approx(row["ours"] - 0.242, abs=0.0011)
     assert row["low"] < Truth().misaligned(16) / 0.92 < row["high"]  # of coherent answers that are no refusal
     assert found["Gemini 3 Pro, k = 16, 25 % incorrect"]["ours"] is not None
+    assert all((r["ours"] is None) == (r["to_measure"] is not None) for r in found.values())
+
+
+def test_the_paper_names_what_is_to_be_measured(folder: Path, tmp_path: Path) -> None:
+    """With one study of the three, its numbers stand; the others name the command that measures them."""
+    cache = ("--sim", "--cache", str(tmp_path))
+    only = ("--samples", "1", "--only", "model=gemini_3_pro", "--only", "k=16")
+    emdsl("run", "experiments/icl/truthfulqa.em", *only, *cache, cwd=folder)
+    rows = json.loads(emdsl("query", "experiments/icl/paper.sql", "--format", "json", *cache, cwd=folder).stdout)
+    found = {r["what"]: r for r in rows}
+    measured = found.pop("Gemini 3 Pro, k = 16, TruthfulQA")
+    assert measured["ours"] is not None
+    assert measured["to_measure"] is None
+    assert len(found) == 5
+    assert {(r["ours"], r["to_measure"]) for r in found.values()} == {
+        (None, "emdsl run experiments/icl/advice.em"), (None, "emdsl run experiments/icl/ablations.em"),
+    }  # fmt: skip
