@@ -271,13 +271,14 @@ def _spreads(measure: Measure, row: dict[str, Any], now: float, wanted: Wanted) 
     elif not error or (clusters and n_clusters < 2):
         return None
     elif measure.function == "contrast" and (not clusters or "sample" in clusters):
-        units = n_clusters if clusters else row["n_units"]
-        freedom, at = units - 1, lambda times: spread_of_pairs(error * math.sqrt(times), n, units)
+        units, scale = n_clusters if clusters else row["n_units"], _apart(measure, row, wanted)
+        freedom, at = units - 1, lambda times: spread_of_pairs(error * math.sqrt(times * scale), n, units)
     elif measure.function == "contrast":
-        freedom = n_clusters - 1
+        freedom, scale = n_clusters - 1, _apart(measure, row, wanted)
 
         def at(times: float) -> Spread | None:
-            return spread_of_effects(error * math.sqrt(times), row["se_pairs"], n, row["n_units"], n_clusters)
+            of_pairs = row["se_pairs"] * math.sqrt(scale)
+            return spread_of_effects(error * math.sqrt(times * scale), of_pairs, n, row["n_units"], n_clusters)
     else:
         other = min(1.0, now + wanted.effect) if now <= 0.5 else max(0.0, now - wanted.effect)
         of_rates = (now * (1 - now) + other * (1 - other)) / 2
@@ -291,9 +292,19 @@ def _spreads(measure: Measure, row: dict[str, Any], now: float, wanted: Wanted) 
                 variance, error * math.sqrt(times * scale), n, n_clusters, grows="sample" in clusters
             )
 
-    low, high = variance_ends(freedom)
-    found = at(1.0), at(low), at(high)
-    return None if None in found else found  # type: ignore[return-value] # mypy does not narrow tuples
+    least, most = variance_ends(freedom)
+    spread, low, high = at(1.0), at(least), at(most)
+    return None if spread is None or low is None or high is None else (spread, low, high)
+
+
+def _apart(measure: Measure, row: dict[str, Any], wanted: Wanted) -> float:
+    """Return how much more two rates vary where one is off by the effect than as they are now; 1 for means."""
+    if measure.of != "rate":
+        return 1.0
+    n = row["n"]
+    rate = float(min(max((row["first"] + row["second"]) / 2, 1 / (n + 2)), (n + 1) / (n + 2)))
+    other = min(1.0, rate + wanted.effect) if rate <= 0.5 else max(0.0, rate - wanted.effect)
+    return max(1.0, (rate * (1 - rate) + other * (1 - other)) / (2 * rate * (1 - rate)))
 
 
 def _groups(experiment: Experiment, measure: Measure) -> Counter[tuple[Any, ...]]:
