@@ -203,7 +203,7 @@ def undo(batch: str, cache: Path | None, simulate: bool, as_json: bool) -> int:
     if as_json:
         console.show_json({"back": new, "asked_since": old})
         return 0
-    console.say(f"{new:,} entries are back" + (f"; {old:,} were asked again since, and stay so" if old else ""))
+    console.say(f"{new:,} entries are back" + (f"; {old:,} are there already, and stay" if old else ""))
     return 0
 
 
@@ -288,7 +288,7 @@ def import_(
     bundle: Path, folder: Path | None, form: str | None, service: str | None, revision: str | None,
     passphrase: str | None, cache: Path | None, simulate: bool, as_json: bool,
 ) -> int:  # fmt: skip
-    """Take in a file that `export` has written; what is stored here already stays. Whole, or not at all.
+    """Take in a file that `export` has written; what is stored here already stays. A damaged file is refused whole.
 
     With --from it takes in answers that were paid for with another tool, each under the key that a program of emdsl
     gives the same request, and says which it leaves out and why.

@@ -32,7 +32,7 @@ from emdsl.compiler.compile import compile_file
 from emdsl.errors import SetupError, SourceError, StoreError
 from emdsl.frame import EvalFault
 from emdsl.outcomes import database
-from emdsl.outcomes.loads import load_id
+from emdsl.outcomes.loads import check_name, known_loads, load_id
 from emdsl.price import price_of
 from emdsl.project import ANSWERS
 from emdsl.providers.secret import find_url, problem
@@ -88,6 +88,7 @@ def execute(here: Session, call: Call, marks: tuple[object, ...]) -> int:
     start = time.monotonic()
     file = call.file
     program = compile_file(file, here.environment, simulate=here.simulate)
+    check_name(here.study(file), known_loads(here.cache))
     chosen = session.selections(program, call.samples, call.only)
     walks = [Walk(e, s) for e, s in zip(program.experiments, chosen, strict=True)]
     if call.expected is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from emdsl.errors import OutcomesError
-from emdsl.outcomes.loads import DATABASE, known_loads, last_study, note_last, note_load
+from emdsl.outcomes.loads import DATABASE, check_name, known_loads, last_study, note_last, note_load
 from emdsl.outcomes.macros import macros_sql
 from emdsl.outcomes.measures import PLACE, by_columns, conflicts_sql, is_computed, placed, view_sql
 from emdsl.outcomes.sql import literal, name, simulated_column
@@ -114,7 +114,10 @@ def _copied(path: Path, fresh: Path) -> list[str]:
     if wal.exists():
         shutil.copyfile(wal, fresh.with_name(fresh.name + ".wal"))
     try:
-        duckdb.connect(str(fresh), config=_CONFIG).close()
+        with duckdb.connect(str(fresh), config=_CONFIG) as database:
+            found = database.execute("SELECT sum(total_blocks * block_size) FROM pragma_database_size()").fetchone()
+        if found and found[0] > fresh.stat().st_size:
+            raise duckdb.IOException(f"it is cut: of {found[0]:,} bytes {fresh.stat().st_size:,} are there")
     except duckdb.Error as error:
         fresh.unlink()
         fresh.with_name(fresh.name + ".wal").unlink(missing_ok=True)
@@ -147,11 +150,7 @@ def _fill(
     database.execute(_STUDIES)
     for statement in macros_sql():
         database.execute(statement)
-    other = database.execute(
-        "SELECT study FROM emdsl.studies WHERE lower(study) = lower(?) AND study <> ?", [schema, schema]
-    ).fetchone()
-    if other:
-        raise OutcomesError(f"`{schema}` and `{other[0]}` differ in upper and lower case only; rename one of the files")
+    check_name(schema, (s for (s,) in database.execute("SELECT study FROM emdsl.studies").fetchall()))
     database.execute(f"DROP SCHEMA IF EXISTS {name(schema)} CASCADE")
     database.execute(f"CREATE SCHEMA {name(schema)}")
     for experiment, chunks in experiments:

@@ -6,7 +6,10 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from emdsl.errors import OutcomesError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 DATABASE, LOADS, LAST = "outcomes.duckdb", "outcomes.loads.json", "outcomes.last"
@@ -38,6 +41,13 @@ def known_loads(folder: Path) -> dict[str, str]:
         return dict(found["loads"]) if found["stat"] == _stat(folder) else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def check_name(study: str, others: Iterable[str]) -> None:
+    """Raise OutcomesError where the database takes a study for another one: by upper and lower case alone."""
+    twin = next((o for o in others if o != study and o.lower() == study.lower()), None)
+    if twin is not None:
+        raise OutcomesError(f"`{study}` and `{twin}` differ in upper and lower case only; rename one of the files")
 
 
 def note_last(folder: Path, study: str) -> None:

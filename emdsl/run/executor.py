@@ -328,7 +328,7 @@ class Executor:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             if isinstance(error, OSError):
-                error = StoreError(f"claims cannot be taken: {error}. Answers stored so far are safe")
+                error = StoreError(f"claims cannot be taken: {error}. Was the folder moved or removed?")
             self._fatal = self._fatal or error
             self.drain()
 

@@ -85,6 +85,7 @@ class DiskStore:
         self._failed: StoreError | None = None
         self._writer: threading.Thread | None = None
         self._cache: Any = None
+        self._is: tuple[int, int] | None = None  # the file that is open
         path = folder / diskcache.core.DBNAME
         if read_only:
             self._reader = _reader(path) if path.exists() else None
@@ -99,6 +100,7 @@ class DiskStore:
         except (OSError, sqlite3.Error, diskcache.Timeout) as error:
             raise StoreError(_why(folder, error)) from error
         self._reader = _reader(path)
+        self._is = _identity(path)
 
     def get_many(self, keys: Iterable[Digest]) -> dict[Digest, Response]:
         """Return the answers that are stored, by key; a damaged one is left out and told in `corrupt`."""
@@ -250,8 +252,15 @@ class DiskStore:
                         stored.append((item, item.response))
                     else:
                         stored.append((item, decode(self._cache.get(item.key))))
+            if _identity(self.folder / diskcache.core.DBNAME) != self._is:  # SQLite writes to a file that is gone
+                raise StoreError(  # noqa: TRY301 - as above
+                    f"{self.folder} was removed or replaced during the run: the answers in it are not there any more. "
+                    "Put it back, if it was moved, and run again"
+                )
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-            self._failed = self._failed or StoreError(_why(self.folder, error))
+            self._failed = self._failed or (
+                error if isinstance(error, StoreError) else StoreError(_why(self.folder, error))
+            )
             failed = self._failed
             _settle(batch[0].loop, [(item.future, None, failed) for item in batch])
             return
@@ -328,6 +337,15 @@ def _connected(uri: str) -> sqlite3.Connection:
     connection.execute("SELECT 1 FROM Cache LIMIT 1")
     known_format(connection, Path(uri.removeprefix("file://").partition("?")[0]).parent)
     return connection
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return which file a path names now; None for none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _private(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -33,3 +35,28 @@ def test_older_clients_can_open_it(tmp_path: Path) -> None:
     done = emdsl("run", "study.em", cwd=tmp_path)
     assert "was written for newer clients only" in done.stdout + done.stderr
     assert storage(database) == STORAGE
+
+
+def test_a_file_that_is_cut_is_made_anew(tmp_path: Path) -> None:
+    """The outcomes come from the store again, whole; what is left of the file is kept aside."""
+    (tmp_path / "study.em").write_text(SHOTS_STUDY, encoding="utf-8")
+    (tmp_path / "shots.csv").write_text(SHOTS, encoding="utf-8")
+    emdsl("run", "study.em", "--samples", "1", cwd=tmp_path)
+    database = tmp_path / "cache" / "outcomes.duckdb"
+    os.truncate(database, database.stat().st_size // 2)
+    done = emdsl("run", "study.em", cwd=tmp_path)
+    assert "outcomes.duckdb.broken" in done.stderr
+    assert json.loads(emdsl("query", "SELECT count(*) AS n FROM e", "--format", "json", cwd=tmp_path).stdout) == [
+        {"n": 40}
+    ]
+
+
+def test_studies_that_differ_in_case_alone_are_told_before_anything_is_asked(tmp_path: Path) -> None:
+    """A database takes `Study` for `study`: nothing is paid for before that is known."""
+    (tmp_path / "shots.csv").write_text(SHOTS, encoding="utf-8")
+    for name in ("study", "Study"):
+        (tmp_path / f"{name}.em").write_text(SHOTS_STUDY.replace("one", name), encoding="utf-8")
+    emdsl("run", "study.em", "--samples", "1", cwd=tmp_path)
+    done = emdsl("run", "Study.em", cwd=tmp_path, code=1)
+    assert "`Study` and `study` differ in upper and lower case only" in done.stderr
+    assert "answered" not in done.stdout

@@ -305,3 +305,17 @@ def test_a_sound_entry_of_another_store_mends_a_damaged_one(tmp_path: Path) -> N
     assert len(store.get_many(query(i).key for i in range(3))) == 3
     store.close()
     other.close()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_folder_that_is_gone_acknowledges_nothing(tmp_path: Path, replaced: bool) -> None:
+    """SQLite goes on writing to a file that was removed: such an answer would be lost, and is never called stored."""
+    folder = tmp_path / "answers"
+    store = DiskStore(folder)
+    put(store, 1)
+    folder.rename(tmp_path / "moved")
+    if replaced:
+        DiskStore(folder).close()
+    with pytest.raises(StoreError, match="was removed or replaced during the run"):
+        put(store, 2)
+    store.close()
