@@ -131,7 +131,8 @@ class Responses(OpenAI):
             for p in (item.summary or item.content or ())
             if p.text
         ]
-        text = "".join(p.text or "" for p in parts if p.type == "output_text")
+        said = ["".join(p.text or "" for p in item.content or () if p.type == "output_text") for item in final]
+        text = "\n\n".join(filter(None, said))  # messages of their own: "9" and "0" are not 90
         text = text or "".join(p.refusal or "" for p in parts if p.type == "refusal")
         reasoning = "\n\n".join(thoughts) or None
         called = any(str(item.type).endswith("_call") for item in found.output) and not parts

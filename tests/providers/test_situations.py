@@ -13,9 +13,11 @@ import pytest
 from providers.asking import CHAT, CLAUDE, GEMINI, RESPONSES, ask, raw
 
 from emdsl.errors import Rejected, Throttled, Unavailable
-from emdsl.judge import first_token
+from emdsl.judge import Reading, first_token, read
 from emdsl.logprobs import spelled
+from emdsl.providers.responses import Responses
 from emdsl.reasoning import split
+from emdsl.value import UNREADABLE
 
 USE = {"openai": CHAT, "responses": RESPONSES, "anthropic": CLAUDE, "google": GEMINI}
 SITUATIONS = [
@@ -56,3 +58,11 @@ def test_a_reply_is_read_as_what_it_is(situation: dict[str, Any]) -> None:
         candidates = wanted["first_candidates"]
         shown = candidates if isinstance(candidates, str) else [t.strip() for t in candidates]
         assert tokens == shown, situation["why"]
+
+
+def test_messages_of_one_reply_are_not_one_word() -> None:
+    """A judge's `9` and `0` in two message items state two values, not 90."""
+    items = [{"type": "message", "content": [{"type": "output_text", "text": text}]} for text in ("9", "0")]
+    found = Responses().read({"id": "r", "status": "completed", "model": "m", "output": items})
+    assert found.text == "9\n\n0"
+    assert read(found, Reading(scale=(0, 100))) == UNREADABLE
