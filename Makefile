@@ -6,7 +6,7 @@
 # make bench        ratios against the raw limit on this machine; bench-scale with 1,000,000 queries too
 # make conformance  whole studies against a LiteLLM proxy, a tiny model and older DuckDB clients: 2 GB, some minutes
 # make pace         a server that fails, and one that has a limit: some minutes
-# make stress       100 kills with -9, 200,000 entries of 4 KB, made-up studies: some minutes
+# make stress       100 kills with -9, 200,000 entries of 4 KB, made-up studies, odd names: some minutes
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -51,6 +51,7 @@ pace: .venv/installed-dev
 
 stress: .venv/installed-dev
 	$(BIN)/python tests/made_up.py
+	PYTHONPATH=tests $(BIN)/python tests/outcomes/test_names.py 60
 	$(BIN)/python tests/bench/stress.py
 
 conformance: .venv/installed-dev .venv-conformance/installed

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from support import ROOT
 
+from emdsl.cli.fix import table_faults
 from emdsl.compiler.compile import compile_source
 from emdsl.errors import SourceError
 from emdsl.lang.explain import page, pages
@@ -49,7 +50,8 @@ def found_in(text: str, folder: Path) -> tuple[Diagnostic, ...]:
         (folder / name).write_text(content, encoding="utf-8")
     (folder / "pyproject.toml").touch()
     try:
-        return compile_source(Source("page.em", text, folder / "page.em"), {}).warnings
+        program = compile_source(Source("page.em", text, folder / "page.em"), {})
+        return program.warnings + table_faults(program)
     except SourceError as error:
         return error.diagnostics
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,12 @@ from emdsl.compiler.compile import compile_file
 from emdsl.errors import SourceError
 from emdsl.lang.loader import read
 from emdsl.lang.parser import EDITION
-from emdsl.source import fixed
+from emdsl.source import Diagnostic, fixed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from emdsl.source import Diagnostic
+    from emdsl.experiment import Experiment, Program
 
 MOST_ROUNDS = 20  # one fix can bring another to light
 EDITION_CODES = ("E101",)  # what `--edition` puts right; an older edition's programs will be translated here
@@ -63,6 +64,29 @@ def fix_file(file: Path, environment: Mapping[str, str], *, only: tuple[str, ...
 def faults_of(file: Path, environment: Mapping[str, str]) -> tuple[Diagnostic, ...]:
     """Return every diagnostic of a file."""
     try:
-        return compile_file(file, environment, library=True).warnings
+        program = compile_file(file, environment, library=True)
     except SourceError as error:
         return error.diagnostics
+    return program.warnings + table_faults(program)
+
+
+def table_faults(program: Program) -> tuple[Diagnostic, ...]:
+    """Return what keeps the outcomes of a program out of a table, as far as names tell: columns that are one."""
+    found = []
+    for experiment in program.experiments:
+        if not _close(experiment):
+            continue
+        from emdsl.outcomes.table import fields_of, twin  # noqa: PLC0415 - its types take longer than most checks
+
+        if said := twin(fields_of(experiment, "")):
+            found.append(Diagnostic(code="E850", message=said, span=experiment.span))
+    return tuple(found)
+
+
+def _close(experiment: Experiment) -> bool:
+    """Whether columns of an experiment may meet: a name is another's beginning, or differs from it in case alone."""
+    named = [
+        *(a.name for a in experiment.axes), *(s.name for s in experiment.steps), *(c.name for c in experiment.columns),
+    ]  # fmt: skip
+    names = sorted(f"{name.lower()}_" for name in named)
+    return any(following.startswith(name) for name, following in pairwise(names))

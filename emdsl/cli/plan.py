@@ -21,7 +21,7 @@ from emdsl.cli.results import drift_of
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import SourceError, UsageError
 from emdsl.frame import EvalFault
-from emdsl.outcomes.loads import DATABASE
+from emdsl.outcomes.loads import DATABASE, check_name, known_loads
 from emdsl.providers.secret import problem
 from emdsl.run.planner import ExperimentCount, plan, started
 from emdsl.run.walk import Walk
@@ -68,6 +68,7 @@ def command(
     start_s = time.monotonic()
     here = session.open_session(file, cache, env_file, simulate=simulate)
     program = compile_file(file, here.environment, simulate=simulate)
+    check_name(here.study(file), known_loads(here.cache))
     chosen = session.selections(program, samples, only)
     walks = [Walk(e, s) for e, s in zip(program.experiments, chosen, strict=True)]
     store = here.store(create=False)

@@ -18,7 +18,7 @@ from emdsl.outcomes.loads import DATABASE, check_name, known_loads, last_study, 
 from emdsl.outcomes.macros import macros_sql
 from emdsl.outcomes.measures import PLACE, by_columns, conflicts_sql, is_computed, placed, view_sql
 from emdsl.outcomes.sql import literal, name, simulated_column
-from emdsl.outcomes.table import Field, batch, fields_of, joined
+from emdsl.outcomes.table import Field, batch, fields_of, joined, twin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -203,11 +203,9 @@ def rehearse(experiment: Experiment) -> Iterator[tuple[Span, str]]:
     with duckdb.connect(":memory:", config=_CONFIG) as database:
         database.execute('CREATE SCHEMA "rehearsal"')
         fields = fields_of(experiment, "")
-        seen: dict[str, str] = {}
-        for field in fields:
-            if (first := seen.setdefault(field.name.lower(), field.comment)) is not field.comment:
-                yield experiment.span, f"two columns would be called `{field.name}`: {first}; {field.comment}"
-                return
+        if said := twin(fields):
+            yield experiment.span, said
+            return
         try:
             _create(database, f'"rehearsal".{name(experiment.name)}', fields)
         except duckdb.Error as error:

@@ -71,6 +71,15 @@ def fields_of(experiment: Experiment, run: str) -> list[Field]:
     return fields
 
 
+def twin(fields: Sequence[Field]) -> str:
+    """Return which two columns a database takes for one, by upper and lower case alone; nothing where none are."""
+    seen: dict[str, str] = {}
+    for field in fields:
+        if (first := seen.setdefault(field.name.lower(), field.comment)) is not field.comment:
+            return f"two columns would be called `{field.name}`: {first}; {field.comment}"
+    return ""
+
+
 def batch(fields: list[Field], experiment: Experiment, rows: list[Outcome]) -> Any:
     """Return rows as an Arrow table."""
     found = Batch(rows, experiment)

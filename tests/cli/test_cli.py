@@ -221,4 +221,8 @@ def test_check_finds_every_fault_of_every_file(folder: Path) -> None:
     found = run_json(folder, "check", "study.em", "bad.em", code=1)
     assert [(d["code"], d["line"]) for d in found["diagnostics"]] == [("E721", 2), ("E310", 3)]
     assert "did you mean" not in emdsl("check", "bad.em", cwd=folder, code=1).stderr
+    (folder / "twins.em").write_text(
+        'em 1\nexperiment e {\n  for q in [1]\n  for Q in [1]\n  ask a from "sim/subject" with "{q} {Q}"\n}\n'
+    )
+    assert "two columns would be called `Q`: axis q; axis Q" in emdsl("check", "twins.em", cwd=folder, code=1).stdout
     assert not (folder / "cache").exists()

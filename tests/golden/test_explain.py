@@ -21,7 +21,6 @@ WITHOUT_EXAMPLE = {
     "E605",
     "W621",
     "E733",
-    "E850",
 }  # they need a second file, a run or a machine
 
 

@@ -57,6 +57,7 @@ def test_studies_that_differ_in_case_alone_are_told_before_anything_is_asked(tmp
     for name in ("study", "Study"):
         (tmp_path / f"{name}.em").write_text(SHOTS_STUDY.replace("one", name), encoding="utf-8")
     emdsl("run", "study.em", "--samples", "1", cwd=tmp_path)
-    done = emdsl("run", "Study.em", cwd=tmp_path, code=1)
-    assert "`Study` and `study` differ in upper and lower case only" in done.stderr
+    for verb in ("plan", "run"):
+        done = emdsl(verb, "Study.em", cwd=tmp_path, code=1)
+        assert "`Study` and `study` differ in upper and lower case only" in done.stderr
     assert "answered" not in done.stdout
