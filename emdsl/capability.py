@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from emdsl import parameters
+from emdsl.parameters import NO, PREFILL, refusals, row_of
 from emdsl.price import FREE, price_of
-from emdsl.service import ANTHROPIC, GOOGLE
+from emdsl.service import ANTHROPIC, GOOGLE, OPENAI, OPENAI_API
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,20 +19,12 @@ if TYPE_CHECKING:
     from emdsl.query import Model
 
 # Model names, as their makers document what each takes (November 2026).
-_OPENAI_REASONS = re.compile(r"^(?:o\d|gpt-(?:[5-9]|\d\d)(?!-chat))")
+_OPENAI_REASONS = re.compile(r"^(?:o\d|gpt-(?:[5-9]|\d\d)(?!-chat|-search)|chat-latest)")
 _OPENAI_RESPONSES = re.compile(r"^(?:o\d-pro|gpt-\d[\d.]*-pro|.*deep-research|.*codex|computer-use)")
-_OPENAI_FREE = re.compile(
-    r"^gpt-(?:5\.[1-9](?!.*(?:codex|chat|pro))|6-(?:sol|luna)|6\.1-terra)"
-)  # while they do not reason
-_OPENAI_RESTS = re.compile(r"^gpt-5\.[1-4]")  # of these, do not reason unless told
+_OPENAI_RESTS = re.compile(r"^gpt-5\.[1-4](?!.*(?:codex|chat|pro))")  # of these, do not reason unless told
 _CLAUDE_NEW = re.compile(r"claude-(?:fable|mythos|(?:opus|sonnet|haiku)-[5-9]|opus-4-[78])")
 _CLAUDE_4_6 = re.compile(r"claude-(?:opus|sonnet|haiku)-4-6")
-_CLAUDE_ONE_OF = re.compile(r"claude-(?:opus-4-1|(?:opus|sonnet|haiku)-4-5)")
-_CLAUDE_EFFORT = re.compile(r"claude-opus-4-5")
 _GEMINI_THINKS = re.compile(r"^gemini-(?:2\.5(?!.*image)|[3-9])")
-_GEMINI_LEVELS = re.compile(r"^gemini-[3-9]")
-_GROK_REASONS = re.compile(r"^grok-(?:3-mini|[4-9]|code)")
-_DEEPSEEK_PLAIN = re.compile(r"^deepseek-chat$")
 _REASONS = re.compile(
     r"(?:^|/)o[134](?:$|-)|gpt-[5-9](?!-chat)|gpt-oss|think|reason|(?:^|[-/])r1(?:$|[-:])|qwq|qwen3|magistral"
     r"|grok-(?:3-mini|[4-9]|code)|gemini-(?:2\.5|[3-9])|claude-(?:fable|mythos|(?:opus|sonnet|haiku)-[4-9])|claude-3-7"
@@ -43,40 +37,70 @@ _REASONS_UNASKED = re.compile(
     r"|claude-(?:fable|mythos|(?:opus|sonnet)-[5-9]|haiku-5)|deepseek-(?:v3\.[2-9]|v[4-9])",
     re.IGNORECASE,
 )
-_SAMPLING = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "top_logprobs", "stop")
 _WITHIN_BUDGET = frozenset(  # fields of `extra` that cost nothing beside the tokens
     ("response_format", "user", "metadata", "logit_bias", "safetySettings", "chat_template_kwargs", "guided_json",
      "guided_regex", "guided_choice", "thinking", "sim", "store", "separate_reasoning", "prompt_cache_key", "provider",
-     "text", "top_a", "transforms", "reasoning_format", "include_reasoning", "cache_prompt", "grammar")
+     "text", "top_a", "transforms", "max_completion_tokens", "max_output_tokens", "reasoning_format",
+     "include_reasoning", "cache_prompt", "grammar")
 )  # fmt: skip
 _OURS = frozenset(
     ("model", "models", "messages", "stream", "input", "contents", "system", "systemInstruction", "system_instruction",
-     "instructions", "prompt", "previous_response_id", "background", "generation_config", "max_completion_tokens",
-     "max_output_tokens")
+     "instructions", "prompt", "previous_response_id", "background", "generation_config", "seed", "random_seed")
 )  # fmt: skip
 _READ_ONCE = "n", "best_of", "candidateCount", "candidate_count"
 
 
 @dataclass(frozen=True, slots=True)
 class Objection:
-    """A parameter that cannot be sent, why, and what to do; `value` where another value of it would be taken."""
+    """A parameter that cannot be sent, why, and what to do; `value` where another value of it would be taken.
+
+    Not `sure` is what is known of older models only.
+    """
 
     param: str
     why: str
     help: str = ""
     value: bool = False
+    sure: bool = True
+
+
+def counts_thoughts(model: Model) -> bool:
+    """Whether a server takes `max_completion_tokens` for this model: OpenAI's that reason, wherever they are served."""
+    return reasons(model) or (
+        model.service.name.startswith(OPENAI_API) and bool(_OPENAI_REASONS.search(plain_name(model)))
+    )
+
+
+def plain_name(model: Model) -> str:
+    """Return the name of a model, of the one that it was made from where it is a fine-tuned one of OpenAI's."""
+    name = model.wire_name.removeprefix("ft:")
+    return name if name == model.wire_name else name.partition(":")[0]
+
+
+def longest_answer(model: Model, params: Mapping[str, Any]) -> int | None:
+    """Return the most tokens that an answer may have; None where no setting says."""
+    most: int | None = params.get("max_tokens")
+    extra = params.get("extra") or {}
+    if most is None and model.service.format == OPENAI:
+        most = extra.get("max_output_tokens" if by_responses(model, params) else "max_completion_tokens")
+    elif most is None and model.service.format == GOOGLE:
+        config = extra.get("generationConfig")
+        most = config.get("maxOutputTokens") if isinstance(config, Mapping) else None
+    return most if isinstance(most, int) and not isinstance(most, bool) and most > 0 else None
 
 
 def reasons(model: Model) -> bool:
     """Whether a model of OpenAI's reasons: it takes other parameters, and counts its thoughts as output."""
-    return model.service.name == "openai" and bool(_OPENAI_REASONS.search(model.wire_name))
+    return model.service.name == "openai" and bool(_OPENAI_REASONS.search(plain_name(model)))
 
 
 def by_responses(model: Model, params: Mapping[str, Any]) -> bool:
     """Whether OpenAI serves this by its Responses API alone."""
     if model.service.name != "openai":
         return False
-    return "reasoning_summary" in params or bool(_OPENAI_RESPONSES.search(model.wire_name))
+    if "reasoning_summary" in params or params.get("reasoning_effort") == "max":  # chat completions take neither
+        return True
+    return bool(_OPENAI_RESPONSES.search(plain_name(model)))
 
 
 def thinks(model: Model) -> bool:
@@ -102,7 +126,7 @@ def reasons_unasked(model: Model, params: Mapping[str, Any]) -> bool:
     if isinstance(thinking, Mapping) and thinking.get("type") == "disabled":
         return False
     if model.service.name == "openai":
-        return reasons(model) and not _OPENAI_RESTS.search(model.wire_name)
+        return reasons(model) and not _OPENAI_RESTS.search(plain_name(model))
     return bool(_REASONS_UNASKED.search(model.wire_name))
 
 
@@ -129,7 +153,7 @@ def objections(model: Model, params: Mapping[str, Any]) -> Iterator[Objection]:
         if extra.get(name) not in (None, 1) or (isinstance(nested, Mapping) and nested.get(name) not in (None, 1)):
             why = f"`extra` asks for several answers (`{name}`), and one would be read"
             yield Objection("extra", why, f"leave `{name}` out of it: `samples` draws several", value=True)
-    for name in sorted((_OURS | set(params) | {"seed"}) & set(extra)):
+    for name in sorted(_OURS & set(extra)):
         yield Objection(
             "extra", f"`extra` holds `{name}`, which is set or sent otherwise", f"leave `{name}` out", value=True
         )
@@ -139,14 +163,7 @@ def objections(model: Model, params: Mapping[str, Any]) -> Iterator[Objection]:
     if "response_format" in extra and not service.json_schema:
         why = f"`{service.name}` takes no `response_format`"
         yield Objection("extra", why, "leave `response_format` out of it", value=True)
-    if service.name == "openai":
-        yield from _of_openai(model, params)
-    elif service.format == ANTHROPIC:
-        yield from _of_claude(model, params)
-    elif service.format == GOOGLE:
-        yield from _of_gemini(model, params)
-    else:
-        yield from _of_others(model, params)
+    yield from _of_model(model, params)
 
 
 def _instead(name: str) -> str:
@@ -159,79 +176,45 @@ def _instead(name: str) -> str:
             return ""
 
 
-def _of_others(model: Model, params: Mapping[str, Any]) -> Iterator[Objection]:
-    """Yield what models of the compatible family refuse or ignore that others of their service take."""
-    name = model.wire_name
-    if model.service.name == "xai" and _GROK_REASONS.search(name):
-        for param in ("stop", "frequency_penalty", "presence_penalty"):
-            if param in params:
-                yield Objection(param, f"`{name}` reasons: it takes no `{param}`")
-    if model.service.name == "deepseek" and not _DEEPSEEK_PLAIN.search(name) and reasons_unasked(model, params):
-        for param in ("temperature", "top_p", "frequency_penalty", "presence_penalty", "top_logprobs"):
-            if param in params:
-                help_ = '`extra = { thinking: { type: "disabled" } }` ends that'
-                yield Objection(param, f"`{name}` ignores or refuses `{param}` while it thinks", help_)
-
-
-def _of_openai(model: Model, params: Mapping[str, Any]) -> Iterator[Objection]:
-    name = model.wire_name
-    if not reasons(model):
-        for param in ("reasoning_effort", "reasoning_summary"):
-            if param in params:
-                yield Objection(param, f"`{name}` does not reason: it takes no `{param}`")
-    elif not _samples_freely(model, params.get("reasoning_effort")):
-        for param in _SAMPLING:
-            if param in params and not (param == "temperature" and params[param] == 1):
-                yield Objection(param, f"`{name}` reasons: it takes no `{param}`")
+def _of_model(model: Model, params: Mapping[str, Any]) -> Iterator[Objection]:
+    """Yield what a model does not take that others of its service do."""
+    name, service = model.wire_name, model.service
+    if {"reasoning_effort", "reasoning_tokens"} <= set(params):
+        why = "both `reasoning_effort` and `reasoning_tokens` say how much a model thinks: one of them is taken"
+        yield Objection("reasoning_tokens", why)
+    thinking = _thinks_in(model, params)
+    for param, value, row in refusals(service.name, plain_name(model), params, thinking=thinking):
+        while_ = " while it reasons" if row.condition in ("effort set", "effort not none", "thinking") else ""
+        ends = '`extra = { thinking: { type: "disabled" } }` ends that' if while_ and service.name == "deepseek" else ""
+        match row.takes:
+            case parameters.NO if row.condition == "temperature given":
+                yield Objection(param, f"`{name}` takes `temperature` or `{param}`, not both", sure=row.sure)
+            case parameters.NO:
+                yield Objection(param, f"`{name}` takes no `{param}`{while_}", ends or _instead(param), sure=row.sure)
+            case parameters.IGNORED:
+                yield Objection(param, f"`{name}` ignores `{param}`{while_}", ends, sure=row.sure)
+            case parameters.DEFAULT:
+                yield Objection(param, f"`{name}` takes `{param}` as it is unless set{while_}", ends, sure=row.sure)
+            case _:
+                shown = value if isinstance(value, str) else f"{value:,}"
+                why = f"`{name}` takes no `{param}` of {shown}{while_}"
+                yield Objection(param, why, f"`{param}` takes {row.said}", value=True, sure=row.sure)
+    budget = params.get("reasoning_tokens")
+    if service.format == ANTHROPIC and budget and budget >= params.get("max_tokens", 0):
+        why = "thinking counts as output: `max_tokens` must be more than `reasoning_tokens`"
+        yield Objection("reasoning_tokens", why, "set `max_tokens` to both together", value=True)
     if by_responses(model, params):
         for param in ("stop", "seed", "frequency_penalty", "presence_penalty"):
-            if param in params and not (reasons(model) and param in _SAMPLING):
+            if param in params:
                 yield Objection(param, f"`{name}` is served by the Responses API, which takes no `{param}`")
 
 
-def _samples_freely(model: Model, effort: str | None) -> bool:
-    if not _OPENAI_FREE.search(model.wire_name):
-        return False
-    return effort == "none" or (effort is None and bool(_OPENAI_RESTS.search(model.wire_name)))
-
-
-def _of_claude(model: Model, params: Mapping[str, Any]) -> Iterator[Objection]:
-    name, budget = model.wire_name, params.get("reasoning_tokens")
-    new = bool(_CLAUDE_NEW.search(name))
-    if new:
-        for param in ("temperature", "top_p", "top_k"):
-            if param in params:
-                yield Objection(param, f"`{name}` takes no `{param}`")
-    if budget is not None and new:
-        yield Objection("reasoning_tokens", f"`{name}` takes no number of tokens to think", "set `reasoning_effort`")
-    elif budget is not None and "reasoning_effort" in params:
-        yield Objection("reasoning_tokens", "Claude takes `reasoning_effort` or `reasoning_tokens`, not both")
-    elif budget and budget < 1024:
-        yield Objection("reasoning_tokens", "Claude takes `reasoning_tokens` from 1,024 up", "1024 or more", value=True)
-    elif budget and budget >= params.get("max_tokens", 0):
-        why = "thinking counts as output: `max_tokens` must be more than `reasoning_tokens`"
-        yield Objection("reasoning_tokens", why, "set `max_tokens` to both together", value=True)
-    if "reasoning_effort" in params and not (adaptive(model) or _CLAUDE_EFFORT.search(name)):
-        yield Objection("reasoning_effort", f"`{name}` takes no `reasoning_effort`", "set `reasoning_tokens`")
-    if not new and (budget or (params.get("reasoning_effort") not in (None, "none") and adaptive(model))):
-        if params.get("temperature", 1) != 1:
-            yield Objection("temperature", "while it thinks, Claude takes temperature 1 only")
-        if "top_k" in params:
-            yield Objection("top_k", "while it thinks, Claude takes no `top_k`")
-    if {"temperature", "top_p"} <= set(params) and (_CLAUDE_ONE_OF.search(name) or _CLAUDE_4_6.search(name)):
-        yield Objection("top_p", f"`{name}` takes `temperature` or `top_p`, not both")
-
-
-def _of_gemini(model: Model, params: Mapping[str, Any]) -> Iterator[Objection]:
-    name = model.wire_name
-    if {"reasoning_effort", "reasoning_tokens"} <= set(params):
-        yield Objection("reasoning_tokens", "Gemini takes `reasoning_effort` or `reasoning_tokens`, not both")
-    if "reasoning_effort" in params and not _GEMINI_LEVELS.search(name):
-        yield Objection("reasoning_effort", f"`{name}` has no levels of thinking", "set `reasoning_tokens`")
-    if "reasoning_tokens" in params and not thinks(model):
-        yield Objection("reasoning_tokens", f"`{name}` does not think")
-    if params.get("reasoning_effort") in ("none", "xhigh", "max"):
-        yield Objection("reasoning_effort", "Gemini thinks minimal, low, medium or high", "another level", value=True)
+def _thinks_in(model: Model, params: Mapping[str, Any]) -> bool:
+    """Whether a model reasons in a request, where that changes what it takes."""
+    if model.service.format == ANTHROPIC:
+        effort = params.get("reasoning_effort") not in (None, "none") and adaptive(model)
+        return bool(params.get("reasoning_tokens")) or effort
+    return reasons_unasked(model, params)
 
 
 def unbounded(model: Model, params: Mapping[str, Any]) -> tuple[str, str, str, str] | None:
@@ -244,7 +227,7 @@ def unbounded(model: Model, params: Mapping[str, Any]) -> tuple[str, str, str, s
         )  # fmt: skip
     if price is FREE:
         return None
-    if "max_tokens" not in params:
+    if longest_answer(model, params) is None:
         return (
             "E732", f"`{model.name}` has no `max_tokens`: a budget cannot be kept",
             "without it one answer may cost anything", "write `max_tokens = 600` in its model block",
@@ -263,8 +246,9 @@ def prompt_objection(model: Model, params: Mapping[str, Any], messages: Sequence
     service = model.service
     last = messages[-1]
     if last.role == "assistant":
-        refuses = service.format == ANTHROPIC and (bool(params.get("reasoning_tokens")) or adaptive(model))
-        if not service.prefill or refuses or reasons(model):
+        refuses = service.format == ANTHROPIC and bool(params.get("reasoning_tokens"))
+        row = row_of(service.name, model.wire_name, PREFILL, params)
+        if not service.prefill or refuses or reasons(model) or (row is not None and row.sure and row.takes == NO):
             return f"`{_who(model)}` takes no prefill: the last message is the assistant's"
         if service.format == ANTHROPIC and last.text != last.text.rstrip():
             return "Anthropic takes no prefill that ends in blanks"

@@ -62,8 +62,8 @@ class Step:
     draw: int = 0  # of a judge: which of its draws, a field of the query; an ask's is the row's sample
     again: int = 0  # how often a judge is asked once more where its reply cannot be read
     rubric: str = ""
-    set_here: frozenset[str] = frozenset()  # parameters that the statement, or a `set` for it, says
-    set_by_rubric: frozenset[str] = frozenset()
+    set_at: Mapping[str, Span] = field(default_factory=dict, repr=False)  # parameters of the statement, or a `set`
+    set_by_rubric: Mapping[str, Span] = field(default_factory=dict, repr=False)
     span: Span = field(repr=False)
 
     @property

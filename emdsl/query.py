@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from emdsl.price import Price
     from emdsl.prompt import Prompt
     from emdsl.service import Service
+    from emdsl.source import Span
     from emdsl.value import EnvVar
 
 SIMULATED = "sim-"  # what the models that the simulator reports begin with
@@ -34,6 +35,7 @@ class Model:
     revision: str | None = None
     origin: str | None = None
     params: Params = ()
+    headers: tuple[tuple[str, str | EnvVar], ...] = ()  # by name; what the environment holds is in no key
     url: str | EnvVar | None = field(default=None, compare=False)
     key: EnvVar | None = field(default=None, compare=False)
     price: Price | None = field(default=None, compare=False)
@@ -42,11 +44,18 @@ class Model:
     parallel: int | None = field(default=None, compare=False)  # requests in flight
     rpm: int | None = field(default=None, compare=False)  # requests a minute
     tpm: int | None = field(default=None, compare=False)  # tokens a minute, in and out
+    places: Mapping[str, Span] = field(default_factory=dict, compare=False, repr=False)  # where each setting stands
 
     @property
-    def identity(self) -> tuple[str, str, int, str | None, str | None]:
+    def identity(self) -> tuple[Any, ...]:
         """Return what of a model enters a key, its parameters apart."""
-        return ("model", self.use, self.service.meaning, self.revision, self.origin)
+        said = self.literal_headers
+        return ("model", self.use, self.service.meaning, self.revision, self.origin, *([said] if said else []))
+
+    @property
+    def literal_headers(self) -> dict[str, str]:
+        """Return the headers whose values stand in the program, by their names in lower case."""
+        return {name.lower(): value for name, value in self.headers if isinstance(value, str)}
 
     @property
     def plain(self) -> tuple[Any, ...]:
@@ -56,7 +65,7 @@ class Model:
     @property
     def lane(self) -> tuple[Any, ...]:
         """Return what its requests wait together by: where it is asked, with which key, how fast."""
-        return (self.use, self.url, self.key, self.parallel, self.rpm, self.tpm)
+        return (self.use, self.url, self.key, self.headers, self.parallel, self.rpm, self.tpm)
 
     @property
     def simulated(self) -> bool:
@@ -96,14 +105,19 @@ class Query:
     def ingredients(self) -> dict[str, Any]:
         """Return the parts of the key, texts as digests: kept with the answer, so that `why` can compare."""
         head = self.head
-        return {
+        found: dict[str, Any] = {
             "model": head.model.use,
             "revision": head.model.revision or head.model.origin,
             "params": {name: _shown(value) for name, value in keyed(head.params).items()},
             "messages": self.prompt.digest.hex(),
             "stream": head.stream,
             "sample": self.sample,
-        } | ({"try": self.tries} if self.tries else {})
+        }
+        if self.tries:
+            found["try"] = self.tries
+        if head.model.literal_headers:
+            found["headers"] = head.model.literal_headers
+        return found
 
     def again(self) -> Query:
         """Return the same request once more, under a key of its own: its reply could not be read."""

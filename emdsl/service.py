@@ -203,6 +203,47 @@ SERVICES = {
 }
 
 
+ELSEWHERE = {  # services that speak OpenAI's format: where, and the variable that people keep their key in
+    "azure": ("https://RESOURCE.openai.azure.com/openai/v1", "AZURE_OPENAI_API_KEY"),
+    "cerebras": ("https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
+    "cohere": ("https://api.cohere.ai/compatibility/v1", "COHERE_API_KEY"),
+    "dashscope": ("https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "DASHSCOPE_API_KEY"),
+    "deepinfra": ("https://api.deepinfra.com/v1/openai", "DEEPINFRA_API_KEY"),
+    "fireworks": ("https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
+    "github": ("https://models.github.ai/inference", "GITHUB_TOKEN"),
+    "hf": ("https://router.huggingface.co/v1", "HF_TOKEN"),
+    "lmstudio": ("http://localhost:1234/v1", "LMSTUDIO_API_KEY"),
+    "moonshot": ("https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
+    "nvidia": ("https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY"),
+    "perplexity": ("https://api.perplexity.ai", "PERPLEXITY_API_KEY"),
+    "zai": ("https://api.z.ai/api/paas/v4", "ZAI_API_KEY"),
+}
+CALLED = {  # what other tools call a service
+    "gemini": "google", "googleai": "google", "claude": "anthropic", "grok": "xai", "x-ai": "xai",
+    "mistralai": "mistral", "togetherai": "together", "together_ai": "together", "openai_api": OPENAI_API,
+    "huggingface": "hf", "hf-inference-providers": "hf", "fireworks_ai": "fireworks", "fireworks-ai": "fireworks",
+    "azureai": "azure", "azure_openai": "azure", "azure-openai": "azure", "azure_ai": "azure",
+    "lm_studio": "lmstudio", "lm-studio": "lmstudio", "qwen": "dashscope", "nvidia_nim": "nvidia",
+    "hosted_vllm": "vllm", "llama_cpp": "llama-cpp", "llamacpp": "llama-cpp", "vertex": "vertex_ai",
+}  # fmt: skip
+BEHIND_LITELLM = ("bedrock", "sagemaker", "vertex_ai", "watsonx", "databricks")  # formats of their own
+
+
+def spelled_for(first: str, rest: str) -> str:
+    """Return the lines to write for `first/rest`, where the first is a service known by another way; else nothing."""
+    name = CALLED.get(first.lower(), first.lower())
+    if name in SERVICES:
+        return f'write "{name}/{rest}"'
+    if name == OPENAI_API:
+        return f'write "{OPENAI_API}/SERVICE/{rest}"'
+    if name in ELSEWHERE:
+        url, variable = ELSEWHERE[name]
+        return f'write `use = "{OPENAI_API}/{name}/{rest}", url = "{url}", key = env.{variable}`'
+    if name in BEHIND_LITELLM:
+        return f'a LiteLLM proxy speaks to it: `litellm --model {name}/{rest}`, and `use = "litellm/{name}/{rest}"`'
+    return ""
+
+
 def openai_api(service: str) -> Service:
     """Return the service behind `openai-api/<service>/...`; its variables are named after it."""
     prefix = "".join(c if c.isalnum() else "_" for c in service.upper())

@@ -36,7 +36,7 @@ DOORS = {
     "duckdb": ("outcomes/database.py", "data/parquet.py"),
     "pyarrow": ("outcomes/table.py", "notebook/study.py"),
     "diskcache": ("store/disk.py",),
-    "zstandard": ("store/codec.py", "foreign/inspect.py"),
+    "zstandard": ("store/codec.py", "foreign/inspect.py", "providers/http.py"),
     "pyrage": ("store/bundle.py",),
     "lark": ("lang/grammar.py", "lang/complaints.py", "lang/parser.py", "lang/tree.py"),
     "aiohttp": ("providers/http.py", "sim/server.py"),

@@ -78,7 +78,7 @@ async def _asked(found: list[_Asked], here: Session, *, insecure: bool) -> list[
 
     simulator = Simulator()
     await simulator.start()
-    http = Http(len(found))
+    http = Http(len(found), here.environment)
     client = Client(http, here.environment, simulator.url)
 
     async def one(asked: _Asked) -> dict[str, Any]:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from emdsl.capability import objections
+from emdsl.capability import objections, plain_name
 from emdsl.cli import console, session
 from emdsl.compiler.compile import compile_file, model_of
 from emdsl.errors import ProviderError, UsageError
 from emdsl.experiment import heads
+from emdsl.parameters import NO, PREFILL, row_of, rows_of
 from emdsl.price import price_of
 from emdsl.providers.secret import find_keys, find_url, problem, without_password
 from emdsl.query import Model
@@ -107,6 +108,16 @@ def _of_model(model: Model) -> dict[str, Any]:
     """Return what a model does not take, each parameter tried alone; a bound of what it does not take is none."""
     refused = [p for p in TRIED if any(o.param == p for o in objections(model, EXAMPLE | {p: TRIED[p]}))]
     found: dict[str, Any] = {"takes_no": [p for p in refused if p != "top_logprobs"]}
+    prefill = row_of(model.service.name, plain_name(model), PREFILL, {})
+    if prefill is not None and prefill.takes == NO:
+        found["prefill"] = False
+    found["known"] = [
+        {
+            "parameters": list(row.parameters), "takes": row.takes, "while": row.condition or None, "sure": row.sure,
+            "models": list(row.models), "source": row.source, "date": row.date,
+        }
+        for row in rows_of(model.service.name, plain_name(model))
+    ]  # fmt: skip
     return found | {bound: None for param, bound in BOUNDS.items() if param in refused}
 
 
@@ -156,7 +167,7 @@ def _served(models: list[Model], here: Session, *, insecure: bool) -> dict[str, 
     from emdsl.providers.http import Http  # noqa: PLC0415 - as above
 
     async def ask() -> dict[str, str]:
-        http = Http(len(models))
+        http = Http(len(models), here.environment)
         client = Client(http, here.environment)
 
         async def one(model: Model) -> str:
@@ -179,7 +190,14 @@ def _served(models: list[Model], here: Session, *, insecure: bool) -> dict[str, 
 def _show(head: str, entry: dict[str, Any]) -> None:
     console.say(head)
     for field, value in entry.items():
-        if value not in (None, {}, []):
+        if field == "known":
+            for row in value:
+                while_ = f", while {row['while']}" if row["while"] else ""
+                console.say(
+                    f"  {', '.join(row['parameters'])}: {row['takes']}{while_}{'' if row['sure'] else ' (a guess)'}"
+                    f"   [{row['source']}, {row['date']}]"
+                )
+        elif value not in (None, {}, []):
             console.say(f"  {field.replace('_', ' '):<18}{_shown(value)}")
     console.say()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from emdsl.capability import unbounded
+from emdsl.capability import longest_answer, unbounded
 from emdsl.cli import console
 from emdsl.errors import SourceError, UsageError
 from emdsl.price import FREE, price_of
@@ -113,7 +113,7 @@ def _unpriced(count: ExperimentCount) -> list[str]:
         model = head.model
         if price_of(model) is None:
             found.setdefault(f"`{model.name}` has no known price", "")
-        elif price_of(model) is not FREE and "max_tokens" not in dict(head.params):
+        elif price_of(model) is not FREE and longest_answer(model, dict(head.params)) is None:
             found.setdefault(f"`{model.name}` has no `max_tokens`", "")
     return list(found)
 

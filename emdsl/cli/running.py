@@ -312,7 +312,7 @@ class _Execution:
             claims = Claims(self._here.cache / ANSWERS, self._run)
         except OSError as error:
             raise StoreError(f"{error.filename}: {error.strerror}: claims cannot be taken") from error
-        http = Http(self._connections)
+        http = Http(self._connections, self._here.environment)
         provider = Client(http, self._here.environment, simulator.url if simulator else None)
         with console.ProgressView(self._display, self._total) as view:
             executor = Executor(

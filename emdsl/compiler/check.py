@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from emdsl.capability import may_reason, objections, prompt_objection, reasons_unasked
+from emdsl.body import EXTRA, meetings
+from emdsl.capability import longest_answer, may_reason, objections, prompt_objection, reasons_unasked
 from emdsl.compiler.leaks import leaks
 from emdsl.digest import digest
 from emdsl.experiment import ASK
@@ -18,6 +19,7 @@ from emdsl.source import Label
 from emdsl.value import Row
 
 if TYPE_CHECKING:
+    from emdsl.body import Met
     from emdsl.capability import Objection
     from emdsl.compiler.faults import Faults
     from emdsl.experiment import Experiment, Step
@@ -105,7 +107,7 @@ def too_long(_: Experiment, requests: list[Request], __: Facts, faults: Faults) 
         if context is None:
             continue
         sent = sum(len(m.text) for m in request.prompt.messages) // CHARACTERS_A_TOKEN
-        tokens = sent + int(dict(request.head.params).get("max_tokens", 0))
+        tokens = sent + (longest_answer(request.head.model, dict(request.head.params)) or 0)
         if tokens > context and tokens > longest.get(request.step.name, (0, None))[0]:
             longest[request.step.name] = (tokens, request)
     for name, (tokens, request) in longest.items():
@@ -119,16 +121,47 @@ def too_long(_: Experiment, requests: list[Request], __: Facts, faults: Faults) 
 
 def parameters(_: Experiment, requests: list[Request], __: Facts, faults: Faults) -> None:
     """A parameter that a server refuses costs a run; one that it ignores costs the study."""
-    found: dict[str, dict[tuple[str, str], tuple[str, str, str]]] = {}  # by step, then model and parameter
+    found: dict[tuple[str, bool], dict[tuple[str, str], tuple[str, str, str]]] = {}  # by step, then model and parameter
     for request in requests:
         model, step = request.head.model, request.step
         for objection in objections(model, dict(request.head.params)):
-            told = found.setdefault(step.name, {})
+            told = found.setdefault((step.name, objection.sure), {})
             told.setdefault((model.use, objection.param), (objection.why, *_way_out(objection, step, model)))
     spans = {r.step.name: r.step.span for r in requests}
-    for name, told in found.items():  # a place has one fault of a kind: all of a step together
+    for (name, sure), told in found.items():  # a place has one fault of a kind: all of a step together
         whys, places, ways = (list(dict.fromkeys(x)) for x in zip(*told.values(), strict=True))
-        faults.error("E736", "; ".join(whys), spans[name], note="; ".join(places), help="; ".join(ways))
+        why, note, help_ = ("; ".join(x) for x in (whys, places, ways))
+        if sure:
+            faults.error("E736", why, spans[name], note=note, help=help_)
+        else:
+            more = "it is newer than what is known here, or its makers contradict each other"
+            faults.warning("W740", f"perhaps {why}", spans[name], note=f"{more}; {note}", help=help_)
+
+
+def meeting_settings(_: Experiment, requests: list[Request], __: Facts, faults: Faults) -> None:
+    """Two settings that are sent as one field: one would be lost, and both are in the key."""
+    for request in requests:
+        model, step = request.head.model, request.step
+        for met in meetings(model, dict(request.head.params)):
+            first, second = (_place(name, step, model) for name in met.settings)
+            faults.error(
+                "E739", f"{met}: one of them would be lost", second or step.span,
+                labels=(Label(span=first, text=f"`{met.settings[0]}` is set here"),) if first is not None else (),
+                note="both are in the key, so that requests which are equal would be paid for apart",
+                help=f"leave one of them out: {_take_back(met)}",
+            )  # fmt: skip
+
+
+def _take_back(met: Met) -> str:
+    one, two = met.settings
+    if two == EXTRA:
+        return f"`{one} = none`, or no `{met.path}` in `extra`"
+    return f"`{one} = none` or `{two} = none`"
+
+
+def _place(name: str, step: Step, model: Model) -> Span | None:
+    """Return where a parameter of a request is set."""
+    return step.set_at.get(name) or step.set_by_rubric.get(name) or model.places.get(name)
 
 
 def _way_out(found: Objection, step: Step, model: Model) -> tuple[str, str]:
@@ -140,7 +173,7 @@ def _way_out(found: Objection, step: Step, model: Model) -> tuple[str, str]:
             f"the rubric `{step.rubric}` asks for probabilities (`top`)",
             found.help or f"take {other}a rubric that reads the number as written, `read = number`",
         )
-    if name in step.set_here:
+    if name in step.set_at:
         place, back = f"`{name}` is set by this statement, or by a `set` for it", f"leave `{name}` out"
     elif name in step.set_by_rubric:
         place, back = (
@@ -160,7 +193,7 @@ def short_answers(_: Experiment, requests: list[Request], __: Facts, faults: Fau
     told: set[tuple[str, str]] = set()
     for request in requests:
         model, step, params = request.head.model, request.step, dict(request.head.params)
-        most = params.get("max_tokens")
+        most = longest_answer(model, params)
         if most is None or most >= MIN_REASONING or not reasons_unasked(model, params):
             continue
         if (step.name, model.use) not in told:
@@ -176,7 +209,8 @@ def cut_answers(experiment: Experiment, requests: list[Request], facts: Facts, f
     """Answers that few tokens cut off are judged and counted as whole ones."""
     told: set[str] = set()
     for request in requests:
-        step, most = request.step, dict(request.head.params).get("max_tokens")
+        step = request.step
+        most = longest_answer(request.head.model, dict(request.head.params))
         counted = step.kind == ASK and any(step.name in m.asks for m in experiment.measures)
         if most is None or most >= MIN_WHOLE or not counted or step.name in told | facts.finish_read:
             continue
@@ -279,6 +313,7 @@ RULES = (
     greedy_samples,
     too_long,
     parameters,
+    meeting_settings,
     short_answers,
     cut_answers,
     messages,

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from emdsl.compiler import settings as tables
 from emdsl.frame import EvalFault, fail
 from emdsl.query import Model, Params
-from emdsl.service import OPENAI_API, SERVICES, SIM, SIM_HABITS, SIM_MODELS, SIM_PARAMS, Service, openai_api
+from emdsl.service import (
+    OPENAI_API,
+    SERVICES,
+    SIM,
+    SIM_HABITS,
+    SIM_MODELS,
+    SIM_PARAMS,
+    Service,
+    openai_api,
+    spelled_for,
+)
 from emdsl.source import Diagnostic, Label, Span, near, one_of
 from emdsl.value import EnvVar, is_exact
 
@@ -40,7 +51,15 @@ class Models:
         """Return the model that a text `"provider/model"` names, without settings."""
         return self.built(use, use, {}, None, span)
 
-    def built(self, name: str, use: str, own: dict[str, Any], base: Model | None, span: Span) -> Model:
+    def built(
+        self,
+        name: str,
+        use: str,
+        own: dict[str, Any],
+        base: Model | None,
+        span: Span,
+        places: Mapping[str, Span] = MappingProxyType({}),
+    ) -> Model:
         """Return a model with its own settings over those of the model that it copies; raises EvalFault."""
         service, wire_name = parse_use(use, span)
         same = base is not None and base.service.name == service.name
@@ -66,6 +85,7 @@ class Models:
             revision=revision,
             origin=self._origin(service, url, revision, span),
             params=tuple(sorted((k, v) for k, v in params.items() if v is not None)),
+            headers=own.get("headers", inherited.headers if inherited else ()),
             url=url,
             key=own.get("key", inherited.key if inherited else None),
             price=own.get("price", base.price if base and "use" not in own else None),
@@ -74,6 +94,7 @@ class Models:
             parallel=own.get("parallel", inherited.parallel if inherited else None),
             rpm=own.get("rpm", inherited.rpm if inherited else None),
             tpm=own.get("tpm", inherited.tpm if inherited else None),
+            places={**(base.places if base else {}), **places},
         )
         self._warn(model, span)
         first = self._places.setdefault(repr(model.identity), (model, span))
@@ -125,8 +146,9 @@ class Models:
             parts, host, port = urlsplit(""), None, None
         if parts.scheme not in _PORTS or not host:
             raise fail("E707", f"the url of `{service.name}` is no URL", span, help="write http://host:port/v1")
-        path = parts.path.rstrip("/")  # behind one address may be several servers
-        return f"{parts.scheme}://{host.lower()}:{port or _PORTS[parts.scheme]}{path if path != '/v1' else ''}"
+        path = parts.path.rstrip("/")  # behind one address may be several servers, by a path or a query
+        more = (path if path != "/v1" else "") + (f"?{parts.query}" if parts.query else "")
+        return f"{parts.scheme}://{host.lower()}:{port or _PORTS[parts.scheme]}{more}"
 
     def address(self, service: Service, url: str | EnvVar | None) -> str | None:
         """Return the base URL that a model uses, or None where a variable is not set."""
@@ -151,7 +173,8 @@ class Models:
             name=model.name, use=use, service=SERVICES[SIM], wire_name=use.removeprefix(f"{SIM}/"),
             revision=SIM_VERSION, context=model.context,
         )  # fmt: skip
-        return stand_in, merged(params, {"sim": {"as": model.use}, "extra": None})
+        told = {"as": model.use} | ({"headers": model.literal_headers} if model.literal_headers else {})
+        return stand_in, merged(params, {"sim": told, "extra": None})
 
 
 def _known_to_simulator(model: str, told: Mapping[str, Any], span: Span) -> None:
@@ -203,6 +226,7 @@ def parse_use(use: str, span: Span) -> tuple[Service, str]:
         "E722",
         f"no provider is called `{first}`",
         span,
-        help=near(first, SERVICES)
+        help=spelled_for(first, rest)
+        or near(first, SERVICES)
         or f'known are {one_of([*SERVICES, OPENAI_API])}; any other server is "openai-api/{first}/{rest}" with a `url`',
     )

@@ -42,6 +42,7 @@ class RubricMaker:
     shown: Mapping[str, str]  # `choices`: the labels with their meanings, a line each; `shape`: the fields
     model: Model | None
     settings: Mapping[str, Any]
+    places: Mapping[str, Span]  # where each setting stands
 
     def messages(self, frame: Frame) -> tuple[Message, ...]:
         """Return the messages in a frame that holds its parameters."""
@@ -288,7 +289,7 @@ class Resolver:
         else:
             value = scope.compiler().expr(item.value)(Frame())
         if isinstance(value, EnvVar) and spec.name not in ("key", "url"):
-            raise fail("E702", "`env` stands only in `key` and `url`", item.value.span)
+            raise fail("E702", "`env` stands only in `key`, `url` and `headers`", item.value.span)
         if value is None and spec.name in tables.PARAMS:
             return None
         try:
@@ -335,7 +336,8 @@ class Resolver:
             )  # fmt: skip
         span = next((s.value.span for s in decl.settings if s.name.text == "use"), decl.name.span)
         use = own.get("use", base.use if base else "")
-        return self.models.built(decl.name.text, use, own, base, span)
+        places = {s.name.text: s.span for s in decl.settings}
+        return self.models.built(decl.name.text, use, own, base, span, places)
 
     def origin_of(self, name: ast.Name, scope: Scope) -> tuple[ast.Decl, Scope]:
         """See `Scope.origin`."""
@@ -411,6 +413,7 @@ class Resolver:
             shown=shown,
             model=model,
             settings=own,
+            places={s.name.text: s.span for s in decl.settings},
         )
 
     def as_model(self, value: Value, span: Span) -> Model:

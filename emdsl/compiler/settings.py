@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,14 @@ MAX_JUDGE_SAMPLES = 100
 MAX_AGAIN = 20
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max", "default")
 PRICES = ("input", "output", "cached_input", "cache_write")
+
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_|~-]+")
+_OUR_HEADERS = frozenset(
+    ("accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "host",
+     "transfer-encoding", "x-emdsl-sample")
+)  # fmt: skip
+_SECRET_HEADER = re.compile(r"authorization|cookie|secret|token|password|api-?key|-key$", re.IGNORECASE)
 
 
 class Refused(ValueError):
@@ -108,6 +117,25 @@ def _env(value: Value) -> EnvVar:
 
 def _text_or_env(value: Value) -> str | EnvVar:
     return value if isinstance(value, EnvVar) else _text(value)
+
+
+def _headers(value: Value) -> tuple[tuple[str, str | EnvVar], ...]:
+    if not isinstance(value, LabelledMap) or not value.entries:
+        raise Refused('{ "X-Team": "a", "X-Token": env.NAME }')
+    for name, said in value.entries:
+        if not _HEADER_NAME.fullmatch(name):
+            raise Refused(f"headers, and `{name}` is no name of one")
+        if name.lower() in _OUR_HEADERS:
+            raise Refused(f"headers of your own, and `{name}` is ours")
+        if isinstance(said, EnvVar):
+            continue
+        if _SECRET_HEADER.search(name):
+            raise Refused(f"env.NAME at `{name}`: what opens a door never stands in a program")
+        if not isinstance(said, str) or not said or not (said.isascii() and said.isprintable()):
+            raise Refused(f"plain texts or env.NAME, not {describe(said)} at `{name}`")
+    if len({name.lower() for name in value.labels}) < len(value.labels):
+        raise Refused("headers that differ in more than upper and lower case")
+    return tuple(sorted((name, said) for name, said in value.entries if isinstance(said, str | EnvVar)))
 
 
 def _money(value: Value) -> Any:
@@ -256,6 +284,12 @@ MODEL = (
         Spec("revision", "text", "which weights, for a model of one's own", _text),
         Spec("url", "text or env", "base URL of its server", _text_or_env),
         Spec("key", "env", "API key: env.NAME only", _env),
+        Spec(
+            "headers",
+            "map",
+            '{ "X-Team": "a", "X-Token": env.NAME }: sent with each request; texts are in the key, env.NAME never is',
+            _headers,
+        ),
         Spec("context", "number", "longest prompt and answer, in tokens", _whole(1)),
         Spec("price", "map", "{ input: $1, output: $2 }: USD per million tokens", _price, "as listed"),
         Spec("timeout", "number", "seconds until a request is given up and sent again", _between(1, 86400), "600"),

@@ -144,8 +144,8 @@ class StepBuilder:
             reading=rubric.reading if rubric else None,
             again=numbers.get("again", 0),
             rubric=rubric.name if rubric else "",
-            set_here=frozenset((*settings, *(r.parameter for r in rules))),
-            set_by_rubric=frozenset(rubric.settings) if rubric else frozenset(),
+            set_at={s.name.text: s.span for s in decl.settings} | {r.parameter: r.span for r in rules},
+            set_by_rubric=rubric.places if rubric else {},
             span=decl.name.span,
         )
 

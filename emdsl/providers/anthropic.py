@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from emdsl.capability import adaptive, prompt_objection
+from emdsl.capability import prompt_objection
 from emdsl.errors import Rejected
-from emdsl.providers.wire import Count, Lenient, Said, Wire, as_json, finish_of, parse, total, whole
+from emdsl.providers.wire import Count, Lenient, Said, Wire, as_json, fields, finish_of, parse, total, whole
 from emdsl.query import Response, Usage
 from emdsl.reasoning import divided
+from emdsl.service import ANTHROPIC
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from emdsl.query import Query
 
 VERSION = "2023-06-01"
-_NAMES = {"stop": "stop_sequences"}
 _CACHED = {"type": "ephemeral"}
 
 
@@ -64,21 +64,7 @@ class Anthropic:
             {"role": m.role, "content": _blocks([m], marked=True) if i + 1 == marked else m.text}
             for i, m in enumerate(talk)
         ]
-        for name, value in params.items():
-            match name:
-                case "reasoning_tokens":
-                    body["thinking"] = {"type": "enabled", "budget_tokens": value} if value else {"type": "disabled"}
-                case "reasoning_effort" if value == "none":
-                    body["thinking"] = {"type": "disabled"}
-                case "reasoning_effort":
-                    body["output_config"] = {"effort": value}
-                    if adaptive(query.head.model):
-                        body["thinking"] = {"type": "adaptive", "display": "summarized"}
-                case "extra":
-                    pass
-                case _:
-                    body[_NAMES.get(name, name)] = value
-        return as_json(body | dict(params.get("extra") or {}))
+        return as_json(body | fields(query, ANTHROPIC))
 
     def read(self, reply: Mapping[str, Any]) -> Response:
         """See Format."""

@@ -6,14 +6,16 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING
 
-from emdsl.capability import by_responses
+from emdsl import body
+from emdsl.body import RESPONSES
 from emdsl.errors import ProviderError, Rejected
+from emdsl.providers.address import at
 from emdsl.providers.anthropic import Anthropic
 from emdsl.providers.complaints import Blocked
 from emdsl.providers.google import Google
 from emdsl.providers.openai import OpenAI
 from emdsl.providers.responses import Responses
-from emdsl.providers.secret import MIN_SECRET, Masker, find_keys, find_url, secrets_in
+from emdsl.providers.secret import MIN_SECRET, Masker, Secret, find_headers, find_keys, find_url, secrets_in
 from emdsl.query import Response
 from emdsl.service import ANTHROPIC, GOOGLE, OPENAI, SAMPLE_HEADER
 
@@ -24,20 +26,17 @@ if TYPE_CHECKING:
     from emdsl.providers.http import Http
     from emdsl.providers.limits import Limits
     from emdsl.providers.provider import Format
-    from emdsl.providers.secret import Secret
     from emdsl.query import Model, Query
 
-_RESPONSES = "responses"
 _BY_RESPONSES_ONLY = "v1/responses"  # what OpenAI says of a model that chat completions do not serve
 
 
-FORMATS: dict[str, Format] = {OPENAI: OpenAI(), ANTHROPIC: Anthropic(), GOOGLE: Google(), _RESPONSES: Responses()}
+FORMATS: dict[str, Format] = {OPENAI: OpenAI(), ANTHROPIC: Anthropic(), GOOGLE: Google(), RESPONSES: Responses()}
 
 
 def format_of(query: Query) -> Format:
     """Return the format in which a query is asked."""
-    model = query.head.model
-    return FORMATS[_RESPONSES if by_responses(model, query.params) else model.service.format]
+    return FORMATS[body.format_of(query.head.model, query.params)]
 
 
 class Client:
@@ -66,33 +65,40 @@ class Client:
             if format_ is not FORMATS[OPENAI] or _BY_RESPONSES_ONLY not in str(error):
                 raise
             self._responses.add(id(model))
-        return await self._sent(query, FORMATS[_RESPONSES], account, on_limits)
+        return await self._sent(query, FORMATS[RESPONSES], account, on_limits)
 
     async def models(self, model: Model) -> list[str]:
         """Return the names of the models that a model's server lists."""
         _, url, keys = self._way(model)
         key = keys[0]
-        headers = FORMATS[model.service.format].headers(key.reveal() if key is not None else None)
-        found = await self._http.get(f"{url}/models", headers, mask=self._masker.mask)
+        headers = self._headers(model, FORMATS[model.service.format], key)
+        found = await self._http.get(at(url, "/models"), headers, mask=self._masker.mask)
         listed = found.get("models") if model.service.format == GOOGLE else found.get("data")
         field = "name" if model.service.format == GOOGLE else "id"
         names = [m.get(field) for m in listed if isinstance(m, dict)] if isinstance(listed, list) else []
         return [self._masker.mask(n.removeprefix("models/")) for n in names if isinstance(n, str)]
 
+    def _headers(self, model: Model, format_: Format, key: Secret | None) -> dict[str, str]:
+        """Return the headers of a request: a model's own in the place of its format's."""
+        own = find_headers(model, self._environment)
+        named = {name.lower() for name in own}
+        told = format_.headers(key.reveal() if key is not None else None)
+        return {name: value for name, value in told.items() if name.lower() not in named} | own
+
     def _format(self, query: Query) -> Format:
-        return FORMATS[_RESPONSES] if id(query.head.model) in self._responses else format_of(query)
+        return FORMATS[RESPONSES] if id(query.head.model) in self._responses else format_of(query)
 
     async def _sent(self, query: Query, format_: Format, account: int, on_limits: Callable[[Limits], None]) -> Response:
         model = query.head.model
         _, url, keys = self._way(model)
         key = keys[account]
-        headers = dict(format_.headers(key.reveal() if key is not None else None))
+        headers = self._headers(model, format_, key)
         if model.simulated:
             headers[SAMPLE_HEADER] = f"{query.sample}:{query.head.stream}"
         start = time.time()
         try:
             reply, request_id = await self._http.post(
-                url + format_.path(query), format_.encode(query), headers,
+                at(url, format_.path(query)), format_.encode(query), headers,
                 mask=self._masker.mask, timeout_s=model.timeout_s, on_limits=on_limits,
             )  # fmt: skip
             found = format_.read(reply)
@@ -125,6 +131,8 @@ class Client:
                 raise Rejected(f"no URL is known for `{model.service.name}`", for_all=True)
             keys = find_keys(model, self._environment)[0]
             self._known += keys
+            told = find_headers(model, self._environment)
+            self._known += [Secret(told[name]) for name, value in model.headers if not isinstance(value, str)]
             self._masker = Masker(self._known)
             way = self._ways[id(model)] = model, url, keys or (None,)
         return way

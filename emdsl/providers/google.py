@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
-from emdsl.capability import prompt_objection, thinks
+from emdsl.capability import prompt_objection
 from emdsl.errors import Rejected, Unavailable
 from emdsl.providers.wire import (
     Count,
@@ -14,6 +14,7 @@ from emdsl.providers.wire import (
     Wire,
     as_candidates,
     as_json,
+    fields,
     finish_of,
     kept_positions,
     parse,
@@ -22,16 +23,13 @@ from emdsl.providers.wire import (
 )
 from emdsl.query import Response, Usage
 from emdsl.reasoning import divided
+from emdsl.service import GOOGLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from emdsl.query import Query
 
-_NAMES = {
-    "max_tokens": "maxOutputTokens", "top_p": "topP", "top_k": "topK", "stop": "stopSequences",
-    "frequency_penalty": "frequencyPenalty", "presence_penalty": "presencePenalty", "temperature": "temperature",
-}  # fmt: skip
 _ROLES = {"user": "user", "assistant": "model"}
 
 
@@ -93,8 +91,8 @@ class Google:
 
     def encode(self, query: Query) -> bytes:
         """See Format."""
-        model, params, messages = query.head.model, query.params, query.prompt.messages
-        if said := prompt_objection(model, params, messages):
+        messages = query.prompt.messages
+        if said := prompt_objection(query.head.model, query.params, messages):
             raise Rejected(f"not sent: {said}")
         body: dict[str, Any] = {}
         system = [{"text": m.text} for m in messages if m.role == "system"]
@@ -103,29 +101,7 @@ class Google:
         body["contents"] = [
             {"role": _ROLES[m.role], "parts": [{"text": m.text}]} for m in messages if m.role != "system"
         ]
-        config: dict[str, Any] = {}
-        thinking: dict[str, Any] = {"includeThoughts": True} if thinks(model) else {}
-        extra: dict[str, Any] = {}
-        for name, value in params.items():
-            match name:
-                case "seed":
-                    config["seed"] = value + query.sample
-                case "top_logprobs":
-                    config |= {"responseLogprobs": True, "logprobs": value}
-                case "reasoning_tokens":
-                    thinking["thinkingBudget"] = value
-                case "reasoning_effort":
-                    thinking["thinkingLevel"] = value
-                case "extra":
-                    extra = dict(value)
-                case _:
-                    config[_NAMES[name]] = value
-        if thinking.get("thinkingBudget") == 0:  # nothing to show
-            del thinking["includeThoughts"]
-        if thinking:
-            config["thinkingConfig"] = thinking
-        config |= extra.pop("generationConfig", None) or {}
-        return as_json(body | ({"generationConfig": config} if config else {}) | extra)
+        return as_json(body | fields(query, GOOGLE))
 
     def read(self, reply: Mapping[str, Any]) -> Response:
         """See Format."""

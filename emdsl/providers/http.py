@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
+import zlib
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+import zstandard
 
 from emdsl.errors import Rejected, Unavailable
+from emdsl.providers.address import CA_FILES, NoWay, proxy_of, server_of, trusted
 from emdsl.providers.complaints import OK, error_of, error_within, short, status_within
 from emdsl.providers.limits import read_limits
-from emdsl.providers.secret import on_this_machine
 from emdsl.version import __version__
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping
+
+    from aiohttp.connector import AddrInfoType
 
     from emdsl.providers.limits import Limits
 
@@ -27,18 +32,30 @@ TIMEOUT_S = 600.0  # reasoning models think for minutes
 CONNECT_S = 30.0
 ANSWERED = range(200, 300)  # 201 and 203 too may bring an answer
 MAX_BODY = 64 * 2**20  # bytes of a reply
+MAX_HEADER = 64 * 2**10  # bytes of one header of a reply
+ALIVE_S = 30  # between two signs of life on an idle connection
+PACKED = ("gzip", "deflate", "zstd")  # how a reply may be packed
+UNSENDABLE = "cannot be sent: the url, the proxy or a header is none"
 
 
 class Http:
     """Sends JSON and gets JSON; keeps connections open between requests."""
 
-    def __init__(self, connections: int) -> None:
-        self._proxies: dict[str, str | None] = {}  # by origin: aiohttp's own look costs two threads a request
+    def __init__(self, connections: int, environment: Mapping[str, str] = os.environ) -> None:
+        self._proxies: dict[str, str | None] = {}  # by origin
+        self._environment = environment
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=60, ttl_dns_cache=300),
-            headers={"User-Agent": f"emdsl/{__version__}", "Content-Type": "application/json"},
-            auto_decompress=True,
-        )
+            connector=aiohttp.TCPConnector(
+                limit=connections, keepalive_timeout=60, ttl_dns_cache=300, ssl=_certificates(environment) or True,
+                socket_factory=_kept_alive,
+            ),
+            headers={
+                "User-Agent": f"emdsl/{__version__}", "Content-Type": "application/json",
+                "Accept-Encoding": ", ".join(PACKED), "Accept": "application/json",
+            },
+            auto_decompress=False,  # a server may pack a reply as nobody asked for, or say so of one that is not packed
+            max_line_size=MAX_HEADER, max_field_size=MAX_HEADER,
+        )  # fmt: skip
 
     async def close(self) -> None:
         """Close all connections."""
@@ -73,57 +90,135 @@ class Http:
                 limits = read_limits(reply.headers)
                 if limits is not None:
                     on_limits(limits)
-                text = _decoded(raw, reply.charset)
+                text = _decoded(unpacked(raw, reply.headers.get("Content-Encoding", "")), reply.charset)
                 if reply.status not in ANSWERED:
                     raise error_of(reply.status, reply.headers, text, mask)
                 return _parsed(text, mask), reply.headers.get("x-request-id") or reply.headers.get("request-id")
-        except ValueError:  # what it says may hold a password of a proxy
-            raise Rejected("cannot be sent: the url, the proxy or a header is none", for_all=True) from None
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        except NoWay as fault:
+            raise Rejected(f"not sent: {fault}", for_all=True) from None
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:  # a wrong certificate is a ValueError too
+            if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
+                raise Rejected(UNSENDABLE, for_all=True) from None
             never_sent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
             raise Unavailable(mask(_network(error, url, limit.total)), paid=not never_sent) from None
+        except ValueError:  # what it says may hold a password of a proxy
+            raise Rejected(UNSENDABLE, for_all=True) from None
 
     def _proxy(self, url: str) -> str | None:
-        """Return the proxy that the environment names for a server, None for none, and for this machine."""
-        parts = urlsplit(url)
-        origin = f"{parts.scheme}://{parts.netloc}"
+        """Return the proxy that the environment names for a server; raises NoWay."""
+        origin = server_of(url)
         if origin not in self._proxies:
-            host = parts.hostname
-            bypass = host is None or on_this_machine(host) or proxy_bypass(parts.netloc) or proxy_bypass(host)
-            found = getproxies()
-            self._proxies[origin] = None if bypass else found.get(parts.scheme) or found.get("all")
+            self._proxies[origin] = proxy_of(url, self._environment)
         return self._proxies[origin]
+
+
+def _certificates(environment: Mapping[str, str]) -> ssl.SSLContext | None:
+    """Return the certificates that are trusted beside the system's; what is wrong with them was said before."""
+    try:
+        return trusted(environment)
+    except NoWay:
+        return None
+
+
+def _kept_alive(address: AddrInfoType) -> socket.socket:
+    """Return a socket that shows signs of life: a model may think for minutes, and proxies drop idle connections."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", ALIVE_S), ("TCP_KEEPALIVE", ALIVE_S), ("TCP_KEEPINTVL", ALIVE_S)):
+        if (option := getattr(socket, name, None)) is not None:
+            made.setsockopt(socket.IPPROTO_TCP, option, value)
+    made.setblocking(False)
+    return made
 
 
 def _network(error: Exception, url: str, timeout_s: float | None) -> str:
     """Return what happened to a request that no reply came to; what libraries say may hold a password, and is left."""
-    parts = urlsplit(url)
-    server = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+    server = server_of(url)
     match error:
+        case aiohttp.ConnectionTimeoutError():
+            silent = ", or nothing encrypted came back" if url.startswith("https:") else ""
+            return f"no connection to {server} within {CONNECT_S:g} s{silent}"
         case asyncio.TimeoutError():
             return f"no answer in time: {timeout_s:g} s, from {server}"
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            return f"no encrypted connection to {server}: its certificate is not trusted, or it speaks no TLS"
+        case aiohttp.ClientConnectorCertificateError():
+            return (
+                f"no encrypted connection to {server}: its certificate is not trusted"
+                f"{_why_not_trusted(error)}; {CA_FILES[0]} names certificates of one's own"
+            )
+        case aiohttp.ClientConnectorSSLError():
+            return f"no encrypted connection to {server}: it speaks no TLS, or none that is spoken here"
         case aiohttp.ClientProxyConnectionError():
             return f"no connection to the proxy that the environment names for {server}"
         case aiohttp.ClientHttpProxyError():
             return f"the proxy that the environment names for {server} refuses: {error.status} {error.message}"
         case aiohttp.ClientConnectorError():
             return f"no connection to {server}: {error.os_error.strerror or type(error.os_error).__name__}"
+        case aiohttp.ClientResponseError():
+            return f"the reply of {server} breaks the rules of HTTP: {short(error.message)}"
         case _:
             return f"the connection to {server} broke: {type(error).__name__}"
 
 
+def _why_not_trusted(error: aiohttp.ClientConnectorCertificateError) -> str:
+    said = getattr(error.certificate_error, "verify_message", "")
+    return f" ({said})" if said else ""
+
+
 async def _bounded(reply: aiohttp.ClientResponse) -> bytes:
     length = reply.content_length
-    if length is not None and length <= MAX_BODY and "Content-Encoding" not in reply.headers:
+    if length is not None and length <= MAX_BODY:
         return await reply.read()
     raw = bytearray()
     async for chunk in reply.content.iter_chunked(1 << 20):
         raw += chunk
         if len(raw) > MAX_BODY:
-            raise Rejected(f"the reply is larger than {MAX_BODY // 2**20} MiB", status=reply.status)
+            raise _too_large(reply.status)
     return bytes(raw)
+
+
+def _too_large(status: int) -> Rejected:
+    return Rejected(f"the reply is larger than {MAX_BODY // 2**20} MiB", status=status)
+
+
+def unpacked(raw: bytes, encodings: str) -> bytes:
+    """Return a body as it was before it was packed, the last packing first; raises Unavailable, Rejected."""
+    for encoding in reversed([e.strip().lower() for e in encodings.split(",")]):
+        if encoding in ("", "identity", "none", "utf-8"):
+            continue
+        if encoding.removeprefix("x-") not in PACKED:
+            raise Rejected(f"the reply is packed as `{short(encoding)}`, which was not asked for", status=OK)
+        try:
+            found = _zlib(raw) if encoding != "zstd" else _zstd(raw)
+        except (zlib.error, zstandard.ZstdError):
+            if raw.lstrip()[:1] in (b"{", b"["):  # it says so, and is not packed
+                continue
+            raise Unavailable(f"the reply is no `{encoding}`, as it says", status=OK) from None
+        if len(found) > MAX_BODY:
+            raise _too_large(OK)
+        raw = found
+    return raw
+
+
+def _zlib(raw: bytes) -> bytes:
+    """Return what gzip or deflate has packed, with a header of either or none; at most a little over MAX_BODY."""
+    for bits in (zlib.MAX_WBITS | 32, -zlib.MAX_WBITS):
+        unpacker = zlib.decompressobj(bits)
+        try:
+            found = unpacker.decompress(raw, MAX_BODY + 1)
+        except zlib.error:
+            if bits < 0:
+                raise
+            continue
+        if not unpacker.eof and len(found) <= MAX_BODY:
+            raise zlib.error("cut")
+        return found
+    raise zlib.error("neither")
+
+
+def _zstd(raw: bytes) -> bytes:
+    with zstandard.ZstdDecompressor().stream_reader(raw) as reader:
+        return reader.read(MAX_BODY + 1)
 
 
 def _decoded(raw: bytes, charset: str | None) -> str:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator
 
-from emdsl.capability import reasons
 from emdsl.errors import Unavailable
 from emdsl.providers.wire import (
     MAX_COUNT,
@@ -17,6 +16,7 @@ from emdsl.providers.wire import (
     Wire,
     as_candidates,
     as_json,
+    fields,
     finish_of,
     kept_positions,
     parse,
@@ -25,6 +25,7 @@ from emdsl.providers.wire import (
 )
 from emdsl.query import Response, Usage
 from emdsl.reasoning import divided, thoughts_in
+from emdsl.service import OPENAI
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -149,9 +150,7 @@ class Encoder:
         prompt = query.prompt
         if sum([len(m.text) for m in prompt.messages]) < MIN_KEPT or _marks(query):
             return encode(query)
-        rest = _rest(query)
-        if "model" in rest or "messages" in rest:  # `extra` says otherwise
-            return encode(query)
+        rest = fields(query, OPENAI)
         known = self._prompts.get(id(prompt))
         if known is None:
             parts = [self._message(m) for m in prompt.messages]
@@ -179,7 +178,7 @@ def encode(query: Query) -> bytes:
         last["content"] = [{"type": "text", "text": last["content"], "cache_control": {"type": "ephemeral"}}]
     if _prefilled(query) and query.head.model.service.name in ("mistral", "deepseek"):
         messages[-1]["prefix"] = True
-    return as_json({"model": query.head.model.wire_name, "messages": messages} | _rest(query))
+    return as_json({"model": query.head.model.wire_name, "messages": messages} | fields(query, OPENAI))
 
 
 def _marks(query: Query) -> bool:
@@ -192,45 +191,6 @@ def _marks(query: Query) -> bool:
 
 def _prefilled(query: Query) -> bool:
     return query.prompt.messages[-1].role == "assistant"
-
-
-def _rest(query: Query) -> dict[str, Any]:
-    """Return all of a body but the model and the messages."""
-    model = query.head.model
-    service = model.service.name
-    body: dict[str, Any] = {}
-    if service in ("vllm", "sglang") and _prefilled(query):
-        body["continue_final_message"] = True
-        if service == "vllm":
-            body["add_generation_prompt"] = False
-    if service == "openrouter":
-        body["provider"] = {"require_parameters": True}
-    for name, value in query.head.params:
-        match name:
-            case "seed":
-                body["random_seed" if service == "mistral" else "seed"] = value + query.sample
-            case "top_logprobs" if service == "together":
-                body["logprobs"] = value
-            case "top_logprobs":
-                body |= {"logprobs": True, "top_logprobs": value}
-            case "max_tokens" if reasons(model):
-                body["max_completion_tokens"] = value
-            case "reasoning_effort" if service == "openrouter":
-                body["reasoning"] = body.get("reasoning", {}) | {"effort": value}
-            case "reasoning_tokens" if service == "openrouter":
-                body["reasoning"] = body.get("reasoning", {}) | ({"max_tokens": value} if value else {"effort": "none"})
-            case "reasoning_tokens" if service == "litellm":
-                body["thinking"] = {"type": "enabled", "budget_tokens": value} if value else {"type": "disabled"}
-            case "repetition_penalty" if service == "llama-cpp":
-                body["repeat_penalty"] = value
-            case "extra":
-                pass
-            case _:
-                body[name] = value
-    extra = dict(query.params.get("extra") or {})
-    if service == "openrouter" and isinstance(extra.get("provider"), dict):
-        extra["provider"] = body["provider"] | extra["provider"]
-    return body | extra
 
 
 def read_reply(reply: Mapping[str, Any]) -> Response:

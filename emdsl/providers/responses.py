@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
+from emdsl.body import RESPONSES
 from emdsl.errors import Unavailable
 from emdsl.providers.openai import OpenAI
 from emdsl.providers.wire import (
@@ -14,6 +15,7 @@ from emdsl.providers.wire import (
     Wire,
     as_candidates,
     as_json,
+    fields,
     finish_of,
     kept_positions,
     parse,
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from emdsl.query import Query
 
 _ASIDE = "commentary"  # what a model says before its answer
-_LOGPROBS = "message.output_text.logprobs"
 
 
 class _Candidate(Wire):
@@ -90,29 +91,8 @@ class Responses(OpenAI):
 
     def encode(self, query: Query) -> bytes:
         """See Format."""
-        body: dict[str, Any] = {
-            "model": query.head.model.wire_name,
-            "input": [{"role": m.role, "content": m.text} for m in query.prompt.messages],
-            "store": False,
-        }
-        reasoning: dict[str, Any] = {}
-        for name, value in query.params.items():
-            match name:
-                case "max_tokens":
-                    body["max_output_tokens"] = value
-                case "top_logprobs":
-                    body |= {"top_logprobs": value, "include": [_LOGPROBS]}
-                case "reasoning_effort":
-                    reasoning["effort"] = value
-                case "reasoning_summary":
-                    reasoning["summary"] = value
-                case "extra":
-                    pass
-                case _:
-                    body[name] = value
-        if reasoning:
-            body["reasoning"] = reasoning
-        return as_json(body | dict(query.params.get("extra") or {}))
+        said = [{"role": m.role, "content": m.text} for m in query.prompt.messages]
+        return as_json({"model": query.head.model.wire_name, "input": said} | fields(query, RESPONSES))
 
     def read(self, reply: Mapping[str, Any]) -> Response:
         """See Format."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
+from emdsl.providers.address import NoWay, fault_of, proxy_of, trusted
 from emdsl.value import EnvVar
 
 if TYPE_CHECKING:
@@ -93,8 +93,16 @@ def find_keys(model: Model, environment: Mapping[str, str]) -> tuple[tuple[Secre
     return (), variables[0] if variables else ""
 
 
+def find_headers(model: Model, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return a model's own headers with their values."""
+    return {
+        name: environment.get(value.name, "").strip() if isinstance(value, EnvVar) else value
+        for name, value in model.headers
+    }
+
+
 def find_url(model: Model, environment: Mapping[str, str]) -> tuple[str | None, str]:
-    """Return a model's base URL without a trailing slash, and the variable that would give one."""
+    """Return a model's base URL, and the variable that would give one."""
     service = model.service
     if isinstance(model.url, EnvVar):
         found, variable = environment.get(model.url.name), model.url.name
@@ -103,7 +111,7 @@ def find_url(model: Model, environment: Mapping[str, str]) -> tuple[str | None, 
     else:
         variable = service.url_variable or ""
         found = environment.get(variable) or service.url
-    return (found.rstrip("/") if found else None), variable
+    return (found.strip().rstrip("/") or None if found else None), variable
 
 
 def problem(model: Model, environment: Mapping[str, str], *, insecure: bool = False) -> str | None:
@@ -114,40 +122,28 @@ def problem(model: Model, environment: Mapping[str, str], *, insecure: bool = Fa
     url, variable = find_url(model, environment)
     if url is None and not model.simulated:
         return f"`{model.name}`: no URL is known for `{model.service.name}`; set {variable} or write `url = ...`"
-    if url is not None and (wrong := _wrong_url(url, insecure=insecure)):
+    if url is not None and (wrong := fault_of(url, insecure=insecure)):
         return f"`{model.name}`: {f'the value of {variable}' if variable else 'its url'} {wrong}"
+    try:
+        if url is not None:
+            proxy_of(url, environment)
+            trusted(environment)
+    except NoWay as fault:
+        return f"`{model.name}`: {fault}"
     keys, variable = find_keys(model, environment)
     if not keys and (model.key is not None or model.service.key_required) and not model.simulated:
         return (
             f"`{model.name}` ({model.use}): the API key {variable} is not set; "
             "put it into the environment or a .env file"
         )
-    if any(not (k.reveal().isascii() and k.reveal().isprintable()) for k in keys):
+    for name, value in model.headers:
+        if isinstance(value, EnvVar) and not _sendable(environment.get(value.name, "")):
+            said = "is not set" if not environment.get(value.name) else "cannot be a header's: it holds odd characters"
+            return f"`{model.name}`: the value of {value.name}, for its header `{name}`, {said}"
+    if not all(_sendable(k.reveal()) for k in keys):
         return f"`{model.name}`: the value of {variable} is no API key: it holds a line end or other odd characters"
     return None
 
 
-def on_this_machine(host: str) -> bool:
-    """Whether a host is this machine, so that what is sent there leaves it not."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _wrong_url(url: str, *, insecure: bool) -> str:
-    """Return what is wrong with a base URL, without showing it: it may hold what is nobody's business."""
-    try:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            return "is no URL; write http://host:port/v1"
-        if parts.username or parts.password:
-            return "holds a user or password; use `key = env.NAME`"
-        _ = parts.port
-        if parts.scheme == "http" and not insecure and not on_this_machine(parts.hostname):
-            return "is not https: prompts and API keys would travel unencrypted; `--insecure` allows it"
-    except ValueError:
-        return "is no URL; write http://host:port/v1"
-    return ""
+def _sendable(text: str) -> bool:
+    return bool(text) and text.isascii() and text.isprintable()

@@ -17,7 +17,8 @@ from pydantic import (
     WrapValidator,
 )
 
-from emdsl.errors import Unavailable
+from emdsl.body import Met, joined, settings
+from emdsl.errors import Rejected, Unavailable
 from emdsl.logprobs import start_of
 from emdsl.query import Response
 from emdsl.reasoning import split
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from emdsl.logprobs import TokenLogprobs
+    from emdsl.query import Query
 
 MAX_COUNT = 2**63  # tokens: more is no count
 MAX_POSITIONS = 64  # tokens whose candidates are kept
@@ -159,6 +161,16 @@ def parse(kind: type[Found], reply: Mapping[str, Any]) -> Found:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise Unavailable(f"the reply is not of the format: `{where}`: {first['msg']}", status=200) from None
+
+
+def fields(query: Query, format_: str) -> dict[str, Any]:
+    """Return the fields of a body that the settings make; raises Rejected where two settings are one field."""
+    head = query.head
+    prefilled = query.prompt.messages[-1].role == "assistant"
+    try:
+        return joined(settings(head.model, query.params, format_, sample=query.sample, prefilled=prefilled))
+    except Met as met:
+        raise Rejected(f"not sent: {met}") from None
 
 
 def as_json(body: Any) -> bytes:

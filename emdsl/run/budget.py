@@ -6,6 +6,7 @@ import enum
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from emdsl.capability import longest_answer
 from emdsl.price import MILLION, cost_usd, price_of
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def worst_usd(query: Query) -> Decimal:
     price = price_of(query.head.model)
     assert price is not None  # it was seen to before the run
     return (
-        price.most(sent_tokens(query), int(query.params["max_tokens"]))
+        price.most(sent_tokens(query), longest_answer(query.head.model, query.params) or 0)
         if not query.head.model.simulated
         else Decimal(0)
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from emdsl.capability import longest_answer
 from emdsl.price import MILLION, price_of
 from emdsl.run.prefixes import beginning
 
@@ -175,7 +176,7 @@ class Estimate:
         asked = self._asked.get(family)
         if asked is None:
             params = dict(head.params)
-            asked = self._asked[family] = _Asked(head.model, family, params.get("max_tokens"))
+            asked = self._asked[family] = _Asked(head.model, family, longest_answer(head.model, params))
         return asked
 
     def finish(self, learned: Learned, step: str, quoted: Iterable[Reach], *, share: float | None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support import InProcess, emdsl, experiment, keys, outcomes, program, run
 
+from emdsl.errors import SourceError
 from emdsl.providers.openai import encode
 from emdsl.query import Query, Response
 from emdsl.run.planner import plan
@@ -206,3 +207,43 @@ def test_the_design_s_own_programs_have_no_fault_of_language(name: str) -> None:
     shown = json.loads(emdsl("check", path, "--json", cwd=path.parent, code=None).stdout)["diagnostics"]
     faults = [d for d in shown if d["severity"] == "error"]
     assert {d["code"] for d in faults} <= {"E603", "E706"}
+
+
+def with_headers(headers: str) -> list[str]:
+    """Return the keys of one ask of a model with some headers."""
+    return keys(
+        f'model m {{ use = "openai/gpt-4o-2024-08-06", {headers} }}\nexperiment e {{ ask a from m with "x" }}\n'
+    )
+
+
+def test_headers_in_the_program_are_in_the_key_and_those_of_the_environment_never() -> None:
+    """A team's name may choose another backend; a token opens a door."""
+    plain = with_headers("max_tokens = 9")
+    named = with_headers('max_tokens = 9, headers = { "X-Team": "a" }')
+    assert named != plain
+    assert named != with_headers('max_tokens = 9, headers = { "X-Team": "b" }')
+    assert named == with_headers('max_tokens = 9, headers = { "x-team": "a", "X-Token": env.TEAM_TOKEN }')
+    assert plain == with_headers("max_tokens = 9, headers = { Authorization: env.TOKEN }")
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ('{ "X-Token": "abc" }', "env.NAME at `X-Token`"),
+        ('{ "Authorization": "Bearer x" }', "env.NAME at `Authorization`"),
+        ('{ "Content-Type": "x" }', "is ours"),
+        ('{ "a b": "x" }', "no name of one"),
+        ('{ "X-A": 3 }', "plain texts or env.NAME"),
+        ('{ "X-A": "a\\nb" }', "plain texts or env.NAME"),
+        ('{ "X-A": "a", "x-a": "b" }', "differ in more than upper and lower case"),
+        ('"X-A: a"', "{ "),
+        ("{}", "{ "),
+    ],
+)
+def test_headers_that_cannot_be_sent_are_refused(headers: str, said: str) -> None:
+    """Where they stand, with what to write."""
+    with pytest.raises(SourceError) as raised:
+        with_headers(f"headers = {headers}")
+    (fault,) = raised.value.diagnostics
+    assert fault.code == "E520"
+    assert said in fault.message

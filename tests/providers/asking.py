@@ -27,7 +27,8 @@ FORMATS = (CHAT, RESPONSES, CLAUDE, GEMINI)
 
 def ask(
     handler: Handler, text: str = "hi", *, use: str = CHAT, messages: tuple[tuple[str, str], ...] = (),
-    told: list[Limits] | None = None, timeout_s: float = 2, shared: int = 0, **params: Any,
+    told: list[Limits] | None = None, timeout_s: float = 2, shared: int = 0, query: str = "",
+    **params: Any,
 ) -> Response:  # fmt: skip
     """Ask a server that answers by `handler`; `told` takes what it says of its limits."""
 
@@ -41,7 +42,7 @@ def ask(
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1/"
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1/{query}"
         service, _, wire_name = use.partition("/")
         model = Model(
             name="m", use=use, service=SERVICES[service], wire_name=wire_name, url=url, key=EnvVar("K"),
@@ -51,8 +52,8 @@ def ask(
         http = Http(4)
         try:
             prompt = Prompt(tuple(Message(*m) for m in messages or (("user", text),)))
-            query = Query(head, prompt, 3, b"k" * 32, shared)
-            return await Client(http, {"K": KEY}).ask(query, 0, (told if told is not None else []).append)
+            made = Query(head, prompt, 3, b"k" * 32, shared)
+            return await Client(http, {"K": KEY}).ask(made, 0, (told if told is not None else []).append)
         finally:
             await http.close()
             await runner.cleanup()

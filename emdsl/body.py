@@ -1,0 +1,228 @@
+"""What the settings of a request become in its body, by wire format: each field comes from one setting, or it is told.
+
+A key holds every setting. Were a field sent by two of them, one would be lost, and an axis over it would pay for equal
+requests: so settings and `extra` are merged field by field, and two that meet in one field are a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from emdsl.capability import adaptive, by_responses, counts_thoughts, thinks
+from emdsl.service import ANTHROPIC, GOOGLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from emdsl.query import Model
+
+RESPONSES = "responses"  # OpenAI's other format
+OURS = ""  # in the place of a setting: sent by us unasked, so that any setting may say otherwise
+EXTRA = "extra"
+Part = tuple[str, Mapping[str, Any]]  # a setting, and the fields that it becomes
+Path = tuple[str, ...]  # of a field: the names from the top of the body
+_ONE_OF: dict[Path, Path] = {  # servers take one of the two: each says how much a model thinks, or how long it may be
+    ("reasoning", "maxtokens"): ("reasoning", "effort"),
+    ("generationconfig", "thinkingconfig", "thinkinglevel"): ("generationconfig", "thinkingconfig", "thinkingbudget"),
+    ("maxcompletiontokens",): ("maxtokens",),
+    ("maxoutputtokens",): ("maxtokens",),
+}
+_ANTHROPIC = {"stop": "stop_sequences"}
+_GOOGLE = {
+    "max_tokens": "maxOutputTokens", "top_p": "topP", "top_k": "topK", "stop": "stopSequences",
+    "frequency_penalty": "frequencyPenalty", "presence_penalty": "presencePenalty", "temperature": "temperature",
+}  # fmt: skip
+LOGPROBS = "message.output_text.logprobs"
+
+
+class Met(ValueError):
+    """Two settings become one field: `settings` are both, `path` is the field, as `a.b`."""
+
+    def __init__(self, path: str, settings: tuple[str, str]) -> None:
+        super().__init__(f"`{settings[0]}` and `{settings[1]}` are both sent as `{path}`")
+        self.path, self.settings = path, settings
+
+
+def format_of(model: Model, params: Mapping[str, Any]) -> str:
+    """Return the wire format in which a model is asked."""
+    return RESPONSES if by_responses(model, params) else model.service.format
+
+
+def joined(parts: Iterable[Part]) -> dict[str, Any]:
+    """Return the fields of all settings in one object; raises Met where two settings become one field."""
+    body: dict[str, Any] = {}
+    taken: dict[Path, tuple[str, Path]] = {}  # by what a field means: the setting, and where it is
+    for setting, fields in parts:
+        for path, value in _leaves(fields):
+            meaning = _meaning(path)
+            met = [m for m in taken if m[: len(meaning)] == meaning or meaning[: len(m)] == m]
+            if met and (setting == OURS or isinstance(value, Mapping)):  # an empty object says nothing
+                continue
+            for other in met:
+                owner, at = taken.pop(other)
+                if owner != OURS:
+                    raise Met(".".join(path), (owner, setting))
+                _remove(body, at)
+            _put(body, path, value)
+            taken[meaning] = setting, path
+    return body
+
+
+def meetings(model: Model, params: Mapping[str, Any]) -> Iterator[Met]:
+    """Yield the fields that two settings of a request become, one for each pair of settings."""
+    parts: dict[str, list[Part]] = {}
+    for setting, fields in settings(model, params, format_of(model, params)):
+        parts.setdefault(setting, []).append((setting, fields))
+    parts.pop(OURS, None)
+    for one, two in combinations(parts.values(), 2):
+        try:
+            joined((*one, *two))
+        except Met as met:
+            yield met
+
+
+def _leaves(fields: Mapping[str, Any], path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    for name, value in fields.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, (*path, name))
+        else:
+            yield (*path, name), value
+
+
+def _meaning(path: Path) -> Path:
+    """Return what two fields have in common that a server takes for one: their names but for case and `_`."""
+    plain = tuple(name.replace("_", "").lower() for name in path)
+    return _ONE_OF.get(plain, plain)
+
+
+def _put(body: dict[str, Any], path: Path, value: Any) -> None:
+    for name in path[:-1]:
+        body = body.setdefault(name, {})
+    body[path[-1]] = value
+
+
+def _remove(body: dict[str, Any], path: Path) -> None:
+    for name in path[:-1]:
+        body = body[name]
+    del body[path[-1]]
+
+
+def settings(
+    model: Model, params: Mapping[str, Any], format_: str, *, sample: int = 0, prefilled: bool = False
+) -> Iterator[Part]:
+    """Yield what each setting becomes, in the order of the settings, `extra` last; `sample` is added to the seed.
+
+    `prefilled`: the last message is the assistant's, to be gone on from.
+    """
+    match format_:
+        case "responses":
+            parts = _responses(params)
+        case name if name == ANTHROPIC:
+            parts = _anthropic(model, params)
+        case name if name == GOOGLE:
+            parts = _google(model, params, sample)
+        case _:
+            parts = _openai(model, params, sample, prefilled=prefilled)
+    yield from parts
+    extra = params.get(EXTRA)
+    if extra:
+        yield EXTRA, extra
+
+
+def _openai(model: Model, params: Mapping[str, Any], sample: int, *, prefilled: bool) -> Iterator[Part]:
+    service = model.service.name
+    if service in ("vllm", "sglang") and prefilled:
+        yield OURS, {"continue_final_message": True}
+        if service == "vllm":
+            yield OURS, {"add_generation_prompt": False}
+    if service == "openrouter":
+        yield OURS, {"provider": {"require_parameters": True}}
+    for name, value in params.items():
+        match name:
+            case "seed":
+                yield name, {"random_seed" if service == "mistral" else "seed": value + sample}
+            case "top_logprobs" if service == "together":
+                yield name, {"logprobs": value}
+            case "top_logprobs":
+                yield name, {"logprobs": True, "top_logprobs": value}
+            case "max_tokens" if counts_thoughts(model):
+                yield name, {"max_completion_tokens": value}
+            case "reasoning_effort" if service == "openrouter":
+                yield name, {"reasoning": {"effort": value}}
+            case "reasoning_tokens" if service == "openrouter":
+                yield name, {"reasoning": {"max_tokens": value} if value else {"effort": "none"}}
+            case "reasoning_tokens" if service == "litellm":
+                yield name, {"thinking": _thinking(value)}
+            case "repetition_penalty" if service == "llama-cpp":
+                yield name, {"repeat_penalty": value}
+            case "extra":
+                pass
+            case _:
+                yield name, {name: value}
+
+
+def _responses(params: Mapping[str, Any]) -> Iterator[Part]:
+    yield OURS, {"store": False}
+    for name, value in params.items():
+        match name:
+            case "max_tokens":
+                yield name, {"max_output_tokens": value}
+            case "top_logprobs":
+                yield name, {"top_logprobs": value, "include": [LOGPROBS]}
+            case "reasoning_effort":
+                yield name, {"reasoning": {"effort": value}}
+            case "reasoning_summary":
+                yield name, {"reasoning": {"summary": value}}
+            case "extra":
+                pass
+            case _:
+                yield name, {name: value}
+
+
+def _anthropic(model: Model, params: Mapping[str, Any]) -> Iterator[Part]:
+    for name, value in params.items():
+        match name:
+            case "reasoning_tokens":
+                yield name, {"thinking": _thinking(value)}
+            case "reasoning_effort" if value == "none":
+                yield name, {"thinking": {"type": "disabled"}}
+            case "reasoning_effort":
+                yield name, {"output_config": {"effort": value}}
+                if adaptive(model):
+                    yield name, {"thinking": {"type": "adaptive"}}
+                    yield OURS, {"thinking": {"display": "summarized"}}
+            case "extra":
+                pass
+            case _:
+                yield name, {_ANTHROPIC.get(name, name): value}
+
+
+def _google(model: Model, params: Mapping[str, Any], sample: int) -> Iterator[Part]:
+    if thinks(model) and params.get("reasoning_tokens", _told_budget(params)) != 0:  # else there is nothing to show
+        yield OURS, {"generationConfig": {"thinkingConfig": {"includeThoughts": True}}}
+    for name, value in params.items():
+        match name:
+            case "seed":
+                config = {"seed": value + sample}
+            case "top_logprobs":
+                config = {"responseLogprobs": True, "logprobs": value}
+            case "reasoning_tokens":
+                config = {"thinkingConfig": {"thinkingBudget": value}}
+            case "reasoning_effort":
+                config = {"thinkingConfig": {"thinkingLevel": value}}
+            case "extra":
+                continue
+            case _:
+                config = {_GOOGLE[name]: value}
+        yield name, {"generationConfig": config}
+
+
+def _told_budget(params: Mapping[str, Any]) -> Any:
+    config = (params.get(EXTRA) or {}).get("generationConfig", {}).get("thinkingConfig")
+    return config.get("thinkingBudget") if isinstance(config, Mapping) else None
+
+
+def _thinking(tokens: int) -> dict[str, Any]:
+    return {"type": "enabled", "budget_tokens": tokens} if tokens else {"type": "disabled"}
