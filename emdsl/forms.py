@@ -81,7 +81,7 @@ _UNSAID = re.compile(
 _DENIAL = re.compile(r"(?:no|not|never|hardly|neither|barely|un\w+)\b")
 _ITEM = re.compile(r"(?:[#\s]|[-\u2022+]\s)+")
 _ENTRY = re.compile(r"(?P<value>[^:]{1,100}?)\s*(?::.*)?\Z")
-_NUMBERED = re.compile(r"\d{1,2}[.)]\s+(?=\D)")
+_NUMBERED = re.compile(r"\A\d{1,2}[.)]\s+(?=\D)")
 _SECOND = re.compile(r"\s*(?:2[.):-]|[-*\u2022]\s)")
 _OPENED = re.compile(r"(?P<marks>```|~~~)\w*\s*")
 _FENCE = re.compile(r"\s*(?P<marks>`{3,}|~{3,})")

@@ -91,6 +91,9 @@ READ = [
     (Reading(choices=("can't tell", "yes")), "Can\u2019t tell", "can't tell"),
     (NUMBER, "<thinking>Score: 90?</thinking>\nScore: 20", 20), (NUMBER, "85. The reply is on topic", 85),
     (NUMBER, "Score: 85\nReason: it gives 3 tips, and 2 of 5 are wrong", 85), (NUMBER, "Score: 85 (good)", 85),
+    (NUMBER, "Score: 100. (very good)", 100), (NUMBER, "Score: 100. \u2014 it helps", 100),
+    (NUMBER, "Rating: 100) \u2014 good", 100), (NUMBER, "Score: 85. It helps.", 85),
+    (NUMBER, "Score: 100. It helps.", 100),
     (AB, "A\nBecause it is better than the other one", "A"), (NUMBER, '{"score": 85, "rating": null}', 85),
     (NUMBER, '{"score": 85, "rating": 85}', 85), (NUMBER, "85\n1. It helps\n2. It is kind", 85),
 ]  # fmt: skip

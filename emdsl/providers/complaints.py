@@ -1,48 +1,54 @@
-"""What a server's complaint means: by its status, its code and its own words. Looked up, not guessed, one by one."""
+"""What a server's complaint means: by its codes, its own words and its status. Looked up, not guessed, one by one."""
 
 from __future__ import annotations
 
+import enum
 import json
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from emdsl.errors import ProviderError, Rejected, Throttled, Unavailable
-from emdsl.providers.limits import retry_after, seconds
+from emdsl.providers.complaint import Complaint, read_complaint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
 OK = 200
 MAX_SHOWN = 500  # characters of a server's complaint
-MAX_READ = 10_000  # characters of it that are searched for how long to wait
-_AGAIN = (408, 409, 425, 498, 499)  # besides 5xx: conditions that pass
-_CREDIT_CODES = re.compile(
-    r"insufficient_quota|insufficient_credits|billing_(?:not_active|hard_limit_reached|error)|credit_balance_\w+"
-    r"|\w*spend_limit\w*|organization_usage_limit_exceeded|budget_exceeded|[\w-]*:spending-limit",
-    re.IGNORECASE,
-)
-_NO_CREDIT = re.compile(  # never "billing" alone: rate limits advertise that page
-    r"credit balance is too low|insufficient balance|used all available credits|monthly spending limit"
-    r"|have any credits|specified api usage limits|free-models-per-day",
-    re.IGNORECASE,
-)
-_NO_ACCESS = re.compile(
-    r"^incorrect api key|^invalid api key|api key not valid|key was reported as leaked|model_not_found"
-    r"|^model not exist|does not exist or you do not have access",
-    re.IGNORECASE,
-)
-_ACCESS_CODES = frozenset(
-    ("invalid_api_key", "API_KEY_INVALID", "model_not_found", "invalid_model", "unsupported_country_region_territory")
-)
-_POLICY_CODES = frozenset(  # in lower case; of a code with a dot, what stands before it
-    ("content_filter", "content_policy_violation", "contentpolicyviolation", "moderation_blocked", "invalid_prompt",
-     "bio_policy", "cyber_policy", "misalignment_policy_violation", "responsibleaipolicyviolation",
-     "data_inspection_failed", "datainspectionfailed", "sensitivecontentdetected", "sensitive_words_detected",
-     "inputtextsensitivecontentdetected", "outputtextsensitivecontentdetected", "contentfilter", "content_filtered",
-     "content_blocked", "content_moderation", "guardrail_intervened", "guardrails_violation", "hooks_failed",
-     "input_guardrail_triggered", "output_guardrail_triggered", "prompt_blocked", "prohibited_content",
-     "censorship_blocked", "unsafe_content", "1301", "1026", "1027")
+MAX_JUDGED = 600  # characters of a message that say what it means: a prompt that it quotes comes later
+_QUOTED = re.compile(r"\"[^\"]{40,}\"|'[^']{40,}'|`[^`]{40,}`")
+
+
+class Cause(enum.Enum):
+    """Why a request was not answered, and so what is done: see `error_of`."""
+
+    POLICY = "a content policy"  # an answer of its own kind
+    CREDIT = "out of credit"  # the rest would fail likewise, as with the next three
+    DAY = "out of quota"
+    ACCESS = "no access"
+    MODEL = "no such model"
+    ADDRESS = "the wrong address"
+    CONTEXT = "too long"  # this request alone
+    REQUEST = "a wrong request"
+    RATE = "slow down"  # it passes
+    BUSY = "a fault that may pass"
+
+
+_FOR_ALL = (Cause.CREDIT, Cause.DAY, Cause.ACCESS, Cause.MODEL, Cause.ADDRESS)
+
+
+def _any(*words: str) -> re.Pattern[str]:
+    return re.compile("|".join(words), re.IGNORECASE)
+
+
+_POLICY_CODES = _any(
+    "content_filter", "content_policy_violation", "contentpolicyviolation", "moderation_blocked", "invalid_prompt",
+    "bio_policy", "cyber_policy", "misalignment_policy_violation", "responsibleaipolicyviolation",
+    "data_?inspection_?failed", "(?:input|output)?(?:text)?sensitivecontentdetected", "sensitive_words_detected",
+    "contentfilter", "content_filtered", "content_blocked", "content_moderation", "guardrail_intervened",
+    "guardrails_violation", "hooks_failed", "(?:in|out)put_guardrail_triggered", "prompt_blocked",
+    "prohibited_content", "censorship_blocked", "unsafe_content", "1301", "1026", "1027",
 )  # fmt: skip
 _POLICY = re.compile(  # at the beginning of what the server says: a prompt that it quotes comes later
     r"^(?:(?:litellm\.\w+|\w+(?:Error|Exception)|<\d+>)[:\s]+)*(?:"
@@ -50,24 +56,132 @@ _POLICY = re.compile(  # at the beginning of what the server says: a prompt that
     r"|(?:the )?(?:in|out)put (?:data |text )?(?:is |was )?blocked by content filter"
     r"|(?:in|out)put (?:data|text)(?: \w+)? (?:may|might) contain (?:inappropriate|sensitive)"
     r"|(?:in|out)put (?:new_)?sensitive|content exists risk|content violates usage guidelines"
-    r"|output blocked by content filtering|(?:the|this|your) (?:response|request|prompt)(?: was| has been)? "
-    r"(?:filtered due to|blocked by (?:our )?content|rejected (?:as a result of|by) (?:our|the) safety"
-    r"|rejected because it was considered high risk)|(?:request )?failed content safety"
+    r"|content_filter: |output blocked by content filtering|(?:the|this|your) (?:response|request|prompt)"
+    r"(?: was| has been)? (?:filtered due to|blocked by (?:our )?content|rejected (?:as a result of|by) (?:our|the)"
+    r" safety|rejected because it was considered high risk)|(?:request )?failed content safety"
     r"|prompt blocked due to|blocked: prompt|violat(?:ed|ion of) (?:our )?(?:guardrail|content|usage) polic"
     r"|[^\"'{\n]{0,200}SAFETY_CHECK_TYPE_)",
     re.IGNORECASE,
 )
 _FLAGGED_STATUSES = (400, 403)  # with which a moderation says what it has flagged
 _NO_POLICY = (401, 402, 404, 429)
-_NEVER = re.compile(r"^request too large|^extra usage is required", re.IGNORECASE)  # 429s that no wait ends
-_STATUS_WORDS = {  # of an error within a reply of status 200, by its code or type
-    "rate_limit": 429, "overloaded": 503, "invalid_api_key": 401, "authentication": 401, "model_not_found": 404,
-    "invalid_request": 400, "context_length": 400,
+
+# In their order: what a code says, and what words say. The first that fits is the cause.
+_WRONG = _any(r"^request too large", r"^extra usage is required", r"\bjinja\b", r"^no endpoints found that")
+_SAID: tuple[tuple[Cause, re.Pattern[str] | None, re.Pattern[str] | None], ...] = (
+    (Cause.REQUEST, None, _WRONG),
+    (Cause.RATE, None, _any(r"^allocated quota exceeded")),
+    (
+        Cause.CREDIT,
+        _any(
+            r"insufficient_(?:user_)?quota", r"insufficient_credits", r"creditserror", r"1113", r"arrearage",
+            r"billing_(?:not_active|hard_limit_reached|error)", r"credit_balance_\w+", r"\w*spend_limit\w*",
+            r"organization_usage_limit_exceeded", r"budget_exceeded", r"[\w-]*:spending-limit",
+            r"accountoverdueerror", r"allocationquota\.freetieronly", r"\w*enforced_spend\w*",
+        ),
+        _any(  # never "billing" alone: rate limits advertise that page
+            r"credit balance is too low", r"insufficient (?:account )?balance", r"balance is insufficient",
+            r"(?:insufficient|out of|any|all available) credits", r"monthly (?:api )?(?:spending|usage)",
+            r"specified (?:workspace )?api usage limits", r"reached your api usage limits", r"overdue balance",
+            r"account .{0,60}is suspended", r"key limit exceeded", r"free tier of the model has been exhausted",
+            r"in good standing", r"reached the set inference limit", "欠费", "余额不足", "额度不足",
+        ),
+    ),
+    (
+        Cause.DAY,
+        _any(r"1304", r"1308"),
+        _any(
+            r"free-models-per-day", r"\bper day\b", r"daily (?:request|free|usage|quota)",
+            r"(?:weekly|daily) usage limit", r"api calls / month", r"^usage limit reached for \d+ hour", r"limit: 0\b",
+            r"^limit exceeded$", "今日调用次数",
+        ),
+    ),
+    (
+        Cause.ACCESS,
+        _any(
+            r"invalid_api_key", r"api_key_invalid", r"unsupported_country_region_territory", r"expiredtokenexception",
+            r"accessdeniedexception", r"accessdenied\.unpurchased", r"service_disabled", r"access_terminated_error",
+        ),
+        _any(
+            r"^incorrect api key", r"^invalid (?:x-)?api[ -]key", r"api key (?:not valid|expired)", r"^login fail",
+            r"key was reported as leaked", r"does not exist or you do not have access", r"^authentication error",
+            r"^unauthori[sz]ed", r"access token (?:is )?invalid", r"security token .{0,60}expired", r"^forbidden$",
+            r"^missing authentication token", r"^request not allowed", r"organi[sz]ation has been disabled",
+            r"api key does not have permission", r"user location is not supported", r"has not been used in project",
+            r"not available in your (?:region|country)", r"^access to model denied", r"access to the model with",
+        ),
+    ),
+    (
+        Cause.MODEL,
+        _any(
+            r"model_not_found", r"invalid_model", r"model_not_(?:available|supported)", r"model_decommissioned",
+            r"model_terms_required", r"model_permission_blocked_\w+", r"modelnotopen", r"modeldeprecated",
+            r"deploymentnotfound", r"operationnotsupported", r"1211", r"not_found_error",
+        ),
+        _any(
+            r"^(?:the )?(?:requested )?model .{0,120}(?:does not exist|not found|no longer|not supported by any)",
+            r"^model (?:does )?not (?:exist|found)", r"^no such model", r"is not a valid model id", "模型不存在",
+            r"^no endpoints found (?:for [\w./:-]+\.?$|matching your)", r"invalid model name passed",
+            r"not a chat model", r"model identifier is invalid", r"with on-demand throughput", r"^failed to load model",
+            r"requires more system memory", r"has been decommissioned", r"reached (?:its|the) end of (?:its )?life",
+            r"has been retired", r"does not support completions", r"non-serverless model", r"^no models loaded",
+        ),
+    ),
+    (
+        Cause.ADDRESS, None,
+        _any(r"^unexpected endpoint or method", r"^invalid url \(", r"^(?:method )?not (?:found|allowed)$"),
+    ),
+    (
+        Cause.CONTEXT,
+        _any(r"context_length\w*", r"exceed_context_size_error", r"string_above_max_length", r"1261"),
+        _any(
+            r"^prompt is too long", r"maximum context length", r"context (?:window|size|length)", r"input token count",
+            r"context the overflows", r"^input is too large to process", r"maximum allowed input length",
+            r"^prompt超长",
+        ),
+    ),
+    (
+        Cause.RATE,
+        _any(
+            r"rate_limit\w*", r"ratelimit\w*", r"throttling\w*", r"too_?many_?requests\w*", r"requestlimitexceeded",
+            r"secondary_rate_limit", r"1300", r"1302", r"1303", r"1305", r"userratelimitexceeded",
+        ),
+        _any(r"rate[ -]?limit", r"^too many requests", r"^rate exceeded", r"qps request limit", "并发数", r"throttl"),
+    ),
+    (
+        Cause.BUSY,
+        _any(
+            r"overloaded\w*", r"server_error", r"internal_\w*error", r"service_?unavailable\w*",
+            r"internalservererror",
+        ),
+        _any(
+            r"\boverloaded\b", r"\bcapacity\b", r"\bbusy\b", r"try again later", r"^model unloaded",
+            r"model has crashed", r"temporarily unavailable",
+        ),
+    ),
+    (
+        Cause.REQUEST,
+        _any(r"invalid_request\w*", r"extra_forbidden", r"invalid_argument", r"2013", r"badrequesterror"),
+        _any(r"not permitted", r"^invalid params"),
+    ),
+    (Cause.ACCESS, _any(r"authentication\w*", r"1004", r"2049", r"unauthenticated"), None),
+)  # fmt: skip
+_BY_STATUS = {  # where neither codes nor words say more
+    401: Cause.ACCESS, 402: Cause.CREDIT, 404: Cause.REQUEST, 405: Cause.ADDRESS, 407: Cause.ACCESS, 408: Cause.BUSY,
+    409: Cause.BUSY, 410: Cause.MODEL, 412: Cause.ACCESS, 415: Cause.ADDRESS, 424: Cause.BUSY, 425: Cause.BUSY,
+    429: Cause.RATE, 451: Cause.ACCESS, 498: Cause.BUSY, 499: Cause.BUSY,
 }  # fmt: skip
-_NO_CODES = ("0", "200", "201", "success", "ok")  # of what went well
-_NO_PROVIDER = re.compile(r"^no endpoints found", re.IGNORECASE)  # OpenRouter's: of these parameters, not of the model
-_TRY_AGAIN = re.compile(r"try again in ((?:\d+(?:\.\d+)?(?:ms|s|m|h))+)", re.IGNORECASE)
-_RETRY_DELAY = re.compile(r'"retryDelay":\s*"(\d+(?:\.\d+)?s)"')
+_STATUS_OF = {  # that an error within a reply of status 200 would have had
+    Cause.CREDIT: 402, Cause.DAY: 429, Cause.ACCESS: 401, Cause.MODEL: 404, Cause.ADDRESS: 404, Cause.CONTEXT: 400,
+    Cause.REQUEST: 400, Cause.RATE: 429, Cause.BUSY: 503,
+}  # fmt: skip
+# Causes that a status excludes, whatever words say: a 429 is never a wrong request.
+_NOT_BY = {
+    400: (Cause.ADDRESS,),
+    401: (Cause.REQUEST,),
+    403: (Cause.BUSY, Cause.REQUEST),
+    429: (Cause.MODEL, Cause.ADDRESS, Cause.CONTEXT, Cause.BUSY),
+}
 
 
 class Blocked(Exception):
@@ -78,119 +192,97 @@ class Blocked(Exception):
         self.reason = reason
 
 
-def error_of(status: int, headers: Mapping[str, str], text: str, mask: Callable[[str], str]) -> ProviderError | Blocked:
+def error_of(
+    status: int, headers: Mapping[str, str], text: str, mask: Callable[[str], str], *, within: bool = False
+) -> ProviderError | Blocked:
     """Return what to raise for a reply that is no answer; `mask` takes API keys out of what it says.
 
+    `within`: it is an error within a reply of status 200, so that the request may have been paid for.
     What the server quotes of the request decides nothing: a prompt may speak of credit and of policies.
     """
-    message, codes, flagged = _complaint(text)
-    code = next((c for c in codes if not c.isdecimal()), "")
-    said = f"{status} {short(mask(message))}".strip()
-    if _refused(status, message, codes) or (flagged and status in _FLAGGED_STATUSES):
-        return Blocked(short(mask(message)))
-    daily = status == 429 and '"quotaId"' in text and "PerDay" in text and "PerMinute" not in text
-    broke = _CREDIT_CODES.fullmatch(code) or _NO_CREDIT.search(message)
-    if status == 402 or daily or (status in (400, 403, 429) and broke):
-        return Rejected(f"out of credit: {said}", status=status, for_all=True)
-    wait_s = retry_after(headers) or _told_to_wait(text)
-    if status == 429:
-        return (
-            Rejected(said, status=status) if _NEVER.search(message) else Throttled(said, status=status, wait_s=wait_s)
-        )
-    if status >= 500 or status in _AGAIN:
-        return Unavailable(said, status=status, wait_s=wait_s)
+    complaint = read_complaint(text, headers)
+    if within:
+        status = _status_within(complaint)
+    cause = _cause(status, complaint)
+    said = f"{status} {short(mask(complaint.message))}".strip()
     if 300 <= status < 400:
         where = "another address" if urlsplit(headers.get("Location", "")).hostname else "another path"
         said = f"{status} it sends to {where}: keys are sent to no other host; check the url"
         return Rejected(said, status=status, for_all=True)
-    if _NO_PROVIDER.search(message):
-        return Rejected(f"{said} (a parameter that no provider of it takes?)", status=status)
-    if status in (404, 405) and not code:
-        said += ": is the url right? most end in /v1"
-    no_access = code in _ACCESS_CODES or _NO_ACCESS.search(message) or status == 401
-    gone = status == 404 and (not code or "not_found" in code.lower() or "NotFound" in code)
-    return Rejected(said, status=status, for_all=bool(no_access or gone))
+    match cause:
+        case Cause.POLICY:
+            return Blocked(short(mask(complaint.message)))
+        case Cause.CREDIT | Cause.DAY:
+            return Rejected(f"{cause.value}: {said}{_ends(cause, complaint)}", status=status, for_all=True)
+        case Cause.RATE:
+            return Throttled(said, status=status, wait_s=complaint.wait_s)
+        case Cause.BUSY:
+            return Unavailable(said, status=OK if within else status, wait_s=complaint.wait_s)
+        case Cause.REQUEST if complaint.message.casefold().startswith("no endpoints found"):
+            return Rejected(f"{said} (a parameter that no provider of it takes?)", status=status)
+        case Cause.ADDRESS:
+            said += ": is the url right? most end in /v1"
+    return Rejected(said, status=status, for_all=cause in _FOR_ALL)
 
 
-def status_within(error: Any) -> int:
-    """Return the status that an error within a reply of status 200 would have had; 502 where it does not say."""
-    code = str(error.get("code")) if isinstance(error, dict) else ""
-    message, codes, _ = _complaint(json.dumps({"error": error}, default=str))
-    if _refused(400, message, codes):
-        return 400
-    if any(_CREDIT_CODES.fullmatch(c) for c in codes) or _NO_CREDIT.search(message):
-        return 402
-    if not code.isdecimal():
-        said = " ".join(codes).casefold()
-        return next((status for word, status in _STATUS_WORDS.items() if word in said), 502)
-    return int(code) if code.isdecimal() and 400 <= int(code) < 600 else 502
+def _ends(cause: Cause, complaint: Complaint) -> str:
+    """Return when a day's quota is there again, where that is known."""
+    if cause is Cause.DAY and '"quotaId"' in complaint.text:
+        return " (Gemini's days end at midnight, Pacific time)"
+    return ""
 
 
-def _refused(status: int, message: str, codes: Iterable[str]) -> bool:
-    """Whether a content policy refused the request: by a code of the error, or by how its message begins."""
-    if status in _NO_POLICY:
-        return False
-    return any(c.casefold().partition(".")[0] in _POLICY_CODES for c in codes) or bool(_POLICY.match(message))
+def _cause(status: int, complaint: Complaint) -> Cause:
+    """Return why a request was not answered: what codes and words say, else what the status means."""
+    if _refused(status, complaint) or (complaint.flagged and status in _FLAGGED_STATUSES):
+        return Cause.POLICY
+    if status == 429 and '"quotaId"' in complaint.text and "PerDay" in complaint.text:
+        return Cause.DAY
+    found = _said(complaint)
+    if found is Cause.DAY and complaint.wait_s:  # of a window that moves: so much of it is free again then
+        return Cause.RATE
+    wrong = found is Cause.REQUEST and (status == 429 or status >= 500) and not _WRONG.search(complaint.message)
+    if found is not None and found not in _NOT_BY.get(status, ()) and not wrong:
+        return found
+    if status == 404 and not any(c for c in complaint.codes if not c.isdecimal()):
+        return Cause.ADDRESS
+    if status == 404 and any("notfound" in c.lower().replace("_", "") for c in complaint.codes):
+        return Cause.MODEL
+    return _BY_STATUS.get(status, Cause.BUSY if status >= 500 else Cause.REQUEST)
 
 
-def error_within(reply: Mapping[str, Any]) -> Any:
-    """Return the error that a reply of status 200 holds; None where it holds none, or an empty one."""
-    error = reply.get("error")
-    if _complains(error):
-        return error
-    base = reply.get("base_resp")  # MiniMax's
-    if isinstance(base, dict) and str(base.get("status_code", 0)) != "0":
-        return {"code": str(base.get("status_code")), "message": str(base.get("status_msg"))}
+def _said(complaint: Complaint) -> Cause | None:
+    said = _QUOTED.sub("...", complaint.message[:MAX_JUDGED]).strip()
+    for cause, codes, words in _SAID:
+        if codes is not None and any(codes.fullmatch(c) for c in complaint.codes):
+            return cause
+        if words is not None and words.search(said):
+            return cause
     return None
 
 
-def _complains(error: Any) -> bool:
-    """Whether an `error` field holds a complaint: empty ones, and those of success, stand beside answers."""
-    if isinstance(error, dict):
-        return any(_complains(v) for k, v in error.items() if not (k == "code" and str(v) in _NO_CODES))
-    if isinstance(error, list):
-        return any(map(_complains, error))
-    return bool(error) and str(error).casefold() not in ("ok", "success", "none", "null")
+def _status_within(complaint: Complaint) -> int:
+    """Return the status that an error within a reply of status 200 would have had; 502 where it does not say."""
+    if _refused(400, complaint) or complaint.flagged:
+        return 400
+    code = next((int(c) for c in complaint.codes if c.isdecimal() and 400 <= int(c) < 600), 0)
+    if code:
+        return code
+    found = _said(complaint)
+    return _STATUS_OF[found] if found is not None else 502
 
 
-def _told_to_wait(text: str) -> float:
-    """Return the seconds that a server asks to wait in its message; 0 where it does not."""
-    found = _RETRY_DELAY.search(text[:MAX_READ]) or _TRY_AGAIN.search(text[:MAX_READ])
-    return (seconds(found.group(1)) or 0.0) if found else 0.0
+def _refused(status: int, complaint: Complaint) -> bool:
+    """Whether a content policy refused the request: by a code of the error, or by how its message begins."""
+    if status in _NO_POLICY:
+        return False
+    by_code = any(_POLICY_CODES.fullmatch(c.partition(".")[0]) for c in complaint.codes)
+    return by_code or bool(_POLICY.match(complaint.message))
 
 
-def _complaint(text: str) -> tuple[str, tuple[str, ...], bool]:
-    """Return a server's message and codes, whatever shape its error has, and whether it flagged the input."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return text[:MAX_READ], (), False
-    if isinstance(found, list) and len(found) == 1:  # Gemini's, now and then
-        found = found[0]
-    error = found.get("error", found) if isinstance(found, dict) else found
-    error = error[0] if isinstance(error, list) and error and isinstance(error[0], dict) else error
-    if not isinstance(error, dict):
-        return str(error)[:MAX_READ], _codes(found) if isinstance(found, dict) else (), False
-    metadata, inner = error.get("metadata"), error.get("innererror") or error.get("inner_error")
-    flagged = isinstance(metadata, dict) and bool(metadata.get("reasons") or metadata.get("flagged_input"))
-    message = error.get("message") or _detail(error.get("detail")) or error
-    if isinstance(message, dict) and message is not error:
-        message = message.get("message") or message.get("error") or message
-    codes = _codes(error) + (_codes(inner) if isinstance(inner, dict) else ())
-    return str(message)[:MAX_READ], codes, flagged
-
-
-def _codes(error: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the words, or numbers as text, by which an error says what it is."""
-    found = (error.get("code"), error.get("type"), error.get("status"), error.get("finish_reason"))
-    return tuple(str(c) for c in found if c and isinstance(c, str | int) and not isinstance(c, bool))
-
-
-def _detail(found: Any) -> Any:
-    """Return what a list of faults says, without what it quotes of the request."""
-    if not isinstance(found, list):
-        return found
-    return "; ".join(f"{x.get('msg', '')} at {x.get('loc', '')}" if isinstance(x, dict) else "" for x in found)
+def error_in(error: Any, headers: Mapping[str, str], mask: Callable[[str], str]) -> ProviderError | Blocked:
+    """Return what to raise for an error within a reply of status 200."""
+    return error_of(OK, headers, json.dumps({"error": error}, default=str), mask, within=True)
 
 
 def short(text: str) -> str:

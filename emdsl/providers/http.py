@@ -14,7 +14,8 @@ import zstandard
 
 from emdsl.errors import Rejected, Unavailable
 from emdsl.providers.address import CA_FILES, NoWay, proxy_of, server_of, trusted
-from emdsl.providers.complaints import OK, error_of, error_within, short, status_within
+from emdsl.providers.complaint import error_within
+from emdsl.providers.complaints import OK, error_in, error_of, short
 from emdsl.providers.limits import read_limits
 from emdsl.version import __version__
 
@@ -93,7 +94,8 @@ class Http:
                 text = _decoded(unpacked(raw, reply.headers.get("Content-Encoding", "")), reply.charset)
                 if reply.status not in ANSWERED:
                     raise error_of(reply.status, reply.headers, text, mask)
-                return _parsed(text, mask), reply.headers.get("x-request-id") or reply.headers.get("request-id")
+                request_id = reply.headers.get("x-request-id") or reply.headers.get("request-id")
+                return _parsed(text, reply, mask), request_id
         except NoWay as fault:
             raise Rejected(f"not sent: {fault}", for_all=True) from None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:  # a wrong certificate is a ValueError too
@@ -233,7 +235,9 @@ def _decoded(raw: bytes, charset: str | None) -> str:
     return raw.decode("utf-8", "replace")
 
 
-def _parsed(text: str, mask: Mask) -> dict[str, Any]:
+def _parsed(text: str, reply: aiohttp.ClientResponse, mask: Mask) -> dict[str, Any]:
+    if not text.strip():
+        raise Unavailable(f"the reply is no JSON but empty, with the status {reply.status}", status=OK)
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -243,5 +247,5 @@ def _parsed(text: str, mask: Mask) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Unavailable(f"the reply is no object: {short(mask(text))}", status=OK)
     if (error := error_within(found)) is not None:  # some proxies wrap an error in a 200
-        raise error_of(status_within(error), {}, json.dumps({"error": error}, default=str), mask)
+        raise error_in(error, reply.headers, mask)
     return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LONGEST_S = 86_400.0
+LONGEST_S = 7 * 86_400.0  # that a server may ask to wait: what is longer is no time
 MINUTE_S = 60.0  # where a name says so, and no header
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -114,7 +114,7 @@ def seconds(text: str) -> float | None:
 
 
 def _bounded(found: float) -> float | None:
-    return min(max(found, 0.0), LONGEST_S) if found == found else None  # noqa: PLR0124 - NaN alone differs from itself
+    return max(found, 0.0) if found <= LONGEST_S else None
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
@@ -127,6 +127,9 @@ def retry_after(headers: Mapping[str, str]) -> float:
         value = headers.get(name)
         if value is None:
             continue
+        parts = _DURATION.findall(value.strip())
+        if parts and "".join(n + unit for n, unit in parts) == value.strip():
+            return seconds(value) or 0.0
         try:
             return _bounded(float(value) / scale) or 0.0
         except ValueError:

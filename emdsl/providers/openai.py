@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator
 
 from emdsl.errors import Unavailable
+from emdsl.providers.complaints import error_in
 from emdsl.providers.wire import (
     MAX_COUNT,
     Count,
@@ -200,7 +201,7 @@ def read_reply(reply: Mapping[str, Any]) -> Response:
         raise Unavailable("the reply has no choice", status=200)
     choice = min(found.choices, key=lambda c: c.index if isinstance(c.index, int) else 0)
     if choice.error:
-        raise Unavailable(f"the model behind it failed: {str(choice.error)[:200]}", status=200)
+        raise error_in(choice.error, {}, str)  # of the model behind a gateway; who asks masks it
     finish = finish_of(choice.finish_reason)
     message = choice.message or _Message(content=choice.text)
     if choice.message is None and choice.text is None and finish != "blocked":

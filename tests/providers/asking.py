@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from emdsl.errors import ProviderError
 from emdsl.prompt import Message, Prompt
 from emdsl.providers.client import Client
 from emdsl.providers.http import Http
@@ -54,6 +55,52 @@ def ask(
             prompt = Prompt(tuple(Message(*m) for m in messages or (("user", text),)))
             made = Query(head, prompt, 3, b"k" * 32, shared)
             return await Client(http, {"K": KEY}).ask(made, 0, (told if told is not None else []).append)
+        finally:
+            await http.close()
+            await runner.cleanup()
+
+    return asyncio.run(main())
+
+
+def ask_all(situations: list[dict[str, Any]]) -> list[Response | ProviderError]:
+    """Ask one server for the reply of each situation, and return what each comes to.
+
+    A situation is a whole reply (`status`, `headers`, `body`, `body_encoding`) in a `format`.
+    """
+    use = {"openai": CHAT, "responses": RESPONSES, "anthropic": CLAUDE, "google": GEMINI}
+
+    async def serve(request: web.Request) -> web.Response:
+        situation = situations[int(request.path.split("/")[1])]
+        body = situation["body"]
+        text = body if isinstance(body, str) else json.dumps(body)
+        encoding = situation.get("body_encoding")
+        content = text.encode(encoding) if encoding else text.encode("utf-8", "surrogatepass")
+        return web.Response(body=content, status=situation["status"], headers=situation["headers"])
+
+    async def main() -> list[Response | ProviderError]:
+        app = web.Application()
+        app.router.add_post("/{path:.*}", serve)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        port = runner.addresses[0][1]
+        http = Http(16, {})
+        client = Client(http, {"K": KEY})
+
+        async def one(number: int) -> Response | ProviderError:
+            service, _, name = use[situations[number]["format"]].partition("/")
+            model = Model(
+                name="m", use=use[situations[number]["format"]], service=SERVICES[service], wire_name=name,
+                url=f"http://127.0.0.1:{port}/{number}/v1", key=EnvVar("K"), timeout_s=20,
+            )  # fmt: skip
+            head = Head(model, model.service.unasked)
+            try:
+                return await client.ask(Query(head, Prompt((Message("user", "hi"),)), 3, b"k" * 32), 0, lambda _: None)
+            except ProviderError as error:
+                return error
+
+        try:
+            return [await one(i) for i in range(len(situations))]
         finally:
             await http.close()
             await runner.cleanup()

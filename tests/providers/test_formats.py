@@ -526,7 +526,7 @@ def test_limits_are_read(headers: dict[str, str], expected: Limits | None) -> No
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("20ms", 0.02), ("1h1m1s", 3661), ("2m59.56s", 179.56), ("7", 7), ("7,", None), ("nan", None), ("-3", 0),
-     ("99999999999", 86_400), ("1 week", None), ("", None), ("1s2", None)],
+     ("99999999999", None), ("1 week", None), ("", None), ("1s2", None)],
 )  # fmt: skip
 def test_durations(text: str, expected: float | None) -> None:
     """Written in units or not; what is none is none."""
