@@ -243,6 +243,13 @@ class ProgressView:
         elif self._display == PLAIN and self._done:
             say(f"{self._done:,} of at most {self._total:,} done", err=True)
 
+    def notice(self, text: str) -> None:
+        """Print a line beside the progress: what a person should know at once."""
+        if self._bar is not None:
+            self._bar.console.print(mask(text), markup=False, highlight=False, soft_wrap=True)
+        elif self._display != NONE:
+            say(text, err=True)
+
     def update(self, progress: Progress) -> None:
         """Show the newest counts; on plain displays a line every few seconds."""
         done = self._done = progress.answered + progress.failed

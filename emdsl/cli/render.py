@@ -15,7 +15,7 @@ from emdsl.errors import ProviderError, SourceError, UsageError
 from emdsl.frame import EvalFault
 from emdsl.run.walk import Walk, resolve
 from emdsl.source import near, one_of
-from emdsl.value import render
+from emdsl.value import EnvVar, render
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,17 +133,20 @@ def request_text(found: dict[str, Any]) -> str:
 
 def _curl(query: Query, here: Session) -> str:
     """Return a shell command that sends a request; the API key is its variable, never its value."""
-    from emdsl.providers.client import format_of  # noqa: PLC0415 - pydantic waits for who needs a body
+    from emdsl.providers.address import at  # noqa: PLC0415 - as below
+    from emdsl.providers.client import FORMATS, format_of  # noqa: PLC0415 - pydantic waits for who needs a body
     from emdsl.providers.secret import find_keys, find_url, without_password  # noqa: PLC0415 - as above
 
     model = query.head.model
     url = without_password(find_url(model, here.environment)[0] or "http://127.0.0.1:PORT/v1")
     _, variable = find_keys(model, here.environment)
-    form = format_of(query)
+    form = FORMATS[format_of(query)]
     headers = {"Content-Type": "application/json"} | dict(form.headers(f"${variable}" if variable else None))
+    own = {name: f"${value.name}" if isinstance(value, EnvVar) else value for name, value in model.headers}
+    headers = {name: value for name, value in headers.items() if name.lower() not in {n.lower() for n in own}} | own
     shown = [f'-H "{name}: {value}"' for name, value in headers.items()]
     try:
         body = form.encode(query).decode("utf-8", "replace")
     except ProviderError as error:
         raise UsageError(str(error)) from None
-    return " \\\n  ".join([f"curl {shlex.quote(url + form.path(query))}", *shown, f"-d {shlex.quote(body)}"])
+    return " \\\n  ".join([f"curl {shlex.quote(at(url, form.path(query)))}", *shown, f"-d {shlex.quote(body)}"])

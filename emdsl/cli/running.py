@@ -58,7 +58,9 @@ if TYPE_CHECKING:
     from emdsl.store.disk import DiskStore
 
 SHOWN_FAILURES = 5
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(  # a terminal that is closed says SIGHUP, where there is one
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,7 +319,7 @@ class _Execution:
         with console.ProgressView(self._display, self._total) as view:
             executor = Executor(
                 self._walks, self._store, provider, connections=self._connections, patience=self._patience,
-                run=self._run, budget=self._budget, claims=claims, on_progress=view.update,
+                run=self._run, budget=self._budget, claims=claims, on_progress=view.update, on_notice=view.notice,
             )  # fmt: skip
             self._listen(executor)
             try:
@@ -342,7 +344,8 @@ class _Execution:
                 executor.drain()
 
         for number in SIGNALS:
-            loop.add_signal_handler(number, handle)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                loop.add_signal_handler(number, handle)
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

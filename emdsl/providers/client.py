@@ -16,6 +16,7 @@ from emdsl.providers.google import Google
 from emdsl.providers.openai import OpenAI
 from emdsl.providers.responses import Responses
 from emdsl.providers.secret import MIN_SECRET, Masker, Secret, find_headers, find_keys, find_url, secrets_in
+from emdsl.providers.streaming import LONG_ANSWER, STREAM_ONLY, asked_as_stream, streams
 from emdsl.query import Response
 from emdsl.service import ANTHROPIC, GOOGLE, OPENAI, SAMPLE_HEADER
 
@@ -28,15 +29,16 @@ if TYPE_CHECKING:
     from emdsl.providers.provider import Format
     from emdsl.query import Model, Query
 
+NO_KEY = 401
 _BY_RESPONSES_ONLY = "v1/responses"  # what OpenAI says of a model that chat completions do not serve
 
 
 FORMATS: dict[str, Format] = {OPENAI: OpenAI(), ANTHROPIC: Anthropic(), GOOGLE: Google(), RESPONSES: Responses()}
 
 
-def format_of(query: Query) -> Format:
-    """Return the format in which a query is asked."""
-    return FORMATS[body.format_of(query.head.model, query.params)]
+def format_of(query: Query) -> str:
+    """Return the name of the format in which a query is asked."""
+    return body.format_of(query.head.model, query.params)
 
 
 class Client:
@@ -49,6 +51,7 @@ class Client:
         self._ways: dict[int, tuple[Model, str, tuple[Secret | None, ...]]] = {}  # by identity, kept with the model
         self._known = secrets_in(environment)  # any of them may come back from any server
         self._masker = Masker(self._known)
+        self._streams: set[int] = set()  # models that have turned out to answer as a stream alone
         self._responses: set[int] = set()  # models that have turned out to be served by the Responses API alone
 
     def accounts(self, model: Model) -> int:
@@ -58,14 +61,18 @@ class Client:
     async def ask(self, query: Query, account: int, on_limits: Callable[[Limits], None]) -> Response:
         """See Provider."""
         model = query.head.model
-        format_ = self._format(query)
+        name = RESPONSES if id(model) in self._responses else format_of(query)
         try:
-            return await self._sent(query, format_, account, on_limits)
+            return await self._sent(query, name, account, on_limits)
         except Rejected as error:
-            if format_ is not FORMATS[OPENAI] or _BY_RESPONSES_ONLY not in str(error):
+            if name == OPENAI and _BY_RESPONSES_ONLY in str(error):
+                self._responses.add(id(model))
+                name = RESPONSES
+            elif id(model) not in self._streams and streams(name) and STREAM_ONLY.search(str(error)):
+                self._streams.add(id(model))
+            else:
                 raise
-            self._responses.add(id(model))
-        return await self._sent(query, FORMATS[RESPONSES], account, on_limits)
+        return await self._sent(query, name, account, on_limits)
 
     async def models(self, model: Model) -> list[str]:
         """Return the names of the models that a model's server lists."""
@@ -85,11 +92,13 @@ class Client:
         told = format_.headers(key.reveal() if key is not None else None)
         return {name: value for name, value in told.items() if name.lower() not in named} | own
 
-    def _format(self, query: Query) -> Format:
-        return FORMATS[RESPONSES] if id(query.head.model) in self._responses else format_of(query)
+    def _streamed(self, query: Query, name: str) -> bool:
+        """Whether an answer is asked for as a stream: where its provider demands that."""
+        long = name == ANTHROPIC and int(query.params.get("max_tokens") or 0) > LONG_ANSWER
+        return long or id(query.head.model) in self._streams
 
-    async def _sent(self, query: Query, format_: Format, account: int, on_limits: Callable[[Limits], None]) -> Response:
-        model = query.head.model
+    async def _sent(self, query: Query, name: str, account: int, on_limits: Callable[[Limits], None]) -> Response:
+        model, format_ = query.head.model, FORMATS[name]
         _, url, keys = self._way(model)
         key = keys[account]
         headers = self._headers(model, format_, key)
@@ -97,15 +106,17 @@ class Client:
             headers[SAMPLE_HEADER] = f"{query.sample}:{query.head.stream}"
         start = time.time()
         try:
+            body = format_.encode(query)
+            body = asked_as_stream(body, name) if self._streamed(query, name) else body
             reply, request_id = await self._http.post(
-                at(url, format_.path(query)), format_.encode(query), headers,
-                mask=self._masker.mask, timeout_s=model.timeout_s, on_limits=on_limits,
+                at(url, format_.path(query)), body, headers,
+                mask=self._masker.mask, timeout_s=model.timeout_s, format_=name, on_limits=on_limits,
             )  # fmt: skip
             found = format_.read(reply)
         except Blocked as blocked:
             found, request_id = Response(text=blocked.reason, finish="blocked"), None
         except ProviderError as error:  # what a format says of a reply may quote it
-            error.args = (self._masker.mask(str(error)),)
+            error.args = (self._masker.mask(str(error)) + self._of_key(error, model, key),)
             raise
         now, mask = time.time(), self._masker.mask_all
         return dataclasses.replace(
@@ -114,6 +125,13 @@ class Client:
             tokens=tuple(mask(t) or "" for t in found.tokens) if found.tokens is not None else None,
             request_id=mask(request_id or found.request_id), answered_at=now, elapsed_s=round(now - start, 4),
         )  # fmt: skip
+
+    def _of_key(self, error: ProviderError, model: Model, key: Secret | None) -> str:
+        """Return where the key stands that a server does not take."""
+        variable = find_keys(model, self._environment)[1]
+        if error.status != NO_KEY or not variable:
+            return ""
+        return f"; the key is that of {variable}" if key is not None else f"; no key was sent: set {variable}"
 
     def _unnamed(self, found: tuple[TokenLogprobs, ...] | None) -> tuple[TokenLogprobs, ...] | None:
         if found is None:

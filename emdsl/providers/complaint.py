@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_READ = 10_000  # characters of a message that are searched
-MAX_DEPTH = 3  # errors within errors: a gateway quotes the one behind it
-_MESSAGES = ("message", "msg", "error_msg", "status_msg", "detail", "error_description", "title", "error")
+MAX_DEPTH = 4  # errors within errors: a gateway quotes the one behind it
+_MESSAGES = ("message", "msg", "error_msg", "status_msg", "detail", "error_description", "title", "error", "Message")
 _CODES = ("code", "type", "status", "error_code", "status_code", "finish_reason", "reason")
 _ANSWERS = ("choices", "content", "candidates", "output", "text", "response", "completion")
 _NO_CODES = ("0", "200", "201", "success", "ok")  # of what went well
@@ -25,6 +25,7 @@ _WAIT = re.compile(
     re.IGNORECASE,
 )
 _PART = re.compile(rf"(\d+(?:\.\d+)?)\s*({_UNIT})", re.IGNORECASE)
+_BEHIND = re.compile(r"[^{\n]{0,120}(?:Exception|Error|failed|provider\(\d+\))(?: -|:)\s*(?=\{)")
 _DELAY = re.compile(r'"retryDelay\\*":\s*\\*"(\d+(?:\.\d+)?s)\\*"')
 _TOLD = re.compile(r'"retry_after_(?:seconds_raw|seconds)\\*":\s*(\d+(?:\.\d+)?)')
 
@@ -99,6 +100,14 @@ def _read(found: Any, depth: int) -> tuple[str, tuple[str, ...], bool]:
 
 def _inner(text: str) -> Any:
     """Return what a message holds as JSON, None where it holds none."""
+    if behind := _BEHIND.match(text):
+        try:
+            found, _ = json.JSONDecoder().raw_decode(text, behind.end())
+        except (ValueError, RecursionError):
+            return None
+        return (
+            found if isinstance(found, dict) and ("error" in found or isinstance(found.get("message"), str)) else None
+        )
     if text.lstrip()[:1] not in ("{", "["):
         return None
     try:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 OK = 200
 MAX_SHOWN = 500  # characters of a server's complaint
 MAX_JUDGED = 600  # characters of a message that say what it means: a prompt that it quotes comes later
-_QUOTED = re.compile(r"\"[^\"]{40,}\"|'[^']{40,}'|`[^`]{40,}`")
+_QUOTED = re.compile(  # a word of the request may be any; what stands apart from letters is no apostrophe
+    r"(?<!\w)(?:\"[^\"\n]+\"|'[^'\n]+'|`[^`\n]+`)(?!\w)|\u201c[^\u201d]+\u201d|\u300c[^\u300d]+\u300d"
+    r"|\"[^\"]{40,}\"|'[^']{40,}'|`[^`]{40,}`"
+)
 
 
 class Cause(enum.Enum):
@@ -59,7 +62,8 @@ _POLICY = re.compile(  # at the beginning of what the server says: a prompt that
     r"|content_filter: |output blocked by content filtering|(?:the|this|your) (?:response|request|prompt)"
     r"(?: was| has been)? (?:filtered due to|blocked by (?:our )?content|rejected (?:as a result of|by) (?:our|the)"
     r" safety|rejected because it was considered high risk)|(?:request )?failed content safety"
-    r"|prompt blocked due to|blocked: prompt|violat(?:ed|ion of) (?:our )?(?:guardrail|content|usage) polic"
+    r"|(?:prompt|response) blocked due to|blocked output|blocked: prompt"
+    r"|violat(?:ed|ion of) (?:our )?(?:guardrail|content|usage) polic"
     r"|[^\"'{\n]{0,200}SAFETY_CHECK_TYPE_)",
     re.IGNORECASE,
 )
@@ -76,11 +80,13 @@ _SAID: tuple[tuple[Cause, re.Pattern[str] | None, re.Pattern[str] | None], ...] 
         _any(
             r"insufficient_(?:user_)?quota", r"insufficient_credits", r"creditserror", r"1113", r"arrearage",
             r"billing_(?:not_active|hard_limit_reached|error)", r"credit_balance_\w+", r"\w*spend_limit\w*",
-            r"organization_usage_limit_exceeded", r"budget_exceeded", r"[\w-]*:spending-limit",
+            r"organization_usage_limit_exceeded", r"budget_exceeded", r"billing_disabled", r"blocked_api_access",
+            r"not_enough_balance", r"[\w-]*:spending-limit",
             r"accountoverdueerror", r"allocationquota\.freetieronly", r"\w*enforced_spend\w*",
         ),
         _any(  # never "billing" alone: rate limits advertise that page
-            r"credit balance is too low", r"insufficient (?:account )?balance", r"balance is insufficient",
+            r"credit balance is too low", r"(?:insufficient|not enough) (?:account )?balance",
+            r"budget has been exceeded", r"balance is insufficient",
             r"(?:insufficient|out of|any|all available) credits", r"monthly (?:api )?(?:spending|usage)",
             r"specified (?:workspace )?api usage limits", r"reached your api usage limits", r"overdue balance",
             r"account .{0,60}is suspended", r"key limit exceeded", r"free tier of the model has been exhausted",
@@ -89,10 +95,11 @@ _SAID: tuple[tuple[Cause, re.Pattern[str] | None, re.Pattern[str] | None], ...] 
     ),
     (
         Cause.DAY,
-        _any(r"1304", r"1308"),
+        _any(r"1304", r"1308", r"1309", r"1310", r"2056"),
         _any(
             r"free-models-per-day", r"\bper day\b", r"daily (?:request|free|usage|quota)",
-            r"(?:weekly|daily) usage limit", r"api calls / month", r"^usage limit reached for \d+ hour", r"limit: 0\b",
+            r"(?:weekly|monthly|daily|\d+-hour) usage (?:limit|quota)", r"\b[rt]pd\b", r"api calls / month",
+            r"^usage limit reached for \d+ hour", r"limit: 0\b",
             r"^limit exceeded$", "今日调用次数",
         ),
     ),
@@ -100,31 +107,37 @@ _SAID: tuple[tuple[Cause, re.Pattern[str] | None, re.Pattern[str] | None], ...] 
         Cause.ACCESS,
         _any(
             r"invalid_api_key", r"api_key_invalid", r"unsupported_country_region_territory", r"expiredtokenexception",
-            r"accessdeniedexception", r"accessdenied\.unpurchased", r"service_disabled", r"access_terminated_error",
+            r"accessdeniedexception", r"accessdenied\.unpurchased", r"consumer_suspended", r"organization_restricted",
+            r"no_access", r"unrecognizedclientexception", r"service_disabled", r"access_terminated_error",
         ),
         _any(
             r"^incorrect api key", r"^invalid (?:x-)?api[ -]key", r"api key (?:not valid|expired)", r"^login fail",
             r"key was reported as leaked", r"does not exist or you do not have access", r"^authentication error",
-            r"^unauthori[sz]ed", r"access token (?:is )?invalid", r"security token .{0,60}expired", r"^forbidden$",
+            r"^unauthori[sz]ed", r"access token (?:is )?invalid", r"security token .{0,60}(?:expired|invalid)",
+            r"^forbidden$",
             r"^missing authentication token", r"^request not allowed", r"organi[sz]ation has been disabled",
             r"api key does not have permission", r"user location is not supported", r"has not been used in project",
             r"not available in your (?:region|country)", r"^access to model denied", r"access to the model with",
+            r"is not allowed to use publisher model", r"^please configure ai gateway", r"api version not supported",
         ),
     ),
     (
         Cause.MODEL,
         _any(
-            r"model_not_found", r"invalid_model", r"model_not_(?:available|supported)", r"model_decommissioned",
+            r"model_not_found", r"unknown_model", r"5028", r"unsupported_api_for_model", r"resource_does_not_exist",
+            r"invalid_model", r"model_not_(?:available|supported)", r"model_decommissioned",
             r"model_terms_required", r"model_permission_blocked_\w+", r"modelnotopen", r"modeldeprecated",
             r"deploymentnotfound", r"operationnotsupported", r"1211", r"not_found_error",
         ),
         _any(
             r"^(?:the )?(?:requested )?model .{0,120}(?:does not exist|not found|no longer|not supported by any)",
-            r"^model (?:does )?not (?:exist|found)", r"^no such model", r"is not a valid model id", "模型不存在",
+            r"^model (?:does )?not (?:exist|found)", r"^no such model", r"^unknown model",
+            r"not accessible via the /", r"^endpoint .{0,80}not found", r"is not a valid model id", "模型不存在",
             r"^no endpoints found (?:for [\w./:-]+\.?$|matching your)", r"invalid model name passed",
             r"not a chat model", r"model identifier is invalid", r"with on-demand throughput", r"^failed to load model",
             r"requires more system memory", r"has been decommissioned", r"reached (?:its|the) end of (?:its )?life",
-            r"has been retired", r"does not support completions", r"non-serverless model", r"^no models loaded",
+            r"has been retired", r"does not support (?:completions|chat|generate)\b", r"non-serverless model",
+            r"^no models (?:are currently )?loaded",
         ),
     ),
     (
@@ -155,16 +168,22 @@ _SAID: tuple[tuple[Cause, re.Pattern[str] | None, re.Pattern[str] | None], ...] 
             r"internalservererror",
         ),
         _any(
-            r"\boverloaded\b", r"\bcapacity\b", r"\bbusy\b", r"try again later", r"^model unloaded",
+            r"\boverloaded\b", r"degraded function", r"\bcapacity\b", r"\bbusy\b", r"try again later",
+            r"^model unloaded",
             r"model has crashed", r"temporarily unavailable",
         ),
     ),
     (
         Cause.REQUEST,
-        _any(r"invalid_request\w*", r"extra_forbidden", r"invalid_argument", r"2013", r"badrequesterror"),
+        _any(r"invalid_request\w*", r"extra_forbidden", r"invalid_argument", r"2013", r"1042", r"badrequesterror"),
         _any(r"not permitted", r"^invalid params"),
     ),
     (Cause.ACCESS, _any(r"authentication\w*", r"1004", r"2049", r"unauthenticated"), None),
+)  # fmt: skip
+_FORBIDDEN = _any(  # words of a 403 that is of the key, not of this request
+    r"\bpermissions?\b", r"not (?:authori[sz]ed|allowed to access)", r"unauthori[sz]ed", r"no access\b",
+    r"invalid .{0,20}(?:token|key)\b", r"missing api token", r"^authorization failed", r"suspended", r"\bis gated\b",
+    r"virtual network", "无权", "封禁", "锁定",
 )  # fmt: skip
 _BY_STATUS = {  # where neither codes nor words say more
     401: Cause.ACCESS, 402: Cause.CREDIT, 404: Cause.REQUEST, 405: Cause.ADDRESS, 407: Cause.ACCESS, 408: Cause.BUSY,
@@ -244,6 +263,8 @@ def _cause(status: int, complaint: Complaint) -> Cause:
     wrong = found is Cause.REQUEST and (status == 429 or status >= 500) and not _WRONG.search(complaint.message)
     if found is not None and found not in _NOT_BY.get(status, ()) and not wrong:
         return found
+    if status == 403 and _FORBIDDEN.search(_plain(complaint)):
+        return Cause.ACCESS
     if status == 404 and not any(c for c in complaint.codes if not c.isdecimal()):
         return Cause.ADDRESS
     if status == 404 and any("notfound" in c.lower().replace("_", "") for c in complaint.codes):
@@ -251,8 +272,13 @@ def _cause(status: int, complaint: Complaint) -> Cause:
     return _BY_STATUS.get(status, Cause.BUSY if status >= 500 else Cause.REQUEST)
 
 
+def _plain(complaint: Complaint) -> str:
+    """Return the beginning of a message without what it quotes."""
+    return _QUOTED.sub("...", complaint.message[:MAX_JUDGED]).strip()
+
+
 def _said(complaint: Complaint) -> Cause | None:
-    said = _QUOTED.sub("...", complaint.message[:MAX_JUDGED]).strip()
+    said = _plain(complaint)
     for cause, codes, words in _SAID:
         if codes is not None and any(codes.fullmatch(c) for c in complaint.codes):
             return cause

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -17,6 +18,8 @@ from emdsl.providers.address import CA_FILES, NoWay, proxy_of, server_of, truste
 from emdsl.providers.complaint import error_within
 from emdsl.providers.complaints import OK, error_in, error_of, short
 from emdsl.providers.limits import read_limits
+from emdsl.providers.streaming import EVENTS, read_events, whole_reply
+from emdsl.service import OPENAI
 from emdsl.version import __version__
 
 if TYPE_CHECKING:
@@ -52,7 +55,7 @@ class Http:
             ),
             headers={
                 "User-Agent": f"emdsl/{__version__}", "Content-Type": "application/json",
-                "Accept-Encoding": ", ".join(PACKED), "Accept": "application/json",
+                "Accept-Encoding": ", ".join(PACKED), "Accept": f"application/json, {EVENTS}",
             },
             auto_decompress=False,  # a server may pack a reply as nobody asked for, or say so of one that is not packed
             max_line_size=MAX_HEADER, max_field_size=MAX_HEADER,
@@ -64,23 +67,27 @@ class Http:
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, mask: Mask, timeout_s: float | None,
-        on_limits: Callable[[Limits], None] = lambda _: None,
+        format_: str = OPENAI, on_limits: Callable[[Limits], None] = lambda _: None,
     ) -> tuple[dict[str, Any], str | None]:  # fmt: skip
         """Return a reply and the server's own id of the request; raises ProviderError or Blocked.
 
         `mask` takes API keys out of what errors say; the reply is as it came. `on_limits` gets what the server says of
-        its limits, with an error too.
+        its limits, with an error too. `format_` is that of a reply which comes as a stream.
         """
-        return await self._sent("POST", url, body, headers, mask=mask, timeout_s=timeout_s, on_limits=on_limits)
+        return await self._sent(
+            "POST", url, body, headers, mask=mask, timeout_s=timeout_s, on_limits=on_limits, format_=format_
+        )
 
     async def get(self, url: str, headers: Mapping[str, str], *, mask: Mask) -> dict[str, Any]:
         """Return what is at a URL, as `post` does."""
-        found = await self._sent("GET", url, None, headers, mask=mask, timeout_s=CONNECT_S, on_limits=lambda _: None)
+        found = await self._sent(
+            "GET", url, None, headers, mask=mask, timeout_s=CONNECT_S, on_limits=lambda _: None, format_=OPENAI
+        )
         return found[0]
 
     async def _sent(
         self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], *, mask: Mask,
-        timeout_s: float | None, on_limits: Callable[[Limits], None],
+        timeout_s: float | None, on_limits: Callable[[Limits], None], format_: str,
     ) -> tuple[dict[str, Any], str | None]:  # fmt: skip
         limit = aiohttp.ClientTimeout(total=timeout_s or TIMEOUT_S, sock_connect=CONNECT_S)
         try:
@@ -95,6 +102,8 @@ class Http:
                 if reply.status not in ANSWERED:
                     raise error_of(reply.status, reply.headers, text, mask)
                 request_id = reply.headers.get("x-request-id") or reply.headers.get("request-id")
+                if reply.content_type == EVENTS:
+                    return whole_reply(read_events(text), format_, reply.headers, mask), request_id
                 return _parsed(text, reply, mask), request_id
         except NoWay as fault:
             raise Rejected(f"not sent: {fault}", for_all=True) from None
@@ -155,7 +164,7 @@ def _network(error: Exception, url: str, timeout_s: float | None) -> str:
         case aiohttp.ClientHttpProxyError():
             return f"the proxy that the environment names for {server} refuses: {error.status} {error.message}"
         case aiohttp.ClientConnectorError():
-            return f"no connection to {server}: {error.os_error.strerror or type(error.os_error).__name__}"
+            return f"no connection to {server}: {_why_not(error.os_error)}"
         case aiohttp.ClientResponseError():
             return f"the reply of {server} breaks the rules of HTTP: {short(error.message)}"
         case _:
@@ -165,6 +174,11 @@ def _network(error: Exception, url: str, timeout_s: float | None) -> str:
 def _why_not_trusted(error: aiohttp.ClientConnectorCertificateError) -> str:
     said = getattr(error.certificate_error, "verify_message", "")
     return f" ({said})" if said else ""
+
+
+def _why_not(error: OSError) -> str:
+    known = error.errno is not None and error.errno in errno.errorcode
+    return os.strerror(error.errno) if known and error.errno else error.strerror or type(error).__name__
 
 
 async def _bounded(reply: aiohttp.ClientResponse) -> bytes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LONGEST_S = 7 * 86_400.0  # that a server may ask to wait: what is longer is no time
+LONGEST_S = 366 * 86_400.0  # that a server may ask to wait: what is longer is no time
 MINUTE_S = 60.0  # where a name says so, and no header
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}

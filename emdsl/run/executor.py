@@ -17,7 +17,7 @@ from emdsl.errors import ProviderError, Rejected, StoreError, Throttled, Unavail
 from emdsl.outcome import Result
 from emdsl.run.budget import NEVER, Purse
 from emdsl.run.lanes import Lane, Lanes
-from emdsl.run.pacing import Pace
+from emdsl.run.pacing import MAX_ODD, Pace
 from emdsl.run.prefixes import Prefix, Prefixes
 from emdsl.run.walk import Walk, answered, failed, resolve, settle
 from emdsl.store.claims import Busy
@@ -44,6 +44,8 @@ GIVE_UP = 16  # requests of a model given up in a row, none answered between: a 
 MAX_UNREAD = 3  # replies to one request that were no answers: each may have been paid for
 OK, NO_ACCESS = 200, (401, 403)
 MAX_ELSEWHERE = 4096  # requests that wait for another process
+TOLD_AFTER_S = 2.0  # that a server has not answered at all: then it is said
+SLEPT_S = 5.0  # between two looks, from which on this process was suspended
 POLL_S = 0.1  # between two looks at what another process has answered
 TURN_S = 0.002  # between two tries to take claims
 
@@ -104,6 +106,7 @@ class _Request:
     unread: int = 0  # replies that were no answers
     refused_at: float | None = None  # when it was first told to wait, or failed
     moved: bool = False  # to another API key, for the first came to nothing
+    odd: int = 0  # times that it was refused for a reason which holds for all, by an account that has answered
     lost: int = 0  # times that it may have been paid for, without an answer
     prefix: Prefix[_Request] | None = None
 
@@ -123,6 +126,7 @@ class Executor:
         budget: Decimal | None = None,
         claims: Claims | None = None,
         on_progress: Callable[[Progress], None] = lambda _: None,
+        on_notice: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.progress = Progress()
         self.report = Report()
@@ -135,6 +139,8 @@ class Executor:
         self._patience = patience
         self._run = run
         self._on_progress = on_progress
+        self._on_notice = on_notice
+        self._noticed: set[int] = set()  # accounts of which it was said that they do not answer, by identity
         self._claims = claims
         self._unclaimed: list[_Request] = []
         self._wanted = asyncio.Event()
@@ -304,8 +310,13 @@ class Executor:
 
     async def _watch(self) -> None:
         """Look for the answers of other processes, and take over what they have given up."""
+        last = time.monotonic()
         while True:
             await asyncio.sleep(POLL_S)
+            now = time.monotonic()
+            if now - last > SLEPT_S:
+                self._slept(now - last)
+            last = now
             if not self._elsewhere:
                 continue
             for key, response in self._store.get_many(self._elsewhere).items():
@@ -316,6 +327,15 @@ class Executor:
             self._pump()
             self.progress.elsewhere = len(self._elsewhere)
             self._on_progress(self.progress)
+
+    def _slept(self, seconds: float) -> None:
+        """Leave out a time in which this process was suspended: a closed laptop waits for no server."""
+        for lane in self._lanes.all.values():
+            for pace in lane.paces:
+                pace.slept(seconds)
+        for request in self._under_way.values():
+            if request.refused_at is not None:
+                request.refused_at += seconds
 
     def _adopted(self, request: _Request, response: Response) -> None:
         """Go on with an answer that another process has paid for."""
@@ -459,7 +479,8 @@ class Executor:
             several = len(lane.paces) > 1
             pace.throttled(ticket, error.wait_s, pause=several)
             if error.wait_s > self._patience.max_wait_s:
-                _close(pace, f"{error} (it asks to wait {error.wait_s:,.0f} s, more than --max-wait)")
+                until = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + error.wait_s))
+                _close(pace, f"{error} (it asks to wait {error.wait_s:,.0f} s, until {until}: more than --max-wait)")
             if several and error.wait_s > 0 and not lane.closed:  # another API key need not wait
                 self._queue(request)
             else:
@@ -472,7 +493,11 @@ class Executor:
         except ProviderError as error:
             pace.failed(server=False)
             pace.refused += error.status in NO_ACCESS
-            if (isinstance(error, Rejected) and error.for_all) or pace.refused >= GIVE_UP:
+            for_all = isinstance(error, Rejected) and error.for_all
+            if for_all and not pace.doubted(ticket):
+                self._doubted(lane, request, error)
+                return None
+            if for_all or pace.refused >= GIVE_UP:
                 _close(pace, str(error))
                 if not lane.closed:  # another API key may do
                     self._queue(request)
@@ -488,6 +513,18 @@ class Executor:
             return response
         return None
 
+    def _doubted(self, lane: Lane[_Request], request: _Request, error: ProviderError) -> None:
+        """Send a request again that an account refuses as all others, though it has answered some before."""
+        self.progress.last_error = f"{lane.model.use}: {error}"
+        request.odd += 1
+        if self._drain.is_set():
+            return
+        if request.odd >= MAX_ODD:
+            self._failed(request, str(error))
+        else:
+            request.urgent = True
+            self._queue(request)
+
     def _again(self, lane: Lane[_Request], pace: Pace, request: _Request, error: Throttled | Unavailable) -> None:
         """Send a request again after a while, as long as that can help."""
         self.progress.last_error = f"{lane.model.use}: {error}"
@@ -500,11 +537,20 @@ class Executor:
             return
         now = time.monotonic()
         request.refused_at = now if request.refused_at is None else request.refused_at
+        silent_s = now - pace.silent_since if pace.silent_since is not None else 0.0
+        if silent_s >= TOLD_AFTER_S and not pace.proven and id(pace) not in self._noticed:
+            self._noticed.add(id(pace))
+            self._on_notice(
+                f"{lane.model.use}: {error}; it is asked again for up to {self._patience.max_wait_s:,.0f} s "
+                "(--max-wait), Ctrl-C ends that"
+            )
         wait_s = self._patience.wait(request.attempt, now - request.refused_at, error.wait_s, self._rng)
         if wait_s is None or request.unread >= MAX_UNREAD:
             pace.given_up += isinstance(error, Unavailable) and error.status != OK
             if pace.given_up >= GIVE_UP:
                 _close(pace, f"{error} (as {GIVE_UP} requests before)")
+            elif silent_s >= self._patience.max_wait_s:  # the others of this account have waited as long
+                _close(pace, f"{error} (it has answered nothing for {silent_s:,.0f} s)")
             elsewhere = any(p is not pace and not p.closed and not p.troubles for p in lane.paces)
             if elsewhere and not request.moved and request.unread < MAX_UNREAD:  # another API key works
                 request.moved, request.attempt, request.refused_at = True, 0, None

@@ -26,6 +26,8 @@ PAUSE_S = 1.0  # waits from which all requests of an account wait, not the one a
 FROZEN_S = 1.0  # without growth after a server failed
 MINUTE_S = 60.0
 LONGEST_TOLD_S = 120.0  # that is waited for an allowance without being refused: a day's is no pace
+MAX_ODD = 3  # refusals in a row after which an account that has answered before is not asked any more
+ODD_PAUSE_S = 1.0  # after the first of them; after the second twice that
 MEAN_OF = 32  # requests over which the mean of tokens runs
 
 
@@ -139,6 +141,9 @@ class Pace:
     troubles: int = 0  # requests in a row that were not answered
     given_up: int = 0  # the same of those given up
     refused: int = 0  # the same of those refused access
+    proven: bool = False  # it has answered once: its key, its model and its address are right
+    odd: int = 0  # times in a row that it then said otherwise
+    silent_since: float | None = None  # when the first request failed of those since the last answer
     _steady: float = math.inf  # from here on growth is slow
     _number: int = 0
     _busy: int = 0  # the last request that was sent while half of the window was in use
@@ -185,7 +190,8 @@ class Pace:
     def answered(self, tokens: int | None) -> None:
         """Take in an answer, of so many tokens in and out where that is known: there may be room for more."""
         self.in_flight -= 1
-        self.troubles = self.given_up = self.refused = 0
+        self.troubles = self.given_up = self.refused = self.odd = 0
+        self.proven, self.silent_since = True, None
         if tokens is not None:
             mean = self._mean_tokens
             self._mean_tokens = float(tokens) if mean is None else mean + (tokens - mean) / MEAN_OF
@@ -210,8 +216,30 @@ class Pace:
         """Take in a request that was not answered; where the server is at fault, growth pauses."""
         self.in_flight -= 1
         self.troubles += 1
+        if server and self.silent_since is None:
+            self.silent_since = self.clock()
         if server:
             self._frozen_until = self.clock() + FROZEN_S
+
+    def doubted(self, ticket: Ticket) -> bool:
+        """Take in a refusal of all requests by an account that has answered before; whether it is to be believed.
+
+        One odd reply of a gateway ends no run: a pause, then one request at a time, and the third in a row counts. All
+        that was under way is one.
+        """
+        if not self.proven:
+            return True
+        if ticket.number > self._episode:
+            self._episode = self._number
+            self.odd += 1
+            self.limit = 1.0
+            self.paused_until = max(self.paused_until, self.clock() + ODD_PAUSE_S * self.odd)
+        return self.odd >= MAX_ODD
+
+    def slept(self, seconds: float) -> None:
+        """Leave out a time in which this process was suspended: nobody waited in it."""
+        if self.silent_since is not None:
+            self.silent_since += seconds
 
     def told(self, ticket: Ticket, limits: Limits) -> None:
         """Take in what a reply says of the server's limits."""

@@ -16,9 +16,12 @@ from support import InProcess, program, run
 
 from emdsl.errors import HookError, Rejected, Throttled, Unavailable
 from emdsl.providers.limits import Limit, Limits
-from emdsl.run.executor import Executor
+from emdsl.query import Model
+from emdsl.run.executor import Executor, _Request
+from emdsl.run.lanes import Lane
 from emdsl.run.pacing import Pace, Patience
 from emdsl.run.walk import Walk
+from emdsl.service import SERVICES
 from emdsl.store.claims import Claims
 from emdsl.store.store import MemoryStore
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from emdsl.query import Model, Query, Response
+    from emdsl.query import Query, Response
     from emdsl.run.executor import Report
 
 
@@ -578,3 +581,104 @@ def test_all_of_it_at_once() -> None:
     assert report.sent == provider.n + faults
     again, _ = run(text, store, InProcess())
     assert again.n == 0
+
+
+ONE = STUDY.replace("[slow, fast]", "[fast]")
+
+
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emdsl.run.pacing.ODD_PAUSE_S", 0.02)
+
+
+@pytest.mark.parametrize("status", [302, 401, 402, 404])
+@pytest.mark.parametrize("at", [20, 90])
+def test_one_odd_refusal_after_answers_ends_nothing(status: int, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that says 401 once, in the middle of a run, has 100 of 100 answered."""
+    quick(monkeypatch)
+    n = 0
+
+    def act(*_: Any) -> float:
+        nonlocal n
+        n += 1
+        if n in (at, at + 1):
+            raise Rejected(f"{status} no", status=status, for_all=True)
+        return 0.001
+
+    report, store = execute(ONE, Odd(act))
+    assert (len(store.answers), report.failures) == (100, {})
+    assert report.sent == 102
+
+
+def test_a_key_that_is_withdrawn_is_given_up_after_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the first it is asked by one request at a time: a few are sent, not all."""
+    quick(monkeypatch)
+    n = 0
+
+    def act(*_: Any) -> float:
+        nonlocal n
+        n += 1
+        if n > 50:
+            raise Rejected("401 no", status=401, for_all=True)
+        return 0.001
+
+    report, store = execute(ONE, Odd(act))
+    assert len(store.answers) == 50
+    assert len(report.failures) == 50
+    assert report.sent <= 50 + 16 + 4
+
+
+def test_a_request_that_is_always_refused_so_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the server calls it: the others are answered."""
+    quick(monkeypatch)
+
+    def act(query: Query, _: int) -> float:
+        if query.prompt.messages[0].text == "question 70":
+            raise Rejected("404 no", status=404, for_all=True)
+        return 0.001
+
+    report, store = execute(ONE, Odd(act), connections=4)
+    assert len(store.answers) == 99
+    assert len(report.failures) == 1
+    assert report.sent <= 102
+
+
+def test_a_server_that_is_down_is_told_soon_and_given_up_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One request at a time, and yet one bound for all; it is said while it is waited for."""
+    monkeypatch.setattr("emdsl.run.executor.TOLD_AFTER_S", 0.2)
+    said: list[str] = []
+
+    def down(*_: Any) -> float:
+        raise Unavailable("no connection to http://127.0.0.1:1: Connection refused")
+
+    async def main() -> Report:
+        walks = [Walk(e) for e in program(ONE.replace('revision = "1"', 'revision = "1", parallel = 1')).experiments]
+        return await Executor(
+            walks, MemoryStore(), Odd(down), connections=4, patience=Patience(max_wait_s=1), run="r",
+            on_notice=said.append,
+        ).run()  # fmt: skip
+
+    start = time.monotonic()
+    report = asyncio.run(asyncio.wait_for(main(), 30))
+    assert time.monotonic() - start < 10
+    assert len(report.failures) == 100
+    (line,) = said
+    assert line == (
+        "openai-api/a/fast: no connection to http://127.0.0.1:1: Connection refused; it is asked again for up to 1 s "
+        "(--max-wait), Ctrl-C ends that"
+    )
+
+
+def test_a_time_in_which_the_process_was_suspended_is_no_waiting() -> None:
+    """A laptop that slept for an hour has not waited for a server."""
+    executor = Executor([], MemoryStore(), Odd(lambda *_: 0), connections=1, patience=Patience(), run="r")
+    pace = Pace(most=1)
+    pace.send(1)
+    pace.failed(server=True)
+    before = pace.silent_since
+    model = Model(name="m", use="a/b", service=SERVICES["openai"], wire_name="b")
+    executor._lanes.all["x"] = Lane(model, (pace,))
+    request = _Request(None, "e", {}, 1, refused_at=5.0)  # type: ignore[arg-type]  # its query is not looked at
+    executor._under_way[b"k" * 32] = request
+    executor._slept(3_600.0)
+    assert before is not None
+    assert (pace.silent_since, request.refused_at) == (before + 3_600.0, 3_605.0)
