@@ -520,6 +520,11 @@ class Compiler:
         match item:
             case ast.Say():
                 content, role = self.expr(item.content), item.role
+                if role == "tool":  # no service takes one alone, and OpenAI answers 400
+                    raise fail(
+                        "E421", "a `tool` message answers a call, and a prompt holds no calls yet", item.span,
+                        help='say it as `user`: `user "The tool gave: {result}"`',
+                    )  # fmt: skip
 
                 def say(frame: Frame) -> Iterable[Message]:
                     value = content(frame)

@@ -6,13 +6,14 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from emdsl.parameters import IGNORED, Row, refusals
 from emdsl.service import PROBE, SIM_MODELS
 from emdsl.sim.judge import digit_by_digit, judge
 from emdsl.sim.subject import answer
 from emdsl.sim.truth import MARK, BadTruth, Draws
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 OVERHEAD = 4  # tokens of a message, beside its words
 DEFAULT_TOP = 20
@@ -110,12 +111,25 @@ def checked(body: Any, known: Mapping[str, Any], unknown: str) -> dict[str, Any]
     return body
 
 
-def number(body: Mapping[str, Any], name: str, low: float, high: float) -> None:
-    """Refuse a field that is no number within bounds; one that is absent is right."""
+def refused_by_table(provider: str, model: str, params: Mapping[str, Any], *, thinking: bool) -> tuple[str, Row] | None:
+    """Return the first setting that a model does not take, by our name for it, and the row that says so."""
+    for name, _, row in refusals(provider, model, params, thinking=thinking):
+        if row.sure and row.takes != IGNORED:
+            return name, row
+    return None
+
+
+def number(
+    body: Mapping[str, Any], name: str, low: float, high: float, say: Callable[[str, Any, float, bool], Refused]
+) -> None:
+    """Refuse a field that is no number within bounds; one that is absent is right.
+
+    `say` makes the complaint in a format's words: of a name, its value, the bound and whether it is the lower one.
+    """
     value = body.get(name)
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Refused(f"{name}: Input should be a valid number", param=name)
+        raise say(name, value, math.nan, True)
     if not low <= value <= high:
-        raise Refused(f"{name}: {value} is not within {low:g} and {high:g}", param=name)
+        raise say(name, value, low if value < low else high, value < low)

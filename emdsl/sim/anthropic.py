@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from emdsl.sim.answering import Asked, Refused, Said, checked, number
+from emdsl.parameters import NO, PREFILL, row_of
+from emdsl.sim.answering import Asked, Refused, Said, checked, number, refused_by_table
 
 _FIELDS = frozenset(
     ("model", "messages", "max_tokens", "system", "temperature", "top_p", "top_k", "stop_sequences", "metadata",
      "stream", "thinking", "tools", "tool_choice", "output_config", "service_tier", "cache_control")
 )  # fmt: skip
+CHUNK = 20  # characters of a streamed part
 _UNKNOWN = "{}: Extra inputs are not permitted"
 _KINDS = {
     400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 413: "request_too_large",
@@ -25,23 +27,16 @@ def messages(body: Any) -> Asked:
             raise Refused(f"{name}: Field required", param=name)
     if not isinstance(body["max_tokens"], int) or body["max_tokens"] < 1:
         raise Refused("max_tokens: Input should be greater than or equal to 1", param="max_tokens")
-    number(body, "temperature", 0, 1)
-    number(body, "top_p", 0, 1)
-    number(body, "top_k", 0, 2**31)
+    number(body, "temperature", 0, 1, _out_of_bounds)
+    number(body, "top_p", 0, 1, _out_of_bounds)
+    number(body, "top_k", 0, 2**31, _out_of_bounds)
     model = str(body["model"])
     if model.startswith("no-"):
         raise Refused(f"model: {model}", status=404)
     thinking = body.get("thinking") or {}
-    if thinking.get("type") == "enabled":
-        budget = thinking.get("budget_tokens", 0)
-        if budget < 1024:
-            raise Refused("thinking.enabled.budget_tokens: Input should be greater than or equal to 1024")
-        if budget >= body["max_tokens"]:
-            raise Refused("`max_tokens` must be greater than `thinking.budget_tokens`.")
-        if body.get("temperature", 1) != 1:
-            raise Refused("`temperature` may only be set to 1 when thinking is enabled.")
-        if "top_k" in body:
-            raise Refused("`top_k` must be unset when thinking is enabled.")
+    if thinking.get("type") == "enabled" and thinking.get("budget_tokens", 0) >= body["max_tokens"]:
+        raise Refused("`max_tokens` must be greater than `thinking.budget_tokens`.")
+    _taken(body, model)
     system, cut = _text(body.get("system", ""), "system")
     found = [{"role": "system", "content": system}] if system else []
     marked = len(found) if cut else None
@@ -57,6 +52,11 @@ def messages(body: Any) -> Asked:
         found.append({"role": role, "content": content})
         marked = len(found) if cut else marked
     last = found[-1]
+    prefill = row_of("anthropic", model, PREFILL, {})
+    if last["role"] == "assistant" and prefill is not None and prefill.sure and prefill.takes == NO:
+        raise Refused(
+            "This model does not support assistant message prefill. The conversation must end with a user message."
+        )
     if last["role"] == "assistant" and last["content"] != last["content"].rstrip():
         raise Refused("messages: final assistant content cannot end with trailing whitespace")
     return Asked(
@@ -85,6 +85,66 @@ def error(refused: Refused) -> dict[str, Any]:
     """Return the body of an error."""
     kind = refused.kind or _KINDS.get(refused.status, "api_error")
     return {"type": "error", "error": {"type": kind, "message": str(refused)}, "request_id": "req_sim"}
+
+
+def _out_of_bounds(name: str, _: Any, bound: float, below: bool) -> Refused:
+    if bound != bound:  # noqa: PLR0124 - NaN alone differs from itself: it is no number
+        return Refused(f"{name}: Input should be a valid number", param=name)
+    return Refused(f"{name}: Input should be {'greater' if below else 'less'} than or equal to {bound:g}", param=name)
+
+
+def _taken(body: dict[str, Any], model: str) -> None:
+    """Refuse what a model does not take, as the table of parameters says and as Anthropic words it."""
+    thinking, effort = body.get("thinking") or {}, (body.get("output_config") or {}).get("effort")
+    ours = {name: body[name] for name in ("temperature", "top_p", "top_k") if body.get(name) is not None}
+    if thinking.get("type") == "enabled":
+        ours["reasoning_tokens"] = thinking.get("budget_tokens", 0)
+    if effort is not None:
+        ours["reasoning_effort"] = effort
+    thinks = thinking.get("type") in ("enabled", "adaptive")
+    found = refused_by_table("anthropic", model, ours, thinking=thinks)
+    if found is None:
+        return
+    name, row = found
+    if row.condition == "temperature given":
+        raise Refused("`temperature` and `top_p` cannot both be specified for this model. Please use only one.")
+    if name == "reasoning_tokens":
+        raise Refused(
+            "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024"
+            if row.takes != NO
+            else '"thinking.type.enabled" is not supported for this model. Use "thinking.type.adaptive" and '
+            '"output_config.effort" to control thinking behavior.'
+        )
+    if name == "reasoning_effort":
+        raise Refused("This model does not support the effort parameter." if row.takes == NO else
+                      f"output_config.effort: Input should be {row.takes.replace(' ', ', ')}")  # fmt: skip
+    if row.condition == "thinking":
+        raise Refused(
+            "`temperature` may only be set to 1 when thinking is enabled."
+            if name == "temperature"
+            else f"`{name}` must be unset when thinking is enabled."
+        )
+    raise Refused(f"`{name}` is deprecated for this model.")
+
+
+def events(reply: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the events that a reply is streamed as."""
+    whole = {k: v for k, v in reply.items() if k not in ("content", "stop_reason", "stop_sequence")}
+    found: list[dict[str, Any]] = [
+        {"type": "message_start", "message": whole | {"content": [], "stop_reason": None, "stop_sequence": None}}
+    ]
+    for i, block in enumerate(reply["content"]):
+        name = "thinking" if block["type"] == "thinking" else "text"
+        text = block[name]
+        found.append({"type": "content_block_start", "index": i, "content_block": block | {name: ""}})
+        found += [
+            {"type": "content_block_delta", "index": i, "delta": {"type": f"{name}_delta", name: text[j : j + CHUNK]}}
+            for j in range(0, len(text), CHUNK)
+        ]
+        found.append({"type": "content_block_stop", "index": i})
+    end = {"stop_reason": reply["stop_reason"], "stop_sequence": None}
+    usage = {"output_tokens": reply["usage"]["output_tokens"]}
+    return [*found, {"type": "message_delta", "delta": end, "usage": usage}, {"type": "message_stop"}]
 
 
 def _text(found: Any, where: str) -> tuple[str, bool]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from emdsl.sim.answering import Asked, Refused, Said, checked, number
+from emdsl.parameters import NO
+from emdsl.sim.answering import Asked, Refused, Said, checked, number, refused_by_table
 
 _FIELDS = frozenset(
     ("contents", "systemInstruction", "generationConfig", "safetySettings", "tools", "toolConfig", "cachedContent")
@@ -13,6 +14,9 @@ _CONFIG = frozenset(
     ("temperature", "topP", "topK", "maxOutputTokens", "stopSequences", "seed", "frequencyPenalty", "presencePenalty",
      "responseLogprobs", "logprobs", "thinkingConfig", "candidateCount", "responseMimeType", "responseSchema")
 )  # fmt: skip
+_OURS = {
+    "frequencyPenalty": "frequency_penalty", "presencePenalty": "presence_penalty", "logprobs": "top_logprobs",
+}  # fmt: skip
 _UNKNOWN = 'Invalid JSON payload received. Unknown name "{}": Cannot find field.'
 _KINDS = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
@@ -28,10 +32,10 @@ def generate(body: Any, model: str) -> Asked:
             f"models/{model} is not found for API version v1beta, or is not supported for generateContent.", status=404
         )
     config = checked(body.get("generationConfig") or {}, dict.fromkeys(_CONFIG), _UNKNOWN)
-    number(config, "temperature", 0, 2)
-    number(config, "topP", 0, 1)
-    number(config, "maxOutputTokens", 1, 2**31)
-    number(config, "logprobs", 0, 20)
+    number(config, "temperature", 0, 2, _out_of_bounds)
+    number(config, "topP", 0, 1, _out_of_bounds)
+    number(config, "maxOutputTokens", 1, 2**31, _out_of_bounds)
+    number(config, "logprobs", 0, 20, _out_of_bounds)
     if "logprobs" in config and not config.get("responseLogprobs"):
         raise Refused("logprobs is set and responseLogprobs is not")
     if len(config.get("stopSequences", ())) > 5:
@@ -51,8 +55,9 @@ def generate(body: Any, model: str) -> Asked:
             raise Refused("Unable to submit request because it must have a text parameter.")
         found.append({"role": "assistant" if role == "model" else "user", "content": text})
     thinking = config.get("thinkingConfig") or {}
-    if thinking and not model.startswith(("gemini-2.5", "gemini-3")):
+    if thinking and not model.startswith(("gemini-2.5", "gemini-3", "gemini-4")):
         raise Refused(f"Thinking is not enabled for models/{model}")
+    _taken(config, thinking, model)
     return Asked(
         model=model, messages=found, max_tokens=config.get("maxOutputTokens"),
         thinks=bool(thinking.get("includeThoughts")), top_logprobs=config.get("logprobs"),
@@ -97,6 +102,34 @@ def error(refused: Refused) -> dict[str, Any]:
             {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": refused.kind, "domain": "googleapis.com"}
         ]
     return {"error": found}
+
+
+def _out_of_bounds(name: str, value: Any, bound: float, below: bool) -> Refused:
+    if bound != bound:  # noqa: PLR0124 - NaN alone differs from itself: it is no number
+        return Refused(f"Invalid value at 'generation_config.{name}' (TYPE_FLOAT), \"{value}\"", param=name)
+    ends = f"from {bound:g}" if below else f"up to {bound:g}"
+    return Refused(f"* GenerateContentRequest.generation_config.{name}: {name} must be {ends}", param=name)
+
+
+def _taken(config: dict[str, Any], thinking: dict[str, Any], model: str) -> None:
+    """Refuse what a model does not take, as the table of parameters says and as Google words it."""
+    ours = {name: config[field] for field, name in _OURS.items() if config.get(field) is not None}
+    if "thinkingBudget" in thinking:
+        ours["reasoning_tokens"] = thinking["thinkingBudget"]
+    if "thinkingLevel" in thinking:
+        ours["reasoning_effort"] = thinking["thinkingLevel"].lower()
+    found = refused_by_table("google", model, ours, thinking=bool(thinking))
+    if found is None:
+        return
+    name, row = found
+    if name == "reasoning_tokens" and row.takes != NO:
+        raise Refused(f"The thinking budget {ours[name]} is invalid. Please choose a value between {row.said}.")
+    if name in ("reasoning_tokens", "reasoning_effort"):
+        what = "Budget" if name == "reasoning_tokens" else "level"
+        raise Refused(f"Thinking {what} is not supported for this model.")
+    if name == "top_logprobs":
+        raise Refused(f"Logprobs is not enabled for models/{model}")
+    raise Refused("Penalty is not enabled for this model")
 
 
 def _text(content: Any) -> str:

@@ -6,13 +6,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from emdsl.sim.answering import Asked, Refused, Said, checked, number
+from emdsl.parameters import DEFAULT, NO
+from emdsl.sim.answering import Asked, Refused, Said, checked, number, refused_by_table
 
 _ROLES = ("system", "user", "assistant", "tool", "developer")
 _CHAT = frozenset(
     ("model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "n", "stop", "seed",
      "logprobs", "top_logprobs", "frequency_penalty", "presence_penalty", "reasoning_effort", "response_format", "user",
-     "stream", "logit_bias", "metadata", "store", "tools", "tool_choice", "service_tier", "prompt_cache_key")
+     "stream", "stream_options", "logit_bias", "metadata", "store", "tools", "tool_choice", "service_tier",
+     "prompt_cache_key")
 )  # fmt: skip
 _OWN = frozenset(
     ("sim", "top_k", "min_p", "repetition_penalty", "reasoning_tokens")
@@ -22,6 +24,29 @@ _RESPONSES = frozenset(
      "top_logprobs", "text", "metadata", "stream", "user", "prompt_cache_key", "tools", "truncation")
 )  # fmt: skip
 _REASONS = re.compile(r"^(?:o\d|gpt-[5-9])")
+CHUNK = 20  # characters of a streamed part
+MIN_OUTPUT = 16  # tokens: the fewest that the Responses API gives
+_SETTINGS = (
+    "temperature", "top_p", "frequency_penalty", "presence_penalty", "stop", "seed", "top_logprobs", "reasoning_effort",
+)  # fmt: skip
+_NUMBER, _WHOLE, _TEXT, _BOOL = (
+    ((int, float), "a decimal"),
+    ((int,), "an integer"),
+    ((str,), "a string"),
+    ((bool,), "a boolean"),
+)
+_OBJECT, _ARRAY = ((dict,), "an object"), ((list,), "an array of strings")
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "temperature": _NUMBER, "top_p": _NUMBER, "frequency_penalty": _NUMBER, "presence_penalty": _NUMBER,
+    "max_tokens": _WHOLE, "max_completion_tokens": _WHOLE, "max_output_tokens": _WHOLE, "n": _WHOLE, "seed": _WHOLE,
+    "top_logprobs": _WHOLE, "logprobs": _BOOL, "stream": _BOOL, "store": _BOOL, "reasoning_effort": _TEXT,
+    "user": _TEXT, "service_tier": _TEXT, "prompt_cache_key": _TEXT, "response_format": _OBJECT, "metadata": _OBJECT,
+    "logit_bias": _OBJECT, "reasoning": _OBJECT, "text": _OBJECT, "include": _ARRAY, "tools": _ARRAY,
+    "stop": ((str, list), "one of a string or array of strings"), "stream_options": _OBJECT,
+}  # fmt: skip
+_CALLED = {
+    bool: "a boolean", int: "an integer", float: "a decimal", str: "a string", list: "an array", dict: "an object",
+}  # fmt: skip
 _UNKNOWN = "Unrecognized request argument supplied: {}"
 
 
@@ -29,22 +54,18 @@ def chat(body: Any) -> Asked:
     """Return a request to chat completions; raises Refused."""
     body = checked(body, dict.fromkeys(_CHAT | _OWN), _UNKNOWN)
     model = _model(body)
-    if _REASONS.match(model):
-        if "max_tokens" in body:
-            raise Refused(
-                "Unsupported parameter: 'max_tokens' is not supported with this model. "
-                "Use 'max_completion_tokens' instead.", kind="unsupported_parameter", param="max_tokens",
-            )  # fmt: skip
-        if body.get("temperature", 1) != 1:
-            raise Refused(
-                f"Unsupported value: 'temperature' does not support {body['temperature']} with this model. "
-                "Only the default (1) value is supported.", kind="unsupported_value", param="temperature",
-            )  # fmt: skip
+    if _REASONS.match(model) and "max_tokens" in body:
+        raise Refused(
+            "Unsupported parameter: 'max_tokens' is not supported with this model. "
+            "Use 'max_completion_tokens' instead.", kind="unsupported_parameter", param="max_tokens",
+        )  # fmt: skip
+    _typed(body)
+    _taken(body, model, effort="reasoning_effort")
     _common(body)
-    number(body, "max_tokens", 1, 2**31)
-    number(body, "max_completion_tokens", 1, 2**31)
-    number(body, "frequency_penalty", -2, 2)
-    number(body, "presence_penalty", -2, 2)
+    number(body, "max_tokens", 1, 2**31, _out_of_bounds)
+    number(body, "max_completion_tokens", 1, 2**31, _out_of_bounds)
+    number(body, "frequency_penalty", -2, 2, _out_of_bounds)
+    number(body, "presence_penalty", -2, 2, _out_of_bounds)
     stop = body.get("stop")
     if isinstance(stop, list) and len(stop) > 4:
         raise Refused("Invalid 'stop': array too long. Expected an array with maximum length 4.", param="stop")
@@ -95,8 +116,12 @@ def responses(body: Any) -> Asked:
     """Return a request to the Responses API; raises Refused."""
     body = checked(body, dict.fromkeys(_RESPONSES), "Unknown parameter: '{}'.")
     model = _model(body)
+    _typed(body)
+    reasoning = body.get("reasoning") or {}
+    flat = {**body, **({"reasoning_effort": reasoning["effort"]} if reasoning.get("effort") else {})}
+    _taken(flat, model, effort="reasoning.effort")
     _common(body)
-    number(body, "max_output_tokens", 16, 2**31)
+    number(body, "max_output_tokens", MIN_OUTPUT, 2**31, _out_of_bounds)
     given = body.get("input")
     messages = [{"role": "user", "content": given}] if isinstance(given, str) else _messages(given, "input")
     return Asked(
@@ -150,11 +175,60 @@ def _model(body: Mapping[str, Any]) -> str:
 
 
 def _common(body: Mapping[str, Any]) -> None:
-    number(body, "temperature", 0, 2)
-    number(body, "top_p", 0, 1)
-    number(body, "top_logprobs", 0, 20)
+    number(body, "temperature", 0, 2, _out_of_bounds)
+    number(body, "top_p", 0, 1, _out_of_bounds)
+    number(body, "top_logprobs", 0, 20, _out_of_bounds)
     if body.get("n") not in (None, 1):
         raise Refused("the simulator gives one answer", param="n")
+
+
+def _out_of_bounds(name: str, value: Any, bound: float, below: bool) -> Refused:
+    kind = "integer" if isinstance(value, int) else "decimal"
+    which, sign = ("below minimum", ">=") if below else ("above maximum", "<=")
+    code = f"{kind}_{'below_min' if below else 'above_max'}_value"
+    said = f"Invalid '{name}': {kind} {which} value. Expected a value {sign} {bound:g}, but got {value} instead."
+    return Refused(said, kind=code, param=name)
+
+
+def _typed(body: Mapping[str, Any]) -> None:
+    """Refuse a field of another type than its own."""
+    for name, value in body.items():
+        wanted = _TYPES.get(name)
+        if wanted is None or value is None:
+            continue
+        types, called = wanted
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            got = _CALLED.get(type(value), "object")
+            raise Refused(
+                f"Invalid type for '{name}': expected {called}, but got {got} instead.", kind="invalid_type", param=name
+            )
+
+
+def _taken(body: Mapping[str, Any], model: str, *, effort: str) -> None:
+    """Refuse what a model does not take, as the table of parameters says and as OpenAI words it."""
+    ours = {name: body[name] for name in _SETTINGS if body.get(name) is not None}
+    thinking = bool(_REASONS.match(model))
+    found = refused_by_table("openai", model.removeprefix("ft:").partition(":")[0], ours, thinking=thinking)
+    if found is None:
+        return
+    name, row = found
+    param, value = (effort if name == "reasoning_effort" else name), ours[name]
+    if name == "top_logprobs":
+        raise Refused("You are not allowed to request logprobs from this model", status=403)
+    if row.takes == NO:
+        said, kind = f"Unsupported parameter: '{param}' is not supported with this model.", "unsupported_parameter"
+    elif row.takes == DEFAULT:
+        said = f"Unsupported value: '{param}' does not support {value} with this model. "
+        said += "Only the default (1) value is supported."
+        kind = "unsupported_value"
+    else:
+        levels = [f"'{level}'" for level in row.takes.split()]
+        listed = f"{', '.join(levels[:-1])}, and {levels[-1]}" if len(levels) > 1 else levels[0]
+        said = (
+            f"Unsupported value: '{value}' is not supported with the '{model}' model. Supported values are: {listed}."
+        )
+        kind = "unsupported_value"
+    raise Refused(said, kind=kind, param=param)
 
 
 def _messages(found: Any, name: str) -> list[dict[str, str]]:
@@ -168,6 +242,10 @@ def _messages(found: Any, name: str) -> list[dict[str, str]]:
                 f"Invalid value: '{role}'. Supported values are: {', '.join(map(repr, _ROLES))}.",
                 kind="invalid_value", param=f"{name}[{i}].role",
             )  # fmt: skip
+        if message["role"] == "tool":
+            _answers_a_call(message, found[:i], f"{name}.[{i}]")
+        if message["role"] == "assistant" and message.get("tool_calls"):
+            message = {"content": "", **{k: v for k, v in message.items() if v is not None}}  # noqa: PLW2901 - no text
         content = message.get("content")
         if isinstance(content, list):
             content = "".join(str(p.get("text", "")) for p in content if isinstance(p, dict))
@@ -178,3 +256,47 @@ def _messages(found: Any, name: str) -> list[dict[str, str]]:
             )  # fmt: skip
         messages.append({"role": message["role"], "content": content})
     return messages
+
+
+def _answers_a_call(message: Mapping[str, Any], before: list[Any], where: str) -> None:
+    """Refuse a `tool` message that no call stands before: the spelling is OpenAI's own."""
+    if not isinstance(message.get("tool_call_id"), str):
+        raise Refused(
+            "Missing parameter 'tool_call_id': messages with role 'tool' must have a 'tool_call_id'.",
+            param=f"{where}.tool_call_id",
+        )
+    calls: list[Any] = []
+    for earlier in reversed(before):
+        if earlier["role"] != "tool":
+            calls = earlier.get("tool_calls") or []
+            break
+    if message["tool_call_id"] not in [c.get("id") for c in calls if isinstance(c, dict)]:
+        raise Refused(
+            "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with "
+            "'tool_calls'.", param=f"{where}.role",
+        )  # fmt: skip
+
+
+def chat_events(reply: dict[str, Any], *, usage: bool) -> list[dict[str, Any]]:
+    """Return the chunks that a reply of chat completions is streamed as."""
+    (choice,) = reply["choices"]
+    head = {k: reply[k] for k in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
+    deltas: list[dict[str, Any]] = [{"delta": {"role": "assistant", "content": ""}}]
+    if "reasoning_content" in choice["message"]:
+        deltas.append({"delta": {"reasoning_content": choice["message"]["reasoning_content"]}})
+    text = choice["message"]["content"]
+    deltas += [{"delta": {"content": text[i : i + CHUNK]}} for i in range(0, len(text), CHUNK)]
+    if "logprobs" in choice:
+        deltas[-1]["logprobs"] = choice["logprobs"]
+    deltas.append({"delta": {}, "finish_reason": choice["finish_reason"]})
+    chunks = [head | {"choices": [{"index": 0, "finish_reason": None} | d]} for d in deltas]
+    return [*chunks, *([head | {"choices": [], "usage": reply["usage"]}] if usage else [])]
+
+
+def responses_events(reply: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the events that a reply of the Responses API is streamed as."""
+    kind = "response.completed" if reply["status"] == "completed" else "response.incomplete"
+    return [
+        {"type": "response.created", "sequence_number": 0, "response": reply | {"status": "in_progress", "output": []}},
+        {"type": kind, "sequence_number": 1, "response": reply},
+    ]

@@ -60,6 +60,7 @@ class _Format:
     reply: Callable[[Asked, Said, int, int], dict[str, Any]]
     error: Callable[[Refused], dict[str, Any]]
     key: Callable[[web.Request], str | None]
+    events: Callable[[dict[str, Any], dict[str, Any]], list[dict[str, Any]]] | None = None  # of a reply and its request
     marks: bool = False  # the cache keeps what is marked, else all
 
 
@@ -68,11 +69,27 @@ def _bearer(request: web.Request) -> str | None:
     return key if scheme == "Bearer" else None
 
 
+def _event(event: dict[str, Any]) -> str:
+    """Return an event as it is streamed."""
+    return (f"event: {event['type']}\n" if "type" in event else "") + f"data: {json.dumps(event)}\n\n"
+
+
+def _chat_events(reply: dict[str, Any], body: dict[str, Any]) -> list[dict[str, Any]]:
+    return openai.chat_events(reply, usage=bool((body.get("stream_options") or {}).get("include_usage")))
+
+
 _FORMATS = {
-    "chat": _Format(openai.chat, openai.chat_reply, openai.error, _bearer),
-    "responses": _Format(openai.responses, openai.responses_reply, openai.error, _bearer),
+    "chat": _Format(openai.chat, openai.chat_reply, openai.error, _bearer, _chat_events),
+    "responses": _Format(
+        openai.responses, openai.responses_reply, openai.error, _bearer, lambda reply, _: openai.responses_events(reply)
+    ),
     "anthropic": _Format(
-        anthropic.messages, anthropic.reply, anthropic.error, lambda r: r.headers.get("x-api-key"), marks=True
+        anthropic.messages,
+        anthropic.reply,
+        anthropic.error,
+        lambda r: r.headers.get("x-api-key"),
+        lambda reply, _: anthropic.events(reply),
+        marks=True,
     ),
     "google": _Format(google.generate, google.reply, google.error, lambda r: r.headers.get("x-goog-api-key")),
 }
@@ -165,7 +182,12 @@ class Simulator:
         self.counts["input tokens"] += said.input_tokens
         self.counts["output tokens"] += said.output_tokens + said.reasoning_tokens
         self.counts["cached tokens"] += cached
-        reply = web.json_response(format_.reply(asked, said, cached, written), headers=self._announced())
+        answer = format_.reply(asked, said, cached, written)
+        if body.get("stream") and format_.events is not None:
+            text = "".join(map(_event, format_.events(answer, body)))
+            text += "data: [DONE]\n\n" if format_ is _FORMATS["chat"] else ""
+            return web.Response(text=text, content_type="text/event-stream", headers=self._announced())
+        reply = web.json_response(answer, headers=self._announced())
         if "gzip" in request.headers.get("Accept-Encoding", "") and len(reply.body or b"") > 4096:  # type: ignore[arg-type]  # bytes
             reply.body = gzip.compress(reply.body)  # type: ignore[arg-type]  # as above
             reply.headers["Content-Encoding"] = "gzip"

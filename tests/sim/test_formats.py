@@ -9,7 +9,13 @@ from typing import Any
 import aiohttp
 import pytest
 
+from emdsl.prompt import Message, Prompt
+from emdsl.providers.client import Client
+from emdsl.providers.http import Http
+from emdsl.query import Head, Model, Query, Response
+from emdsl.service import SERVICES
 from emdsl.sim.server import RateLimit, Simulator
+from emdsl.value import EnvVar
 
 HI = [{"role": "user", "content": "hi"}]
 CLAUDE = {"model": "claude-x", "max_tokens": 9, "messages": HI}
@@ -61,6 +67,36 @@ def _config(**settings: Any) -> dict[str, Any]:
         ("/v1/chat/completions", CHAT | {"model": "o3", "temperature": 0}, {}, 400, "Unsupported value"),
         ("/v1/chat/completions", CHAT | {"model": "no-such"}, {}, 404, "does not exist"),
         ("/v1/chat/completions", "{", {}, 400, "JSON"),
+        ("/v1/chat/completions", CHAT | {"temperature": "hot"}, {}, 400, "expected a decimal, but got a string"),
+        ("/v1/chat/completions", CHAT | {"seed": 1.5}, {}, 400, "expected an integer, but got a decimal"),
+        ("/v1/chat/completions", CHAT | {"logprobs": 1}, {}, 400, "expected a boolean, but got an integer"),
+        ("/v1/chat/completions", CHAT | {"top_p": 2}, {}, 400, "Expected a value <= 1, but got 2 instead"),
+        ("/v1/chat/completions", CHAT | {"reasoning_effort": "low"}, {}, 400, "'reasoning_effort' is not supported"),
+        ("/v1/chat/completions", CHAT | {"model": "gpt-5.1", "reasoning_effort": "minimal"}, {}, 400,
+         "Supported values are: 'none', 'low', 'medium', and 'high'."),
+        ("/v1/chat/completions", CHAT | {"model": "gpt-5", "stop": ["a"]}, {}, 400, "'stop' is not supported"),
+        ("/v1/chat/completions", CHAT | {"model": "gpt-5", "logprobs": True, "top_logprobs": 5}, {}, 403, "logprobs"),
+        ("/v1/chat/completions", CHAT | {"messages": [*HI, {"role": "tool", "content": "4"}]}, {}, 400,
+         "Missing parameter 'tool_call_id'"),
+        ("/v1/chat/completions", CHAT | {"messages": [*HI, {"role": "tool", "content": "4", "tool_call_id": "c"}]}, {},
+         400, "must be a response to a preceeding message"),
+        ("/v1/responses", {"model": "o3-pro", "input": HI, "max_output_tokens": 5}, {}, 400, "Expected a value >= 16"),
+        ("/v1/responses", {"model": "gpt-5-pro", "input": HI, "reasoning": {"effort": "low"}}, {}, 400,
+         "Supported values are: 'high'."),
+        ("/v1/messages", CLAUDE | {"temperature": "hot"}, VERSION, 400, "valid number"),
+        ("/v1/messages", CLAUDE | {"model": "claude-opus-4-8", "temperature": 0}, VERSION, 400, "is deprecated"),
+        ("/v1/messages", CLAUDE | {"model": "claude-opus-4-6", "messages": [*HI, PREFILL]}, VERSION, 400,
+         "does not support assistant message prefill"),
+        ("/v1/messages", CLAUDE | {"model": "claude-sonnet-4-5", "temperature": 0, "top_p": 0.5}, VERSION, 400,
+         "cannot both be specified"),
+        ("/v1/messages", CLAUDE | {"model": "claude-sonnet-4-5", "output_config": {"effort": "low"}}, VERSION, 400,
+         "does not support the effort parameter"),
+        ("/v1/messages", CLAUDE | {"model": "claude-opus-4-8", "max_tokens": 5_000,
+                                   "thinking": {"type": "enabled", "budget_tokens": 2_000}}, VERSION, 400,
+         "thinking.type.adaptive"),
+        (GENERATE, _config(temperature="hot"), {}, 400, "TYPE_FLOAT"),
+        (GENERATE, _config(thinkingConfig={"thinkingBudget": 0}), {}, 400, "thinking budget 0 is invalid"),
+        (GENERATE, _config(thinkingConfig={"thinkingLevel": "LOW"}), {}, 400, "level is not supported"),
         ("/v1/responses", {"model": "o3-pro", "input": HI, "max_tokens": 5}, {}, 400, "Unknown parameter"),
         ("/v1/messages", CLAUDE, {}, 400, "anthropic-version: header is required"),
         ("/v1/messages", {"model": "c", "messages": HI}, VERSION, 400, "max_tokens: Field required"),
@@ -69,7 +105,8 @@ def _config(**settings: Any) -> dict[str, Any]:
         ("/v1/messages", CLAUDE | {"messages": [{"role": "system", "content": "a"}]}, VERSION, 400, '"user" or'),
         ("/v1/messages", CLAUDE | {"messages": [{"role": "user", "content": ""}]}, VERSION, 400, "non-empty"),
         ("/v1/messages", CLAUDE | {"messages": [*HI, PREFILL]}, VERSION, 400, "whitespace"),
-        ("/v1/messages", CLAUDE | {"thinking": {"type": "enabled", "budget_tokens": 9}}, VERSION, 400, "1024"),
+        ("/v1/messages", CLAUDE | {"model": "claude-sonnet-4-5", "max_tokens": 99,
+                                   "thinking": {"type": "enabled", "budget_tokens": 9}}, VERSION, 400, "1024"),
         ("/v1/messages", CLAUDE | {"model": "no-such"}, VERSION, 404, "model: no-such"),
         (GENERATE, GEMINI | {"model": "x"}, {}, 400, 'Unknown name "model"'),
         (GENERATE, _config(max_tokens=5), {}, 400, 'Unknown name "max_tokens"'),
@@ -149,3 +186,38 @@ def test_beginnings_are_kept() -> None:
     assert (first["cache_read_input_tokens"], again["cache_creation_input_tokens"]) == (0, 0)
     assert first["cache_creation_input_tokens"] == again["cache_read_input_tokens"] == 2004
     assert again["input_tokens"] < 20
+
+
+@pytest.mark.parametrize(
+    ("use", "settings"),
+    [("openai/gpt-4o", {"top_logprobs": 5}), ("openai/gpt-4o", {}), ("openai/o3-pro", {}),
+     ("anthropic/claude-sonnet-4-5", {"max_tokens": 400})],
+)  # fmt: skip
+def test_a_stream_says_what_the_whole_reply_says(use: str, settings: dict[str, Any]) -> None:
+    """Text, end, usage and candidates, put together by the client."""
+
+    async def main() -> list[Response]:
+        simulator = Simulator()
+        await simulator.start()
+        service, _, name = use.partition("/")
+        model = Model(name="m", use=use, service=SERVICES[service], wire_name=name, url=simulator.url, key=EnvVar("K"))
+        query = Query(Head(model, tuple(settings.items())), Prompt((Message("user", "hi"),)), 0, b"k" * 32)
+        http = Http(1, {})
+        try:
+            found = []
+            for streams in (False, True):
+                client = Client(http, {"K": "sk-0123456789"})
+                client._streams = {id(model)} if streams else set()
+                found.append(await client.ask(query, 0, lambda _: None))
+        finally:
+            await http.close()
+            await simulator.stop()
+        return found
+
+    whole, streamed = asyncio.run(main())
+    for found in (whole, streamed):
+        assert found.text
+        assert found.finish == "stop"
+        assert found.usage.input_tokens == whole.usage.input_tokens
+        assert found.usage.output_tokens
+        assert (found.logprobs is not None) == ("top_logprobs" in settings)
