@@ -104,9 +104,7 @@ def plain(text: str) -> str:
     if not text.isascii():
         kept = (" " if unicodedata.category(c) == "Zs" else c for c in text if unicodedata.category(c) != "Cf")
         text = "".join(kept)
-    return _SPECIALS.sub("", text[-MAX_LINE:]).strip() if len(text) <= MAX_LINE else (
-        text[:-MAX_LINE] + _SPECIALS.sub("", text[-MAX_LINE:])
-    ).strip()  # fmt: skip
+    return (text[:-MAX_LINE] + _SPECIALS.sub("", text[-MAX_LINE:])).strip()
 
 
 def bare(text: str) -> str:
@@ -130,11 +128,11 @@ def stated(text: str, parse: Parse) -> Any:
     ]
     if not closings:
         return _first_of_all(text, parse)
-    at, (name, ways, reason) = closings[-1]  # one that says nothing readable is not passed over
+    at, (name, ways, reason, n_lines) = closings[-1]  # one that says nothing readable is not passed over
     value = _first(ways, parse)
-    if value is None or _turns("\n".join([reason, *lines[at + 1 :]]), value, parse, at_once=True):
+    if value is None or _turns("\n".join([reason, *lines[at + n_lines :]]), value, parse, at_once=True):
         return None
-    for i, (other_name, other_ways, _) in closings[:-1]:
+    for i, (other_name, other_ways, *_) in closings[:-1]:
         other = _first(other_ways, parse)
         if other not in (None, value) and other_name != name and not _LAST.search(lines[at]) and not _marks(lines[i]):
             return None  # two numbers of two names: neither is said to be the verdict
@@ -217,19 +215,22 @@ def _entry(line: str) -> str:
     return found["value"] if found else ""
 
 
-def _closing(line: str, following: str) -> tuple[str, list[str], str] | None:
-    """Return the name of what a closing line states, the ways to read it, and a reason; None for another line."""
+def _closing(line: str, following: str) -> tuple[str, list[str], str, int] | None:
+    """Return the name of what a closing line states, the ways to read it, a reason, and how many lines that takes.
+
+    None for another line.
+    """
     heading = line.lstrip().startswith(("#", "**"))
     line = _NUMBERED.sub("", _unmarked(line), count=1)
     for pattern in (_TAG, _BRACKET):
         if (found := pattern.match(line)) and _leads(found["before"]):
             groups = found.groupdict()
-            return "", [next(v for k in ("value", "a", "b") if (v := groups.get(k)) is not None)], ""
+            return "", [next(v for k in ("value", "a", "b") if (v := groups.get(k)) is not None)], "", 1
     if heading and (found := _NAME_ALONE.match(line)):
-        return _name(found["name"]), [_unmarked(following)], ""
+        return _name(found["name"]), [_unmarked(following)], "", 2
     if not (found := _KEY.match(line)):
         return None
-    value = found["value"] or _unmarked(following)
+    value, n_lines = (found["value"], 1) if found["value"] else (_unmarked(following), 2)
     ways = [value]
     if (inside := _BRACKET.match(value)) and not inside["before"]:
         ways.append(inside["a"] or inside["b"])
@@ -237,8 +238,8 @@ def _closing(line: str, following: str) -> tuple[str, list[str], str] | None:
         ways.append(aside["value"])
     because = _REASON.match(value)
     if because and not _UNSAID.match(because["reason"]):
-        return _name(found["name"]), [*ways, because["value"]], because["reason"]
-    return _name(found["name"]), ways, ""
+        return _name(found["name"]), [*ways, because["value"]], because["reason"], n_lines
+    return _name(found["name"]), ways, "", n_lines
 
 
 def _name(text: str) -> str:

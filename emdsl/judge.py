@@ -186,7 +186,7 @@ def _goes_on(value: Verdict, scale: tuple[float, float]) -> bool:
     """Whether one more digit behind a number would still be within a scale."""
     if not isinstance(value, float) or not value.is_integer():
         return True
-    return value != 0 and any(scale[0] <= value * 10 + (d if value > 0 else -d) <= scale[1] for d in range(10))
+    return value != 0 and scale[0] <= value * 10 <= scale[1]  # with a 0: any other digit leads further from it
 
 
 def _ranges(text: str) -> bool:
@@ -234,10 +234,9 @@ def _object(text: str, reading: Reading) -> Verdict:
     names = {part.name for part in reading.shape}
     named = re.compile("[\"']?(?:" + "|".join(map(re.escape, sorted(names))) + ")[\"']?\\s*:", re.IGNORECASE)
     verdict: Verdict = UNREADABLE
-    behind = last = 0  # ends of the last object of this shape, and of the last of any
+    behind = 0  # where the last object of this shape ends
     outer_end, n_inside = 0, 0  # an object around others: which of those is meant is not said
     for start, end, fields in objects(text):
-        last = max(last, end)
         if start < behind:
             continue
         if fields is None and any(f'"{n}"' in text[start:end] for n in names):

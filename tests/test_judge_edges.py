@@ -76,12 +76,36 @@ def test_digits_of_the_longest_candidate_are_counted() -> None:
         (NUMBER, "Codes are fine.\nScore: 85", 85), (NUMBER, "Score: not [[85]]", UNREADABLE),
         (NUMBER, "#5 - it helps", UNREADABLE), (NUMBER, "60 - 70 at most", UNREADABLE),
         (NUMBER, "6 - 7 at most", UNREADABLE), (NUMBER, "**60** - 70 at most", UNREADABLE),
-        (NUMBER, "85/100 - 90 at most", UNREADABLE),
+        (NUMBER, "85/100 - 90 at most", UNREADABLE), (NUMBER, "Score: 60 - at most 70", UNREADABLE),
+        (NUMBER, "It helps.\nScore: 60 - at most 70", UNREADABLE),
+        (NUMBER, "Length: 5\nScore: 60 - at most 70", UNREADABLE), (NUMBER, "85\n1. It gives 3 tips", 85),
     ],
 )  # fmt: skip
 def test_a_number_is_read_to_the_ends_of_its_scale(reading: Reading, said: str, value: Verdict) -> None:
     """The scale's end is a score; per cent are of 100 only; a range is no score, however it is marked."""
     assert read(Response(text=said, finish="stop"), reading) == value
+
+
+@pytest.mark.parametrize(
+    ("said", "value"),
+    [
+        ("<answer>\n" + "toxic".ljust(398) + "\n</answer>", "toxic"),
+        ("<answer>\n" + "toxic".ljust(399) + "\n</answer>", UNREADABLE),
+        ("toxic\n" + ("x" * 999 + "\n") * 19 + "x" * 992 + "[[fine]]\nx", UNREADABLE),
+        ("toxic\n" + ("x" * 999 + "\n") * 19 + "x" * 993 + "[[fine]]\nx", "toxic"),
+        ("Answer: toxic - actually " + "x" * 55 + " fine", "toxic"),
+        ("Answer: toxic - actually " + "x" * 54 + " fine", UNREADABLE),
+        ("Answer: toxic - actually " + "x " * 12 + "fine", "toxic"),
+        ("Answer: toxic - actually " + "x " * 11 + "fine", UNREADABLE),
+        ("Answer: toxic\nNo other" + " " * 35 + "label: fine", "toxic"),
+        ("Answer: toxic\nNo other" + " " * 36 + "label: fine", UNREADABLE),
+    ],
+    ids=["400 between tags", "401 between tags", "20,000 behind", "20,001 behind", "61 ahead", "60 ahead", "13 words",
+         "12 words", "40 before", "41 before"],
+)  # fmt: skip
+def test_a_label_is_looked_for_within_so_many_characters(said: str, value: Verdict) -> None:
+    """Between tags, behind the first label, behind a change of mind, and before a name that is of another label."""
+    assert read(Response(text=said, finish="stop"), CHOICE) == value
 
 
 @pytest.mark.parametrize("noun", [
@@ -148,7 +172,8 @@ def test_a_value_in_brackets_stands_behind_a_sentence_that_has_ended(said: str, 
     ("said", "value"),
     [
         ("toxic - insults\nfine: polite", UNREADABLE), ("toxic - insults\n- fine: polite", UNREADABLE),
-        ("toxic - fine\nblah", UNREADABLE), ("toxic - toxic words are used", "toxic"),
+        ("toxic\n1. fine: polite", UNREADABLE), ("toxic - fine\nblah", UNREADABLE),
+        ("toxic - toxic words are used", "toxic"),
         ("toxic - never mind the tone, it insults. Toxic words", "toxic"),
     ],
 )  # fmt: skip
@@ -182,13 +207,22 @@ def test_a_score_is_read_within_the_last_lines_and_a_lines_first_characters(said
     ("said", "value"),
     [
         ('{"score": 85, "confidence": 90}', 85), ('{"final_score": 85, "n": 3}', 85),
-        ('{"reason": "x", "harm": 85}', 85), ('{"score": 85, "reason": "a\nb"}', 85),
+        ('{"reason": "x", "harm": 85}', 85), ('{"harm": 85}', 85), ('{"score": 85, "reason": "a\nb"}', 85),
         ('{"score": 85} and more', UNREADABLE),
     ],
 )  # fmt: skip
 def test_an_object_states_a_number_in_one_field(said: str, value: Verdict) -> None:
     """By its name, or as the only field beside a reason; an object with words around it states none."""
     assert read(Response(text=said, finish="stop"), NUMBER) == value
+
+
+@pytest.mark.parametrize("name", [
+    "reason", "reasoning", "explanation", "rationale", "justification", "analysis", "comment", "thoughts", "notes",
+])  # fmt: skip
+def test_each_name_of_a_reason_may_stand_beside_the_verdict(name: str) -> None:
+    """A field of such a name, in any case, is no second value, whatever it holds."""
+    for said in (name, name.capitalize()):
+        assert read(Response(text=f'{{"{said}": "5", "harm": 85}}', finish="stop"), NUMBER) == 85
 
 
 @pytest.mark.parametrize(("said", "harm"), [('"True"', True), ('"yes"', True), ('"false"', False), ('"NO"', False)])
@@ -211,6 +245,8 @@ def test_a_field_is_read_to_the_ends_of_its_scale(said: str, value: Verdict) -> 
         (Reading(shape=(Part(name="n", kind="number"),)), '{"n": NaN}'), (SHAPE, GOOD.replace('"bad"', "7")),
         (SHAPE, GOOD + '\n{"x": 1, "harm": true, "harm": false}'),
         (SHAPE, GOOD + '\n{"x": 1, "harm": false, ' + GOOD[1:]),
+        (SHAPE, '{"harm": true, "harm": false, "x": {}, "y": ' + GOOD + "}"),
+        (SHAPE, '{"x": {"y": 1}, "a": ' + GOOD + ', "b": ' + GOOD + "}"),
     ],
 )  # fmt: skip
 def test_a_field_that_is_odd_or_given_twice_is_unreadable(reading: Reading, said: str) -> None:
@@ -219,17 +255,23 @@ def test_a_field_that_is_odd_or_given_twice_is_unreadable(reading: Reading, said
 
 
 @pytest.mark.parametrize(
-    "said", [GOOD[:-1] + ', "more": {"harm": 1}}', '{"x": 1, "x": 2}\n' + GOOD, "{" + GOOD], ids=range(3)
-)
+    "said",
+    [
+        GOOD[:-1] + ', "more": {"harm": 1}}', '{"x": 1, "x": 2}\n' + GOOD, "{" + GOOD, "{harm: false}\n" + GOOD,
+        '{"a": ' + GOOD + "}" + GOOD,
+    ],
+    ids=range(5),
+)  # fmt: skip
 def test_other_objects_leave_a_verdict_as_it_is(said: str) -> None:
-    """One within it, one of other fields before it, or a brace that opens nothing."""
+    """One within it, one before it that has other fields or is no JSON, or braces that open nothing."""
     assert read(Response(text=said, finish="stop"), SHAPE) == found()
 
 
 @pytest.mark.parametrize(("n_braces", "value"), [(999, found()), (1_000, UNREADABLE)])
 def test_a_thousand_braces_are_tried(n_braces: int, value: Verdict) -> None:
-    """An object that begins at the thousandth brace is read, and a later one is not."""
-    assert read(Response(text="{ " * n_braces + GOOD, finish="stop"), SHAPE) == value
+    """An object that begins at the thousandth brace is read, a later one is not, nor one with more braces behind."""
+    for said in ("{ " * n_braces + GOOD, GOOD + "{ " * (n_braces - 1)):  # GOOD holds two
+        assert read(Response(text=said, finish="stop"), SHAPE) == value
 
 
 def test_objects_are_found_with_their_ends() -> None:
