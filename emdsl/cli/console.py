@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 _NUMERIC = re.compile(r"[\d.,%$<>=~e+\-\s/?*]*|(?:from|up to) [\d.,+\-]+|true|false|nan")
 RICH, PLAIN, NONE = "rich", "plain", "none"
 MIN_MASKED = 12  # characters: API keys are longer; a shorter value may be a word of someone's data
+_HALVES = re.compile("[\ud800-\udfff]")
+_STEERS = re.compile(  # C0 but line ends and tabs, C1, and what turns the direction of writing
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 EVERY_S = 5.0  # between two plain lines of progress
 _SECRET_NAME = re.compile(r"(?:API_KEY(?:_\d+)?|_TOKEN|_SECRET|_PASSWORD)$")
 
@@ -68,7 +73,27 @@ def _print(text: str, *, err: bool = False) -> None:
     if _recorded is not None:
         _recorded.append((text, err))
     if not _silent:
-        click.echo(text, err=err, nl=False)
+        click.echo(printable(text, terminal=(sys.stderr if err else sys.stdout).isatty()), err=err, nl=False)
+
+
+def printable(text: str, *, terminal: bool) -> str:
+    """Return a text as it may be printed: half characters as escapes, on a terminal what steers it too.
+
+    An answer, a model's name or a file's can hold sequences that change a terminal, or the order in which it is read.
+    On a pipe and in a file the characters stay as they are.
+    """
+    pattern = _STEERS if terminal else _HALVES
+    return pattern.sub(lambda found: ascii(found[0])[1:-1], text) if pattern.search(text) else text
+
+
+def show_usage_error(error: click.ClickException) -> None:
+    """Print what is wrong with a call, as click words it; with `--json` as one object."""
+    if "--json" in sys.argv:
+        show_json({"error": [{"code": "UsageError", "severity": "error", "message": error.format_message()}]})
+        return
+    held = io.StringIO()
+    error.show(held)
+    say(held.getvalue(), err=True, nl=False)
 
 
 @contextmanager
@@ -141,8 +166,9 @@ def show_table(
 ) -> None:
     """Print a table: fitted to a terminal, whole elsewhere. `hides` leaves out what does not fit, and says so."""
     right = set(numeric)
-    cells = [[_cell(v) for v in row] for row in rows]
-    if not sys.stdout.isatty():
+    terminal = sys.stdout.isatty()
+    cells = [[printable(_cell(v), terminal=terminal) for v in row] for row in rows]
+    if not terminal:
         _show_plain(columns, cells, right)
         return
     from emdsl.cli.layout import cut, layout, records  # noqa: PLC0415 - rich's cells: 20 ms for who has a terminal
@@ -243,10 +269,16 @@ class ProgressView:
         elif self._display == PLAIN and self._done:
             say(f"{self._done:,} of at most {self._total:,} done", err=True)
 
+    @staticmethod
+    def _note(notes: list[str]) -> str:
+        from rich.markup import escape  # noqa: PLC0415 - as for tables
+
+        return escape(printable(mask("  ".join(notes)), terminal=True))
+
     def notice(self, text: str) -> None:
         """Print a line beside the progress: what a person should know at once."""
         if self._bar is not None:
-            self._bar.console.print(mask(text), markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(printable(mask(text), terminal=True), markup=False, highlight=False, soft_wrap=True)
         elif self._display != NONE:
             say(text, err=True)
 
@@ -261,7 +293,7 @@ class ProgressView:
         if progress.draining:
             notes.append("finishing what is in flight; Ctrl-C again stops at once")
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=max(self._total, done), note=mask("  ".join(notes)))
+            self._bar.update(self._task, completed=done, total=max(self._total, done), note=self._note(notes))
         elif self._display == PLAIN and (time.monotonic() - self._last > EVERY_S or progress.draining):
             self._last = time.monotonic()
             say(

@@ -90,12 +90,9 @@ def main() -> None:
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
-        if "--json" in sys.argv:
-            from emdsl.cli.console import show_json  # noqa: PLC0415 - as above
+        from emdsl.cli.console import show_usage_error  # noqa: PLC0415 - as above
 
-            show_json({"error": [{"code": "UsageError", "severity": "error", "message": error.format_message()}]})
-        else:
-            error.show()
+        show_usage_error(error)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: `emdsl plan | head`

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import UsageError
+from emdsl.files import read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -96,22 +97,32 @@ def _is_plan(path: Path) -> bool:
 def read_plan(path: Path, samples: int | None, only: tuple[str, ...], *, simulate: bool) -> Planned:
     """Return a plan that was written down; raises UsageError. What it was restricted to is in it."""
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
-        if found["emdsl_plan"] != FORMAT:
+        found: Any = json.loads(read_whole(path))
+        if int(found["emdsl_plan"]) != FORMAT:
             raise UsageError(f"{path} was written by another emdsl: plan again")
         own = found.get("samples")
         plan = Planned(
-            file=_shown(path.parent / found["file"]), samples=None if own is None else int(own),
-            only=tuple(str(x) for x in found["only"]), simulate=bool(found["simulate"]),
-            digests=dict(found["digests"]), requests=int(found["requests"]), ready=dict(found["ready"]), written=path,
+            file=_shown(path.parent / _text(found["file"])), samples=None if own is None else int(own),
+            only=tuple(map(_text, found["only"])), simulate=found["simulate"] is True, digests=_texts(found["digests"]),
+            requests=int(found["requests"]), ready=_texts(found["ready"]), written=path,
         )  # fmt: skip
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UsageError(f"{path} is no plan: `emdsl plan FILE.em -o plan.json` writes one") from error
     if (samples, only, simulate) not in ((None, (), False), (plan.samples, plan.only, plan.simulate)):
         raise UsageError("a plan holds its own --samples, --only and --sim: leave them out, or run the program")
     return plan
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise TypeError("a text was expected")
+    return value
+
+
+def _texts(value: Any) -> dict[str, str]:
+    return {_text(name): _text(said) for name, said in value.items()}
 
 
 def _shown(path: Path) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,12 +15,15 @@ import click
 from emdsl.cli import console, session
 from emdsl.cli.latex import latex
 from emdsl.errors import OutcomesError, UsageError
+from emdsl.files import read_whole
 from emdsl.outcomes import database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FORMATS = ("table", "csv", "json", "jsonl", "markdown", "latex", "parquet")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # what one begins with
+MAX_SQL = 2**20  # bytes of a file of SQL
 MAX_CELL = 200  # characters of a cell in a table for people; files hold all
 
 
@@ -31,6 +33,9 @@ MAX_CELL = 200  # characters of a cell in a table for people; files hold all
 @session.option("--study", metavar="FILE", help="The .em file whose tables are meant.  [default: the last loaded]")
 @session.option("--format", "form", type=click.Choice(FORMATS), help="[default: table, or by the ending of -o]")
 @session.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to a file.")
+@session.option(
+    "--spreadsheet", is_flag=True, help="In CSV, put ' before cells that a spreadsheet would take for a formula."
+)
 @session.option("--schema", is_flag=True, help="List tables, measures and macros with their columns; needs no SQL.")
 @session.option(
     "--live", is_flag=True, help="Query what is stored by now, a run under way included; needs --study FILE."
@@ -38,7 +43,7 @@ MAX_CELL = 200  # characters of a cell in a table for people; files hold all
 @session.option("--sim", "simulate", is_flag=True, help="Query the outcomes of `run --sim`.")
 def command(
     sql: str | None, cache: Path | None, study: str | None, form: str | None, output: Path | None, schema: bool,
-    live: bool, simulate: bool,
+    live: bool, simulate: bool, spreadsheet: bool,
 ) -> int:  # fmt: skip
     """Query outcomes with SQL: a table for each experiment, and one for each measure.
 
@@ -75,9 +80,11 @@ def command(
         )
         console.say(f"({len(result.rows):,} row{'' if len(result.rows) == 1 else 's'})", err=True)
         return 0
-    text = _text(result, chosen_form)
+    if spreadsheet and chosen_form != "csv":
+        raise UsageError("--spreadsheet is for --format csv")
+    text = _text(result, chosen_form, guarded=spreadsheet)
     if output is None:
-        sys.stdout.write(text)
+        console.say(text, nl=False)
         return 0
     try:
         output.write_text(text, encoding="utf-8")
@@ -90,7 +97,7 @@ def _of_file(sql: str | None) -> str | None:
     if sql is None or not sql.lower().endswith(".sql") or len(sql.split()) != 1:
         return sql
     try:
-        return Path(sql).read_text(encoding="utf-8")
+        return read_whole(Path(sql), MAX_SQL).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {sql}: {getattr(error, 'strerror', None) or 'it is no text in UTF-8'}") from None
 
@@ -131,7 +138,7 @@ def _short(value: Any) -> Any:
     return text
 
 
-def _text(result: database.Result, form: str) -> str:
+def _text(result: database.Result, form: str, *, guarded: bool = False) -> str:
     if form == "json":
         rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
         return json.dumps(console.plain_json(rows), ensure_ascii=False, indent=1) + "\n"
@@ -150,9 +157,10 @@ def _text(result: database.Result, form: str) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(result.columns)
     for row in result.rows:
-        writer.writerow(
-            [json.dumps(console.plain_json(v), ensure_ascii=False) if isinstance(v, dict | list) else v for v in row]
+        cells = (
+            json.dumps(console.plain_json(v), ensure_ascii=False) if isinstance(v, dict | list) else v for v in row
         )
+        writer.writerow([f"'{v}" if guarded and isinstance(v, str) and v.startswith(FORMULA) else v for v in cells])
     return console.mask(out.getvalue())
 
 

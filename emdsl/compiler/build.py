@@ -12,7 +12,7 @@ from emdsl.compiler.expr import Compiler, Function, constantly
 from emdsl.compiler.facts import Parts, Statements, check_sides, facts_of
 from emdsl.compiler.faults import Faults, Silent
 from emdsl.compiler.functions import BUILTINS
-from emdsl.compiler.grid import Block, Grid, SkipRule, Source, in_order
+from emdsl.compiler.grid import MAX_ROWS, Block, Grid, SkipRule, Source, in_order
 from emdsl.compiler.kinds import ANSWER, ANY, NUMBER, TEXT, Type, label_names, part_type, type_of, union, verdict_type
 from emdsl.compiler.measures import build_measure
 from emdsl.compiler.probe import probe
@@ -83,6 +83,14 @@ class _Builder:
                 "E407", "every cell is skipped: nothing is left to ask", self._decl.name.span,
                 labels=tuple(Label(span=s.span, text="skips") for s in self._parts.skips),
             )  # fmt: skip
+        n_rows = grid.n_cells * constants.get("samples", 1)
+        if n_rows > MAX_ROWS:
+            self._faults.error(
+                "E422", f"{grid.n_cells:,} cells with {constants['samples']:,} samples each are {n_rows:,} rows, and "
+                f"at most {MAX_ROWS:,} are gone through", self._decl.name.span,
+                help="draw fewer samples, or leave cells out",
+            )  # fmt: skip
+            return None
         self._shown = {a.name: frozenset(x.shown for x in a.levels) for a in axes}
         self._infer_types(axes, rubrics, seed)
         before = len(self._faults.errors)
@@ -370,7 +378,7 @@ class _Builder:
         if len(self._faults.errors) > before:
             return None
         try:
-            return Grid(self._axis_names, tuple(blocks), constants, lets, self._faults)
+            return Grid(self._axis_names, tuple(blocks), constants, lets, self._faults, self._decl.name.span)
         except EvalFault as fault:
             self._faults.add(fault.diagnostic)
         except Silent:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from emdsl.compiler.faults import Faults
     from emdsl.experiment import Cell
 
+MAX_CELLS = 100_000_000  # of a grid, without what `skip` leaves out
+MAX_ROWS = 1_000_000_000  # of them with their samples
 KEPT_CELLS = 200_000  # cells remembered as tuples; more are made again each time they are gone through
 MAX_SHOWN = 60
 
@@ -72,7 +74,7 @@ class Grid:
 
     def __init__(
         self, names: tuple[str, ...], blocks: tuple[Block, ...], constants: Mapping[str, Value],
-        lets: Mapping[str, Fn], faults: Faults,
+        lets: Mapping[str, Fn], faults: Faults, span: Span,
     ) -> None:  # fmt: skip
         self.names = names
         self.levels = {name: Levels() for name in names}
@@ -83,8 +85,14 @@ class Grid:
         self._walks = [_Walk(self, block) for block in blocks]
         self._cells: list[Cell] | None = None
         self.reads_absent = False  # whether a `skip` reads rows that are not here: which cells there are is not known
+        n_whole = sum(walk.count(skipping=False) for walk in self._walks)
+        if n_whole > MAX_CELLS:  # counted, not gone through: nothing that follows would end
+            raise fail(
+                "E422", f"this grid has {n_whole:,} cells, and at most {MAX_CELLS:,} are gone through", span,
+                help="leave levels out of its axes, or draw some: `draw(list, 100, seed: 1)`",
+            )  # fmt: skip
         counts = [walk.count(skipping=True) for walk in self._walks]
-        self.n_skipped = sum(walk.count(skipping=False) for walk in self._walks) - sum(counts)
+        self.n_skipped = n_whole - sum(counts)
         self._overlap = len(blocks) > 1 and self._may_overlap()
         self.n_cells = sum(1 for _ in self._all()) if self._overlap else sum(counts)
 

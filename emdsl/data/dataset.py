@@ -11,6 +11,7 @@ from emdsl.data.json import read_json, read_jsonl
 from emdsl.data.parquet import read_parquet
 from emdsl.data.records import DataError, Record
 from emdsl.digest import digest_bytes
+from emdsl.files import read_whole
 from emdsl.source import near, one_of
 from emdsl.value import Row
 
@@ -78,7 +79,7 @@ def read_dataset(
     if reader is None:
         raise DataError(f"{path.name}: no reader for `{path.suffix}` files", help=f"known are {', '.join(READERS)}")
     try:
-        content = place.read_bytes()
+        content = read_whole(place)
     except IsADirectoryError:
         raise DataError(f"{path} is a folder, not a file") from None
     except FileNotFoundError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from emdsl.data.records import DataError, Record
@@ -46,7 +47,8 @@ def _parse(text: str, path: Path, place: str) -> Any:
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(items)
         if len(found) != len(items):
-            doubled = next(k for i, (k, _) in enumerate(items) if k in dict(items[:i]))
+            counts = Counter(k for k, _ in items)
+            doubled = next(k for k, n in counts.items() if n > 1)
             raise DataError(f"{path.name}, {place}: `{doubled}` stands twice in one object")
         return {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -33,8 +34,8 @@ def _text(loader: _TextLoader, _suffix: str, node: yaml.Node) -> Any:
 def _mapping(loader: _TextLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     """Return a mapping; a key that stands twice is a fault, as in JSON."""
     keys = [k.value for k, _ in node.value if isinstance(k, yaml.ScalarNode) and k.tag != "tag:yaml.org,2002:merge"]
-    for i, key in enumerate(keys):
-        if key in keys[:i]:
+    for key, n in Counter(keys).items():
+        if n > 1:
             raise yaml.constructor.ConstructorError(None, None, f"`{key}` stands twice in one record", node.start_mark)
     found: dict[Any, Any] = loader.construct_mapping(node, deep=True)
     return found

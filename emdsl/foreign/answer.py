@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import UsageError
+from emdsl.files import read_whole
 from emdsl.prompt import ROLES, Message
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def loads(text: str, place: str) -> Any:
 def read_text(path: Path) -> str:
     """Return a file's text; raises UsageError."""
     try:
-        return path.read_text(encoding="utf-8")
+        return read_whole(path).decode("utf-8")
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError:

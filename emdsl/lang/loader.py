@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emdsl.errors import UsageError
+from emdsl.files import read_whole
 from emdsl.lang import ast
 from emdsl.lang.parser import parse
 from emdsl.source import Diagnostic, Edit, Label, Source, near
@@ -136,12 +137,7 @@ def std_names() -> dict[str, frozenset[str]]:
 
 def _read(path: Path, instead: Instead | None) -> Source:
     place = instead.get(path.resolve(), path) if instead else path
-    if place.is_dir():
-        raise IsADirectoryError(21, "it is a folder")
-    if place.stat().st_size > MAX_BYTES:
-        raise OSError(27, f"it is larger than {MAX_BYTES // 2**20} MiB, which no `.em` file is")
-    with place.open(encoding="utf-8", newline="") as file:
-        return Source(name=shown(path), text=file.read(), path=path)
+    return Source(name=shown(path), text=read_whole(place, MAX_BYTES).decode("utf-8"), path=path)
 
 
 def shown(path: Path) -> str:

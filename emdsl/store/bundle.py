@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import stat
 import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,8 @@ def write_bundle(
 def is_encrypted(path: Path) -> bool:
     """Whether a bundle is under a passphrase; raises StoreError where it cannot be read."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise StoreError(f"cannot read {path}: it is no file")
         with path.open("rb") as file:
             return file.read(len(_AGE)) == _AGE
     except OSError as error:
