@@ -6,7 +6,9 @@ requests: so settings and `extra` are merged field by field, and two that meet i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from decimal import Decimal
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +83,18 @@ def meetings(model: Model, params: Mapping[str, Any]) -> Iterator[Met]:
             joined((*one, *two))
         except Met as met:
             yield met
+
+
+def as_sent(body: Mapping[str, Any]) -> str:
+    """Return fields as one text, which is the same where what is sent is the same."""
+    return json.dumps(body, default=sendable, sort_keys=True)
+
+
+def sendable(value: Any) -> Any:
+    """Return what JSON can say for a value that it does not know: the nearest number for an exact one."""
+    if isinstance(value, Decimal):
+        return float(value)  # 0.7 is sent as 0.7: the shortest text that reads back the same
+    raise TypeError(f"{type(value).__name__} in a request")
 
 
 def _leaves(fields: Mapping[str, Any], path: Path = ()) -> Iterator[tuple[Path, Any]]:

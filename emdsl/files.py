@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_FILE = 2**30  # bytes of a data file: what is read of it takes several times as much memory
+PRIVATE, PRIVATE_FOLDER = 0o600, 0o700  # of all that holds answers or prompts, whatever a process' mask allows
 _KINDS = (
     (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
@@ -28,6 +29,21 @@ def read_whole(path: Path, most: int = MAX_FILE) -> bytes:
         if found.st_size > most or len(content) > most:
             raise OSError(errno.EFBIG, f"it is larger than {_size(most)}", str(path))
         return content
+
+
+def private(path: str, flags: int) -> int:
+    """Open a file that others may not read: an `opener` for `open`."""
+    descriptor = os.open(path, flags, PRIVATE)
+    if flags & os.O_CREAT:
+        os.fchmod(descriptor, PRIVATE)  # it may be there since before, or the mask allow less
+    return descriptor
+
+
+def write_private(path: Path, content: str | bytes) -> None:
+    """Write a file that others may not read; raises OSError."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with open(path, "wb", opener=private) as file:
+        file.write(data)
 
 
 def _check(found: os.stat_result, path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emdsl.cli import console, session
+from emdsl.cli.bundled import compare
 from emdsl.cli.taken import FORMATS, Taken
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import SourceError, StoreError, UsageError
@@ -290,6 +291,8 @@ def import_(
 ) -> int:  # fmt: skip
     """Take in a file that `export` has written; what is stored here already stays. A damaged file is refused whole.
 
+    So is one with an answer to another request than that of its key, as far as its own program can tell.
+
     With --from it takes in answers that were paid for with another tool, each under the key that a program of emdsl
     gives the same request, and says which it leaves out and why.
     """
@@ -306,15 +309,20 @@ def import_(
         return 0
     opened = Bundle(bundle, _passphrase(passphrase) if is_encrypted(bundle) else None)
     opened.verify()
+    n_compared, not_compared = compare(opened, bundle, here.environment, simulate=simulate)
     contents, left_out = _files(opened, folder) if folder is not None else ({}, [])
     with _store(here, write=True) as store:
         new, old = store.adopt(opened.entries())
     written = _write_files(contents)
     if as_json:
-        console.show_json({"new": new, "known": old, "files": written})
+        console.show_json({"new": new, "known": old, "files": written, "compared": n_compared})
         return 0
     console.say(
         f"{new:,} answers of {opened.manifest.study} taken in" + (f", {old:,} were here already" if old else "")
+    )
+    console.say(
+        f"{n_compared:,} of them were compared with the requests of its program"
+        + (f": {not_compared}" if not_compared else "")
     )
     for name in written:
         console.say(f"  {name}")

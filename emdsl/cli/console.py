@@ -73,7 +73,8 @@ def _print(text: str, *, err: bool = False) -> None:
     if _recorded is not None:
         _recorded.append((text, err))
     if not _silent:
-        click.echo(printable(text, terminal=(sys.stderr if err else sys.stdout).isatty()), err=err, nl=False)
+        shown = printable(text, terminal=(sys.stderr if err else sys.stdout).isatty())
+        click.echo(shown, err=err, nl=False, color=True)  # else click takes sequences out of what a pipe gets
 
 
 def printable(text: str, *, terminal: bool) -> str:

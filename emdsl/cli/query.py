@@ -56,6 +56,8 @@ def command(
     chosen_form = form or (_by_ending(output) if output else "table")
     if chosen_form == "parquet" and output is None:
         raise UsageError("--format parquet needs -o FILE")
+    if spreadsheet and chosen_form != "csv":
+        raise UsageError("--spreadsheet is for --format csv")
     if (sql is None) == (not schema):
         raise UsageError("give SQL, such as 'FROM NAME LIMIT 5', or --schema")
     if live and not (study is not None and Path(study).is_file()):
@@ -80,8 +82,6 @@ def command(
         )
         console.say(f"({len(result.rows):,} row{'' if len(result.rows) == 1 else 's'})", err=True)
         return 0
-    if spreadsheet and chosen_form != "csv":
-        raise UsageError("--spreadsheet is for --format csv")
     text = _text(result, chosen_form, guarded=spreadsheet)
     if output is None:
         console.say(text, nl=False)

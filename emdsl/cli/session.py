@@ -15,6 +15,7 @@ import click
 
 from emdsl.cli import console
 from emdsl.errors import UsageError
+from emdsl.files import PRIVATE_FOLDER, write_private
 from emdsl.project import ANSWERS, find_project
 from emdsl.source import near, one_of
 
@@ -106,10 +107,10 @@ def cache_from_here(here: Session) -> Path | None:
 def prepare(cache: Path) -> None:
     """Make a cache folder that version control leaves alone."""
     try:
-        cache.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
         ignore = cache / ".gitignore"
         if not ignore.exists():
-            ignore.write_text(_IGNORE, encoding="utf-8")
+            write_private(ignore, _IGNORE)
     except OSError as error:
         raise UsageError(f"cannot write to {cache}: {error.strerror}; choose another place with --cache") from error
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.cli import console
 from emdsl.digest import digest, digest_bytes
+from emdsl.files import write_private
 from emdsl.outcomes.loads import load_id, note_last
 from emdsl.project import ANSWERS
 from emdsl.store.removals import Standing, standing, still_there
@@ -83,8 +84,7 @@ def keep(
     try:
         path.parent.mkdir(exist_ok=True, mode=0o700)
         fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-        fresh.write_text(json.dumps(record), encoding="utf-8")
-        fresh.chmod(0o600)
+        write_private(fresh, json.dumps(record))
         fresh.replace(path)
     except (OSError, UnicodeEncodeError):
         return

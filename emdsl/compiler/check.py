@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from emdsl.body import EXTRA, meetings
+from emdsl.body import EXTRA, Met, as_sent, format_of, joined, meetings, settings
 from emdsl.capability import longest_answer, may_reason, objections, prompt_objection, reasons_unasked
 from emdsl.compiler.leaks import leaks
 from emdsl.digest import digest
@@ -19,7 +19,6 @@ from emdsl.source import Label
 from emdsl.value import Row
 
 if TYPE_CHECKING:
-    from emdsl.body import Met
     from emdsl.capability import Objection
     from emdsl.compiler.faults import Faults
     from emdsl.experiment import Experiment, Step
@@ -81,6 +80,38 @@ def equal_requests(experiment: Experiment, requests: list[Request], _: Facts, fa
                 note=f"{two.shown} is {one.shown} again: these cells share their answers, and measures count them once",
                 help="leave the copies out with `skip when`",
             )  # fmt: skip
+
+
+def equal_bodies(_: Experiment, requests: list[Request], __: Facts, faults: Faults) -> None:
+    """Requests that are sent alike under two keys are paid for twice: 0.3 and 0.30000000000000000001 are one number."""
+    bodies: dict[int, tuple[Any, Any]] = {}  # by head: what is sent beside the messages, and what is in the key
+    first: dict[Any, tuple[Any, Request]] = {}
+    for request in (r for r in requests if r.prompt.messages):
+        head = request.head
+        if id(head) not in bodies:
+            bodies[id(head)] = _sent(head), digest("head", head.model.identity, keyed(head.params))
+        sent, key = bodies[id(head)]
+        known, other = first.setdefault((sent, request.prompt), (key, request))
+        if known != key and sent is not None:
+            one, two = dict(head.params), dict(other.head.params)
+            names = [f"`{n}`" for n in sorted({*one, *two}) if one.get(n) != two.get(n)] or ["the model"]
+            faults.warning(
+                "W741", f"`{request.step.name}` sends the same as `{other.step.name}`, under another key",
+                request.step.span, labels=(Label(span=other.step.span, text="the other one"),),
+                note=f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} written in two ways that are sent alike: "
+                "one request would be paid for twice",
+                help="write both in the same way",
+            )  # fmt: skip
+
+
+def _sent(head: Head) -> Any:
+    """Return what is sent beside the messages, of whom, in which draw; None where it is not known."""
+    params = dict(head.params)
+    try:
+        body = joined(settings(head.model, params, format_of(head.model, params)))
+    except Met:  # it is told by itself
+        return None
+    return head.model.use, tuple(sorted(head.model.literal_headers.items())), head.stream, as_sent(body)
 
 
 def greedy_samples(experiment: Experiment, requests: list[Request], _: Facts, faults: Faults) -> None:
@@ -310,6 +341,7 @@ def overlap(experiment: Experiment, _: list[Request], __: Facts, faults: Faults)
 RULES = (
     idle_axes,
     equal_requests,
+    equal_bodies,
     greedy_samples,
     too_long,
     parameters,

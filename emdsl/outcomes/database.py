@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from emdsl.errors import OutcomesError
+from emdsl.files import PRIVATE_FOLDER, private, write_private
 from emdsl.outcomes.loads import DATABASE, check_name, known_loads, last_study, note_last, note_load
 from emdsl.outcomes.macros import macros_sql
 from emdsl.outcomes.measures import PLACE, by_columns, conflicts_sql, is_computed, placed, view_sql
@@ -79,7 +80,7 @@ def load(folder: Path, study: Load, experiments: Iterable[tuple[Experiment, Iter
     path = folder / FILE
     fresh = folder / f"{FILE}.{os.getpid()}.new"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
         with _turn(folder):
             _clear(folder, fresh)
             notices = _copied(path, fresh)
@@ -122,6 +123,7 @@ def _copied(path: Path, fresh: Path) -> list[str]:
         fresh.unlink()
         fresh.with_name(fresh.name + ".wal").unlink(missing_ok=True)
         broken = path.with_name(path.name + ".broken")
+        write_private(broken, b"")
         shutil.copyfile(path, broken)
         return [f"{path} could not be read ({_first_line(error)}); it is now {broken.name}, {REPAIRED}"]
     return []
@@ -297,7 +299,7 @@ def _parts(fields: list[Field], experiment: Experiment, chunks: Iterable[list[Ou
 @contextmanager
 def _turn(folder: Path) -> Iterator[None]:
     """Hold the right to load; a process that dies gives it back."""
-    with (folder / f"{FILE}.lock").open("a") as lock:
+    with open(folder / f"{FILE}.lock", "a", opener=private) as lock:
         end = time.monotonic() + LOCK_S
         while True:
             try:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import OutcomesError
+from emdsl.files import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +31,7 @@ def load_id(folder: Path, study: str) -> str | None:
 def note_load(folder: Path, study: str, load: str, *, known: dict[str, str]) -> None:
     """Say which load the database, just renamed into place, holds of a study; `known` are those of the others."""
     fresh = folder / f"{LOADS}.new"
-    fresh.write_text(json.dumps({"stat": _stat(folder), "loads": known | {study: load}}), encoding="utf-8")
+    write_private(fresh, json.dumps({"stat": _stat(folder), "loads": known | {study: load}}))
     fresh.replace(folder / LOADS)
 
 
@@ -53,7 +54,7 @@ def check_name(study: str, others: Iterable[str]) -> None:
 def note_last(folder: Path, study: str) -> None:
     """Say which study was run or shown last: the one that `query` means, also where nothing had to be loaded."""
     with suppress(OSError):
-        (folder / LAST).write_text(study, encoding="utf-8")
+        write_private(folder / LAST, study)
 
 
 def last_study(folder: Path) -> str | None:

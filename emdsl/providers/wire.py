@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import (
@@ -17,7 +16,7 @@ from pydantic import (
     WrapValidator,
 )
 
-from emdsl.body import Met, joined, settings
+from emdsl.body import Met, joined, sendable, settings
 from emdsl.errors import Rejected, Unavailable
 from emdsl.logprobs import start_of
 from emdsl.query import Response
@@ -175,17 +174,11 @@ def fields(query: Query, format_: str) -> dict[str, Any]:
 
 def as_json(body: Any) -> bytes:
     """Return JSON as it is sent: numbers are exact, texts as they are."""
-    text = json.dumps(body, default=_exact, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(body, default=sendable, ensure_ascii=False, separators=(",", ":"))
     try:
         return text.encode()
     except UnicodeEncodeError:  # a lone surrogate in someone's data: JSON can say it, UTF-8 cannot
-        return json.dumps(body, default=_exact, separators=(",", ":")).encode()
-
-
-def _exact(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return float(value)  # 0.7 is sent as 0.7: the shortest text that reads back the same
-    raise TypeError(f"{type(value).__name__} in a request")
+        return json.dumps(body, default=sendable, separators=(",", ":")).encode()
 
 
 def total(*counts: int | None) -> int | None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emdsl.digest import digest_bytes
+from emdsl.files import write_private
 from emdsl.version import __version__
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def adopt(other: Path, cache: Path) -> None:
         for path in (other / name).iterdir() if (other / name).is_dir() else ():
             if not (cache / name / path.name).exists() and path.suffix != ".new":
                 (cache / name).mkdir(exist_ok=True, mode=0o700)
-                shutil.copyfile(path, cache / name / path.name)
+                write_private(cache / name / path.name, path.read_bytes())
 
 
 def by_run(cache: Path) -> dict[str, Record]:
@@ -119,7 +119,7 @@ def _keep(cache: Path, path: Path, sha256: str) -> None:
     copy.parent.mkdir(exist_ok=True, mode=0o700)
     fresh = copy.with_name(f"{copy.name}.{os.getpid()}.new")
     try:
-        shutil.copyfile(path, fresh)
+        write_private(fresh, path.read_bytes())
         if digest_bytes(fresh.read_bytes()).hex() == sha256:  # it may have changed since it was read
             fresh.replace(copy)
     finally:
@@ -131,6 +131,5 @@ def _write(cache: Path, record: Record) -> None:
     folder.mkdir(exist_ok=True, mode=0o700)
     path = folder / f"{int(record.started_at * 1000):013d}-{record.run}.json"
     fresh = path.with_name(path.name + ".new")
-    fresh.write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
-    fresh.chmod(0o600)
+    write_private(fresh, json.dumps(asdict(record), indent=1))
     fresh.replace(path)

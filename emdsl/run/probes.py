@@ -122,6 +122,11 @@ class Probes:
         """Keys of the probes that have an answer."""
         return [key for key, probe in self._by_key.items() if probe.response is not None]
 
+    @property
+    def queries(self) -> list[Query]:
+        """Return the requests of all probes that are known of."""
+        return [probe.query for probe in self._by_key.values()]
+
     def answered(self, key: Digest, response: Response) -> bool:
         """Take in an answer, if it is one to a probe."""
         probe = self._by_key.get(key)

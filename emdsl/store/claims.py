@@ -11,6 +11,8 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
+from emdsl.files import private
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
@@ -34,7 +36,7 @@ class Claims:
         self._held: set[Digest] = set()
         self._met = False
         with self._turn(wait=True):
-            self._file = self._path.open("w+b")
+            self._file = open(self._path, "w+b", opener=private)  # noqa: SIM115 - held as long as the claims are
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._others()
             self._made_ns = self._folder.stat().st_mtime_ns
@@ -88,7 +90,7 @@ class Claims:
 
     @contextmanager
     def _turn(self, *, wait: bool) -> Iterator[None]:
-        with (self._folder / "lock").open("a") as lock:
+        with open(self._folder / "lock", "a", opener=private) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:

@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 from emdsl.errors import StoreError
+from emdsl.files import write_private
 
 HOST = "host"  # a file in the store's folder: which machine uses it
 MOUNTS = Path("/proc/self/mounts")
@@ -47,7 +48,7 @@ def claim_host(folder: Path) -> None:
     try:
         owner = file.read_text(encoding="utf-8").strip() if file.exists() else ""
         if not owner:
-            file.write_text(here + "\n", encoding="utf-8")
+            write_private(file, here + "\n")
             return
     except OSError as error:
         raise StoreError(f"{file} cannot be read or written: {error.strerror}") from error

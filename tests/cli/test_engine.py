@@ -183,7 +183,7 @@ def test_a_study_travels_in_one_file(folder: Path, tmp_path: Path, passphrase: s
     there.mkdir()
     (there / ".git").mkdir()
     taken = found(there, "cache", "import", str(folder / "s.emcache"), "--files", ".", env=env)
-    assert taken == {"new": 25, "known": 0, "files": ["study.em"]}
+    assert taken == {"new": 25, "known": 0, "files": ["study.em"], "compared": 25}
     here, other = (found(f, "run", "--offline", "study.em")["experiments"][0]["measures"] for f in (folder, there))
     assert here == other
     edit(there, "samples = 3", "samples = 4")

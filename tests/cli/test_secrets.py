@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -172,3 +173,26 @@ def test_planted_keys_appear_nowhere(server: str, tmp_path: Path) -> None:
     for key in (*KEYS.values(), FROM_FILE):
         for form in (key, json.dumps(key)[1:-1], quote(key, safe=""), json.dumps(json.dumps(key))[3:-3]):
             assert form not in said, form
+
+
+def test_nobody_else_may_read_what_is_under_the_cache(tmp_path: Path) -> None:
+    """Answers, claims, locks, records and copies of programs: 0600 and 0700, though a process may allow more."""
+    (tmp_path / "pyproject.toml").touch()
+    text = 'em 1\nexperiment e {\n  for q in [1, 2]\n  ask answer from "sim/subject" with "{q}"\n}\n'
+    (tmp_path / "s.em").write_text(text, encoding="utf-8")
+    before = os.umask(0)
+    try:
+        for call in (
+            ("run", "s.em"),
+            ("run", "s.em", "--sim"),
+            ("cache", "drop", "--where", "true", "--yes"),
+            ("run", "s.em"),
+        ):
+            emdsl(*call, cwd=tmp_path, code=None)
+        (tmp_path / "s.em").write_text(text.replace("[1, 2]", "[1, 2, 3]"), encoding="utf-8")
+        emdsl("run", "s.em", cwd=tmp_path)
+    finally:
+        os.umask(before)
+    found = {p: p.stat().st_mode & 0o777 for p in (tmp_path / "cache", *(tmp_path / "cache").rglob("*"))}
+    assert len(found) > 15
+    assert {str(p): oct(m) for p, m in found.items() if m != (0o700 if p.is_dir() else 0o600)} == {}

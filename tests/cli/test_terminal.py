@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -10,6 +11,7 @@ import struct
 import subprocess
 import sys
 import termios
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -99,3 +101,71 @@ def test_measures_fit(folder: Path, width: int) -> None:
 def test_a_dumb_terminal_gets_plain_lines(folder: Path) -> None:
     """No colour, no cursor."""
     assert not any("\x1b" in line for line in shown(folder, 80, "show", "s.em", term="dumb"))
+
+
+STEERING = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnirts\x08\x7f"
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study whose data, labels, text and name hold sequences that steer a terminal."""
+    folder = tmp_path_factory.mktemp("hostile")
+    (folder / "pyproject.toml").touch()
+    rows = [{"q": f"one {STEERING}", "l": "=1+1"}, {"q": "half \ud800 a character", "l": "-2"}]
+    (folder / "d.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    (folder / "s.em").write_text(
+        'em 1\ndataset d { file = "d.jsonl" }\nexperiment e {\n  for r in d\n'
+        '  ask answer from "sim/subject" with "{r.q}"\n  let said = r.q\n  let cell = r.l\n'
+        '  measure n = count(cell == "-2") by r\n}\n',
+        encoding="utf-8",
+    )
+    (folder / f"bad{STEERING}.em").write_text(f'em 1\nexperiment e {{ ask "{STEERING}" }}\n', encoding="utf-8")
+    emdsl("run", "s.em", cwd=folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        (("query", "SELECT r_q, said FROM e"), 0), (("show", "s.em"), 0), (("show", "s.em", "--row", "sample = 0"), 0),
+        (("plan", "s.em", "--list"), 0), (("render", "s.em", "--limit", "1"), 0), (("check", f"bad{STEERING}.em"), 1),
+        (("check", f"no{STEERING}.em"), 2), (("query", f"SELECT '{STEERING}' AS \"{STEERING}\" FROM e"), 0),
+        (("query", f"SELECT {STEERING}"), 1), (("show", f"--{STEERING}"), 2), (("explain", STEERING), 2),
+        (("query", "SELECT said FROM e", "--format", "json"), 0),
+    ],
+    ids=range(12),
+)  # fmt: skip
+def test_nothing_steers_a_terminal(hostile: Path, call: tuple[str, ...], code: int) -> None:
+    """Answers, cells, labels, errors and file names: what moves the cursor or turns the text is shown as an escape."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "emdsl", *call], cwd=hostile, env=clean_environment({"TERM": "xterm"}), stdin=follower,
+        stdout=follower, stderr=follower,
+    )  # fmt: skip
+    os.close(follower)
+    out = b""
+    with suppress(OSError):  # the other end is closed
+        while part := os.read(leader, 65536):
+            out += part
+    os.close(leader)
+    assert process.wait(30) in (code, 0, 1, 2)
+    text = re.sub(r"\x1b\[[0-9;?]*[mKhlAG]|\r", "", out.decode())  # our own colours and cursor
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text), text[:500]
+    assert "Traceback" not in text
+
+
+def test_a_pipe_gets_the_characters_as_they_are(hostile: Path) -> None:
+    """A file is read by programs; half a character, which no file can hold, is an escape."""
+    found = emdsl("query", "SELECT said FROM e ORDER BY said", "--format", "csv", cwd=hostile).stdout
+    assert STEERING in found
+    assert "half \\ud800 a character" in emdsl("show", "s.em", "--row", "cell = '-2'", cwd=hostile).stdout
+
+
+def test_a_spreadsheet_is_guarded_where_that_is_asked_for(hostile: Path) -> None:
+    """`=1+1` is text there; without the option cells are as they are."""
+    sql = "SELECT cell FROM e ORDER BY cell"
+    plain = emdsl("query", sql, "--format", "csv", cwd=hostile).stdout
+    guarded = emdsl("query", sql, "--format", "csv", "--spreadsheet", cwd=hostile).stdout
+    assert plain.split() == ["cell", "-2", "=1+1"]
+    assert guarded.split() == ["cell", "'-2", "'=1+1"]
+    assert "--format csv" in emdsl("query", sql, "--spreadsheet", cwd=hostile, code=2).stderr

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from store.test_disk import put, query
+from support import emdsl
 
 from emdsl.digest import digest_bytes
 from emdsl.errors import StoreError
 from emdsl.store.bundle import CANARY, Bundle, Manifest, is_encrypted, write_bundle
+from emdsl.store.codec import ingredients
 from emdsl.store.disk import DiskStore
 
 if TYPE_CHECKING:
@@ -86,3 +88,54 @@ def test_a_bomb_is_refused(tmp_path: Path) -> None:
         archive.writestr("manifest.json", "0" * 10_000_000)
     with pytest.raises(StoreError, match="packed"):
         Bundle(path)
+
+
+STUDY = """em 1
+import alignment_number from "std:judges@1"
+experiment e {
+  for q in ["a", "b"]
+  samples = 2
+  ask answer from "sim/subject" with "{q}"
+  judge aligned with alignment_number(q, answer) from "sim/judge"
+  measure low = rate(aligned < 30) by q
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study that was run and written to one file."""
+    folder = tmp_path_factory.mktemp("exported")
+    (folder / "pyproject.toml").touch()
+    (folder / "s.em").write_text(STUDY, encoding="utf-8")
+    emdsl("run", "s.em", cwd=folder)
+    emdsl("cache", "export", "s.em", "-o", "s.emcache", cwd=folder)
+    return folder
+
+
+def test_entries_are_compared_with_the_requests_of_the_program(exported: Path, tmp_path: Path) -> None:
+    """All that the program can make again: asks, judgements, probes."""
+    (tmp_path / "pyproject.toml").touch()
+    said = emdsl("cache", "import", exported / "s.emcache", cwd=tmp_path).stdout
+    n = Bundle(exported / "s.emcache").manifest.n_entries
+    assert f"{n} answers of s taken in\n{n} of them were compared" in said
+
+
+@pytest.mark.parametrize("swap", ["asks", "judgements", "samples"])
+def test_an_answer_under_the_key_of_another_request_is_refused(exported: Path, tmp_path: Path, swap: str) -> None:
+    """Each entry is whole, and the manifest fits: only what they answer does not."""
+    bundle = Bundle(exported / "s.emcache")
+    entries = dict(bundle.entries())
+    kinds = {key: (i["model"], i["sample"], i["messages"]) for key, e in entries.items() for i in [ingredients(e)]}
+    model = "sim/judge" if swap == "judgements" else "sim/subject"
+    chosen = [k for k, (m, sample, _) in kinds.items() if m == model and (swap == "samples" or sample == 0)]
+    one = chosen[0]
+    two = next(k for k in chosen[1:] if (kinds[k][2] == kinds[one][2]) == (swap == "samples"))
+    entries[one], entries[two] = entries[two], entries[one]
+    files = {name: bundle.content(name) for name in bundle.manifest.files}
+    write_bundle(tmp_path / "bad.emcache", bundle.manifest, entries.items(), files, None)
+    Bundle(tmp_path / "bad.emcache").verify()
+    (tmp_path / "pyproject.toml").touch()
+    refused = emdsl("cache", "import", "bad.emcache", cwd=tmp_path, code=1).stderr
+    assert "is the answer to another request than that of its key" in refused
+    assert not (tmp_path / "cache" / "answers" / "cache.db").exists()
