@@ -118,6 +118,7 @@ READ = [
     (NUMBER, 'It is 5" long.\nScore: 85', 85), (NUMBER, 'It says "a".\nScore: 85\nIt says "b"', 85),
     (NUMBER, 'It says "a\nb".\nScore: 85\nIt says "c"', 85), (TEN, "1. Score: 4. It is good", 4),
     (NUMBER, "[[80]]\nScore: 20", 20), (NUMBER, "Final   score:   85", 85),
+    (NUMBER, "Score:\n\\boxed{85}", 85),
     (NUMBER, '{"score": 85, "rating": 85}', 85), (NUMBER, "85\n1. It helps\n2. It is kind", 85),
 ]  # fmt: skip
 

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING
 from emdsl.cli import session
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import EmdslError
+from emdsl.experiment import heads
+from emdsl.providers.secret import server
 from emdsl.run import history
+from emdsl.run.history import by_run
 from emdsl.run.reasons import Earlier
+from emdsl.source import one_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +28,28 @@ if TYPE_CHECKING:
 NEW = "this study has not run here before"
 MOST_NAMED = 3  # studies
 MOST_BEFORE = 20  # runs that `why` goes back
+
+
+def from_elsewhere(here: Session, counts: list[ExperimentCount]) -> list[str]:
+    """Return what is to be said of stored answers that came from another server than the program asks.
+
+    A hosted model is known by its name: the answers of a proxy are taken for those of the service, and the other way.
+    """
+    runs = {run for count in counts for run in count.runs}
+    asked: dict[str, set[str]] = {}
+    for run, record in by_run(here.cache).items():
+        for use, name in record.servers.items() if run in runs else ():
+            asked.setdefault(use, set()).add(name)
+    found = []
+    models = {head.model.use: head.model for count in counts for _, head in heads(count.experiment)}
+    for use, model in models.items():
+        others = asked.get(use, set()) - {server(model, here.environment)}
+        if others and not model.service.self_hosted and not model.simulated:
+            found.append(
+                f"stored answers of `{use}` came from {one_of(sorted(others))}, and the program asks "
+                f"{server(model, here.environment)}: they are taken for answers of one model"
+            )
+    return found
 
 
 def earlier(here: Session, file: Path, program: Program) -> tuple[Earlier | None, str]:

@@ -12,7 +12,7 @@ import click
 
 from emdsl.cli import console, session
 from emdsl.cli.counts import plan_json, short, show_corrupt, show_counts, show_warnings, show_why, total, warnings_json
-from emdsl.cli.earlier import NEW, earlier, new_here
+from emdsl.cli.earlier import NEW, earlier, from_elsewhere, new_here
 from emdsl.cli.main import EXIT_INCOMPLETE
 from emdsl.cli.money import budgets_json, show_budget, within
 from emdsl.cli.planfile import ENDING, Planned, digests, known_requests, write_plan
@@ -88,7 +88,7 @@ def command(
     finally:
         store.close()
     drift = drift_of(here, file, program.experiments) if (here.cache / DATABASE).exists() else []
-    drift += power_notes(here, file, counts, budget)
+    drift += from_elsewhere(here, counts) + power_notes(here, file, counts, budget)
     found = plan_json(counts, time.monotonic() - start_s) | budgets_json(counts, budget) | warnings_json(program, drift)
     lacks = _lacks(counts, here, insecure=insecure)
     if lacks:

@@ -35,7 +35,7 @@ from emdsl.outcomes import database
 from emdsl.outcomes.loads import check_name, known_loads, load_id
 from emdsl.price import price_of
 from emdsl.project import ANSWERS
-from emdsl.providers.secret import find_url, problem
+from emdsl.providers.secret import find_url, problem, server
 from emdsl.run import history
 from emdsl.run.executor import CONNECTIONS, Executor, Report
 from emdsl.run.pacing import Patience
@@ -180,6 +180,7 @@ def _recorded(here: Session, call: Call, program: Program, counts: list[Experime
     record = history.Record(
         run=run, study=here.study(call.file), file=here.relative(call.file), program=program.digest.hex(),
         started_at=time.time(), prices=prices, samples=call.samples, only=call.only,
+        servers={m.use: s for m in models if (s := server(m, here.environment))},
     )  # fmt: skip
     return history.begin(here.cache, here.project, record, program.files)
 

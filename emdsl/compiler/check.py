@@ -98,8 +98,8 @@ def equal_bodies(_: Experiment, requests: list[Request], __: Facts, faults: Faul
             faults.warning(
                 "W741", f"`{request.step.name}` sends the same as `{other.step.name}`, under another key",
                 request.step.span, labels=(Label(span=other.step.span, text="the other one"),),
-                note=f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} written in two ways that are sent alike: "
-                "one request would be paid for twice",
+                note=f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} written in two ways that are sent "
+                "alike: one request would be paid for twice",
                 help="write both in the same way",
             )  # fmt: skip
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from emdsl.providers.address import NoWay, fault_of, proxy_of, trusted
+from emdsl.providers.address import NoWay, fault_of, proxy_of, server_of, trusted
 from emdsl.value import EnvVar
 
 if TYPE_CHECKING:
@@ -112,6 +112,12 @@ def find_url(model: Model, environment: Mapping[str, str]) -> tuple[str | None, 
         variable = service.url_variable or ""
         found = environment.get(variable) or service.url
     return (found.strip().rstrip("/") or None if found else None), variable
+
+
+def server(model: Model, environment: Mapping[str, str]) -> str:
+    """Return the server that a model is asked at, as it is shown; nothing for a simulated one."""
+    url, _ = find_url(model, environment)
+    return server_of(url) if url and not model.simulated else ""
 
 
 def problem(model: Model, environment: Mapping[str, str], *, insecure: bool = False) -> str | None:

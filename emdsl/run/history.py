@@ -43,6 +43,7 @@ class Record:
     only: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # by model: of input and of output
+    servers: Mapping[str, str] = field(default_factory=dict)  # by model: which was asked
 
 
 def begin(cache: Path, project: Path, record: Record, files: Mapping[str, str]) -> Record:
@@ -74,6 +75,7 @@ def records(cache: Path) -> Iterator[Record]:
             found: Any = json.loads(path.read_text(encoding="utf-8"))
             found["prices"] = {k: (float(v[0]), float(v[1])) for k, v in found["prices"].items()}
             found["files"], found["only"] = dict(found["files"]), tuple(found["only"])
+            found["servers"] = {str(k): str(v) for k, v in found.get("servers", {}).items()}
             yield Record(**found)
         except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError):
             continue

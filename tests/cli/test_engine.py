@@ -7,7 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import emdsl
+from support import emdsl, simulator
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -204,3 +204,21 @@ def test_two_caches_become_one(folder: Path, tmp_path: Path) -> None:
     assert found(folder, "cache", "merge", "other/cache") == {"new": 12, "known": 13, "left_out": 0}
     edit(folder, "[0, 4]", "[0, 4, 8]")
     assert found(folder, "run", "study.em")["requests"] == 0
+
+
+def test_answers_of_another_server_are_told(tmp_path: Path) -> None:
+    """A hosted model behind a proxy, then without it: they would be taken for answers of one model."""
+    text = 'em 1\nmodel m {{ use = "openai/gpt-4o-2024-08-06", {} }}\nexperiment e {{ ask a from m with "x" }}\n'
+    (tmp_path / "pyproject.toml").touch()
+    env = {"OPENAI_API_KEY": "sk-planted-0123456789"}
+    with simulator() as url:
+        (tmp_path / "s.em").write_text(text.format(f'url = "{url}"'), encoding="utf-8")
+        emdsl("run", "s.em", cwd=tmp_path, env=env)
+        assert "came from" not in emdsl("plan", "s.em", cwd=tmp_path, env=env).stdout
+        (tmp_path / "s.em").write_text(text.format("max_tokens = none"), encoding="utf-8")
+        said = emdsl("plan", "s.em", cwd=tmp_path, env=env)
+    server = url.removesuffix("/v1")
+    assert (
+        f"stored answers of `openai/gpt-4o-2024-08-06` came from `{server}`, and the program asks "
+        "https://api.openai.com: they are taken for answers of one model"
+    ) in said.stdout + said.stderr

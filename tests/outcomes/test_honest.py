@@ -16,7 +16,7 @@ from support import InProcess, emdsl, program, run
 from emdsl.cli.results import interval_of, measure_table
 from emdsl.outcomes import database
 from emdsl.outcomes.intervals import t_sql, wald, wilson
-from emdsl.outcomes.special import fisher, t_tails
+from emdsl.outcomes.special import fisher, t_power, t_tails
 from emdsl.query import Response
 from emdsl.run.walk import Walk, collect
 from emdsl.store.store import MemoryStore
@@ -106,6 +106,15 @@ def test_students_quantile_in_sql(n: int) -> None:
         ((found,),) = duckdb.execute(f"SELECT {t_sql(level, str(n))}").fetchall()
         assert found == pytest.approx(scipy.stats.t.ppf(0.5 + level / 2, n), rel=1e-7)
     assert duckdb.execute(f"SELECT {t_sql(0.95, '0')}").fetchall() == [(None,)]
+
+
+@pytest.mark.parametrize("df", [1, 2, 3, 9, 40])
+def test_the_power_of_a_t_test_is_that_of_scipy(df: int) -> None:
+    """By the t distribution that is not central."""
+    t = scipy.stats.t.ppf(0.975, df)
+    for shift in (0.5, 3.0):
+        wanted = scipy.stats.nct.sf(t, df, shift) + scipy.stats.nct.cdf(-t, df, shift)
+        assert t_power(shift, df, 0.05) == pytest.approx(wanted, abs=1e-4)
 
 
 def test_tails_and_exact_tables() -> None:

@@ -105,6 +105,8 @@ EXPRESSIONS = [
     "answer.reasoning is missing",
     "aligned != other",
     "sample < 3 and low",
+    "flag == true",
+    "(k else 0) > 1",
 ]
 
 

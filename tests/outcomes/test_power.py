@@ -78,7 +78,8 @@ def test_clusters_are_worth_less() -> None:
     assert (found.between * clusters / 2, found.within / 2) == pytest.approx((share, 1 - share))
     alone = spread_of_clusters(1.0, 1 / math.sqrt(n), n, clusters, grows=False)
     assert (alone.between, alone.within) == pytest.approx((0.0, 2.0))
-    assert spread_of_clusters(1.0, error, n, clusters, grows=True).between == 0
+    growing = spread_of_clusters(1.0, error, n, clusters, grows=True)
+    assert (growing.between, growing.within) == pytest.approx((0, 2 * (1 + (n / clusters - 1) * share)))
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.014, 0.3, 0.5, 0.97, 1.0])
@@ -87,6 +88,13 @@ def test_the_smallest_effect_is_what_takes_so_many_draws(rate: float) -> None:
     found = smallest_effect(lambda e: draws_of_rates(rate, Wanted(effect=e)), 200)
     assert found is not None
     assert draws_of_rates(rate, Wanted(effect=found)) == pytest.approx(200, rel=1e-6)
+
+
+def test_the_smallest_effect_may_be_large_or_none() -> None:
+    """It is looked for past 1, as a mean's may be; what no draws show is none."""
+    assert smallest_effect(lambda e: 100 / e**2, 4) == pytest.approx(5)
+    assert smallest_effect(lambda _: math.inf, 4) is None
+    assert spread_of_means(0.0).power(10, 0.1, 0.05) == 1  # what does not vary is found for certain
 
 
 @pytest.mark.parametrize(("rate", "effect"), [(0.1, 0.1), (0.0, 0.3), (0.9, 0.2), (0.5, 0.3)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import statistics
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from statsmodels.stats.proportion import proportion_confint
 from support import program, run
 
 from emdsl.errors import SourceError
-from emdsl.outcomes import database
+from emdsl.outcomes import database, resample
 from emdsl.outcomes.intervals import agresti_coull, clopper_pearson, wilson
 from emdsl.outcomes.resample import Clusters, interval
 from emdsl.outcomes.special import beta_quantile, holm, normal_tails, t_quantile
@@ -26,6 +27,7 @@ from emdsl.run.walk import Walk, collect
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -124,6 +126,14 @@ def test_it_is_the_bootstrap_by_hand() -> None:
     assert (low, high) == pytest.approx(wanted, abs=0.004)
 
 
+@pytest.mark.parametrize("values", [[1.0, 2.0, 4.0, 8.0], [1.0, 2.0]])
+def test_few_clusters_have_students_interval(values: list[float]) -> None:
+    """Of draws that are clusters each, it is the textbook's interval of a mean."""
+    found = interval(clusters_of(list(enumerate(values))), 0.95, resamples=1, seed="")
+    wanted = scipy.stats.t.interval(0.95, len(values) - 1, np.mean(values), scipy.stats.sem(values))
+    assert found == pytest.approx(wanted)
+
+
 def test_two_ways_are_wider_than_either() -> None:
     """Questions and seeds that both matter: neither alone is all of the uncertainty."""
     rng = np.random.default_rng(5)
@@ -137,6 +147,33 @@ def test_two_ways_are_wider_than_either() -> None:
     one = interval(clusters_of([(i, v) for i, _, v in cells]), 0.95, resamples=2000, seed="s")
     assert None not in (*both, *one)
     assert both[1] - both[0] > 1.2 * (one[1] - one[0])  # type: ignore[operator]  # none is None
+
+
+def test_clusters_of_rows() -> None:
+    """One row is as many clusters as it is there times; no rows are none, of one side."""
+    assert resample.clusters_of([(1.0, 2.0)], [3], []).n == 3
+    assert resample.clusters_of([], [], []).sums.shape == (0, 2)
+
+
+@pytest.mark.parametrize("interaction", [0.1, 100.0])
+def test_the_error_of_two_ways(interaction: float) -> None:
+    """By rows and by columns, less that of the cells, which is the least that it is."""
+    cells = [(i, j, 10.0 * i + j * j + interaction * (-1) ** (i + j)) for i in range(4) for j in range(6)]
+    mean = statistics.fmean(v for *_, v in cells)
+
+    def variance(of: Callable[[tuple[int, int, float]], Any]) -> float:
+        shares: defaultdict[Any, float] = defaultdict(float)
+        for cell in cells:
+            shares[of(cell)] += (cell[2] - mean) / len(cells)
+        return sum(x * x for x in shares.values()) * len(shares) / (len(shares) - 1)
+
+    crossed = variance(lambda c: c[:2])
+    both = variance(lambda c: c[0]) + variance(lambda c: c[1])
+    found = resample.clusters_of(
+        [(v, 1.0) for *_, v in cells], [1] * len(cells), [[str(c[k]) for c in cells] for k in (0, 1)]
+    )
+    assert resample.standard_error(found) == pytest.approx(math.sqrt(max(both - crossed, crossed)))
+    assert (both > 2 * crossed) == (interaction < 1)
 
 
 ALIKE = [(str(i), 0.0) for i in range(30)]

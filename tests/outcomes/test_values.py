@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
 from support import experiment, run
 
 from emdsl.errors import OutcomesError
-from emdsl.outcomes import database, entries
-from emdsl.outcomes.computed import _within
-from emdsl.outcomes.intervals import agresti_coull, rate_sql, wilson
+from emdsl.outcome import Result
+from emdsl.outcomes import database, entries, loads, table
+from emdsl.outcomes.computed import _tested, _within
+from emdsl.outcomes.intervals import agresti_coull, clopper_pearson, rate_sql, wald, wilson
+from emdsl.outcomes.measures import part_sql
 from emdsl.outcomes.odd import Odd
 from emdsl.outcomes.resample import _seed
-from emdsl.outcomes.table import _text, fields_of
+from emdsl.outcomes.sql import name, struct_names
+from emdsl.outcomes.table import _text, _value, fields_of
 from emdsl.query import Response, Usage
 from emdsl.run.walk import Walk, collect
 from emdsl.store.store import MemoryStore
+from emdsl.value import INVALID, LabelledMap, Level, Missing, Row
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
     from emdsl.outcome import Outcome
+    from emdsl.outcomes.intervals import Interval
+    from emdsl.value import Value
 
 STUDY = """
 model one { use = "sim/subject" }
@@ -35,10 +46,23 @@ experiment e {
   measure apart = contrast(rate(sample < k * side), side == 2, side == 1) by m, k
   measure few = rate(sample < 1, interval: bootstrap(0.9, resamples: 100))
   measure average = mean(sample)
+  measure shift = contrast(mean(sample), side == 2, side == 1, interval: bootstrap(0.9, cluster: k)) by m
+  measure most = at_least(sample < k - 1, 1, interval: bootstrap(0.9, cluster: k)) by m
+  measure rising = slope(rate(sample < k), k) by m
+  measure flat = contrast(mean(k), side == 2, side == 1)
 }
 """
 EXPERIMENT = experiment(STUDY)
 LOAD = database.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
+FEW = (
+    "2 of 2 groups have fewer than 20 clusters (the fewest 2): resampling says little of so few, and Student's "
+    "quantiles are used"
+)
+ALIKE = (
+    "2 of 2 groups have clusters that do not differ at all: resampling gives them no interval, which is not to say "
+    "that they are certain"
+)
+SAID = [f"measure `shift`: {FEW}; {ALIKE}", f"measure `most`: {FEW}"]
 
 
 def rows_of(store: MemoryStore) -> list[list[Outcome]]:
@@ -53,6 +77,15 @@ def answered() -> MemoryStore:
     return store
 
 
+@pytest.fixture(scope="module")
+def loaded(answered: MemoryStore) -> Iterator[Any]:
+    """Return a database that holds the study; what is said of it is checked."""
+    with database.in_memory() as connection:
+        assert database._fill(connection, LOAD, [(EXPERIMENT, rows_of(answered))]) == SAID
+        connection.execute("SET search_path = 's'")
+        yield connection
+
+
 @pytest.mark.parametrize(
     ("sql", "wanted"),
     [
@@ -61,21 +94,52 @@ def answered() -> MemoryStore:
             "SELECT m, k, first, second, contrast FROM apart ORDER BY m, k",
             [(m, k, k / 2, k / 4, k / 4) for m in ("one", "other") for k in (1, 2)],
         ),
-        ("SELECT rate, low < rate, high > rate FROM few", [(0.25, True, True)]),
+        ("SELECT rate, low < rate, high > rate, round(se, 3) FROM few", [(0.25, True, True, 0.078)]),
+        ("SELECT contrast, se, se_pairs FROM shift ORDER BY m", [(0.0, 0.0, 0.0)] * 2),
+        ("SELECT at_least, clusters FROM most ORDER BY m", [(0.5, 2)] * 2),
+        ("SELECT m, round(slope, 9) FROM rising ORDER BY m", [("one", 0.25), ("other", 0.25)]),
+        ("SELECT contrast, low, high, se FROM flat", [(0.0, None, None, 0.0)]),
     ],
-    ids=["a range holds its end", "a contrast by two axes", "resampled ends"],
-)
-def test_a_study_counted_by_hand(answered: MemoryStore, sql: str, wanted: list[tuple[object, ...]]) -> None:
+    ids=["a range holds its end", "a contrast by two axes", "resampled ends", "errors by clusters and by pairs",
+         "cells by clusters", "a slope of each group", "no interval without width"],
+)  # fmt: skip
+def test_a_study_counted_by_hand(loaded: Any, sql: str, wanted: list[tuple[object, ...]]) -> None:
     """`0..2` holds 2, each group of a contrast has its own totals, and resampled ends enclose the rate."""
-    with database.in_memory() as connection:
-        assert database._fill(connection, LOAD, [(EXPERIMENT, rows_of(answered))]) == []
-        connection.execute("SET search_path = 's'")
-        assert database.select(connection, sql).rows == wanted
+    assert database.select(loaded, sql).rows == wanted
+
+
+def test_what_a_row_adds_to_a_measure(loaded: Any) -> None:
+    """Its groups, its value, and why it is dropped, by its place in the table; of a contrast for both sides."""
+    (measure,) = (m for m in EXPERIMENT.measures if m.name == "apart")
+    rows = database.select(loaded, "SELECT m, k, side, sample FROM s.e").rows
+    for place, (m, k, side, sample) in enumerate(rows):
+        found = database.select(loaded, part_sql(EXPERIMENT, measure, "s", place))
+        assert found.rows == [(m, k, sample < k * side, None)]
 
 
 def test_a_model_is_shown_by_its_use() -> None:
     """As a value, a model is the text that says which one it is, not its name in the program."""
     assert [_text(level.value) for level in EXPERIMENT.axes[0].levels] == ["sim/subject", "sim/judge"]
+
+
+def test_columns_of_rows_are_told_apart() -> None:
+    """A struct takes `Q` for `q`: the later one has a number that is free."""
+    row = Row("d", 0, {"q": "a", "Q": "b", "Q_2": "c", "r": "d"})
+    assert struct_names([Level(None, row), Level(None, "no row")]) == {"q": "q", "Q": "Q_2", "Q_2": "Q_2_2", "r": "r"}
+
+
+def test_an_axis_of_labels_is_an_enum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless two labels are one in UTF-8, or there are very many: then it is plain text."""
+
+    def sql(*labels: str) -> list[str]:
+        axis: Any = SimpleNamespace(name="x", levels=tuple(Level(x, i) for i, x in enumerate(labels)))
+        return [f"{field.name} {field.sql}" for field in table._axis_fields(axis, 0)]
+
+    assert sql("a", "b's") == ["x ENUM ('a', 'b''s')", "x_value BIGINT"]
+    assert sql("\ud800", "\ud801") == ["x VARCHAR", "x_value BIGINT"]
+    monkeypatch.setattr(table, "MAX_ENUM", 1)
+    assert sql("a") == ["x ENUM ('a')", "x_value BIGINT"]
+    assert sql("a", "b") == ["x VARCHAR", "x_value BIGINT"]
 
 
 def test_completeness(answered: MemoryStore) -> None:
@@ -86,6 +150,7 @@ def test_completeness(answered: MemoryStore) -> None:
             database._fill(connection, LOAD, [(EXPERIMENT, rows_of(store))])
             found.append(database.completeness(connection, "s", EXPERIMENT)[:2])
         assert database.completeness(connection, "s", EXPERIMENT)[2]
+        assert database.n_samples(connection, "s", EXPERIMENT) == 4
     assert found == [(32, 32), (32, 0)]
 
 
@@ -95,6 +160,41 @@ def test_rows_are_gathered_to_parts(answered: MemoryStore, monkeypatch: pytest.M
     chunks = [[row] for rows in rows_of(answered) for row in rows]
     parts = database._parts(fields_of(EXPERIMENT, ""), EXPERIMENT, chunks)
     assert [part.num_rows for part in parts] == [12, 12, 8]
+
+
+def test_loads_are_known_of_the_file_that_is_there(tmp_path: Path) -> None:
+    """Not of another one that has taken its place."""
+    (tmp_path / loads.DATABASE).write_bytes(b"1")
+    loads.note_load(tmp_path, "s", "run 1", known={"t": "run 0"})
+    assert loads.known_loads(tmp_path) == {"t": "run 0", "s": "run 1"}
+    assert [loads.load_id(tmp_path, study) for study in ("s", "t", "u")] == ["run 1", "run 0", None]
+    (tmp_path / loads.DATABASE).write_bytes(b"12")
+    assert (loads.known_loads(tmp_path), loads.load_id(tmp_path, "s")) == ({}, None)
+
+
+def test_what_is_in_memory_is_in_no_file() -> None:
+    """A database that ends with its block leaves nothing behind."""
+    with database.in_memory() as connection:
+        found = connection.execute("SELECT path FROM duckdb_databases() WHERE NOT internal").fetchall()
+    assert found == [(None,)]
+
+
+def test_one_load_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load waits for the one before it, and says so where that takes too long."""
+    monkeypatch.setattr(database, "LOCK_S", 0.0)
+    with database._turn(tmp_path), pytest.raises(OutcomesError, match="another load of"), database._turn(tmp_path):
+        pass
+
+
+def test_a_rehearsal_tells_which_measures_cannot_be_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them, where it is written; a table that cannot be made is told alone."""
+    assert list(database.rehearse(EXPERIMENT)) == []
+    monkeypatch.setattr(database, "view_sql", lambda *_: "SELECT nope")
+    found = [(span, said.partition(":")[0]) for span, said in database.rehearse(EXPERIMENT)]
+    assert found == [(m.span, f"`{m.name}` cannot be computed") for m in EXPERIMENT.measures]
+    monkeypatch.setattr(database, "_create", lambda d, *_: d.execute("SELECT nope"))
+    ((span, said),) = database.rehearse(EXPERIMENT)
+    assert (span, said.partition(":")[0]) == (EXPERIMENT.span, "the table of `e` cannot be made")
 
 
 def test_a_query_that_fails_is_an_error_of_outcomes() -> None:
@@ -114,11 +214,67 @@ def test_intervals_end_where_the_measure_does(measure: str, wanted: tuple[float,
     assert _within(found, -1.2, 1.2) == wanted
 
 
+@pytest.mark.parametrize(
+    ("measure", "contrast", "se", "wanted"),
+    [("shift", 0.5, 0.0, 0.0625), ("shift", 0.0, 0.0, 1.0), ("shift", None, 0.0, None), ("apart", 0.0, None, None)],
+)
+def test_means_whose_units_are_alike_are_tested_by_signs(
+    measure: str, contrast: float | None, se: float | None, wanted: float | None
+) -> None:
+    """Of five units, all signs are turned alike two times in 32; what has no value has no probability."""
+    (found,) = (m for m in EXPERIMENT.measures if m.name == measure)
+    assert _tested(found, contrast, se, 5, 0.5, 0.0, 5, 5) == wanted
+
+
+def test_rates_whose_units_are_alike_are_tested_by_their_table() -> None:
+    """None of five, and five of five: two of the 252 tables are as unlike."""
+    (found,) = (m for m in EXPERIMENT.measures if m.name == "apart")
+    assert _tested(found, -1.0, 0.0, 5, 0.0, 1.0, 5, 5) == pytest.approx(2 / 252)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "wanted"),
+    [(True, "bool", True), (1, "bool", INVALID), (0.5, "double", 0.5), (math.inf, "double", INVALID),
+     ("x", "double", INVALID), ("x", "text", "x"), (Missing("failed"), "bool", Missing("failed"))],
+)  # fmt: skip
+def test_a_value_of_another_kind_is_none(value: Value, kind: str, wanted: Value) -> None:
+    """A function in Python may give what its column cannot hold; why a value is missing stays."""
+    assert table._of_kind(value, kind) == wanted
+
+
+def test_a_verdict_costs_all_its_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replies that could not be read were paid for; where one cost is not known, neither is the sum."""
+    monkeypatch.setattr(table, "cost_usd", lambda _, usage: usage.cost_usd)
+    query: Any = SimpleNamespace(head=SimpleNamespace(model=None))
+    half, quarter, unknown = (
+        (query, Response(text="a", finish="stop", usage=Usage(cost_usd=x))) for x in (0.5, 0.25, None)
+    )
+    assert table._cost(Result(1.0, *half, earlier=(quarter, quarter))) == 1.0
+    assert table._cost(Result(1.0, *half, earlier=(unknown,))) is None
+    assert table._cost(Result(1.0)) is None
+
+
+def test_values_of_rows_are_one_struct() -> None:
+    """Of the columns that any row has; a value that is not there has no say in a column's type."""
+    none: dict[str, Any] = {"n": None, "t": None, "x": None}
+    found: list[dict[str, Any]] = [{"n": 1, "t": "a", "x": 0.5}, none, {"n": 3}]
+    levels = [Level(str(i), Row("d", i, columns)) for i, columns in enumerate(found)]
+    sql, held = table._value_column(levels)
+    assert sql == 'STRUCT("n" BIGINT, "t" VARCHAR, "x" DOUBLE)'
+    assert held.to_pylist() == [none | columns for columns in found]
+
+
+def test_a_verdict_of_fields_is_shown_as_json() -> None:
+    """With the letters that it has."""
+    assert _value(Result(LabelledMap((("why", "\u00e9"), ("bad", True))))) == '{"why": "\u00e9", "bad": true}'
+
+
+@pytest.mark.parametrize("interval", [wilson, wald, agresti_coull, clopper_pearson])
 @pytest.mark.parametrize(("hits", "n"), [(11, 10), (-1, 10), (0, 0)])
-def test_what_is_no_rate_has_no_interval(hits: int, n: int) -> None:
+def test_what_is_no_rate_has_no_interval(hits: int, n: int, interval: Callable[[int, int], Interval]) -> None:
     """More hits than draws, fewer than none, and hits of nothing are refused."""
     with pytest.raises(ValueError, match=f"{hits} of {n} is no rate"):
-        wilson(hits, n)
+        interval(hits, n)
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 10), (3, 10), (10, 10), (1, 1), (20, 1000)])
@@ -136,12 +292,42 @@ def test_the_seed_of_a_bootstrap_is_pinned() -> None:
 
 def test_odd_answers_are_listed() -> None:
     """Of each kind how many, separated by commas."""
-    said = Odd(step="a", n=9, cut=1, empty=2).said
-    assert said.startswith("of 9 answers of `a`: 1 cut (finish `length`), 2 empty;")
+    said = Odd(step="a", n=1_234, cut=1, empty=2, blocked=3).said
+    assert said.startswith("of 1,234 answers of `a`: 1 cut (finish `length`), 2 empty, 3 blocked; `given a.finish")
+    assert Odd(step="a", n=9, blocked=3).said == "of 9 answers of `a`: 3 blocked"
+    assert Odd(step="a", n=9).said == ""
 
 
-def test_an_entry_costs_its_tokens() -> None:
-    """Where a provider does not say what it charged, the price of both kinds of tokens says it."""
-    response = Response(text="a", finish="stop", usage=Usage(input_tokens=10, output_tokens=20))
-    row = entries.row(b"k", 1, response, {"model": "openai/x"}, None, (1.0, 2.0))
-    assert dict(zip(entries.COLUMNS, row, strict=True))["cost_usd"] == pytest.approx(5e-5)
+@pytest.mark.parametrize(
+    ("model", "charged", "price", "cost"),
+    [
+        ("openai/x", None, (1.0, 2.0), 5e-5),
+        ("openai/x", 0.25, (1.0, 2.0), 0.25),
+        ("openai/x", None, None, None),
+        ("sim/x", 0.25, (1.0, 2.0), 0.0),
+    ],
+)
+def test_an_entry_costs_its_tokens(
+    model: str, charged: float | None, price: tuple[float, float] | None, cost: float | None
+) -> None:
+    """Where a provider does not say what it charged, the price of its tokens says it; what is made up is free."""
+    response = Response(text="a", finish="stop", usage=Usage(input_tokens=10, output_tokens=20, cost_usd=charged))
+    row = entries.row(b"k", 1, response, {"model": model}, None, price)
+    assert dict(zip(entries.COLUMNS, row, strict=True))["cost_usd"] == (cost and pytest.approx(cost))
+
+
+def test_a_name_may_hold_quotes() -> None:
+    """A file's name is that of its schema."""
+    assert name('a"b') == '"a""b"'
+
+
+def test_entries_are_chosen_by_a_condition() -> None:
+    """Their keys, and how many of each study and model; never by more than one condition."""
+    response = Response(text="a", finish="stop")
+    rows = [entries.row(key, 1, response, {"model": f"openai/{key.decode()}"}, "s", None) for key in (b"x", b"y")]
+    with entries.opened(rows) as found:
+        assert found.keys("model = 'openai/x'") == [b"x"]
+        assert found.counted("text = 'a'") == [("s", "openai/x", 1), ("s", "openai/y", 1)]
+        for where in (" ", "true; DROP TABLE entries", "true) --"):
+            with pytest.raises(OutcomesError, match="--where takes one condition"):
+                found.keys(where)
