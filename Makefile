@@ -4,7 +4,7 @@
 # make reference    write grammar/REFERENCE.md and the README's help texts anew
 # make gallery      draw the figure of each study anew, on the simulator
 # make bench        ratios against the raw limit on this machine; bench-scale with 1,000,000 queries too
-# make conformance  whole studies against a LiteLLM proxy, a tiny model and older DuckDB clients: 2 GB, some minutes
+# make conformance  studies against a LiteLLM proxy and tiny models, the providers' clients, older DuckDB: 2 GB, 15 minutes
 # make pace         a server that fails, and one that has a limit: some minutes
 # make stress       100 kills with -9, 200,000 entries of 4 KB, made-up studies, odd names: some minutes
 

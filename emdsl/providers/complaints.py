@@ -71,7 +71,13 @@ _FLAGGED_STATUSES = (400, 403)  # with which a moderation says what it has flagg
 _NO_POLICY = (401, 402, 404, 429)
 
 # In their order: what a code says, and what words say. The first that fits is the cause.
-_WRONG = _any(r"^request too large", r"^extra usage is required", r"\bjinja\b", r"^no endpoints found that")
+_WRONG = _any(
+    r"^request too large",
+    r"^extra usage is required",
+    r"\bjinja\b",
+    r"^no endpoints found that",
+    r"^logprobs is not supported",
+)
 _SAID: tuple[tuple[Cause, re.Pattern[str] | None, re.Pattern[str] | None], ...] = (
     (Cause.REQUEST, None, _WRONG),
     (Cause.RATE, None, _any(r"^allocated quota exceeded")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from emdsl.parameters import NO
@@ -12,8 +13,11 @@ _FIELDS = frozenset(
 )
 _CONFIG = frozenset(
     ("temperature", "topP", "topK", "maxOutputTokens", "stopSequences", "seed", "frequencyPenalty", "presencePenalty",
-     "responseLogprobs", "logprobs", "thinkingConfig", "candidateCount", "responseMimeType", "responseSchema")
+     "responseLogprobs", "logprobs", "thinkingConfig", "candidateCount", "responseMimeType", "responseSchema",
+     "responseJsonSchema")
 )  # fmt: skip
+_THINKING = frozenset(("includeThoughts", "thinkingBudget", "thinkingLevel"))
+CHUNK = 20  # characters of a streamed part
 _OURS = {
     "frequencyPenalty": "frequency_penalty", "presencePenalty": "presence_penalty", "logprobs": "top_logprobs",
 }  # fmt: skip
@@ -26,12 +30,12 @@ _KINDS = {
 
 def generate(body: Any, model: str) -> Asked:
     """Return a request; raises Refused."""
-    body = checked(body, dict.fromkeys(_FIELDS), _UNKNOWN)
+    body = checked(_camel(body, _FIELDS), dict.fromkeys(_FIELDS), _UNKNOWN)
     if model.startswith("no-"):
         raise Refused(
             f"models/{model} is not found for API version v1beta, or is not supported for generateContent.", status=404
         )
-    config = checked(body.get("generationConfig") or {}, dict.fromkeys(_CONFIG), _UNKNOWN)
+    config = checked(_camel(body.get("generationConfig") or {}, _CONFIG), dict.fromkeys(_CONFIG), _UNKNOWN)
     number(config, "temperature", 0, 2, _out_of_bounds)
     number(config, "topP", 0, 1, _out_of_bounds)
     number(config, "maxOutputTokens", 1, 2**31, _out_of_bounds)
@@ -54,13 +58,14 @@ def generate(body: Any, model: str) -> Asked:
         if not text:
             raise Refused("Unable to submit request because it must have a text parameter.")
         found.append({"role": "assistant" if role == "model" else "user", "content": text})
-    thinking = config.get("thinkingConfig") or {}
+    thinking = _camel(config.get("thinkingConfig") or {}, _THINKING)
     if thinking and not model.startswith(("gemini-2.5", "gemini-3", "gemini-4")):
         raise Refused(f"Thinking is not enabled for models/{model}")
     _taken(config, thinking, model)
     return Asked(
         model=model, messages=found, max_tokens=config.get("maxOutputTokens"),
-        thinks=bool(thinking.get("includeThoughts")), top_logprobs=config.get("logprobs"),
+        thinks=bool(thinking.get("includeThoughts")),
+        top_logprobs=(config.get("logprobs") or 0) if config.get("responseLogprobs") else None,
     )  # fmt: skip
 
 
@@ -73,7 +78,8 @@ def reply(asked: Asked, said: Said, cached: int, _written: int) -> dict[str, Any
         "finishReason": "MAX_TOKENS" if said.truncated else "STOP",
     }  # fmt: skip
     if asked.top_logprobs is not None:
-        tops = [[{"token": t, "logProbability": p} for t, p in found] for _, found in said.tokens]
+        top = asked.top_logprobs
+        tops = [[{"token": t, "logProbability": p} for t, p in found[:top]] for _, found in said.tokens]
         chosen = [{"token": token, "logProbability": found[0][1]} for token, found in said.tokens]
         candidate["logprobsResult"] = {
             "topCandidates": [{"candidates": top} for top in tops], "chosenCandidates": chosen,
@@ -90,6 +96,20 @@ def reply(asked: Asked, said: Said, cached: int, _written: int) -> dict[str, Any
         "candidates": [candidate], "usageMetadata": usage, "modelVersion": f"sim-{asked.model}",
         "responseId": said.name,
     }  # fmt: skip
+
+
+def events(reply: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the replies that a reply is streamed as: the last one says how it ends."""
+    (candidate,) = reply["candidates"]
+    parts = [
+        part | {"text": part["text"][i : i + CHUNK]}
+        for part in candidate["content"]["parts"]
+        for i in range(0, len(part["text"]), CHUNK)
+    ]
+    found = [
+        {**reply, "candidates": [{"index": 0, "content": {"role": "model", "parts": [part]}}]} for part in parts[:-1]
+    ]
+    return [*found, reply | {"candidates": [candidate | {"content": {"role": "model", "parts": parts[-1:]}}]}]
 
 
 def error(refused: Refused) -> dict[str, Any]:
@@ -130,6 +150,14 @@ def _taken(config: dict[str, Any], thinking: dict[str, Any], model: str) -> None
     if name == "top_logprobs":
         raise Refused(f"Logprobs is not enabled for models/{model}")
     raise Refused("Penalty is not enabled for this model")
+
+
+def _camel(found: Any, known: frozenset[str]) -> Any:
+    """Return an object with its known fields spelled as documented: Google takes `a_b` for `aB`."""
+    if not isinstance(found, dict):
+        return found
+    spelled = {name: re.sub(r"_([a-z])", lambda m: m[1].upper(), name) for name in found}
+    return {spelled[name] if spelled[name] in known else name: value for name, value in found.items()}
 
 
 def _text(content: Any) -> str:

@@ -14,16 +14,18 @@ _CHAT = frozenset(
     ("model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "n", "stop", "seed",
      "logprobs", "top_logprobs", "frequency_penalty", "presence_penalty", "reasoning_effort", "response_format", "user",
      "stream", "stream_options", "logit_bias", "metadata", "store", "tools", "tool_choice", "service_tier",
-     "prompt_cache_key")
+     "prompt_cache_key", "parallel_tool_calls", "safety_identifier", "verbosity")
 )  # fmt: skip
 _OWN = frozenset(
     ("sim", "top_k", "min_p", "repetition_penalty", "reasoning_tokens")
 )  # of `sim/` models, and many servers
 _RESPONSES = frozenset(
     ("model", "input", "instructions", "temperature", "top_p", "max_output_tokens", "reasoning", "store", "include",
-     "top_logprobs", "text", "metadata", "stream", "user", "prompt_cache_key", "tools", "truncation")
+     "top_logprobs", "text", "metadata", "stream", "user", "prompt_cache_key", "tools", "truncation",
+     "parallel_tool_calls", "safety_identifier", "service_tier", "stream_options", "tool_choice")
 )  # fmt: skip
 _REASONS = re.compile(r"^(?:o\d|gpt-[5-9])")
+_LOGPROBS = "message.output_text.logprobs"
 CHUNK = 20  # characters of a streamed part
 MIN_OUTPUT = 16  # tokens: the fewest that the Responses API gives
 _SETTINGS = (
@@ -77,7 +79,8 @@ def chat(body: Any) -> Asked:
     return Asked(
         model=model, messages=_messages(body.get("messages"), "messages"), told=told,
         max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
-        thinks=bool(body.get("reasoning_effort")), top_logprobs=body.get("top_logprobs"),
+        thinks=bool(body.get("reasoning_effort")),
+        top_logprobs=(body.get("top_logprobs") or 0) if body.get("logprobs") else None,
     )  # fmt: skip
 
 
@@ -90,7 +93,7 @@ def chat_reply(asked: Asked, said: Said, cached: int, _written: int) -> dict[str
         "index": 0, "message": message, "finish_reason": "length" if said.truncated else "stop",
     }  # fmt: skip
     if asked.top_logprobs is not None:
-        choice["logprobs"] = {"content": _positions(said)}
+        choice["logprobs"] = {"content": _positions(said, asked.top_logprobs)}
     out = said.output_tokens + said.reasoning_tokens
     usage: dict[str, Any] = {
         "prompt_tokens": said.input_tokens, "completion_tokens": out, "total_tokens": said.input_tokens + out,
@@ -104,12 +107,16 @@ def chat_reply(asked: Asked, said: Said, cached: int, _written: int) -> dict[str
     }  # fmt: skip
 
 
-def _positions(said: Said) -> list[dict[str, Any]]:
-    """Return the tokens of an answer with their candidates."""
+def _positions(said: Said, top: int) -> list[dict[str, Any]]:
+    """Return the tokens of an answer with their candidates, none for 0."""
     return [
-        {"token": token, "logprob": found[0][1], "top_logprobs": [{"token": t, "logprob": p} for t, p in found]}
+        _token(token, found[0][1]) | {"top_logprobs": [_token(t, p) for t, p in found[:top]]}
         for token, found in said.tokens
     ]
+
+
+def _token(text: str, logprob: float) -> dict[str, Any]:
+    return {"token": text, "bytes": list(text.encode()), "logprob": logprob}
 
 
 def responses(body: Any) -> Asked:
@@ -126,7 +133,8 @@ def responses(body: Any) -> Asked:
     messages = [{"role": "user", "content": given}] if isinstance(given, str) else _messages(given, "input")
     return Asked(
         model=model, messages=messages, max_tokens=body.get("max_output_tokens"),
-        thinks=bool(_REASONS.match(model)), top_logprobs=body.get("top_logprobs"),
+        thinks=bool(_REASONS.match(model)),
+        top_logprobs=body.get("top_logprobs", 0 if _LOGPROBS in (body.get("include") or ()) else None),
     )  # fmt: skip
 
 
@@ -134,19 +142,23 @@ def responses_reply(asked: Asked, said: Said, cached: int, _written: int) -> dic
     """Return the reply of the Responses API."""
     part: dict[str, Any] = {"type": "output_text", "text": said.text, "annotations": []}
     if asked.top_logprobs is not None:
-        part["logprobs"] = _positions(said)
+        part["logprobs"] = _positions(said, asked.top_logprobs)
+    status = "incomplete" if said.truncated else "completed"
     output: list[dict[str, Any]] = []
     if said.reasoning is not None:
-        output.append({"type": "reasoning", "summary": [{"type": "summary_text", "text": said.reasoning}]})
-    output.append({"type": "message", "role": "assistant", "status": "completed", "content": [part]})
+        summary = [{"type": "summary_text", "text": said.reasoning}]
+        output.append({"id": f"rs_{said.name}", "type": "reasoning", "summary": summary})
+    output.append(
+        {"id": f"msg_{said.name}", "type": "message", "role": "assistant", "status": status, "content": [part]}
+    )
     out = said.output_tokens + said.reasoning_tokens
     return {
-        "id": f"resp_{said.name}", "object": "response", "model": f"sim-{asked.model}", "output": output, "error": None,
-        "status": "incomplete" if said.truncated else "completed",
-        "incomplete_details": {"reason": "max_output_tokens"} if said.truncated else None,
+        "id": f"resp_{said.name}", "object": "response", "created_at": 0, "model": f"sim-{asked.model}",
+        "output": output, "error": None, "status": status, "parallel_tool_calls": True, "tool_choice": "auto",
+        "tools": [], "incomplete_details": {"reason": "max_output_tokens"} if said.truncated else None,
         "usage": {
             "input_tokens": said.input_tokens, "output_tokens": out, "total_tokens": said.input_tokens + out,
-            "input_tokens_details": {"cached_tokens": cached},
+            "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
             "output_tokens_details": {"reasoning_tokens": said.reasoning_tokens},
         },
     }  # fmt: skip
@@ -295,8 +307,32 @@ def chat_events(reply: dict[str, Any], *, usage: bool) -> list[dict[str, Any]]:
 
 def responses_events(reply: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the events that a reply of the Responses API is streamed as."""
-    kind = "response.completed" if reply["status"] == "completed" else "response.incomplete"
-    return [
-        {"type": "response.created", "sequence_number": 0, "response": reply | {"status": "in_progress", "output": []}},
-        {"type": kind, "sequence_number": 1, "response": reply},
-    ]
+    start = reply | {"status": "in_progress", "output": [], "usage": None, "incomplete_details": None}
+    found: list[dict[str, Any]] = [{"type": "response.created", "response": start}]
+    for i, item in enumerate(reply["output"]):
+        field, index, part_name, text_name = (
+            ("summary", "summary_index", "reasoning_summary_part", "reasoning_summary_text")
+            if item["type"] == "reasoning"
+            else ("content", "content_index", "content_part", "output_text")
+        )
+        found.append({"type": "response.output_item.added", "output_index": i, "item": _begun(item, field)})
+        for j, part in enumerate(item[field]):
+            at = {"item_id": item["id"], "output_index": i, index: j}
+            said: dict[str, Any] = {"logprobs": []} if field == "content" else {}
+            found.append({"type": f"response.{part_name}.added", **at, "part": _begun(part, "text")})
+            found += [
+                {"type": f"response.{text_name}.delta", **at, **said, "delta": part["text"][k : k + CHUNK]}
+                for k in range(0, len(part["text"]), CHUNK)
+            ]
+            said = {"logprobs": part.get("logprobs", [])} if field == "content" else {}
+            found.append({"type": f"response.{text_name}.done", **at, **said, "text": part["text"]})
+            found.append({"type": f"response.{part_name}.done", **at, "part": part})
+        found.append({"type": "response.output_item.done", "output_index": i, "item": item})
+    found.append({"type": f"response.{reply['status']}", "response": reply})
+    return [event | {"sequence_number": n} for n, event in enumerate(found)]
+
+
+def _begun(whole: dict[str, Any], field: str) -> dict[str, Any]:
+    """Return an item or a part as it is before anything is said in it."""
+    status = {"status": "in_progress"} if "status" in whole else {}
+    return {k: v for k, v in whole.items() if k != "logprobs"} | {field: type(whole[field])()} | status

@@ -87,11 +87,17 @@ _FORMATS = {
         anthropic.messages,
         anthropic.reply,
         anthropic.error,
-        lambda r: r.headers.get("x-api-key"),
+        lambda r: r.headers.get("x-api-key") or _bearer(r),
         lambda reply, _: anthropic.events(reply),
         marks=True,
     ),
-    "google": _Format(google.generate, google.reply, google.error, lambda r: r.headers.get("x-goog-api-key")),
+    "google": _Format(
+        google.generate,
+        google.reply,
+        google.error,
+        lambda r: r.headers.get("x-goog-api-key"),
+        lambda reply, _: google.events(reply),
+    ),
 }
 
 
@@ -120,7 +126,8 @@ class Simulator:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/responses", self._responses)
         app.router.add_post("/v1/messages", self._messages)
-        app.router.add_post("/v1beta/models/{model:[^:]+}:generateContent", self._generate)
+        app.router.add_post("/{version:v1|v1beta}/models/{model:[^:]+}:generateContent", self._generate)
+        app.router.add_post("/{version:v1|v1beta}/models/{model:[^:]+}:streamGenerateContent", self._stream)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/v1beta/models", self._models)
         app.router.add_get("/stats", self._stats)
@@ -138,7 +145,9 @@ class Simulator:
             self._runner = None
 
     async def _models(self, _: web.Request) -> web.Response:
-        listed = [{"id": m, "object": "model", "name": f"models/{m}"} for m in SIM_MODELS]
+        listed = [
+            {"id": m, "object": "model", "created": 0, "owned_by": "emdsl", "name": f"models/{m}"} for m in SIM_MODELS
+        ]
         return web.json_response({"object": "list", "data": listed, "models": listed})
 
     async def _stats(self, _: web.Request) -> web.Response:
@@ -156,7 +165,12 @@ class Simulator:
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         return await self._answer(request, _FORMATS["google"], request.match_info["model"])
 
-    async def _answer(self, request: web.Request, format_: _Format, *names: str) -> web.StreamResponse:
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer(request, _FORMATS["google"], request.match_info["model"], streams=True)
+
+    async def _answer(
+        self, request: web.Request, format_: _Format, *names: str, streams: bool = False
+    ) -> web.StreamResponse:
         raw = await request.read()
         self.counts["requests"] += 1
         name = digest("asked", raw, request.headers.get(SAMPLE_HEADER, ""))
@@ -183,7 +197,7 @@ class Simulator:
         self.counts["output tokens"] += said.output_tokens + said.reasoning_tokens
         self.counts["cached tokens"] += cached
         answer = format_.reply(asked, said, cached, written)
-        if body.get("stream") and format_.events is not None:
+        if (streams or body.get("stream")) and format_.events is not None:
             text = "".join(map(_event, format_.events(answer, body)))
             text += "data: [DONE]\n\n" if format_ is _FORMATS["chat"] else ""
             return web.Response(text=text, content_type="text/event-stream", headers=self._announced())
