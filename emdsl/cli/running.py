@@ -315,9 +315,9 @@ class _Execution:
             claims = Claims(self._here.cache / ANSWERS, self._run)
         except OSError as error:
             raise StoreError(f"{error.filename}: {error.strerror}: claims cannot be taken") from error
-        http = Http(self._connections, self._here.environment)
-        provider = Client(http, self._here.environment, simulator.url if simulator else None)
         with console.ProgressView(self._display, self._total) as view:
+            http = Http(self._connections, self._here.environment, view.notice)
+            provider = Client(http, self._here.environment, simulator.url if simulator else None)
             executor = Executor(
                 self._walks, self._store, provider, connections=self._connections, patience=self._patience,
                 run=self._run, budget=self._budget, claims=claims, on_progress=view.update, on_notice=view.notice,

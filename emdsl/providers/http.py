@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import zlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -25,6 +26,7 @@ from emdsl.version import __version__
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Mapping
+    from types import SimpleNamespace
 
     from aiohttp.connector import AddrInfoType
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 600.0  # reasoning models think for minutes
 CONNECT_S = 30.0
+SLOW_S = 4.0  # without a connection, after which that is said
 ANSWERED = range(200, 300)  # 201 and 203 too may bring an answer
 MAX_BODY = 64 * 2**20  # bytes of a reply
 MAX_HEADER = 64 * 2**10  # bytes of one header of a reply
@@ -45,7 +48,12 @@ UNSENDABLE = "cannot be sent: the url, the proxy or a header is none"
 class Http:
     """Sends JSON and gets JSON; keeps connections open between requests."""
 
-    def __init__(self, connections: int, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self, connections: int, environment: Mapping[str, str] = os.environ,
+        on_slow: Callable[[str], None] = lambda _: None,
+    ) -> None:  # fmt: skip
+        self._slow: set[str] = set()  # servers of which it was said that no connection comes about
+        self._on_slow = on_slow
         self._proxies: dict[str, str | None] = {}  # by origin
         self._environment = environment
         self._session = aiohttp.ClientSession(
@@ -58,7 +66,7 @@ class Http:
                 "Accept-Encoding": ", ".join(PACKED), "Accept": f"application/json, {EVENTS}",
             },
             auto_decompress=False,  # a server may pack a reply as nobody asked for, or say so of one that is not packed
-            max_line_size=MAX_HEADER, max_field_size=MAX_HEADER,
+            max_line_size=MAX_HEADER, max_field_size=MAX_HEADER, trace_configs=[_traced()],
         )  # fmt: skip
 
     async def close(self) -> None:
@@ -89,10 +97,18 @@ class Http:
         self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], *, mask: Mask,
         timeout_s: float | None, on_limits: Callable[[Limits], None], format_: str,
     ) -> tuple[dict[str, Any], str | None]:  # fmt: skip
+        watch = Connecting(partial(self._say_slow, server_of(url)))
         limit = aiohttp.ClientTimeout(total=timeout_s or TIMEOUT_S, sock_connect=CONNECT_S)
         try:
             async with self._session.request(
-                method, url, data=body, headers=headers, timeout=limit, allow_redirects=False, proxy=self._proxy(url)
+                method,
+                url,
+                data=body,
+                headers=headers,
+                timeout=limit,
+                allow_redirects=False,
+                proxy=self._proxy(url),
+                trace_request_ctx=watch,
             ) as reply:
                 raw = await _bounded(reply)
                 limits = read_limits(reply.headers)
@@ -115,12 +131,50 @@ class Http:
         except ValueError:  # what it says may hold a password of a proxy
             raise Rejected(UNSENDABLE, for_all=True) from None
 
+    def _say_slow(self, server: str) -> None:
+        if server not in self._slow:
+            self._slow.add(server)
+            self._on_slow(f"no connection to {server} for {SLOW_S:g} s; each attempt takes up to {CONNECT_S:g} s")
+
     def _proxy(self, url: str) -> str | None:
         """Return the proxy that the environment names for a server; raises NoWay."""
         origin = server_of(url)
         if origin not in self._proxies:
             self._proxies[origin] = proxy_of(url, self._environment)
         return self._proxies[origin]
+
+
+class Connecting:
+    """A connection that is being made for a request: told of where it takes long."""
+
+    def __init__(self, on_slow: Callable[[], None]) -> None:
+        self._on_slow = on_slow
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """A connection is being made."""
+        self._timer = asyncio.get_running_loop().call_later(SLOW_S, self._on_slow)
+
+    def end(self) -> None:
+        """It is made, or came to nothing."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def _traced() -> aiohttp.TraceConfig:
+    """Return what calls the Connecting of a request."""
+
+    async def begin(_: object, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.begin()
+
+    async def end(_: object, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.end()
+
+    found = aiohttp.TraceConfig()
+    found.on_connection_create_start.append(begin)
+    found.on_connection_create_end.append(end)
+    found.on_request_exception.append(end)
+    return found
 
 
 def _certificates(environment: Mapping[str, str]) -> ssl.SSLContext | None:

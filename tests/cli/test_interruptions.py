@@ -11,6 +11,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from support import clean_environment, emdsl, simulator, stats
 
 if TYPE_CHECKING:
@@ -90,14 +91,15 @@ def test_kill_nine_loses_no_answer_and_repeats_none(tmp_path: Path) -> None:
     assert rows(tmp_path) == rows(undisturbed)
 
 
-def test_the_first_interrupt_keeps_what_is_in_flight(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["Ctrl-C", "a closed terminal"])
+def test_the_first_interrupt_keeps_what_is_in_flight(number: signal.Signals, tmp_path: Path) -> None:
     """Every request that the server answered is stored; exit 3; the next run asks the rest."""
     (tmp_path / "study.em").write_text(STUDY, encoding="utf-8")
     with simulator("--latency", "0.05") as url:
         process = start(tmp_path, url)
         while stats(url).get("requests", 0) < 20:
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=30)
         assert process.returncode == 3, err
         assert "stopped early: what was answered is kept" in out

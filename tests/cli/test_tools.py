@@ -176,3 +176,14 @@ def test_render_shows_what_is_sent_and_never_a_key(tmp_path: Path) -> None:
     assert "planted" not in shown.stdout + curl.stdout + shown.stderr
     assert len(json.loads(emdsl("render", "s.em", "--limit", "9", "--json", cwd=tmp_path).stdout)["requests"]) == 4
     emdsl("render", "s.em", "--step", "anwser", cwd=tmp_path, code=2)
+
+
+def test_models_shows_what_is_known_of_one_with_its_source(tmp_path: Path) -> None:
+    """Each row of the table that holds for it, once; a newer model's are guesses."""
+    said = emdsl("models", "openai/gpt-5-2025-08-07", cwd=tmp_path).stdout
+    assert "reasoning_effort: minimal low medium high   [pydantic-ai" in said
+    assert "(a guess)" not in said
+    assert "(a guess)" in emdsl("models", "openai/gpt-9", cwd=tmp_path).stdout
+    (found,) = json.loads(emdsl("models", "google/gemini-2.5-pro", "--json", cwd=tmp_path).stdout)["models"]
+    (budget,) = [row for row in found["known"] if "reasoning_tokens" in row["parameters"]]
+    assert (budget["takes"], budget["sure"], bool(budget["source"] and budget["date"])) == ("128..32768", True, True)

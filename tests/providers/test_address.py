@@ -142,6 +142,36 @@ async def speaking(
         await asyncio.sleep(0.01)
 
 
+def test_a_connection_that_does_not_come_about_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a server, while it is waited for: a firewall that drops what is sent says nothing."""
+    monkeypatch.setattr(http_module, "CONNECT_S", 0.6)
+    monkeypatch.setattr(http_module, "SLOW_S", 0.1)
+    said: list[str] = []
+
+    async def main() -> None:
+        full = socket.socket()  # its queue is full: further connections are not accepted
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        others = [socket.socket() for _ in range(3)]
+        for other in others:
+            other.setblocking(False)
+            other.connect_ex(full.getsockname())
+        http = Http(2, {}, said.append)
+        try:
+            url = f"http://127.0.0.1:{full.getsockname()[1]}/v1"
+            for _ in range(2):
+                with pytest.raises(Unavailable, match="no connection to"):
+                    await http.post(url, b"{}", {}, mask=str, timeout_s=5)
+        finally:
+            await http.close()
+            for made in (full, *others):
+                made.close()
+
+    asyncio.run(main())
+    (line,) = said
+    assert line.startswith("no connection to http://127.0.0.1:")
+
+
 def asked(
     handle: Any, *, context: ssl.SSLContext | None = None, scheme: str = "http", timeout_s: float = 5,
     environment: dict[str, str] | None = None,
