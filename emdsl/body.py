@@ -1,4 +1,4 @@
-"""What the settings of a request become in its body, by wire format: each field comes from one setting, or it is told.
+"""The body of a request from its settings, by wire format. Two settings that would become one field are an error.
 
 A key holds every setting. Were a field sent by two of them, one would be lost, and an axis over it would pay for equal
 requests: so settings and `extra` are merged field by field, and two that meet in one field are a fault.
@@ -55,7 +55,7 @@ def format_of(model: Model, params: Mapping[str, Any]) -> str:
 def joined(parts: Iterable[Part]) -> dict[str, Any]:
     """Return the fields of all settings in one object; raises Met where two settings become one field."""
     body: dict[str, Any] = {}
-    taken: dict[Path, tuple[str, Path]] = {}  # by what a field means: the setting, and where it is
+    taken: dict[Path, tuple[str, Path]] = {}  # by the meaning of a field: its setting and its path
     for setting, fields in parts:
         for path, value in _leaves(fields):
             meaning = _meaning(path)
@@ -86,7 +86,7 @@ def meetings(model: Model, params: Mapping[str, Any]) -> Iterator[Met]:
 
 
 def as_sent(body: Mapping[str, Any]) -> str:
-    """Return fields as one text, which is the same where what is sent is the same."""
+    """Return fields as one text: equal for bodies that a server cannot tell apart."""
     return json.dumps(body, default=sendable, sort_keys=True)
 
 

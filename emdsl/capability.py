@@ -72,7 +72,7 @@ def counts_thoughts(model: Model) -> bool:
 
 
 def plain_name(model: Model) -> str:
-    """Return the name of a model, of the one that it was made from where it is a fine-tuned one of OpenAI's."""
+    """Return the name of a model; for a fine-tuned one of OpenAI's, the name of its base."""
     name = model.wire_name.removeprefix("ft:")
     return name if name == model.wire_name else name.partition(":")[0]
 
@@ -194,7 +194,7 @@ def _of_model(model: Model, params: Mapping[str, Any]) -> Iterator[Objection]:
             case parameters.IGNORED:
                 yield Objection(param, f"`{name}` ignores `{param}`{while_}", ends, sure=row.sure)
             case parameters.DEFAULT:
-                yield Objection(param, f"`{name}` takes `{param}` as it is unless set{while_}", ends, sure=row.sure)
+                yield Objection(param, f"`{name}` takes only the default `{param}`{while_}", ends, sure=row.sure)
             case _:
                 shown = value if isinstance(value, str) else f"{value:,}"
                 why = f"`{name}` takes no `{param}` of {shown}{while_}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-MAX_FILE = 2**30  # bytes of a data file: what is read of it takes several times as much memory
+MAX_FILE = 2**30  # bytes of a data file; its rows take several times as much memory
 PRIVATE, PRIVATE_FOLDER = 0o600, 0o700  # of all that holds answers or prompts, whatever a process' mask allows
 _KINDS = (
     (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"),
@@ -24,7 +24,7 @@ def read_whole(path: Path, most: int = MAX_FILE) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)
-        _check(found, path)  # it may be another by now
+        _check(found, path)  # the file may have been replaced since
         content = file.read(most + 1) if found.st_size <= most else b""
         if found.st_size > most or len(content) > most:
             raise OSError(errno.EFBIG, f"it is larger than {_size(most)}", str(path))

@@ -54,7 +54,7 @@ class Model:
 
     @property
     def literal_headers(self) -> dict[str, str]:
-        """Return the headers whose values stand in the program, by their names in lower case."""
+        """Return the headers with literal values, by their names in lower case."""
         return {name.lower(): value for name, value in self.headers if isinstance(value, str)}
 
     @property

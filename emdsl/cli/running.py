@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from emdsl.store.disk import DiskStore
 
 SHOWN_FAILURES = 5
-SIGNALS = tuple(  # a terminal that is closed says SIGHUP, where there is one
+SIGNALS = tuple(  # SIGHUP comes from a terminal that is closed; Windows has none
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 

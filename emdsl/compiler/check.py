@@ -84,7 +84,7 @@ def equal_requests(experiment: Experiment, requests: list[Request], _: Facts, fa
 
 def equal_bodies(_: Experiment, requests: list[Request], __: Facts, faults: Faults) -> None:
     """Requests that are sent alike under two keys are paid for twice: 0.3 and 0.30000000000000000001 are one number."""
-    bodies: dict[int, tuple[Any, Any]] = {}  # by head: what is sent beside the messages, and what is in the key
+    bodies: dict[int, tuple[Any, Any]] = {}  # by head: the request without its messages, and the head's digest
     first: dict[Any, tuple[Any, Request]] = {}
     for request in (r for r in requests if r.prompt.messages):
         head = request.head
@@ -105,11 +105,11 @@ def equal_bodies(_: Experiment, requests: list[Request], __: Facts, faults: Faul
 
 
 def _sent(head: Head) -> Any:
-    """Return what is sent beside the messages, of whom, in which draw; None where it is not known."""
+    """Return the model, headers, draw and body of a request, without its messages; None for a body with a fault."""
     params = dict(head.params)
     try:
         body = joined(settings(head.model, params, format_of(head.model, params)))
-    except Met:  # it is told by itself
+    except Met:  # reported as E739
         return None
     return head.model.use, tuple(sorted(head.model.literal_headers.items())), head.stream, as_sent(body)
 

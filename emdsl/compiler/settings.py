@@ -130,7 +130,7 @@ def _headers(value: Value) -> tuple[tuple[str, str | EnvVar], ...]:
         if isinstance(said, EnvVar):
             continue
         if _SECRET_HEADER.search(name):
-            raise Refused(f"env.NAME at `{name}`: what opens a door never stands in a program")
+            raise Refused(f"env.NAME at `{name}`: secrets do not belong in a program")
         if not isinstance(said, str) or not said or not (said.isascii() and said.isprintable()):
             raise Refused(f"plain texts or env.NAME, not {describe(said)} at `{name}`")
     if len({name.lower() for name in value.labels}) < len(value.labels):

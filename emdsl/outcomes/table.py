@@ -72,7 +72,7 @@ def fields_of(experiment: Experiment, run: str) -> list[Field]:
 
 
 def twin(fields: Sequence[Field]) -> str:
-    """Return which two columns a database takes for one, by upper and lower case alone; nothing where none are."""
+    """Return a message about two columns whose names differ in upper and lower case only; "" without such a pair."""
     seen: dict[str, str] = {}
     for field in fields:
         if (first := seen.setdefault(field.name.lower(), field.comment)) is not field.comment:

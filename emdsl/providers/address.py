@@ -57,7 +57,7 @@ def fault_of(url: str, *, insecure: bool) -> str:
 
 
 def on_this_machine(host: str) -> bool:
-    """Whether a host is this machine, so that what is sent there leaves it not."""
+    """Whether a host is this machine."""
     if host.lower() == "localhost":
         return True
     try:
@@ -67,7 +67,7 @@ def on_this_machine(host: str) -> bool:
 
 
 def server_of(url: str) -> str:
-    """Return a server as it is shown: without a path, a user or a password."""
+    """Return a server's URL for messages: without path, user and password."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
 

@@ -128,7 +128,7 @@ def _codes(error: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def told_to_wait(text: str) -> float:
-    """Return the seconds that a server asks to wait in words; 0 where it does not.
+    """Return the seconds that a server asks to wait in words; 0 without such a request.
 
     >>> told_to_wait("Please retry in 3.2s."), told_to_wait("try again in 1h 5 minutes"), told_to_wait("soon")
     (3.2, 3900.0, 0.0)

@@ -42,7 +42,7 @@ MAX_BODY = 64 * 2**20  # bytes of a reply
 MAX_HEADER = 64 * 2**10  # bytes of one header of a reply
 ALIVE_S = 30  # between two signs of life on an idle connection
 PACKED = ("gzip", "deflate", "zstd")  # how a reply may be packed
-UNSENDABLE = "cannot be sent: the url, the proxy or a header is none"
+UNSENDABLE = "cannot be sent: the url, the proxy or a header is malformed"
 
 
 class Http:

@@ -115,7 +115,7 @@ def find_url(model: Model, environment: Mapping[str, str]) -> tuple[str | None, 
 
 
 def server(model: Model, environment: Mapping[str, str]) -> str:
-    """Return the server that a model is asked at, as it is shown; nothing for a simulated one."""
+    """Return the URL of a model's server for messages; "" for a simulated model."""
     url, _ = find_url(model, environment)
     return server_of(url) if url and not model.simulated else ""
 

@@ -1,6 +1,6 @@
 """Replies that come as a stream of events, put together to what they would have been as a whole.
 
-Some providers answer long requests as a stream only. The answer is the same, and so are its key and what is stored.
+Some providers answer long requests as a stream only. The answer, its key and the stored entry are the same.
 """
 
 from __future__ import annotations
