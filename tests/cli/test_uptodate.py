@@ -247,9 +247,10 @@ def test_other_studies_do_not_disturb_it(folder: Path) -> None:
 def test_a_file_saved_just_now_is_read_again(folder: Path) -> None:
     """Within two seconds of its saving a file may change unseen: its content decides."""
     edit("study.em", "aligned < 30", "aligned < 40")(folder)
+    soon = time.time() + 3_600  # however busy the machine is, the file is read within two seconds of that
+    os.utime(folder / "study.em", (soon, soon))
     again(folder)
     record = next((folder / "cache" / "uptodate").glob("*.json"))
-    assert time.time() - (folder / "study.em").stat().st_mtime < 10
     noted = json.loads(record.read_text(encoding="utf-8"))["files"][str(folder / "study.em")]
     assert noted[0] == [], "its times are not believed"
     assert again(folder)[1]
