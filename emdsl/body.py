@@ -63,6 +63,8 @@ def joined(parts: Iterable[Part]) -> dict[str, Any]:
             if met and (setting == OURS or isinstance(value, Mapping)):  # an empty object says nothing
                 continue
             for other in met:
+                if taken[other][0] == setting:  # of one setting: its own business
+                    continue
                 owner, at = taken.pop(other)
                 if owner != OURS:
                     raise Met(".".join(path), (owner, setting))
@@ -234,7 +236,8 @@ def _google(model: Model, params: Mapping[str, Any], sample: int) -> Iterator[Pa
 
 
 def _told_budget(params: Mapping[str, Any]) -> Any:
-    config = (params.get(EXTRA) or {}).get("generationConfig", {}).get("thinkingConfig")
+    whole = (params.get(EXTRA) or {}).get("generationConfig")
+    config = whole.get("thinkingConfig") if isinstance(whole, Mapping) else None
     return config.get("thinkingBudget") if isinstance(config, Mapping) else None
 
 

@@ -34,8 +34,9 @@ def read_whole(path: Path, most: int = MAX_FILE) -> bytes:
 def private(path: str, flags: int) -> int:
     """Open a file that others may not read: an `opener` for `open`."""
     descriptor = os.open(path, flags, PRIVATE)
-    if flags & os.O_CREAT:
-        os.fchmod(descriptor, PRIVATE)  # it may be there since before, or the mask allow less
+    found = os.fstat(descriptor)
+    if flags & os.O_CREAT and found.st_mode & 0o177 and found.st_uid == os.geteuid():  # it was there before
+        os.fchmod(descriptor, PRIVATE)
     return descriptor
 
 

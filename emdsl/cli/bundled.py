@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import EmdslError, StoreError
 from emdsl.frame import EvalFault
+from emdsl.lang import ast
+from emdsl.lang.loader import STD, load
 from emdsl.run.walk import Walk, chunks, resolve
 from emdsl.store.codec import Corrupt, ingredients
 from emdsl.store.disk import DiskStore
@@ -23,16 +26,20 @@ if TYPE_CHECKING:
     from emdsl.store.bundle import Bundle
 
 
+MAX_ROWS = 200_000  # of a bundle's grid: a program of nobody one knows may have many
+
+
 def compare(opened: Bundle, path: Path, environment: Mapping[str, str], *, simulate: bool) -> tuple[int, str]:
     """Recompute the keys that the program of a bundle can make, and compare what their entries say they answer.
 
     Returns how many were compared, and why no more could be, or nothing. Raises StoreError for an entry that answers
     another request than that of its key: somebody has put it there. Nothing of the program's Python is run.
     """
-    if any(name.endswith(".py") for name in opened.manifest.files):
-        return 0, "its program calls Python, which is not run for that"
+    if opened.manifest.file not in opened.manifest.files:
+        return 0, "its program is not within it"
     with TemporaryDirectory() as folder:
-        root = Path(folder)
+        root = Path(folder) / "program"
+        root.mkdir()
         (root / "pyproject.toml").touch()
         try:
             for name in opened.manifest.files:
@@ -41,30 +48,56 @@ def compare(opened: Bundle, path: Path, environment: Mapping[str, str], *, simul
                     return 0, "a file of its program lies outside"
                 inside.parent.mkdir(parents=True, exist_ok=True)
                 inside.write_bytes(opened.content(name))
-            program = compile_file(root / opened.manifest.file, environment, simulate=simulate)
+            file = root / opened.manifest.file
+            if reason := _unsafe(file, root.resolve()):
+                return 0, reason
+            program = compile_file(file, environment, simulate=simulate)
         except (EmdslError, OSError, ValueError) as error:
             first = str(error).splitlines()[0]
             return 0, f"its program does not stand alone ({first})"
-        store = DiskStore(root / "answers")
+        store = DiskStore(Path(folder) / "answers")
         try:
             store.adopt(opened.entries())
-            return sum(_compared(Walk(e), store, path) for e in program.experiments), ""
+            n_compared, n_rows = 0, MAX_ROWS
+            for experiment in program.experiments:
+                n, n_rows = _compared(Walk(experiment), store, path, n_rows)
+                n_compared += n
         except EvalFault as fault:
             return 0, f"its program cannot be gone through ({fault.diagnostic.message})"
         finally:
             store.close()
+    return n_compared, "" if n_rows > 0 else f"the first {MAX_ROWS:,} rows of its grid were gone through"
 
 
-def _compared(walk: Walk, store: DiskStore, path: Path) -> int:
+def _unsafe(file: Path, root: Path) -> str:
+    """Return why a program is not compiled here: it calls Python, or reads files outside of its bundle."""
+    first, _ = load(file)
+    waiting, seen = [first], set[int]()
+    while waiting:
+        module = waiting.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        if any(isinstance(decl, ast.Python) for decl in module.file.decls):
+            return "its program calls Python, which is not run for that"
+        if not module.folder.resolve().is_relative_to(root):
+            return "its program imports a file from outside"
+        waiting += [found for name, found in module.imports.items() if not name.startswith(STD)]
+    return ""
+
+
+def _compared(walk: Walk, store: DiskStore, path: Path, most: int) -> tuple[int, int]:
+    """Compare the entries of one experiment; return how many, and how many more rows may be gone through."""
     seen: set[Digest] = set()
-    for rows in chunks(walk.rows()):
+    for rows in chunks(islice(walk.rows(), most)):
+        most -= len(rows)
         resolve(walk, rows, store)
         queries = {query.key: query for row in rows for query in _answered(row)}
         queries |= {query.key: query for query in walk.probes.queries}
         for key, entry in store.entries(set(queries) - seen):
             _compare(queries[key], entry, path)
             seen.add(key)
-    return len(seen)
+    return len(seen), most
 
 
 def _compare(query: Query, entry: bytes | None, path: Path) -> None:

@@ -111,7 +111,7 @@ def _sent(head: Head) -> Any:
         body = joined(settings(head.model, params, format_of(head.model, params)))
     except Met:  # reported as E739
         return None
-    return head.model.use, tuple(sorted(head.model.literal_headers.items())), head.stream, as_sent(body)
+    return digest("model", *head.model.identity), head.stream, as_sent(body)
 
 
 def greedy_samples(experiment: Experiment, requests: list[Request], _: Facts, faults: Faults) -> None:

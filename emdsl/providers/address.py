@@ -86,7 +86,11 @@ def proxy_of(url: str, environment: Mapping[str, str]) -> str | None:
             continue
         if "://" not in found:
             found = f"http://{found}"
-        scheme = urlsplit(found).scheme.lower()
+        try:
+            scheme = urlsplit(found).scheme.lower()
+            _ = urlsplit(found).port
+        except ValueError:
+            raise NoWay(f"{variable} names no proxy: write http://host:port") from None
         if scheme not in ("http", "https"):
             raise NoWay(
                 f"{variable} names a proxy of the kind `{scheme}`, and only http proxies are spoken to; give one "

@@ -150,7 +150,9 @@ class Client:
             keys = find_keys(model, self._environment)[0]
             self._known += keys
             told = find_headers(model, self._environment)
-            self._known += [Secret(told[name]) for name, value in model.headers if not isinstance(value, str)]
+            self._known += [
+                Secret(told[name], sure=True) for name, value in model.headers if not isinstance(value, str)
+            ]
             self._masker = Masker(self._known)
             way = self._ways[id(model)] = model, url, keys or (None,)
         return way

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import zstandard
 
-from emdsl.errors import Rejected, Unavailable
+from emdsl.errors import ProviderError, Rejected, Unavailable
 from emdsl.providers.address import CA_FILES, NoWay, proxy_of, server_of, trusted
 from emdsl.providers.complaint import error_within
 from emdsl.providers.complaints import OK, error_in, error_of, short
@@ -41,6 +41,7 @@ ANSWERED = range(200, 300)  # 201 and 203 too may bring an answer
 MAX_BODY = 64 * 2**20  # bytes of a reply
 MAX_HEADER = 64 * 2**10  # bytes of one header of a reply
 ALIVE_S = 30  # between two signs of life on an idle connection
+PART = 1024  # bytes of a packed body that are unpacked together: each may become a hundred thousand times as much
 PACKED = ("gzip", "deflate", "zstd")  # how a reply may be packed
 UNSENDABLE = "cannot be sent: the url, the proxy or a header is malformed"
 
@@ -114,13 +115,18 @@ class Http:
                 limits = read_limits(reply.headers)
                 if limits is not None:
                     on_limits(limits)
-                text = _decoded(unpacked(raw, reply.headers.get("Content-Encoding", "")), reply.charset)
+                packing = reply.headers.get("Content-Encoding", "")
                 if reply.status not in ANSWERED:
-                    raise error_of(reply.status, reply.headers, text, mask)
+                    raise error_of(reply.status, reply.headers, _said(raw, packing, reply.charset), mask)
+                text = _decoded(unpacked(raw, packing), reply.charset)
                 request_id = reply.headers.get("x-request-id") or reply.headers.get("request-id")
                 if reply.content_type == EVENTS:
-                    return whole_reply(read_events(text), format_, reply.headers, mask), request_id
-                return _parsed(text, reply, mask), request_id
+                    found = whole_reply(read_events(text), format_, reply.headers, mask)
+                else:
+                    found = _parsed(text, reply, mask)
+                if (error := error_within(found)) is not None:  # some proxies wrap an error in a 200
+                    raise error_in(error, reply.headers, mask)
+                return found, request_id
         except NoWay as fault:
             raise Rejected(f"not sent: {fault}", for_all=True) from None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:  # a wrong certificate is a ValueError too
@@ -254,7 +260,7 @@ def _too_large(status: int) -> Rejected:
 def unpacked(raw: bytes, encodings: str) -> bytes:
     """Return a body as it was before it was packed, the last packing first; raises Unavailable, Rejected."""
     for encoding in reversed([e.strip().lower() for e in encodings.split(",")]):
-        if encoding in ("", "identity", "none", "utf-8"):
+        if not raw or encoding in ("", "identity", "none", "utf-8"):
             continue
         if encoding.removeprefix("x-") not in PACKED:
             raise Rejected(f"the reply is packed as `{short(encoding)}`, which was not asked for", status=OK)
@@ -272,23 +278,44 @@ def unpacked(raw: bytes, encodings: str) -> bytes:
 
 def _zlib(raw: bytes) -> bytes:
     """Return what gzip or deflate has packed, with a header of either or none; at most a little over MAX_BODY."""
-    for bits in (zlib.MAX_WBITS | 32, -zlib.MAX_WBITS):
+    try:
+        return _members(raw, zlib.MAX_WBITS | 32)
+    except zlib.error:
+        return _members(raw, -zlib.MAX_WBITS)
+
+
+def _members(raw: bytes, bits: int) -> bytes:
+    found, left = b"", raw
+    while left and len(found) <= MAX_BODY:  # gzip may come in several members
         unpacker = zlib.decompressobj(bits)
-        try:
-            found = unpacker.decompress(raw, MAX_BODY + 1)
-        except zlib.error:
-            if bits < 0:
-                raise
-            continue
+        found += unpacker.decompress(left, MAX_BODY + 1 - len(found))
         if not unpacker.eof and len(found) <= MAX_BODY:
             raise zlib.error("cut")
-        return found
-    raise zlib.error("neither")
+        left = unpacker.unused_data
+    return found
 
 
 def _zstd(raw: bytes) -> bytes:
-    with zstandard.ZstdDecompressor().stream_reader(raw) as reader:
-        return reader.read(MAX_BODY + 1)
+    """Return what zstd has packed, in one frame or several; at most a little over MAX_BODY."""
+    found, left = b"", raw
+    while left and len(found) <= MAX_BODY:
+        unpacker = zstandard.ZstdDecompressor(max_window_size=MAX_BODY).decompressobj()
+        for start in range(0, len(left), PART):
+            found += unpacker.decompress(left[start : start + PART])
+            if unpacker.eof or len(found) > MAX_BODY:
+                left = unpacker.unused_data + left[start + PART :]
+                break
+        else:
+            raise zstandard.ZstdError("cut")
+    return found
+
+
+def _said(raw: bytes, packing: str, charset: str | None) -> str:
+    """Return the text of an error; nothing where it cannot be unpacked, for its status says most."""
+    try:
+        return _decoded(unpacked(raw, packing), charset)
+    except ProviderError:
+        return ""
 
 
 def _decoded(raw: bytes, charset: str | None) -> str:
@@ -314,6 +341,4 @@ def _parsed(text: str, reply: aiohttp.ClientResponse, mask: Mask) -> dict[str, A
         found = found[0]
     if not isinstance(found, dict):
         raise Unavailable(f"the reply is no object: {short(mask(text))}", status=OK)
-    if (error := error_within(found)) is not None:  # some proxies wrap an error in a 200
-        raise error_in(error, reply.headers, mask)
     return found

@@ -28,6 +28,7 @@ class Secret:
     """An API key; it shows itself only to `reveal`."""
 
     _text: str = field(repr=False)
+    sure: bool = False  # the program says that it is one: else a short word of letters may be an ordinary one
 
     def __str__(self) -> str:
         return MASK
@@ -45,7 +46,8 @@ class Masker:
         for secret in secrets:
             text = secret.reveal()
             # Words such as `ollama` or `not-needed` are no secrets, and parts of ordinary answers.
-            if len(text) >= LONG_SECRET or (len(text) >= MIN_SECRET and any(c.isdigit() for c in text)):
+            sure = secret.sure or len(text) >= LONG_SECRET or any(c.isdigit() for c in text)
+            if sure and len(text) >= MIN_SECRET:
                 forms |= {text, json.dumps(text)[1:-1], quote(text, safe="")}
         longest_first = sorted(forms, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE) if forms else None

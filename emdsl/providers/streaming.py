@@ -42,16 +42,17 @@ def asked_as_stream(body: bytes, format_: str) -> bytes:
 
 
 def read_events(text: str) -> list[dict[str, Any]]:
-    """Return the events of a stream; what is no JSON ends it, or is left out."""
+    """Return the events of a stream; raises Unavailable for one that is no JSON: what it says would be lost."""
     found = []
-    for block in re.split(r"\r?\n\r?\n", text):
-        lines = [x[5:].removeprefix(" ") for x in block.splitlines() if x.startswith("data:")]
-        if not lines:
+    for block in re.split(r"(?:\r\n|\n|\r){2,}", text.removeprefix("\ufeff")):
+        lines = [x[5:].removeprefix(" ") for x in re.split(r"\r\n|\n|\r", block) if x.startswith("data:")]
+        data = "\n".join(lines).strip()
+        if not data or data == "[DONE]":
             continue
         try:
-            event = json.loads("\n".join(lines))
+            event = json.loads(data)
         except (ValueError, RecursionError):
-            continue  # [DONE], a comment, a cut event: what is missing then shows
+            raise Unavailable("the stream holds an event that is no JSON", status=200) from None
         if isinstance(event, dict):
             found.append(event)
     return found
@@ -64,13 +65,18 @@ def whole_reply(
     for event in events:
         if complains(event.get("error")):
             raise error_in(event["error"], headers, mask)
-    match format_:
-        case "anthropic":
-            found = _anthropic(events)
-        case "responses":
-            found = _responses(events)
-        case _:
-            found = _openai(events)
+        if event.get("type") == "error":
+            raise error_in(event, headers, mask)
+    try:
+        match format_:
+            case "anthropic":
+                found = _anthropic(events)
+            case "responses":
+                found = _responses(events)
+            case _:
+                found = _openai(events)
+    except (TypeError, ValueError, AttributeError, KeyError):
+        raise Unavailable("the stream is not of the format", status=200) from None
     if found is None:
         raise Unavailable("the stream ended before the answer did", status=200)
     return found
@@ -85,14 +91,10 @@ def _openai(events: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
     for event in events:
         reply |= {k: v for k, v in event.items() if k not in ("choices", "object") and v is not None}
         for part in event.get("choices") or ():
-            if not isinstance(part, dict) or part.get("index", 0) != 0:
+            if (part.get("index") or 0) != 0:
                 continue
-            delta = part.get("delta")
-            for name, value in delta.items() if isinstance(delta, dict) else ():
-                if name in _TEXTS and isinstance(value, str):
-                    message[name] = message.get(name, "") + value
-                elif name in ("reasoning_details", "thinking_blocks", "tool_calls") and isinstance(value, list):
-                    message[name] = message.get(name, []) + value
+            for said in (part.get("delta"), part.get("message"), {"content": part.get("text")}):
+                _join(message, said or {})
             logprobs = part.get("logprobs")
             if isinstance(logprobs, dict) and isinstance(logprobs.get("content"), list):
                 positions += logprobs["content"]
@@ -102,6 +104,25 @@ def _openai(events: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
     if positions:
         choice["logprobs"] = {"content": positions}
     return reply | {"choices": [choice]} if ended else None
+
+
+def _join(message: dict[str, Any], said: Mapping[str, Any]) -> None:
+    """Put a part of a message behind what came before: texts, or lists of typed parts."""
+    for name, value in said.items():
+        known = message.get(name)
+        if name in _TEXTS and value:
+            if isinstance(value, list) or isinstance(known, list):
+                message[name] = _parts(known) + _parts(value)
+            else:
+                message[name] = (known or "") + value
+        elif name in ("reasoning_details", "thinking_blocks", "tool_calls") and isinstance(value, list):
+            message[name] = (known or []) + value
+
+
+def _parts(value: Any) -> list[Any]:
+    if not value:
+        return []
+    return value if isinstance(value, list) else [{"type": "text", "text": value}]
 
 
 def _anthropic(events: Iterable[dict[str, Any]]) -> dict[str, Any] | None:

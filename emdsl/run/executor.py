@@ -522,7 +522,7 @@ class Executor:
         if request.odd >= MAX_ODD:
             self._failed(request, str(error))
         else:
-            request.urgent = True
+            request.urgent = False  # behind the others: whether it is refused alone shows by them
             self._queue(request)
 
     def _again(self, lane: Lane[_Request], pace: Pace, request: _Request, error: Throttled | Unavailable) -> None:
@@ -549,7 +549,9 @@ class Executor:
             pace.given_up += isinstance(error, Unavailable) and error.status != OK
             if pace.given_up >= GIVE_UP:
                 _close(pace, f"{error} (as {GIVE_UP} requests before)")
-            elif silent_s >= self._patience.max_wait_s:  # the others of this account have waited as long
+            elif (
+                silent_s >= max(self._patience.max_wait_s, TOLD_AFTER_S) and not pace.in_flight
+            ):  # the others of this account have waited as long
                 _close(pace, f"{error} (it has answered nothing for {silent_s:,.0f} s)")
             elsewhere = any(p is not pace and not p.closed and not p.troubles for p in lane.paces)
             if elsewhere and not request.moved and request.unread < MAX_UNREAD:  # another API key works

@@ -247,3 +247,16 @@ def test_headers_that_cannot_be_sent_are_refused(headers: str, said: str) -> Non
     (fault,) = raised.value.diagnostics
     assert fault.code == "E520"
     assert said in fault.message
+
+
+def test_two_weights_behind_one_name_are_not_one_request() -> None:
+    """As E723 recommends: the revision, or the server, is in the key and in what is asked."""
+    text = """
+    model a { use = "vllm/org/m", revision = "base", url = "http://127.0.0.1:8001/v1" }
+    model b { use = "vllm/org/m", revision = "tuned", url = "http://127.0.0.1:8002/v1" }
+    experiment e {
+      for m in [a, b]
+      ask answer from m with "x"
+    }
+    """
+    assert [d.code for d in program(text).warnings] == []

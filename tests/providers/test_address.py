@@ -17,7 +17,7 @@ import zstandard
 from aiohttp import web
 from providers.asking import CHAT, CLAUDE, GEMINI, ask, reply
 
-from emdsl.errors import ProviderError, Rejected, Unavailable
+from emdsl.errors import ProviderError, Rejected, Throttled, Unavailable
 from emdsl.prompt import Message, Prompt
 from emdsl.providers import http as http_module
 from emdsl.providers.address import NoWay, at, fault_of, proxy_of
@@ -277,9 +277,11 @@ ZIPPED = gzip.compress(ANSWER)
         ("gzip", ZIPPED), ("x-gzip", ZIPPED), ("GZIP", ZIPPED), ("deflate", zlib.compress(ANSWER)),
         ("deflate", zlib.compress(ANSWER, wbits=-15)), ("zstd", zstandard.compress(ANSWER)),
         ("gzip, zstd", zstandard.compress(ZIPPED)), ("identity", ANSWER), ("", ANSWER),
+        ("gzip", gzip.compress(ANSWER[:9], mtime=0) + gzip.compress(ANSWER[9:], mtime=0)),
+        ("zstd", zstandard.compress(ANSWER[:9]) + zstandard.compress(ANSWER[9:])),
         ("gzip", ANSWER), ("zstd", ANSWER), ("deflate", ANSWER),
     ],
-    ids=range(12),
+    ids=range(14),
 )  # fmt: skip
 def test_replies_are_unpacked(encoding: str, body: bytes) -> None:
     """By what they say; one that only says so is taken as it is."""
@@ -292,15 +294,35 @@ def test_replies_are_unpacked(encoding: str, body: bytes) -> None:
         ("br", b"\x0b\x02\x80{}", Rejected, "packed as `br`, which was not asked for"),
         ("gzip", ZIPPED[:-20], Unavailable, "the reply is no `gzip`"),
         ("zstd", b"\x00not packed at all", Unavailable, "the reply is no `zstd`"),
+        ("zstd", zstandard.compress(ANSWER)[:-6], Unavailable, "the reply is no `zstd`"),
         ("gzip", gzip.compress(b" " * (65 * 2**20)), Rejected, "larger than 64 MiB"),
         ("zstd", zstandard.compress(b" " * (65 * 2**20)), Rejected, "larger than 64 MiB"),
     ],
-    ids=range(5),
+    ids=range(6),
 )
 def test_what_cannot_be_unpacked_is_named(encoding: str, body: bytes, kind: type[ProviderError], said: str) -> None:
     """And a small reply that unpacks to more than fits is given up in time."""
     with pytest.raises(kind, match=said):
         asked(replies(body, f"Content-Encoding: {encoding}\r\n".encode()))
+
+
+@pytest.mark.parametrize(("encoding", "body"), [("gzip", b""), ("br", b"x"), ("gzip", b"not packed")], ids=range(3))
+def test_an_error_is_known_by_its_status_however_it_is_packed(encoding: str, body: bytes) -> None:
+    """What cannot be unpacked says nothing; the status does."""
+    packed = {"Content-Encoding": encoding}
+    with pytest.raises(Throttled) as raised:
+        ask(lambda *_: web.Response(status=429, body=body, headers=packed | {"Retry-After": "3"}))
+    assert raised.value.wait_s == 3
+    with pytest.raises(Rejected, match="401"):
+        ask(lambda *_: web.Response(status=401, body=body, headers=packed))
+
+
+@pytest.mark.parametrize("proxy", ["http://u:pw1234567@[bad]:80", "http://h:99999"])
+def test_a_proxy_that_is_none_is_told(proxy: str) -> None:
+    """Before anything is sent, without what it holds."""
+    with pytest.raises(NoWay, match="HTTPS_PROXY names no proxy") as raised:
+        proxy_of("https://h/v1", {"HTTPS_PROXY": proxy})
+    assert "pw1234567" not in str(raised.value)
 
 
 def test_long_headers_cost_no_answer() -> None:
@@ -332,7 +354,7 @@ def test_connections_show_signs_of_life() -> None:
 def test_headers_of_a_model_are_sent(use: str) -> None:
     """Texts as they are, variables by their value, in the place of a format's own; nobody is told the value."""
     seen: dict[str, str] = {}
-    token = "team-token-0123456789"
+    token = "hunter-secret"  # without a digit, and no longer than a word: the program says that it is a secret
 
     async def handler(request: web.Request) -> web.Response:
         seen.update(request.headers)

@@ -127,6 +127,9 @@ def test_two_settings_of_one_field_are_never_sent(use: str, params: dict[str, An
         ("openai/o3-pro", {"reasoning_summary": "auto", "extra": {"store": True}},
          {"store": True, "reasoning": {"summary": "auto"}}),
         ("openai-api/lab/o4-mini", {"max_tokens": 5}, {"max_completion_tokens": 5}),
+        ("openai/gpt-4o", {"temperature": 1, "extra": {"response_format": {"a": 1, "A": 2, "b_c": 3, "bc": 4}}},
+         {"temperature": 1, "response_format": {"a": 1, "A": 2, "b_c": 3, "bc": 4}}),
+        ("google/gemini-2.5-flash", {"extra": {"generationConfig": 3}}, {"generationConfig": 3}),
         ("openai-api/lab/my-model", {"extra": {"max_completion_tokens": 5}}, {"max_completion_tokens": 5}),
     ],
 )  # fmt: skip

@@ -115,7 +115,7 @@ def test_long_answers_of_claude_come_as_a_stream(max_tokens: int, streamed: bool
 )
 def test_a_stream_that_ends_early_is_no_answer(use: str, events: list[dict[str, Any]]) -> None:
     """A cut connection leaves half a text: it is asked for again."""
-    with pytest.raises(Unavailable, match="ended before the answer did"):
+    with pytest.raises(Unavailable, match=r"ended before the answer did|no JSON"):
         ask(lambda *_: stream(events, b'data: {"half'), use=use)
 
 
@@ -149,3 +149,66 @@ def test_other_complaints_ask_for_no_stream(said: str) -> None:
     with pytest.raises(Rejected):
         ask(demanding(CHUNKS, said, seen))
     assert len(seen) == 1
+
+
+def whole(*deltas: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
+    return [*map(chunk, deltas), chunk({}, finish_reason="stop", **more)]
+
+
+@pytest.mark.parametrize(
+    ("events", "text"),
+    [
+        (
+            whole({"content": "I will "}, {"content": "not\u2028"}, {"content": "do\x85 it"}),
+            "I will not\u2028do\x85 it",
+        ),
+        (whole({"content": [{"type": "text", "text": "Fo"}]}, {"content": [{"type": "text", "text": "ur"}]}), "Four"),
+        (whole({"content": None}, {"content": "Four"}), "Four"),
+        (
+            [{"choices": [{"index": None, "text": "Fo"}]}, {"choices": [{"text": "ur", "finish_reason": "stop"}]}],
+            "Four",
+        ),
+        ([reply(CHAT, "Four")], "Four"),
+        (
+            [*whole({"content": "Fo"}, {"content": "ur"}), {"choices": [{"index": 1, "delta": {"content": "other"}}]}],
+            "Four",
+        ),
+    ],
+    ids=range(6),
+)
+def test_nothing_that_a_stream_says_is_lost(events: list[dict[str, Any]], text: str) -> None:
+    """Odd line ends within a text, lists of parts, whole messages, a second choice."""
+    body = "".join(f"data: {json.dumps(e, ensure_ascii=False)}\n\n" for e in events) + "data: [DONE]\n\n"
+    for ends in ("\n", "\r\n", "\r"):
+        found = ask(
+            lambda *_, ends=ends: web.Response(body=body.replace("\n", ends).encode(), content_type="text/event-stream")
+        )
+        assert found.text == text
+
+
+@pytest.mark.parametrize(
+    ("use", "body"),
+    [
+        (CHAT, 'data: {"choices": 5}'), (CHAT, 'data: {"choices": [{"delta": "abc"}]}'),
+        (CHAT, 'data: {"choices": [{"index": "x"}]}'), (CHAT, 'data: {"half'), (CHAT, "data: not json"),
+        (CLAUDE, 'data: {"type": "content_block_start", "index": null, "content_block": {}}'),
+        (CLAUDE, 'data: {"type": "message_delta", "delta": [1]}'),
+        (CLAUDE, 'data: {"type": "message_delta", "usage": 5}'),
+        (RESPONSES, 'data: {"type": "response.completed", "response": 5}'), (CHAT, ""),
+    ],
+    ids=range(10),
+)  # fmt: skip
+def test_a_stream_of_another_shape_is_asked_for_again(use: str, body: str) -> None:
+    """It ends no run with a traceback, and is no answer."""
+    with pytest.raises(Unavailable):
+        ask(lambda *_: web.Response(text=body + "\n\n", content_type="text/event-stream"), use=use)
+
+
+def test_a_response_that_failed_is_read_by_its_cause() -> None:
+    """As one that comes whole."""
+    failed = {"status": "failed", "error": {"code": "invalid_prompt", "message": "flagged"}, "output": []}
+    found = ask(lambda *_: stream([{"type": "response.failed", "response": failed}]), use=RESPONSES)
+    assert found.finish == "blocked"
+    limited = {"type": "error", "code": "rate_limit_exceeded", "message": "Rate limit reached"}
+    with pytest.raises(Throttled):
+        ask(lambda *_: stream([limited]), use=RESPONSES)

@@ -682,3 +682,29 @@ def test_a_time_in_which_the_process_was_suspended_is_no_waiting() -> None:
     executor._slept(3_600.0)
     assert before is not None
     assert (pace.silent_since, request.refused_at) == (before + 3_600.0, 3_605.0)
+
+
+@pytest.mark.parametrize("connections", [1, 2, 4])
+def test_a_refused_request_stands_back_behind_the_others(connections: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One at a time, too: three refusals in a row of one request are no three refusals."""
+    quick(monkeypatch)
+
+    def act(query: Query, _: int) -> float:
+        if query.prompt.messages[0].text == "question 50":
+            raise Rejected("401 no", status=401, for_all=True)
+        return 0.001
+
+    report, store = execute(ONE, Odd(act), connections=connections)
+    assert (len(store.answers), len(report.failures)) == (99, 1)
+
+
+def test_without_patience_one_failure_is_one_failure() -> None:
+    """`--max-wait 0` gives up a request at once, and not its account."""
+
+    def act(query: Query, _: int) -> float:
+        if query.prompt.messages[0].text == "question 1":
+            raise Unavailable("500")
+        return 0.001
+
+    report, store = execute(ONE, Odd(act), connections=1, max_wait_s=0)
+    assert (len(store.answers), len(report.failures)) == (99, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -90,6 +91,7 @@ def test_a_bomb_is_refused(tmp_path: Path) -> None:
         Bundle(path)
 
 
+EVIL = "from pathlib import Path\nPath('PLACE').touch()\n\n\ndef f(x):\n    return x\n"
 STUDY = """em 1
 import alignment_number from "std:judges@1"
 experiment e {
@@ -139,3 +141,35 @@ def test_an_answer_under_the_key_of_another_request_is_refused(exported: Path, t
     refused = emdsl("cache", "import", "bad.emcache", cwd=tmp_path, code=1).stderr
     assert "is the answer to another request than that of its key" in refused
     assert not (tmp_path / "cache" / "answers" / "cache.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"s.em": 'em 1\npython f(x) -> text from "f.txt"\n' + STUDY[5:], "f.txt": EVIL}, "calls Python"),
+        ({"s.em": STUDY, "other.em": STUDY}, ""),
+        ({"s.em": 'em 1\nimport x from "/etc/hostname"\n' + STUDY[5:]}, "0 of them were compared"),
+    ],
+    ids=range(3),
+)
+def test_a_strangers_python_is_never_run(files: dict[str, str], said: str, exported: Path, tmp_path: Path) -> None:
+    """Whatever the file is called; and its program is the one within the bundle."""
+    bundle = Bundle(exported / "s.emcache")
+    contents = {name: text.replace("PLACE", str(tmp_path / "owned")).encode() for name, text in files.items()}
+    manifest = replace(bundle.manifest, files={n: digest_bytes(c).hex() for n, c in contents.items()})
+    write_bundle(tmp_path / "x.emcache", manifest, bundle.entries(), contents, None)
+    (tmp_path / "pyproject.toml").touch()
+    shown = emdsl("cache", "import", "x.emcache", cwd=tmp_path).stdout
+    assert said in shown
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_program_outside_of_its_bundle_is_not_compiled(exported: Path, tmp_path: Path) -> None:
+    """An absolute path, or one that the bundle does not hold."""
+    bundle = Bundle(exported / "s.emcache")
+    for file in (str(exported / "s.em"), "../s.em"):
+        manifest = replace(bundle.manifest, file=file)
+        files = {name: bundle.content(name) for name in bundle.manifest.files}
+        write_bundle(tmp_path / "x.emcache", manifest, bundle.entries(), files, None)
+        (tmp_path / "pyproject.toml").touch()
+        assert "its program is not within it" in emdsl("cache", "import", "x.emcache", cwd=tmp_path).stdout
