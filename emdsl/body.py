@@ -63,7 +63,8 @@ def joined(parts: Iterable[Part]) -> dict[str, Any]:
             if met and (setting == OURS or isinstance(value, Mapping)):  # an empty object says nothing
                 continue
             for other in met:
-                if taken[other][0] == setting:  # of one setting: its own business
+                known, at = taken[other]
+                if known == setting or (at == path and _get(body, at) == value):  # nothing is lost
                     continue
                 owner, at = taken.pop(other)
                 if owner != OURS:
@@ -109,13 +110,23 @@ def _leaves(fields: Mapping[str, Any], path: Path = ()) -> Iterator[tuple[Path, 
 
 def _meaning(path: Path) -> Path:
     """Return what two fields have in common that a server takes for one: their names but for case and `_`."""
-    plain = tuple(name.replace("_", "").lower() for name in path)
+    plain = tuple(map(_plain, path))
     return _ONE_OF.get(plain, plain)
 
 
+def _plain(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def _get(body: dict[str, Any], path: Path) -> Any:
+    for name in path:
+        body = body[name]
+    return body
+
+
 def _put(body: dict[str, Any], path: Path, value: Any) -> None:
-    for name in path[:-1]:
-        body = body.setdefault(name, {})
+    for name in path[:-1]:  # an object that is there in another spelling is the same
+        body = body.setdefault(next((n for n in body if _plain(n) == _plain(name)), name), {})
     body[path[-1]] = value
 
 

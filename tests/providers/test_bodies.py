@@ -100,7 +100,7 @@ def test_bodies_are_as_written_down() -> None:
         ("openai/gpt-4o", {"max_tokens": 5, "extra": {"max_completion_tokens": 9}}, "max_completion_tokens"),
         ("openai/o3-pro", {"reasoning_effort": "low", "extra": {"reasoning": {"effort": "high"}}}, "reasoning.effort"),
         ("llama-cpp/m", {"repetition_penalty": 2, "extra": {"repeat_penalty": 1}}, "repeat_penalty"),
-        ("vllm/m", {"top_k": 2, "extra": {"top_k": 2}}, "top_k"),
+        ("vllm/m", {"top_k": 2, "extra": {"top_k": 3}}, "top_k"),
         ("together/m", {"top_logprobs": 2, "extra": {"logprobs": 3}}, "logprobs"),
     ],
 )  # fmt: skip
@@ -130,6 +130,10 @@ def test_two_settings_of_one_field_are_never_sent(use: str, params: dict[str, An
         ("openai/gpt-4o", {"temperature": 1, "extra": {"response_format": {"a": 1, "A": 2, "b_c": 3, "bc": 4}}},
          {"temperature": 1, "response_format": {"a": 1, "A": 2, "b_c": 3, "bc": 4}}),
         ("google/gemini-2.5-flash", {"extra": {"generationConfig": 3}}, {"generationConfig": 3}),
+        ("vllm/m", {"top_k": 2, "extra": {"top_k": 2}}, {"top_k": 2}),
+        ("google/gemini-2.5-pro",
+         {"reasoning_tokens": 1_024, "extra": {"generationConfig": {"thinking_config": {"include_thoughts": False}}}},
+         {"generationConfig": {"thinkingConfig": {"include_thoughts": False, "thinkingBudget": 1_024}}}),
         ("openai-api/lab/my-model", {"extra": {"max_completion_tokens": 5}}, {"max_completion_tokens": 5}),
     ],
 )  # fmt: skip
