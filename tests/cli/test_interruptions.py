@@ -40,7 +40,13 @@ def start(folder: Path, url: str, *args: str, file: str = "study.em") -> subproc
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hears,  # noqa: PLW1509 - the tests have no threads of their own
     )
+
+
+def hears() -> None:
+    """Let a process be told that its terminal is closed: under `nohup` that is ignored, and it would be inherited."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def rows(folder: Path) -> list[Any]:
