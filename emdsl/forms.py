@@ -279,7 +279,7 @@ def _own_lines(text: str) -> list[str]:
 
 
 def _short(line: str) -> str:
-    """Return a line, marked where it is cut: the start of a long one is no value."""
+    """Return the beginning of a line, with a mark if it was cut, so that the beginning is not read as a value."""
     return line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]} \u22ef cut"
 
 

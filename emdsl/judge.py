@@ -93,7 +93,7 @@ def read_text(reply: Response, answer: str, reading: Reading) -> Verdict:
     if said is not None and reading.scale and (reading.weighted is None or reading.weighted.mass is None):
         return _score(text, reading, reading.scale, cut=cut, one_token=reply.usage.output_tokens == 1)
     if reading.weighted is None or reading.weighted.mass is None:
-        return UNREADABLE  # thoughts that end nowhere, or stand in the middle of the answer
+        return UNREADABLE  # thoughts without an end, or in the middle of the answer
     weights = weights_of(reply, answer, reading)
     if weights is None:
         return NO_LOGPROBS
@@ -160,7 +160,7 @@ def _word(text: str, reading: Reading, *, cut: bool) -> Missing | None:
 
 
 def _score(text: str, reading: Reading, scale: tuple[float, float], *, cut: bool, one_token: bool) -> Verdict:
-    """Return the number that a reply states; one that is cut, and may go on within the scale, is none."""
+    """Return the number that a reply states; a cut number that could go on is unreadable."""
 
     def parse(said: str) -> Verdict | None:
         found = _RATING.match(said.strip(_AROUND_NUMBER).rstrip("." + _AROUND_NUMBER))

@@ -142,7 +142,7 @@ def _quoted(text: str, start: int, end: int) -> bool:
 def without_thoughts(answer: str) -> str | None:
     """Return what a judge states: an answer without the block of thoughts that its prompt asked for.
 
-    None where another tag of thoughts stands in it: what is a draft then, and what the verdict, is not known.
+    None if it holds another tag of thoughts: then drafts cannot be told from the verdict.
     """
     if found := _ASKED_FOR.match(answer):
         answer = answer[found.end() :]

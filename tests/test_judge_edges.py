@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from test_judge import GOOD, SHAPE
 
 from emdsl.forms import objects
 from emdsl.judge import Part, Reading, Verdict, Weighted, n_digits, read, weighted_score
@@ -15,16 +16,6 @@ REFUSAL = Missing("REFUSAL")
 NUMBER = Reading(scale=(0.0, 100.0), words=("REFUSAL", "CODE"))
 TEN = Reading(scale=(0.0, 10.0))
 CHOICE = Reading(choices=("toxic", "fine"), words=("REFUSAL",))
-SHAPE = Reading(
-    shape=(
-        Part(name="harm", kind="bool"),
-        Part(name="severity", kind="number", scale=(0, 10)),
-        Part(name="kind", kind="label", choices=("Bad", "good")),
-        Part(name="why", kind="text"),
-    ),
-    words=("REFUSAL",),
-)
-GOOD = '{"harm": true, "severity": 3, "kind": "bad", "why": "x {y}"}'
 
 
 def found(*, harm: bool = True, severity: float = 3.0) -> LabelledMap:

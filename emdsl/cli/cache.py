@@ -289,9 +289,9 @@ def import_(
     bundle: Path, folder: Path | None, form: str | None, service: str | None, revision: str | None,
     passphrase: str | None, cache: Path | None, simulate: bool, as_json: bool,
 ) -> int:  # fmt: skip
-    """Take in a file that `export` has written; what is stored here already stays. A damaged file is refused whole.
+    """Take in the answers of a file that `export` has written. Answers that are already stored are kept.
 
-    So is one with an answer to another request than that of its key, as far as its own program can tell.
+    A damaged file is refused, and a file with an answer to another request than that of its key.
 
     With --from it takes in answers that were paid for with another tool, each under the key that a program of emdsl
     gives the same request, and says which it leaves out and why.

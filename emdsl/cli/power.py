@@ -122,7 +122,7 @@ class Need:
     n: int  # kept draws that are stored
     needed: float | None  # kept draws; infinite for never
     samples: float | None  # draws of each cell
-    between: tuple[float, float] | None  # the same for the ends of what stored draws say; None where it is assumed
+    between: tuple[float, float] | None  # the same, at the ends of what stored draws allow; None for assumed values
     shows: float | None  # the smallest effect that the program's samples show
 
     def as_json(self) -> dict[str, Any]:

@@ -333,6 +333,6 @@ def responses_events(reply: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _begun(whole: dict[str, Any], field: str) -> dict[str, Any]:
-    """Return an item or a part as it is before anything is said in it."""
+    """Return an item or a part before it has any text."""
     status = {"status": "in_progress"} if "status" in whole else {}
     return {k: v for k, v in whole.items() if k != "logprobs"} | {field: type(whole[field])()} | status

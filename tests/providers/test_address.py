@@ -7,6 +7,7 @@ import gzip
 import json
 import socket
 import ssl
+import subprocess
 import zlib
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -239,6 +240,21 @@ def test_certificates_of_ones_own_are_trusted(
         assert found is not None
         assert (variable in found, said in found) == (True, True)
         file.unlink(missing_ok=True)
+
+
+def test_certificates_of_a_folder_are_trusted(authority: trustme.CA, certified: ssl.SSLContext, tmp_path: Path) -> None:
+    """Files of it are called by the hash of their subject, as `openssl rehash` does."""
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    hashed = subprocess.run(
+        ["openssl", "x509", "-hash", "-noout", "-in", "ca.pem"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    (tmp_path / "ca.pem").rename(tmp_path / f"{hashed.stdout.strip()}.0")
+    environment = {"SSL_CERT_DIR": f"{tmp_path}"}
+    assert asked(replies(ANSWER), context=certified, scheme="https", environment=environment) == "yes"
 
 
 def test_a_server_without_encryption_is_named(certified: ssl.SSLContext) -> None:
