@@ -2,7 +2,13 @@
 
 EmdslError
   SourceError        the text is wrong; holds every Diagnostic found, not the first
-  UsageError         the call is wrong: an unknown axis in `--only`, a file that is not there
+  UsageError         the call is wrong
+    UnknownName      UnknownAxis, UnknownLevel, UnknownExperiment, UnknownStep, UnknownMeasure
+    NoCell           no cell has the selected levels
+    NotDrawable      a measure has no figure of this kind
+    PlanOutdated     a written plan no longer matches
+    OverBudget       the budget is smaller than the least cost
+    FileMissing, FileExists
   SetupError         the environment lacks something: an API key, a URL
   HookError          a function of `python f(x) from "f.py"` cannot be run, or is not pure
   StoreError         cache/ cannot be read or written
@@ -23,25 +29,84 @@ if TYPE_CHECKING:
     from emdsl.source import Diagnostic, Span
 
 
-MOST_SHOWN = 100  # diagnostics as text; `--json` has all
+MAX_SHOWN = 100  # diagnostics as text; `--json` has all
 
 
 class EmdslError(Exception):
-    """Everything that emdsl reports instead of a traceback."""
+    """Base class of all errors that emdsl raises on purpose; `diagnostics` are those with a place in a study."""
+
+    diagnostics: tuple[Diagnostic, ...] = ()
 
 
 class SourceError(EmdslError):
     """The program is wrong; `diagnostics` holds every fault and warning found."""
 
     def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
-        shown = "\n\n".join(d.render() for d in diagnostics[:MOST_SHOWN])
-        more = f"\n\nand {len(diagnostics) - MOST_SHOWN:,} more" if len(diagnostics) > MOST_SHOWN else ""
+        shown = "\n\n".join(d.render() for d in diagnostics[:MAX_SHOWN])
+        more = f"\n\nand {len(diagnostics) - MAX_SHOWN:,} more" if len(diagnostics) > MAX_SHOWN else ""
         super().__init__(shown + more)
         self.diagnostics = tuple(diagnostics)
 
 
 class UsageError(EmdslError):
-    """The call is wrong, not the program."""
+    """The call is wrong, not the study; `parameter` is the Python name of the wrong argument, where there is one."""
+
+    def __init__(self, message: str, *, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.parameter = parameter
+
+    def __str__(self) -> str:
+        """Return the message as a Python user reads it; the command line names its option instead."""
+        return self.message if self.parameter is None else f"`{self.parameter}`: {self.message}"
+
+
+class UnknownName(UsageError):
+    """A name that the study does not have; the subclass tells the kind."""
+
+
+class UnknownAxis(UnknownName):
+    """No experiment of the study has this axis."""
+
+
+class UnknownLevel(UnknownName):
+    """The axis has no such level."""
+
+
+class UnknownExperiment(UnknownName):
+    """The study has no such experiment."""
+
+
+class UnknownStep(UnknownName):
+    """The study has no such ask or judge."""
+
+
+class UnknownMeasure(UnknownName):
+    """The study has no such measure, or none of the kind that is needed."""
+
+
+class NoCell(UsageError):
+    """No cell has the selected levels."""
+
+
+class NotDrawable(UsageError):
+    """The measure has no figure, or not of this kind."""
+
+
+class PlanOutdated(UsageError):
+    """A written plan no longer matches its study or its store."""
+
+
+class OverBudget(UsageError):
+    """The pending requests cost more than the budget, at least."""
+
+
+class FileMissing(UsageError):
+    """There is no such file, or it cannot be read."""
+
+
+class FileExists(UsageError):
+    """A file or folder is in the way and is not overwritten."""
 
 
 class SetupError(EmdslError):

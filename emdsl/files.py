@@ -47,6 +47,18 @@ def write_private(path: Path, content: str | bytes) -> None:
         file.write(data)
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: it takes the place of an older one at once. Raises OSError."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        fresh.write_bytes(data)
+        if path.exists():
+            fresh.chmod(path.stat().st_mode & 0o777)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
 def _check(found: os.stat_result, path: Path) -> None:
     kind = next((called for is_kind, called in _KINDS if is_kind(found.st_mode)), "")
     if kind == "a folder":

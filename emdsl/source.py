@@ -219,7 +219,7 @@ def near(word: str, known: Iterable[str]) -> str:
 
 
 def one_of(words: Iterable[str], limit: int = 12) -> str:
-    """Return known words as a list to choose from, shortened when it is long."""
-    listed = sorted(set(words))
+    """Return known words as a list to choose from, in their own order; those of a set are sorted."""
+    listed = sorted(words) if isinstance(words, set | frozenset) else list(dict.fromkeys(words))
     more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
     return ", ".join(f"`{w}`" for w in listed[:limit]) + more

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from support import ROOT
 
-from emdsl.cli.fix import table_faults
 from emdsl.compiler.compile import compile_source
 from emdsl.errors import SourceError
 from emdsl.lang.explain import page, pages
 from emdsl.lang.words import DECLARATIONS
 from emdsl.source import Diagnostic, Source
+from emdsl.study.checking import table_diagnostics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,7 @@ def found_in(text: str, folder: Path) -> tuple[Diagnostic, ...]:
     (folder / "pyproject.toml").touch()
     try:
         program = compile_source(Source("page.em", text, folder / "page.em"), {})
-        return program.warnings + table_faults(program)
+        return program.warnings + table_diagnostics(program)
     except SourceError as error:
         return error.diagnostics
 

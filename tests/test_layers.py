@@ -9,8 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "emdsl"
 MAY_KNOW = {
-    "cli": {"data", "foreign", "report", "outcomes", "run", "compiler", "providers", "sim", "store", "lang"},
-    "notebook": {"cli", "report", "outcomes", "compiler"},
+    "cli": {"study", "outcomes", "sim", "store", "lang"},
+    "study": {"data", "foreign", "report", "outcomes", "run", "compiler", "providers", "sim", "store", "lang"},
     "foreign": set[str](),
     "report": {"outcomes"},
     "outcomes": {"lang"},
@@ -24,17 +24,17 @@ MAY_KNOW = {
     "lang": set[str](),
 }
 NOUNS_MAY_KNOW = {
-    "__init__.py": {"notebook"},  # `emdsl.open`
+    "__init__.py": {"study"},  # `emdsl.open`
     "experiment.py": {"lang"},  # a measure keeps its expression, as written
     "highlight.py": {"lang", "compiler"},  # an editor's door: the words of the grammar, the names of functions
 }
 DOORS = {
     "click": ("cli/",),
-    "rich": ("cli/console.py", "cli/layout.py"),
-    "dotenv": ("cli/session.py",),
+    "rich": ("cli/layout.py", "study/screen.py", "study/progress.py"),
+    "dotenv": ("study/project.py",),
     "numpy": ("outcomes/resample.py",),
-    "duckdb": ("outcomes/database.py", "data/parquet.py"),
-    "pyarrow": ("outcomes/table.py", "notebook/study.py"),
+    "duckdb": ("outcomes/database.py", "data/parquet.py", "study/compiled.py", "study/story.py"),
+    "pyarrow": ("outcomes/table.py", "study/study.py"),
     "diskcache": ("store/disk.py",),
     "zstandard": ("store/codec.py", "foreign/inspect.py", "providers/http.py"),
     "pyrage": ("store/bundle.py",),
@@ -43,12 +43,12 @@ DOORS = {
     "pydantic": ("providers/",),
     "yaml": ("data/yaml.py",),
     "pygments": ("highlight.py",),
-    "altair": ("report/charts.py", "notebook/study.py"),
+    "altair": ("report/charts.py", "study/study.py", "study/figures.py"),
     "vl_convert": ("report/charts.py",),
     "jinja2": ("report/page.py",),
     "markupsafe": ("report/page.py",),
     "genai_prices": ("price.py",),
-    "uvloop": ("cli/running.py",),
+    "uvloop": ("study/asking.py",),
     "hashlib": ("digest.py",),
     "sqlite3": ("store/",),
 }

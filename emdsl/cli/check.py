@@ -1,4 +1,4 @@
-"""`emdsl check`: what is wrong with a program."""
+"""`emdsl check`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from emdsl.cli import console, session
-from emdsl.cli.fix import faults_of, fix_file
+from emdsl.cli import console, options
 from emdsl.cli.main import EXIT_ERROR
-from emdsl.errors import MOST_SHOWN
+from emdsl.errors import MAX_SHOWN
+from emdsl.lang.parser import EDITION
 from emdsl.source import Severity
+from emdsl.study.checking import EDITION_CODES, diagnostics_of, fix_file
+from emdsl.study.project import open_project
+from emdsl.study.screen import counted
 
 if TYPE_CHECKING:
     from emdsl.source import Diagnostic
@@ -19,41 +22,43 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@session.with_options(session.ENV_FILE, session.AS_JSON)
-@session.option("--fix", is_flag=True, envvar=None, help="Put right what is certain, then show what is left.")
-def command(files: tuple[Path, ...], env_file: Path | None, as_json: bool, fix: bool) -> int:
-    """Find every fault of FILES; asks nothing, and needs no API key.
+@options.with_options(options.ENV_FILE, options.AS_JSON)
+@options.option("--fix", is_flag=True, envvar=None, help="Apply safe automatic fixes, then show what remains.")
+@options.option("--edition", is_flag=True, envvar=None, help="Only bring FILES to the newest edition of the language.")
+def command(files: tuple[Path, ...], env_file: Path | None, as_json: bool, fix: bool, edition: bool) -> int:
+    """Find every error and warning in FILES. Nothing is sent, and no API key is needed.
 
-    Exits 1 where there is an error; warnings alone exit 0. A comment `# allow W402` on the line of a warning, or
-    right above it, allows it. `emdsl explain CODE` tells more.
+    Exits with 1 if there is an error; warnings alone exit with 0. A comment `# allow W402` on the line of a warning, or
+    on the line above, allows it.
+
+    \b
+    Examples:
+      emdsl check experiments/*.em
+      emdsl check study.em --fix
     """
     console.expect_json(wanted=as_json)
-    found: list[Diagnostic] = []
+    diagnostics: list[Diagnostic] = []
     n_fixed = 0
     for file in files:
-        here = session.open_session(file, None, env_file)
-        n_fixed += fix_file(file, here.environment) if fix else 0
-        found += faults_of(file, here.environment)
-    n_errors = sum(d.severity is Severity.ERROR for d in found)
+        project = open_project(file, None, env_file)
+        if fix or edition:
+            n_fixed += fix_file(file, project.environment, only=EDITION_CODES if edition else None)
+        diagnostics += diagnostics_of(file, project.environment)
+    n_errors = sum(d.severity is Severity.ERROR for d in diagnostics)
     if as_json:
-        console.show_json({"diagnostics": [d.as_json() for d in found], **({"fixed": n_fixed} if fix else {})})
+        fixed = {"fixed": n_fixed} if fix or edition else {}
+        console.show_json({"diagnostics": [d.as_json() for d in diagnostics], **fixed})
         return EXIT_ERROR if n_errors else 0
-    for diagnostic in found[:MOST_SHOWN]:
+    shown = diagnostics if console.settings.verbose else diagnostics[:MAX_SHOWN]
+    for diagnostic in shown:
         console.say(diagnostic.render() + "\n")
-    if len(found) > MOST_SHOWN:
-        console.say(f"and {len(found) - MOST_SHOWN:,} more\n")
-    n_fixable = sum(bool(d.fix) for d in found)
-    more = [f"{n_fixed} fixed"] if fix else [f"{n_fixable} that --fix puts right"] if n_fixable else []
-    console.say(_summary(n_errors, len(found) - n_errors, len(files), more))
-    if found:
-        console.say(f"More: emdsl explain {found[0].code}")
+    if len(shown) < len(diagnostics):
+        console.say(f"and {len(diagnostics) - len(shown):,} more (-v shows all)\n")
+    n_fixable = sum(bool(d.fix) for d in diagnostics)
+    parts = [counted(n_errors, "error"), counted(len(diagnostics) - n_errors, "warning")]
+    parts += [f"{n_fixed} fixed"] if fix or edition else [f"{n_fixable} fixable with --fix"] if n_fixable else []
+    parts += [f"now edition {EDITION}"] if edition and not n_errors else []
+    console.say(f"{counted(len(files), 'file')}: {', '.join(parts)}")
+    if diagnostics:
+        console.say(f"More: emdsl explain {diagnostics[0].code}")
     return EXIT_ERROR if n_errors else 0
-
-
-def _summary(n_errors: int, n_warnings: int, n_files: int, more: list[str]) -> str:
-    parts = [_count(n_errors, "error"), _count(n_warnings, "warning"), *more]
-    return f"{_count(n_files, 'file')}: {', '.join(parts)}"
-
-
-def _count(n: int, word: str) -> str:
-    return f"{n} {word}{'' if n == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""`emdsl explain`: what a diagnostic means."""
+"""`emdsl explain`."""
 
 from __future__ import annotations
 
@@ -6,21 +6,28 @@ import click
 
 from emdsl.cli import console
 from emdsl.errors import UsageError
-from emdsl.lang.explain import page, pages, title
+from emdsl.lang.explain import entry, page, pages, title, words
 from emdsl.source import near
 
 
 @click.command("explain")
-@click.argument("code", required=False)
-def command(code: str | None) -> int:
-    """Say what the diagnostic CODE means, with a program that has it and one that does not; without CODE, list all."""
-    if code is None:
-        for known in pages():
-            console.say(f"{known}  {title(known)}")
+@click.argument("term", metavar="[CODE|WORD]", required=False)
+def command(term: str | None) -> int:
+    """Explain an error or warning CODE, or a WORD of the language and of the results. Without either, list all.
+
+    \b
+    Examples:
+      emdsl explain E201
+      emdsl explain wilson
+    """
+    if term is None:
+        for code in pages():
+            console.say(f"{code}  {title(code)}")
+        console.say("\nWords: " + " ".join(words()))
         return 0
-    found = page(code)
-    if found is None:
-        hint = near(code.upper(), pages()) or "`emdsl explain` lists all"
-        raise UsageError(f"no diagnostic is called `{code}`: {hint}")
-    console.say(found.replace("```em wrong", "```em   (wrong)").replace("```em right", "```em   (right)"), nl=False)
+    text = page(term) or entry(term)
+    if text is None:
+        hint = near(term.upper(), pages()) or near(term.lower(), words()) or "`emdsl explain` lists all"
+        raise UsageError(f"there is no code or word `{term}`; {hint}")
+    console.say(text.replace("```em wrong", "```em   (wrong)").replace("```em right", "```em   (right)"), nl=False)
     return 0

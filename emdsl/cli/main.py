@@ -12,58 +12,62 @@ import click
 from emdsl.version import __version__
 
 VERBS = {
-    "init": ("emdsl.cli.init", "Write a study that runs."),
-    "run": ("emdsl.cli.run", "Ask what is not stored, and load the outcomes."),
-    "plan": ("emdsl.cli.plan", "Show what a run would ask, and what is stored."),
-    "check": ("emdsl.cli.check", "Find every fault of a program; asks nothing."),
-    "explain": ("emdsl.cli.explain", "Say what a diagnostic means."),
-    "fix": ("emdsl.cli.fix", "Put right what is certain."),
-    "fmt": ("emdsl.cli.fmt", "Write programs in the one layout."),
-    "render": ("emdsl.cli.render", "Show the messages of a cell as they are sent."),
-    "why": ("emdsl.cli.why", "Say why a step is stored, or is to run."),
-    "diff": ("emdsl.cli.diff", "Compare two programs by what they ask."),
+    "init": ("emdsl.cli.init", "Create a new study."),
+    "run": ("emdsl.cli.run", "Send pending requests and load the results."),
+    "plan": ("emdsl.cli.plan", "Preview a run: cached and pending requests, reasons and cost."),
+    "check": ("emdsl.cli.check", "Find errors and warnings in studies, and fix the certain ones."),
+    "explain": ("emdsl.cli.explain", "Explain an error code, a warning code or a word."),
+    "fmt": ("emdsl.cli.fmt", "Format files."),
+    "render": ("emdsl.cli.render", "Show requests exactly as they are sent."),
+    "why": ("emdsl.cli.why", "Explain why a request is cached or pending."),
+    "diff": ("emdsl.cli.diff", "Compare two studies by cells, requests and cost."),
     "show": ("emdsl.cli.show", "Show the measures of a study."),
-    "query": ("emdsl.cli.query", "Query outcomes with SQL."),
-    "power": ("emdsl.cli.power", "Say how many samples an effect takes."),
+    "query": ("emdsl.cli.query", "Query the results with SQL."),
+    "power": ("emdsl.cli.power", "Compute the sample size needed to detect an effect."),
     "plot": ("emdsl.cli.plot", "Draw a measure as a figure."),
-    "report": ("emdsl.cli.report", "Write a study as one page, with charts and transcripts."),
-    "export": ("emdsl.cli.export", "Write outcomes to a folder that needs no emdsl."),
-    "cache": ("emdsl.cli.cache", "Look after the answers: stats, verify, gc, drop, export ..."),
-    "models": ("emdsl.cli.models", "Show models and providers: what they take, cost, and lack."),
-    "doctor": ("emdsl.cli.doctor", "Ask each model of a study one cheap question."),
-    "sim": ("emdsl.cli.sim", "The embedded simulator as a server."),
+    "report": ("emdsl.cli.report", "Write a study as one HTML page with charts and transcripts."),
+    "export": ("emdsl.cli.export", "Write results as Parquet files that need no emdsl."),
+    "cache": ("emdsl.cli.cache", "Inspect, verify, clean up and share the answer store."),
+    "models": ("emdsl.cli.models", "Show models and providers: parameters, prices, missing API keys."),
+    "doctor": ("emdsl.cli.doctor", "Test each model of a study with one cheap request."),
+    "sim": ("emdsl.cli.sim", "Run the embedded simulator as a server."),
+    "docs": ("emdsl.cli.docs", "Open the documentation."),
 }
-GARBAGE = (100_000, 20, 100)  # rows live shortly and hold no circles: looking for some took a third of a plan's time
+GC_THRESHOLDS = (100_000, 20, 100)  # rows are short-lived and acyclic: collections took a third of a plan's time
 EXIT_ERROR, EXIT_USAGE, EXIT_INCOMPLETE = 1, 2, 3
-EXIT_UNLOADED = EXIT_ERROR  # all is answered, and the tables are not of it
+EXIT_STALE = EXIT_ERROR  # every answer is stored, and the tables are stale
 
 
 class LazyGroup(click.Group):
     """A group whose verbs are modules."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the verbs in the order in which they are used."""
+        """Return the verbs in the order of their use."""
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a verb's command."""
+        """Return the command of a verb, with the options that all have."""
         if cmd_name not in VERBS:
             return None
         if ctx.resilient_parsing and "--help" in sys.argv:
             return None
+        from emdsl.cli.options import add_common  # noqa: PLC0415 - keeps `--version` at click's own speed
+
         command = importlib.import_module(VERBS[cmd_name][0]).command
         assert isinstance(command, click.Command)
-        return command
+        return add_common(command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the verb that is called; an unknown one gets the near word."""
+        """Return the called verb; an unknown one gets the nearest word."""
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             from emdsl.source import near  # noqa: PLC0415 - only a misspelt verb needs it
 
+            if args[0] == "fix":
+                ctx.fail("there is no verb 'fix': use 'emdsl check --fix FILE'")
             hint = near(args[0], VERBS) or f"the verbs are {', '.join(VERBS)}"
-            ctx.fail(f"no verb is called '{args[0]}': {hint.replace('`', '')}")
+            ctx.fail(f"there is no verb '{args[0]}'; {hint.replace('`', '')}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -75,7 +79,11 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="emdsl")
 def cli() -> None:
-    """Experiment grids for LLM-safety research, asked once and queried in DuckDB.
+    """Experiment grids for LLM-safety research: each request is sent once, results are in DuckDB.
+
+    \b
+    Start:   emdsl init study.em, then emdsl run study.em
+    Learn:   emdsl docs, emdsl explain WORD
 
     Exit codes: 0 done, 1 error, 2 usage, 3 incomplete.
     """
@@ -85,12 +93,12 @@ def main() -> None:
     """Run the command line; the one place that catches EmdslError."""
     from emdsl.errors import EmdslError, UsageError  # noqa: PLC0415 - keeps `--version` at click's own speed
 
-    gc.set_threshold(*GARBAGE)
+    gc.set_threshold(*GC_THRESHOLDS)
 
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
-        from emdsl.cli.console import show_usage_error  # noqa: PLC0415 - as above
+        from emdsl.cli.failures import show_usage_error  # noqa: PLC0415 - as above
 
         show_usage_error(error)
         sys.exit(error.exit_code)
@@ -98,10 +106,10 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: `emdsl plan | head`
         sys.exit(EXIT_ERROR)
     except (KeyboardInterrupt, click.exceptions.Abort):
-        click.echo("stopped; what was answered is kept", err=True)
+        click.echo("interrupted: all answers are kept", err=True)
         sys.exit(EXIT_INCOMPLETE)
     except (EmdslError, OSError, RecursionError) as error:
-        from emdsl.cli.console import show_error  # noqa: PLC0415 - as above
+        from emdsl.cli.failures import show_error  # noqa: PLC0415 - as above
 
         show_error(error)
         sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR)

@@ -1,22 +1,35 @@
-"""`emdsl run`: what an up-to-date run needs is all that this imports."""
+"""`emdsl run`. An up-to-date run imports only what stands at the top."""
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
-from emdsl.cli import console, session, uptodate
+from emdsl.cli import console, options
+from emdsl.cli.main import EXIT_INCOMPLETE, EXIT_STALE
+from emdsl.outcomes.loads import note_last
+from emdsl.redact import mask
+from emdsl.study import uptodate
+from emdsl.study.project import open_project
 
 if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
+    from emdsl.study.planfile import PlanFile
+    from emdsl.study.project import Project
+    from emdsl.study.run import Run, RunOptions
+
 
 @click.command("run")
-@session.OF_RUN
-@session.option("--dry-run", is_flag=True, help="The same as `emdsl plan`.")
+@options.OF_RUN
+@options.option("--dry-run", is_flag=True, help="Only show the plan, as `emdsl plan` does.")
+@click.pass_context
 def command(
+    ctx: click.Context,
     file: Path,
     cache: Path | None,
     env_file: Path | None,
@@ -29,33 +42,105 @@ def command(
     dry_run: bool,
     max_wait: float,
     max_retries: int | None,
-    display: str | None,
     budget: Decimal | None,
     yes: bool,
     confirm_over: Decimal,
     insecure: bool,
 ) -> int:
-    """Ask what FILE needs and the store does not hold, and load the outcomes.
+    """Send the pending requests of FILE and load the results.
 
-    FILE is a program, or a plan written with `emdsl plan -o plan.json`. The first Ctrl-C finishes what is in flight
-    and keeps it; the second stops at once.
+    FILE is a study, or a plan from `emdsl plan -o plan.json`. Only requests that are not cached are sent. The first
+    Ctrl-C finishes the requests in flight and keeps their answers; the second stops at once.
+
+    \b
+    Examples:
+      emdsl run study.em
+      emdsl run study.em --samples 2 --only k=0,16 --budget 5
+      emdsl run study.em --sim
     """
     console.expect_json(wanted=as_json)
-    expected = None
+    if dry_run:
+        from emdsl.cli.plan import command as plan  # noqa: PLC0415 - the short way does without
+
+        return int(ctx.invoke(
+            plan, file=file, cache=cache, env_file=env_file, samples=samples, only=only, simulate=simulate,
+            as_json=as_json, budget=budget, insecure=insecure,
+        ))  # fmt: skip
+    plan_file: PlanFile | None = None
     if file.suffix.lower() == ".json":
-        from emdsl.cli.planfile import read_plan  # noqa: PLC0415 - the short way does without
+        from emdsl.study.planfile import read_plan  # noqa: PLC0415 - as above
 
-        expected = read_plan(file, samples, only, simulate=simulate)
-        file, samples, only, simulate = expected.file, expected.samples, expected.only, expected.simulate
-    here = session.open_session(file, cache, env_file, simulate=simulate)
-    marks = ("run", samples, only, as_json)
-    if not dry_run and expected is None and (kept := uptodate.find(here, file, marks)) is not None:
-        return uptodate.show(here, file, kept)
-    from emdsl.cli.running import Call, execute  # noqa: PLC0415 - as above: all the heavy libraries
+        plan_file = read_plan(file, samples, only, simulate=simulate)
+        file, samples, only, simulate = plan_file.file, plan_file.samples, plan_file.only, plan_file.simulate
+    project = open_project(file, cache, env_file, simulate=simulate)
+    marks = ("run", samples, only, as_json, *console.layout_marks())
+    if plan_file is None and (screen := uptodate.find(project, file, marks)) is not None:
+        note_last(project.cache, project.study(file))  # `query` without --study is about the last run
+        for text, err in screen:
+            console.say(text, err=err, nl=False)
+        return 0
+    from emdsl.study.run import RunOptions  # noqa: PLC0415 - as above: all the heavy libraries
 
-    call = Call(
-        file=file, samples=samples, only=only, as_json=as_json, connections=connections, offline=offline,
-        cache=cache, dry_run=dry_run, max_wait=max_wait, max_retries=max_retries, display=display, expected=expected,
-        budget=budget, confirm_over=None if yes else confirm_over, insecure=insecure, env_file=env_file,
+    chosen = RunOptions(
+        samples=samples, only=only, connections=connections, offline=offline, max_wait=max_wait,
+        max_retries=max_retries, budget=budget, insecure=insecure, confirm_over=None if yes else confirm_over,
+        plan_file=plan_file, cache=cache, env_file=env_file,
     )  # fmt: skip
-    return execute(here, call, marks)
+    return _Shown(project, file, chosen, marks, as_json=as_json).run()
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A run as it is shown on a terminal, or as JSON."""
+
+    project: Project
+    file: Path
+    options: RunOptions
+    marks: tuple[object, ...]
+    as_json: bool
+
+    def run(self) -> int:
+        """Run; return the exit code."""
+        from emdsl.study.compiled import compile_study  # noqa: PLC0415 - the short way does without
+        from emdsl.study.progress import NONE, ProgressView, choose_display  # noqa: PLC0415 - as above
+        from emdsl.study.run import run_study  # noqa: PLC0415 - as above
+
+        study = compile_study(self.project, self.file)
+        hidden = console.settings.quiet or self.as_json
+        display = NONE if hidden and console.settings.display is None else choose_display(console.settings.display)
+
+        def view(pending: int) -> ProgressView:
+            return ProgressView(
+                display, pending, lambda line: console.say(line, err=True),
+                lambda text: console.printable(mask(text), terminal=True),
+            )  # fmt: skip
+
+        run = run_study(
+            study, self.options, view=view, confirm=_confirm,
+            show=(lambda _: None) if self.as_json else console.show,
+        )  # fmt: skip
+        if run.declined:
+            console.say("nothing was sent", err=True)
+            return EXIT_INCOMPLETE
+        screen = self._show(run)
+        if run.complete and not (run.load_error or run.failed or run.repaired):
+            restricted = self.options.samples is not None or bool(self.options.only)
+            uptodate.keep(
+                self.project, self.file, self.marks, study.program, run.id, run.store_before, screen,
+                restricted=restricted,
+            )  # fmt: skip
+        return EXIT_STALE if run.load_error else 0 if run.complete else EXIT_INCOMPLETE
+
+    def _show(self, run: Run) -> uptodate.Screen:
+        """Print a run; return what would be printed if it were run again and all was cached."""
+        if self.as_json:
+            console.show_json(run.as_json())
+            return [(console.json_text(run.as_json(again=True)), False)]
+        bars, verbose = sys.stdout.isatty(), console.settings.verbose
+        console.show(run.parts(bars=bars, verbose=verbose))
+        return list(console.rendered(run.again_parts(bars=bars)))
+
+
+def _confirm(question: str) -> bool:
+    """Ask on a terminal; elsewhere nobody can answer."""
+    return not (sys.stdin.isatty() and sys.stderr.isatty()) or click.confirm(question, default=False, err=True)

@@ -7,7 +7,7 @@ import signal
 
 import click
 
-from emdsl.cli import console, session
+from emdsl.cli import console, options
 from emdsl.errors import UsageError
 from emdsl.sim.server import Faults, RateLimit, Simulator
 
@@ -16,58 +16,64 @@ SHARE = click.FloatRange(0, 1)
 
 @click.group("sim")
 def command() -> None:
-    """The embedded simulator: a real server on loopback with known ground truth."""
+    """Run the embedded simulator: a real server on loopback with known ground truth."""
 
 
 @command.command("serve")
-@session.option("--port", type=click.IntRange(0, 65535), default=0, envvar="EMDSL_SIM_PORT", help="0 takes a free one.")
-@session.option(
+@options.option(
+    "--port", type=click.IntRange(0, 65535), default=0, envvar="EMDSL_SIM_PORT", help="0 chooses a free port."
+)
+@options.option(
     "--latency",
     type=click.FloatRange(0),
     default=0.0,
     envvar="EMDSL_SIM_LATENCY",
-    help="Seconds that every answer takes.",
+    help="Latency of every answer in seconds.",
 )
-@session.option(
+@options.option(
     "--throttled",
     type=SHARE,
     default=0.0,
     envvar="EMDSL_SIM_THROTTLED",
-    help="Share of requests answered with 429.",
+    help="Share of requests rejected with 429.",
 )
-@session.option(
+@options.option(
     "--retry-after",
     type=click.FloatRange(0),
     default=0.05,
     envvar="EMDSL_SIM_RETRY_AFTER",
-    help="Seconds in their Retry-After.",
+    help="Retry-After of 429 in seconds.",
 )
-@session.option("--failed", type=SHARE, default=0.0, envvar="EMDSL_SIM_FAILED", help="Share answered with 500.")
-@session.option("--slow", type=SHARE, default=0.0, envvar="EMDSL_SIM_SLOW", help="Share answered late.")
-@session.option(
+@options.option(
+    "--failed", type=SHARE, default=0.0, envvar="EMDSL_SIM_FAILED", help="Share of requests failed with 500."
+)
+@options.option("--slow", type=SHARE, default=0.0, envvar="EMDSL_SIM_SLOW", help="Share of slow answers.")
+@options.option(
     "--slow-by",
     type=click.FloatRange(0),
     default=1.0,
     envvar="EMDSL_SIM_SLOW_BY",
-    help="By how many seconds.",
+    help="Extra latency of slow answers in seconds.",
 )
-@session.option("--cut", type=SHARE, default=0.0, envvar="EMDSL_SIM_CUT", help="Share whose connection is cut.")
-@session.option(
+@options.option("--cut", type=SHARE, default=0.0, envvar="EMDSL_SIM_CUT", help="Share of broken connections.")
+@options.option(
     "--malformed",
     type=SHARE,
     default=0.0,
     envvar="EMDSL_SIM_MALFORMED",
-    help="Share answered with broken JSON.",
+    help="Share of answers with invalid JSON.",
 )
-@session.option(
+@options.option(
     "--rpm",
     type=click.FloatRange(0, min_open=True),
     envvar="EMDSL_SIM_RPM",
-    help="Requests a minute that are allowed.",
+    help="Rate limit in requests per minute.",
 )
-@session.option("--windowed", is_flag=True, envvar="EMDSL_SIM_WINDOWED", help="Give them all at once, each minute.")
-@session.option("--key", "keys", multiple=True, envvar="EMDSL_SIM_KEY", help="Let in these API keys only.")
-@session.option("--seed", type=int, default=0, envvar="EMDSL_SIM_SEED", help="Of the faults.")
+@options.option(
+    "--windowed", is_flag=True, envvar="EMDSL_SIM_WINDOWED", help="Refill the rate limit once a minute, all at once."
+)
+@options.option("--key", "keys", multiple=True, envvar="EMDSL_SIM_KEY", help="Accept only these API keys.")
+@options.option("--seed", type=int, default=0, envvar="EMDSL_SIM_SEED", help="Seed of the random faults.")
 def serve(
     port: int,
     latency: float,
@@ -83,10 +89,14 @@ def serve(
     keys: tuple[str, ...],
     seed: int,
 ) -> None:
-    """Serve until interrupted, in the formats of OpenAI, Anthropic and Google; point EMDSL_SIM_URL at it.
+    """Serve the wire formats of OpenAI, Anthropic and Google until interrupted. Set EMDSL_SIM_URL to its URL.
 
-    `subject` and `judge` have their ground truth; a model of any other name answers, and judges where it is shown a
-    simulated answer. For the other formats ANTHROPIC_BASE_URL is the same URL, and GOOGLE_BASE_URL ends with /v1beta.
+    Models `subject` and `judge` have a known ground truth; any other model name answers, and judges simulated answers.
+    For the other formats, ANTHROPIC_BASE_URL is the same URL, and GOOGLE_BASE_URL ends with /v1beta.
+
+    \b
+    Example:
+      emdsl sim serve --port 8000 --latency 0.2 --throttled 0.1
     """
     faults = Faults(
         throttled=throttled, retry_after_s=retry_after, failed=failed, slow=slow, slow_s=slow_by, cut=cut,

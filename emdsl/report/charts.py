@@ -10,8 +10,13 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-import altair as alt
-import vl_convert
+from emdsl.errors import UsageError
+
+try:
+    import altair as alt
+    import vl_convert
+except ImportError as error:
+    raise UsageError(f"charts need the package {error.name}: pip install 'emdsl[report]'") from None
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from emdsl.errors import UsageError
+
+try:
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+except ImportError as error:
+    raise UsageError(f"reports need the package {error.name}: pip install 'emdsl[report]'") from None
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

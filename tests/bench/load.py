@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import duckdb
 from scale import answer
 
-from emdsl.cli.main import GARBAGE
+from emdsl.cli.main import GC_THRESHOLDS
 from emdsl.compiler.compile import compile_file
 from emdsl.outcomes import database
 from emdsl.run.walk import Walk, answered, chunks
@@ -63,7 +63,7 @@ def rows(experiment: Experiment) -> Iterator[list[Outcome]]:
 
 def main(n: int) -> None:
     """Load n outcomes, and print seconds and megabytes."""
-    gc.set_threshold(*GARBAGE)  # as the command does
+    gc.set_threshold(*GC_THRESHOLDS)  # as the command does
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         file = folder / "load.em"

@@ -107,7 +107,7 @@ def test_calls_and_exit_codes(folder: Path, args: list[str], code: int, said: st
 def test_offline_asks_nothing_and_says_what_is_missing(folder: Path) -> None:
     """Exit 3 with the rows that are there; after a run, 0."""
     done = emdsl("run", "study.em", "--offline", cwd=folder, code=3)
-    assert "missing from the store" in done.stdout
+    assert "are not in the store" in done.stdout
     assert "incomplete" in done.stdout
     emdsl("run", "study.em", cwd=folder)
     emdsl("run", "study.em", "--offline", cwd=folder)
@@ -136,7 +136,7 @@ def test_the_cache_is_the_projects_from_any_folder(folder: Path) -> None:
     other = emdsl(
         "plan", "study.em", "--exit-code", cwd=folder / "deep", env={"EMDSL_CACHE": str(folder / "x")}, code=3
     )
-    assert "to run" in other.stdout
+    assert "pending" in other.stdout
 
 
 def test_query_formats(folder: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_rehearsal_has_a_store_of_its_own(folder: Path) -> None:
 def test_a_dry_run_is_a_plan(folder: Path) -> None:
     """The word of other tools for `plan`."""
     done = emdsl("run", "study.em", "--dry-run", cwd=folder)
-    assert "to run" in done.stdout
+    assert "pending" in done.stdout
     assert not (folder / "cache").exists()
 
 
@@ -191,7 +191,7 @@ def test_a_damaged_entry_is_told_and_asked_again(folder: Path) -> None:
     database.commit()
     database.close()
     plan = emdsl("plan", "study.em", cwd=folder)
-    assert "1 stored entries are damaged" in plan.stderr
+    assert "1 damaged store entries fail their checksum" in plan.stderr
     assert run_json(folder, "run", "study.em")["requests"] == 1
     assert run_json(folder, "run", "study.em")["requests"] == 0
 

@@ -51,9 +51,9 @@ def test_a_plan_says_why_and_by_what(folder: Path) -> None:
     (entry,) = plan["experiments"]
     assert entry["why"] == [{"reason": "new value k = 8", "place": "study.em:6", "requests": 6}]
     assert entry["by"] == [
-        {"k": "0", "cached": 12, "to_run": 0},
-        {"k": "4", "cached": 12, "to_run": 0},
-        {"k": "8", "cached": 0, "to_run": 12},
+        {"k": "0", "cached": 12, "pending": 0},
+        {"k": "4", "cached": 12, "pending": 0},
+        {"k": "8", "cached": 0, "pending": 12},
     ]
     assert len(plan["list"]) == plan["requests"] == 12
     assert {x["cell"].partition(",")[0] for x in plan["list"]} == {"k=8"}
@@ -69,7 +69,7 @@ def test_a_plan_of_other_requests_is_refused(folder: Path, old: str, new: str) -
     emdsl("plan", "study.em", "-o", "plan.json", cwd=folder)
     edit(folder, old, new)
     (error,) = found(folder, "run", "plan.json", code=2)["error"]
-    assert "no longer those that were planned" in error["message"]
+    assert "have changed since the plan was written" in error["message"]
 
 
 def test_a_plan_is_written_over_nothing_else(folder: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_plan_is_written_over_nothing_else(folder: Path) -> None:
             found(folder, "plan", "study.em", "-o", "plan.json")
             found(folder, "run", "study.em")
     (error,) = found(folder, "run", "plan.json", code=2)["error"]
-    assert "answers were taken out of the store since" in error["message"]
+    assert "answers were removed from the store since" in error["message"]
 
 
 def test_a_plan_estimates_the_cost_of_what_is_left(folder: Path) -> None:
@@ -99,21 +99,21 @@ def test_a_plan_estimates_the_cost_of_what_is_left(folder: Path) -> None:
 def test_why_goes_down_to_the_text(folder: Path) -> None:
     """The nearest stored step, what differs, and where it was edited."""
     (answer, aligned) = found(folder, "why", "study.em", "--only", "k=4", "--sample", "2")["steps"]
-    assert answer["stored"] is True
+    assert answer["cached"] is True
     assert answer["file"] == "study.em"
     edit(folder, "step by step", "step-by-step")
     why = found(folder, "why", "study.em", "--only", "k=4", "--only", "q=two", "--sample", "2")
     answer, aligned = why["steps"]
-    assert answer["stored"] is False
+    assert answer["cached"] is False
     (difference,) = answer["differences"]
     assert difference["name"] == "messages[0].user"
     assert (difference["old"], difference["new"]) == ("two 4 Think step by step.", "two 4 Think step-by-step.")
     assert difference["place"] == "study.em:4"
-    assert aligned["said"] == "known after `answer`"
+    assert aligned["no_request"] == "depends on `answer`"
     assert why["effect"] == [["prompt text changed (4 characters)", "study.em:4", 12]]
     text = emdsl("why", "study.em", "--only", "k=4", cwd=folder).stdout
     assert "- ...one 4 Think step by step...." in text
-    assert "equal: model, revision, stream, sample, temperature" in text
+    assert "equal: model, revision, replicate, sample, temperature" in text
 
 
 def test_why_says_what_it_cannot_find(folder: Path) -> None:
@@ -140,17 +140,17 @@ def test_diff_of_files_and_of_git(folder: Path) -> None:
     assert "git has no study.em at `nowhere`" in error["message"]
 
 
-def test_stats_verify_drop_undo(folder: Path) -> None:
-    """What is set aside is asked again, or comes back."""
+def test_stats_verify_drop_restore(folder: Path) -> None:
+    """Answers in the trash are requested again, or restored."""
     stats = found(folder, "cache", "stats")
     assert [(e["study"], e["model"], e["entries"]) for e in stats["entries"]] == [
         ("study", "sim/judge", 13), ("study", "sim/subject", 12),
     ]  # fmt: skip
     where = ("cache", "drop", "--where", "model = 'sim/judge' and sample = 0")
-    assert found(folder, *where) == {"matching": 13, "set_aside": 0, "batch": ""}, "the probe too"
+    assert found(folder, *where) == {"matching": 13, "moved": 0, "batch": ""}, "the probe too"
     batch = found(folder, *where, "--yes")["batch"]
     assert found(folder, "plan", "study.em")["requests"] == 13
-    assert found(folder, "cache", "undo", batch) == {"back": 13, "asked_since": 0}
+    assert found(folder, "cache", "restore", batch) == {"restored": 13, "answered_since": 0}
     assert found(folder, "plan", "study.em")["requests"] == 0
     assert found(folder, "cache", "verify")["damaged"] == []
     (error,) = found(folder, "cache", "drop", "--where", "modell = 'x'", code=1)["error"]
@@ -161,16 +161,16 @@ def test_gc_goes_by_what_programs_reach(folder: Path) -> None:
     """Neither by age nor by size; dry unless told, and undone like a drop."""
     edit(folder, "[0, 4]", "[0]")
     assert found(folder, "cache", "gc", "study.em") | {"usd": None} == {
-        "reachable": 13, "unreachable": 12, "usd": None, "set_aside": 0, "batch": "",
+        "reachable": 13, "unreachable": 12, "usd": None, "moved": 0, "batch": "",
     }  # fmt: skip
     done = found(folder, "cache", "gc", "study.em", "--yes")
-    assert done["set_aside"] == 12
+    assert done["moved"] == 12
     assert found(folder, "run", "study.em")["requests"] == 0
     edit(folder, "[0]", "[0, 4]")
     assert found(folder, "plan", "study.em")["requests"] == 12
-    found(folder, "cache", "undo", done["batch"])
+    found(folder, "cache", "restore", done["batch"])
     assert found(folder, "run", "study.em")["requests"] == 0
-    assert found(folder, "cache", "forget", "--yes")["entries"] == 0
+    assert found(folder, "cache", "purge", "--yes")["entries"] == 0
 
 
 @pytest.mark.parametrize("passphrase", [None, "correct horse"])
@@ -188,7 +188,7 @@ def test_a_study_travels_in_one_file(folder: Path, tmp_path: Path, passphrase: s
     assert here == other
     edit(there, "samples = 3", "samples = 4")
     done = emdsl("run", "--offline", "study.em", cwd=there, code=3)
-    assert "8 are missing from the store (--offline)" in done.stdout
+    assert "8 requests are not in the store (--offline)" in done.stdout
     assert "  ask answer of e: k=0, q=one, sample 3\n" in done.stdout
     (entry,) = found(there, "run", "--offline", "study.em", code=3)["experiments"]
     assert all(s["est_input_tokens"] > 0 for s in entry["steps"])
@@ -201,7 +201,7 @@ def test_two_caches_become_one(folder: Path, tmp_path: Path) -> None:
     (other / ".git").mkdir()
     (other / "study.em").write_text(STUDY.replace("[0, 4]", "[4, 8]"), encoding="utf-8")
     emdsl("run", "study.em", cwd=other)
-    assert found(folder, "cache", "merge", "other/cache") == {"new": 12, "known": 13, "left_out": 0}
+    assert found(folder, "cache", "merge", "other/cache") == {"new": 12, "known": 13, "damaged": 0}
     edit(folder, "[0, 4]", "[0, 4, 8]")
     assert found(folder, "run", "study.em")["requests"] == 0
 
@@ -219,6 +219,6 @@ def test_answers_of_another_server_are_told(tmp_path: Path) -> None:
         said = emdsl("plan", "s.em", cwd=tmp_path, env=env)
     server = url.removesuffix("/v1")
     assert (
-        f"stored answers of `openai/gpt-4o-2024-08-06` came from `{server}`, and the program asks "
-        "https://api.openai.com: they are taken for answers of one model"
+        f"cached answers of `openai/gpt-4o-2024-08-06` came from `{server}`; the study now uses "
+        "https://api.openai.com. Both count as the same model"
     ) in said.stdout + said.stderr

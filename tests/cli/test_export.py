@@ -44,5 +44,5 @@ def test_a_study_as_files(tmp_path: Path) -> None:
     cited = yaml.safe_load((out / "CITATION.cff").read_text(encoding="utf-8"))
     assert cited["title"] == "study"
     emdsl("check", out / "program" / "study.em", cwd=tmp_path)
-    assert "is there already" in emdsl("export", "study.em", "-o", "out/whole", cwd=tmp_path, code=2).stderr
+    assert "exists; choose another name" in emdsl("export", "study.em", "-o", "out/whole", cwd=tmp_path, code=2).stderr
     assert not list((tmp_path / "out").glob("*.new"))

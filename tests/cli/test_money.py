@@ -45,11 +45,11 @@ def keyed(url: str) -> dict[str, str]:
 def test_a_plan_shows_low_expected_and_high(folder: Path) -> None:
     """And what a budget is to that; as text and as JSON."""
     text = emdsl("plan", "s.em", cwd=folder).stdout
-    assert "  cost: $0.07 expected; at least $0.02, at most $0.10" in text
+    assert "  cost: $0.07 expected, at least $0.02, at most $0.10" in text
     step = json.loads(emdsl("plan", "s.em", "--json", cwd=folder).stdout)["experiments"][0]["steps"][0]
     assert 0 < step["est_usd_low"] < step["est_usd"] <= step["est_usd_high"]
     for budget, said in [
-        ("1", "reaches for the most that this is estimated to cost"),
+        ("1", "covers the maximum estimated cost"),
         ("0.08", "reaches for what is expected"),
         ("0.02", "will not reach: the run stops there, exit 3"),
     ]:
@@ -63,8 +63,8 @@ def test_a_budget_of_the_run(folder: Path) -> None:
     """It stops there, says so, exits 3; raised, it goes on; what was spent is said, by the tokens that came."""
     with simulator() as url:
         done = emdsl("run", "s.em", "--budget", "$0.01", cwd=folder, env=keyed(url), code=3)
-        assert "--budget $0.01 is reached" in done.stdout
-        assert "left to ask: incomplete" in done.stdout
+        assert "--budget $0.01 is spent" in done.stdout
+        assert "are pending: incomplete" in done.stdout
         sent = stats(url)["requests"]
         assert 0 < sent < 81
         found = json.loads(emdsl("run", "s.em", "--budget", "1", "--json", cwd=folder, env=keyed(url)).stdout)
@@ -81,8 +81,8 @@ def test_a_budget_of_the_run(folder: Path) -> None:
     [
         ((", max_tokens = 100", ""), ["--budget", "5"], 1, "E732"),
         (("openai/gpt-4o-2024-08-06", "openai/no-such-2024-01-01"), ["--budget", "5"], 1, "E731"),
-        (("", ""), ["--budget", "many"], 2, "no amount of US dollars"),
-        (("", ""), ["--budget", "-1"], 2, "no amount of US dollars"),
+        (("", ""), ["--budget", "many"], 2, "not an amount of US dollars"),
+        (("", ""), ["--budget", "-1"], 2, "not an amount of US dollars"),
         (('with "question {q}"', f'with "{LONG} {{q}}"'), ["--budget", "0.001"], 2, "costs at least"),
     ],
 )
@@ -128,12 +128,12 @@ def test_models_says_what_is_known(folder: Path) -> None:
     with simulator() as url:
         found = json.loads(emdsl("models", "s.em", "--server", "--json", cwd=folder, env=keyed(url)).stdout)["models"]
         assert [m["use"] for m in found] == ["openai/gpt-4o-2024-08-06"]
-        assert "does not list it" in found[0]["server"]
+        assert "not listed" in found[0]["server"]
         assert found[0]["key"] == "OPENAI_API_KEY: 1 set"
     assert "$2.5 in, $10 out, $1.25 cached" in emdsl("models", "s.em", cwd=folder).stdout
     assert "OPENAI_API_KEY: not set" in emdsl("models", "s.em", cwd=folder).stdout
     reasoning = emdsl("models", "openai/gpt-5-2025-08-07", cwd=folder).stdout
-    assert "temperature" in next(line for line in reasoning.splitlines() if "takes no" in line)
+    assert "temperature" in next(line for line in reasoning.splitlines() if "rejects" in line)
     assert "min_p" in emdsl("models", "ollama", cwd=folder).stdout
     assert "E721" in emdsl("models", "gpt-4o", cwd=folder, code=1).stderr
 

@@ -37,11 +37,11 @@ def test_the_schema_is_told(folder: Path) -> None:
     found = rows(folder, "--schema")
     assert found[0]["relation"] == "e"
     assert {"e", "low", "emdsl.wilson", "emdsl.kept_rate"} <= {r["relation"] for r in found}
-    comments = {(r["relation"], r["column"]): r["what it holds"] for r in found}
+    comments = {(r["relation"], r["column"]): r["contents"] for r in found}
     assert comments["e", "sample"] == "number of the draw, from 0"
-    assert all(r["what it holds"] for r in found if r["relation"] == "e")
-    assert "give SQL" in emdsl("query", cwd=folder, code=2).stderr
-    assert "give SQL" in emdsl("query", "FROM e", "--schema", cwd=folder, code=2).stderr
+    assert all(r["contents"] for r in found if r["relation"] == "e")
+    assert "expected SQL" in emdsl("query", cwd=folder, code=2).stderr
+    assert "expected SQL" in emdsl("query", "FROM e", "--schema", cwd=folder, code=2).stderr
 
 
 def test_macros_are_there_for_any_client(folder: Path) -> None:

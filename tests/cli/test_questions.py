@@ -88,7 +88,7 @@ def test_what_is_no_question_is_told(folder: Path, text: str, said: str) -> None
     assert said in emdsl("init", "s.em", "--from", "q.yaml", cwd=folder, code=2).stderr
     assert not (folder / "s.em").exists()
     assert "no file" in emdsl("init", "s.em", "--from", "no.yaml", cwd=folder, code=2).stderr
-    assert "leave --question" in emdsl("init", "s.em", "--from", "q.yaml", "--question", "x", cwd=folder, code=2).stderr
+    assert "omit --question" in emdsl("init", "s.em", "--from", "q.yaml", "--question", "x", cwd=folder, code=2).stderr
 
 
 def test_odd_texts_are_sent_as_they_stand(folder: Path) -> None:

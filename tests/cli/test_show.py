@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support import SHOTS, SHOTS_STUDY, emdsl
 
-from emdsl.cli.bars import WIDTH, bar
+from emdsl.study.bars import WIDTH, bar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_one_outcome_tells_its_whole_story(folder: Path) -> None:
     """Demonstrations, question, answer, the judge's prompt and reply, what was read, and where it counts."""
     said = emdsl("show", "study.em", "--row", "k = 2 AND q = 'two' AND sample = 7", cwd=folder)
-    assert "(1 such outcome)" in said.stderr
+    assert "1 matching row" in said.stderr
     assert "e   k=2  q=two   sample 7" in said.stdout
     where = ("--only", "k=2", "--only", "q=two", "--sample", "7")
     sent = json.loads(emdsl("render", "study.em", *where, "--json", cwd=folder).stdout)["requests"]
@@ -47,7 +47,7 @@ def test_a_story_is_found_by_any_condition(folder: Path) -> None:
     sql = "SELECT count(*) AS n FROM e WHERE aligned >= 0"
     assert found["rows"] == json.loads(emdsl("query", sql, "--format", "json", cwd=folder).stdout)[0]["n"]
     assert len(found["stories"]) == 3
-    assert "(0 such outcomes)" in emdsl("show", "study.em", "--row", "aligned < 0", cwd=folder).stderr
+    assert "0 matching rows" in emdsl("show", "study.em", "--row", "aligned < 0", cwd=folder).stderr
     assert '"aligned"' in emdsl("show", "study.em", "--row", "aligne < 3", cwd=folder, code=2).stderr
     assert "one condition" in emdsl("show", "study.em", "--row", "TRUE; DROP TABLE e", cwd=folder, code=2).stderr
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import clean_environment, emdsl
 
-from emdsl.cli import uptodate
-from emdsl.cli.session import open_session
 from emdsl.compiler.compile import compile_file
 from emdsl.outcomes.loads import load_id
 from emdsl.store.removals import standing
+from emdsl.study import uptodate
+from emdsl.study.project import open_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ def test_nothing_heavy_is_imported(folder: Path) -> None:
     long, was_short = again(folder)
     assert not was_short
     assert long.endswith(shown)
-    assert "0 answered, 12 from the store" in shown
+    assert "0 answered, 12 cached" in shown
 
 
 def test_json_too(folder: Path) -> None:
@@ -189,7 +189,7 @@ def test_a_link_that_leads_elsewhere(folder: Path) -> None:
 
 def test_what_was_edited_or_dropped_while_it_ran_is_not_taken_for_read(folder: Path) -> None:
     """The record holds what the run began with, or there is none."""
-    here = open_session(folder / "study.em", None, None)
+    here = open_project(folder / "study.em", None, None)
     program = compile_file(folder / "study.em", here.environment)
     load = load_id(here.cache, "study")
     assert load is not None

@@ -74,8 +74,8 @@ def test_lines_of_any_tool(folder: Path) -> None:
     ]
     lines += [{**claude, "messages": sent(QUESTIONS[0]), "text": "hello", "sample": 1}]
     write(folder, lines)
-    assert take(folder, "jsonl", "a.jsonl") == {"new": 5, "known": 0, "left_out": []}
-    assert take(folder, "jsonl", "a.jsonl") == {"new": 0, "known": 5, "left_out": []}
+    assert take(folder, "jsonl", "a.jsonl") == {"new": 5, "known": 0, "rejected": []}
+    assert take(folder, "jsonl", "a.jsonl") == {"new": 0, "known": 5, "rejected": []}
     assert answers(folder) == [(q, i, f"{q} {i}") for q in QUESTIONS for i in range(2)]
     plan = json.loads(emdsl("plan", "study.em", "--json", cwd=folder).stdout)
     assert plan["requests"] == 3  # of Claude, sample 1 of one question is there
@@ -85,7 +85,7 @@ def test_lines_of_any_tool(folder: Path) -> None:
     ("change", "reason"),
     [
         ({"model": "gpt-4o"}, "does not say who serves it"),
-        ({"model": "vllm/Qwen/Qwen3-8B"}, "which weights it was is not known"),
+        ({"model": "vllm/Qwen/Qwen3-8B"}, "its weights are unknown"),
         ({"params": {"logit_bias": {"1": 2}}}, "`logit_bias`"),
         ({"params": {"temperature": "hot"}}, "`temperature` is"),
         ({"messages": []}, "no messages"),
@@ -104,10 +104,10 @@ def test_what_lacks_a_part_of_its_key_is_left_out_and_told(folder: Path, change:
     write(folder, [whole | change, whole])
     found = take(folder, "jsonl", "a.jsonl")
     assert found["new"] == 1
-    assert [x["n"] for x in found["left_out"]] == [1]
-    assert reason in found["left_out"][0]["reason"]
+    assert [x["n"] for x in found["rejected"]] == [1]
+    assert reason in found["rejected"][0]["reason"]
     said = emdsl("cache", "import", "a.jsonl", "--from", "jsonl", cwd=folder).stdout
-    assert "0 answers taken in, 1 were here already\n  1 left out: " in said
+    assert "0 answers imported, 1 were cached already\n  1 rejected: " in said
 
 
 def event(question: str, text: Any, **more: Any) -> dict[str, Any]:
@@ -173,9 +173,9 @@ def test_logs_of_inspect(folder: Path, ending: str) -> None:
     (folder / "logs" / f"a.{ending}").write_bytes(content)
     found = take(folder, "inspect", "logs")
     assert (found["new"], found["known"]) == (4, 0)
-    assert sum(x["n"] for x in found["left_out"]) == 6
+    assert sum(x["n"] for x in found["rejected"]) == 6
     for reason in ("it failed", "Inspect's cache", "tools were offered", "`best_of`", "`mockllm`", "is not there"):
-        assert sum(reason in x["reason"] for x in found["left_out"]) == 1
+        assert sum(reason in x["reason"] for x in found["rejected"]) == 1
     assert answers(folder) == [(q, i, f"{q} {i + 1}") for q in QUESTIONS for i in range(2)]
     columns = "answer_finish, answer_output_tokens, answer_reasoning"
     sql = f"SELECT {columns} FROM e WHERE sample = 0 AND q LIKE 'What%' AND model = 'gpt'"
@@ -202,7 +202,7 @@ def test_the_cache_of_llmcomp(folder: Path) -> None:
     assert "--service openai" in said
     found = take(folder, "llmcomp", "llmcomp_cache", "--service", "openai")
     assert found["new"] == 2
-    assert {x["reason"].split(":")[0]: x["n"] for x in found["left_out"]} == {
+    assert {x["reason"].split(":")[0]: x["n"] for x in found["rejected"]} == {
         "a judge's reply, kept without its parameters": 2,
         "what `logit_bias` does to an answer is not known here": 1,
         "its answer is no text": 1,
@@ -228,7 +228,7 @@ def test_a_file_that_is_none_of_theirs_is_refused_whole(
     (folder / name).write_bytes(content)
     done = emdsl("cache", "import", name, "--from", form, "--service", "openai", cwd=folder, code=2)
     assert said in done.stderr
-    assert "there is no file b.jsonl" in emdsl("cache", "import", "b.jsonl", "--from", form, cwd=folder, code=2).stderr
+    assert "no such file: b.jsonl" in emdsl("cache", "import", "b.jsonl", "--from", form, cwd=folder, code=2).stderr
 
 
 def named(log: dict[str, Any], name: str) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def test_two_logs_of_one_task_are_all_their_draws(folder: Path, together: bool, 
         found.append(take(folder, "inspect", "logs"))
     assert sum(f["new"] for f in found) == 5
     assert sum(f["known"] for f in found) == 0
-    assert take(folder, "inspect", "logs") == {"new": 0, "known": 5, "left_out": []}
+    assert take(folder, "inspect", "logs") == {"new": 0, "known": 5, "rejected": []}
 
 
 @pytest.mark.parametrize("with_names", [True, False])
@@ -271,7 +271,7 @@ def test_a_copy_of_a_log_doubles_nothing(folder: Path, with_names: bool) -> None
     log = small("yes", "yes", "no")
     for name in ("a", "copy of a"):
         put(folder, f"logs/{name}.json", named(log, "n") if with_names else log)
-    assert take(folder, "inspect", "logs") == {"new": 3, "known": 3, "left_out": []}
+    assert take(folder, "inspect", "logs") == {"new": 3, "known": 3, "rejected": []}
 
 
 def test_what_was_taken_in_without_its_name_keeps_its_number(folder: Path) -> None:
@@ -279,7 +279,7 @@ def test_what_was_taken_in_without_its_name_keeps_its_number(folder: Path) -> No
     put(folder, "a.json", small("a", "b", "b"))
     assert take(folder, "inspect", "a.json")["new"] == 3
     put(folder, "a.json", named(small("a", "b", "b"), "n"))
-    assert take(folder, "inspect", "a.json") == {"new": 0, "known": 3, "left_out": []}
+    assert take(folder, "inspect", "a.json") == {"new": 0, "known": 3, "rejected": []}
 
 
 def test_lines_that_were_copied_are_one_answer(folder: Path) -> None:
@@ -288,7 +288,7 @@ def test_lines_that_were_copied_are_one_answer(folder: Path) -> None:
     (folder / "lines").mkdir()
     for name in ("a", "b"):
         (folder / "lines" / f"{name}.jsonl").write_text(f"{line}\n{line}\n", encoding="utf-8")
-    assert take(folder, "jsonl", "lines") == {"new": 2, "known": 2, "left_out": []}
+    assert take(folder, "jsonl", "lines") == {"new": 2, "known": 2, "rejected": []}
 
 
 def test_a_log_that_holds_no_calls_says_so(folder: Path) -> None:
@@ -299,8 +299,8 @@ def test_a_log_that_holds_no_calls_says_so(folder: Path) -> None:
     del empty["samples"][0]["events"]
     put(folder, "b.json", empty)
     found = take(folder, "inspect", "b.json")
-    assert (found["new"], found["left_out"][0]["n"]) == (0, 1)
-    assert "no calls of models" in found["left_out"][0]["reason"]
+    assert (found["new"], found["rejected"][0]["n"]) == (0, 1)
+    assert "no calls of models" in found["rejected"][0]["reason"]
 
 
 def test_encrypted_reasoning_costs_no_answer(folder: Path) -> None:

@@ -9,14 +9,14 @@ import duckdb
 import pytest
 from support import InProcess, program, run
 
-from emdsl.cli.charted import table_of
-from emdsl.cli.latex import latex
-from emdsl.cli.results import measure_table
 from emdsl.outcomes import database
 from emdsl.query import Response
 from emdsl.report.charts import chart_of, kinds_of
 from emdsl.run.walk import Walk, collect
 from emdsl.store.store import MemoryStore
+from emdsl.study.figures import table_of
+from emdsl.study.latex import latex
+from emdsl.study.tables import measure_table
 
 if TYPE_CHECKING:
     from emdsl.query import Query

@@ -13,13 +13,13 @@ import pytest
 import scipy.stats
 from support import InProcess, emdsl, program, run
 
-from emdsl.cli.results import interval_of, measure_table
 from emdsl.outcomes import database
 from emdsl.outcomes.intervals import t_sql, wald, wilson
 from emdsl.outcomes.special import fisher, t_power, t_tails
 from emdsl.query import Response
 from emdsl.run.walk import Walk, collect
 from emdsl.store.store import MemoryStore
+from emdsl.study.tables import interval_of, measure_table
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,13 +19,13 @@ import duckdb
 import pytest
 from support import InProcess, program, run
 
-from emdsl.cli.fix import table_faults
 from emdsl.errors import SourceError
 from emdsl.outcomes import database
 from emdsl.outcomes.measures import atoms_sql, conflicts_sql, part_sql, view_sql
 from emdsl.query import Response
 from emdsl.run.walk import Walk, collect
 from emdsl.store.store import MemoryStore
+from emdsl.study.checking import table_diagnostics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,7 +195,7 @@ def test_tables_that_differ_in_case_alone_are_one() -> None:
 def refused(names: dict[str, str]) -> bool:
     """Whether a program with these names is told to be wrong before anything is asked."""
     try:
-        return bool(table_faults(program(written(**names))))
+        return bool(table_diagnostics(program(written(**names))))
     except SourceError:
         return True
 

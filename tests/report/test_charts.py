@@ -94,7 +94,7 @@ def test_without_the_extra_it_is_told_how_to_get_it(tmp_path: Path, verb: str) -
     """Everything else works."""
     call = [sys.executable, "-c", WITHOUT, verb, "study.em", "-o", "x.html"]
     done = subprocess.run(call, cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (2, "error: charts need altair: pip install 'emdsl[report]'\n")
+    assert (done.returncode, done.stderr) == (2, "error: charts need the package altair: pip install 'emdsl[report]'\n")
     (tmp_path / "study.em").write_text(SHOTS_STUDY, encoding="utf-8")
     (tmp_path / "shots.csv").write_text(SHOTS, encoding="utf-8")
     call = [sys.executable, "-c", WITHOUT, "check", "study.em"]

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 from support import program, run
 
-from emdsl.cli.counts import grouped
 from emdsl.run.planner import plan, start
 from emdsl.run.reasons import Earlier, Reason, middle
 from emdsl.run.recipes import recipes, requests_digest
 from emdsl.run.walk import Selection, Walk
 from emdsl.store.store import MemoryStore
+from emdsl.study.counts import grouped
 
 if TYPE_CHECKING:
     from collections import Counter

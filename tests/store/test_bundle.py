@@ -120,7 +120,7 @@ def test_entries_are_compared_with_the_requests_of_the_program(exported: Path, t
     (tmp_path / "pyproject.toml").touch()
     said = emdsl("cache", "import", exported / "s.emcache", cwd=tmp_path).stdout
     n = Bundle(exported / "s.emcache").manifest.n_entries
-    assert f"{n} answers of s taken in\n{n} of them were compared" in said
+    assert f"{n} answers of s imported\n{n} of them were compared" in said
 
 
 @pytest.mark.parametrize("swap", ["asks", "judgements", "samples"])
@@ -139,7 +139,7 @@ def test_an_answer_under_the_key_of_another_request_is_refused(exported: Path, t
     Bundle(tmp_path / "bad.emcache").verify()
     (tmp_path / "pyproject.toml").touch()
     refused = emdsl("cache", "import", "bad.emcache", cwd=tmp_path, code=1).stderr
-    assert "is the answer to another request than that of its key" in refused
+    assert "answers another request than that of its key" in refused
     assert not (tmp_path / "cache" / "answers" / "cache.db").exists()
 
 
@@ -172,4 +172,4 @@ def test_a_program_outside_of_its_bundle_is_not_compiled(exported: Path, tmp_pat
         files = {name: bundle.content(name) for name in bundle.manifest.files}
         write_bundle(tmp_path / "x.emcache", manifest, bundle.entries(), files, None)
         (tmp_path / "pyproject.toml").touch()
-        assert "its program is not within it" in emdsl("cache", "import", "x.emcache", cwd=tmp_path).stdout
+        assert "the bundle has no study" in emdsl("cache", "import", "x.emcache", cwd=tmp_path).stdout

@@ -217,7 +217,7 @@ def _experiment(
     called: dict[str, _Judging] = {}
     for judging in group.judges:
         short = _name(judging.name)
-        short = f"{short}_said" if short in _TAKEN else short
+        short = f"{short}_verdict" if short in _TAKEN else short
         called[short] = judging
         shown = ", ".join("text" if p == "question" else p for p in judging.params)
         lines.append(f"judge {short} with {rubrics[judging]}({shown})")

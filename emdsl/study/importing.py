@@ -1,4 +1,4 @@
-"""Answers of other tools, as entries of the store: numbered, keyed as a program would key them, or left out and why."""
+"""Answers of other tools as entries of the store: keyed as a study would key them, or rejected with the reason."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ LOOKED = 64  # draws of a request that are looked up together
 
 @dataclass(slots=True)
 class _Draws:
-    """The draws of one request: the numbers of each identity, and how many of it this file has had."""
+    """The samples of one request: the numbers of each identity, and how many of it this file has had."""
 
     numbers: dict[tuple[object, ...], list[int]] = field(default_factory=dict)
     taken: set[int] = field(default_factory=set)
     in_file: Counter[tuple[object, ...]] = field(default_factory=Counter)
 
     def take(self, response: Response, number: int) -> None:
-        """Take in a draw that has a number."""
+        """Add a sample that has a number."""
         self.taken.add(number)
         self.numbers.setdefault(identity_of(response), []).append(number)
 
@@ -67,15 +67,15 @@ class _Draws:
 
 
 @dataclass(slots=True, kw_only=True)
-class Taken:
-    """Makes entries of the answers in files; what cannot be taken in is counted by reason."""
+class Importer:
+    """Makes entries of the answers in files; rejected answers are counted by reason."""
 
     form: str
     environment: Mapping[str, str]
     run: str
     service: str | None = None
     revision: str | None = None
-    left_out: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
     _models: dict[tuple[str, str | None], Model | str] = field(default_factory=dict)
     stored: Callable[[Iterable[Digest]], Mapping[Digest, Response]] = lambda _: {}  # answers by key
     _draws: dict[Digest, _Draws] = field(default_factory=dict)  # by the key of a request's first draw
@@ -83,7 +83,7 @@ class Taken:
     def entries(self, path: Path) -> Iterator[tuple[Digest, bytes]]:
         """Yield the entries of a file, or of all files in a folder; raises UsageError.
 
-        A draw is told by who it is, not by when it comes: what is stored, or stands in another file, is the same draw.
+        A sample is known by its identity, not by its order: one that is stored, or in another file, is the same sample.
         """
         for file in self._files(path):
             for draws in self._draws.values():
@@ -91,7 +91,7 @@ class Taken:
             for found in self._reader()(file):
                 entry = LeftOut(found.reason) if isinstance(found, LeftOut) else self._entry(found)
                 if isinstance(entry, LeftOut):
-                    self.left_out[entry.reason] += 1
+                    self.rejected[entry.reason] += 1
                 else:
                     yield entry
 
@@ -99,17 +99,19 @@ class Taken:
         if path.is_dir():
             files = sorted(f for f in path.rglob("*") if f.suffix.lower() in ENDINGS[self.form])
             if not files:
-                raise UsageError(f"{path} holds no file that ends in {' or '.join(ENDINGS[self.form])}")
+                raise UsageError(f"{path} has no file that ends in {' or '.join(ENDINGS[self.form])}")
             return files
         if not path.is_file():
-            raise UsageError(f"there is no file {path}")
+            raise UsageError(f"no such file: {path}")
         return [path]
 
     def _reader(self) -> Callable[[Path], Iterator[Foreign | LeftOut]]:
         if self.form != "llmcomp":
             return {"jsonl": jsonl.read, "inspect": inspect.read}[self.form]
         if self.service is None:
-            raise UsageError("llmcomp does not keep who served a model: say --service openai, or openrouter ...")
+            raise UsageError(
+                "files of llmcomp do not name the service of a model: add --service openai, or openrouter ..."
+            )
         return partial(llmcomp.read, service=self.service)
 
     def _entry(self, found: Foreign) -> tuple[Digest, bytes] | LeftOut:
@@ -125,7 +127,7 @@ class Taken:
         state = head.key_state().add(prompt.messages).close()
         sample = found.sample if found.sample is not None else self._sample(state, found)
         if sample and "seed" in own:
-            return LeftOut("draws after the first had the same seed: a program sends each its own")
+            return LeftOut("samples after the first have the same seed: a study sends each its own")
         query = Query(head, prompt, sample, state.key(0, sample))
         return query.key, encode(query, replace(found.response, run=self.run))
 
@@ -150,7 +152,7 @@ class Taken:
         raise AssertionError
 
     def _model(self, use: str, revision: str | None) -> Model | str:
-        """Return the model as a program would have it, or why there is none."""
+        """Return the model as a study would declare it, or why there is none."""
         if (use, revision) not in self._models:
             self._models[use, revision] = self._declared(use, revision)
         return self._models[use, revision]
@@ -164,16 +166,16 @@ class Taken:
             return f"model {use}: {error.diagnostics[0].message}"
         ((_, head),) = heads(experiment)
         if head.model.service.self_hosted and revision is None:
-            return f"model {use}: which weights it was is not known; --revision says it"
+            return f"model {use}: its weights are unknown: name them with --revision"
         return head.model
 
 
 def _param(name: str, value: Any) -> Any:
-    """Return a parameter's value as the language would have read it; raises Refused."""
+    """Return a parameter's value as the language reads it; raises Refused."""
     if name == "top_logprobs" and type(value) is int and 1 <= value <= TOP_LOGPROBS:
         return value
     if name not in PARAMS or name in ("sim", "extra"):
-        raise Refused(f"what `{name}` does to an answer is not known here")
+        raise Refused(f"`{name}` has an unknown effect on answers")
     given = tuple(value) if isinstance(value, list) else value
     try:
         return PARAMS[name].read(plain(given) if not isinstance(given, tuple) else given)

@@ -17,12 +17,20 @@ import pytest
 from support import SHOTS, SHOTS_STUDY, clean_environment, simulator, stats
 
 import emdsl
-from emdsl.errors import EmdslError, OutcomesError, UsageError
+from emdsl.errors import (
+    FileMissing,
+    NotDrawable,
+    OutcomesError,
+    SourceError,
+    UnknownAxis,
+    UnknownExperiment,
+    UnknownMeasure,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from emdsl.notebook.study import Study
+    from emdsl.study.study import Study
 
 
 @pytest.fixture
@@ -44,7 +52,7 @@ def test_a_study_is_planned_run_and_read(study: Study, tmp_path: Path) -> None:
     run = study.run()
     assert (run.answered, run.cached, run.complete) == (56, 24, True)
     assert study.plan().requests == 0
-    outcomes = study.outcomes()
+    outcomes = study.results()
     assert outcomes.num_rows == 40
     assert outcomes["k"].type == "int64"
     frame = outcomes.to_pandas()
@@ -60,21 +68,21 @@ def test_a_study_is_planned_run_and_read(study: Study, tmp_path: Path) -> None:
 
 def test_what_is_wrong_is_raised_with_its_place(study: Study, tmp_path: Path) -> None:
     """Faults of the program, names that are none, outcomes that are not there; never a traceback of ours alone."""
-    with pytest.raises(OutcomesError, match=r"there is no file .*no\.em"):
+    with pytest.raises(FileMissing, match=r"no such file: .*no\.em"):
         emdsl.open(tmp_path / "no.em")
-    with pytest.raises(EmdslError, match="no axis is called `m`"):
+    with pytest.raises(UnknownAxis, match="`only`: no axis is called `m`"):
         study.run(only={"m": 1})
     study.run()
-    with pytest.raises(UsageError, match="did you mean `low`"):
+    with pytest.raises(UnknownMeasure, match="did you mean `low`"):
         study.measure("lo")
-    with pytest.raises(UsageError, match="no experiment is called `x`"):
-        study.outcomes("x")
+    with pytest.raises(UnknownExperiment, match="no experiment is called `x`"):
+        study.results("x")
     with pytest.raises(OutcomesError, match="nothing"):
         study.query("SELECT nothing FROM e")
-    with pytest.raises(UsageError, match="as a heat"):
+    with pytest.raises(NotDrawable, match="heat map"):
         study.figure("low", kind="heat")
     (tmp_path / "study.em").write_text(SHOTS_STUDY.replace("by k", "by kk"), encoding="utf-8")
-    with pytest.raises(EmdslError, match=r"study\.em:19: no axis is called `kk`"):
+    with pytest.raises(SourceError, match=r"no axis is called `kk`"):
         study.plan()
     with pytest.raises(AttributeError, match="no attribute 'close'"):
         emdsl.close  # noqa: B018 - it is not there

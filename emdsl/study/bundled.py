@@ -1,4 +1,4 @@
-"""What a bundle's entries are, by its own program: each must be the answer to the request of its key."""
+"""Entries of a bundle, checked against its own study: each must answer the request of its key."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from emdsl.store.bundle import Bundle
 
 
-MAX_ROWS = 200_000  # of a bundle's grid: a program of nobody one knows may have many
+MAX_ROWS = 200_000  # of a bundle's grid: the study of a stranger may have many
 
 
 def compare(opened: Bundle, path: Path, environment: Mapping[str, str], *, simulate: bool) -> tuple[int, str]:
-    """Recompute the keys that the program of a bundle can make, and compare what their entries say they answer.
+    """Recompute the keys of a bundle's study, and compare each entry with the request of its key.
 
-    Returns how many were compared, and why no more could be, or nothing. Raises StoreError for an entry that answers
-    another request than that of its key: somebody has put it there. Nothing of the program's Python is run.
+    Returns the number of compared entries, and why not all could be compared, or nothing. Raises StoreError for an
+    entry that answers another request than that of its key: somebody put it there. Python of the study is never run.
     """
     if opened.manifest.file not in opened.manifest.files:
-        return 0, "its program is not within it"
+        return 0, "the bundle has no study"
     with TemporaryDirectory() as folder:
         root = Path(folder) / "program"
         root.mkdir()
@@ -45,7 +45,7 @@ def compare(opened: Bundle, path: Path, environment: Mapping[str, str], *, simul
             for name in opened.manifest.files:
                 inside = (root / name).resolve()
                 if not inside.is_relative_to(root.resolve()):
-                    return 0, "a file of its program lies outside"
+                    return 0, "a file of its study is outside of the bundle"
                 inside.parent.mkdir(parents=True, exist_ok=True)
                 inside.write_bytes(opened.content(name))
             file = root / opened.manifest.file
@@ -54,7 +54,7 @@ def compare(opened: Bundle, path: Path, environment: Mapping[str, str], *, simul
             program = compile_file(file, environment, simulate=simulate)
         except (EmdslError, OSError, ValueError) as error:
             first = str(error).splitlines()[0]
-            return 0, f"its program does not stand alone ({first})"
+            return 0, f"its study does not compile alone ({first})"
         store = DiskStore(Path(folder) / "answers")
         try:
             store.adopt(opened.entries())
@@ -63,10 +63,10 @@ def compare(opened: Bundle, path: Path, environment: Mapping[str, str], *, simul
                 n, n_rows = _compared(Walk(experiment), store, path, n_rows)
                 n_compared += n
         except EvalFault as fault:
-            return 0, f"its program cannot be gone through ({fault.diagnostic.message})"
+            return 0, f"its study cannot be expanded ({fault.diagnostic.message})"
         finally:
             store.close()
-    return n_compared, "" if n_rows > 0 else f"the first {MAX_ROWS:,} rows of its grid were gone through"
+    return n_compared, "" if n_rows > 0 else f"only the first {MAX_ROWS:,} rows of its grid were checked"
 
 
 def _unsafe(file: Path, root: Path) -> str:
@@ -79,9 +79,9 @@ def _unsafe(file: Path, root: Path) -> str:
             continue
         seen.add(id(module))
         if any(isinstance(decl, ast.Python) for decl in module.file.decls):
-            return "its program calls Python, which is not run for that"
+            return "its study calls Python, which is never run here"
         if not module.folder.resolve().is_relative_to(root):
-            return "its program imports a file from outside"
+            return "its study imports a file from outside of the bundle"
         waiting += [found for name, found in module.imports.items() if not name.startswith(STD)]
     return ""
 
@@ -104,14 +104,14 @@ def _compare(query: Query, entry: bytes | None, path: Path) -> None:
     """Raise StoreError unless an entry is the answer to a request."""
     expected = json.loads(json.dumps(query.ingredients()))
     try:
-        told = ingredients(entry)
+        entry_parts = ingredients(entry)
     except Corrupt as error:
         raise StoreError(f"{path}: the entry {query.key.hex()[:16]} is damaged: {error}") from error
-    unlike = sorted(name for name in expected if told.get(name, expected[name]) != expected[name])
-    if unlike:
+    different_parts = sorted(name for name in expected if entry_parts.get(name, expected[name]) != expected[name])
+    if different_parts:
         raise StoreError(
-            f"{path}: the entry {query.key.hex()[:16]} is the answer to another request than that of its key: "
-            f"its {', '.join(unlike)} {'is' if len(unlike) == 1 else 'are'} not what the program asks"
+            f"{path}: the entry {query.key.hex()[:16]} answers another request than that of its key: "
+            f"different {', '.join(different_parts)}"
         )
 
 

@@ -1,73 +1,89 @@
-"""The whole story of one outcome: what was sent, what came back, how it was read, and where it counts."""
+"""The story of one row: what was sent, what came back, how it was read, and where it counts."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from emdsl.cli.render import request, request_text
 from emdsl.errors import OutcomesError, UsageError
 from emdsl.experiment import ASK
 from emdsl.outcomes import database
 from emdsl.outcomes.measures import part_sql
 from emdsl.reasoning import split
 from emdsl.run.walk import Walk, leave, resolve
+from emdsl.study.rendering import request, request_text
 from emdsl.value import Missing, render
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from duckdb import DuckDBPyConnection
 
-    from emdsl.cli.session import Session
-    from emdsl.experiment import Experiment, Program, Step
+    from emdsl.experiment import Experiment, Step
     from emdsl.outcome import Outcome, Result
-    from emdsl.store.disk import DiskStore
+    from emdsl.study.compiled import Compiled
 
 
-def stories(
-    here: Session, file: Path, program: Program, store: DiskStore, where: str, limit: int
-) -> tuple[list[dict[str, Any]], int]:
-    """Return the stories of the first outcomes for which a condition in SQL holds, and of how many it does.
+@dataclass(frozen=True, slots=True)
+class Stories:
+    """Some rows with everything about them; `n_rows` is how many rows match in all."""
 
-    Raises UsageError where no experiment has the columns that it names.
+    stories: tuple[dict[str, Any], ...]
+    n_rows: int
+
+    def __str__(self) -> str:
+        """Return the stories as people read them."""
+        return "\n".join(map(_text, self.stories))
+
+
+def tell_rows(study: Compiled, where: str, limit: int = 1) -> Stories:
+    """Return the stories of the first rows for which a condition in SQL holds.
+
+    Args:
+        study: The compiled study; its tables are loaded.
+        where: A condition, such as `aligned < 30 AND sample = 2`.
+        limit: Tell at most this many rows.
+
+    Raises:
+        UsageError: No experiment has the columns of the condition.
     """
     if not where.strip() or ";" in where or "--" in where:
-        raise UsageError("--row takes one condition in SQL, such as 'aligned < 30 AND sample = 2'")
-    found: list[dict[str, Any]] = []
-    n, faults = 0, list[str]()
-    study = here.study(file)
-    with database.opened(here.cache, study) as (connection, _):
-        for experiment in program.experiments:
+        raise UsageError("expected one condition in SQL, such as 'aligned < 30 AND sample = 2'", parameter="row")
+    stories: list[dict[str, Any]] = []
+    n_rows, faults = 0, list[str]()
+    with study.store() as store, study.tables() as (connection, _):
+        for experiment in study.program.experiments:
             try:
-                all_places = database.places(connection, study, experiment, where)
+                places = database.places(connection, study.name, experiment, where)
             except OutcomesError as error:
                 faults.append(str(error))
                 continue
-            n += len(all_places)
+            n_rows += len(places)
             walk = Walk(experiment)
-            for place, row in _at(walk, all_places[: limit - len(found)]):
+            for place, row in _rows_at(walk, places[: limit - len(stories)]):
                 resolve(walk, [row], store)
                 leave(walk, row, {})
                 counted = [
-                    {"measure": m.name} | _part(connection, experiment, m.name, study, place)
+                    {"measure": m.name} | _part(connection, experiment, m.name, study.name, place)
                     for m in experiment.measures
                 ]
-                found.append(_story(walk, row) | {"counted": counted})
-    if len(faults) == len(program.experiments):
-        raise UsageError(f"--row: {faults[0]}")
-    return found, n
+                stories.append(_story(walk, row) | {"counted": counted})
+    if len(faults) == len(study.program.experiments):
+        raise UsageError(faults[0], parameter="row")
+    return Stories(tuple(stories), n_rows)
 
 
-def _at(walk: Walk, places: list[int]) -> list[tuple[int, Outcome]]:
+def _rows_at(walk: Walk, places: list[int]) -> list[tuple[int, Outcome]]:
     """Return the rows at some places of the table: it holds them as the walk makes them."""
     wanted = set(places)
     rows = islice(enumerate(walk.rows(everything=True)), max(wanted, default=-1) + 1)
     return [(i, row) for i, row in rows if i in wanted]
 
 
-def _part(connection: Any, experiment: Experiment, measure: str, study: str, place: int) -> dict[str, Any]:
-    found = next(m for m in experiment.measures if m.name == measure)
-    result = database.select(connection, part_sql(experiment, found, study, place))
+def _part(connection: DuckDBPyConnection, experiment: Experiment, name: str, study: str, place: int) -> dict[str, Any]:
+    """Return how a row counts in a measure: its group and value, or the reason why it is dropped."""
+    measure = next(m for m in experiment.measures if m.name == name)
+    result = database.select(connection, part_sql(experiment, measure, study, place))
     if not result.rows:
         return {"group": {}, "value": None, "dropped": "not among its rows"}
     *group, value, dropped = result.rows[0]
@@ -77,27 +93,27 @@ def _part(connection: Any, experiment: Experiment, measure: str, study: str, pla
 def _story(walk: Walk, row: Outcome) -> dict[str, Any]:
     experiment = walk.experiment
     cell = {a.name: a.levels[i].shown for a, i in zip(experiment.axes, row.cell, strict=True)}
-    lets = {c.name: _shown(row.frame[c.name]) for c in experiment.columns}
-    steps = [request(row, step) | _came(step, row.results[step.name]) for step in experiment.steps]
+    lets = {c.name: _value_text(row.frame[c.name]) for c in experiment.columns}
+    steps = [request(row, step) | _reply(step, row.results[step.name]) for step in experiment.steps]
     return {"experiment": experiment.name, "cell": cell, "sample": row.sample, "steps": steps, "lets": lets}
 
 
-def _came(step: Step, result: Result) -> dict[str, Any]:
+def _reply(step: Step, result: Result) -> dict[str, Any]:
     """Return what came back, and how it was read."""
-    found: dict[str, Any] = {"value": _shown(result.value)}
+    shown: dict[str, Any] = {"value": _value_text(result.value)}
     if isinstance(result.value, Missing):
-        found["missing"] = result.value.reason
+        shown["missing"] = result.value.reason
     response = result.response
     if response is None:
-        return found
+        return shown
     reasoning = result.reasoning if step.kind == ASK else split(response, result.query)[1]
-    found |= {"reply": response.text} if step.kind != ASK else {}
-    found |= {"reasoning": reasoning} if reasoning is not None else {}
+    shown |= {"reply": response.text} if step.kind != ASK else {}
+    shown |= {"reasoning": reasoning} if reasoning is not None else {}
     if result.weights is not None:
-        found |= {"mass": result.weights.mass, "word_mass": result.weights.word_mass}
+        shown |= {"mass": result.weights.mass, "word_mass": result.weights.word_mass}
     if result.earlier:
-        found["unread"] = [earlier.text for _, earlier in result.earlier]
-    return found | {
+        shown["unread"] = [previous.text for _, previous in result.earlier]
+    return shown | {
         "finish": response.finish,
         "reported": response.model,
         "answered_at": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(response.answered_at)),
@@ -105,15 +121,14 @@ def _came(step: Step, result: Result) -> dict[str, Any]:
     }
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, Missing):
         return f"missing: {value.reason}"
-    shown = render(value)
-    return str(value) if shown is None else shown
+    rendered = render(value)
+    return str(value) if rendered is None else rendered
 
 
-def story_text(story: dict[str, Any]) -> str:
-    """Return a story as people read it."""
+def _text(story: dict[str, Any]) -> str:
     at = "  ".join(f"{k}={v}" for k, v in story["cell"].items())
     lines = [f"{story['experiment']}   {at}   sample {story['sample']}", ""]
     for step in story["steps"]:
@@ -121,10 +136,10 @@ def story_text(story: dict[str, Any]) -> str:
         if "finish" in step:
             lines[-1] = lines[-1].removesuffix("---\n")
             lines += [f"--- reasoning\n{step['reasoning']}"] if "reasoning" in step else []
-            lines += [f"--- came back: {step['finish']}, {step['answered_at']}, run {step['run']}"]
+            lines += [f"--- response: {step['finish']}, {step['answered_at']}, run {step['run']}"]
             lines += [step.get("reply", step["value"])]
             lines += [f"--- read as: {step['value']}{_mass(step)}"] if "reply" in step else []
-            lines += [f"--- a reply before, that could not be read:\n{text}" for text in step.get("unread", ())]
+            lines += [f"--- a previous reply, unreadable:\n{text}" for text in step.get("unread", ())]
             lines += ["---", ""]
     lines += [f"let {k} = {v}" for k, v in story["lets"].items()]
     for part in story["counted"]:
@@ -135,7 +150,7 @@ def story_text(story: dict[str, Any]) -> str:
 
 
 def _mass(step: dict[str, Any]) -> str:
-    """Return where the probability of a weighted verdict lies, as people read it."""
+    """Return the probability mass behind a weighted verdict."""
     if "mass" not in step:
         return ""
     return f"   (probability of numbers {step['mass']:.3f}, of declared words {step['word_mass']:.3f})"

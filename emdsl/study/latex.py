@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from emdsl.cli import console
+from emdsl.redact import mask
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -30,7 +30,7 @@ def latex(columns: Sequence[str], rows: Sequence[Sequence[Any]], numeric: Contai
         "\\bottomrule",
         "\\end{tabular}",
     ]
-    return console.mask("\n".join(lines)) + "\n"
+    return mask("\n".join(lines)) + "\n"
 
 
 def _is_number(value: Any) -> bool:

@@ -1,0 +1,131 @@
+"""The options that verbs share. Each reads a variable `EMDSL_...`, too."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from emdsl.cli import console
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+DISPLAYS = ("rich", "plain", "none")
+
+
+def option(*names: str, **settings: Any) -> Decorator:
+    """Return a click option that also reads `EMDSL_...`, named after its long form."""
+    long = next(n for n in names if n.startswith("--")).removeprefix("--").replace("-", "_").upper()
+    settings.setdefault("envvar", f"EMDSL_{long}")
+    return click.option(*names, **settings)
+
+
+class _Usd(click.ParamType[Decimal]):
+    """An amount in US dollars."""
+
+    name = "usd"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        """Return an amount of 0 or more."""
+        if isinstance(value, Decimal):
+            return value
+        try:
+            amount = Decimal(str(value).strip().removeprefix("$").replace("_", ""))
+        except ArithmeticError:
+            amount = Decimal(-1)
+        if not (amount.is_finite() and amount >= 0):
+            self.fail(f"{value!r} is not an amount of US dollars, such as 40 or $2.50", param, ctx)
+        return amount
+
+
+USD = _Usd()
+FILE = click.argument("file", type=click.Path(path_type=Path))
+CACHE = option(
+    "--cache", type=click.Path(path_type=Path, file_okay=False), help="Cache folder.  [default: the project's cache/]"
+)
+ENV_FILE = option(
+    "--env-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Read this file instead of `.env` files. The environment has precedence.",
+)
+AS_JSON = option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+SAMPLES = option("--samples", type=int, help="Only the first N samples of each cell.")
+ONLY = click.option(  # not from the environment: click would split a level at its blanks
+    "--only", multiple=True, metavar="AXIS=VALUE[,VALUE]", help="Only these levels; repeat for more axes."
+)
+SIM = option(
+    "--sim", "simulate", is_flag=True, help="Use the simulator in place of every model, with a separate store."
+)
+CONNECTIONS = option(
+    "-j", "--max-connections", "connections", type=click.IntRange(1, 10_000),
+    help="Maximum concurrent requests.  [default: the study's `parallel`, or 64]",
+)  # fmt: skip
+OFFLINE = option("--offline", is_flag=True, help="Send nothing; compute the results from the store alone.")
+MAX_WAIT = option(
+    "--max-wait", type=click.FloatRange(0), default=600.0, show_default=True,
+    help="Maximum seconds that one request may wait for retries.",
+)  # fmt: skip
+MAX_RETRIES = option(
+    "--max-retries", type=click.IntRange(0), help="Maximum retries per request.  [default: as --max-wait allows]"
+)
+BUDGET = option("--budget", type=USD, help="Hard cap on the cost of this run, in US dollars: 40 or $40.")
+INSECURE = option("--insecure", is_flag=True, help="Allow http to other machines: prompts and API keys unencrypted.")
+YES = option("-y", "--yes", is_flag=True, help="Do not ask before spending.")
+CONFIRM = option(
+    "--confirm-over", type=USD, default="10",
+    help="On a terminal, ask first if the expected cost is over this, or unknown.  [default: $10]",
+)  # fmt: skip
+
+
+def with_options(*options: Decorator) -> Decorator:
+    """Return one decorator for several options, in the order given."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        return functools.reduce(lambda f, o: o(f), reversed(options), function)
+
+    return decorate
+
+
+STUDY = with_options(FILE, CACHE, ENV_FILE, SIM)
+OF_RUN = with_options(  # `plan` has the options of `run`, so that one call can become the other
+    FILE, CACHE, ENV_FILE, SAMPLES, ONLY, SIM, AS_JSON, CONNECTIONS, OFFLINE, MAX_WAIT, MAX_RETRIES, BUDGET, YES,
+    CONFIRM, INSECURE,
+)  # fmt: skip
+
+
+def add_common(command: click.Command) -> click.Command:
+    """Give a command the options that all have: `-q`, `-v` and `--display`."""
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            add_common(each)
+    elif not any(p.name == "quiet" for p in command.params):
+        command.params += [
+            click.Option(
+                ["-q", "--quiet"], is_flag=True, envvar="EMDSL_QUIET", expose_value=False, callback=_quiet,
+                help="Hide notes, warnings and progress.",
+            ),
+            click.Option(
+                ["-v", "--verbose"], is_flag=True, envvar="EMDSL_VERBOSE", expose_value=False, callback=_verbose,
+                help="Show all entries of lists that are cut.",
+            ),
+            click.Option(
+                ["--display"], type=click.Choice(DISPLAYS), envvar="EMDSL_DISPLAY", expose_value=False,
+                callback=_display, help="How progress is shown.  [default: rich on a terminal]",
+            ),
+        ]  # fmt: skip
+    return command
+
+
+def _quiet(_: click.Context, __: click.Parameter, value: bool) -> None:
+    console.settings.quiet = value
+
+
+def _verbose(_: click.Context, __: click.Parameter, value: bool) -> None:
+    console.settings.verbose = value
+
+
+def _display(_: click.Context, __: click.Parameter, value: str | None) -> None:
+    console.settings.display = value

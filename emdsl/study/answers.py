@@ -1,0 +1,230 @@
+"""The stored answers: counted, verified, moved to the trash, restored and purged."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from emdsl.errors import FileMissing, StoreError, UsageError
+from emdsl.outcomes import entries as table
+from emdsl.run import history
+from emdsl.run.walk import Walk, chunks, resolve
+from emdsl.source import one_of
+from emdsl.store import removals
+from emdsl.store.claims import live_owners
+from emdsl.store.codec import Corrupt, decode, ingredients
+from emdsl.study.compiled import compile_study, evaluating
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from emdsl.digest import Digest
+    from emdsl.outcome import Result
+    from emdsl.store.disk import DiskStore
+    from emdsl.study.compiled import Compiled
+    from emdsl.study.project import Project
+
+EMPTY_ABORTS = "finish = 'other' AND text = '' AND NOT reasoned"  # how old versions stored an aborted response
+COLUMNS = table.COLUMNS  # that a condition of `drop` can use
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Answers in the trash that were moved there together."""
+
+    name: str
+    why: str
+    at: float  # seconds since the epoch
+    entries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """Contents of a store."""
+
+    rows: tuple[dict[str, Any], ...]  # by study and model: entries, bytes, tokens, usd ...
+    bytes: int  # on the disk
+    damaged: int
+    trash: tuple[Batch, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """Result of reading every entry of a store."""
+
+    entries: int
+    damaged: tuple[tuple[str, str], ...]  # key in hexadecimal, and what is wrong
+    database: str  # damage of the database itself; empty if it is sound
+    empty_aborts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """Answers that match, and what became of them."""
+
+    matching: int
+    moved: int  # to the trash; 0 in a dry run
+    batch: str  # its name there, if any was moved
+    usd: float | None = None  # paid for those that match
+    reachable: int = 0  # answers that the studies use
+    groups: tuple[tuple[str | None, str, int], ...] = ()  # study, model and number of those that match
+
+
+@contextmanager
+def open_store(project: Project, *, write: bool = False) -> Iterator[DiskStore]:
+    """Open the store of a project; raises FileMissing if it is to be read and there is none."""
+    if not write and not (project.answers / "cache.db").exists():
+        raise FileMissing(f"{project.cache} has no store yet; name another cache folder with --cache")
+    store = project.store(create=write)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def contents(project: Project) -> Contents:
+    """Return what a store holds, by study and model."""
+    with open_store(project) as store, table.opened(_entry_rows(project, store)) as entries:
+        result = entries.select(
+            "SELECT study, model, count(*) AS entries, sum(bytes) AS bytes, sum(input_tokens) AS input_tokens, "
+            "sum(output_tokens) AS output_tokens, sum(cost_usd) AS usd, count(*) - count(cost_usd) AS of_unknown_cost, "
+            "min(answered_at) AS first, max(answered_at) AS last FROM entries GROUP BY ALL ORDER BY study, model"
+        )
+        size = sum(f.stat().st_size for f in project.answers.glob("cache.db*"))
+        damaged = len(store.corrupt)
+    rows = tuple(dict(zip(result.columns, row, strict=True)) for row in result.rows)
+    return Contents(rows=rows, bytes=size, damaged=damaged, trash=trash(project))
+
+
+def trash(project: Project) -> tuple[Batch, ...]:
+    """Return the batches in the trash."""
+    batches = removals.batches(project.answers)
+    return tuple(Batch(name=name, why=why, at=at, entries=n) for name, why, at, n in batches)
+
+
+def verify(project: Project) -> Verified:
+    """Read every entry and compare it with its checksum."""
+    damaged, n, empty = list[tuple[str, str]](), 0, 0
+    with open_store(project) as store:
+        database = store.damage()
+        for key, entry in store.each():
+            n += 1
+            try:
+                response = decode(entry)
+                ingredients(entry)
+                empty += response.finish == "other" and not (response.text or response.reasoning)
+            except Corrupt as error:
+                damaged.append((key.hex(), str(error)))
+    return Verified(entries=n, damaged=tuple(damaged), database=database or "", empty_aborts=empty)
+
+
+def collect_garbage(project: Project, files: Sequence[Path], *, yes: bool) -> Removal:
+    """Move the answers that no study of `files` uses to the trash; a dry run unless `yes`.
+
+    Raises:
+        UsageError: A study reads a dataset that is missing: what it uses is unknown.
+        StoreError: A run is using the store.
+    """
+    with open_store(project) as store:
+        used: set[Digest] = set()
+        for file in files:
+            study = compile_study(project, file)
+            if study.program.absent:
+                raise UsageError(f"{file} reads a dataset that is missing: which answers it uses is unknown")
+            used |= answers_of(study, store)
+        with table.opened(_entry_rows(project, store, without=used)) as entries:
+            n, usd, _ = entries.select("SELECT count(*), sum(cost_usd), count(cost_usd) FROM entries").rows[0]
+            keys = entries.keys("true")
+    moved, batch = 0, ""
+    if yes and keys:
+        if live_owners(project.answers):
+            raise StoreError(
+                "a run is using this store: which answers it needs is unknown; try again when it has ended"
+            )
+        moved, batch = _move_to_trash(project, keys, "gc: not used by " + ", ".join(map(str, files)))
+    return Removal(matching=n, moved=moved, batch=batch, usd=usd, reachable=len(used))
+
+
+def drop(project: Project, where: str, *, yes: bool) -> Removal:
+    """Move the answers for which a condition in SQL holds to the trash; a dry run unless `yes`."""
+    with open_store(project) as store, table.opened(_entry_rows(project, store)) as entries:
+        keys = entries.keys(where)
+        groups = entries.counted(where)
+    moved, batch = _move_to_trash(project, keys, f"drop: {where}") if yes and keys else (0, "")
+    return Removal(matching=len(keys), moved=moved, batch=batch, groups=tuple(groups))
+
+
+def restore(project: Project, batch: str) -> tuple[int, int]:
+    """Restore a batch from the trash; return the number of restored answers, and of those answered anew since."""
+    with open_store(project):
+        entries = removals.set_aside_entries(project.answers, batch) if batch else []
+        if not entries:
+            raise _no_batch(project, batch)
+    with open_store(project, write=True) as store:
+        new, old = store.adopt(entries)
+        removals.forget(project.answers, batch)
+    return new, old
+
+
+def purge(project: Project, batch: str | None = None, *, yes: bool) -> int:
+    """Permanently delete a batch of the trash, or all of it; return how many answers. A dry run unless `yes`."""
+    with open_store(project):
+        n = sum(b.entries for b in trash(project) if batch in (None, b.name))
+        if batch is not None and not n:
+            raise _no_batch(project, batch)
+        if yes:
+            removals.forget(project.answers, batch)
+    return n
+
+
+def _no_batch(project: Project, batch: str) -> UsageError:
+    names = [b.name for b in trash(project) if b.name]
+    return UsageError(f"the trash has no batch `{batch}`; " + (f"it has {one_of(names)}" if names else "it is empty"))
+
+
+def answers_of(study: Compiled, store: DiskStore) -> set[Digest]:
+    """Return the keys of all stored answers that a study uses."""
+    keys: set[Digest] = set()
+    with evaluating():
+        for experiment in study.program.experiments:
+            walk = Walk(experiment)
+            for rows in chunks(walk.rows()):
+                resolve(walk, rows, store)
+                for row in rows:
+                    keys.update(key for r in row.results.values() for key in _keys(r))
+                    keys.update(q.key for tries in (row.unread or {}).values() for q, _ in tries)
+            keys.update(walk.probes.answers)
+    return keys
+
+
+def _keys(result: Result) -> Iterator[Digest]:
+    """Yield the keys of the stored answers behind the result of a step."""
+    if result.query is not None and result.response is not None:
+        yield result.query.key
+    for query, _ in result.earlier:
+        yield query.key
+
+
+def _entry_rows(project: Project, store: DiskStore, without: set[Digest] | None = None) -> Iterator[tuple[Any, ...]]:
+    """Yield the entries of a store as rows; damaged ones are only listed in `store.corrupt`."""
+    records = history.by_run(project.cache)
+    for key, entry in store.each():
+        if without is not None and key in without:
+            continue
+        try:
+            response, of, size = decode(entry), ingredients(entry), len(entry or b"")
+        except Corrupt:
+            store.corrupt.add(key)
+            continue
+        record = records.get(response.run)
+        price = record.prices.get(str(of.get("model"))) if record is not None else None
+        yield table.row(key, size, response, of, record.study if record else None, price)
+
+
+def _move_to_trash(project: Project, keys: list[Digest], why: str) -> tuple[int, str]:
+    batch = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
+    return removals.set_aside(project.answers, keys, why, batch), batch

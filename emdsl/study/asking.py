@@ -1,0 +1,166 @@
+"""Sending the pending requests of a study: its event loop, its connections, and how it is interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from emdsl.errors import StoreError
+from emdsl.run.executor import CONNECTIONS, Executor, Report
+from emdsl.run.pacing import Patience
+from emdsl.store.claims import Claims
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from decimal import Decimal
+
+    from emdsl.run.walk import Walk
+    from emdsl.store.disk import DiskStore
+    from emdsl.study.progress import ProgressView
+    from emdsl.study.project import Project
+
+T = TypeVar("T")
+SIGNALS = tuple(  # SIGHUP comes from a terminal that is closed; Windows has none
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+
+class Interrupter:
+    """Interrupts a run, from any thread: first its requests in flight are finished and kept, then it stops at once."""
+
+    def __init__(self) -> None:
+        self._attached: tuple[asyncio.AbstractEventLoop, Executor] | None = None
+        self._requested = False
+
+    def attach(self, executor: Executor) -> None:
+        """Take over an executor that is about to run in the current event loop."""
+        self._attached = asyncio.get_running_loop(), executor
+        self.check()
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if an interrupt came before any request was sent."""
+        if self._requested:
+            raise KeyboardInterrupt
+
+    def interrupt(self) -> None:
+        """Finish what is in flight; on the second call, stop at once."""
+        if self._attached is None:
+            self._requested = True
+            return
+        loop, executor = self._attached
+        loop.call_soon_threadsafe(executor.stop if executor.progress.draining else executor.drain)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """How requests are sent."""
+
+    connections: int = CONNECTIONS
+    max_wait_s: float = 600.0
+    max_retries: int | None = None
+    budget: Decimal | None = None  # of the whole run, in US dollars
+    simulate: bool = False  # start the embedded simulator
+
+
+def send_pending(
+    project: Project, walks: list[Walk], store: DiskStore, sending: Sending, *, run: str, view: ProgressView,
+    interrupter: Interrupter,
+) -> Report:  # fmt: skip
+    """Send every pending request, and return what came of it.
+
+    The current thread must have no running event loop; in the main thread, signals interrupt the run.
+
+    Args:
+        project: The project.
+        walks: The rows of each experiment.
+        store: The open store, to write answers to.
+        sending: Connections, retries, budget.
+        run: The id of the run.
+        view: Shows progress.
+        interrupter: Interrupts the run from another thread.
+
+    Raises:
+        EvalFault: A fault of the study that only evaluating a cell shows.
+        StoreError: Answers can no longer be kept.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    try:
+        with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+            return runner.run(_send(project, walks, store, sending, run, view, interrupter, signals=main))
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # uvloop leaves its own behind
+
+
+async def _send(
+    project: Project, walks: list[Walk], store: DiskStore, sending: Sending, run: str, view: ProgressView,
+    interrupter: Interrupter, *, signals: bool,
+) -> Report:  # fmt: skip
+    from emdsl.providers.client import Client  # noqa: PLC0415 - 0.2 s that only sending should cost
+    from emdsl.providers.http import Http  # noqa: PLC0415 - as above
+
+    simulator = None
+    if sending.simulate:
+        from emdsl.sim.server import Simulator  # noqa: PLC0415 - only simulated models need it
+
+        simulator = Simulator()
+        await simulator.start()
+    try:
+        claims = Claims(project.answers, run)
+    except OSError as error:
+        raise StoreError(f"cannot claim requests: {error.filename}: {error.strerror}") from error
+    loop = asyncio.get_running_loop()
+    handled = [n for n in SIGNALS if signals and signal.getsignal(n) is not signal.SIG_IGN]  # as under nohup
+    with view:
+        http = Http(sending.connections, project.environment, view.notice)
+        client = Client(http, project.environment, simulator.url if simulator else None)
+        executor = Executor(
+            walks, store, client, connections=sending.connections,
+            patience=Patience(max_wait_s=sending.max_wait_s, max_retries=sending.max_retries), run=run,
+            budget=sending.budget, claims=claims, on_progress=view.update, on_notice=view.notice,
+        )  # fmt: skip
+        try:
+            interrupter.attach(executor)
+            for number in handled:
+                loop.add_signal_handler(number, interrupter.interrupt)
+            return await executor.run()
+        finally:
+            for number in handled:
+                loop.remove_signal_handler(number)
+            claims.close()
+            await http.close()
+            if simulator is not None:
+                await simulator.stop()
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return the factory of uvloop's event loop, or None if it is not installed."""
+    try:
+        import uvloop  # noqa: PLC0415 - not there on every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def apart_from_loop(function: Callable[[], T], interrupter: Interrupter) -> T:
+    """Call a function that needs an event loop of its own: in another thread, if this one has a loop already.
+
+    A KeyboardInterrupt goes to the interrupter, and the function is waited for.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return function()
+    with ThreadPoolExecutor(1, thread_name_prefix="emdsl") as pool:
+        future = pool.submit(function)
+        while True:
+            try:
+                return future.result()
+            except KeyboardInterrupt:
+                if future.done():
+                    raise
+                interrupter.interrupt()

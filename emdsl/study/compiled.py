@@ -1,0 +1,74 @@
+"""A compiled study: its program, with the project, store and tables that belong to it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from emdsl.compiler.compile import compile_file
+from emdsl.errors import SourceError
+from emdsl.frame import EvalFault
+from emdsl.outcomes import database
+from emdsl.source import near, one_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from duckdb import DuckDBPyConnection
+
+    from emdsl.experiment import Program
+    from emdsl.store.disk import DiskStore
+    from emdsl.study.project import Project
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """One `.em` file as it is now."""
+
+    project: Project
+    file: Path
+    program: Program
+
+    @property
+    def name(self) -> str:
+        """The schema of its tables."""
+        return self.project.study(self.file)
+
+    @contextmanager
+    def store(self, *, create: bool = False) -> Iterator[DiskStore]:
+        """Open the store; a fault that only evaluating a cell shows is raised as SourceError."""
+        store = self.project.store(create=create)
+        try:
+            with evaluating():
+                yield store
+        finally:
+            store.close()
+
+    def tables(self) -> AbstractContextManager[tuple[DuckDBPyConnection, str | None]]:
+        """Open the loaded tables; raises OutcomesError if there are none."""
+        return database.opened(self.project.cache, self.name)
+
+
+def compile_study(project: Project, file: Path, instead: Mapping[Path, Path] | None = None) -> Compiled:
+    """Return a file compiled in its project; raises SourceError. `instead` names other contents for some files."""
+    program = compile_file(file, project.environment, simulate=project.simulate, instead=instead)
+    return Compiled(project=project, file=file, program=program)
+
+
+@contextmanager
+def evaluating() -> Iterator[None]:
+    """Raise a fault of evaluation as a SourceError, with its place."""
+    try:
+        yield
+    except EvalFault as fault:
+        raise SourceError([fault.diagnostic]) from fault
+
+
+def unknown(kind: str, name: str, names: list[str]) -> str:
+    """Return that no thing of a kind has a name, with the nearest name or all of them."""
+    plural = "axes" if kind == "axis" else f"{kind}s"
+    hint = near(name, names) or (f"the {plural} are {one_of(names)}" if names else "there is none")
+    return f"no {kind} is called `{name}`; {hint}"

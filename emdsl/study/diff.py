@@ -1,0 +1,178 @@
+"""Diff: two studies, or one at two git revisions, compared by cells, requests and cost."""
+
+from __future__ import annotations
+
+import difflib
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emdsl.errors import FileMissing, UsageError
+from emdsl.run.planner import plan
+from emdsl.run.recipes import recipes
+from emdsl.run.walk import Walk
+from emdsl.study.compiled import Compiled, compile_study
+from emdsl.study.screen import counted, text_of
+
+if TYPE_CHECKING:
+    from emdsl.digest import Digest
+    from emdsl.experiment import Experiment, Program
+    from emdsl.study.project import Project
+    from emdsl.study.screen import Part
+
+GIT = "git:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diff:
+    """Two studies compared: cells and requests of each experiment, and edited lines."""
+
+    experiments: tuple[dict[str, Any], ...]
+    lines: Mapping[str, int]  # changed, and of them those that mean the same
+
+    def __str__(self) -> str:
+        """Return it as `emdsl diff` shows it."""
+        return text_of(self.parts())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as `emdsl diff --json` prints it."""
+        return {"experiments": list(self.experiments), "lines": dict(self.lines)}
+
+    def parts(self) -> Iterator[Part]:
+        """Yield the screen of `emdsl diff`."""
+        for entry in self.experiments:
+            cost = f", est. ${entry['est_usd']:,.2f}" if entry["est_usd"] is not None else ""
+            yield (
+                f"experiment {entry['name']}: +{entry['cells_gained']:,} cells, -{entry['cells_lost']:,}; requests "
+                f"+{entry['requests_gained']:,}, -{entry['requests_lost']:,}; pending {entry['to_run']:,}{cost}"
+            )
+        same = self.lines["meaning_free"]
+        yield f"edits: {counted(self.lines['changed'], 'line')}, {same:,} of them only comments, layout or order"
+
+
+def diff_studies(project: Project, old: str, new: str) -> Diff:
+    """Return what changed between two studies; nothing is sent.
+
+    Args:
+        project: The project, with the store that pending requests are counted by.
+        old: A file, or `git:REV` for the other file at a revision.
+        new: The same.
+
+    Raises:
+        UsageError: Both are revisions.
+        FileMissing: git has no such file or revision.
+        SourceError: One of the two does not compile.
+    """
+    if old.startswith(GIT) and new.startswith(GIT):
+        raise UsageError("one of the two must be a file: `emdsl diff git:HEAD~1 icl.em`")
+    file = Path(old if new.startswith(GIT) else new)
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = (_compiled(project, text, file, Path(folder)) for text in (old, new))
+        experiments = tuple(_experiments(before, after))
+        return Diff(experiments=experiments, lines=_lines(before.program, after.program))
+
+
+def _compiled(project: Project, text: str, file: Path, folder: Path) -> Compiled:
+    if not text.startswith(GIT):
+        return compile_study(project, Path(text))
+    revision = text.removeprefix(GIT)
+    at_revision = _AtRevision(revision, folder)
+    if file.resolve() not in at_revision:
+        raise FileMissing(f"git has no {file.name} at `{revision}`: {at_revision.error}")
+    return compile_study(project, file, at_revision)
+
+
+class _AtRevision(Mapping[Path, Path]):
+    """Copies of files at a revision, by their path now; each is written on its first lookup."""
+
+    def __init__(self, revision: str, folder: Path) -> None:
+        self._revision, self._folder = revision, folder
+        self._copies: dict[Path, Path | None] = {}
+        self.error = ""
+
+    def __getitem__(self, path: Path) -> Path:
+        if path not in self._copies:
+            self._copies[path] = self._copy(path)
+        copy = self._copies[path]
+        if copy is None:
+            raise KeyError(path)
+        return copy
+
+    def _copy(self, path: Path) -> Path | None:
+        command = ["git", "-C", str(path.parent), "show", "--end-of-options", f"{self._revision}:./{path.name}"]
+        try:
+            done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - git, without a shell
+        except OSError as error:
+            raise UsageError(f"git cannot be run: {error.strerror}") from error
+        if done.returncode:
+            self.error = done.stderr.decode("utf-8", "replace").strip().removeprefix("fatal: ")
+            return None
+        copy = self._folder / f"{len(self._copies)}{path.suffix}"
+        copy.write_bytes(done.stdout)
+        return copy
+
+    def __iter__(self) -> Iterator[Path]:
+        return (p for p, copy in self._copies.items() if copy is not None)
+
+    def __len__(self) -> int:
+        return max(1, len(self._copies))  # never empty: its files are unknown before they are looked up
+
+
+def _experiments(before: Compiled, after: Compiled) -> list[dict[str, Any]]:
+    olds, news = ({e.name: e for e in study.program.experiments} for study in (before, after))
+    gone, come = [n for n in olds if n not in news], [n for n in news if n not in olds]
+    if len(gone) == len(come) == 1:
+        olds[come[0]] = olds.pop(gone[0])  # renamed, it is the same
+    entries = []
+    with after.store() as store:
+        for name in dict.fromkeys((*news, *olds)):
+            old_cells, old_keys = _contents(olds.get(name))
+            new_cells, new_keys = _contents(news.get(name))
+            count = plan(Walk(news[name]), store) if name in news else None
+            usd = [s.estimate.usd for s in count.steps] if count is not None else []
+            entries.append(
+                {
+                    "name": name,
+                    "cells_gained": len(new_cells - old_cells),
+                    "cells_lost": len(old_cells - new_cells),
+                    "requests_gained": len(new_keys - old_keys),
+                    "requests_lost": len(old_keys - new_keys),
+                    "to_run": count.at_most if count is not None else 0,
+                    "est_usd": float(sum(u for u in usd if u is not None)) if None not in usd else None,
+                }
+            )
+    return entries
+
+
+def _contents(experiment: Experiment | None) -> tuple[set[frozenset[tuple[str, str]]], set[Digest]]:
+    """Return the cells of an experiment, by the names of their levels, and its requests."""
+    if experiment is None:
+        return set(), set()
+    cells = {
+        frozenset((a.name, a.levels[i].shown) for a, i in zip(experiment.axes, cell, strict=True))
+        for cell in experiment.cells()
+    }
+    return cells, {key for _, _, key in recipes(Walk(experiment))}
+
+
+def _lines(before: Program, after: Program) -> dict[str, int]:
+    """Return how many lines of text were edited, and how many of these mean the same as before."""
+    old, new = ([x for s in p.sources.values() for x in s.text.splitlines()] for p in (before, after))
+    gone, come = list[str](), list[str]()
+    for kind, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind != "equal":
+            gone += old[a:b]
+            come += new[c:d]
+    meanings_gone = {_meaning(x) for x in gone}
+    same = sum(_meaning(x) in meanings_gone or not _meaning(x) for x in come)
+    same += sum(not _meaning(x) for x in gone) if len(gone) > len(come) else 0
+    return {"changed": max(len(gone), len(come)), "meaning_free": min(same, max(len(gone), len(come)))}
+
+
+def _meaning(line: str) -> str:
+    """Return a line without its comment and its blanks."""
+    bare = line if '"' in line.partition("#")[0] else line.partition("#")[0]
+    return "".join(bare.split())

@@ -1,0 +1,193 @@
+"""Plans: the pending requests of a study, their reasons and their cost; nothing is sent."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from emdsl.errors import UnknownAxis
+from emdsl.outcomes.loads import DATABASE, check_name, known_loads
+from emdsl.providers.secret import problem
+from emdsl.run.planner import ExperimentCount, plan, started
+from emdsl.run.walk import Walk
+from emdsl.study.compiled import unknown
+from emdsl.study.cost import budget_parts, budgets_json, check_budgets, costs
+from emdsl.study.counts import (
+    count_parts,
+    n_pending,
+    plan_json,
+    reason_parts,
+    store_parts,
+    warning_parts,
+    warnings_json,
+)
+from emdsl.study.loading import drift_notices
+from emdsl.study.planfile import PlanFile, digests, known_requests, write_plan
+from emdsl.study.power import power_notices
+from emdsl.study.previous import FIRST_RUN, first_run, last_run, server_notices
+from emdsl.study.screen import Aside, Part, Table, short, text_of
+from emdsl.study.selection import selections
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from decimal import Decimal
+    from pathlib import Path
+
+    from emdsl.experiment import Experiment, Program, Step
+    from emdsl.outcome import Outcome
+    from emdsl.query import Query
+    from emdsl.study.compiled import Compiled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The pending requests of a study.
+
+    `print(plan)` shows it as `emdsl plan` does. Amounts are in US dollars, None if a price is unknown.
+    """
+
+    requests: int  # distinct pending requests, at most
+    expected_usd: float | None
+    at_most_usd: float | None
+    steps: tuple[dict[str, Any], ...]  # of each experiment and step: needed, cached and pending requests
+    missing: tuple[str, ...]  # what a run lacks: API keys, addresses
+    notices: tuple[str, ...]
+    listed: tuple[dict[str, Any], ...] = ()  # each pending request, if wanted
+    budget: Decimal | None = None
+    wall_s: float = 0.0
+    study: Compiled = field(repr=False)
+    counts: list[ExperimentCount] = field(repr=False)
+    walks: list[Walk] = field(repr=False)
+    reasons_unknown: str = field(default="", repr=False)  # why reasons are not known, if so
+    store_parts: tuple[Part, ...] = field(default=(), repr=False)
+
+    def __str__(self) -> str:
+        """Return the plan as `emdsl plan` shows it."""
+        return text_of(self.parts())
+
+    def parts(self) -> Iterator[Part]:
+        """Yield the screen of `emdsl plan`."""
+        yield from warning_parts(self.study.program)
+        yield from count_parts(self.counts)
+        yield from budget_parts(self.counts, self.budget)
+        yield from reason_parts(self.counts, self.reasons_unknown)
+        yield from self.store_parts
+        yield from (Aside(f"note: needed before a run: {what}") for what in self.missing)
+        yield from (Aside(f"note: {notice}\n") for notice in self.notices)
+        if self.listed:
+            yield Table(list(self.listed[0]), [[short(str(v)) for v in x.values()] for x in self.listed])
+            yield ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan as `emdsl plan --json` prints it."""
+        shown = plan_json(self.counts, self.wall_s) | budgets_json(self.counts, self.budget)
+        shown |= warnings_json(self.study.program, self.notices)
+        return shown | ({"missing": list(self.missing)} if self.missing else {})
+
+    def next_step(self, file: Path, options: str, *, written: bool, detailed: bool) -> Iterator[Part]:
+        """Yield the command that goes on from here."""
+        if written:
+            yield f"Written: {file}"
+        if not self.requests:
+            unknown_rows = any(s.unknown for c in self.counts for s in c.steps)
+            yield "No known request is pending." if unknown_rows else "Nothing is pending: every answer is cached."
+            return
+        more = "" if detailed or written else "      Details: --by AXIS,...   --list   --json   -o plan.json"
+        yield f"Run: emdsl run {shlex.quote(str(file))}{options}{more}"
+
+    def write(self, path: Path, samples: int | None = None, only: tuple[str, ...] = ()) -> None:
+        """Write the plan to a file that `emdsl run` accepts; raises UsageError."""
+        held = PlanFile(
+            file=self.study.file, samples=samples, only=only, simulate=self.study.project.simulate,
+            digests=digests(self.walks), requests=self.requests, ready=known_requests(self.counts), written=path,
+        )  # fmt: skip
+        write_plan(path, held, self.as_json(), self.study.program.files)
+
+
+def make_plan(
+    study: Compiled,
+    *,
+    samples: int | None = None,
+    only: tuple[str, ...] = (),
+    budget: Decimal | None = None,
+    insecure: bool = False,
+    by: Sequence[str] = (),
+    listed: bool = False,
+) -> Plan:
+    """Return the plan of a study.
+
+    Args:
+        study: The compiled study.
+        samples: Plan only this many samples of each cell.
+        only: Plan only these levels, each as `AXIS=VALUE[,VALUE]`.
+        budget: A cap on what a run would spend, in US dollars.
+        insecure: A run may use http to other machines.
+        by: Count by the levels of these axes, too.
+        listed: Name each pending request.
+
+    Raises:
+        SourceError: The study has a fault that only evaluating a cell shows.
+        UsageError: A selection or an axis does not exist, or the budget is smaller than the least cost.
+    """
+    start_s = time.monotonic()
+    program, project = study.program, study.project
+    check_name(study.name, known_loads(project.cache))
+    walks = [Walk(e, s) for e, s in zip(program.experiments, selections(program, samples, only), strict=True)]
+    previous, no_previous = last_run(study)
+    requests: list[dict[str, Any]] = []
+    with study.store() as store:
+        counts = started(walks, budget)
+        for walk, count in zip(walks, counts, strict=True):
+            count.comparison = previous.of(walk.experiment) if previous is not None else None
+            count.by = _positions(walk.experiment, by, program)
+            if listed:
+                count.on_open = partial(_list_request, requests, walk.experiment)
+            plan(walk, store, count)
+        of_store = tuple(store_parts(project, store))
+    if budget is not None:
+        check_budgets(counts, budget)
+    notices = drift_notices(study) if (project.cache / DATABASE).exists() else []
+    notices += server_notices(study, counts) + power_notices(study, counts, budget)
+    _, expected, most = costs(counts)
+    steps = [{"experiment": c.experiment.name, **s.as_json()} for c in counts for s in c.steps]
+    return Plan(
+        requests=n_pending(counts), expected_usd=None if expected is None else float(expected),
+        at_most_usd=None if most is None else float(most), steps=tuple(steps),
+        missing=tuple(missing_setup(study, counts, insecure=insecure)), notices=tuple(notices), listed=tuple(requests),
+        budget=budget, wall_s=time.monotonic() - start_s, study=study, counts=counts, walks=walks,
+        reasons_unknown=first_run(study, counts) if no_previous == FIRST_RUN else no_previous, store_parts=of_store,
+    )  # fmt: skip
+
+
+def missing_setup(study: Compiled, counts: list[ExperimentCount], *, insecure: bool) -> list[str]:
+    """Return what a run lacks for its pending requests: API keys, addresses. Cached answers need none."""
+    models = [m for c in counts for m in c.models.values()]
+    return sorted({p for m in models if (p := problem(m, study.project.environment, insecure=insecure)) is not None})
+
+
+def _positions(experiment: Experiment, names: Sequence[str], program: Program) -> tuple[int, ...]:
+    """Return the positions of the named axes that an experiment has; raises UnknownAxis if none has one."""
+    axes = list(dict.fromkeys(a.name for e in program.experiments for a in e.axes))
+    for name in names:
+        if name not in axes:
+            raise UnknownAxis(unknown("axis", name, axes), parameter="by")
+    own = [a.name for a in experiment.axes]
+    return tuple(own.index(n) for n in names if n in own)
+
+
+def _list_request(
+    requests: list[dict[str, Any]], experiment: Experiment, step: Step, row: Outcome, query: Query | None
+) -> None:
+    levels = [f"{a.name}={a.levels[i].shown}" for a, i in zip(experiment.axes, row.cell, strict=True)]
+    requests.append(
+        {
+            "experiment": experiment.name,
+            "step": f"{step.kind} {step.name}",
+            "cell": ", ".join(levels),
+            "sample": row.sample,
+            "key": query.key.hex()[:16] if query is not None else "depends on an answer",
+        }
+    )

@@ -1,0 +1,127 @@
+"""Where a study works: the project folder, its cache, and the variables that it may read."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emdsl import redact
+from emdsl.errors import UsageError
+from emdsl.files import PRIVATE_FOLDER, write_private
+from emdsl.project import ANSWERS, find_project
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from emdsl.store.disk import DiskStore
+
+RESERVED_SCHEMAS = ("main", "temp", "system", "emdsl", "information_schema", "pg_catalog")  # DuckDB's, and ours
+SIMULATED = "sim"  # the cache within the cache for `--sim`: simulated and paid answers never mix
+_IGNORE = "# emdsl: paid answers. Not for version control: share them with `emdsl cache export`.\n*\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """The project folder, its cache and its environment, as one call sees them."""
+
+    root: Path
+    cache: Path
+    environment: Mapping[str, str]
+    env_files: tuple[Path, ...] = ()  # where variables were looked up
+    simulate: bool = False
+
+    @property
+    def answers(self) -> Path:
+        """The folder of the store."""
+        return self.cache / ANSWERS
+
+    def store(self, *, create: bool) -> DiskStore:
+        """Open the store, read-only unless it may be created."""
+        from emdsl.store.disk import DiskStore  # noqa: PLC0415 - imports wait for their verb
+
+        if create:
+            prepare(self.cache)
+        return DiskStore(self.answers, read_only=not create)
+
+    def relative(self, file: Path) -> str:
+        """Return the path of a file within the project."""
+        path = file.resolve()
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+
+    def study(self, file: Path) -> str:
+        """Return the schema of an `.em` file: its path in the project, without its suffix."""
+        try:
+            relative = file.resolve().relative_to(self.root)
+        except ValueError:
+            relative = Path(file.name)
+        name = os.fsencode(relative.with_suffix("").as_posix()).decode("utf-8", "replace")
+        return f"{name}.em" if name.lower() in RESERVED_SCHEMAS else name
+
+
+def open_project(
+    near_path: Path, cache: Path | None = None, env_file: Path | None = None, *, simulate: bool = False
+) -> Project:
+    """Return the project of a file or folder; its API keys are registered for redaction.
+
+    Args:
+        near_path: A file or folder inside the project.
+        cache: The cache folder; by default `cache/` of the project.
+        env_file: Read instead of the `.env` files; the environment has precedence.
+        simulate: Use the separate cache of simulated answers.
+
+    Raises:
+        UsageError: An env file cannot be read.
+    """
+    folder = near_path.resolve() if near_path.is_dir() else near_path.resolve().parent
+    root = find_project(folder)
+    environment = read_environment(folder, env_file)
+    redact.keep_secret(environment)
+    chosen = cache.resolve() if cache is not None else root / "cache"
+    return Project(
+        root=root,
+        cache=chosen / SIMULATED if simulate else chosen,
+        environment=environment,
+        env_files=_env_files(folder, env_file),
+        simulate=simulate,
+    )
+
+
+def read_environment(folder: Path, env_file: Path | None) -> dict[str, str]:
+    """Return the environment with the `.env` files of the folder and its parents; the environment has precedence."""
+    variables: dict[str, str] = {}
+    for file in _env_files(folder, env_file):
+        try:
+            if file.is_file():
+                from dotenv import dotenv_values  # noqa: PLC0415 - only who has a `.env` waits for it
+
+                variables |= {k: v for k, v in dotenv_values(file, interpolate=False).items() if v is not None}
+        except UnicodeDecodeError:
+            raise UsageError(f"cannot read {file}: it is not UTF-8 text") from None
+        except OSError as error:
+            raise UsageError(f"cannot read {file}: {error.strerror}") from error
+    return variables | dict(os.environ)
+
+
+def _env_files(folder: Path, env_file: Path | None) -> tuple[Path, ...]:
+    return (env_file,) if env_file is not None else tuple(p / ".env" for p in reversed((folder, *folder.parents)))
+
+
+def cache_option(project: Project) -> Path | None:
+    """Return the cache that a command in the working folder must name, or None if it finds the same one by itself."""
+    cache = project.cache.parent if project.simulate else project.cache
+    return None if find_project(Path.cwd()) / "cache" == cache else Path(os.path.relpath(cache))
+
+
+def prepare(cache: Path) -> None:
+    """Make a cache folder that version control ignores."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+        ignore = cache / ".gitignore"
+        if not ignore.exists():
+            write_private(ignore, _IGNORE)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write to {cache}: {error.strerror}; choose another folder with --cache", parameter="cache"
+        ) from error

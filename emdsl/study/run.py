@@ -1,0 +1,409 @@
+"""A run: plan, send, load, show."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from emdsl.errors import SetupError, SourceError
+from emdsl.outcomes import database
+from emdsl.outcomes.loads import check_name, known_loads, load_id
+from emdsl.price import price_of
+from emdsl.providers.secret import find_url, server
+from emdsl.run import history
+from emdsl.run.executor import CONNECTIONS, Report
+from emdsl.run.walk import Walk
+from emdsl.source import Severity
+from emdsl.store.removals import standing
+from emdsl.study.asking import Interrupter, Sending, send_pending
+from emdsl.study.cost import budget_parts, check_budgets, question_of_cost, spent_json, spent_parts
+from emdsl.study.counts import (
+    count_parts,
+    judge_parts,
+    n_pending,
+    plan_json,
+    store_parts,
+    warning_parts,
+    warnings_json,
+)
+from emdsl.study.loading import Survey, bring_up_to_date, drift_notices, rehearse
+from emdsl.study.plan import missing_setup
+from emdsl.study.progress import NONE, ProgressView
+from emdsl.study.project import cache_option
+from emdsl.study.screen import Aside, Part, short, text_of
+from emdsl.study.selection import level_names, selections
+from emdsl.study.tables import measure_parts, measures_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from decimal import Decimal
+    from pathlib import Path
+
+    from emdsl.digest import Digest
+    from emdsl.query import Model
+    from emdsl.run.planner import ExperimentCount
+    from emdsl.store.disk import DiskStore
+    from emdsl.store.removals import Standing
+    from emdsl.study.compiled import Compiled
+    from emdsl.study.planfile import PlanFile
+
+MAX_SHOWN = 5  # reasons of failures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """The options of one run."""
+
+    samples: int | None = None
+    only: tuple[str, ...] = ()
+    connections: int | None = None  # None: the study's `parallel`
+    offline: bool = False
+    max_wait: float = 600.0  # seconds
+    max_retries: int | None = None
+    budget: Decimal | None = None  # of the whole run, in US dollars
+    insecure: bool = False
+    confirm_over: Decimal | None = None  # expected cost from which a person is asked first; None: never
+    plan_file: PlanFile | None = None  # a written plan: the keys must be those of now
+    cache: Path | None = None  # as given, to be repeated in the command that goes on
+    env_file: Path | None = None  # the same
+
+    def repeated(self, project_simulates: bool) -> str:
+        """Return the options to write behind a command that goes on with this run."""
+        return repeated(
+            samples=self.samples, only=self.only, simulate=project_simulates, cache=self.cache, budget=self.budget,
+            insecure=self.insecure, env_file=self.env_file,
+        )  # fmt: skip
+
+
+def repeated(
+    *, samples: int | None = None, only: tuple[str, ...] = (), simulate: bool = False, cache: Path | None = None,
+    budget: Decimal | None = None, insecure: bool = False, env_file: Path | None = None,
+) -> str:  # fmt: skip
+    """Return options as they are written behind a command."""
+    parts = ["--sim"] if simulate else []
+    parts += [x for part in only for x in ("--only", part)]
+    parts += ["--samples", str(samples)] if samples is not None else []
+    parts += ["--cache", str(cache)] if cache is not None else []
+    parts += ["--env-file", str(env_file)] if env_file is not None else []
+    parts += ["--budget", f"{budget:f}"] if budget is not None else []
+    parts += ["--insecure"] if insecure else []
+    return "".join(" " + shlex.quote(p) for p in parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """The result of a run; `print(run)` shows it as `emdsl run` does. Amounts are in US dollars."""
+
+    answered: int  # requests, probes of judges included
+    cached: int
+    failed: int
+    pending: int  # not sent, at most
+    complete: bool  # nothing is pending, failed or unknown
+    spent_usd: float
+    notices: tuple[str, ...]
+    load_error: str = ""  # why the tables are stale, if they are; the answers are safe
+    declined: bool = False  # a person did not want to spend so much
+    study: Compiled = field(repr=False)
+    options: RunOptions = field(repr=False)
+    counts: list[ExperimentCount] = field(repr=False)
+    report: Report = field(repr=False)
+    id: str = field(default="", repr=False)
+    store_before: Standing | None = field(default=None, repr=False)  # the version of the store at the start
+    wall_s: float = 0.0
+
+    def __str__(self) -> str:
+        """Return the results and the summary as `emdsl run` shows them."""
+        return text_of(self.parts(bars=False))
+
+    def parts(self, *, bars: bool, again: bool = False, verbose: bool = False) -> Iterator[Part]:
+        """Yield the measures and the summary.
+
+        Args:
+            bars: Draw values and intervals.
+            again: As if the run were repeated and all was cached.
+            verbose: Show the reasons of all failures.
+        """
+        yield from (Aside(f"note: {notice}\n") for notice in self.notices)
+        if self.load_error:
+            flag = repeated(simulate=self.study.project.simulate, cache=self.options.cache)
+            again_ = f"emdsl show {self.study.file}{flag}"
+            yield Aside(f"error: {self.load_error}", important=True)
+            yield Aside(f"All answers are stored. The tables are stale: load them with `{again_}`.", important=True)
+        else:
+            yield from measure_parts(self.study, bars=bars, only=level_names(self.study.program, self.options.only))
+        yield from self._summary(again=again, verbose=verbose)
+
+    def again_parts(self, *, bars: bool) -> Iterator[Part]:
+        """Yield the screen of the next run, if nothing changes."""
+        yield from warning_parts(self.study.program)
+        yield from self.parts(bars=bars, again=True)
+
+    @property
+    def repaired(self) -> bool:
+        """Whether the tables had to be repaired: a notice says so."""
+        return any(database.REPAIRED in n for n in self.notices)
+
+    def as_json(self, *, again: bool = False) -> dict[str, Any]:
+        """Return the run as `emdsl run --json` prints it; `again` as if it were repeated and all was cached."""
+        shown = plan_json(self.counts, 0.0 if again else self.wall_s)
+        for count, entry in zip(self.counts, shown["experiments"], strict=True):
+            for step, of_step in zip(count.steps, entry["steps"], strict=True):
+                failed = self.report.failed.get((count.experiment.name, step.step.name), set()) - step.stored
+                answered = 0 if again else len(step.fresh)
+                of_step |= {
+                    "needed": step.needed,
+                    "cached": step.cached - answered,
+                    "to_run": answered + len(failed),
+                    "ran": answered,
+                    "failed": len(failed),
+                    "left": step.at_most - len(failed & step.ready),
+                }
+        shown["requests"] = 0 if again else self.report.sent
+        if not again and (probes := _fresh_probes(self.counts)):
+            shown["probes"] = len(probes)
+        shown |= spent_json(self.counts, again=again)
+        if self.report.closed:
+            shown["keys_not_used"] = self.report.closed
+        if self.report.throttled:
+            shown["throttled"] = self.report.throttled
+        if self.report.failures:
+            shown["failures"] = [{"n": n, "error": reason} for reason, n in self._failures()]
+        for experiment, entry in zip(self.study.program.experiments, shown["experiments"], strict=True):
+            entry["measures"] = {} if self.load_error else measures_json(self.study, experiment)
+        return shown | warnings_json(
+            self.study.program, [*self.notices, *([self.load_error] if self.load_error else [])]
+        )
+
+    def _failures(self) -> list[tuple[str, int]]:
+        """Return why requests failed, and how many each, most first."""
+        return Counter(self.report.failures.values()).most_common()
+
+    def _summary(self, *, again: bool, verbose: bool) -> Iterator[Part]:
+        """Yield the numbers of requests, where the results are, and the next command."""
+        answered = 0 if again else self.answered
+        cached = self.cached + self.answered - answered
+        yield f"{answered:,} answered, {cached:,} cached" + (f", {self.failed:,} failed" if self.failed else "")
+        yield from spent_parts(self.counts, answered=answered, again=again)
+        yield from (f"  {n:,} x {reason}" for reason, n in self._failures()[: None if verbose else MAX_SHOWN])
+        yield from (f"  {closed}" for closed in self.report.closed)
+        for count in self.counts:
+            for step in count.steps:
+                for reason, n in step.invalid.most_common(MAX_SHOWN):
+                    yield f"  {n:,} x `{step.step.name}` has no prompt: {reason}"
+            yield from judge_parts(count)
+        for name in sorted(self.report.over_budget):
+            whose = f"the budget of `{name}`" if name else f"--budget ${self.options.budget}"
+            yield f"{whose} is spent: the run stopped. Run again to spend it anew, or raise it"
+        if self.report.interrupted:
+            yield "interrupted: all answers are kept"
+        yield from self._to_do()
+        if not self.load_error:
+            yield from self._next()
+
+    def _to_do(self) -> Iterator[Part]:
+        offline = self.options.offline
+        if self.pending > 0:
+            where = "are not in the store (--offline)" if offline else "are pending"
+            yield f"{self.pending:,} requests {where}: incomplete"
+            yield from (f"  {name}" for name in (self._examples() if offline else ()))
+        if self.failed or (self.pending > 0 and not offline):
+            options = self.options.repeated(self.study.project.simulate)
+            yield f"Continue: emdsl run {shlex.quote(str(self.study.file))}{options}"
+
+    def _next(self) -> Iterator[Part]:
+        project = self.study.project
+        yield f'Results: {os.path.relpath(project.cache)}/outcomes.duckdb, schema "{self.study.name}"'
+        table = self.study.program.experiments[0].name
+        flag = repeated(simulate=project.simulate, cache=self.options.cache or cache_option(project))
+        yield f'Next: emdsl query{flag} "FROM {table} LIMIT 5"    or edit {self.study.file} and run again'
+
+    def _examples(self) -> list[str]:
+        """Return some missing requests by name."""
+        names = []
+        for count in self.counts:
+            axes = count.experiment.axes
+            for step, row in count.examples:
+                levels = ", ".join(f"{a.name}={short(a.levels[i].shown)}" for a, i in zip(axes, row.cell, strict=True))
+                names.append(f"{step.kind} {step.name} of {count.experiment.name}: {levels}, sample {row.sample}")
+        return names
+
+
+def _no_parts(_: Iterable[Part]) -> None:
+    pass
+
+
+def run_study(
+    study: Compiled,
+    options: RunOptions,
+    *,
+    view: Callable[[int], ProgressView] | None = None,
+    show: Callable[[Iterable[Part]], None] = _no_parts,
+    confirm: Callable[[str], bool] = lambda _: True,
+    interrupter: Interrupter | None = None,
+) -> Run:
+    """Send the pending requests of a study, and load its tables.
+
+    The current thread must have no running event loop.
+
+    Args:
+        study: The compiled study.
+        options: Selection, budget, retries.
+        view: Makes the view of progress from the number of pending requests; by default nothing is shown.
+        show: Is given the plan before the first request.
+        confirm: Is asked a question before a cost over `options.confirm_over`; False declines.
+        interrupter: Interrupts the run from another thread.
+
+    Raises:
+        SourceError: The study has a fault, or reads a dataset that is missing.
+        UsageError: The selection is wrong, the plan file outdated or the budget too small.
+        SetupError: An API key or an address is missing.
+        StoreError: The store cannot be written.
+    """
+    start_s = time.monotonic()
+    interrupter = interrupter or Interrupter()
+    program, project = study.program, study.project
+    run = secrets.token_hex(8)
+    check_name(study.name, known_loads(project.cache))
+    walks = [
+        Walk(e, s) for e, s in zip(program.experiments, selections(program, options.samples, options.only), strict=True)
+    ]
+    if options.plan_file is not None:
+        options.plan_file.check(walks)
+    with study.store(create=not options.offline) as store:
+        before = standing(project.answers)
+        survey = Survey(study, walks, store, run, options.budget, check=interrupter.check)
+        survey.take()
+        counts = survey.counts
+        pending = n_pending(counts)
+        if options.plan_file is not None:
+            options.plan_file.check_pending(pending, counts)
+        if not options.offline:
+            _check_datasets(study, counts)
+        show(_plan_parts(study, options, counts, store))
+        if not options.offline:
+            check_budgets(counts, options.budget)
+        report = Report()
+        if pending and survey.loaded is None:
+            rehearse(program.experiments)
+        if pending and not options.offline:
+            question = question_of_cost(counts, options.confirm_over, options.budget)
+            if question and not confirm(question):
+                return replace(_result(study, options, counts, report, [], ""), declined=True)
+            report = _send(
+                study, options, walks, store, counts, run=run, pending=pending, view=view, interrupter=interrupter
+            )
+        if survey.loaded is not None:
+            final_counts, notices, load_error = counts, *survey.loaded
+        else:
+            final_counts, notices, load_error = bring_up_to_date(study, walks, store, report=report, run=run)
+    if not load_error:
+        notices += _notices(study, run)
+    if not (pending or options.offline):
+        _remember(study, options, counts, run)
+    result = _result(study, options, final_counts, report, notices, load_error)
+    return replace(result, id=run, store_before=before, wall_s=time.monotonic() - start_s)
+
+
+def _result(
+    study: Compiled, options: RunOptions, counts: list[ExperimentCount], report: Report, notices: list[str],
+    load_error: str,
+) -> Run:  # fmt: skip
+    steps = [s for c in counts for s in c.steps]
+    fresh = set[bytes]().union(*(s.fresh for s in steps), _fresh_probes(counts))
+    cached = set[bytes]().union(*(s.stored for s in steps)) - fresh
+    return Run(
+        answered=len(fresh), cached=len(cached), failed=len(report.failures),
+        pending=sum(s.at_most for s in steps) - len(report.failures),
+        complete=not any(s.at_most or s.unknown for s in steps), spent_usd=spent_json(counts)["spent_usd"],
+        notices=tuple(notices), load_error=load_error, study=study, options=options, counts=counts, report=report,
+    )  # fmt: skip
+
+
+def _plan_parts(
+    study: Compiled, options: RunOptions, counts: list[ExperimentCount], store: DiskStore
+) -> Iterator[Part]:
+    yield from warning_parts(study.program)
+    yield from count_parts(counts)
+    yield from budget_parts(counts, options.budget)
+    yield from store_parts(study.project, store)
+
+
+def _send(
+    study: Compiled, options: RunOptions, walks: list[Walk], store: DiskStore, counts: list[ExperimentCount], *,
+    run: str, pending: int, view: Callable[[int], ProgressView] | None, interrupter: Interrupter,
+) -> Report:  # fmt: skip
+    """Send what is pending, and keep a record of the run."""
+    missing = missing_setup(study, counts, insecure=options.insecure)
+    if missing:
+        raise SetupError("\n       ".join(["these models are not set up:", *missing]))
+    project = study.project
+    parallel = [e.parallel for e in study.program.experiments if e.parallel is not None]
+    record = _record(study, options, counts, run)
+    sending = Sending(
+        connections=options.connections or min(parallel, default=CONNECTIONS), max_wait_s=options.max_wait,
+        max_retries=options.max_retries, budget=options.budget,
+        simulate=any(_embedded(m, study) for c in counts for m in c.models.values()),
+    )  # fmt: skip
+    shown = view(pending) if view is not None else ProgressView(NONE, pending, lambda _: None)
+    report = send_pending(project, walks, store, sending, run=run, view=shown, interrupter=interrupter)
+    with suppress(OSError):  # the answers are stored: a record is not worth losing the tables of the run
+        history.end(
+            project.cache, record, sent=report.sent, failed=len(report.failures), interrupted=report.interrupted
+        )
+    return report
+
+
+def _embedded(model: Model, study: Compiled) -> bool:
+    """Whether a model needs the embedded simulator: it is simulated, and no server has it."""
+    return model.simulated and find_url(model, study.project.environment)[0] is None
+
+
+def _record(study: Compiled, options: RunOptions, counts: list[ExperimentCount], run: str) -> history.Record:
+    """Keep a record of a run that starts."""
+    project = study.project
+    models = [m for c in counts for m in c.models.values()]
+    prices = {m.use: (float(p.input), float(p.output)) for m in models if (p := price_of(m)) and not m.simulated}
+    record = history.Record(
+        run=run, study=study.name, file=project.relative(study.file), program=study.program.digest.hex(),
+        started_at=time.time(), prices=prices, samples=options.samples, only=options.only,
+        servers={m.use: s for m in models if (s := server(m, project.environment))},
+    )  # fmt: skip
+    return history.begin(project.cache, project.root, record, study.program.files)
+
+
+def _remember(study: Compiled, options: RunOptions, counts: list[ExperimentCount], run: str) -> None:
+    """Keep a record of a run with nothing pending, if the study differs from its last run: the next compares."""
+    cache = study.project.cache
+    last = history.last(cache, study.name)
+    same = last is not None and last.program == study.program.digest.hex() and last.ended_at is not None
+    restricted_alike = last is not None and (last.samples, last.only) == (options.samples, options.only)
+    if last is None or not same or last.interrupted or not restricted_alike:
+        with suppress(OSError):  # a cache that cannot be written
+            history.end(cache, _record(study, options, counts, run), sent=0, failed=0, interrupted=False)
+
+
+def _notices(study: Compiled, run: str) -> list[str]:
+    """Return notices beside the numbers."""
+    notices = drift_notices(study)
+    if load_id(study.project.cache, study.name) != run:
+        notices.append("another run of this study has loaded its tables since: they are of that run")
+    return notices
+
+
+def _check_datasets(study: Compiled, counts: list[ExperimentCount]) -> None:
+    """Raise SourceError if a row depends on a dataset that is missing."""
+    program = study.program
+    unknown = any(s.unknown for c in counts for s in c.steps) or any(e.reads_absent for e in program.experiments)
+    if program.absent and unknown:
+        raise SourceError([replace(d, code="E605", severity=Severity.ERROR, note="") for d in program.absent])
+
+
+def _fresh_probes(counts: list[ExperimentCount]) -> set[Digest]:
+    """Return the keys of the probes that this run has sent."""
+    return {key for count in counts for key, fresh in count.probed.items() if fresh}

@@ -1,0 +1,96 @@
+"""Selections: the first samples of each cell, and some levels of some axes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from emdsl.errors import UnknownAxis, UnknownLevel, UsageError
+from emdsl.run.walk import Selection
+from emdsl.source import near, one_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from emdsl.experiment import Axis, Experiment, Program
+
+    Only = Mapping[str, Any | Sequence[Any]]
+
+
+def only_texts(only: Only | list[str] | tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return a selection of levels in its written form, `AXIS=VALUE[,VALUE]`, from either form."""
+    if only is None:
+        return ()
+    if isinstance(only, list | tuple):
+        return tuple(only)
+    texts = []
+    for axis, levels in only.items():
+        several = levels if isinstance(levels, list | tuple | set | frozenset | range) else [levels]
+        texts.append(f"{axis}={','.join(map(str, several))}")
+    return tuple(texts)
+
+
+def selections(program: Program, samples: int | None, only: Sequence[str]) -> list[Selection]:
+    """Return the selection of each experiment; an axis need only belong to one of them.
+
+    Args:
+        program: The compiled study.
+        samples: Take only this many samples of each cell; None takes all.
+        only: Texts `AXIS=VALUE[,VALUE]`.
+
+    Raises:
+        UnknownAxis: No experiment has the axis.
+        UnknownLevel: The axis has no such level.
+        UsageError: `samples` is under 1, or a text has another form.
+    """
+    if samples is not None and samples < 1:
+        raise UsageError("expected a number from 1 up", parameter="samples")
+    axes = {a.name for e in program.experiments for a in e.axes}
+    for text in only:
+        name, _, levels = text.partition("=")
+        if not levels:
+            raise UsageError(f"expected AXIS=VALUE[,VALUE], not `{text}`", parameter="only")
+        if name not in axes:
+            hint = near(name, axes) or f"the axes are {one_of(_in_order(program))}"
+            raise UnknownAxis(f"no axis is called `{name}`; {hint}", parameter="only")
+    return [_selection(e, samples, only, program.experiments) for e in program.experiments]
+
+
+def _in_order(program: Program) -> list[str]:
+    return list(dict.fromkeys(a.name for e in program.experiments for a in e.axes))
+
+
+def _selection(
+    experiment: Experiment, samples: int | None, only: Sequence[str], others: Sequence[Experiment]
+) -> Selection:
+    axes = {a.name: i for i, a in enumerate(experiment.axes)}
+    chosen: dict[int, frozenset[int]] = {}
+    for text in only:
+        name, _, levels = text.partition("=")
+        if name in axes:
+            positions = _positions(experiment.axes[axes[name]], levels, others)
+            chosen[axes[name]] = chosen.get(axes[name], frozenset()) | positions
+    return Selection(samples=samples, only=chosen)
+
+
+def _positions(axis: Axis, levels: str, others: Sequence[Experiment]) -> frozenset[int]:
+    """Return the positions of levels; a level of the same axis in another experiment selects no cell of this one."""
+    positions = set()
+    for level in [levels] if axis.position(levels) is not None else levels.split(","):
+        position = axis.position(level)
+        if position is not None:
+            positions.add(position)
+        elif not any(a.name == axis.name and a.position(level) is not None for e in others for a in e.axes):
+            names = [x.shown for x in axis.levels]
+            hint = near(level, names) or f"it has {one_of(names)}"
+            raise UnknownLevel(f"`{axis.name}` has no level `{level}`; {hint}", parameter="only")
+    return frozenset(positions)
+
+
+def level_names(program: Program, only: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Return the selected levels by axis, as people call them."""
+    names: dict[str, set[str]] = {}
+    for experiment, selection in zip(program.experiments, selections(program, None, only), strict=True):
+        for position, levels in selection.only.items():
+            axis = experiment.axes[position]
+            names.setdefault(axis.name, set()).update(axis.levels[i].shown for i in levels)
+    return {name: frozenset(levels) for name, levels in names.items()}

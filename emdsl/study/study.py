@@ -1,0 +1,261 @@
+"""Study: an `.em` file as an object, for notebooks and scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from decimal import Decimal
+from functools import partial
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emdsl.errors import FileMissing, UnknownExperiment
+from emdsl.outcomes import database
+from emdsl.outcomes.power import ALPHA, POWER
+from emdsl.outcomes.sql import name as quoted
+from emdsl.study.asking import Interrupter, apart_from_loop
+from emdsl.study.checking import diagnostics_of
+from emdsl.study.compiled import Compiled, compile_study, unknown
+from emdsl.study.loading import load_if_stale
+from emdsl.study.plan import Plan, make_plan
+from emdsl.study.progress import ProgressView, choose_display
+from emdsl.study.project import open_project
+from emdsl.study.run import Run, RunOptions, run_study
+from emdsl.study.screen import text_of
+from emdsl.study.selection import only_texts
+from emdsl.study.tables import chosen_measure, measure_parts
+
+if TYPE_CHECKING:
+    import altair as alt
+    import pyarrow as pa
+
+    from emdsl.source import Diagnostic
+    from emdsl.study.diff import Diff
+    from emdsl.study.power import Power
+    from emdsl.study.rendering import Rendered
+    from emdsl.study.selection import Only
+    from emdsl.study.why import Why
+
+
+class Study:
+    """An `.em` file; made by `emdsl.open`. Each method compiles the file as it is then.
+
+    Every method that reads a study raises SourceError for its errors: `error.diagnostics` are all of them, each with
+    its place. A wrong argument raises a UsageError with its `parameter`.
+    """
+
+    def __init__(
+        self, file: str | PathLike[str], *, cache: str | PathLike[str] | None = None, sim: bool = False
+    ) -> None:
+        self.file = Path(fspath(file))
+        self.project = open_project(self.file, Path(fspath(cache)) if cache is not None else None, simulate=sim)
+
+    def __repr__(self) -> str:
+        return f"emdsl.open({str(self.file)!r}{', sim=True' if self.project.simulate else ''})"
+
+    def check(self) -> tuple[Diagnostic, ...]:
+        """Return all errors and warnings of the study; nothing is sent."""
+        return diagnostics_of(self.file, self.project.environment)
+
+    def plan(
+        self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | None = None
+    ) -> Plan:
+        """Return the pending requests, their reasons and their cost; nothing is sent.
+
+        Args:
+            samples: Only this many samples of each cell.
+            only: Only some levels of some axes: `{"k": [0, 16]}`.
+            budget: A cap on the cost of a run, in US dollars.
+        """
+        return make_plan(self._compiled(), samples=samples, only=only_texts(only), budget=_usd(budget))
+
+    def run(
+        self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | None = None,
+        offline: bool = False, connections: int | None = None, display: str | None = None,
+    ) -> Run:  # fmt: skip
+        """Send the pending requests, load the results, and return what came of it.
+
+        It works inside a running event loop, too. An interrupt finishes the requests in flight and keeps their answers;
+        a second one stops at once. An incomplete run is returned, not raised.
+
+        Args:
+            samples: Only this many samples of each cell.
+            only: Only some levels of some axes: `{"k": [0, 16]}`.
+            budget: A hard cap on the cost, in US dollars.
+            offline: Send nothing; load the results from the store alone.
+            connections: Maximum concurrent requests; by default the study's `parallel`, or 64.
+            display: How progress is shown: `rich`, `plain` or `none`.
+
+        Raises:
+            SetupError: An API key or an address is missing.
+            StoreError: Answers can no longer be kept.
+        """
+        interrupter = Interrupter()
+        options = RunOptions(
+            samples=samples, only=only_texts(only), budget=_usd(budget), offline=offline, connections=connections
+        )
+        return apart_from_loop(partial(self._run, options, display, interrupter), interrupter)
+
+    async def arun(
+        self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | None = None,
+        offline: bool = False, connections: int | None = None, display: str | None = None,
+    ) -> Run:  # fmt: skip
+        """Do as `run`, without blocking the event loop; if it is cancelled, the requests in flight are finished."""
+        interrupter = Interrupter()
+        options = RunOptions(
+            samples=samples, only=only_texts(only), budget=_usd(budget), offline=offline, connections=connections
+        )
+        running = asyncio.ensure_future(asyncio.to_thread(self._run, options, display, interrupter))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            interrupter.interrupt()
+            await asyncio.wait([running])
+            raise
+
+    def results(self, experiment: str | None = None) -> pa.Table:
+        """Return the results of an experiment, by default the first: a row for each cell and sample.
+
+        The Arrow table goes to pandas by `.to_pandas()`, to polars by `polars.from_arrow(...)`. `emdsl query --schema`
+        lists its columns.
+        """
+        study = self._compiled()
+        names = [e.name for e in study.program.experiments]
+        if experiment is not None and experiment not in names:
+            raise UnknownExperiment(unknown("experiment", experiment, names), parameter="experiment")
+        return _arrow(study, f"FROM {quoted(experiment or names[0])}")
+
+    def measure(self, measure: str | None = None) -> pa.Table:
+        """Return a measure, by default the first: a row for each group, with value, interval and counts.
+
+        `n` of `n_planned` samples are kept; `dropped` counts the others by reason; `complete` tells whether any sample
+        is still pending.
+        """
+        study = self._compiled()
+        return _arrow(study, f"FROM {quoted(chosen_measure(study.program, measure)[1].name)}")
+
+    def query(self, sql: str) -> pa.Table:
+        """Return the result of SQL over the tables of the study; raises OutcomesError with DuckDB's message."""
+        return _arrow(self._compiled(), sql)
+
+    def show(self) -> str:
+        """Return all measures as text, as `emdsl show` prints them."""
+        study = self._compiled()
+        notices = load_if_stale(study)
+        return "".join(f"note: {n}\n\n" for n in notices) + text_of(measure_parts(study, bars=False))
+
+    def figure(self, measure: str | None = None, *, kind: str | None = None) -> alt.TopLevelMixin:
+        """Return a measure as an Altair chart: shown in a notebook, or `.save("figure.svg")`.
+
+        Needs `pip install 'emdsl[report]'`.
+
+        Args:
+            measure: The measure; by default the first.
+            kind: `curve`, `dots` or `heat`; by default a curve over an axis of numbers, else dots.
+
+        Raises:
+            NotDrawable: The measure has too few values, or no chart of this kind.
+        """
+        from emdsl.study.figures import draw  # noqa: PLC0415 - Altair waits for who draws
+
+        study = self._compiled()
+        chosen_measure(study.program, measure)
+        load_if_stale(study)
+        return draw(study, measure, kind)[0]
+
+    def report(self, output: str | PathLike[str]) -> Path:
+        """Write the study as one HTML page, and return its path. Needs `pip install 'emdsl[report]'`."""
+        from emdsl.study.report import write_report  # noqa: PLC0415 - as above
+
+        path = Path(fspath(output))
+        write_report(self._compiled(), path)
+        return path
+
+    def render(self, *, only: Only | None = None, step: str | None = None, sample: int = 0, limit: int = 1) -> Rendered:
+        """Return the requests of the first cells, exactly as they are sent.
+
+        Args:
+            only: Select cells by level: `{"k": 16}`.
+            step: Only this ask or judge.
+            sample: Which sample of the cell, from 0.
+            limit: At most this many cells of each experiment.
+        """
+        from emdsl.study.rendering import render_cells  # noqa: PLC0415 - as above
+
+        return render_cells(self._compiled(), only=only_texts(only), step=step, sample=sample, limit=limit)
+
+    def why(self, *, only: Only | None = None, step: str | None = None, sample: int = 0) -> Why:
+        """Return why the requests of one cell are cached or pending.
+
+        Args:
+            only: Select the cell by its levels: `{"k": 16}`; the first matching cell is taken.
+            step: Only this ask or judge.
+            sample: Which sample of the cell, from 0.
+        """
+        from emdsl.study.why import explain_cell  # noqa: PLC0415 - as above
+
+        return explain_cell(self._compiled(), only=only_texts(only), step=step, sample=sample)
+
+    def diff(self, old: str | PathLike[str]) -> Diff:
+        """Return what changed since another file, or since a git revision of this one: `"git:HEAD~1"`."""
+        from emdsl.study.diff import diff_studies  # noqa: PLC0415 - as above
+
+        return diff_studies(self.project, fspath(old), str(self.file))
+
+    def power(
+        self, measure: str | None = None, *, effect: float | None = None, rate: float | None = None,
+        power: float = POWER, alpha: float = ALPHA,
+    ) -> Power:  # fmt: skip
+        """Return the sample size that each group of a measure needs to show an effect.
+
+        Args:
+            measure: The measure; by default the first rate, mean or contrast.
+            effect: The difference to show, in the unit of the measure; by default the measure's own `effect`.
+            rate: Assume this rate instead of the measured one.
+            power: The probability to find the effect.
+            alpha: The two-sided level of the test.
+        """
+        from emdsl.study.power import compute_power  # noqa: PLC0415 - as above
+
+        return compute_power(self._compiled(), measure=measure, effect=effect, rate=rate, power=power, alpha=alpha)
+
+    def _compiled(self) -> Compiled:
+        return compile_study(self.project, self.file)
+
+    def _run(self, options: RunOptions, display: str | None, interrupter: Interrupter) -> Run:
+        def view(pending: int) -> ProgressView:
+            return ProgressView(choose_display(display), pending, _say)
+
+        return run_study(self._compiled(), options, view=view, interrupter=interrupter)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def _arrow(study: Compiled, sql: str) -> pa.Table:
+    """Return the result of SQL over what is cached now."""
+    load_if_stale(study)
+    with study.tables() as (connection, _):
+        return database.arrow(connection, sql)
+
+
+def _usd(amount: Decimal | float | None) -> Decimal | None:
+    return None if amount is None else Decimal(str(amount))
+
+
+def open_study(file: str | PathLike[str], *, cache: str | PathLike[str] | None = None, sim: bool = False) -> Study:
+    """Return the study of an `.em` file.
+
+    Args:
+        file: The `.em` file.
+        cache: The cache folder; by default the project's.
+        sim: Use the simulator in place of every model, with a separate store.
+
+    Raises:
+        FileMissing: There is no such file.
+    """
+    if not Path(fspath(file)).is_file():
+        raise FileMissing(f"no such file: {fspath(file)}", parameter="file")
+    return Study(file, cache=cache, sim=sim)

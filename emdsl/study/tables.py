@@ -1,0 +1,178 @@
+"""Measures of a study as tables: for people, as JSON and as LaTeX."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from emdsl.errors import UnknownMeasure
+from emdsl.outcomes import database
+from emdsl.outcomes.measures import by_columns
+from emdsl.outcomes.summaries import odd_answers
+from emdsl.source import one_of
+from emdsl.study.bars import bar, scale
+from emdsl.study.compiled import unknown
+from emdsl.study.latex import latex
+from emdsl.study.screen import Part, Table
+from emdsl.value import render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from emdsl.experiment import Experiment, Measure, Program
+    from emdsl.study.compiled import Compiled
+
+NOT_GIVEN = "not_given"  # a draw for which a measure's `given` does not hold: it is not dropped
+SIMULATED = "SIMULATED: the embedded simulator made these answers, not a model.\n"
+
+
+def measure_results(study: Compiled) -> list[tuple[Measure, database.Result | None]]:
+    """Return every measure of a study with its rows; None for one that was left out of the load."""
+    with study.tables() as (connection, _):
+        return [
+            (m, database.measure_rows(connection, study.name, m.name))
+            for e in study.program.experiments
+            for m in e.measures
+        ]
+
+
+def measures_json(study: Compiled, experiment: Experiment) -> dict[str, Any]:
+    """Return an experiment's measures as lists of objects; None for one that was left out."""
+    with study.tables() as (connection, _):
+        results = {m.name: database.measure_rows(connection, study.name, m.name) for m in experiment.measures}
+    return {
+        name: [dict(zip(r.columns, row, strict=True)) for row in r.rows] if r is not None else None
+        for name, r in results.items()
+    }
+
+
+def measure_parts(study: Compiled, *, bars: bool, only: Mapping[str, frozenset[str]] | None = None) -> Iterator[Part]:
+    """Yield every measure as a table; incomplete and simulated rows are marked.
+
+    `bars` draws values and intervals too. `only` are the levels of axes whose groups are shown.
+    """
+    simulated = False
+    for measure, whole in measure_results(study):
+        if whole is None:
+            yield f"{measure.name}: left out\n"
+            continue
+        columns, rows, marked = measure_table(measure, _selected(measure, whole, only or {}), bars=bars)
+        yield measure.name
+        yield Table(columns, rows, numeric=(measure.function, "n", "planned"))
+        yield ""
+        simulated = simulated or marked
+    yield from (f"{notice}\n" for notice in odd_notices(study))
+    if simulated:
+        yield SIMULATED
+
+
+def _selected(measure: Measure, result: database.Result, only: Mapping[str, frozenset[str]]) -> database.Result:
+    """Return the rows of a measure whose groups are among some levels."""
+    chosen = {i: only[path[0]] for i, path in enumerate(measure.by) if len(path) == 1 and path[0] in only}
+    rows = [r for r in result.rows if all(_level(r[i]) in levels for i, levels in chosen.items())]
+    return database.Result(result.columns, rows)
+
+
+def _level(value: Any) -> str:
+    return (render(value) if not isinstance(value, float) or not value.is_integer() else str(int(value))) or str(value)
+
+
+def odd_notices(study: Compiled) -> list[str]:
+    """Return notices about answers that are cut, empty or blocked."""
+    with study.tables() as (connection, _):
+        return [odd.said for e in study.program.experiments for odd in odd_answers(connection, e, study.name)]
+
+
+def measures_latex(study: Compiled) -> str:
+    """Return every measure of a study as a tabular in LaTeX, each below its name in a comment."""
+    tabulars = []
+    for measure, result in measure_results(study):
+        if result is None:
+            continue
+        columns, rows, marked = measure_table(measure, result)
+        comment = "% SIMULATED: made by the embedded simulator, not by a model\n" if marked else ""
+        kept = [i for i, c in enumerate(columns) if c or any(r[i] for r in rows)]
+        table = latex([columns[i] for i in kept], [[r[i] for i in kept] for r in rows], numeric=(measure.function,))
+        tabulars.append(f"% {measure.name}\n{comment}{table}")
+    return "\n".join(tabulars)
+
+
+def measure_table(
+    measure: Measure, result: database.Result, *, bars: bool = False
+) -> tuple[list[str], list[list[Any]], bool]:
+    """Return the columns and rows of a measure as people read them, and whether any row is simulated."""
+    by = by_columns(measure)
+    rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+    level = interval_of(measure)
+    tested = ["p", "p_holm"] if measure.holm else []
+    limited = measure.condition is not None and any((r["dropped"] or {}).get(NOT_GIVEN) for r in rows)
+    given = ["not given"] if limited else []
+    columns = [*by, measure.function, *([level] if level else []), *tested, "n", "planned", *given, "dropped", ""]
+    figures = [(r[measure.function], r.get("low"), r.get("high")) for r in rows]
+    ends = scale(figures)
+    if bars:
+        columns.insert(len(by), " ")
+    lines = []
+    for row, figure in zip(rows, figures, strict=True):
+        marks = ["incomplete"] if not row["complete"] else []
+        marks += ["simulated"] if row["simulated"] else []
+        dropped = row["dropped"] or {}
+        lines.append(
+            [
+                *(row[b] for b in by),
+                *([bar(*figure, ends)] if bars else []),
+                _figure(row[measure.function]),
+                *([_interval(row)] if level else []),
+                *("" if row[p] is None else f"{row[p]:.3g}" for p in tested),
+                row["n"],
+                row["n_planned"],
+                *([dropped.get(NOT_GIVEN, 0)] if limited else []),
+                ", ".join(f"{n} {r}" for r, n in sorted(dropped.items()) if r != NOT_GIVEN),
+                " ".join(marks),
+            ]
+        )
+    return columns, lines, any(r["simulated"] for r in rows)
+
+
+def _figure(value: float | None) -> Any:
+    return value if isinstance(value, int) else f"{value:.3f}" if value is not None else "none kept"
+
+
+def chosen_measure(
+    program: Program, name: str | None, functions: Sequence[str] | None = None
+) -> tuple[Experiment, Measure]:
+    """Return a measure by its name, else the first, with its experiment.
+
+    Args:
+        program: The compiled study.
+        name: The measure, or None.
+        functions: Accept only measures by these functions.
+
+    Raises:
+        UnknownMeasure: There is no such measure, or none by these functions.
+    """
+    measures = {m.name: (e, m) for e in program.experiments for m in e.measures}
+    fits = [n for n, (_, m) in measures.items() if functions is None or m.function in functions]
+    if name is not None and name not in measures:
+        raise UnknownMeasure(unknown("measure", name, list(measures)), parameter="measure")
+    if not measures:
+        raise UnknownMeasure(f"`{program.name}` has no measure")
+    if not fits or (name is not None and name not in fits):
+        function = f"`{name}` is a {measures[name][1].function}" if name is not None else "the study has none"
+        raise UnknownMeasure(f"expected a measure by {one_of(functions or ())}; {function}", parameter="measure")
+    return measures[name or fits[0]]
+
+
+def interval_of(measure: Measure) -> str:
+    """Return the interval of a measure in words: `95 % wilson by q`; nothing if it has none."""
+    interval = measure.interval
+    if interval is None or (measure.function == "agreement" and not measure.nominal):
+        return ""
+    by = f" by {' and '.join(interval.cluster)}" if interval.cluster else ""
+    return f"{interval.level * 100:g} % {interval.method}{by}"
+
+
+def _interval(row: dict[str, Any]) -> str:
+    low, high = row["low"], row["high"]
+    if low is None or high is None:
+        return f"from {low:.3f}" if low is not None else f"up to {high:.3f}" if high is not None else ""
+    return f"{low:.3f} - {high:.3f}"

@@ -1,0 +1,141 @@
+"""The short way of an up-to-date run: nothing is compiled or expanded, the last results are shown.
+
+A complete run records everything it depends on (files, variables, `.env` files, the store's count of removals, the
+load of its tables) and what it would show if it were run again. While all of that holds, the record is shown. Nothing
+heavy is imported here: this is the most frequent path.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emdsl.digest import digest, digest_bytes
+from emdsl.files import write_private
+from emdsl.outcomes.loads import load_id
+from emdsl.store.removals import Standing, standing, still_there
+from emdsl.version import __version__, installed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from emdsl.experiment import Program
+    from emdsl.study.project import Project
+
+FOLDER = "uptodate"
+SETTLED_NS = 2_000_000_000  # a file that changed this short before it was read may have changed again unseen
+
+Screen = list[tuple[str, bool]]  # texts, and whether each goes to standard error
+
+
+def find(project: Project, file: Path, call: Iterable[object]) -> Screen | None:
+    """Return what an up-to-date run shows; None if the run must look for itself.
+
+    `call` holds everything else that the screen depends on: the selection, the format, the width of the terminal.
+    """
+    try:
+        record: Any = json.loads(_path(project, file, call).read_text(encoding="utf-8"))
+        now = standing(project.answers)
+        before = Standing(*record["store"])
+        holds = (
+            record["emdsl"] == __version__
+            and record["load"] == load_id(project.cache, project.study(file))
+            and now is not None
+            and (tuple(record["store"]) == now if record["restricted"] else now.holds(before))
+            and still_there(project.answers, before)
+            and record["installed"] == digest("installed", installed()).hex()
+            and record["variables"] == _variables(project.environment, record["variables"])
+            and all(str(Path(name).resolve()) == real for name, real in record["links"].items())
+            and all(_unchanged(Path(name), mark) for name, mark in record["files"].items())
+        )
+        return [(str(text), bool(err)) for text, err in record["screen"]] if holds else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def keep(
+    project: Project, file: Path, call: Iterable[object], program: Program, run: str, before: Standing | None,
+    screen: Screen, *, restricted: bool,
+) -> None:  # fmt: skip
+    """Record a complete run; if anything has changed since it began, nothing is recorded.
+
+    Args:
+        project: The project.
+        file: The study.
+        call: As for `find`.
+        program: The compiled study.
+        run: The id of the load that it made.
+        before: The version of the store at its start.
+        screen: What it would show if it were run again.
+        restricted: It ran a selection. Its tables show other cached answers too, so any new answer ends the record.
+    """
+    now = standing(project.answers)
+    if load_id(project.cache, project.study(file)) != run or now is None or before is None or not now.holds(before):
+        return
+    absent = {str(p): "" for p in project.env_files if str(p) not in program.files}
+    files = {name: _mark(Path(name), sha256) for name, sha256 in (absent | dict(program.files)).items()}
+    if None in files.values():
+        return
+    record = {
+        "emdsl": __version__,
+        "installed": digest("installed", installed()).hex(),
+        "load": run,
+        "store": list(now),
+        "restricted": restricted,
+        "variables": _variables(project.environment, program.variables),
+        "files": files,
+        "links": dict(program.links),
+        "screen": screen,
+    }
+    path = _path(project, file, call)
+    try:
+        path.parent.mkdir(exist_ok=True, mode=0o700)
+        fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+        write_private(fresh, json.dumps(record))
+        fresh.replace(path)
+    except (OSError, UnicodeEncodeError):
+        return
+
+
+def _path(project: Project, file: Path, call: Iterable[object]) -> Path:
+    """Return where the record of a call is."""
+    name = digest("call", project.study(file), [str(x) for x in (*call, str(file), Path.cwd())]).hex()[:32]
+    return project.cache / FOLDER / f"{name}.json"
+
+
+def _variables(environment: Mapping[str, str], names: Iterable[str]) -> dict[str, str | None]:
+    """Return the variables that addresses were read from, as digests: an address may hold a password."""
+    return {n: digest("variable", environment[n]).hex() if n in environment else None for n in names}
+
+
+def _mark(path: Path, sha256: str) -> list[Any] | None:
+    """Return the stat of a file, if that can be trusted, and the digest of its content; None if it has changed.
+
+    `sha256` is of the content that was read; empty for a file that did not exist, or is a `.env`.
+    """
+    try:
+        before, at = path.stat(), time.time_ns()
+        content = digest_bytes(path.read_bytes()).hex()
+    except OSError:
+        return [] if not sha256 else None
+    if sha256 and content != sha256:
+        return None
+    settled = at - max(before.st_mtime_ns, before.st_ctime_ns) > SETTLED_NS
+    return [[before.st_size, before.st_mtime_ns, before.st_ctime_ns, before.st_ino] if settled else [], content]
+
+
+def _unchanged(path: Path, mark: list[Any]) -> bool:
+    """Whether a file is as it was: by its size, times and inode if these can be trusted, else by its content."""
+    try:
+        now = path.stat()
+    except OSError:
+        return mark == []
+    if not mark:
+        return False
+    stat, sha256 = mark
+    if stat == [now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino]:
+        return True
+    return bool(digest_bytes(path.read_bytes()).hex() == sha256)
