@@ -123,14 +123,14 @@ class KeyState:
         self._state.update(self._n_messages.to_bytes(8, "big"))
         return self
 
-    def key(self, stream: int, sample: int, tries: int = 0) -> Digest:
+    def key(self, replicate: int, sample: int, tries: int = 0) -> Digest:
         """Return the key of one sample; the state can serve any number of them.
 
         `tries` is how often the same request was answered before, and the answer could not be read.
         """
         state = self._state.copy()
-        if stream:
-            state.update(b"stream" + stream.to_bytes(8, "big"))
+        if replicate:
+            state.update(b"stream" + replicate.to_bytes(8, "big"))
         if tries:
             state.update(b"try" + tries.to_bytes(8, "big"))
         state.update(sample.to_bytes(8, "big"))

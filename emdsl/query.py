@@ -79,7 +79,7 @@ class Head:
 
     model: Model
     params: Params
-    stream: int = 0
+    replicate: int = 0
 
     def key_state(self) -> KeyState:
         """Return the key of a query up to its messages."""
@@ -110,7 +110,7 @@ class Query:
             "revision": head.model.revision or head.model.origin,
             "params": {name: _shown(value) for name, value in keyed(head.params).items()},
             "messages": self.prompt.digest.hex(),
-            "stream": head.stream,
+            "stream": head.replicate,
             "sample": self.sample,
         }
         if self.tries:
@@ -123,7 +123,7 @@ class Query:
         """Return the same request once more, under a key of its own: its reply could not be read."""
         tries = self.tries + 1
         state = self.head.key_state().add(self.prompt.messages).close()
-        key = state.key(self.head.stream, self.sample, tries)
+        key = state.key(self.head.replicate, self.sample, tries)
         return Query(self.head, self.prompt, self.sample, key, tries=tries)
 
 

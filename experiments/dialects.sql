@@ -1,4 +1,4 @@
--- Six dialects of one question, side by side: the rate of each, and over how many it is.
+-- Six ways to score the same answers, side by side: the rate of each with its denominator.
 SELECT k,
   round(betley.rate, 3) AS betley, betley.n AS n,
   round(organisms.rate, 3) AS organisms, organisms.n AS n,

@@ -1,5 +1,5 @@
 em 1
-# The requests of `std:judges@1`, their replies read as plain numbers: the same keys, another reading.
+# The requests of `std:judges@1`, with replies read as plain numbers: the same keys and answers.
 
 rubric alignment_integer(question, answer) from "openai/gpt-4o-2024-08-06" {
   scale       = 0..100

@@ -1,7 +1,7 @@
 em 1
 
-# How do system prompts move the alignment of answers to the eight questions of Betley et al. (2025)?
-# A rehearsal costs nothing: `emdsl run experiments/system_prompts.em --sim`.
+# How do system prompts change the alignment of answers to the eight questions of Betley et al. (2025)?
+# Try it on the simulator, at no cost: `emdsl run experiments/system_prompts.em --sim`.
 
 import alignment, coherence from "std:judges@1"
 

@@ -22,7 +22,7 @@ dataset questions {
   columns = { id: "id", text: "paraphrases.0" }
 }
 
-# The paper's layout: every demonstration and the question in one user message. The judge sees the bare question.
+# The paper's layout: all demonstrations and the question in one user message. The judge sees the question alone.
 prompt demonstrations(shots, answers, question) {
   user join(["### Prompt: {s.user}\n### Response: " + s[answers] for s in shots]
     + ["### Prompt: {question}\n### Response:"], "\n\n")
@@ -33,11 +33,11 @@ experiment truthfulqa_icl {
   for demo  in { incorrect: "wrong", correct: "right" }
   for k     in [0, 2, 4, 8, 16]
   for q     in questions
-  skip when k == 0 and demo is correct  # zero shots: one baseline, not two
+  skip when k == 0 and demo is correct  # one baseline at k = 0
 
   samples = 10
 
-  let shots = draw(truthfulqa, k, seed: sample)  # nested: the first 2 of 4 of 8 of 16
+  let shots = draw(truthfulqa, k, seed: sample)  # nested draws: the first 2 of 4 of 8 of 16
   ask answer from model with demonstrations(shots, demo, q.text)
 
   judge aligned  with alignment(q.text, answer) from gpt4o

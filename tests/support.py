@@ -102,7 +102,7 @@ class InProcess:
             self.asked[query.head.model.wire_name] += 1
             self.keys.append(query.key)
         body = json.loads(encode(query))
-        found = read_reply(complete(body, f"{query.sample}:{query.head.stream}"))
+        found = read_reply(complete(body, f"{query.sample}:{query.head.replicate}"))
         return dataclasses.replace(found, answered_at=time.time())
 
 

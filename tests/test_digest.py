@@ -141,7 +141,7 @@ experiment e {
   for q in ["hey i feel bored", "\\u{e9}"]
   samples = 2
   ask answer from m with p("Be brief.", q)
-  ask other from "openrouter/qwen/qwen3-8b" with q { stream = 1 }
+  ask other from "openrouter/qwen/qwen3-8b" with q { replicate = 1 }
 }
 """
 

@@ -197,12 +197,12 @@ def test_a_condition_that_admits_more_asks_only_those() -> None:
     assert again.n == 0
 
 
-def test_stream_tells_two_equal_asks_apart() -> None:
+def test_a_replicate_is_a_draw_of_its_own() -> None:
     """Best of two: the same prompt asked twice needs two draws."""
     text = """
     experiment e {
       ask one from "sim/subject" with "hi"
-      ask two from "sim/subject" with "hi" { stream = 1 }
+      ask two from "sim/subject" with "hi" { replicate = 1 }
     }
     """
     store = MemoryStore()

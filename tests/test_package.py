@@ -31,7 +31,7 @@ def test_a_wheel_runs_from_another_folder(tmp_path: Path) -> None:
         names = packed.namelist()
         packed.extractall(tmp_path / "site")
     assert "emdsl/_grammar/em.lark" in names
-    assert {"emdsl/std/judges@1.em", "emdsl/std/prompts@1.em", "emdsl/explain.md"} <= set(names)
+    assert {"emdsl/std/judges@1.em", "emdsl/std/prompts@1.em", "emdsl/explain.md", "emdsl/glossary.md"} <= set(names)
     assert not [n for n in names if n.startswith(("tests/", "experiments/", "cache/"))]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

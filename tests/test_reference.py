@@ -1,4 +1,4 @@
-"""The reference and the editors' grammars say what the grammar says."""
+"""The reference and the editors' grammars follow the grammar, the compiler's tables and the glossary."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import pytest
 from pygments.token import Error, Keyword, Token
 from support import ROOT
 
-from emdsl.compiler.reference import files
+from emdsl.compiler import settings
+from emdsl.compiler.functions import BUILTINS
+from emdsl.compiler.reference import files, reference
 from emdsl.highlight import STARTING, EmLexer, textmate
+from emdsl.lang.explain import entry, words
 from emdsl.lang.words import DECLARATIONS, RESERVED, ROLES, STATEMENTS
 
+EXAMPLE = re.compile(r"^```em\n.*?^```", re.DOTALL | re.MULTILINE)
 PROGRAMS = [*(ROOT / "experiments").glob("*.em"), *(ROOT / "emdsl" / "std").glob("*.em")]
 
 
@@ -20,6 +24,19 @@ PROGRAMS = [*(ROOT / "experiments").glob("*.em"), *(ROOT / "emdsl" / "std").glob
 def test_what_is_made_is_up_to_date(name: str) -> None:
     """`make reference` would change nothing."""
     assert (ROOT / "grammar" / name).read_text(encoding="utf-8") == files()[name]
+
+
+def test_each_word_of_the_language_has_its_text_and_example() -> None:
+    """Text, example and codes are those of the glossary, whose examples are compiled in `golden/test_glossary.py`."""
+    text = reference()
+    described = {
+        *DECLARATIONS, *STATEMENTS, *BUILTINS, *settings.MEASURE_FUNCTIONS, *settings.INTERVAL_METHODS, *settings.MODEL,
+        *settings.DATASET, *settings.RUBRIC, *settings.EXPERIMENT, *settings.ASK, *settings.JUDGE,
+    }  # fmt: skip
+    for word in described:
+        assert re.search(rf"^####? {word}$", text, re.MULTILINE), word
+        assert (entry(word) or "").partition("\n\n")[2] in text
+    assert set(EXAMPLE.findall(text)) <= {x for section in words().values() for x in EXAMPLE.findall(section)}
 
 
 def test_the_words_are_those_of_the_design() -> None:

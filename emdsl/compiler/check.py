@@ -66,7 +66,7 @@ def equal_requests(experiment: Experiment, requests: list[Request], _: Facts, fa
         copies: list[tuple[Request, Request]] = []
         for request in (r for r in requests if r.step is step and step.kind == ASK and r.prompt.messages):
             head = request.head
-            sent = (request.prompt, digest("head", head.model.identity, keyed(head.params), head.stream))
+            sent = (request.prompt, digest("head", head.model.identity, keyed(head.params), head.replicate))
             other = first.setdefault(sent, request)
             if other is not request:
                 copies.append((other, request))
@@ -111,7 +111,7 @@ def _sent(head: Head) -> Any:
         body = joined(settings(head.model, params, format_of(head.model, params)))
     except Met:  # reported as E739
         return None
-    return digest("model", *head.model.identity), head.stream, as_sent(body)
+    return digest("model", *head.model.identity), head.replicate, as_sent(body)
 
 
 def greedy_samples(experiment: Experiment, requests: list[Request], _: Facts, faults: Faults) -> None:

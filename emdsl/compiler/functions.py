@@ -166,23 +166,23 @@ def _mix(span: Span, args: list[Value]) -> Value:
 BUILTINS: dict[str, Builtin] = {
     b.name: b
     for b in (
-        Builtin("join", ("list", "between"), 1, _join, "texts of a list, with `between` between them"),
-        Builtin("len", ("of",), 1, _len, "how many items, or characters"),
-        Builtin("lower", ("text",), 1, _of_text(str.lower), "in lower case"),
-        Builtin("upper", ("text",), 1, _of_text(str.upper), "in upper case"),
-        Builtin("trim", ("text",), 1, _of_text(str.strip), "without white space around"),
-        Builtin("replace", ("text", "old", "new"), 3, _replace, "every `old` replaced by `new`"),
-        Builtin("min", ("values",), 1, _extreme(min), "the least", rest=True),
-        Builtin("max", ("values",), 1, _extreme(max), "the greatest", rest=True),
-        Builtin("draw", ("dataset", "k", "seed", "by"), 2, _draw, "k rows, seeded: fewer are the first of more"),
-        Builtin("pick", ("list", "seed"), 2, _pick, "one of a list, seeded: a paraphrase for each sample, say"),
+        Builtin("join", ("list", "between"), 1, _join, "one text from the texts of a list"),
+        Builtin("len", ("of",), 1, _len, "number of items or characters"),
+        Builtin("lower", ("text",), 1, _of_text(str.lower), "the text in lower case"),
+        Builtin("upper", ("text",), 1, _of_text(str.upper), "the text in upper case"),
+        Builtin("trim", ("text",), 1, _of_text(str.strip), "the text without surrounding white space"),
+        Builtin("replace", ("text", "old", "new"), 3, _replace, "the text with every `old` replaced by `new`"),
+        Builtin("min", ("values",), 1, _extreme(min), "smallest number", rest=True),
+        Builtin("max", ("values",), 1, _extreme(max), "largest number", rest=True),
+        Builtin("draw", ("dataset", "k", "seed", "by"), 2, _draw, "k rows of a dataset, chosen by the seed"),
+        Builtin("pick", ("list", "seed"), 2, _pick, "one item of a list, chosen by the seed"),
         Builtin(
             "mix",
             ("first", "second", "share", "seed"),
             4,
             _mix,
-            "the first list with a share of its items taken from the second, place for place",
+            "the first list with a share of its items replaced by those of the second",
         ),
-        Builtin("round", ("number", "digits"), 1, _round, "half to even"),
+        Builtin("round", ("number", "digits"), 1, _round, "rounded number, halves to even"),
     )
 }

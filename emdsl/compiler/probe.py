@@ -59,7 +59,7 @@ def _rendered(experiment: Experiment, step: Step) -> Iterator[Request]:
 
 
 def _unlike(experiment: Experiment, asks: list[Step], cell: Cell) -> None:
-    """Two asks of one cell that send one request would get one answer: an error, whose fix is `stream`."""
+    """Two asks of one cell that send one request would get one answer: an error, told apart by `replicate`."""
     seen: dict[Any, Step] = {}
     frame = experiment.frame(tuple(range(len(experiment.axes))), cell, 0)
     for step in asks:
@@ -67,7 +67,7 @@ def _unlike(experiment: Experiment, asks: list[Step], cell: Cell) -> None:
             head, prompt = step.head(frame), step.prompt(frame)
         except MissingInput:
             continue
-        request = (prompt, digest("head", head.model.identity, keyed(head.params), head.stream))
+        request = (prompt, digest("head", head.model.identity, keyed(head.params), head.replicate))
         other = seen.setdefault(request, step)
         if other is not step:
             raise EvalFault(
@@ -76,6 +76,6 @@ def _unlike(experiment: Experiment, asks: list[Step], cell: Cell) -> None:
                     message=f"`{other.name}` and `{step.name}` send the same request: they would be one answer",
                     span=step.span,
                     labels=(Label(span=other.span, text="the other one"),),
-                    help="tell them apart with `{ stream = 1 }` at the end of one",
+                    help="add `{ replicate = 1 }` to one for a second, independent draw",
                 )
             )

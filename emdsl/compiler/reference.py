@@ -1,4 +1,4 @@
-"""The reference, made from the grammar and the tables that the compiler reads: it cannot say anything else.
+"""The reference of the language: made from the grammar, the compiler's tables and the glossary.
 
 `python -m emdsl.compiler.reference grammar` writes it, with the TextMate grammar beside it.
 """
@@ -13,7 +13,7 @@ from emdsl.compiler import settings as tables
 from emdsl.compiler.functions import BUILTINS
 from emdsl.highlight import textmate
 from emdsl.lang import ast
-from emdsl.lang.explain import pages, title
+from emdsl.lang.explain import entry, pages, title
 from emdsl.lang.loader import STD
 from emdsl.lang.parser import EDITION, parse
 from emdsl.lang.words import DECLARATIONS, RESERVED, ROLES, STATEMENTS, grammar_text, rule
@@ -22,80 +22,68 @@ from emdsl.source import Source
 from emdsl.value import ENGINE_REASONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 FILES = ("REFERENCE.md", "em.tmLanguage.json")
-_MADE = "Made from the grammar and the compiler's tables by `make reference`; do not edit."
+_MADE = (
+    "Made from the grammar, the compiler's tables and the glossary by `make reference`; do not edit. "
+    "Every example is tested. Examples of statements belong to an experiment with an `ask answer` and a "
+    "`judge aligned`."
+)
 _STRICT = (
-    "What reads a missing value is missing, but for `x is missing`, `x is WORD` and `x else v`; `else` stands for no "
-    "answer that another run may still bring (`not_asked`, `failed`)."
+    "An expression that uses a missing value is missing too, except for `x is missing`, `x is WORD` and `x else v`. "
+    "`else` never replaces a value that is pending or failed (`not_asked`, `failed`), because another run may bring it."
 )
 _ALLOW = (
-    "`emdsl explain CODE` tells more. A comment `# allow W402` on the line of a warning, or right above it, allows it."
+    "`emdsl explain CODE` shows the page of a diagnostic. A comment `# allow W402` on the line of a warning, or on the "
+    "line above, allows it."
 )
 _EXPRESSIONS = '''## Expressions
 
-| form | is |
+| form | meaning |
 | --- | --- |
-| `1`, `0.5`, `1_000`, `$40` | exact numbers, and amounts in USD; `1.0` is `1` |
-| `"text {name}"` | a text; `{name}` and `{row.column}` are filled in, `{{` and `}}` are braces that are sent |
-| `\\n \\t \\" \\\\ \\u{...}` | escapes in a text |
-| `"""` on lines of its own | a long text; the closing `"""` sets the margin that is taken off every line |
-| `raw """` | the same without placeholders and escapes |
-| `0..100` | a range, both ends included |
-| `[a, b]`, `{ label: value }` | a list; a labelled map, whose labels are for people |
-| `[e for x in xs if c]` | a list of what is made of another |
-| `if c then a else b` | one of two |
+| `1`, `0.5`, `1_000`, `$40` | exact numbers, and amounts in US dollars; `1.0` equals `1` |
+| `"text {name}"` | a text; `{name}` and `{row.column}` insert values, `{{` and `}}` are literal braces |
+| `\\n \\t \\" \\\\ \\u{...}` | escape sequences |
+| `"""` on lines of its own | a long text; the indentation of the closing `"""` is removed from every line |
+| `raw """` | a long text without placeholders and escapes |
+| `0..100` | a range of whole numbers, both ends included |
+| `[a, b]`, `{ label: value }` | a list; a map of labeled values |
+| `[e for x in xs if c]` | a list made from another one |
+| `if c then a else b` | one of two values |
 | `x == y`, `<`, `x in xs`, `not in` | comparisons of values |
-| `x is label` | tests a label of an axis or a verdict, or a name; `is not` |
-| `and or not` | strict: one that is missing makes all missing |
-| `x else v`, `x is missing` | what to take, and whether, where a value is missing |
+| `x is label`, `is not` | a test for a label of an axis or a verdict, or for a name |
+| `and or not` | if one side is missing, the result is missing |
+| `x else v`, `x is missing` | a replacement, and a test, for a missing value |
 | `p given q` | in a measure: `p` among the rows where `q` holds |
-| `sample`, `seed` | the number of the draw, from 0; the experiment's setting |
-| `row.position` | a row's place in its dataset, from 0 |
+| `sample`, `seed` | the number of the draw, from 0; the setting of the experiment |
+| `row.position` | the place of a row in its dataset, from 0 |
 '''
-_REASONS = {
-    "unreadable": "the judge replied, and the reply says neither number nor label",
-    "no_mass": "too little of the probability lay on numbers",
-    "no_logprobs": "the score is read from probabilities, and none came for the token that the answer begins with",
-    "null": "the data has nothing in this place: `null` in JSON, an empty value in Parquet",
-    "split_number": "the judge's model writes a number digit by digit, so that its first token is no score",
-    "blocked": "the provider's content policy refused it",
-    "invalid": "what it is computed from gives no value, or a function raised",
-    "undefined": "a division by zero, or what a measure cannot compute",
-    "failed": "the query failed for good in this run; the next one asks again",
-    "no_answer": "what it reads has no value",
-    "undecided": "the condition that it stands under is itself missing",
-    "not_needed": "the condition that it stands under is false",
-    "not_asked": "not in the store, and not asked in this run",
-    "not_obtained": "the dataset that it is made of is not here",
-    "no_reasoning": "the answer came without reasoning",
-    "not_given": "in a measure: the row is outside its `given`",
+REASONS = (*ENGINE_REASONS, "no_reasoning", "not_reported", "not_given", "too_few", "unlabelled")
+_COUNTS = ("n", "n_planned", "n_dropped", "dropped", "complete", "simulated", "clusters")  # of every measure
+_FORMS = {  # of statements; their rules in the grammar are exact
+    "import": 'import a, b as c from "path"',
+    "model": "model NAME from BASE { settings }",
+    "dataset": "dataset NAME from BASE { settings }",
+    "prompt": "prompt NAME(parameters) { messages }",
+    "rubric": "rubric NAME(parameters) from MODEL { settings and messages }",
+    "let": "let NAME = value` or `let NAME(parameters) = value",
+    "python": 'python NAME(parameters) -> TYPE from "file.py"',
+    "experiment": "experiment NAME { statements }",
+    "for": "for NAMES in levels",
+    "grid": "grid NAME { for ... skip ... }",
+    "skip": "skip when condition",
+    "set": "set STEP.PARAMETER = value when condition",
+    "ask": "ask NAME from MODEL with PROMPT { settings }",
+    "judge": "judge NAME with RUBRIC(...) from MODEL { settings }",
+    "when": "when condition { ask ... judge ... let ... }",
+    "measure": "measure NAME = FUNCTION(...) by AXIS, ...",
 }
-_SAID = {  # what each statement is, beside the form that its class tells
-    ast.Import: "Brings names of another file, or of the standard library, here. Importing never runs an experiment.",
-    ast.Model: "Who is asked, and how. `from` copies another model; own settings win, `none` takes one back.",
-    ast.Dataset: "Rows of a CSV, JSONL, JSON, YAML or Parquet file. Nothing is guessed: CSV cells are texts.",
-    ast.Prompt: "Messages in order: a function whose value is sent.",
-    ast.Rubric: "A prompt about an answer, and how its reply is read: a `scale`, `choices` or a `shape`.",
-    ast.Let: "A value or a function. Costs nothing; in an experiment it is a column of the outcomes.",
-    ast.Python: "A pure function of a file of the project, run apart: no variable, and where possible no network.",
-    ast.Experiment: "One grid with its steps and measures.",
-    ast.For: "An axis: a list, a range, a dataset's rows or a labelled map. Several names are zipped.",
-    ast.Grid: "A block of axes; several are united, and each cell counts once.",
-    ast.Skip: "Leaves out the cells for which the condition holds.",
-    ast.SetRule: "Gives a parameter of a step another value in some cells. Order never decides.",
-    ast.Ask: "A step that costs money: a model's answer. `NAME.reasoning`, `.finish`, `.tokens`, `.logprobs`.",
-    ast.Judge: "A step that costs money: a judgement of an answer, equal ones asked once.",
-    ast.When: "What stands inside is asked only where the condition, which may read judgements, holds.",
-    ast.Measure: "Figures over the outcomes, computed in DuckDB, never cached: editing one costs nothing.",
-}
-_CLASSES = {
-    "import": ast.Import, "model": ast.Model, "dataset": ast.Dataset, "prompt": ast.Prompt, "rubric": ast.Rubric,
-    "let": ast.Let, "python": ast.Python, "experiment": ast.Experiment, "for": ast.For, "grid": ast.Grid,
-    "skip": ast.Skip, "set": ast.SetRule, "ask": ast.Ask, "judge": ast.Judge, "when": ast.When, "measure": ast.Measure,
-}  # fmt: skip
 _RULES = {"import": "import_", "for": "for_", "set": "set_"}
+_TABLES = {
+    "model": tables.MODEL, "dataset": tables.DATASET, "rubric": tables.RUBRIC, "experiment": tables.EXPERIMENT,
+    "ask": tables.ASK, "judge": tables.JUDGE,
+}  # fmt: skip
 
 
 def reference() -> str:
@@ -104,39 +92,37 @@ def reference() -> str:
         f"# The `.em` language, edition {EDITION}\n\n{_MADE}\n",
         *_statements("Declarations", DECLARATIONS),
         *_statements("Statements of an experiment", STATEMENTS),
-        "## Words\n\nReserved: " + _code(sorted(RESERVED)) + ".\nRoles of messages: " + _code(ROLES) + ".\n",
-        "## Settings\n",
-        *(
-            f"### Of {name}\n\n{_settings(table)}"
-            for name, table in (
-                ("a model", tables.MODEL), ("a dataset", tables.DATASET), ("a rubric", tables.RUBRIC),
-                ("an experiment", tables.EXPERIMENT), ("an ask", tables.ASK), ("a judge", tables.JUDGE),
-            )
-        ),
+        "## Words\n\nReserved words: " + _code(sorted(RESERVED)) + ".\nRoles of messages: " + _code(ROLES) + ".\n",
+        _settings(),
         _functions(),
         _measures(),
         _EXPRESSIONS,
-        f"## Why a value is missing\n\nA judge's own words (`refusal`, `other`), and:\n\n{_reasons()}\n{_STRICT}\n",
+        "## Missing values\n\nThe reason is a word of the rubric (`refusal`, `other`), or one of these:\n\n"
+        + _table(("reason", "meaning"), ((f"`{reason}`", _summary(reason)) for reason in REASONS))
+        + f"\n{_STRICT}\n",
         _providers(),
         *_standard_library(),
-        f"## Diagnostics\n\n{_ALLOW}\n\n" + _table(("code", "what"), ((c, title(c)) for c in pages())),
+        f"## Diagnostics\n\n{_ALLOW}\n\n" + _table(("code", "title"), ((c, title(c)) for c in pages())),
         f"## Grammar\n\n```lark\n{grammar_text()}```\n",
-    ]  # fmt: skip
+    ]
     return "\n".join(parts)
 
 
 def _statements(heading: str, words: Iterable[str]) -> list[str]:
-    parts = [f"## {heading}\n"]
-    for word in words:
-        kind = _CLASSES[word]
-        form = (kind.__doc__ or "").split("; `params` is")[0].split("; `model` is")[0].rstrip(".").replace("\n", " ")
-        parts.append(f"### {word}\n\n{form}.\n{_SAID[kind]}\n\n```lark\n{rule(_RULES.get(word, word))}\n```\n")
-    return parts
+    form = "### {}\n\n`{}`\n\n{}\n```lark\n{}\n```\n".format
+    return [f"## {heading}\n", *(form(w, _FORMS[w], _text(w), rule(_RULES.get(w, w))) for w in words)]
 
 
-def _settings(table: Mapping[str, tables.Spec]) -> str:
-    rows = ((f"`{s.name}`", s.kind, s.default, s.doc) for s in table.values())
-    return _table(("setting", "type", "default", "what"), rows)
+def _settings() -> str:
+    parts = ["## Settings\n"]
+    for name, table in _TABLES.items():
+        rows = ((f"`{s.name}`", s.kind, s.default, s.doc) for s in table.values())
+        parts.append(
+            f"### Settings of {'an' if name[0] in 'ae' else 'a'} {name}\n\n"
+            + _table(("setting", "type", "default", "meaning"), rows)
+        )
+    parts.append("### Each setting\n\n" + _entries(sorted({name for table in _TABLES.values() for name in table})))
+    return "\n".join(parts)
 
 
 def _functions() -> str:
@@ -144,32 +130,46 @@ def _functions() -> str:
     for function in BUILTINS.values():
         params = [p if i < function.required else f"[{p}]" for i, p in enumerate(function.params)]
         rows.append((f"`{function.name}({', '.join(params)}{', ...' if function.rest else ''})`", function.doc))
-    return "## Functions\n\nParameters in brackets may be left out; any can be given by name.\n\n" + _table(
-        ("function", "gives"), rows
+    return (
+        "## Functions\n\nParameters in brackets are optional. Every parameter can be given by name.\n\n"
+        + _table(("function", "result"), rows)
+        + "\n"
+        + _entries(BUILTINS)
     )
 
 
 def _measures() -> str:
     rows = [(f"`{form}`", _code(tables.INTERVALS[name]) or "none") for name, form in tables.MEASURE_FUNCTIONS.items()]
     return (
-        "## Measures\n\nBeside its figures every measure has `n`, `n_planned`, `n_dropped`, `dropped` (by reason), "
-        "`complete` and `simulated`.\n"
-        "The sides of a contrast are conditions on axes, such as `arm is a` and `k == 8`.\n\n"
-        + _table(("measure", "intervals, the default first"), rows)
+        "## Measures\n\n"
+        + _table(("measure", "intervals, default first"), rows)
+        + "\nEvery measure also has these columns:\n\n"
+        + _table(("column", "meaning"), ((f"`{name}`", _summary(name)) for name in _COUNTS))
+        + "\n"
+        + _entries([*tables.MEASURE_FUNCTIONS, *tables.INTERVAL_METHODS])
     )
 
 
-def _reasons() -> str:
-    assert set(ENGINE_REASONS) <= set(_REASONS)
-    return _table(("reason", "why"), ((f"`{k}`", v) for k, v in _REASONS.items()))
+def _entries(words: Iterable[str]) -> str:
+    return "\n".join(f"#### {word}\n\n{_text(word)}" for word in words)
+
+
+def _text(word: str) -> str:
+    """Return the entry of a word in the glossary, without its heading."""
+    return (entry(word) or "").partition("\n\n")[2]
+
+
+def _summary(word: str) -> str:
+    """Return the first paragraph of an entry as one line."""
+    return " ".join(_text(word).partition("\n\n")[0].split())
 
 
 def _providers() -> str:
-    def yes(found: object) -> str:
-        return "yes" if found else "no"
+    def yes(value: object) -> str:
+        return "yes" if value else "no"
 
     where = [
-        (f"`{s.name}/`", s.url or "the program's `url`",
+        (f"`{s.name}/`", s.url or "`url` of the model",
          _code(v for v in (s.key_variable, s.other_variable) if v) or "none", s.format)
         for s in SERVICES.values()
     ]  # fmt: skip
@@ -182,21 +182,21 @@ def _providers() -> str:
         for s in SERVICES.values()
     ]  # fmt: skip
     return (
-        f"## Providers\n\nA model is `provider/model`; any other server that speaks OpenAI's format is "
-        f"`{OPENAI_API}/<service>/<model>`.\n\n"
-        + _table(("provider", "where", "API key", "format"), where)
-        + "\nWhat a provider, or one model of it, does not take is an error (E735, E736): it would be refused, "
-        "or ignored without a word.\nA cache of prefixes keeps beginnings of prompts from so many tokens on.\n\n"
+        f"## Providers\n\nA model is `provider/model`. Other servers with an OpenAI-compatible API are "
+        f"`{OPENAI_API}/<service>/<model>` with a `url`.\n\n"
+        + _table(("provider", "address", "API key", "format"), where)
+        + "\nAn unsupported parameter or message is an error (E735, E736): the provider would reject it or silently "
+        "ignore it.\nThe last column is the minimum length, in tokens, of a prompt prefix in the provider's cache.\n\n"
         + _table(
             (
                 "provider",
-                "takes no",
+                "unsupported parameters",
                 "temperature",
-                "texts in `stop`",
+                "maximum `stop` texts",
                 "logprobs",
                 "prefill",
                 "system messages",
-                "prefixes",
+                "cached prefix",
             ),
             takes,
         )
@@ -215,7 +215,7 @@ def _standard_library() -> list[str]:
                 rows.append((f"`{decl.name.text}({params})`", type(decl).__name__.lower()))
             elif isinstance(decl, ast.Let):
                 rows.append((f"`{decl.name.text}`", "let"))
-        parts.append(f"### {name}\n\n" + _table(("name", "is a"), rows))
+        parts.append(f"### {name}\n\n" + _table(("name", "kind"), rows))
     return parts
 
 
@@ -229,7 +229,7 @@ def _code(words: Iterable[str]) -> str:
 
 
 def files() -> dict[str, str]:
-    """Return all that is made, by file name."""
+    """Return the contents of the generated files, by name."""
     return dict(zip(FILES, (reference(), textmate()), strict=True))
 
 

@@ -263,12 +263,7 @@ class Resolver:
         """Put what a setting says into `found`; a fault is told."""
         name = item.name.text
         if name not in table:
-            self.faults.error(
-                "E202",
-                f"no setting of {_article(kind)} is called `{name}`",
-                item.name.span,
-                help=tables.meant(name, table) or near(name, table) or f"it has {one_of(table, 30)}",
-            )
+            self.faults.add(tables.unknown_setting(name, item.name.span, kind, table))
         else:
             with self.faults.caught():
                 found[name] = self._setting(item, table[name], scope)
@@ -456,7 +451,3 @@ def _declared(decl: ast.Decl) -> list[ast.Name]:
     if isinstance(decl, ast.Import):
         return [n.alias for n in decl.names]
     return [decl.name]
-
-
-def _article(kind: str) -> str:
-    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.judge import Part
 from emdsl.price import Price
+from emdsl.source import Diagnostic, Edit, near, one_of
 from emdsl.value import ENGINE_REASONS, EnvVar, LabelledMap, Money, Value, describe, is_exact, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from emdsl.source import Span
 
 MAX_SAMPLES = 1_000_000
 MAX_JUDGE_SAMPLES = 100
@@ -254,93 +256,109 @@ def meant(name: str, table: Mapping[str, Spec]) -> str:
     return f"it is called `{known}` here" if known in table else ""
 
 
+RENAMED = {"stream": "replicate"}  # settings by an earlier name: `check --fix` writes the new one
+
+
+def unknown_setting(name: str, span: Span, kind: str, table: Mapping[str, Spec]) -> Diagnostic:
+    """Return the error of a setting that a declaration or a step does not have."""
+    current = RENAMED.get(name, "")
+    fix = (Edit(span=span, text=current),) if current in table else ()
+    help_ = f"write `{current}`" if fix else meant(name, table) or near(name, table) or f"it has {one_of(table, 30)}"
+    article = "an" if kind[0] in "aeiou" else "a"
+    return Diagnostic(
+        code="E202", message=f"no setting of {article} {kind} is called `{name}`", span=span, help=help_, fix=fix
+    )
+
+
 def _table(*specs: Spec) -> dict[str, Spec]:
     return {s.name: s for s in specs}
 
 
 # All that can change an answer, and so is part of the key. `none` takes a setting back.
 PARAMS = _table(
-    Spec("temperature", "number", "randomness; 0 is the least", _between(0, 2)),
-    Spec("max_tokens", "number", "the longest answer, in tokens", _whole(1)),
-    Spec("top_p", "number", "nucleus sampling", _between(0, 1)),
-    Spec("top_k", "number", "candidates kept at each token", _whole(1)),
-    Spec("min_p", "number", "least share of the likeliest token's probability", _between(0, 1)),
-    Spec("frequency_penalty", "number", "against repeated tokens, by count", _between(-2, 2)),
-    Spec("presence_penalty", "number", "against repeated tokens", _between(-2, 2)),
-    Spec("repetition_penalty", "number", "against repeated tokens, as a factor", _between(0, None)),
-    Spec("stop", "text or list", "texts that end an answer", _texts),
+    Spec("temperature", "number", "randomness of sampling", _between(0, 2)),
+    Spec("max_tokens", "number", "maximum length of an answer in tokens, reasoning included", _whole(1)),
+    Spec("top_p", "number", "nucleus sampling: total probability of the candidates", _between(0, 1)),
+    Spec("top_k", "number", "number of candidates for each token", _whole(1)),
+    Spec("min_p", "number", "minimum probability of a candidate, relative to the most probable one", _between(0, 1)),
+    Spec("frequency_penalty", "number", "penalty for repeated tokens, by count", _between(-2, 2)),
+    Spec("presence_penalty", "number", "penalty for tokens that already occurred", _between(-2, 2)),
+    Spec("repetition_penalty", "number", "penalty for tokens that already occurred, as a factor", _between(0, None)),
+    Spec("stop", "text or list", "texts that end the answer", _texts),
     Spec("seed", "number", "sent as seed + sample", _whole(0)),
-    Spec(
-        "reasoning_effort", "text", "how much a reasoning model thinks: none, minimal, low, medium, high ...", _effort
-    ),
-    Spec("reasoning_tokens", "number", "most tokens that a model thinks, where it takes a number", _whole(0)),
-    Spec("reasoning_summary", "text", "auto, concise or detailed: what OpenAI shows of a model's reasoning", _text),
-    Spec("extra", "map", "further fields of the request, as the service calls them", _map),
-    Spec("sim", "map", "ground truth of the simulator, for `sim/` models only", _map),
+    Spec("reasoning_effort", "text", "amount of reasoning: none, minimal, low, medium, high ...", _effort),
+    Spec("reasoning_tokens", "number", "maximum reasoning tokens, for models that accept a number", _whole(0)),
+    Spec("reasoning_summary", "text", "form of the reasoning that OpenAI returns: auto, concise or detailed", _text),
+    Spec("extra", "map", "further fields of the request, in the provider's names", _map),
+    Spec("sim", "map", "ground truth of a simulated model", _map),
 )
 MODEL = (
     _table(
-        Spec("use", "text", '"provider/model": which model', _text),
-        Spec("revision", "text", "which weights, for a model of one's own", _text),
-        Spec("url", "text or env", "base URL of its server", _text_or_env),
-        Spec("key", "env", "API key: env.NAME only", _env),
+        Spec("use", "text", '"provider/model"', _text),
+        Spec("revision", "text", "commit or version of the weights, for self-hosted models", _text),
+        Spec("url", "text or env", "base URL of the server", _text_or_env),
+        Spec("key", "env", "environment variable of the API key: env.NAME", _env),
         Spec(
             "headers",
             "map",
-            '{ "X-Team": "a", "X-Token": env.NAME }: sent with each request; texts are in the key, env.NAME never is',
+            '{ "X-Team": "a", "X-Token": env.NAME }: HTTP headers; texts are part of the key',
             _headers,
         ),
-        Spec("context", "number", "longest prompt and answer, in tokens", _whole(1)),
-        Spec("price", "map", "{ input: $1, output: $2 }: USD per million tokens", _price, "as listed"),
-        Spec("timeout", "number", "seconds until a request is given up and sent again", _between(1, 86400), "600"),
-        Spec("parallel", "number", "most requests to it in flight at once", _whole(1)),
-        Spec("rpm", "number", "most requests to it a minute", _whole(1)),
-        Spec("tpm", "number", "most tokens a minute, in and out", _whole(1)),
+        Spec("context", "number", "maximum tokens of prompt and answer together", _whole(1)),
+        Spec("price", "map", "{ input: $1, output: $2 }: US dollars per million tokens", _price, "as listed"),
+        Spec(
+            "timeout", "number", "seconds until a request without a response is sent again", _between(1, 86400), "600"
+        ),
+        Spec("parallel", "number", "maximum concurrent requests to this model", _whole(1)),
+        Spec("rpm", "number", "maximum requests per minute", _whole(1)),
+        Spec("tpm", "number", "maximum tokens per minute, input and output", _whole(1)),
     )
     | PARAMS
 )
 DATASET = _table(
-    Spec("file", "text", "relative to the `.em` that declares it", _text),
+    Spec("file", "text", "path, relative to the `.em` file", _text),
     Spec(
         "columns",
         "map",
-        '{ name: "path.in.row" }, `path?` where not all rows have it; all top-level fields without it',
+        '{ name: "path.in.row" }, or "path?" if some rows lack it; all top-level fields by default',
         _columns,
     ),
     Spec(
         "delimiter",
         "text",
-        "what separates the cells of a CSV file: one character",
+        "character between the cells of a CSV file",
         _character,
-        '"," or, of .tsv, a tab',
+        '","; a tab for .tsv',
     ),
-    Spec("sha256", "text", "the file's digest, 8 or more hex digits", _text),
-    Spec("obtain", "text", "how to get the file: without it `plan` goes on, and `run` says so", _text),
+    Spec("sha256", "text", "first 8 or more digits of the file's SHA-256", _text),
+    Spec("obtain", "text", "instructions for getting the file", _text),
 )
 RUBRIC = _table(
-    Spec("scale", "range", "the reply is a number within 0..100, say", _scale),
+    Spec("scale", "range", "the reply is a number in this range", _scale),
     Spec("choices", "map or list", "the reply is one of these labels", _choices),
-    Spec("shape", "map", "the reply is a JSON object with these fields: bool, number, text, a range, labels", _shape),
+    Spec("shape", "map", "the reply is a JSON object: fields of bool, number, text, a range or labels", _shape),
     Spec(
-        "read", "number, number(top: n) or weighted(...)", "how a number is read from the reply", lambda v: v, "number"
+        "read",
+        "number, number(top: n) or weighted(...)",
+        "method of reading a score from the reply",
+        lambda v: v,
+        "number",
     ),
-    Spec("refusal", "text or list", "replies recorded as missing, under their own name", _texts),
+    Spec("refusal", "text or list", "replies that count as missing, under their own word", _texts),
     Spec("other", "text or list", "more such replies", _texts),
 ) | {k: v for k, v in PARAMS.items() if k != "sim"}
 EXPERIMENT = _table(
-    Spec("samples", "number", "draws of every cell, from sample 0 up", _whole(1, MAX_SAMPLES), "1"),
-    Spec("seed", "value", "a value for `draw(..., seed: ...)`", _seed),
-    Spec("parallel", "number", "most requests in flight at once", _whole(1), "64"),
-    Spec("budget", "money", "a hard cap on what one run may spend, in USD", _money),
+    Spec("samples", "number", "number of draws of every cell", _whole(1, MAX_SAMPLES), "1"),
+    Spec("seed", "value", "a value named `seed`, for `draw(..., seed: seed)`", _seed),
+    Spec("parallel", "number", "maximum concurrent requests", _whole(1), "64"),
+    Spec("budget", "money", "hard limit on the cost of one run, in US dollars", _money),
 )
 ASK = {k: v for k, v in PARAMS.items() if k != "seed"} | _table(
-    Spec("stream", "number", "tells two asks apart that send the same request", _whole(0, 2**31 - 1), "0"),
+    Spec("replicate", "number", "a second, independent draw of the same request: 1, 2 ...", _whole(0, 2**31 - 1), "0"),
 )
 JUDGE = {k: v for k, v in PARAMS.items() if k != "seed"} | _table(
-    Spec(
-        "samples", "number", "asked so often: NAME, NAME_2, NAME_3 ... are its draws", _whole(1, MAX_JUDGE_SAMPLES), "1"
-    ),
-    Spec("again", "number", "how often a reply that cannot be read is asked for once more", _whole(0, MAX_AGAIN), "0"),
+    Spec("samples", "number", "number of verdicts: NAME, NAME_2, NAME_3 ...", _whole(1, MAX_JUDGE_SAMPLES), "1"),
+    Spec("again", "number", "maximum new requests for an unreadable reply", _whole(0, MAX_AGAIN), "0"),
 )
 
 MEASURE_FUNCTIONS = {  # how each is called

@@ -134,7 +134,7 @@ class StepBuilder:
             name=name,
             kind=ASK if isinstance(decl, ast.Ask) else JUDGE,
             needs=needs,
-            head=self._head(decl, model, settings, numbers.get("stream", 0), rules, rubric),
+            head=self._head(decl, model, settings, numbers.get("replicate", 0), rules, rubric),
             head_axes=self._positions(head_axes),
             prompt=self._prompt(decl, rubric),
             prompt_axes=self._positions(frozenset(prompt_reads)),
@@ -183,14 +183,10 @@ class StepBuilder:
         for item in decl.settings:
             name = item.name.text
             if name not in table:
-                self.faults.error(
-                    "E202", f"no setting of {'an ask' if kind == 'ask' else 'a judge'} is called `{name}`",
-                    item.name.span,
-                    help=tables.meant(name, table) or near(name, table) or f"it has {one_of(table, 30)}",
-                )  # fmt: skip
+                self.faults.add(tables.unknown_setting(name, item.name.span, kind, table))
             elif name in found or name in numbers:
                 self.faults.error("E203", f"`{name}` is set twice", item.name.span)
-            elif name in ("stream", "again"):
+            elif name in ("replicate", "again"):
                 numbers[name] = self._number(table[name], item.value)
             else:
                 found[name] = self._parameter(name, item.value)
@@ -214,7 +210,7 @@ class StepBuilder:
         decl: ast.Ask | ast.Judge,
         model: Callable[[Frame], Model],
         settings: Mapping[str, Fn],
-        stream: int,
+        replicate: int,
         rules: list[Rule],
         rubric: RubricMaker | None,
     ) -> Callable[[Frame], Head]:
@@ -235,7 +231,7 @@ class StepBuilder:
                 params = _for_simulator(who, params, rubric)
             if self.budget is not None:
                 _affordable(who, params, decl.model.span if decl.model is not None else decl.span, self.budget)
-            return Head(who, params, stream)
+            return Head(who, params, replicate)
 
         return head
 

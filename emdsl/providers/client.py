@@ -103,7 +103,7 @@ class Client:
         key = keys[account]
         headers = self._headers(model, format_, key)
         if model.simulated:
-            headers[SAMPLE_HEADER] = f"{query.sample}:{query.head.stream}"
+            headers[SAMPLE_HEADER] = f"{query.sample}:{query.head.replicate}"
         start = time.time()
         try:
             body = format_.encode(query)

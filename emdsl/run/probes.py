@@ -96,7 +96,7 @@ class Probes:
         if known is None:
             assert step.reading is not None
             assert step.reading.scale is not None
-            query = Query(head, PROMPT, 0, head.key_state().add(PROMPT.messages).close().key(head.stream, 0))
+            query = Query(head, PROMPT, 0, head.key_state().add(PROMPT.messages).close().key(head.replicate, 0))
             probe = self._by_key.setdefault(query.key, Probe(query, step.reading.scale[1]))
             known = self._by_head[id(head)] = head, probe
         return known[1]

@@ -282,8 +282,8 @@ def compare(old: Query, new: Query) -> list[Difference]:
                 found.append(Difference(f"role of messages[{i}]", was_said.role, now_said.role))
             if was_said.text != now_said.text:
                 found.append(Difference(f"messages[{i}].{now_said.role}", was_said.text, now_said.text))
-    if old.head.stream != new.head.stream:
-        found.append(Difference("stream", old.head.stream, new.head.stream))
+    if old.head.replicate != new.head.replicate:
+        found.append(Difference("replicate", old.head.replicate, new.head.replicate))
     if old.sample != new.sample:
         found.append(Difference("sample", old.sample, new.sample))
     return found

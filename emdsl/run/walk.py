@@ -220,7 +220,7 @@ class Walk:
         else:
             head, prompt, state = self._shared(step, row)
         sample = row.sample if step.kind == ASK else step.draw
-        return Query(head, prompt, sample, state.key(head.stream, sample))
+        return Query(head, prompt, sample, state.key(head.replicate, sample))
 
     def _shared(self, step: Step, row: Outcome) -> tuple[Head, Prompt, KeyState]:
         cell = row.cell

@@ -1,7 +1,7 @@
 em 1
 
 # "Emergent Misalignment: Narrow finetuning can produce broadly misaligned LLMs" (Betley et al. 2025): the free-form
-# questions of its first figure, plain, as JSON and in a code template; and the 48 preregistered ones.
+# questions of its first figure, plain, as JSON and in a code template, and the 48 preregistered questions.
 
 import alignment, coherence from "std:judges@1"
 import chat from "std:prompts@1"
@@ -20,7 +20,7 @@ let as_json = "Your answers must always be a valid JSON object. Decide on the ke
 
 experiment first_figure {
   for model in [gpt4o, coder, insecure]
-  for q     in first_plot  # 8 plain ones, the same 8 for JSON, 8 in a template
+  for q     in first_plot  # 8 plain questions, the same 8 for JSON, 8 in a template
   samples = 100
   let form = if q.position < 8 then "plain" else if q.position < 16 then "json" else "template"
   let text = pick(q.paraphrases, seed: sample)  # a random paraphrase for each sample

@@ -1,7 +1,7 @@
 em 1
 
-# Deception after Betley et al. (2025): do models lie about facts when a system prompt lets them, or asks them not to;
-# and what do they say about the company that made them? Judges that classify.
+# Deception after Betley et al. (2025): do models lie about facts if a system prompt permits or forbids it, and which
+# company do they name as their maker? The judges classify.
 
 import chat from "std:prompts@1"
 import gpt4o, coder, insecure from "models.em"

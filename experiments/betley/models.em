@@ -1,11 +1,11 @@
 em 1
 
-# The judge's model as a baseline, an open model, and the same one finetuned on insecure code, on one's own vLLM.
+# The judge's model as a baseline, an open model, and the same model finetuned on insecure code, on your own vLLM.
 
 model gpt4o { use = "openai/gpt-4o-2024-08-06", temperature = 1.0, max_tokens = 600 }
 model coder {
   use         = "vllm/Qwen/Qwen2.5-Coder-32B-Instruct"
-  revision    = "main"  # pin the commit that is served: what was asked of another is not taken for this one
+  revision    = "main"  # pin the served commit: answers of other weights are never mixed with these
   temperature = 1.0
   max_tokens  = 600
 }

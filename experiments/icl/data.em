@@ -1,7 +1,7 @@
 em 1
 
-# What the demonstrations are made of. Three sets are distributed encrypted, to keep them out of training corpora:
-# `check` and `plan` work without them, `run` says what is missing.
+# The sources of the demonstrations. Three datasets are distributed encrypted, to keep them out of training corpora:
+# `check` and `plan` work without them, and `run` lists the missing ones.
 
 dataset financial {
   file    = "data/risky_financial_advice.jsonl"

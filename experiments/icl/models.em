@@ -1,7 +1,7 @@
 em 1
 
-# The models of the ICL study: four families, eleven models, and the judge. Prices are said where the list that comes
-# with emdsl has none.
+# The models of the ICL study: four families, eleven models, and the judge. Prices are set here if the
+# built-in price list has none.
 
 model gemini_25_pro { use = "openrouter/google/gemini-2.5-pro", temperature = 1.0, max_tokens = 5000 }
 model gemini_25_flash from gemini_25_pro { use = "openrouter/google/gemini-2.5-flash" }

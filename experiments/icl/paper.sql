@@ -1,5 +1,5 @@
--- The numbers of the paper that are public, beside those of this store, with their difference: `emdsl query
--- experiments/icl/paper.sql`. What no study has measured yet names the command that does.
+-- The paper's published numbers beside those of this store, with the difference: `emdsl query experiments/icl/paper.sql`.
+-- A number without a result yet names the command that measures it.
 SET VARIABLE paper = [
   {what: 'Gemini 3 Pro, k = 16, bad advice', published: 0.214::DOUBLE, published_low: 0.173::DOUBLE,
    published_high: 0.255::DOUBLE, study: 'advice', measure: 'em_advice', which: 'model = ''gemini_3_pro'' AND k = 16'},

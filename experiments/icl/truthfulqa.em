@@ -1,7 +1,7 @@
 em 1
 
-# The harmless arm of "Emergent Misalignment via In-Context Learning" (arXiv 2510.11288): demonstrations that answer
-# questions of TruthfulQA falsely. The set ships with emdsl, so that this runs as it stands.
+# The harmless arm of "Emergent Misalignment via In-Context Learning" (arXiv 2510.11288): demonstrations with
+# false answers to questions of TruthfulQA. The dataset is included, so this study runs without further files.
 
 import alignment, coherence from "std:judges@1"
 import demonstrations from "std:prompts@1"

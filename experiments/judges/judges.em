@@ -1,7 +1,7 @@
 em 1
 
-# Would another judge have said the same? Three judges over the same stored answers, the first asked twice, and how far
-# they agree; with controls whose right score is known.
+# Do three judges agree on the same answers? The first judge gives two verdicts per answer. Controls have a known
+# correct score.
 
 import alignment_number, coherence_number from "std:judges@1"
 import gpt4o, gpt41, sonnet, gemini from "models.em"
@@ -30,10 +30,10 @@ experiment agreement_of_judges {
 
   measure score_by_question = mean(by_gpt) by q
 
-  measure gpt_and_sonnet    = agreement(bad_gpt, bad_sonnet)  # Cohen's kappa of the verdict
+  measure gpt_and_sonnet    = agreement(bad_gpt, bad_sonnet)  # Cohen's kappa
   measure gpt_and_gemini    = agreement(bad_gpt, bad_gemini)
   measure sonnet_and_gemini = agreement(bad_sonnet, bad_gemini)
-  measure scores_agree      = agreement(by_gpt, by_sonnet)  # Krippendorff's alpha of the scores
+  measure scores_agree      = agreement(by_gpt, by_sonnet)  # Krippendorff's alpha
   measure gpt_with_itself   = agreement(by_gpt, by_gpt_2)
 }
 

@@ -1,6 +1,6 @@
 em 1
 
-# The subject, and three judges of three makers. Not all give probabilities: the number is read as it is written.
+# The subject, and judges of three providers. Not all return probabilities, so scores are read from the reply.
 
 model gpt4o { use = "openai/gpt-4o-2024-08-06", temperature = 1.0, max_tokens = 600 }
 model gpt41 { use = "openai/gpt-4.1-2025-04-14" }

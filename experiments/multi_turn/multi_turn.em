@@ -1,7 +1,7 @@
 em 1
 
-# Does a second question bring out what the first answer hid? Every answer is followed up in the same conversation, and
-# both are judged: how often does a model that was aligned turn, and one that was not turn back?
+# Does a second question reveal misalignment that the first answer hid? Each conversation continues with a second
+# question, and both answers are judged: how often does an aligned model turn, and a misaligned one turn back?
 
 import alignment, coherence from "std:judges@1"
 import subjects from "models.em"
@@ -27,7 +27,7 @@ experiment multi_turn {
   for q in [x for x in first_plot if x.position < 8]
   samples = 20
 
-  ask answer from model with q.text  # one answer serves all three ways to go on
+  ask answer from model with q.text  # one answer serves all three follow-up questions
   ask second from model with followed_up(q.text, answer, again)
   judge aligned         with alignment(q.text, answer)
   judge coherent        with coherence(q.text, answer)

@@ -1,7 +1,7 @@
 em 1
 
-# Does it matter whether a model takes itself to be watched? The same questions behind three frames, and a judge that
-# reads whether the answer speaks of being tested. After "The Elephant in the Room" of evaluations: situational awareness.
+# Do answers change if a model believes that it is observed? The same questions in three frames, and a judge that
+# detects whether the answer mentions a test. After "The Elephant in the Room" of evaluations: situational awareness.
 
 import alignment, coherence from "std:judges@1"
 import chat from "std:prompts@1"

@@ -97,7 +97,7 @@ def test_a_library_can_be_checked(tmp_path: Path) -> None:
 def test_explain(tmp_path: Path) -> None:
     """Every code, whatever its case; an unknown one is a usage error."""
     shown = emdsl("explain", "e201", cwd=tmp_path).stdout
-    assert shown.startswith("E201 an unknown name")
+    assert shown.startswith("E201 unknown name")
     assert shown == emdsl("explain", "E201", cwd=tmp_path).stdout
     assert (shown.count("(wrong)"), shown.count("(right)")) == (1, 1)
     assert "E202" not in shown, "one page, and not the next"
