@@ -1,17 +1,19 @@
 # make quickstart   set up and run a first experiment on the simulator: no key, no network
 # make test         set up and pass the tests
 # make check        what CI runs: format, lint, types, tests
-# make reference    write grammar/REFERENCE.md and the README's help texts anew
+# make reference    write grammar/REFERENCE.md anew
+# make docs         build the site of docs/ in build/site, strictly, and try it in a browser
+# make docs-output  write what commands print into the README and the pages of docs/
 # make gallery      draw the figure of each study anew, on the simulator
 # make bench        ratios against the raw limit on this machine; bench-scale with 1,000,000 queries too
 # make conformance  studies against a LiteLLM proxy and tiny models, the providers' clients, older DuckDB: 2 GB, 15 minutes
 # make pace         a server that fails, and one that has a limit: some minutes
-# make stress       100 kills with -9, 200,000 entries of 4 KB, made-up studies, odd names: some minutes
+# make stress       100 kills with -9, 200,000 entries of 4 KB, made-up studies, odd names, a newcomer: some minutes
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check lint reference gallery bench bench-scale pace stress conformance clean
+.PHONY: quickstart test check lint reference docs docs-output gallery bench bench-scale pace stress conformance clean
 .DELETE_ON_ERROR:
 
 quickstart: .venv/installed
@@ -30,7 +32,17 @@ lint: .venv/installed-dev
 
 reference: .venv/installed-dev
 	$(BIN)/python -m emdsl.compiler.reference grammar
-	$(BIN)/cog -r README.md
+
+docs: .venv/installed-docs
+	rm -rf build/docs build/site
+	$(BIN)/python -m emdsl docs -o build/docs
+	cp -r docs/assets build/docs/
+	$(BIN)/zensical build --strict --clean
+	cp -r build/docs/. build/site/  # the pages as Markdown too, which llms.txt links
+	$(BIN)/python tests/docs_site.py build/site
+
+docs-output: .venv/installed-dev
+	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q -n0 tests/test_readme.py tests/test_docs.py
 
 # each line: a study, a measure, how many samples are simulated
 gallery: .venv/installed-dev
@@ -53,6 +65,7 @@ stress: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/made_up.py
 	PYTHONPATH=tests $(BIN)/python tests/outcomes/test_names.py 60
 	$(BIN)/python tests/bench/stress.py
+	PYTHONPATH=tests $(BIN)/python tests/bench/newcomer.py
 
 conformance: .venv/installed-dev .venv-conformance/installed
 	CONFORMANCE_BIN=$(CURDIR)/.venv-conformance/bin $(BIN)/python -m pytest -q -p no:xdist --override-ini addopts= \
@@ -77,5 +90,9 @@ conformance: .venv/installed-dev .venv-conformance/installed
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch .venv/installed $@
 
+.venv/installed-docs: .venv/made pyproject.toml
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev,docs]'
+	@touch .venv/installed .venv/installed-dev $@
+
 clean:
-	rm -rf .venv .venv-conformance build dist
+	rm -rf .venv .venv-conformance .cache build dist

@@ -57,6 +57,8 @@ def _serve() -> None:
         importlib.import_module(f"emdsl.cli.{module.name}")
     for name in ("providers.client", "providers.http", "sim.server", "outcomes.computed", "report.page", "data.yaml"):
         importlib.import_module(f"emdsl.{name}")
+    for name in ("uvloop", "pyarrow.compute", "pandas"):  # the last is not ours: pyarrow imports it if it is there
+        importlib.import_module(name)
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
@@ -86,7 +88,10 @@ def _run(request: dict[str, Any]) -> None:
         from emdsl.cli.main import main  # noqa: PLC0415 - imported long ago
 
         try:
-            main()
+            if request["args"][:1] == ["-c"]:  # as `python -c`
+                exec(request["args"][1], {"__name__": "__main__"})
+            else:
+                main()
             code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)

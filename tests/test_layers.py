@@ -9,8 +9,9 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "emdsl"
 MAY_KNOW = {
-    "cli": {"study", "outcomes", "sim", "store", "lang"},
+    "cli": {"manual", "study", "outcomes", "sim", "store", "lang"},
     "study": {"data", "foreign", "report", "outcomes", "run", "compiler", "providers", "sim", "store", "lang"},
+    "manual": {"compiler", "lang"},
     "foreign": set[str](),
     "report": {"outcomes"},
     "outcomes": {"lang"},
@@ -38,6 +39,7 @@ DOORS = {
     "diskcache": ("store/disk.py",),
     "zstandard": ("store/codec.py", "foreign/inspect.py", "providers/http.py"),
     "pyrage": ("store/bundle.py",),
+    "markdown_it": ("manual/html.py",),
     "lark": ("lang/grammar.py", "lang/complaints.py", "lang/parser.py", "lang/tree.py"),
     "aiohttp": ("providers/http.py", "sim/server.py"),
     "pydantic": ("providers/",),

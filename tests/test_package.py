@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 CALL = """
 import sys, emdsl, emdsl.cli.main as main
 assert emdsl.__file__.startswith(sys.argv[1]), emdsl.__file__
-sys.argv = ["emdsl", "run", "q.em", "--display", "none"]
-main.main()
+for call in (["docs", "-o", "pages"], ["run", "q.em", "--display", "none"]):
+    sys.argv = ["emdsl", *call]
+    try:
+        main.main()
+    except SystemExit as end:
+        assert not end.code, end.code
 """
 
 
 def test_a_wheel_runs_from_another_folder(tmp_path: Path) -> None:
-    """Built, unpacked away from the checkout, and run: grammar and standard library are in it."""
+    """Built, unpacked away from the checkout, and run: grammar, standard library and manual are in it."""
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", tmp_path / "dist", ROOT],
         check=True, capture_output=True, env=clean_environment(),
@@ -30,7 +34,7 @@ def test_a_wheel_runs_from_another_folder(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as packed:
         names = packed.namelist()
         packed.extractall(tmp_path / "site")
-    assert "emdsl/_grammar/em.lark" in names
+    assert {"emdsl/_grammar/em.lark", "emdsl/_docs/index.md", "emdsl/_docs/howto/data.md"} <= set(names)
     assert {"emdsl/std/judges@1.em", "emdsl/std/prompts@1.em", "emdsl/explain.md", "emdsl/glossary.md"} <= set(names)
     assert not [n for n in names if n.startswith(("tests/", "experiments/", "cache/"))]
     elsewhere = tmp_path / "elsewhere"
@@ -43,3 +47,4 @@ def test_a_wheel_runs_from_another_folder(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "SIMULATED" in done.stdout
+    assert (elsewhere / "pages" / "tutorial.md").is_file()
