@@ -12,7 +12,7 @@ from pygments.lexer import RegexLexer, default, words
 from pygments.token import Comment, Keyword, Name, Number, Operator, Punctuation, String, Text
 
 from emdsl.compiler.functions import BUILTINS
-from emdsl.compiler.settings import INTERVAL_METHODS, MEASURE_FUNCTIONS
+from emdsl.compiler.measure_specs import INTERVAL_METHODS, MEASURES
 from emdsl.lang.words import DECLARATIONS, RESERVED, ROLES, STATEMENTS
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CONSTANTS = ("true", "false", "none", "env", "missing", "sample")
 STARTING = tuple(sorted({"em", "each", *DECLARATIONS, *STATEMENTS, *ROLES}))
 WORDS = tuple(sorted(RESERVED - set(CONSTANTS)))
-FUNCTIONS = tuple(sorted({*BUILTINS, *MEASURE_FUNCTIONS, *INTERVAL_METHODS}))
+FUNCTIONS = tuple(sorted({*BUILTINS, *MEASURES, *INTERVAL_METHODS}))
 _NUMBER = r"\$?[0-9][0-9_]*(?:\.[0-9][0-9_]*)?(?:[eE][+-]?[0-9]+)?"
 _PLACEHOLDER = r"\{[ \t]*[A-Za-z_]\w*(?:\.\w+)*[ \t]*\}"
 _ESCAPE = r"\\(?:u\{[0-9A-Fa-f]{1,6}\}|.)|\{\{|\}\}"

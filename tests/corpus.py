@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from support import ROOT
+from support import ROOT, emdsl
 
 from emdsl.compiler.compile import compile_source
 from emdsl.errors import SourceError
@@ -24,6 +24,10 @@ FILES = {
     "hooks.py": "def shout(text):\n    return text.upper()\n\n\ndef fails(text):\n    raise ValueError(text)\n\n\n"
     "def impure(text):\n    return str(hash(text))\n",
 }
+
+
+PAGES = "\n".join(page(code) or "" for code in pages())
+BY_RUN = ("E733",)  # told by a run, not by the compiler
 
 
 def whole(snippet: str) -> str:
@@ -46,7 +50,8 @@ def whole(snippet: str) -> str:
 
 
 def found_in(text: str, folder: Path) -> tuple[Diagnostic, ...]:
-    for name, content in FILES.items():
+    """Return the diagnostics of a program that stands beside the files of all examples."""
+    for name, content in ({"page.em": text} | FILES | library_files()).items():
         (folder / name).write_text(content, encoding="utf-8")
     (folder / "pyproject.toml").touch()
     try:
@@ -54,6 +59,19 @@ def found_in(text: str, folder: Path) -> tuple[Diagnostic, ...]:
         return program.warnings + table_diagnostics(program)
     except SourceError as error:
         return error.diagnostics
+
+
+def library_files() -> dict[str, str]:
+    """Return the files that examples import: blocks ```em wrong file=NAME, each NAME once in all pages."""
+    return dict(re.findall(r"^```em (?:wrong|right) file=(\S+)\n(.*?)^```", PAGES, re.DOTALL | re.MULTILINE))
+
+
+def told_by_run(text: str, folder: Path, verb: str = "run") -> str:
+    """Return what `emdsl run` tells of a program that compiles, before it sends anything."""
+    found_in(text, folder)
+    nowhere = {"OPENAI_API_KEY": "sk-none-0123456789", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    done = emdsl(verb, "page.em", cwd=folder, env=nowhere, code=None)
+    return done.stdout + done.stderr
 
 
 def examples(kind: str) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from support import ROOT
 
 from emdsl.compiler import settings
 from emdsl.compiler.functions import BUILTINS
+from emdsl.compiler.measure_specs import INTERVAL_METHODS, MEASURES
 from emdsl.compiler.reference import files, reference
 from emdsl.highlight import STARTING, EmLexer, textmate
 from emdsl.lang.explain import entry, words
@@ -30,7 +31,7 @@ def test_each_word_of_the_language_has_its_text_and_example() -> None:
     """Text, example and codes are those of the glossary, whose examples are compiled in `golden/test_glossary.py`."""
     text = reference()
     described = {
-        *DECLARATIONS, *STATEMENTS, *BUILTINS, *settings.MEASURE_FUNCTIONS, *settings.INTERVAL_METHODS, *settings.MODEL,
+        *DECLARATIONS, *STATEMENTS, *BUILTINS, *MEASURES, *INTERVAL_METHODS, *settings.MODEL,
         *settings.DATASET, *settings.RUBRIC, *settings.EXPERIMENT, *settings.ASK, *settings.JUDGE,
     }  # fmt: skip
     for word in described:

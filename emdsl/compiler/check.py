@@ -1,12 +1,11 @@
-"""What is right and yet suspect: a tuple of rules over an experiment, and over the requests that it would send.
+"""Rules about programs without errors: each looks at an experiment and the requests that it would send.
 
-A rule warns, or tells of a request that its provider would refuse. Which requests are looked at is `probe`'s.
+A rule warns, or reports a request that its provider would refuse. `dry_render` chooses the requests.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emdsl.body import EXTRA, Met, as_sent, format_of, joined, meetings, settings
@@ -20,9 +19,10 @@ from emdsl.value import Row
 
 if TYPE_CHECKING:
     from emdsl.capability import Objection
+    from emdsl.compiler.check_input import CheckInput
+    from emdsl.compiler.dry_render import Request
     from emdsl.compiler.faults import Faults
     from emdsl.experiment import Experiment, Step
-    from emdsl.prompt import Prompt
     from emdsl.query import Head, Model
     from emdsl.source import Span
 
@@ -32,46 +32,23 @@ MIN_WHOLE = 128  # tokens of output under which many answers are cut
 _ASKED_TO_REASON = re.compile(r"<think|step[- ]by[- ]step|reason(?:ing)?\b", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One request that needs no answer: of which step, in which cell, to whom, with what."""
-
-    step: Step
-    shown: str  # the levels that it depends on, as people call them
-    head: Head
-    prompt: Prompt
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What an experiment's statements say, as far as a rule needs it; spans are where it is written."""
-
-    reasoning_read: dict[str, Span] = field(default_factory=dict)  # by ask
-    finish_read: frozenset[str] = frozenset()  # steps of which it is read how their answers end
-    conditional: dict[str, Span] = field(default_factory=dict)  # measures without `given` over what runs `when`
-    unmatched_sets: tuple[Span, ...] = ()
-    unread_axes: tuple[tuple[str, Span], ...] = ()
-
-
-def check(experiment: Experiment, requests: list[Request], facts: Facts, faults: Faults) -> None:
+def check(experiment: Experiment, requests: list[Request], given: CheckInput, faults: Faults) -> None:
     """Take every rule through an experiment; what they find gathers in `faults`."""
     for rule in RULES:
-        rule(experiment, requests, facts, faults)
+        rule(experiment, requests, given, faults)
 
 
-def equal_requests(experiment: Experiment, requests: list[Request], _: Facts, faults: Faults) -> None:
+def equal_requests(experiment: Experiment, requests: list[Request], _: CheckInput, faults: Faults) -> None:
     """Cells that render one request share its answers: they are not independent."""
     for step in experiment.steps:
         first: dict[Any, Request] = {}
         copies: list[tuple[Request, Request]] = []
         for request in (r for r in requests if r.step is step and step.kind == ASK and r.prompt.messages):
-            head = request.head
-            sent = (request.prompt, digest("head", head.model.identity, keyed(head.params), head.replicate))
-            other = first.setdefault(sent, request)
+            other = first.setdefault((request.prompt, request.without_messages), request)
             if other is not request:
                 copies.append((other, request))
         if copies and not (
-            faults.told("W401", experiment.whole) or faults.told("W404", experiment.whole)
+            faults.has("W401", experiment.whole) or faults.has("W404", experiment.whole)
         ):  # equal values say why already
             one, two = copies[0]
             n = f"{len(copies)} cell{'s send' if len(copies) > 1 else ' sends'} what another sends"
@@ -82,7 +59,7 @@ def equal_requests(experiment: Experiment, requests: list[Request], _: Facts, fa
             )  # fmt: skip
 
 
-def equal_bodies(_: Experiment, requests: list[Request], __: Facts, faults: Faults) -> None:
+def equal_bodies(_: Experiment, requests: list[Request], __: CheckInput, faults: Faults) -> None:
     """Requests that are sent alike under two keys are paid for twice: 0.3 and 0.30000000000000000001 are one number."""
     bodies: dict[int, tuple[Any, Any]] = {}  # by head: the request without its messages, and the head's digest
     first: dict[Any, tuple[Any, Request]] = {}
@@ -91,8 +68,8 @@ def equal_bodies(_: Experiment, requests: list[Request], __: Facts, faults: Faul
         if id(head) not in bodies:
             bodies[id(head)] = _sent(head), digest("head", head.model.identity, keyed(head.params))
         sent, key = bodies[id(head)]
-        known, other = first.setdefault((sent, request.prompt), (key, request))
-        if known != key and sent is not None:
+        other_key, other = first.setdefault((sent, request.prompt), (key, request))
+        if other_key != key and sent is not None:
             one, two = dict(head.params), dict(other.head.params)
             names = [f"`{n}`" for n in sorted({*one, *two}) if one.get(n) != two.get(n)] or ["the model"]
             faults.warning(
@@ -114,14 +91,14 @@ def _sent(head: Head) -> Any:
     return digest("model", *head.model.identity), head.replicate, as_sent(body)
 
 
-def greedy_samples(experiment: Experiment, requests: list[Request], _: Facts, faults: Faults) -> None:
+def greedy_samples(experiment: Experiment, requests: list[Request], _: CheckInput, faults: Faults) -> None:
     """At temperature 0 the draws of a cell are alike, or nearly so."""
-    told: set[str] = set()
+    warned: set[str] = set()
     for request in requests:
         step, params = request.step, dict(request.head.params)
         many = (step.kind == ASK and experiment.samples > 1 and not step.prompt_sample) or step.draw > 0
-        if many and params.get("temperature") == 0 and step.name not in told:
-            told.add(step.name)
+        if many and params.get("temperature") == 0 and step.name not in warned:
+            warned.add(step.name)
             n = experiment.samples if step.kind == ASK else step.draw + 1
             faults.warning(
                 "W734", f"`{step.name}` draws {n:,} samples at temperature 0", step.span,
@@ -130,7 +107,7 @@ def greedy_samples(experiment: Experiment, requests: list[Request], _: Facts, fa
             )  # fmt: skip
 
 
-def too_long(_: Experiment, requests: list[Request], __: Facts, faults: Faults) -> None:
+def too_long(_: Experiment, requests: list[Request], __: CheckInput, faults: Faults) -> None:
     """A prompt past the context length comes back as an error, or cut."""
     longest: dict[str, tuple[int, Request]] = {}
     for request in requests:
@@ -150,17 +127,20 @@ def too_long(_: Experiment, requests: list[Request], __: Facts, faults: Faults) 
         )  # fmt: skip
 
 
-def parameters(_: Experiment, requests: list[Request], __: Facts, faults: Faults) -> None:
+def parameters(_: Experiment, requests: list[Request], __: CheckInput, faults: Faults) -> None:
     """A parameter that a server refuses costs a run; one that it ignores costs the study."""
-    found: dict[tuple[str, bool], dict[tuple[str, str], tuple[str, str, str]]] = {}  # by step, then model and parameter
+    # by step and certainty, then by model and parameter: the reason, where it is set, what to do
+    objections_by_step: dict[
+        tuple[str, bool], dict[tuple[str, str], tuple[str, str, str]]
+    ] = {}  # by step, then model and parameter
     for request in requests:
         model, step = request.head.model, request.step
         for objection in objections(model, dict(request.head.params)):
-            told = found.setdefault((step.name, objection.sure), {})
-            told.setdefault((model.use, objection.param), (objection.why, *_way_out(objection, step, model)))
+            by_param = objections_by_step.setdefault((step.name, objection.sure), {})
+            by_param.setdefault((model.use, objection.param), (objection.why, *_way_out(objection, step, model)))
     spans = {r.step.name: r.step.span for r in requests}
-    for (name, sure), told in found.items():  # a place has one fault of a kind: all of a step together
-        whys, places, ways = (list(dict.fromkeys(x)) for x in zip(*told.values(), strict=True))
+    for (name, sure), by_param in objections_by_step.items():  # a place has one fault of a kind: all of a step together
+        whys, places, ways = (list(dict.fromkeys(x)) for x in zip(*by_param.values(), strict=True))
         why, note, help_ = ("; ".join(x) for x in (whys, places, ways))
         if sure:
             faults.error("E736", why, spans[name], note=note, help=help_)
@@ -169,7 +149,7 @@ def parameters(_: Experiment, requests: list[Request], __: Facts, faults: Faults
             faults.warning("W740", f"perhaps {why}", spans[name], note=f"{more}; {note}", help=help_)
 
 
-def meeting_settings(_: Experiment, requests: list[Request], __: Facts, faults: Faults) -> None:
+def meeting_settings(_: Experiment, requests: list[Request], __: CheckInput, faults: Faults) -> None:
     """Two settings that are sent as one field: one would be lost, and both are in the key."""
     for request in requests:
         model, step = request.head.model, request.step
@@ -195,14 +175,14 @@ def _place(name: str, step: Step, model: Model) -> Span | None:
     return step.set_at.get(name) or step.set_by_rubric.get(name) or model.places.get(name)
 
 
-def _way_out(found: Objection, step: Step, model: Model) -> tuple[str, str]:
+def _way_out(objection: Objection, step: Step, model: Model) -> tuple[str, str]:
     """Return where a parameter that is not taken comes from, and what to do."""
-    name = found.param
+    name = objection.param
     if name == "top_logprobs":
         other = f"`{step.rubric}_number`, say, or " if step.rubric in ("alignment", "coherence") else ""
         return (
             f"the rubric `{step.rubric}` asks for probabilities (`top`)",
-            found.help or f"take {other}a rubric that reads the number as written, `read = number`",
+            objection.help or f"take {other}a rubric that reads the number as written, `read = number`",
         )
     if name in step.set_at:
         place, back = f"`{name}` is set by this statement, or by a `set` for it", f"leave `{name}` out"
@@ -214,21 +194,21 @@ def _way_out(found: Objection, step: Step, model: Model) -> tuple[str, str]:
     else:
         place = f"`{name}` is set in `{model.name}`, or in a model that it copies"
         back = f"leave `{name}` out of it, or write `{name} = none` there"
-    if found.value:
-        return place, f"`{name}` takes {found.help}" if found.help[:1].isdigit() else found.help
-    return place, f"{back}; {found.help}" if found.help else back
+    if objection.value:
+        return place, f"`{name}` takes {objection.help}" if objection.help[:1].isdigit() else objection.help
+    return place, f"{back}; {objection.help}" if objection.help else back
 
 
-def short_answers(_: Experiment, requests: list[Request], __: Facts, faults: Faults) -> None:
+def short_answers(_: Experiment, requests: list[Request], __: CheckInput, faults: Faults) -> None:
     """What a model thinks counts as output: with few tokens nothing is left to answer with."""
-    told: set[tuple[str, str]] = set()
+    warned: set[tuple[str, str]] = set()
     for request in requests:
         model, step, params = request.head.model, request.step, dict(request.head.params)
         most = longest_answer(model, params)
         if most is None or most >= MIN_REASONING or not reasons_unasked(model, params):
             continue
-        if (step.name, model.use) not in told:
-            told.add((step.name, model.use))
+        if (step.name, model.use) not in warned:
+            warned.add((step.name, model.use))
             faults.warning(
                 "W737", f"`{model.wire_name}` reasons before it answers, within {most:,} tokens in all", step.span,
                 note="its answers would be empty, or be refused",
@@ -236,41 +216,41 @@ def short_answers(_: Experiment, requests: list[Request], __: Facts, faults: Fau
             )  # fmt: skip
 
 
-def cut_answers(experiment: Experiment, requests: list[Request], facts: Facts, faults: Faults) -> None:
+def cut_answers(experiment: Experiment, requests: list[Request], given: CheckInput, faults: Faults) -> None:
     """Answers that few tokens cut off are judged and counted as whole ones."""
-    told: set[str] = set()
+    warned: set[str] = set()
     for request in requests:
         step = request.step
         most = longest_answer(request.head.model, dict(request.head.params))
         counted = step.kind == ASK and any(step.name in m.asks for m in experiment.measures)
-        if most is None or most >= MIN_WHOLE or not counted or step.name in told | facts.finish_read:
+        if most is None or most >= MIN_WHOLE or not counted or step.name in warned | given.finish_read:
             continue
-        told.add(step.name)
+        warned.add(step.name)
         faults.warning(
             "W738", f"answers longer than {most:,} tokens are cut, and counted as whole ones", step.span,
             help=f'`given {step.name}.finish == "stop"` in a measure leaves them out; or raise `max_tokens`',
         )  # fmt: skip
 
 
-def messages(_: Experiment, requests: list[Request], __: Facts, faults: Faults) -> None:
+def messages(_: Experiment, requests: list[Request], __: CheckInput, faults: Faults) -> None:
     """A last message of the assistant is the start of the answer, which not every provider takes; and more such."""
-    told: set[tuple[str, str]] = set()
+    reported: set[tuple[str, str]] = set()
     for request in requests:
         if not request.prompt.messages:
             continue
         model = request.head.model
-        said = prompt_objection(model, dict(request.head.params), request.prompt.messages)
-        if said and (request.step.name, model.use) not in told:
-            told.add((request.step.name, model.use))
+        reason = prompt_objection(model, dict(request.head.params), request.prompt.messages)
+        if reason and (request.step.name, model.use) not in reported:
+            reported.add((request.step.name, model.use))
             faults.error(
-                "E735", said, request.step.span, note=f"at {request.shown}" if request.shown != "this cell" else "",
+                "E735", reason, request.step.span, note=f"at {request.shown}" if request.shown != "this cell" else "",
                 help="change the prompt, or ask a provider that takes it",
             )  # fmt: skip
 
 
-def unasked_reasoning(_: Experiment, requests: list[Request], facts: Facts, faults: Faults) -> None:
+def unasked_reasoning(_: Experiment, requests: list[Request], given: CheckInput, faults: Faults) -> None:
     """Reasoning is missing where nothing asks for it."""
-    for name, span in facts.reasoning_read.items():
+    for name, span in given.reasoning_read.items():
         mine = [r for r in requests if r.step.name == name]
         if mine and not any(_reasons(r) for r in mine):
             faults.warning(
@@ -283,49 +263,49 @@ def _reasons(request: Request) -> bool:
     params, model = dict(request.head.params), request.head.model
     if not request.prompt.messages:
         return True  # it may: its prompt reads an answer
-    said = any(_ASKED_TO_REASON.search(m.text) for m in request.prompt.messages if m.role in ("system", "user"))
+    asked = any(_ASKED_TO_REASON.search(m.text) for m in request.prompt.messages if m.role in ("system", "user"))
     last = request.prompt.messages[-1]
     begun = last.role == "assistant" and last.text.rfind("<think>") > last.text.rfind("</think>")
     return (
-        said
+        asked
         or begun
         or bool({"reasoning_effort", "reasoning_tokens", "reasoning_summary", "extra"} & set(params))
         or may_reason(model)
     )
 
 
-def conditional_measures(_: Experiment, __: list[Request], facts: Facts, faults: Faults) -> None:
+def conditional_measures(_: Experiment, __: list[Request], given: CheckInput, faults: Faults) -> None:
     """A rate over judgements that run only `when` something holds is a rate among those."""
-    for name, span in facts.conditional.items():
+    for name, span in given.conditional.items():
         faults.warning(
             "W532", f"`{name}` is judged only `when` its condition holds: this measures among those", span,
             help=f"say so: `... given CONDITION`, the one that `{name}` stands under",
         )  # fmt: skip
 
 
-def idle_sets(_: Experiment, __: list[Request], facts: Facts, faults: Faults) -> None:
+def idle_sets(_: Experiment, __: list[Request], given: CheckInput, faults: Faults) -> None:
     """A `set` whose condition holds in no cell."""
-    for span in facts.unmatched_sets:
+    for span in given.idle_sets:
         faults.warning("W405", "this `set` holds in no cell", span, help="correct its condition, or delete it")
 
 
-def idle_axes(_: Experiment, __: list[Request], facts: Facts, faults: Faults) -> None:
+def idle_axes(_: Experiment, __: list[Request], given: CheckInput, faults: Faults) -> None:
     """An axis that no step reads makes cells that send the same."""
-    for name, span in facts.unread_axes:
+    for name, span in given.unread_axes:
         faults.warning(
             "W404", f"no step reads the axis `{name}`: its levels all send the same", span,
             help=f"give it to a prompt or a parameter, as in `{{ temperature = {name} }}`, or delete it",
         )  # fmt: skip
 
 
-def overlap(experiment: Experiment, _: list[Request], __: Facts, faults: Faults) -> None:
+def overlap(experiment: Experiment, _: list[Request], __: CheckInput, faults: Faults) -> None:
     """A question that is also a demonstration is answered from the context."""
-    told: set[int] = set()
+    warned: set[int] = set()
     for leak in leaks(experiment):
         axis = experiment.axes[leak.axis]
-        if leak.axis in told:
+        if leak.axis in warned:
             continue
-        told.add(leak.axis)
+        warned.add(leak.axis)
         of_rows = isinstance(axis.levels[0].value, Row)
         faults.warning(
             "W736",

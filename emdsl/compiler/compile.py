@@ -1,4 +1,4 @@
-"""File to program: load, resolve, check, expand; the only place that raises what they found."""
+"""File to program: load, resolve, build each experiment; all errors are raised here, at once."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from emdsl.compiler.build import build_experiment
 from emdsl.compiler.datasets import linked
 from emdsl.compiler.faults import Faults
-from emdsl.compiler.kinds import ANY
+from emdsl.compiler.free_names import free_names
+from emdsl.compiler.infer import Checker
 from emdsl.compiler.models import Models
-from emdsl.compiler.reads import free_names
-from emdsl.compiler.resolve import CHOICES, SHAPE, Resolver, Scope
-from emdsl.compiler.types import Checker
+from emdsl.compiler.resolve import Resolver
+from emdsl.compiler.rubrics import CHOICES, SHAPE
+from emdsl.compiler.types import ANY
 from emdsl.digest import digest, digest_bytes
 from emdsl.errors import HookError, SourceError
 from emdsl.experiment import Experiment, Program
@@ -27,7 +28,9 @@ from emdsl.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from emdsl.compiler.scope import Scope
     from emdsl.lang.loader import Instead, Module
+    from emdsl.lang.walk import Tree
     from emdsl.query import Model
     from emdsl.source import Diagnostic
 
@@ -41,16 +44,16 @@ def compile_file(
     A `library` may hold no experiment. Files of `instead` are read in place of those they stand for: the program
     as it was.
 
-    Raises SourceError with every fault found, and UsageError where the file cannot be read.
+    Raises SourceError with every fault diagnostics, and UsageError if the file cannot be read.
     """
-    module, found = load(path, instead)
-    return _compiled(module, found, environment, simulate=simulate, library=library, instead=instead)
+    module, diagnostics = load(path, instead)
+    return _compiled(module, diagnostics, environment, simulate=simulate, library=library, instead=instead)
 
 
 def compile_source(source: Source, environment: Mapping[str, str] | None = None) -> Program:
     """Return the program of a text; its relative paths start from the working folder."""
-    module, found = load_source(source, source.path.parent if source.path else Path())
-    return _compiled(module, found, environment, simulate=False)
+    module, diagnostics = load_source(source, source.path.parent if source.path else Path())
+    return _compiled(module, diagnostics, environment, simulate=False)
 
 
 def model_of(use: str, environment: Mapping[str, str]) -> Model:
@@ -63,11 +66,11 @@ def model_of(use: str, environment: Mapping[str, str]) -> Model:
 
 
 def _compiled(
-    module: Module, found: list[Diagnostic], environment: Mapping[str, str] | None, *, simulate: bool,
+    module: Module, diagnostics: list[Diagnostic], environment: Mapping[str, str] | None, *, simulate: bool,
     library: bool = False, instead: Instead | None = None,
 ) -> Program:  # fmt: skip
     faults = Faults()
-    for diagnostic in found:
+    for diagnostic in diagnostics:
         faults.add(diagnostic)
     variables = os.environ if environment is None else environment
     resolver = Resolver(faults, variables, find_project(module.folder.resolve()), simulate=simulate, instead=instead)
@@ -105,7 +108,7 @@ def _compiled(
 
 
 def _check_declarations(scope: Scope, faults: Faults) -> None:
-    """Give every declaration of the file its value, so that each fault is told; check what has a body."""
+    """Give every declaration of the file its value, so that each fault is reported; check what has a body."""
     for name, binding in scope.names.items():
         if isinstance(binding.decl, ast.Experiment):
             continue
@@ -133,7 +136,7 @@ def check_names(decl: ast.Decl, scope: Scope, faults: Faults) -> None:
             pass
 
 
-def _unused(params: tuple[ast.Name, ...], body: object, who: str, faults: Faults) -> None:
+def _unused(params: tuple[ast.Name, ...], body: Tree, who: str, faults: Faults) -> None:
     """What is given to a prompt and not used is not sent."""
     if any(d.code.startswith("E1") for d in faults.errors):
         return  # a part of it may have been dropped
@@ -167,24 +170,24 @@ def _experiments(scope: Scope, resolver: Resolver, faults: Faults) -> tuple[Expe
 
 
 def _links(sources: Mapping[str, Source]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    links: dict[str, str] = {}
     for source in sources.values():
         if source.path is not None:
-            found |= linked(source.path)
-    return found
+            links |= linked(source.path)
+    return links
 
 
 def _sources(module: Module) -> dict[str, Source]:
     """Return the texts of a program by path, those of the standard library by name."""
     texts: dict[str, Source] = {}
 
-    def visit(found: Module) -> None:
-        source = found.file.source
+    def visit(each: Module) -> None:
+        source = each.file.source
         name = str(source.path.resolve()) if source.path else source.name
         if name not in texts:
             texts[name] = source
-            for inner in found.imports.values():
-                visit(inner)
+            for imported in each.imports.values():
+                visit(imported)
 
     visit(module)
     return texts

@@ -1,4 +1,4 @@
-"""`dataset`: a file, read by the settings of its declaration or of those it copies; and what a program read."""
+"""`dataset`: a file, read by the settings of its declaration or of those it copies; and the inputs of a program."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import settings as tables
 from emdsl.compiler.faults import Silent
+from emdsl.compiler.read_settings import once, read_setting
 from emdsl.data.dataset import MIN_SHA256, Dataset, read_dataset
 from emdsl.data.records import DataError
 from emdsl.frame import fail
@@ -17,12 +18,14 @@ from emdsl.source import Diagnostic, Severity, Span, near
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from emdsl.compiler.resolve import Resolver, Scope
+    from emdsl.compiler.faults import Faults
+    from emdsl.compiler.scope import Scope
+    from emdsl.lang.loader import Instead
 
 
 @dataclass(slots=True)
 class Inputs:
-    """What a program read beside its text: files by path with their digests, variables with their values."""
+    """Files that a program read beside its text, by path with their digests, and variables with their values."""
 
     files: dict[str, str] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
@@ -36,75 +39,74 @@ def linked(path: Path) -> dict[str, str]:
     return {written: real} if written != real else {}
 
 
-def dataset_of(decl: ast.Dataset, scope: Scope, resolver: Resolver) -> Dataset:
-    """Return the rows that a declaration names; raises EvalFault, and tells what is absent."""
-    inputs = resolver.inputs
-    written = _settings(decl, scope, resolver)
-    found: dict[str, Any] = {}
-    for setting, written_in in written.values():
-        resolver.read_setting(setting, tables.DATASET, "dataset", written_in, found)
-    if "file" not in found:
+def dataset_of(decl: ast.Dataset, scope: Scope, inputs: Inputs, instead: Instead, faults: Faults) -> Dataset:
+    """Return the rows that a declaration names; raises EvalFault, and warns of a file that is not here.
+
+    Args:
+        decl: The declaration.
+        scope: The scope that it stands in.
+        inputs: Takes the files that are read.
+        instead: Files that are read in place of others.
+        faults: Takes the faults of its settings.
+    """
+    written = _written_settings(decl, scope, faults)
+    values: dict[str, Any] = {}
+    for setting, setting_scope in written.values():
+        read_setting(setting, tables.DATASET, "dataset", setting_scope, faults, values)
+    if "file" not in values:
         if "file" in written:
             raise Silent
-        raise fail(
-            "E601",
-            f"`{decl.name.text}` names no file",
-            decl.name.span,
-            help='add `file = "data/rows.jsonl"`',
-        )
-    if len(found) < len([w for w in written if w in tables.DATASET]):
+        raise fail("E601", f"`{decl.name.text}` names no file", decl.name.span, help='add `file = "data/rows.jsonl"`')
+    if len(values) < len([w for w in written if w in tables.DATASET]):
         raise Silent
-    item, folder_scope = written["file"]
-    path = folder_scope.module.folder / found["file"]
-    pin = found.get("sha256")
+    file_setting, file_scope = written["file"]
+    folder = file_scope.module.folder
+    path = folder / values["file"]
+    pin = values.get("sha256")
     if pin is not None and (len(pin) < MIN_SHA256 or any(c not in "0123456789abcdefABCDEF" for c in pin)):
         raise fail("E602", f"`sha256` is {MIN_SHA256} or more hex digits", written["sha256"][0].value.span)
-    copy = resolver.instead.get(path.resolve()) if resolver.instead else None
     try:
         dataset = read_dataset(
-            decl.name.text, path, found.get("columns"), pin, found.get("obtain", ""), copy, found.get("delimiter")
-        )
+            decl.name.text, path, values.get("columns"), pin, values.get("obtain", ""), instead.get(path.resolve()),
+            values.get("delimiter"),
+        )  # fmt: skip
     except DataError as error:
-        span = item.value.span
+        span = file_setting.value.span
         if error.column and "columns" in written:
             span = _entry_span(written["columns"][0].value, error.column) or span
-        code = "E603" if error.missing else "E604"
         help_ = error.help
         if error.missing:
-            start = f"paths start from {os.path.relpath(folder_scope.module.folder)}/"
             beside = [f.name for f in path.parent.iterdir()] if path.parent.is_dir() else []
-            help_ = near(path.name, beside) or start
-        raise fail(code, str(error), span, help=help_) from error
+            help_ = near(path.name, beside) or f"paths start from {os.path.relpath(folder)}/"
+        raise fail("E603" if error.missing else "E604", str(error), span, help=help_) from error
     inputs.files[str(path.resolve())] = dataset.sha256
     inputs.links |= linked(path)
     if dataset.obtain:
         absent = Diagnostic(
-            code="W601", message=f"the file of `{decl.name.text}` is not here", span=item.value.span,
-            note="what reads it is unknown to `plan`, and `run` cannot ask it", help=dataset.obtain,
+            code="W601", message=f"the file of `{decl.name.text}` is not here", span=file_setting.value.span,
+            note="`plan` cannot know the requests that read it, and `run` cannot send them", help=dataset.obtain,
             severity=Severity.WARNING,
         )  # fmt: skip
         inputs.absent.append(absent)
-        resolver.faults.add(absent)
+        faults.add(absent)
     return dataset
 
 
-def _settings(
-    decl: ast.Dataset, scope: Scope, resolver: Resolver, trail: tuple[ast.Dataset, ...] = ()
+def _written_settings(
+    decl: ast.Dataset, scope: Scope, faults: Faults, trail: tuple[ast.Dataset, ...] = ()
 ) -> dict[str, tuple[ast.Setting, Scope]]:
-    """Return what is set for a dataset, by itself or by what it copies, and where each was written."""
-    found: dict[str, tuple[ast.Setting, Scope]] = {}
+    """Return the settings of a dataset, its own and those it copies, with the scope of each."""
+    settings: dict[str, tuple[ast.Setting, Scope]] = {}
     if decl.base is not None:
-        origin, base_scope = resolver.origin_of(decl.base, scope)
+        origin, base_scope = scope.origin(decl.base)
         if not isinstance(origin, ast.Dataset):
             raise fail("E217", f"`{decl.base.text}` is not a dataset", decl.base.span)
         if any(origin is t for t in (*trail, decl)):
             raise fail("E207", f"`{decl.name.text}` is defined by itself", decl.name.span)
-        found = _settings(origin, base_scope, resolver, (*trail, decl))
+        settings = _written_settings(origin, base_scope, faults, (*trail, decl))
         if any(s.name.text == "file" for s in decl.settings):
-            found.pop("sha256", None)  # the pin is the other file's
-    for item in resolver.once(decl.settings):
-        found[item.name.text] = (item, scope)
-    return found
+            settings.pop("sha256", None)  # the pin is the other file's
+    return settings | {item.name.text: (item, scope) for item in once(decl.settings, faults)}
 
 
 def _entry_span(value: ast.Expr, path: str) -> Span | None:

@@ -1,4 +1,4 @@
-"""Where the faults of a program gather."""
+"""The diagnostics of a program while it is compiled."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from emdsl.source import Diagnostic, Label, Severity, Span
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from emdsl.lang import ast
+
 
 class Silent(Exception):
-    """What is read here was dropped for a fault already told: nothing more is said."""
+    """The value was lost to a fault that is already reported."""
 
 
 class Faults:
-    """Diagnostics of one program; the same thing at the same place is said once."""
+    """Diagnostics of one program; one of a code and a place is kept once."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str, int, int], Diagnostic] = {}
@@ -53,6 +55,14 @@ class Faults:
             )
         )
 
+    def doubled(self, name: ast.Name, first: ast.Name) -> None:
+        """Take in the error of a name that is defined twice."""
+        self.error(
+            "E203", f"`{name.text}` is defined twice", name.span,
+            labels=(Label(span=first.span, text="first defined here"),),
+            help="give one of them another name: nothing shadows",
+        )  # fmt: skip
+
     @contextmanager
     def caught(self) -> Iterator[None]:
         """Take in the fault that ends this block, if one does."""
@@ -63,8 +73,8 @@ class Faults:
         except Silent:
             pass
 
-    def told(self, code: str, within: Span) -> bool:
-        """Whether anything was said under a code about a stretch of text."""
+    def has(self, code: str, within: Span) -> bool:
+        """Whether a stretch of text has a diagnostic of a code."""
         return any(
             d.code == code
             and d.span is not None
@@ -102,4 +112,4 @@ def _allowed(diagnostic: Diagnostic) -> bool:
     while number > 1 and source.line(number - 1).lstrip().startswith("#"):
         number -= 1
         lines.append(source.line(number))
-    return any(diagnostic.code in found["codes"] for line in lines for found in _ALLOW.finditer(line))
+    return any(diagnostic.code in match["codes"] for line in lines for match in _ALLOW.finditer(line))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.operations import MAX_TEXT, elements
 from emdsl.compiler.shots import draw, mix, pick
+from emdsl.compiler.written import describe
+from emdsl.digest import digest
 from emdsl.frame import fail
 from emdsl.value import (
     MAX_DIGITS,
@@ -15,7 +17,6 @@ from emdsl.value import (
     Row,
     Value,
     canonical,
-    describe,
     is_exact,
     is_number,
     name_of,
@@ -42,13 +43,13 @@ class Builtin:
 
 
 def _texts(values: Value, span: Span) -> list[str]:
-    found = []
+    texts = []
     for value in elements(values, span):
         text = render(value)
         if text is None:
             raise fail("E506", f"`join` takes texts, not {describe(value)}", span)
-        found.append(text)
-    return found
+        texts.append(text)
+    return texts
 
 
 def _join(span: Span, args: list[Value]) -> Value:
@@ -108,6 +109,25 @@ def _round(span: Span, args: list[Value]) -> Value:
         return canonical(round(Decimal(args[0]), digits))
 
 
+def _content(value: Value, what: str, span: Span) -> Any:
+    """Return a value as it enters a digest; raises EvalFault for one without content, such as a function."""
+    try:
+        content = plain(value)
+        digest("value", content)
+    except TypeError:
+        inner = next((x for x in value if not _has_content(x)), value) if isinstance(value, tuple | list) else value
+        raise fail("E513", f"{what} is made of numbers, texts, lists and rows, not {describe(inner)}", span) from None
+    return content
+
+
+def _has_content(value: Value) -> bool:
+    try:
+        digest("value", plain(value))
+    except TypeError:
+        return False
+    return True
+
+
 def _draw(span: Span, args: list[Value]) -> Value:
     data, k, seed, by = args
     if k == 0 and name_of(data):
@@ -126,20 +146,21 @@ def _draw(span: Span, args: list[Value]) -> Value:
             span,
             help="draw fewer, or `skip` these cells",
         )
+    seed = _content(seed, "a seed", span)
     try:
-        return draw(data if name_of(data) else rows, rows, k, plain(seed), by)
+        return draw(data if name_of(data) else rows, rows, k, seed, by)
     except TypeError as error:
-        raise fail("E513", f"a seed is made of numbers and texts: {error}", span) from error
+        raise fail("E513", "`by` gives a value that cannot be compared, such as a function", span) from error
 
 
 def _pick(span: Span, args: list[Value]) -> Value:
     values = tuple(elements(args[0], span))
     if not values:
         raise fail("E513", "`pick` takes one of a list, and this one is empty", span)
-    try:
-        return pick(values, plain(args[1]))
-    except TypeError as error:
-        raise fail("E513", f"what is picked, and by which seed, has content: {error}", span) from error
+    seed = _content(args[1], "a seed", span)
+    for value in values:
+        _content(value, "what `pick` chooses from", span)
+    return pick(values, seed)
 
 
 def _mix(span: Span, args: list[Value]) -> Value:
@@ -157,10 +178,7 @@ def _mix(span: Span, args: list[Value]) -> Value:
             span,
             help="choose numbers that come out even, or leave these cells out with `skip when`",
         )
-    try:
-        return mix(first, second, n, plain(args[3]))
-    except TypeError as error:
-        raise fail("E513", f"a seed is made of numbers and texts: {error}", span) from error
+    return mix(first, second, n, _content(args[3], "a seed", span))
 
 
 BUILTINS: dict[str, Builtin] = {

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.operations import elements
+from emdsl.compiler.written import called, describe
 from emdsl.digest import digest
 from emdsl.frame import Fn, Frame, MissingInput, fail
 from emdsl.source import Diagnostic, Label, Span
-from emdsl.value import NULL, LabelledMap, Level, Missing, Row, Value, describe, name_of, plain, render
+from emdsl.value import NULL, LabelledMap, Level, Missing, Row, Value, name_of, plain, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -57,15 +58,15 @@ class Block:
 class Levels:
     """All levels of an axis that were met, each once, in the order in which they were met."""
 
-    found: list[Level] = field(default_factory=list)
+    met: list[Level] = field(default_factory=list)
     positions: dict[Any, int] = field(default_factory=dict)
 
     def position(self, level: Level) -> int:
         """Return the position of a level, which is taken in when it is new."""
         key = (level.label, _content(level.value))
         if key not in self.positions:
-            self.positions[key] = len(self.found)
-            self.found.append(level)
+            self.positions[key] = len(self.met)
+            self.met.append(level)
         return self.positions[key]
 
 
@@ -161,7 +162,7 @@ class Grid:
         """Return a frame with some axes bound to levels."""
         frame = self.frame()
         for name in names:
-            level = self.levels[name].found[bound[name]]
+            level = self.levels[name].met[bound[name]]
             frame[name] = level.value
             frame.levels[name] = level
         return frame
@@ -230,7 +231,7 @@ class Grid:
         spans = source.item_spans if len(source.item_spans) == len(levels) else [source.list_span] * len(levels)
         for group, span in zip(levels, spans, strict=True):
             shown = tuple(x.shown for x in group)
-            text = ", ".join(shown)[:MAX_SHOWN]
+            text = ", ".join(called(x) for x in group)[:MAX_SHOWN]
             if shown in seen:
                 raise fail(
                     "E405",
@@ -342,10 +343,10 @@ class _Walk:
         skipped = False
         for rule in self._skips[depth]:  # each is asked, so that one which leaves nothing out is known
             key = (id(rule), tuple([bound[r] for r in rule.reads]))
-            found = self._skip_memo.get(key)
-            if found is None:
-                found = self._skip_memo[key] = self._holds(rule, bound)
-            skipped |= found
+            skips = self._skip_memo.get(key)
+            if skips is None:
+                skips = self._skip_memo[key] = self._holds(rule, bound)
+            skipped |= skips
         return skipped
 
     def _holds(self, rule: SkipRule, bound: dict[str, int]) -> bool:
@@ -369,7 +370,7 @@ def _told_apart(groups: list[tuple[Level, ...]]) -> list[tuple[Level, ...]]:
     What stands in other columns is told by its columns; rows that are wholly equal are numbered. The same row twice
     stays one level twice, which is a fault.
     """
-    found = [list(group) for group in groups]
+    renamed = [list(group) for group in groups]
     for i in range(len(groups[0]) if groups else 0):
         alike: dict[str, list[int]] = {}
         for at, group in enumerate(groups):
@@ -379,8 +380,8 @@ def _told_apart(groups: list[tuple[Level, ...]]) -> list[tuple[Level, ...]]:
             if len(places) > 1:
                 names = _names(shown, [groups[at][i].value for at in places])
                 for at, name in zip(places, names, strict=True):
-                    found[at][i] = Level(name, groups[at][i].value)
-    return [tuple(group) for group in found]
+                    renamed[at][i] = Level(name, groups[at][i].value)
+    return [tuple(group) for group in renamed]
 
 
 def _names(shown: str, rows: list[Row]) -> list[str]:
@@ -389,9 +390,9 @@ def _names(shown: str, rows: list[Row]) -> list[str]:
     names = [shown] * len(rows) if len(set(by_column)) == 1 else by_column
     places: dict[str, list[tuple[str, int]]] = {}
     for name, row in zip(names, rows, strict=True):
-        known = places.setdefault(name, [])
-        if (row.dataset, row.position) not in known:
-            known.append((row.dataset, row.position))
+        rows_called = places.setdefault(name, [])
+        if (row.dataset, row.position) not in rows_called:
+            rows_called.append((row.dataset, row.position))
     numbers = [places[n].index((r.dataset, r.position)) + 1 for n, r in zip(names, rows, strict=True)]
     return [name if number == 1 else f"{name} #{number}" for name, number in zip(names, numbers, strict=True)]
 

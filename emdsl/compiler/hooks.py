@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast as python
 from typing import TYPE_CHECKING
 
-from emdsl.compiler.expr import HOOK_KINDS, HookFunction
+from emdsl.compiler.callables import HOOK_KINDS, HookFunction
 from emdsl.digest import digest_bytes
 from emdsl.frame import fail
 from emdsl.hooks.hook import Hook, isolated
@@ -30,7 +30,7 @@ def hook_of(
     try:
         path = (folder / decl.path).resolve()
     except ValueError as error:
-        raise fail("E620", f'cannot read "{decl.path}": {error}', decl.path_span) from error
+        raise fail("E620", f'cannot read "{decl.path}": this is no path', decl.path_span) from error
     place = instead.get(path, path) if instead else path
     if not path.is_relative_to(root):
         raise fail("E621", f'"{decl.path}" lies outside the project', decl.path_span,
@@ -40,15 +40,18 @@ def hook_of(
         tree = python.parse(content, filename=str(path))
     except (OSError, ValueError, RecursionError) as error:
         beside = [f.name for f in path.parent.iterdir()] if path.parent.is_dir() else []
-        why = "there is no such file" if isinstance(error, FileNotFoundError) else str(error)
+        why = "it is no Python text"
+        if isinstance(error, OSError):
+            missing = isinstance(error, FileNotFoundError)
+            why = "there is no such file" if missing else (error.strerror or "it cannot be opened").lower()
         raise fail("E620", f'cannot read "{decl.path}": {why}', decl.path_span, help=near(path.name, beside)) from error
     except SyntaxError as error:
         raise fail("E620", f'"{decl.path}" is no Python: {error.msg} (line {error.lineno})', decl.path_span) from error
-    found = {f.name: f for f in tree.body if isinstance(f, python.FunctionDef)}
-    if name not in found:
-        known = near(name, found) or (f"it has {one_of(found)}" if found else "it defines no function")
-        raise fail("E622", f'"{decl.path}" defines no function `{name}`', decl.name.span, help=known)
-    params = found[name].args
+    functions = {f.name: f for f in tree.body if isinstance(f, python.FunctionDef)}
+    if name not in functions:
+        help_ = near(name, functions) or (f"it has {one_of(functions)}" if functions else "it defines no function")
+        raise fail("E622", f'"{decl.path}" defines no function `{name}`', decl.name.span, help=help_)
+    params = functions[name].args
     taken = [*params.posonlyargs, *params.args]
     least = len(taken) - len(params.defaults)
     if not (least <= len(decl.params) and (params.vararg is not None or len(decl.params) <= len(taken))):
@@ -60,7 +63,7 @@ def hook_of(
                        note="here no process may leave the network; elsewhere it is cut off")  # fmt: skip
     kind = decl.kind.text if decl.kind is not None else ""
     if decl.kind is not None and kind not in HOOK_KINDS:
-        known = near(kind, HOOK_KINDS) or "leave it out for a list, or for values of several kinds"
-        raise fail("E623", f"a function gives one of {one_of(HOOK_KINDS)}, not `{kind}`", decl.kind.span, help=known)
+        help_ = near(kind, HOOK_KINDS) or "leave it out for a list, or for values of several kinds"
+        raise fail("E623", f"a function gives one of {one_of(HOOK_KINDS)}, not `{kind}`", decl.kind.span, help=help_)
     names = tuple(p.text for p in decl.params)
     return HookFunction(name, names, Hook(name, name, names, place), decl.span, kind)

@@ -50,7 +50,7 @@ def leaks(experiment: Experiment) -> Iterator[Leak]:
 
 
 def _of_axis(experiment: Experiment, step: Step, axis: int, texts: dict[int, frozenset[str]]) -> Iterator[Leak]:
-    found: dict[int, str] = {}
+    leaked: dict[int, str] = {}
     shared: Counter[int] = Counter()  # pools by identity: one that several levels draw from does not depend on them
     drawn: dict[int, tuple[Row, ...]] = {}
     at = step.prompt_axes.index(axis)
@@ -65,20 +65,20 @@ def _of_axis(experiment: Experiment, step: Step, axis: int, texts: dict[int, fro
             drawn[id(pool)] = pool
             shared[id(pool)] += 1
             if twice := own & texts_of_rows(pool):
-                found.setdefault(levels[at], min(twice))
+                leaked.setdefault(levels[at], min(twice))
         whole = _joined(prompt)
         for text in own:
             if whole.count(text) > 1 and whole.count(text) > _put(experiment, step, levels, at, text):
-                found.setdefault(levels[at], text)
+                leaked.setdefault(levels[at], text)
     for identity, n in shared.items():
         if n > 1:
             pool_texts = texts_of_rows(drawn[identity])
             for level, own in texts.items():
                 if twice := own & pool_texts:
-                    found.setdefault(level, min(twice))
-    if found:
-        first = min(found)
-        yield Leak(axis, step, frozenset(found), found[first])
+                    leaked.setdefault(level, min(twice))
+    if leaked:
+        first = min(leaked)
+        yield Leak(axis, step, frozenset(leaked), leaked[first])
 
 
 def _some(experiment: Experiment, axes: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -120,14 +120,14 @@ def _joined(prompt: Prompt) -> str:
 def _own_texts(levels: tuple[Level, ...]) -> dict[int, frozenset[str]]:
     """Return for each level the texts that stand in no other: a category that many share makes no two alike."""
     texts = {i: _texts(x.value) for i, x in enumerate(levels[:MAX_ROWS])}
-    counted = Counter(t for i, found in texts.items() for t in found)
-    return {i: own for i, found in texts.items() if (own := frozenset(t for t in found if counted[t] == 1))}
+    counted = Counter(t for i, own_texts in texts.items() for t in own_texts)
+    return {i: own for i, own_texts in texts.items() if (own := frozenset(t for t in own_texts if counted[t] == 1))}
 
 
 def texts_of_rows(rows: tuple[Row, ...]) -> frozenset[str]:
     """Return the texts of a pool that tell one of its rows; equal rows are one."""
     unlike = {frozenset(_texts(row)) for row in rows[:MAX_ROWS]}
-    counted = Counter(t for found in unlike for t in found)
+    counted = Counter(t for row_texts in unlike for t in row_texts)
     return frozenset(t for t, n in counted.items() if n == 1)
 
 

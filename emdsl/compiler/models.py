@@ -159,10 +159,10 @@ class Models:
         return self._variable(service.url_variable or "") or service.url
 
     def _variable(self, name: str) -> str | None:
-        found = self._environment.get(name) if name else None
+        value = self._environment.get(name) if name else None
         if name:
-            self._read[name] = found
-        return found
+            self._read[name] = value
+        return value
 
     def simulated(self, model: Model, params: Params, *, judge: bool) -> tuple[Model, Params]:
         """Return the simulator in a model's place; it knows whose, so that two models stay two."""
@@ -173,15 +173,15 @@ class Models:
             name=model.name, use=use, service=SERVICES[SIM], wire_name=use.removeprefix(f"{SIM}/"),
             revision=SIM_VERSION, context=model.context,
         )  # fmt: skip
-        told = {"as": model.use} | ({"headers": model.literal_headers} if model.literal_headers else {})
-        return stand_in, merged(params, {"sim": told, "extra": None})
+        truth = {"as": model.use} | ({"headers": model.literal_headers} if model.literal_headers else {})
+        return stand_in, merged(params, {"sim": truth, "extra": None})
 
 
-def _known_to_simulator(model: str, told: Mapping[str, Any], span: Span) -> None:
+def _known_to_simulator(model: str, truth: Mapping[str, Any], span: Span) -> None:
     if model not in SIM_MODELS:
         hint = near(model, SIM_MODELS) or f"it has {one_of(SIM_MODELS)}"
         raise fail("E724", f"the simulator has no model `{model}`", span, help=hint)
-    for name, value in told.items():
+    for name, value in truth.items():
         if name not in SIM_PARAMS:
             hint = near(name, SIM_PARAMS) or f"known are {one_of(SIM_PARAMS)}"
             raise fail("E725", f"the simulator's ground truth has no `{name}`", span, help=hint)
@@ -196,8 +196,8 @@ def _known_to_simulator(model: str, told: Mapping[str, Any], span: Span) -> None
 
 def merged(base: Params, own: Mapping[str, Any]) -> Params:
     """Return parameters with some replaced; one that is set to `none` is taken out."""
-    found = dict(base) | dict(own)
-    return tuple(sorted((k, v) for k, v in found.items() if v is not None))
+    params = dict(base) | dict(own)
+    return tuple(sorted((k, v) for k, v in params.items() if v is not None))
 
 
 def parse_use(use: str, span: Span) -> tuple[Service, str]:

@@ -6,7 +6,8 @@ import operator
 from decimal import Decimal, Inexact, localcontext
 from typing import TYPE_CHECKING, Any
 
-from emdsl.frame import MissingInput, fail
+from emdsl.compiler.written import describe
+from emdsl.frame import Frame, MissingInput, fail
 from emdsl.source import Span, near, one_of
 from emdsl.value import (
     MAX_DIGITS,
@@ -18,18 +19,21 @@ from emdsl.value import (
     Row,
     Value,
     canonical,
-    describe,
     is_number,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from emdsl.lang import ast
+
 MAX_TEXT = 2**26  # characters: no request is this long
 MAX_ITEMS = 2_000_000  # of a list
+MAX_RANGE = 1_000_000  # numbers in a range
+MAX_WORK = 3_000_000  # items that the loops of one cell and sample go through
 QUOTIENT_DIGITS = 60  # of a division that does not come out even
 
-ORDER: dict[str, Callable[[Any, Any], bool]] = {
+_ORDER: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
@@ -64,6 +68,26 @@ def equal(a: Value, b: Value, span: Span) -> bool:
     return bool(a == b)
 
 
+def compared(op: str, a: Value, b: Value, span: Span) -> bool:
+    """Return `a op b` of two numbers or two texts; `==` and `!=` take two values of any one kind."""
+    if op in ("==", "!="):
+        return equal(a, b, span) is (op == "==")
+    if not ((is_number(a) and is_number(b)) or (isinstance(a, str) and isinstance(b, str))):
+        raise fail("E505", f"{describe(a)} and {describe(b)} cannot be compared with `{op}`", span)
+    return _ORDER[op](*same(a, b))
+
+
+def whole_numbers(first: Value, last: Value, span: Span) -> range:
+    """Return the numbers of `first..last`, both ends included."""
+    if type(first) is not int or type(last) is not int:
+        raise fail("E501", "a range runs between whole numbers", span)
+    if last - first >= MAX_RANGE:
+        raise fail("E502", f"a range holds at most {MAX_RANGE:,} numbers", span)
+    if last < first:
+        raise fail("E503", f"this range is empty: {last} is less than {first}", span)
+    return range(first, last + 1)
+
+
 def calculate(op: str, a: Value, b: Value, span: Span) -> Value:
     """Return `a op b`: numbers are exact, texts and lists join with `+`."""
     texts, lists = (isinstance(a, kind) and isinstance(b, kind) for kind in (str, tuple))
@@ -81,12 +105,19 @@ def calculate(op: str, a: Value, b: Value, span: Span) -> Value:
         with localcontext() as context:
             context.prec = QUOTIENT_DIGITS if op == "/" else 3 * MAX_DIGITS
             context.traps[Inexact] = op != "/"  # a sum or a product is exact, or an error
-            found = canonical(_ARITHMETIC[op](Decimal(a), Decimal(b)))
+            result = canonical(_ARITHMETIC[op](Decimal(a), Decimal(b)))
     except ArithmeticError:
-        found = None
-    if found is None or abs(Decimal(found).adjusted()) > MAX_DIGITS:
+        result = None
+    if result is None or abs(Decimal(result).adjusted()) > MAX_DIGITS:
         raise fail("E515", f"this number takes more than {MAX_DIGITS} digits", span)
-    return found
+    return result
+
+
+def negated(value: Value, span: Span) -> Value:
+    """Return `-value` of a number."""
+    if not is_number(value):
+        raise fail("E506", f"`-` takes a number, not {describe(value)}", span)
+    return value.copy_negate() if isinstance(value, Decimal) else -value
 
 
 def bounded(a: Any, b: Any, span: Span) -> Any:
@@ -124,8 +155,8 @@ def get_field(value: Value, name: str, span: Span) -> Value:
     match value:
         case Row():
             if name in value.columns:
-                found = value.columns[name]
-                return NULL if found is None else found
+                cell = value.columns[name]
+                return NULL if cell is None else cell
             if name == "position":
                 return value.position
             known, what = (*value.columns, "position"), f"the rows of `{value.dataset}` have no column"
@@ -140,3 +171,22 @@ def get_field(value: Value, name: str, span: Span) -> Value:
         case _:
             raise fail("E215", f"{describe(value)} has no field `{name}`", span)
     raise fail("E215", f"{what} `{name}`", span, help=near(name, known) or f"it has {one_of(known)}")
+
+
+def get_item(value: Value, at: Value, node: ast.Index) -> Value:
+    """Return an item of a list, counted from 0."""
+    if not isinstance(value, tuple | list):
+        raise fail("E508", f"{describe(value)} has no items", node.span)
+    if type(at) is not int:
+        raise fail("E508", f"the place of an item is a whole number, not {describe(at)}", node.key.span)
+    if not 0 <= at < len(value):
+        raise fail("E507", f"there is no item {at}: the list has {len(value)}, counted from 0", node.key.span)
+    return NULL if value[at] is None else value[at]
+
+
+def charge(frame: Frame, n: int, span: Span) -> None:
+    """Count what the expressions of one cell and sample go through: no program computes without end."""
+    root = frame.root
+    root.work += n
+    if root.work > MAX_WORK:
+        raise fail("E518", f"this goes through more than {MAX_WORK:,} items", span)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from emdsl.compiler import settings as tables
 from emdsl.compiler.functions import BUILTINS
+from emdsl.compiler.measure_specs import INTERVAL_METHODS, MEASURES
 from emdsl.highlight import textmate
 from emdsl.lang import ast
 from emdsl.lang.explain import entry, pages, title
@@ -139,14 +140,14 @@ def _functions() -> str:
 
 
 def _measures() -> str:
-    rows = [(f"`{form}`", _code(tables.INTERVALS[name]) or "none") for name, form in tables.MEASURE_FUNCTIONS.items()]
+    rows = [(f"`{spec.signature}`", _code(spec.intervals) or "none") for spec in MEASURES.values()]
     return (
         "## Measures\n\n"
         + _table(("measure", "intervals, default first"), rows)
         + "\nEvery measure also has these columns:\n\n"
         + _table(("column", "meaning"), ((f"`{name}`", _summary(name)) for name in _COUNTS))
         + "\n"
-        + _entries([*tables.MEASURE_FUNCTIONS, *tables.INTERVAL_METHODS])
+        + _entries([*MEASURES, *INTERVAL_METHODS])
     )
 
 

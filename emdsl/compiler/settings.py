@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from emdsl.compiler.written import describe, written
 from emdsl.judge import Part
 from emdsl.price import Price
 from emdsl.source import Diagnostic, Edit, near, one_of
-from emdsl.value import ENGINE_REASONS, EnvVar, LabelledMap, Money, Value, describe, is_exact, plain
+from emdsl.value import ENGINE_REASONS, EnvVar, LabelledMap, Money, Value, is_exact, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,7 +72,7 @@ def _whole(low: int, high: int = 2**53) -> Callable[[Value], int]:
     def read(value: Value) -> int:
         if type(value) is not int or not low <= value <= high:
             wanted = f"from {low} to {high:,}" if high < 2**53 else f"from {low} up"
-            raise Refused(f"a whole number {wanted}, not {_said(value)}")
+            raise Refused(f"a whole number {wanted}, not {_shown(value)}")
         return value
 
     return read
@@ -81,28 +82,28 @@ def _between(low: int, high: int | None) -> Callable[[Value], Any]:
     def read(value: Value) -> Any:
         if not is_exact(value) or value < low or (high is not None and value > high):
             wanted = f"a number from {low} to {high}" if high is not None else f"a number from {low} up"
-            raise Refused(f"{wanted}, not {_said(value)}")
+            raise Refused(f"{wanted}, not {_shown(value)}")
         return value
 
     return read
 
 
-def _said(value: Value) -> str:
-    return str(value) if is_exact(value) else describe(value)
+def _shown(value: Value) -> str:
+    return written(value) if is_exact(value) else describe(value)
 
 
 def _effort(value: Value) -> str:
     if value not in EFFORTS:
-        raise Refused(f"one of {', '.join(EFFORTS)}, not {_said(value) if is_exact(value) else repr(value)}")
+        raise Refused(f"one of {', '.join(EFFORTS)}, not {written(value)}")
     assert isinstance(value, str)
     return value
 
 
 def _texts(value: Value) -> tuple[str, ...]:
-    found = (value,) if isinstance(value, str) else value
-    if not isinstance(found, tuple) or not found or not all(isinstance(x, str) and x for x in found):
+    texts = (value,) if isinstance(value, str) else value
+    if not isinstance(texts, tuple) or not texts or not all(isinstance(x, str) and x for x in texts):
         raise Refused(f"a text or a list of texts, not {describe(value)}")
-    return found
+    return texts
 
 
 def _character(value: Value) -> str:
@@ -124,25 +125,25 @@ def _text_or_env(value: Value) -> str | EnvVar:
 def _headers(value: Value) -> tuple[tuple[str, str | EnvVar], ...]:
     if not isinstance(value, LabelledMap) or not value.entries:
         raise Refused('{ "X-Team": "a", "X-Token": env.NAME }')
-    for name, said in value.entries:
+    for name, text in value.entries:
         if not _HEADER_NAME.fullmatch(name):
             raise Refused(f"headers, and `{name}` is no name of one")
         if name.lower() in _OUR_HEADERS:
             raise Refused(f"headers of your own, and `{name}` is ours")
-        if isinstance(said, EnvVar):
+        if isinstance(text, EnvVar):
             continue
         if _SECRET_HEADER.search(name):
             raise Refused(f"env.NAME at `{name}`: secrets do not belong in a program")
-        if not isinstance(said, str) or not said or not (said.isascii() and said.isprintable()):
-            raise Refused(f"plain texts or env.NAME, not {describe(said)} at `{name}`")
+        if not isinstance(text, str) or not text or not (text.isascii() and text.isprintable()):
+            raise Refused(f"plain texts or env.NAME, not {describe(text)} at `{name}`")
     if len({name.lower() for name in value.labels}) < len(value.labels):
         raise Refused("headers that differ in more than upper and lower case")
-    return tuple(sorted((name, said) for name, said in value.entries if isinstance(said, str | EnvVar)))
+    return tuple(sorted((name, text) for name, text in value.entries if isinstance(text, str | EnvVar)))
 
 
 def _money(value: Value) -> Any:
     if not isinstance(value, Money):
-        raise Refused(f"an amount such as $40, not {_said(value)}")
+        raise Refused(f"an amount such as $40, not {_shown(value)}")
     return value.usd
 
 
@@ -360,20 +361,3 @@ JUDGE = {k: v for k, v in PARAMS.items() if k != "seed"} | _table(
     Spec("samples", "number", "number of verdicts: NAME, NAME_2, NAME_3 ...", _whole(1, MAX_JUDGE_SAMPLES), "1"),
     Spec("again", "number", "maximum new requests for an unreadable reply", _whole(0, MAX_AGAIN), "0"),
 )
-
-MEASURE_FUNCTIONS = {  # how each is called
-    "rate": "rate(CONDITION given CONDITION, interval: wilson(0.95), effect: 0.05)",
-    "mean": "mean(NUMBER given CONDITION, interval: wald(0.95), effect: 5)",
-    "at_least": "at_least(CONDITION given CONDITION, 1, of: 10, interval: wald(0.95))",
-    "count": "count(CONDITION given CONDITION)",
-    "quantile": "quantile(NUMBER given CONDITION, 0.5, interval: ranks(0.95))",
-    "contrast": "contrast(rate(CONDITION), SIDE, SIDE, interval: wald(0.95), correct: holm, effect: 0.05)",
-    "slope": "slope(rate(CONDITION given CONDITION), AXIS, interval: wald(0.95))",
-    "agreement": "agreement(JUDGEMENT given CONDITION, JUDGEMENT)",
-}
-INTERVALS = {  # the methods of each function; the first is the default
-    "rate": ("wilson", "wald", "agresti_coull", "clopper_pearson", "bootstrap"), "mean": ("wald", "bootstrap"),
-    "at_least": ("wald", "bootstrap"), "count": (), "quantile": ("ranks",), "contrast": ("wald", "bootstrap"),
-    "agreement": ("wald",), "slope": ("wald",),
-}  # fmt: skip
-INTERVAL_METHODS = tuple(dict.fromkeys(m for found in INTERVALS.values() for m in found))

@@ -52,8 +52,8 @@ def draw(owner: object, rows: tuple[Row, ...], k: int, seed: Any, by: By | None)
     def contents() -> list[bytes]:
         if by is None:
             return [r.content for r in rows]
-        found: list[bytes] = _remembered(_contents, owner, value, b"", lambda: [by.content(r) for r in rows])
-        return found
+        digests: list[bytes] = _remembered(_contents, owner, value, b"", lambda: [by.content(r) for r in rows])
+        return digests
 
     order = _remembered(_orders, owner, value, digest("seed", seed), lambda: _order(contents(), seed))
     return tuple(rows[i] for i in order[:k])
@@ -62,10 +62,10 @@ def draw(owner: object, rows: tuple[Row, ...], k: int, seed: Any, by: By | None)
 @contextmanager
 def pools() -> Iterator[list[tuple[Row, ...]]]:
     """Gather the rows that each `draw` within the block chooses from."""
-    found: list[tuple[Row, ...]] = []
-    token = _pools.set(found)
+    drawn: list[tuple[Row, ...]] = []
+    token = _pools.set(drawn)
     try:
-        yield found
+        yield drawn
     finally:
         _pools.reset(token)
 

@@ -2,146 +2,108 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.capability import unbounded
 from emdsl.compiler import settings as tables
-from emdsl.compiler.expr import Compiler, bound, ordered, refs
+from emdsl.compiler.arguments import argument, by_parameter, call_frame
 from emdsl.compiler.models import merged
+from emdsl.compiler.ordering import circle, in_order
+from emdsl.compiler.set_rules import SetRule, parameter_reader, parameters_set, set_rules
+from emdsl.compiler.written import describe, written
 from emdsl.experiment import ASK, JUDGE, Step
-from emdsl.frame import EvalFault, Fn, Frame, MissingInput, fail
+from emdsl.frame import Fn, Frame, MissingInput, fail
 from emdsl.lang import ast
 from emdsl.prompt import Prompt, of_text
 from emdsl.query import Head, Model, Params
 from emdsl.service import SIM
-from emdsl.source import Diagnostic, Label, Span, near, one_of
-from emdsl.value import Missing, describe, render
+from emdsl.source import Label, Span
+from emdsl.value import Missing, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from emdsl.compiler.callables import RubricMaker
     from emdsl.compiler.faults import Faults
-    from emdsl.compiler.resolve import Resolver, RubricMaker, Scope
+    from emdsl.compiler.local_scope import LocalScope
+    from emdsl.compiler.resolve import Resolver
+    from emdsl.compiler.statements import Statements, WrittenStep
     from emdsl.judge import Part
 
+_NUMBERS = ("replicate", "again")  # settings that are one number for all cells
+
+
+def steps_of(
+    statements: Statements, local: LocalScope, resolver: Resolver, lets: Mapping[str, Fn], faults: Faults
+) -> tuple[tuple[Step, ...], tuple[SetRule, ...]]:
+    """Return the steps of an experiment, each after what it reads, and its `set` rules; faults are reported.
+
+    Args:
+        statements: The experiment as written.
+        local: Its names.
+        resolver: Makes models of values.
+        lets: Every `let` as a function of a frame.
+        faults: Takes the faults.
+    """
+    rules = set_rules(statements.sets, local, faults)
+    budget = next((s.span for s in statements.settings if s.name.text == "budget"), None)
+    maker = _StepMaker(local=local, resolver=resolver, faults=faults, lets=lets, budget=budget)
+    steps: dict[str, Step] = {}
+    for name, stmt in local.steps.items():
+        if isinstance(stmt.decl, ast.Judge) and name not in local.rubrics:
+            continue
+        with faults.caught():
+            own_rules = tuple(r for r in rules if r.step == stmt.written_name)
+            steps[name] = maker.step(stmt, local.rubrics.get(name), own_rules)
+    return _in_order(steps, faults), rules
+
+
+def _in_order(steps: dict[str, Step], faults: Faults) -> tuple[Step, ...]:
+    """Return steps so that each comes after what it reads; asks before judges where both can."""
+    needs = {s.name: {*s.needs, *s.condition_needs} for s in sorted(steps.values(), key=lambda s: s.kind != ASK)}
+    if members := [steps[n] for n in circle(needs)]:
+        faults.error(
+            "E404", "these steps read each other in a circle", members[0].span,
+            labels=tuple(Label(span=s.span, text="and this one") for s in members[1:]),
+        )  # fmt: skip
+        return tuple(steps.values())
+    return tuple(steps[n] for n in in_order(needs))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """`set step.parameter = value when condition`, compiled."""
-
-    parameter: str
-    value: Fn
-    condition: Fn | None
-    axes: frozenset[str]
-    span: Span
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepBuilder:
-    """Builds the steps of one experiment."""
-
-    scope: Scope
+class _StepMaker:
+    local: LocalScope
     resolver: Resolver
     faults: Faults
-    compiler: Compiler
-    axes: list[str]
-    steps: Mapping[str, ast.Ask | ast.Judge]
-    reached: Callable[..., frozenset[str]]
-    constants: Mapping[str, Any]
     lets: Mapping[str, Fn]
     budget: Span | None  # where it is set
-    matched: set[Span] = field(default_factory=set)  # `set` rules that held in some cell
 
-    def rules(self, written: list[ast.SetRule]) -> dict[str, list[Rule]]:
-        """Return `set` rules by the step that they are for; faults are told."""
-        found: dict[str, list[Rule]] = {}
-        for rule in written:
-            names = rule.target.names
-            if len(names) != 2 or names[0] not in self.steps:
-                self.faults.error(
-                    "E416",
-                    f"`set` takes `step.parameter`, and `{names[0]}` is no step",
-                    rule.target.span,
-                    help=near(names[0], self.steps) or f"the steps are {one_of(self.steps)}",
-                )
-                continue
-            if names[1] not in tables.PARAMS or names[1] == "seed":
-                self.faults.error(
-                    "E202",
-                    f"no parameter is called `{names[1]}`",
-                    rule.target.span,
-                    help=near(names[1], tables.PARAMS) or f"known are {one_of(tables.PARAMS, 30)}",
-                )
-                continue
-            read = self.reached(rule.value, rule.condition)
-            asked = [n for n in read if n in self.steps or n == "sample"]
-            if asked:
-                self.faults.error(
-                    "E409", f"a `set` reads axes only, not `{asked[0]}`", rule.span,
-                    note="parameters are known before anything runs",
-                )  # fmt: skip
-                continue
-            found.setdefault(names[0], []).append(
-                Rule(
-                    parameter=names[1],
-                    value=self._parameter(names[1], rule.value),
-                    condition=self.compiler.expr(rule.condition) if rule.condition is not None else None,
-                    axes=frozenset(n for n in read if n in self.axes),
-                    span=rule.span,
-                )
-            )
-        return found
-
-    def _parameter(self, name: str, value: ast.Expr) -> Fn:
-        """Return the function that reads a parameter; it raises EvalFault for one of the wrong kind."""
-        compiled = self.compiler.expr(value)
-        spec = tables.PARAMS[name]
-
-        def read(frame: Frame) -> Any:
-            found = compiled(frame)
-            if found is None:
-                return None
-            try:
-                return spec.read(found)
-            except tables.Refused as refused:
-                raise fail("E520", f"`{name}` is {refused}", value.span) from None
-
-        return read
-
-    def step(
-        self,
-        decl: ast.Ask | ast.Judge,
-        conditions: tuple[ast.Expr, ...],
-        rubric: RubricMaker | None,
-        rules: list[Rule],
-    ) -> Step:
-        """Return a step; faults of its settings are told."""
-        name = decl.name.text
+    def step(self, stmt: WrittenStep, rubric: RubricMaker | None, rules: tuple[SetRule, ...]) -> Step:
+        """Return a step; faults of its settings are reported."""
+        decl, local = stmt.decl, self.local
         model = self._model(decl, rubric)
         settings, numbers = self._settings(decl)
-        head_reads = self.reached(decl.model, *(s.value for s in decl.settings))
-        for read in sorted(head_reads & {*self.steps, "sample"}):
-            self.faults.error("E401", f"who is asked, and how, is known before: this reads `{read}`", decl.span)
-        head_axes = frozenset(n for n in head_reads if n in self.axes)
-        for rule in rules:
-            head_axes |= rule.axes
-        node = decl.prompt if isinstance(decl, ast.Ask) else decl.rubric
-        prompt_reads = self.reached(node)
-        needs = tuple(n for n in self.steps if n in prompt_reads)
-        condition_reads = self.reached(*conditions)
+        head_reads = local.reads(decl.model, *(s.value for s in decl.settings))
+        for name in sorted(head_reads & {*local.steps, "sample"}):
+            self.faults.error(
+                "E401", f"models and parameters are known before anything runs: this reads `{name}`", decl.span
+            )
+        head_axes = (head_reads & local.axes.keys()).union(*(rule.axes for rule in rules))
+        prompt_reads = local.reads(decl.prompt if isinstance(decl, ast.Ask) else decl.rubric)
         return Step(
-            name=name,
+            name=stmt.name,
             kind=ASK if isinstance(decl, ast.Ask) else JUDGE,
-            needs=needs,
+            needs=tuple(n for n in local.steps if n in prompt_reads),
             head=self._head(decl, model, settings, numbers.get("replicate", 0), rules, rubric),
             head_axes=self._positions(head_axes),
             prompt=self._prompt(decl, rubric),
-            prompt_axes=self._positions(frozenset(prompt_reads)),
+            prompt_axes=self._positions(prompt_reads),
             prompt_sample="sample" in prompt_reads,
-            condition=self._condition(conditions),
-            condition_needs=tuple(n for n in self.steps if n in condition_reads),
+            condition=self._condition(stmt.conditions),
+            condition_needs=local.steps_read(stmt.conditions),
             reading=rubric.reading if rubric else None,
+            draw=stmt.draw,
             again=numbers.get("again", 0),
             rubric=rubric.name if rubric else "",
             set_at={s.name.text: s.span for s in decl.settings} | {r.parameter: r.span for r in rules},
@@ -150,56 +112,57 @@ class StepBuilder:
         )
 
     def _positions(self, names: frozenset[str]) -> tuple[int, ...]:
-        return tuple(i for i, n in enumerate(self.axes) if n in names)
+        return tuple(i for i, n in enumerate(self.local.axes) if n in names)
 
     def _condition(self, conditions: tuple[ast.Expr, ...]) -> Fn | None:
         if not conditions:
             return None
         if len(conditions) == 1:
-            return self.compiler.expr(conditions[0])
+            return self.local.compiler.expr(conditions[0])
         both = ast.Logic(op="and", items=conditions, span=conditions[0].span)
-        return self.compiler.expr(both)
+        return self.local.compiler.expr(both)
 
     def _model(self, decl: ast.Ask | ast.Judge, rubric: RubricMaker | None) -> Callable[[Frame], Model]:
         if decl.model is None:
             assert rubric is not None
-            found = rubric.model
-            if found is None:
+            own = rubric.model
+            if own is None:
                 raise fail(
-                    "E417", f"who judges? neither `{rubric.name}` nor this statement names a model", decl.span,
+                    "E417", f"no model judges: neither `{rubric.name}` nor this statement names one", decl.span,
                     help="add `from MODEL` at the end, or `rubric ... from MODEL`",
                 )  # fmt: skip
-            return lambda _: found
+            return lambda _: own
         node = decl.model
-        compiled = self.compiler.expr(node)
+        compiled = self.local.compiler.expr(node)
         return lambda frame: self.resolver.as_model(compiled(frame), node.span)
 
     def _settings(self, decl: ast.Ask | ast.Judge) -> tuple[dict[str, Fn], dict[str, int]]:
         """Return the settings of a step as functions of the axes, and those that are one number for all cells."""
-        kind = "ask" if isinstance(decl, ast.Ask) else "judge"
-        table = tables.ASK if kind == "ask" else tables.JUDGE
-        found: dict[str, Fn] = {}
+        kind, table = ("ask", tables.ASK) if isinstance(decl, ast.Ask) else ("judge", tables.JUDGE)
+        settings: dict[str, Fn] = {}
         numbers: dict[str, int] = {}
         for item in decl.settings:
             name = item.name.text
             if name not in table:
                 self.faults.add(tables.unknown_setting(name, item.name.span, kind, table))
-            elif name in found or name in numbers:
+            elif name in settings or name in numbers:
                 self.faults.error("E203", f"`{name}` is set twice", item.name.span)
-            elif name in ("replicate", "again"):
+            elif name in _NUMBERS:
                 numbers[name] = self._number(table[name], item.value)
             else:
-                found[name] = self._parameter(name, item.value)
-        return found, numbers
+                settings[name] = parameter_reader(name, item.value, self.local.compiler)
+        return settings, numbers
 
     def _number(self, spec: tables.Spec, node: ast.Expr) -> int:
-        """Return a setting that is one number for all cells; 0 where it is none, which is told."""
-        read = sorted(self.reached(node) & {*self.axes, *self.steps, "sample"})
-        if read:
-            self.faults.error("E401", f"`{spec.name}` is one number for all cells: this reads `{read[0]}`", node.span)
+        """Return a setting that is one number for all cells; 0 for a fault, which is reported."""
+        varying = sorted(self.local.reads(node) & {*self.local.axes, *self.local.steps, "sample"})
+        if varying:
+            self.faults.error(
+                "E401", f"`{spec.name}` is one number for all cells: this reads `{varying[0]}`", node.span
+            )
             return 0
         try:
-            number: int = spec.read(self.compiler.expr(node)(Frame(self.constants, self.lets)))
+            number: int = spec.read(self.local.compiler.expr(node)(Frame(self.local.constants, self.lets)))
         except tables.Refused as refused:
             self.faults.error("E520", f"`{spec.name}` is {refused}", node.span)
             return 0
@@ -211,13 +174,15 @@ class StepBuilder:
         model: Callable[[Frame], Model],
         settings: Mapping[str, Fn],
         replicate: int,
-        rules: list[Rule],
+        rules: tuple[SetRule, ...],
         rubric: RubricMaker | None,
     ) -> Callable[[Frame], Head]:
+        models, span = self.resolver.models, decl.model.span if decl.model is not None else decl.span
+
         def head(frame: Frame) -> Head:
             who = model(frame)
             own = {name: value(frame) for name, value in settings.items()}
-            decided = _decided(rules, frame, self.matched)
+            decided = parameters_set(rules, frame)
             if rubric is not None:
                 _agree(rubric, who, {*own, *decided}, decl.span)
             params = merged(who.params, {**(rubric.settings if rubric else {}), **own, **decided})
@@ -226,11 +191,11 @@ class StepBuilder:
             else:
                 params = tuple(p for p in params if p[0] != "sim")
                 params = merged(who.service.unasked, dict(params))
-            if self.resolver.models.simulate:
-                who, params = self.resolver.models.simulated(who, params, judge=rubric is not None)
+            if models.simulate:
+                who, params = models.simulated(who, params, judge=rubric is not None)
                 params = _for_simulator(who, params, rubric)
             if self.budget is not None:
-                _affordable(who, params, decl.model.span if decl.model is not None else decl.span, self.budget)
+                _affordable(who, params, span, self.budget)
             return Head(who, params, replicate)
 
         return head
@@ -241,7 +206,7 @@ class StepBuilder:
             return self._judge_prompt(decl, rubric)
         assert isinstance(decl, ast.Ask)
         node = decl.prompt
-        compiled = self.compiler.expr(node)
+        compiled = self.local.compiler.expr(node)
 
         def prompt(frame: Frame) -> Prompt:
             value = compiled(frame)
@@ -261,12 +226,11 @@ class StepBuilder:
     def _judge_prompt(self, decl: ast.Judge, rubric: RubricMaker) -> Callable[[Frame], Prompt]:
         call = decl.rubric
         assert isinstance(call, ast.Call)
-        args = [(a.name, self.compiler.expr(a.value)) for a in call.args]
-        values = ordered(rubric.name, rubric.params, len(rubric.params), args, call.span)
-        axes = refs(call, args)
+        given = [(a.name, argument(a, self.local.compiler.expr(a.value))) for a in call.args]
+        args = by_parameter(rubric.name, rubric.params, len(rubric.params), given, call.span)
 
         def prompt(frame: Frame) -> Prompt:
-            inside = bound(rubric.params, values, axes, frame)
+            inside = call_frame(args, frame)
             for param in rubric.params:
                 if isinstance(inside[param], Missing):
                     raise MissingInput(inside[param])
@@ -278,70 +242,47 @@ class StepBuilder:
         return prompt
 
 
-def _decided(rules: list[Rule], frame: Frame, matched: set[Span]) -> dict[str, Any]:
-    """Return the parameters that `set` rules give; two that disagree are a fault, whatever their order."""
-    found: dict[str, tuple[Any, Rule]] = {}
-    for rule in rules:
-        if rule.condition is not None and rule.condition(frame) is not True:
-            continue
-        matched.add(rule.span)
-        value = rule.value(frame)
-        known = found.get(rule.parameter)
-        if known is not None and known[0] != value:
-            raise EvalFault(
-                Diagnostic(
-                    code="E410",
-                    message=f"two `set`s give one cell different values of `{rule.parameter}`",
-                    span=rule.span,
-                    labels=(Label(span=known[1].span, text="the other one"),),
-                    help="make their conditions exclude each other: order never decides",
-                )
-            )
-        found[rule.parameter] = (value, rule)
-    return {name: value for name, (value, _) in found.items()}
-
-
 def _affordable(model: Model, params: Params, span: Span, budget: Span) -> None:
     """Under a budget, the most that a request can cost is known before it is sent."""
-    said = unbounded(model, dict(params))
-    if said is not None:
-        code, message, note, help_ = said
+    fault = unbounded(model, dict(params))
+    if fault is not None:
+        code, message, note, help_ = fault
         raise fail(code, message, span, labels=(Label(span=budget, text="the budget"),), note=note, help=help_)
 
 
 def _agree(rubric: RubricMaker, model: Model, decided: set[str], span: Span) -> None:
-    """A rubric's settings hold for whichever model judges: a model that says otherwise is a fault."""
+    """A rubric's settings hold for whichever model judges: a model with other ones is a fault."""
     own = dict(model.params)
     for name, value in rubric.settings.items():
         if name in own and own[name] != value and name not in decided:
             raise fail(
                 "E419",
-                f"`{rubric.name}` wants {name} = {render(value) or value}, "
-                f"and `{model.name}` sets {render(own[name]) or own[name]}",
+                f"`{rubric.name}` wants `{name} = {written(value)}`, "
+                f"and `{model.name}` sets `{name} = {written(own[name])}`",
                 span,
                 help=f"decide with `set` or `{{ {name} = ... }}` here",
             )
 
 
 def _for_simulator(model: Model, params: Params, rubric: RubricMaker | None) -> Params:
-    """A simulated judge is told what to answer with: all that changes an answer is in the key."""
+    """Give a simulated judge what it answers with: all that changes an answer is in the key."""
     if rubric is None or model.service.name != SIM:
         return params
-    told = dict(dict(params).get("sim") or {})
+    truth = dict(dict(params).get("sim") or {})
     reading = rubric.reading
     if reading.shape:
-        told["shape"] = {p.name: _simulated_part(p) for p in reading.shape}
+        truth["shape"] = {p.name: _simulated_part(p) for p in reading.shape}
     elif reading.scale is not None:
-        told["scale"] = (int(reading.scale[0]), int(reading.scale[1]))
+        truth["scale"] = (int(reading.scale[0]), int(reading.scale[1]))
     else:
-        told["choices"] = reading.choices
+        truth["choices"] = reading.choices
     if reading.words:
-        told["words"] = reading.words
-    return merged(params, {"sim": told})
+        truth["words"] = reading.words
+    return merged(params, {"sim": truth})
 
 
 def _simulated_part(part: Part) -> Any:
-    """Return what the simulated judge is told of a field: its kind, its ends or its labels."""
+    """Return a field as the simulated judge needs it: its kind, its ends or its labels."""
     if part.choices:
         return part.choices
     return (int(part.scale[0]), int(part.scale[1])) if part.scale is not None else part.kind

@@ -1,4 +1,4 @@
-"""A dataset: a file, its columns by path, and its rows, addressed by content."""
+"""Datasets: a file, the paths of its columns, and its rows, addressed by content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _read_yaml(path: Path) -> list[Record]:
-    from emdsl.data.yaml import read_yaml  # noqa: PLC0415 - 15 ms that only a YAML file should cost
+    from emdsl.data.yaml import read_yaml  # noqa: PLC0415 - 15 ms, for YAML files only
 
     return read_yaml(path)
 
@@ -37,26 +37,24 @@ READERS: dict[str, Callable[[Path], list[Record]]] = {
     ".parquet": read_parquet,
 }
 MIN_SHA256 = 8  # hex digits of a pin
-
-
-OPTIONAL = "?"  # behind the path of a column that not all rows have
+OPTIONAL = "?"  # at the end of the path of an optional column
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Rows under a declared name; `columns` are the names they are read by."""
+    """The rows of a declared dataset; `columns` are their names in the study."""
 
     name: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...] = field(repr=False)
     sha256: str = ""
-    obtain: str = ""  # how to get the file, where it is not here
-    ways: tuple[str, ...] = ()  # where in a row each column stands
+    obtain: str = ""  # how to get the file, if it does not exist
+    paths: tuple[str, ...] = ()  # of each column, within a row
 
     @property
     def plain(self) -> tuple[bytes, str, tuple[str, ...], tuple[str, ...]]:
-        """What it holds: its file, and what is read of it under which names; one that is not here is like no other."""
-        return (b"dataset", self.sha256 or f"{self.name}: {self.obtain}", self.columns, self.ways)
+        """Its content: the file, and which paths are read under which names; a missing file equals no other."""
+        return (b"dataset", self.sha256 or f"{self.name}: {self.obtain}", self.columns, self.paths)
 
 
 def read_dataset(
@@ -68,93 +66,104 @@ def read_dataset(
     instead: Path | None = None,
     delimiter: str | None = None,
 ) -> Dataset:
-    """Return a dataset read from a file; one without rows where it is not here, and `obtain` says how to get it.
+    """Read a dataset from a file.
 
-    `columns` maps names to paths within a row (`"messages.0.content"`); None takes every top-level field.
-    `sha256` is a pin: the first 8 or more hex digits of the file's digest. `instead` is a copy that
-    is read in its place; `delimiter` separates the cells of a CSV file. Raises DataError.
+    Args:
+        name: The name of the dataset in the study.
+        path: The file; its ending chooses the reader.
+        columns: Names of columns, each with a path within a row (`"messages.0.content"`); None: all top-level fields.
+        sha256: A pin: the first 8 or more hex digits of the file's digest.
+        obtain: How to get the file. If given, a missing file is a dataset without rows.
+        instead: A copy to read in place of the file.
+        delimiter: The delimiter of a CSV file.
+
+    Raises:
+        DataError: The file does not exist, is not of its format, or lacks a column.
     """
     place = instead or path
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise DataError(f"{path.name}: no reader for `{path.suffix}` files", help=f"known are {', '.join(READERS)}")
+        endings = ", ".join(f"`{ending}`" for ending in READERS)
+        raise DataError(f"`{path.name}`: `{path.suffix}` files are not supported", help=f"supported are {endings}")
     try:
         content = read_whole(place)
     except IsADirectoryError:
-        raise DataError(f"{path} is a folder, not a file") from None
+        raise DataError(f"`{path}` is a folder, not a file") from None
     except FileNotFoundError:
         if obtain:
             return Dataset(name, tuple(columns or ()), (), "", obtain)
-        raise DataError(f"there is no file {path}", missing=True) from None
+        raise DataError(f"there is no file `{path}`", missing=True) from None
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+        raise DataError(f"cannot read `{path}`: {error.strerror or error}") from error
     except ValueError as error:  # a name that no file can have
-        raise DataError(f"no file can be called {str(path)!r}: {error}") from error
-    found = digest_bytes(content).hex()
-    if sha256 is not None and not found.startswith(sha256.lower()):
+        raise DataError(f"`{path}` is not a possible file name: {error}") from error
+    digest = digest_bytes(content).hex()
+    if sha256 is not None and not digest.startswith(sha256.lower()):
         raise DataError(
-            f"{path.name} is not the file that is pinned: its sha256 starts with {found[:16]}",
-            help=f'if the change is meant, write sha256 = "{found[:16]}"',
+            f"`{path.name}` has changed: its sha256 starts with `{digest[:16]}`, not with `{sha256}`",
+            help=f'restore the file, or accept the change with `sha256 = "{digest[:16]}"`',
         )
     if delimiter is not None and reader not in (read_csv, read_tsv):
-        raise DataError(f"{path.name} has no delimiter", help="`delimiter` is for CSV files: leave it out")
+        raise DataError(f"`{path.name}` has no delimiter", help="remove `delimiter`: it is for CSV files")
     records = read_csv(place, delimiter) if delimiter is not None else reader(place)
     if not records:
-        raise DataError(f"{path.name} holds no rows")
+        raise DataError(f"`{path.name}` has no rows")
     paths = columns if columns is not None else {k: k for k in records[0].fields}
-    for way in paths.values():
-        _is_anywhere(records, way, path)
+    for column_path in paths.values():
+        _check_optional(records, column_path, path)
     rows = tuple(
-        Row(name, i, {column: pick(record, way, path) for column, way in paths.items()})
+        Row(name, i, {column: pick(record, column_path, path) for column, column_path in paths.items()})
         for i, record in enumerate(records)
     )
-    return Dataset(name, tuple(paths), rows, found, ways=tuple(paths.values()))
+    return Dataset(name, tuple(paths), rows, digest, paths=tuple(paths.values()))
 
 
-def _is_anywhere(records: list[Record], way: str, path: Path) -> None:
+def _check_optional(records: list[Record], column: str, path: Path) -> None:
     """Raise DataError for an optional column that no row has: its name is misspelt."""
-    if way.endswith(OPTIONAL) and all(pick(r, way, path) == "" for r in records):
-        pick(records[0], way.removesuffix(OPTIONAL), path)
+    if column.endswith(OPTIONAL) and all(pick(r, column, path) == "" for r in records):
+        pick(records[0], column.removesuffix(OPTIONAL), path)
 
 
-def pick(record: Record, way: str, path: Path) -> Any:
-    """Return what stands at a path such as `messages.0.content`; raises DataError naming the row.
+def pick(record: Record, column: str, path: Path) -> Any:
+    """Return the value at the path of a column, e.g. `messages.0.content`; raises DataError naming the row.
 
-    Behind a path that ends in `?` stands an empty text where a row has no such field, or nothing in it.
+    If the path ends in `?`, a missing or null field is an empty text.
     """
-    if way in record.fields:  # a column whose name holds a point
-        return record.fields[way]
-    if way.endswith(OPTIONAL):
+    if column in record.fields:  # a field whose name contains a dot
+        return record.fields[column]
+    if column.endswith(OPTIONAL):
         try:
-            there = pick(record, way.removesuffix(OPTIONAL), path)
+            optional = pick(record, column.removesuffix(OPTIONAL), path)
         except DataError:
             return ""
-        return "" if there is None else there
+        return "" if optional is None else optional
     value: Any = record.fields
-    for i, step in enumerate(way.split(".")):
-        place = f"{path.name}, {record.place}"
+    steps = column.split(".")
+    for i, step in enumerate(steps):
+        place = f"`{path.name}`, {record.place}"
+        parent = ".".join(steps[:i])
         if isinstance(value, dict):
             if step not in value:
                 raise DataError(
-                    f"{place}: there is no `{step}`" + (f" in `{'.'.join(way.split('.')[:i])}`" if i else ""),
+                    f"{place}: there is no `{step}`" + (f" in `{parent}`" if i else ""),
                     help=near(step, value) or f"it has {one_of(value)}",
-                    column=way,
+                    column=column,
                 )
             value = value[step]
         elif isinstance(value, tuple):
             if not re.fullmatch(r"[0-9]{1,9}", step):
                 raise DataError(
-                    f"{place}: `{'.'.join(way.split('.')[:i])}` is a list: `{step}` is no position in it",
+                    f"{place}: `{parent}` is a list, and `{step}` is not a position",
                     help="positions are counted from 0",
-                    column=way,
+                    column=column,
                 )
             if int(step) >= len(value):
                 raise DataError(
-                    f"{place}: `{'.'.join(way.split('.')[:i])}` has {len(value)} items; there is no item {step}",
+                    f"{place}: `{parent}` has no item {step}, only {len(value)} item{'s' if len(value) != 1 else ''}",
                     help="positions are counted from 0",
-                    column=way,
+                    column=column,
                 )
             value = value[int(step)]
         else:
-            raise DataError(f"{place}: `{'.'.join(way.split('.')[:i])}` has no parts", column=way)
+            raise DataError(f"{place}: `{parent}` is not an object or a list, so it has no `{step}`", column=column)
     return value

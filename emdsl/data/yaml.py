@@ -1,4 +1,4 @@
-"""YAML lists of question records; every scalar is text as written."""
+"""YAML lists of records; every scalar is text as written."""
 
 from __future__ import annotations
 
@@ -15,30 +15,32 @@ if TYPE_CHECKING:
 MAX_NODES = 2_000_000  # aliases of aliases grow without bound ("billion laughs")
 
 
-class _TextLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml's, where there is one
-    """The safe loader without its guesses: `007`, `1.50`, `yes` and `~` stay what they are."""
+class _TextLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml's, if installed
+    """The safe loader without type guesses: `007`, `1.50`, `yes` and `~` stay texts."""
 
     yaml_implicit_resolvers: dict[str, Any] = {  # noqa: RUF012 - PyYAML's own class attribute
-        key: [(tag, pattern) for tag, pattern in found if tag == "tag:yaml.org,2002:merge"]
-        for key, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        key: [(tag, pattern) for tag, pattern in resolvers if tag == "tag:yaml.org,2002:merge"]
+        for key, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
 
 def _text(loader: _TextLoader, _suffix: str, node: yaml.Node) -> Any:
-    """Return a scalar with a tag as the text it is: a tag is a guess that somebody made."""
+    """Return a scalar as text, whatever its tag."""
     if not isinstance(node, yaml.ScalarNode):
-        raise yaml.constructor.ConstructorError(None, None, f"the tag `{node.tag}` is not read", node.start_mark)
+        raise yaml.constructor.ConstructorError(None, None, f"the tag `{node.tag}` is not supported", node.start_mark)
     return loader.construct_scalar(node)
 
 
 def _mapping(loader: _TextLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    """Return a mapping; a key that stands twice is a fault, as in JSON."""
+    """Return a mapping; a duplicate key is an error, as in JSON."""
     keys = [k.value for k, _ in node.value if isinstance(k, yaml.ScalarNode) and k.tag != "tag:yaml.org,2002:merge"]
     for key, n in Counter(keys).items():
         if n > 1:
-            raise yaml.constructor.ConstructorError(None, None, f"`{key}` stands twice in one record", node.start_mark)
-    found: dict[Any, Any] = loader.construct_mapping(node, deep=True)
-    return found
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the field `{key}` appears twice in one record", node.start_mark
+            )
+    mapping: dict[Any, Any] = loader.construct_mapping(node, deep=True)
+    return mapping
 
 
 _TextLoader.yaml_constructors = {
@@ -50,39 +52,41 @@ _TextLoader.yaml_multi_constructors = {"": _text}
 
 
 def read_yaml(path: Path) -> list[Record]:
-    """Return the records of a file that holds one list of them; raises DataError."""
+    """Read a file that holds one list of records; raises DataError."""
     try:
         with path.open(encoding="utf-8-sig") as file:
-            whole = yaml.load(file, Loader=_TextLoader)  # noqa: S506 - derived from SafeLoader
+            items = yaml.load(file, Loader=_TextLoader)  # noqa: S506 - derived from SafeLoader
     except UnicodeDecodeError as error:
-        raise DataError(f"{path.name} is not UTF-8 text (byte {error.start})", help="save it as UTF-8") from error
+        raise DataError(f"`{path.name}` is not UTF-8 text (byte {error.start})", help="save it as UTF-8") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise DataError(f"{path.name}{where}: {error.problem}") from error
+        raise DataError(f"`{path.name}`{where}: {error.problem}") from error
     except yaml.YAMLError as error:
-        raise DataError(f"{path.name}: {error}") from error
+        raise DataError(f"`{path.name}`: {error}") from error
     except RecursionError:
-        raise DataError(f"{path.name}: nested too deeply") from None
-    if not isinstance(whole, list):
-        raise DataError(f"{path.name} holds no list of records")
+        raise DataError(f"`{path.name}`: nested too deeply") from None
+    if not isinstance(items, list):
+        raise DataError(f"`{path.name}`: expected a list of records, each starting with `-`")
     budget = [MAX_NODES]
     records = []
-    for i, value in enumerate(whole, start=1):
-        place = f"row {i}" + (f" (id {value['id']})" if isinstance(value, dict) and "id" in value else "")
+    for i, value in enumerate(items, start=1):
+        place = f"row {i}" + (
+            f" (id `{value['id']}`)" if isinstance(value, dict) and isinstance(value.get("id"), str) else ""
+        )
         if not isinstance(value, dict):
-            raise DataError(f"{path.name}, {place}: a record was expected")
+            raise DataError(f"`{path.name}`, {place}: expected a record of fields (`name: value`)")
         try:
             records.append(Record(_frozen(value, path, budget), place))
         except RecursionError:
-            raise DataError(f"{path.name}, {place}: nested too deeply, or in itself") from None
+            raise DataError(f"`{path.name}`, {place}: nested too deeply, or within itself") from None
     return records
 
 
 def _frozen(value: Any, path: Path, budget: list[int]) -> Any:
     budget[0] -= 1
     if budget[0] < 0:
-        raise DataError(f"{path.name}: its aliases unfold to more than {MAX_NODES:,} values")
+        raise DataError(f"`{path.name}`: its aliases expand to more than the maximum of {MAX_NODES:,} values")
     if isinstance(value, list):
         return tuple(_frozen(x, path, budget) for x in value)
     if isinstance(value, dict):

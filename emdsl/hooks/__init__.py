@@ -1,1 +1,1 @@
-"""Functions of `python f(x) from "f.py"`, run apart. Never knows a program, and lets no variable or network in."""
+"""Functions of `python f(x) from "f.py"`, each file in a process of its own. Never lets variables or network in."""

@@ -1,7 +1,7 @@
-"""Hook: one function of a hook file, called in a process of its own.
+"""Hook: a function of a hook file, called in a separate process.
 
-The process has an empty environment and, where the operating system allows it, no network. Its first calls
-are made twice, in two processes that hash texts differently: a function that is not pure is found out.
+The process has an empty environment and, if the operating system allows it, no network. The first calls are made
+twice, in two processes with different hash seeds, to detect functions that are not pure.
 """
 
 from __future__ import annotations
@@ -29,73 +29,76 @@ if TYPE_CHECKING:
 
     from emdsl.value import Value
 
-CALL_S = 20.0  # that one call may take
-CHECKED_CALLS = 5  # of each function: made twice, in processes that hash differently
-MOST_SLOW = 3  # calls of one function that may take too long
-KEPT = 50_000  # values remembered
+CALL_S = 20.0  # timeout of one call
+CHECKED_CALLS = 5  # of each function: made twice, with different hash seeds
+MAX_TIMEOUTS = 3  # of one function; after that it is not called again
+MAX_CACHED = 50_000  # values
 
 
 class Hook:
-    """A function `name` of a file; `params` are its parameters. Equal calls are made once."""
+    """A function of a hook file; equal calls are made once."""
 
     def __init__(self, name: str, function: str, params: tuple[str, ...], path: Path) -> None:
         self.name = name
         self.params = params
         self._function = function
         self._path = path
-        self._known: OrderedDict[str, Value] = OrderedDict()
+        self._values: OrderedDict[str, Value] = OrderedDict()
         self._n_checked = 0
-        self._n_slow = 0
+        self._n_timeouts = 0
 
     def value(self, args: list[Value]) -> Value:
         """Return the function's value.
 
-        Raises HookFault where it raised, ended its process or took too long, TypeError for arguments that no
-        function can be given, and HookError where it cannot be run, or gives two values for one call.
+        Raises:
+            HookFault: The function raised, ended its process or timed out; the text starts with a verb.
+            TypeError: An argument has no equivalent in Python.
+            HookError: The function cannot be run, or returns two values for one call.
         """
         try:
             call = json.dumps([self._function, [worker.pack(_plain(a)) for a in args]])
         except ValueError as error:  # a lone surrogate
-            raise HookFault(f"{self._path.name}: {error}") from error
-        if call in self._known:
-            self._known.move_to_end(call)
-            return self._known[call]
-        if self._n_slow >= MOST_SLOW:
-            raise HookFault(f"{self._path.name}: {MOST_SLOW} calls of `{self.name}` took too long; no more are made")
+            raise HookFault(f"cannot be called: {error}") from error
+        if call in self._values:
+            self._values.move_to_end(call)
+            return self._values[call]
+        if self._n_timeouts >= MAX_TIMEOUTS:
+            raise HookFault(f"timed out in {MAX_TIMEOUTS} calls: it is not called again")
         try:
             reply = _process(self._path, 0).ask(call)
         except TimeoutError as error:
-            self._n_slow += 1
+            self._n_timeouts += 1
             raise HookFault(str(error)) from error
         if self._n_checked < CHECKED_CALLS:
             self._n_checked += 1
             again = _process(self._path, 1).ask(call)
             if again != reply:
                 raise HookError(
-                    f"`{self.name}` is not pure: `{self._path.name}` gave two values for one call. "
-                    "A function before a prompt may read its arguments only: "
-                    "no clock, no randomness, no `hash`, no order of a set"
+                    f"`{self.name}` is not pure: `{self._path.name}` returned two values for the same call; "
+                    "its value may depend on its arguments only, not on a clock, randomness, `hash` or set order"
                 )
             if self._n_checked == CHECKED_CALLS:
                 _stop(self._path, 1)
         if "error" in reply:
-            raise HookFault(f"{self._path.name}: {reply['error']}")
+            raise HookFault(reply["error"])
         try:
-            value = self._known[call] = _frozen(worker.unpack(reply["value"]))
-        except (ValueError, RecursionError) as error:
-            raise HookFault(f"{self._path.name}: {error}") from error
-        if len(self._known) > KEPT:
-            self._known.popitem(last=False)
+            value = self._values[call] = _frozen(worker.unpack(reply["value"]))
+        except ValueError as error:
+            raise HookFault(f"returned a number that cannot be used: {error}") from error
+        except RecursionError as error:
+            raise HookFault("returned a value that is nested too deeply") from error
+        if len(self._values) > MAX_CACHED:
+            self._values.popitem(last=False)
         return value
 
 
 def isolated(path: Path) -> bool:
-    """Whether the functions of a file run without network here; starts their process."""
+    """Whether this machine can run the functions of a file without network; starts their process."""
     return _process(path, 0).isolated
 
 
 class _Process:
-    """A worker of one file; `seed` decides how it hashes texts."""
+    """A worker process of one file; `seed` is its hash seed."""
 
     def __init__(self, path: Path, seed: int) -> None:
         self._path = path
@@ -110,7 +113,7 @@ class _Process:
                 start_new_session=True,  # Ctrl-C is the run's, not the function's
             )  # fmt: skip
         except OSError as error:
-            raise HookError(f"{path.name} cannot be run: {error}") from error
+            raise HookError(f"`{path.name}` cannot be run: {error.strerror or error}") from error
         self._close = weakref.finalize(self, _kill, self._process)
         assert self._process.stdout is not None
         arguments = (self._process.stdout, self._lines)
@@ -118,26 +121,28 @@ class _Process:
         self.isolated = bool(json.loads(self._line())["isolated"])
 
     def ask(self, call: str) -> dict[str, Any]:
-        """Return the reply to a call; raises HookError, HookFault or TimeoutError."""
+        """Send a call and return its reply; raises HookError, HookFault or TimeoutError."""
         assert self._process.stdin is not None
         self._n_calls += 1
         try:
             self._process.stdin.write(f"[{self._n_calls}, {call[1:]}\n")
             self._process.stdin.flush()
         except (OSError, ValueError):
-            raise self._gone() from None
+            raise self._ended() from None
         try:
-            found: dict[str, Any] = json.loads(self._line())
-            if found.pop("call") != self._n_calls:
-                raise KeyError("call")  # noqa: TRY301 - as any other line that is no reply
+            reply: dict[str, Any] = json.loads(self._line())
+            if reply.pop("call") != self._n_calls:
+                raise KeyError("call")  # noqa: TRY301 - handled as any other invalid line
         except (ValueError, KeyError, AttributeError, TypeError):
             self.stop()
-            raise HookError(f"a function of {self._path.name} wrote where only replies belong") from None
-        return found
+            raise HookError(
+                f"`{self._path.name}` wrote to the pipe of its process: a function may only return a value"
+            ) from None
+        return reply
 
     @property
     def stopped(self) -> bool:
-        """Whether the process was ended, or has ended by itself."""
+        """Whether the process has ended."""
         return not self._close.alive
 
     def stop(self) -> None:
@@ -156,14 +161,14 @@ class _Process:
             line = self._lines.get(timeout=CALL_S)
         except queue.Empty:
             self.stop()
-            raise TimeoutError(f"a function of {self._path.name} took more than {CALL_S:g} s") from None
+            raise TimeoutError(f"took more than {CALL_S:g} s") from None
         if not line:
-            raise self._gone()
+            raise self._ended()
         return line
 
-    def _gone(self) -> HookFault:
+    def _ended(self) -> HookFault:
         self.stop()
-        return HookFault(f"the process of {self._path.name} has ended: it may exit, or run out of memory")
+        return HookFault("ended its process: it may exit, or run out of memory")
 
 
 _processes: dict[tuple[Path, int, int], _Process] = {}
@@ -177,12 +182,12 @@ def _process(path: Path, seed: int) -> _Process:
 
 
 def _stop(path: Path, seed: int) -> None:
-    if (found := _processes.pop((path, seed, os.getpid()), None)) is not None:
-        found.stop()
+    if (process := _processes.pop((path, seed, os.getpid()), None)) is not None:
+        process.stop()
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
-    """End a worker and all that it has started; its pipes are closed after, for a reader may hold them."""
+    """End a worker and its child processes; its pipe is closed last, since a reader may hold it."""
     with contextlib.suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()
@@ -193,7 +198,7 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 
 def _plain(value: Value) -> Any:
-    """Return a value as Python's own; raises TypeError for one that has none."""
+    """Return a value with Python's own lists and dicts."""
     match value:
         case LabelledMap():
             return {k: _plain(v) for k, v in value.entries}

@@ -1,7 +1,7 @@
-"""What runs in the process of a hook file: reads calls from standard input, a JSON line each, and answers them.
+"""The program of a hook file's process: reads calls from standard input, one JSON line each, and writes replies.
 
-Started as a file, without the package: it knows the standard library alone. Values travel with their kind, so
-that `1`, `0.5` as an exact decimal and `true` arrive as what they are.
+It is started as a file, without the package, and uses only the standard library. Values carry their type, so
+that `1`, `0.5` as an exact decimal and `true` arrive unchanged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def isolated() -> bool:
-    """Leave the network, where the operating system lets a process do so; say whether it did."""
+    """Leave the network if the operating system allows it; return whether it did."""
     try:
         unshare = ctypes.CDLL(None, use_errno=True).unshare
     except (OSError, AttributeError):
@@ -31,12 +31,15 @@ def isolated() -> bool:
 
 
 def pack(value: Any) -> Any:
-    """Return a value with its kind, as JSON can hold it; raises TypeError for any other."""
+    """Encode a value and its type for JSON; raises TypeError for any other type."""
     match value:
         case None | bool():
             return value
         case str():
-            value.encode()  # a lone surrogate is no text
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise ValueError("the text contains a lone surrogate, half of a character") from None
             return str.__str__(value)
         case int():
             return {"int": int.__repr__(value)}
@@ -49,11 +52,11 @@ def pack(value: Any) -> Any:
         case dict() if all(isinstance(k, str) for k in value):
             return {"map": [[k, pack(v)] for k, v in value.items()]}
         case _:
-            raise TypeError(f"a function returns texts, numbers, lists and dicts, not {type(value).__name__}")
+            raise TypeError(f"`{type(value).__name__}` is not a text, number, list or dict")
 
 
 def unpack(value: Any) -> Any:
-    """Return a value as the function gets it."""
+    """Decode a value for the function."""
     match value:
         case list():
             return [unpack(x) for x in value]
@@ -70,43 +73,54 @@ def unpack(value: Any) -> Any:
 def main() -> None:
     """Answer calls until standard input ends."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a function prints is no reply
+    os.dup2(2, 1)  # what a function prints is not a reply
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # Linux: whatever ends the caller ends this
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # Linux: ends with its caller
     os.environ.clear()
     calls = os.fdopen(os.dup(0), encoding="utf-8")
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # what a function reads are no calls
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # a function cannot read calls
     names: dict[str, Any] = {"__name__": "hook", "__file__": sys.argv[1]}
-    failed: str | None = None
+    load_error = ""
     replies.write(json.dumps({"isolated": isolated()}) + "\n")
     replies.flush()
     try:
         code = Path(sys.argv[1]).read_bytes()
-        exec(compile(code, sys.argv[1], "exec"), names)  # noqa: S102 - running this file is what we are for
-    except BaseException as error:  # noqa: BLE001 - whatever it raises, the caller is told
-        failed = told(error)
+        exec(compile(code, sys.argv[1], "exec"), names)  # noqa: S102 - the purpose of this process
+    except BaseException as error:  # noqa: BLE001 - every error is reported to the caller
+        load_error = f"cannot be called: its file raised {describe(error)}"
     for line in calls:
         number, name, args = json.loads(line)
-        reply: dict[str, Any]
-        if failed is not None:
-            reply = {"error": failed}
-        else:
-            try:
-                reply = {"value": pack(names[name](*unpack(args)))}
-            except BaseException as error:  # noqa: BLE001 - as above
-                reply = {"error": told(error)}
+        reply = {"error": load_error} if load_error else call(names, name, args)
         replies.write(json.dumps({"call": number, **reply}) + "\n")
         replies.flush()
 
 
-def told(error: BaseException) -> str:
-    """Return an error in one line, with the place in the hook file."""
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == sys.argv[1]]
+def call(names: dict[str, Any], name: str, args: list[Any]) -> dict[str, Any]:
+    """Call a function; return its value, or its error as a phrase that starts with a verb."""
     try:
-        said = " ".join(str(error).split())[:300]
-    except BaseException:  # noqa: BLE001 - an error that cannot be shown is still told
-        said = "an error without a text"
-    return f"{type(error).__name__}: {said}" + (f" (line {lines[-1]})" if lines else "")
+        value = names[name](*unpack(args))
+    except BaseException as error:  # noqa: BLE001 - every error is reported to the caller
+        return {"error": f"raised {describe(error)}"}
+    try:
+        return {"value": pack(value)}
+    except BaseException as error:  # noqa: BLE001 - as above: a value may have any methods
+        return {"error": f"returned a value that cannot be used: {text_of(error)}"}
+
+
+def describe(error: BaseException) -> str:
+    """Return an error in one line, with its place in the hook file."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == sys.argv[1]]
+    text = text_of(error)
+    place = f"`{Path(sys.argv[1]).name}`" + (f", line {lines[-1]}" if lines else "")
+    return f"{type(error).__name__}" + (f": {text}" if text else "") + f" ({place})"
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of an error in one line."""
+    try:
+        return " ".join(str(error).split())[:300]
+    except BaseException:  # noqa: BLE001 - `__str__` may raise anything
+        return ""
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Text to syntax tree, with every fault of the text. Never knows what a name means."""
+"""Text to syntax tree, with every syntax error. Never resolves a name."""

@@ -1,7 +1,7 @@
-"""Text to canonical text: one layout, every comment kept, and no meaning changed.
+"""The formatter: one layout, every comment kept, no meaning changed.
 
-It works on tokens, never on the tree, so that nothing can be lost: blanks are set, line breaks stay where they
-are, but that a block over several lines has each part on a line of its own.
+It works on tokens, never on the tree, so that nothing can be lost: it sets spaces and keeps line breaks, except that
+each part of a block over several lines gets its own line.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from emdsl.source import Severity, Source
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-STEP = 2  # blanks of indentation
-CARRIED = 4  # of a line that goes on from the one before
+STEP = 2  # spaces of indentation
+CONTINUATION = 4  # more, for a line that continues the one before
 
 _TOKEN = re.compile(
     r'(?P<raw>\braw[ \t]*"""(?:[^"]|"(?!""))*""")'
@@ -32,27 +32,27 @@ _TOKEN = re.compile(
     r"|(?P<sign>->|==|!=|<=|>=|\.\.|[-+*/<>=.,:(){}\[\]])"
     r"|(?P<blank>[ \t\r\ufeff]+)"
 )
-_GOES_ON = frozenset(("and", "or", "then", "else", "by", "given", "with", "from", "is"))
+_CONTINUING = frozenset(("and", "or", "then", "else", "by", "given", "with", "from", "is"))
 _OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
-_BODIED = frozenset(("experiment", "grid", "when", "prompt", "each"))  # their block holds statements or messages
+_WITH_BODY = frozenset(("experiment", "grid", "when", "prompt", "each"))  # their block holds statements or messages
 _BEFORE_UNARY = frozenset((*"([{,=:+-*/<>", "==", "!=", "<=", ">=", ".."))
-_ALIGNED = {"for": "in", "judge": "with", "let": "=", "measure": "="}  # the word that stands in one column
+_ALIGNED = {"for": "in", "judge": "with", "let": "=", "measure": "="}  # the word to align
 
 
 class Token(NamedTuple):
-    """A stretch of text and its kind: a group of `_TOKEN`."""
+    """A token and its kind, a group of `_TOKEN`."""
 
     kind: str
     text: str
 
 
 class LayoutError(EmdslError):
-    """The canonical text would not be the same program: a fault of ours, told before anything is written."""
+    """The formatted text would not be the same study: a bug of the formatter, raised before anything is written."""
 
 
 @dataclass(slots=True)
 class Line:
-    """One line to be: its tokens and the comment behind them; `starts` says whether a statement starts here."""
+    """A line of output: its tokens and the comment after them; `starts` means that a statement starts here."""
 
     indent: int
     starts: bool
@@ -60,48 +60,50 @@ class Line:
     comment: str = ""
     blank_before: bool = False
     text: str = ""
-    split: int | None = None  # where in `text` what is aligned begins
+    split: int | None = None  # where the aligned part of `text` starts
 
 
 def format_source(source: Source) -> str:
-    """Return the canonical text of a program; raises SourceError where it does not parse."""
-    file, found = parse(source)
-    faults = [d for d in found if d.severity is Severity.ERROR]
-    if faults or file.lost:
-        raise SourceError(faults)
+    """Format a study; raises SourceError if it does not parse."""
+    file, diagnostics = parse(source)
+    errors = [d for d in diagnostics if d.severity is Severity.ERROR]
+    if errors or file.lost:
+        raise SourceError(errors)
     lines = _Layout(_tokens(source.text)).lines()
     before: Token | None = None
     for line in lines:
-        line.text, line.split = _spelt(line, before)
+        line.text, line.split = _join(line, before)
         before = line.tokens[-1] if line.tokens else before
     _align(lines)
-    shown: list[str] = []
+    output: list[str] = []
     for line in lines:
-        if line.blank_before and shown:
-            shown.append("")
-        shown.append(" " * line.indent + line.text if line.text else "")
-    text = "\n".join(shown) + "\n" if shown else ""
-    if parse(Source(source.name, text))[0].decls != file.decls:  # never write what would mean something else
-        raise LayoutError(f"{source.name} cannot be laid out: it is left as it is; please report this program")
+        if line.blank_before and output:
+            output.append("")
+        output.append(" " * line.indent + line.text if line.text else "")
+    text = "\n".join(output) + "\n" if output else ""
+    if parse(Source(source.name, text))[0].decls != file.decls:  # never change the meaning
+        raise LayoutError(
+            f"`{source.name}` was not formatted: the result would differ in meaning. Please report this file"
+        )
     return text
 
 
 def _tokens(text: str) -> list[Token]:
-    found = []
+    tokens = []
     for match in _TOKEN.finditer(text):
         assert match.lastgroup is not None
         if match.lastgroup != "blank":
-            found.append(Token(match.lastgroup, match[0].rstrip() if match.lastgroup == "comment" else match[0]))
-    return found
+            tokens.append(Token(match.lastgroup, match[0].rstrip() if match.lastgroup == "comment" else match[0]))
+    return tokens
 
 
 class _Layout:
-    """Breaks tokens into lines, and knows how far each is indented."""
+    """Splits tokens into lines, each with its indentation."""
 
     def __init__(self, tokens: list[Token]) -> None:
         self._tokens = tokens
         self._wide, self._bodies = _braces(tokens)
-        self._brackets: list[tuple[str, int, str]] = []  # the bracket, the indent of its line, how it is broken
+        self._brackets: list[tuple[str, int, str]] = []  # bracket, indentation of its line, how its block is split
         self._lines: list[Line] = []
         self._line: Line | None = None
         self._n_newlines = 0
@@ -124,11 +126,11 @@ class _Layout:
         return self._lines
 
     def _comment_follows(self, i: int, token: Token) -> bool:
-        """Whether a comment stands behind a token on its line: it stays there."""
+        """Whether a comment follows a token on its line; it stays there."""
         return token.kind != "newline" and i < len(self._tokens) and self._tokens[i].kind == "comment"
 
     def _in(self, *broken: str) -> bool:
-        """Whether the innermost block goes over several lines, as statements or as parts."""
+        """Whether the innermost block is split into lines, as statements or as parts."""
         return bool(self._brackets) and self._brackets[-1][2] in broken
 
     def _put(self, i: int, token: Token) -> None:
@@ -155,7 +157,7 @@ class _Layout:
         self._end()
 
     def _at(self, i: int, token: Token) -> Line:
-        """Return the line that is open, or a new one that starts with a token."""
+        """Return the current line, or a new one that starts with a token."""
         if self._line is None:
             self._line = Line(indent=0, starts=False, blank_before=self._n_newlines > 1 and bool(self._lines))
             self._line.indent, self._line.starts = self._indent(i, token)
@@ -167,14 +169,14 @@ class _Layout:
         return self._line
 
     def _indent(self, i: int, token: Token) -> tuple[int, bool]:
-        """Return how far a line is indented, and whether a statement starts there."""
+        """Return the indentation of a line, and whether a statement starts there."""
         opener, base, _ = self._brackets[-1] if self._brackets else ("", -STEP, False)
         if token.text in _CLOSE:
             return base, False
         if opener in ("(", "["):
             return base + STEP, False
-        goes_on = self._next[i] in _GOES_ON
-        return base + STEP + (CARRIED if goes_on else 0), not goes_on
+        continues = self._next[i] in _CONTINUING
+        return base + STEP + (CONTINUATION if continues else 0), not continues
 
     def _end(self) -> None:
         if self._line is not None:
@@ -183,7 +185,7 @@ class _Layout:
 
 
 def _next_words(tokens: list[Token]) -> list[str]:
-    """Return for each token the first text from there on that is neither a comment nor a line end."""
+    """Return for each token the text of the next one, itself included, that is no comment or line end."""
     words, word = [""] * len(tokens), ""
     for i in range(len(tokens) - 1, -1, -1):
         if tokens[i].kind not in ("comment", "newline"):
@@ -193,14 +195,14 @@ def _next_words(tokens: list[Token]) -> list[str]:
 
 
 def _braces(tokens: list[Token]) -> tuple[set[int], set[int]]:
-    """Return the positions of `{` whose block goes over several lines, and of those that hold statements."""
+    """Return the positions of `{` whose block spans several lines, and of those that hold statements."""
     wide: set[int] = set()
     bodies: set[int] = set()
-    stack: list[tuple[int, str]] = []  # the position of the bracket, and the word that its statement starts with
+    stack: list[tuple[int, str]] = []  # position of the bracket, first word of its statement
     word, fresh, before, following = "", True, Token("", ""), _next_words(tokens)
     for i, token in enumerate(tokens):
         if token.kind in ("newline", "comment"):
-            if (not stack or tokens[stack[-1][0]].text == "{") and following[i] not in _GOES_ON:
+            if (not stack or tokens[stack[-1][0]].text == "{") and following[i] not in _CONTINUING:
                 fresh = True
             if stack and tokens[stack[-1][0]].text == "{":
                 wide |= {x for x, _ in stack if tokens[x].text == "{"}
@@ -208,7 +210,7 @@ def _braces(tokens: list[Token]) -> tuple[set[int], set[int]]:
         if fresh:
             word, fresh = token.text, False
         if token.kind == "sign" and token.text in _OPEN:
-            if token.text == "{" and word in _BODIED and not _is_unary(before, first=False) and before.text != ":":
+            if token.text == "{" and word in _WITH_BODY and not _is_unary(before, first=False) and before.text != ":":
                 bodies.add(i)
             stack.append((i, word))
             fresh = token.text == "{"
@@ -218,15 +220,15 @@ def _braces(tokens: list[Token]) -> tuple[set[int], set[int]]:
     return wide, bodies
 
 
-def _spelt(line: Line, last: Token | None) -> tuple[str, int | None]:
-    """Return a line's text without its comment, and where what is aligned begins; `last` ends the line before."""
+def _join(line: Line, last: Token | None) -> tuple[str, int | None]:
+    """Return a line's text without its comment, and where its aligned part starts; `last` ends the line before."""
     text, split, unary = "", None, False
     mark = _aligned_at(line)
     for i, token in enumerate(line.tokens):
         before = line.tokens[i - 1] if i else None
         blank = before is not None and not unary and _blank(before, token, first=i == 1 and line.starts)
-        known = before or last
-        unary = token.text in "+-" and (known is None or _is_unary(known, first=i == 1 and line.starts))
+        previous = before or last
+        unary = token.text in "+-" and (previous is None or _is_unary(previous, first=i == 1 and line.starts))
         text += " " * blank
         if i == mark:
             split = len(text)
@@ -235,7 +237,7 @@ def _spelt(line: Line, last: Token | None) -> tuple[str, int | None]:
 
 
 def _blank(before: Token, token: Token, *, first: bool) -> bool:
-    """Whether a blank stands between two tokens; `first` says that a statement's word stands before."""
+    """Whether a space separates two tokens; `first`: the first of them is the first word of a statement."""
     one, two = before.text, token.text
     if one in ("(", "[", ".", "..") or two in (")", "]", ",", ":", ".", ".."):
         return False
@@ -253,7 +255,7 @@ def _is_unary(before: Token, *, first: bool) -> bool:
 
 
 def _reindented(token: Token, indent: int) -> str:
-    """Return a long text with its margin moved; what it says stays."""
+    """Return a long text with its margin moved; its content stays the same."""
     opening, *lines = token.text.replace("\r\n", "\n").split("\n")
     margin = lines.pop().removesuffix('"""')
     moved = [" " * indent + x[len(margin) :] if x.strip(" \t") else "" for x in lines]
@@ -266,7 +268,7 @@ def _reindented(token: Token, indent: int) -> str:
 
 
 def _aligned_at(line: Line) -> int | None:
-    """Return the position of the token that neighbouring lines of one kind have in one column."""
+    """Return the position of the token to align with adjacent lines of the same kind."""
     words = [t.text for t in line.tokens]
     if not line.starts or len(words) < 2 or (len(words) < 3 and words[0] not in ROLES):
         return None
@@ -276,8 +278,8 @@ def _aligned_at(line: Line) -> int | None:
         return 2
     if words[0] in ROLES and not any(t.kind in ("long", "raw") for t in line.tokens):
         return 1
-    wanted = _ALIGNED.get(words[0])
-    return words.index(wanted) if wanted is not None and wanted in words else None
+    aligned = _ALIGNED.get(words[0])
+    return words.index(aligned) if aligned is not None and aligned in words else None
 
 
 def _kind(line: Line) -> str:
@@ -287,7 +289,7 @@ def _kind(line: Line) -> str:
 
 
 def _align(lines: list[Line]) -> None:
-    """Pad neighbouring lines of one kind, then comments behind neighbouring lines."""
+    """Align adjacent lines of one kind, then the comments after adjacent lines."""
     for group in _runs(lines, lambda x: (x.indent, _kind(x)) if x.split is not None else None):
         widest = max(x.split or 0 for x in group)
         for line in group:
@@ -309,15 +311,17 @@ def _width(line: Line) -> int:
 
 
 def _runs(lines: list[Line], kind: Any) -> Iterator[list[Line]]:
-    """Yield neighbouring lines of one kind, without blank lines in between; None is no kind."""
+    """Yield runs of adjacent lines of one kind, without blank lines in between; None is no kind."""
     run: list[Line] = []
     for line in lines:
-        found = kind(line)
-        over = bool(run) and (found is None or found != kind(run[-1]) or line.blank_before or "\n" in run[-1].text)
+        line_kind = kind(line)
+        over = bool(run) and (
+            line_kind is None or line_kind != kind(run[-1]) or line.blank_before or "\n" in run[-1].text
+        )
         if over:
             yield run
             run = []
-        if found is not None:
+        if line_kind is not None:
             run.append(line)
     if run:
         yield run

@@ -1,4 +1,4 @@
-"""The parser of `grammar/em.lark`, made once and kept. One of lark's doors."""
+"""The parser of `grammar/em.lark`, built once and cached. One of lark's doors."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 STARTS = ("file", "decl", "stmt", "rubric_item")
 
 
-class _Gaps:
-    """Keeps the line ends that end statements; drops those inside `( )` and `[ ]`, and doubled ones."""
+class _LineEnds:
+    """Keeps line ends that end statements; drops those inside `( )` and `[ ]`, and repeated ones."""
 
     always_accept = ("_NL",)
 
     def process(self, stream: Iterator[Token]) -> Iterator[Token]:
         brackets: list[str] = []
-        last = "LBRACE"  # blank lines before the first statement mean nothing either
+        last = "LBRACE"  # so that blank lines before the first statement are dropped
         before: Token | None = None
         for token in stream:
             glued = before is not None and before.end_pos == token.start_pos
             if before is not None and glued and _wordy(before[-1:]) and _wordy(token[:1]):
                 whole = Token("WORD", before + token, before.start_pos, end_pos=token.end_pos)
-                raise UnexpectedToken(whole, set())  # type: ignore[no-untyped-call]  # `experimente` is one word, and none of ours
+                raise UnexpectedToken(whole, set())  # type: ignore[no-untyped-call]  # `experimente` is one unknown word
             before = token
             if token.type == "_NL" and (last in ("_NL", "LBRACE") or (brackets and brackets[-1] != "LBRACE")):
                 continue
@@ -50,27 +50,27 @@ def _wordy(char: str) -> bool:
 
 @functools.cache
 def grammar() -> Lark:
-    """Return the parser of `grammar/em.lark`, made once a process; its tables are kept for the next one."""
-    kept = _kept_tables()
-    if kept is None:
-        return _made(cache=False)
-    if kept.exists():
-        return _made(cache=str(kept))
-    fresh = kept.with_name(f"{kept.name}.{os.getpid()}")
+    """Return the parser of `grammar/em.lark`, built once per process from cached tables."""
+    tables = _tables_path()
+    if tables is None:
+        return _build(cache=False)
+    if tables.exists():
+        return _build(cache=str(tables))
+    temporary = tables.with_name(f"{tables.name}.{os.getpid()}")
     try:
-        made = _made(cache=str(fresh))
-        fresh.replace(kept)  # whole or not at all: others may be starting
+        parser = _build(cache=str(temporary))
+        temporary.replace(tables)  # atomic: other processes may be starting
     except OSError:
-        return _made(cache=False)
-    return made
+        return _build(cache=False)
+    return parser
 
 
-def _made(*, cache: str | bool) -> Lark:
+def _build(*, cache: str | bool) -> Lark:
     return Lark(
         grammar_text(),
         parser="lalr",
         lexer="contextual",
-        postlex=_Gaps(),
+        postlex=_LineEnds(),
         start=list(STARTS),
         propagate_positions=True,
         maybe_placeholders=True,
@@ -78,10 +78,10 @@ def _made(*, cache: str | bool) -> Lark:
     )
 
 
-def _kept_tables() -> Path | None:
-    """Return where the tables are kept, 250 ms of work: a folder that nobody else can write; None where there is none.
+def _tables_path() -> Path | None:
+    """Return the cache file of the parser's tables (250 ms of work); None without a folder that only we can write.
 
-    Lark checks that they are those of this grammar and version; reading them unpickles, hence the folder.
+    Lark checks grammar and version of the file. It unpickles the file, so nobody else may write it.
     """
     home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("HOME")
     if not home or not hasattr(os, "getuid"):
@@ -89,9 +89,9 @@ def _kept_tables() -> Path | None:
     folder = Path(home) / ("emdsl" if os.environ.get("XDG_CACHE_HOME") else ".cache/emdsl")
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        found = folder.stat()
+        status = folder.stat()
     except OSError:
         return None
-    if found.st_uid != os.getuid() or found.st_mode & 0o022:
+    if status.st_uid != os.getuid() or status.st_mode & 0o022:
         return None
     return folder / f"grammar-{digest('grammar', grammar_text()).hex()[:16]}.lark"

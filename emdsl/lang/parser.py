@@ -1,7 +1,7 @@
-"""Text to syntax tree: the whole file at once, or, where that fails, statement by statement.
+"""Text to syntax tree: the whole file at once or, if that fails, statement by statement.
 
-A statement that does not parse is dropped with one diagnostic, and everything else is still read, so that
-one fault never hides another.
+A statement that does not parse is dropped with one diagnostic and the rest is still read, so that one error never
+hides another.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from lark.exceptions import UnexpectedInput
 
 from emdsl.lang import ast
-from emdsl.lang.complaints import explain
 from emdsl.lang.grammar import grammar
 from emdsl.lang.scan import Piece, scan
+from emdsl.lang.syntax_errors import syntax_error
 from emdsl.lang.tree import TreeReader
 from emdsl.lang.words import DECLARATIONS
 from emdsl.source import Diagnostic, Edit, Source, Span
@@ -29,14 +29,14 @@ EDITION = 1
 _BOM = "\ufeff"
 _EDITION_LINE = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*[ \t]*em[ \t]+(?P<edition>[0-9]+)[ \t]*(?=[\r\n#]|$)")
 _ODD_EDITION = re.compile(r"[ \t]*em(?:[ \t]+v?\d[\w.]*|\d[\w.]*)(?=[ \t]*(?:[\r\n#]|$))")
-_NOTHING = re.compile(r"(?:\s|#[^\n]*(?:\n|$))*")  # blanks and comments
+_BLANK = re.compile(r"(?:\s|#[^\n]*(?:\n|$))*")  # blanks and comments
 _BLOCK = re.compile(r"\s*(?P<word>experiment|grid|when|prompt|rubric|each)\b")
-_BINDS = re.compile(
+_BINDINGS = re.compile(
     r"\s*(?:import|model|dataset|prompt|rubric|let|python|experiment|ask|judge|measure|grid|for|each)\s+"
     r"(?P<names>[A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)"
     r"|^\s*(?P<setting>[A-Za-z_]\w*)\s*="
 )
-_INSIDE = {
+_RULE_INSIDE = {
     "experiment": "stmt",
     "grid": "stmt",
     "when": "stmt",
@@ -47,28 +47,28 @@ _INSIDE = {
 
 
 def parse(source: Source) -> tuple[ast.File, tuple[Diagnostic, ...]]:
-    """Return what a source says, and every fault of its text."""
+    """Return the syntax tree of a source, and every error of its text."""
     diagnostics: list[Diagnostic] = []
     text = source.text
     if text.startswith(_BOM):
-        text = " " + text[1:]  # one character for one: offsets stay
-    pieces, faults = scan(source, text, DECLARATIONS)
-    diagnostics += faults
+        text = " " + text[1:]  # the same length, so offsets stay
+    pieces, errors = scan(source, text, DECLARATIONS)
+    diagnostics += errors
     head = _edition(source, text, diagnostics)
     if head is None:
-        return ast.File(source=source, decls=(), lost=_bound(text)), tuple(diagnostics)
+        return ast.File(source=source, decls=(), lost=_bound_names(text)), tuple(diagnostics)
     decls: tuple[ast.Decl, ...]
     lost: set[str] = set()
-    if not faults:
+    if not errors:
         try:
             tree = grammar().parse(text, start="file")
             decls = TreeReader(source, diagnostics).read(tree)
             return ast.File(source=source, decls=decls), tuple(diagnostics)
         except UnexpectedInput:
-            pass  # read again, piece by piece, to say what is wrong
+            pass  # parse again piece by piece to find the errors
         except RecursionError:
             diagnostics.append(_too_deep(source))
-            return ast.File(source=source, decls=(), lost=_bound(text)), tuple(diagnostics)
+            return ast.File(source=source, decls=(), lost=_bound_names(text)), tuple(diagnostics)
     reader = _PieceReader(source, text, diagnostics, lost)
     rest = [Piece(head, p.end, p.closed, p.body, p.inner) if p.start < head < p.end else p for p in pieces]
     decls = tuple(reader.read([p for p in rest if p.start >= head], "decl"))
@@ -76,54 +76,54 @@ def parse(source: Source) -> tuple[ast.File, tuple[Diagnostic, ...]]:
 
 
 def _edition(source: Source, text: str, diagnostics: list[Diagnostic]) -> int | None:
-    """Return where the edition line ends; a file of another edition is not read at all."""
-    found = _EDITION_LINE.match(text)
+    """Return where the edition line ends, None for an unknown edition: such a file is not read."""
+    match = _EDITION_LINE.match(text)
     start = 1 if source.text.startswith(_BOM) else 0
-    if not found:
+    if not match:
         odd = _ODD_EDITION.match(text)  # `em 1.0`, `em v1`
         end = odd.end() if odd else start
         line_end = "\r\n" if "\r\n" in text else "\n"
-        put = f"em {EDITION}" + ("" if odd else line_end)
+        line = f"em {EDITION}" + ("" if odd else line_end)
         diagnostics.append(
             Diagnostic(
                 code="E101",
-                message="the first line names the edition",
+                message="the first line must name the edition",
                 span=Span(source, start, end if odd else min(len(text), text.find("\n") % (len(text) + 1))),
                 help=f"write `em {EDITION}` on the first line",
-                fix=(Edit(span=Span(source, start, end), text=put),),
+                fix=(Edit(span=Span(source, start, end), text=line),),
             )
         )
         return end if odd else 0
-    if found["edition"].lstrip("0") != str(EDITION):
+    if match["edition"].lstrip("0") != str(EDITION):
         diagnostics.append(
             Diagnostic(
                 code="E102",
-                message=f"edition {found['edition'][:20]} is not known",
-                span=Span(source, *found.span("edition")),
-                help=f"this emdsl reads edition {EDITION}: upgrade emdsl, or write `em {EDITION}`",
+                message=f"unknown edition `{match['edition'][:20]}`",
+                span=Span(source, *match.span("edition")),
+                help=f"upgrade emdsl, or write `em {EDITION}`, the edition of this version",
             )
         )
         return None
-    return found.end()
+    return match.end()
 
 
-def _bound(text: str) -> frozenset[str]:
+def _bound_names(text: str) -> frozenset[str]:
     return frozenset(
-        n for found in _BINDS.finditer(text) for n in re.findall(r"[A-Za-z_]\w*", found["names"] or found["setting"])
+        n for match in _BINDINGS.finditer(text) for n in re.findall(r"[A-Za-z_]\w*", match["names"] or match["setting"])
     )
 
 
 def _too_deep(source: Source) -> Diagnostic:
     return Diagnostic(
         code="E103",
-        message="this program is nested too deeply to read",
+        message="this file is nested too deeply",
         span=Span(source, 0, 0),
-        help="give parts of it names with `let`",
+        help="name parts of it with `let`",
     )
 
 
 class _PieceReader:
-    """Reads statements one by one; what does not parse is dropped, and its names become `lost`."""
+    """Parses statements one by one; a statement with an error is dropped, and its names become `lost`."""
 
     def __init__(self, source: Source, text: str, diagnostics: list[Diagnostic], lost: set[str]) -> None:
         self._source = source
@@ -137,7 +137,7 @@ class _PieceReader:
 
     def _piece(self, piece: Piece, start: str) -> Iterator[Any]:
         text = self._text[piece.start : piece.end]
-        if _NOTHING.fullmatch(text):
+        if _BLANK.fullmatch(text):
             return
         block = _BLOCK.match(text)
         if piece.body is None or not piece.inner or block is None:
@@ -146,8 +146,8 @@ class _PieceReader:
         yield from self._block(piece, text, start, block["word"])
 
     def _single(self, piece: Piece, text: str, start: str) -> Iterator[Any]:
-        if not piece.closed:  # said where it was scanned
-            self._lost |= _bound(text)
+        if not piece.closed:  # the scanner has reported it
+            self._lost |= _bound_names(text)
             return
         try:
             yield self._parsed(text, piece.start, start)
@@ -155,7 +155,7 @@ class _PieceReader:
             self._drop(piece, text, error, start)
 
     def _block(self, piece: Piece, text: str, start: str, word: str) -> Iterator[Any]:
-        """Read a block's head and each of its statements apart."""
+        """Parse the head of a block and each of its statements separately."""
         assert piece.body is not None
         body_start, body_end = piece.body
         with suppress(UnexpectedInput):
@@ -163,7 +163,7 @@ class _PieceReader:
             yield whole
             return
         head = self._text[piece.start : body_start]
-        inside = list(self.read(list(piece.inner), _INSIDE[word]))
+        inside = list(self.read(list(piece.inner), _RULE_INSIDE[word]))
         try:
             node = self._parsed(head + "}", piece.start, start)
         except UnexpectedInput as error:
@@ -185,9 +185,9 @@ class _PieceReader:
             self._diagnostics.append(
                 Diagnostic(
                     code="E104",
-                    message="a block ends with its `}`",
+                    message="unexpected text after `}`",
                     span=Span(self._source, at, end),
-                    help="put the next statement on a line of its own",
+                    help="put the next statement on its own line",
                 )
             )
 
@@ -196,5 +196,5 @@ class _PieceReader:
         return TreeReader(self._source, self._diagnostics, offset).read(tree)
 
     def _drop(self, piece: Piece, text: str, error: UnexpectedInput, start: str) -> None:
-        self._lost |= _bound(text)
-        self._diagnostics.append(explain(self._source, text, piece.start, error, start))
+        self._lost |= _bound_names(text)
+        self._diagnostics.append(syntax_error(self._source, text, piece.start, error, start))

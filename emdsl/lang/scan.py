@@ -1,7 +1,7 @@
-"""A first look at a text: its brackets and line ends, without its grammar.
+"""A first pass over a text: its brackets and line ends, without the grammar.
 
-It finds what would make a parser's complaint point at the wrong place (an unclosed block, a text without
-its end, nesting without bound), and where each statement starts and ends.
+It finds what would make the parser report the wrong place (an unclosed block or text, excessive nesting), and where
+each statement starts and ends.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PAIRS = {"(": ")", "[": "]", "{": "}"}
 
 @dataclass(slots=True)
 class Piece:
-    """One statement: its offsets, its last outermost `{ }`, and the statements inside."""
+    """A statement: its offsets, its last outermost `{ }`, and the statements inside."""
 
     start: int
     end: int
@@ -40,12 +40,12 @@ class Piece:
 
 
 def scan(source: Source, text: str, declarations: tuple[str, ...]) -> tuple[list[Piece], list[Diagnostic]]:
-    """Return the declarations of a text as pieces, and what is wrong with its brackets and quotes."""
+    """Return the declarations of a text as pieces, and the errors of its brackets and quotes."""
     plain = _Scanner(source, text, None)
-    found = plain.run()
+    result = plain.run()
     if not plain.unclosed:
-        return found
-    # only where a block has no end is it worth guessing where it should have had one
+        return result
+    # guess where a block should have ended only if one has no end
     starts = re.compile(rf"(?:{'|'.join(d for d in declarations if d != 'let')})[ \t]+[A-Za-z_]")
     return _Scanner(source, text, starts).run()
 
@@ -56,9 +56,9 @@ class _Scanner:
         self._text = text
         self._new_declaration = new_declaration
         self.unclosed = False
-        self._faults: list[Diagnostic] = []
+        self._errors: list[Diagnostic] = []
         self._top: list[Piece] = []
-        self._stack: list[tuple[str, int, Piece]] = []  # bracket, offset, piece that it stands in
+        self._stack: list[tuple[str, int, Piece]] = []  # bracket, offset, enclosing piece
         self._start = 0
         self._levels: list[list[Piece]] = [self._top]
         self._piece = Piece(0, 0)
@@ -66,31 +66,31 @@ class _Scanner:
 
     def run(self) -> tuple[list[Piece], list[Diagnostic]]:
         at = 0
-        while found := _TOKEN.search(self._text, at):
-            at = self._token(found)
+        while match := _TOKEN.search(self._text, at):
+            at = self._token(match)
             if at < 0:
                 break
         end = len(self._text)
         if self._stack:
             self._unclosed(end, None)
         self._finish(end)
-        return self._top, self._faults
+        return self._top, self._errors
 
-    def _token(self, found: re.Match[str]) -> int:
-        kind, start, end = found.lastgroup, found.start(), found.end()
+    def _token(self, match: re.Match[str]) -> int:
+        kind, start, end = match.lastgroup, match.start(), match.end()
         if kind == "open":
-            self._open(found[0], start)
-            if self._deep:  # nothing behind it can be told apart
+            self._open(match[0], start)
+            if self._deep:  # the rest cannot be split into statements
                 self._piece.closed = False
                 self._stack.clear()
                 self._levels = [self._top]
                 return -1
         elif kind == "close":
-            self._close(found[0], start)
+            self._close(match[0], start)
         elif kind == "newline":
             self._newline(start, end)
         elif kind == "openlong":
-            self._fault("E131", 'this text is not closed: `"""` is missing', start, end)
+            self._add_error("E131", "this text is not closed", start, end, help='close it with `"""` on its own line')
             self._piece.closed = False
             self._stack.clear()  # the rest of the file is inside the text
             self._levels = [self._top]
@@ -98,7 +98,7 @@ class _Scanner:
         elif kind == "quote":
             line_end = self._text.find("\n", start)
             line_end = len(self._text) if line_end < 0 else line_end
-            self._fault(
+            self._add_error(
                 "E132",
                 "this text is not closed on its line",
                 start,
@@ -112,12 +112,12 @@ class _Scanner:
     def _open(self, bracket: str, at: int) -> None:
         if len(self._stack) >= MAX_DEPTH:
             self._deep = True
-            self._fault(
+            self._add_error(
                 "E103",
-                f"brackets are nested more than {MAX_DEPTH} deep",
+                f"brackets are nested more than {MAX_DEPTH} levels deep",
                 at,
                 at + 1,
-                help="give parts of it names with `let`",
+                help="name parts of it with `let`",
             )
             return
         self._stack.append((bracket, at, self._piece))
@@ -130,17 +130,21 @@ class _Scanner:
     def _close(self, bracket: str, at: int) -> None:
         wanted = next(b for b, closer in _PAIRS.items() if closer == bracket)
         if wanted not in (b for b, _, _ in self._stack):
-            self._fault("E133", f"`{bracket}` closes nothing", at, at + 1, help="delete it")
+            self._add_error("E133", f"`{bracket}` without an opening `{wanted}`", at, at + 1, help="delete it")
             self._piece.closed = False
             return
         opener, opened, _ = self._stack[-1]
         if opener != wanted:
-            self._faults.append(
+            self._errors.append(
                 Diagnostic(
                     code="E135",
                     message=f"`{opener}` is not closed",
                     span=Span(self._source, opened, opened + 1),
-                    labels=(Label(span=Span(self._source, at, at + 1), text="noticed here"),),
+                    labels=(
+                        Label(
+                            span=Span(self._source, at, at + 1), text=f"expected `{_PAIRS[opener]}`, got `{bracket}`"
+                        ),
+                    ),
                     help=f"close it with `{_PAIRS[opener]}`",
                 )
             )
@@ -150,7 +154,7 @@ class _Scanner:
         self._pop(at)
 
     def _pop(self, at: int) -> None:
-        """Leave the innermost bracket, and the block that it opened if it opened one."""
+        """Close the innermost bracket, and the block that it opened, if any."""
         _, _, piece = self._stack.pop()
         if piece is not self._piece and len(self._levels) > 1:
             self._finish(at)
@@ -168,14 +172,14 @@ class _Scanner:
         self._piece = Piece(end, end)
 
     def _unclosed(self, at: int, noticed: int | None) -> None:
-        """Say which opener has no end, and go on as if all were closed here."""
+        """Report the innermost unclosed bracket, and continue as if all were closed here."""
         self.unclosed = True
         opener, opened, _ = self._stack[-1]
         labels: tuple[Label, ...] = ()
         if noticed is not None:
             span = Span(self._source, noticed, self._source.text.find("\n", noticed) % (len(self._text) + 1))
-            labels = (Label(span=span, text="noticed here: a declaration starts"),)
-        self._faults.append(
+            labels = (Label(span=span, text="a declaration starts here"),)
+        self._errors.append(
             Diagnostic(
                 code="E135",
                 message=f"`{opener}` is not closed",
@@ -193,5 +197,5 @@ class _Scanner:
         if self._text[self._piece.start : at].strip():
             self._levels[-1].append(self._piece)
 
-    def _fault(self, code: str, message: str, start: int, end: int, *, help: str = "") -> None:
-        self._faults.append(Diagnostic(code=code, message=message, span=Span(self._source, start, end), help=help))
+    def _add_error(self, code: str, message: str, start: int, end: int, *, help: str = "") -> None:
+        self._errors.append(Diagnostic(code=code, message=message, span=Span(self._source, start, end), help=help))

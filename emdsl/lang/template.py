@@ -1,4 +1,4 @@
-"""Strings as written to their parts: margins, escapes, placeholders, each with its place."""
+"""Strings to parts: margins, escapes and placeholders, each with its place."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _MAX_CODE = 0x10FFFF
 
 
 class TextReader:
-    """Reads the strings of one source; faults gather in `diagnostics`."""
+    """Reads the strings of one source; adds errors to `diagnostics`."""
 
     def __init__(self, source: Source, diagnostics: list[Diagnostic]) -> None:
         self._source = source
         self._diagnostics = diagnostics
 
     def string(self, start: int, end: int) -> tuple[str | ast.Path, ...]:
-        """Return the parts of a `"..."` that stands at these offsets, quotes included."""
+        """Return the parts of a `"..."` between these offsets, quotes included."""
         return _joined(self._pieces(start + 1, end - 1))
 
     def text(self, start: int, end: int, *, raw: bool) -> tuple[str | ast.Path, ...]:
@@ -47,24 +47,25 @@ class TextReader:
         opening = whole.index('"""', start) + 3
         line_end = whole.find("\n", opening, end - 3)
         if line_end < 0 or whole[opening:line_end].strip():
-            self._fault(
+            self._add_error(
                 "E110",
-                'a `"""` text opens on a new line',
+                'a text in `"""` must start on a new line',
                 opening - 3,
                 opening,
-                help='put the text on the lines below `"""`, and the closing `"""` on a line of its own',
+                help='start the text on the line below `"""`, and put the closing `"""` on its own line',
             )
             return ()
         lines = list(_lines(whole, line_end + 1, end - 3))
         last_start, last_end = lines.pop()
         margin = whole[last_start:last_end]
         if margin.strip():
-            self._fault(
+            self._add_error(
                 "E111",
-                'the closing `"""` stands on a line of its own',
+                'the closing `"""` must be on its own line',
                 end - 3,
                 end,
-                note="its indentation is the margin that is taken off every line",
+                note="its indentation is the margin, removed from every line",
+                help='move `"""` to the next line',
             )
             return ()
         written = [whole[a:b] for a, b in lines if whole[a:b].strip(" \t")]
@@ -72,9 +73,9 @@ class TextReader:
             self._diagnostics.append(
                 Diagnostic(
                     code="W324",
-                    message="every line of this text starts with blanks that are sent",
+                    message="every line of this text starts with spaces that are sent",
                     span=Span(self._source, opening - 3, opening),
-                    labels=(Label(span=Span(self._source, end - 3, end), text="this margin is taken off"),),
+                    labels=(Label(span=Span(self._source, end - 3, end), text="this margin is removed"),),
                     help='indent the closing `"""` as far as the text',
                     severity=Severity.WARNING,
                 )
@@ -89,7 +90,7 @@ class TextReader:
         line = self._source.text[start:end]
         if not line.strip(" \t"):
             if len(line) > len(margin):
-                self._fault("E114", "trailing blanks", start, end, help="delete them: they would be sent", put="")
+                self._add_error("E114", "trailing spaces", start, end, help="remove them: they would be sent", put="")
             return
         if not line.startswith(margin):
             indent = len(line) - len(line.lstrip(" \t"))
@@ -97,7 +98,7 @@ class TextReader:
             self._diagnostics.append(
                 Diagnostic(
                     code="E113" if mixed else "E112",
-                    message="tabs and blanks are mixed in the margin"
+                    message="the margin mixes tabs and spaces"
                     if mixed
                     else "this line is indented less than the margin",
                     span=Span(self._source, start, start + max(indent, 1)),
@@ -114,65 +115,65 @@ class TextReader:
         kept = line.rstrip(" \t")
         if len(kept) < len(line):
             at = start + len(kept)
-            self._fault("E114", "trailing blanks", at, end, help="delete them: they would be sent", put="")
+            self._add_error("E114", "trailing spaces", at, end, help="remove them: they would be sent", put="")
         if raw:
-            self._look(start + len(margin), end)
+            self._check_visible(start + len(margin), end)
             yield line[len(margin) :]
         else:
             yield from self._pieces(start + len(margin), end)
 
     def _pieces(self, start: int, end: int) -> Iterator[str | ast.Path]:
-        for found in _PIECE.finditer(self._source.text, start, end):
-            at, stop = found.span()
-            match found.lastgroup:
+        for match in _PIECE.finditer(self._source.text, start, end):
+            at, stop = match.span()
+            match match.lastgroup:
                 case "plain":
-                    self._look(at, stop)
-                    yield found["plain"]
+                    self._check_visible(at, stop)
+                    yield match["plain"]
                 case "open":
                     yield "{"
                 case "close":
                     yield "}"
                 case "path":
-                    yield ast.Path(names=tuple(found["path"].split(".")), span=Span(self._source, at, stop))
+                    yield ast.Path(names=tuple(match["path"].split(".")), span=Span(self._source, at, stop))
                 case "braced":
-                    self._fault(
+                    self._add_error(
                         "E120",
-                        "only a name may stand in braces",
+                        "only a name is allowed in braces",
                         at,
                         stop,
-                        note="a placeholder is `{name}` or `{name.field}`, without logic",
-                        help="compute it with `let`, or write `{{` and `}}` for braces that are sent",
+                        note="a placeholder is `{name}` or `{name.field}`",
+                        help="compute the value with `let`, or write `{{` and `}}` to send braces",
                     )
                 case "brace":
-                    self._fault("E121", "stray `}`", at, stop, help="write `}}` for a brace that is sent", put="}}")
-                case "code" if int(found["code"], 16) <= _MAX_CODE and not 0xD800 <= int(found["code"], 16) <= 0xDFFF:
-                    yield chr(int(found["code"], 16))
-                case "escape" if found["escape"] in _ESCAPES:
-                    yield _ESCAPES[found["escape"]]
+                    self._add_error("E121", "`}` without `{`", at, stop, help="write `}}` to send a brace", put="}}")
+                case "code" if int(match["code"], 16) <= _MAX_CODE and not 0xD800 <= int(match["code"], 16) <= 0xDFFF:
+                    yield chr(int(match["code"], 16))
+                case "escape" if match["escape"] in _ESCAPES:
+                    yield _ESCAPES[match["escape"]]
                 case _:
-                    self._fault(
+                    self._add_error(
                         "E122",
-                        f"unknown escape `{found[0]}`",
+                        f"unknown escape `{match[0]}`",
                         at,
                         stop,
-                        help=r"escapes are \n \t \" \\ \u{...}; write \\ for a backslash, or use a `raw` text",
+                        help=r"use `\n`, `\t`, `\"`, `\\`, `\u{...}` or a `raw` text; a backslash is `\\`",
                     )
 
-    def _look(self, start: int, end: int) -> None:
-        """Warn of characters that nobody sees: two texts that look alike are two requests."""
-        for found in _INVISIBLE.finditer(self._source.text, start, end):
+    def _check_visible(self, start: int, end: int) -> None:
+        """Warn of invisible characters: two texts that look the same would be two requests."""
+        for match in _INVISIBLE.finditer(self._source.text, start, end):
             self._diagnostics.append(
                 Diagnostic(
                     code="W322",
-                    message=f"an invisible character (U+{ord(found[0]):04X}) stands in this text",
-                    span=Span(self._source, found.start(), found.end()),
-                    note="it is sent, and texts that look alike are two requests",
-                    help=rf"delete it, or write `\u{{{ord(found[0]):x}}}` where it is meant",
+                    message=f"this text contains an invisible character (U+{ord(match[0]):04X})",
+                    span=Span(self._source, match.start(), match.end()),
+                    note="it is sent: two texts that look the same are two requests",
+                    help=rf"remove it, or write `\u{{{ord(match[0]):x}}}` if it is intended",
                     severity=Severity.WARNING,
                 )
             )
 
-    def _fault(
+    def _add_error(
         self, code: str, message: str, start: int, end: int, *, note: str = "", help: str = "", put: str | None = None
     ) -> None:
         span = Span(self._source, start, end)
@@ -192,7 +193,7 @@ def _lines(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _joined(parts: Iterator[str | ast.Path]) -> tuple[str | ast.Path, ...]:
-    """Return parts with neighbouring literal stretches made one."""
+    """Join adjacent literal parts."""
     joined: list[str | ast.Path] = []
     for part in parts:
         if isinstance(part, str) and joined and isinstance(joined[-1], str):

@@ -20,19 +20,19 @@ Branch = Tree[Token]
 
 
 class TreeReader:
-    """Reads the trees of one source; faults that the grammar cannot see gather in `diagnostics`.
+    """Reads the trees of one source; adds errors that the grammar cannot detect to `diagnostics`.
 
-    A method is called what the grammar calls its rule.
+    A method has the name of its rule in the grammar.
     """
 
     def __init__(self, source: Source, diagnostics: list[Diagnostic], offset: int = 0) -> None:
         self._source = source
         self._diagnostics = diagnostics
         self._texts = TextReader(source, diagnostics)
-        self._offset = offset  # of the parsed stretch in the source
+        self._offset = offset  # of the parsed text in the source
 
     def read(self, tree: Branch | Token) -> Any:
-        """Return what a tree says."""
+        """Return the node of a tree."""
         if isinstance(tree, Token):
             return self._name(tree)
         return cast("Callable[[Branch], Any]", getattr(self, tree.data))(tree)
@@ -213,7 +213,7 @@ class TreeReader:
             return number(text)
         except ValueError as error:
             self._diagnostics.append(
-                Diagnostic(code="E130", message=str(error), span=self._span(tree), help="round it")
+                Diagnostic(code="E130", message=str(error), span=self._span(tree), help="round the number")
             )
             return 0
 
@@ -357,7 +357,7 @@ class TreeReader:
         return self.read(child)
 
     def _all(self, children: Iterable[Branch | Token]) -> tuple[Any, ...]:
-        # an empty optional stands as None; line ends are no part of the tree's meaning
+        # an absent optional is None, and line ends have no meaning
         return tuple(self.read(x) for x in children if isinstance(x, Tree))
 
     def _name(self, token: Token) -> ast.Name:
@@ -367,13 +367,14 @@ class TreeReader:
         return self._name(token) if token is not None else None
 
     def _path(self, token: Token) -> str:
-        """Return a string that takes no placeholder: a path, a label; nothing where it has one, which is told."""
+        """Return a string without placeholders, e.g. a path or label; reports a placeholder and returns ""."""
         span = self._span_of(token)
         parts = self._texts.string(span.start, span.end)
         for part in parts:
             if isinstance(part, ast.Path):
-                message = "no placeholder can stand here"
-                self._diagnostics.append(Diagnostic(code="E123", message=message, span=part.span))
+                message = f"the placeholder `{part.span.text}` is not allowed in this string"
+                help_ = "write the text itself"
+                self._diagnostics.append(Diagnostic(code="E123", message=message, span=part.span, help=help_))
                 return ""
         return "".join(p for p in parts if isinstance(p, str))
 

@@ -1,4 +1,4 @@
-"""The grammar's text, and the words of the language as they stand in it: nothing lists them a second time."""
+"""The text of the grammar, and the words of the language, read from it: no second list exists."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from pathlib import Path
 
 
 def grammar_text() -> str:
-    """Return the grammar: from the installed package, or from `grammar/` of a checkout."""
+    """Return the text of the grammar, from the installed package or from `grammar/` of a checkout."""
     package = Path(__file__).parents[1]
     shipped = package / "_grammar" / "em.lark"
     return (shipped if shipped.is_file() else package.parent / "grammar" / "em.lark").read_text(encoding="utf-8")
 
 
 def rule(name: str) -> str:
-    """Return a rule of the grammar as written, with the lines that it goes on over."""
-    found = re.search(rf"^[?!]*{name}(?:\{{\w+\}})?: .*(?:\n[ ]+\|.*)*", _TEXT, re.MULTILINE)
-    assert found is not None, name
-    return found[0]
+    """Return a rule of the grammar as written, continuation lines included."""
+    match = re.search(rf"^[?!]*{name}(?:\{{\w+\}})?: .*(?:\n[ ]+\|.*)*", _TEXT, re.MULTILINE)
+    assert match is not None, name
+    return match[0]
 
 
 def _starting(name: str) -> tuple[str, ...]:
-    """Return the words that the alternatives of a rule start with."""
+    """Return the first words of the alternatives of a rule."""
     alternatives = [x.strip() for x in rule(name).partition(": ")[2].split("|")]
     firsts = (re.match(r'[?!]*\w+: "([a-z]+)"', rule(x)) for x in alternatives)
-    return tuple(found[1] for found in firsts if found is not None)
+    return tuple(match[1] for match in firsts if match is not None)
 
 
 _TEXT = grammar_text()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emdsl.lang import ast
-from emdsl.lang.nodes import nodes
+from emdsl.lang.walk import walk
 from emdsl.value import ABSENT, ENGINE_REASONS, UNSETTLED, Row, render
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def row_field(column: str, field: str, fields: Mapping[str, str]) -> str:
 def row_fields(parts: Iterable[ast.Expr], columns: Columns) -> list[str]:
     """Return the columns of dataset rows that expressions read, in SQL: data may hold nothing there."""
     found: dict[str, None] = {}
-    for node in (x for part in parts for x in nodes(part)):
+    for node in (x for part in parts for x in walk(part)):
         match node:
             case ast.Field(value=ast.Ref(name=of)) if of in columns.rows:
                 found[to_sql(node, columns)] = None
@@ -160,7 +160,7 @@ def to_sql(node: ast.Expr, columns: Columns) -> str:
 def _unless_open(node: ast.Otherwise, columns: Columns) -> str:
     """Return what stands behind `else`, missing where what stands before it may still be answered."""
     other = to_sql(node.other, columns)
-    names = dict.fromkeys(x.name for x in nodes(node.value) if isinstance(x, ast.Ref) and x.name not in columns.axes)
+    names = dict.fromkeys(x.name for x in walk(node.value) if isinstance(x, ast.Ref) and x.name not in columns.axes)
     reasons = [name(f"{n}_missing") for n in names if n in columns.reasoned]
     if not reasons:
         return other

@@ -1,1 +1,1 @@
-"""Who answers queries: query to wire format and back. Never stores, retries or counts."""
+"""Model providers: query to wire format and back. Never stores, retries or counts."""

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from emdsl.capability import prompt_objection
 from emdsl.errors import Rejected
-from emdsl.providers.wire import Count, Lenient, Said, Wire, as_json, fields, finish_of, parse, total, whole
+from emdsl.providers.wire import (
+    Count,
+    Lenient,
+    LenientText,
+    Wire,
+    as_json,
+    checked_finish,
+    finish_of,
+    parse,
+    setting_fields,
+    sum_counts,
+)
 from emdsl.query import Response, Usage
 from emdsl.reasoning import divided
 from emdsl.service import ANTHROPIC
@@ -30,9 +41,9 @@ class _Usage(Wire):
 
 class _Reply(Wire):
     content: list[Any] | str
-    id: Said = None
-    model: Said = None
-    stop_reason: Said = None
+    id: LenientText = None
+    model: LenientText = None
+    stop_reason: LenientText = None
     usage: Annotated[_Usage | None, Lenient] = None
 
 
@@ -51,36 +62,36 @@ class Anthropic:
         """See Format."""
         params = query.params
         messages = query.prompt.messages
-        if said := prompt_objection(query.head.model, params, messages):
-            raise Rejected(f"not sent: {said}")
-        talk = [m for m in messages if m.role != "system"]
+        if objection := prompt_objection(query.head.model, params, messages):
+            raise Rejected(f"not sent: {objection}")
+        turns = [m for m in messages if m.role != "system"]
         system = [m for m in messages if m.role == "system"]
         body: dict[str, Any] = {"model": query.head.model.wire_name}
-        # Where a beginning is marked, it is marked at the end of a message: a marked text is the same to the model.
+        # A shared prefix is marked at the end of a message: the model sees no difference.
         marked = query.shared - len(system)
         if system:
             body["system"] = _blocks(system, marked=0 < query.shared <= len(system))
         body["messages"] = [
             {"role": m.role, "content": _blocks([m], marked=True) if i + 1 == marked else m.text}
-            for i, m in enumerate(talk)
+            for i, m in enumerate(turns)
         ]
-        return as_json(body | fields(query, ANTHROPIC))
+        return as_json(body | setting_fields(query, ANTHROPIC))
 
     def read(self, reply: Mapping[str, Any]) -> Response:
         """See Format."""
-        found = parse(_Reply, reply)
-        usage = found.usage or _Usage()
-        content = [{"type": "text", "text": found.content}] if isinstance(found.content, str) else found.content
+        message = parse(_Reply, reply)
+        usage = message.usage or _Usage()
+        content = [{"type": "text", "text": message.content}] if isinstance(message.content, str) else message.content
         text, thoughts = divided(content)
         return Response(
             text=text,
-            finish=whole(finish_of(found.stop_reason), *content),
+            finish=checked_finish(finish_of(message.stop_reason), *content),
             reasoning=thoughts or None,
-            model=found.model,
-            request_id=found.id,
+            model=message.model,
+            request_id=message.id,
             usage=Usage(
-                # Anthropic counts what its cache reads and writes apart: here input is all that was sent.
-                input_tokens=total(
+                # Anthropic counts cached tokens separately: here the input is everything that was sent.
+                input_tokens=sum_counts(
                     usage.input_tokens, usage.cache_read_input_tokens, usage.cache_creation_input_tokens
                 ),
                 output_tokens=usage.output_tokens,

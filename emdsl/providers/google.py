@@ -10,16 +10,16 @@ from emdsl.errors import Rejected, Unavailable
 from emdsl.providers.wire import (
     Count,
     Lenient,
-    Said,
+    LenientText,
     Wire,
     as_candidates,
     as_json,
-    fields,
+    checked_finish,
     finish_of,
-    kept_positions,
+    logprob_fields,
     parse,
-    total,
-    whole,
+    setting_fields,
+    sum_counts,
 )
 from emdsl.query import Response, Usage
 from emdsl.reasoning import divided
@@ -38,7 +38,7 @@ class _Content(Wire):
 
 
 class _Candidate(Wire):
-    token: Said = None
+    token: LenientText = None
     logProbability: Any = None  # noqa: N815 - Google's name
 
 
@@ -53,14 +53,14 @@ class _Logprobs(Wire):
 
 class _Choice(Wire):
     content: _Content | None = None
-    finishReason: Said = None  # noqa: N815 - Google's name
-    finishMessage: Said = None  # noqa: N815 - Google's name
+    finishReason: LenientText = None  # noqa: N815 - Google's name
+    finishMessage: LenientText = None  # noqa: N815 - Google's name
     logprobsResult: Annotated[_Logprobs | None, Lenient] = None  # noqa: N815 - Google's name
 
 
 class _Feedback(Wire):
-    blockReason: Said = None  # noqa: N815 - Google's name
-    blockReasonMessage: Said = None  # noqa: N815 - Google's name
+    blockReason: LenientText = None  # noqa: N815 - Google's name
+    blockReasonMessage: LenientText = None  # noqa: N815 - Google's name
 
 
 class _Usage(Wire):
@@ -74,8 +74,8 @@ class _Reply(Wire):
     candidates: tuple[_Choice, ...] | None = None
     promptFeedback: Annotated[_Feedback | None, Lenient] = None  # noqa: N815 - Google's name
     usageMetadata: Annotated[_Usage | None, Lenient] = None  # noqa: N815 - Google's name
-    modelVersion: Said = None  # noqa: N815 - Google's name
-    responseId: Said = None  # noqa: N815 - Google's name
+    modelVersion: LenientText = None  # noqa: N815 - Google's name
+    responseId: LenientText = None  # noqa: N815 - Google's name
 
 
 class Google:
@@ -92,8 +92,8 @@ class Google:
     def encode(self, query: Query) -> bytes:
         """See Format."""
         messages = query.prompt.messages
-        if said := prompt_objection(query.head.model, query.params, messages):
-            raise Rejected(f"not sent: {said}")
+        if objection := prompt_objection(query.head.model, query.params, messages):
+            raise Rejected(f"not sent: {objection}")
         body: dict[str, Any] = {}
         system = [{"text": m.text} for m in messages if m.role == "system"]
         if system:
@@ -101,34 +101,34 @@ class Google:
         body["contents"] = [
             {"role": _ROLES[m.role], "parts": [{"text": m.text}]} for m in messages if m.role != "system"
         ]
-        return as_json(body | fields(query, GOOGLE))
+        return as_json(body | setting_fields(query, GOOGLE))
 
     def read(self, reply: Mapping[str, Any]) -> Response:
         """See Format."""
-        found = parse(_Reply, reply)
-        usage = found.usageMetadata or _Usage()
+        typed = parse(_Reply, reply)
+        usage = typed.usageMetadata or _Usage()
         common: dict[str, Any] = {
-            "model": found.modelVersion,
-            "request_id": found.responseId,
+            "model": typed.modelVersion,
+            "request_id": typed.responseId,
             "usage": Usage(
                 input_tokens=usage.promptTokenCount,
-                output_tokens=total(usage.candidatesTokenCount, usage.thoughtsTokenCount),
+                output_tokens=sum_counts(usage.candidatesTokenCount, usage.thoughtsTokenCount),
                 reasoning_tokens=usage.thoughtsTokenCount,
                 cached_tokens=usage.cachedContentTokenCount,
             ),
         }
-        blocked, hollow = found.promptFeedback, not any(c.content and c.content.parts for c in found.candidates or ())
-        if hollow and blocked is not None and blocked.blockReason:
-            return Response(text=blocked.blockReasonMessage or blocked.blockReason, finish="blocked", **common)
-        if not found.candidates:
+        feedback, empty = typed.promptFeedback, not any(c.content and c.content.parts for c in typed.candidates or ())
+        if empty and feedback is not None and feedback.blockReason:
+            return Response(text=feedback.blockReasonMessage or feedback.blockReason, finish="blocked", **common)
+        if not typed.candidates:
             raise Unavailable("the reply has no candidate", status=200)
-        choice = found.candidates[0]
+        choice = typed.candidates[0]
         parts = (choice.content.parts if choice.content is not None else None) or ()
         text, thoughts = divided(parts)
         finish = finish_of(choice.finishReason)
         if not text and any(p.get("functionCall") is not None for p in parts):
             finish = "tool"
-        finish = whole(finish, text, thoughts, finish == "tool")
+        finish = checked_finish(finish, text, thoughts, finish == "tool")
         return Response(
             text=text or (choice.finishMessage or choice.finishReason or "" if finish == "blocked" else ""),
             finish=finish,
@@ -138,12 +138,12 @@ class Google:
         )
 
 
-def _logprobs(found: _Logprobs | None, text: str, reasoning: str) -> dict[str, Any]:
-    """Return the fields of a response that hold candidates, and what was chosen among them."""
-    if found is None or not found.topCandidates:
+def _logprobs(logprobs: _Logprobs | None, text: str, reasoning: str) -> dict[str, Any]:
+    """Return the fields of a response that hold the candidates of each token, and the chosen tokens."""
+    if logprobs is None or not logprobs.topCandidates:
         return {}
-    tops = [(at.candidates if at is not None else None) or () for at in found.topCandidates]
-    # a probability of 1 has the logarithm 0, which this format leaves out
+    tops = [(at.candidates if at is not None else None) or () for at in logprobs.topCandidates]
+    # a probability of 1 has the logarithm 0, and the format omits it
     positions = [as_candidates((c.token, c.logProbability or 0.0) for c in top) for top in tops]
-    chosen = [c.token or "" for c in found.chosenCandidates or ()]
-    return kept_positions(text, reasoning, positions, chosen if len(chosen) == len(positions) else None)
+    chosen = [c.token or "" for c in logprobs.chosenCandidates or ()]
+    return logprob_fields(text, reasoning, positions, chosen if len(chosen) == len(positions) else None)

@@ -1,4 +1,4 @@
-"""One request over HTTP: connection, timeout, bounds. The door to aiohttp for asking."""
+"""One request over HTTP: connection, timeout, size limits. The door to aiohttp for requests."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import aiohttp
 import zstandard
 
 from emdsl.errors import ProviderError, Rejected, Unavailable
-from emdsl.providers.address import CA_FILES, NoWay, proxy_of, server_of, trusted
-from emdsl.providers.complaint import error_within
-from emdsl.providers.complaints import OK, error_in, error_of, short
+from emdsl.providers.address import CA_FILES, BadNetworkSettings, certificates, proxy_of, server_of
+from emdsl.providers.error_body import find_error
+from emdsl.providers.http_errors import OK, error_in_200, error_of, short
 from emdsl.providers.limits import read_limits
-from emdsl.providers.streaming import EVENTS, read_events, whole_reply
+from emdsl.providers.streaming import EVENTS, assemble, read_events
 from emdsl.service import OPENAI
 from emdsl.version import __version__
 
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 600.0  # reasoning models think for minutes
 CONNECT_S = 30.0
-SLOW_S = 4.0  # without a connection, after which that is said
-ANSWERED = range(200, 300)  # 201 and 203 too may bring an answer
+SLOW_S = 4.0  # without a connection, until that is reported
+SUCCESS = range(200, 300)  # 201 and 203 too may carry an answer
 MAX_BODY = 64 * 2**20  # bytes of a reply
 MAX_HEADER = 64 * 2**10  # bytes of one header of a reply
-ALIVE_S = 30  # between two signs of life on an idle connection
-PART = 1024  # bytes of a packed body that are unpacked together: each may become a hundred thousand times as much
-PACKED = ("gzip", "deflate", "zstd")  # how a reply may be packed
-UNSENDABLE = "cannot be sent: the url, the proxy or a header is malformed"
+KEEPALIVE_S = 30  # between two probes on an idle connection
+CHUNK = 1024  # compressed bytes at a time: each may unpack to a hundred thousand
+ENCODINGS = ("gzip", "deflate", "zstd")  # supported compression of replies
+MALFORMED = "not sent: the `url`, the proxy or a header is malformed"
 
 
 class Http:
@@ -53,21 +53,21 @@ class Http:
         self, connections: int, environment: Mapping[str, str] = os.environ,
         on_slow: Callable[[str], None] = lambda _: None,
     ) -> None:  # fmt: skip
-        self._slow: set[str] = set()  # servers of which it was said that no connection comes about
+        self._slow: set[str] = set()  # servers that were reported as slow to connect
         self._on_slow = on_slow
         self._proxies: dict[str, str | None] = {}  # by origin
         self._environment = environment
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=connections, keepalive_timeout=60, ttl_dns_cache=300, ssl=_certificates(environment) or True,
-                socket_factory=_kept_alive,
+                socket_factory=_keepalive_socket,
             ),
             headers={
                 "User-Agent": f"emdsl/{__version__}", "Content-Type": "application/json",
-                "Accept-Encoding": ", ".join(PACKED), "Accept": f"application/json, {EVENTS}",
+                "Accept-Encoding": ", ".join(ENCODINGS), "Accept": f"application/json, {EVENTS}",
             },
-            auto_decompress=False,  # a server may pack a reply as nobody asked for, or say so of one that is not packed
-            max_line_size=MAX_HEADER, max_field_size=MAX_HEADER, trace_configs=[_traced()],
+            auto_decompress=False,  # servers use encodings that were not requested, or declare them for plain replies
+            max_line_size=MAX_HEADER, max_field_size=MAX_HEADER, trace_configs=[_trace_config()],
         )  # fmt: skip
 
     async def close(self) -> None:
@@ -78,72 +78,76 @@ class Http:
         self, url: str, body: bytes, headers: Mapping[str, str], *, mask: Mask, timeout_s: float | None,
         format_: str = OPENAI, on_limits: Callable[[Limits], None] = lambda _: None,
     ) -> tuple[dict[str, Any], str | None]:  # fmt: skip
-        """Return a reply and the server's own id of the request; raises ProviderError or Blocked.
+        """Return a reply and the server's id of the request; raises ProviderError or Blocked.
 
-        `mask` takes API keys out of what errors say; the reply is as it came. `on_limits` gets what the server says of
-        its limits, with an error too. `format_` is that of a reply which comes as a stream.
+        `mask` removes API keys from errors, not from the reply. `on_limits` gets the rate limits of every reply, of
+        an error too. `format_` is the format of a streamed reply.
         """
-        return await self._sent(
+        return await self._send(
             "POST", url, body, headers, mask=mask, timeout_s=timeout_s, on_limits=on_limits, format_=format_
         )
 
     async def get(self, url: str, headers: Mapping[str, str], *, mask: Mask) -> dict[str, Any]:
-        """Return what is at a URL, as `post` does."""
-        found = await self._sent(
+        """Return the reply of a GET request; see `post`."""
+        reply, _ = await self._send(
             "GET", url, None, headers, mask=mask, timeout_s=CONNECT_S, on_limits=lambda _: None, format_=OPENAI
         )
-        return found[0]
+        return reply
 
-    async def _sent(
+    async def _send(
         self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], *, mask: Mask,
         timeout_s: float | None, on_limits: Callable[[Limits], None], format_: str,
     ) -> tuple[dict[str, Any], str | None]:  # fmt: skip
-        watch = Connecting(partial(self._say_slow, server_of(url)))
-        limit = aiohttp.ClientTimeout(total=timeout_s or TIMEOUT_S, sock_connect=CONNECT_S)
+        connecting = Connecting(partial(self._report_slow, server_of(url)))
+        timeout = aiohttp.ClientTimeout(total=timeout_s or TIMEOUT_S, sock_connect=CONNECT_S)
         try:
             async with self._session.request(
                 method,
                 url,
                 data=body,
                 headers=headers,
-                timeout=limit,
+                timeout=timeout,
                 allow_redirects=False,
                 proxy=self._proxy(url),
-                trace_request_ctx=watch,
+                trace_request_ctx=connecting,
             ) as reply:
-                raw = await _bounded(reply)
+                raw = await _read_bounded(reply)
                 limits = read_limits(reply.headers)
                 if limits is not None:
                     on_limits(limits)
-                packing = reply.headers.get("Content-Encoding", "")
-                if reply.status not in ANSWERED:
-                    raise error_of(reply.status, reply.headers, _said(raw, packing, reply.charset), mask)
-                text = _decoded(unpacked(raw, packing), reply.charset)
+                encoding = reply.headers.get("Content-Encoding", "")
+                if reply.status not in SUCCESS:
+                    raise error_of(reply.status, reply.headers, _error_text(raw, encoding, reply.charset), mask)
+                text = _decode(decompress(raw, encoding), reply.charset)
                 request_id = reply.headers.get("x-request-id") or reply.headers.get("request-id")
                 if reply.content_type == EVENTS:
-                    found = whole_reply(read_events(text), format_, reply.headers, mask)
+                    content = assemble(read_events(text), format_, reply.headers, mask)
                 else:
-                    found = _parsed(text, reply, mask)
-                if (error := error_within(found)) is not None:  # some proxies wrap an error in a 200
-                    raise error_in(error, reply.headers, mask)
-                return found, request_id
-        except NoWay as fault:
-            raise Rejected(f"not sent: {fault}", for_all=True) from None
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:  # a wrong certificate is a ValueError too
+                    content = _parse(text, reply, mask)
+                if (error := find_error(content)) is not None:  # some proxies wrap an error in a 200
+                    raise error_in_200(error, reply.headers, mask)
+                return content, request_id
+        except BadNetworkSettings as error:
+            raise Rejected(f"not sent: {error}", for_all=True) from None
+        except (
+            TimeoutError,
+            aiohttp.ClientError,
+            OSError,
+        ) as error:  # before ValueError: a wrong certificate is one too
             if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-                raise Rejected(UNSENDABLE, for_all=True) from None
+                raise Rejected(MALFORMED, for_all=True) from None
             never_sent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-            raise Unavailable(mask(_network(error, url, limit.total)), paid=not never_sent) from None
-        except ValueError:  # what it says may hold a password of a proxy
-            raise Rejected(UNSENDABLE, for_all=True) from None
+            raise Unavailable(mask(_describe(error, url, timeout.total)), paid=not never_sent) from None
+        except ValueError:  # its text may contain the password of a proxy
+            raise Rejected(MALFORMED, for_all=True) from None
 
-    def _say_slow(self, server: str) -> None:
+    def _report_slow(self, server: str) -> None:
         if server not in self._slow:
             self._slow.add(server)
             self._on_slow(f"no connection to {server} for {SLOW_S:g} s; each attempt takes up to {CONNECT_S:g} s")
 
     def _proxy(self, url: str) -> str | None:
-        """Return the proxy that the environment names for a server; raises NoWay."""
+        """Return the proxy that the environment names for a server; raises BadNetworkSettings."""
         origin = server_of(url)
         if origin not in self._proxies:
             self._proxies[origin] = proxy_of(url, self._environment)
@@ -151,24 +155,24 @@ class Http:
 
 
 class Connecting:
-    """A connection that is being made for a request: told of where it takes long."""
+    """A connection attempt; `on_slow` is called if it takes long."""
 
     def __init__(self, on_slow: Callable[[], None]) -> None:
         self._on_slow = on_slow
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
-        """A connection is being made."""
+        """Start the timer of the attempt."""
         self._timer = asyncio.get_running_loop().call_later(SLOW_S, self._on_slow)
 
     def end(self) -> None:
-        """It is made, or came to nothing."""
+        """Stop the timer: the attempt succeeded or failed."""
         if self._timer is not None:
             self._timer.cancel()
 
 
-def _traced() -> aiohttp.TraceConfig:
-    """Return what calls the Connecting of a request."""
+def _trace_config() -> aiohttp.TraceConfig:
+    """Return hooks that start and stop the Connecting of each request."""
 
     async def begin(_: object, context: SimpleNamespace, __: object) -> None:
         context.trace_request_ctx.begin()
@@ -176,72 +180,79 @@ def _traced() -> aiohttp.TraceConfig:
     async def end(_: object, context: SimpleNamespace, __: object) -> None:
         context.trace_request_ctx.end()
 
-    found = aiohttp.TraceConfig()
-    found.on_connection_create_start.append(begin)
-    found.on_connection_create_end.append(end)
-    found.on_request_exception.append(end)
-    return found
+    config = aiohttp.TraceConfig()
+    config.on_connection_create_start.append(begin)
+    config.on_connection_create_end.append(end)
+    config.on_request_exception.append(end)
+    return config
 
 
 def _certificates(environment: Mapping[str, str]) -> ssl.SSLContext | None:
-    """Return the certificates that are trusted beside the system's; what is wrong with them was said before."""
+    """Return the certificates that the environment adds; `why_unusable` has reported invalid ones."""
     try:
-        return trusted(environment)
-    except NoWay:
+        return certificates(environment)
+    except BadNetworkSettings:
         return None
 
 
-def _kept_alive(address: AddrInfoType) -> socket.socket:
-    """Return a socket that shows signs of life: a model may think for minutes, and proxies drop idle connections."""
+def _keepalive_socket(address: AddrInfoType) -> socket.socket:
+    """Return a socket with TCP keepalive: a model may think for minutes, and proxies drop idle connections."""
     family, kind, protocol, _, _ = address
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", ALIVE_S), ("TCP_KEEPALIVE", ALIVE_S), ("TCP_KEEPINTVL", ALIVE_S)):
+    connection = socket.socket(family, kind, protocol)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", KEEPALIVE_S), ("TCP_KEEPALIVE", KEEPALIVE_S), ("TCP_KEEPINTVL", KEEPALIVE_S)):
         if (option := getattr(socket, name, None)) is not None:
-            made.setsockopt(socket.IPPROTO_TCP, option, value)
-    made.setblocking(False)
-    return made
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    connection.setblocking(False)
+    return connection
 
 
-def _network(error: Exception, url: str, timeout_s: float | None) -> str:
-    """Return what happened to a request that no reply came to; what libraries say may hold a password, and is left."""
+def _describe(error: Exception, url: str, timeout_s: float | None) -> str:
+    """Describe a network error in our own words: the text of a library may contain a password."""
     server = server_of(url)
     match error:
         case aiohttp.ConnectionTimeoutError():
-            silent = ", or nothing encrypted came back" if url.startswith("https:") else ""
+            silent = " (or the server did not answer the TLS handshake)" if url.startswith("https:") else ""
             return f"no connection to {server} within {CONNECT_S:g} s{silent}"
         case asyncio.TimeoutError():
-            return f"no answer in time: {timeout_s:g} s, from {server}"
+            return f"no answer from {server} within {timeout_s:g} s"
         case aiohttp.ClientConnectorCertificateError():
             return (
                 f"no encrypted connection to {server}: its certificate is not trusted"
-                f"{_why_not_trusted(error)}; {CA_FILES[0]} names certificates of one's own"
+                f"{_why_not_trusted(error)}; set `{CA_FILES[0]}` to trust your own certificates"
             )
         case aiohttp.ClientConnectorSSLError():
-            return f"no encrypted connection to {server}: it speaks no TLS, or none that is spoken here"
+            return f"no encrypted connection to {server}: it does not support TLS, or only an unsupported version"
         case aiohttp.ClientProxyConnectionError():
-            return f"no connection to the proxy that the environment names for {server}"
+            return f"no connection to the proxy for {server}: check `HTTPS_PROXY` and `NO_PROXY`"
         case aiohttp.ClientHttpProxyError():
-            return f"the proxy that the environment names for {server} refuses: {error.status} {error.message}"
+            return f"the proxy for {server} refused the connection: {error.status} {error.message}"
         case aiohttp.ClientConnectorError():
-            return f"no connection to {server}: {_why_not(error.os_error)}"
+            return f"no connection to {server}: {_os_reason(error.os_error)}"
         case aiohttp.ClientResponseError():
-            return f"the reply of {server} breaks the rules of HTTP: {short(error.message)}"
+            reason = error.message.partition("\n\n")[0].rstrip(": ")  # the parser quotes bytes after it
+            return f"the reply of {server} is not valid HTTP: {short(reason)}"
+        case aiohttp.ServerDisconnectedError():
+            return f"{server} closed the connection without a reply"
+        case aiohttp.ClientPayloadError():
+            return f"{server} closed the connection before the end of its reply"
+        case OSError():
+            return f"the connection to {server} broke: {_os_reason(error)}"
         case _:
-            return f"the connection to {server} broke: {type(error).__name__}"
+            return f"the connection to {server} broke"
 
 
 def _why_not_trusted(error: aiohttp.ClientConnectorCertificateError) -> str:
-    said = getattr(error.certificate_error, "verify_message", "")
-    return f" ({said})" if said else ""
+    reason = getattr(error.certificate_error, "verify_message", "")
+    return f" ({reason})" if reason else ""
 
 
-def _why_not(error: OSError) -> str:
-    known = error.errno is not None and error.errno in errno.errorcode
-    return os.strerror(error.errno) if known and error.errno else error.strerror or type(error).__name__
+def _os_reason(error: OSError) -> str:
+    is_standard = error.errno is not None and error.errno in errno.errorcode
+    return os.strerror(error.errno) if is_standard and error.errno else error.strerror or type(error).__name__
 
 
-async def _bounded(reply: aiohttp.ClientResponse) -> bytes:
+async def _read_bounded(reply: aiohttp.ClientResponse) -> bytes:
     length = reply.content_length
     if length is not None and length <= MAX_BODY:
         return await reply.read()
@@ -257,27 +268,29 @@ def _too_large(status: int) -> Rejected:
     return Rejected(f"the reply is larger than {MAX_BODY // 2**20} MiB", status=status)
 
 
-def unpacked(raw: bytes, encodings: str) -> bytes:
-    """Return a body as it was before it was packed, the last packing first; raises Unavailable, Rejected."""
+def decompress(raw: bytes, encodings: str) -> bytes:
+    """Undo the encodings of a body, the last one first; raises Unavailable, Rejected."""
     for encoding in reversed([e.strip().lower() for e in encodings.split(",")]):
         if not raw or encoding in ("", "identity", "none", "utf-8"):
             continue
-        if encoding.removeprefix("x-") not in PACKED:
-            raise Rejected(f"the reply is packed as `{short(encoding)}`, which was not asked for", status=OK)
+        if encoding.removeprefix("x-") not in ENCODINGS:
+            raise Rejected(f"the reply has the unsupported encoding `{short(encoding)}`", status=OK)
         try:
-            found = _zlib(raw) if encoding != "zstd" else _zstd(raw)
+            content = _zlib(raw) if encoding != "zstd" else _zstd(raw)
         except (zlib.error, zstandard.ZstdError):
-            if raw.lstrip()[:1] in (b"{", b"["):  # it says so, and is not packed
+            if raw.lstrip()[:1] in (b"{", b"["):  # declared as compressed, but plain
                 continue
-            raise Unavailable(f"the reply is no `{encoding}`, as it says", status=OK) from None
-        if len(found) > MAX_BODY:
+            raise Unavailable(
+                f"the reply is not valid `{encoding}`, the encoding that it declares", status=OK
+            ) from None
+        if len(content) > MAX_BODY:
             raise _too_large(OK)
-        raw = found
+        raw = content
     return raw
 
 
 def _zlib(raw: bytes) -> bytes:
-    """Return what gzip or deflate has packed, with a header of either or none; at most a little over MAX_BODY."""
+    """Decompress gzip or deflate, with either header or none; returns little more than MAX_BODY bytes."""
     try:
         return _members(raw, zlib.MAX_WBITS | 32)
     except zlib.error:
@@ -285,41 +298,41 @@ def _zlib(raw: bytes) -> bytes:
 
 
 def _members(raw: bytes, bits: int) -> bytes:
-    found, left = b"", raw
-    while left and len(found) <= MAX_BODY:  # gzip may come in several members
+    content, left = b"", raw
+    while left and len(content) <= MAX_BODY:  # gzip may come in several members
         unpacker = zlib.decompressobj(bits)
-        found += unpacker.decompress(left, MAX_BODY + 1 - len(found))
-        if not unpacker.eof and len(found) <= MAX_BODY:
+        content += unpacker.decompress(left, MAX_BODY + 1 - len(content))
+        if not unpacker.eof and len(content) <= MAX_BODY:
             raise zlib.error("cut")
         left = unpacker.unused_data
-    return found
+    return content
 
 
 def _zstd(raw: bytes) -> bytes:
-    """Return what zstd has packed, in one frame or several; at most a little over MAX_BODY."""
-    found, left = b"", raw
-    while left and len(found) <= MAX_BODY:
+    """Decompress zstd, one frame or several; returns little more than MAX_BODY bytes."""
+    content, left = b"", raw
+    while left and len(content) <= MAX_BODY:
         unpacker = zstandard.ZstdDecompressor(max_window_size=MAX_BODY).decompressobj()
-        for start in range(0, len(left), PART):
-            found += unpacker.decompress(left[start : start + PART])
-            if unpacker.eof or len(found) > MAX_BODY:
-                left = unpacker.unused_data + left[start + PART :]
+        for start in range(0, len(left), CHUNK):
+            content += unpacker.decompress(left[start : start + CHUNK])
+            if unpacker.eof or len(content) > MAX_BODY:
+                left = unpacker.unused_data + left[start + CHUNK :]
                 break
         else:
             raise zstandard.ZstdError("cut")
-    return found
+    return content
 
 
-def _said(raw: bytes, packing: str, charset: str | None) -> str:
-    """Return the text of an error; nothing where it cannot be unpacked, for its status says most."""
+def _error_text(raw: bytes, encoding: str, charset: str | None) -> str:
+    """Return the text of an error, "" if it cannot be decompressed: its status says most."""
     try:
-        return _decoded(unpacked(raw, packing), charset)
+        return _decode(decompress(raw, encoding), charset)
     except ProviderError:
         return ""
 
 
-def _decoded(raw: bytes, charset: str | None) -> str:
-    """Return the text of a reply: JSON is UTF-8 where it can be, else as the reply says, whatever stands before it."""
+def _decode(raw: bytes, charset: str | None) -> str:
+    """Return the text of a reply, without byte order mark: as UTF-8 if possible, else by its declared charset."""
     for name in ("utf-8", charset or "", json.detect_encoding(raw)):
         try:
             text = raw.decode(name) if name else ""
@@ -330,15 +343,15 @@ def _decoded(raw: bytes, charset: str | None) -> str:
     return raw.decode("utf-8", "replace")
 
 
-def _parsed(text: str, reply: aiohttp.ClientResponse, mask: Mask) -> dict[str, Any]:
+def _parse(text: str, reply: aiohttp.ClientResponse, mask: Mask) -> dict[str, Any]:
     if not text.strip():
-        raise Unavailable(f"the reply is no JSON but empty, with the status {reply.status}", status=OK)
+        raise Unavailable(f"the reply is empty, with status {reply.status}", status=OK)
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError):
-        raise Unavailable(f"the reply is no JSON: {short(mask(text))}", status=OK) from None
-    if isinstance(found, list) and len(found) == 1:
-        found = found[0]
-    if not isinstance(found, dict):
-        raise Unavailable(f"the reply is no object: {short(mask(text))}", status=OK)
-    return found
+        raise Unavailable(f"the reply is not JSON: {short(mask(text))}", status=OK) from None
+    if isinstance(content, list) and len(content) == 1:
+        content = content[0]
+    if not isinstance(content, dict):
+        raise Unavailable(f"the reply is not a JSON object: {short(mask(text))}", status=OK)
+    return content

@@ -1,4 +1,4 @@
-"""What a server says of its limits: how many requests and tokens are left, and until when."""
+"""Rate limits that a server reports: remaining requests and tokens, and the time of the next reset."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LONGEST_S = 366 * 86_400.0  # that a server may ask to wait: what is longer is no time
-MINUTE_S = 60.0  # where a name says so, and no header
+MAX_WAIT_S = 366 * 86_400.0  # a longer time is not a wait
+MINUTE_S = 60.0  # for headers that carry the minute in their name
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 # Prefix, then `limit-requests` (OpenAI's order) or `requests-limit` (Anthropic's).
@@ -37,7 +37,7 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """An allowance: of so many, so many are left, and all of them again after so many seconds."""
+    """A limit of requests or tokens, how many remain, and the seconds until all are available again."""
 
     limit: float
     remaining: float
@@ -46,14 +46,14 @@ class Limit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Allowances of one account, as one reply tells them."""
+    """The limits of one account, as one reply reports them."""
 
     requests: Limit | None = None
     tokens: Limit | None = None
 
 
 def read_limits(headers: Mapping[str, str]) -> Limits | None:
-    """Return the limits that a reply tells; None where it tells none.
+    """Return the limits that a reply reports, None if it reports none.
 
     >>> read_limits(
     ...     {
@@ -72,23 +72,23 @@ def _limit(headers: Mapping[str, str], names: tuple[tuple[str, str, str], ...]) 
     for limit, remaining, reset in names:
         if remaining not in headers:
             continue
-        most, left = _number(headers.get(limit)), _number(headers[remaining])
+        maximum, left = _number(headers.get(limit)), _number(headers[remaining])
         reset_s = seconds(headers.get(reset, "")) if reset else MINUTE_S
-        if most is not None and left is not None and reset_s is not None and most > 0:
-            return Limit(most, left, reset_s)
+        if maximum is not None and left is not None and reset_s is not None and maximum > 0:
+            return Limit(maximum, left, reset_s)
     return None
 
 
 def _number(text: str | None) -> float | None:
     try:
-        found = float((text or "").split(",")[0].split(";")[0])
+        number = float((text or "").split(",")[0].split(";")[0])
     except ValueError:
         return None
-    return found if 0 <= found < 1e15 else None
+    return number if 0 <= number < 1e15 else None
 
 
 def seconds(text: str) -> float | None:
-    """Return the seconds from now that a header means; None for none.
+    """Return the seconds from now that a header states, None if it states no time.
 
     Providers write durations (`6m0s`, `200ms`), seconds, times (RFC 3339), and milliseconds or seconds since 1970.
 
@@ -113,12 +113,12 @@ def seconds(text: str) -> float | None:
         return None
 
 
-def _bounded(found: float) -> float | None:
-    return max(found, 0.0) if found <= LONGEST_S else None
+def _bounded(wait_s: float) -> float | None:
+    return max(wait_s, 0.0) if wait_s <= MAX_WAIT_S else None
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Return how many seconds a server asks to wait: a number (fractions too) or a date; 0 for neither.
+    """Return the seconds to wait by `Retry-After`: a number or a date; 0 for neither.
 
     >>> retry_after({"Retry-After": "0.5"}), retry_after({})
     (0.5, 0.0)

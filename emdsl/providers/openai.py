@@ -1,4 +1,4 @@
-"""OpenAI's chat completions, which most servers speak: query to body, reply to response."""
+"""OpenAI's chat completions, the format of most servers: query to body, reply to response."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator
 
 from emdsl.errors import Unavailable
-from emdsl.providers.complaints import error_in
+from emdsl.providers.http_errors import error_in_200
 from emdsl.providers.wire import (
     MAX_COUNT,
     Count,
     Lenient,
-    Said,
+    LenientText,
     Wire,
     as_candidates,
     as_json,
-    fields,
+    checked_finish,
     finish_of,
-    kept_positions,
+    logprob_fields,
     parse,
+    setting_fields,
     token_text,
-    whole,
 )
 from emdsl.query import Response, Usage
 from emdsl.reasoning import divided, thoughts_in
@@ -34,24 +34,24 @@ if TYPE_CHECKING:
     from emdsl.prompt import Message, Prompt
     from emdsl.query import Query
 
-MIN_KEPT = 4_096  # characters of messages from which their encoding is kept
-MAX_HELD = 64 * 2**20  # bytes of encoded prompts
-MAX_MESSAGES = 4_096  # encoded, of prompts that share some
+MIN_CACHED = 4_096  # characters of a prompt whose encoding is worth keeping
+MAX_CACHED = 64 * 2**20  # bytes of encoded prompts
+MAX_MESSAGES = 4_096  # encoded messages that prompts may share
 
 
 def _lenient_usd(value: Any) -> float | None:
-    known = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_COUNT
-    return float(value) if known else None
+    valid = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_COUNT
+    return float(value) if valid else None
 
 
 class _Candidate(Wire):
-    token: Said = None
+    token: LenientText = None
     bytes: Any = None
     logprob: Any = None
 
     @property
     def text(self) -> str:
-        """The token as text: by its bytes, where a server writes something else for it."""
+        """The token as text, from its bytes if the server sends them."""
         return token_text(self.token, self.bytes)
 
 
@@ -67,7 +67,7 @@ class _Logprobs(Wire):
 
 class _Message(Wire):
     content: Any = None
-    refusal: Said = None
+    refusal: LenientText = None
     reasoning_content: Any = None
     reasoning: Any = None
     reasoning_text: Any = None  # Copilot's
@@ -97,7 +97,7 @@ class _Usage(Wire):
 
 class _Choice(Wire):
     message: _Message | None = None
-    text: Said = None  # of servers that answer as completions do
+    text: LenientText = None  # of servers that use the format of completions
     finish_reason: Any = None
     index: Any = None
     logprobs: Annotated[_Logprobs | None, Lenient] = None
@@ -106,23 +106,23 @@ class _Choice(Wire):
 
 class _Reply(Wire):
     choices: list[_Choice]
-    id: Said = None
-    model: Said = None
-    provider: Said = None  # OpenRouter's: who has answered
-    system_fingerprint: Said = None
+    id: LenientText = None
+    model: LenientText = None
+    provider: LenientText = None  # OpenRouter's: the provider that answered
+    system_fingerprint: LenientText = None
     usage: Annotated[_Usage | None, Lenient] = None
 
 
 class OpenAI:
-    """The format of `openai/` and of all that speak it; see Format."""
+    """The format of `openai/` models and of compatible servers; see Format."""
 
     def __init__(self) -> None:
         self._encoder = Encoder()
 
     def path(self, query: Query) -> str:
         """See Format."""
-        if query.head.model.service.name == "deepseek" and _prefilled(query):
-            return "/beta/chat/completions"  # goes on from a prefill there only
+        if query.head.model.service.name == "deepseek" and _has_prefill(query):
+            return "/beta/chat/completions"  # the only path that continues a prefill
         return "/chat/completions"
 
     def headers(self, key: str | None) -> Mapping[str, str]:
@@ -139,69 +139,69 @@ class OpenAI:
 
 
 class Encoder:
-    """Makes bodies; long messages that many requests share are encoded once."""
+    """Encodes request bodies; long messages that many requests share are encoded once."""
 
     def __init__(self) -> None:
         self._prompts: OrderedDict[int, tuple[Prompt, bytes]] = OrderedDict()  # by identity: the samples of a cell
         self._messages: OrderedDict[Message, bytes] = OrderedDict()
-        self._held = 0  # bytes
+        self._size = 0  # bytes
 
     def encode(self, query: Query) -> bytes:
         """Return the body of a request as JSON."""
         prompt = query.prompt
-        if sum([len(m.text) for m in prompt.messages]) < MIN_KEPT or _marks(query):
+        if sum([len(m.text) for m in prompt.messages]) < MIN_CACHED or _has_special_message(query):
             return encode(query)
-        rest = fields(query, OPENAI)
-        known = self._prompts.get(id(prompt))
-        if known is None:
+        settings = setting_fields(query, OPENAI)
+        entry = self._prompts.get(id(prompt))
+        if entry is None:
             parts = [self._message(m) for m in prompt.messages]
-            known = self._prompts[id(prompt)] = prompt, b"[" + b",".join(parts) + b"]"
-            self._held += len(known[1])
-            while self._held > MAX_HELD and len(self._prompts) > 1:
-                self._held -= len(self._prompts.popitem(last=False)[1][1])
-        end = b"," + as_json(rest)[1:] if rest else b"}"
-        return b"".join((b'{"model":', as_json(query.head.model.wire_name), b',"messages":', known[1], end))
+            entry = self._prompts[id(prompt)] = prompt, b"[" + b",".join(parts) + b"]"
+            self._size += len(entry[1])
+            while self._size > MAX_CACHED and len(self._prompts) > 1:
+                self._size -= len(self._prompts.popitem(last=False)[1][1])
+        end = b"," + as_json(settings)[1:] if settings else b"}"
+        return b"".join((b'{"model":', as_json(query.head.model.wire_name), b',"messages":', entry[1], end))
 
     def _message(self, message: Message) -> bytes:
-        found = self._messages.get(message)
-        if found is None:
-            found = self._messages[message] = as_json({"role": message.role, "content": message.text})
+        encoded = self._messages.get(message)
+        if encoded is None:
+            encoded = self._messages[message] = as_json({"role": message.role, "content": message.text})
             if len(self._messages) > MAX_MESSAGES:
                 self._messages.popitem(last=False)
-        return found
+        return encoded
 
 
 def encode(query: Query) -> bytes:
     """Return the body of a request as JSON."""
     messages: list[dict[str, Any]] = [{"role": m.role, "content": m.text} for m in query.prompt.messages]
-    if _marks(query) and query.shared:
+    if _has_special_message(query) and query.shared:
         last = messages[query.shared - 1]
         last["content"] = [{"type": "text", "text": last["content"], "cache_control": {"type": "ephemeral"}}]
-    if _prefilled(query) and query.head.model.service.name in ("mistral", "deepseek"):
+    if _has_prefill(query) and query.head.model.service.name in ("mistral", "deepseek"):
         messages[-1]["prefix"] = True
-    return as_json({"model": query.head.model.wire_name, "messages": messages} | fields(query, OPENAI))
+    return as_json({"model": query.head.model.wire_name, "messages": messages} | setting_fields(query, OPENAI))
 
 
-def _marks(query: Query) -> bool:
-    """Whether a message is written in a way of its own: marked for the cache of prefixes, or as a prefill."""
+def _has_special_message(query: Query) -> bool:
+    """Whether a message needs extra fields: a mark for the prompt cache, or a prefill."""
     service = query.head.model.service.name
     if service == "openrouter":
         return bool(query.shared) and query.head.model.wire_name.startswith("anthropic/")
-    return service in ("mistral", "deepseek") and _prefilled(query)
+    return service in ("mistral", "deepseek") and _has_prefill(query)
 
 
-def _prefilled(query: Query) -> bool:
+def _has_prefill(query: Query) -> bool:
     return query.prompt.messages[-1].role == "assistant"
 
 
 def read_reply(reply: Mapping[str, Any]) -> Response:
     """Return a reply as a response; raises Unavailable for one that is not of the format."""
-    found = parse(_Reply, reply)
-    if not found.choices:
+    completion = parse(_Reply, reply)
+    if not completion.choices:
         raise Unavailable("the reply has no choice", status=200)
-    choice = min(found.choices, key=lambda c: c.index if isinstance(c.index, int) else 0)
+    choice = min(completion.choices, key=lambda c: c.index if isinstance(c.index, int) else 0)
     if choice.error:
-        raise error_in(choice.error, {}, str)  # of the model behind a gateway; who asks masks it
+        raise error_in_200(choice.error, {}, str)  # of the model behind a gateway; the client masks keys
     finish = finish_of(choice.finish_reason)
     message = choice.message or _Message(content=choice.text)
     if choice.message is None and choice.text is None and finish != "blocked":
@@ -220,12 +220,12 @@ def read_reply(reply: Mapping[str, Any]) -> Response:
         finish = "tool"
     return Response(
         text=text,
-        finish=whole(finish, text, reasoning, message.tool_calls),
+        finish=checked_finish(finish, text, reasoning, message.tool_calls),
         reasoning=reasoning,
-        model=found.model,
-        fingerprint=_fingerprint(found),
-        request_id=found.id,
-        usage=_usage(found.usage or _Usage()),
+        model=completion.model,
+        fingerprint=_fingerprint(completion),
+        request_id=completion.id,
+        usage=_usage(completion.usage or _Usage()),
         **_logprobs(choice.logprobs, text, reasoning),
     )
 
@@ -236,49 +236,50 @@ def _content(content: Any) -> tuple[str, str]:
         return content or "", ""
     content = [content] if isinstance(content, dict) and content else content
     if not isinstance(content, list):
-        raise Unavailable("the reply is not of the format: `content`: a text was expected", status=200)
+        raise Unavailable("the reply has an unexpected format: `content` is not a text", status=200)
     text, thoughts = divided(content)
     refusals = (p["refusal"] for p in content if isinstance(p, dict) and isinstance(p.get("refusal"), str))
     return text or "".join(refusals), thoughts
 
 
-def _fingerprint(found: _Reply) -> str | None:
-    """Return what tells two backends of one name apart: who answered, and what it says of itself."""
-    parts = [p for p in (found.provider, found.system_fingerprint) if p]
+def _fingerprint(completion: _Reply) -> str | None:
+    """Return the provider and its fingerprint: they tell two backends of one name apart."""
+    parts = [p for p in (completion.provider, completion.system_fingerprint) if p]
     return " ".join(parts) or None
 
 
 def _usage(usage: _Usage) -> Usage:
-    into, more = usage.prompt_tokens_details, usage.completion_tokens_details
-    thought = more.reasoning_tokens if more else None
-    out = usage.completion_tokens
-    if out is not None and thought and usage.total_tokens == (usage.prompt_tokens or 0) + out + thought:
-        out += thought  # xAI counts reasoning beside the completion
-    cached = into.cached_tokens if into else None
+    input_details, output_details = usage.prompt_tokens_details, usage.completion_tokens_details
+    reasoning = output_details.reasoning_tokens if output_details else None
+    output = usage.completion_tokens
+    if output is not None and reasoning and usage.total_tokens == (usage.prompt_tokens or 0) + output + reasoning:
+        output += reasoning  # xAI does not count reasoning in the completion
+    cached = input_details.cached_tokens if input_details else None
     return Usage(
         input_tokens=usage.prompt_tokens,
-        output_tokens=out,
-        reasoning_tokens=thought,
+        output_tokens=output,
+        reasoning_tokens=reasoning,
         cached_tokens=cached if cached is not None else usage.prompt_cache_hit_tokens,
-        written_tokens=into.cache_write_tokens if into else None,
+        written_tokens=input_details.cache_write_tokens if input_details else None,
         cost_usd=usage.cost,
     )
 
 
-def _logprobs(found: _Logprobs | None, text: str, reasoning: str | None) -> dict[str, Any]:
-    """Return the fields of a response that hold candidates, and what was chosen among them."""
-    if found is None:
+def _logprobs(logprobs: _Logprobs | None, text: str, reasoning: str | None) -> dict[str, Any]:
+    """Return the fields of a response that hold the candidates of each token, and the chosen tokens."""
+    if logprobs is None:
         return {}
-    if found.content:
+    if logprobs.content:
         positions = [
-            as_candidates((c.text, c.logprob) for c in (at.top_logprobs if at else None) or ()) for at in found.content
+            as_candidates((c.text, c.logprob) for c in (at.top_logprobs if at else None) or ())
+            for at in logprobs.content
         ]
-        chosen = [at.text if at else "" for at in found.content]
-        return kept_positions(text, reasoning, positions, chosen)
-    if found.top_logprobs:
-        given = found.top_logprobs if isinstance(found.top_logprobs, list) else [found.top_logprobs]
-        positions = [as_candidates((at or {}).items()) for at in given]
-        tokens = found.tokens if isinstance(found.tokens, list) and len(found.tokens) == len(positions) else []
+        chosen = [at.text if at else "" for at in logprobs.content]
+        return logprob_fields(text, reasoning, positions, chosen)
+    if logprobs.top_logprobs:
+        tops = logprobs.top_logprobs if isinstance(logprobs.top_logprobs, list) else [logprobs.top_logprobs]
+        positions = [as_candidates((at or {}).items()) for at in tops]
+        tokens = logprobs.tokens if isinstance(logprobs.tokens, list) and len(logprobs.tokens) == len(positions) else []
         chosen = [t for t in tokens if isinstance(t, str)]
-        return kept_positions(text, reasoning, positions, chosen if chosen and len(chosen) == len(positions) else None)
+        return logprob_fields(text, reasoning, positions, chosen if chosen and len(chosen) == len(positions) else None)
     return {}

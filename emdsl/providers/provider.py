@@ -1,4 +1,4 @@
-"""The Provider protocol: who answers queries; and Format, how one kind of server is spoken to."""
+"""Provider, the protocol of what answers queries; Format, the protocol of a wire format."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ if TYPE_CHECKING:
 
 
 class Provider(Protocol):
-    """Answers a query once; raises ProviderError, whose class says whether asking again can help."""
+    """Answers a query once; raises ProviderError, whose class tells whether a retry can help."""
 
     def accounts(self, model: Model) -> int:
-        """Return by how many accounts, each with a pace of its own, a model can be asked."""
+        """Return the number of accounts that serve a model, each with its own rate limits."""
 
     async def ask(self, query: Query, account: int, on_limits: Callable[[Limits], None], /) -> Response:
-        """Return what the model answers; `on_limits` gets what the server says of its limits."""
+        """Return the model's answer; `on_limits` gets the rate limits that the server reports."""
 
 
 class Format(Protocol):
     """A wire format: pure functions of queries and replies."""
 
     def path(self, query: Query) -> str:
-        """Return where a query is sent, behind the base URL."""
+        """Return the path of a query's request, to append to the base URL."""
 
     def headers(self, key: str | None) -> Mapping[str, str]:
-        """Return the headers that go with an API key."""
+        """Return the headers that carry an API key."""
 
     def encode(self, query: Query) -> bytes:
-        """Return the body of a request as JSON; raises Rejected for what the format cannot say."""
+        """Return the body of a request as JSON; raises Rejected for a query that the format cannot express."""
 
     def read(self, reply: Mapping[str, Any]) -> Response:
         """Return a reply as a response; raises Unavailable for one that is not of the format."""

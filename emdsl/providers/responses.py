@@ -1,4 +1,4 @@
-"""OpenAI's Responses API, where a model is served by it alone: query to body, reply to response."""
+"""OpenAI's Responses API, for models without chat completions: query to body, reply to response."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from emdsl.providers.openai import OpenAI
 from emdsl.providers.wire import (
     Count,
     Lenient,
-    Said,
+    LenientText,
     Text,
     Wire,
     as_candidates,
     as_json,
-    fields,
+    checked_finish,
     finish_of,
-    kept_positions,
+    logprob_fields,
     parse,
+    setting_fields,
     token_text,
-    whole,
 )
 from emdsl.query import Response, Usage
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
     from emdsl.query import Query
 
-_ASIDE = "commentary"  # what a model says before its answer
+_COMMENTARY = "commentary"  # the phase of a message before the answer
 
 
 class _Candidate(Wire):
-    token: Said = None
+    token: LenientText = None
     bytes: Any = None
     logprob: Any = None
 
@@ -43,15 +43,15 @@ class _Position(_Candidate):
 
 
 class _Part(Wire):
-    type: Said = None
+    type: LenientText = None
     text: Text = None
-    refusal: Said = None
+    refusal: LenientText = None
     logprobs: Annotated[tuple[Annotated[_Position | None, Lenient], ...] | None, Lenient] = None
 
 
 class _Item(Wire):
-    type: Said = None
-    phase: Said = None
+    type: LenientText = None
+    phase: LenientText = None
     content: Annotated[tuple[_Part, ...] | None, Lenient] = None
     summary: Annotated[tuple[_Part, ...] | None, Lenient] = None
 
@@ -70,20 +70,20 @@ class _Usage(Wire):
 
 
 class _Incomplete(Wire):
-    reason: Said = None
+    reason: LenientText = None
 
 
 class _Reply(Wire):
     output: tuple[_Item, ...] = ()
-    id: Said = None
-    model: Said = None
-    status: Said = None
+    id: LenientText = None
+    model: LenientText = None
+    status: LenientText = None
     incomplete_details: Annotated[_Incomplete | None, Lenient] = None
     usage: Annotated[_Usage | None, Lenient] = None
 
 
 class Responses(OpenAI):
-    """The format of the models of `openai/` that chat completions do not serve; see Format."""
+    """The format of `openai/` models without chat completions; see Format."""
 
     def path(self, _: Query) -> str:
         """See Format."""
@@ -91,33 +91,34 @@ class Responses(OpenAI):
 
     def encode(self, query: Query) -> bytes:
         """See Format."""
-        said = [{"role": m.role, "content": m.text} for m in query.prompt.messages]
-        return as_json({"model": query.head.model.wire_name, "input": said} | fields(query, RESPONSES))
+        messages = [{"role": m.role, "content": m.text} for m in query.prompt.messages]
+        return as_json({"model": query.head.model.wire_name, "input": messages} | setting_fields(query, RESPONSES))
 
     def read(self, reply: Mapping[str, Any]) -> Response:
         """See Format."""
-        found = parse(_Reply, reply)
-        if found.status not in (None, "completed", "incomplete"):
-            raise Unavailable(f"the reply is {found.status}", status=200)
-        messages = [item for item in found.output if item.type == "message"]
+        typed = parse(_Reply, reply)
+        if typed.status not in (None, "completed", "incomplete"):
+            raise Unavailable(f"the reply has the status `{typed.status}`", status=200)
+        messages = [item for item in typed.output if item.type == "message"]
         final = [item for item in messages if item.phase == "final_answer"] or [
-            item for item in messages if item.phase != _ASIDE
+            item for item in messages if item.phase != _COMMENTARY
         ]
         parts = [p for item in final for p in item.content or ()]
         thoughts = [
             p.text
-            for item in found.output
+            for item in typed.output
             if item.type == "reasoning" or (item.type == "message" and item not in final)
             for p in (item.summary or item.content or ())
             if p.text
         ]
-        said = ["".join(p.text or "" for p in item.content or () if p.type == "output_text") for item in final]
-        text = "\n\n".join(filter(None, said))  # messages of their own: "9" and "0" are not 90
+        texts = ["".join(p.text or "" for p in item.content or () if p.type == "output_text") for item in final]
+        text = "\n\n".join(filter(None, texts))  # separate messages: "9" and "0" are not 90
         text = text or "".join(p.refusal or "" for p in parts if p.type == "refusal")
         reasoning = "\n\n".join(thoughts) or None
-        called = any(str(item.type).endswith("_call") for item in found.output) and not parts
-        usage = found.usage or _Usage()
-        into, out = usage.input_tokens_details or _Details(), usage.output_tokens_details or _Details()
+        called = any(str(item.type).endswith("_call") for item in typed.output) and not parts
+        usage = typed.usage or _Usage()
+        input_details = usage.input_tokens_details or _Details()
+        output_details = usage.output_tokens_details or _Details()
         positions = [at or _Position() for p in parts for at in p.logprobs or ()]
         chosen = [token_text(at.token, at.bytes) for at in positions]
         candidates = [
@@ -125,25 +126,25 @@ class Responses(OpenAI):
         ]
         return Response(
             text=text,
-            finish=_finish(found, text, reasoning, called=called),
+            finish=_finish(typed, text, reasoning, called=called),
             reasoning=reasoning,
-            model=found.model,
-            request_id=found.id,
+            model=typed.model,
+            request_id=typed.id,
             usage=Usage(
                 input_tokens=usage.input_tokens,
                 output_tokens=usage.output_tokens,
-                reasoning_tokens=out.reasoning_tokens,
-                cached_tokens=into.cached_tokens,
-                written_tokens=into.cache_write_tokens,
+                reasoning_tokens=output_details.reasoning_tokens,
+                cached_tokens=input_details.cached_tokens,
+                written_tokens=input_details.cache_write_tokens,
             ),
-            **kept_positions(text, reasoning, candidates, chosen),
+            **logprob_fields(text, reasoning, candidates, chosen),
         )
 
 
-def _finish(found: _Reply, text: str, reasoning: str | None, *, called: bool) -> str:
+def _finish(reply: _Reply, text: str, reasoning: str | None, *, called: bool) -> str:
     if called:
         return "tool"
-    why = found.incomplete_details.reason if found.incomplete_details else None
-    if found.status != "incomplete":
-        return whole("stop" if found.output else None, text, reasoning, *found.output)
-    return whole(finish_of(why) if why else "length", text, reasoning)
+    if reply.status != "incomplete":
+        return checked_finish("stop" if reply.output else None, text, reasoning, *reply.output)
+    reason = reply.incomplete_details.reason if reply.incomplete_details else None
+    return checked_finish(finish_of(reason) if reason else "length", text, reasoning)

@@ -1,4 +1,4 @@
-"""API keys: where they are found, and how they are kept from being shown."""
+"""API keys: where they come from, and how texts are masked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from emdsl.providers.address import NoWay, fault_of, proxy_of, server_of, trusted
+from emdsl.providers.address import BadNetworkSettings, certificates, proxy_of, server_of, why_invalid
 from emdsl.value import EnvVar
 
 if TYPE_CHECKING:
@@ -19,33 +19,33 @@ if TYPE_CHECKING:
 MASK = "[API key]"
 MAX_KEYS = 100  # of one service, numbered from 0
 MIN_SECRET = 6  # characters: masking a shorter one would mask ordinary words
-LONG_SECRET = 20  # from which one without digits is no word
+LONG_SECRET = 20  # characters; a shorter one without digits may be an ordinary word
 _SECRET_NAME = re.compile(r"API_KEY(?:_\d+)?$")
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """An API key; it shows itself only to `reveal`."""
+    """An API key; only `reveal` returns its text."""
 
     _text: str = field(repr=False)
-    sure: bool = False  # the program says that it is one: else a short word of letters may be an ordinary one
+    sure: bool = False  # declared as a secret, so masked even if it looks like an ordinary word
 
     def __str__(self) -> str:
         return MASK
 
     def reveal(self) -> str:
-        """Return the key itself, for the one header that it belongs in."""
+        """Return the text of the key, for the one header that carries it."""
         return self._text
 
 
 class Masker:
-    """Takes API keys out of texts: as they are, and as JSON and URLs write them; a server may know several."""
+    """Masks API keys in texts, in plain form and as escaped in JSON and URLs."""
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
         forms: set[str] = set()
         for secret in secrets:
             text = secret.reveal()
-            # Words such as `ollama` or `not-needed` are no secrets, and parts of ordinary answers.
+            # Words such as `ollama` or `not-needed` are not secrets, and occur in ordinary answers.
             sure = secret.sure or len(text) >= LONG_SECRET or any(c.isdigit() for c in text)
             if sure and len(text) >= MIN_SECRET:
                 forms |= {text, json.dumps(text)[1:-1], quote(text, safe="")}
@@ -57,29 +57,29 @@ class Masker:
         return self._pattern.sub(MASK, text) if self._pattern is not None else text
 
     def mask_all(self, text: str | None) -> str | None:
-        """Return a text that may not be there without any of the keys."""
+        """Return a text without any of the keys; None stays None."""
         return self.mask(text) if text is not None else None
 
 
 def secrets_in(environment: Mapping[str, str]) -> list[Secret]:
     """Return the API keys of an environment, by the names of its variables."""
-    found = [(n, v.strip()) for n, v in environment.items() if _SECRET_NAME.search(n.upper())]
-    return [Secret(v) for _, v in found if len(v) >= MIN_SECRET and not v.isdigit()]
+    values = [v.strip() for n, v in environment.items() if _SECRET_NAME.search(n.upper())]
+    return [Secret(v) for v in values if len(v) >= MIN_SECRET and not v.isdigit()]
 
 
 def without_password(url: str) -> str:
-    """Return a URL as it may be shown: a user and password in it are masked."""
+    """Return a URL with its user name and password masked."""
     try:
         parts = urlsplit(url)
         if parts.username is None and parts.password is None:
             return url
         return parts._replace(netloc=f"{MASK}@{parts.netloc.rpartition('@')[2]}").geturl()
     except ValueError:
-        return "(no URL)"
+        return "(not a URL)"
 
 
 def find_keys(model: Model, environment: Mapping[str, str]) -> tuple[tuple[Secret, ...], str]:
-    """Return a model's API keys, and the variable that they are looked for in.
+    """Return a model's API keys, and the variable that they come from.
 
     Several are used side by side: `OPENAI_API_KEY`, `OPENAI_API_KEY_0`, `OPENAI_API_KEY_1` ...
     """
@@ -104,16 +104,16 @@ def find_headers(model: Model, environment: Mapping[str, str]) -> dict[str, str]
 
 
 def find_url(model: Model, environment: Mapping[str, str]) -> tuple[str | None, str]:
-    """Return a model's base URL, and the variable that would give one."""
+    """Return a model's base URL, and the variable that sets it."""
     service = model.service
     if isinstance(model.url, EnvVar):
-        found, variable = environment.get(model.url.name), model.url.name
+        url, variable = environment.get(model.url.name), model.url.name
     elif model.url is not None:
-        found, variable = model.url, ""
+        url, variable = model.url, ""
     else:
         variable = service.url_variable or ""
-        found = environment.get(variable) or service.url
-    return (found.strip().rstrip("/") or None if found else None), variable
+        url = environment.get(variable) or service.url
+    return (url.strip().rstrip("/") or None if url else None), variable
 
 
 def server(model: Model, environment: Mapping[str, str]) -> str:
@@ -122,34 +122,34 @@ def server(model: Model, environment: Mapping[str, str]) -> str:
     return server_of(url) if url and not model.simulated else ""
 
 
-def problem(model: Model, environment: Mapping[str, str], *, insecure: bool = False) -> str | None:
-    """Return why a model cannot be asked, or None where nothing is known to be missing; shows no secret.
+def why_unusable(model: Model, environment: Mapping[str, str], *, insecure: bool = False) -> str | None:
+    """Return why a model cannot be used, None if its setup is complete; the text contains no secret.
 
-    `insecure` allows prompts and keys to travel unencrypted to other machines.
+    `insecure` allows prompts and keys to be sent unencrypted to other machines.
     """
     url, variable = find_url(model, environment)
     if url is None and not model.simulated:
-        return f"`{model.name}`: no URL is known for `{model.service.name}`; set {variable} or write `url = ...`"
-    if url is not None and (wrong := fault_of(url, insecure=insecure)):
-        return f"`{model.name}`: {f'the value of {variable}' if variable else 'its url'} {wrong}"
+        return f"`{model.name}`: `{model.service.name}` has no URL: set `{variable}` or write `url = ...`"
+    if url is not None and (reason := why_invalid(url, insecure=insecure)):
+        return f"`{model.name}`: {f'`{variable}`' if variable else 'its `url`'} {reason}"
     try:
         if url is not None:
             proxy_of(url, environment)
-            trusted(environment)
-    except NoWay as fault:
-        return f"`{model.name}`: {fault}"
+            certificates(environment)
+    except BadNetworkSettings as error:
+        return f"`{model.name}`: {error}"
     keys, variable = find_keys(model, environment)
     if not keys and (model.key is not None or model.service.key_required) and not model.simulated:
         return (
-            f"`{model.name}` ({model.use}): the API key {variable} is not set; "
-            "put it into the environment or a .env file"
+            f"`{model.name}` ({model.use}): the API key `{variable}` is not set: "
+            "add it to the environment or to a `.env` file"
         )
     for name, value in model.headers:
         if isinstance(value, EnvVar) and not _sendable(environment.get(value.name, "")):
-            said = "is not set" if not environment.get(value.name) else "cannot be a header's: it holds odd characters"
-            return f"`{model.name}`: the value of {value.name}, for its header `{name}`, {said}"
+            reason = "contains a line end or other control characters" if environment.get(value.name) else "is not set"
+            return f"`{model.name}`: `{value.name}`, for its header `{name}`, {reason}: set it in the environment"
     if not all(_sendable(k.reveal()) for k in keys):
-        return f"`{model.name}`: the value of {variable} is no API key: it holds a line end or other odd characters"
+        return f"`{model.name}`: `{variable}` is not an API key: it contains a line end or non-ASCII characters"
     return None
 
 

@@ -1,6 +1,6 @@
-"""Replies that come as a stream of events, put together to what they would have been as a whole.
+"""Streamed replies, assembled into the reply that a request without a stream would get.
 
-Some providers answer long requests as a stream only. The answer, its key and the stored entry are the same.
+Some providers answer long requests only as a stream. The answer, its key and the stored entry are the same.
 """
 
 from __future__ import annotations
@@ -10,40 +10,40 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import Unavailable
-from emdsl.providers.complaint import complains
-from emdsl.providers.complaints import error_in
+from emdsl.providers.error_body import is_error
+from emdsl.providers.http_errors import error_in_200
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 EVENTS = "text/event-stream"
-LONG_ANSWER = 21_333  # tokens, from which on Anthropic wants a stream: its SDKs refuse to ask without one
-STREAM_ONLY = re.compile(  # what servers say that answer in no other way
+LONG_ANSWER = 21_333  # tokens; above, Anthropic requires a stream, and its SDKs refuse requests without one
+STREAM_ONLY = re.compile(  # errors of servers that only answer as a stream
     r"(?:only|must|required?|need(?:s|ed)?|please)\b[^.]{0,60}\bstream|non-?stream\w*[^.]{0,60}\b(?:not|only)"
     r"|stream(?:ing)?\b[^.]{0,40}\b(?:only|required|must be|is strongly recommended)",
     re.IGNORECASE,
 )
-_ASKED = {
+_REQUEST_FIELDS = {
     "openai": b',"stream":true,"stream_options":{"include_usage":true}}', "anthropic": b',"stream":true}',
     "responses": b',"stream":true}',
 }  # fmt: skip
-_TEXTS = ("content", "refusal", "reasoning_content", "reasoning", "reasoning_text")  # of a delta, joined
-_PARTS = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
+_TEXT_FIELDS = ("content", "refusal", "reasoning_content", "reasoning", "reasoning_text")  # of a delta; joined
+_DELTA_FIELDS = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
 
 
-def streams(format_: str) -> bool:
-    """Whether a format's streams are known."""
-    return format_ in _ASKED
+def supports_streams(format_: str) -> bool:
+    """Whether the streams of a format can be read."""
+    return format_ in _REQUEST_FIELDS
 
 
-def asked_as_stream(body: bytes, format_: str) -> bytes:
-    """Return a body that asks for its answer as a stream."""
-    return body[:-1] + _ASKED[format_]
+def with_stream(body: bytes, format_: str) -> bytes:
+    """Return a body that requests its answer as a stream."""
+    return body[:-1] + _REQUEST_FIELDS[format_]
 
 
 def read_events(text: str) -> list[dict[str, Any]]:
-    """Return the events of a stream; raises Unavailable for one that is no JSON: what it says would be lost."""
-    found = []
+    """Return the events of a stream; raises Unavailable if one is not JSON: a part of the answer would be lost."""
+    events = []
     for block in re.split(r"(?:\r\n|\n|\r){2,}", text.removeprefix("\ufeff")):
         lines = [x[5:].removeprefix(" ") for x in re.split(r"\r\n|\n|\r", block) if x.startswith("data:")]
         data = "\n".join(lines).strip()
@@ -52,34 +52,34 @@ def read_events(text: str) -> list[dict[str, Any]]:
         try:
             event = json.loads(data)
         except (ValueError, RecursionError):
-            raise Unavailable("the stream holds an event that is no JSON", status=200) from None
+            raise Unavailable("the stream contains an event that is not JSON", status=200) from None
         if isinstance(event, dict):
-            found.append(event)
-    return found
+            events.append(event)
+    return events
 
 
-def whole_reply(
+def assemble(
     events: list[dict[str, Any]], format_: str, headers: Mapping[str, str], mask: Callable[[str], str]
 ) -> dict[str, Any]:
-    """Return the reply that a stream is; raises ProviderError, for one that ends early too."""
+    """Assemble a reply from its stream; raises ProviderError for an error, and for a stream that ends early."""
     for event in events:
-        if complains(event.get("error")):
-            raise error_in(event["error"], headers, mask)
+        if is_error(event.get("error")):
+            raise error_in_200(event["error"], headers, mask)
         if event.get("type") == "error":
-            raise error_in(event, headers, mask)
+            raise error_in_200(event, headers, mask)
     try:
         match format_:
             case "anthropic":
-                found = _anthropic(events)
+                reply = _anthropic(events)
             case "responses":
-                found = _responses(events)
+                reply = _responses(events)
             case _:
-                found = _openai(events)
+                reply = _openai(events)
     except (TypeError, ValueError, AttributeError, KeyError):
-        raise Unavailable("the stream is not of the format", status=200) from None
-    if found is None:
-        raise Unavailable("the stream ended before the answer did", status=200)
-    return found
+        raise Unavailable("the stream has an unexpected format", status=200) from None
+    if reply is None:
+        raise Unavailable("the stream ended before the answer was complete", status=200)
+    return reply
 
 
 def _openai(events: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
@@ -93,8 +93,8 @@ def _openai(events: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
         for part in event.get("choices") or ():
             if (part.get("index") or 0) != 0:
                 continue
-            for said in (part.get("delta"), part.get("message"), {"content": part.get("text")}):
-                _join(message, said or {})
+            for delta in (part.get("delta"), part.get("message"), {"content": part.get("text")}):
+                _append(message, delta or {})
             logprobs = part.get("logprobs")
             if isinstance(logprobs, dict) and isinstance(logprobs.get("content"), list):
                 positions += logprobs["content"]
@@ -106,17 +106,17 @@ def _openai(events: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
     return reply | {"choices": [choice]} if ended else None
 
 
-def _join(message: dict[str, Any], said: Mapping[str, Any]) -> None:
-    """Put a part of a message behind what came before: texts, or lists of typed parts."""
-    for name, value in said.items():
-        known = message.get(name)
-        if name in _TEXTS and value:
-            if isinstance(value, list) or isinstance(known, list):
-                message[name] = _parts(known) + _parts(value)
+def _append(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
+    """Append a delta to a message: texts, or lists of typed parts."""
+    for name, value in delta.items():
+        before = message.get(name)
+        if name in _TEXT_FIELDS and value:
+            if isinstance(value, list) or isinstance(before, list):
+                message[name] = _parts(before) + _parts(value)
             else:
-                message[name] = (known or "") + value
+                message[name] = (before or "") + value
         elif name in ("reasoning_details", "thinking_blocks", "tool_calls") and isinstance(value, list):
-            message[name] = (known or []) + value
+            message[name] = (before or []) + value
 
 
 def _parts(value: Any) -> list[Any]:
@@ -137,7 +137,7 @@ def _anthropic(events: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
                 blocks[int(event.get("index", len(blocks)))] = dict(event["content_block"])
             case "content_block_delta" if isinstance(event.get("delta"), dict):
                 delta = event["delta"]
-                name = _PARTS.get(str(delta.get("type")))
+                name = _DELTA_FIELDS.get(str(delta.get("type")))
                 block = blocks.setdefault(int(event.get("index", 0)), {"type": "text", "text": ""})
                 if name and isinstance(delta.get(name), str):
                     block[name] = block.get(name, "") + delta[name]
@@ -151,6 +151,6 @@ def _anthropic(events: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _responses(events: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the response that the last event holds whole."""
+    """Return the response of the last event, which holds all of it."""
     ends = ("response.completed", "response.incomplete", "response.failed")
     return next((e["response"] for e in events if e.get("type") in ends and isinstance(e.get("response"), dict)), None)

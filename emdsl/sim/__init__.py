@@ -1,1 +1,1 @@
-"""The embedded simulator: a real HTTP server with known ground truth. Knows the wire format, and no study."""
+"""The simulator: a real HTTP server with known ground truth. Knows wire formats, never a study."""

@@ -1,4 +1,4 @@
-"""What the simulator says, whatever format it is asked in."""
+"""The simulator's answers, independent of wire formats."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.parameters import IGNORED, Row, refusals
 from emdsl.service import PROBE, SIM_MODELS
-from emdsl.sim.judge import digit_by_digit, judge
-from emdsl.sim.subject import answer
+from emdsl.sim.judge_model import digit_by_digit, judge
+from emdsl.sim.subject_model import reply
 from emdsl.sim.truth import MARK, BadTruth, Draws
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-OVERHEAD = 4  # tokens of a message, beside its words
+OVERHEAD = 4  # tokens of a message in addition to its words
 DEFAULT_TOP = 20
 
 
 class Refused(ValueError):
-    """A request that a real server would refuse; `kind` is what it calls that, `param` the field."""
+    """A request that a real server would refuse; `kind` is its error code, `param` the field."""
 
     def __init__(self, message: str, *, status: int = 400, kind: str = "", param: str | None = None) -> None:
         super().__init__(message)
@@ -30,81 +30,81 @@ class Refused(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A request, neutral of its format. `cut` is where a beginning is marked for the cache of prefixes, in messages."""
+class Request:
+    """A request in no wire format. `cut` is the number of messages before the mark of the prompt cache."""
 
     model: str
     messages: list[dict[str, str]]
-    told: Mapping[str, Any] = field(default_factory=dict)  # ground truth
+    sim: Mapping[str, Any] = field(default_factory=dict)  # ground truth
     max_tokens: int | None = None
     thinks: bool = False
     top_logprobs: int | None = None
     cut: int | None = None
 
     @property
-    def judges(self) -> bool:
-        """Whether it is asked to judge: by its name, by what judges are asked first, or by a simulated answer in it."""
+    def is_for_judge(self) -> bool:
+        """Whether it is for a judge: by the model, by the probe of judges, or by a simulated answer in it."""
         if self.model in SIM_MODELS:
             return self.model == "judge"
         last = self.messages[-1]
         return last["role"] == "user" and (last["content"] == PROBE or bool(MARK.search(last["content"])))
 
 
-Token = tuple[str, list[tuple[str, float]]]  # and its candidates, with their log probabilities
+Token = tuple[str, list[tuple[str, float]]]  # with its candidates and their log probabilities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """An answer, neutral of its format; tokens are words, but for a judge that splits digits."""
+class Answer:
+    """An answer in no wire format; tokens are words, or digits for a judge with `split_digits`."""
 
     name: str
     text: str
     reasoning: str | None
     truncated: bool
-    tokens: list[Token]  # at its beginning
+    tokens: list[Token]  # the first ones
     input_tokens: int
     output_tokens: int  # without reasoning
     reasoning_tokens: int
 
 
-def respond(asked: Asked, body: str, sample: str) -> Said:
-    """Return what is answered; the same body and sample always get the same. Raises Refused."""
+def respond(request: Request, body: str, sample: str) -> Answer:
+    """Answer a request; equal bodies and samples get equal answers. Raises Refused."""
     draws = Draws(body, sample)
     try:
-        if asked.judges:
-            text, found = judge(asked.messages, {"sim": asked.told}, draws)
+        if request.is_for_judge:
+            text, candidates = judge(request.messages, {"sim": request.sim}, draws)
             reasoning = None
         else:
-            said = answer(asked.messages, {"sim": asked.told, "reasoning_effort": asked.thinks}, draws)
-            text, reasoning, found = said.text, said.reasoning, [(said.text.split(" ")[0], 0.9)]
+            subject = reply(request.messages, {"sim": request.sim, "reasoning_effort": request.thinks}, draws)
+            text, reasoning, candidates = subject.text, subject.reasoning, [(subject.text.split(" ")[0], 0.9)]
     except BadTruth as error:
         raise Refused(str(error), param="sim") from error
-    splits = asked.told.get("split_digits") and asked.judges and text.isdecimal()
+    splits = request.sim.get("split_digits") and request.is_for_judge and text.isdecimal()
     words, glue = (list(text), "") if splits else (text.split(" "), " ")
-    tokens = digit_by_digit(text, found) if splits else [(text, found)]
-    thought = len(reasoning.split()) if reasoning else 0
-    room = len(words) if asked.max_tokens is None else asked.max_tokens
-    if reasoning and "thinks" in asked.told and asked.max_tokens is not None:  # it thinks within the same bound
-        reasoning = " ".join(reasoning.split()[: asked.max_tokens])
-        thought = min(thought, asked.max_tokens)
-        room = asked.max_tokens - thought
+    tokens = digit_by_digit(text, candidates) if splits else [(text, candidates)]
+    reasoning_tokens = len(reasoning.split()) if reasoning else 0
+    room = len(words) if request.max_tokens is None else request.max_tokens
+    if reasoning and "thinks" in request.sim and request.max_tokens is not None:  # reasoning counts towards the maximum
+        reasoning = " ".join(reasoning.split()[: request.max_tokens])
+        reasoning_tokens = min(reasoning_tokens, request.max_tokens)
+        room = request.max_tokens - reasoning_tokens
     truncated = len(words) > room
     if truncated:
         text = glue.join(words[:room])
-        tokens = tokens[:room] if splits else [(text, found)]
-    top = asked.top_logprobs or DEFAULT_TOP
-    return Said(
+        tokens = tokens[:room] if splits else [(text, candidates)]
+    top = request.top_logprobs or DEFAULT_TOP
+    return Answer(
         name=draws.name, text=text, reasoning=reasoning, truncated=truncated,
-        tokens=[(token, [(t, math.log(p)) for t, p in candidates[:top]]) for token, candidates in tokens],
-        input_tokens=sum(len(m["content"].split()) + OVERHEAD for m in asked.messages),
-        output_tokens=len(words[:room]), reasoning_tokens=thought,
+        tokens=[(token, [(t, math.log(p)) for t, p in pairs[:top]]) for token, pairs in tokens],
+        input_tokens=sum(len(m["content"].split()) + OVERHEAD for m in request.messages),
+        output_tokens=len(words[:room]), reasoning_tokens=reasoning_tokens,
     )  # fmt: skip
 
 
-def checked(body: Any, known: Mapping[str, Any], unknown: str) -> dict[str, Any]:
-    """Return a body whose fields are all known; `unknown` says what is said of others."""
+def check_fields(body: Any, known: Mapping[str, Any], unknown: str) -> dict[str, Any]:
+    """Return a body whose fields are all known; `unknown` is the message for any other field."""
     if not isinstance(body, dict):
-        raise Refused("the body is no JSON object")
+        raise Refused("the body is not a JSON object")
     for name in body:
         if name not in known:
             raise Refused(unknown.format(name), param=name)
@@ -112,24 +112,24 @@ def checked(body: Any, known: Mapping[str, Any], unknown: str) -> dict[str, Any]
 
 
 def refused_by_table(provider: str, model: str, params: Mapping[str, Any], *, thinking: bool) -> tuple[str, Row] | None:
-    """Return the first setting that a model does not take, by our name for it, and the row that says so."""
+    """Return the first setting that a model does not support, by our name, and its row of the table."""
     for name, _, row in refusals(provider, model, params, thinking=thinking):
         if row.sure and row.takes != IGNORED:
             return name, row
     return None
 
 
-def number(
-    body: Mapping[str, Any], name: str, low: float, high: float, say: Callable[[str, Any, float, bool], Refused]
+def check_number(
+    body: Mapping[str, Any], name: str, low: float, high: float, error: Callable[[str, Any, float, bool], Refused]
 ) -> None:
-    """Refuse a field that is no number within bounds; one that is absent is right.
+    """Refuse a field that is not a number within bounds; an absent field passes.
 
-    `say` makes the complaint in a format's words: of a name, its value, the bound and whether it is the lower one.
+    `error` makes the error in the words of a format: of a name, its value, the bound and whether it is the lower one.
     """
     value = body.get(name)
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise say(name, value, math.nan, True)
+        raise error(name, value, math.nan, True)
     if not low <= value <= high:
-        raise say(name, value, low if value < low else high, value < low)
+        raise error(name, value, low if value < low else high, value < low)

@@ -1,4 +1,4 @@
-"""The simulator as a server on loopback, in the formats of OpenAI, Anthropic and Google, with faults on demand."""
+"""The simulator as a server on loopback, in the formats of OpenAI, Anthropic and Google, with faults on request."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from aiohttp import web
 from emdsl.digest import digest
 from emdsl.service import SAMPLE_HEADER, SIM_MODELS
 from emdsl.sim import anthropic, google, openai
-from emdsl.sim.answering import OVERHEAD, Asked, Refused, Said, respond
+from emdsl.sim.answering import OVERHEAD, Answer, Refused, Request, respond
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 MAX_BODY = 64 * 2**20  # bytes of a request
-MIN_PREFIX = 1_024  # tokens of a beginning that is kept
-STEP = 128  # tokens by which it is kept
+MIN_PREFIX = 1_024  # tokens of a cached prefix
+STEP = 128  # tokens by which it grows
 MAX_PREFIXES = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """Shares of requests that fail, in [0, 1], each in its way; `seed` makes their order repeatable."""
+    """Shares of requests in [0, 1] with each fault; `seed` makes their order repeatable."""
 
     throttled: float = 0.0
     retry_after_s: float = 0.05
@@ -44,7 +44,7 @@ class Faults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit:
-    """So many requests a window of so many seconds; `windowed` gives them all at its beginning, else they fill up."""
+    """A number of requests per window; `windowed` refills them at once at its start, else continuously."""
 
     requests: float
     window_s: float = 60.0
@@ -54,14 +54,14 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """One way of asking: how a body is read, answered and complained about."""
+    """A wire format: functions that read a body and write its reply or error."""
 
-    ask: Callable[..., Asked]
-    reply: Callable[[Asked, Said, int, int], dict[str, Any]]
+    read: Callable[..., Request]
+    reply: Callable[[Request, Answer, int, int], dict[str, Any]]
     error: Callable[[Refused], dict[str, Any]]
     key: Callable[[web.Request], str | None]
     events: Callable[[dict[str, Any], dict[str, Any]], list[dict[str, Any]]] | None = None  # of a reply and its request
-    marks: bool = False  # the cache keeps what is marked, else all
+    marks: bool = False  # whether the cache keeps marked prefixes only
 
 
 def _bearer(request: web.Request) -> str | None:
@@ -70,7 +70,7 @@ def _bearer(request: web.Request) -> str | None:
 
 
 def _event(event: dict[str, Any]) -> str:
-    """Return an event as it is streamed."""
+    """Return an event as text of a stream."""
     return (f"event: {event['type']}\n" if "type" in event else "") + f"data: {json.dumps(event)}\n\n"
 
 
@@ -102,7 +102,7 @@ _FORMATS = {
 
 
 class Simulator:
-    """A running server; `url` is its base URL, `counts` what it was asked."""
+    """A running server; `url` is its base URL, `counts` its statistics."""
 
     def __init__(
         self, faults: Faults | None = None, latency_s: float = 0.0, *, limit: RateLimit | None = None,
@@ -113,15 +113,15 @@ class Simulator:
         self.counts: Counter[str] = Counter()
         self._keys = keys
         self._random = random.Random(self.faults.seed)  # noqa: S311 - faults, not secrets
-        self._allowance = _Allowance(limit) if limit is not None else None
-        self._not_before: dict[bytes, float] = {}  # by request: what it was told
-        self._drawn: Counter[bytes] = Counter()
+        self._bucket = _TokenBucket(limit) if limit is not None else None
+        self._not_before: dict[bytes, float] = {}  # by request: the end of its wait
+        self._n_draws: Counter[bytes] = Counter()
         self._prefixes = _Prefixes()
         self._runner: web.AppRunner | None = None
         self.url = ""
 
     async def start(self, port: int = 0) -> None:
-        """Listen on loopback; port 0 takes a free one."""
+        """Listen on loopback; port 0 chooses a free port."""
         app = web.Application(client_max_size=MAX_BODY)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/responses", self._responses)
@@ -145,10 +145,10 @@ class Simulator:
             self._runner = None
 
     async def _models(self, _: web.Request) -> web.Response:
-        listed = [
+        models = [
             {"id": m, "object": "model", "created": 0, "owned_by": "emdsl", "name": f"models/{m}"} for m in SIM_MODELS
         ]
-        return web.json_response({"object": "list", "data": listed, "models": listed})
+        return web.json_response({"object": "list", "data": models, "models": models})
 
     async def _stats(self, _: web.Request) -> web.Response:
         return web.json_response(dict(self.counts))
@@ -182,41 +182,41 @@ class Simulator:
         if fault is not None:
             return fault
         try:
-            self._let_in(request, format_)
+            self._authenticate(request, format_)
             body = json.loads(raw)
-            asked = format_.ask(body, *names)
-            said = respond(asked, json.dumps(body, sort_keys=True), self._sample(request, name))
+            typed = format_.read(body, *names)
+            answer = respond(typed, json.dumps(body, sort_keys=True), self._sample(request, name))
         except ValueError as error:
             refused = error if isinstance(error, Refused) else Refused(f"We could not parse the JSON body: {error}")
             self.counts["rejected"] += 1
             return self._refusal(format_, refused)
-        cached, written = self._prefixes.read(asked, marks=format_.marks)
+        cached, written = self._prefixes.read(typed, marks=format_.marks)
         self.counts["answered"] += 1
-        self.counts[f"answered {asked.model}"] += 1
-        self.counts["input tokens"] += said.input_tokens
-        self.counts["output tokens"] += said.output_tokens + said.reasoning_tokens
+        self.counts[f"answered {typed.model}"] += 1
+        self.counts["input tokens"] += answer.input_tokens
+        self.counts["output tokens"] += answer.output_tokens + answer.reasoning_tokens
         self.counts["cached tokens"] += cached
-        answer = format_.reply(asked, said, cached, written)
+        reply = format_.reply(typed, answer, cached, written)
         if (streams or body.get("stream")) and format_.events is not None:
-            text = "".join(map(_event, format_.events(answer, body)))
+            text = "".join(map(_event, format_.events(reply, body)))
             text += "data: [DONE]\n\n" if format_ is _FORMATS["chat"] else ""
-            return web.Response(text=text, content_type="text/event-stream", headers=self._announced())
-        reply = web.json_response(answer, headers=self._announced())
-        if "gzip" in request.headers.get("Accept-Encoding", "") and len(reply.body or b"") > 4096:  # type: ignore[arg-type]  # bytes
-            reply.body = gzip.compress(reply.body)  # type: ignore[arg-type]  # as above
-            reply.headers["Content-Encoding"] = "gzip"
-        return reply
+            return web.Response(text=text, content_type="text/event-stream", headers=self._limit_headers())
+        response = web.json_response(reply, headers=self._limit_headers())
+        if "gzip" in request.headers.get("Accept-Encoding", "") and len(response.body or b"") > 4096:  # type: ignore[arg-type]  # bytes
+            response.body = gzip.compress(response.body)  # type: ignore[arg-type]  # as above
+            response.headers["Content-Encoding"] = "gzip"
+        return response
 
     def _sample(self, request: web.Request, name: bytes) -> str:
-        """Return which draw this is: as the client says, else the next one of its kind."""
-        told = request.headers.get(SAMPLE_HEADER)
-        if told is not None:
-            return told
-        self._drawn[name] += 1
-        return f"{self._drawn[name] - 1}:0"
+        """Return the number of the draw: from the client, else the next one of this request."""
+        sample = request.headers.get(SAMPLE_HEADER)
+        if sample is not None:
+            return sample
+        self._n_draws[name] += 1
+        return f"{self._n_draws[name] - 1}:0"
 
-    def _let_in(self, request: web.Request, format_: _Format) -> None:
-        """Refuse a request without a key that is known."""
+    def _authenticate(self, request: web.Request, format_: _Format) -> None:
+        """Refuse a request without a valid key."""
         key = format_.key(request)
         if format_.marks and "anthropic-version" not in request.headers:
             raise Refused("anthropic-version: header is required")
@@ -227,17 +227,17 @@ class Simulator:
                 raise Refused("invalid x-api-key", status=401)
             raise Refused(f"Incorrect API key provided: {(key or '')[:3]}***.", status=401, kind="invalid_api_key")
 
-    def _announced(self) -> dict[str, str]:
-        return self._allowance.headers() if self._allowance is not None else {}
+    def _limit_headers(self) -> dict[str, str]:
+        return self._bucket.headers() if self._bucket is not None else {}
 
     def _refusal(self, format_: _Format, refused: Refused, **headers: str) -> web.Response:
-        found = {name.replace("_", "-"): value for name, value in headers.items()}
-        return web.json_response(format_.error(refused), status=refused.status, headers=self._announced() | found)
+        extra = {name.replace("_", "-"): value for name, value in headers.items()}
+        return web.json_response(format_.error(refused), status=refused.status, headers=self._limit_headers() | extra)
 
     async def _fault(self, request: web.Request, format_: _Format, name: bytes) -> web.StreamResponse | None:
-        if self._allowance is not None and (wait_s := self._allowance.take()) > 0:
+        if self._bucket is not None and (wait_s := self._bucket.take()) > 0:
             self.counts["over the limit"] += 1
-            return self._slow_down(format_, name, wait_s)
+            return self._throttle(format_, name, wait_s)
         draw, faults = self._random.random(), self.faults
         for kind, share in (
             ("throttled", faults.throttled),
@@ -252,11 +252,11 @@ class Simulator:
             self.counts[kind] += 1
             match kind:
                 case "throttled":
-                    return self._slow_down(format_, name, faults.retry_after_s)
+                    return self._throttle(format_, name, faults.retry_after_s)
                 case "failed":
-                    return self._refusal(format_, Refused("the simulator was told to fail", status=500))
+                    return self._refusal(format_, Refused("the simulator was configured to fail", status=500))
                 case "cut":
-                    if request.transport is not None:  # the client may have gone
+                    if request.transport is not None:  # None if the client has disconnected
                         request.transport.abort()
                     return web.Response()
                 case "malformed":
@@ -266,15 +266,15 @@ class Simulator:
                     return None
         return None
 
-    def _slow_down(self, format_: _Format, name: bytes, wait_s: float) -> web.Response:
+    def _throttle(self, format_: _Format, name: bytes, wait_s: float) -> web.Response:
         self._not_before[name] = time.monotonic() + wait_s
         kind = "rate_limit_exceeded" if format_.error is openai.error else ""
         refused = Refused("Rate limit reached: slow down", status=429, kind=kind)
         return self._refusal(format_, refused, Retry_After=f"{wait_s:.3f}")
 
 
-class _Allowance:
-    """What is left of a rate limit."""
+class _TokenBucket:
+    """The requests that remain of a rate limit."""
 
     def __init__(self, limit: RateLimit) -> None:
         self._limit = limit
@@ -292,7 +292,7 @@ class _Allowance:
         self._at = now
 
     def take(self) -> float:
-        """Take one request; return 0, or in how many seconds there will be one."""
+        """Take one request; return 0, or the seconds until one is available."""
         self._refill()
         if self._left >= 1:
             self._left -= 1
@@ -308,37 +308,37 @@ class _Allowance:
         return (limit.requests - self._left) * limit.window_s / limit.requests
 
     def headers(self) -> dict[str, str]:
-        """Return what is announced, in OpenAI's words and in Anthropic's."""
+        """Return the headers of the limit, with OpenAI's names and with Anthropic's."""
         if not self._limit.announced:
             return {}
         self._refill()
         reset_s = self._reset_s()
         at = (datetime.now(UTC) + timedelta(seconds=reset_s)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        most, left = f"{self._limit.requests:g}", str(int(self._left))
+        maximum, left = f"{self._limit.requests:g}", str(int(self._left))
         return {
-            "x-ratelimit-limit-requests": most, "x-ratelimit-remaining-requests": left,
+            "x-ratelimit-limit-requests": maximum, "x-ratelimit-remaining-requests": left,
             "x-ratelimit-reset-requests": f"{reset_s * 1000:.0f}ms",
-            "anthropic-ratelimit-requests-limit": most, "anthropic-ratelimit-requests-remaining": left,
+            "anthropic-ratelimit-requests-limit": maximum, "anthropic-ratelimit-requests-remaining": left,
             "anthropic-ratelimit-requests-reset": at,
         }  # fmt: skip
 
 
 class _Prefixes:
-    """A cache of beginnings of prompts, as providers keep one."""
+    """A prompt cache, as providers have one."""
 
     def __init__(self) -> None:
         self._seen: dict[bytes, None] = {}
 
-    def read(self, asked: Asked, *, marks: bool) -> tuple[int, int]:
-        """Return how many tokens of a request are kept already, and how many are now put there."""
-        if marks and asked.cut is None:
+    def read(self, request: Request, *, marks: bool) -> tuple[int, int]:
+        """Return how many tokens of a request are cached, and how many it adds to the cache."""
+        if marks and request.cut is None:
             return 0, 0
-        messages = asked.messages[: asked.cut] if marks else asked.messages
+        messages = request.messages[: request.cut] if marks else request.messages
         words = [w for m in messages for w in ("",) * OVERHEAD + tuple(m["content"].split())]
         if len(words) < MIN_PREFIX:
             return 0, 0
         ends = [len(words)] if marks else [*range(MIN_PREFIX, len(words) + 1, STEP)]
-        name, start, cached, fresh = digest("prefix", asked.model), 0, 0, []
+        name, start, cached, fresh = digest("prefix", request.model), 0, 0, []
         for end in ends:
             name = digest("prefix", name, " ".join(words[start:end]))
             start = end
@@ -353,7 +353,7 @@ class _Prefixes:
 
 
 def complete(body: Mapping[str, Any], sample: str) -> dict[str, Any]:
-    """Return the reply of chat completions to a body; raises Refused. The same body and sample get the same reply."""
-    asked = openai.chat(body)
-    said = respond(asked, json.dumps(body, sort_keys=True), sample)
-    return openai.chat_reply(asked, said, 0, 0)
+    """Return the reply of chat completions to a body; equal bodies and samples get equal replies. Raises Refused."""
+    request = openai.chat(body)
+    answer = respond(request, json.dumps(body, sort_keys=True), sample)
+    return openai.chat_reply(request, answer, 0, 0)

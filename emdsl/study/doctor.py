@@ -11,7 +11,7 @@ from emdsl.errors import ProviderError
 from emdsl.experiment import heads
 from emdsl.price import cost_usd
 from emdsl.prompt import Message, Prompt
-from emdsl.providers.secret import problem
+from emdsl.providers.secret import why_unusable
 from emdsl.query import Head, Query, Usage
 from emdsl.reasoning import split
 from emdsl.run.probes import SPLITS, Probes
@@ -68,7 +68,7 @@ async def _results(trials: list[_Trial], project: Project, *, insecure: bool) ->
 
     async def one(trial: _Trial) -> dict[str, Any]:
         head, steps = trial.head, trial.steps
-        lacks = problem(head.model, project.environment, insecure=insecure)
+        lacks = why_unusable(head.model, project.environment, insecure=insecure)
         if lacks is not None:
             return _entry(head, steps, None, lacks.partition(": ")[2])
         cheap, notes, response = _cheap(head), list[str](), None

@@ -14,8 +14,8 @@ from emdsl.compiler.models import merged
 from emdsl.compiler.settings import PARAMS, Refused
 from emdsl.errors import SourceError, UsageError
 from emdsl.experiment import heads
-from emdsl.foreign import inspect, jsonl, llmcomp
-from emdsl.foreign.answer import LeftOut, identity_of, text_identity
+from emdsl.importers import inspect, jsonl, llmcomp
+from emdsl.importers.answer import NotImported, identity_of, text_identity
 from emdsl.prompt import Prompt
 from emdsl.query import Head, Query
 from emdsl.source import Source
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from emdsl.digest import Digest, KeyState
-    from emdsl.foreign.answer import Foreign
+    from emdsl.importers.answer import ImportedAnswer
     from emdsl.query import Model, Response
 
 ENDINGS = {"jsonl": (".jsonl",), "inspect": (".eval", ".json"), "llmcomp": (".jsonl", ".json")}
@@ -89,8 +89,8 @@ class Importer:
             for draws in self._draws.values():
                 draws.in_file.clear()
             for found in self._reader()(file):
-                entry = LeftOut(found.reason) if isinstance(found, LeftOut) else self._entry(found)
-                if isinstance(entry, LeftOut):
+                entry = NotImported(found.reason) if isinstance(found, NotImported) else self._entry(found)
+                if isinstance(entry, NotImported):
                     self.rejected[entry.reason] += 1
                 else:
                     yield entry
@@ -105,7 +105,7 @@ class Importer:
             raise UsageError(f"no such file: {path}")
         return [path]
 
-    def _reader(self) -> Callable[[Path], Iterator[Foreign | LeftOut]]:
+    def _reader(self) -> Callable[[Path], Iterator[ImportedAnswer | NotImported]]:
         if self.form != "llmcomp":
             return {"jsonl": jsonl.read, "inspect": inspect.read}[self.form]
         if self.service is None:
@@ -114,24 +114,24 @@ class Importer:
             )
         return partial(llmcomp.read, service=self.service)
 
-    def _entry(self, found: Foreign) -> tuple[Digest, bytes] | LeftOut:
+    def _entry(self, found: ImportedAnswer) -> tuple[Digest, bytes] | NotImported:
         model = self._model(found.model, found.revision or self.revision)
         if isinstance(model, str):
-            return LeftOut(model)
+            return NotImported(model)
         try:
             own = {name: _param(name, value) for name, value in found.params.items()}
         except Refused as refused:
-            return LeftOut(str(refused))
+            return NotImported(str(refused))
         params = merged(model.service.unasked, dict(merged(model.params, own)))
         head, prompt = Head(model, params), Prompt(found.messages)
         state = head.key_state().add(prompt.messages).close()
         sample = found.sample if found.sample is not None else self._sample(state, found)
         if sample and "seed" in own:
-            return LeftOut("samples after the first have the same seed: a study sends each its own")
+            return NotImported("samples after the first have the same seed: a study sends each its own")
         query = Query(head, prompt, sample, state.key(0, sample))
         return query.key, encode(query, replace(found.response, run=self.run))
 
-    def _sample(self, state: KeyState, found: Foreign) -> int:
+    def _sample(self, state: KeyState, found: ImportedAnswer) -> int:
         """Return the number of a draw: that under which it is stored or came before, else the next one that is free."""
         first = state.key(0, 0)
         if first not in self._draws:

@@ -12,7 +12,7 @@ from emdsl.errors import ProviderError
 from emdsl.experiment import heads
 from emdsl.parameters import NO, PREFILL, row_of, rows_of
 from emdsl.price import price_of
-from emdsl.providers.secret import find_keys, find_url, problem, without_password
+from emdsl.providers.secret import find_keys, find_url, why_unusable, without_password
 from emdsl.query import Model
 from emdsl.service import SERVICES
 from emdsl.study.screen import plain_json
@@ -102,7 +102,7 @@ def _of_model(model: Model) -> dict[str, Any]:
 
 def _model(model: Model, project: Project, served: Any, *, insecure: bool) -> dict[str, Any]:
     keys, variable = find_keys(model, project.environment)
-    missing = problem(model, project.environment, insecure=insecure)
+    missing = why_unusable(model, project.environment, insecure=insecure)
     return (
         {
             "name": model.name,
@@ -150,7 +150,7 @@ def _served(models: list[Model], project: Project, *, insecure: bool) -> dict[st
         client = Client(http, project.environment)
 
         async def one(model: Model) -> str:
-            if problem(model, project.environment, insecure=insecure) or model.simulated:
+            if why_unusable(model, project.environment, insecure=insecure) or model.simulated:
                 return "no request sent"
             try:
                 found = await client.models(model)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import UnknownAxis
 from emdsl.outcomes.loads import DATABASE, check_name, known_loads
-from emdsl.providers.secret import problem
+from emdsl.providers.secret import why_unusable
 from emdsl.run.planner import ExperimentCount, plan, started
 from emdsl.run.walk import Walk
 from emdsl.study.compiled import unknown
@@ -165,7 +165,7 @@ def make_plan(
 def missing_setup(study: Compiled, counts: list[ExperimentCount], *, insecure: bool) -> list[str]:
     """Return what a run lacks for its pending requests: API keys, addresses. Cached answers need none."""
     models = [m for c in counts for m in c.models.values()]
-    return sorted({p for m in models if (p := problem(m, study.project.environment, insecure=insecure)) is not None})
+    return sorted({p for m in models if (p := why_unusable(m, study.project.environment, insecure=insecure)) is not None})
 
 
 def _positions(experiment: Experiment, names: Sequence[str], program: Program) -> tuple[int, ...]:

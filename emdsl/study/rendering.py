@@ -129,7 +129,7 @@ def request_text(shown: dict[str, Any]) -> str:
 
 def curl(query: Query, project: Project) -> str:
     """Return a shell command that sends a request; it names the variable of the API key, never its value."""
-    from emdsl.providers.address import at  # noqa: PLC0415 - as below
+    from emdsl.providers.address import join_url  # noqa: PLC0415 - as below
     from emdsl.providers.client import FORMATS, format_of  # noqa: PLC0415 - pydantic waits for who needs a body
     from emdsl.providers.secret import find_keys, find_url, without_password  # noqa: PLC0415 - as above
 
@@ -145,4 +145,4 @@ def curl(query: Query, project: Project) -> str:
         body = form.encode(query).decode("utf-8", "replace")
     except ProviderError as error:
         raise UsageError(str(error)) from None
-    return " \\\n  ".join([f"curl {shlex.quote(at(url, form.path(query)))}", *options, f"-d {shlex.quote(body)}"])
+    return " \\\n  ".join([f"curl {shlex.quote(join_url(url, form.path(query)))}", *options, f"-d {shlex.quote(body)}"])

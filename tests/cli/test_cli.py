@@ -76,7 +76,7 @@ def test_faults_are_one_json_object(folder: Path) -> None:
     (folder / "bad.em").write_text('em 1\nmodel m { use = "gpt-4o" }\nexperiment e { ask a from m with "{x}" }\n')
     found = run_json(folder, "run", "bad.em", code=1)
     assert [(e["code"], e["line"]) for e in found["error"]] == [("E721", 2), ("E310", 3)]
-    assert run_json(folder, "plan", "nowhere.em", code=2)["error"][0]["message"].startswith("cannot read nowhere.em")
+    assert run_json(folder, "plan", "nowhere.em", code=2)["error"][0]["message"].startswith("cannot read `nowhere.em`")
 
 
 @pytest.mark.parametrize(
@@ -166,8 +166,8 @@ def test_a_rehearsal_has_a_store_of_its_own(folder: Path) -> None:
         encoding="utf-8",
     )
     missing = emdsl("run", "paid.em", cwd=folder, code=1)
-    assert "OPENROUTER_API_KEY is not set" in missing.stderr
-    assert "OPENAI_API_KEY is not set" in missing.stderr
+    assert "`OPENROUTER_API_KEY` is not set" in missing.stderr
+    assert "`OPENAI_API_KEY` is not set" in missing.stderr
     done = emdsl("run", "paid.em", "--sim", cwd=folder)
     assert "SIMULATED" in done.stdout
     assert (folder / "cache" / "sim" / "outcomes.duckdb").exists()

@@ -144,7 +144,7 @@ def test_faults_at_every_rate_lose_nothing(tmp_path: Path) -> None:
         call = ("run", "study.em", "--json")
         runs = [json.loads(emdsl(*call, cwd=tmp_path, env={"EMDSL_SIM_URL": url}, code=None).stdout) for _ in range(3)]
         counts = stats(url)
-    assert all("the reply is no JSON" in f["error"] for found in runs for f in found.get("failures", ()))
+    assert all("the reply is not JSON" in f["error"] for found in runs for f in found.get("failures", ()))
     assert [s["failed"] for s in runs[-1]["experiments"][0]["steps"]] == [0, 0]
     assert counts["answered"] == N
     assert sum(found["requests"] for found in runs) == counts["requests"]

@@ -106,7 +106,7 @@ def test_an_object_of_20_000_fields_is_read_in_linear_time(ending: str, doubled:
     (tmp_path / f"d{ending}").write_text("[{" + ", ".join(fields) + "}]", encoding="utf-8")
     start = time.process_time()
     if doubled:
-        with pytest.raises(DataError, match="`k7` stands twice"):
+        with pytest.raises(DataError, match="`k7` appears twice"):
             read_dataset("d", tmp_path / f"d{ending}", {"q": "k1"}, None)
     else:
         assert len(read_dataset("d", tmp_path / f"d{ending}", {"q": "k1"}, None).rows) == 1

@@ -71,28 +71,28 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "columns", "said"),
     [
-        ("a.csv", b"x,y\n1\n", None, "row 1 (line 2): 1 cells, and the header has 2"),
-        ("a.csv", b"x,x\n1,2\n", None, "two columns are called `x`"),
+        ("a.csv", b"x,y\n1\n", None, "row 1 (line 2): expected 2 cells as in the header, got 1"),
+        ("a.csv", b"x,x\n1,2\n", None, "two columns called `x`"),
         ("a.csv", b'x\n"open\n', None, "unexpected end of data"),
         ("a.csv", b"", None, "is empty"),
-        ("a.csv", b"x\n", None, "holds no rows"),
+        ("a.csv", b"x\n", None, "has no rows"),
         ("a.csv", b"x\n\xff\n", None, "not UTF-8"),
         ("a.csv", b"x\n1\n", {"t": "y"}, "row 1 (line 2): there is no `y`"),
-        ("a.jsonl", b'{"x": 1}\n{"x": \n', None, "row 2 (line 2): no JSON"),
-        ("a.jsonl", b"[1]\n", None, "a list where an object was expected"),
-        ("a.jsonl", b'{"x": Infinity}\n', None, "`Infinity` is no JSON number"),
+        ("a.jsonl", b'{"x": 1}\n{"x": \n', None, "row 2 (line 2): not valid JSON"),
+        ("a.jsonl", b"[1]\n", None, "expected an object, got a list"),
+        ("a.jsonl", b'{"x": Infinity}\n', None, "`Infinity` is not a JSON number"),
         ("a.jsonl", b'{"x": 1e99999999999}\n', None, "digits"),
-        ("a.jsonl", b'{"x": 1, "x": 2}\n', None, "stands twice"),
-        ("a.jsonl", b'{"m": ["a"]}\n', {"t": "m.3"}, "has 1 items; there is no item 3"),
+        ("a.jsonl", b'{"x": 1, "x": 2}\n', None, "appears twice"),
+        ("a.jsonl", b'{"m": ["a"]}\n', {"t": "m.3"}, "has no item 3, only 1 item"),
         ("a.jsonl", b'{"m": ["a"]}\n', {"t": "m.c"}, "is a list"),
-        ("a.json", b"{}", None, "an object, not a list"),
+        ("a.json", b"{}", None, "expected a list of objects, got an object"),
         ("a.json", b"[" * 5000, None, "nested too deeply"),
-        ("a.yaml", b"a: 1\n", None, "no list of records"),
+        ("a.yaml", b"a: 1\n", None, "expected a list of records"),
         ("a.yaml", b"- a: [\n", None, "line 2"),
         ("a.yaml", b"- &a {id: [*a]}\n", None, "recursive"),
-        ("a.yaml", b"- {a: 1, a: 2}\n", None, "stands twice"),
+        ("a.yaml", b"- {a: 1, a: 2}\n", None, "appears twice"),
         ("a.parquet", b"PAR1", None, "a.parquet"),
-        ("a.txt", b"x", None, "no reader"),
+        ("a.txt", b"x", None, "not supported"),
     ],
 )
 def test_bad_files_say_what_was_expected(
@@ -111,7 +111,7 @@ def test_a_pin_holds_the_file(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x\n1\n", encoding="utf-8")
     digest = read_dataset("d", tmp_path / "a.csv", None, None).sha256
     assert read_dataset("d", tmp_path / "a.csv", None, digest[:8].upper()).sha256 == digest
-    with pytest.raises(DataError, match=f"starts with {digest[:16]}"):
+    with pytest.raises(DataError, match=f"starts with `{digest[:16]}`"):
         read_dataset("d", tmp_path / "a.csv", None, "0" * 8)
 
 

@@ -10,7 +10,7 @@ from corpus import found_in, whole
 
 from emdsl.compiler import settings
 from emdsl.compiler.functions import BUILTINS
-from emdsl.compiler.measures import FIGURES
+from emdsl.compiler.measure_specs import INTERVAL_METHODS, MEASURES, RESULT_COLUMNS
 from emdsl.compiler.reference import REASONS
 from emdsl.compiler.types import ANSWER_FIELDS
 from emdsl.judge import MASSES
@@ -30,10 +30,10 @@ SETTINGS = {
     for name in table
 }  # fmt: skip
 NEED_AN_EXAMPLE = {
-    *BUILTINS, *settings.MEASURE_FUNCTIONS, *settings.INTERVAL_METHODS, *DECLARATIONS, *STATEMENTS, *SETTINGS,
+    *BUILTINS, *MEASURES, *INTERVAL_METHODS, *DECLARATIONS, *STATEMENTS, *SETTINGS,
 }  # fmt: skip
 WORDS = {
-    *NEED_AN_EXAMPLE, *settings.SHAPE_WORDS, *RESERVED, *ROLES, *ENGINE_REASONS, *REASONS, *FIGURES, *ANSWER_FIELDS,
+    *NEED_AN_EXAMPLE, *settings.SHAPE_WORDS, *RESERVED, *ROLES, *ENGINE_REASONS, *REASONS, *RESULT_COLUMNS, *ANSWER_FIELDS,
     *MASSES, TOO_FEW,
 }  # fmt: skip
 EXAMPLES = [

@@ -9,7 +9,7 @@ import pytest
 from lark import Lark
 from support import ROOT
 
-from emdsl.lang.grammar import STARTS, _Gaps
+from emdsl.lang.grammar import STARTS, _LineEnds
 from emdsl.lang.parser import parse
 from emdsl.lang.words import grammar_text
 from emdsl.source import Source
@@ -23,7 +23,7 @@ PROGRAMS = sorted((ROOT / "experiments").rglob("*.em")) + sorted((ROOT / "emdsl"
 def test_the_grammar_has_no_conflict() -> None:
     """Strict LALR(1): no shift/reduce or terminal collision is settled in silence."""
     Lark(
-        grammar_text(), parser="lalr", lexer="contextual", strict=True, postlex=_Gaps(), start=list(STARTS),
+        grammar_text(), parser="lalr", lexer="contextual", strict=True, postlex=_LineEnds(), start=list(STARTS),
         propagate_positions=True, maybe_placeholders=True,
     )  # fmt: skip
 

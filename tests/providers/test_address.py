@@ -21,10 +21,10 @@ from providers.asking import CHAT, CLAUDE, GEMINI, ask, reply
 from emdsl.errors import ProviderError, Rejected, Throttled, Unavailable
 from emdsl.prompt import Message, Prompt
 from emdsl.providers import http as http_module
-from emdsl.providers.address import NoWay, at, fault_of, proxy_of
+from emdsl.providers.address import BadNetworkSettings, join_url, proxy_of, why_invalid
 from emdsl.providers.client import Client
 from emdsl.providers.http import Http
-from emdsl.providers.secret import problem
+from emdsl.providers.secret import why_unusable
 from emdsl.query import Head, Model, Query
 from emdsl.service import SERVICES
 from emdsl.value import EnvVar
@@ -50,23 +50,23 @@ ANSWER = json.dumps(reply(CHAT, "yes")).encode()
 )  # fmt: skip
 def test_a_path_goes_behind_a_base_url(base: str, path: str, url: str) -> None:
     """A query stays at the end; a slash too many is one."""
-    assert at(base, path) == url
+    assert join_url(base, path) == url
 
 
 @pytest.mark.parametrize(
     ("url", "said"),
     [
         ("https://h/v1", ""), ("http://localhost:1/v1", ""), ("http://[::1]:1/v1", ""),
-        ("https://h/v1#part", "holds a `#`"), ("https://h/v1/chat/completions", "ends in `/chat/completions`"),
+        ("https://h/v1#part", "contains `#`"), ("https://h/v1/chat/completions", "ends in `/chat/completions`"),
         ("https://h/v1/messages/", "ends in `/messages`"), ("https://h/v1/responses?x=1", "ends in `/responses`"),
-        ("h/v1", "is no URL"), ("ftp://h/v1", "is no URL"), ("https://", "is no URL"),
-        ("https://h:99999/v1", "is no URL"),
-        ("https://joe:secret@h/v1", "holds a user or password"), ("http://h/v1", "is not https"),
+        ("h/v1", "is not a URL"), ("ftp://h/v1", "is not a URL"), ("https://", "is not a URL"),
+        ("https://h:99999/v1", "is not a URL"),
+        ("https://joe:secret@h/v1", "holds a user name or password"), ("http://h/v1", "is not https"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_base_url(url: str, said: str) -> None:
     """Told before anything is sent."""
-    found = fault_of(url, insecure=False)
+    found = why_invalid(url, insecure=False)
     assert (found == "") == (said == "")
     assert said in found
     assert "secret" not in found
@@ -111,11 +111,11 @@ def test_which_proxy(url: str, environment: dict[str, str], proxy: str | None, m
 def test_http_is_spoken_to_no_other_proxy(scheme: str) -> None:
     """The variable is named, with what to do; nothing is sent."""
     environment = {"ALL_PROXY": f"{scheme}://joe:hunter2@p:1080"}
-    with pytest.raises(NoWay, match=f"ALL_PROXY names a proxy of the kind `{scheme}`") as raised:
+    with pytest.raises(BadNetworkSettings, match=f"`ALL_PROXY` names a `{scheme}` proxy") as raised:
         proxy_of("https://h/v1", environment)
     assert "hunter2" not in str(raised.value)
     model = Model(name="m", use="openai/m", service=SERVICES["openai"], wire_name="m", key=EnvVar("K"))
-    said = problem(model, environment | {"K": "sk-1234567890"})
+    said = why_unusable(model, environment | {"K": "sk-1234567890"})
     assert said is not None
     assert "NO_PROXY" in said
 
@@ -219,7 +219,7 @@ def certified(authority: trustme.CA) -> ssl.SSLContext:
 
 def test_a_certificate_that_is_not_trusted_is_named_as_the_cause(certified: ssl.SSLContext) -> None:
     """And how one's own are trusted."""
-    with pytest.raises(Unavailable, match=r"certificate is not trusted \(.*\); SSL_CERT_FILE names") as raised:
+    with pytest.raises(Unavailable, match=r"certificate is not trusted \(.*\); set `SSL_CERT_FILE`") as raised:
         asked(replies(ANSWER), context=certified, scheme="https")
     assert not raised.value.paid
 
@@ -232,11 +232,11 @@ def test_certificates_of_ones_own_are_trusted(
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     environment = {variable: str(tmp_path / "ca.pem")}
     assert asked(replies(ANSWER), context=certified, scheme="https", environment=environment) == "yes"
-    for text, said in (("", "certificates that are not there"), ("no certificate", "holds no certificates")):
+    for text, said in (("", "certificates that do not exist"), ("no certificate", "a file without certificates")):
         file = tmp_path / "other.pem"
         file.write_text(text) if text else None
         model = Model(name="m", use="openai/m", service=SERVICES["openai"], wire_name="m", key=EnvVar("K"))
-        found = problem(model, {"K": "sk-1234567890", variable: str(file)})
+        found = why_unusable(model, {"K": "sk-1234567890", variable: str(file)})
         assert found is not None
         assert (variable in found, said in found) == (True, True)
         file.unlink(missing_ok=True)
@@ -265,9 +265,9 @@ def test_a_server_without_encryption_is_named(certified: ssl.SSLContext) -> None
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         writer.close()
 
-    with pytest.raises(Unavailable, match="it speaks no TLS"):
+    with pytest.raises(Unavailable, match="does not support TLS"):
         asked(plain, scheme="https")
-    with pytest.raises(Unavailable, match=r"the connection to .* broke"):
+    with pytest.raises(Unavailable, match=r"closed the connection|the connection to .* broke|is not valid HTTP"):
         asked(replies(ANSWER), context=certified)
 
 
@@ -279,7 +279,7 @@ def test_a_server_that_says_nothing_encrypted(monkeypatch: pytest.MonkeyPatch) -
         await reader.read()
         writer.close()
 
-    with pytest.raises(Unavailable, match=r"within 0.3 s, or nothing encrypted came back") as raised:
+    with pytest.raises(Unavailable, match=r"within 0.3 s \(or the server did not answer the TLS") as raised:
         asked(silent, scheme="https")
     assert not raised.value.paid
 
@@ -307,10 +307,10 @@ def test_replies_are_unpacked(encoding: str, body: bytes) -> None:
 @pytest.mark.parametrize(
     ("encoding", "body", "kind", "said"),
     [
-        ("br", b"\x0b\x02\x80{}", Rejected, "packed as `br`, which was not asked for"),
-        ("gzip", ZIPPED[:-20], Unavailable, "the reply is no `gzip`"),
-        ("zstd", b"\x00not packed at all", Unavailable, "the reply is no `zstd`"),
-        ("zstd", zstandard.compress(ANSWER)[:-6], Unavailable, "the reply is no `zstd`"),
+        ("br", b"\x0b\x02\x80{}", Rejected, "unsupported encoding `br`"),
+        ("gzip", ZIPPED[:-20], Unavailable, "the reply is not valid `gzip`"),
+        ("zstd", b"\x00not packed at all", Unavailable, "the reply is not valid `zstd`"),
+        ("zstd", zstandard.compress(ANSWER)[:-6], Unavailable, "the reply is not valid `zstd`"),
         ("gzip", gzip.compress(b" " * (65 * 2**20)), Rejected, "larger than 64 MiB"),
         ("zstd", zstandard.compress(b" " * (65 * 2**20)), Rejected, "larger than 64 MiB"),
     ],
@@ -336,7 +336,7 @@ def test_an_error_is_known_by_its_status_however_it_is_packed(encoding: str, bod
 @pytest.mark.parametrize("proxy", ["http://u:pw1234567@[bad]:80", "http://h:99999"])
 def test_a_proxy_that_is_none_is_told(proxy: str) -> None:
     """Before anything is sent, without what it holds."""
-    with pytest.raises(NoWay, match="HTTPS_PROXY names no proxy") as raised:
+    with pytest.raises(BadNetworkSettings, match="`HTTPS_PROXY` is not the URL of a proxy") as raised:
         proxy_of("https://h/v1", {"HTTPS_PROXY": proxy})
     assert "pw1234567" not in str(raised.value)
 
@@ -355,13 +355,13 @@ def test_a_reply_that_is_no_http_is_named() -> None:
         await writer.drain()
         writer.close()
 
-    with pytest.raises(Unavailable, match="breaks the rules of HTTP"):
+    with pytest.raises(Unavailable, match="is not valid HTTP"):
         asked(handle)
 
 
 def test_connections_show_signs_of_life() -> None:
     """A model may think for minutes, and what stands between drops connections that are idle."""
-    made = http_module._kept_alive((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1)))
+    made = http_module._keepalive_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1)))
     assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     made.close()
 

@@ -116,11 +116,11 @@ def error(status: int, message: str = "m", code: str = "c", **headers: str) -> A
         (error(500), Unavailable, "500 m", 0),
         (error(503, **{"Retry-After": "0.25"}), Unavailable, "503 m", 0.25),
         (lambda *_: web.Response(status=502, text="<html>Bad Gateway</html>"), Unavailable, "502 <html>", 0),
-        (lambda *_: web.Response(text="<html>login</html>"), Unavailable, "no JSON", 0),
-        (lambda *_: web.Response(text='{"choices": [{'), Unavailable, "no JSON", 0),
-        (says([1]), Unavailable, "no object", 0),
+        (lambda *_: web.Response(text="<html>login</html>"), Unavailable, "not JSON", 0),
+        (lambda *_: web.Response(text='{"choices": [{'), Unavailable, "not JSON", 0),
+        (says([1]), Unavailable, "not a JSON object", 0),
         (says({"choices": []}), Unavailable, "no choice", 0),
-        (says({"choices": [{"message": {"content": 3}}]}), Unavailable, "not of the format", 0),
+        (says({"choices": [{"message": {"content": 3}}]}), Unavailable, "unexpected format", 0),
         (says({"error": {"message": "upstream", "code": 429}}), Throttled, "upstream", 0),
         (lambda *_: web.Response(status=302, headers={"Location": "http://127.0.0.1:1/"}), Rejected, "302", 0),
     ],
@@ -197,7 +197,7 @@ def test_a_slow_answer_is_given_up_in_time() -> None:
         return web.Response()
 
     start = time.monotonic()
-    with pytest.raises(Unavailable, match="no answer in time"):
+    with pytest.raises(Unavailable, match=r"no answer from .* within"):
         ask(lambda *_: slow())
     assert time.monotonic() - start < 15
 

@@ -207,7 +207,7 @@ def test_a_stream_says_what_the_whole_reply_says(use: str, settings: dict[str, A
             found = []
             for streams in (False, True):
                 client = Client(http, {"K": "sk-0123456789"})
-                client._streams = {id(model)} if streams else set()
+                client._stream_only = {id(model)} if streams else set()
                 found.append(await client.ask(query, 0, lambda _: None))
         finally:
             await http.close()

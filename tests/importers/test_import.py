@@ -90,8 +90,8 @@ def test_lines_of_any_tool(folder: Path) -> None:
         ({"params": {"temperature": "hot"}}, "`temperature` is"),
         ({"messages": []}, "no messages"),
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "more than text"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "calls of tools"),
-        ({"text": None}, "no `text`"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "tool calls"),
+        ({"text": None}, "no `model` or no `text`"),
         ({"tools": []}, "`tools`"),
         ({"sample": 1, "params": {"seed": 7}}, "same seed"),
         ({"finish": "done"}, "`finish` one of"),
@@ -174,7 +174,7 @@ def test_logs_of_inspect(folder: Path, ending: str) -> None:
     found = take(folder, "inspect", "logs")
     assert (found["new"], found["known"]) == (4, 0)
     assert sum(x["n"] for x in found["rejected"]) == 6
-    for reason in ("it failed", "Inspect's cache", "tools were offered", "`best_of`", "`mockllm`", "is not there"):
+    for reason in ("call failed", "Inspect's cache", "offered tools", "`best_of`", "`mockllm`", "an attachment"):
         assert sum(reason in x["reason"] for x in found["rejected"]) == 1
     assert answers(folder) == [(q, i, f"{q} {i + 1}") for q in QUESTIONS for i in range(2)]
     columns = "answer_finish, answer_output_tokens, answer_reasoning"
@@ -203,9 +203,9 @@ def test_the_cache_of_llmcomp(folder: Path) -> None:
     found = take(folder, "llmcomp", "llmcomp_cache", "--service", "openai")
     assert found["new"] == 2
     assert {x["reason"].split(":")[0]: x["n"] for x in found["rejected"]} == {
-        "a judge's reply, kept without its parameters": 2,
-        "what `logit_bias` does to an answer is not known here": 1,
-        "its answer is no text": 1,
+        "the reply of a judge, stored without its parameters": 2,
+        "the effect of `logit_bias` on the answer is unknown": 1,
+        "the answer is not a text": 1,
     }
     assert answers(folder) == [(QUESTIONS[0], i, f"a{i}") for i in range(2)]
 
@@ -213,12 +213,12 @@ def test_the_cache_of_llmcomp(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("form", "name", "content", "said"),
     [
-        ("jsonl", "a.jsonl", b"{", "a.jsonl, line 1 is no JSON"),
-        ("jsonl", "a.jsonl", b"\xff", "no text in UTF-8"),
+        ("jsonl", "a.jsonl", b"{", "`a.jsonl`, line 1 is not valid JSON"),
+        ("jsonl", "a.jsonl", b"\xff", "not UTF-8 text"),
         ("inspect", "a.json", b"{}", "has no `samples`"),
-        ("inspect", "a.eval", b"PK", "is no log of Inspect"),
-        ("llmcomp", "a.jsonl", b"{}\n", "names no `model`"),
-        ("llmcomp", "a.json", b"[]", "no file of llmcomp's cache"),
+        ("inspect", "a.eval", b"PK", "is not a log of Inspect"),
+        ("llmcomp", "a.jsonl", b"{}\n", "has no `model`"),
+        ("llmcomp", "a.json", b"[]", "not a file of llmcomp's cache"),
     ],
 )
 def test_a_file_that_is_none_of_theirs_is_refused_whole(
@@ -295,12 +295,12 @@ def test_a_log_that_holds_no_calls_says_so(folder: Path) -> None:
     """Neither a log without samples nor samples without events are passed over."""
     empty = small("a")
     put(folder, "a.json", empty | {"samples": []})
-    assert "holds no samples" in emdsl("cache", "import", "a.json", "--from", "inspect", cwd=folder, code=2).stderr
+    assert "has no samples" in emdsl("cache", "import", "a.json", "--from", "inspect", cwd=folder, code=2).stderr
     del empty["samples"][0]["events"]
     put(folder, "b.json", empty)
     found = take(folder, "inspect", "b.json")
     assert (found["new"], found["rejected"][0]["n"]) == (0, 1)
-    assert "no calls of models" in found["rejected"][0]["reason"]
+    assert "no model calls" in found["rejected"][0]["reason"]
 
 
 def test_encrypted_reasoning_costs_no_answer(folder: Path) -> None:

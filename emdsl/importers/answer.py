@@ -1,4 +1,4 @@
-"""Foreign: an answer in another tool's file, with all that its key is made of; LeftOut: one that lacks some of it."""
+"""ImportedAnswer, an answer with every part of its key; NotImported, the reason why an entry is none."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Foreign:
-    """One answer. `params` are by our names; `sample` is None where the tool does not number its draws."""
+class ImportedAnswer:
+    """An answer of another tool. `params` have our names; `sample` is None if the tool does not number its draws."""
 
     model: str  # provider/model
     messages: tuple[Message, ...]
@@ -31,78 +31,78 @@ class Foreign:
 
 
 def identity_of(response: Response) -> tuple[object, ...]:
-    """Return what tells an answer from others to the same request: the tool's name of it, else its text and time."""
+    """Return what distinguishes an answer from others to the same request: its id, else its text and time."""
     return ("name", response.request_id) if response.request_id else text_identity(response)
 
 
 def text_identity(response: Response) -> tuple[object, ...]:
-    """Return what an answer without a name is told by."""
+    """Return the identity of an answer without an id."""
     return ("text", response.text, response.reasoning, round(response.answered_at, 3))
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """Why an answer cannot be taken in: a part of its key is not known, or it is no answer."""
+class NotImported:
+    """Why an entry is not imported: it is not an answer, or a part of its key is unknown."""
 
     reason: str
 
 
-class Lacking(Exception):
-    """A part of an entry that is not as it should be; becomes a LeftOut."""
+class CannotImport(Exception):
+    """The reason why an entry cannot be imported; becomes a NotImported."""
 
 
 def messages_of(value: Any) -> tuple[Message, ...]:
-    """Return messages from a list of objects with a role and a text; raises Lacking."""
+    """Return messages from a list of objects with a role and a text; raises CannotImport."""
     if not isinstance(value, list) or not value:
-        raise Lacking("it has no messages")
+        raise CannotImport("the entry has no messages")
     return tuple(_message(m) for m in value)
 
 
 def _message(value: Any) -> Message:
     if not isinstance(value, dict) or value.get("role") not in ROLES:
-        raise Lacking("a message has no role that is known")
+        raise CannotImport("a message has an unknown role")
     if value.get("tool_calls") or value["role"] == "tool":
-        raise Lacking("it holds calls of tools")
+        raise CannotImport("the entry contains tool calls")
     return Message(value["role"], text_of(value.get("content")))
 
 
 def text_of(content: Any) -> str:
-    """Return the text of a message: a string, or parts that are all text; raises Lacking."""
+    """Return the text of a message: a string, or parts that are all text; raises CannotImport."""
     if isinstance(content, str):
         return content
     if isinstance(content, list) and all(isinstance(p, dict) and p.get("type") == "text" for p in content):
         return "".join(str(p.get("text", "")) for p in content)
-    raise Lacking("a message holds more than text")
+    raise CannotImport("a message contains more than text")
 
 
 def loads(text: str, place: str) -> Any:
-    """Return JSON with exact numbers; raises UsageError naming the place."""
+    """Parse JSON with exact numbers; raises UsageError naming the place."""
     try:
         return json.loads(text, parse_float=Decimal)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{place} is no JSON: {error}") from None
+        raise UsageError(f"{place} is not valid JSON: {error}") from None
 
 
 def read_text(path: Path) -> str:
-    """Return a file's text; raises UsageError."""
+    """Read the text of a file; raises UsageError."""
     try:
         return read_whole(path).decode("utf-8")
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read `{path}`: {error.strerror or error}") from error
     except UnicodeDecodeError:
-        raise UsageError(f"cannot read {path}: it is no text in UTF-8") from None
+        raise UsageError(f"cannot read `{path}`: it is not UTF-8 text") from None
 
 
 def renamed(given: Mapping[str, Any], names: Mapping[str, str], ignored: frozenset[str]) -> dict[str, Any]:
-    """Return parameters by our names, those that are null and those that change no answer left out.
+    """Rename parameters to ours; drops null ones, and `ignored` ones, which change no answer.
 
-    Raises Lacking for one that is in neither table: it may have changed the answer.
+    Raises CannotImport for any other parameter: it may have changed the answer.
     """
-    found: dict[str, Any] = {}
+    params: dict[str, Any] = {}
     for name, value in given.items():
         if value is None or name in ignored:
             continue
         if name not in names:
-            raise Lacking(f"what `{name}` does to an answer is not known here")
-        found[names[name]] = value
-    return found
+            raise CannotImport(f"the effect of `{name}` on the answer is unknown")
+        params[names[name]] = value
+    return params

@@ -1,4 +1,4 @@
-"""`sim/subject`: answers in harmless words, marked with what they stand for."""
+"""`sim/subject`: harmless answers, marked with their kind."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ _THOUGHTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a simulated model says."""
+class Reply:
+    """The reply of a simulated model, and its kind."""
 
     text: str
     reasoning: str | None
     kind: str
 
 
-def answer(messages: Sequence[Mapping[str, Any]], body: Mapping[str, Any], draws: Draws) -> Answer:
-    """Return an answer; raises BadTruth for parameters that are none."""
-    told = body.get("sim") or {}
-    kind = kind_of(truth_of(told), demonstrations(messages), draws.next())
+def reply(messages: Sequence[Mapping[str, Any]], body: Mapping[str, Any], draws: Draws) -> Reply:
+    """Return a reply; raises BadTruth for invalid parameters."""
+    sim = body.get("sim") or {}
+    kind = kind_of(truth_of(sim), demonstrations(messages), draws.next())
     text = f"[simulated: {kind} {draws.name}] {draws.choice(_OPENINGS)}: {draws.choice(_BODIES[kind])}."
-    asked = " ".join(str(m["content"]) for m in messages if m["role"] in ("system", "user"))
-    if told.get("unopened_think"):
-        return Answer(f"{_THOUGHTS[kind]}\n</think>\n\n{text}", None, kind)
+    prompt = " ".join(str(m["content"]) for m in messages if m["role"] in ("system", "user"))
+    if sim.get("unopened_think"):
+        return Reply(f"{_THOUGHTS[kind]}\n</think>\n\n{text}", None, kind)
     thought = f"[simulated: {kind} {draws.name}] {_THOUGHTS[kind]}"
-    if mean := told.get("thinks"):
+    if mean := sim.get("thinks"):
         n = int(float(mean) * (0.5 + draws.next()))
-        return Answer(text, " ".join([thought, *("so" for _ in range(n - len(thought.split())))]), kind)
+        return Reply(text, " ".join([thought, *("so" for _ in range(n - len(thought.split())))]), kind)
     last = messages[-1] if messages else {"role": "", "content": ""}
     if last["role"] == "assistant" and str(last["content"]).rfind("<think>") > str(last["content"]).rfind("</think>"):
-        return Answer(f"{thought}</think>\n{text}", None, kind)  # it goes on from what was begun for it
-    if "<think>" in asked:
-        return Answer(f"<think>{thought}</think>\n{text}", None, kind)
-    if "step by step" in asked.casefold() or body.get("reasoning_effort"):
-        return Answer(text, thought, kind)
-    return Answer(text, None, kind)
+        return Reply(f"{thought}</think>\n{text}", None, kind)  # continues the reasoning of the prefill
+    if "<think>" in prompt:
+        return Reply(f"<think>{thought}</think>\n{text}", None, kind)
+    if "step by step" in prompt.casefold() or body.get("reasoning_effort"):
+        return Reply(text, thought, kind)
+    return Reply(text, None, kind)

@@ -1,4 +1,4 @@
-"""What a server's complaint means: by its codes, its own words and its status. Looked up, not guessed, one by one."""
+"""The causes of server errors, by code, message and status. Each entry was looked up, none is guessed."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from emdsl.errors import ProviderError, Rejected, Throttled, Unavailable
-from emdsl.providers.complaint import Complaint, read_complaint
+from emdsl.providers.error_body import ErrorBody, read_error_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 OK = 200
-MAX_SHOWN = 500  # characters of a server's complaint
-MAX_JUDGED = 600  # characters of a message that say what it means: a prompt that it quotes comes later
-_QUOTED = re.compile(  # a word of the request may be any; what stands apart from letters is no apostrophe
+MAX_SHOWN = 500  # characters of a server's message
+MAX_SEARCHED = 600  # characters of a message that are searched: a quoted prompt comes later
+_QUOTED = re.compile(  # quoted text may be part of the request; a quote between letters is an apostrophe
     r"(?<!\w)(?:\"[^\"\n]+\"|'[^'\n]+'|`[^`\n]+`)(?!\w)|\u201c[^\u201d]+\u201d|\u300c[^\u300d]+\u300d"
     r"|\"[^\"]{40,}\"|'[^']{40,}'|`[^`]{40,}`"
 )
 
 
 class Cause(enum.Enum):
-    """Why a request was not answered, and so what is done: see `error_of`."""
+    """Why a request was not answered; `error_of` turns it into an error."""
 
-    POLICY = "a content policy"  # an answer of its own kind
-    CREDIT = "out of credit"  # the rest would fail likewise, as with the next three
+    POLICY = "content policy"  # an answer with the finish `blocked`
+    CREDIT = "out of credit"  # this cause and the next four fail every request to the model
     DAY = "out of quota"
     ACCESS = "no access"
     MODEL = "no such model"
-    ADDRESS = "the wrong address"
-    CONTEXT = "too long"  # this request alone
-    REQUEST = "a wrong request"
-    RATE = "slow down"  # it passes
-    BUSY = "a fault that may pass"
+    ADDRESS = "wrong address"
+    CONTEXT = "too long"  # fails this request only
+    REQUEST = "bad request"
+    RATE = "rate limit"  # temporary, as the next
+    BUSY = "unavailable"
 
 
 _FOR_ALL = (Cause.CREDIT, Cause.DAY, Cause.ACCESS, Cause.MODEL, Cause.ADDRESS)
@@ -53,7 +53,7 @@ _POLICY_CODES = _any(
     "guardrails_violation", "hooks_failed", "(?:in|out)put_guardrail_triggered", "prompt_blocked",
     "prohibited_content", "censorship_blocked", "unsafe_content", "1301", "1026", "1027",
 )  # fmt: skip
-_POLICY = re.compile(  # at the beginning of what the server says: a prompt that it quotes comes later
+_POLICY = re.compile(  # at the beginning of the message: a quoted prompt comes later
     r"^(?:(?:litellm\.\w+|\w+(?:Error|Exception)|<\d+>)[:\s]+)*(?:"
     r"(?:litellm\.)?ContentPolicyViolationError|InternalError\.Algo\.DataInspectionFailed"
     r"|(?:the )?(?:in|out)put (?:data |text )?(?:is |was )?blocked by content filter"
@@ -67,19 +67,19 @@ _POLICY = re.compile(  # at the beginning of what the server says: a prompt that
     r"|[^\"'{\n]{0,200}SAFETY_CHECK_TYPE_)",
     re.IGNORECASE,
 )
-_FLAGGED_STATUSES = (400, 403)  # with which a moderation says what it has flagged
-_NO_POLICY = (401, 402, 404, 429)
+_FLAGGED_STATUSES = (400, 403)  # of a moderation that reports what it flagged
+_NEVER_POLICY = (401, 402, 404, 429)
 
-# In their order: what a code says, and what words say. The first that fits is the cause.
-_WRONG = _any(
+# Patterns of codes and of messages. The first that matches is the cause.
+_BAD_REQUEST = _any(
     r"^request too large",
     r"^extra usage is required",
     r"\bjinja\b",
     r"^no endpoints found that",
     r"^logprobs is not supported",
 )
-_SAID: tuple[tuple[Cause, re.Pattern[str] | None, re.Pattern[str] | None], ...] = (
-    (Cause.REQUEST, None, _WRONG),
+_CAUSES: tuple[tuple[Cause, re.Pattern[str] | None, re.Pattern[str] | None], ...] = (
+    (Cause.REQUEST, None, _BAD_REQUEST),
     (Cause.RATE, None, _any(r"^allocated quota exceeded")),
     (
         Cause.CREDIT,
@@ -90,7 +90,7 @@ _SAID: tuple[tuple[Cause, re.Pattern[str] | None, re.Pattern[str] | None], ...] 
             r"not_enough_balance", r"[\w-]*:spending-limit",
             r"accountoverdueerror", r"allocationquota\.freetieronly", r"\w*enforced_spend\w*",
         ),
-        _any(  # never "billing" alone: rate limits advertise that page
+        _any(  # never "billing" alone: rate limit errors link to that page
             r"credit balance is too low", r"(?:insufficient|not enough) (?:account )?balance",
             r"budget has been exceeded", r"balance is insufficient",
             r"(?:insufficient|out of|any|all available) credits", r"monthly (?:api )?(?:spending|usage)",
@@ -186,22 +186,22 @@ _SAID: tuple[tuple[Cause, re.Pattern[str] | None, re.Pattern[str] | None], ...] 
     ),
     (Cause.ACCESS, _any(r"authentication\w*", r"1004", r"2049", r"unauthenticated"), None),
 )  # fmt: skip
-_FORBIDDEN = _any(  # words of a 403 that is of the key, not of this request
+_FORBIDDEN = _any(  # a 403 about the key, not about this request
     r"\bpermissions?\b", r"not (?:authori[sz]ed|allowed to access)", r"unauthori[sz]ed", r"no access\b",
     r"invalid .{0,20}(?:token|key)\b", r"missing api token", r"^authorization failed", r"suspended", r"\bis gated\b",
     r"virtual network", "无权", "封禁", "锁定",
 )  # fmt: skip
-_BY_STATUS = {  # where neither codes nor words say more
+_BY_STATUS = {  # if neither code nor message matches
     401: Cause.ACCESS, 402: Cause.CREDIT, 404: Cause.REQUEST, 405: Cause.ADDRESS, 407: Cause.ACCESS, 408: Cause.BUSY,
     409: Cause.BUSY, 410: Cause.MODEL, 412: Cause.ACCESS, 415: Cause.ADDRESS, 424: Cause.BUSY, 425: Cause.BUSY,
     429: Cause.RATE, 451: Cause.ACCESS, 498: Cause.BUSY, 499: Cause.BUSY,
 }  # fmt: skip
-_STATUS_OF = {  # that an error within a reply of status 200 would have had
+_STATUS_OF = {  # the status that an error in a reply of status 200 should have had
     Cause.CREDIT: 402, Cause.DAY: 429, Cause.ACCESS: 401, Cause.MODEL: 404, Cause.ADDRESS: 404, Cause.CONTEXT: 400,
     Cause.REQUEST: 400, Cause.RATE: 429, Cause.BUSY: 503,
 }  # fmt: skip
-# Causes that a status excludes, whatever words say: a 429 is never a wrong request.
-_NOT_BY = {
+# Causes that a status excludes whatever the message: a 429 is never a bad request.
+_EXCLUDED = {
     400: (Cause.ADDRESS,),
     401: (Cause.REQUEST,),
     403: (Cause.BUSY, Cause.REQUEST),
@@ -210,7 +210,7 @@ _NOT_BY = {
 
 
 class Blocked(Exception):
-    """The provider's content policy refused the request; `reason` is what it said."""
+    """The provider's content policy refused the request; `reason` is its message."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -220,104 +220,106 @@ class Blocked(Exception):
 def error_of(
     status: int, headers: Mapping[str, str], text: str, mask: Callable[[str], str], *, within: bool = False
 ) -> ProviderError | Blocked:
-    """Return what to raise for a reply that is no answer; `mask` takes API keys out of what it says.
+    """Return the error to raise for a reply without an answer; `mask` removes API keys from its message.
 
-    `within`: it is an error within a reply of status 200, so that the request may have been paid for.
-    What the server quotes of the request decides nothing: a prompt may speak of credit and of policies.
+    `within`: the error came in a reply of status 200, so the request may have been charged.
+    Quoted parts of the request never decide: a prompt may mention credit or policies.
     """
-    complaint = read_complaint(text, headers)
+    body = read_error_body(text, headers)
     if within:
-        status = _status_within(complaint)
-    cause = _cause(status, complaint)
-    said = f"{status} {short(mask(complaint.message))}".strip()
+        status = _status_within(body)
+    cause = _cause(status, body)
+    message = f"{status} {short(mask(body.message))}".strip()
     if 300 <= status < 400:
-        where = "another address" if urlsplit(headers.get("Location", "")).hostname else "another path"
-        said = f"{status} it sends to {where}: keys are sent to no other host; check the url"
-        return Rejected(said, status=status, for_all=True)
+        where = "host" if urlsplit(headers.get("Location", "")).hostname else "path"
+        message = f"{status} the server redirects to another {where}, and keys are never sent there: correct the `url`"
+        return Rejected(message, status=status, for_all=True)
     match cause:
         case Cause.POLICY:
-            return Blocked(short(mask(complaint.message)))
+            return Blocked(short(mask(body.message)))
         case Cause.CREDIT | Cause.DAY:
-            return Rejected(f"{cause.value}: {said}{_ends(cause, complaint)}", status=status, for_all=True)
+            return Rejected(f"{cause.value}: {message}{_quota_reset(cause, body)}", status=status, for_all=True)
         case Cause.RATE:
-            return Throttled(said, status=status, wait_s=complaint.wait_s)
+            return Throttled(message, status=status, wait_s=body.wait_s)
         case Cause.BUSY:
-            return Unavailable(said, status=OK if within else status, wait_s=complaint.wait_s)
-        case Cause.REQUEST if complaint.message.casefold().startswith("no endpoints found"):
-            return Rejected(f"{said} (a parameter that no provider of it takes?)", status=status)
+            return Unavailable(message, status=OK if within else status, wait_s=body.wait_s)
+        case Cause.REQUEST if body.message.casefold().startswith("no endpoints found"):
+            return Rejected(
+                f"{message} (perhaps no provider of this model supports one of the parameters)", status=status
+            )
         case Cause.ADDRESS:
-            said += ": is the url right? most end in /v1"
-    return Rejected(said, status=status, for_all=cause in _FOR_ALL)
+            message += ": check the `url`, most end in `/v1`"
+    return Rejected(message, status=status, for_all=cause in _FOR_ALL)
 
 
-def _ends(cause: Cause, complaint: Complaint) -> str:
-    """Return when a day's quota is there again, where that is known."""
-    if cause is Cause.DAY and '"quotaId"' in complaint.text:
-        return " (Gemini's days end at midnight, Pacific time)"
+def _quota_reset(cause: Cause, body: ErrorBody) -> str:
+    """Return when a daily quota resets, if that is known."""
+    if cause is Cause.DAY and '"quotaId"' in body.text:
+        return " (Gemini's daily quotas reset at midnight Pacific time)"
     return ""
 
 
-def _cause(status: int, complaint: Complaint) -> Cause:
-    """Return why a request was not answered: what codes and words say, else what the status means."""
-    if _refused(status, complaint) or (complaint.flagged and status in _FLAGGED_STATUSES):
+def _cause(status: int, body: ErrorBody) -> Cause:
+    """Return why a request was not answered: by code and message, else by status."""
+    if _is_policy(status, body) or (body.flagged and status in _FLAGGED_STATUSES):
         return Cause.POLICY
-    if status == 429 and '"quotaId"' in complaint.text and "PerDay" in complaint.text:
+    if status == 429 and '"quotaId"' in body.text and "PerDay" in body.text:
         return Cause.DAY
-    found = _said(complaint)
-    if found is Cause.DAY and complaint.wait_s:  # of a window that moves: so much of it is free again then
+    cause = _match(body)
+    if cause is Cause.DAY and body.wait_s:  # a sliding window, which frees quota after that wait
         return Cause.RATE
-    wrong = found is Cause.REQUEST and (status == 429 or status >= 500) and not _WRONG.search(complaint.message)
-    if found is not None and found not in _NOT_BY.get(status, ()) and not wrong:
-        return found
-    if status == 403 and _FORBIDDEN.search(_plain(complaint)):
+    implausible = cause is Cause.REQUEST and (status == 429 or status >= 500) and not _BAD_REQUEST.search(body.message)
+    if cause is not None and cause not in _EXCLUDED.get(status, ()) and not implausible:
+        return cause
+    if status == 403 and _FORBIDDEN.search(_unquoted(body)):
         return Cause.ACCESS
-    if status == 404 and not any(c for c in complaint.codes if not c.isdecimal()):
+    if status == 404 and not any(c for c in body.codes if not c.isdecimal()):
         return Cause.ADDRESS
-    if status == 404 and any("notfound" in c.lower().replace("_", "") for c in complaint.codes):
+    if status == 404 and any("notfound" in c.lower().replace("_", "") for c in body.codes):
         return Cause.MODEL
     return _BY_STATUS.get(status, Cause.BUSY if status >= 500 else Cause.REQUEST)
 
 
-def _plain(complaint: Complaint) -> str:
-    """Return the beginning of a message without what it quotes."""
-    return _QUOTED.sub("...", complaint.message[:MAX_JUDGED]).strip()
+def _unquoted(body: ErrorBody) -> str:
+    """Return the beginning of a message without its quotes."""
+    return _QUOTED.sub("...", body.message[:MAX_SEARCHED]).strip()
 
 
-def _said(complaint: Complaint) -> Cause | None:
-    said = _plain(complaint)
-    for cause, codes, words in _SAID:
-        if codes is not None and any(codes.fullmatch(c) for c in complaint.codes):
+def _match(body: ErrorBody) -> Cause | None:
+    message = _unquoted(body)
+    for cause, codes, words in _CAUSES:
+        if codes is not None and any(codes.fullmatch(c) for c in body.codes):
             return cause
-        if words is not None and words.search(said):
+        if words is not None and words.search(message):
             return cause
     return None
 
 
-def _status_within(complaint: Complaint) -> int:
-    """Return the status that an error within a reply of status 200 would have had; 502 where it does not say."""
-    if _refused(400, complaint) or complaint.flagged:
+def _status_within(body: ErrorBody) -> int:
+    """Return the status that an error in a reply of status 200 should have had; 502 if unknown."""
+    if _is_policy(400, body) or body.flagged:
         return 400
-    code = next((int(c) for c in complaint.codes if c.isdecimal() and 400 <= int(c) < 600), 0)
+    code = next((int(c) for c in body.codes if c.isdecimal() and 400 <= int(c) < 600), 0)
     if code:
         return code
-    found = _said(complaint)
-    return _STATUS_OF[found] if found is not None else 502
+    cause = _match(body)
+    return _STATUS_OF[cause] if cause is not None else 502
 
 
-def _refused(status: int, complaint: Complaint) -> bool:
-    """Whether a content policy refused the request: by a code of the error, or by how its message begins."""
-    if status in _NO_POLICY:
+def _is_policy(status: int, body: ErrorBody) -> bool:
+    """Whether a content policy refused the request: by a code, or by the beginning of the message."""
+    if status in _NEVER_POLICY:
         return False
-    by_code = any(_POLICY_CODES.fullmatch(c.partition(".")[0]) for c in complaint.codes)
-    return by_code or bool(_POLICY.match(complaint.message))
+    by_code = any(_POLICY_CODES.fullmatch(c.partition(".")[0]) for c in body.codes)
+    return by_code or bool(_POLICY.match(body.message))
 
 
-def error_in(error: Any, headers: Mapping[str, str], mask: Callable[[str], str]) -> ProviderError | Blocked:
-    """Return what to raise for an error within a reply of status 200."""
+def error_in_200(error: Any, headers: Mapping[str, str], mask: Callable[[str], str]) -> ProviderError | Blocked:
+    """Return the error to raise for an error in a reply of status 200."""
     return error_of(OK, headers, json.dumps({"error": error}, default=str), mask, within=True)
 
 
 def short(text: str) -> str:
-    """Return a text on one line, its end cut."""
+    """Return a text on one line, cut to MAX_SHOWN characters."""
     text = " ".join(text.split())
     return text[:MAX_SHOWN] + (" ..." if len(text) > MAX_SHOWN else "")

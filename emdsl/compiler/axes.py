@@ -1,0 +1,145 @@
+"""`for` and `skip` to the grid of an experiment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from emdsl.compiler.faults import Silent
+from emdsl.compiler.free_names import free_names
+from emdsl.compiler.grid import Block, Grid, SkipRule, Source
+from emdsl.compiler.infer import Checker
+from emdsl.compiler.ordering import circle, in_order
+from emdsl.compiler.types import ANY
+from emdsl.frame import EvalFault
+from emdsl.lang import ast
+from emdsl.source import Diagnostic, Label, one_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from emdsl.compiler.faults import Faults
+    from emdsl.compiler.local_scope import LocalScope
+    from emdsl.compiler.statements import Statements
+    from emdsl.frame import Fn
+    from emdsl.source import Span
+
+
+def grid_of(statements: Statements, local: LocalScope, lets: Mapping[str, Fn], faults: Faults) -> Grid | None:
+    """Return the cells of an experiment; None if the faults of its axes, which are reported, leave none."""
+    pass_ = _Axes(local, faults)
+    before = len(faults.errors)
+    blocks = []
+    for block in statements.blocks:
+        sources = [pass_.source(f) for f in block.fors]
+        complete = [s for s in sources if s is not None]
+        if len(complete) < len(sources):
+            return None  # reported, or lost for a syntax error
+        ordered = _in_order(complete, faults)
+        skips = [pass_.skip(s) for s in block.skips]
+        if ordered is not None:
+            blocks.append(Block(sources=ordered, skips=tuple(s for s in skips if s is not None)))
+    _check_same_axes(statements, faults)
+    if len(faults.errors) > before:
+        return None
+    try:
+        return Grid(tuple(local.axes), tuple(blocks), local.constants, lets, faults, statements.decl.name.span)
+    except EvalFault as fault:
+        faults.add(fault.diagnostic)
+    except Silent:
+        pass
+    except KeyError as error:
+        if str(error.args[0]) not in local.lost:
+            raise
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Axes:
+    local: LocalScope
+    faults: Faults
+
+    def source(self, stmt: ast.For) -> Source | None:
+        """Return an axis, or several zipped; None for a fault, which is reported."""
+        reads = self._reads(stmt.levels)
+        if reads is None or not self._is_known(stmt.levels):
+            return None
+        return Source(
+            names=tuple(n.text for n in stmt.names), levels=self.local.compiler.expr(stmt.levels), reads=reads,
+            span=stmt.span, list_span=stmt.levels.span, written=_written(stmt), item_spans=_item_spans(stmt.levels),
+        )  # fmt: skip
+
+    def skip(self, stmt: ast.Skip) -> SkipRule | None:
+        """Return a `skip`; None for a fault, which is reported."""
+        reads = self._reads(stmt.condition)
+        if reads is None or not self._is_known(stmt.condition):
+            return None
+        return SkipRule(condition=self.local.compiler.expr(stmt.condition), reads=reads, span=stmt.condition.span)
+
+    def _reads(self, node: ast.Expr) -> tuple[str, ...] | None:
+        """Return the axes that a list or a condition of the grid reads; it cannot read an answer."""
+        reads = self.local.reads(node)
+        step = next((s for n, s in self.local.steps.items() if n in reads), None)
+        if step is not None:
+            self.faults.error(
+                "E401", f"axes are known before anything runs: this reads `{step.name}`", node.span,
+                labels=(Label(span=step.decl.name.span, text="known only after asking"),),
+                help="a step that depends on an answer stands under `when`",
+            )  # fmt: skip
+            return None
+        if "sample" in reads:
+            self.faults.error("E401", "all samples of a cell are alike: this reads `sample`", node.span)
+            return None
+        return tuple(sorted(n for n in reads if n in self.local.axes))
+
+    def _is_known(self, node: ast.Expr) -> bool:
+        """Check the names of an expression; the axes have no types yet."""
+        before = len(self.faults.errors)
+        Checker(self.local.file, self.faults, dict.fromkeys(self.local.names, ANY)).infer(node)
+        return len(self.faults.errors) == before and not (free_names(node) & self.local.lost - self.local.names)
+
+
+def _in_order(sources: list[Source], faults: Faults) -> tuple[Source, ...] | None:
+    """Return sources so that each comes after those it reads; None if they go in a circle."""
+    by_name = {name: i for i, source in enumerate(sources) for name in source.names}
+    needs = {i: {by_name[r] for r in source.reads if r in by_name} for i, source in enumerate(sources)}
+    if members := [sources[i] for i in circle(needs)]:
+        labels = tuple(Label(span=s.span, text="and this one") for s in members[1:])
+        faults.add(Diagnostic(code="E402", message="these axes depend on each other in a circle",
+                              span=members[0].span, labels=labels))  # fmt: skip
+        return None
+    return tuple(sources[i] for i in in_order(needs))
+
+
+def _check_same_axes(statements: Statements, faults: Faults) -> None:
+    """Every `grid` of an experiment binds the same axes."""
+    first, *others = statements.blocks
+    names = {n.text for f in first.fors for n in f.names}
+    for block in others:
+        unlike = names ^ {n.text for f in block.fors for n in f.names}
+        if unlike:
+            faults.error(
+                "E408", f"these grids bind different axes: {one_of(unlike)}", block.span,
+                labels=(Label(span=first.span, text="the other one"),),
+                help="give every grid the same axes; one with a single level is `for k in [0]`",
+            )  # fmt: skip
+
+
+def _written(stmt: ast.For) -> tuple[tuple[str | None, ...], ...]:
+    """Return the names that stand in a list of levels, a tuple for each level; none for another expression."""
+    if not isinstance(stmt.levels, ast.Sequence):
+        return ()
+    groups = [x.items if len(stmt.names) > 1 and isinstance(x, ast.Sequence) else (x,) for x in stmt.levels.items]
+    if any(len(g) != len(stmt.names) for g in groups):
+        return ()
+    return tuple(tuple(x.name if isinstance(x, ast.Ref) else None for x in g) for g in groups)
+
+
+def _item_spans(levels: ast.Expr) -> tuple[Span, ...]:
+    match levels:
+        case ast.Sequence():
+            return tuple(x.span for x in levels.items)
+        case ast.Map():
+            return tuple(e.label.span for e in levels.entries)
+        case _:
+            return ()

@@ -1,0 +1,98 @@
+"""Input of the rules of `check` beside the requests: what the statements of an experiment say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from emdsl.compiler.free_names import free_names
+from emdsl.compiler.set_rules import idle_rules
+from emdsl.lang import ast
+from emdsl.lang.walk import walk
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from emdsl.compiler.expr import Compiler
+    from emdsl.compiler.faults import Faults
+    from emdsl.compiler.local_scope import LocalScope
+    from emdsl.compiler.set_rules import SetRule
+    from emdsl.compiler.statements import Statements
+    from emdsl.experiment import Experiment
+    from emdsl.source import Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckInput:
+    """What an experiment's statements say, as far as a rule needs it; spans are where it is written."""
+
+    reasoning_read: dict[str, Span] = field(default_factory=dict)  # by ask
+    finish_read: frozenset[str] = frozenset()  # steps whose `finish` is read
+    conditional: dict[str, Span] = field(default_factory=dict)  # measures without `given` over what runs `when`
+    idle_sets: tuple[Span, ...] = ()
+    unread_axes: tuple[tuple[str, Span], ...] = ()
+
+
+def check_input(
+    statements: Statements, local: LocalScope, experiment: Experiment, rules: Sequence[SetRule]
+) -> CheckInput:
+    """Return what the rules of `check` need to know of the statements."""
+    reasoning: dict[str, Span] = {}
+    finish: set[str] = set()
+    for node in walk(statements.decl.body):
+        match node:
+            case ast.Field(value=ast.Ref(name=name), name=ast.Name(text="reasoning")) if name in local.steps:
+                reasoning.setdefault(name, node.span)
+            case ast.Field(value=ast.Ref(name=name), name=ast.Name(text="finish")):
+                finish.add(name)
+    return CheckInput(
+        reasoning_read=reasoning, finish_read=frozenset(finish), conditional=_conditional(statements, local),
+        idle_sets=idle_rules(rules, experiment), unread_axes=_unread_axes(statements, local),
+    )  # fmt: skip
+
+
+def _conditional(statements: Statements, local: LocalScope) -> dict[str, Span]:
+    """Return the conditional steps that measures without a `given` read, and where."""
+    steps: dict[str, Span] = {}
+    for measure in statements.measures:
+        nodes = tuple(walk(measure.value))
+        if any(isinstance(n, ast.Given) for n in nodes):
+            continue
+        for node in nodes:
+            if isinstance(node, ast.Ref) and node.name in local.steps and local.steps[node.name].conditions:
+                steps.setdefault(node.name, node.span)
+    return steps
+
+
+def _unread_axes(statements: Statements, local: LocalScope) -> tuple[tuple[str, Span], ...]:
+    """Return the axes that nothing reads, nor one that is zipped with them."""
+    reads: set[str] = set()
+    for step in statements.steps:
+        prompt = step.decl.prompt if isinstance(step.decl, ast.Ask) else step.decl.rubric
+        settings = tuple(s.value for s in step.decl.settings)
+        reads |= local.reads(step.decl.model, prompt, settings, step.conditions)
+    reads |= local.reads(*(x for r in statements.sets for x in (r.value, r.condition)))
+    reads |= local.reads(*(m.value for m in statements.measures), *(f.levels for f in statements.fors))
+    for stmt in statements.fors:
+        names = {n.text for n in stmt.names}
+        if names & reads:
+            reads |= names
+    return tuple((name, span) for name, span in local.axes.items() if name not in reads)
+
+
+def check_sides(experiment: Experiment, decls: Sequence[ast.Measure], compiler: Compiler, faults: Faults) -> None:
+    """The sides of a contrast hold in some cells each, and in none both."""
+    for measure, decl in zip(experiment.measures, decls, strict=True):
+        if measure.sides is None:
+            continue
+        names = free_names(measure.sides)
+        axes = tuple(i for i, n in enumerate(a.name for a in experiment.axes) if n in names)
+        sides = [compiler.expr(x) for x in measure.sides]
+        frames = (experiment.frame(axes, levels, 0) for levels in experiment.projected(axes))
+        held = [tuple(side(frame) is True for side in sides) for frame in frames]
+        for i, side in enumerate(measure.sides):
+            if not any(h[i] for h in held):
+                faults.error("E848", "no cell is on this side of the contrast", side.span)
+        if any(all(h) for h in held):
+            faults.error("E848", "some cells are on both sides of this contrast", decl.value.span,
+                         help="make the sides exclude each other")  # fmt: skip

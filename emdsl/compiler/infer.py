@@ -1,0 +1,418 @@
+"""Type inference: the type of an expression without running it; unknown names, arity, columns and labels are errors.
+
+A type that cannot be known is ANY, which fits everywhere: a check never guesses.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from emdsl.compiler.arguments import by_parameter
+from emdsl.compiler.callables import Function, PromptMaker, RubricMaker
+from emdsl.compiler.comparisons import check_compare
+from emdsl.compiler.faults import Faults, Silent
+from emdsl.compiler.functions import BUILTINS, Builtin
+from emdsl.compiler.measure_specs import MEASURES
+from emdsl.compiler.rubrics import CHOICES, SHAPE
+from emdsl.compiler.types import (
+    ANSWER_FIELDS,
+    ANY,
+    BOOL,
+    MESSAGES,
+    NUMBER,
+    NUMBERS,
+    RENDERED,
+    TEXT,
+    TEXTS,
+    Type,
+    type_of,
+    union,
+)
+from emdsl.frame import EvalFault, fail
+from emdsl.lang import ast
+from emdsl.source import Span, near, one_of
+from emdsl.value import ENGINE_REASONS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from emdsl.compiler.scope import Scope
+
+
+_BRACED = re.compile(r"\{\s*(?P<name>[A-Za-z_]\w*)(?:\.\w+)*\s*\}")
+MAX_CALLS = 40  # calls within calls that are looked into
+MAX_CALLS_IN_ALL = 20_000  # of one program; more grow without bound
+
+
+class Checker:
+    """Checks the expressions of one scope; `local` gives the types of names that are not file-level."""
+
+    def __init__(self, scope: Scope, faults: Faults, local: Mapping[str, Type], calls: int = 0) -> None:
+        self._scope = scope
+        self._faults = faults
+        self._local = local
+        self._calls = calls
+
+    def inner(self, names: Mapping[str, Type]) -> Checker:
+        """Return a checker that knows some more names."""
+        return Checker(self._scope, self._faults, {**self._local, **names}, self._calls)
+
+    def infer(self, node: ast.Expr) -> Type:
+        """Return the type of an expression; faults gather."""
+        type_: Type = getattr(self, f"_{type(node).__name__.lower()}")(node)
+        return type_
+
+    def body(self, items: tuple[ast.Item, ...]) -> None:
+        """Check the messages of a prompt or rubric."""
+        for item in items:
+            match item:
+                case ast.Say():
+                    type_ = self.infer(item.content)
+                    if type_.kind not in RENDERED:
+                        self._faults.error("E311", f"{type_} has no text", item.content.span)
+                case ast.Each():
+                    source = self.infer(item.source)
+                    if item.name.text in self._local:
+                        self._faults.error(
+                            "E203", f"`{item.name.text}` is defined already", item.name.span, help="nothing shadows"
+                        )
+                    self.inner({item.name.text: self._element(source, item.source.span)}).body(item.body)
+                case ast.WhenSay():
+                    self.condition(item.condition)
+                    self.body(item.body)
+
+    def condition(self, node: ast.Expr) -> None:
+        """Check what must be true or false."""
+        type_ = self.infer(node)
+        if type_.kind not in ("bool", "any"):
+            self._faults.error("E511", f"a condition is true or false, not {type_}", node.span)
+
+    def _element(self, source: Type, span: Span) -> Type:
+        if source.kind in ("list", "dataset", "map"):
+            return source.item or ANY
+        if source.kind != "any":
+            self._faults.error("E512", f"{source} is no list", span)
+        return ANY
+
+    # ------------------------------------------------------------ names and literals
+
+    def _ref(self, node: ast.Ref) -> Type:
+        if node.name in self._local:
+            return self._local[node.name]
+        if node.name in BUILTINS:
+            return Type("function", value=BUILTINS[node.name])
+        with self._faults.caught():
+            try:
+                return type_of(self._scope.value(node.name))
+            except KeyError:
+                names = tuple(n for n in self._local if "." not in n)
+                self._faults.add(self._scope.unknown(node.name, node.span, names).diagnostic)
+        return ANY
+
+    def _literal(self, node: ast.Literal) -> Type:
+        return type_of(node.value)
+
+    def _moneyliteral(self, _: ast.MoneyLiteral) -> Type:
+        return Type("money")
+
+    def _env(self, node: ast.Env) -> Type:
+        self._faults.error("E702", "`env` stands only in `key` and `url`", node.span)
+        return ANY
+
+    def _text(self, node: ast.Text) -> Type:
+        for before, part in zip(("", *node.parts), node.parts, strict=False):
+            if isinstance(part, ast.Path):
+                self._placeholder(part)
+                if isinstance(before, str) and before.endswith("$"):
+                    at = part.span.start - 1
+                    self._faults.warning(
+                        "W323", "the `$` before this placeholder is sent", Span(part.span.source, at, part.span.end),
+                        help=f"write `{part.span.text}`: a placeholder has no `$`",
+                    )  # fmt: skip
+            elif "{" in part:
+                self._printed(part, node)
+        return TEXT
+
+    def _printed(self, part: str, node: ast.Text) -> None:
+        """Braces that are sent around a known name: lost placeholders have ruined whole tasks (lm-eval#3930)."""
+        for braced in _BRACED.finditer(part):
+            if braced["name"] not in self._local:
+                continue
+            at, length = node.span.text.find("{" + braced[0] + "}"), len(braced[0]) + 2
+            written = "{" + braced[0][1:-1].strip() + "}"
+            help_ = f"write `{written}` to fill in the value"
+            if at < 0:
+                at, length = node.span.text.find(braced[0]), len(braced[0])
+                help_ = f"write `{written}` in a text that is not `raw`"
+            start = node.span.start + max(at, 0)
+            self._faults.warning(
+                "W321", f"`{braced[0]}` is sent as it stands here: it fills in nothing",
+                Span(node.span.source, start, start + length), help=help_,
+            )  # fmt: skip
+
+    def _placeholder(self, path: ast.Path) -> None:
+        name, shown = path.names[0], "{" + ".".join(path.names) + "}"
+        if name not in self._local and name not in BUILTINS:
+            try:
+                self._scope.value(name)
+            except KeyError:
+                known = [*(n for n in self._local if "." not in n), *self._scope.names]
+                self._faults.error(
+                    "E310",
+                    f"`{shown}` fills in nothing: no name `{name}` is known here",
+                    path.span,
+                    help=near(name, known) or "write `{{` and `}}` for braces that are sent",
+                )
+                return
+            except (EvalFault, Silent):
+                pass
+        type_: Type = self._ref(ast.Ref(name=name, span=path.span))
+        for field in path.names[1:]:
+            type_ = self._field_of(type_, ast.Name(text=field, span=path.span), name)
+        if type_.kind not in RENDERED:
+            hint = f"name one of its columns: {one_of(type_.names)}" if type_.kind == "row" else ""
+            self._faults.error("E311", f"`{shown}` is {type_}, which has no text", path.span, help=hint)
+
+    # ------------------------------------------------------------ structures
+
+    def _range(self, node: ast.Range) -> Type:
+        for side in (node.low, node.high):
+            type_ = self.infer(side)
+            if type_.kind not in ("number", "any"):
+                self._faults.error("E501", f"a range runs between whole numbers, not {type_}", side.span)
+        return Type("list", item=NUMBER)
+
+    def _sequence(self, node: ast.Sequence) -> Type:
+        return Type("list", item=union([self.infer(x) for x in node.items]))
+
+    def _map(self, node: ast.Map) -> Type:
+        labels = [e.label.text for e in node.entries]
+        for i, entry in enumerate(node.entries):
+            if entry.label.text in labels[:i]:
+                self._faults.error("E203", f"the label `{entry.label.text}` stands twice", entry.label.span)
+        return Type("map", tuple(labels), union([self.infer(e.value) for e in node.entries]))
+
+    def _comprehension(self, node: ast.Comprehension) -> Type:
+        item = self._element(self.infer(node.source), node.source.span)
+        if node.name.text in self._local:
+            self._faults.error("E203", f"`{node.name.text}` is defined already", node.name.span, help="nothing shadows")
+        inner = self.inner({node.name.text: item})
+        if node.condition is not None:
+            inner.condition(node.condition)
+        return Type("list", item=inner.infer(node.item))
+
+    # ------------------------------------------------------------ choice and logic
+
+    def _if(self, node: ast.If) -> Type:
+        self.condition(node.condition)
+        branches = [self.infer(node.yes), self.infer(node.no)]
+        return NUMBER if {t.kind for t in branches} <= NUMBERS and branches[0] != branches[1] else union(branches)
+
+    def _otherwise(self, node: ast.Otherwise) -> Type:
+        branches = [self.infer(node.value), self.infer(node.other)]
+        if {t.kind for t in branches} <= NUMBERS:
+            return NUMBER
+        return union([replace(t, words=()) for t in branches])
+
+    def _given(self, node: ast.Given) -> Type:
+        self._faults.error("E504", "`given` stands inside the functions of a `measure` only", node.span)
+        self.infer(node.event)
+        self.infer(node.condition)
+        return ANY
+
+    def _logic(self, node: ast.Logic) -> Type:
+        for item in node.items:
+            self.condition(item)
+        return BOOL
+
+    def _not(self, node: ast.Not) -> Type:
+        self.condition(node.value)
+        return BOOL
+
+    def _compare(self, node: ast.Compare) -> Type:
+        check_compare(node, self.infer(node.left), self.infer(node.right), self._faults)
+        return BOOL
+
+    def _is(self, node: ast.Is) -> Type:
+        tested, label = self.infer(node.value), node.label.text
+        if label == "missing" or label in tested.words or label in ENGINE_REASONS:
+            return BOOL
+        if tested.labels is not None and label not in tested.labels:
+            known = [*tested.labels, *tested.words]
+            self._faults.error(
+                "E210", f"`{label}` is no label here", node.label.span,
+                help=near(label, known) or f"known are {one_of(known)}",
+            )  # fmt: skip
+        elif tested.kind not in ("label", "model", "dataset", "function", "prompt", "any") and tested.labels is None:
+            known = [*tested.words, "missing"]
+            self._faults.error(
+                "E210", f"{tested} has no label `{label}`", node.label.span,
+                help=near(label, known) or "`is` tests the label of an axis or a verdict; values are compared by `==`",
+            )  # fmt: skip
+        return BOOL
+
+    def _member(self, node: ast.Member) -> Type:
+        tested, among = self.infer(node.value), self.infer(node.values)
+        if among.kind not in TEXTS:
+            item = self._element(among, node.values.span)
+            kinds = {tested.kind, item.kind}
+            if "any" not in kinds and len(kinds) > 1 and not (kinds <= NUMBERS or kinds <= TEXTS):
+                self._faults.error("E505", f"{tested} and {item} are never equal", node.span)
+        return BOOL
+
+    # ------------------------------------------------------------ arithmetic
+
+    def _arithmetic(self, node: ast.Arithmetic) -> Type:
+        total = self.infer(node.first)
+        for op, item in node.rest:
+            operand = self.infer(item)
+            kinds = {total.kind, operand.kind}
+            if "any" in kinds:
+                total = ANY
+            elif kinds <= NUMBERS:
+                total = Type("score") if "score" in kinds else NUMBER
+            elif op == "+" and kinds <= TEXTS:
+                total = TEXT
+            elif op == "+" and kinds == {"list"}:
+                total = union([total, operand])
+            else:
+                self._faults.error("E506", f"`{op}` cannot join {total} and {operand}", item.span)
+                total = ANY
+        return total
+
+    def _negative(self, node: ast.Negative) -> Type:
+        operand = self.infer(node.value)
+        if operand.kind not in ("number", "score", "any"):
+            self._faults.error("E506", f"`-` takes a number, not {operand}", node.span)
+            return ANY
+        return Type(operand.kind)
+
+    # ------------------------------------------------------------ fields and calls
+
+    def _field(self, node: ast.Field) -> Type:
+        if isinstance(node.value, ast.Ref):
+            step = f"{node.value.name}.{node.name.text}"
+            if step in self._local:
+                return self._local[step]
+        name = node.value.name if isinstance(node.value, ast.Ref) else ""
+        return self._field_of(self.infer(node.value), node.name, name)
+
+    def _field_of(self, owner: Type, name: ast.Name, of: str) -> Type:
+        if owner.kind == "any":
+            return ANY
+        if owner.kind == "answer" and f"{of}.{name.text}" in self._local:
+            return self._local[f"{of}.{name.text}"]
+        if name.text in owner.names and owner.kind in ("row", "map"):
+            built_in = owner.kind == "row" and name.text == "position" and owner.names[-1] == "position"
+            return NUMBER if built_in else (owner.item or ANY)
+        known = ANSWER_FIELDS if owner.kind == "answer" else owner.names
+        what = {"row": "column", "map": "label"}.get(owner.kind, "field")
+        self._faults.error(
+            "E215",
+            f"{owner} has no {what} `{name.text}`",
+            name.span,
+            help=near(name.text, known) or (f"it has {one_of(known)}" if known else ""),
+        )
+        return ANY
+
+    def _index(self, node: ast.Index) -> Type:
+        owner, key = self.infer(node.value), self.infer(node.key)
+        if isinstance(node.key, ast.Text) and len(node.key.parts) == 1 and isinstance(node.key.parts[0], str):
+            return self._field_of(owner, ast.Name(text=node.key.parts[0], span=node.key.span), "")
+        if key.kind == "number" and owner.kind == "list":
+            return owner.item or ANY
+        if owner.kind in ("text", "answer", "label", "number", "score", "bool"):
+            draws = "each draw is a row of its own, and `sample` is its number" if owner.kind == "answer" else ""
+            self._faults.error("E508", f"{owner} has no items", node.span, help=draws)
+            return ANY
+        return owner.item or ANY if owner.kind == "map" else ANY
+
+    def _call(self, node: ast.Call) -> Type:
+        if (
+            isinstance(node.function, ast.Ref)
+            and node.function.name in MEASURES
+            and node.function.name not in self._local
+        ):
+            self._faults.error("E840", f"`{node.function.name}` stands in a `measure`", node.span,
+                               help=f"write `measure NAME = {node.span.text}`")  # fmt: skip
+            return ANY
+        callee = self.infer(node.function)
+        function = callee.value
+        if callee.kind == "any":
+            for arg in node.args:
+                self.infer(arg.value)
+            return ANY
+        if callee.kind not in ("function", "rubric"):
+            self._faults.error("E509", f"{callee} cannot be called", node.function.span)
+            return ANY
+        if isinstance(function, Builtin):
+            return self._call_builtin(node, function)
+        if function is None:
+            return ANY
+        types = self._arguments(node, function.name, function.params, len(function.params))
+        if isinstance(function, Function | PromptMaker | RubricMaker) and types is not None:
+            return self._inside(node, function, types)
+        return callee.item or ANY
+
+    def _arguments(self, node: ast.Call, name: str, params: tuple[str, ...], required: int) -> dict[str, Type] | None:
+        """Return the types of arguments by parameter; None where they do not fit."""
+        args = [(a.name, self._argument(a)) for a in node.args]
+        with self._faults.caught():
+            return by_parameter(name, params, required, args, node.span)
+        return None
+
+    def _argument(self, arg: ast.Arg) -> Type:
+        if arg.name is not None and arg.name.text == "by":
+            return self.inner({"s": ANY}).infer(arg.value)
+        type_ = self.infer(arg.value)
+        return type_ if isinstance(arg.value, ast.Ref) or type_.kind == "label" else replace(type_, labels=None)
+
+    def _call_builtin(self, node: ast.Call, function: Builtin) -> Type:
+        if function.rest:
+            for arg in node.args:
+                self.infer(arg.value)
+            return NUMBER
+        types = self._arguments(node, function.name, function.params, function.required)
+        if types is None:
+            return ANY
+        if function.name == "draw":
+            source = types["dataset"]
+            if source.kind not in ("dataset", "list", "any"):
+                self._faults.error("E513", f"`draw` takes rows of a dataset, not {source}", node.args[0].span)
+                return ANY
+            return Type("list", item=source.item or ANY)
+        if function.name == "pick":
+            return self._element(types["list"], node.args[0].span)
+        if function.name == "mix":
+            return union([types["first"], types["second"]])
+        return NUMBER if function.name in ("len", "round") else TEXT
+
+    def _inside(self, node: ast.Call, function: Function | PromptMaker | RubricMaker, types: dict[str, Type]) -> Type:
+        """Check what is called with the types that it is called with."""
+        result = ANY if isinstance(function, Function) else MESSAGES
+        self._faults.n_calls += 1
+        if self._faults.n_calls > MAX_CALLS_IN_ALL + 1:
+            return result  # reported once
+        if self._faults.n_calls > MAX_CALLS_IN_ALL:
+            raise fail(
+                "E516", f"these functions call each other more than {MAX_CALLS_IN_ALL:,} times", node.span,
+                help="a function that calls another twice doubles the work: compute a part once, with `let`",
+            )  # fmt: skip
+        if self._calls >= MAX_CALLS or not isinstance(node.function, ast.Ref):
+            return result
+        if node.function.name in self._local:
+            return result
+        with self._faults.caught():
+            decl, scope = self._scope.origin(ast.Name(text=node.function.name, span=node.function.span))
+            # an argument is a value, and an axis that is given as it is brings its labels along
+            inner = Checker(scope, self._faults, types, self._calls + 1)
+            if isinstance(decl, ast.Let):
+                return inner.infer(decl.value)
+            if isinstance(decl, ast.Rubric):
+                extra = {s.name.text: TEXT for s in decl.settings if s.name.text in (CHOICES, SHAPE)}
+                inner.inner(extra).body(decl.body)
+            elif isinstance(decl, ast.Prompt):
+                inner.body(decl.body)
+        return result

@@ -1,0 +1,148 @@
+"""Names of one experiment: axes, `let`s and steps, and what each expression reads of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from emdsl.compiler.callables import Function, RubricMaker, constantly
+from emdsl.compiler.faults import Silent
+from emdsl.compiler.free_names import free_names, transitive_reads
+from emdsl.compiler.types import ANSWER_FIELDS, type_of
+from emdsl.frame import Frame
+from emdsl.lang import ast
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from emdsl.compiler.expr import Compiler
+    from emdsl.compiler.faults import Faults
+    from emdsl.compiler.scope import Scope
+    from emdsl.compiler.statements import Statements, WrittenStep
+    from emdsl.frame import Fn
+    from emdsl.lang.walk import Tree
+    from emdsl.source import Span
+    from emdsl.value import Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalScope:
+    """The names of an experiment over those of its file."""
+
+    file: Scope
+    axes: Mapping[str, Span]
+    lets: Mapping[str, ast.Let]  # without those that are defined by themselves
+    circular: frozenset[str]  # these
+    steps: Mapping[str, WrittenStep]
+    rubrics: Mapping[str, RubricMaker]  # by the judge that uses it
+    constants: Mapping[str, Value]  # settings that expressions can read
+    names: frozenset[str]  # all that a frame holds
+    words: frozenset[str]  # replies that make a verdict missing
+    compiler: Compiler
+    _reads: dict[str, frozenset[str]] = field(default_factory=dict, repr=False)  # of each `let`, once it was needed
+
+    @property
+    def lost(self) -> frozenset[str]:
+        """Names that statements with a syntax error would have bound."""
+        return self.file.module.file.lost
+
+    def reads(self, *trees: Tree) -> frozenset[str]:
+        """Return the names that some trees read, directly or through `let`s."""
+        direct = free_names(trees)
+        return direct.union(*(self._let_reads(name) for name in direct if name in self.lets))
+
+    def _let_reads(self, name: str) -> frozenset[str]:
+        if name not in self._reads:
+            self._reads[name] = transitive_reads(frozenset((name,)), self.lets)
+        return self._reads[name]
+
+    def steps_read(self, *trees: Tree) -> tuple[str, ...]:
+        """Return the steps that some trees read, in their own order."""
+        names = self.reads(*trees)
+        return tuple(name for name in self.steps if name in names)
+
+    def varies(self, let: ast.Let) -> bool:
+        """Whether a `let` differs from row to row; one value for all is no column."""
+        return bool(self.reads(let) & {*self.axes, *self.steps, "sample"})
+
+    def constant(self, name: str) -> Value:
+        """Return the value of a name that is the same in every row; raises KeyError for any other."""
+        if name in self.lets and not self.varies(self.lets[name]):
+            return self.compiler.expr(self.lets[name].value)(Frame())
+        if name in self.names:
+            raise KeyError(name)
+        return self.file.value(name)
+
+    def compiled_lets(self, written: tuple[ast.Let, ...], faults: Faults) -> dict[str, Fn]:
+        """Return every `let` as a function of a frame; one with a fault raises Silent when it is read."""
+        functions: dict[str, Fn] = {let.name.text: _reported for let in written}
+        for name, let in self.lets.items():
+            with faults.caught():
+                if let.params is None:
+                    functions[name] = self.compiler.expr(let.value)
+                else:
+                    params = tuple(p.text for p in let.params)
+                    body = self.compiler.inner(params).expr(let.value)
+                    functions[name] = constantly(Function(name, params, body))
+        return functions
+
+
+def local_scope(statements: Statements, scope: Scope, constants: Mapping[str, Value], faults: Faults) -> LocalScope:
+    """Return the names of an experiment; a judge without a rubric, or a `let` in a circle, is an error."""
+    steps: dict[str, WrittenStep] = {}
+    for step in statements.steps:
+        steps.setdefault(step.name, step)
+    rubrics: dict[str, RubricMaker] = {}
+    for name, step in steps.items():
+        if isinstance(step.decl, ast.Judge):
+            with faults.caught():
+                rubric = _rubric(step.decl, scope, faults)
+                if rubric is not None:
+                    rubrics[name] = rubric
+    lets = {let.name.text: let for let in statements.lets}
+    circular = frozenset(name for name, let in lets.items() if name in transitive_reads(free_names(let), lets))
+    for name in sorted(circular):
+        faults.error("E207", f"`{name}` is defined by itself", lets[name].name.span,
+                     help="recursive definitions are not allowed")  # fmt: skip
+    axes = statements.axes
+    names = {*axes, *lets, *steps, *constants, "sample"}
+    for name, step in steps.items():
+        if isinstance(step.decl, ast.Ask):
+            names |= {f"{name}.{field_}" for field_ in ANSWER_FIELDS}
+        elif name in rubrics:
+            names |= {f"{name}.{field_}" for field_ in rubrics[name].reading.fields}
+    words = frozenset(w for r in rubrics.values() for w in r.reading.words)
+    return LocalScope(
+        file=scope, axes=axes, lets={n: let for n, let in lets.items() if n not in circular}, circular=circular,
+        steps=steps, rubrics=rubrics, constants=constants, names=frozenset(names), words=words,
+        compiler=scope.compiler(frozenset(names), words),
+    )  # fmt: skip
+
+
+def _rubric(decl: ast.Judge, scope: Scope, faults: Faults) -> RubricMaker | None:
+    """Return the rubric of a judge; None if it has none, which is reported."""
+    name = decl.rubric.function if isinstance(decl.rubric, ast.Call) else decl.rubric
+    if not isinstance(name, ast.Ref):
+        faults.error("E414", "a judge needs a rubric", decl.rubric.span,
+                     help="write `judge NAME with RUBRIC(question, answer)`")  # fmt: skip
+        return None
+    value = scope.lookup(name.name, name.span)
+    if not isinstance(value, RubricMaker):
+        faults.error(
+            "E414", f"`{name.name}` is {type_of(value)}, not a rubric", name.span,
+            help="a rubric sets how the reply is read: `rubric NAME(...) { scale = 0..100 ... }`",
+        )  # fmt: skip
+        return None
+    if not isinstance(decl.rubric, ast.Call):
+        plural = "" if len(value.params) == 1 else "s"
+        faults.error(
+            "E212", f"`{value.name}` takes {len(value.params)} argument{plural}, not none", decl.rubric.span,
+            help=f"it is `{value.name}({', '.join(value.params)})`",
+        )  # fmt: skip
+        return None
+    return value
+
+
+def _reported(_: Frame) -> Value:
+    """Stand in for a `let` whose own fault is reported."""
+    raise Silent

@@ -1,0 +1,87 @@
+"""The functions of measures: one table, which the binder, the checker, the reference and the highlighter read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+METHODS = ("wilson", "wald", "agresti_coull", "clopper_pearson", "bootstrap")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """One argument: the field of `Measure` that it sets, and how it is read (a reader of `measures.py`)."""
+
+    field: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureSpec:
+    """One function: its arguments by position and by name, its intervals (the default first) and its columns."""
+
+    name: str
+    signature: str
+    positional: tuple[Parameter, ...]
+    named: tuple[tuple[str, Parameter], ...] = ()
+    optional: bool = False  # whether it can be called without any argument
+    intervals: tuple[str, ...] = ()
+    columns: tuple[str, ...]  # beside those of every measure
+
+
+COMMON_COLUMNS = ("n", "n_planned", "n_dropped", "dropped", "complete", "simulated", "clusters")
+_CONDITION, _NUMBER = Parameter(field="value", kind="condition"), Parameter(field="value", kind="number")
+_INNER, _SIDE = Parameter(field="of", kind="inner"), Parameter(field="sides", kind="side")
+_LABEL, _OTHER = Parameter(field="value", kind="judgement"), Parameter(field="other", kind="judgement")
+_INTERVAL = ("interval", Parameter(field="interval", kind="interval"))
+_EFFECT = ("effect", Parameter(field="effect", kind="effect"))
+_CORRECT = ("correct", Parameter(field="holm", kind="correction"))
+_AMONG = ("of", Parameter(field="among", kind="whole"))
+
+MEASURES: dict[str, MeasureSpec] = {
+    spec.name: spec
+    for spec in (
+        MeasureSpec(
+            name="rate", signature="rate(CONDITION given CONDITION, interval: wilson(0.95), effect: 0.05)",
+            positional=(_CONDITION,), named=(_INTERVAL, _EFFECT), intervals=METHODS,
+            columns=("rate", "low", "high", "hits", "se"),
+        ),
+        MeasureSpec(
+            name="mean", signature="mean(NUMBER given CONDITION, interval: wald(0.95), effect: 5)",
+            positional=(_NUMBER,), named=(_INTERVAL, _EFFECT), intervals=("wald", "bootstrap"),
+            columns=("mean", "low", "high", "sd", "se"),
+        ),
+        MeasureSpec(
+            name="at_least", signature="at_least(CONDITION given CONDITION, 1, of: 10, interval: wald(0.95))",
+            positional=(_CONDITION, Parameter(field="least", kind="whole")), named=(_AMONG, _INTERVAL),
+            intervals=("wald", "bootstrap"), columns=("at_least", "low", "high", "sd", "se"),
+        ),
+        MeasureSpec(
+            name="count", signature="count(CONDITION given CONDITION)", positional=(_CONDITION,), optional=True,
+            columns=("count",),
+        ),
+        MeasureSpec(
+            name="quantile", signature="quantile(NUMBER given CONDITION, 0.5, interval: ranks(0.95))",
+            positional=(_NUMBER, Parameter(field="at", kind="share")), named=(_INTERVAL,), intervals=("ranks",),
+            columns=("quantile", "low", "high"),
+        ),
+        MeasureSpec(
+            name="contrast",
+            signature="contrast(rate(CONDITION), SIDE, SIDE, interval: wald(0.95), correct: holm, effect: 0.05)",
+            positional=(_INNER, _SIDE, _SIDE), named=(_INTERVAL, _CORRECT, _EFFECT), intervals=("wald", "bootstrap"),
+            columns=("contrast", "low", "high", "first", "second", "n_first", "n_second", "n_pairs", "n_units", "se",
+                     "se_pairs", "p", "p_holm"),
+        ),
+        MeasureSpec(
+            name="slope", signature="slope(rate(CONDITION given CONDITION), AXIS, interval: wald(0.95))",
+            positional=(_INNER, Parameter(field="slope", kind="axis")), named=(_INTERVAL,), intervals=("wald",),
+            columns=("slope", "low", "high", "intercept", "se"),
+        ),
+        MeasureSpec(
+            name="agreement", signature="agreement(JUDGEMENT given CONDITION, JUDGEMENT)",
+            positional=(_LABEL, _OTHER), named=(_INTERVAL,), intervals=("wald",),
+            columns=("agreement", "low", "high", "same"),
+        ),
+    )
+}  # fmt: skip
+INTERVAL_METHODS = tuple(dict.fromkeys(m for spec in MEASURES.values() for m in spec.intervals))
+RESULT_COLUMNS = frozenset((*COMMON_COLUMNS, *(c for spec in MEASURES.values() for c in spec.columns)))

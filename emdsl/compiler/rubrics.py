@@ -1,0 +1,100 @@
+"""`rubric`: messages about an answer, and how their reply is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emdsl.compiler import settings as tables
+from emdsl.compiler.callables import RubricMaker
+from emdsl.compiler.faults import Silent
+from emdsl.compiler.messages import messages_of
+from emdsl.compiler.read_settings import read_settings
+from emdsl.compiler.scope import params_of
+from emdsl.frame import Frame
+from emdsl.judge import Part, Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from emdsl.compiler.faults import Faults
+    from emdsl.compiler.scope import Scope
+    from emdsl.lang import ast
+    from emdsl.query import Model
+    from emdsl.source import Span
+    from emdsl.value import Value
+
+CHOICES, SHAPE = "choices", "shape"  # names under which a rubric's messages see its labels, or its fields
+READ_BY = frozenset(("scale", CHOICES, SHAPE))  # each says how a reply is read
+
+
+def rubric_of(decl: ast.Rubric, scope: Scope, faults: Faults, as_model: Callable[[Value, Span], Model]) -> RubricMaker:
+    """Return the rubric that a declaration makes; raises Silent if it is unknown how its reply is read."""
+    params = params_of(decl.params, faults)
+    values = read_settings(decl.settings, tables.RUBRIC, "rubric", scope, faults)
+    _check_reading(decl, scope, faults)
+    scale, choices, shape, weighted = (values.get(name) for name in ("scale", CHOICES, SHAPE, "read"))
+    if weighted is not None and scale is None:
+        faults.error("E712", "`weighted` reads numbers: it needs a `scale`", decl.name.span)
+    reading = Reading(
+        scale=scale if choices is None and shape is None else None,
+        choices=tuple(choices) if choices and shape is None else (),
+        shape=shape or (),
+        weighted=weighted,
+        words=(*values.get("refusal", ()), *values.get("other", ())),
+    )
+    both = sorted(set(reading.words) & set(reading.choices))
+    if both:
+        faults.error("E714", f"`{both[0]}` is a label and a reason why there is none", decl.name.span)
+    model: Model | None = None
+    if decl.model is not None:
+        model = as_model(scope.compiler().expr(decl.model)(Frame()), decl.model.span)
+    shown = {}
+    if choices:
+        shown[CHOICES] = "\n".join(f"{k}: {v}" if v else k for k, v in choices.items())
+    if shape:
+        shown[SHAPE] = _shape_text(shape)
+    for name in decl.params:
+        if name.text in shown:
+            faults.error(
+                "E713", f"`{name.text}` is how a rubric's messages see its setting of that name", name.span,
+                help="give the parameter another name",
+            )  # fmt: skip
+    body = messages_of(decl.body, scope.compiler(frozenset([*params, *shown])))
+    own = {name: value for name, value in values.items() if name in tables.PARAMS}
+    if weighted is not None:
+        own["top_logprobs"] = weighted.top
+    if reading.scale is None and not reading.choices and not reading.shape:
+        raise Silent
+    places = {s.name.text: s.span for s in decl.settings}
+    return RubricMaker(name=decl.name.text, params=params, body=body, reading=reading, shown=shown, model=model,
+                       settings=own, places=places)  # fmt: skip
+
+
+def _check_reading(decl: ast.Rubric, scope: Scope, faults: Faults) -> None:
+    """A rubric has exactly one of `scale`, `choices` and `shape`."""
+    readings = [x for x in decl.settings if x.name.text in READ_BY]
+    if not readings and not READ_BY & scope.module.file.lost:
+        faults.error(
+            "E710", f"`{decl.name.text}` does not say how its reply is read", decl.name.span,
+            help='add `scale = 0..100`, `choices = { label: "what it means" }` or `shape = { flag: bool }`',
+        )  # fmt: skip
+    if len({x.name.text for x in readings}) > 1:
+        faults.error("E711", "a reply is a number, a label or a JSON object: one of them", readings[1].name.span,
+                     help="make two rubrics")  # fmt: skip
+
+
+def _shape_text(shape: tuple[Part, ...]) -> str:
+    """Return the fields of a JSON reply, as a rubric's message shows them.
+
+    >>> _shape_text((Part(name="harm", kind="bool"), Part(name="why", kind="text")))
+    '{"harm": true or false, "why": a text}'
+    """
+    fields = []
+    for part in shape:
+        kind = {"bool": "true or false", "number": "a number", "text": "a text"}.get(part.kind, "")
+        if part.scale is not None:
+            kind = f"a number from {part.scale[0]:.0f} to {part.scale[1]:.0f}"
+        if part.choices:
+            kind = "one of " + ", ".join(f'"{c}"' for c in part.choices)
+        fields.append(f'"{part.name}": {kind}')
+    return "{" + ", ".join(fields) + "}"

@@ -1,0 +1,261 @@
+"""Lark's errors as diagnostics: what was expected, and what to write."""
+
+from __future__ import annotations
+
+import re
+
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+
+from emdsl.lang.grammar import grammar
+from emdsl.lang.words import DECLARATIONS, RESERVED, ROLES, STATEMENTS
+from emdsl.source import Diagnostic, Edit, Source, Span, near, one_of
+
+_CURLY = 'curly quotes are not supported: write texts in straight double quotes, `"..."`'
+_QUOTES = 'texts are written in double quotes: `"..."`'
+_OTHER_LANGUAGES = {  # by first character: message, code, and the pattern and replacement of a certain fix
+    "&": ("`&&` is written `and`", "E140", r"&&?", "and"),
+    "|": ("`||` is written `or`", "E140", r"\|\|?", "or"),
+    "!": ("`!` is written `not`", "E140", r"!", "not "),
+    "'": (_QUOTES, "E141", r"'([^'\"\n\\{}]+)'(?![\w'])", r'"\1"'),
+    "`": (_QUOTES, "E141", r"`([^`\"\n\\{}]+)`(?![\w`])", r'"\1"'),
+    "\u2018": (_CURLY, "E141", '[\u2018\u2019]([^\u2018\u2019"\\n\\\\]*)[\u2018\u2019]', r'"\1"'),
+    "\u2019": (_CURLY, "E141", '[\u2018\u2019]([^\u2018\u2019"\\n\\\\]*)[\u2018\u2019]', r'"\1"'),
+    "\u201c": (_CURLY, "E141", '[\u201c\u201d]([^\u201c\u201d"\\n\\\\]*)[\u201c\u201d]', r'"\1"'),
+    "\u201d": (_CURLY, "E141", '[\u201c\u201d]([^\u201c\u201d"\\n\\\\]*)[\u201c\u201d]', r'"\1"'),
+    ";": ("`;` is not needed: a statement ends with its line", "E140", r";(?=[ \t]*(?:#|\r?\n|$))", ""),
+    "\\": ("`\\` does not continue a line: use `( )` or `[ ]` over several lines", "E140", "", ""),
+    "%": ("`%` is not an operator: the language has no remainders", "E140", "", ""),
+    "@": ("`@` is not supported: the language has no decorators", "E140", "", ""),
+    "?": ("`a ? b : c` is written `if a then b else c`", "E140", "", ""),
+}
+_LABELS = frozenset(("FALSE", "NAME", "NONE", "STRING", "TRUE"))
+_VALUES = _LABELS | {"DEC", "ENV", "IF", "INT", "LBRACE", "LONG", "LPAR", "LSQB", "MONEY", "NOT", "RAW", "SIGN"}
+_NOUNS = {  # of a value, by the word before it, or by the first word of the statement and the word before it
+    "from": "a model", "in": "a list", "when": "a condition", "if": "a condition", "given": "a condition",
+    "not": "a condition", "and": "a condition", "or": "a condition",
+    "ask with": "a prompt", "judge with": "a rubric", "user": "a text", "system": "a text", "assistant": "a text",
+}  # fmt: skip
+MAX_LISTED = 10  # alternatives
+_TERMINALS = {
+    "NAME": "a name",
+    "INT": "a number",
+    "DEC": "a number",
+    "MONEY": "an amount of money",
+    "STRING": "a text",
+    "LONG": "a text",
+    "RAW": "a text",
+    "_NL": "the end of the line",
+    "$END": "the end of the file",
+    "CMP": "a comparison",
+    "SIGN": "`+` or `-`",
+    "TIMES": "`*` or `/`",
+}
+
+
+def syntax_error(source: Source, text: str, offset: int, error: UnexpectedInput, start: str) -> Diagnostic:
+    """Turn an error of lark into a diagnostic.
+
+    Args:
+        source: The file.
+        text: The statement that does not parse.
+        offset: Its offset in the file.
+        error: Lark's error.
+        start: The rule of the grammar that the statement was parsed as.
+    """
+    first = re.match(r"\s*([A-Za-z_]\w*)", text)
+    word, word_span = "", Span(source, offset, offset)
+    if first:
+        word, word_span = first[1], Span(source, offset + first.start(1), offset + first.end(1))
+    words = {"decl": DECLARATIONS, "stmt": STATEMENTS, "rubric_item": (*ROLES, "each", "when")}[start]
+    rest = text[first.end() :].lstrip(" \t") if first else ""
+    if first and word not in words and not (rest.startswith("=") and start != "decl"):
+        if start == "decl" and word in STATEMENTS:
+            return Diagnostic(
+                code="E106",
+                message=f"`{word}` is only allowed inside an experiment",
+                span=word_span,
+                help="move it into `experiment NAME { ... }`",
+            )
+        return Diagnostic(
+            code="E105",
+            message=f"no statement starts with `{word}`",
+            span=word_span,
+            help=near(word, words) or _start_help(word, rest, start, words),
+        )
+    if isinstance(error, UnexpectedCharacters):
+        return _bad_character(source, text, offset, error)
+    if isinstance(error, UnexpectedToken):
+        return _bad_token(source, text, offset, error)
+    end = offset + len(text.rstrip())
+    return Diagnostic(code="E107", message="the statement is incomplete", span=Span(source, end, end))
+
+
+def _start_help(word: str, rest: str, start: str, words: tuple[str, ...]) -> str:
+    """Return what to write instead of a statement that starts with an unknown word."""
+    if word == "from" and (match := re.match(r'("[^"\n]*")\s+import\s+([\w, ]+)', rest)):
+        return f"write `import {match[2].strip()} from {match[1]}`"
+    if start != "decl" and re.match(r':|[\d"$\[]', rest):
+        return f"write a setting as `{word} = ...`"
+    return f"start the statement with one of {one_of(words)}"
+
+
+def _bad_character(source: Source, text: str, offset: int, error: UnexpectedCharacters) -> Diagnostic:
+    at = error.pos_in_stream or 0
+    char = text[at]
+    if reserved := re.match(r"[A-Za-z_]\w*", text[at:]):
+        word = reserved[0]
+        span = Span(source, offset + at, offset + at + len(word))
+        if word in RESERVED:
+            before = text[:at].rstrip()
+            if before.endswith("="):
+                return Diagnostic(
+                    code="E107",
+                    message="expected a value after `=`",
+                    span=Span(source, span.start, span.end),
+                )
+            return _reserved(word, span, _expected(error.allowed, before))
+        return Diagnostic(code="E109", message=f"unexpected `{word}`", span=span)
+    span = Span(source, offset + at, offset + at + 1)
+    if text.startswith(("//", "/*", "--"), at):
+        return Diagnostic(
+            code="E140", message=f"`{text[at : at + 2]}` does not start a comment", span=span, help="write `# ...`"
+        )
+    if char in _OTHER_LANGUAGES:
+        message, code, pattern, replacement = _OTHER_LANGUAGES[char]
+        match = re.compile(pattern).match(source.text, offset + at) if pattern else None
+        if match is None:
+            return Diagnostic(code=code, message=message, span=span)
+        span = Span(source, match.start(), match.end())
+        return Diagnostic(code=code, message=message, span=span, fix=(Edit(span=span, text=match.expand(replacement)),))
+    return Diagnostic(
+        code="E109", message=f"unexpected `{char}` (U+{ord(char):04X})", span=span,
+        note=_expected(error.allowed, text[:at].rstrip()),
+    )  # fmt: skip
+
+
+def _reserved(word: str, span: Span, expected: str) -> Diagnostic:
+    if expected != "expected a name":
+        return Diagnostic(code="E108", message=f"{expected}, got the reserved word `{word}`", span=span)
+    return Diagnostic(
+        code="E108",
+        message=f"`{word}` is a reserved word and cannot be a name",
+        span=span,
+        help=f"use another name, e.g. `{word}_`",
+    )
+
+
+def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -> Diagnostic:
+    token = error.token
+    at_end = token.type in ("$END", "_NL")
+    stop = len(text.rstrip()) if token.type == "$END" else (token.start_pos or 0)
+    before = text[:stop].rstrip()
+    if at_end:
+        last = re.search(r"(?:[A-Za-z_]\w*|==|!=|<=|>=|\.\.|\S)$", before)
+        after = f" after `{last[0]}`" if last else ""
+        span = Span(source, offset + len(before) - len(last[0] if last else ""), offset + len(before))
+        message = (_expected(error.expected, before) or "the statement is incomplete") + after
+        return Diagnostic(code="E107", message=message, span=span)
+    span = Span(source, offset + stop, offset + (token.end_pos or stop + 1))
+    if str(token) == "if" and before.split()[:1] in (["skip"], ["set"]):
+        return Diagnostic(code="E109", message=f"`{before.split()[0]}` takes a `when`, not an `if`", span=span,
+                          help="write `when`")  # fmt: skip
+    if str(token) in RESERVED and ("NAME" in error.expected):
+        return _reserved(str(token), span, _expected(error.expected, before))
+    if token.type == "EQUAL" and re.fullmatch(r"\w+", before.strip()):
+        return Diagnostic(
+            code="E109", message=f"`{before.strip()}` starts a statement and cannot be a setting", span=span,
+            help="use the name of a setting",
+        )  # fmt: skip
+    if token.type == "EQUAL":
+        return _bad_equal(source, text, stop, span)
+    if token.type == "COLON" and "EQUAL" in error.expected:
+        return Diagnostic(code="E109", message="expected `=` after the name of a setting, got `:`", span=span,
+                          help="`:` is for maps and arguments", fix=(Edit(span=span, text=" ="),))  # fmt: skip
+    if token.type in ("INT", "DEC", "MONEY") and re.search(r"\bis(?:\s+not)?$", before):
+        return Diagnostic(code="E109", message=f"expected a label after `is`, got `{token}`", span=span,
+                          help=f"write `== {token}`, or `!= {token}`")  # fmt: skip
+    if token.type == "COLON" and before.split()[:1] in (["experiment"], ["prompt"], ["rubric"], ["grid"]):
+        return Diagnostic(
+            code="E140",
+            message="a block is written in braces, not after `:`",
+            span=span,
+            help=f"write `{before.strip()} {{ ... }}`",
+        )
+    if token.type == "COLON" and not text[stop + 1 :].lstrip(" \t").partition("#")[0].split("\n")[0].strip():
+        return Diagnostic(
+            code="E140", message="a statement does not end with `:`", span=span, fix=(Edit(span=span, text=""),)
+        )
+    return Diagnostic(
+        code="E109",
+        message=f"unexpected `{str(token).strip()[:40]}`",
+        span=span,
+        note=_expected(error.expected, before),
+    )
+
+
+def _bad_equal(source: Source, text: str, stop: int, span: Span) -> Diagnostic:
+    """Return the diagnostic of a misplaced `=`: only in a condition is the fix `==` certain."""
+    before = text[:stop]
+    if before.endswith("=") and not before.endswith(("==", "<=", ">=", "!=")) and text[stop] == "=":
+        whole = Span(source, span.start - 1, span.end)
+        return Diagnostic(
+            code="E142", message="`==` compares; a name gets its value with `=`", span=whole, help="write `=`",
+            fix=(Edit(span=whole, text="="),),
+        )  # fmt: skip
+    plain = re.sub(r'"(?:[^"\\\n]|\\.)*"', lambda m: "x" * len(m[0]), before)
+    opened = [c for c in re.sub(r"\([^()]*\)|\[[^\[\]]*\]|\{[^{}]*\}", "", plain) if c in "([{"]
+    words = re.findall(r"[A-Za-z_]\w*", plain)
+    message, help_ = "`=` does not compare", "write `==`"
+    fix: tuple[Edit, ...] = ()
+    if opened and opened[-1] in "({" and words[:1] not in (["skip"], ["when"]):
+        message, help_ = "unexpected `=`", "write an argument or entry as `name: value`"
+    elif words[:1] == ["for"]:
+        message, help_ = "expected `in` and a list, got `=`", "write `for NAME in [...]`"
+    elif words[:1] == ["judge"]:
+        message, help_ = "expected `with` and a rubric, got `=`", "write `judge NAME with RUBRIC(...)`"
+    elif words[:1] == ["ask"]:
+        message, help_ = "expected `from` and a model, got `=`", "write `ask NAME from MODEL with PROMPT`"
+    elif words[:1] and words[0] in ("prompt", "rubric", "experiment", "model", "dataset"):
+        message, help_ = (
+            f"expected a block in braces after `{words[0]}`, got `=`",
+            f"write `{before.strip()} {{ ... }}`",
+        )
+    elif not opened and {"skip", "when", "if"} & set(words) and source.text[span.end : span.end + 1] != "=":
+        fix = (Edit(span=span, text="=="),)
+    return Diagnostic(code="E142", message=message, span=span, help=help_, fix=fix)
+
+
+def _expected(names: set[str] | frozenset[str] | list[str] | None, before: str = "") -> str:
+    """Return "expected ..." for the terminals that the grammar allows after a text, "" for none."""
+    left = set(names or ())
+    words = set()
+    if "NAME" in left:  # the lexer accepts a line end everywhere, the grammar not before a name
+        left.discard("_NL")
+    if "INT" in left:
+        left -= _VALUES
+        words.add(_noun_after(before))
+    elif left >= _LABELS:
+        left -= _LABELS
+        words.add("a label")
+    if left >= {"CMP", "SIGN", "TIMES"}:  # with every token that can follow any value
+        return "expected an operator or the end of the value"
+    terminals = {t.name: t for t in grammar().terminals}
+    for name in left:
+        if name in _TERMINALS:
+            words.add(_TERMINALS[name])
+        elif name in terminals:
+            words.add(f"`{terminals[name].pattern.value}`".replace("\\", ""))
+    ordered = sorted(words, key=lambda w: (w.startswith("`"), w))
+    if not ordered:
+        return ""
+    if len(ordered) > MAX_LISTED:
+        return f"expected {', '.join(ordered[:MAX_LISTED])} ..."
+    return "expected " + " or ".join(filter(None, (", ".join(ordered[:-1]), ordered[-1])))
+
+
+def _noun_after(before: str) -> str:
+    """Return what a value is called after the text of a statement."""
+    words = re.findall(r"[A-Za-z_]\w*", before)
+    if not words or not before.endswith(words[-1]):
+        return "a value"
+    return _NOUNS.get(words[-1]) or _NOUNS.get(f"{words[0]} {words[-1]}") or "a value"
