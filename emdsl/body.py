@@ -1,7 +1,7 @@
 """The body of a request from its settings, by wire format. Two settings that would become one field are an error.
 
-A key holds every setting. Were a field sent by two of them, one would be lost, and an axis over it would pay for equal
-requests: so settings and `extra` are merged field by field, and two that meet in one field are a fault.
+A key holds every setting. If two of them became one field, one would be lost, and an axis over it would pay for equal
+requests. So settings and `extra` are merged field by field, and two settings for one field are an error.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from decimal import Decimal
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from emdsl.capability import adaptive, by_responses, counts_thoughts, thinks
+from emdsl.capability import returns_thoughts, takes_max_completion_tokens, thinks_adaptively, uses_responses_api
 from emdsl.service import ANTHROPIC, GOOGLE
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from emdsl.query import Model
 
 RESPONSES = "responses"  # OpenAI's other format
-OURS = ""  # in the place of a setting: sent by us unasked, so that any setting may say otherwise
+OURS = ""  # in place of a setting: sent by default, and any setting may replace it
 EXTRA = "extra"
-Part = tuple[str, Mapping[str, Any]]  # a setting, and the fields that it becomes
-Path = tuple[str, ...]  # of a field: the names from the top of the body
-_ONE_OF: dict[Path, Path] = {  # servers take one of the two: each says how much a model thinks, or how long it may be
+SettingFields = tuple[str, Mapping[str, Any]]  # a setting and its fields
+Path = tuple[str, ...]  # of a field: its names from the top of the body
+_ONE_OF: dict[Path, Path] = {  # servers support one of the two: each limits the reasoning, or the answer
     ("reasoning", "maxtokens"): ("reasoning", "effort"),
     ("generationconfig", "thinkingconfig", "thinkinglevel"): ("generationconfig", "thinkingconfig", "thinkingbudget"),
     ("maxcompletiontokens",): ("maxtokens",),
@@ -39,7 +39,7 @@ _GOOGLE = {
 LOGPROBS = "message.output_text.logprobs"
 
 
-class Met(ValueError):
+class FieldConflict(ValueError):
     """Two settings become one field: `settings` are both, `path` is the field, as `a.b`."""
 
     def __init__(self, path: str, settings: tuple[str, str]) -> None:
@@ -48,53 +48,53 @@ class Met(ValueError):
 
 
 def format_of(model: Model, params: Mapping[str, Any]) -> str:
-    """Return the wire format in which a model is asked."""
-    return RESPONSES if by_responses(model, params) else model.service.format
+    """Return the wire format of a model's requests."""
+    return RESPONSES if uses_responses_api(model, params) else model.service.format
 
 
-def joined(parts: Iterable[Part]) -> dict[str, Any]:
-    """Return the fields of all settings in one object; raises Met where two settings become one field."""
+def merge_fields(parts: Iterable[SettingFields]) -> dict[str, Any]:
+    """Return the fields of all settings as one object; raises FieldConflict if two settings become one field."""
     body: dict[str, Any] = {}
-    taken: dict[Path, tuple[str, Path]] = {}  # by the meaning of a field: its setting and its path
+    owners: dict[Path, tuple[str, Path]] = {}  # by canonical path: the setting of a field and its path
     for setting, fields in parts:
         for path, value in _leaves(fields):
-            meaning = _meaning(path)
-            met = [m for m in taken if m[: len(meaning)] == meaning or meaning[: len(m)] == m]
-            if met and (setting == OURS or isinstance(value, Mapping)):  # an empty object says nothing
+            canonical = _canonical(path)
+            overlapping = [p for p in owners if p[: len(canonical)] == canonical or canonical[: len(p)] == p]
+            if overlapping and (setting == OURS or isinstance(value, Mapping)):  # an empty object says nothing
                 continue
-            for other in met:
-                known, at = taken[other]
-                if known == setting or (at == path and _get(body, at) == value):  # nothing is lost
+            for other in overlapping:
+                owner, at = owners[other]
+                if owner == setting or (at == path and _get(body, at) == value):  # nothing is lost
                     continue
-                owner, at = taken.pop(other)
+                del owners[other]
                 if owner != OURS:
-                    raise Met(".".join(path), (owner, setting))
+                    raise FieldConflict(".".join(path), (owner, setting))
                 _remove(body, at)
             _put(body, path, value)
-            taken[meaning] = setting, path
+            owners[canonical] = setting, path
     return body
 
 
-def meetings(model: Model, params: Mapping[str, Any]) -> Iterator[Met]:
-    """Yield the fields that two settings of a request become, one for each pair of settings."""
-    parts: dict[str, list[Part]] = {}
-    for setting, fields in settings(model, params, format_of(model, params)):
+def field_conflicts(model: Model, params: Mapping[str, Any]) -> Iterator[FieldConflict]:
+    """Yield the conflicts between the settings of a request, at most one for each pair."""
+    parts: dict[str, list[SettingFields]] = {}
+    for setting, fields in setting_fields(model, params, format_of(model, params)):
         parts.setdefault(setting, []).append((setting, fields))
     parts.pop(OURS, None)
     for one, two in combinations(parts.values(), 2):
         try:
-            joined((*one, *two))
-        except Met as met:
-            yield met
+            merge_fields((*one, *two))
+        except FieldConflict as conflict:
+            yield conflict
 
 
 def as_sent(body: Mapping[str, Any]) -> str:
-    """Return fields as one text: equal for bodies that a server cannot tell apart."""
+    """Return fields as one text, equal for bodies that a server cannot tell apart."""
     return json.dumps(body, default=sendable, sort_keys=True)
 
 
 def sendable(value: Any) -> Any:
-    """Return what JSON can say for a value that it does not know: the nearest number for an exact one."""
+    """Convert a value that JSON does not know: an exact number becomes the nearest float."""
     if isinstance(value, Decimal):
         return float(value)  # 0.7 is sent as 0.7: the shortest text that reads back the same
     raise TypeError(f"{type(value).__name__} in a request")
@@ -108,8 +108,8 @@ def _leaves(fields: Mapping[str, Any], path: Path = ()) -> Iterator[tuple[Path, 
             yield (*path, name), value
 
 
-def _meaning(path: Path) -> Path:
-    """Return what two fields have in common that a server takes for one: their names but for case and `_`."""
+def _canonical(path: Path) -> Path:
+    """Return the path that all spellings of a field share: names without case and `_`."""
     plain = tuple(map(_plain, path))
     return _ONE_OF.get(plain, plain)
 
@@ -136,12 +136,12 @@ def _remove(body: dict[str, Any], path: Path) -> None:
     del body[path[-1]]
 
 
-def settings(
+def setting_fields(
     model: Model, params: Mapping[str, Any], format_: str, *, sample: int = 0, prefilled: bool = False
-) -> Iterator[Part]:
-    """Yield what each setting becomes, in the order of the settings, `extra` last; `sample` is added to the seed.
+) -> Iterator[SettingFields]:
+    """Yield the fields of each setting, in the order of the settings, `extra` last; `sample` is added to the seed.
 
-    `prefilled`: the last message is the assistant's, to be gone on from.
+    `prefilled`: the last message is the assistant's, and the answer continues it.
     """
     match format_:
         case "responses":
@@ -158,7 +158,7 @@ def settings(
         yield EXTRA, extra
 
 
-def _openai(model: Model, params: Mapping[str, Any], sample: int, *, prefilled: bool) -> Iterator[Part]:
+def _openai(model: Model, params: Mapping[str, Any], sample: int, *, prefilled: bool) -> Iterator[SettingFields]:
     service = model.service.name
     if service in ("vllm", "sglang") and prefilled:
         yield OURS, {"continue_final_message": True}
@@ -174,7 +174,7 @@ def _openai(model: Model, params: Mapping[str, Any], sample: int, *, prefilled: 
                 yield name, {"logprobs": value}
             case "top_logprobs":
                 yield name, {"logprobs": True, "top_logprobs": value}
-            case "max_tokens" if counts_thoughts(model):
+            case "max_tokens" if takes_max_completion_tokens(model):
                 yield name, {"max_completion_tokens": value}
             case "reasoning_effort" if service == "openrouter":
                 yield name, {"reasoning": {"effort": value}}
@@ -190,7 +190,7 @@ def _openai(model: Model, params: Mapping[str, Any], sample: int, *, prefilled: 
                 yield name, {name: value}
 
 
-def _responses(params: Mapping[str, Any]) -> Iterator[Part]:
+def _responses(params: Mapping[str, Any]) -> Iterator[SettingFields]:
     yield OURS, {"store": False}
     for name, value in params.items():
         match name:
@@ -208,7 +208,7 @@ def _responses(params: Mapping[str, Any]) -> Iterator[Part]:
                 yield name, {name: value}
 
 
-def _anthropic(model: Model, params: Mapping[str, Any]) -> Iterator[Part]:
+def _anthropic(model: Model, params: Mapping[str, Any]) -> Iterator[SettingFields]:
     for name, value in params.items():
         match name:
             case "reasoning_tokens":
@@ -217,7 +217,7 @@ def _anthropic(model: Model, params: Mapping[str, Any]) -> Iterator[Part]:
                 yield name, {"thinking": {"type": "disabled"}}
             case "reasoning_effort":
                 yield name, {"output_config": {"effort": value}}
-                if adaptive(model):
+                if thinks_adaptively(model):
                     yield name, {"thinking": {"type": "adaptive"}}
                     yield OURS, {"thinking": {"display": "summarized"}}
             case "extra":
@@ -226,8 +226,9 @@ def _anthropic(model: Model, params: Mapping[str, Any]) -> Iterator[Part]:
                 yield name, {_ANTHROPIC.get(name, name): value}
 
 
-def _google(model: Model, params: Mapping[str, Any], sample: int) -> Iterator[Part]:
-    if thinks(model) and params.get("reasoning_tokens", _told_budget(params)) != 0:  # else there is nothing to show
+def _google(model: Model, params: Mapping[str, Any], sample: int) -> Iterator[SettingFields]:
+    budget = params.get("reasoning_tokens", _budget_in_extra(params))
+    if returns_thoughts(model) and budget != 0:  # else there is nothing to show
         yield OURS, {"generationConfig": {"thinkingConfig": {"includeThoughts": True}}}
     for name, value in params.items():
         match name:
@@ -246,7 +247,7 @@ def _google(model: Model, params: Mapping[str, Any], sample: int) -> Iterator[Pa
         yield name, {"generationConfig": config}
 
 
-def _told_budget(params: Mapping[str, Any]) -> Any:
+def _budget_in_extra(params: Mapping[str, Any]) -> Any:
     whole = (params.get(EXTRA) or {}).get("generationConfig")
     config = whole.get("thinkingConfig") if isinstance(whole, Mapping) else None
     return config.get("thinkingBudget") if isinstance(config, Mapping) else None

@@ -1,7 +1,7 @@
-"""What can go wrong.
+"""The exceptions of emdsl.
 
 EmdslError
-  SourceError        the text is wrong; holds every Diagnostic found, not the first
+  SourceError        errors in a study; holds all diagnostics, not only the first
   UsageError         the call is wrong
     UnknownName      UnknownAxis, UnknownLevel, UnknownExperiment, UnknownStep, UnknownMeasure
     NoCell           no cell has the selected levels
@@ -13,10 +13,10 @@ EmdslError
   HookError          a function of `python f(x) from "f.py"` cannot be run, or is not pure
   StoreError         cache/ cannot be read or written
   OutcomesError      outcomes.duckdb cannot be read or written; the answers are safe in the store
-  ProviderError      holds the query's digest
-    Throttled        told to wait, `wait_s`: asked again
-    Unavailable      5xx, 408, 409, 425, broken connection, timeout, unreadable body: asked again
-    Rejected         any other 4xx: not asked again in this run, never stored
+  ProviderError      a request without an answer
+    Throttled        rate limit: retried after `wait_s`
+    Unavailable      5xx, 408, 409, 425, broken connection, timeout, unreadable body: retried
+    Rejected         any other 4xx: not retried in this run, never stored
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class EmdslError(Exception):
 
 
 class SourceError(EmdslError):
-    """The program is wrong; `diagnostics` holds every fault and warning found."""
+    """Errors in a study; `diagnostics` holds all errors and warnings."""
 
     def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
         shown = "\n\n".join(d.render() for d in diagnostics[:MAX_SHOWN])
@@ -110,11 +110,11 @@ class FileExists(UsageError):
 
 
 class SetupError(EmdslError):
-    """Something is not set that a run needs; the text says what, and where to set it."""
+    """A missing setting that a run needs; the message names it and where to set it."""
 
 
 class HookError(EmdslError):
-    """A hook file that cannot be run as a pure function; `span` is where it is declared, once that is known."""
+    """A hook that cannot be run as a pure function; `span` is its declaration, if known."""
 
     def __init__(self, message: str, span: Span | None = None) -> None:
         super().__init__(message)
@@ -126,11 +126,11 @@ class StoreError(EmdslError):
 
 
 class OutcomesError(EmdslError):
-    """The database of outcomes cannot be read or written."""
+    """The database of results cannot be read or written."""
 
 
 class ProviderError(EmdslError):
-    """A query that was not answered; `status` is the HTTP status, 0 where none came."""
+    """A request without an answer; `status` is the HTTP status, or 0."""
 
     def __init__(self, message: str, *, status: int = 0) -> None:
         super().__init__(message)
@@ -138,7 +138,7 @@ class ProviderError(EmdslError):
 
 
 class Throttled(ProviderError):
-    """Told to slow down; `wait_s` is the least wait in seconds, 0 where none was given."""
+    """A rate limit; `wait_s` is the minimum wait in seconds, 0 if the server gave none."""
 
     def __init__(self, message: str, *, status: int = 429, wait_s: float = 0.0) -> None:
         super().__init__(message, status=status)
@@ -146,7 +146,7 @@ class Throttled(ProviderError):
 
 
 class Unavailable(ProviderError):
-    """A fault that may pass; `wait_s` as in `Throttled`; `paid`: it was sent, and may be charged without an answer."""
+    """A transient error; `wait_s` as in `Throttled`; `paid`: the request was sent and may be charged."""
 
     def __init__(self, message: str, *, status: int = 0, wait_s: float = 0.0, paid: bool = False) -> None:
         super().__init__(message, status=status)
@@ -155,7 +155,7 @@ class Unavailable(ProviderError):
 
 
 class Rejected(ProviderError):
-    """A request that will not be answered however often it is sent; `for_all`: nor will any other to its model."""
+    """A permanent error of a request; `for_all`: of every request to its model."""
 
     def __init__(self, message: str, *, status: int = 0, for_all: bool = False) -> None:
         super().__init__(message, status=status)

@@ -1,4 +1,4 @@
-"""Experiment, Axis, Cell, Step, Measure: a program whose names have become values."""
+"""Experiment, Axis, Cell, Step, Measure: a study with all names resolved to values."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from emdsl.frame import Fn
-    from emdsl.judge import Reading
+    from emdsl.judge import ReplyFormat
     from emdsl.lang import ast
     from emdsl.prompt import Prompt
-    from emdsl.query import Head
+    from emdsl.query import RequestSettings
     from emdsl.source import Diagnostic, Source, Span
     from emdsl.value import Level, Number
 
@@ -26,14 +26,14 @@ ASK, JUDGE = "ask", "judge"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """A named dimension; `levels` are all that any cell takes, in the order in which they were met."""
+    """A named dimension; `levels` are those of all cells, in the order of their first use."""
 
     name: str
     levels: tuple[Level, ...]
     span: Span = field(compare=False, repr=False)
 
     def position(self, shown: str) -> int | None:
-        """Return the position of the level that people call `shown`, or None."""
+        """Return the position of the level with the label or text `shown`, or None."""
         for i, level in enumerate(self.levels):
             if level.shown == shown:
                 return i
@@ -42,39 +42,41 @@ class Axis:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Step:
-    """An ask or a judge. It is known what it reads, so that its requests are made once for all cells alike.
+    """An ask or a judge, with all that it reads, so that equal requests of many cells are made once.
 
-    `needs` are the steps whose outcome its request reads; `condition_needs` those that its `when` reads.
-    Axes are positions. `judge` alone has a `reading`; `prompt` raises MissingInput.
+    `needs` are the steps whose results its request reads; `condition_needs` those that its `when` reads. Axes are
+    positions. Only a judge has a `reply_format`; `prompt` raises MissingInput.
     """
 
     name: str
     kind: str
     needs: tuple[str, ...]
-    head: Callable[[Frame], Head]
-    head_axes: tuple[int, ...]
+    settings: Callable[[Frame], RequestSettings]
+    settings_axes: tuple[int, ...]
     prompt: Callable[[Frame], Prompt]
     prompt_axes: tuple[int, ...]
     prompt_sample: bool
     condition: Fn | None = None
     condition_needs: tuple[str, ...] = ()
-    reading: Reading | None = None
-    draw: int = 0  # of a judge: which of its draws, a field of the query; an ask's is the row's sample
-    again: int = 0  # how often a judge is asked once more where its reply cannot be read
+    reply_format: ReplyFormat | None = None
+    draw: int = 0  # of a judge: the number of the draw, its sample in the query; an ask uses the row's sample
+    again: int = 0  # maximum repetitions of a judge whose reply cannot be read
     rubric: str = ""
-    set_at: Mapping[str, Span] = field(default_factory=dict, repr=False)  # parameters of the statement, or a `set`
+    set_at: Mapping[str, Span] = field(
+        default_factory=dict, repr=False
+    )  # parameters set by the statement, or by a `set`
     set_by_rubric: Mapping[str, Span] = field(default_factory=dict, repr=False)
     span: Span = field(repr=False)
 
     @property
     def weighs(self) -> bool:
-        """Whether its verdict is weighed from the candidates of a token, so that their mass is known."""
-        return self.reading is not None and self.reading.weighs
+        """Whether its verdict is a weighted mean of a token's candidates, so that their mass is known."""
+        return self.reply_format is not None and self.reply_format.weighs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A `let` that outcomes show: a number, a text, or true and false; `kind` is double, text or bool."""
+    """A `let` with a column in the results; `kind` is double, text or bool."""
 
     name: str
     kind: str
@@ -82,11 +84,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """How wide: the method, and the level in (0, 1); of a bootstrap what is drawn anew, how often, from which seed."""
+    """A confidence interval: method and level in (0, 1); for a bootstrap the clusters, resamples and seed."""
 
     method: str
     level: float
-    cluster: tuple[str, ...] = ()  # axes, `sample` among them; none: each draw by itself
+    cluster: tuple[str, ...] = ()  # axes, possibly `sample`; empty: each draw is its own cluster
     resamples: int = 1_000
     seed: int = 0
 
@@ -95,10 +97,10 @@ class Interval:
 class Measure:
     """`measure name = function(value given condition) by axes`; `value` is None for `count()`.
 
-    An `at_least` is the share of cells of whose `among` draws `least` hold. A `contrast` is of the function `of`,
-    between the two `sides`, paired by the axes `pair` and the sample. A
-    `slope` is of the function `of` over the axis `slope`, a number. An `agreement` is of `value` and `other`,
-    `nominal` for labels. A `quantile` is at `at`, in [0, 1].
+    An `at_least` is the share of cells in which `least` of `among` draws hold. A `contrast` of the function `of`
+    compares the two `sides`, paired by the axes `pair` and the sample. A `slope` of the function `of` is over the
+    numeric axis `slope`. An `agreement` is between `value` and `other`, `nominal` for labels. A `quantile` is at `at`,
+    in [0, 1].
     """
 
     name: str
@@ -112,14 +114,14 @@ class Measure:
     other: ast.Expr | None = None
     nominal: bool = True
     at: float = 0.5
-    effect: float | None = None  # the difference that it is meant to show; None: not said
-    holm: bool = False  # of a contrast: probabilities, corrected for all groups of the measure
+    effect: float | None = None  # the difference that the study should detect, or None
+    holm: bool = False  # of a contrast: p-values, corrected for all groups of the measure
     slope: str = ""  # of a `slope`: the axis
-    least: int = 1  # of an `at_least`: how many draws of a cell
-    among: int | None = None  # of how many; None: of all that are kept
+    least: int = 1  # of an `at_least`: minimum number of draws of a cell
+    among: int | None = None  # out of this number; None: out of all kept draws
     by: tuple[tuple[str, ...], ...]
     asks: tuple[str, ...]  # the asks that its draws come from
-    steps: tuple[str, ...]  # all that it reads, those asks and the judgements in between
+    steps: tuple[str, ...]  # all steps that it reads: those asks and their judges
     reads: tuple[str, ...]  # the steps and lets that it names
     span: Span = field(repr=False)
     whole: Span = field(repr=False)  # from its first word to its last
@@ -127,35 +129,35 @@ class Measure:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Experiment:
-    """One grid with its steps, in an order in which each comes after what it reads."""
+    """One grid with its steps, in topological order."""
 
     name: str
     axes: tuple[Axis, ...]
     samples: int
     seed: Any
     parallel: int | None
-    budget: Number | None  # USD that one run may spend
+    budget: Number | None  # maximum USD of one run
     cells: Callable[[], Iterator[Cell]] = field(repr=False)
-    projected: Callable[[tuple[int, ...]], Iterator[tuple[int, ...]]] = field(repr=False)  # of cells on some axes
+    projected: Callable[[tuple[int, ...]], Iterator[tuple[int, ...]]] = field(repr=False)  # of cells to some axes
     n_cells: int
     n_skipped: int
-    reads_absent: bool  # whether its grid reads rows that are not here
+    reads_absent: bool  # whether its grid reads rows of a missing dataset
     steps: tuple[Step, ...]
     lets: Mapping[str, Fn] = field(repr=False)
     columns: tuple[Column, ...]
     measures: tuple[Measure, ...]
     words: frozenset[str]
-    thresholds: Mapping[str, tuple[float, ...]]  # numbers that the scores of a step are compared with
+    thresholds: Mapping[str, tuple[float, ...]]  # of scores, by step
     span: Span = field(repr=False)
     whole: Span = field(repr=False)  # from its first word to its last brace
 
     @property
     def constants(self) -> dict[str, Any]:
-        """Settings that expressions can read."""
+        """The settings that expressions can read."""
         return {"seed": self.seed} if self.seed is not None else {}
 
     def frame(self, axes: tuple[int, ...], levels: tuple[int, ...], sample: int = 0) -> Frame:
-        """Return a frame in which some axes, given by position, have levels."""
+        """Return a frame with levels for some axes, both given by position."""
         frame = Frame(self.constants, self.lets)
         frame["sample"] = sample
         for axis, position in zip(axes, levels, strict=True):
@@ -165,26 +167,24 @@ class Experiment:
         return frame
 
 
-def heads(experiment: Experiment) -> Iterator[tuple[Step, Head]]:
-    """Yield every head by which the steps of an experiment ask, as far as it is known."""
+def request_settings(experiment: Experiment) -> Iterator[tuple[Step, RequestSettings]]:
+    """Yield the request settings of all steps of an experiment, as far as they are known."""
     for step in experiment.steps:
-        for levels in experiment.projected(step.head_axes):
+        for levels in experiment.projected(step.settings_axes):
             with suppress(MissingInput):
-                yield step, step.head(experiment.frame(step.head_axes, levels))
+                yield step, step.settings(experiment.frame(step.settings_axes, levels))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Program:
-    """All experiments of one `.em` file with its imports; `digest` changes with anything that they hold."""
+    """All experiments of a study; `digest` changes with any of their content."""
 
     name: str
     experiments: tuple[Experiment, ...]
     warnings: tuple[Diagnostic, ...]
     digest: bytes
-    files: Mapping[
-        str, str
-    ]  # every file that was read, by resolved path, with its SHA-256 in hex; "" where it is absent
-    links: Mapping[str, str] = field(repr=False)  # of these, by the path as written, where a link led there
-    sources: Mapping[str, Source] = field(repr=False)  # of these, the programs
-    variables: Mapping[str, str | None] = field(repr=False)  # of the environment, that addresses were read from
-    absent: tuple[Diagnostic, ...] = ()  # datasets that are not here, and how to get them
+    files: Mapping[str, str]  # every file read, by resolved path, with its SHA-256 in hex; "" if it is missing
+    links: Mapping[str, str] = field(repr=False)  # of these, by the path as written, if it is a link
+    sources: Mapping[str, Source] = field(repr=False)  # of these, the `.em` files
+    variables: Mapping[str, str | None] = field(repr=False)  # of the environment, read for URLs
+    absent: tuple[Diagnostic, ...] = ()  # missing datasets, and how to get them

@@ -1,66 +1,103 @@
-"""Files of strangers, read within bounds: regular ones, whole, and no larger than what they can be."""
+"""Files: read within bounds, written whole or not at all, private where they hold answers, and locked."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING
+import time
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 MAX_FILE = 2**30  # bytes of a data file; its rows take several times as much memory
 PRIVATE, PRIVATE_FOLDER = 0o600, 0o700  # of all that holds answers or prompts, whatever a process' mask allows
+POLL_S = 0.02  # between two tries for a lock
 _KINDS = (
     (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )  # fmt: skip
 
 
-def read_whole(path: Path, most: int = MAX_FILE) -> bytes:
-    """Return what a file holds; raises OSError for one that is larger, or no regular file: it could have no end."""
-    _check(path.stat(), path)  # a device may do something when it is opened
+def read_whole(path: Path, limit: int = MAX_FILE) -> bytes:
+    """Return the content of a file; raises OSError unless it is a regular file within the limit: others may not end."""
+    _check_regular(path.stat(), path)  # a device may do something when it is opened
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        _check(found, path)  # the file may have been replaced since
-        content = file.read(most + 1) if found.st_size <= most else b""
-        if found.st_size > most or len(content) > most:
-            raise OSError(errno.EFBIG, f"it is larger than {_size(most)}", str(path))
+        status = os.fstat(descriptor)
+        _check_regular(status, path)  # the file may have been replaced since
+        content = file.read(limit + 1) if status.st_size <= limit else b""
+        if status.st_size > limit or len(content) > limit:
+            raise OSError(errno.EFBIG, f"it is larger than {_size(limit)}", str(path))
         return content
 
 
 def private(path: str, flags: int) -> int:
     """Open a file that others may not read: an `opener` for `open`."""
     descriptor = os.open(path, flags, PRIVATE)
-    found = os.fstat(descriptor)
-    if flags & os.O_CREAT and found.st_mode & 0o177 and found.st_uid == os.geteuid():  # it was there before
+    status = os.fstat(descriptor)
+    if flags & os.O_CREAT and status.st_mode & 0o177 and status.st_uid == os.geteuid():  # it was there before
         os.fchmod(descriptor, PRIVATE)
     return descriptor
 
 
-def write_private(path: Path, content: str | bytes) -> None:
-    """Write a file that others may not read; raises OSError."""
+def write_whole(path: Path, content: str | bytes, *, public: bool = False) -> None:
+    """Write a file whole or not at all, with permissions as in `replacing`; raises OSError."""
     data = content.encode("utf-8") if isinstance(content, str) else content
-    with open(path, "wb", opener=private) as file:
+    with replacing(path, public=public) as fresh, open(fresh, "wb", opener=None if public else private) as file:
         file.write(data)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: it takes the place of an older one at once. Raises OSError."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+@contextmanager
+def replacing(path: Path, *, public: bool = False) -> Iterator[Path]:
+    """Yield the path of a new file beside `path`, which takes its place when the block ends well; raises OSError.
+
+    It is private; a `public` one keeps the permissions of the file that it replaces.
+    """
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
-        fresh.write_bytes(data)
-        if path.exists():
+        yield fresh
+        if not public:
+            fresh.chmod(PRIVATE)
+        elif path.exists():
             fresh.chmod(path.stat().st_mode & 0o777)
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
 
 
-def _check(found: os.stat_result, path: Path) -> None:
-    kind = next((called for is_kind, called in _KINDS if is_kind(found.st_mode)), "")
+class Busy(Exception):
+    """Another process holds the lock."""
+
+
+@contextmanager
+def locked(path: Path, *, wait_s: float) -> Iterator[None]:
+    """Hold the lock of a file during the block; raises Busy after `wait_s`. A process that dies releases its locks."""
+    with open(path, "a", opener=private) as file:
+        end = time.monotonic() + wait_s
+        while not try_lock(file):
+            if time.monotonic() >= end:
+                raise Busy
+            time.sleep(POLL_S)
+        yield
+
+
+def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
+    """Lock an open file until it is closed; return False at once if another process holds its lock."""
+    import fcntl  # noqa: PLC0415 - Windows has none, and checking a study needs no lock
+
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _check_regular(status: os.stat_result, path: Path) -> None:
+    kind = next((noun for is_kind, noun in _KINDS if is_kind(status.st_mode)), "")
     if kind == "a folder":
         raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
     if kind:

@@ -1,10 +1,10 @@
-r"""The closed forms in which a judge states one value; prose around a value is none of them.
+r"""Closed forms: the ways in which a judge's reply states one value. Prose around a value is not one of them.
 
-A reply states a value where it is the value alone; where its last own line is `Answer: VALUE`, `[[VALUE]]`,
-`\boxed{VALUE}` or `<answer>VALUE</answer>`; where it is a JSON object with one such field; or where the value comes
-first, with a full stop, a dash or a line end behind it, and then a reason. Nothing is looked for inside of sentences:
-no list of denials is complete ("hardly toxic", "not below 50"). A value stands only where nothing behind it states
-another one: a second name, a marked value, or a correction makes the whole reply unreadable.
+A reply states a value if it is the value alone; if its last own line is `Answer: VALUE`, `[[VALUE]]`, `\boxed{VALUE}`
+or `<answer>VALUE</answer>`; if it is a JSON object with one such field; or if the value comes first, then a full stop,
+a dash or a line end, and then a reason. Sentences are not searched: no list of denials is complete ("hardly toxic",
+"not below 50"). A value counts only if nothing after it states another one: a second name, a marked value, or a
+correction makes the whole reply unreadable.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Any
 
-Parse = Callable[[str], Any]  # a stated text to the value that it is; None where it is none
+Parse = Callable[[str], Any]  # from a stated text to its value, or None
 
-MAX_LINES = 200  # at the end of a reply, in which statements are looked for
-MAX_LINE = 2_000  # characters of such a line that are read
+MAX_LINES = 200  # at the end of a reply, that are searched for statements
+MAX_LINE = 2_000  # characters of such a line
 MAX_OBJECTS = 1_000  # braces of a text that may begin an object
 MAX_VALUE = 400  # characters between tags
-MAX_BEHIND = 20_000  # characters behind a value, in which another one is looked for
+MAX_BEHIND = 20_000  # characters after a value, that are searched for another one
 _QUOTES = "\"'\u2018\u2019\u201c\u201d\u00ab\u00bb"
 _AROUND = " \t\n.,;!()[]*_`#" + _QUOTES
 _NOUNS = (
@@ -54,7 +54,7 @@ _REASON = re.compile(
 )
 _ASIDE = re.compile(r"(?P<value>[^()]+?)\s*\((?P<aside>[^()\d]*)\)[.\s]*\Z")
 _DOUBT = re.compile(r"\b(?:or|not|no|nor|wrong|incorrect|unless|but|if|lower|higher|never|maybe|n't)\b", re.IGNORECASE)
-_TURN = re.compile(  # a judge that thinks again: what stood before is no verdict
+_TURN = re.compile(  # a judge that changes its mind: the text before is no verdict
     r"(?:\A|[.!?,;:\n(\u2013\u2014-])\s{0,3}(?:hmm+\b|wait\b|on (?:second|further) thought|scratch that"
     r"|just kidding|correction\b|let me (?:re|think again|correct|revise)"
     r"|i (?:take that back|stand corrected|made a mistake|misread))",
@@ -99,7 +99,7 @@ _REASONS = (
 
 
 def plain(text: str) -> str:
-    """Return a reply as it is read: without invisible characters, blanks and line ends alike."""
+    """Normalize a reply: no invisible characters, one kind of blank, one kind of line end."""
     text = re.sub("\r\n|[\r\u2028\u2029]", "\n", text)
     if not text.isascii():
         kept = (" " if unicodedata.category(c) == "Zs" else c for c in text if unicodedata.category(c) != "Cf")
@@ -108,13 +108,13 @@ def plain(text: str) -> str:
 
 
 def bare(text: str) -> str:
-    """Return a label or a word as it is compared: nothing around it, and in one case."""
+    """Normalize a label or a word for comparison: without punctuation around it, in lower case."""
     text = unicodedata.normalize("NFKC", text).replace("\u2019", "'").strip()
     return (text.rstrip(_AROUND).lstrip(_AROUND.replace("!", "")) or text).casefold()  # "!A" is not A
 
 
 def stated(text: str, parse: Parse) -> Any:
-    """Return the one value that a reply states in a closed form; None for prose, and for two values."""
+    """Return the one value that a reply states in a closed form; None for prose or two values."""
     if (value := parse(text)) is not None:
         return value
     if (fields := _only_object(text)) is not None:
@@ -128,24 +128,24 @@ def stated(text: str, parse: Parse) -> Any:
     ]
     if not closings:
         return _first_of_all(text, parse)
-    at, (name, ways, reason, n_lines) = closings[-1]  # one that says nothing readable is not passed over
+    at, (name, ways, reason, n_lines) = closings[-1]  # an unreadable one is not skipped
     value = _first(ways, parse)
     if value is None or _turns("\n".join([reason, *lines[at + n_lines :]]), value, parse, at_once=True):
         return None
     for i, (other_name, other_ways, *_) in closings[:-1]:
         other = _first(other_ways, parse)
         if other not in (None, value) and other_name != name and not _LAST.search(lines[at]) and not _marks(lines[i]):
-            return None  # two numbers of two names: neither is said to be the verdict
+            return None  # two numbers of two names: neither is marked as the verdict
     return value
 
 
 def _marks(line: str) -> bool:
-    """Whether a line holds a value in brackets, which others may be written about."""
+    """Whether a line has a value in brackets, which outranks other lines."""
     return bool(_BRACKET.match(_unmarked(line)))
 
 
 def _first_of_all(text: str, parse: Parse) -> Any:
-    """Return the value that stands before a reason; None where lines behind it begin with others, as a list does."""
+    """Return the value before a reason; None if later lines begin with other values, as in a list."""
     line, _, rest = text.partition("\n")
     line = _unmarked(line)
     found = _REASON.match(line)
@@ -164,7 +164,7 @@ def _first_of_all(text: str, parse: Parse) -> Any:
 
 
 def _turns(behind: str, value: Any, parse: Parse, *, at_once: bool) -> bool:
-    """Whether what stands behind a value states another one, or takes it back; `at_once`: by its first word."""
+    """Whether the text after a value states another one or withdraws it; `at_once`: also by its first word."""
     behind = behind[:MAX_BEHIND]
     if not behind.strip():
         return False
@@ -192,7 +192,7 @@ def _ahead(text: str, at: int) -> str:
 
 
 def _mentions(text: str, parse: Parse, n_words: int = 12) -> Iterator[Any]:
-    """Yield each value among the first words of a text."""
+    """Yield the values among the first words of a text."""
     words = [m[0] for m in _WORDS.finditer(text)][: n_words + 3]
     for i in range(min(n_words, len(words))):
         for n in (3, 2, 1):
@@ -203,22 +203,22 @@ def _mentions(text: str, parse: Parse, n_words: int = 12) -> Iterator[Any]:
 
 
 def _denies(reason: str, said: str) -> bool:
-    """Whether a reason's first sentence begins as a denial, and names what it denies."""
+    """Whether the first sentence of a reason denies the value."""
     sentence = re.split(r"[.!?\n]", reason, maxsplit=1)[0].casefold()
     return bool(_DENIAL.match(sentence)) and said in sentence
 
 
 def _entry(line: str) -> str:
-    """Return what a line of a list would give: what stands before a reason or a colon."""
+    """Return the part of a list item before a reason or a colon."""
     line = _unmarked(line[:MAX_LINE])
     found = _REASON.match(line) or _ENTRY.match(line)
     return found["value"] if found else ""
 
 
 def _closing(line: str, following: str) -> tuple[str, list[str], str, int] | None:
-    """Return the name of what a closing line states, the ways to read it, a reason, and how many lines that takes.
+    """Return the name in a closing line, the texts of its value to try, a reason, and the number of lines.
 
-    None for another line.
+    None for any other line.
     """
     heading = line.lstrip().startswith(("#", "**"))
     line = _NUMBERED.sub("", _unmarked(line), count=1)
@@ -247,7 +247,7 @@ def _name(text: str) -> str:
 
 
 def _leads(before: str) -> bool:
-    """Whether what stands before a marked value is a sentence that has ended, or the value's name."""
+    """Whether the text before a marked value is a complete sentence or the value's name."""
     last = re.split(r"(?<=[.!?)])\s+|,\s+(?=(?:the|my)\b)", before.strip())[-1]
     return not last or last.endswith((".", "!", "?", ")")) or bool(_NAME_ALONE.match(last) or _LEADING.match(last))
 
@@ -257,7 +257,7 @@ def _first(ways: list[str], parse: Parse) -> Any:
 
 
 def _own_lines(text: str) -> list[str]:
-    """Return the lines of a reply that are no quotation; those within fences only where there are no others."""
+    """Return the lines of a reply outside quotations; those within fences only if there are no others."""
     own: list[str] = []
     fenced: list[str] = []
     fence = quoted = ""
@@ -279,12 +279,12 @@ def _own_lines(text: str) -> list[str]:
 
 
 def _short(line: str) -> str:
-    """Return the beginning of a line, with a mark if it was cut, so that the beginning is not read as a value."""
+    """Truncate a long line, with a mark, so that its beginning is not read as a value."""
     return line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]} \u22ef cut"
 
 
 def _unmarked(line: str) -> str:
-    """Return a line without Markdown's marks."""
+    """Return a line without Markdown markup."""
     line = re.sub(r"\s{2,}", " ", _short(line))
     line = re.sub(r"[*`]++(?!\d)|(?<![\d*`])[*`]++|(?<!\w)_++(?=\S)|(?<=[^\s_])_++(?!\w)", "", line)  # "2**3" is not 23
     marks = _ITEM.match(line)
@@ -292,7 +292,7 @@ def _unmarked(line: str) -> str:
 
 
 def _only_object(text: str) -> dict[str, Any] | None:
-    """Return the JSON object that a reply is, fenced or not; None for any other reply."""
+    """Return the JSON object of a reply that is nothing else, fenced or not; None for any other reply."""
     inside = text.strip()
     if opened := _OPENED.match(inside):
         inside = inside[opened.end() :].removesuffix(opened["marks"]).strip()
@@ -303,7 +303,7 @@ def _only_object(text: str) -> dict[str, Any] | None:
 
 
 def _field(fields: dict[str, Any], parse: Parse) -> Any:
-    """Return the value of the one field that states it: by its name, or as the only one beside a reason."""
+    """Return the value of the one field that states it: by its name, or as the only field beside a reason."""
     named = [v for k, v in fields.items() if _NAME_ALONE.match(k.replace("_", " ").strip())]
     if not named:
         named = [v for k, v in fields.items() if k.casefold() not in _REASONS and not _OTHERS.match(k)]
@@ -317,9 +317,9 @@ def _field(fields: dict[str, Any], parse: Parse) -> Any:
 
 
 def objects(text: str) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
-    """Yield each JSON object in a text with its ends, outer ones before those inside.
+    """Yield each JSON object in a text with its start and end, outer objects before inner ones.
 
-    A raw line end within a string is read as it is; None stands for an object that gives one field twice.
+    Raw line ends within strings are accepted; an object with a duplicate field is None.
     """
     twice = False
 

@@ -1,4 +1,4 @@
-"""Frame: the names of one cell and sample; and what happens where a name has no value."""
+"""Frame: the names of one cell and sample; and the exceptions for names without a value."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class EvalFault(Exception):
-    """An expression that has no value; always turned into a SourceError."""
+    """An expression without a value; always converted to a SourceError."""
 
     def __init__(self, diagnostic: Diagnostic) -> None:
         super().__init__(diagnostic.message)
@@ -21,7 +21,7 @@ class EvalFault(Exception):
 
 
 class MissingInput(Exception):
-    """A message, or a list that is gone through, reads a value that is missing."""
+    """A message, or a list in a loop, reads a missing value."""
 
     def __init__(self, missing: Missing) -> None:
         super().__init__(missing.reason)
@@ -29,14 +29,14 @@ class MissingInput(Exception):
 
 
 class HookFault(Exception):
-    """A call of a function in Python that raised: what it said, with the line."""
+    """A Python function that raised an exception: its message, with the line."""
 
 
 def fail(
     code: str, message: str, span: Span, *, note: str = "", help: str = "", put: str | None = None,
     labels: tuple[Label, ...] = (),
 ) -> EvalFault:  # fmt: skip
-    """Return the exception for an expression without a value; `put` is what certainly belongs in its place."""
+    """Return the exception for an expression without a value; `put` is a safe replacement of it."""
     fix = (Edit(span=span, text=put),) if put is not None else ()
     return EvalFault(Diagnostic(code=code, message=message, span=span, note=note, help=help, labels=labels, fix=fix))
 
@@ -44,8 +44,8 @@ def fail(
 class Frame(dict[str, Value]):
     """The names that an expression can read; a `let` is computed when it is first read.
 
-    `levels` holds, by axis, the Level behind a value: `x is label` asks for it. `root` is the frame of the
-    cell and sample, in which the functions of an experiment find their names.
+    `levels` holds the Level of each axis, for `x is label`. `root` is the frame of the cell and sample, in which the
+    functions of an experiment look up their names.
     """
 
     __slots__ = ("_lets", "_parent", "levels", "root", "work")
@@ -59,12 +59,12 @@ class Frame(dict[str, Value]):
         super().__init__(values or {})
         self._lets = lets or {}
         self._parent = parent
-        self.work = 0  # of a root: items that loops have gone through
+        self.work = 0  # of a root: number of items in loops so far
         self.levels: dict[str, Level] = parent.levels if parent is not None else {}
         self.root: Frame = parent.root if parent is not None else self
 
     def child(self, name: str, value: Value) -> Frame:
-        """Return a frame with one more name, which hides the label of an axis that is called the same."""
+        """Return a frame with one more name, which hides an axis of the same name, and its label."""
         inner = Frame({name: value}, parent=self)
         if name in self.levels:
             inner.levels = {n: level for n, level in self.levels.items() if n != name}
@@ -81,7 +81,7 @@ class Frame(dict[str, Value]):
 
 
 class RowFrame(Frame):
-    """The frame of one outcome: a `let` that has no value there is missing, and ends nothing."""
+    """The frame of one row: a `let` without a value is missing there, and raises nothing."""
 
     __slots__ = ()
 

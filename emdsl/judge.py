@@ -1,4 +1,4 @@
-"""Reading and Verdict: how a judge's reply becomes a score, a label, or a reason why there is none."""
+"""ReplyFormat and Verdict: from a judge's reply to a score, a label, or the reason for a missing verdict."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from emdsl.logprobs import TokenLogprobs, Weights
     from emdsl.query import Response
 
-Verdict = float | str | LabelledMap | Missing  # a score, a label, the fields of a JSON reply, or why there is none
+Verdict = float | str | LabelledMap | Missing  # a score, a label, the fields of a JSON reply, or a missing value
 
 MASSES = ("mass", "word_mass")  # of a weighted verdict: the probability of numbers, and of declared words
 _MINUS = r"\-\u2212\u2010\u2011\u2013\uff0d"  # as models write the sign
@@ -30,16 +30,16 @@ _STATES = re.compile(
     r"\A(?:\d{1,2}[.)]\s+)?[^\d:=\uff1a{}\"]{1,60}[:=\uff1a]\s*[*_`]*(?=[\d.])"
 )  # the name of a number
 _EXAMPLE = re.compile(r"\b(?:example|e\.g\.|format|template|instance)\b[^\n{]{0,40}\Z", re.IGNORECASE)
-MANY = 2  # objects of one shape inside another
+MAX_NESTED = 1  # objects of one shape inside another: of more it is not clear which is meant
 _BEHIND_WORD = re.compile(r"\s*(?:\Z|[.,:;!(\u2013\u2014]|-+\s)|[ \t]*\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weighted:
-    """The score is the probability-weighted mean of the numbers among the first token's candidates.
+    """A score as the probability-weighted mean of the numbers among the first token's candidates.
 
-    Source: Betley et al. (2025). `top` candidates are asked for; under `mass` of probability on numbers
-    there is no score. Without `mass` the number in the reply is read, from the same request.
+    Source: Betley et al. (2025). `top` candidates are requested; with less than `mass` of probability on numbers the
+    score is missing. Without `mass` the number in the reply is read, from the same request.
     """
 
     top: int = 20
@@ -47,7 +47,7 @@ class Weighted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class ReplyField:
     """One field of a JSON reply; `kind` is bool, number, text or label; a number may have a `scale`."""
 
     name: str
@@ -57,18 +57,18 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """How a reply is read; one of `scale`, `choices` and `shape` is set."""
+class ReplyFormat:
+    """The format of a judge's reply; one of `scale`, `choices` and `shape` is set."""
 
     scale: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
-    shape: tuple[Part, ...] = ()
+    shape: tuple[ReplyField, ...] = ()
     weighted: Weighted | None = None
-    words: tuple[str, ...] = ()  # `refusal` and `other`: replies that are final, and no score
+    words: tuple[str, ...] = ()  # `refusal` and `other`: final replies without a score
 
     @property
     def weighs(self) -> bool:
-        """Whether its score is weighed from the candidates of a token, so that their mass is known."""
+        """Whether its score is a weighted mean of a token's candidates, so that their mass is known."""
         return self.weighted is not None and self.weighted.mass is not None
 
     @property
@@ -77,48 +77,49 @@ class Reading:
         return MASSES if self.weighs else tuple(part.name for part in self.shape)
 
 
-def read(reply: Response, reading: Reading) -> Verdict:
-    """Return what a judge's reply says."""
-    return read_text(reply, split(reply)[0], reading)
+def read(reply: Response, reply_format: ReplyFormat) -> Verdict:
+    """Read the verdict of a judge's reply."""
+    return read_text(reply, split(reply)[0], reply_format)
 
 
-def read_text(reply: Response, answer: str, reading: Reading) -> Verdict:
-    """Return what a judge's reply says, whose reasoning has been split off."""
-    said = without_thoughts(answer)
-    text, cut = plain(said or ""), reply.finish != "stop"
-    if said is not None and reading.shape:
-        return _object(text, reading)
-    if said is not None and reading.choices:
-        return _label(text, reading, cut=cut)
-    if said is not None and reading.scale and (reading.weighted is None or reading.weighted.mass is None):
-        return _score(text, reading, reading.scale, cut=cut, one_token=reply.usage.output_tokens == 1)
-    if reading.weighted is None or reading.weighted.mass is None:
-        return UNREADABLE  # thoughts without an end, or in the middle of the answer
-    weights = weights_of(reply, answer, reading)
+def read_text(reply: Response, answer: str, reply_format: ReplyFormat) -> Verdict:
+    """Read the verdict of a judge's reply without its reasoning."""
+    own = without_thoughts(answer)
+    text, cut = plain(own or ""), reply.finish != "stop"
+    if own is not None and reply_format.shape:
+        return _object(text, reply_format)
+    if own is not None and reply_format.choices:
+        return _label(text, reply_format, cut=cut)
+    min_mass = reply_format.weighted.mass if reply_format.weighted is not None else None
+    if own is not None and reply_format.scale and min_mass is None:
+        return _score(text, reply_format, reply_format.scale, cut=cut, one_token=reply.usage.output_tokens == 1)
+    if min_mass is None:
+        return UNREADABLE  # thoughts without an end, or within the answer
+    weights = token_weights(reply, answer, reply_format)
     if weights is None:
         return NO_LOGPROBS
     if _in_parts(reply, answer):
         return SPLIT_NUMBER
-    if weights.mean is not None and weights.mass >= reading.weighted.mass:
+    if weights.mean is not None and weights.mass >= min_mass:
         return weights.mean
-    word = _word(text, reading, cut=cut)
+    word = _word(text, reply_format, cut=cut)
     return word if word is not None and word != UNREADABLE else NO_MASS
 
 
 def weighted_score(candidates: TokenLogprobs, scale: tuple[float, float], mass: float) -> float | None:
-    """Return the mean of the candidates that are whole numbers within the scale, or None for too little mass."""
-    found = weigh(candidates, scale)
-    return found.mean if found.mass >= mass else None
+    """Return the weighted mean of the whole numbers within the scale, or None for too little mass."""
+    weights = weigh(candidates, scale)
+    return weights.mean if weights.mass >= mass else None
 
 
-def weights_of(reply: Response, answer: str, reading: Reading) -> Weights | None:
-    """Return what the candidates of the answer's first token say; None where it is not known which token that is."""
+def token_weights(reply: Response, answer: str, reply_format: ReplyFormat) -> Weights | None:
+    """Weigh the candidates of the answer's first token; None if it is unknown which token that is."""
     at = first_token(reply, answer)
-    return weigh(at, reading.scale, reading.words) if at and reading.scale is not None else None
+    return weigh(at, reply_format.scale, reply_format.words) if at and reply_format.scale is not None else None
 
 
 def first_token(reply: Response, answer: str) -> TokenLogprobs | None:
-    """Return the candidates of the token that an answer begins with; None where there are none."""
+    """Return the candidates of an answer's first token, or None."""
     if not reply.logprobs:
         return None
     start = start_of(answer, reply.logprobs, reply.tokens)
@@ -126,7 +127,7 @@ def first_token(reply: Response, answer: str) -> TokenLogprobs | None:
 
 
 def _in_parts(reply: Response, answer: str) -> bool:
-    """Whether the number that an answer begins with goes on behind its first token: that token is no score."""
+    """Whether the number at the beginning of an answer continues after its first token, which is no score then."""
     number = _LEADING.match(answer.strip())
     if number is None or not reply.logprobs:
         return False
@@ -140,14 +141,14 @@ def _in_parts(reply: Response, answer: str) -> bool:
 
 
 def n_digits(reply: Response, answer: str) -> int:
-    """Return how many digits the longest number among the first token's candidates has; 0 where there is none."""
+    """Return the number of digits of the longest number among the first token's candidates; 0 without any."""
     return digits(first_token(reply, answer) or ())
 
 
-def _word(text: str, reading: Reading, *, cut: bool) -> Missing | None:
-    """Return the declared word that a reply is; unreadable where it begins with one and is another thing."""
+def _word(text: str, reply_format: ReplyFormat, *, cut: bool) -> Missing | None:
+    """Return the declared word that a reply consists of; UNREADABLE if it begins with one but continues."""
     said, start = bare(text), text.lstrip(" \t\n.,;!()[]*_`#\"'").casefold()
-    for word in reading.words:
+    for word in reply_format.words:
         name = bare(word)
         if said == name:
             return Missing(word)
@@ -155,22 +156,22 @@ def _word(text: str, reading: Reading, *, cut: bool) -> Missing | None:
             behind = start[len(name) :].lstrip("*_`\"')]")
             if not behind[:1].isalnum():
                 return Missing(word) if _BEHIND_WORD.match(behind) else UNREADABLE
-    begun = [w for w in reading.words if cut and len(said) >= MIN_PREFIX and bare(w).startswith(said)]
+    begun = [w for w in reply_format.words if cut and len(said) >= MIN_PREFIX and bare(w).startswith(said)]
     return Missing(begun[0]) if len(begun) == 1 else None
 
 
-def _score(text: str, reading: Reading, scale: tuple[float, float], *, cut: bool, one_token: bool) -> Verdict:
-    """Return the number that a reply states; a cut number that could go on is unreadable."""
+def _score(text: str, reply_format: ReplyFormat, scale: tuple[float, float], *, cut: bool, one_token: bool) -> Verdict:
+    """Return the number that a reply states; a truncated number that could continue is unreadable."""
 
     def parse(said: str) -> Verdict | None:
         found = _RATING.match(said.strip(_AROUND_NUMBER).rstrip("." + _AROUND_NUMBER))
         if found is None:
-            return next((Missing(w) for w in reading.words if bare(said) == bare(w)), None)
+            return next((Missing(w) for w in reply_format.words if bare(said) == bare(w)), None)
         most = float(found["of"]) if found["of"] else 100.0 if found["percent"] else scale[1]
         number = float(re.sub(f"[{_MINUS}]", "-", found["number"]))
         return number if most == scale[1] and scale[0] <= number <= scale[1] else UNREADABLE
 
-    if word := _word(text, reading, cut=cut):
+    if word := _word(text, reply_format, cut=cut):
         return word
     if scale[0] < 0 and re.search(rf"(?:\A|[\n:=])\s*[{_MINUS}]\s+\d", text):  # a bullet, or a sign
         return UNREADABLE
@@ -183,14 +184,14 @@ def _score(text: str, reading: Reading, scale: tuple[float, float], *, cut: bool
 
 
 def _goes_on(value: Verdict, scale: tuple[float, float]) -> bool:
-    """Whether one more digit behind a number would still be within a scale."""
+    """Whether a number with one more digit would still be within the scale."""
     if not isinstance(value, float) or not value.is_integer():
         return True
     return value != 0 and scale[0] <= value * 10 <= scale[1]  # with a 0: any other digit leads further from it
 
 
 def _ranges(text: str) -> bool:
-    """Whether the line that states a number says another one: a range, a sum, or a change of mind."""
+    """Whether the line with a number states another one: a range, a sum, or a correction."""
     for written in text.splitlines():
         line = written[:MAX_LINE].lstrip("*_`# ")
         rest = _STATES.sub("", line)
@@ -204,16 +205,16 @@ def _ranges(text: str) -> bool:
     return False
 
 
-def _label(text: str, reading: Reading, *, cut: bool) -> Verdict:
+def _label(text: str, reply_format: ReplyFormat, *, cut: bool) -> Verdict:
     """Return the label that a reply states."""
-    by_name: dict[str, Verdict] = {bare(word): Missing(word) for word in reading.words}
-    by_name |= {bare(label): label for label in reading.choices}
+    by_name: dict[str, Verdict] = {bare(word): Missing(word) for word in reply_format.words}
+    by_name |= {bare(label): label for label in reply_format.choices}
 
     def parse(said: str) -> Verdict | None:
         return by_name.get(bare(said))
 
     value: Verdict | None = parse(text)
-    if value is None and (word := _word(text, reading, cut=cut)):
+    if value is None and (word := _word(text, reply_format, cut=cut)):
         return word
     if value is None:
         value = stated(text, parse)
@@ -224,18 +225,18 @@ def _label(text: str, reading: Reading, *, cut: bool) -> Verdict:
     return value if value is not None else UNREADABLE
 
 
-def _object(text: str, reading: Reading) -> Verdict:
+def _object(text: str, reply_format: ReplyFormat) -> Verdict:
     """Return the fields of the last JSON object of the declared shape.
 
-    Strict: one field that is missing or odd makes all unreadable, and no draft before it is read instead.
+    Strict: one missing or invalid field makes the verdict unreadable; no earlier draft is read instead.
     """
-    if word := _word(text, reading, cut=False):
+    if word := _word(text, reply_format, cut=False):
         return word
-    names = {part.name for part in reading.shape}
+    names = {part.name for part in reply_format.shape}
     named = re.compile("[\"']?(?:" + "|".join(map(re.escape, sorted(names))) + ")[\"']?\\s*:", re.IGNORECASE)
     verdict: Verdict = UNREADABLE
-    behind = 0  # where the last object of this shape ends
-    outer_end, n_inside = 0, 0  # an object around others: which of those is meant is not said
+    behind = 0  # the end of the last object of this shape
+    outer_end, n_inside = 0, 0  # an object around others: it is unclear which of those is meant
     for start, end, fields in objects(text):
         if start < behind:
             continue
@@ -243,10 +244,9 @@ def _object(text: str, reading: Reading) -> Verdict:
             verdict, behind = UNREADABLE, end
         elif fields is not None and names & fields.keys():
             n_inside += start < outer_end
-            told = (
-                n_inside < MANY and not _opened(text[behind:start], named) and not _EXAMPLE.search(text[behind:start])
-            )
-            verdict, behind = _fields(fields, reading) if told else UNREADABLE, end
+            before = text[behind:start]
+            clear = n_inside <= MAX_NESTED and not _opened(before, named) and not _EXAMPLE.search(before)
+            verdict, behind = _fields(fields, reply_format) if clear else UNREADABLE, end
         elif start >= outer_end:
             outer_end, n_inside = end, 0
     rest = text[behind:]
@@ -255,14 +255,14 @@ def _object(text: str, reading: Reading) -> Verdict:
 
 
 def _opened(before: str, named: re.Pattern[str]) -> bool:
-    """Whether an object that could not be read begins before another one, and is not closed."""
+    """Whether an unreadable object begins before another one and is not closed."""
     at = before.rfind("{")
     return at >= 0 and "}" not in before[at:] and named.search(before, at) is not None
 
 
-def _fields(fields: dict[str, Any], reading: Reading) -> LabelledMap | Missing:
+def _fields(fields: dict[str, Any], reply_format: ReplyFormat) -> LabelledMap | Missing:
     entries = []
-    for part in reading.shape:
+    for part in reply_format.shape:
         value = _part(fields.get(part.name), part)
         if value is None:
             return UNREADABLE
@@ -270,8 +270,8 @@ def _fields(fields: dict[str, Any], reading: Reading) -> LabelledMap | Missing:
     return LabelledMap(tuple(entries))
 
 
-def _part(value: Any, part: Part) -> float | str | bool | None:
-    """Return a field's value, or None for one that is not of its kind."""
+def _part(value: Any, part: ReplyField) -> float | str | bool | None:
+    """Return the value of a field, or None if it has the wrong kind."""
     match part.kind:
         case "bool":
             said = bare(value) if isinstance(value, str) else value

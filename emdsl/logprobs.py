@@ -1,4 +1,4 @@
-"""Candidates of tokens: where they belong in a text, how they are spelled, and the score that they weigh."""
+"""Logprobs: the candidates of tokens, their place in a text, their spelling, and their weighted score."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-TokenLogprobs = tuple[tuple[str, float], ...]  # candidates at one position, likeliest first
-MIN_PREFIX = 2  # letters of a word that a token must show: "RE" is no number, "R" may be anything
+TokenLogprobs = tuple[tuple[str, float], ...]  # candidates at one position, most likely first
+MIN_PREFIX = 2  # minimum letters of a token that begins a word: "RE" is clear, "R" may be anything
 _SPACES = ("\u0120", "\u2581")  # how byte-level and SentencePiece vocabularies write a blank before a word
 _BYTES = re.compile(r"(?:<0x[0-9A-Fa-f]{2}>)+\Z")
 _UNSPELLED = re.compile(r"\ufffd|\Abytes:|\Atoken_id:")  # parts of a character, and tokens by number
@@ -18,7 +18,7 @@ _SPECIAL = re.compile(r"\s*(?:<\|?[^<>]{0,60}\|?>|\[/?[A-Z_]{2,20}\])?\s*\Z")  #
 
 
 class Weights(NamedTuple):
-    """What the candidates of one token say: the weighted mean, None without any number, and where the mass lies."""
+    """The weighted mean of one token's candidates, None without any number, and their probability mass."""
 
     mean: float | None
     mass: float  # on whole numbers within the scale
@@ -26,7 +26,7 @@ class Weights(NamedTuple):
 
 
 def spelled(token: str) -> str:
-    """Return a token as it stands in a text, whatever the vocabulary calls it.
+    """Return a token as its text, whatever the spelling of the vocabulary.
 
     >>> spelled("\u012080"), spelled("\u258180"), spelled("<0x38><0x30>")
     (' 80', ' 80', '80')
@@ -39,10 +39,10 @@ def spelled(token: str) -> str:
 
 
 def start_of(text: str, positions: Sequence[TokenLogprobs], tokens: Sequence[str] | None = None) -> int | None:
-    """Return the position at which a text begins, or None where no positions spell it.
+    """Return the position of the token at which a text begins, or None if the tokens do not spell it.
 
-    Servers put the tokens of reasoning, tags and blanks before those of the answer. `tokens` are those that were
-    chosen; without them, any candidate may have been.
+    Servers put the tokens of reasoning, tags and blanks before those of the answer. `tokens` are the chosen ones;
+    without them, any candidate may have been chosen.
     """
     wanted = text.strip()
     if not wanted:
@@ -60,21 +60,21 @@ def _options(at: TokenLogprobs, chosen: str | None) -> tuple[str, ...]:
 
 
 def _spells(wanted: str, options: Sequence[tuple[str, ...]], start: int, *, may_end: bool) -> bool:
-    """Whether tokens from a position on spell a text; `may_end`: the positions may end before the text does."""
+    """Whether tokens from a position on spell a text; `may_end`: the tokens may end before the text."""
     reached = {len(t.lstrip()) for t in options[start] if t.strip() and wanted.startswith(t.lstrip())}
     if any(t.strip() == wanted for t in options[start]):
         reached.add(len(wanted))
     for at in options[start + 1 :]:
         if not reached:
             return False
-        if not at or any(_UNSPELLED.search(t) for t in at):  # it is not known how this one is spelled
+        if not at or any(_UNSPELLED.search(t) for t in at):  # the spelling of this one is unknown
             return True
         reached = {end for offset in reached for t in at if (end := _reaches(wanted, offset, t)) is not None}
     return len(wanted) in reached or (may_end and bool(reached))
 
 
 def _reaches(wanted: str, offset: int, token: str) -> int | None:
-    """Return how much of a text is spelled with one more token, or None where it does not go on so."""
+    """Return the offset in a text after one more token, or None if the token does not continue it."""
     if offset == len(wanted):
         return offset if _SPECIAL.match(token) else None
     if wanted.startswith(token, offset):
@@ -83,7 +83,7 @@ def _reaches(wanted: str, offset: int, token: str) -> int | None:
 
 
 def weigh(candidates: TokenLogprobs, scale: tuple[float, float], words: Iterable[str] = ()) -> Weights:
-    """Return what candidates say: tokens with natural logarithms of their probabilities.
+    """Weigh candidates: tokens with the natural logarithms of their probabilities.
 
     Source: Betley et al. (2025), `judge.py`: tokens are read as Python's `int` does.
     """
@@ -102,12 +102,12 @@ def weigh(candidates: TokenLogprobs, scale: tuple[float, float], words: Iterable
 
 
 def _begins(token: str, words: Iterable[str]) -> bool:
-    """Whether a token begins a declared word, or is one with more."""
-    said = spelled(token).strip().casefold()
-    return len(said) >= MIN_PREFIX and any(w.casefold().startswith(said) or said == w.casefold() for w in words)
+    """Whether a token begins or equals a declared word."""
+    text = spelled(token).strip().casefold()
+    return len(text) >= MIN_PREFIX and any(w.casefold().startswith(text) or text == w.casefold() for w in words)
 
 
 def digits(candidates: TokenLogprobs) -> int:
-    """Return how many digits the longest number among candidates has; 0 where none is a number."""
+    """Return the number of digits of the longest number among candidates; 0 if none is a number."""
     numbers = [spelled(t).strip() for t, _ in candidates]
     return max((len(n) for n in numbers if n.isdecimal()), default=0)

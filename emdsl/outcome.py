@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from emdsl.experiment import Cell, Step
     from emdsl.frame import Frame
     from emdsl.logprobs import Weights
     from emdsl.query import Query, Response
     from emdsl.value import Value
+
+Try = tuple["Query", "Response"]  # a request and its reply
 
 
 @dataclass(slots=True)
@@ -23,19 +27,23 @@ class Result:
     error: str = ""
     reasoning: str | None = None  # split off the response's text, once
     weights: Weights | None = None  # of a weighted verdict
-    earlier: tuple[tuple[Query, Response], ...] = ()  # a judge's replies that could not be read, before this one
+    bad_replies: tuple[Try, ...] = ()  # a judge's replies before this one, that could not be read
 
 
 class Outcome:
     """One cell and sample."""
 
-    __slots__ = ("cell", "frame", "open", "pending", "results", "sample", "unread")
+    __slots__ = ("bad_replies", "blocked", "cell", "frame", "ready", "results", "sample")
 
     def __init__(self, cell: Cell, sample: int, frame: Frame, steps: tuple[Step, ...]) -> None:
         self.cell = cell
         self.sample = sample
         self.frame = frame
-        self.pending: list[Step] = list(steps)
-        self.open: dict[str, Query] = {}  # ready to be asked, and not answered yet
+        self.blocked: list[Step] = list(steps)  # steps that wait for answers of other steps
+        self.ready: dict[str, Query] = {}  # requests without an answer, by step
         self.results: dict[str, Result] = {}
-        self.unread: dict[str, tuple[tuple[Query, Response], ...]] | None = None  # tries of judges, where there are any
+        self.bad_replies: dict[str, tuple[Try, ...]] | None = None  # by judge, of those in `ready`
+
+    def has(self, steps: Iterable[str]) -> bool:
+        """Whether some steps are settled."""
+        return all(map(self.results.__contains__, steps))

@@ -1,9 +1,9 @@
-"""Which values of a setting each model takes: the rows of parameters.tsv, each with its source.
+"""Which values of a setting each model supports: the rows of parameters.tsv, each with its source.
 
-A row is of some models (names with `*`) and some settings, and says what is taken: `no`, `yes`, `ignored`, `default`
-(the value that the model has anyway), words, or numbers (`0 512..24576`). `while` is a condition on the other settings
-of a request. The first row that fits a model, a setting and a condition holds. A row that is a guess is of models newer
-than the table, or its sources contradict each other.
+A row is about some models (names with `*`) and some settings, and lists the supported values: `no`, `yes`, `ignored`,
+`default` (the model's own value only), words, or numbers (`0 512..24576`). `while` is a condition on the other settings
+of a request. The first row that fits a model, a setting and a condition holds. A row that is not sure is about models
+newer than the table, or its sources contradict each other.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 NO, YES, IGNORED, DEFAULT = "no", "yes", "ignored", "default"
-PREFILL = "prefill"  # a last message of the assistant, to be gone on from
+PREFILL = "prefill"  # a last message of the assistant, which the answer continues
 _DEFAULTS = {"temperature": 1, "top_p": 1, "frequency_penalty": 0, "presence_penalty": 0}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What some models take of some settings; `condition` is one of the words of `_holds`."""
+    """The values of some settings that some models support; `condition` is one of the words of `_holds`."""
 
     provider: str
     models: tuple[str, ...]
@@ -37,7 +37,7 @@ class Row:
     date: str
 
     def refuses(self, parameter: str, value: Any) -> bool:
-        """Whether a value of a setting is not among those that are taken."""
+        """Whether a value of a setting is not supported."""
         match self.takes:
             case "yes":
                 return False
@@ -51,8 +51,8 @@ class Row:
                 return not any(_within(value, part) for part in self.takes.split())
 
     @property
-    def said(self) -> str:
-        """What is taken, as people read it."""
+    def values(self) -> str:
+        """The supported values, for people."""
         return self.takes.replace("..", " to ").replace(" ", ", ").replace(",to,", " to ").removesuffix(" to ")
 
 
@@ -78,21 +78,21 @@ def _rows() -> tuple[Row, ...]:
 
 @cache
 def rows_of(provider: str, model: str) -> tuple[Row, ...]:
-    """Return the rows of a model, in their order, each with the settings that no row before it has decided."""
-    found: list[Row] = []
+    """Return the rows of a model in order, each with the settings that no earlier row decides."""
+    rows: list[Row] = []
     decided: set[str] = set()
     for row in _rows():
-        left = tuple(p for p in row.parameters if p not in decided)
-        if row.provider == provider and left and any(fnmatchcase(model, glob) for glob in row.models):
-            found.append(replace(row, parameters=left))
-            decided |= set(left) if not row.condition else set()
-    return tuple(found)
+        undecided = tuple(p for p in row.parameters if p not in decided)
+        if row.provider == provider and undecided and any(fnmatchcase(model, glob) for glob in row.models):
+            rows.append(replace(row, parameters=undecided))
+            decided |= set(undecided) if not row.condition else set()
+    return tuple(rows)
 
 
 def row_of(
     provider: str, model: str, parameter: str, params: Mapping[str, Any], *, thinking: bool = False
 ) -> Row | None:
-    """Return the row that holds for a setting of a request; `thinking`: the model reasons in it."""
+    """Return the row for a setting of a request; `thinking`: the model reasons in it."""
     return next(
         (
             row
@@ -104,7 +104,7 @@ def row_of(
 
 
 def refusals(provider: str, model: str, params: Mapping[str, Any], *, thinking: bool) -> Iterator[tuple[str, Any, Row]]:
-    """Yield the settings of a request that a model does not take, with their values and the rows that say so."""
+    """Yield the settings of a request that a model does not support, each with its value and its row."""
     for parameter, value in params.items():
         row = row_of(provider, model, parameter, params, thinking=thinking)
         if row is not None and row.refuses(parameter, value):

@@ -1,4 +1,4 @@
-"""A project: the folder that a study belongs to, with its cache, its imports and its hook files."""
+"""Projects: the folder of a study, with its cache, imports and hook files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ANSWERS = "answers"  # the store's folder inside a cache
 
 
 def find_project(folder: Path) -> Path:
-    """Return the nearest folder upwards with an emdsl cache, `.git` or `pyproject.toml`; else the folder."""
+    """Return the nearest parent folder with an emdsl cache, `.git` or `pyproject.toml`; else the folder itself."""
     for candidate in (folder, *folder.parents):
         if (candidate / "cache" / ANSWERS).is_dir() or any(
             (candidate / n).exists() for n in (".git", "pyproject.toml")

@@ -1,4 +1,4 @@
-"""Message and Prompt: what is said to a model, in order."""
+"""Message and Prompt: the conversation that a model continues."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROLES = ("system", "user", "assistant", "tool")
 
 
 class Message(NamedTuple):
-    """One turn; `role` is one of ROLES."""
+    """One message; `role` is one of ROLES."""
 
     role: str
     text: str
@@ -23,22 +23,22 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True)
 class Prompt:
-    """Messages from first to last."""
+    """Messages in order."""
 
     messages: tuple[Message, ...]
 
     @cached_property
     def digest(self) -> Digest:
-        """Name the messages by what they say; the samples of a cell share it."""
+        """The digest of the messages; the samples of a cell share it."""
         return digest("messages", *self.messages)
 
     @cached_property
     def chars(self) -> int:
-        """How long all messages are."""
+        """The number of characters of all messages."""
         return sum([len(m.text) for m in self.messages])
 
     def common_messages(self, other: Prompt) -> int:
-        """Return how many whole messages two prompts have in common at their beginning."""
+        """Return the number of leading messages that two prompts share."""
         if self is other:
             return len(self.messages)
         n = 0
@@ -49,18 +49,18 @@ class Prompt:
         return n
 
     def common(self, other: Prompt) -> int:
-        """Return how many characters two prompts have in common at their beginning."""
+        """Return the number of leading characters that two prompts share."""
         if self is other:
             return self.chars
         n = self.common_messages(other)
-        found = sum([len(m.text) for m in self.messages[:n]])
+        length = sum([len(m.text) for m in self.messages[:n]])
         if n < min(len(self.messages), len(other.messages)) and self.messages[n].role == other.messages[n].role:
-            found += common(self.messages[n].text, other.messages[n].text)
-        return found
+            length += common(self.messages[n].text, other.messages[n].text)
+        return length
 
 
 def common(one: str, other: str) -> int:
-    """Return how many characters two texts have in common at their beginning."""
+    """Return the number of leading characters that two texts share."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         half = (low + high + 1) // 2
@@ -72,5 +72,5 @@ def common(one: str, other: str) -> int:
 
 
 def of_text(text: str) -> Prompt:
-    """Return the prompt that a plain text is: one user message."""
+    """Return a plain text as a prompt of one user message."""
     return Prompt((Message("user", text),))

@@ -1,4 +1,4 @@
-"""Model, Query, Response: what is asked, of whom, and what came back."""
+"""Model, Query and Response: a request to a model, and its answer."""
 
 from __future__ import annotations
 
@@ -16,126 +16,133 @@ if TYPE_CHECKING:
     from emdsl.source import Span
     from emdsl.value import EnvVar
 
-SIMULATED = "sim-"  # what the models that the simulator reports begin with
-Params = tuple[tuple[str, Any], ...]  # name and plain value, sorted by name: all that can change an answer
+SIMULATED = "sim-"  # prefix of the model names that the simulator reports
+Params = tuple[tuple[str, Any], ...]  # name and plain value, sorted by name: everything that can change an answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """A model with its settings, as declared.
 
-    `name` is for people. `use` and `revision` say which model it is; `origin` stands in for a revision
-    where a server of one's own could serve another model under the same name.
+    `name` is for people. `use` and `revision` identify the model; `server_id` replaces a missing revision of a
+    self-hosted model, as another server may serve another model under the same name.
     """
 
     name: str = field(compare=False)
     use: str
     service: Service
-    wire_name: str  # what the service calls it
+    wire_name: str  # its name in the service's API
     revision: str | None = None
-    origin: str | None = None
+    server_id: str | None = None
     params: Params = ()
-    headers: tuple[tuple[str, str | EnvVar], ...] = ()  # by name; what the environment holds is in no key
+    headers: tuple[tuple[str, str | EnvVar], ...] = ()  # by name; values from the environment are in no key
     url: str | EnvVar | None = field(default=None, compare=False)
     key: EnvVar | None = field(default=None, compare=False)
     price: Price | None = field(default=None, compare=False)
     context: int | None = field(default=None, compare=False)  # tokens
     timeout_s: float | None = field(default=None, compare=False)
-    parallel: int | None = field(default=None, compare=False)  # requests in flight
-    rpm: int | None = field(default=None, compare=False)  # requests a minute
-    tpm: int | None = field(default=None, compare=False)  # tokens a minute, in and out
-    places: Mapping[str, Span] = field(default_factory=dict, compare=False, repr=False)  # where each setting stands
+    parallel: int | None = field(default=None, compare=False)  # maximum concurrent requests
+    rpm: int | None = field(default=None, compare=False)  # requests per minute
+    tpm: int | None = field(default=None, compare=False)  # tokens per minute, input and output
+    places: Mapping[str, Span] = field(default_factory=dict, compare=False, repr=False)  # of each setting
 
     @property
     def identity(self) -> tuple[Any, ...]:
-        """Return what of a model enters a key, its parameters apart."""
-        said = self.literal_headers
-        return ("model", self.use, self.service.meaning, self.revision, self.origin, *([said] if said else []))
+        """The part of a key that identifies the model, without its parameters."""
+        headers = self.literal_headers
+        return (
+            "model",
+            self.use,
+            self.service.key_version,
+            self.revision,
+            self.server_id,
+            *([headers] if headers else []),
+        )
 
     @property
     def literal_headers(self) -> dict[str, str]:
-        """Return the headers with literal values, by their names in lower case."""
+        """The headers with literal values, by lower-case name."""
         return {name.lower(): value for name, value in self.headers if isinstance(value, str)}
 
     @property
     def plain(self) -> tuple[Any, ...]:
-        """Return all that tells two models apart: the identity and the parameters."""
+        """The identity and the parameters, which distinguish two models."""
         return (b"model", self.identity, keyed(self.params))
 
     @property
     def lane(self) -> tuple[Any, ...]:
-        """Return what its requests wait together by: where it is asked, with which key, how fast."""
+        """The identity of its queue: models with the same server, key and limits share one."""
         return (self.use, self.url, self.key, self.headers, self.parallel, self.rpm, self.tpm)
 
     @property
     def simulated(self) -> bool:
-        """Whether its answers are made up by the embedded simulator."""
+        """Whether the embedded simulator answers."""
         return self.service.name == "sim"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Head:
-    """What many queries share: all of a request but its messages and its sample."""
+class RequestSettings:
+    """The part that many queries share: all of a request but its messages and its sample."""
 
     model: Model
     params: Params
     replicate: int = 0
 
     def key_state(self) -> KeyState:
-        """Return the key of a query up to its messages."""
+        """Return the state of a key before the messages."""
         return KeyState([self.model.identity, keyed(self.params)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Query:
-    """One request, neutral of any wire format; `key` names all that can change its answer."""
+    """One request, independent of wire formats; its `key` covers everything that can change the answer."""
 
-    head: Head
+    settings: RequestSettings
     prompt: Prompt
     sample: int
     key: Digest
-    shared: int = 0  # messages at its beginning that other requests have too: for a cache, not in the key
-    tries: int = 0  # a judge's earlier replies to it that could not be read
+    shared: int = 0  # leading messages shared with other requests, for a provider's cache: not in the key
+    tries: int = 0  # earlier replies of a judge that could not be read
 
     @property
     def params(self) -> Mapping[str, Any]:
-        """Return sampling parameters by name."""
-        return dict(self.head.params)
+        """The sampling parameters by name."""
+        return dict(self.settings.params)
 
     def ingredients(self) -> dict[str, Any]:
-        """Return the parts of the key, texts as digests: kept with the answer, so that `why` can compare."""
-        head = self.head
-        found: dict[str, Any] = {
-            "model": head.model.use,
-            "revision": head.model.revision or head.model.origin,
-            "params": {name: _shown(value) for name, value in keyed(head.params).items()},
+        """Return the parts of the key, texts as digests: stored with the answer, for `why` to compare."""
+        settings = self.settings
+        parts: dict[str, Any] = {
+            "model": settings.model.use,
+            "revision": settings.model.revision or settings.model.server_id,
+            "params": {name: _shown(value) for name, value in keyed(settings.params).items()},
             "messages": self.prompt.digest.hex(),
-            "stream": head.replicate,
+            "stream": settings.replicate,
             "sample": self.sample,
         }
         if self.tries:
-            found["try"] = self.tries
-        if head.model.literal_headers:
-            found["headers"] = head.model.literal_headers
-        return found
+            parts["try"] = self.tries
+        if settings.model.literal_headers:
+            parts["headers"] = settings.model.literal_headers
+        return parts
 
     def again(self) -> Query:
-        """Return the same request once more, under a key of its own: its reply could not be read."""
+        """Return the same request with another key, to repeat it after a reply that could not be read."""
         tries = self.tries + 1
-        state = self.head.key_state().add(self.prompt.messages).close()
-        key = state.key(self.head.replicate, self.sample, tries)
-        return Query(self.head, self.prompt, self.sample, key, tries=tries)
+        state = self.settings.key_state().add(self.prompt.messages).close()
+        key = state.key(self.settings.replicate, self.sample, tries)
+        return Query(self.settings, self.prompt, self.sample, key, tries=tries)
 
 
 def keyed(params: Params) -> dict[str, Any]:
-    """Return parameters as they enter a key: by name; in `extra` the order of fields below the top counts.
+    """Return parameters as they enter a key: by name, and in `extra` with the order of nested fields.
 
-    A schema whose fields come in another order gets another answer, and `extra` is sent as it is written.
+    A schema with its fields in another order gets another answer, and `extra` is sent as written.
     """
-    found = dict(params)
-    if isinstance(found.get("extra"), Mapping):
-        found["extra"] = {name: _in_order(value) for name, value in found["extra"].items()}
-    return found
+    by_name = dict(params)
+    if isinstance(by_name.get("extra"), Mapping):
+        by_name["extra"] = {name: _in_order(value) for name, value in by_name["extra"].items()}
+    return by_name
 
 
 def _in_order(value: Any) -> Any:
@@ -159,37 +166,37 @@ def _shown(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens of one answer, as the provider counted them; None where it did not say."""
+    """The tokens of one answer, as counted by the provider; None if it did not report them."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None  # reasoning included
     reasoning_tokens: int | None = None
-    cached_tokens: int | None = None  # of the input, read from the provider's cache of prefixes
-    written_tokens: int | None = None  # of the input, put into it
-    cost_usd: float | None = None  # where the provider says what it charged
+    cached_tokens: int | None = None  # of the input, read from the provider's prefix cache
+    written_tokens: int | None = None  # of the input, written to it
+    cost_usd: float | None = None  # charged, if the provider reports it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """What came back: the only thing that is stored.
+    """The answer to a query: the only thing that is stored.
 
-    `finish` is one of stop, length, blocked, tool, other. `text` is as sent, a `<think>` block included.
+    `finish` is one of stop, length, blocked, tool, other. `text` is unchanged, a `<think>` block included.
     """
 
     text: str
     finish: str
     reasoning: str | None = None
-    model: str | None = None  # as reported
+    model: str | None = None  # as reported by the server
     fingerprint: str | None = None
     request_id: str | None = None
     usage: Usage = field(default_factory=Usage)
     logprobs: tuple[TokenLogprobs, ...] | None = None
-    tokens: tuple[str, ...] | None = None  # chosen at each position of `logprobs`, where the server says
+    tokens: tuple[str, ...] | None = None  # chosen at each position of `logprobs`, if reported
     answered_at: float = 0.0  # seconds since 1970
     elapsed_s: float = 0.0
-    run: str = ""  # which run paid for it
+    run: str = ""  # the run that paid for it
 
     @property
     def simulated(self) -> bool:
-        """Whether the simulator says that it made this up, whatever model it stood in for."""
+        """Whether it comes from the simulator, whatever model it replaced."""
         return self.model is not None and self.model.startswith(SIMULATED)

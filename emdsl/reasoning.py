@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from emdsl.query import Query, Response
@@ -39,26 +39,33 @@ _THOUGHT_TYPES = re.compile(
 _THOUGHT_FIELDS = ("thinking", "reasoning", "text", "summary", "content")
 
 
-def split(response: Response, query: Query | None = None) -> tuple[str, str | None]:
+class Answer(NamedTuple):
+    """A reply, with its reasoning split off."""
+
+    text: str
+    reasoning: str | None
+
+
+def split(response: Response, query: Query | None = None) -> Answer:
     r"""Return the answer and its reasoning, None where there is none.
 
     Where the query's last message is the assistant's and opens a think block, the answer starts inside it.
 
     >>> from emdsl.query import Response
     >>> split(Response(text="<think>hm</think>\nyes", finish="stop"))
-    ('yes', 'hm')
+    Answer(text='yes', reasoning='hm')
     """
     text, given = response.text, response.reasoning or None
     begun = _begun(query)
     if begun is not None and not text.lstrip().startswith(begun):
         text = begun + text
     if given is not None and (closed := _CLOSED_FIRST.match(text)):  # the server took out the tag's other end
-        return text[closed.end() :], given
-    found = _tagged(text) or _channels(text) or (_closed(text) if given is None else None)
-    if found is None:
-        return text, given
-    answer, thought = found
-    return answer, given or thought or None
+        return Answer(text[closed.end() :], given)
+    parts = _tagged(text) or _channels(text) or (_closed(text) if given is None else None)
+    if parts is None:
+        return Answer(text, given)
+    answer, thought = parts
+    return Answer(answer, given or thought or None)
 
 
 def _begun(query: Query | None) -> str | None:

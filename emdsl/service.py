@@ -1,4 +1,4 @@
-"""Who serves models: the facts of each service that the compiler and the providers both need."""
+"""Services: the facts of each provider that both the compiler and the providers need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIM = "sim"
 SIM_MODELS = ("subject", "judge")
 SIM_HABITS = ("split_digits", "digit_refusals", "unopened_think")  # true or false
 SIM_PARAMS = ("floor", "ceiling", "half", "refusal", "incoherent", "thinks", *SIM_HABITS)  # see sim/truth.py
-PROBE = "Reply with the number 85 and nothing else."  # what a judge of numbers is asked first: see run/probes.py
+PROBE = "Reply with the number 85 and nothing else."  # the first request to a judge of numbers: see run/probes.py
 SAMPLE_HEADER = "X-Emdsl-Sample"  # to the simulator alone: real servers draw by themselves
 
 _PLAIN = frozenset(("temperature", "max_tokens", "top_p", "stop", "extra"))
@@ -25,31 +25,31 @@ _OPEN = _PLAIN | _PENALTIES | {"top_k", "min_p", "repetition_penalty", "seed", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """The first segment of a model's name, and what its servers can do.
+    """A provider: the first segment of a model's name, and the abilities of its servers.
 
-    `meaning` enters every key: it is raised only when the same Query is sent with another meaning. What a server would
-    refuse, or ignore, is told before anything is sent: see `capability.py`.
+    `key_version` enters every key; it is raised only if the same Query is sent with another meaning. `capability.py`
+    knows what a server would refuse or ignore.
     """
 
     name: str
-    url: str | None = None  # base URL, without a trailing slash; None: the program must give one
-    key_variable: str | None = None  # where the API key is, unless the program says
-    other_variable: str | None = None  # where it is looked for next
-    url_variable: str | None = None  # overrides `url`, unless the program gives one
+    url: str | None = None  # base URL, without a trailing slash; None: the study must give one
+    key_variable: str | None = None  # of the API key, unless the study names another
+    fallback_variable: str | None = None  # of the API key, if the first is not set
+    url_variable: str | None = None  # overrides `url`, unless the study gives one
     self_hosted: bool = False  # the same name may be another model on another machine
     key_required: bool = True
     format: str = OPENAI
-    params: frozenset[str] | None = None  # that it takes; None: not known, all are sent
-    temperature: Number = 2  # the highest
-    stops: int | None = None  # most texts that end an answer
-    top_logprobs: int = 20  # most candidates at each token
-    prefill: bool = True  # goes on from a last message of the assistant, where it is one
-    system_first: bool = False  # takes system messages at the beginning only
-    json_schema: bool = True  # takes `extra = { response_format: ... }`
-    prefix_tokens: int | None = None  # shortest beginning of a prompt that its cache keeps; None: it keeps none
-    prices: str | None = None  # what the table of prices calls it
-    unasked: tuple[tuple[str, Any], ...] = ()  # what must be sent, and so is in the key where nothing is set
-    meaning: int = 1
+    params: frozenset[str] | None = None  # supported; None: unknown, all are sent
+    temperature: Number = 2  # maximum
+    stops: int | None = None  # maximum number of texts that end an answer
+    top_logprobs: int = 20  # maximum number of candidates per token
+    prefill: bool = True  # an answer can continue a last message of the assistant
+    system_first: bool = False  # supports system messages only at the beginning
+    json_schema: bool = True  # supports `extra = { response_format: ... }`
+    prefix_tokens: int | None = None  # minimum length of a prefix that its cache keeps; None: no cache
+    prices: str | None = None  # its name in the table of prices
+    implied_params: tuple[tuple[str, Any], ...] = ()  # defaults for parameters that its API requires: in the key
+    key_version: int = 1
 
 
 SERVICES = {
@@ -78,13 +78,13 @@ SERVICES = {
             json_schema=False,
             prefix_tokens=1_024,
             prices="anthropic",
-            unasked=(("max_tokens", 4_096),),
+            implied_params=(("max_tokens", 4_096),),
         ),
         Service(
             name="google",
             url="https://generativelanguage.googleapis.com/v1beta",
             key_variable="GOOGLE_API_KEY",
-            other_variable="GEMINI_API_KEY",
+            fallback_variable="GEMINI_API_KEY",
             url_variable="GOOGLE_BASE_URL",
             format=GOOGLE,
             params=_PLAIN | _PENALTIES | {"top_k", "seed", "top_logprobs", "reasoning_effort", "reasoning_tokens"},
@@ -101,7 +101,7 @@ SERVICES = {
             params=_OPEN | {"reasoning_tokens"},
             prefix_tokens=1_024,
             prices="openrouter",
-            meaning=2,  # from 2 on `provider.require_parameters` is sent: without it parameters are dropped silently
+            key_version=2,  # 2: `provider.require_parameters` is sent; without it parameters are dropped silently
         ),
         Service(
             name="together",
@@ -157,7 +157,7 @@ SERVICES = {
             key_required=False,
             params=_OPEN,
             prefix_tokens=256,
-            meaning=2,  # from 2 on a last message of the assistant is gone on from, not ended
+            key_version=2,  # 2: a last message of the assistant is continued, not closed
         ),
         Service(
             name="sglang",
@@ -203,7 +203,7 @@ SERVICES = {
 }
 
 
-ELSEWHERE = {  # services that speak OpenAI's format: where, and the variable that people keep their key in
+OPENAI_COMPATIBLE = {  # other services with OpenAI's format: their URL, and the usual variable of the API key
     "azure": ("https://RESOURCE.openai.azure.com/openai/v1", "AZURE_OPENAI_API_KEY"),
     "cerebras": ("https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
     "cohere": ("https://api.cohere.ai/compatibility/v1", "COHERE_API_KEY"),
@@ -218,7 +218,7 @@ ELSEWHERE = {  # services that speak OpenAI's format: where, and the variable th
     "perplexity": ("https://api.perplexity.ai", "PERPLEXITY_API_KEY"),
     "zai": ("https://api.z.ai/api/paas/v4", "ZAI_API_KEY"),
 }
-CALLED = {  # what other tools call a service
+ALIASES = {  # names of services in other tools
     "gemini": "google", "googleai": "google", "claude": "anthropic", "grok": "xai", "x-ai": "xai",
     "mistralai": "mistral", "togetherai": "together", "together_ai": "together", "openai_api": OPENAI_API,
     "huggingface": "hf", "hf-inference-providers": "hf", "fireworks_ai": "fireworks", "fireworks-ai": "fireworks",
@@ -229,23 +229,23 @@ CALLED = {  # what other tools call a service
 BEHIND_LITELLM = ("bedrock", "sagemaker", "vertex_ai", "watsonx", "databricks")  # formats of their own
 
 
-def spelled_for(first: str, rest: str) -> str:
-    """Return the lines to write for `first/rest`, where the first is a service known by another way; else nothing."""
-    name = CALLED.get(first.lower(), first.lower())
+def suggest_spelling(first: str, rest: str) -> str:
+    """Return how to write `first/rest` if the first segment is a service under another name; else ""."""
+    name = ALIASES.get(first.lower(), first.lower())
     if name in SERVICES:
         return f'write "{name}/{rest}"'
     if name == OPENAI_API:
         return f'write "{OPENAI_API}/SERVICE/{rest}"'
-    if name in ELSEWHERE:
-        url, variable = ELSEWHERE[name]
+    if name in OPENAI_COMPATIBLE:
+        url, variable = OPENAI_COMPATIBLE[name]
         return f'write `use = "{OPENAI_API}/{name}/{rest}", url = "{url}", key = env.{variable}`'
     if name in BEHIND_LITELLM:
-        return f'a LiteLLM proxy speaks to it: `litellm --model {name}/{rest}`, and `use = "litellm/{name}/{rest}"`'
+        return f'use a LiteLLM proxy: start `litellm --model {name}/{rest}`, and write `use = "litellm/{name}/{rest}"`'
     return ""
 
 
 def openai_api(service: str) -> Service:
-    """Return the service behind `openai-api/<service>/...`; its variables are named after it."""
+    """Return the service of `openai-api/<service>/...`; its variables are named after it."""
     prefix = "".join(c if c.isalnum() else "_" for c in service.upper())
     return Service(
         name=f"{OPENAI_API}/{service}",

@@ -1,31 +1,28 @@
-"""Where things stand in a source text, and what can be said about a place: Span, Diagnostic."""
+"""Source, Span and Diagnostic: places in a text, and the errors and warnings about them."""
 
 from __future__ import annotations
 
 import bisect
 import difflib
 import enum
-import re
 import unicodedata
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from emdsl.redact import mask_source
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-# API keys that someone wrote into a program: no excerpt shows them, whatever it is about
-_SECRET = re.compile(
-    r"""(?P<before>(?<!let )\bkey\s*=\s*)(?P<value>["'`\u2018\u201c][^,}#]*)|\b(?:sk|gsk|xai|hf)[-_][A-Za-z0-9_-]{8,}"""
-)
-WINDOW = 4_000  # characters of a line that are looked at
+WINDOW = 4_000  # characters of a line that are searched for secrets
 MAX_LINE_SHOWN = 160  # columns; a longer line is cut around the caret
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """One text and the name it is shown by; `path` is None for a text that is no file."""
+    """A text and its name in messages; `path` is None for a text that is not a file."""
 
     name: str
     text: str
@@ -33,16 +30,16 @@ class Source:
 
     @cached_property
     def line_starts(self) -> list[int]:
-        """Offsets at which lines start, ascending; the first is 0."""
+        """The offsets of the line starts, ascending; the first is 0."""
         return [0, *(i + 1 for i, char in enumerate(self.text) if char == "\n")]
 
     def position(self, offset: int) -> tuple[int, int]:
-        """Return the line and column of an offset, both counted from 1."""
+        """Return the line and column of an offset, both from 1."""
         line = bisect.bisect_right(self.line_starts, offset)
         return line, offset - self.line_starts[line - 1] + 1
 
     def line(self, number: int) -> str:
-        """Return a line, counted from 1, without its end."""
+        """Return a line, counted from 1, without its line end."""
         start = self.line_starts[number - 1]
         end = self.line_starts[number] - 1 if number < len(self.line_starts) else len(self.text)
         return self.text[start:end].rstrip("\r")
@@ -50,7 +47,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of a source text: offsets in characters, `end` excluded."""
+    """A range of a source text: offsets in characters, `end` excluded."""
 
     source: Source = field(repr=False)
     start: int
@@ -58,7 +55,7 @@ class Span:
 
     @property
     def text(self) -> str:
-        """The characters it covers."""
+        """The text of the range."""
         return self.source.text[self.start : self.end]
 
     @property
@@ -73,12 +70,12 @@ class Span:
         return f"{self.source.name}:{self.source.position(self.start)[0]}"
 
     def to(self, other: Span) -> Span:
-        """Return the stretch from here to the end of another span of the same source."""
+        """Return the range from here to the end of another span of the same source."""
         return Span(self.source, self.start, max(self.end, other.end))
 
 
 class Severity(enum.StrEnum):
-    """How bad it is: an error stops the program, a warning does not."""
+    """An error prevents a run, a warning does not."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -86,7 +83,7 @@ class Severity(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
-    """A second place that explains the first."""
+    """A second place, which explains the first."""
 
     span: Span
     text: str
@@ -94,7 +91,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """A text that belongs at a place, in place of what stands there."""
+    """A replacement of the text at a place."""
 
     span: Span
     text: str
@@ -102,7 +99,7 @@ class Edit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnostic:
-    """One thing to say about a program, with all that a terminal, `--json` or an editor needs."""
+    """An error or a warning, as data for a terminal, `--json` and editors."""
 
     code: str
     message: str
@@ -111,10 +108,10 @@ class Diagnostic:
     help: str = ""
     labels: tuple[Label, ...] = ()
     severity: Severity = Severity.ERROR
-    fix: tuple[Edit, ...] = ()  # where it is certain: `emdsl check --fix` makes it
+    fix: tuple[Edit, ...] = ()  # safe edits, which `emdsl check --fix` applies
 
     def render(self) -> str:
-        """Return the text for a terminal: what, where with a caret, why, what to do."""
+        """Return the text for a terminal: the message, its place with a caret, a note, and what to do."""
         lines = [f"{self.severity}[{self.code}]: {self.message}"]
         places = ([(self.span, "")] if self.span else []) + [(x.span, x.text) for x in self.labels]
         width = max((len(str(s.source.position(s.start)[0])) for s, _ in places), default=1)
@@ -122,25 +119,26 @@ class Diagnostic:
             lines += _excerpt(span, text, width, main=i == 0)
         lines += [f"{' ' * width} = note: {self.note}"] if self.note and places else []
         lines += [f"note: {self.note}"] if self.note and not places else []
-        certain = " (`emdsl check --fix` does it)" if self.fix else ""
-        told = self.help or ("" if self.fix else f"`emdsl explain {self.code}` shows a way out")
-        lines += [f"help: {told}{certain}" if told else "help: `emdsl check --fix` puts it right"]
+        if self.help:
+            lines.append(f"help: {self.help}" + (" (`emdsl check --fix` does it)" if self.fix else ""))
+        else:
+            lines.append("help: `emdsl check --fix` fixes it" if self.fix else f"for more: `emdsl explain {self.code}`")
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, object]:
-        """Return the fields that `--json` shows; positions count from 1."""
-        found: dict[str, object] = {
+        """Return the fields of `--json`; positions count from 1."""
+        fields: dict[str, object] = {
             "code": self.code,
             "severity": str(self.severity),
             "message": self.message,
         }
         if self.span:
-            found |= _json_place(self.span)
+            fields |= _json_place(self.span)
         if self.labels:
-            found["labels"] = [{"message": x.text} | _json_place(x.span) for x in self.labels]
+            fields["labels"] = [{"message": x.text} | _json_place(x.span) for x in self.labels]
         if self.fix:
-            found["fix"] = [{"replacement": x.text} | _json_place(x.span) for x in self.fix]
-        return found | {k: v for k, v in (("note", self.note), ("help", self.help)) if v}
+            fields["fix"] = [{"replacement": x.text} | _json_place(x.span) for x in self.fix]
+        return fields | {k: v for k, v in (("note", self.note), ("help", self.help)) if v}
 
 
 def _json_place(span: Span) -> dict[str, object]:
@@ -158,10 +156,10 @@ def _json_place(span: Span) -> dict[str, object]:
 def _excerpt(span: Span, text: str, width: int, *, main: bool) -> list[str]:
     line, column = span.source.position(span.start)
     shown = span.source.line(line)
-    if len(shown) > WINDOW:  # a text in one line: look at what is near
+    if len(shown) > WINDOW:  # a text without line ends: show the part around the place
         cut = max(0, column - 1 - WINDOW // 2)
         shown, column = shown[cut : cut + WINDOW], column - cut
-    shown = _SECRET.sub(_stars, shown)
+    shown = mask_source(shown)
     length = max(1, min(span.end - span.start, len(shown) - column + 1))
     if len(shown) > MAX_LINE_SHOWN:
         cut = max(0, column - 1 - MAX_LINE_SHOWN // 3)
@@ -179,13 +177,8 @@ def _excerpt(span: Span, text: str, width: int, *, main: bool) -> list[str]:
     ]
 
 
-def _stars(found: re.Match[str]) -> str:
-    before: str = found["before"] or ""
-    return before + "*" * (len(found[0]) - len(before))
-
-
 def _printable(text: str) -> str:
-    """Return text that cannot move the cursor: tabs as one blank, controls as `?`."""
+    """Return a text that cannot move the cursor: tabs as one blank, control characters as `?`."""
     return "".join(" " if c == "\t" else c if _is_shown(c) else "?" for c in text)
 
 
@@ -194,12 +187,12 @@ def _is_shown(char: str) -> bool:
 
 
 def _columns(text: str) -> int:
-    """Return how many terminal columns a text takes; wide East Asian characters take two."""
+    """Return the number of terminal columns of a text; wide East Asian characters take two."""
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def fixed(text: str, edits: Iterable[Edit]) -> str:
-    """Return a text with edits made, the last first; of two that overlap the first stays."""
+    """Apply edits to a text, the last first; of two overlapping edits the later one in the text is applied."""
     end = len(text) + 1
     for edit in sorted(set(edits), key=lambda e: (e.span.start, e.span.end), reverse=True):
         if edit.span.end <= end and edit.span.start < end:
@@ -209,17 +202,17 @@ def fixed(text: str, edits: Iterable[Edit]) -> str:
 
 
 def near(word: str, known: Iterable[str]) -> str:
-    """Return `did you mean ...?` for the known word nearest to one that is not known, or nothing.
+    """Return `did you mean ...?` with the known word most similar to an unknown one, or "".
 
     >>> near("modle", ["model", "data"])
     'did you mean `model`?'
     """
-    found = difflib.get_close_matches(word, sorted(set(known)), n=1, cutoff=0.6)
-    return f"did you mean `{found[0]}`?" if found else ""
+    matches = difflib.get_close_matches(word, sorted(set(known)), n=1, cutoff=0.6)
+    return f"did you mean `{matches[0]}`?" if matches else ""
 
 
 def one_of(words: Iterable[str], limit: int = 12) -> str:
-    """Return known words as a list to choose from, in their own order; those of a set are sorted."""
+    """Return words as a list to choose from, at most `limit`: in their own order, those of a set sorted."""
     listed = sorted(words) if isinstance(words, set | frozenset) else list(dict.fromkeys(words))
     more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
     return ", ".join(f"`{w}`" for w in listed[:limit]) + more

@@ -1,4 +1,4 @@
-"""Values of the language: exact numbers, texts, rows, maps, and what is missing."""
+"""Values of the language: exact numbers, texts, rows, maps, and missing values."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 Number = int | Decimal
 Value = Any  # text, Number, float (a score), bool, None, tuple, LabelledMap, Row, Missing, or a noun
 
-MAX_NODES = 1_000_000  # parts of a value that is compared: lists that share lists double and double
+MAX_NODES = 1_000_000  # parts of a compared value: lists of shared lists grow exponentially
 MAX_DIGITS = 400  # a literal such as 1e999999999 must not fill the memory
 
 
 def number(text: str) -> Number:
-    """Return an exact number in its one canonical form; raises ValueError for one too long.
+    """Return an exact number in canonical form; raises ValueError if it is too long.
 
     >>> number("1.00"), number("1_000"), number("0.50")
     (1, 1000, Decimal('0.5'))
@@ -28,14 +28,14 @@ def number(text: str) -> Number:
     try:
         value = Decimal(text.replace("_", ""))
     except InvalidOperation:  # an exponent past all bounds
-        raise ValueError(f"a number takes at most {MAX_DIGITS} digits") from None
+        raise ValueError(f"a number has at most {MAX_DIGITS} digits") from None
     if not value.is_finite() or abs(value.adjusted()) > MAX_DIGITS or len(value.as_tuple().digits) > MAX_DIGITS:
-        raise ValueError(f"a number takes at most {MAX_DIGITS} digits")
+        raise ValueError(f"a number has at most {MAX_DIGITS} digits")
     return canonical(value)
 
 
 def canonical(value: Number) -> Number:
-    """Return a number as int where it is whole, else as a decimal without trailing zeros."""
+    """Return a whole number as int, another one as a decimal without trailing zeros."""
     if isinstance(value, int):
         return value
     if value == value.to_integral_value():
@@ -46,7 +46,7 @@ def canonical(value: Number) -> Number:
 
 
 def is_number(value: Value) -> bool:
-    """Whether a value is a number; `true` is none."""
+    """Whether a value is a number; `true` is not."""
     return isinstance(value, int | Decimal | float) and not isinstance(value, bool)
 
 
@@ -56,7 +56,7 @@ def is_exact(value: Value) -> bool:
 
 
 def render(value: Value) -> str | None:
-    """Return the text of a value in a message, or None for a value that has none.
+    """Return the text of a value in a prompt, or None for a value without one.
 
     >>> render(1), render(Decimal("0.5")), render("a")
     ('1', '0.5', 'a')
@@ -78,33 +78,35 @@ def render(value: Value) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """No value, and why: a word of the rubric (`REFUSAL`), or one of the engine's reasons below."""
+    """A missing value with its reason: a word of the rubric (`REFUSAL`), or a reason of the engine, as below."""
 
     reason: str
 
 
-UNREADABLE = Missing("unreadable")  # the judge replied, and the reply says neither number nor label
-NO_MASS = Missing("no_mass")  # too little of the probability lay on numbers
-FAILED = Missing("failed")  # the query failed for good in this run
-NO_ANSWER = Missing("no_answer")  # what it reads was not answered
-UNDECIDED = Missing("undecided")  # the condition it stands under is itself missing
-NOT_NEEDED = Missing("not_needed")  # the condition it stands under is false
-NOT_ASKED = Missing("not_asked")  # not in the store, and not asked in this run
-NO_REASONING = Missing("no_reasoning")  # the answer came without reasoning
+UNREADABLE = Missing("unreadable")  # the judge's reply states neither number nor label
+NO_MASS = Missing("no_mass")  # too little probability on numbers
+FAILED = Missing("failed")  # the request failed in this run
+NO_ANSWER = Missing("no_answer")  # a step that it reads has no answer
+UNDECIDED = Missing("undecided")  # its condition is missing
+NOT_NEEDED = Missing("not_needed")  # its condition is false
+NOT_ASKED = Missing("not_asked")  # pending: not in the store, and not sent in this run
+NO_REASONING = Missing("no_reasoning")  # the answer has no reasoning
 
-BLOCKED = Missing("blocked")  # the provider's content policy refused it
-INVALID = Missing("invalid")  # what it is computed from gives no value: an index past the end, say
-UNDEFINED = Missing("undefined")  # a division by zero
-NO_LOGPROBS = Missing("no_logprobs")  # the score is read from probabilities, and none came for the answer's first token
-SPLIT_NUMBER = Missing("split_number")  # the judge's model writes a number digit by digit: its first token is no score
+BLOCKED = Missing("blocked")  # by the provider's content policy
+INVALID = Missing("invalid")  # an expression without a value, such as an index past the end
+UNDEFINED = Missing("undefined")  # division by zero
+NO_LOGPROBS = Missing("no_logprobs")  # a weighted score, but no probabilities for the answer's first token
+SPLIT_NUMBER = Missing("split_number")  # the model writes numbers digit by digit: the first token is not the score
 
-NULL = Missing("null")  # there is nothing in this place of the data
-NOT_OBTAINED = Missing("not_obtained")  # the dataset that it is made of is not here yet: `obtain` says how to get it
+NULL = Missing("null")  # an empty value in the data
+NOT_OBTAINED = Missing("not_obtained")  # its dataset is missing: `obtain` tells how to get it
 
 ABSENT = frozenset(
     ("failed", "no_answer", "undecided", "not_needed", "not_asked", "not_obtained", "null")
-)  # there is no reply at all
-UNSETTLED = frozenset(("failed", "not_asked"))  # of these, what another run may still answer: no `else` stands for it
+)  # no reply at all
+UNSETTLED = frozenset(
+    ("failed", "not_asked")
+)  # of these, those that another run may answer: `else` does not replace them
 ENGINE_REASONS = (
     "unreadable",
     "no_mass",
@@ -126,35 +128,35 @@ class Money:
 
 @dataclass(frozen=True, slots=True)
 class EnvVar:
-    """`env.NAME`, not looked up yet."""
+    """`env.NAME`, before its lookup."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledMap:
-    """`{ label: value, ... }` in the order written."""
+    """`{ label: value, ... }`, in order."""
 
     entries: tuple[tuple[str, Value], ...]
 
     def get(self, label: str) -> Value:
         """Return the value under a label; raises KeyError."""
-        for known, value in self.entries:
-            if known == label:
+        for name, value in self.entries:
+            if name == label:
                 return value
         raise KeyError(label)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Labels in the order written."""
+        """The labels, in order."""
         return tuple(label for label, _ in self.entries)
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One row of a dataset: its mapped columns, and its position counted from 0.
+    """One row of a dataset: its mapped columns, and its position from 0.
 
-    Rows are equal if they are the same row of the same dataset; what they hold is `content`.
+    Rows are equal if they are the same row of the same dataset; `content` compares their values.
     """
 
     dataset: str
@@ -163,35 +165,35 @@ class Row:
 
     @cached_property
     def content(self) -> bytes:
-        """Digest of the mapped values, whatever their columns are called."""
+        """The digest of the mapped values, without column names."""
         return digest("row", *sorted(digest("value", plain(v)) for v in self.columns.values()))
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One value of an axis; `label` is its name for people, None where the value is its own."""
+    """One value of an axis; `label` is its name for people, or None."""
 
     label: str | None
     value: Value
 
     @property
     def shown(self) -> str:
-        """What tables and `--only` call it."""
+        """Its name in tables and `--only`."""
         if self.label is not None:
             return self.label
         return render(self.value) or name_of(self.value) or str(self.value)
 
 
 def name_of(value: Value) -> str | None:
-    """Return the declared name of a value that has one (a model, a dataset, a prompt)."""
+    """Return the name of a declared value (a model, a dataset, a prompt), or None."""
     name = getattr(value, "name", None)
     return name if isinstance(name, str) else None
 
 
 def plain(value: Value) -> Any:
-    """Return a value as what `digest` takes; raises TypeError for one without content (a function).
+    """Return a value in the form that `digest` takes; raises TypeError for one without content (a function).
 
-    Marks are bytes, which no program can write, so that a map is never a list that looks like one.
+    Tags are bytes, which no study can write, so that a map never equals a list.
     """
     return _plain(value, [MAX_NODES])
 
@@ -202,7 +204,7 @@ def _plain(value: Value, left: list[int]) -> Any:
         raise TypeError(f"more than {MAX_NODES:,} parts")
     match value:
         case Missing(reason="null"):
-            return None  # as it stands in the data
+            return None  # as in the data
         case None | bool() | int() | Decimal() | str():
             return value
         case tuple() | list():
@@ -222,7 +224,7 @@ def _plain(value: Value, left: list[int]) -> Any:
 
 
 def describe(value: Value) -> str:
-    """Return what kind of value it is, for a message.
+    """Return the kind of a value, for a message.
 
     >>> describe("a"), describe(1), describe(None)
     ('a text', 'a number', 'none')
@@ -247,7 +249,7 @@ def describe(value: Value) -> str:
         case Money():
             return "an amount of money"
         case EnvVar():
-            return "a variable of the environment"
+            return "an environment variable"
         case Missing():
             return "a missing value"
         case _:

@@ -16,7 +16,7 @@ import scipy.stats
 from sim.test_truth import coverage
 
 from emdsl.outcomes.intervals import wilson
-from emdsl.outcomes.power import (
+from emdsl.outcomes.sample_size import (
     PROMISED,
     Spread,
     Wanted,

@@ -20,10 +20,10 @@ from forked import call
 
 from emdsl.compiler.compile import compile_source
 from emdsl.providers.openai import encode, read_reply
-from emdsl.run.executor import Executor, Report
-from emdsl.run.pacing import Patience
+from emdsl.run.executor import Executor
 from emdsl.run.probes import PROMPT as PROBE_PROMPT
-from emdsl.run.walk import Selection, Walk, collect
+from emdsl.run.retries import RetryPolicy
+from emdsl.run.rows import Rows, Selection, collect
 from emdsl.sim.server import complete
 from emdsl.source import Source
 from emdsl.store.store import MemoryStore
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from emdsl.experiment import Experiment, Program
     from emdsl.outcome import Outcome
     from emdsl.query import Model, Query, Response
+    from emdsl.run.progress import Report
     from emdsl.store.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -99,10 +100,10 @@ class InProcess:
         if query.prompt.messages == PROBE_PROMPT.messages:
             self.probes += 1
         else:
-            self.asked[query.head.model.wire_name] += 1
+            self.asked[query.settings.model.wire_name] += 1
             self.keys.append(query.key)
         body = json.loads(encode(query))
-        found = read_reply(complete(body, f"{query.sample}:{query.head.replicate}"))
+        found = read_reply(complete(body, f"{query.sample}:{query.settings.replicate}"))
         return dataclasses.replace(found, answered_at=time.time())
 
 
@@ -117,7 +118,7 @@ def run(
     """Run a program in memory; return the provider that was asked, and the report."""
     compiled = program(found, folder) if isinstance(found, str) else found
     provider = provider or InProcess()
-    walks = [Walk(e, selection) for e in compiled.experiments]
+    walks = [Rows(e, selection) for e in compiled.experiments]
 
     async def main() -> Report:
         executor = Executor(
@@ -125,7 +126,7 @@ def run(
             store if store is not None else MemoryStore(),
             provider,
             connections=16,
-            patience=Patience(max_wait_s=5),
+            retry_policy=RetryPolicy(max_wait_s=5),
             run="test",
         )
         return await executor.run()
@@ -135,7 +136,7 @@ def run(
 
 def outcomes(found: Experiment, store: Store) -> list[Outcome]:
     """Return all rows of an experiment, settled from a store."""
-    return [row for rows in collect(Walk(found), store, {}) for row in rows]
+    return [row for rows in collect(Rows(found), store, {}) for row in rows]
 
 
 def keys(found: Program | str, folder: Path | None = None) -> list[str]:
@@ -143,8 +144,8 @@ def keys(found: Program | str, folder: Path | None = None) -> list[str]:
     compiled = program(found, folder) if isinstance(found, str) else found
     all_keys = set()
     for e in compiled.experiments:
-        walk = Walk(e)
-        for row in walk.rows():
+        walk = Rows(e)
+        for row in walk.selected():
             all_keys |= {query.key.hex() for _, query in walk.advance(row)}
     return sorted(all_keys)
 

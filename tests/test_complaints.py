@@ -14,15 +14,15 @@ from support import InProcess, experiment, keys, outcomes, program, run
 from emdsl.errors import Rejected, SourceError, Throttled
 from emdsl.outcome import Outcome
 from emdsl.run.executor import Executor
-from emdsl.run.pacing import Patience
-from emdsl.run.planner import plan
+from emdsl.run.planner import Planner
 from emdsl.run.reasons import compare
-from emdsl.run.walk import CHUNK, Selection, Walk
+from emdsl.run.retries import RetryPolicy
+from emdsl.run.rows import CHUNK, Rows, Selection
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:
     from emdsl.query import Query, Response
-    from emdsl.run.executor import Report
+    from emdsl.run.progress import Report
 
 ASK = '\n  ask answer from "sim/subject" with "{a} {b}"\n}'
 
@@ -189,7 +189,7 @@ def test_lm_eval_2533_datenlabor_32_what_was_answered_before_a_crash_is_kept() -
     run(STUDY, store, selection=Selection(samples=7))
     kept = len(store.answers)
     rest = asked(store)
-    assert rest.total() + kept == sum(len(s.stored) for s in plan(Walk(found), store).steps)
+    assert rest.total() + kept == sum(len(s.stored) for s in Planner(Rows(found)).plan(store).steps)
     assert rest["subject"] == 46
 
 
@@ -233,9 +233,9 @@ def test_promptfoo_1419_rows_are_not_all_alive(monkeypatch: pytest.MonkeyPatch) 
             nonlocal alive
             alive -= 1
 
-    monkeypatch.setattr("emdsl.run.walk.Outcome", Counted)
+    monkeypatch.setattr("emdsl.run.rows.Outcome", Counted)
     found = experiment(STUDY.replace("samples = 30", "samples = 3000"))
-    assert plan(Walk(found), MemoryStore()).steps[0].to_run == 6000
+    assert Planner(Rows(found)).plan(MemoryStore()).steps[0].to_run == 6000
     assert most <= 3 * CHUNK
 
 
@@ -244,8 +244,8 @@ def test_promptfoo_2582_bazel_18643_the_key_is_told_by_its_ingredients() -> None
     texts = [STUDY, STUDY.replace("temperature = 1", "temperature = 0"), STUDY.replace('"one"', '"One"')]
     made = []
     for text in texts:
-        walk = Walk(experiment(text))
-        ((_, query),) = walk.advance(next(walk.rows()))
+        walk = Rows(experiment(text))
+        ((_, query),) = walk.advance(next(walk.selected()))
         made.append(query)
     assert len({q.key for q in made}) == len({str(q.ingredients()) for q in made}) == 3
     assert [d.name for d in compare(made[0], made[1])] == ["temperature"]
@@ -267,11 +267,11 @@ experiment e {
 
 def ask_within(provider: InProcess, *, max_wait_s: float, budget: Decimal | None = None) -> Report:
     """Run a study that costs something; return the report."""
-    walks = [Walk(e) for e in program(PAID).experiments]
+    walks = [Rows(e) for e in program(PAID).experiments]
 
     async def main() -> Report:
         return await Executor(
-            walks, MemoryStore(), provider, connections=16, patience=Patience(max_wait_s=max_wait_s), run="r",
+            walks, MemoryStore(), provider, connections=16, retry_policy=RetryPolicy(max_wait_s=max_wait_s), run="r",
             budget=budget,
         ).run()  # fmt: skip
 
@@ -280,7 +280,7 @@ def ask_within(provider: InProcess, *, max_wait_s: float, budget: Decimal | None
 
 def test_promptfoo_1864_inspect_ai_1135_the_cost_is_known_before_spending() -> None:
     """What a run will cost: at least, as expected, at most; before a single request."""
-    (step,) = plan(Walk(experiment(PAID)), MemoryStore()).steps
+    (step,) = Planner(Rows(experiment(PAID))).plan(MemoryStore()).steps
     low, expected, high = step.estimate.low_usd, step.estimate.usd, step.estimate.high_usd
     assert low is not None
     assert expected is not None
@@ -300,10 +300,10 @@ def test_edsl_2580_reasoning_is_in_the_estimate() -> None:
     """Their estimate was off by 2.95x; here what a model thinks is learned from what it thought before."""
     store, found = MemoryStore(), experiment(PAID)
     run(PAID, store, selection=Selection(samples=1))
-    (step,) = plan(Walk(found), store).steps
+    (step,) = Planner(Rows(found)).plan(store).steps
     said, so_far = step.estimate.usd, step.money.saved_usd
     run(PAID, store)
-    real = plan(Walk(found), store).steps[0].money.saved_usd - so_far
+    real = Planner(Rows(found)).plan(store).steps[0].money.saved_usd - so_far
     assert said is not None
     assert abs(said - real) < real / 10
 

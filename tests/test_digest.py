@@ -98,7 +98,7 @@ def key(head: Any, said: list[tuple[str, str]], stream: int, sample: int) -> byt
 def test_keys_are_equal_exactly_for_equal_queries(
     head: Any, other: Any, said: Any, more: Any, n: tuple[int, ...]
 ) -> None:
-    """Head, messages, stream and sample: a difference in any makes another key."""
+    """RequestSettings, messages, stream and sample: a difference in any makes another key."""
     equal = (canonical(head), said, n[0], n[1]) == (canonical(other), more, n[2], n[3])
     assert (key(head, said, n[0], n[1]) == key(other, more, n[2], n[3])) == equal
 

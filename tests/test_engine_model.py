@@ -17,12 +17,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from support import InProcess, outcomes, program
 
 from emdsl.run.executor import Executor
-from emdsl.run.pacing import Patience
-from emdsl.run.walk import Walk
+from emdsl.run.retries import RetryPolicy
+from emdsl.run.rows import Rows
 from emdsl.store.bundle import Bundle, Manifest, write_bundle
 from emdsl.store.claims import Claims
 from emdsl.store.disk import DiskStore
-from emdsl.store.removals import set_aside, set_aside_entries
+from emdsl.store.removals import move_to_trash, trash_entries
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ class Engine(RuleBasedStateMachine):
         return set(provider.keys)
 
     async def _run(self, store: Any, provider: Any, more: Mapping[str, Any]) -> None:
-        walks = [Walk(e) for e in self.program.experiments]
-        executor = Executor(walks, store, provider, connections=4, patience=Patience(), run="r", **more)
+        walks = [Rows(e) for e in self.program.experiments]
+        executor = Executor(walks, store, provider, connections=4, retry_policy=RetryPolicy(), run="r", **more)
         provider.stop = executor.stop
         await executor.run()
 
@@ -168,7 +168,7 @@ class Engine(RuleBasedStateMachine):
         keys = data.draw(st.sets(st.sampled_from(sorted(self.stored)), max_size=5))
         self.n_batches += 1
         batch = f"b{self.n_batches}"
-        assert set_aside(self.folder / "answers", keys, "test", batch) == len(keys)
+        assert move_to_trash(self.folder / "answers", keys, "test", batch) == len(keys)
         self.aside[batch] = keys
         self.stored -= keys
         self.complete = False
@@ -179,7 +179,7 @@ class Engine(RuleBasedStateMachine):
             return
         batch, keys = self.aside.popitem()
         store = DiskStore(self.folder / "answers")
-        new, old = store.adopt(set_aside_entries(self.folder / "answers", batch))
+        new, old = store.adopt(trash_entries(self.folder / "answers", batch))
         assert (new, old) == (len(keys - self.stored), len(keys & self.stored))
         store.close()
         self.stored |= keys
@@ -190,7 +190,7 @@ class Engine(RuleBasedStateMachine):
         if not (self.folder / "answers").exists():
             return
         keep = self.needed()
-        assert set_aside(self.folder / "answers", self.stored - keep, "gc", "gc") == len(self.stored - keep)
+        assert move_to_trash(self.folder / "answers", self.stored - keep, "gc", "gc") == len(self.stored - keep)
         self.stored &= keep
 
     @rule()

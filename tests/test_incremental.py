@@ -9,7 +9,7 @@ from support import SHOTS, InProcess, experiment, keys, outcomes, program, run
 from support import SHOTS_STUDY as STUDY
 
 from emdsl.query import Response
-from emdsl.run.walk import Selection
+from emdsl.run.rows import Selection
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def test_equal_answers_are_judged_once() -> None:
     class Parrot(InProcess):
         async def ask(self, query: object, *_: Any) -> Response:
             found = await super().ask(query, *_)  # type: ignore[arg-type]  # any query
-            return found if query.head.model.wire_name == "judge" else Response(text="same", finish="stop")  # type: ignore[attr-defined]
+            return found if query.settings.model.wire_name == "judge" else Response(text="same", finish="stop")  # type: ignore[attr-defined]
 
     text = """
     import alignment from "std:judges@1"

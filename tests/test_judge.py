@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from emdsl.judge import Part, Reading, Verdict, Weighted, read, weighted_score, weights_of
+from emdsl.judge import ReplyField, ReplyFormat, Verdict, Weighted, read, token_weights, weighted_score
 from emdsl.query import Response
 from emdsl.value import NO_LOGPROBS, NO_MASS, UNREADABLE, LabelledMap, Missing
 
 DISTRIBUTIONS = Path(__file__).parent / "data" / "judge_token_distributions.csv"
-NUMBER = Reading(scale=(0.0, 100.0), words=("REFUSAL", "CODE"))
-CHOICE = Reading(choices=("toxic", "fine"), words=("REFUSAL",))
-PERSONA = Reading(choices=("persona", "imitates", "mistaken", "aware", "other"), words=("REFUSAL",))
-PAIR = Reading(choices=("A", "B", "tie"))
+NUMBER = ReplyFormat(scale=(0.0, 100.0), words=("REFUSAL", "CODE"))
+CHOICE = ReplyFormat(choices=("toxic", "fine"), words=("REFUSAL",))
+PERSONA = ReplyFormat(choices=("persona", "imitates", "mistaken", "aware", "other"), words=("REFUSAL",))
+PAIR = ReplyFormat(choices=("A", "B", "tie"))
 REFUSAL, CODE = Missing("REFUSAL"), Missing("CODE")
 
 
-def reply(text: str, reading: Reading, finish: str = "stop") -> Verdict:
-    return read(Response(text=text, finish=finish), reading)
+def reply(text: str, reply_format: ReplyFormat, finish: str = "stop") -> Verdict:
+    return read(Response(text=text, finish=finish), reply_format)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_letters(said: str, label: Verdict) -> None:
 
 def test_a_cut_reply_is_not_read_past_its_end() -> None:
     """What may go on is not known: the digits of a number, the letters of a longer label."""
-    harm = Reading(choices=("harm", "harmless"))
+    harm = ReplyFormat(choices=("harm", "harmless"))
     assert reply("harm", harm, "length") == UNREADABLE
     assert reply("ANSWER: harm", harm, "length") == UNREADABLE
     assert reply("harmless", harm, "length") == "harmless"
@@ -182,8 +182,8 @@ def test_a_reply_cut_to_one_token_still_shows_its_word() -> None:
 
 def weighted(reply: str, candidates: list[tuple[str, float]] | None, finish: str = "stop") -> Verdict:
     logprobs = (tuple((t, math.log(p)) for t, p in candidates),) if candidates else None
-    reading = Reading(scale=(0.0, 100.0), weighted=Weighted(), words=("REFUSAL",))
-    return read(Response(text=reply, finish=finish, logprobs=logprobs), reading)
+    reply_format = ReplyFormat(scale=(0.0, 100.0), weighted=Weighted(), words=("REFUSAL",))
+    return read(Response(text=reply, finish=finish, logprobs=logprobs), reply_format)
 
 
 def test_weighted_scores() -> None:
@@ -214,17 +214,17 @@ def test_the_token_that_is_weighed_is_the_answers_first(
     """Positions are matched with the text: reasoning, tags and blanks may come before; no match is no score."""
     logprobs = tuple(((t, -0.1),) if t else () for t in tokens)
     found = Response(text=text, finish="stop", logprobs=logprobs, tokens=tuple(tokens) if said else None)
-    reading = Reading(scale=(0.0, 100.0), weighted=Weighted())
-    assert read(found, reading) == (NO_LOGPROBS if score is None else pytest.approx(score))
+    reply_format = ReplyFormat(scale=(0.0, 100.0), weighted=Weighted())
+    assert read(found, reply_format) == (NO_LOGPROBS if score is None else pytest.approx(score))
 
 
 def test_where_the_mass_lies() -> None:
     """Of numbers within the scale, and of declared words, cut ones too."""
-    reading = Reading(scale=(0.0, 100.0), weighted=Weighted(), words=("REFUSAL", "CODE"))
+    reply_format = ReplyFormat(scale=(0.0, 100.0), weighted=Weighted(), words=("REFUSAL", "CODE"))
     candidates = tuple(
         (t, math.log(p)) for t, p in (("80", 0.5), ("REF", 0.2), ("Code", 0.1), ("R", 0.05), ("101", 0.05))
     )
-    found = weights_of(Response(text="80", finish="stop", logprobs=(candidates,)), "80", reading)
+    found = token_weights(Response(text="80", finish="stop", logprobs=(candidates,)), "80", reply_format)
     assert found is not None
     assert tuple(found) == pytest.approx((80, 0.5, 0.3))
 
@@ -247,12 +247,12 @@ def test_published_scores_are_matched(case: str, distribution: dict[str, float],
     assert ours is None if score is None else ours == pytest.approx(score, abs=1e-9)
 
 
-SHAPE = Reading(
+SHAPE = ReplyFormat(
     shape=(
-        Part(name="harm", kind="bool"),
-        Part(name="severity", kind="number", scale=(0, 10)),
-        Part(name="kind", kind="label", choices=("Bad", "good")),
-        Part(name="why", kind="text"),
+        ReplyField(name="harm", kind="bool"),
+        ReplyField(name="severity", kind="number", scale=(0, 10)),
+        ReplyField(name="kind", kind="label", choices=("Bad", "good")),
+        ReplyField(name="why", kind="text"),
     ),
     words=("REFUSAL",),
 )

@@ -8,14 +8,14 @@ import pytest
 from test_judge import GOOD, SHAPE
 
 from emdsl.forms import objects
-from emdsl.judge import Part, Reading, Verdict, Weighted, n_digits, read, weighted_score
+from emdsl.judge import ReplyField, ReplyFormat, Verdict, Weighted, n_digits, read, weighted_score
 from emdsl.query import Response
 from emdsl.value import UNREADABLE, LabelledMap, Missing
 
 REFUSAL = Missing("REFUSAL")
-NUMBER = Reading(scale=(0.0, 100.0), words=("REFUSAL", "CODE"))
-TEN = Reading(scale=(0.0, 10.0))
-CHOICE = Reading(choices=("toxic", "fine"), words=("REFUSAL",))
+NUMBER = ReplyFormat(scale=(0.0, 100.0), words=("REFUSAL", "CODE"))
+TEN = ReplyFormat(scale=(0.0, 10.0))
+CHOICE = ReplyFormat(choices=("toxic", "fine"), words=("REFUSAL",))
 
 
 def found(*, harm: bool = True, severity: float = 3.0) -> LabelledMap:
@@ -23,17 +23,19 @@ def found(*, harm: bool = True, severity: float = 3.0) -> LabelledMap:
 
 
 @pytest.mark.parametrize(
-    ("reading", "weighs", "fields"),
+    ("reply_format", "weighs", "fields"),
     [
-        (Reading(scale=(0, 100)), False, ()),
-        (Reading(scale=(0, 100), weighted=Weighted()), True, ("mass", "word_mass")),
-        (Reading(scale=(0, 100), weighted=Weighted(mass=None)), False, ()),
+        (ReplyFormat(scale=(0, 100)), False, ()),
+        (ReplyFormat(scale=(0, 100), weighted=Weighted()), True, ("mass", "word_mass")),
+        (ReplyFormat(scale=(0, 100), weighted=Weighted(mass=None)), False, ()),
         (SHAPE, False, ("harm", "severity", "kind", "why")),
     ],
 )
-def test_a_reading_says_which_fields_its_verdict_has(reading: Reading, weighs: bool, fields: tuple[str, ...]) -> None:
+def test_a_reading_says_which_fields_its_verdict_has(
+    reply_format: ReplyFormat, weighs: bool, fields: tuple[str, ...]
+) -> None:
     """A weighed score has its masses, a JSON reply its parts, and any other verdict none."""
-    assert (reading.weighs, reading.fields) == (weighs, fields)
+    assert (reply_format.weighs, reply_format.fields) == (weighs, fields)
 
 
 def test_twenty_candidates_are_asked_for() -> None:
@@ -50,7 +52,7 @@ def test_mass_that_is_just_enough_gives_a_score(probability: float, mass: float,
 def test_a_reply_whose_mass_is_just_enough_is_a_score() -> None:
     """The same limit holds where a whole reply is read."""
     reply = Response(text="80", finish="stop", logprobs=((("80", 0.0),),))
-    assert read(reply, Reading(scale=(0.0, 100.0), weighted=Weighted(mass=1.0))) == 80
+    assert read(reply, ReplyFormat(scale=(0.0, 100.0), weighted=Weighted(mass=1.0))) == 80
 
 
 def test_digits_of_the_longest_candidate_are_counted() -> None:
@@ -60,7 +62,7 @@ def test_digits_of_the_longest_candidate_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reading", "said", "value"),
+    ("reply_format", "said", "value"),
     [
         (TEN, "7", 7), (TEN, "7%", UNREADABLE), (NUMBER, "100", 100),
         (NUMBER, "85 out of\n100", 85), (NUMBER, "It helps.\nScore:\n85", 85),
@@ -72,9 +74,9 @@ def test_digits_of_the_longest_candidate_are_counted() -> None:
         (NUMBER, "Length: 5\nScore: 60 - at most 70", UNREADABLE), (NUMBER, "85\n1. It gives 3 tips", 85),
     ],
 )  # fmt: skip
-def test_a_number_is_read_to_the_ends_of_its_scale(reading: Reading, said: str, value: Verdict) -> None:
+def test_a_number_is_read_to_the_ends_of_its_scale(reply_format: ReplyFormat, said: str, value: Verdict) -> None:
     """The scale's end is a score; per cent are of 100 only; a range is no score, however it is marked."""
-    assert read(Response(text=said, finish="stop"), reading) == value
+    assert read(Response(text=said, finish="stop"), reply_format) == value
 
 
 @pytest.mark.parametrize(
@@ -103,47 +105,47 @@ def test_a_label_is_looked_for_within_so_many_characters(said: str, value: Verdi
     "answer", "verdict", "label", "choice", "class", "classification", "category", "judgment", "judgement", "decision",
     "conclusion", "result", "score", "rating", "grade",
 ])  # fmt: skip
-@pytest.mark.parametrize(("reading", "value"), [(NUMBER, 85), (CHOICE, "toxic")], ids=["number", "label"])
-def test_each_name_of_a_verdict_states_one(noun: str, reading: Reading, value: Verdict) -> None:
+@pytest.mark.parametrize(("reply_format", "value"), [(NUMBER, 85), (CHOICE, "toxic")], ids=["number", "label"])
+def test_each_name_of_a_verdict_states_one(noun: str, reply_format: ReplyFormat, value: Verdict) -> None:
     """Each of these nouns before a colon, in any case, states the value behind it."""
     for name in (noun, noun.capitalize(), noun.upper()):
-        assert read(Response(text=f"{name}: {value}", finish="stop"), reading) == value
+        assert read(Response(text=f"{name}: {value}", finish="stop"), reply_format) == value
 
 
 @pytest.mark.parametrize(
-    ("reading", "said", "value"),
+    ("reply_format", "said", "value"),
     [
         (SHAPE, "\u201cREFUSAL\u201d", REFUSAL), (SHAPE, "REF", UNREADABLE),
         (NUMBER, "REFUSAL\u00a0\nbecause", REFUSAL), (CHOICE, "REFUSAL: it declines", REFUSAL),
     ],
 )  # fmt: skip
-def test_a_declared_word_is_read_in_every_kind_of_reading(reading: Reading, said: str, value: Verdict) -> None:
+def test_a_declared_word_is_read_in_every_kind_of_reading(reply_format: ReplyFormat, said: str, value: Verdict) -> None:
     """In quotes, before a reason, and before a blank that is no ASCII; a whole reply that only begins it is none."""
-    assert read(Response(text=said, finish="stop"), reading) == value
+    assert read(Response(text=said, finish="stop"), reply_format) == value
 
 
 @pytest.mark.parametrize(
-    ("reading", "said", "value"),
+    ("reply_format", "said", "value"),
     [
         (NUMBER, "RE", REFUSAL), (NUMBER, "Score: 8", UNREADABLE),
-        (Reading(choices=("fine", "harm", "harmless")), "harm", UNREADABLE),
+        (ReplyFormat(choices=("fine", "harm", "harmless")), "harm", UNREADABLE),
     ],
 )  # fmt: skip
-def test_a_reply_that_was_cut_may_go_on(reading: Reading, said: str, value: Verdict) -> None:
+def test_a_reply_that_was_cut_may_go_on(reply_format: ReplyFormat, said: str, value: Verdict) -> None:
     """Two letters show a declared word; a digit or a label that could be longer is not read."""
-    assert read(Response(text=said, finish="length"), reading) == value
+    assert read(Response(text=said, finish="length"), reply_format) == value
 
 
 @pytest.mark.parametrize(
-    ("reading", "said", "value"),
+    ("reply_format", "said", "value"),
     [
         (NUMBER, "85\rIt lists tips.", 85), (NUMBER, "85\r\nIt lists tips.", 85), (NUMBER, "85\u2028It lists.", 85),
         (CHOICE, "\uff54\uff4f\uff58\uff49\uff43", "toxic"),
     ],
 )  # fmt: skip
-def test_line_ends_and_letters_of_other_systems_are_read(reading: Reading, said: str, value: Verdict) -> None:
+def test_line_ends_and_letters_of_other_systems_are_read(reply_format: ReplyFormat, said: str, value: Verdict) -> None:
     """Each kind of line end ends a line, and a full-width letter is the letter."""
-    assert read(Response(text=said, finish="stop"), reading) == value
+    assert read(Response(text=said, finish="stop"), reply_format) == value
 
 
 @pytest.mark.parametrize(
@@ -231,18 +233,18 @@ def test_a_field_is_read_to_the_ends_of_its_scale(said: str, value: Verdict) -> 
 
 
 @pytest.mark.parametrize(
-    ("reading", "said"),
+    ("reply_format", "said"),
     [
-        (Reading(shape=(Part(name="n", kind="number"),)), '{"n": NaN}'), (SHAPE, GOOD.replace('"bad"', "7")),
+        (ReplyFormat(shape=(ReplyField(name="n", kind="number"),)), '{"n": NaN}'), (SHAPE, GOOD.replace('"bad"', "7")),
         (SHAPE, GOOD + '\n{"x": 1, "harm": true, "harm": false}'),
         (SHAPE, GOOD + '\n{"x": 1, "harm": false, ' + GOOD[1:]),
         (SHAPE, '{"harm": true, "harm": false, "x": {}, "y": ' + GOOD + "}"),
         (SHAPE, '{"x": {"y": 1}, "a": ' + GOOD + ', "b": ' + GOOD + "}"),
     ],
 )  # fmt: skip
-def test_a_field_that_is_odd_or_given_twice_is_unreadable(reading: Reading, said: str) -> None:
+def test_a_field_that_is_odd_or_given_twice_is_unreadable(reply_format: ReplyFormat, said: str) -> None:
     """No number, a number for a label, or one field twice; an object before it does not stand in for it."""
-    assert read(Response(text=said, finish="stop"), reading) == UNREADABLE
+    assert read(Response(text=said, finish="stop"), reply_format) == UNREADABLE
 
 
 @pytest.mark.parametrize(

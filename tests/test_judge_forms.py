@@ -6,19 +6,21 @@ import time
 
 import pytest
 
-from emdsl.judge import Part, Reading, Weighted, read
+from emdsl.judge import ReplyField, ReplyFormat, Weighted, read
 from emdsl.query import Response, Usage
 from emdsl.value import SPLIT_NUMBER, UNREADABLE
 
-NUMBER = Reading(scale=(0, 100), words=("REFUSAL",))
-SIGNED = Reading(scale=(-100, 100))
-TEN = Reading(scale=(0, 10))
-LIKERT = Reading(scale=(1, 5))
-AB = Reading(choices=("A", "B"))
-NONE = Reading(choices=("A", "A plus", "ok", "none of them"))
-TOXIC = Reading(choices=("toxic", "not toxic"))
-PAIR = Reading(choices=("A>B", "B>A", "A=B"))
-FIELDS = Reading(shape=(Part(name="score", kind="number", scale=(0, 100)), Part(name="bad", kind="bool")))
+NUMBER = ReplyFormat(scale=(0, 100), words=("REFUSAL",))
+SIGNED = ReplyFormat(scale=(-100, 100))
+TEN = ReplyFormat(scale=(0, 10))
+LIKERT = ReplyFormat(scale=(1, 5))
+AB = ReplyFormat(choices=("A", "B"))
+NONE = ReplyFormat(choices=("A", "A plus", "ok", "none of them"))
+TOXIC = ReplyFormat(choices=("toxic", "not toxic"))
+PAIR = ReplyFormat(choices=("A>B", "B>A", "A=B"))
+FIELDS = ReplyFormat(
+    shape=(ReplyField(name="score", kind="number", scale=(0, 100)), ReplyField(name="bad", kind="bool"))
+)
 GOOD = '{"score": 20, "bad": true}'
 OTHER = '{"score": 90, "bad": false}'
 
@@ -82,12 +84,12 @@ UNREAD = {
 @pytest.mark.parametrize("kind", UNREAD)
 def test_what_states_no_single_value_is_unreadable(kind: str) -> None:
     """Never the first of two, and never a number beside the verdict."""
-    reading, replies = UNREAD[kind]
-    found = {said: read(Response(text=said, finish="stop"), reading) for said in replies}
+    reply_format, replies = UNREAD[kind]
+    found = {said: read(Response(text=said, finish="stop"), reply_format) for said in replies}
     assert found == dict.fromkeys(replies, UNREADABLE)
 
 
-NESTED = Reading(choices=("partial", "partial refusal", "refusal"))
+NESTED = ReplyFormat(choices=("partial", "partial refusal", "refusal"))
 READ = [
     (NUMBER, ".5", 0.5), (NUMBER, "Score: .5", 0.5), (NUMBER, "[[.5]]", 0.5), (NUMBER, "<score>.5</score>", 0.5),
     (NUMBER, '{"score": ".5"}', 0.5), (NUMBER, "Rating: .8.", 0.8), (SIGNED, "-5", -5), (SIGNED, "+5", 5),
@@ -102,7 +104,7 @@ READ = [
     (TOXIC, "not toxic<|eot_id|>", "not toxic"), (TOXIC, "Answer: toxic</s>", "toxic"),
     (TOXIC, "x " * 1250 + "\nAnswer: toxic</s>", "toxic"),
     (TOXIC, "<answer>\nnot\ntoxic\n</answer>", "not toxic"),
-    (Reading(choices=("can't tell", "yes")), "Can\u2019t tell", "can't tell"),
+    (ReplyFormat(choices=("can't tell", "yes")), "Can\u2019t tell", "can't tell"),
     (NUMBER, "<thinking>Score: 90?</thinking>\nScore: 20", 20), (NUMBER, "85. The reply is on topic", 85),
     (NUMBER, "Score: 85\nReason: it gives 3 tips, and 2 of 5 are wrong", 85), (NUMBER, "Score: 85 (good)", 85),
     (NUMBER, "Score: 100. (very good)", 100), (NUMBER, "Score: 100. \u2014 it helps", 100),
@@ -123,43 +125,43 @@ READ = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("reading", "said", "value"), READ)
-def test_closed_forms_are_read(reading: Reading, said: str, value: object) -> None:
+@pytest.mark.parametrize(("reply_format", "said", "value"), READ)
+def test_closed_forms_are_read(reply_format: ReplyFormat, said: str, value: object) -> None:
     """The forms that published prompts ask for, as models write them."""
-    assert read(Response(text=said, finish="stop"), reading) == value
+    assert read(Response(text=said, finish="stop"), reply_format) == value
 
 
 @pytest.mark.parametrize(
-    ("reading", "said", "n_tokens", "value"),
+    ("reply_format", "said", "n_tokens", "value"),
     [
         (NUMBER, "10", 2, UNREADABLE), (NUMBER, "8", 2, UNREADABLE), (NUMBER, "10", 1, 10), (NUMBER, "8", 1, 8),
         (NUMBER, "85", 2, 85), (NUMBER, "100", 3, 100), (NUMBER, "0", 1, 0), (NUMBER, "0", 2, 0),
         (NUMBER, "1", 2, UNREADABLE), (NUMBER, "85.5", 4, UNREADABLE), (NUMBER, "101", 3, UNREADABLE),
         (SIGNED, "-10", 2, UNREADABLE), (SIGNED, "-11", 2, -11), (LIKERT, "1", 2, 1),
-        (Reading(scale=(-5, 5)), "-1", 2, -1),
+        (ReplyFormat(scale=(-5, 5)), "-1", 2, -1),
     ],
 )  # fmt: skip
-def test_a_number_that_is_cut(reading: Reading, said: str, n_tokens: int, value: object) -> None:
+def test_a_number_that_is_cut(reply_format: ReplyFormat, said: str, n_tokens: int, value: object) -> None:
     """It is read where it is one token, or where no further digit would leave it on the scale."""
-    assert read(Response(text=said, finish="length", usage=Usage(output_tokens=n_tokens)), reading) == value
+    assert read(Response(text=said, finish="length", usage=Usage(output_tokens=n_tokens)), reply_format) == value
 
 
 @pytest.mark.parametrize(("tokens", "said"), [(("10", "0"), "100"), (("85", "0"), "850"), (("-", "5"), "-5")])
 def test_a_first_token_that_is_part_of_a_number_is_no_score(tokens: tuple[str, ...], said: str) -> None:
     """The reply itself shows it, whatever the probe has shown."""
-    reading = Reading(scale=(0, 100), weighted=Weighted())
+    reply_format = ReplyFormat(scale=(0, 100), weighted=Weighted())
     positions = tuple(((t, -0.1),) for t in tokens)
-    assert read(Response(text=said, finish="stop", logprobs=positions, tokens=tokens), reading) == SPLIT_NUMBER
+    assert read(Response(text=said, finish="stop", logprobs=positions, tokens=tokens), reply_format) == SPLIT_NUMBER
 
 
 def test_the_chosen_token_says_whether_a_number_goes_on() -> None:
     """Not a candidate beside it; where tokens end before the candidates do, any of those may have been chosen."""
-    reading = Reading(scale=(0, 100), weighted=Weighted())
+    reply_format = ReplyFormat(scale=(0, 100), weighted=Weighted())
     beside = (("10", -0.1), ("100", -3.0))
     split = Response(text="100", finish="stop", logprobs=(beside, (("0", -0.1),)), tokens=("10", "0"))
-    assert read(split, reading) == SPLIT_NUMBER
+    assert read(split, reply_format) == SPLIT_NUMBER
     short = Response(text="80", finish="stop", logprobs=((("\n", 0.0),), (("80", 0.0),)), tokens=("\n",))
-    assert read(short, reading) == 80
+    assert read(short, reply_format) == 80
 
 
 @pytest.mark.parametrize(
@@ -175,6 +177,6 @@ def test_the_chosen_token_says_whether_a_number_goes_on() -> None:
 def test_reading_takes_linear_time(said: str) -> None:
     """No reply that a model can write stops a run."""
     start = time.process_time()
-    for reading in (NUMBER, AB, FIELDS):
-        assert read(Response(text=said, finish="stop"), reading) == UNREADABLE
+    for reply_format in (NUMBER, AB, FIELDS):
+        assert read(Response(text=said, finish="stop"), reply_format) == UNREADABLE
     assert time.process_time() - start < 2

@@ -1,8 +1,9 @@
-"""Imports point down, each library comes in by its door, and one file hashes."""
+"""Imports point down and form no ring, each library has one door, each folder keeps its word, and one file hashes."""
 
 from __future__ import annotations
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,51 @@ NOUNS_MAY_KNOW = {
     "experiment.py": {"lang"},  # a measure keeps its expression, as written
     "highlight.py": {"lang", "compiler"},  # an editor's door: the words of the grammar, the names of functions
 }
+# What a folder's docstring promises, and the imports that would break the promise: modules of ours, folders, libraries.
+NEVER = {
+    "lang": (
+        "Never resolves a name.",
+        {"emdsl.experiment", "emdsl.frame", "emdsl.query", "emdsl.service", "emdsl.parameters", "emdsl.compiler"},
+    ),
+    "data": ("Never guesses a type, and knows nothing of the language.", {"emdsl.lang", "emdsl.compiler"}),
+    "compiler": (
+        "Never asks, stores or prints.",
+        {"emdsl.providers", "emdsl.run", "emdsl.store", "emdsl.cli", "aiohttp", "sqlite3", "click", "rich"},
+    ),
+    "hooks": (
+        "Never lets variables or network in.",
+        {"emdsl.lang", "emdsl.compiler", "emdsl.experiment", "emdsl.query"},
+    ),
+    "store": (
+        "Never knows what a query means, or who reads the answer.",
+        {"emdsl.experiment", "emdsl.judge", "emdsl.outcome", "emdsl.providers", "emdsl.run", "emdsl.outcomes"},
+    ),
+    "providers": ("Never stores, retries or counts.", {"emdsl.store", "emdsl.run", "emdsl.outcomes", "diskcache"}),
+    "sim": ("never a study.", {"emdsl.experiment", "emdsl.outcome", "emdsl.lang", "emdsl.compiler", "emdsl.run"}),
+    "run": ("Never sees a span or a syntax tree.", {"emdsl.lang", "emdsl.compiler"}),
+    "outcomes": (
+        "Never sends a request, and never chooses one.",
+        {"emdsl.providers", "emdsl.run", "emdsl.store", "aiohttp", "diskcache"},
+    ),
+    "report": (
+        "Never sends a request, never reads a store, and needs no network.",
+        {"emdsl.providers", "emdsl.run", "emdsl.store", "aiohttp", "urllib", "socket", "sqlite3", "diskcache"},
+    ),
+    "importers": ("Never writes to a store.", {"emdsl.store", "diskcache", "sqlite3"}),
+    "manual": ("Never prints.", {"click", "rich", "emdsl.cli"}),
+    "study": ("Never imports click.", {"click", "emdsl.cli"}),
+    "cli": (
+        "Never sends a request and never opens a store.",
+        {"emdsl.providers", "emdsl.run", "emdsl.compiler", "aiohttp", "diskcache"},
+    ),
+}
+# Imports that close a ring today. A row that closes none any more fails the test.
+RINGS: set[tuple[str, str]] = set()
 DOORS = {
     "click": ("cli/",),
     "rich": ("cli/layout.py", "study/screen.py", "study/progress.py"),
     "dotenv": ("study/project.py",),
-    "numpy": ("outcomes/resample.py",),
+    "numpy": ("outcomes/bootstrap.py",),
     "duckdb": ("outcomes/database.py", "data/parquet.py", "study/compiled.py", "study/story.py"),
     "pyarrow": ("outcomes/table.py", "study/study.py"),
     "diskcache": ("store/disk.py",),
@@ -49,7 +90,7 @@ DOORS = {
     "vl_convert": ("report/charts.py",),
     "jinja2": ("report/page.py",),
     "markupsafe": ("report/page.py",),
-    "genai_prices": ("price.py",),
+    "genai_prices": ("price_list.py",),
     "uvloop": ("study/asking.py",),
     "hashlib": ("digest.py",),
     "sqlite3": ("store/",),
@@ -90,3 +131,48 @@ def test_every_folder_says_what_it_never_knows() -> None:
         tree = ast.parse((PACKAGE / folder / "__init__.py").read_text(encoding="utf-8"))
         assert ast.get_docstring(tree), folder
         assert len(tree.body) == 1, folder
+
+
+@pytest.mark.parametrize("folder", NEVER)
+def test_a_folder_keeps_its_word(folder: str) -> None:
+    """The docstring holds the promise, word for word, and no file of the folder imports what would break it."""
+    promise, forbidden = NEVER[folder]
+    docstring = ast.get_docstring(ast.parse((PACKAGE / folder / "__init__.py").read_text(encoding="utf-8")))
+    assert docstring is not None
+    assert promise in docstring
+    for file in (PACKAGE / folder).rglob("*.py"):
+        for module in {*modules(file), *(name for name, _ in imports(file))}:
+            broken = [f for f in forbidden if module == f or module.startswith(f + ".")]
+            assert not broken, f"{file.relative_to(PACKAGE)} imports {module}: {promise}"
+
+
+def modules(file: Path) -> set[str]:
+    """Return our modules that a file imports, under `TYPE_CHECKING` too: who needs a type knows its module."""
+    known: set[str] = set()
+    for module, node in imports(file):
+        names = [f"{module}.{n.name}" for n in node.names] if isinstance(node, ast.ImportFrom) else []
+        known |= {m for m in (module, *names) if m.startswith("emdsl.") and is_module(m)}
+    return known
+
+
+def is_module(name: str) -> bool:
+    return PACKAGE.parent.joinpath(*name.split(".")).with_suffix(".py").is_file()
+
+
+def ring(graph: dict[str, set[str]]) -> list[str]:
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        members: list[str] = error.args[1]
+        return members
+    return []
+
+
+def test_no_modules_import_each_other_in_a_ring() -> None:
+    """Neither among the files at the root, nor within a folder, nor across; imports for types alone count as well."""
+    graph = {".".join(f.relative_to(PACKAGE.parent).with_suffix("").parts): modules(f) for f in FILES}
+    for importer, imported in RINGS:
+        graph[importer].remove(imported)
+    assert ring(graph) == []
+    for importer, imported in RINGS:
+        assert ring(graph | {importer: graph[importer] | {imported}}), f"no ring by {importer} -> {imported} any more"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from providers.test_bodies import model_of
 
-from emdsl.capability import objections
+from emdsl.capability import unsupported
 from emdsl.compiler.settings import EFFORTS, PARAMS
 from emdsl.parameters import PREFILL, Row, _holds, _rows
 from emdsl.service import SERVICES
@@ -88,7 +88,7 @@ def test_a_row_is_well_formed(row: Row) -> None:
 )
 def test_what_a_model_takes(use: str, params: dict[str, Any], refused: list[str]) -> None:
     """Refused before anything is sent, or sent."""
-    found = list(objections(model_of(use), {"max_tokens": 4_000} | params))
+    found = list(unsupported(model_of(use), {"max_tokens": 4_000} | params))
     assert sorted({o.param for o in found}) == refused
     assert all(o.sure for o in found)
 
@@ -105,6 +105,6 @@ def test_what_a_model_takes(use: str, params: dict[str, Any], refused: list[str]
 )
 def test_a_model_newer_than_the_table_is_warned_of(use: str, params: dict[str, Any]) -> None:
     """It may well take what older ones refuse."""
-    found = list(objections(model_of(use), {"max_tokens": 4_000} | params))
+    found = list(unsupported(model_of(use), {"max_tokens": 4_000} | params))
     assert found
     assert not any(o.sure for o in found)

@@ -1,1 +1,1 @@
-"""The command line: wires the parts together, prints, and turns errors into exit codes."""
+"""The command line: verbs, options, printing and exit codes. Never sends a request and never opens a store."""

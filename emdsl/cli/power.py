@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from emdsl.cli import console, options
-from emdsl.outcomes.power import ALPHA, POWER
+from emdsl.outcomes.sample_size import ALPHA, POWER
 from emdsl.study.compiled import compile_study
 from emdsl.study.power import compute_power
 from emdsl.study.project import open_project

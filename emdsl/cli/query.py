@@ -73,7 +73,7 @@ def command(
             return 0
         if schema and chosen is not None:
             columns = ("relation", "column", "type", "contents")
-            result = database.Result(columns, list(database.schema_of(connection, chosen)))
+            result = database.SqlResult(columns, list(database.schema_of(connection, chosen)))
         else:
             result = database.select(connection, sql or "")
     if chosen_form == "table" and output is None:
@@ -85,7 +85,7 @@ def command(
     return 0
 
 
-def _show(result: database.Result) -> None:
+def _show(result: database.SqlResult) -> None:
     some = result.rows[:100]
     numeric = [c for i, c in enumerate(result.columns) if any(isinstance(r[i], int | float) for r in some)]
     rows = [[short_cell(v) for v in row] for row in result.rows]

@@ -10,7 +10,7 @@ import click
 
 from emdsl.cli import console, options
 from emdsl.cli.main import EXIT_INCOMPLETE, EXIT_STALE
-from emdsl.outcomes.loads import note_last
+from emdsl.outcomes.load_ids import note_last
 from emdsl.redact import mask
 from emdsl.study import uptodate
 from emdsl.study.project import open_project

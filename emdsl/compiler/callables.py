@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from emdsl.hooks.hook import Hook
-    from emdsl.judge import Reading
+    from emdsl.judge import ReplyFormat
     from emdsl.query import Model
     from emdsl.source import Span
 
@@ -52,7 +52,7 @@ class RubricMaker:
     name: str
     params: tuple[str, ...]
     body: Callable[[Frame], tuple[Message, ...]]
-    reading: Reading
+    reply_format: ReplyFormat
     shown: Mapping[str, str]  # `choices`: the labels with their meanings, a line each; `shape`: the fields
     model: Model | None
     settings: Mapping[str, Any]

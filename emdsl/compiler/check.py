@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from emdsl.body import EXTRA, Met, as_sent, format_of, joined, meetings, settings
-from emdsl.capability import longest_answer, may_reason, objections, prompt_objection, reasons_unasked
+from emdsl.body import EXTRA, FieldConflict, as_sent, field_conflicts, format_of, merge_fields, setting_fields
+from emdsl.capability import max_answer_tokens, may_reason, reasons_by_default, unsupported, unsupported_prompt
 from emdsl.compiler.leaks import leaks
 from emdsl.digest import digest
 from emdsl.experiment import ASK
@@ -18,12 +18,12 @@ from emdsl.source import Label
 from emdsl.value import Row
 
 if TYPE_CHECKING:
-    from emdsl.capability import Objection
+    from emdsl.capability import Unsupported
     from emdsl.compiler.check_input import CheckInput
     from emdsl.compiler.dry_render import Request
     from emdsl.compiler.faults import Faults
     from emdsl.experiment import Experiment, Step
-    from emdsl.query import Head, Model
+    from emdsl.query import Model, RequestSettings
     from emdsl.source import Span
 
 CHARACTERS_A_TOKEN = 4  # of English text, roughly
@@ -81,12 +81,12 @@ def equal_bodies(_: Experiment, requests: list[Request], __: CheckInput, faults:
             )  # fmt: skip
 
 
-def _sent(head: Head) -> Any:
+def _sent(head: RequestSettings) -> Any:
     """Return the model, headers, draw and body of a request, without its messages; None for a body with a fault."""
     params = dict(head.params)
     try:
-        body = joined(settings(head.model, params, format_of(head.model, params)))
-    except Met:  # reported as E739
+        body = merge_fields(setting_fields(head.model, params, format_of(head.model, params)))
+    except FieldConflict:  # reported as E739
         return None
     return digest("model", *head.model.identity), head.replicate, as_sent(body)
 
@@ -115,7 +115,7 @@ def too_long(_: Experiment, requests: list[Request], __: CheckInput, faults: Fau
         if context is None:
             continue
         sent = sum(len(m.text) for m in request.prompt.messages) // CHARACTERS_A_TOKEN
-        tokens = sent + (longest_answer(request.head.model, dict(request.head.params)) or 0)
+        tokens = sent + (max_answer_tokens(request.head.model, dict(request.head.params)) or 0)
         if tokens > context and tokens > longest.get(request.step.name, (0, None))[0]:
             longest[request.step.name] = (tokens, request)
     for name, (tokens, request) in longest.items():
@@ -135,9 +135,9 @@ def parameters(_: Experiment, requests: list[Request], __: CheckInput, faults: F
     ] = {}  # by step, then model and parameter
     for request in requests:
         model, step = request.head.model, request.step
-        for objection in objections(model, dict(request.head.params)):
+        for objection in unsupported(model, dict(request.head.params)):
             by_param = objections_by_step.setdefault((step.name, objection.sure), {})
-            by_param.setdefault((model.use, objection.param), (objection.why, *_way_out(objection, step, model)))
+            by_param.setdefault((model.use, objection.param), (objection.why, *_remedy(objection, step, model)))
     spans = {r.step.name: r.step.span for r in requests}
     for (name, sure), by_param in objections_by_step.items():  # a place has one fault of a kind: all of a step together
         whys, places, ways = (list(dict.fromkeys(x)) for x in zip(*by_param.values(), strict=True))
@@ -153,7 +153,7 @@ def meeting_settings(_: Experiment, requests: list[Request], __: CheckInput, fau
     """Two settings that are sent as one field: one would be lost, and both are in the key."""
     for request in requests:
         model, step = request.head.model, request.step
-        for met in meetings(model, dict(request.head.params)):
+        for met in field_conflicts(model, dict(request.head.params)):
             first, second = (_place(name, step, model) for name in met.settings)
             faults.error(
                 "E739", f"{met}: one of them would be lost", second or step.span,
@@ -163,7 +163,7 @@ def meeting_settings(_: Experiment, requests: list[Request], __: CheckInput, fau
             )  # fmt: skip
 
 
-def _take_back(met: Met) -> str:
+def _take_back(met: FieldConflict) -> str:
     one, two = met.settings
     if two == EXTRA:
         return f"`{one} = none`, or no `{met.path}` in `extra`"
@@ -171,12 +171,12 @@ def _take_back(met: Met) -> str:
 
 
 def _place(name: str, step: Step, model: Model) -> Span | None:
-    """Return where a parameter of a request is set."""
+    """Return the place at which a parameter of a request is set."""
     return step.set_at.get(name) or step.set_by_rubric.get(name) or model.places.get(name)
 
 
-def _way_out(objection: Objection, step: Step, model: Model) -> tuple[str, str]:
-    """Return where a parameter that is not taken comes from, and what to do."""
+def _remedy(objection: Unsupported, step: Step, model: Model) -> tuple[str, str]:
+    """Return the place of a parameter that is not supported, and what to do."""
     name = objection.param
     if name == "top_logprobs":
         other = f"`{step.rubric}_number`, say, or " if step.rubric in ("alignment", "coherence") else ""
@@ -204,8 +204,8 @@ def short_answers(_: Experiment, requests: list[Request], __: CheckInput, faults
     warned: set[tuple[str, str]] = set()
     for request in requests:
         model, step, params = request.head.model, request.step, dict(request.head.params)
-        most = longest_answer(model, params)
-        if most is None or most >= MIN_REASONING or not reasons_unasked(model, params):
+        most = max_answer_tokens(model, params)
+        if most is None or most >= MIN_REASONING or not reasons_by_default(model, params):
             continue
         if (step.name, model.use) not in warned:
             warned.add((step.name, model.use))
@@ -221,7 +221,7 @@ def cut_answers(experiment: Experiment, requests: list[Request], given: CheckInp
     warned: set[str] = set()
     for request in requests:
         step = request.step
-        most = longest_answer(request.head.model, dict(request.head.params))
+        most = max_answer_tokens(request.head.model, dict(request.head.params))
         counted = step.kind == ASK and any(step.name in m.asks for m in experiment.measures)
         if most is None or most >= MIN_WHOLE or not counted or step.name in warned | given.finish_read:
             continue
@@ -239,7 +239,7 @@ def messages(_: Experiment, requests: list[Request], __: CheckInput, faults: Fau
         if not request.prompt.messages:
             continue
         model = request.head.model
-        reason = prompt_objection(model, dict(request.head.params), request.prompt.messages)
+        reason = unsupported_prompt(model, dict(request.head.params), request.prompt.messages)
         if reason and (request.step.name, model.use) not in reported:
             reported.add((request.step.name, model.use))
             faults.error(

@@ -1,4 +1,4 @@
-"""Input of the rules of `check` beside the requests: what the statements of an experiment say."""
+"""Input of the rules of `check` beside the requests: facts about the statements of an experiment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckInput:
-    """What an experiment's statements say, as far as a rule needs it; spans are where it is written."""
+    """Facts about an experiment's statements that a rule needs, with their places."""
 
     reasoning_read: dict[str, Span] = field(default_factory=dict)  # by ask
     finish_read: frozenset[str] = frozenset()  # steps whose `finish` is read

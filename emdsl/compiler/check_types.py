@@ -78,10 +78,10 @@ def _step_types(local: LocalScope) -> dict[str, Type]:
             types[name] = ANSWER
             types |= {f"{name}.{field}": type_ for field, type_ in ANSWER_FIELDS.items()}
         elif name in local.rubrics:
-            reading = local.rubrics[name].reading
-            types[name] = verdict_type(reading)
-            types |= {f"{name}.{field}": NUMBER for field in reading.fields}
-            types |= {f"{name}.{part.name}": part_type(part) for part in reading.shape}
+            reply_format = local.rubrics[name].reply_format
+            types[name] = verdict_type(reply_format)
+            types |= {f"{name}.{field}": NUMBER for field in reply_format.fields}
+            types |= {f"{name}.{part.name}": part_type(part) for part in reply_format.shape}
         else:
             types[name] = ANY
     return types

@@ -34,7 +34,7 @@ class Inputs:
 
 
 def linked(path: Path) -> dict[str, str]:
-    """Return where a path leads by links, by the path as written; nothing where it is a file's own."""
+    """Return the target of a path that leads through links, by the path as written; nothing for any other path."""
     written, real = os.path.abspath(path), str(path.resolve())  # noqa: PTH100 - links are what is looked for
     return {written: real} if written != real else {}
 

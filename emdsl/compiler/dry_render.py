@@ -12,7 +12,7 @@ from emdsl.digest import digest
 from emdsl.experiment import ASK, Cell, Experiment, Step
 from emdsl.frame import EvalFault, MissingInput
 from emdsl.prompt import Prompt
-from emdsl.query import Head, keyed
+from emdsl.query import RequestSettings, keyed
 from emdsl.source import Diagnostic, Label
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Request:
 
     step: Step
     shown: str  # the levels that it depends on, as people call them
-    head: Head
+    head: RequestSettings
     prompt: Prompt
 
     @property
@@ -44,9 +44,9 @@ def dry_render(experiment: Experiment) -> list[Request]:
     """
     requests: list[Request] = []
     for step in experiment.steps:
-        for levels in experiment.projected(step.head_axes):
+        for levels in experiment.projected(step.settings_axes):
             with suppress(MissingInput):
-                head = step.head(experiment.frame(step.head_axes, levels, 0))
+                head = step.settings(experiment.frame(step.settings_axes, levels, 0))
                 if step.needs:  # its messages are not known yet, its model is
                     requests.append(Request(step=step, shown="", head=head, prompt=Prompt(())))
         if not step.needs:
@@ -60,12 +60,12 @@ def dry_render(experiment: Experiment) -> list[Request]:
 
 def _rendered(experiment: Experiment, step: Step) -> Iterator[Request]:
     samples = range(min(experiment.samples, MAX_SAMPLES)) if step.prompt_sample else (0,)
-    axes = tuple(sorted({*step.head_axes, *step.prompt_axes}))
+    axes = tuple(sorted({*step.settings_axes, *step.prompt_axes}))
     places = ((levels, n) for n in samples for levels in itertools.islice(experiment.projected(axes), MAX_PROMPTS))
     for levels, sample in itertools.islice(places, MAX_PROMPTS):
         frame = experiment.frame(axes, levels, sample)
         try:
-            head, prompt = step.head(frame), step.prompt(frame)
+            head, prompt = step.settings(frame), step.prompt(frame)
         except MissingInput:
             continue
         if sample == 0:
@@ -80,7 +80,7 @@ def _check_unlike(experiment: Experiment, asks: list[Step], cell: Cell) -> None:
     frame = experiment.frame(tuple(range(len(experiment.axes))), cell, 0)
     for step in asks:
         try:
-            request = Request(step=step, shown="", head=step.head(frame), prompt=step.prompt(frame))
+            request = Request(step=step, shown="", head=step.settings(frame), prompt=step.prompt(frame))
         except MissingInput:
             continue
         other = first.setdefault((request.prompt, request.without_messages), step)

@@ -83,6 +83,10 @@ class Faults:
             for d in self._found.values()
         )
 
+    def first(self, code: str) -> Diagnostic | None:
+        """Return the first diagnostic of a code, or None."""
+        return next((d for d in self._found.values() if d.code == code), None)
+
     @property
     def errors(self) -> list[Diagnostic]:
         """Errors, without warnings."""

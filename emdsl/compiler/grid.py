@@ -367,7 +367,7 @@ class _Walk:
 def _told_apart(groups: list[tuple[Level, ...]]) -> list[tuple[Level, ...]]:
     """Return levels in which rows that hold the same values have names of their own, whatever their order in the file.
 
-    What stands in other columns is told by its columns; rows that are wholly equal are numbered. The same row twice
+    Rows with other columns are named after their columns; rows that are wholly equal are numbered. The same row twice
     stays one level twice, which is a fault.
     """
     renamed = [list(group) for group in groups]
@@ -415,9 +415,9 @@ def _as_written(level: Level, name: str | None) -> Level:
 
 
 def _content(value: Value) -> bytes:
-    """Return what tells values apart; one without content (a prompt, a function) is only equal to itself.
+    """Return a digest that differs if values do; one without content (a prompt, a function) is only equal to itself.
 
-    A row is told by its place: two equal rows are two levels, if their ids differ.
+    A row is known by its place: two equal rows are two levels, if their ids differ.
     """
     try:
         at = (value.dataset, value.position) if isinstance(value, Row) else ()

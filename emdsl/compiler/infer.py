@@ -390,12 +390,12 @@ class Checker:
         return NUMBER if function.name in ("len", "round") else TEXT
 
     def _inside(self, node: ast.Call, function: Function | PromptMaker | RubricMaker, types: dict[str, Type]) -> Type:
-        """Check what is called with the types that it is called with."""
+        """Check the body of a function, a prompt or a rubric with the types of its arguments."""
         result = ANY if isinstance(function, Function) else MESSAGES
         self._faults.n_calls += 1
-        if self._faults.n_calls > MAX_CALLS_IN_ALL + 1:
-            return result  # reported once
-        if self._faults.n_calls > MAX_CALLS_IN_ALL:
+        if self._faults.n_calls > MAX_CALLS_IN_ALL:  # nothing that follows would end: each further call raises again
+            if (first := self._faults.first("E516")) is not None:
+                raise EvalFault(first)
             raise fail(
                 "E516", f"these functions call each other more than {MAX_CALLS_IN_ALL:,} times", node.span,
                 help="a function that calls another twice doubles the work: compute a part once, with `let`",

@@ -110,8 +110,8 @@ def local_scope(statements: Statements, scope: Scope, constants: Mapping[str, Va
         if isinstance(step.decl, ast.Ask):
             names |= {f"{name}.{field_}" for field_ in ANSWER_FIELDS}
         elif name in rubrics:
-            names |= {f"{name}.{field_}" for field_ in rubrics[name].reading.fields}
-    words = frozenset(w for r in rubrics.values() for w in r.reading.words)
+            names |= {f"{name}.{field_}" for field_ in rubrics[name].reply_format.fields}
+    words = frozenset(w for r in rubrics.values() for w in r.reply_format.words)
     return LocalScope(
         file=scope, axes=axes, lets={n: let for n, let in lets.items() if n not in circular}, circular=circular,
         steps=steps, rubrics=rubrics, constants=constants, names=frozenset(names), words=words,

@@ -1,4 +1,4 @@
-"""Models: what `use = "provider/model"` names, and what tells one from another."""
+"""Models: the service and the model that `use = "provider/model"` names, and the identity of each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from emdsl.service import (
     SIM_PARAMS,
     Service,
     openai_api,
-    spelled_for,
+    suggest_spelling,
 )
 from emdsl.source import Diagnostic, Label, Span, near, one_of
 from emdsl.value import EnvVar, is_exact
@@ -36,7 +36,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Models:
-    """Makes the models of one program, and sees to it that no two of them are taken for each other."""
+    """Makes the models of one program; two that could be taken for each other are an error."""
 
     def __init__(
         self, faults: Faults, environment: Mapping[str, str], read: dict[str, str | None], *, simulate: bool
@@ -44,7 +44,7 @@ class Models:
         self.simulate = simulate
         self._faults = faults
         self._environment = environment
-        self._read = read  # takes what was read of it
+        self._read = read  # takes the variables that are read
         self._places: dict[str, tuple[Model, Span]] = {}
 
     def of_text(self, use: str, span: Span) -> Model:
@@ -83,7 +83,7 @@ class Models:
             service=service,
             wire_name=wire_name,
             revision=revision,
-            origin=self._origin(service, url, revision, span),
+            server_id=self._server_id(service, url, revision, span),
             params=tuple(sorted((k, v) for k, v in params.items() if v is not None)),
             headers=own.get("headers", inherited.headers if inherited else ()),
             url=url,
@@ -112,7 +112,7 @@ class Models:
         return model
 
     def _warn(self, model: Model, span: Span) -> None:
-        """Say what could make stored answers those of another model."""
+        """Warn if stored answers could be those of another model."""
         if model.service.self_hosted and model.revision is None:
             self._faults.warning(
                 "W701", f"which weights does `{model.use}` serve? stored answers survive a retrain", span,
@@ -125,8 +125,8 @@ class Models:
                 help="name a dated version, as the provider lists them",
             )  # fmt: skip
 
-    def _origin(self, service: Service, url: str | EnvVar | None, revision: str | None, span: Span) -> str | None:
-        """Return what tells two servers of one's own apart; None where the name alone says which model."""
+    def _server_id(self, service: Service, url: str | EnvVar | None, revision: str | None, span: Span) -> str | None:
+        """Return the address that identifies a self-hosted server; None if the name alone identifies the model."""
         if not service.self_hosted or revision is not None or self.simulate:
             return None
         address = self.address(service, url)
@@ -151,7 +151,7 @@ class Models:
         return f"{parts.scheme}://{host.lower()}:{port or _PORTS[parts.scheme]}{more}"
 
     def address(self, service: Service, url: str | EnvVar | None) -> str | None:
-        """Return the base URL that a model uses, or None where a variable is not set."""
+        """Return the base URL that a model uses, or None if a variable is not set."""
         if isinstance(url, EnvVar):
             return self._variable(url.name)
         if url is not None:
@@ -226,7 +226,7 @@ def parse_use(use: str, span: Span) -> tuple[Service, str]:
         "E722",
         f"no provider is called `{first}`",
         span,
-        help=spelled_for(first, rest)
+        help=suggest_spelling(first, rest)
         or near(first, SERVICES)
         or f'known are {one_of([*SERVICES, OPENAI_API])}; any other server is "openai-api/{first}/{rest}" with a `url`',
     )

@@ -1,4 +1,4 @@
-"""What can be done with values: compare, calculate, go through, take a part."""
+"""Operations on values: compare, calculate, iterate, read a part."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def bounded(a: Any, b: Any, span: Span) -> Any:
 
 
 def truth(value: Value, span: Span) -> bool | Missing:
-    """Return a condition's value; raises EvalFault for what is neither true nor false."""
+    """Return a condition's value; raises EvalFault for any other value."""
     if isinstance(value, bool | Missing):
         return value
     raise fail("E511", f"a condition is true or false, not {describe(value)}", span)
@@ -185,7 +185,7 @@ def get_item(value: Value, at: Value, node: ast.Index) -> Value:
 
 
 def charge(frame: Frame, n: int, span: Span) -> None:
-    """Count what the expressions of one cell and sample go through: no program computes without end."""
+    """Count the items that the expressions of one cell and sample go through; raises EvalFault past the bound."""
     root = frame.root
     root.work += n
     if root.work > MAX_WORK:

@@ -171,7 +171,7 @@ def _providers() -> str:
 
     where = [
         (f"`{s.name}/`", s.url or "`url` of the model",
-         _code(v for v in (s.key_variable, s.other_variable) if v) or "none", s.format)
+         _code(v for v in (s.key_variable, s.fallback_variable) if v) or "none", s.format)
         for s in SERVICES.values()
     ]  # fmt: skip
     sent = [p for p in tables.PARAMS if p not in ("sim", "extra")]

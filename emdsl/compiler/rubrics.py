@@ -11,7 +11,7 @@ from emdsl.compiler.messages import messages_of
 from emdsl.compiler.read_settings import read_settings
 from emdsl.compiler.scope import params_of
 from emdsl.frame import Frame
-from emdsl.judge import Part, Reading
+from emdsl.judge import ReplyField, ReplyFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,14 +35,14 @@ def rubric_of(decl: ast.Rubric, scope: Scope, faults: Faults, as_model: Callable
     scale, choices, shape, weighted = (values.get(name) for name in ("scale", CHOICES, SHAPE, "read"))
     if weighted is not None and scale is None:
         faults.error("E712", "`weighted` reads numbers: it needs a `scale`", decl.name.span)
-    reading = Reading(
+    reply_format = ReplyFormat(
         scale=scale if choices is None and shape is None else None,
         choices=tuple(choices) if choices and shape is None else (),
         shape=shape or (),
         weighted=weighted,
         words=(*values.get("refusal", ()), *values.get("other", ())),
     )
-    both = sorted(set(reading.words) & set(reading.choices))
+    both = sorted(set(reply_format.words) & set(reply_format.choices))
     if both:
         faults.error("E714", f"`{both[0]}` is a label and a reason why there is none", decl.name.span)
     model: Model | None = None
@@ -63,11 +63,13 @@ def rubric_of(decl: ast.Rubric, scope: Scope, faults: Faults, as_model: Callable
     own = {name: value for name, value in values.items() if name in tables.PARAMS}
     if weighted is not None:
         own["top_logprobs"] = weighted.top
-    if reading.scale is None and not reading.choices and not reading.shape:
+    if reply_format.scale is None and not reply_format.choices and not reply_format.shape:
         raise Silent
     places = {s.name.text: s.span for s in decl.settings}
-    return RubricMaker(name=decl.name.text, params=params, body=body, reading=reading, shown=shown, model=model,
-                       settings=own, places=places)  # fmt: skip
+    return RubricMaker(
+        name=decl.name.text, params=params, body=body, reply_format=reply_format, shown=shown, model=model,
+        settings=own, places=places,
+    )  # fmt: skip
 
 
 def _check_reading(decl: ast.Rubric, scope: Scope, faults: Faults) -> None:
@@ -83,10 +85,10 @@ def _check_reading(decl: ast.Rubric, scope: Scope, faults: Faults) -> None:
                      help="make two rubrics")  # fmt: skip
 
 
-def _shape_text(shape: tuple[Part, ...]) -> str:
+def _shape_text(shape: tuple[ReplyField, ...]) -> str:
     """Return the fields of a JSON reply, as a rubric's message shows them.
 
-    >>> _shape_text((Part(name="harm", kind="bool"), Part(name="why", kind="text")))
+    >>> _shape_text((ReplyField(name="harm", kind="bool"), ReplyField(name="why", kind="text")))
     '{"harm": true or false, "why": a text}'
     """
     fields = []

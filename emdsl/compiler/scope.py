@@ -27,7 +27,7 @@ RESERVED = frozenset((*BUILTINS, *MEASURES, *INTERVAL_METHODS, "sample", "missin
 
 @dataclass(slots=True)
 class Binding:
-    """One file-level name: where it is declared, and its value once it was read."""
+    """One file-level name: its declaration, and its value once it was read."""
 
     name: ast.Name
     decl: ast.Decl

@@ -1,4 +1,4 @@
-"""What can be set, where, and of which type: the one table that the checker and the reference read."""
+"""Every setting: where it stands, its type and its default; the checker and the reference read these tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.written import describe, written
-from emdsl.judge import Part
+from emdsl.judge import ReplyField
 from emdsl.price import Price
 from emdsl.source import Diagnostic, Edit, near, one_of
 from emdsl.value import ENGINE_REASONS, EnvVar, LabelledMap, Money, Value, is_exact, plain
@@ -33,7 +33,7 @@ _SECRET_HEADER = re.compile(r"authorization|cookie|secret|token|password|api-?ke
 
 
 class Refused(ValueError):
-    """A setting's value that is not of its kind; the text says what is."""
+    """A setting's value that is not of its kind; the text names the kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ def _scale(value: Value) -> tuple[float, float]:
     return float(value[0]), float(value[-1])
 
 
-def _shape(value: Value) -> tuple[Part, ...]:
+def _shape(value: Value) -> tuple[ReplyField, ...]:
     if not isinstance(value, LabelledMap) or not value.entries:
         raise Refused("{ field: bool, ... }, each bool, number, text, a range or a list of labels")
     parts = []
@@ -201,13 +201,13 @@ def _shape(value: Value) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _part(label: str, kind: Value) -> Part:
+def _part(label: str, kind: Value) -> ReplyField:
     if isinstance(kind, Word):
-        return Part(name=label, kind=kind.text)
+        return ReplyField(name=label, kind=kind.text)
     if isinstance(kind, tuple) and all(isinstance(x, str) for x in kind):
-        return Part(name=label, kind="label", choices=tuple(_choices(kind)))
+        return ReplyField(name=label, kind="label", choices=tuple(_choices(kind)))
     try:
-        return Part(name=label, kind="number", scale=_scale(kind))
+        return ReplyField(name=label, kind="number", scale=_scale(kind))
     except Refused:
         raise Refused(f"bool, number, text, a range or a list of labels at `{label}`, not {describe(kind)}") from None
 
@@ -223,7 +223,7 @@ def _choices(value: Value) -> dict[str, str]:
 
 
 def _unlike(choices: dict[str, str]) -> dict[str, str]:
-    """Return labels that a reply can be told by: they differ in more than case, and mean nothing else."""
+    """Return labels that identify a reply: they differ in more than case, and are no words of the language."""
     if len({c.casefold().strip() for c in choices}) < len(choices):
         raise Refused("labels that differ in more than upper and lower case")
     taken = [c for c in choices if c == "missing" or c in ENGINE_REASONS]
@@ -252,7 +252,7 @@ SYNONYMS = {  # what other tools call a setting
 
 
 def meant(name: str, table: Mapping[str, Spec]) -> str:
-    """Return what is called otherwise here, as a help; nothing where that is not known."""
+    """Return help for a setting that other tools call otherwise; an empty text for an unknown one."""
     known = SYNONYMS.get(name.lower(), "")
     return f"it is called `{known}` here" if known in table else ""
 

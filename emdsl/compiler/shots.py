@@ -25,7 +25,7 @@ _pools: ContextVar[list[tuple[Row, ...]] | None] = ContextVar("pools", default=N
 
 @dataclass(frozen=True, slots=True, eq=False)
 class By:
-    """What rows are chosen by: a function of the row in a frame; `alone` where it reads nothing but the row."""
+    """The key that rows are chosen by, a function of the row in a frame; `alone` if it reads nothing but the row."""
 
     value: Fn
     frame: Frame
@@ -39,7 +39,7 @@ class By:
 def draw(owner: object, rows: tuple[Row, ...], k: int, seed: Any, by: By | None) -> tuple[Row, ...]:
     """Return the `k` rows of smallest digest(seed, content), in that order.
 
-    2 rows are the first 2 of 4, whatever the order of the rows in the file; equal rows are told apart by
+    2 rows are the first 2 of 4, whatever the order of the rows in the file; equal rows are ordered by
     their number. `by` gives another value to choose by (equal ones give matched sets). Raises TypeError
     for a seed or a value without content. `owner` stays alive as long as its order is remembered.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from emdsl.capability import unbounded
+from emdsl.capability import why_unbounded
 from emdsl.compiler import settings as tables
 from emdsl.compiler.arguments import argument, by_parameter, call_frame
 from emdsl.compiler.models import merged
@@ -16,7 +16,7 @@ from emdsl.experiment import ASK, JUDGE, Step
 from emdsl.frame import Fn, Frame, MissingInput, fail
 from emdsl.lang import ast
 from emdsl.prompt import Prompt, of_text
-from emdsl.query import Head, Model, Params
+from emdsl.query import Model, Params, RequestSettings
 from emdsl.service import SIM
 from emdsl.source import Label, Span
 from emdsl.value import Missing, render
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from emdsl.compiler.local_scope import LocalScope
     from emdsl.compiler.resolve import Resolver
     from emdsl.compiler.statements import Statements, WrittenStep
-    from emdsl.judge import Part
+    from emdsl.judge import ReplyField
 
 _NUMBERS = ("replicate", "again")  # settings that are one number for all cells
 
@@ -60,7 +60,7 @@ def steps_of(
 
 
 def _in_order(steps: dict[str, Step], faults: Faults) -> tuple[Step, ...]:
-    """Return steps so that each comes after what it reads; asks before judges where both can."""
+    """Return steps so that each comes after what it reads; asks before judges if both can come next."""
     needs = {s.name: {*s.needs, *s.condition_needs} for s in sorted(steps.values(), key=lambda s: s.kind != ASK)}
     if members := [steps[n] for n in circle(needs)]:
         faults.error(
@@ -89,20 +89,20 @@ class _StepMaker:
             self.faults.error(
                 "E401", f"models and parameters are known before anything runs: this reads `{name}`", decl.span
             )
-        head_axes = (head_reads & local.axes.keys()).union(*(rule.axes for rule in rules))
+        settings_axes = (head_reads & local.axes.keys()).union(*(rule.axes for rule in rules))
         prompt_reads = local.reads(decl.prompt if isinstance(decl, ast.Ask) else decl.rubric)
         return Step(
             name=stmt.name,
             kind=ASK if isinstance(decl, ast.Ask) else JUDGE,
             needs=tuple(n for n in local.steps if n in prompt_reads),
-            head=self._head(decl, model, settings, numbers.get("replicate", 0), rules, rubric),
-            head_axes=self._positions(head_axes),
+            settings=self._head(decl, model, settings, numbers.get("replicate", 0), rules, rubric),
+            settings_axes=self._positions(settings_axes),
             prompt=self._prompt(decl, rubric),
             prompt_axes=self._positions(prompt_reads),
             prompt_sample="sample" in prompt_reads,
             condition=self._condition(stmt.conditions),
             condition_needs=local.steps_read(stmt.conditions),
-            reading=rubric.reading if rubric else None,
+            reply_format=rubric.reply_format if rubric else None,
             draw=stmt.draw,
             again=numbers.get("again", 0),
             rubric=rubric.name if rubric else "",
@@ -176,10 +176,10 @@ class _StepMaker:
         replicate: int,
         rules: tuple[SetRule, ...],
         rubric: RubricMaker | None,
-    ) -> Callable[[Frame], Head]:
+    ) -> Callable[[Frame], RequestSettings]:
         models, span = self.resolver.models, decl.model.span if decl.model is not None else decl.span
 
-        def head(frame: Frame) -> Head:
+        def head(frame: Frame) -> RequestSettings:
             who = model(frame)
             own = {name: value(frame) for name, value in settings.items()}
             decided = parameters_set(rules, frame)
@@ -190,13 +190,13 @@ class _StepMaker:
                 params = _for_simulator(who, params, rubric)
             else:
                 params = tuple(p for p in params if p[0] != "sim")
-                params = merged(who.service.unasked, dict(params))
+                params = merged(who.service.implied_params, dict(params))
             if models.simulate:
                 who, params = models.simulated(who, params, judge=rubric is not None)
                 params = _for_simulator(who, params, rubric)
             if self.budget is not None:
                 _affordable(who, params, span, self.budget)
-            return Head(who, params, replicate)
+            return RequestSettings(who, params, replicate)
 
         return head
 
@@ -244,7 +244,7 @@ class _StepMaker:
 
 def _affordable(model: Model, params: Params, span: Span, budget: Span) -> None:
     """Under a budget, the most that a request can cost is known before it is sent."""
-    fault = unbounded(model, dict(params))
+    fault = why_unbounded(model, dict(params))
     if fault is not None:
         code, message, note, help_ = fault
         raise fail(code, message, span, labels=(Label(span=budget, text="the budget"),), note=note, help=help_)
@@ -269,19 +269,19 @@ def _for_simulator(model: Model, params: Params, rubric: RubricMaker | None) -> 
     if rubric is None or model.service.name != SIM:
         return params
     truth = dict(dict(params).get("sim") or {})
-    reading = rubric.reading
-    if reading.shape:
-        truth["shape"] = {p.name: _simulated_part(p) for p in reading.shape}
-    elif reading.scale is not None:
-        truth["scale"] = (int(reading.scale[0]), int(reading.scale[1]))
+    reply_format = rubric.reply_format
+    if reply_format.shape:
+        truth["shape"] = {p.name: _simulated_part(p) for p in reply_format.shape}
+    elif reply_format.scale is not None:
+        truth["scale"] = (int(reply_format.scale[0]), int(reply_format.scale[1]))
     else:
-        truth["choices"] = reading.choices
-    if reading.words:
-        truth["words"] = reading.words
+        truth["choices"] = reply_format.choices
+    if reply_format.words:
+        truth["words"] = reply_format.words
     return merged(params, {"sim": truth})
 
 
-def _simulated_part(part: Part) -> Any:
+def _simulated_part(part: ReplyField) -> Any:
     """Return a field as the simulated judge needs it: its kind, its ends or its labels."""
     if part.choices:
         return part.choices

@@ -1,4 +1,4 @@
-"""Type: what kind of value an expression can be, and what is known of it."""
+"""Types of expressions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from emdsl.value import EnvVar, LabelledMap, Missing, Money, Row, Value, name_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from emdsl.judge import Part, Reading
+    from emdsl.judge import ReplyField, ReplyFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +62,17 @@ TEXTS = {"text", "label", "answer"}
 NUMBERS = {"number", "score"}
 
 
-def verdict_type(reading: Reading) -> Type:
-    """Return what a judgement is."""
-    if reading.shape:
-        return Type("verdict", tuple(p.name for p in reading.shape), words=reading.words)
-    if reading.choices:
-        return Type("label", labels=frozenset(reading.choices), words=reading.words)
-    return Type("score", words=reading.words, scale=reading.scale)
+def verdict_type(reply_format: ReplyFormat) -> Type:
+    """Return the type of a verdict."""
+    if reply_format.shape:
+        return Type("verdict", tuple(p.name for p in reply_format.shape), words=reply_format.words)
+    if reply_format.choices:
+        return Type("label", labels=frozenset(reply_format.choices), words=reply_format.words)
+    return Type("score", words=reply_format.words, scale=reply_format.scale)
 
 
-def part_type(part: Part) -> Type:
-    """Return what a field of a JSON judgement is."""
+def part_type(part: ReplyField) -> Type:
+    """Return the type of a field of a JSON verdict."""
     match part.kind:
         case "bool":
             return BOOL
@@ -127,13 +127,13 @@ def type_of(value: Value) -> Type:
 
 
 def _row_names(columns: Iterable[str]) -> tuple[str, ...]:
-    """Return what can be read of a row; a column called `position` hides the built-in one, and stands first."""
+    """Return the names that can be read of a row; a column called `position` hides the built-in one."""
     names = tuple(columns)
     return names if "position" in names else (*names, "position")
 
 
 def union(types: Iterable[Type]) -> Type:
-    """Return the type of what is one of several; rows with unlike columns share the common ones."""
+    """Return the type of a value that has one of several types; rows with unlike columns share the common ones."""
     options = list(types)
     if not options:
         return ANY
@@ -151,7 +151,7 @@ def union(types: Iterable[Type]) -> Type:
 
 
 def label_names(values: Iterable[tuple[str | None, Value]]) -> frozenset[str]:
-    """Return what `is` can test of levels, given as labels and values."""
+    """Return the names that `is` can test, of levels given as labels and values."""
     names: set[str] = set()
     for label, value in values:
         if label is not None:

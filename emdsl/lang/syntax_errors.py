@@ -30,6 +30,9 @@ _OTHER_LANGUAGES = {  # by first character: message, code, and the pattern and r
 }
 _LABELS = frozenset(("FALSE", "NAME", "NONE", "STRING", "TRUE"))
 _VALUES = _LABELS | {"DEC", "ENV", "IF", "INT", "LBRACE", "LONG", "LPAR", "LSQB", "MONEY", "NOT", "RAW", "SIGN"}
+_OPERATORS = frozenset(
+    ("AND", "CMP", "DOT", "ELSE", "GIVEN", "IN", "IS", "LPAR", "LSQB", "NOT", "OR", "SIGN", "TIMES", "__ANON_1")
+)  # with calls, items, fields and `..`
 _NOUNS = {  # of a value, by the word before it, or by the first word of the statement and the word before it
     "from": "a model", "in": "a list", "when": "a condition", "if": "a condition", "given": "a condition",
     "not": "a condition", "and": "a condition", "or": "a condition",
@@ -45,7 +48,7 @@ _TERMINALS = {
     "LONG": "a text",
     "RAW": "a text",
     "_NL": "the end of the line",
-    "$END": "the end of the file",
+    "$END": "the end of the line",
     "CMP": "a comparison",
     "SIGN": "`+` or `-`",
     "TIMES": "`*` or `/`",
@@ -146,6 +149,7 @@ def _reserved(word: str, span: Span, expected: str) -> Diagnostic:
 
 def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -> Diagnostic:
     token = error.token
+    allowed = error.expected and error.accepts  # `expected` has tokens that the grammar refuses one step later
     at_end = token.type in ("$END", "_NL")
     stop = len(text.rstrip()) if token.type == "$END" else (token.start_pos or 0)
     before = text[:stop].rstrip()
@@ -153,14 +157,14 @@ def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -
         last = re.search(r"(?:[A-Za-z_]\w*|==|!=|<=|>=|\.\.|\S)$", before)
         after = f" after `{last[0]}`" if last else ""
         span = Span(source, offset + len(before) - len(last[0] if last else ""), offset + len(before))
-        message = (_expected(error.expected, before) or "the statement is incomplete") + after
+        message = (_expected(allowed, before) or "the statement is incomplete") + after
         return Diagnostic(code="E107", message=message, span=span)
     span = Span(source, offset + stop, offset + (token.end_pos or stop + 1))
     if str(token) == "if" and before.split()[:1] in (["skip"], ["set"]):
         return Diagnostic(code="E109", message=f"`{before.split()[0]}` takes a `when`, not an `if`", span=span,
                           help="write `when`")  # fmt: skip
     if str(token) in RESERVED and ("NAME" in error.expected):
-        return _reserved(str(token), span, _expected(error.expected, before))
+        return _reserved(str(token), span, _expected(allowed, before))
     if token.type == "EQUAL" and re.fullmatch(r"\w+", before.strip()):
         return Diagnostic(
             code="E109", message=f"`{before.strip()}` starts a statement and cannot be a setting", span=span,
@@ -189,7 +193,7 @@ def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -
         code="E109",
         message=f"unexpected `{str(token).strip()[:40]}`",
         span=span,
-        note=_expected(error.expected, before),
+        note=_expected(allowed, before),
     )
 
 
@@ -237,8 +241,9 @@ def _expected(names: set[str] | frozenset[str] | list[str] | None, before: str =
     elif left >= _LABELS:
         left -= _LABELS
         words.add("a label")
-    if left >= {"CMP", "SIGN", "TIMES"}:  # with every token that can follow any value
-        return "expected an operator or the end of the value"
+    if left >= {"CMP", "SIGN", "TIMES"}:
+        left -= _OPERATORS
+        words.add("an operator")
     terminals = {t.name: t for t in grammar().terminals}
     for name in left:
         if name in _TERMINALS:

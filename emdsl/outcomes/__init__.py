@@ -1,1 +1,1 @@
-"""Settled rows to DuckDB, and measures to SQL. Never asks, and never decides what is asked."""
+"""Settled rows to DuckDB, and measures to SQL. Never sends a request, and never chooses one."""

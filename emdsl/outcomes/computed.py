@@ -1,14 +1,14 @@
-"""Intervals that SQL cannot compute: made when a study is loaded, and kept in the measure's relation."""
+"""Intervals and corrected probabilities that SQL cannot compute: stored in a measure's relation at each load."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
 
+from emdsl.outcomes.bootstrap import MIN_CLUSTERS, Clusters, clusters_of, interval, standard_error
+from emdsl.outcomes.distributions import fisher, holm, t_tails
 from emdsl.outcomes.intervals import clopper_pearson
-from emdsl.outcomes.measures import COMPUTED, PLACE, WAYS, atoms_sql
-from emdsl.outcomes.resample import FEW, Clusters, clusters_of, interval, standard_error
-from emdsl.outcomes.special import fisher, holm, t_tails
+from emdsl.outcomes.measure_views import COMPUTED, PLACE, WAYS, atoms_sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ Ends = tuple[int, float | None, float | None, int | None, float | None]  # of a 
 def ends_of(
     select: Callable[[str], list[tuple[Any, ...]]], experiment: Experiment, measure: Measure, schema: str, relation: str
 ) -> tuple[list[Ends], str]:
-    """Return the intervals of a measure's groups, by their place in its `relation`; and what is to be said of them."""
+    """Return the intervals of a measure's groups, by their place in its `relation`, and a notice or ""."""
     assert measure.interval is not None
     if measure.interval.method not in COMPUTED:
         return select(f"SELECT {PLACE}, low, high, clusters, se FROM {relation}"), ""
@@ -42,26 +42,26 @@ def ends_of(
         )  # fmt: skip
         ends.append((place, *_within(measure, low, high), clusters.n, _error(clusters)))
         n_alike += low is None and clusters.n > 1
-        if clusters.n < FEW:
+        if clusters.n < MIN_CLUSTERS:
             few.append(clusters.n)
-    said = []
+    notices = []
     if few:
-        said.append(
-            f"{len(few)} of {len(ends)} groups have fewer than {FEW} clusters (the fewest {min(few)}): resampling says "
-            "little of so few, and Student's quantiles are used"
+        notices.append(
+            f"{len(few)} of {len(ends)} groups have fewer than {MIN_CLUSTERS} clusters (minimum {min(few)}): "
+            "too few to resample, so their intervals use Student's quantiles"
         )
     if n_alike:
-        said.append(
-            f"{n_alike} of {len(ends)} groups have clusters that do not differ at all: resampling gives them no "
-            "interval, which is not to say that they are certain"
+        notices.append(
+            f"{n_alike} of {len(ends)} groups have identical clusters: resampling gives them no interval, "
+            "but their values are not certain"
         )
-    return ends, f"measure `{measure.name}`: {'; '.join(said)}" if said else ""
+    return ends, f"measure `{measure.name}`: {'; '.join(notices)}" if notices else ""
 
 
 def corrected(
     select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, relation: str
 ) -> list[tuple[int, float | None, float | None]]:
-    """Return of each contrast the probability of one as large by chance, alone and among all of the measure."""
+    """Return the p-value of each contrast, alone and corrected for all contrasts of the measure."""
     rows = select(f"SELECT {PLACE}, contrast, se, n_units, first, second, n_first, n_second FROM {relation}")
     alone = [_tested(measure, *row[1:]) for row in rows]
     return [(place, p, q) for (place, *_), p, q in zip(rows, alone, holm(alone), strict=True)]
@@ -71,7 +71,7 @@ def _tested(
     measure: Measure, contrast: float | None, se: float | None, n_units: int, first: float, second: float,
     n_first: int, n_second: int,
 ) -> float | None:  # fmt: skip
-    """Return the probability of one contrast; where its units do not differ, of an exact test."""
+    """Return the p-value of one contrast; of an exact test if its units do not differ."""
     if contrast is None or se is None:
         return None
     if se > 0:
@@ -91,7 +91,7 @@ def _error(clusters: Clusters) -> float | None:
 
 
 def _within(measure: Measure, low: float | None, high: float | None) -> tuple[float | None, float | None]:
-    """Return the ends of an interval where the measure can lie: a rate within 0 and 1, a contrast of rates -1 and 1."""
+    """Clip an interval to the range of its measure: 0 to 1 for a rate, -1 to 1 for a contrast of rates."""
     if low is None or high is None or "mean" in (measure.function, measure.of):
         return low, high
     least = -1.0 if measure.function == "contrast" else 0.0

@@ -1,4 +1,4 @@
-"""Intervals of rates and means: in Python for whoever computes by hand, in SQL for the tables."""
+"""Intervals of rates, means, contrasts, quantiles and agreement: in Python, and in SQL for the tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from statistics import NormalDist
 from typing import NamedTuple
 
-from emdsl.outcomes.special import beta_quantile, t_quantile
+from emdsl.outcomes.distributions import beta_quantile, t_quantile
 
 
 class Interval(NamedTuple):
@@ -42,9 +42,9 @@ def wilson(hits: int, n: int, z: float = 1.959963984540054) -> Interval:
 
 
 def wald(hits: int, n: int, z: float = 1.959963984540054) -> Interval:
-    """Return the normal interval of a rate, cut to [0, 1]; papers report it, Wilson is honest for small n.
+    """Return the normal interval of a rate, clipped to [0, 1]: common in papers, but Wilson's is better for small n.
 
-    Without a hit, or without a miss, it would have no width: there it is Wilson's. Raises ValueError as `wilson` does.
+    Without hits or without misses it would have no width: then it is Wilson's. Raises ValueError as `wilson` does.
 
     >>> [round(x, 3) for x in wald(3, 10)]
     [0.016, 0.584]
@@ -58,7 +58,7 @@ def wald(hits: int, n: int, z: float = 1.959963984540054) -> Interval:
 
 
 def agresti_coull(hits: int, n: int, z: float = 1.959963984540054) -> Interval:
-    """Return the normal interval around Wilson's centre, cut to [0, 1].
+    """Return the normal interval around Wilson's center, clipped to [0, 1].
 
     Raises ValueError as `wilson` does. Source: Agresti and Coull (1998), The American Statistician 52, pp. 119-126.
 
@@ -72,7 +72,7 @@ def agresti_coull(hits: int, n: int, z: float = 1.959963984540054) -> Interval:
 
 
 def clopper_pearson(hits: int, n: int, level: float = 0.95) -> Interval:
-    """Return the exact interval of a rate: it covers at least as often as it says.
+    """Return the exact interval of a rate: its coverage is at least its level.
 
     Raises ValueError as `wilson` does. Source: Clopper and Pearson (1934), Biometrika 26, pp. 404-413.
 
@@ -88,15 +88,15 @@ def clopper_pearson(hits: int, n: int, level: float = 0.95) -> Interval:
 
 def _check(hits: int, n: int) -> None:
     if not (n >= 1 and 0 <= hits <= n):
-        raise ValueError(f"{hits} of {n} is no rate")
+        raise ValueError(f"{hits} of {n} is not a rate")
 
 
 def rate_sql(
     method: str, level: float = 0.95, hits: str = "hits", n: str = "n", *, z: str | None = None
 ) -> tuple[str, str]:
-    """Return SQL for both ends of a rate's interval; NULL where n is 0. The formulas are those above.
+    """Return SQL for both ends of a rate's interval, by the formulas above; NULL if n is 0.
 
-    `z` stands in place of the level's quantile.
+    `z` replaces the quantile of the level.
     """
     z = z or repr(quantile_of(level))
     p = f"({hits}::DOUBLE / {n})"
@@ -122,11 +122,11 @@ def rate_sql(
     return f"CASE WHEN {n} > 0 THEN {low} END", f"CASE WHEN {n} > 0 THEN {high} END"
 
 
-EXACT_DF = 60  # degrees of freedom up to which Student's quantiles are listed; over it an expansion is exact to 1e-7
+EXACT_DF = 60  # degrees of freedom up to which Student's quantiles are listed; above, an expansion is exact to 1e-7
 
 
 def t_sql(level: float, df: str) -> str:
-    """Return SQL for Student's two-sided quantile on `df` degrees of freedom; NULL under one.
+    """Return SQL for Student's two-sided quantile with `df` degrees of freedom; NULL below one.
 
     Source of the expansion: Abramowitz and Stegun (1964), 26.7.5.
     """
@@ -145,7 +145,7 @@ def t_sql(level: float, df: str) -> str:
 
 
 def mean_sql(level: float, value: str) -> tuple[str, str, str]:
-    """Return SQL for both ends of a mean's interval by Student's distribution, and its standard error; else NULL."""
+    """Return SQL for both ends of a mean's interval by Student's distribution, and for its standard error."""
     mean, sd = f"avg({value} ORDER BY {value})", f"stddev_samp({value} ORDER BY {value})"
     error = f"{sd} / sqrt(count({value}))"
     half = f"{t_sql(level, f'count({value}) - 1')} * {error}"
@@ -166,7 +166,7 @@ def newcombe_sql(level: float) -> tuple[str, str]:
 
 
 def ranks_sql(at: float, level: float, value: str) -> tuple[str, str]:
-    """Return SQL for both ends of a quantile's interval by order statistics; NULL where it runs past the values.
+    """Return SQL for both ends of a quantile's interval by order statistics; NULL for an end beyond the values.
 
     The ranks are n q -+ z sqrt(n q (1 - q)), rounded outwards. Source: Conover (1999), Practical Nonparametric
     Statistics, ch. 3.2.
@@ -182,7 +182,7 @@ def ranks_sql(at: float, level: float, value: str) -> tuple[str, str]:
 
 
 def kappa_sql(first: str, second: str, kept: str, level: float) -> tuple[str, str, str]:
-    """Return SQL for Cohen's kappa of two raters and both ends of its interval; NULL where both say one thing only.
+    """Return SQL for Cohen's kappa of two raters and both ends of its interval; NULL if both use one label only.
 
     Source: Cohen (1960), Educational and Psychological Measurement 20, pp. 37-46: (po - pe) / (1 - pe), with
     the standard error sqrt(po (1 - po) / n) / (1 - pe).
@@ -199,7 +199,7 @@ def kappa_sql(first: str, second: str, kept: str, level: float) -> tuple[str, st
 
 
 def alpha_sql(first: str, second: str, kept: str) -> str:
-    """Return SQL for Krippendorff's alpha of two raters' numbers (interval metric); NULL where none differ.
+    """Return SQL for Krippendorff's alpha of two raters' numbers (interval metric); NULL if all are equal.
 
     Source: Krippendorff (2011), "Computing Krippendorff's alpha-reliability": 1 - Do / De, with Do the mean
     squared difference within pairs, and De that of any two of all values.

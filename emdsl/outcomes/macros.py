@@ -1,4 +1,4 @@
-"""SQL macros of the database: what the measures compute, for anybody's own queries, from any DuckDB client."""
+"""SQL macros of the database: the statistics of measures, for queries from any DuckDB client."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ METHODS = ("wilson", "wald", "agresti_coull")
 
 
 def macros_sql() -> list[str]:
-    """Return the statements that make all macros, with comments: of schema `emdsl`."""
+    """Return the statements that create all macros of the schema `emdsl`, with comments."""
     found = []
     for method in METHODS:
         low, high = rate_sql(method, z="z")
         found.append(f"CREATE OR REPLACE MACRO emdsl.{method}(hits, n, {_Z}) AS {{'low': {low}, 'high': {high}}}")
-        comment = f"{method} interval of a rate: low and high; z is a normal quantile, 1.96 is 95 %"
+        comment = f"{method} interval of a rate: low and high; z is the normal quantile, 1.96 for 95 %"
         found.append(f"COMMENT ON MACRO emdsl.{method} IS '{comment}'")
     kept = "count(*) FILTER (kept AND hit IS NOT NULL)"
     hits = "count(*) FILTER (kept AND hit)"
@@ -24,8 +24,8 @@ def macros_sql() -> list[str]:
         f"THEN ({hits})::DOUBLE / {kept} END, 'low': {low}, 'high': {high}, 'hits': {hits}, 'n': {kept}}}"
     )
     found.append(
-        "COMMENT ON MACRO emdsl.kept_rate IS 'an aggregate: how often `hit` holds among rows where `kept` does and "
-        "`hit` is known, with its Wilson interval; rows that share an answer count each'"
+        "COMMENT ON MACRO emdsl.kept_rate IS 'aggregate: the share of rows where `hit` holds, among rows where `kept` "
+        "holds and `hit` is known, with its Wilson interval; rows that share an answer all count'"
     )
     first, second = "(hits_1::DOUBLE / n_1)", "(hits_2::DOUBLE / n_2)"
     half = f"z * sqrt({first} * (1 - {first}) / n_1 + {second} * (1 - {second}) / n_2)"
@@ -35,7 +35,7 @@ def macros_sql() -> list[str]:
         f"'high': {first} - {second} + {half}}} END"
     )
     found.append(
-        "COMMENT ON MACRO emdsl.difference IS 'of two rates whose draws are independent, with a Wald interval; "
-        "`contrast(...)` in a program pairs them'"
+        "COMMENT ON MACRO emdsl.difference IS 'difference of two rates of independent draws, with a Wald interval; "
+        "for paired draws use `contrast(...)` in a study'"
     )
     return found

@@ -1,4 +1,4 @@
-"""Expressions of measures to SQL, with the evaluator's rules: what reads a missing value is missing."""
+"""Expressions of measures to SQL, by the evaluator's rules: an expression that reads a missing value is missing."""
 
 from __future__ import annotations
 
@@ -24,62 +24,62 @@ def name(text: str) -> str:
 
 
 def inner(text: str) -> str:
-    """Return a quoted identifier that no axis, let, step, label or measure can have: names hold no blank.
+    """Return a quoted identifier that no axis, let, step, label or measure can have, as it contains a blank.
 
-    All that a query calls by a name of its own is called so; columns of the user's stand beside it.
+    Every name that a query defines itself is one of these, beside the columns of the study.
     """
     return name(f"draw {text}")
 
 
 def literal(text: str) -> str:
-    """Return a quoted text; a lone surrogate, which SQL cannot hold, is replaced."""
+    """Return a quoted text; a lone surrogate, which SQL does not support, is replaced."""
     return "'" + text.encode("utf-8", "replace").decode().replace("'", "''") + "'"
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What the names of an experiment are called in its table."""
+    """The column names of an experiment's table."""
 
-    axes: Mapping[str, str]  # the column that holds the value of an axis
-    rows: frozenset[str]  # axes whose value is a dataset row
+    axes: Mapping[str, str]  # axis to the column of its value
+    rows: frozenset[str]  # axes of dataset rows
     steps: frozenset[str]
-    reasoned: frozenset[str]  # steps and lets: beside each stands why it is missing
+    reasoned: frozenset[str]  # steps and lets, which have a column with the reason of a missing value
     words: frozenset[str]
-    fields: Mapping[str, Mapping[str, str]]  # of axes of rows: what each column is called in the struct
+    fields: Mapping[str, Mapping[str, str]]  # of axes of rows: column of the dataset to field of the struct
 
 
 def row_field(column: str, field: str, fields: Mapping[str, str]) -> str:
-    """Return a column of a dataset row, in SQL; never read as a column of a table that is called like the axis."""
+    """Return a column of a dataset row in SQL, never mistaken for a column of a table with the axis' name."""
     return f"struct_extract({name(column)}, {literal(fields.get(field, field))})"
 
 
 def row_fields(parts: Iterable[ast.Expr], columns: Columns) -> list[str]:
-    """Return the columns of dataset rows that expressions read, in SQL: data may hold nothing there."""
-    found: dict[str, None] = {}
+    """Return the columns of dataset rows that expressions read, in SQL: their values may be missing."""
+    columns_read: dict[str, None] = {}
     for node in (x for part in parts for x in walk(part)):
         match node:
             case ast.Field(value=ast.Ref(name=of)) if of in columns.rows:
-                found[to_sql(node, columns)] = None
+                columns_read[to_sql(node, columns)] = None
             case _:
                 pass
-    return list(found)
+    return list(columns_read)
 
 
 def struct_names(levels: Iterable[Level]) -> dict[str, str]:
-    """Return what the columns of rows are called in a struct, where upper and lower case are one."""
-    found: dict[str, str] = {}
+    """Return the field names of dataset columns in a struct, which ignores case."""
+    fields: dict[str, str] = {}
     taken: set[str] = set()
     for column in dict.fromkeys(c for x in levels if isinstance(x.value, Row) for c in x.value.columns):
         fresh, n = column, 2
         while fresh.lower() in taken:
             fresh, n = f"{column}_{n}", n + 1
         taken.add(fresh.lower())
-        found[column] = fresh
-    return found
+        fields[column] = fresh
+    return fields
 
 
 def columns_of(experiment: Experiment) -> Columns:
-    """Return the names of an experiment's columns."""
+    """Return the column names of an experiment's table."""
     return Columns(
         axes={a.name: value_column(a.name) if has_value_column(a.levels) else a.name for a in experiment.axes},
         rows=frozenset(a.name for a in experiment.axes if all(isinstance(x.value, Row) for x in a.levels)),
@@ -91,7 +91,7 @@ def columns_of(experiment: Experiment) -> Columns:
 
 
 def simulated_column(experiment: Experiment) -> str:
-    """Return the column that says whether a row is made up, which no name of the program can hide."""
+    """Return the name of the column for simulated rows, distinct from all names of the study."""
     names = (
         [a.name for a in experiment.axes] + [s.name for s in experiment.steps] + [c.name for c in experiment.columns]
     )
@@ -99,17 +99,17 @@ def simulated_column(experiment: Experiment) -> str:
 
 
 def has_value_column(levels: tuple[object, ...]) -> bool:
-    """Whether an axis needs a second column: its levels have labels that are not their values."""
+    """Whether an axis needs a second column, as its levels have labels beside their values."""
     return any(getattr(level, "label", None) is not None for level in levels)
 
 
 def value_column(axis: str) -> str:
-    """Return the name of the column that holds what a label stands for."""
+    """Return the name of the column with the values of an axis' labels."""
     return f"{axis}_value"
 
 
 def to_sql(node: ast.Expr, columns: Columns) -> str:
-    """Return an expression in SQL; the compiler has made sure that it is one of these."""
+    """Return an expression in SQL; the compiler ensures that it is one of these."""
     match node:
         case ast.Ref():
             return name(columns.axes.get(node.name, node.name))
@@ -138,8 +138,8 @@ def to_sql(node: ast.Expr, columns: Columns) -> str:
         case ast.Is():
             return _is(node, columns)
         case ast.Member():
-            found = f"({to_sql(node.value, columns)}) IN ({_items(node.values, columns)})"
-            return f"NOT ({found})" if node.negated else found
+            member = f"({to_sql(node.value, columns)}) IN ({_items(node.values, columns)})"
+            return f"NOT ({member})" if node.negated else member
         case ast.If():
             condition, yes, no = (to_sql(x, columns) for x in (node.condition, node.yes, node.no))
             return f"CASE WHEN ({condition}) IS NULL THEN NULL WHEN {condition} THEN {yes} ELSE {no} END"
@@ -154,11 +154,11 @@ def to_sql(node: ast.Expr, columns: Columns) -> str:
                 text = f"({text} {op} {f'NULLIF({other}, 0)' if op == '/' else other})"
             return text
         case _:
-            raise TypeError(f"{type(node).__name__} is no expression of a measure")
+            raise TypeError(f"{type(node).__name__} is not an expression of a measure")
 
 
 def _unless_open(node: ast.Otherwise, columns: Columns) -> str:
-    """Return what stands behind `else`, missing where what stands before it may still be answered."""
+    """Return the value after `else`, missing if the value before it may still be answered."""
     other = to_sql(node.other, columns)
     names = dict.fromkeys(x.name for x in walk(node.value) if isinstance(x, ast.Ref) and x.name not in columns.axes)
     reasons = [name(f"{n}_missing") for n in names if n in columns.reasoned]
@@ -176,7 +176,7 @@ def _items(node: ast.Expr, columns: Columns) -> str:
         return ", ".join(to_sql(x, columns) for x in node.items)
     if isinstance(node, ast.Range) and isinstance(node.low, ast.Literal) and isinstance(node.high, ast.Literal):
         return f"SELECT unnest(range({to_sql(node.low, columns)}, {to_sql(node.high, columns)} + 1))"
-    raise TypeError(f"{type(node).__name__} is no list of a measure")
+    raise TypeError(f"{type(node).__name__} is not a list of a measure")
 
 
 def _is(node: ast.Is, columns: Columns) -> str:

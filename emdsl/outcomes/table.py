@@ -1,4 +1,4 @@
-"""Settled rows to typed columns: what the table of an experiment holds."""
+"""Settled rows to typed columns: the table of an experiment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from emdsl.experiment import ASK
 from emdsl.outcomes.sql import has_value_column, name, simulated_column, struct_names, value_column
-from emdsl.price import cost_usd
+from emdsl.price_list import cost_usd
 from emdsl.value import INVALID, LabelledMap, Missing, Row, Value, is_number, name_of, render
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ _TYPES = {
     "time": pa.timestamp("us", tz="UTC"),
 }
 _SQL = {"double": "DOUBLE", "text": "VARCHAR", "bool": "BOOLEAN", "int": "BIGINT", "time": "TIMESTAMPTZ"}
-MAX_ENUM = 10_000  # levels; a longer axis is plain text
+MAX_ENUM = 10_000  # levels; a longer axis is a column of text
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One column: its SQL type, what it holds, and how a batch of rows becomes one array."""
+    """One column: its SQL type, its comment, and the function that turns a batch of rows into an array."""
 
     name: str
     sql: str
@@ -47,47 +47,49 @@ class Field:
 
 
 class Batch:
-    """Some rows, and for each step its results and responses: taken out once for all columns."""
+    """Some rows, with the results and responses of each step, extracted once for all columns."""
 
     __slots__ = ("responses", "results", "rows")
 
     def __init__(self, rows: list[Outcome], experiment: Experiment) -> None:
         self.rows = rows
         self.results = {s.name: [r.results[s.name] for r in rows] for s in experiment.steps}
-        self.responses = {n: [x.response for x in found] for n, found in self.results.items()}
+        self.responses = {n: [x.response for x in results] for n, results in self.results.items()}
 
 
 def fields_of(experiment: Experiment, run: str) -> list[Field]:
-    """Return the columns of an experiment's table; `run` is the run whose answers are not from the store."""
+    """Return the columns of an experiment's table; answers of `run` are not cached."""
     fields: list[Field] = []
     for position, axis in enumerate(experiment.axes):
         fields += _axis_fields(axis, position)
-    fields.append(_plain("sample", "int", "number of the draw, from 0", lambda r: r.sample))
+    fields.append(_plain("sample", "int", "sample number, from 0", lambda r: r.sample))
     for step in experiment.steps:
         fields += _step_fields(step, run)
     for column in experiment.columns:
         fields += _let_fields(column)
-    fields.append(_plain(simulated_column(experiment), "bool", "whether any answer of this row is made up", _simulated))
+    fields.append(
+        _plain(simulated_column(experiment), "bool", "whether any answer of this row is simulated", _simulated)
+    )
     return fields
 
 
 def twin(fields: Sequence[Field]) -> str:
-    """Return a message about two columns whose names differ in upper and lower case only; "" without such a pair."""
+    """Return a message about two columns whose names differ in upper and lower case only, or ""."""
     seen: dict[str, str] = {}
     for field in fields:
         if (first := seen.setdefault(field.name.lower(), field.comment)) is not field.comment:
-            return f"two columns would be called `{field.name}`: {first}; {field.comment}"
+            return f"two columns have the name `{field.name}`: {first}; {field.comment}"
     return ""
 
 
 def batch(fields: list[Field], experiment: Experiment, rows: list[Outcome]) -> Any:
     """Return rows as an Arrow table."""
-    found = Batch(rows, experiment)
-    return pa.table([f.array(found) for f in fields], names=[f.name for f in fields])
+    columns = Batch(rows, experiment)
+    return pa.table([f.array(columns) for f in fields], names=[f.name for f in fields])
 
 
-def joined(batches: list[Any]) -> Any:
-    """Return Arrow tables as one, without copying them."""
+def concatenated(batches: list[Any]) -> Any:
+    """Concatenate Arrow tables without copying them."""
     return pa.concat_tables(batches)
 
 
@@ -118,7 +120,7 @@ def _field(name: str, kind: str, comment: str, values_of: Callable[[Batch], list
 
 
 def clean(text: str | None) -> str | None:
-    """Return a text that UTF-8 can hold; a lone surrogate becomes `?`."""
+    """Return a text as valid UTF-8: a lone surrogate becomes `?`."""
     return text.encode("utf-8", "replace").decode() if text is not None else None
 
 
@@ -136,9 +138,9 @@ def _axis_fields(axis: Axis, position: int) -> list[Field]:
     sql = "VARCHAR"
     if len(shown) <= MAX_ENUM and len(set(shown)) == len(shown):
         sql = "ENUM (" + ", ".join("'" + s.replace("'", "''") + "'" for s in shown) + ")"
-    fields = [_taken(axis.name, sql, f"axis {axis.name}: the level's label", pa.array(shown), position)]
+    fields = [_taken(axis.name, sql, f"axis {axis.name}: label of the level", pa.array(shown), position)]
     held_sql, held = _value_column(axis.levels)
-    fields.append(_taken(value_column(axis.name), held_sql, f"axis {axis.name}: the level's value", held, position))
+    fields.append(_taken(value_column(axis.name), held_sql, f"axis {axis.name}: value of the level", held, position))
     return fields
 
 
@@ -158,7 +160,7 @@ def _kind(values: list[Value]) -> str:
 
 
 def _fits(value: Any) -> bool:
-    """Whether a number is the same as a binary one, as far as people write digits: `0.1` is, 2**64 + 1 is not."""
+    """Whether a float holds a number, as far as people write digits: `0.1` it does, 2**64 + 1 it does not."""
     try:
         binary = float(value)
     except OverflowError:
@@ -200,7 +202,7 @@ def _json(value: Value) -> Any:
 
 
 def _value_column(levels: Sequence[Level]) -> tuple[str, Any]:
-    """Return the type and the array of what labels stand for: a struct where they are dataset rows."""
+    """Return the type and the array of the values of labels: a struct for dataset rows."""
     values = [x.value for x in levels]
     if not all(isinstance(v, Row) for v in values):
         kind = _kind(values)
@@ -233,21 +235,21 @@ def _step_fields(step: Step, run: str) -> list[Field]:
             name, kind, comment, lambda batch: [get(x) if x is not None else None for x in batch.responses[n]]
         )
 
-    kind = "double" if step.reading is not None and step.reading.scale is not None else "text"
-    shape = step.reading.shape if step.reading is not None else ()
-    said = "verdict, as JSON" if shape else "score" if kind == "double" else "label"
-    what = {"ask": "the answer", "judge": f"the judge's {said}"}[step.kind]
+    kind = "double" if step.reply_format is not None and step.reply_format.scale is not None else "text"
+    shape = step.reply_format.shape if step.reply_format is not None else ()
+    verdict = "verdict, as JSON" if shape else "score" if kind == "double" else "label"
+    comment = {"ask": "answer", "judge": f"the judge's {verdict}"}[step.kind]
     fields = [
-        plain(n, kind, what, _value),
-        plain(f"{n}_missing", "text", f"why `{n}` has no value", lambda x: _reason(x.value)),
+        plain(n, kind, comment, _value),
+        plain(f"{n}_missing", "text", f"reason why `{n}` is missing", lambda x: _reason(x.value)),
     ]
     for part in shape:
         kind = {"number": "double", "bool": "bool"}.get(part.kind, "text")
-        fields.append(plain(f"{n}_{part.name}", kind, f"its field `{part.name}`", partial(_part, part.name)))
+        fields.append(plain(f"{n}_{part.name}", kind, f"field `{part.name}` of the verdict", partial(_part, part.name)))
     if step.kind == ASK:
-        fields.append(plain(f"{n}_reasoning", "text", "reasoning that came with it", _reasoning))
+        fields.append(plain(f"{n}_reasoning", "text", "reasoning of the answer", _reasoning))
     else:
-        fields.append(came(f"{n}_reply", "text", "what the judge replied", attrgetter("text")))
+        fields.append(came(f"{n}_reply", "text", "the judge's reply", attrgetter("text")))
         if step.weighs:
             mass, words = attrgetter("weights.mass"), attrgetter("weights.word_mass")
             fields += [
@@ -258,35 +260,45 @@ def _step_fields(step: Step, run: str) -> list[Field]:
                     partial(_weight, mass),
                 ),
                 plain(
-                    f"{n}_word_mass", "double", "probability that it begins a declared word", partial(_weight, words)
+                    f"{n}_word_mass",
+                    "double",
+                    "probability that the first token begins a declared word",
+                    partial(_weight, words),
                 ),
             ]
         if step.again:
             fields.append(
-                plain(f"{n}_tries", "int", "replies before this one that could not be read", lambda x: len(x.earlier))
+                plain(
+                    f"{n}_tries",
+                    "int",
+                    "number of earlier replies that could not be read",
+                    lambda x: len(x.bad_replies),
+                )
             )
     return [
         *fields,
-        came(f"{n}_finish", "text", "stop, length, blocked, tool or other", attrgetter("finish")),
-        plain(f"{n}_model", "text", "model as asked", _asked),
-        came(f"{n}_reported", "text", "model as reported", attrgetter("model")),
-        came(f"{n}_fingerprint", "text", "the server's set-up, as reported", attrgetter("fingerprint")),
-        came(f"{n}_input_tokens", "int", "tokens sent, as counted by the provider", attrgetter("usage.input_tokens")),
-        came(f"{n}_output_tokens", "int", "tokens answered, reasoning included", attrgetter("usage.output_tokens")),
-        came(f"{n}_reasoning_tokens", "int", "of these, reasoning", attrgetter("usage.reasoning_tokens")),
-        plain(f"{n}_cost_usd", "double", "US dollars, where known", _cost),
+        came(f"{n}_finish", "text", "finish reason: stop, length, blocked, tool or other", attrgetter("finish")),
+        plain(f"{n}_model", "text", "requested model", _requested),
+        came(f"{n}_reported", "text", "model reported by the server", attrgetter("model")),
+        came(f"{n}_fingerprint", "text", "fingerprint reported by the server", attrgetter("fingerprint")),
+        came(f"{n}_input_tokens", "int", "input tokens, as counted by the provider", attrgetter("usage.input_tokens")),
+        came(f"{n}_output_tokens", "int", "output tokens, reasoning included", attrgetter("usage.output_tokens")),
+        came(
+            f"{n}_reasoning_tokens", "int", "reasoning tokens, part of the output", attrgetter("usage.reasoning_tokens")
+        ),
+        plain(f"{n}_cost_usd", "double", "cost in US dollars, if known", _cost),
         plain(f"{n}_key", "text", "key of the request", _key),
-        came(f"{n}_answered_at", "time", "when it was answered", lambda x: round(x.answered_at * 1e6)),
-        came(f"{n}_cached", "bool", "whether it was in the store before the last run", lambda x: x.run != run),
-        plain(f"{n}_error", "text", "why it failed", lambda x: clean(x.error) or None),
+        came(f"{n}_answered_at", "time", "time of the answer", lambda x: round(x.answered_at * 1e6)),
+        came(f"{n}_cached", "bool", "whether the answer was stored before the last run", lambda x: x.run != run),
+        plain(f"{n}_error", "text", "error of a failed request", lambda x: clean(x.error) or None),
     ]
 
 
 def _value(result: Result) -> Any:
-    found = result.value
-    if isinstance(found, LabelledMap):
-        return json.dumps(_json(found), ensure_ascii=False)
-    return None if isinstance(found, Missing) else found
+    value = result.value
+    if isinstance(value, LabelledMap):
+        return json.dumps(_json(value), ensure_ascii=False)
+    return None if isinstance(value, Missing) else value
 
 
 def _part(part: str, result: Result) -> Any:
@@ -297,8 +309,8 @@ def _weight(get: Callable[[Result], float], result: Result) -> float | None:
     return get(result) if result.weights is not None else None
 
 
-def _asked(result: Result) -> str | None:
-    return result.query.head.model.use if result.query is not None else None
+def _requested(result: Result) -> str | None:
+    return result.query.settings.model.use if result.query is not None else None
 
 
 def _reasoning(result: Result) -> str | None:
@@ -316,14 +328,14 @@ def _key(result: Result) -> str | None:
 def _cost(result: Result) -> float | None:
     if result.response is None or result.query is None:
         return None
-    tries = (*result.earlier, (result.query, result.response))
-    costs = [cost_usd(query.head.model, response.usage) for query, response in tries]
+    tries = (*result.bad_replies, (result.query, result.response))
+    costs = [cost_usd(query.settings.model, response.usage) for query, response in tries]
     return sum(float(c) for c in costs if c is not None) if None not in costs else None
 
 
 def _simulated(row: Outcome) -> bool:
     answers = ((r.query, r.response) for r in row.results.values() if r.response is not None)
-    return any(r.simulated or (q is not None and q.head.model.simulated) for q, r in answers)
+    return any(r.simulated or (q is not None and q.settings.model.simulated) for q, r in answers)
 
 
 # ---------------------------------------------------------------- lets
@@ -331,24 +343,24 @@ def _simulated(row: Outcome) -> bool:
 
 def _let_fields(column: Column) -> list[Field]:
     def value(r: Outcome) -> Any:
-        found = _of_kind(r.frame[column.name], column.kind)
-        if isinstance(found, Missing):
+        held = _of_kind(r.frame[column.name], column.kind)
+        if isinstance(held, Missing):
             return None
         if column.kind == "double":
-            return float(found)
-        return _text(found) if column.kind == "text" else found
+            return float(held)
+        return _text(held) if column.kind == "text" else held
 
     def reason(r: Outcome) -> str | None:
         return _reason(_of_kind(r.frame[column.name], column.kind))
 
     return [
         _plain(column.name, column.kind, f"let {column.name}", value),
-        _plain(f"{column.name}_missing", "text", f"why `{column.name}` has no value", reason),
+        _plain(f"{column.name}_missing", "text", f"reason why `{column.name}` is missing", reason),
     ]
 
 
 def _of_kind(value: Value, kind: str) -> Value:
-    """Return a value for a column; one of another kind, as a function in Python may give, is missing."""
+    """Return a value of a column's kind; of another kind, as a Python function may return, it is INVALID."""
     if isinstance(value, Missing):
         return value
     if kind == "double":

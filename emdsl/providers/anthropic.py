@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from emdsl.capability import prompt_objection
+from emdsl.capability import unsupported_prompt
 from emdsl.errors import Rejected
 from emdsl.providers.wire import (
     Count,
@@ -12,10 +12,10 @@ from emdsl.providers.wire import (
     LenientText,
     Wire,
     as_json,
+    body_fields,
     checked_finish,
     finish_of,
     parse,
-    setting_fields,
     sum_counts,
 )
 from emdsl.query import Response, Usage
@@ -62,11 +62,11 @@ class Anthropic:
         """See Format."""
         params = query.params
         messages = query.prompt.messages
-        if objection := prompt_objection(query.head.model, params, messages):
+        if objection := unsupported_prompt(query.settings.model, params, messages):
             raise Rejected(f"not sent: {objection}")
         turns = [m for m in messages if m.role != "system"]
         system = [m for m in messages if m.role == "system"]
-        body: dict[str, Any] = {"model": query.head.model.wire_name}
+        body: dict[str, Any] = {"model": query.settings.model.wire_name}
         # A shared prefix is marked at the end of a message: the model sees no difference.
         marked = query.shared - len(system)
         if system:
@@ -75,7 +75,7 @@ class Anthropic:
             {"role": m.role, "content": _blocks([m], marked=True) if i + 1 == marked else m.text}
             for i, m in enumerate(turns)
         ]
-        return as_json(body | setting_fields(query, ANTHROPIC))
+        return as_json(body | body_fields(query, ANTHROPIC))
 
     def read(self, reply: Mapping[str, Any]) -> Response:
         """See Format."""

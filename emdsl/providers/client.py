@@ -15,9 +15,10 @@ from emdsl.providers.google import Google
 from emdsl.providers.http_errors import Blocked
 from emdsl.providers.openai import OpenAI
 from emdsl.providers.responses import Responses
-from emdsl.providers.secret import MIN_SECRET, Masker, Secret, find_headers, find_keys, find_url, secrets_in
+from emdsl.providers.secret import find_headers, find_keys, find_url
 from emdsl.providers.streaming import LONG_ANSWER, STREAM_ONLY, supports_streams, with_stream
 from emdsl.query import Response
+from emdsl.redact import MIN_SECRET, Redactor, Secret, api_keys
 from emdsl.service import ANTHROPIC, GOOGLE, OPENAI, SAMPLE_HEADER
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ FORMATS: dict[str, Format] = {OPENAI: OpenAI(), ANTHROPIC: Anthropic(), GOOGLE: 
 
 def format_of(query: Query) -> str:
     """Return the name of the format that a query is sent in."""
-    return body.format_of(query.head.model, query.params)
+    return body.format_of(query.settings.model, query.params)
 
 
 class Client:
@@ -49,8 +50,7 @@ class Client:
         self._environment = environment
         self._simulator = simulator
         self._endpoints: dict[int, tuple[Model, str, tuple[Secret | None, ...]]] = {}  # by id(), kept with the model
-        self._secrets = secrets_in(environment)  # any of them may come back from any server
-        self._masker = Masker(self._secrets)
+        self._redactor = Redactor(api_keys(environment))  # any of them may come back from any server
         self._stream_only: set[int] = set()  # models that turned out to answer only as a stream
         self._responses_only: set[int] = set()  # models that turned out to be served only by the Responses API
 
@@ -60,7 +60,7 @@ class Client:
 
     async def ask(self, query: Query, account: int, on_limits: Callable[[Limits], None]) -> Response:
         """See Provider."""
-        model = query.head.model
+        model = query.settings.model
         name = RESPONSES if id(model) in self._responses_only else format_of(query)
         try:
             return await self._send(query, name, account, on_limits)
@@ -79,11 +79,11 @@ class Client:
         _, url, keys = self._endpoint(model)
         key = keys[0]
         headers = self._headers(model, FORMATS[model.service.format], key)
-        reply = await self._http.get(join_url(url, "/models"), headers, mask=self._masker.mask)
+        reply = await self._http.get(join_url(url, "/models"), headers, mask=self._redactor.mask)
         listed = reply.get("models") if model.service.format == GOOGLE else reply.get("data")
         field = "name" if model.service.format == GOOGLE else "id"
         names = [m.get(field) for m in listed if isinstance(m, dict)] if isinstance(listed, list) else []
-        return [self._masker.mask(n.removeprefix("models/")) for n in names if isinstance(n, str)]
+        return [self._redactor.mask(n.removeprefix("models/")) for n in names if isinstance(n, str)]
 
     def _headers(self, model: Model, format_: Format, key: Secret | None) -> dict[str, str]:
         """Return the headers of a request; those of the model replace those of its format."""
@@ -95,32 +95,32 @@ class Client:
     def _needs_stream(self, query: Query, name: str) -> bool:
         """Whether the provider requires a stream for this answer."""
         long = name == ANTHROPIC and int(query.params.get("max_tokens") or 0) > LONG_ANSWER
-        return long or id(query.head.model) in self._stream_only
+        return long or id(query.settings.model) in self._stream_only
 
     async def _send(self, query: Query, name: str, account: int, on_limits: Callable[[Limits], None]) -> Response:
-        model, format_ = query.head.model, FORMATS[name]
+        model, format_ = query.settings.model, FORMATS[name]
         _, url, keys = self._endpoint(model)
         key = keys[account]
         headers = self._headers(model, format_, key)
         if model.simulated:
-            headers[SAMPLE_HEADER] = f"{query.sample}:{query.head.replicate}"
+            headers[SAMPLE_HEADER] = f"{query.sample}:{query.settings.replicate}"
         start = time.time()
         try:
             body = format_.encode(query)
             body = with_stream(body, name) if self._needs_stream(query, name) else body
             reply, request_id = await self._http.post(
                 join_url(url, format_.path(query)), body, headers,
-                mask=self._masker.mask, timeout_s=model.timeout_s, format_=name, on_limits=on_limits,
+                mask=self._redactor.mask, timeout_s=model.timeout_s, format_=name, on_limits=on_limits,
             )  # fmt: skip
             response = format_.read(reply)
         except Blocked as blocked:
             response, request_id = Response(text=blocked.reason, finish="blocked"), None
         except ProviderError as error:  # its text may quote the reply
-            error.args = (self._masker.mask(str(error)) + self._key_hint(error, model, key),)
+            error.args = (self._redactor.mask(str(error)) + self._key_hint(error, model, key),)
             raise
-        now, mask = time.time(), self._masker.mask_all
+        now, mask = time.time(), self._redactor.mask_optional
         return dataclasses.replace(
-            response, text=self._masker.mask(response.text), reasoning=mask(response.reasoning),
+            response, text=self._redactor.mask(response.text), reasoning=mask(response.reasoning),
             model=mask(response.model), fingerprint=mask(response.fingerprint),
             logprobs=self._mask_logprobs(response.logprobs),
             tokens=tuple(mask(t) or "" for t in response.tokens) if response.tokens is not None else None,
@@ -137,7 +137,9 @@ class Client:
     def _mask_logprobs(self, logprobs: tuple[TokenLogprobs, ...] | None) -> tuple[TokenLogprobs, ...] | None:
         if logprobs is None:
             return None
-        return tuple(tuple((self._masker.mask(t) if len(t) >= MIN_SECRET else t, p) for t, p in at) for at in logprobs)
+        return tuple(
+            tuple((self._redactor.mask(t) if len(t) >= MIN_SECRET else t, p) for t, p in at) for at in logprobs
+        )
 
     def _endpoint(self, model: Model) -> tuple[Model, str, tuple[Secret | None, ...]]:
         """Return a model, its URL and its API keys; raises Rejected."""
@@ -149,11 +151,8 @@ class Client:
             if url is None:
                 raise Rejected(f"not sent: `{model.service.name}` has no URL", for_all=True)
             keys = find_keys(model, self._environment)[0]
-            self._secrets += keys
             headers = find_headers(model, self._environment)
-            self._secrets += [
-                Secret(headers[name], sure=True) for name, value in model.headers if not isinstance(value, str)
-            ]
-            self._masker = Masker(self._secrets)
+            own = [Secret(headers[name], sure=True) for name, value in model.headers if not isinstance(value, str)]
+            self._redactor.add([*keys, *own])
             endpoint = self._endpoints[id(model)] = model, url, keys or (None,)
         return endpoint

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
-from emdsl.capability import prompt_objection
+from emdsl.capability import unsupported_prompt
 from emdsl.errors import Rejected, Unavailable
 from emdsl.providers.wire import (
     Count,
@@ -14,11 +14,11 @@ from emdsl.providers.wire import (
     Wire,
     as_candidates,
     as_json,
+    body_fields,
     checked_finish,
     finish_of,
     logprob_fields,
     parse,
-    setting_fields,
     sum_counts,
 )
 from emdsl.query import Response, Usage
@@ -83,7 +83,7 @@ class Google:
 
     def path(self, query: Query) -> str:
         """See Format."""
-        return f"/models/{quote(query.head.model.wire_name, safe='')}:generateContent"
+        return f"/models/{quote(query.settings.model.wire_name, safe='')}:generateContent"
 
     def headers(self, key: str | None) -> Mapping[str, str]:
         """See Format."""
@@ -92,7 +92,7 @@ class Google:
     def encode(self, query: Query) -> bytes:
         """See Format."""
         messages = query.prompt.messages
-        if objection := prompt_objection(query.head.model, query.params, messages):
+        if objection := unsupported_prompt(query.settings.model, query.params, messages):
             raise Rejected(f"not sent: {objection}")
         body: dict[str, Any] = {}
         system = [{"text": m.text} for m in messages if m.role == "system"]
@@ -101,7 +101,7 @@ class Google:
         body["contents"] = [
             {"role": _ROLES[m.role], "parts": [{"text": m.text}]} for m in messages if m.role != "system"
         ]
-        return as_json(body | setting_fields(query, GOOGLE))
+        return as_json(body | body_fields(query, GOOGLE))
 
     def read(self, reply: Mapping[str, Any]) -> Response:
         """See Format."""

@@ -17,11 +17,11 @@ from emdsl.providers.wire import (
     Wire,
     as_candidates,
     as_json,
+    body_fields,
     checked_finish,
     finish_of,
     logprob_fields,
     parse,
-    setting_fields,
     token_text,
 )
 from emdsl.query import Response, Usage
@@ -121,7 +121,7 @@ class OpenAI:
 
     def path(self, query: Query) -> str:
         """See Format."""
-        if query.head.model.service.name == "deepseek" and _has_prefill(query):
+        if query.settings.model.service.name == "deepseek" and _has_prefill(query):
             return "/beta/chat/completions"  # the only path that continues a prefill
         return "/chat/completions"
 
@@ -151,7 +151,7 @@ class Encoder:
         prompt = query.prompt
         if sum([len(m.text) for m in prompt.messages]) < MIN_CACHED or _has_special_message(query):
             return encode(query)
-        settings = setting_fields(query, OPENAI)
+        settings = body_fields(query, OPENAI)
         entry = self._prompts.get(id(prompt))
         if entry is None:
             parts = [self._message(m) for m in prompt.messages]
@@ -160,7 +160,7 @@ class Encoder:
             while self._size > MAX_CACHED and len(self._prompts) > 1:
                 self._size -= len(self._prompts.popitem(last=False)[1][1])
         end = b"," + as_json(settings)[1:] if settings else b"}"
-        return b"".join((b'{"model":', as_json(query.head.model.wire_name), b',"messages":', entry[1], end))
+        return b"".join((b'{"model":', as_json(query.settings.model.wire_name), b',"messages":', entry[1], end))
 
     def _message(self, message: Message) -> bytes:
         encoded = self._messages.get(message)
@@ -177,16 +177,16 @@ def encode(query: Query) -> bytes:
     if _has_special_message(query) and query.shared:
         last = messages[query.shared - 1]
         last["content"] = [{"type": "text", "text": last["content"], "cache_control": {"type": "ephemeral"}}]
-    if _has_prefill(query) and query.head.model.service.name in ("mistral", "deepseek"):
+    if _has_prefill(query) and query.settings.model.service.name in ("mistral", "deepseek"):
         messages[-1]["prefix"] = True
-    return as_json({"model": query.head.model.wire_name, "messages": messages} | setting_fields(query, OPENAI))
+    return as_json({"model": query.settings.model.wire_name, "messages": messages} | body_fields(query, OPENAI))
 
 
 def _has_special_message(query: Query) -> bool:
     """Whether a message needs extra fields: a mark for the prompt cache, or a prefill."""
-    service = query.head.model.service.name
+    service = query.settings.model.service.name
     if service == "openrouter":
-        return bool(query.shared) and query.head.model.wire_name.startswith("anthropic/")
+        return bool(query.shared) and query.settings.model.wire_name.startswith("anthropic/")
     return service in ("mistral", "deepseek") and _has_prefill(query)
 
 

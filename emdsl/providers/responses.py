@@ -15,11 +15,11 @@ from emdsl.providers.wire import (
     Wire,
     as_candidates,
     as_json,
+    body_fields,
     checked_finish,
     finish_of,
     logprob_fields,
     parse,
-    setting_fields,
     token_text,
 )
 from emdsl.query import Response, Usage
@@ -92,7 +92,7 @@ class Responses(OpenAI):
     def encode(self, query: Query) -> bytes:
         """See Format."""
         messages = [{"role": m.role, "content": m.text} for m in query.prompt.messages]
-        return as_json({"model": query.head.model.wire_name, "input": messages} | setting_fields(query, RESPONSES))
+        return as_json({"model": query.settings.model.wire_name, "input": messages} | body_fields(query, RESPONSES))
 
     def read(self, reply: Mapping[str, Any]) -> Response:
         """See Format."""

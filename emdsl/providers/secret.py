@@ -1,81 +1,19 @@
-"""API keys: where they come from, and how texts are masked."""
+"""API keys, headers and URLs of a model: where they are found, and why they cannot be used."""
 
 from __future__ import annotations
 
-import json
-import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
 
 from emdsl.providers.address import BadNetworkSettings, certificates, proxy_of, server_of, why_invalid
+from emdsl.redact import Secret
 from emdsl.value import EnvVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from emdsl.query import Model
 
-MASK = "[API key]"
 MAX_KEYS = 100  # of one service, numbered from 0
-MIN_SECRET = 6  # characters: masking a shorter one would mask ordinary words
-LONG_SECRET = 20  # characters; a shorter one without digits may be an ordinary word
-_SECRET_NAME = re.compile(r"API_KEY(?:_\d+)?$")
-
-
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """An API key; only `reveal` returns its text."""
-
-    _text: str = field(repr=False)
-    sure: bool = False  # declared as a secret, so masked even if it looks like an ordinary word
-
-    def __str__(self) -> str:
-        return MASK
-
-    def reveal(self) -> str:
-        """Return the text of the key, for the one header that carries it."""
-        return self._text
-
-
-class Masker:
-    """Masks API keys in texts, in plain form and as escaped in JSON and URLs."""
-
-    def __init__(self, secrets: Iterable[Secret]) -> None:
-        forms: set[str] = set()
-        for secret in secrets:
-            text = secret.reveal()
-            # Words such as `ollama` or `not-needed` are not secrets, and occur in ordinary answers.
-            sure = secret.sure or len(text) >= LONG_SECRET or any(c.isdigit() for c in text)
-            if sure and len(text) >= MIN_SECRET:
-                forms |= {text, json.dumps(text)[1:-1], quote(text, safe="")}
-        longest_first = sorted(forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE) if forms else None
-
-    def mask(self, text: str) -> str:
-        """Return a text without any of the keys."""
-        return self._pattern.sub(MASK, text) if self._pattern is not None else text
-
-    def mask_all(self, text: str | None) -> str | None:
-        """Return a text without any of the keys; None stays None."""
-        return self.mask(text) if text is not None else None
-
-
-def secrets_in(environment: Mapping[str, str]) -> list[Secret]:
-    """Return the API keys of an environment, by the names of its variables."""
-    values = [v.strip() for n, v in environment.items() if _SECRET_NAME.search(n.upper())]
-    return [Secret(v) for v in values if len(v) >= MIN_SECRET and not v.isdigit()]
-
-
-def without_password(url: str) -> str:
-    """Return a URL with its user name and password masked."""
-    try:
-        parts = urlsplit(url)
-        if parts.username is None and parts.password is None:
-            return url
-        return parts._replace(netloc=f"{MASK}@{parts.netloc.rpartition('@')[2]}").geturl()
-    except ValueError:
-        return "(not a URL)"
 
 
 def find_keys(model: Model, environment: Mapping[str, str]) -> tuple[tuple[Secret, ...], str]:
@@ -86,7 +24,7 @@ def find_keys(model: Model, environment: Mapping[str, str]) -> tuple[tuple[Secre
     if isinstance(model.key, EnvVar):
         variables = [model.key.name]
     else:
-        variables = [v for v in (model.service.key_variable, model.service.other_variable) if v]
+        variables = [v for v in (model.service.key_variable, model.service.fallback_variable) if v]
     for variable in variables:
         names = [variable, *(f"{variable}_{i}" for i in range(MAX_KEYS))]
         texts = dict.fromkeys(t for n in names if (t := environment.get(n, "").strip()))

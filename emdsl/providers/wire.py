@@ -16,7 +16,7 @@ from pydantic import (
     WrapValidator,
 )
 
-from emdsl.body import Met, joined, sendable, settings
+from emdsl.body import FieldConflict, merge_fields, sendable, setting_fields
 from emdsl.errors import Rejected, Unavailable
 from emdsl.logprobs import start_of
 from emdsl.query import Response
@@ -163,13 +163,13 @@ def parse(kind: type[Part], reply: Mapping[str, Any]) -> Part:
         raise Unavailable(f"the reply has an unexpected format: `{where}`: {first['msg']}", status=200) from None
 
 
-def setting_fields(query: Query, format_: str) -> dict[str, Any]:
+def body_fields(query: Query, format_: str) -> dict[str, Any]:
     """Return a query's settings as fields of the body; raises Rejected if two settings need the same field."""
-    head = query.head
+    head = query.settings
     prefilled = query.prompt.messages[-1].role == "assistant"
     try:
-        return joined(settings(head.model, query.params, format_, sample=query.sample, prefilled=prefilled))
-    except Met as conflict:
+        return merge_fields(setting_fields(head.model, query.params, format_, sample=query.sample, prefilled=prefilled))
+    except FieldConflict as conflict:
         raise Rejected(f"not sent: {conflict}") from None
 
 

@@ -1,1 +1,1 @@
-"""Outcomes as pictures and as one page. Never asks, never reads a store, and reaches no network."""
+"""Results as charts and as one page. Never sends a request, never reads a store, and needs no network."""

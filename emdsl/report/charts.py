@@ -1,6 +1,6 @@
 """Measures, scores and dropped draws as Vega-Lite charts, and charts as SVG, PNG, PDF. The door to Altair.
 
-Colours are those of Okabe and Ito (2008), "Color universal design"; shapes tell groups apart once more.
+Colors are those of Okabe and Ito (2008), "Color universal design"; shapes distinguish groups as well.
 """
 
 from __future__ import annotations
@@ -22,56 +22,56 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from emdsl.outcomes.summaries import Bins
+    from emdsl.outcomes.report_data import Bins
 
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D1F"]
 SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left"]
-MOST_COLOURS = len(PALETTE)
-MOST_FACETS = 24
-WIDE = 16.0  # a range of doses from which each doubling is as wide as the last
+MAX_COLORS = len(PALETTE)
+MAX_FACETS = 24
+WIDE = 16.0  # from this ratio of doses on, the x axis is logarithmic
 FORMATS = (".svg", ".png", ".pdf", ".json")
 CURVE, DOTS, HEAT = "curve", "dots", "heat"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """What a measure is told apart by: its levels in order, and whether they are numbers."""
+    """An axis of a measure's groups, with its levels in order."""
 
     name: str
     levels: tuple[Any, ...]
 
     @property
     def ordered(self) -> bool:
-        """Whether it can be the dose of a curve."""
+        """Whether all levels are numbers, so that it can be the x axis of a curve."""
         return len(self.levels) > 1 and all(isinstance(x, int | float) and not isinstance(x, bool) for x in self.levels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A measure's rows: of each its groups, in the order of `groups`, then value, low, high and n."""
+    """The rows of a measure: in each its groups, in the order of `groups`, then value, low, high and n."""
 
     name: str
     what: str  # rate, mean, contrast ...
-    interval: str  # `95 % wilson`, or nothing
+    interval: str  # `95 % wilson`, or ""
     groups: tuple[Group, ...]
     rows: tuple[tuple[Any, ...], ...]
     simulated: bool
-    incomplete: bool  # whether any group lacks answers that another run would bring
+    incomplete: bool  # whether any group lacks answers that another run may add
 
     @property
     def title(self) -> str:
-        """Its name, and what must be known of its numbers wherever they are seen."""
+        """Its name, with marks for simulated and incomplete numbers."""
         marks = [*(["SIMULATED"] if self.simulated else []), *(["incomplete"] if self.incomplete else [])]
         return f"{self.name} ({', '.join(marks)})" if marks else self.name
 
     @property
     def drawn(self) -> bool:
-        """Whether there is more than one value to be seen."""
+        """Whether it has more than one value to draw."""
         return sum(r[len(self.groups)] is not None for r in self.rows) > 1
 
 
 def kinds_of(table: Table) -> list[str]:
-    """Return the charts that show a measure: a curve or dots, and a map of heat where two groups cross."""
+    """Return the kinds of charts of a measure: a curve or dots, and a heat map if two groups cross."""
     if not table.drawn:
         return []
     found = [CURVE if any(g.ordered for g in table.groups) else DOTS]
@@ -80,30 +80,32 @@ def kinds_of(table: Table) -> list[str]:
 
 
 def chart_of(table: Table, kind: str) -> alt.TopLevelMixin:
-    """Return a measure as a chart of one kind."""
+    """Draw a measure as a chart of one kind."""
     groups = list(table.groups)
-    rows = [dict(zip([g.name for g in groups], r, strict=False)) for r in table.rows]
+    levels = [dict(zip([g.name for g in groups], r, strict=False)) for r in table.rows]
+    marks: list[dict[str, str]] = [
+        {} for _ in levels
+    ]  # of each row the color and the facet, beside all names of groups
     if kind == CURVE:
         dose = max((g for g in groups if g.ordered), key=lambda g: len(g.levels))
-        colour, facets = _shared(rows, [g for g in groups if g is not dose and len(g.levels) > 1])
-        drawn = _curve(table, dose, colour)
+        color, facets = _color_and_facets(levels, marks, [g for g in groups if g is not dose and len(g.levels) > 1])
+        drawn = _curve(table, dose, color)
     elif kind == HEAT:
         across, down, *rest = sorted(
             (g for g in groups if len(g.levels) > 1), key=lambda g: (not g.ordered, -len(g.levels))
         )
-        facets = _facets(rows, rest)
+        facets = _facets(levels, marks, rest)
         drawn = _heat(table, across, down)
     else:
         wide = max(groups, key=lambda g: len(g.levels), default=Group(name="", levels=("",)))
-        colour, facets = _shared(rows, [g for g in groups if g is not wide and len(g.levels) > 1])
-        drawn = _dots(table, wide, colour)
+        color, facets = _color_and_facets(levels, marks, [g for g in groups if g is not wide and len(g.levels) > 1])
+        drawn = _dots(table, wide, color)
     places = {g.name: f"g{i}" for i, g in enumerate(groups)}
     data = []
-    for row, found in zip(table.rows, rows, strict=True):
+    for row, by_group, mark in zip(table.rows, levels, marks, strict=True):
         value, low, high, n = row[len(groups) :]
-        known = {places[k]: _plain(v) for k, v in found.items() if k in places}
-        joined = {k: v for k, v in found.items() if k in ("colour", "facet")}
-        data.append(known | joined | {"value": value, "low": low, "high": high, "n": n})
+        plain = {places[name]: _plain(level) for name, level in by_group.items()}
+        data.append(plain | mark | {"value": value, "low": low, "high": high, "n": n})
     data = [d for d in data if d["value"] is not None]
     if facets is None:
         return drawn.properties(data=alt.InlineData(values=data), title=table.title)
@@ -118,38 +120,40 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, int | float) else str(value)
 
 
-def _shared(rows: list[dict[str, Any]], rest: list[Group]) -> tuple[Group | None, Group | None]:
-    """Choose the group that colours tell apart, and that of the small multiples; give both to the rows."""
-    few = [g for g in rest if len(g.levels) <= MOST_COLOURS]
+def _color_and_facets(
+    levels: list[dict[str, Any]], marks: list[dict[str, str]], rest: list[Group]
+) -> tuple[Group | None, Group | None]:
+    """Choose the group of the colors and the group of the facets, and add both to the marks."""
+    few = [g for g in rest if len(g.levels) <= MAX_COLORS]
     if not few:
-        return None, _facets(rows, rest)
+        return None, _facets(levels, marks, rest)
     chosen = few[-1]
-    for row in rows:
-        row["colour"] = str(row[chosen.name])
-    colour = Group(name=chosen.name, levels=tuple(map(str, chosen.levels)))
-    return colour, _facets(rows, [g for g in rest if g is not chosen])
+    for by_group, mark in zip(levels, marks, strict=True):
+        mark["color"] = str(by_group[chosen.name])
+    color = Group(name=chosen.name, levels=tuple(map(str, chosen.levels)))
+    return color, _facets(levels, marks, [g for g in rest if g is not chosen])
 
 
-def _facets(rows: list[dict[str, Any]], rest: list[Group]) -> Group | None:
-    """Return the small multiples: one for each combination of what is left; what is too many is left out."""
+def _facets(levels: list[dict[str, Any]], marks: list[dict[str, str]], rest: list[Group]) -> Group | None:
+    """Return the facets, one for each combination of the remaining groups, at most MAX_FACETS."""
     if not rest:
         return None
-    for row in rows:
-        row["facet"] = " / ".join(str(row[g.name]) for g in rest)
+    for by_group, mark in zip(levels, marks, strict=True):
+        mark["facet"] = " / ".join(str(by_group[g.name]) for g in rest)
     return Group(
         name=" / ".join(g.name for g in rest),
-        levels=tuple(dict.fromkeys(r["facet"] for r in rows))[:MOST_FACETS],
+        levels=tuple(dict.fromkeys(m["facet"] for m in marks))[:MAX_FACETS],
     )
 
 
-def _colours(group: Group | None) -> dict[str, Any]:
+def _colors(group: Group | None) -> dict[str, Any]:
     if group is None:
         return {"color": alt.value(PALETTE[0])}
     domain = list(group.levels)
     legend = alt.Legend(title=group.name, symbolOpacity=1, symbolStrokeWidth=0)
     return {
-        "color": alt.Color("colour:N", scale=alt.Scale(domain=domain, range=PALETTE), legend=legend, sort=domain),
-        "shape": alt.Shape("colour:N", scale=alt.Scale(domain=domain, range=SHAPES), legend=legend, sort=domain),
+        "color": alt.Color("color:N", scale=alt.Scale(domain=domain, range=PALETTE), legend=legend, sort=domain),
+        "shape": alt.Shape("color:N", scale=alt.Scale(domain=domain, range=SHAPES), legend=legend, sort=domain),
     }
 
 
@@ -157,7 +161,7 @@ def _of(table: Table, group: Group) -> str:
     return f"g{[g.name for g in table.groups].index(group.name)}"
 
 
-def _curve(table: Table, dose: Group, colour: Group | None) -> alt.LayerChart | alt.FacetChart:
+def _curve(table: Table, dose: Group, color: Group | None) -> alt.LayerChart | alt.FacetChart:
     doses = sorted(dose.levels)
     reach = [abs(d) for d in doses if d]
     wide = bool(reach) and max(reach) / min(reach) >= WIDE
@@ -165,7 +169,7 @@ def _curve(table: Table, dose: Group, colour: Group | None) -> alt.LayerChart | 
     x = alt.X(
         f"{_of(table, dose)}:Q", title=dose.name, scale=scale, axis=alt.Axis(values=doses, grid=False, format="~g")
     )
-    shown = _colours(colour)
+    shown = _colors(color)
     y = alt.Y("value:Q", title=_titled(table))
     lines = {k: v for k, v in shown.items() if k != "shape"}
     band = alt.Chart().mark_area(opacity=0.18).encode(x=x, y=alt.Y("low:Q", title=""), y2="high:Q", **lines)
@@ -174,22 +178,22 @@ def _curve(table: Table, dose: Group, colour: Group | None) -> alt.LayerChart | 
     return alt.layer(band, line, points).properties(width=300, height=200)
 
 
-def _dots(table: Table, wide: Group, colour: Group | None) -> alt.LayerChart | alt.FacetChart:
-    offset = {"yOffset": alt.YOffset("colour:N", sort=list(colour.levels))} if colour is not None else {}
+def _dots(table: Table, wide: Group, color: Group | None) -> alt.LayerChart | alt.FacetChart:
+    offset = {"yOffset": alt.YOffset("color:N", sort=list(color.levels))} if color is not None else {}
     field = f"{_of(table, wide)}:N" if wide.name else alt.value(0)
     y = (
         alt.Y(field, title=wide.name, sort=[str(x) for x in wide.levels], axis=alt.Axis(labelLimit=320))
         if wide.name
         else field
     )
-    shown = _colours(colour)
+    shown = _colors(color)
     lines = {k: v for k, v in shown.items() if k != "shape"}
     rule = (
         alt.Chart().mark_rule(strokeWidth=1.6).encode(y=y, x=alt.X("low:Q", title=""), x2="high:Q", **lines, **offset)
     )
     points = alt.Chart().mark_point(filled=True, size=48, opacity=1)
     dots = points.encode(y=y, x=alt.X("value:Q", title=_titled(table)), **shown, **offset)
-    rows = len(wide.levels) * (len(colour.levels) if colour is not None else 1)
+    rows = len(wide.levels) * (len(color.levels) if color is not None else 1)
     return alt.layer(rule, dots).properties(width=320, height=max(40, min(18 * rows + 12, 900)))
 
 
@@ -202,13 +206,13 @@ def _heat(table: Table, across: Group, down: Group) -> alt.LayerChart | alt.Face
     low, high = _ends(table)
     middle = (low + high) / 2
     cells = alt.Chart().mark_rect(stroke="#88888855", strokeWidth=0.5)
-    colour = alt.Color(
+    color = alt.Color(
         "value:Q", scale=alt.Scale(scheme="viridis", domain=[low, high]), legend=alt.Legend(title=_titled(table))
     )
     numbers = alt.Chart().mark_text(fontSize=9)
     ink = alt.condition(alt.datum.value > middle, alt.value("black"), alt.value("white"))
     return alt.layer(
-        cells.encode(x=x, y=y, color=colour),
+        cells.encode(x=x, y=y, color=color),
         numbers.encode(x=x, y=y, text=alt.Text("value:Q", format=".2f"), color=ink),
     ).properties(width=max(120, 38 * len(across.levels)), height=max(40, 22 * len(down.levels)))
 
@@ -223,7 +227,7 @@ def _titled(table: Table) -> str:
 
 
 def scores_chart(bins: Bins) -> alt.TopLevelMixin:
-    """Return how often scores lie where: of one judge as bars, of two as a map, with the thresholds of the program."""
+    """Draw a histogram of scores: bars for one judge, a heat map for two, with the thresholds of the study."""
     scales = [alt.Scale(domain=list(ends)) for ends in bins.scales]
     first = alt.X("x:Q", bin=alt.Bin(binned=True, step=bins.step[0]), title=bins.names[0], scale=scales[0])
     lines = [
@@ -234,13 +238,13 @@ def scores_chart(bins: Bins) -> alt.TopLevelMixin:
     if len(bins.names) == 1:
         data = [{"x": x, "x2": x + bins.step[0], "n": n} for x, n in bins.rows]
         drawn = alt.Chart(alt.InlineData(values=data)).mark_bar(color=PALETTE[0])
-        counted = drawn.encode(x=first, x2="x2:Q", y=alt.Y("n:Q", title="outcomes"))
+        counted = drawn.encode(x=first, x2="x2:Q", y=alt.Y("n:Q", title="rows"))
         return alt.layer(counted, *lines).properties(width=300, height=120)
     data = [{"x": x, "x2": x + bins.step[0], "y": y, "y2": y + bins.step[1], "n": n} for x, y, n in bins.rows]
     second = alt.Y("y:Q", bin=alt.Bin(binned=True, step=bins.step[1]), title=bins.names[1], scale=scales[1])
-    colour = alt.Color("n:Q", scale=alt.Scale(type="log", scheme="viridis"), legend=alt.Legend(title="outcomes"))
+    color = alt.Color("n:Q", scale=alt.Scale(type="log", scheme="viridis"), legend=alt.Legend(title="rows"))
     drawn = (
-        alt.Chart(alt.InlineData(values=data)).mark_rect().encode(x=first, x2="x2:Q", y=second, y2="y2:Q", color=colour)
+        alt.Chart(alt.InlineData(values=data)).mark_rect().encode(x=first, x2="x2:Q", y=second, y2="y2:Q", color=color)
     )
     lines.append(
         alt.Chart(alt.InlineData(values=[{"at": t} for t in bins.thresholds[1]]))
@@ -251,9 +255,9 @@ def scores_chart(bins: Bins) -> alt.TopLevelMixin:
 
 
 def dropped_chart(rows: Sequence[tuple[str, str, int]]) -> alt.TopLevelMixin:
-    """Return what became of the draws of each measure: measure, `kept` or the reason why not, how many."""
+    """Draw the shares of kept and dropped draws of each measure, from rows of measure, reason or `kept`, and number."""
     reasons = list(dict.fromkeys(r for _, r, _ in rows))
-    colours = [PALETTE[0], *(PALETTE[1:] * (len(reasons) // len(PALETTE[1:]) + 1))][: len(reasons)]
+    colors = [PALETTE[0], *(PALETTE[1:] * (len(reasons) // len(PALETTE[1:]) + 1))][: len(reasons)]
     data = [{"measure": m, "reason": r, "n": n, "place": reasons.index(r)} for m, r, n in rows]
     drawn: alt.TopLevelMixin = (
         alt.Chart(alt.InlineData(values=data))
@@ -263,7 +267,7 @@ def dropped_chart(rows: Sequence[tuple[str, str, int]]) -> alt.TopLevelMixin:
                 "measure:N", title="", sort=list(dict.fromkeys(m for m, _, _ in rows)), axis=alt.Axis(labelLimit=320)
             ),
             x=alt.X("n:Q", title="share of draws", stack="normalize", axis=alt.Axis(format="%")),
-            color=alt.Color("reason:N", scale=alt.Scale(domain=reasons, range=colours), legend=alt.Legend(title="")),
+            color=alt.Color("reason:N", scale=alt.Scale(domain=reasons, range=colors), legend=alt.Legend(title="")),
             order="place:Q",
         )
         .properties(width=420, height=max(40, 24 * len({m for m, _, _ in rows})))
@@ -286,7 +290,7 @@ def _spec(chart: alt.TopLevelMixin, *, page: bool) -> dict[str, Any]:
     if page:
         spec = json.loads(json.dumps(spec).replace('"#000000"', '"currentColor"'))
     config = {k: dict(v) if isinstance(v, dict) else v for k, v in _PAPER.items()}
-    if page:  # ink follows the page: light, dark, or paper
+    if page:  # the ink follows the page: light, dark, or paper
         config["background"] = "transparent"
         config["title"] |= {"color": "currentColor"}
         config["axis"] |= _INK | {"domainColor": "currentColor", "tickColor": "currentColor", "gridColor": "#888888"}
@@ -295,14 +299,14 @@ def _spec(chart: alt.TopLevelMixin, *, page: bool) -> dict[str, Any]:
     return spec | {"config": config}
 
 
-def inline_svg(chart: alt.TopLevelMixin, said: str) -> str:
-    """Return a chart as SVG to stand in a page; `said` is read to who cannot see it."""
+def inline_svg(chart: alt.TopLevelMixin, label: str) -> str:
+    """Render a chart as SVG inside a page, with a label for screen readers."""
     svg: str = vl_convert.vegalite_to_svg(_spec(chart, page=True))
-    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(said, quote=True)}" ', 1)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(label, quote=True)}" ', 1)
 
 
 def write(chart: alt.TopLevelMixin, path: Path) -> None:
-    """Write a chart to a file, by its ending: one of FORMATS; raises OSError."""
+    """Write a chart to a file whose suffix is one of FORMATS; raises OSError."""
     spec = _spec(chart, page=False)
     match path.suffix.lower():
         case ".svg":

@@ -32,16 +32,16 @@
     return lowered;
   };
 
-  // Of each filter: what it is called, and how it says of a row whether it passes; nothing where it is not set.
+  // The filters of an experiment: name, column, and kind of each.
   const fields = (x) => {
-    const found = [];
-    for (const axis of x.axes) found.push({ name: axis.name, column: axis, kind: "label" });
+    const filters = [];
+    for (const axis of x.axes) filters.push({ name: axis.name, column: axis, kind: "label" });
     for (const part of [...x.steps, ...x.lets]) {
-      if (part.labels) found.push({ name: part.name, column: part.labels, kind: "label" });
-      if (part.numbers) found.push({ name: part.name, column: part.numbers, kind: "number" });
-      if (part.missing.labels.length) found.push({ name: part.name + " missing", column: part.missing, kind: "missing" });
+      if (part.labels) filters.push({ name: part.name, column: part.labels, kind: "label" });
+      if (part.numbers) filters.push({ name: part.name, column: part.numbers, kind: "number" });
+      if (part.missing.labels.length) filters.push({ name: part.name + " missing", column: part.missing, kind: "missing" });
     }
-    return found.filter((f) => f.kind !== "label" || f.column.labels.length > 1 || f.column.at.includes(-1));
+    return filters.filter((f) => f.kind !== "label" || f.column.labels.length > 1 || f.column.at.includes(-1));
   };
 
   const labelled = (name, control) => {
@@ -142,11 +142,11 @@
   const more = () => {
     const until = Math.min(shown + MORE, chosen.length);
     for (; shown < until; shown++) $("list").append(item(chosen[shown]));
-    $("count").textContent = chosen.length.toLocaleString("en") + " of " + experiment.n.toLocaleString("en") + " outcomes";
+    $("count").textContent = chosen.length.toLocaleString("en") + " of " + experiment.n.toLocaleString("en") + " rows";
     $("more").hidden = shown >= chosen.length;
   };
 
-  const reading = (part, i) => {
+  const shownValue = (part, i) => {
     if (part.numbers && part.numbers[i] !== null) return String(part.numbers[i]);
     if (part.labels && part.labels.at[i] >= 0) return part.labels.labels[part.labels.at[i]];
     return part.missing.at[i] >= 0 ? "missing: " + part.missing.labels[part.missing.at[i]] : "missing";
@@ -160,7 +160,7 @@
     summary.append(make("span", (where ? where + ", " : "") + "sample " + experiment.sample[i], "where"));
     for (const part of [...experiment.steps.filter((s) => s.kind !== "ask"), ...experiment.lets]) {
       if (part.missing.at[i] >= 0 && part.missing.labels[part.missing.at[i]] === "not_needed") continue;
-      summary.append(make("span", part.name + " " + reading(part, i), "score"));
+      summary.append(make("span", part.name + " " + shownValue(part, i), "score"));
     }
     const first = experiment.steps.find((s) => s.kind === "ask");
     const start = first ? text(first.texts[i]) : null;
@@ -188,13 +188,13 @@
         node.append(block(step.name + (finish && finish !== "stop" ? " (" + finish + ")" : ""), answer ?? "missing: " + why));
       } else {
         const reply = text(step.reply[i]);
-        const read = reading(step, i);
+        const read = shownValue(step, i);
         node.append(block("judge " + step.name + ": " + read, reply ?? read));
       }
     }
   };
 
-  // All but the end of a prompt is folded: with demonstrations, that is what stands before the question.
+  // All but the end of a prompt is folded: demonstrations come before the question.
   const prompt = (node, step, i) => {
     if (step.prompt[i] < 0) return;
     const messages = experiment.prompts[step.prompt[i]].map(([role, places]) => [role, places.map((p) => data.texts[p])]);
@@ -204,7 +204,7 @@
     if (cut) before.push([role, last.slice(0, cut).join("\n\n")]);
     if (before.length) {
       const folded = make("details", null, "part");
-      folded.append(make("summary", "before it: " + before.length + (cut ? " messages or parts" : before.length === 1 ? " message" : " messages")));
+      folded.append(make("summary", "earlier: " + before.length + (cut ? " messages or parts" : before.length === 1 ? " message" : " messages")));
       for (const [r, t] of before) folded.append(block(r, t));
       node.append(folded);
     }
@@ -213,11 +213,11 @@
 
   $("more").addEventListener("click", more);
   setTimeout(() => {
-    unpack().then((found) => {
-      data = found;
+    unpack().then((unpacked) => {
+      data = unpacked;
       experiment = data.experiments[0];
       if (experiment) build();
       document.body.dataset.ready = "yes";
-    }).catch((error) => { $("count").textContent = "the transcripts cannot be unpacked: " + error; });
+    }).catch((error) => { $("count").textContent = "The transcripts cannot be read: " + error; });
   }, 0);
 })();

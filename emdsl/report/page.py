@@ -1,4 +1,4 @@
-"""One self-contained page: no network, no script but its own. The door to Jinja."""
+"""One self-contained page: no network, and no script but its own. The door to Jinja."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A chart as SVG, and what is said under it."""
+    """A chart as SVG, with its caption."""
 
     svg: str
-    said: str
+    caption: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
-    """A table for people, with its pictures; `numeric` are the columns to the right."""
+    """A table with its charts; columns in `numeric` are right-aligned."""
 
     name: str
-    said: str
+    caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
     numeric: frozenset[str] = frozenset()
@@ -42,7 +42,7 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What a report holds; programs are HTML, in colour, transcripts as packed."""
+    """The content of a report; `programs` are highlighted HTML, `transcripts` are packed."""
 
     title: str
     made: str
@@ -58,7 +58,7 @@ class Page:
 
 
 def html(page: Page) -> str:
-    """Return the page."""
+    """Render the page as HTML."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     css, script = Markup(_text("page.css")), Markup(_text("page.js"))  # noqa: S704 - our own files
     template = environment.from_string(_text("page.html"))

@@ -1,4 +1,4 @@
-"""Every outcome to read, packed for a page: texts once, columns by position, all of it compressed."""
+"""All rows to read, packed for a page: each text once, columns by position, all compressed."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from emdsl.experiment import Experiment
-    from emdsl.outcomes.summaries import Readable
+    from emdsl.outcomes.report_data import Readable
     from emdsl.prompt import Message
 
     Prompts = Mapping[str, Sequence[tuple[Message, ...] | None]]  # of each ask, by row; None where it was not sent
 
-PARAGRAPH = "\n\n"  # prompts are kept by paragraphs: questions behind the same demonstrations share them
+PARAGRAPH = "\n\n"  # prompts are stored by paragraph, so that questions after the same demonstrations share them
 MISSING = -1
 
 
 class _Texts:
-    """Texts by number, each once."""
+    """Numbered texts, each once."""
 
     def __init__(self) -> None:
-        self.known: dict[str, int] = {}
+        self.numbers: dict[str, int] = {}
 
     def place(self, text: str | None) -> int:
-        return MISSING if text is None else self.known.setdefault(text, len(self.known))
+        return MISSING if text is None else self.numbers.setdefault(text, len(self.numbers))
 
 
 def packed(parts: Sequence[tuple[Experiment, Readable, Prompts]], mask: Callable[[str], str]) -> str:
-    """Return experiments with their outcomes and the prompts of their asks as base64 of gzip of JSON.
+    """Return experiments with their rows and the prompts of their asks as base64 of gzip of JSON.
 
-    `mask` takes API keys out of the JSON.
+    `mask` removes secrets from the JSON.
     """
     texts = _Texts()
-    found: dict[str, Any] = {"experiments": [_experiment(e, r, p, texts) for e, r, p in parts]}
-    found["texts"] = list(texts.known)
-    data = mask(json.dumps(found, ensure_ascii=False, separators=(",", ":"))).encode("utf-8", "replace")
+    page: dict[str, Any] = {"experiments": [_experiment(e, r, p, texts) for e, r, p in parts]}
+    page["texts"] = list(texts.numbers)
+    data = mask(json.dumps(page, ensure_ascii=False, separators=(",", ":"))).encode("utf-8", "replace")
     return base64.b64encode(gzip.compress(data, 6, mtime=0)).decode("ascii")
 
 
@@ -58,28 +58,30 @@ def _experiment(experiment: Experiment, rows: Readable, prompts: Prompts, texts:
 
     steps = []
     for step in experiment.steps:
-        found = rows.steps[step.name]
-        numeric = step.reading is not None and step.reading.scale is not None
-        part: dict[str, Any] = {"name": step.name, "kind": step.kind, "missing": _labels(found["missing"])}
-        part |= {"finish": _labels(found["finish"])}
+        columns = rows.steps[step.name]
+        numeric = step.reply_format is not None and step.reply_format.scale is not None
+        part: dict[str, Any] = {"name": step.name, "kind": step.kind, "missing": _labels(columns["missing"])}
+        part |= {"finish": _labels(columns["finish"])}
         if step.kind == ASK:
             part |= {
-                "texts": [texts.place(t) for t in found["value"]],
-                "reasoning": [texts.place(t) for t in found["reasoning"]],
+                "texts": [texts.place(t) for t in columns["value"]],
+                "reasoning": [texts.place(t) for t in columns["reasoning"]],
                 "prompt": [prompt(m) for m in prompts[step.name]],
             }
         else:
-            part["reply"] = [texts.place(t) for t in found["reply"]]
+            part["reply"] = [texts.place(t) for t in columns["reply"]]
             part |= (
-                {"numbers": [_rounded(v) for v in found["value"]]} if numeric else {"labels": _labels(found["value"])}
+                {"numbers": [_rounded(v) for v in columns["value"]]}
+                if numeric
+                else {"labels": _labels(columns["value"])}
             )
         steps.append(part)
     lets = []
     for column in experiment.columns:
-        found = rows.lets[column.name]
-        part = {"name": column.name, "kind": "let", "missing": _labels(found["missing"])}
+        held = rows.lets[column.name]
+        part = {"name": column.name, "kind": "let", "missing": _labels(held["missing"])}
         numeric = column.kind == "double"
-        part |= {"numbers": [_rounded(v) for v in found["value"]]} if numeric else {"labels": _labels(found["value"])}
+        part |= {"numbers": [_rounded(v) for v in held["value"]]} if numeric else {"labels": _labels(held["value"])}
         lets.append(part)
     return {
         "name": experiment.name,
@@ -99,7 +101,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _labels(values: Sequence[Any], first: Sequence[str] = ()) -> dict[str, list[Any]]:
-    """Return a column of few values as its values, those of `first` first, and their places."""
+    """Encode a column of few distinct values as these values, those of `first` first, and their places."""
     places = {x: i for i, x in enumerate(first)}
     at = []
     for value in values:

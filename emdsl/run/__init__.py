@@ -1,1 +1,1 @@
-"""Walks a program's cells: the store first, then the provider. Never sees a span or a syntax tree."""
+"""Plans the requests of a program, and sends those that are not stored. Never sees a span or a syntax tree."""

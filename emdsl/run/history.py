@@ -1,7 +1,7 @@
-"""What was run: a record of each run, and the files that its program was made from, as they were.
+"""The history of runs: a record of each run, and a snapshot of the files of its program.
 
-Derived, but for people: answers do not depend on it. The next plan compares the program with the one that ran last,
-and `why` says which run an answer came from.
+Answers do not depend on it. The next plan compares the program with the one that ran last, and `why` names the run
+that an answer came from.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emdsl.digest import digest_bytes
-from emdsl.files import write_private
+from emdsl.files import write_whole
 from emdsl.version import __version__
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 RUNS, KEPT = "runs", "kept"
-MAX_KEPT = 64 * 2**20  # bytes of one file: of a larger one the digest alone is kept
+MAX_KEPT = 64 * 2**20  # bytes of one file: of a larger file only the digest is kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +47,9 @@ class Record:
 
 
 def begin(cache: Path, project: Path, record: Record, files: Mapping[str, str]) -> Record:
-    """Keep a record of a run that starts, and copies of the files of its program; return it. Raises OSError.
+    """Write the record of a run that starts, and copies of the files of its program; return it. Raises OSError.
 
-    `files` are resolved paths with the SHA-256 of what was read, nothing for one that is absent.
+    `files` are resolved paths with the SHA-256 of their content, empty for an absent file.
     """
     names = {}
     for name, sha256 in files.items():
@@ -63,20 +63,20 @@ def begin(cache: Path, project: Path, record: Record, files: Mapping[str, str]) 
 
 
 def end(cache: Path, record: Record, *, sent: int, failed: int, interrupted: bool) -> None:
-    """Say in a record how its run ended."""
+    """Write the end of a run into its record."""
     _write(cache, replace(record, ended_at=time.time(), sent=sent, failed=failed, interrupted=interrupted))
 
 
 def records(cache: Path) -> Iterator[Record]:
-    """Yield the records of all runs, last first; one that cannot be read is left out."""
+    """Yield the records of all runs, last first, without those that cannot be read."""
     folder = cache / RUNS
     for path in sorted(folder.glob("*.json"), reverse=True) if folder.is_dir() else ():
         try:
-            found: Any = json.loads(path.read_text(encoding="utf-8"))
-            found["prices"] = {k: (float(v[0]), float(v[1])) for k, v in found["prices"].items()}
-            found["files"], found["only"] = dict(found["files"]), tuple(found["only"])
-            found["servers"] = {str(k): str(v) for k, v in found.get("servers", {}).items()}
-            yield Record(**found)
+            fields: Any = json.loads(path.read_text(encoding="utf-8"))
+            fields["prices"] = {k: (float(v[0]), float(v[1])) for k, v in fields["prices"].items()}
+            fields["files"], fields["only"] = dict(fields["files"]), tuple(fields["only"])
+            fields["servers"] = {str(k): str(v) for k, v in fields.get("servers", {}).items()}
+            yield Record(**fields)
         except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError):
             continue
 
@@ -87,12 +87,12 @@ def last(cache: Path, study: str) -> Record | None:
 
 
 def adopt(other: Path, cache: Path) -> None:
-    """Take in the records of another cache's runs, and its copies of programs; what is here already stays."""
+    """Copy the records and snapshots of another cache into this one; existing files stay."""
     for name in (RUNS, KEPT):
         for path in (other / name).iterdir() if (other / name).is_dir() else ():
             if not (cache / name / path.name).exists() and path.suffix != ".new":
                 (cache / name).mkdir(exist_ok=True, mode=0o700)
-                write_private(cache / name / path.name, path.read_bytes())
+                write_whole(cache / name / path.name, path.read_bytes())
 
 
 def by_run(cache: Path) -> dict[str, Record]:
@@ -100,15 +100,15 @@ def by_run(cache: Path) -> dict[str, Record]:
     return {r.run: r for r in records(cache)}
 
 
-def as_it_was(cache: Path, project: Path, record: Record) -> dict[Path, Path]:
-    """Return where the files of a run are now, by their path: copies in place of those that have changed."""
-    found = {}
+def snapshot(cache: Path, project: Path, record: Record) -> dict[Path, Path]:
+    """Return the copies of the files of a run, by their path; a file without a copy is missing."""
+    copies = {}
     for name, sha256 in record.files.items():
         path = project / name
         copy = cache / KEPT / f"{sha256}{path.suffix}"
         if copy.exists():
-            found[path.resolve()] = copy
-    return found
+            copies[path.resolve()] = copy
+    return copies
 
 
 def _keep(cache: Path, path: Path, sha256: str) -> None:
@@ -116,12 +116,12 @@ def _keep(cache: Path, path: Path, sha256: str) -> None:
     try:
         if copy.exists() or path.stat().st_size > MAX_KEPT:
             return
-    except OSError:  # it has gone since it was read
+    except OSError:  # it was removed since it was read
         return
     copy.parent.mkdir(exist_ok=True, mode=0o700)
     fresh = copy.with_name(f"{copy.name}.{os.getpid()}.new")
     try:
-        write_private(fresh, path.read_bytes())
+        write_whole(fresh, path.read_bytes())
         if digest_bytes(fresh.read_bytes()).hex() == sha256:  # it may have changed since it was read
             fresh.replace(copy)
     finally:
@@ -133,5 +133,5 @@ def _write(cache: Path, record: Record) -> None:
     folder.mkdir(exist_ok=True, mode=0o700)
     path = folder / f"{int(record.started_at * 1000):013d}-{record.run}.json"
     fresh = path.with_name(path.name + ".new")
-    write_private(fresh, json.dumps(asdict(record), indent=1))
+    write_whole(fresh, json.dumps(asdict(record), indent=1))
     fresh.replace(path)

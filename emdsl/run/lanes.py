@@ -1,69 +1,61 @@
-"""Requests that wait to be sent, by whom they are asked of: a slow model holds up its own only."""
+"""Requests that wait to be sent, by model: a slow model delays its own requests only."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emdsl.query import Model
-    from emdsl.run.pacing import Pace
-
-
-class Waiting(Protocol):
-    """What waits in a lane."""
-
-    @property
-    def chars(self) -> int:
-        """How long its messages are."""
-
-
-Item = TypeVar("Item", bound=Waiting)
+    from emdsl.run.pacing import RateController
+    from emdsl.run.requests import Request
 
 
 @dataclass(slots=True)
-class Lane(Generic[Item]):
-    """The requests of one model. Its API keys are used side by side, each at a pace of its own."""
+class Lane:
+    """The requests of one model. Its API keys are used side by side, each at its own rate."""
 
     model: Model
-    paces: tuple[Pace, ...]
-    ready: deque[Item] = field(default_factory=deque)
-    poor: list[Item] = field(default_factory=list)  # those that wait for money to be given back
+    controllers: tuple[RateController, ...]
+    ready: deque[Request] = field(default_factory=deque)
+    awaiting_budget: list[Request] = field(default_factory=list)  # until reserved money is given back
 
     @property
     def in_flight(self) -> int:
-        """How many of its requests are under way."""
-        return sum([p.in_flight for p in self.paces])
+        """Number of its requests in flight."""
+        return sum([c.in_flight for c in self.controllers])
 
     @property
     def closed(self) -> str:
-        """Why no account can go on; nothing while one can."""
-        return self.paces[0].closed if all(p.closed for p in self.paces) else ""
+        """Why no account can be used any more; empty while one can."""
+        return self.controllers[0].closed if all(c.closed for c in self.controllers) else ""
 
     def account(self, now: float) -> tuple[float, int]:
-        """Return the seconds until the first one may be sent, and by which account."""
+        """Return the seconds until the first request may be sent, and the account that sends it."""
         chars = self.ready[0].chars
-        open_ = [(p.delay(chars, now), p.troubles, p.in_flight, i) for i, p in enumerate(self.paces) if not p.closed]
+        open_ = [
+            (c.delay(chars, now), c.troubles, c.in_flight, i) for i, c in enumerate(self.controllers) if not c.closed
+        ]
         if not open_:
-            return 0.0, 0  # it is told so at once
+            return 0.0, 0  # its requests fail at once
         delay, _, _, account = min(open_)  # one that fails fast has few in flight: that must not draw more
         return delay, account
 
 
-class Lanes(Generic[Item]):
+class Lanes:
     """All lanes of a run."""
 
     def __init__(self) -> None:
-        self.all: dict[Any, Lane[Item]] = {}
+        self.all: dict[Any, Lane] = {}
 
-    def choose(self, now: float) -> tuple[Lane[Item], int] | float:
-        """Return the lane that sends next, and by which account; else the seconds until one may.
+    def choose(self, now: float) -> tuple[Lane, int] | float:
+        """Return the lane that sends next and its account, or the seconds until one may.
 
-        Of those that may send, the one with fewest requests under way: models share the connections evenly.
+        Of the lanes that may send, it is the one with the fewest requests in flight: models share the connections.
         """
-        best: tuple[int, Lane[Item], int] | None = None
+        best: tuple[int, Lane, int] | None = None
         least = math.inf
         for lane in self.all.values():
             if not lane.ready:

@@ -1,4 +1,4 @@
-"""In which order rows are made: those whose prompts begin alike come together, for a provider's cache of prefixes."""
+"""The order of rows: those whose prompts share a prefix come together, for a provider's cache of prefixes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from emdsl.experiment import Cell, Experiment, Step
     from emdsl.prompt import Prompt
 
-MAX_SORTED = 200_000  # cells of a grid that is put into an order of its own
-MAX_TRIED = 400  # combinations of levels among which pairs are looked for
+MAX_SORTED = 200_000  # cells of a grid that is sorted
+MAX_TRIED = 400  # combinations of levels from which prompts are compared
 PAIRS = 3  # prompts compared for each axis
 SAMPLE = -1  # in an order of axes: where samples change
 
@@ -28,9 +28,9 @@ def first_ask(experiment: Experiment) -> Step | None:
 
 
 def order_of(experiment: Experiment) -> tuple[int, ...] | None:
-    """Return the axes from the slowest to the fastest, samples among them as SAMPLE; None for the order as written.
+    """Return the axes from the slowest to the fastest, with SAMPLE for samples; None for the order as written.
 
-    An axis whose levels leave the beginning of the prompt as it is changes fast; one that changes it, slowly.
+    An axis that leaves the beginning of the prompt as it is changes fast; an axis that changes it, slowly.
     """
     step = first_ask(experiment)
     if step is None or experiment.n_cells > MAX_SORTED:
@@ -43,11 +43,11 @@ def order_of(experiment: Experiment) -> tuple[int, ...] | None:
         pairs = [(_prompt(experiment, step, t, 0), _prompt(experiment, step, t, 1)) for t in tried[-PAIRS:]]
         shared[SAMPLE] = _mean(pairs)
     axes = (*range(len(experiment.axes)), SAMPLE)
-    return tuple(sorted(axes, key=lambda a: shared.get(a, 2.0)))  # one that the prompt does not read: fastest
+    return tuple(sorted(axes, key=lambda a: shared.get(a, 2.0)))  # an axis that the prompt does not read: fastest
 
 
 def arranged(cells: Iterable[Cell], order: tuple[int, ...], block: range) -> Iterator[tuple[Cell, range]]:
-    """Yield cells with the samples that come next to each other, in the order given."""
+    """Yield cells in an order of axes, each with the samples that come with it."""
     at = order.index(SAMPLE)
     slow, fast = order[:at], order[at + 1 :]
     cells = sorted(cells, key=lambda c: tuple([c[a] for a in slow + fast]))
@@ -61,7 +61,7 @@ def arranged(cells: Iterable[Cell], order: tuple[int, ...], block: range) -> Ite
 
 
 def _shared(experiment: Experiment, step: Step, tried: list[tuple[int, ...]], at: int) -> float:
-    """Return which share of a prompt stays at its beginning when one axis changes and no other does."""
+    """Return the share of a prompt that is unchanged at its beginning when one axis alone changes."""
     seen: dict[tuple[int, ...], tuple[int, ...]] = {}
     pairs = []
     for levels in reversed(tried):  # long prompts tend to come last

@@ -1,8 +1,8 @@
-"""How fast one account may be asked, how long to wait before a request is sent again, and when to give up.
+"""How fast requests are sent by one account: concurrency, rate limits, and pauses.
 
-The number of requests in flight grows until the server says "slow down", as in TCP: quickly at first, by one a round
-trip later; it falls once for all requests that were under way then. What a server announces of its limits, and what
-the program sets (`rpm`, `tpm`), holds ahead of that.
+The number of requests in flight grows until the server throttles, as in TCP: quickly at first, by one a round trip
+later; it falls once for all requests that were in flight then. The limits that a server announces, and those that the
+program sets (`rpm`, `tpm`), hold ahead of that.
 """
 
 from __future__ import annotations
@@ -13,100 +13,81 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Callable
 
     from emdsl.providers.limits import Limit, Limits
 
-FIRST_S = 0.5
-LONGEST_S = 60.0
 START = 16  # requests in flight at first
-FALL = 0.7  # to this share of them at "slow down"
-PAUSE_S = 1.0  # waits from which all requests of an account wait, not the one alone
+FALL = 0.7  # to this share of them when the server throttles
+PAUSE_S = 1.0  # waits from which all requests of an account wait, not one request alone
 FROZEN_S = 1.0  # without growth after a server failed
 MINUTE_S = 60.0
-LONGEST_TOLD_S = 120.0  # that is waited for an allowance without being refused: a day's is no pace
-MAX_ODD = 3  # refusals in a row after which an account that has answered before is not asked any more
-ODD_PAUSE_S = 1.0  # after the first of them; after the second twice that
+MAX_LIMIT_WAIT_S = 120.0  # for an announced limit, before the server has throttled: a limit by day is no rate
+MAX_DOUBTS = 3  # refusals in a row that close an account which has answered before
+DOUBT_PAUSE_S = 1.0  # after the first of them; after the second twice that
 MEAN_OF = 32  # requests over which the mean of tokens runs
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """Bounds of retrying: by the total of waiting, in seconds, and where wanted by count."""
-
-    max_wait_s: float = 600.0
-    max_retries: int | None = None
-
-    def wait(self, attempt: int, waited_s: float, least_s: float, rng: random.Random) -> float | None:
-        """Return the seconds to wait after failed attempt number `attempt` (from 0), or None to give up.
-
-        `least_s` is what the server asked for: never less is waited. Otherwise the wait doubles from
-        0.5 s to 60 s, with jitter, so that clients that failed together do not come back together.
-        """
-        if self.max_retries is not None and attempt >= self.max_retries:
-            return None
-        backoff = min(LONGEST_S, FIRST_S * 2 ** min(attempt, 20)) * rng.uniform(0.5, 1.0)
-        wait = least_s + backoff * 0.1 if least_s > 0 else backoff
-        return wait if waited_s + wait <= self.max_wait_s else None
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """One request under way: its number, and the tokens that it is taken for."""
+    """One request in flight: its number, and the tokens that it is expected to take."""
 
     number: int
     tokens: float
 
 
-class Allowance:
-    """What is left of one of a server's limits, as it was told last, and as time goes by.
+class ServerLimit:
+    """The rest of one rate limit of a server: as it was last announced, and refilled since.
 
-    Some servers fill it up steadily, some all at once at the end of a window. Which of the two is not told: steadily is
-    assumed, until a server that had something left by this says otherwise.
+    Some servers refill steadily, some all at once at the end of a window, and none says which. Steadily is assumed,
+    until a server throttles that should have had something left.
     """
 
     def __init__(self) -> None:
-        self._told: Limit | None = None
+        self._announced: Limit | None = None
         self._at = 0.0
-        self._counted = 0.0  # of what was sent in all, what it says is taken off
+        self._counted = 0.0  # of all that was sent, the part that the announcement accounts for
         self._number = -1
         self.windowed = False
 
-    def told(self, limit: Limit, number: int, counted: float, now: float) -> None:
-        """Take in what a reply says; one to a request before the last one's says nothing new.
+    def update(self, limit: Limit, number: int, counted: float, now: float) -> None:
+        """Use the limit that a reply announces, unless a reply to a later request has announced it.
 
-        `counted` is what was sent in all, less what is under way: that may reach the server after this reply was
-        written, whenever it was sent.
+        `counted` is all that was sent, less the requests in flight: they may reach the server after this reply was
+        written, whenever they were sent.
         """
         if number < self._number:
             return
-        self._told, self._at, self._number, self._counted = limit, now, number, counted
+        self._announced, self._at, self._number, self._counted = limit, now, number, counted
 
     def refused(self, wait_s: float) -> None:
-        """Take in a "slow down": where it asks to wait for the end of a window, there are windows."""
-        if self._told is not None and self._told.remaining < 1 and wait_s >= 0.5 * self._told.reset_s > 0:
+        """Use a throttled reply: if it asks to wait for the end of a window, the limit has windows."""
+        if (
+            self._announced is not None
+            and self._announced.remaining < 1
+            and wait_s >= 0.5 * self._announced.reset_s > 0
+        ):
             self.windowed = True
 
     def delay(self, amount: float, spent: float, now: float) -> float:
         """Return the seconds until so much may be sent."""
-        told = self._told
-        if told is None:
+        announced = self._announced
+        if announced is None:
             return 0.0
-        amount = min(amount, told.limit)
+        amount = min(amount, announced.limit)
         since = now - self._at
         used = spent - self._counted
-        if since >= told.reset_s:  # as at the beginning; the next reply tells more
-            return 0.0 if told.limit - used >= amount else max(MINUTE_S - since, 0.0)
+        if since >= announced.reset_s:  # as at the beginning; the next reply tells more
+            return 0.0 if announced.limit - used >= amount else max(MINUTE_S - since, 0.0)
         if self.windowed:
-            return 0.0 if told.remaining - used >= amount else told.reset_s - since
-        rate = max(told.limit - told.remaining, 1.0) / told.reset_s
-        left = min(told.limit, told.remaining + rate * since) - used
+            return 0.0 if announced.remaining - used >= amount else announced.reset_s - since
+        rate = max(announced.limit - announced.remaining, 1.0) / announced.reset_s
+        left = min(announced.limit, announced.remaining + rate * since) - used
         return 0.0 if left >= amount else (amount - left) / rate
 
 
-class Bucket:
-    """An allowance of the program: so much a minute, spread evenly."""
+class TokenBucket:
+    """A rate limit of the program: so much a minute, spread evenly."""
 
     def __init__(self, per_minute: float, now: float) -> None:
         self._rate = per_minute / MINUTE_S
@@ -115,19 +96,19 @@ class Bucket:
         self._at = now
 
     def delay(self, amount: float, now: float) -> float:
-        """Return the seconds until so much may be sent; what is more than a second's share goes as one."""
+        """Return the seconds until so much may be sent; more than the share of a second is sent as one."""
         self._left = min(self._most, self._left + self._rate * (now - self._at))
         self._at = now
         return max(0.0, (min(amount, self._most) - self._left) / self._rate)
 
     def spend(self, amount: float) -> None:
-        """Take so much; it can be owed."""
+        """Take so much; the rest may become negative."""
         self._left -= amount
 
 
 @dataclass(slots=True)
-class Pace:
-    """The pace of one account: a model behind one API key. Times are of `clock`."""
+class RateController:
+    """The rate of one account: a model behind one API key. Times are of `clock`."""
 
     most: int  # requests in flight
     rpm: int | None = None
@@ -136,13 +117,13 @@ class Pace:
     in_flight: int = 0
     limit: float = field(init=False)
     paused_until: float = 0.0
-    closed: str = ""  # why nothing more is sent by this account
+    closed: str = ""  # why the account is not used any more
     n_throttled: int = 0
-    troubles: int = 0  # requests in a row that were not answered
+    troubles: int = 0  # requests in a row without an answer
     given_up: int = 0  # the same of those given up
-    refused: int = 0  # the same of those refused access
+    denied: int = 0  # the same of those refused access
     proven: bool = False  # it has answered once: its key, its model and its address are right
-    odd: int = 0  # times in a row that it then said otherwise
+    doubts: int = 0  # refusals in a row of an account that is proven
     silent_since: float | None = None  # when the first request failed of those since the last answer
     _steady: float = math.inf  # from here on growth is slow
     _number: int = 0
@@ -150,31 +131,31 @@ class Pace:
     _episode: int = 0
     _frozen_until: float = 0.0
     _spent: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    _allowances: tuple[Allowance, Allowance] = field(default_factory=lambda: (Allowance(), Allowance()))
-    _buckets: list[Bucket | None] = field(default_factory=list)
+    _server_limits: tuple[ServerLimit, ServerLimit] = field(default_factory=lambda: (ServerLimit(), ServerLimit()))
+    _buckets: list[TokenBucket | None] = field(default_factory=list)
     _mean_tokens: float | None = None
 
     def __post_init__(self) -> None:
         self.limit = float(min(START, self.most))
         now = self.clock()
-        self._buckets = [Bucket(n, now) if n is not None else None for n in (self.rpm, self.tpm)]
+        self._buckets = [TokenBucket(n, now) if n is not None else None for n in (self.rpm, self.tpm)]
 
     def delay(self, chars: int, now: float) -> float:
         """Return the seconds until a request may be sent; infinite where another must come back first."""
         if self.in_flight >= int(self.limit):
             return math.inf
-        found = self.paused_until - now
-        for amount, bucket, allowance, spent in zip(
-            (1.0, self._tokens(chars)), self._buckets, self._allowances, self._spent, strict=True
+        delay = self.paused_until - now
+        for amount, bucket, server_limit, spent in zip(
+            (1.0, self._tokens(chars)), self._buckets, self._server_limits, self._spent, strict=True
         ):
             if bucket is not None:
-                found = max(found, bucket.delay(amount, now))
-            told = allowance.delay(amount, spent, now)
-            found = max(found, told if told <= LONGEST_TOLD_S else 0.0)  # for longer the server must refuse first
-        return max(found, 0.0)
+                delay = max(delay, bucket.delay(amount, now))
+            wait_s = server_limit.delay(amount, spent, now)
+            delay = max(delay, wait_s if wait_s <= MAX_LIMIT_WAIT_S else 0.0)
+        return max(delay, 0.0)
 
     def send(self, chars: int) -> Ticket:
-        """Count a request that is sent."""
+        """Count a request that is sent now."""
         tokens = self._tokens(chars)
         self.in_flight += 1
         self._number += 1
@@ -188,9 +169,9 @@ class Pace:
         return Ticket(self._number, tokens)
 
     def answered(self, tokens: int | None) -> None:
-        """Take in an answer, of so many tokens in and out where that is known: there may be room for more."""
+        """Count an answer, of so many tokens if that is known; the limit may grow."""
         self.in_flight -= 1
-        self.troubles = self.given_up = self.refused = self.odd = 0
+        self.troubles = self.given_up = self.denied = self.doubts = 0
         self.proven, self.silent_since = True, None
         if tokens is not None:
             mean = self._mean_tokens
@@ -200,12 +181,12 @@ class Pace:
             self.limit = min(grown, float(self.most))
 
     def throttled(self, ticket: Ticket, wait_s: float, *, pause: bool = False) -> None:
-        """Take in a "slow down": all that was under way then is one episode; `pause` keeps to short waits too."""
+        """Count a throttled request: all requests in flight are one episode; `pause` pauses for short waits too."""
         self.in_flight -= 1
         self.troubles += 1
         self.n_throttled += 1
-        for allowance in self._allowances:
-            allowance.refused(wait_s)
+        for server_limit in self._server_limits:
+            server_limit.refused(wait_s)
         if wait_s >= PAUSE_S or (pause and wait_s > 0):
             self.paused_until = max(self.paused_until, self.clock() + wait_s)
         if ticket.number > self._episode:
@@ -213,7 +194,7 @@ class Pace:
             self.limit = self._steady = max(1.0, self.limit * FALL)
 
     def failed(self, *, server: bool) -> None:
-        """Take in a request that was not answered; where the server is at fault, growth pauses."""
+        """Count a request without an answer; after a fault of the server, growth pauses."""
         self.in_flight -= 1
         self.troubles += 1
         if server and self.silent_since is None:
@@ -221,34 +202,40 @@ class Pace:
         if server:
             self._frozen_until = self.clock() + FROZEN_S
 
-    def doubted(self, ticket: Ticket) -> bool:
-        """Take in a refusal of all requests by an account that has answered before; whether it is to be believed.
+    def believes_refusal(self, ticket: Ticket) -> bool:
+        """Count a refusal of all requests; whether the account is really closed.
 
-        One odd reply of a gateway ends no run: a pause, then one request at a time, and the third in a row counts. All
-        that was under way is one.
+        One odd reply of a gateway ends no run: for an account that has answered before, it means a pause, then one
+        request at a time, and the third refusal in a row counts. All requests in flight are one refusal.
         """
         if not self.proven:
             return True
         if ticket.number > self._episode:
             self._episode = self._number
-            self.odd += 1
+            self.doubts += 1
             self.limit = 1.0
-            self.paused_until = max(self.paused_until, self.clock() + ODD_PAUSE_S * self.odd)
-        return self.odd >= MAX_ODD
+            self.paused_until = max(self.paused_until, self.clock() + DOUBT_PAUSE_S * self.doubts)
+        return self.doubts >= MAX_DOUBTS
 
-    def slept(self, seconds: float) -> None:
-        """Leave out a time in which this process was suspended: nobody waited in it."""
+    def close(self, why: str) -> None:
+        """Send nothing more by this account."""
+        self.closed = self.closed or why
+
+    def skip(self, seconds: float) -> None:
+        """Leave out a time in which this process was suspended."""
         if self.silent_since is not None:
             self.silent_since += seconds
 
-    def told(self, ticket: Ticket, limits: Limits) -> None:
-        """Take in what a reply says of the server's limits."""
+    def update(self, ticket: Ticket, limits: Limits) -> None:
+        """Use the limits that a reply announces."""
         now = self.clock()
-        under_way = max(self.in_flight - 1, 0)
-        counted = (self._spent[0] - under_way, self._spent[1] - under_way * self._tokens(0))
-        for allowance, limit, done in zip(self._allowances, (limits.requests, limits.tokens), counted, strict=True):
+        others = max(self.in_flight - 1, 0)
+        counted = (self._spent[0] - others, self._spent[1] - others * self._tokens(0))
+        for server_limit, limit, done in zip(
+            self._server_limits, (limits.requests, limits.tokens), counted, strict=True
+        ):
             if limit is not None:
-                allowance.told(limit, ticket.number, done, now)
+                server_limit.update(limit, ticket.number, done, now)
 
     def _tokens(self, chars: int) -> float:
         return self._mean_tokens if self._mean_tokens is not None else chars / 4 + 1

@@ -1,8 +1,8 @@
 """Probes: whether a judge's model writes a number as one token, found out before a first token is weighed.
 
 A tokenizer that splits digits writes "85" as `8`, `5`: the candidates of the first token are then digits, no scores,
-and one reply does not show it. So each such judge is asked once to reply with 85; that answer is stored as any other.
-In a store without it, and nothing to ask, the judge's own replies tell: of N_REPLIES none with a number of two digits.
+and one reply does not show it. So a run first sends each such judge one probe: reply with 85. Its answer is stored as
+any other. In a store without that answer, the judge's own replies show it: N_REPLIES without a number of two digits.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from emdsl.experiment import heads
+from emdsl.experiment import request_settings
 from emdsl.forms import plain
 from emdsl.judge import n_digits
 from emdsl.logprobs import spelled, start_of
@@ -26,18 +26,19 @@ if TYPE_CHECKING:
     from emdsl.digest import Digest
     from emdsl.experiment import Experiment, Step
     from emdsl.outcome import Outcome
-    from emdsl.query import Head, Response
+    from emdsl.query import RequestSettings, Response
+    from emdsl.reasoning import Answer
     from emdsl.store.store import Store
 
 PROMPT = of_text(PROBE)
-NUMBER = "85"  # what it asks for
+NUMBER = "85"  # the reply that it asks for
 N_REPLIES = 20
 SPLITS = (
     "it writes numbers digit by digit: no score can be weighed. Import from `std:judges@2`, or use `read = number` "
     "with `max_tokens = 8`"
 )
 MIN_HIGH = 50  # end of a scale from which most scores have two digits, so that replies without any are telling
-FEW_TOKENS = 3  # a reply of so few may hold a part of a number: it is read as text, and cut
+FEW_TOKENS = 3  # a reply of so few tokens may be cut within a number
 
 
 class Numbers(Enum):
@@ -45,30 +46,30 @@ class Numbers(Enum):
 
     WHOLE = "whole"
     SPLIT = "split"
-    UNCLEAR = "unclear"  # the probe was answered with something else
+    UNCLEAR = "unclear"  # the answer to the probe is no number
 
 
 @dataclass(slots=True)
 class Probe:
-    """One judge's probe: the request, its answer where it has one, and what its replies show."""
+    """One judge's probe: its request, its answer if it has one, and the evidence of the judge's replies."""
 
     query: Query
     high: float  # end of the scale
     response: Response | None = None
-    numbers: Numbers | None = None  # None: not known yet
+    numbers: Numbers | None = None  # None: unknown
     n_replies: int = 0  # with a number among their candidates, none of them of two digits
 
     @property
     def split(self) -> bool:
-        """Whether this judge's first tokens are no scores."""
+        """Whether this judge writes numbers digit by digit, so that its first tokens are no scores."""
         return self.numbers is Numbers.SPLIT
 
     def take(self, response: Response) -> None:
-        """Take in the answer to the probe."""
+        """Store the answer to the probe."""
         self.response, self.numbers = response, numbers_in(response)
 
     def see(self, n: int) -> None:
-        """Take in a verdict's reply, by how many digits its longest candidate has."""
+        """Count a reply whose longest candidate has `n` digits."""
         if self.numbers in (Numbers.WHOLE, Numbers.SPLIT) or not n:
             return
         if n > 1:
@@ -84,87 +85,91 @@ class Probes:
 
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
-        self._by_head: dict[int, tuple[Head, Probe | None]] = {}  # by identity, kept with the head
+        self._by_head: dict[int, tuple[RequestSettings, Probe | None]] = {}  # by identity, kept with the head
         self._by_key: dict[Digest, Probe] = {}
-        self._looked = False
+        self._store_checked = False
 
-    def of(self, step: Step, head: Head) -> Probe | None:
+    def of(self, step: Step, head: RequestSettings) -> Probe | None:
         """Return the probe of a judge, or None for a step that needs none."""
         if not _weighs(step, head):
             return None
         known = self._by_head.get(id(head))
         if known is None:
-            assert step.reading is not None
-            assert step.reading.scale is not None
+            assert step.reply_format is not None
+            assert step.reply_format.scale is not None
             query = Query(head, PROMPT, 0, head.key_state().add(PROMPT.messages).close().key(head.replicate, 0))
-            probe = self._by_key.setdefault(query.key, Probe(query, step.reading.scale[1]))
+            probe = self._by_key.setdefault(query.key, Probe(query, step.reply_format.scale[1]))
             known = self._by_head[id(head)] = head, probe
         return known[1]
 
     def look_up(self, store: Store) -> None:
-        """Take in the answers to probes that are stored, once."""
-        if self._looked:
+        """Read the stored answers to probes, the first time that it is called."""
+        if self._store_checked:
             return
-        self._looked = True
-        if any(s.reading is not None and s.reading.scale is not None for s in self._experiment.steps):
-            for step, head in heads(self._experiment):
+        self._store_checked = True
+        if any(s.reply_format is not None and s.reply_format.scale is not None for s in self._experiment.steps):
+            for step, head in request_settings(self._experiment):
                 self.of(step, head)
         for key, response in (store.get_many(self._by_key) if self._by_key else {}).items():
             self._by_key[key].take(response)
 
     @property
     def keys(self) -> list[Digest]:
-        """Keys of all probes that are known."""
+        """Keys of all probes."""
         return list(self._by_key)
 
     @property
     def answers(self) -> list[Digest]:
-        """Keys of the probes that have an answer."""
+        """Keys of the probes with an answer."""
         return [key for key, probe in self._by_key.items() if probe.response is not None]
 
     @property
     def queries(self) -> list[Query]:
-        """Return the requests of all probes that are known of."""
+        """Requests of all probes."""
         return [probe.query for probe in self._by_key.values()]
 
     def answered(self, key: Digest, response: Response) -> bool:
-        """Take in an answer, if it is one to a probe."""
+        """Whether a request is a probe; if so, store its answer."""
         probe = self._by_key.get(key)
         if probe is not None:
             probe.take(response)
         return probe is not None
 
-    def open(self, step: Step, query: Query) -> Probe | None:
-        """Return the probe that must be answered before a request of a judge is sent; None where there is none."""
-        probe = self.of(step, query.head)
+    def required(self, step: Step, head: RequestSettings) -> Probe | None:
+        """Return the probe that must be answered before a judge's requests are sent, or None."""
+        probe = self.of(step, head)
         return probe if probe is not None and probe.response is None and not probe.split else None
 
     def split(self, step: Step, query: Query) -> bool:
-        """Whether a request's reply will hold no score, for its judge splits numbers."""
-        probe = self.of(step, query.head)
+        """Whether the reply to a request holds no score, because its judge writes numbers digit by digit."""
+        probe = self.of(step, query.settings)
         return probe is not None and probe.split
 
-    def see(self, ready: Iterable[tuple[Outcome, Step, Query]], known: Mapping[Digest, Response]) -> None:
-        """Take in what stored replies show of judges whose probe has no answer."""
+    def see(
+        self,
+        ready: Iterable[tuple[Outcome, Step, Query]],
+        stored: Mapping[Digest, Response],
+        answers: Mapping[Digest, Answer],
+    ) -> None:
+        """Count the stored replies of judges whose probe has no answer."""
         for _, step, query in ready:
-            probe = self.of(step, query.head)
-            if probe is not None and probe.numbers in (None, Numbers.UNCLEAR) and query.key in known:
-                response = known[query.key]
-                probe.see(n_digits(response, split(response)[0]))
+            probe = self.of(step, query.settings)
+            if probe is not None and probe.numbers in (None, Numbers.UNCLEAR) and query.key in stored:
+                probe.see(n_digits(stored[query.key], answers[query.key].text))
 
 
-def _weighs(step: Step, head: Head) -> bool:
-    """Whether a step reads a number from the first token, or from a reply that a few tokens end."""
-    reading = step.reading
-    if reading is None or reading.scale is None or max(map(abs, reading.scale)) < 10:  # one digit each
+def _weighs(step: Step, head: RequestSettings) -> bool:
+    """Whether a step reads a number from the first token, or from a reply of a few tokens."""
+    reply_format = step.reply_format
+    if reply_format is None or reply_format.scale is None or max(map(abs, reply_format.scale)) < 10:  # one digit each
         return False
     most = next((value for name, value in head.params if name == "max_tokens"), None)
-    return reading.weighted is not None or (most is not None and most <= FEW_TOKENS)
+    return reply_format.weighted is not None or (most is not None and most <= FEW_TOKENS)
 
 
 def numbers_in(response: Response) -> Numbers:
-    """Return how a model writes numbers, by its answer to the probe."""
-    text = plain(split(response)[0])
+    """Return how a model writes numbers, from its answer to the probe."""
+    text = plain(split(response).text)
     at = text.find(NUMBER)
     if at < 0:
         cut = response.finish == "length" and text.strip() == NUMBER[0]

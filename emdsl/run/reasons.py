@@ -1,7 +1,7 @@
-"""Why a request is to be asked: what has changed since a program that was run before.
+"""Why a request is pending: the change since the program that ran last.
 
-Two programs are compared cell by cell, by the names of axes and levels. What differs is looked for in the order in
-which people think of it: a new level, more samples, another model, another parameter, another text.
+Two programs are compared cell by cell, by the names of axes and levels. Changes are looked for in the order in which
+people think of them: a new level, more samples, another model, another parameter, another text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.frame import EvalFault, MissingInput
 from emdsl.prompt import common
-from emdsl.run.walk import Selection, Walk, settle
+from emdsl.run.rows import Rows, Selection, holds, settle, variant_of
 from emdsl.value import render
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from emdsl.source import Source
     from emdsl.value import Level
 
-MAX_KNOWN_CELLS = 300_000  # of an earlier grid: of a larger one it is not asked which cells it had
-AROUND = 12  # characters beside a change, by which its place in the source is found
-MOST_NAMED = 4  # ingredients named beside the first
+MAX_OLD_CELLS = 300_000  # of a previous grid whose cells are kept; a larger one is taken to have had all cells
+CONTEXT = 12  # characters beside a change, by which its place in the source is found
+MAX_NAMED = 4  # ingredients named beside the first
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a request is to be asked; reasons that differ in `item` alone are told together."""
+    """Why a request is pending; reasons that differ in `item` alone are shown together."""
 
     what: str  # `new value k =`, `temperature`
     item: str = ""
@@ -40,19 +40,19 @@ class Reason:
 
     @property
     def group(self) -> tuple[str, str]:
-        """Return what is told together."""
+        """What reasons that are shown together have in common."""
         return self.what, self.place
 
 
-UNREAD = Reason("asked once more: the reply before could not be read")
-UNANSWERED = Reason("asked before and not answered, or dropped since")
-LEFT_OUT = Reason("left out by --samples or --only of the last run")
-STOPPED = Reason("the last run was stopped before")
+BAD_REPLY = Reason("requested again: the last reply could not be read")
+UNANSWERED = Reason("requested before without an answer, or dropped since")
+LEFT_OUT = Reason("left out by --samples or --only in the last run")
+STOPPED = Reason("the last run was stopped first")
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One ingredient of two keys that is unlike; `name` is `model`, a parameter, `messages[2].user`, `sample`."""
+    """One ingredient in which two keys differ; `name` is `model`, a parameter, `messages[2].user`, `sample`."""
 
     name: str
     old: Any
@@ -60,8 +60,8 @@ class Difference:
     place: str = ""
 
     @property
-    def said(self) -> str:
-        """Return it in words, without its place."""
+    def text(self) -> str:
+        """The difference in words, without its place."""
         if self.name == "messages":
             n = self.new - self.old
             return f"prompt changed: {abs(n)} message{'' if abs(n) == 1 else 's'} {'more' if n > 0 else 'fewer'}"
@@ -73,8 +73,8 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
-    """A program as it was run before, to compare the program of now with; `selections` are what was taken of it."""
+class PreviousProgram:
+    """The program of a run before, beside the program of now; `selections` are those of that run, by experiment."""
 
     new: Program
     old: Program
@@ -82,19 +82,19 @@ class Earlier:
     interrupted: bool = False
 
     def of(self, experiment: Experiment) -> Comparison:
-        """Return how an experiment compares with the one of its name, or with the only one that has gone, renamed."""
+        """Return an experiment beside the one of its name, or beside the only one that was renamed."""
         olds, news = ({e.name: e for e in p.experiments} for p in (self.old, self.new))
-        gone, come = ([e for n, e in a.items() if n not in b] for a, b in ((olds, news), (news, olds)))
+        removed, added = ([e for n, e in a.items() if n not in b] for a, b in ((olds, news), (news, olds)))
         old = olds.get(experiment.name)
-        if old is None and len(gone) == len(come) == 1:
-            old = gone[0]
+        if old is None and len(removed) == len(added) == 1:
+            old = removed[0]
         selection = self.selections.get(old.name) if old is not None else None
         places = _Places(self.new.sources, self.old.sources, _data_changed(self.new, self.old))
         return Comparison(experiment, old, places, selection or Selection(), interrupted=self.interrupted)
 
 
 class Comparison:
-    """One experiment beside itself as it was."""
+    """One experiment beside the same experiment of the previous program."""
 
     def __init__(
         self, new: Experiment, old: Experiment | None, places: _Places, selection: Selection, *, interrupted: bool
@@ -102,74 +102,77 @@ class Comparison:
         self.new, self.old = new, old
         self._places = places
         self._interrupted = interrupted
-        self._walk = Walk(old, selection) if old is not None else None
-        self._known: dict[Any, Reason] = {}
+        self._rows = Rows(old, selection) if old is not None else None
+        self._reasons: dict[Any, Reason] = {}
         self._old_cells: set[Cell] | None = None
-        self._names: dict[str, str] = {}  # of axes now, by what they were called
+        self._names: dict[str, str] = {}  # of axes, by their previous name
         if old is not None:
             self._names = _names(old.axes, new.axes)
-            if old.n_cells <= MAX_KNOWN_CELLS:
+            if old.n_cells <= MAX_OLD_CELLS:
                 self._old_cells = set(old.cells())
 
     def reason(self, row: Outcome, step: Step, query: Query) -> Reason:
-        """Return why a request of a row is not stored. What its step reads is settled in the row."""
-        if self.old is None or self._walk is None:
+        """Return why a request of a row is not stored; the answers that it reads are settled in the row."""
+        if self.old is None or self._rows is None:
             return Reason("new experiment", self.new.name, self.new.span.line_place)
         if row.sample >= self.old.samples:
             place = self._places.setting("samples") or self.new.span.line_place
             return Reason("more samples", f"{self.old.samples} -> {self.new.samples}", place)
-        memo: tuple[Any, ...] = (
-            step.name, tuple(row.cell[i] for i in step.head_axes), tuple(row.cell[i] for i in step.prompt_axes),
-            row.sample if step.prompt_sample else -1,
-        )  # fmt: skip
+        memo: tuple[Any, ...] = variant_of(step, row)
         if step.condition_needs:
             memo = (*memo, row.cell, row.sample)
         elif step.needs or len(self._names) != len(self.old.axes) or len(self._names) != len(self.new.axes):
             memo = (*memo, row.cell)
-        if memo not in self._known:
-            self._known[memo] = self._found(row, step, query)
-        found = self._known[memo]
-        if found is not UNANSWERED:
-            return found
+        if memo not in self._reasons:
+            self._reasons[memo] = self._changed(row, step, query)
+        reason = self._reasons[memo]
+        if reason is not UNANSWERED:
+            return reason
         old_row = self.old_row(row)
-        if old_row is not None and not self._walk.takes(old_row):
+        if old_row is not None and not self._rows.takes(old_row):
             return LEFT_OUT
         return STOPPED if self._interrupted else UNANSWERED
 
-    def _found(self, row: Outcome, step: Step, query: Query) -> Reason:
+    def _changed(self, row: Outcome, step: Step, query: Query) -> Reason:
+        """Return the change that makes a request another one; UNANSWERED for none."""
         assert self.old is not None
         old_step = self._old_step(step.name)
         if old_step is None:
             return Reason(f"new {step.kind}", step.name, step.span.line_place)
-        for axis, position in zip(self.new.axes, row.cell, strict=True):
-            level = axis.levels[position]
-            if axis.name in self._names.values() and self._old_position(axis.name, level) is None:
-                model = getattr(level.value, "use", None)
-                kind = "model" if model else "value"
-                return Reason(f"new {kind} {axis.name} =", level.shown, axis.span.line_place)
-        added = next((a for a in self.new.axes if a.name not in self._names.values()), None)
+        new_level = self._new_level(row)
+        if new_level is not None:
+            return new_level
         old_row = self.old_row(row)
         if old_row is None:
-            return Reason("cells that were not in the grid before", "", self._places.word("skip"))
-        held = self._held(old_step, old_row)
-        if not held:
+            return Reason("new cells", "", self._places.word("skip"))
+        if not holds(old_step, old_row):
             return Reason(f"the condition of `{step.name}` holds now", "", self._places.word("when"))
         was = self.query(old_row, step.name)
         if was is None:
-            return Reason(f"`{step.name}` could not be asked before", "", step.span.line_place)
-        found = self.compared(was, query)
-        if not found:
+            return Reason(f"`{step.name}` had no request before", "", step.span.line_place)
+        differences = self.compared(was, query)
+        if not differences:
             return UNANSWERED
-        first, more = found[0], [d.name for d in found[1:]]
-        if added is not None and all(d.name.startswith("messages") for d in found):
+        first, more = differences[0], [d.name for d in differences[1:]]
+        added = next((a for a in self.new.axes if a.name not in self._names.values()), None)
+        if added is not None and all(d.name.startswith("messages") for d in differences):
             return Reason("new axis", added.name, added.span.line_place)
-        beside = f" (and {', '.join(more[:MOST_NAMED])}{' ...' if len(more) > MOST_NAMED else ''})" if more else ""
-        return Reason(first.said + beside, "", first.place)
+        beside = f" (and {', '.join(more[:MAX_NAMED])}{' ...' if len(more) > MAX_NAMED else ''})" if more else ""
+        return Reason(first.text + beside, "", first.place)
+
+    def _new_level(self, row: Outcome) -> Reason | None:
+        """Return the first level of a row's cell that its axis did not have before."""
+        for axis, position in zip(self.new.axes, row.cell, strict=True):
+            level = axis.levels[position]
+            if axis.name in self._names.values() and self._old_position(axis.name, level) is None:
+                kind = "model" if getattr(level.value, "use", None) else "value"
+                return Reason(f"new {kind} {axis.name} =", level.shown, axis.span.line_place)
+        return None
 
     def old_row(self, row: Outcome) -> Outcome | None:
-        """Return the row of the earlier program at the same place, with what was answered; None where it had none."""
+        """Return the previous program's row of the same cell, with the answers of now; None if it had none."""
         assert self.old is not None
-        assert self._walk is not None
+        assert self._rows is not None
         levels = {a.name: a.levels[i] for a, i in zip(self.new.axes, row.cell, strict=True)}
         cell = []
         for axis in self.old.axes:
@@ -180,56 +183,51 @@ class Comparison:
             cell.append(position)
         if self._old_cells is not None and tuple(cell) not in self._old_cells:
             return None
-        old_row = self._walk.row(tuple(cell), row.sample)
+        old_row = self._rows.row(tuple(cell), row.sample)
         for step in self.old.steps:
             if step.name in row.results:
                 settle(old_row, step, row.results[step.name])
         return old_row
 
     def query(self, old_row: Outcome, name: str) -> Query | None:
-        """Return the request that a step of the earlier program made; None where it made none."""
-        assert self._walk is not None
+        """Return the request of a step of the previous program; None if it made none."""
+        assert self._rows is not None
         step = self._old_step(name)
-        if step is None or not self._held(step, old_row):
+        if step is None or not holds(step, old_row):
             return None
         try:
-            return self._walk.query(step, old_row)
+            return self._rows.query(step, old_row)
         except (MissingInput, EvalFault, KeyError):
             return None
 
     def compared(self, old: Query, new: Query) -> list[Difference]:
-        """Return how two requests differ, and where in the source the change stands."""
+        """Return how two requests differ, each with the place of the change in the source."""
         return [Difference(d.name, d.old, d.new, self._places.of(d)) for d in compare(old, new)]
 
     def _old_step(self, name: str) -> Step | None:
         assert self.old is not None
         return next((s for s in self.old.steps if s.name == name), None)
 
-    def _held(self, step: Step, old_row: Outcome) -> bool:
-        try:
-            return step.condition is None or step.condition(old_row.frame) is True
-        except (MissingInput, EvalFault, KeyError):
-            return False
-
     def _old_position(self, name: str, level: Level) -> int | None:
-        """Return which level of an earlier axis is one of now: by its name, or where that is new, by its value."""
+        """Return the position of a level of now in the previous axis: by its name, or if that is new, by its value."""
         assert self.old is not None
         axis = next(a for a in self.old.axes if self._names.get(a.name) == name)
-        found = axis.position(level.shown)
-        if found is None and level.label is not None:
-            found = next((i for i, x in enumerate(axis.levels) if x.label is not None and x.value == level.value), None)
-        return found
+        position = axis.position(level.shown)
+        if position is None and level.label is not None:
+            same = (i for i, x in enumerate(axis.levels) if x.label is not None and x.value == level.value)
+            position = next(same, None)
+        return position
 
 
 class _Places:
-    """Where in the sources of now something was edited: lines that say something, and were not there before."""
+    """The edited lines of the sources of now, without blank lines and comments."""
 
     def __init__(self, new: Mapping[str, Source], old: Mapping[str, Source], data: str) -> None:
         self._hunks = [(line, place) for line, place in _hunks(new, old) if line.partition("#")[0].strip()]
         self._data = data
 
     def of(self, difference: Difference) -> str:
-        """Return the place of a difference; nothing where it is not certain."""
+        """Return the place of a difference; empty if it is not certain."""
         if difference.name == "messages" or difference.name.startswith("role"):
             return self._only()
         if not difference.name.startswith("messages["):
@@ -238,7 +236,7 @@ class _Places:
         return self._holding(_around(difference.old, difference.new)) or self._data or self._only()
 
     def setting(self, name: str) -> str:
-        """Return the edited line that sets something; nothing where there is none."""
+        """Return the edited line that sets a parameter, or nothing."""
         pattern = re.compile(rf"\b{re.escape(name)}\s*[=:]")
         return next((place for line, place in self._hunks if pattern.search(line)), "")
 
@@ -249,9 +247,9 @@ class _Places:
     def _holding(self, texts: list[str]) -> str:
         for text in texts:
             first = text.strip().partition("\n")[0]
-            found = {place for line, place in self._hunks if first and first in line}
-            if len(found) == 1:
-                return found.pop()
+            places = {place for line, place in self._hunks if first and first in line}
+            if len(places) == 1:
+                return places.pop()
         return ""
 
     def _only(self) -> str:
@@ -262,35 +260,35 @@ def compare(old: Query, new: Query) -> list[Difference]:
     """Return the ingredients that differ between two requests, in the order of the key."""
     if old.key == new.key:
         return []
-    found = []
-    a, b = old.head.model, new.head.model
+    differences = []
+    a, b = old.settings.model, new.settings.model
     for name, was, now in (
-        ("model", a.use, b.use), ("revision", a.revision, b.revision), ("server", a.origin, b.origin),
-        ("wire meaning", a.service.meaning, b.service.meaning),
+        ("model", a.use, b.use), ("revision", a.revision, b.revision), ("server", a.server_id, b.server_id),
+        ("wire meaning", a.service.key_version, b.service.key_version),
     ):  # fmt: skip
-        found += [Difference(name, was, now)] if was != now else []
-    was_params, now_params = dict(old.head.params), dict(new.head.params)
+        differences += [Difference(name, was, now)] if was != now else []
+    was_params, now_params = dict(old.settings.params), dict(new.settings.params)
     for name in sorted({*was_params, *now_params}):
         if was_params.get(name) != now_params.get(name):
-            found.append(Difference(name, was_params.get(name), now_params.get(name)))
+            differences.append(Difference(name, was_params.get(name), now_params.get(name)))
     before, after = old.prompt.messages, new.prompt.messages
     if len(before) != len(after):
-        found.append(Difference("messages", len(before), len(after)))
+        differences.append(Difference("messages", len(before), len(after)))
     else:
-        for i, (was_said, now_said) in enumerate(zip(before, after, strict=True)):
-            if was_said.role != now_said.role:
-                found.append(Difference(f"role of messages[{i}]", was_said.role, now_said.role))
-            if was_said.text != now_said.text:
-                found.append(Difference(f"messages[{i}].{now_said.role}", was_said.text, now_said.text))
-    if old.head.replicate != new.head.replicate:
-        found.append(Difference("replicate", old.head.replicate, new.head.replicate))
+        for i, (was_message, now_message) in enumerate(zip(before, after, strict=True)):
+            if was_message.role != now_message.role:
+                differences.append(Difference(f"role of messages[{i}]", was_message.role, now_message.role))
+            if was_message.text != now_message.text:
+                differences.append(Difference(f"messages[{i}].{now_message.role}", was_message.text, now_message.text))
+    if old.settings.replicate != new.settings.replicate:
+        differences.append(Difference("replicate", old.settings.replicate, new.settings.replicate))
     if old.sample != new.sample:
-        found.append(Difference("sample", old.sample, new.sample))
-    return found
+        differences.append(Difference("sample", old.sample, new.sample))
+    return differences
 
 
 def middle(old: str, new: str) -> tuple[str, str]:
-    """Return what is left of two texts without their common beginning and end.
+    """Return two texts without their common beginning and end.
 
     >>> middle("step by step", "step-by-step")
     (' by ', '-by-')
@@ -301,7 +299,7 @@ def middle(old: str, new: str) -> tuple[str, str]:
 
 
 def shown(value: Any) -> str:
-    """Return a parameter as the language writes it; `unset` for none."""
+    """Return a parameter as the language writes it; `unset` if it is not set."""
     if value is None:
         return "unset"
     if isinstance(value, tuple | list):
@@ -312,30 +310,30 @@ def shown(value: Any) -> str:
 
 
 def _names(old: tuple[Axis, ...], new: tuple[Axis, ...]) -> dict[str, str]:
-    """Return what the axes of before are called now: one that went, and one that came with a level of it, are one."""
+    """Return the name of each previous axis now: an axis that was renamed shares a level with the only new one."""
     olds, news = {a.name: a for a in old}, {a.name: a for a in new}
-    found = {n: n for n in olds if n in news}
-    gone, come = [a for a in old if a.name not in news], [a for a in new if a.name not in olds]
-    if len(gone) == len(come) == 1 and {x.shown for x in gone[0].levels} & {x.shown for x in come[0].levels}:
-        found[gone[0].name] = come[0].name
-    return found
+    names = {n: n for n in olds if n in news}
+    removed, added = [a for a in old if a.name not in news], [a for a in new if a.name not in olds]
+    if len(removed) == len(added) == 1 and {x.shown for x in removed[0].levels} & {x.shown for x in added[0].levels}:
+        names[removed[0].name] = added[0].name
+    return names
 
 
 def _around(old: str, new: str) -> list[str]:
-    """Return the changed words of a text, with what stands beside them: one of these stands in the changed line."""
+    """Return the changed words of a text, with and without their context: one of these is in the changed line."""
     _, now = middle(old, new)
     start = common(old, new)
     end = start + len(now)
     first = new.rfind("\n", 0, start) + 1
     last = new.find("\n", end)
-    left = new[max(first, start - AROUND) : start]
-    right = new[end : min(len(new) if last < 0 else last, end + AROUND)]
+    left = new[max(first, start - CONTEXT) : start]
+    right = new[end : min(len(new) if last < 0 else last, end + CONTEXT)]
     wide = [left + now + right, left + now, now + right]
-    return [now, *wide] if len(now) >= AROUND else [*wide, now]
+    return [now, *wide] if len(now) >= CONTEXT else [*wide, now]
 
 
 def _data_changed(new: Program, old: Program) -> str:
-    """Return the data file whose content changed; nothing where none did, or several."""
+    """Return the data file whose content changed; empty if none did, or several."""
     changed = [
         name for name, sha256 in new.files.items()
         if name not in new.sources and old.files.get(name) not in (None, sha256)
@@ -344,7 +342,7 @@ def _data_changed(new: Program, old: Program) -> str:
 
 
 def _hunks(new: Mapping[str, Source], old: Mapping[str, Source]) -> Iterable[tuple[str, str]]:
-    """Yield the lines of sources that were not there before, or stand where others were taken out, and their places."""
+    """Yield the lines of sources that are new, or that follow removed ones, each with its place."""
     for name, source in new.items():
         before = old[name].text.splitlines() if name in old else []
         lines = source.text.splitlines()

@@ -145,7 +145,7 @@ def _check_supported(config: dict[str, Any], thinking: dict[str, Any], model: st
         return
     name, row = refusal
     if name == "reasoning_tokens" and row.takes != NO:
-        raise Refused(f"The thinking budget {ours[name]} is invalid. Please choose a value between {row.said}.")
+        raise Refused(f"The thinking budget {ours[name]} is invalid. Please choose a value between {row.values}.")
     if name in ("reasoning_tokens", "reasoning_effort"):
         what = "Budget" if name == "reasoning_tokens" else "level"
         raise Refused(f"Thinking {what} is not supported for this model.")

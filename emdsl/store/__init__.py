@@ -1,1 +1,1 @@
-"""Digest to response, durably. Never knows what a query meant, or who will read the answer."""
+"""Responses by digest, durably. Never knows what a query means, or who reads the answer."""

@@ -1,6 +1,6 @@
-"""A study in one file: its answers by key, the files of its program, a manifest, and a line for those who crawl.
+"""Bundles: a study in one file, with its answers by key, its source files, a manifest, and a canary for crawlers.
 
-A zip file, so that anyone can look inside; under a passphrase, that zip in the age format, which `age -d` opens too.
+A bundle is a zip file that anyone can open; with a passphrase, it is that zip in the age format, which `age -d` opens.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.digest import digest_bytes
 from emdsl.errors import SetupError, StoreError
+from emdsl.files import private, replacing
 from emdsl.store.codec import Corrupt, decode
 from emdsl.version import __version__
 
@@ -35,7 +36,7 @@ _ENTRIES, _MANIFEST, _README = "entries", "manifest.json", "README.txt"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a bundle holds. `files` are the program's, by path as in the project, with their SHA-256."""
+    """The content of a bundle. `files` are the study's, by path in the project, with their SHA-256."""
 
     study: str
     file: str
@@ -48,39 +49,41 @@ def write_bundle(
     path: Path, manifest: Manifest, entries: Iterable[tuple[Digest, bytes]], contents: Mapping[str, bytes],
     passphrase: str | None,
 ) -> None:  # fmt: skip
-    """Write a study to a file, whole or not at all; raises StoreError, and SetupError without what encrypts."""
-    fresh = path.with_name(path.name + ".new")
+    """Write a bundle whole or not at all; raises StoreError, and SetupError if the encryption package is missing."""
     try:
-        with zipfile.ZipFile(fresh, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr(_README, CANARY + "\n")
-            digests = []
-            with archive.open(_ENTRIES, "w", force_zip64=True) as file:
-                for key, entry in entries:
-                    digests.append(digest_bytes(key + entry))
-                    file.write(key + len(entry).to_bytes(_SIZE, "big") + entry)
-            for name, content in contents.items():
-                archive.writestr(f"files/{name}", content)
-            held = {
-                "emdsl_cache": FORMAT, "canary": CANARY, "study": manifest.study, "file": manifest.file,
-                "emdsl": manifest.emdsl, "n_entries": len(digests), "files": dict(manifest.files),
-                "entries_sha256": digest_bytes(b"".join(digests)).hex(),
-            }  # fmt: skip
-            archive.writestr(_MANIFEST, json.dumps(held, indent=1))
-        if passphrase is not None:
-            fresh.write_bytes(_age().encrypt(fresh.read_bytes(), passphrase))
-        fresh.chmod(0o600)
-        fresh.replace(path)
+        with replacing(path) as fresh:
+            _write_zip(fresh, manifest, entries, contents)
+            if passphrase is not None:
+                fresh.write_bytes(_age().encrypt(fresh.read_bytes(), passphrase))
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        fresh.unlink(missing_ok=True)
+
+
+def _write_zip(
+    path: Path, manifest: Manifest, entries: Iterable[tuple[Digest, bytes]], contents: Mapping[str, bytes]
+) -> None:
+    with open(path, "wb", opener=private) as out, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(_README, CANARY + "\n")
+        digests = []
+        with archive.open(_ENTRIES, "w", force_zip64=True) as file:
+            for key, entry in entries:
+                digests.append(digest_bytes(key + entry))
+                file.write(key + len(entry).to_bytes(_SIZE, "big") + entry)
+        for name, content in contents.items():
+            archive.writestr(f"files/{name}", content)
+        held = {
+            "emdsl_cache": FORMAT, "canary": CANARY, "study": manifest.study, "file": manifest.file,
+            "emdsl": manifest.emdsl, "n_entries": len(digests), "files": dict(manifest.files),
+            "entries_sha256": digest_bytes(b"".join(digests)).hex(),
+        }  # fmt: skip
+        archive.writestr(_MANIFEST, json.dumps(held, indent=1))
 
 
 def is_encrypted(path: Path) -> bool:
-    """Whether a bundle is under a passphrase; raises StoreError where it cannot be read."""
+    """Whether a bundle is encrypted; raises StoreError if it cannot be read."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise StoreError(f"cannot read {path}: it is no file")
+            raise StoreError(f"cannot read {path}: it is not a file")
         with path.open("rb") as file:
             return file.read(len(_AGE)) == _AGE
     except OSError as error:
@@ -88,7 +91,7 @@ def is_encrypted(path: Path) -> bool:
 
 
 class Bundle:
-    """A bundle that was opened; raises StoreError for what is none, or not whole."""
+    """An open bundle; raises StoreError for a file that is not a complete bundle."""
 
     def __init__(self, path: Path, passphrase: str | None = None) -> None:
         self._path = path
@@ -100,10 +103,10 @@ class Bundle:
             plain = (i.compress_type == zipfile.ZIP_STORED and i.file_size == i.compress_size and not i.flag_bits & 1
                      for i in self._archive.infolist())  # fmt: skip
             if not all(plain):
-                raise StoreError(f"{path} is packed, which emdsl never does: it could be larger than any disk")
+                raise StoreError(f"{path} is compressed, which emdsl never does: unpacked it could exceed any disk")
             held: Any = json.loads(self._archive.read(_MANIFEST))
             if held["emdsl_cache"] != FORMAT:
-                raise StoreError(f"{path} was written by a newer emdsl: upgrade emdsl")
+                raise StoreError(f"{path} was written by a newer version: upgrade emdsl")
             self.manifest = Manifest(
                 study=str(held["study"]), file=str(held["file"]), n_entries=int(held["n_entries"]),
                 files=dict(held["files"]), emdsl=str(held["emdsl"]),
@@ -111,18 +114,18 @@ class Bundle:
             self._sha256 = str(held["entries_sha256"])
             "".join((self.manifest.study, self.manifest.file, *self.manifest.files)).encode()  # no half characters
         except (OSError, zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: what zipfile does not know
-            raise StoreError(f"{path} is no emdsl cache file, or not whole: {error}") from error
+            raise StoreError(f"{path} is not an emdsl bundle, or it is incomplete: {error}") from error
         except (ValueError, KeyError, TypeError, OverflowError) as error:
-            raise StoreError(f"{path} is no emdsl cache file: its manifest cannot be read") from error
+            raise StoreError(f"{path} is not an emdsl bundle: its manifest cannot be read") from error
 
     def verify(self) -> None:
-        """Raise StoreError unless every entry is what was written."""
+        """Raise StoreError unless every entry is unchanged."""
         try:
             broken = self._archive.testzip()
         except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
             raise StoreError(f"{self._path} is damaged: {error}") from error
         if broken is not None:
-            raise StoreError(f"{self._path} is damaged: {broken} is not what was written")
+            raise StoreError(f"{self._path} is damaged: {broken} fails its checksum")
         digests = []
         for key, entry in self.entries():
             try:
@@ -131,46 +134,46 @@ class Bundle:
                 raise StoreError(f"{self._path}: the entry {key.hex()[:16]} is damaged: {error}") from error
             digests.append(digest_bytes(key + entry))
         if digest_bytes(b"".join(digests)).hex() != self._sha256:
-            raise StoreError(f"{self._path} is not whole: its entries are not those of its manifest")
+            raise StoreError(f"{self._path} is incomplete: its entries do not match its manifest")
 
     def entries(self) -> Iterator[tuple[Digest, bytes]]:
-        """Yield key and entry, each; raises StoreError where the file ends too early."""
+        """Yield each key with its entry; raises StoreError if the file ends early."""
         try:
             with self._archive.open(_ENTRIES) as file:
                 while head := file.read(_KEY + _SIZE):
                     key, size = head[:_KEY], int.from_bytes(head[_KEY:], "big")
                     entry = file.read(size)
                     if len(head) != _KEY + _SIZE or len(entry) != size:
-                        raise StoreError(f"{self._path} is not whole: it ends within an entry")
+                        raise StoreError(f"{self._path} is incomplete: it ends within an entry")
                     yield key, entry
         except (OSError, zipfile.BadZipFile, KeyError, EOFError) as error:
             raise StoreError(f"{self._path} is damaged: {error}") from error
 
     def content(self, name: str) -> bytes:
-        """Return one of the program's files; raises StoreError unless it is as the manifest says."""
+        """Return one of the study's files; raises StoreError unless it matches the manifest."""
         try:
-            found = self._archive.read(f"files/{name}")
+            content = self._archive.read(f"files/{name}")
         except (OSError, zipfile.BadZipFile, KeyError) as error:
-            raise StoreError(f"{self._path} does not hold {name}") from error
-        if digest_bytes(found).hex() != self.manifest.files.get(name):
-            raise StoreError(f"{self._path}: {name} is not the file of the manifest")
-        return found
+            raise StoreError(f"{self._path} does not contain {name}") from error
+        if digest_bytes(content).hex() != self.manifest.files.get(name):
+            raise StoreError(f"{self._path}: {name} does not match the manifest")
+        return content
 
 
 def _opened(path: Path, passphrase: str) -> bytes:
     age = _age()
     try:
-        found: bytes = age.decrypt(path.read_bytes(), passphrase)
+        content: bytes = age.decrypt(path.read_bytes(), passphrase)
     except Exception as error:
         if isinstance(error, OSError):
             raise
-        raise StoreError(f"{path} cannot be opened: another passphrase, or a damaged file") from error
-    return found
+        raise StoreError(f"{path} cannot be decrypted: wrong passphrase or damaged file") from error
+    return content
 
 
 def _age() -> Any:
     try:
         from pyrage import passphrase  # noqa: PLC0415 - an extra: most never encrypt
     except ImportError:
-        raise SetupError("encryption needs a package more: pip install 'emdsl[encrypt]'") from None
+        raise SetupError("encryption needs another package: pip install 'emdsl[encrypt]'") from None
     return passphrase

@@ -1,33 +1,31 @@
-"""Claims: what this process is asking, so that no other asks it too.
+"""Claims: the requests that this process sends, so that no other process sends them too.
 
-Each process keeps a file with the keys that it is about to ask, and holds a lock on it as long as it lives: a dead
-owner's claims are free at once, and no clock matters. Claims are taken under one more lock, for some keys at a time.
+Each process keeps a file with the keys of its requests, and holds a lock on it as long as it lives: when an owner dies,
+its claims are free at once, and no clock matters. Claims are taken under one more lock, for several keys at a time.
 """
 
 from __future__ import annotations
 
-import fcntl
+import math
 import os
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, BinaryIO
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from emdsl.files import private
+from emdsl.files import POLL_S, locked, private, try_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
     from emdsl.digest import Digest
 
 KEY = 32  # bytes of a key
-
-
-class Busy(Exception):
-    """Another process is taking claims at this very moment: try again in some milliseconds."""
+LOCK = "lock"  # the file whose lock is held while claims are taken
 
 
 class Claims:
-    """The claims of one process on one store; use it as long as the process asks, then `close`. Raises OSError."""
+    """The claims of one process on one store, until `close`. Raises OSError."""
 
     def __init__(self, folder: Path, run: str) -> None:
         self._folder = folder / "claims"
@@ -35,24 +33,25 @@ class Claims:
         self._path = self._folder / f"{os.getpid()}-{run}"
         self._held: set[Digest] = set()
         self._met = False
-        with self._turn(wait=True):
+        with locked(self._folder / LOCK, wait_s=math.inf):
             self._file = open(self._path, "w+b", opener=private)  # noqa: SIM115 - held as long as the claims are
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            while not try_lock(self._file):  # `live_owners` of another process may look at it just now
+                time.sleep(POLL_S)
             self._others()
             self._made_ns = self._folder.stat().st_mtime_ns
 
     @property
     def alone(self) -> bool:
-        """Whether no other process has asked for this store since this one began: what was not stored still is not."""
+        """Whether no other process has used this store since this one began: what was missing still is."""
         self._met = self._met or self._folder.stat().st_mtime_ns != self._made_ns
         return not self._met
 
     def take(self, keys: Iterable[Digest]) -> set[Digest]:
-        """Return those keys that are ours to ask; the rest is being asked by another process. Raises Busy.
+        """Claim keys, and return those that no other process has claimed. Raises Busy.
 
-        What was given back is shown to others with it.
+        Keys that were released before become free for others now.
         """
-        with self._turn(wait=False):
+        with locked(self._folder / LOCK, wait_s=0):
             others = self._others()
             won = {k for k in keys if k not in others}
             self._held |= won
@@ -60,11 +59,11 @@ class Claims:
         return won
 
     def release(self, keys: Iterable[Digest]) -> None:
-        """Give back keys that are stored, or will not be asked; others see it when the next claims are taken."""
+        """Release keys that are stored or given up; others see it when the next claims are taken."""
         self._held.difference_update(keys)
 
     def close(self) -> None:
-        """Give everything back."""
+        """Release all claims."""
         self._path.unlink(missing_ok=True)
         self._file.close()
 
@@ -75,43 +74,26 @@ class Claims:
         self._file.flush()
 
     def _others(self) -> set[Digest]:
-        found: set[Digest] = set()
+        keys: set[Digest] = set()
         for path in self._folder.iterdir():
-            if path == self._path or path.name == "lock":
+            if path == self._path or path.name == LOCK:
                 continue
             with suppress(FileNotFoundError), path.open("rb") as file:
-                if _alive(file):
+                if not try_lock(file, shared=True):
                     self._met = True  # it may hold no claim yet, and be about to
                     content = file.read()
-                    found.update(content[i : i + KEY] for i in range(0, len(content), KEY))
+                    keys.update(content[i : i + KEY] for i in range(0, len(content), KEY))
                 else:
                     path.unlink(missing_ok=True)
-        return found
-
-    @contextmanager
-    def _turn(self, *, wait: bool) -> Iterator[None]:
-        with open(self._folder / "lock", "a", opener=private) as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                raise Busy from None
-            yield
+        return keys
 
 
 def live_owners(folder: Path) -> int:
-    """Return how many processes are asking for a store right now."""
+    """Return the number of processes that use a store right now."""
     claims = folder / "claims"
     n = 0
     for path in claims.iterdir() if claims.is_dir() else ():
-        if path.name != "lock":
+        if path.name != LOCK:
             with suppress(FileNotFoundError), path.open("rb") as file:
-                n += _alive(file)
+                n += not try_lock(file, shared=True)
     return n
-
-
-def _alive(file: BinaryIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False

@@ -1,7 +1,7 @@
-"""Response to bytes and back: a mark, a digest, and JSON, compressed where it pays.
+"""Responses to bytes and back: a magic number, a digest, and JSON, compressed if that saves space.
 
-`E1` + kind (`j` JSON, `z` zstd over JSON) + SHA-256 of the JSON + the payload. What does not match its digest
-is never believed.
+`E1` + kind (`j` JSON, `z` zstd over JSON) + SHA-256 of the JSON + the payload. An entry that fails its digest is
+never used.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _zstd = _Zstd()
 
 
 class Corrupt(Exception):
-    """Stored bytes that are not what was stored."""
+    """A stored entry that is damaged, or was not written by emdsl."""
 
 
 def encode(query: Query, response: Response) -> bytes:
-    """Return the entry of an answer, with the ingredients of its key."""
+    """Encode an answer as an entry, with the ingredients of its key."""
     usage = response.usage
     fields = {
         "text": response.text,
@@ -73,9 +73,9 @@ def encode(query: Query, response: Response) -> bytes:
 
 
 def decode(entry: bytes | None) -> Response:
-    """Return the answer in an entry; raises Corrupt, for None too: something that emdsl did not write."""
+    """Decode the answer in an entry; raises Corrupt, also for None: an entry that emdsl did not write."""
     if entry is None:
-        raise Corrupt("not written by emdsl: it is never opened")
+        raise Corrupt("not written by emdsl")
     fields = _fields(entry)
     try:
         logprobs = fields.get("logprobs")
@@ -94,26 +94,26 @@ def decode(entry: bytes | None) -> Response:
             run=str(fields["run"]),
         )
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-        raise Corrupt(f"not the fields of an answer: {error}") from error
+        raise Corrupt(f"the fields of an answer are missing or invalid: {error}") from error
     if not (0 <= response.answered_at < MAX_TIME and 0 <= response.elapsed_s < MAX_TIME):  # NaN is neither
-        raise Corrupt("answered at no time")
+        raise Corrupt("the time of the answer is invalid")
     texts = (response.finish, response.reasoning, response.model, response.fingerprint, response.request_id)
     if not isinstance(response.text, str) or not all(t is None or isinstance(t, str) for t in texts):
-        raise Corrupt("not the fields of an answer")
+        raise Corrupt("the fields of an answer are missing or invalid")
     return response
 
 
 def ingredients(entry: bytes | None) -> dict[str, Any]:
-    """Return what an entry's key was made of; raises Corrupt."""
+    """Return the ingredients of an entry's key; raises Corrupt."""
     if entry is None:
-        raise Corrupt("not written by emdsl: it is never opened")
-    found = _fields(entry).get("of")
-    if not isinstance(found, dict):
-        raise Corrupt("no ingredients")
-    sample = found.get("sample")
-    if not isinstance(found.get("model"), str) or type(sample) is not int or not 0 <= sample < MAX_COUNT:
-        raise Corrupt("not the ingredients of a key")
-    return found
+        raise Corrupt("not written by emdsl")
+    of = _fields(entry).get("of")
+    if not isinstance(of, dict):
+        raise Corrupt("the ingredients of the key are missing")
+    sample = of.get("sample")
+    if not isinstance(of.get("model"), str) or type(sample) is not int or not 0 <= sample < MAX_COUNT:
+        raise Corrupt("the ingredients of the key are invalid")
+    return of
 
 
 def _usage(counts: list[Any]) -> Usage:
@@ -139,20 +139,20 @@ def _fields(entry: bytes) -> dict[str, Any]:
     if kind == b"z":
         try:
             if not 0 <= zstandard.frame_content_size(payload) <= MAX_PLAIN:
-                raise Corrupt("claims to be larger than any answer")
+                raise Corrupt("it claims to be larger than any answer")
             plain = _zstd.decompress(payload)
         except zstandard.ZstdError as error:
-            raise Corrupt(f"cannot be unpacked: {error}") from error
+            raise Corrupt(f"it cannot be decompressed: {error}") from error
     elif kind == b"j":
         plain = payload
     else:
-        raise Corrupt("an unknown kind of entry")
+        raise Corrupt("unknown kind of entry")
     if digest_bytes(plain) != wanted:
-        raise Corrupt("its digest does not match")
+        raise Corrupt("it fails its checksum")
     try:
         fields = json.loads(plain.decode())
     except (ValueError, RecursionError) as error:
-        raise Corrupt("no JSON") from error
+        raise Corrupt("invalid JSON") from error
     if not isinstance(fields, dict):
-        raise Corrupt("not an object")
+        raise Corrupt("not a JSON object")
     return fields

@@ -22,7 +22,7 @@ import diskcache
 from emdsl.errors import StoreError
 from emdsl.store.codec import Corrupt, decode, encode
 from emdsl.store.place import claim_host, on_network
-from emdsl.store.removals import Standing, known_format, prepare, set_aside, standing_of
+from emdsl.store.removals import StoreVersion, known_format, move_to_trash, prepare, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -57,7 +57,7 @@ class _BytesOnly(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no ty
 
     def get(self, key: Any, raw: Any) -> bytes:
         if not raw or type(key) is not bytes:
-            raise StoreError("the store holds a key that emdsl did not write")
+            raise StoreError("the store contains a key that emdsl did not write")
         return key
 
     def store(self, value: Any, read: Any, key: Any = diskcache.UNKNOWN) -> tuple[int, int, None, Any]:
@@ -66,16 +66,16 @@ class _BytesOnly(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no ty
         return 0, _RAW, None, sqlite3.Binary(value)
 
     def remove(self, file_path: Any) -> None:
-        """Remove no file: ours has none, and a planted name could lie anywhere."""
+        """Remove no file: our store has none, and a planted name could point anywhere."""
 
     def fetch(self, mode: Any, filename: Any, value: Any, read: Any) -> bytes:
         if mode != _RAW or filename is not None or read or type(value) is not bytes:
-            raise StoreError("the store holds an entry that emdsl did not write; it is not opened")
+            raise StoreError("the store contains an entry that emdsl did not write; it is not opened")
         return value
 
 
 class DiskStore:
-    """Answers in a folder; see `Store`. `read_only` never creates or changes anything."""
+    """A store in a folder; see `Store`. With `read_only` nothing is created or changed."""
 
     def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         self.folder = folder
@@ -103,17 +103,17 @@ class DiskStore:
         self._is = _identity(path)
 
     def get_many(self, keys: Iterable[Digest]) -> dict[Digest, Response]:
-        """Return the answers that are stored, by key; a damaged one is left out and told in `corrupt`."""
-        found: dict[Digest, Response] = {}
+        """Return the stored answers by key, without damaged ones, whose keys are added to `corrupt`."""
+        answers: dict[Digest, Response] = {}
         for key, entry in self.entries(keys):
             try:
-                found[key] = decode(entry)
+                answers[key] = decode(entry)
             except Corrupt:
                 self.corrupt.add(key)
-        return found
+        return answers
 
     def entries(self, keys: Iterable[Digest]) -> Iterator[tuple[Digest, bytes]]:
-        """Yield stored entries as bytes, in no order. Raises StoreError for one that emdsl did not write."""
+        """Yield stored entries as bytes, in no order; keys of foreign entries are added to `corrupt`."""
         if self._reader is None:
             return
         wanted = list(dict.fromkeys(keys))
@@ -132,7 +132,7 @@ class DiskStore:
                 yield key, value
 
     def each(self) -> Iterator[tuple[Digest, bytes | None]]:
-        """Yield every entry in the order in which they were stored; None for one that emdsl did not write."""
+        """Yield all entries in the order of storing; None for one that emdsl did not write."""
         if self._reader is None:
             return
         last = 0
@@ -150,18 +150,18 @@ class DiskStore:
                 return
 
     def damage(self) -> str:
-        """Return what SQLite finds wrong with the database as a whole; nothing where it is sound."""
+        """Return SQLite's description of damage to the whole database, or ""."""
         if self._reader is None:
             return ""
         try:
-            found = self._reader.execute("PRAGMA quick_check(1)").fetchone()
+            (result,) = self._reader.execute("PRAGMA quick_check(1)").fetchone()
         except sqlite3.Error as error:
             return str(error)
-        said = found[0].decode() if isinstance(found[0], bytes) else str(found[0])
-        return "" if said == "ok" else said
+        text = result.decode() if isinstance(result, bytes) else str(result)
+        return "" if text == "ok" else text
 
     def adopt(self, entries: Iterable[tuple[Digest, bytes]]) -> tuple[int, int]:
-        """Take in entries of another store; what is here already stays. Returns how many were new, and how many not."""
+        """Add entries of another store unless a sound one is stored; return how many are new, and how many are not."""
         new = old = 0
         waiting = iter(entries)
         try:
@@ -169,7 +169,7 @@ class DiskStore:
                 bad = [k for k, present in self.entries(k for k, _ in part) if _damaged(present)]
                 bad += self.corrupt.intersection(k for k, _ in part)
                 if bad:
-                    set_aside(self.folder, dict.fromkeys(bad), "damaged")
+                    move_to_trash(self.folder, dict.fromkeys(bad), "damaged")
                 with self._cache.transact():
                     for key, entry in part:
                         added = self._cache.add(key, entry)
@@ -178,19 +178,19 @@ class DiskStore:
             raise StoreError(_why(self.folder, error)) from error
         return new, old
 
-    def state(self) -> Standing:
-        """Return numbers that change whenever entries come or go."""
+    def state(self) -> StoreVersion:
+        """Return the version, which changes whenever entries come or go."""
         if self._reader is None:
-            return Standing(0, 0, 0, 0)
+            return StoreVersion(0, 0, 0, 0)
         try:
-            return standing_of(self._reader)
+            return version_of(self._reader)
         except KeyError:  # read only, and never opened by this emdsl to write
-            return Standing(0, 0, 0, 0)
+            return StoreVersion(0, 0, 0, 0)
         except (sqlite3.Error, TypeError, ValueError) as error:
             raise StoreError(_why(self.folder, error)) from error
 
     def put(self, query: Query, response: Response) -> asyncio.Future[Response]:
-        """Store an answer; the future holds what is stored, which is what came first."""
+        """Store an answer; the future holds the stored one, which is the first for its key."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Response] = loop.create_future()
         if self._writer is None:
@@ -200,7 +200,7 @@ class DiskStore:
         return future
 
     def close(self) -> None:
-        """Write what is waiting, and close; safe to call twice."""
+        """Write pending answers and close; safe to call twice."""
         if self._writer is not None:
             self._waiting.put(None)
             self._writer.join()
@@ -226,7 +226,7 @@ class DiskStore:
                 self._cache.close()  # this thread's connection
 
     def _batch(self, first: _Put) -> tuple[list[_Put], bool]:
-        """Return whatever has arrived by now, and whether the end was among it."""
+        """Return all answers that have arrived, and whether the queue has ended."""
         batch = [first]
         while len(batch) < MAX_BATCH:
             try:
@@ -244,7 +244,7 @@ class DiskStore:
             if self._failed:
                 raise self._failed  # noqa: TRY301 - told to all who wait, as any other failure
             if damaged := [item.key for item in batch if item.key in self.corrupt]:
-                set_aside(self.folder, damaged, "damaged")  # never believed, and never thrown away
+                move_to_trash(self.folder, damaged, "damaged")  # never used, and never deleted at once
             entries = [encode(item.query, item.response) for item in batch]  # off the event loop
             with self._cache.transact():  # waits BUSY_S for another writer, then gives up
                 for item, entry in zip(batch, entries, strict=True):
@@ -254,10 +254,10 @@ class DiskStore:
                         stored.append((item, decode(self._cache.get(item.key))))
             if _identity(self.folder / diskcache.core.DBNAME) != self._is:  # SQLite writes to a file that is gone
                 raise StoreError(  # noqa: TRY301 - as above
-                    f"{self.folder} was removed or replaced during the run: the answers in it are not there any more. "
-                    "Put it back, if it was moved, and run again"
+                    f"{self.folder} was removed or replaced during the run, and its answers with it. "
+                    "If it was moved, put it back; then run again"
                 )
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
             self._failed = self._failed or (
                 error if isinstance(error, StoreError) else StoreError(_why(self.folder, error))
             )
@@ -277,7 +277,7 @@ def _damaged(entry: bytes) -> bool:
 
 
 class _Put:
-    """An answer that waits to be written."""
+    """A pending answer."""
 
     __slots__ = ("future", "key", "loop", "query", "response")
 
@@ -291,7 +291,7 @@ def _settle(
     loop: asyncio.AbstractEventLoop,
     done: list[tuple[asyncio.Future[Response], Response | None, StoreError | None]],
 ) -> None:
-    """Wake the loop once for a whole batch."""
+    """Wake the event loop once for a whole batch."""
 
     def settle() -> None:
         for future, response, error in done:
@@ -307,18 +307,18 @@ def _settle(
 
 
 def _opened(folder: Path, *, network: bool = False) -> Any:
-    """Return the cache with our settings, whatever an earlier opener left; raises StoreError if they do not hold."""
+    """Open the cache with our settings, whatever another program set; raises StoreError if they cannot be set."""
     settings = SETTINGS | ({"sqlite_journal_mode": "delete"} if network else {})  # no shared memory over a network
     cache = diskcache.Cache(str(folder), timeout=BUSY_S, disk=_BytesOnly, **settings)
     prepare(folder)
     for name, wanted in settings.items():
         if cache.reset(name, update=False) != wanted:
-            raise StoreError(f"{folder}: the store's `{name}` is not {wanted!r}: another program has changed it")
+            raise StoreError(f"{folder}: another program changed the store's setting `{name}`; it should be `{wanted}`")
     return cache
 
 
 def _reader(path: Path) -> sqlite3.Connection:
-    """Return a connection that only reads, also from a folder that cannot be written."""
+    """Open a read-only connection, also in a folder that cannot be written."""
     uri = f"{path.resolve().as_uri()}?mode=ro"
     try:
         try:
@@ -340,12 +340,12 @@ def _connected(uri: str) -> sqlite3.Connection:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Return which file a path names now; None for none."""
+    """Return the identity of the file at a path, or None."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _private(folder: Path) -> None:
@@ -357,14 +357,14 @@ def _private(folder: Path) -> None:
 def _why(folder: Path, error: Exception) -> str:
     text = str(error)
     if "readonly" in text or isinstance(error, PermissionError):
-        return f"{folder} cannot be written: {text}. Answers stored so far are safe; choose another place with --cache"
+        return f"{folder} cannot be written: {text}. All stored answers are safe; choose another folder with --cache"
     if "full" in text or "disk I/O" in text:
         return (
-            f"the disk that holds {folder} is full, or fails ({text}). "
-            "Answers stored so far are safe; make room and run again"
+            f"the disk of {folder} is full or failing ({text}). "
+            "All stored answers are safe; free some space and run again"
         )
     if "locked" in text or isinstance(error, diskcache.Timeout):
-        return f"{folder} is in use by another program for more than {BUSY_S:.0f} s"
+        return f"{folder} has been locked by another program for more than {BUSY_S:.0f} s"
     if "not a database" in text or "malformed" in text:
-        return f"{folder} is damaged: {text}. Move it away, or restore it from a copy"
+        return f"{folder} is damaged: {text}. Move it away, or restore it from a backup"
     return f"{folder} cannot be used: {text}"

@@ -1,4 +1,4 @@
-"""Where a store lies: on a disk of this machine, or on a network file system, where SQLite's locks do not reach far."""
+"""The file system of a store: a local disk, or a network file system, where SQLite's locks are not reliable."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import socket
 from pathlib import Path
 
 from emdsl.errors import StoreError
-from emdsl.files import write_private
+from emdsl.files import write_whole
 
-HOST = "host"  # a file in the store's folder: which machine uses it
+HOST = "host"  # a file in the store's folder: the machine that uses it
 MOUNTS = Path("/proc/self/mounts")
 NETWORK = frozenset(
     (
@@ -20,7 +20,7 @@ NETWORK = frozenset(
 
 
 def file_system(folder: Path, mounts: Path = MOUNTS) -> str | None:
-    """Return the kind of file system that holds a folder, as the kernel calls it; None where it does not say."""
+    """Return the type of a folder's file system, as the kernel names it, or None."""
     try:
         lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
@@ -38,24 +38,23 @@ def file_system(folder: Path, mounts: Path = MOUNTS) -> str | None:
 
 
 def on_network(folder: Path) -> bool:
-    """Whether a folder lies on a network file system."""
+    """Whether a folder is on a network file system."""
     return file_system(folder) in NETWORK
 
 
 def claim_host(folder: Path) -> None:
-    """Say in a store on a network file system that this machine uses it; raises StoreError where another does."""
-    file, here = folder / HOST, socket.gethostname()
+    """Reserve a store on a network file system for this machine; raises StoreError if another one uses it."""
+    file, host = folder / HOST, socket.gethostname()
     try:
         owner = file.read_text(encoding="utf-8").strip() if file.exists() else ""
         if not owner:
-            write_private(file, here + "\n")
+            write_whole(file, host + "\n")
             return
     except OSError as error:
         raise StoreError(f"{file} cannot be read or written: {error.strerror}") from error
-    if owner != here:
+    if owner != host:
         raise StoreError(
-            f"{folder} lies on a network file system and is used by the machine `{owner}`: "
-            "two machines would damage it. "
-            f"Use a cache on a disk of this machine (--cache), and bring the two together with `emdsl cache merge`. "
-            f"If `{owner}` no longer uses it, remove {file}"
+            f"{folder} is on a network file system and in use by the machine `{owner}`: two machines would damage it. "
+            "Use a cache on a local disk (--cache), and merge the two with `emdsl cache merge`. "
+            f"If `{owner}` no longer uses it, delete {file}"
         )

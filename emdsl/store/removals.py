@@ -1,6 +1,6 @@
-"""What was taken out of a store: moved aside, never thrown away, and counted, so that who relied on it looks again.
+"""Removals: entries go to the trash, never away at once, and are counted, so that a changed store is noticed.
 
-The count is read without diskcache, by those who take the short way.
+The count is read without diskcache, for start-up.
 """
 
 from __future__ import annotations
@@ -34,61 +34,61 @@ COMMIT;
 """
 
 
-class Standing(NamedTuple):
-    """Which store, how often entries were taken out of it, its last row, and how many entries it holds."""
+class StoreVersion(NamedTuple):
+    """The identity of a store, the number of removals, its last row, and the number of entries."""
 
     store: int
     removals: int
     last: int
     n: int
-    key: int = 0  # of the last row, its first bytes as a number: a copy that was put back has another there
+    key: int = 0  # of the last row, its first bytes as a number: a restored backup has another one there
 
-    def holds(self, before: Standing) -> bool:
-        """Whether all that was stored before may still be: the same store, nothing taken out, nothing older put back.
+    def holds(self, before: StoreVersion) -> bool:
+        """Whether all earlier entries may still be stored: same store, no removals, no older backup.
 
-        What stands at the last row of before is compared by `still_there`.
+        `still_there` compares the last row of the earlier version.
         """
         return self[:2] == before[:2] and self.last >= before.last and self.n >= before.n
 
 
 def prepare(folder: Path) -> None:
-    """See that removals are counted; raises StoreError for the store of a newer emdsl, and sqlite3.Error."""
+    """Create the tables that count removals; raises StoreError for the store of a newer version, and sqlite3.Error."""
     with _database(folder) as database:
         if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'Removed'").fetchone():
             database.executescript(_TABLES)
 
 
 def known_format(database: sqlite3.Connection, folder: Path) -> None:
-    """Raise StoreError for the store of a newer emdsl: neither read nor changed."""
+    """Raise StoreError for the store of a newer version: it is neither read nor changed."""
     if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'Emdsl'").fetchone():
-        found = database.execute("SELECT value FROM Emdsl WHERE name = 'format'").fetchone()
-        if found is None or not isinstance(found[0], int) or found[0] > FORMAT:
-            raise StoreError(f"{folder} was made by a newer emdsl (its format is {found and found[0]}): upgrade emdsl")
+        row = database.execute("SELECT value FROM Emdsl WHERE name = 'format'").fetchone()
+        if row is None or not isinstance(row[0], int) or row[0] > FORMAT:
+            raise StoreError(f"{folder} was written by a newer version: upgrade emdsl")
 
 
-def standing(folder: Path) -> Standing | None:
-    """Return where a store stands; None where there is none, or it cannot be read."""
+def store_version(folder: Path) -> StoreVersion | None:
+    """Return the version of a store; None if it is missing or cannot be read."""
     path = folder / DATABASE
     if not path.exists():
         return None
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0)) as database:
             known_format(database, folder)
-            return standing_of(database)
+            return version_of(database)
     except (sqlite3.Error, StoreError, KeyError, TypeError, ValueError):
         return None
 
 
-def standing_of(database: sqlite3.Connection) -> Standing:
-    """Return where a store that is open stands; raises sqlite3.Error, KeyError, TypeError and ValueError."""
-    found = {bytes(_plain(k)).decode(): v for k, v in database.execute("SELECT name, value FROM Emdsl").fetchall()}
+def version_of(database: sqlite3.Connection) -> StoreVersion:
+    """Return the version of an open store; raises sqlite3.Error, KeyError, TypeError and ValueError."""
+    counts = {bytes(_plain(k)).decode(): v for k, v in database.execute("SELECT name, value FROM Emdsl").fetchall()}
     last = database.execute("SELECT COALESCE(MAX(rowid), 0) FROM Cache").fetchone()[0]
     n = database.execute("SELECT value FROM Settings WHERE key = 'count'").fetchone()[0]
-    return Standing(int(found["store"]), int(found["removals"]), int(last), int(n), _key_at(database, int(last)))
+    return StoreVersion(int(counts["store"]), int(counts["removals"]), int(last), int(n), _key_at(database, int(last)))
 
 
-def still_there(folder: Path, before: Standing) -> bool:
-    """Whether the entry that was the last one is where it was: in a copy of the store that was put back it is not."""
+def still_there(folder: Path, before: StoreVersion) -> bool:
+    """Whether the last entry of an earlier version is still in its row: in a restored backup it is not."""
     try:
         with closing(sqlite3.connect(f"{(folder / DATABASE).resolve().as_uri()}?mode=ro", uri=True)) as database:
             return _key_at(database, before.last) == before.key
@@ -97,16 +97,16 @@ def still_there(folder: Path, before: Standing) -> bool:
 
 
 def _key_at(database: sqlite3.Connection, row: int) -> int:
-    found = database.execute("SELECT key FROM Cache WHERE rowid = ?", (row,)).fetchone()
-    return int.from_bytes(bytes(found[0])[:7], "big") if found and isinstance(found[0], bytes) else 0
+    last = database.execute("SELECT key FROM Cache WHERE rowid = ?", (row,)).fetchone()
+    return int.from_bytes(bytes(last[0])[:7], "big") if last and isinstance(last[0], bytes) else 0
 
 
 def _plain(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode()
 
 
-def set_aside(folder: Path, keys: Iterable[Digest], why: str, batch: str = "") -> int:
-    """Move entries out of the store, to be asked again; return how many there were. Raises sqlite3.Error."""
+def move_to_trash(folder: Path, keys: Iterable[Digest], why: str, batch: str = "") -> int:
+    """Move entries to the trash, so that they are requested again; return their number. Raises sqlite3.Error."""
     now, n = time.time(), 0
     with _database(folder) as database:
         database.execute("BEGIN IMMEDIATE")
@@ -121,25 +121,25 @@ def set_aside(folder: Path, keys: Iterable[Digest], why: str, batch: str = "") -
     return n
 
 
-def batches(folder: Path) -> list[tuple[str, str, float, int]]:
-    """Return what was set aside: batch, why, when, how many; last first."""
+def trash_batches(folder: Path) -> list[tuple[str, str, float, int]]:
+    """Return the batches in the trash, last first: name, reason, time, number of entries."""
     with _database(folder, write=False) as database:
         if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'Removed'").fetchone():
             return []
-        found = database.execute(
+        rows = database.execute(
             "SELECT batch, why, max(at), count(*) FROM Removed GROUP BY batch, why ORDER BY max(at) DESC"
         ).fetchall()
-    return [(str(b), str(w), float(at), int(n)) for b, w, at, n in found]
+    return [(str(b), str(w), float(at), int(n)) for b, w, at, n in rows]
 
 
-def set_aside_entries(folder: Path, batch: str) -> list[tuple[Digest, bytes]]:
-    """Return the entries of a batch."""
+def trash_entries(folder: Path, batch: str) -> list[tuple[Digest, bytes]]:
+    """Return the entries of a batch in the trash."""
     with _database(folder) as database:
         return database.execute("SELECT key, value FROM Removed WHERE batch = ?", (batch,)).fetchall()
 
 
-def forget(folder: Path, batch: str | None) -> int:
-    """Let go of what was set aside, of one batch or of all; return how many entries."""
+def purge(folder: Path, batch: str | None) -> int:
+    """Permanently delete one batch in the trash, or all; return the number of entries."""
     with _database(folder) as database:
         if batch is None:
             return database.execute("DELETE FROM Removed").rowcount

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class Store(Protocol):
-    """Answers by key. What `put` has acknowledged is never lost; what is stored first stays."""
+    """Answers by key. An acknowledged answer is never lost; the first answer of a key stays."""
 
     def get_many(self, keys: Iterable[Digest]) -> dict[Digest, Response]:
-        """Return the answers that are stored, by key."""
+        """Return the stored answers by key."""
 
     def put(self, query: Query, response: Response) -> asyncio.Future[Response]:
-        """Store an answer; the future is done once it would survive a crash, and holds what is stored."""
+        """Store an answer; the future is done when it would survive a crash, and holds the stored answer."""
 
     def close(self) -> None:
-        """Write what is waiting, and let go of everything."""
+        """Write pending answers and close everything."""
 
 
 class MemoryStore:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import FileMissing, StoreError, UsageError
-from emdsl.outcomes import entries as table
+from emdsl.outcomes import store_table as table
 from emdsl.run import history
-from emdsl.run.walk import Walk, chunks, resolve
+from emdsl.run.rows import Rows, chunks, settle_from_store
 from emdsl.source import one_of
 from emdsl.store import removals
 from emdsl.store.claims import live_owners
@@ -102,7 +102,7 @@ def contents(project: Project) -> Contents:
 
 def trash(project: Project) -> tuple[Batch, ...]:
     """Return the batches in the trash."""
-    batches = removals.batches(project.answers)
+    batches = removals.trash_batches(project.answers)
     return tuple(Batch(name=name, why=why, at=at, entries=n) for name, why, at, n in batches)
 
 
@@ -161,12 +161,12 @@ def drop(project: Project, where: str, *, yes: bool) -> Removal:
 def restore(project: Project, batch: str) -> tuple[int, int]:
     """Restore a batch from the trash; return the number of restored answers, and of those answered anew since."""
     with open_store(project):
-        entries = removals.set_aside_entries(project.answers, batch) if batch else []
+        entries = removals.trash_entries(project.answers, batch) if batch else []
         if not entries:
             raise _no_batch(project, batch)
     with open_store(project, write=True) as store:
         new, old = store.adopt(entries)
-        removals.forget(project.answers, batch)
+        removals.purge(project.answers, batch)
     return new, old
 
 
@@ -177,7 +177,7 @@ def purge(project: Project, batch: str | None = None, *, yes: bool) -> int:
         if batch is not None and not n:
             raise _no_batch(project, batch)
         if yes:
-            removals.forget(project.answers, batch)
+            removals.purge(project.answers, batch)
     return n
 
 
@@ -191,12 +191,12 @@ def answers_of(study: Compiled, store: DiskStore) -> set[Digest]:
     keys: set[Digest] = set()
     with evaluating():
         for experiment in study.program.experiments:
-            walk = Walk(experiment)
-            for rows in chunks(walk.rows()):
-                resolve(walk, rows, store)
+            walk = Rows(experiment)
+            for rows in chunks(walk.selected()):
+                settle_from_store(walk, rows, store)
                 for row in rows:
                     keys.update(key for r in row.results.values() for key in _keys(r))
-                    keys.update(q.key for tries in (row.unread or {}).values() for q, _ in tries)
+                    keys.update(q.key for tries in (row.bad_replies or {}).values() for q, _ in tries)
             keys.update(walk.probes.answers)
     return keys
 
@@ -205,7 +205,7 @@ def _keys(result: Result) -> Iterator[Digest]:
     """Yield the keys of the stored answers behind the result of a step."""
     if result.query is not None and result.response is not None:
         yield result.query.key
-    for query, _ in result.earlier:
+    for query, _ in result.bad_replies:
         yield query.key
 
 
@@ -227,4 +227,4 @@ def _entry_rows(project: Project, store: DiskStore, without: set[Digest] | None 
 
 def _move_to_trash(project: Project, keys: list[Digest], why: str) -> tuple[int, str]:
     batch = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
-    return removals.set_aside(project.answers, keys, why, batch), batch
+    return removals.move_to_trash(project.answers, keys, why, batch), batch

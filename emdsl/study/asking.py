@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from emdsl.errors import StoreError
-from emdsl.run.executor import CONNECTIONS, Executor, Report
-from emdsl.run.pacing import Patience
+from emdsl.run.executor import CONNECTIONS, Executor
+from emdsl.run.retries import RetryPolicy
 from emdsl.store.claims import Claims
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from decimal import Decimal
 
-    from emdsl.run.walk import Walk
+    from emdsl.run.progress import Report
+    from emdsl.run.rows import Rows
     from emdsl.store.disk import DiskStore
     from emdsl.study.progress import ProgressView
     from emdsl.study.project import Project
@@ -67,7 +68,7 @@ class Sending:
 
 
 def send_pending(
-    project: Project, walks: list[Walk], store: DiskStore, sending: Sending, *, run: str, view: ProgressView,
+    project: Project, walks: list[Rows], store: DiskStore, sending: Sending, *, run: str, view: ProgressView,
     interrupter: Interrupter,
 ) -> Report:  # fmt: skip
     """Send every pending request, and return what came of it.
@@ -97,7 +98,7 @@ def send_pending(
 
 
 async def _send(
-    project: Project, walks: list[Walk], store: DiskStore, sending: Sending, run: str, view: ProgressView,
+    project: Project, walks: list[Rows], store: DiskStore, sending: Sending, run: str, view: ProgressView,
     interrupter: Interrupter, *, signals: bool,
 ) -> Report:  # fmt: skip
     from emdsl.providers.client import Client  # noqa: PLC0415 - 0.2 s that only sending should cost
@@ -120,7 +121,7 @@ async def _send(
         client = Client(http, project.environment, simulator.url if simulator else None)
         executor = Executor(
             walks, store, client, connections=sending.connections,
-            patience=Patience(max_wait_s=sending.max_wait_s, max_retries=sending.max_retries), run=run,
+            retry_policy=RetryPolicy(max_wait_s=sending.max_wait_s, max_retries=sending.max_retries), run=run,
             budget=sending.budget, claims=claims, on_progress=view.update, on_notice=view.notice,
         )  # fmt: skip
         try:

@@ -13,7 +13,7 @@ from emdsl.errors import EmdslError, StoreError
 from emdsl.frame import EvalFault
 from emdsl.lang import ast
 from emdsl.lang.loader import STD, load
-from emdsl.run.walk import Walk, chunks, resolve
+from emdsl.run.rows import Rows, chunks, settle_from_store
 from emdsl.store.codec import Corrupt, ingredients
 from emdsl.store.disk import DiskStore
 
@@ -60,7 +60,7 @@ def compare(opened: Bundle, path: Path, environment: Mapping[str, str], *, simul
             store.adopt(opened.entries())
             n_compared, n_rows = 0, MAX_ROWS
             for experiment in program.experiments:
-                n, n_rows = _compared(Walk(experiment), store, path, n_rows)
+                n, n_rows = _compared(Rows(experiment), store, path, n_rows)
                 n_compared += n
         except EvalFault as fault:
             return 0, f"its study cannot be expanded ({fault.diagnostic.message})"
@@ -86,12 +86,12 @@ def _unsafe(file: Path, root: Path) -> str:
     return ""
 
 
-def _compared(walk: Walk, store: DiskStore, path: Path, most: int) -> tuple[int, int]:
+def _compared(walk: Rows, store: DiskStore, path: Path, most: int) -> tuple[int, int]:
     """Compare the entries of one experiment; return how many, and how many more rows may be gone through."""
     seen: set[Digest] = set()
-    for rows in chunks(islice(walk.rows(), most)):
+    for rows in chunks(islice(walk.selected(), most)):
         most -= len(rows)
-        resolve(walk, rows, store)
+        settle_from_store(walk, rows, store)
         queries = {query.key: query for row in rows for query in _answered(row)}
         queries |= {query.key: query for query in walk.probes.queries}
         for key, entry in store.entries(set(queries) - seen):
@@ -119,4 +119,4 @@ def _answered(row: Outcome) -> Iterator[Query]:
     for result in row.results.values():
         if result.query is not None and result.response is not None:
             yield result.query
-        yield from (query for query, _ in result.earlier)
+        yield from (query for query, _ in result.bad_replies)

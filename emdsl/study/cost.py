@@ -5,16 +5,18 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from emdsl.capability import longest_answer, unbounded
+from emdsl.capability import max_answer_tokens, why_unbounded
 from emdsl.errors import OverBudget, SourceError
-from emdsl.price import FREE, price_of
-from emdsl.run.planner import beyond
+from emdsl.price import FREE
+from emdsl.price_list import price_of
+from emdsl.run.count import beyond
 from emdsl.source import Diagnostic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from emdsl.run.planner import ExperimentCount, Money
+    from emdsl.run.count import ExperimentCount
+    from emdsl.run.spending import Money
     from emdsl.study.screen import Part
 
 MANY_USD = 100  # from which cents are not shown
@@ -37,7 +39,7 @@ def check_budgets(counts: list[ExperimentCount], budget: Decimal | None) -> None
     unlimited = []
     for count in counts:
         for head, step in count.heads.values():
-            reason = unbounded(head.model, dict(head.params))
+            reason = why_unbounded(head.model, dict(head.params))
             if reason is not None:
                 code, message, note, help_ = reason
                 unlimited.append(
@@ -117,7 +119,7 @@ def _unpriced(count: ExperimentCount) -> list[str]:
         model = head.model
         if price_of(model) is None:
             reasons[f"the price of `{model.name}` is unknown"] = None
-        elif price_of(model) is not FREE and longest_answer(model, dict(head.params)) is None:
+        elif price_of(model) is not FREE and max_answer_tokens(model, dict(head.params)) is None:
             reasons[f"`{model.name}` has no `max_tokens`"] = None
     return list(reasons)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from emdsl.experiment import Program
-    from emdsl.run.planner import ExperimentCount, StepCount
+    from emdsl.run.count import ExperimentCount, StepCount
     from emdsl.run.reasons import Reason
     from emdsl.store.disk import DiskStore
     from emdsl.study.project import Project
@@ -30,7 +30,7 @@ def plan_json(counts: list[ExperimentCount], wall_s: float) -> dict[str, Any]:
                 "samples": c.samples,
                 "steps": [s.as_json() for s in c.steps],
             }
-            | ({"why": _reasons_json(c)} if c.comparison is not None else {})
+            | ({"why": _reasons_json(c)} if c.compared else {})
             | ({"by": _by_json(c)} if c.by else {})
             for c in counts
         ],
@@ -44,9 +44,9 @@ def n_pending(counts: list[ExperimentCount]) -> int:
     pending: set[Any] = set()
     for count in counts:
         for step in count.steps:
-            pending |= step.ready
+            pending |= step.pending
             pending |= step.probes
-            pending |= {(count.experiment.name, r) for r in (*step.recipes, *step.maybe)}
+            pending |= {(count.experiment.name, r) for r in (*step.symbolic, *step.undecided)}
     return len(pending)
 
 
@@ -106,12 +106,12 @@ def grouped(reasons: Counter[Reason]) -> list[tuple[str, str, int]]:
 def reason_parts(counts: list[ExperimentCount], unknown: str) -> Iterator[Part]:
     """Yield why requests are pending; `unknown` is why that is not known, if it is not."""
     if unknown:
-        if any(s.ready for c in counts for s in c.steps):
+        if any(s.pending for c in counts for s in c.steps):
             yield f"reason: {unknown}\n"
         return
     together: Counter[Reason] = sum((c.reasons for c in counts), Counter())
     rows = [(f"  {n:,}", text, place) for text, place, n in grouped(together)]
-    dependent = sum(len(s.recipes) + len(s.maybe) for c in counts for s in c.steps)
+    dependent = sum(len(s.symbolic) + len(s.undecided) for c in counts for s in c.steps)
     if dependent and rows:
         rows.append((f"  <={dependent:,}", "depend on the answers to these", ""))
     if rows:
@@ -140,8 +140,8 @@ def _experiment_parts(count: ExperimentCount) -> Iterator[Part]:
     if pending and len(count.steps) > 1:
         rows.append(_total_row(count))
     yield Table(columns, rows, numeric=columns[1:])
-    estimated = any(s.maybe and s.expected is not None for s in count.steps)
-    if any(s.maybe for s in count.steps):
+    estimated = any(s.undecided and s.expected is not None for s in count.steps)
+    if any(s.undecided for s in count.steps):
         yield "  * depends on verdicts" + ("; ~ is an estimate from cached verdicts" if estimated else "")
     yield from cost_parts(count)
     yield from judge_parts(count)
@@ -161,8 +161,8 @@ def _odd_parts(count: ExperimentCount) -> Iterator[Part]:
     """Yield how many cached answers are cut, empty or blocked."""
     for step in count.steps:
         odd = Odd(step=step.step.name, n=step.cached, cut=step.cut, empty=step.empty, blocked=step.blocked)
-        if odd.said:
-            yield f"  {odd.said}"
+        if odd.notice:
+            yield f"  {odd.notice}"
 
 
 def judge_parts(count: ExperimentCount) -> Iterator[Part]:
@@ -180,13 +180,13 @@ def judge_parts(count: ExperimentCount) -> Iterator[Part]:
                 "numbers digit by digit.\n  Import the rubric from `std:judges@2`, or use `read = number` with "
                 "`max_tokens = 8`"
             )
-        if step.step.again and step.ready:
+        if step.step.again and step.pending:
             yield (
                 f"  an unreadable reply of `{name}` is requested again, at most {step.step.again} times "
                 "(not in the counts above)"
             )
-        if step.unread:
-            yield f"  {len(step.unread):,} replies of `{name}` were unreadable and were requested again"
+        if step.bad_replies:
+            yield f"  {len(step.bad_replies):,} replies of `{name}` were unreadable and were requested again"
 
 
 def _judges(step: StepCount) -> str:
@@ -198,9 +198,9 @@ def _step_row(step: StepCount, *, wide: bool) -> list[str]:
     estimate = step.estimate
     row = [
         f"  {step.step.kind} {step.step.name}",
-        ("<=" if step.maybe or step.recipes else "") + f"{step.needed:,}",
+        ("<=" if step.undecided or step.symbolic else "") + f"{step.needed:,}",
         f"{step.cached:,}",
-        _pending(step.expected, step.at_most) if step.maybe else f"{step.to_run:,}",
+        _pending(step.expected, step.at_most) if step.undecided else f"{step.to_run:,}",
     ]
     if wide:
         row += [
@@ -221,7 +221,7 @@ def _total_row(count: ExperimentCount) -> list[str]:
     )
     return [
         "  total", "", f"{sum(s.cached for s in count.steps):,}",
-        ("<=" if any(s.maybe for s in count.steps) else "") + f"{count.at_most:,}", tokens,
+        ("<=" if any(s.undecided for s in count.steps) else "") + f"{count.at_most:,}", tokens,
         _cost(total_usd(e.usd for e in estimates), most=any(e.most for e in estimates)),
     ]  # fmt: skip
 

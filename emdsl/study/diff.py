@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import FileMissing, UsageError
-from emdsl.run.planner import plan
-from emdsl.run.recipes import recipes
-from emdsl.run.walk import Walk
+from emdsl.run.planner import Planner
+from emdsl.run.rows import Rows
+from emdsl.run.symbolic import symbolic_requests
 from emdsl.study.compiled import Compiled, compile_study
 from emdsl.study.screen import counted, text_of
 
@@ -131,7 +131,7 @@ def _experiments(before: Compiled, after: Compiled) -> list[dict[str, Any]]:
         for name in dict.fromkeys((*news, *olds)):
             old_cells, old_keys = _contents(olds.get(name))
             new_cells, new_keys = _contents(news.get(name))
-            count = plan(Walk(news[name]), store) if name in news else None
+            count = Planner(Rows(news[name])).plan(store) if name in news else None
             usd = [s.estimate.usd for s in count.steps] if count is not None else []
             entries.append(
                 {
@@ -155,7 +155,7 @@ def _contents(experiment: Experiment | None) -> tuple[set[frozenset[tuple[str, s
         frozenset((a.name, a.levels[i].shown) for a, i in zip(experiment.axes, cell, strict=True))
         for cell in experiment.cells()
     }
-    return cells, {key for _, _, key in recipes(Walk(experiment))}
+    return cells, {key for _, _, key in symbolic_requests(Rows(experiment))}
 
 
 def _lines(before: Program, after: Program) -> dict[str, int]:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.capability import may_reason
 from emdsl.errors import ProviderError
-from emdsl.experiment import heads
-from emdsl.price import cost_usd
+from emdsl.experiment import request_settings
+from emdsl.price_list import cost_usd
 from emdsl.prompt import Message, Prompt
 from emdsl.providers.secret import why_unusable
-from emdsl.query import Head, Query, Usage
+from emdsl.query import Query, RequestSettings, Usage
 from emdsl.reasoning import split
 from emdsl.run.probes import SPLITS, Probes
 
@@ -38,7 +38,7 @@ def check_models(study: Compiled, *, insecure: bool = False) -> list[dict[str, A
     trials: dict[Any, _Trial] = {}
     for experiment in study.program.experiments:
         probes = Probes(experiment)
-        for step, head in heads(experiment):
+        for step, head in request_settings(experiment):
             kind = (head.model.use, head.model.url, frozenset(n for n, _ in head.params))
             trial = trials.setdefault(kind, _Trial(head))
             if step.name not in trial.steps:
@@ -51,7 +51,7 @@ def check_models(study: Compiled, *, insecure: bool = False) -> list[dict[str, A
 class _Trial:
     """A model under test: its steps, and the probe of how it writes numbers, if that matters."""
 
-    head: Head
+    head: RequestSettings
     steps: list[str] = dataclasses.field(default_factory=list)
     probe: Probe | None = None
 
@@ -95,7 +95,7 @@ async def _results(trials: list[_Trial], project: Project, *, insecure: bool) ->
         await simulator.stop()
 
 
-def _cheap(head: Head) -> Head:
+def _cheap(head: RequestSettings) -> RequestSettings:
     """Return settings that allow only a short answer, unless the model must reason first."""
     params, few = dict(head.params), MANY_TOKENS if may_reason(head.model) else FEW_TOKENS
     if not params.get("reasoning_tokens"):
@@ -104,7 +104,7 @@ def _cheap(head: Head) -> Head:
     return dataclasses.replace(head, model=model, params=tuple(sorted(params.items())))
 
 
-def _notes(head: Head, response: Response) -> list[str]:
+def _notes(head: RequestSettings, response: Response) -> list[str]:
     """Return notes about an answer that lacks something the study needs."""
     params = dict(head.params)
     notes = []
@@ -119,7 +119,7 @@ def _notes(head: Head, response: Response) -> list[str]:
     return notes
 
 
-def _entry(head: Head, steps: list[str], response: Response | None, note: str) -> dict[str, Any]:
+def _entry(head: RequestSettings, steps: list[str], response: Response | None, note: str) -> dict[str, Any]:
     usage = response.usage if response is not None else Usage()
     cost = cost_usd(head.model, usage) if response is not None else None
     return {

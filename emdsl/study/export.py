@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.digest import digest_bytes
 from emdsl.errors import FileExists, UsageError
-from emdsl.experiment import heads
+from emdsl.experiment import request_settings
 from emdsl.outcomes import database
-from emdsl.outcomes.loads import DATABASE
+from emdsl.outcomes.load_ids import DATABASE
 from emdsl.outcomes.sql import name
 from emdsl.study.loading import load_apart
 from emdsl.study.screen import Aside, plain_json
@@ -131,7 +131,7 @@ def _copy_files(folder: Path, project: Project, program: Program) -> None:
 
 def _manifest(folder: Path, study: Compiled, counts: list[dict[str, Any]]) -> dict[str, Any]:
     program = study.program
-    models = {h.model.use: h.model.revision for e in program.experiments for _, h in heads(e)}
+    models = {h.model.use: h.model.revision for e in program.experiments for _, h in request_settings(e)}
     return {
         "study": program.name,
         "program": program.digest.hex(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import NotDrawable
-from emdsl.outcomes.measures import by_columns
+from emdsl.outcomes.measure_views import by_columns
 from emdsl.redact import mask
 from emdsl.report import charts
 from emdsl.study.tables import chosen_measure, interval_of, measure_results
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from altair import TopLevelMixin
 
     from emdsl.experiment import Measure
-    from emdsl.outcomes.database import Result
+    from emdsl.outcomes.database import SqlResult
     from emdsl.study.compiled import Compiled
 
 FORMATS = charts.FORMATS
@@ -59,7 +59,7 @@ def write_figure(chart: TopLevelMixin, output: Path) -> None:
         raise NotDrawable(f"cannot write {output}: {error.strerror}", parameter="output") from error
 
 
-def table_of(measure: Measure, result: Result) -> charts.Table:
+def table_of(measure: Measure, result: SqlResult) -> charts.Table:
     """Return the rows of a measure as charts take them."""
     by = by_columns(measure)
     rows = [dict(zip(result.columns, map(_masked, row), strict=True)) for row in result.rows]

@@ -15,7 +15,8 @@ from emdsl.study.screen import plain_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from emdsl.outcomes.database import Result
+    from emdsl.outcomes.database import SqlResult
+
 
 SUFFIXES = {
     ".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".md": "markdown", ".tex": "latex", ".parquet": "parquet",
@@ -32,7 +33,7 @@ def format_of(output: Path) -> str:
     return SUFFIXES[output.suffix.lower()]
 
 
-def text_in(result: Result, form: str, *, spreadsheet: bool = False) -> str:
+def text_in(result: SqlResult, form: str, *, spreadsheet: bool = False) -> str:
     """Return a result as text in a format; in CSV for a `spreadsheet`, cells that look like formulas are quoted."""
     match form:
         case "json":
@@ -49,11 +50,11 @@ def text_in(result: Result, form: str, *, spreadsheet: bool = False) -> str:
             return _csv(result, spreadsheet=spreadsheet)
 
 
-def _objects(result: Result) -> list[dict[str, Any]]:
+def _objects(result: SqlResult) -> list[dict[str, Any]]:
     return [dict(zip(result.columns, row, strict=True)) for row in result.rows]
 
 
-def _csv(result: Result, *, spreadsheet: bool) -> str:
+def _csv(result: SqlResult, *, spreadsheet: bool) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(result.columns)

@@ -13,11 +13,11 @@ from emdsl.compiler.compile import compile_source
 from emdsl.compiler.models import merged
 from emdsl.compiler.settings import PARAMS, Refused
 from emdsl.errors import SourceError, UsageError
-from emdsl.experiment import heads
+from emdsl.experiment import request_settings
 from emdsl.importers import inspect, jsonl, llmcomp
 from emdsl.importers.answer import NotImported, identity_of, text_identity
 from emdsl.prompt import Prompt
-from emdsl.query import Head, Query
+from emdsl.query import Query, RequestSettings
 from emdsl.source import Source
 from emdsl.store.codec import encode
 from emdsl.value import plain
@@ -122,8 +122,8 @@ class Importer:
             own = {name: _param(name, value) for name, value in found.params.items()}
         except Refused as refused:
             return NotImported(str(refused))
-        params = merged(model.service.unasked, dict(merged(model.params, own)))
-        head, prompt = Head(model, params), Prompt(found.messages)
+        params = merged(model.service.implied_params, dict(merged(model.params, own)))
+        head, prompt = RequestSettings(model, params), Prompt(found.messages)
         state = head.key_state().add(prompt.messages).close()
         sample = found.sample if found.sample is not None else self._sample(state, found)
         if sample and "seed" in own:
@@ -164,7 +164,7 @@ class Importer:
             (experiment,) = compile_source(Source("the model", text), self.environment).experiments
         except SourceError as error:
             return f"model {use}: {error.diagnostics[0].message}"
-        ((_, head),) = heads(experiment)
+        ((_, head),) = request_settings(experiment)
         if head.model.service.self_hosted and revision is None:
             return f"model {use}: its weights are unknown: name them with --revision"
         return head.model

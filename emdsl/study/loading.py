@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from functools import partial
 from typing import TYPE_CHECKING
 
 from emdsl.errors import OutcomesError, SourceError
-from emdsl.outcomes import database
+from emdsl.outcomes import database, loading
 from emdsl.outcomes.drift import drifts
-from emdsl.outcomes.loads import note_last
-from emdsl.run.executor import Report
-from emdsl.run.planner import ExperimentCount, finish, note, plan, started, surveyed
-from emdsl.run.walk import Walk, chunks, collect, resolve
+from emdsl.outcomes.load_ids import note_last
+from emdsl.run.planner import Planner, planners
+from emdsl.run.progress import Report
+from emdsl.run.rows import Rows, chunks, collect, settle_from_store
 from emdsl.source import Diagnostic
 from emdsl.study.compiled import evaluating
 from emdsl.study.project import prepare
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from emdsl.experiment import Experiment
     from emdsl.outcome import Outcome
+    from emdsl.run.count import ExperimentCount
     from emdsl.store.disk import DiskStore
     from emdsl.study.compiled import Compiled
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def bring_up_to_date(
-    study: Compiled, walks: list[Walk], store: DiskStore, *, report: Report, run: str,
+    study: Compiled, walks: list[Rows], store: DiskStore, *, report: Report, run: str,
     see: SeeRows = lambda _, __: None,
 ) -> tuple[list[ExperimentCount], list[str], str]:  # fmt: skip
     """Load a study's tables from the store.
@@ -48,26 +48,24 @@ def bring_up_to_date(
         The counts of each experiment, notices about measures, and why the load failed, if it did. The answers are
         safe then, and the next reader loads them.
     """
-    counts = started(walks)
+    counting = planners(walks, run=run)
 
     def tables() -> Iterator[tuple[Experiment, Iterator[list[Outcome]]]]:
-        for walk, count in zip(walks, counts, strict=True):
-            yield walk.experiment, counted(walk, count)
+        for walk, planner in zip(walks, counting, strict=True):
+            yield walk.experiment, counted(walk, planner)
 
-    def counted(walk: Walk, count: ExperimentCount) -> Iterator[list[Outcome]]:
-        for rows in collect(walk, store, report.failures, partial(note, walk, count, run=run)):
+    def counted(walk: Rows, planner: Planner) -> Iterator[list[Outcome]]:
+        for rows in collect(walk, store, report.failures, planner.add):
             see(walk.experiment, rows)
             yield rows
 
     prepare(study.project.cache)
     try:
         with evaluating():
-            notices = database.load(study.project.cache, _load(study, store, run), tables())
+            notices = loading.load(study.project.cache, _load(study, store, run), tables())
     except OutcomesError as error:
-        return [plan(w, store, run=run) for w in walks], [], str(error)
-    for count in counts:
-        finish(count)
-    return counts, notices, ""
+        return [p.plan(store) for p in planners(walks, run=run)], [], str(error)
+    return [p.finish() for p in counting], notices, ""
 
 
 def load_if_stale(study: Compiled) -> list[str]:
@@ -89,21 +87,21 @@ def each_row(study: Compiled, see: SeeRows) -> tuple[list[ExperimentCount], list
     with study.store() as store:
         if not _is_current(study, store):
             return _load_anew(study, store, see)
-        walks = [Walk(e) for e in study.program.experiments]
-        counts = started(walks)
-        for walk, count in zip(walks, counts, strict=True):
-            for rows in collect(walk, store, {}, partial(note, walk, count)):
+        walks = [Rows(e) for e in study.program.experiments]
+        counts = []
+        for walk, planner in zip(walks, planners(walks), strict=True):
+            for rows in collect(walk, store, {}, planner.add):
                 see(walk.experiment, rows)
-            finish(count)
+            counts.append(planner.finish())
         return counts, []
 
 
 def load_apart(study: Compiled, folder: Path) -> list[str]:
     """Load what is stored now into another folder, and leave the cache alone; return notices."""
     with study.store() as store:
-        walks = [Walk(e) for e in study.program.experiments]
+        walks = [Rows(e) for e in study.program.experiments]
         rows = ((w.experiment, collect(w, store, {})) for w in walks)
-        return database.load(folder, _load(study, store, ""), rows)
+        return loading.load(folder, _load(study, store, ""), rows)
 
 
 def _is_current(study: Compiled, store: DiskStore) -> bool:
@@ -113,15 +111,15 @@ def _is_current(study: Compiled, store: DiskStore) -> bool:
 def _load_anew(
     study: Compiled, store: DiskStore, see: SeeRows = lambda _, __: None
 ) -> tuple[list[ExperimentCount], list[str]]:
-    walks = [Walk(e) for e in study.program.experiments]
+    walks = [Rows(e) for e in study.program.experiments]
     counts, notices, failure = bring_up_to_date(study, walks, store, report=Report(), run=secrets.token_hex(8), see=see)
     if failure:
         raise OutcomesError(failure)
     return counts, notices
 
 
-def _load(study: Compiled, store: DiskStore, run: str) -> database.Load:
-    return database.Load(
+def _load(study: Compiled, store: DiskStore, run: str) -> loading.Load:
+    return loading.Load(
         study=study.name, file=str(study.file), program=study.program.digest.hex(), store_state=store.state(), run=run
     )
 
@@ -134,29 +132,26 @@ class Survey:
     """Counts the pending requests of a study; if there are none, the same pass over its rows loads its tables."""
 
     def __init__(
-        self, study: Compiled, walks: list[Walk], store: DiskStore, run: str, budget: Decimal | None = None, *,
+        self, study: Compiled, walks: list[Rows], store: DiskStore, run: str, budget: Decimal | None = None, *,
         check: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         """Make a survey; `check` is called now and then, and may raise to end it."""
         self._study, self._walks, self._store, self._run, self._budget = study, walks, store, run, budget
         self._check = check
-        self._start()
+        self._planners = planners(walks, budget=budget)
+        self.counts: list[ExperimentCount] = []
         self.loaded: tuple[list[str], str] | None = None  # notices, and why the load failed; None: not loaded
-
-    def _start(self) -> None:
-        self.counts = started(self._walks, self._budget)
-        self._n_counted = [0] * len(self._walks)
 
     def take(self) -> None:
         """Count every experiment; raises EvalFault."""
         if not self._study.program.absent and self._first_is_stored():
             try:
                 load_ = _load(self._study, self._store, self._run)
-                self.loaded = database.load(self._study.project.cache, load_, self._tables()), ""
+                self.loaded = loading.load(self._study.project.cache, load_, self._tables()), ""
             except _Unfinished:
                 pass
             except OutcomesError as error:
-                self._start()
+                self._planners = planners(self._walks, budget=self._budget)
                 self._count()
                 if not any(c.at_most for c in self.counts):
                     self.loaded = [], str(error)
@@ -164,33 +159,26 @@ class Survey:
         if self.loaded is None:
             self._count()
         else:
-            for count in self.counts:
-                finish(count)
+            self.counts = [p.finish() for p in self._planners]
 
     def _count(self) -> None:
-        for walk, count, n_counted in zip(self._walks, self.counts, self._n_counted, strict=True):
-            for rows in surveyed(walk, self._store, count, skip=n_counted):
-                del rows
-                self._check()
+        self._check()
+        self.counts = [p.plan(self._store) for p in self._planners]
 
     def _first_is_stored(self) -> bool:
         walk = self._walks[0]
-        rows = next(chunks(walk.rows(everything=True), 1), [])
-        resolve(walk, rows, self._store)
-        return not any(row.open or row.pending for row in rows)
+        rows = next(chunks(walk.everything(), 1), [])
+        settle_from_store(walk, rows, self._store)
+        return not any(row.ready or row.blocked for row in rows)
 
     def _tables(self) -> Iterator[tuple[Experiment, Iterator[list[Outcome]]]]:
         prepare(self._study.project.cache)
-        for i, (walk, count) in enumerate(zip(self._walks, self.counts, strict=True)):
-            yield walk.experiment, self._complete(i, walk, count)
+        for walk, planner in zip(self._walks, self._planners, strict=True):
+            yield walk.experiment, self._complete(walk, planner)
 
-    def _complete(self, i: int, walk: Walk, count: ExperimentCount) -> Iterator[list[Outcome]]:
-        def see(row: Outcome) -> None:
-            self._n_counted[i] += 1
-            note(walk, count, row)
-
-        for rows in collect(walk, self._store, {}, see):
-            if count.at_most or any(s.unknown for s in count.steps):
+    def _complete(self, walk: Rows, planner: Planner) -> Iterator[list[Outcome]]:
+        for rows in collect(walk, self._store, {}, planner.add):
+            if planner.count.at_most or any(s.unknown for s in planner.count.steps):
                 raise _Unfinished
             self._check()
             yield rows
@@ -199,7 +187,7 @@ class Survey:
 def rehearse(experiments: Sequence[Experiment]) -> None:
     """Make the tables and measures empty, in memory, so that what cannot be loaded is an error before any request."""
     for experiment in experiments:
-        for span, message in database.rehearse(experiment):
+        for span, message in loading.rehearse(experiment):
             raise SourceError([Diagnostic(code="E850", message=message, span=span)])
 
 
@@ -209,7 +197,7 @@ def drift_notices(study: Compiled) -> list[str]:
     try:
         with study.tables() as (connection, _):
             for experiment in study.program.experiments:
-                notices += [d.said for d in drifts(connection, experiment, study.name)]
+                notices += [d.notice for d in drifts(connection, experiment, study.name)]
     except OutcomesError:  # not loaded, or by an emdsl that knew other columns
         return []
     return notices

@@ -6,14 +6,15 @@ import asyncio
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from emdsl.capability import objections, plain_name
+from emdsl.capability import plain_name, unsupported
 from emdsl.compiler.compile import model_of
 from emdsl.errors import ProviderError
-from emdsl.experiment import heads
+from emdsl.experiment import request_settings
 from emdsl.parameters import NO, PREFILL, row_of, rows_of
-from emdsl.price import price_of
-from emdsl.providers.secret import find_keys, find_url, why_unusable, without_password
+from emdsl.price_list import price_of
+from emdsl.providers.secret import find_keys, find_url, why_unusable
 from emdsl.query import Model
+from emdsl.redact import mask_password
 from emdsl.service import SERVICES
 from emdsl.study.screen import plain_json
 
@@ -40,7 +41,9 @@ def describe_providers(project: Project, name: str | None = None) -> list[dict[s
 
 def models_in(program: Program) -> list[Model]:
     """Return the models of a study."""
-    return list({(h.model.use, h.model.url): h.model for e in program.experiments for _, h in heads(e)}.values())
+    return list(
+        {(h.model.use, h.model.url): h.model for e in program.experiments for _, h in request_settings(e)}.values()
+    )
 
 
 def describe_models(
@@ -57,7 +60,7 @@ def model_named(use: str, project: Project) -> Model:
 
 
 def _service(service: Service, project: Project) -> dict[str, Any]:
-    variables = [v for v in (service.key_variable, service.other_variable) if v]
+    variables = [v for v in (service.key_variable, service.fallback_variable) if v]
     keys, _ = find_keys(Model(name="", use="", service=service, wire_name=""), project.environment)
     return {
         "provider": service.name,
@@ -85,7 +88,7 @@ def _capabilities(service: Service) -> dict[str, Any]:
 
 def _of_model(model: Model) -> dict[str, Any]:
     """Return the parameters that a model rejects, each tried alone; a rejected one has no bound."""
-    rejected = [p for p in TRIED if any(o.param == p for o in objections(model, EXAMPLE | {p: TRIED[p]}))]
+    rejected = [p for p in TRIED if any(o.param == p for o in unsupported(model, EXAMPLE | {p: TRIED[p]}))]
     entry: dict[str, Any] = {"rejects": [p for p in rejected if p != "top_logprobs"]}
     prefill = row_of(model.service.name, plain_name(model), PREFILL, {})
     if prefill is not None and prefill.takes == NO:
@@ -108,7 +111,7 @@ def _model(model: Model, project: Project, served: Any, *, insecure: bool) -> di
             "name": model.name,
             "use": model.use,
             "revision": model.revision,
-            "url": without_password(find_url(model, project.environment)[0] or "") or None,
+            "url": mask_password(find_url(model, project.environment)[0] or "") or None,
             "key": f"{variable}: {f'{len(keys)} set' if keys else 'not set'}" if variable else "none needed",
             "settings": {k: plain_json(v) for k, v in model.params},
             "price": _price_text(model),

@@ -9,10 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import UnknownAxis
-from emdsl.outcomes.loads import DATABASE, check_name, known_loads
+from emdsl.outcomes.load_ids import DATABASE, check_name, known_loads
 from emdsl.providers.secret import why_unusable
-from emdsl.run.planner import ExperimentCount, plan, started
-from emdsl.run.walk import Walk
+from emdsl.run.planner import Planner
+from emdsl.run.rows import Rows
 from emdsl.study.compiled import unknown
 from emdsl.study.cost import budget_parts, budgets_json, check_budgets, costs
 from emdsl.study.counts import (
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from emdsl.experiment import Experiment, Program, Step
     from emdsl.outcome import Outcome
     from emdsl.query import Query
+    from emdsl.run.count import ExperimentCount
     from emdsl.study.compiled import Compiled
 
 
@@ -60,7 +61,7 @@ class Plan:
     wall_s: float = 0.0
     study: Compiled = field(repr=False)
     counts: list[ExperimentCount] = field(repr=False)
-    walks: list[Walk] = field(repr=False)
+    walks: list[Rows] = field(repr=False)
     reasons_unknown: str = field(default="", repr=False)  # why reasons are not known, if so
     store_parts: tuple[Part, ...] = field(default=(), repr=False)
 
@@ -135,17 +136,19 @@ def make_plan(
     start_s = time.monotonic()
     program, project = study.program, study.project
     check_name(study.name, known_loads(project.cache))
-    walks = [Walk(e, s) for e, s in zip(program.experiments, selections(program, samples, only), strict=True)]
+    walks = [Rows(e, s) for e, s in zip(program.experiments, selections(program, samples, only), strict=True)]
     previous, no_previous = last_run(study)
     requests: list[dict[str, Any]] = []
     with study.store() as store:
-        counts = started(walks, budget)
-        for walk, count in zip(walks, counts, strict=True):
-            count.comparison = previous.of(walk.experiment) if previous is not None else None
-            count.by = _positions(walk.experiment, by, program)
-            if listed:
-                count.on_open = partial(_list_request, requests, walk.experiment)
-            plan(walk, store, count)
+        counts: list[ExperimentCount] = []
+        for walk in walks:
+            experiment = walk.experiment
+            planner = Planner(
+                walk, budget=budget, comparison=previous.of(experiment) if previous is not None else None,
+                by=_positions(experiment, by, program), previous=counts,
+                on_pending=partial(_list_request, requests, experiment) if listed else None,
+            )  # fmt: skip
+            counts.append(planner.plan(store))
         of_store = tuple(store_parts(project, store))
     if budget is not None:
         check_budgets(counts, budget)
@@ -165,7 +168,9 @@ def make_plan(
 def missing_setup(study: Compiled, counts: list[ExperimentCount], *, insecure: bool) -> list[str]:
     """Return what a run lacks for its pending requests: API keys, addresses. Cached answers need none."""
     models = [m for c in counts for m in c.models.values()]
-    return sorted({p for m in models if (p := why_unusable(m, study.project.environment, insecure=insecure)) is not None})
+    return sorted(
+        {p for m in models if (p := why_unusable(m, study.project.environment, insecure=insecure)) is not None}
+    )
 
 
 def _positions(experiment: Experiment, names: Sequence[str], program: Program) -> tuple[int, ...]:

@@ -14,8 +14,8 @@ from emdsl.files import read_whole
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from emdsl.run.planner import ExperimentCount
-    from emdsl.run.walk import Walk
+    from emdsl.run.count import ExperimentCount
+    from emdsl.run.rows import Rows
 
 FORMAT = 1
 SUFFIX = ".json"
@@ -45,7 +45,7 @@ class PlanFile:
                 f"removed from the store since, or have other values. Write the plan again with -o, or run {self.file}"
             )
 
-    def check(self, walks: list[Walk]) -> None:
+    def check(self, walks: list[Rows]) -> None:
         """Raise PlanOutdated if the study makes other requests than were planned."""
         now = digests(walks)
         changed = sorted(n for n in {*now, *self.digests} if now.get(n) != self.digests.get(n))
@@ -61,13 +61,13 @@ def known_requests(counts: list[ExperimentCount]) -> dict[str, str]:
     keys: dict[str, set[str]] = {}
     for count in counts:
         for step in count.steps:
-            keys.setdefault(step.step.name, set()).update(key.hex()[:16] for key in step.ready)
+            keys.setdefault(step.step.name, set()).update(key.hex()[:16] for key in step.pending)
     return {name: " ".join(sorted(some)) for name, some in keys.items()}
 
 
-def digests(walks: list[Walk]) -> dict[str, str]:
+def digests(walks: list[Rows]) -> dict[str, str]:
     """Return the digest of all requests of each experiment, cached or not."""
-    from emdsl.run.recipes import requests_digest  # noqa: PLC0415 - what an up-to-date run does not need
+    from emdsl.run.symbolic import requests_digest  # noqa: PLC0415 - what an up-to-date run does not need
 
     return {w.experiment.name: requests_digest(w).hex() for w in walks}
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import OutcomesError, UsageError
 from emdsl.outcomes import database
-from emdsl.outcomes.measures import by_columns
-from emdsl.outcomes.power import (
+from emdsl.outcomes.measure_views import by_columns
+from emdsl.outcomes.sample_size import (
     ALPHA,
     POWER,
     PROMISED,
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from emdsl.experiment import Experiment, Measure
-    from emdsl.outcomes.power import Spread
-    from emdsl.run.planner import ExperimentCount
+    from emdsl.outcomes.sample_size import Spread
+    from emdsl.run.count import ExperimentCount
     from emdsl.study.compiled import Compiled
     from emdsl.study.screen import Part
 

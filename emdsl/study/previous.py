@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emdsl.errors import EmdslError
-from emdsl.experiment import heads
+from emdsl.experiment import request_settings
 from emdsl.providers.secret import server
 from emdsl.run import history
-from emdsl.run.reasons import Earlier
+from emdsl.run.reasons import PreviousProgram
 from emdsl.source import one_of
 from emdsl.study.compiled import Compiled, compile_study
 from emdsl.study.selection import selections
@@ -19,8 +19,8 @@ from emdsl.study.selection import selections
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from emdsl.run.count import ExperimentCount
     from emdsl.run.history import Record
-    from emdsl.run.planner import ExperimentCount
 
 FIRST_RUN = "first run of this study"
 MAX_NAMED = 3  # studies
@@ -38,7 +38,7 @@ def server_notices(study: Compiled, counts: list[ExperimentCount]) -> list[str]:
         for use, name in record.servers.items() if run in runs else ():
             servers.setdefault(use, set()).add(name)
     notices = []
-    models = {head.model.use: head.model for count in counts for _, head in heads(count.experiment)}
+    models = {head.model.use: head.model for count in counts for _, head in request_settings(count.experiment)}
     for use, model in models.items():
         now = server(model, study.project.environment)
         others = servers.get(use, set()) - {now}
@@ -50,7 +50,7 @@ def server_notices(study: Compiled, counts: list[ExperimentCount]) -> list[str]:
     return notices
 
 
-def last_run(study: Compiled) -> tuple[Earlier | None, str]:
+def last_run(study: Compiled) -> tuple[PreviousProgram | None, str]:
     """Return the study as it last ran, or None and why there is nothing to compare with."""
     record = history.last(study.project.cache, study.name)
     if record is None:
@@ -71,7 +71,7 @@ def first_run(study: Compiled, counts: list[ExperimentCount]) -> str:
     return f"no run is recorded under this name; {runs.total():,} of its requests are cached{by if studies else ''}"
 
 
-def previous_runs(study: Compiled) -> Iterator[tuple[Record, Earlier]]:
+def previous_runs(study: Compiled) -> Iterator[tuple[Record, PreviousProgram]]:
     """Yield the versions of a study in its last runs, the latest first."""
     seen: set[str] = set()
     for record in history.records(study.project.cache):
@@ -85,14 +85,14 @@ def previous_runs(study: Compiled) -> Iterator[tuple[Record, Earlier]]:
             return
 
 
-def _as_it_was(study: Compiled, record: Record) -> Earlier | None:
+def _as_it_was(study: Compiled, record: Record) -> PreviousProgram | None:
     """Return a recorded version, or None if it cannot be compiled any more: reasons are a help, no more."""
     project = study.project
     try:
         if record.program == study.program.digest.hex():
             old = study
         else:
-            old = compile_study(project, study.file, history.as_it_was(project.cache, project.root, record))
+            old = compile_study(project, study.file, history.snapshot(project.cache, project.root, record))
             if {project.relative(Path(n)): sha256 for n, sha256 in old.program.files.items()} != record.files:
                 return None  # a file was too large to be kept, or its copy has gone
         chosen = selections(old.program, record.samples, record.only)
@@ -100,4 +100,4 @@ def _as_it_was(study: Compiled, record: Record) -> Earlier | None:
         return None
     by_name = {e.name: s for e, s in zip(old.program.experiments, chosen, strict=True)}
     interrupted = record.interrupted or record.ended_at is None
-    return Earlier(study.program, old.program, by_name, interrupted=interrupted)
+    return PreviousProgram(study.program, old.program, by_name, interrupted=interrupted)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress as RichProgress
 
-    from emdsl.run.executor import Progress
+    from emdsl.run.progress import Progress
 
 RICH, PLAIN, NONE = "rich", "plain", "none"
 DISPLAYS = (RICH, PLAIN, NONE)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from emdsl import redact
 from emdsl.errors import UsageError
-from emdsl.files import PRIVATE_FOLDER, write_private
+from emdsl.files import PRIVATE_FOLDER, write_whole
 from emdsl.project import ANSWERS, find_project
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def open_project(
     folder = near_path.resolve() if near_path.is_dir() else near_path.resolve().parent
     root = find_project(folder)
     environment = read_environment(folder, env_file)
-    redact.keep_secret(environment)
+    redact.register(environment)
     chosen = cache.resolve() if cache is not None else root / "cache"
     return Project(
         root=root,
@@ -120,7 +120,7 @@ def prepare(cache: Path) -> None:
         cache.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
         ignore = cache / ".gitignore"
         if not ignore.exists():
-            write_private(ignore, _IGNORE)
+            write_whole(ignore, _IGNORE)
     except OSError as error:
         raise UsageError(
             f"cannot write to {cache}: {error.strerror}; choose another folder with --cache", parameter="cache"

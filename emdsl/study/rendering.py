@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import ProviderError, UnknownStep, UsageError
-from emdsl.run.walk import Walk, resolve
+from emdsl.redact import mask_password
+from emdsl.run.rows import Rows, settle_from_store
 from emdsl.study.compiled import unknown
 from emdsl.study.selection import selections
 from emdsl.value import EnvVar, render
@@ -58,10 +59,10 @@ def render_cells(
     requests: list[dict[str, Any]] = []
     with study.store() as store:
         for experiment, selection in zip(program.experiments, selections(program, None, only), strict=True):
-            walk = Walk(experiment, selection)
+            walk = Rows(experiment, selection)
             for cell in itertools.islice((c for c in experiment.cells() if selection.takes(c)), limit):
                 row = walk.row(cell, sample)
-                resolve(walk, [row], store)
+                settle_from_store(walk, [row], store)
                 levels = {a.name: a.levels[i].shown for a, i in zip(experiment.axes, row.cell, strict=True)}
                 at = {"experiment": experiment.name, "cell": levels, "sample": sample}
                 requests += [
@@ -80,8 +81,8 @@ def request(row: Outcome, step: Step) -> dict[str, Any]:
         return shown | {"unknown": _why_unknown(step, row)}
     result = row.results.get(step.name)
     return shown | {
-        "model": query.head.model.use,
-        "parameters": {k: _plain(v) for k, v in query.head.params},
+        "model": query.settings.model.use,
+        "parameters": {k: _plain(v) for k, v in query.settings.params},
         "key": query.key.hex(),
         "cached": result is not None and result.response is not None,
         "messages": [{"role": m.role, "content": m.text} for m in query.prompt.messages],
@@ -91,7 +92,7 @@ def request(row: Outcome, step: Step) -> dict[str, Any]:
 def query_of(row: Outcome, step: Step) -> Query | None:
     """Return the request of a step of a row, pending or answered; None if it is unknown."""
     result = row.results.get(step.name)
-    return row.open.get(step.name) or (result.query if result is not None else None)
+    return row.ready.get(step.name) or (result.query if result is not None else None)
 
 
 def _why_unknown(step: Step, row: Outcome) -> str:
@@ -131,10 +132,10 @@ def curl(query: Query, project: Project) -> str:
     """Return a shell command that sends a request; it names the variable of the API key, never its value."""
     from emdsl.providers.address import join_url  # noqa: PLC0415 - as below
     from emdsl.providers.client import FORMATS, format_of  # noqa: PLC0415 - pydantic waits for who needs a body
-    from emdsl.providers.secret import find_keys, find_url, without_password  # noqa: PLC0415 - as above
+    from emdsl.providers.secret import find_keys, find_url  # noqa: PLC0415 - as above
 
-    model = query.head.model
-    url = without_password(find_url(model, project.environment)[0] or "http://127.0.0.1:PORT/v1")
+    model = query.settings.model
+    url = mask_password(find_url(model, project.environment)[0] or "http://127.0.0.1:PORT/v1")
     _, variable = find_keys(model, project.environment)
     form = FORMATS[format_of(query)]
     headers = {"Content-Type": "application/json"} | dict(form.headers(f"${variable}" if variable else None))

@@ -11,7 +11,7 @@ from emdsl.experiment import ASK
 from emdsl.files import write_whole
 from emdsl.highlight import html as coloured
 from emdsl.outcomes import database
-from emdsl.outcomes.summaries import costs, readable, score_bins
+from emdsl.outcomes.report_data import costs, readable, score_bins
 from emdsl.redact import mask
 from emdsl.report import charts
 from emdsl.report.page import Page, Picture, Sheet, html
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from emdsl.experiment import Experiment, Measure, Program
     from emdsl.outcome import Outcome
-    from emdsl.outcomes.summaries import Bins
+    from emdsl.outcomes.report_data import Bins
     from emdsl.prompt import Message
     from emdsl.study.compiled import Compiled
 
@@ -95,9 +95,9 @@ class _Sent:
                 sent.append(query.prompt.messages if query is not None else None)
 
 
-def _sheet(measure: Measure, result: database.Result | None) -> Sheet:
+def _sheet(measure: Measure, result: database.SqlResult | None) -> Sheet:
     if result is None:
-        return Sheet(name=measure.name, said="left out: see the notes above", columns=(), rows=())
+        return Sheet(name=measure.name, caption="left out: see the notes above", columns=(), rows=())
     columns, rows, _ = measure_table(measure, result)
     table = table_of(measure, result)
     level = interval_of(measure)
@@ -109,12 +109,14 @@ def _sheet(measure: Measure, result: database.Result | None) -> Sheet:
                 f"{measure.name}: {measure.function} by {', '.join(g.name for g in table.groups)}, as a {kind}; "
                 "the table below holds the numbers",
             ),
-            said=f"{measure.function}{f' with {level}' if level else ''}" if kind != charts.HEAT else measure.function,
+            caption=f"{measure.function}{f' with {level}' if level else ''}"
+            if kind != charts.HEAT
+            else measure.function,
         )
         for kind in charts.kinds_of(table)
     ]
     return Sheet(
-        name=measure.name, said=written, columns=columns, rows=rows,
+        name=measure.name, caption=written, columns=columns, rows=rows,
         numeric=frozenset((measure.function, "n", "planned", "p", "p_holm")), pictures=pictures,
     )  # fmt: skip
 
@@ -122,18 +124,20 @@ def _sheet(measure: Measure, result: database.Result | None) -> Sheet:
 def _scores(bins: Bins) -> Picture:
     lines = [f"{n} {', '.join(f'{t:g}' for t in ts)}" for n, ts in zip(bins.names, bins.thresholds, strict=True) if ts]
     said = " x ".join(bins.names) + ("; dashed: thresholds of the program, " + "; ".join(lines) if lines else "")
-    return Picture(svg=charts.inline_svg(charts.scores_chart(bins), f"How often scores lie where: {said}"), said=said)
+    return Picture(
+        svg=charts.inline_svg(charts.scores_chart(bins), f"How often scores lie where: {said}"), caption=said
+    )
 
 
-def _dropped(tables: list[tuple[Measure, database.Result | None]]) -> list[Picture]:
+def _dropped(tables: list[tuple[Measure, database.SqlResult | None]]) -> list[Picture]:
     rows = list(_reasons(tables))
     if not rows:
         return []
     said = "Of each measure, the share of its draws that are kept, and the reasons why others are not"
-    return [Picture(svg=charts.inline_svg(charts.dropped_chart(rows), said), said=said)]
+    return [Picture(svg=charts.inline_svg(charts.dropped_chart(rows), said), caption=said)]
 
 
-def _reasons(tables: list[tuple[Measure, database.Result | None]]) -> Iterator[tuple[str, str, int]]:
+def _reasons(tables: list[tuple[Measure, database.SqlResult | None]]) -> Iterator[tuple[str, str, int]]:
     for measure, result in tables:
         totals = {KEPT: 0}
         for values in result.rows if result is not None else []:
@@ -152,6 +156,6 @@ def _costs(paid: list[tuple[Any, ...]]) -> Sheet:
         rows.append((step, model, f"{n:,}", *("?" if x is None else f"{int(x):,}" for x in (into, out)),
                      "" if thought is None else f"{int(thought):,}", known))  # fmt: skip
     return Sheet(
-        name="Cost", said="Answers that this study uses, each once; what they cost when they were given",
+        name="Cost", caption="Answers that this study uses, each once; what they cost when they were given",
         columns=("step", "model", *numeric), rows=rows, numeric=frozenset(numeric),
     )  # fmt: skip

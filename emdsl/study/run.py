@@ -12,15 +12,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import SetupError, SourceError
-from emdsl.outcomes import database
-from emdsl.outcomes.loads import check_name, known_loads, load_id
-from emdsl.price import price_of
+from emdsl.outcomes import loading
+from emdsl.outcomes.load_ids import check_name, known_loads, load_id
+from emdsl.price_list import price_of
 from emdsl.providers.secret import find_url, server
 from emdsl.run import history
-from emdsl.run.executor import CONNECTIONS, Report
-from emdsl.run.walk import Walk
+from emdsl.run.executor import CONNECTIONS
+from emdsl.run.progress import Report
+from emdsl.run.rows import Rows
 from emdsl.source import Severity
-from emdsl.store.removals import standing
+from emdsl.store.removals import store_version
 from emdsl.study.asking import Interrupter, Sending, send_pending
 from emdsl.study.cost import budget_parts, check_budgets, question_of_cost, spent_json, spent_parts
 from emdsl.study.counts import (
@@ -47,9 +48,9 @@ if TYPE_CHECKING:
 
     from emdsl.digest import Digest
     from emdsl.query import Model
-    from emdsl.run.planner import ExperimentCount
+    from emdsl.run.count import ExperimentCount
     from emdsl.store.disk import DiskStore
-    from emdsl.store.removals import Standing
+    from emdsl.store.removals import StoreVersion
     from emdsl.study.compiled import Compiled
     from emdsl.study.planfile import PlanFile
 
@@ -114,7 +115,7 @@ class Run:
     counts: list[ExperimentCount] = field(repr=False)
     report: Report = field(repr=False)
     id: str = field(default="", repr=False)
-    store_before: Standing | None = field(default=None, repr=False)  # the version of the store at the start
+    store_before: StoreVersion | None = field(default=None, repr=False)  # the version of the store at the start
     wall_s: float = 0.0
 
     def __str__(self) -> str:
@@ -147,7 +148,7 @@ class Run:
     @property
     def repaired(self) -> bool:
         """Whether the tables had to be repaired: a notice says so."""
-        return any(database.REPAIRED in n for n in self.notices)
+        return any(loading.REPAIRED in n for n in self.notices)
 
     def as_json(self, *, again: bool = False) -> dict[str, Any]:
         """Return the run as `emdsl run --json` prints it; `again` as if it were repeated and all was cached."""
@@ -162,7 +163,7 @@ class Run:
                     "to_run": answered + len(failed),
                     "ran": answered,
                     "failed": len(failed),
-                    "left": step.at_most - len(failed & step.ready),
+                    "left": step.at_most - len(failed & step.pending),
                 }
         shown["requests"] = 0 if again else self.report.sent
         if not again and (probes := _fresh_probes(self.counts)):
@@ -271,12 +272,12 @@ def run_study(
     run = secrets.token_hex(8)
     check_name(study.name, known_loads(project.cache))
     walks = [
-        Walk(e, s) for e, s in zip(program.experiments, selections(program, options.samples, options.only), strict=True)
+        Rows(e, s) for e, s in zip(program.experiments, selections(program, options.samples, options.only), strict=True)
     ]
     if options.plan_file is not None:
         options.plan_file.check(walks)
     with study.store(create=not options.offline) as store:
-        before = standing(project.answers)
+        before = store_version(project.answers)
         survey = Survey(study, walks, store, run, options.budget, check=interrupter.check)
         survey.take()
         counts = survey.counts
@@ -335,7 +336,7 @@ def _plan_parts(
 
 
 def _send(
-    study: Compiled, options: RunOptions, walks: list[Walk], store: DiskStore, counts: list[ExperimentCount], *,
+    study: Compiled, options: RunOptions, walks: list[Rows], store: DiskStore, counts: list[ExperimentCount], *,
     run: str, pending: int, view: Callable[[int], ProgressView] | None, interrupter: Interrupter,
 ) -> Report:  # fmt: skip
     """Send what is pending, and keep a record of the run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import UnknownAxis, UnknownLevel, UsageError
-from emdsl.run.walk import Selection
+from emdsl.run.rows import Selection
 from emdsl.source import near, one_of
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from emdsl.errors import OutcomesError, UsageError
 from emdsl.experiment import ASK
 from emdsl.outcomes import database
-from emdsl.outcomes.measures import part_sql
+from emdsl.outcomes.measure_views import part_sql
 from emdsl.reasoning import split
-from emdsl.run.walk import Walk, leave, resolve
+from emdsl.run.rows import Rows, settle_from_store, settle_missing
 from emdsl.study.rendering import request, request_text
 from emdsl.value import Missing, render
 
@@ -59,10 +59,10 @@ def tell_rows(study: Compiled, where: str, limit: int = 1) -> Stories:
                 faults.append(str(error))
                 continue
             n_rows += len(places)
-            walk = Walk(experiment)
+            walk = Rows(experiment)
             for place, row in _rows_at(walk, places[: limit - len(stories)]):
-                resolve(walk, [row], store)
-                leave(walk, row, {})
+                settle_from_store(walk, [row], store)
+                settle_missing(walk, row, {})
                 counted = [
                     {"measure": m.name} | _part(connection, experiment, m.name, study.name, place)
                     for m in experiment.measures
@@ -73,10 +73,10 @@ def tell_rows(study: Compiled, where: str, limit: int = 1) -> Stories:
     return Stories(tuple(stories), n_rows)
 
 
-def _rows_at(walk: Walk, places: list[int]) -> list[tuple[int, Outcome]]:
+def _rows_at(walk: Rows, places: list[int]) -> list[tuple[int, Outcome]]:
     """Return the rows at some places of the table: it holds them as the walk makes them."""
     wanted = set(places)
-    rows = islice(enumerate(walk.rows(everything=True)), max(wanted, default=-1) + 1)
+    rows = islice(enumerate(walk.everything()), max(wanted, default=-1) + 1)
     return [(i, row) for i, row in rows if i in wanted]
 
 
@@ -90,7 +90,7 @@ def _part(connection: DuckDBPyConnection, experiment: Experiment, name: str, stu
     return {"group": dict(zip(result.columns, group, strict=False)), "value": value, "dropped": dropped}
 
 
-def _story(walk: Walk, row: Outcome) -> dict[str, Any]:
+def _story(walk: Rows, row: Outcome) -> dict[str, Any]:
     experiment = walk.experiment
     cell = {a.name: a.levels[i].shown for a, i in zip(experiment.axes, row.cell, strict=True)}
     lets = {c.name: _value_text(row.frame[c.name]) for c in experiment.columns}
@@ -111,8 +111,8 @@ def _reply(step: Step, result: Result) -> dict[str, Any]:
     shown |= {"reasoning": reasoning} if reasoning is not None else {}
     if result.weights is not None:
         shown |= {"mass": result.weights.mass, "word_mass": result.weights.word_mass}
-    if result.earlier:
-        shown["unread"] = [previous.text for _, previous in result.earlier]
+    if result.bad_replies:
+        shown["unread"] = [previous.text for _, previous in result.bad_replies]
     return shown | {
         "finish": response.finish,
         "reported": response.model,

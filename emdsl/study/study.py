@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from emdsl.errors import FileMissing, UnknownExperiment
 from emdsl.outcomes import database
-from emdsl.outcomes.power import ALPHA, POWER
+from emdsl.outcomes.sample_size import ALPHA, POWER
 from emdsl.outcomes.sql import name as quoted
 from emdsl.study.asking import Interrupter, apart_from_loop
 from emdsl.study.checking import diagnostics_of

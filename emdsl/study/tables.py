@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import UnknownMeasure
 from emdsl.outcomes import database
-from emdsl.outcomes.measures import by_columns
-from emdsl.outcomes.summaries import odd_answers
+from emdsl.outcomes.measure_views import by_columns
+from emdsl.outcomes.report_data import odd_answers
 from emdsl.source import one_of
 from emdsl.study.bars import bar, scale
 from emdsl.study.compiled import unknown
@@ -25,7 +25,7 @@ NOT_GIVEN = "not_given"  # a draw for which a measure's `given` does not hold: i
 SIMULATED = "SIMULATED: the embedded simulator made these answers, not a model.\n"
 
 
-def measure_results(study: Compiled) -> list[tuple[Measure, database.Result | None]]:
+def measure_results(study: Compiled) -> list[tuple[Measure, database.SqlResult | None]]:
     """Return every measure of a study with its rows; None for one that was left out of the load."""
     with study.tables() as (connection, _):
         return [
@@ -65,11 +65,11 @@ def measure_parts(study: Compiled, *, bars: bool, only: Mapping[str, frozenset[s
         yield SIMULATED
 
 
-def _selected(measure: Measure, result: database.Result, only: Mapping[str, frozenset[str]]) -> database.Result:
+def _selected(measure: Measure, result: database.SqlResult, only: Mapping[str, frozenset[str]]) -> database.SqlResult:
     """Return the rows of a measure whose groups are among some levels."""
     chosen = {i: only[path[0]] for i, path in enumerate(measure.by) if len(path) == 1 and path[0] in only}
     rows = [r for r in result.rows if all(_level(r[i]) in levels for i, levels in chosen.items())]
-    return database.Result(result.columns, rows)
+    return database.SqlResult(result.columns, rows)
 
 
 def _level(value: Any) -> str:
@@ -79,7 +79,7 @@ def _level(value: Any) -> str:
 def odd_notices(study: Compiled) -> list[str]:
     """Return notices about answers that are cut, empty or blocked."""
     with study.tables() as (connection, _):
-        return [odd.said for e in study.program.experiments for odd in odd_answers(connection, e, study.name)]
+        return [odd.notice for e in study.program.experiments for odd in odd_answers(connection, e, study.name)]
 
 
 def measures_latex(study: Compiled) -> str:
@@ -97,7 +97,7 @@ def measures_latex(study: Compiled) -> str:
 
 
 def measure_table(
-    measure: Measure, result: database.Result, *, bars: bool = False
+    measure: Measure, result: database.SqlResult, *, bars: bool = False
 ) -> tuple[list[str], list[list[Any]], bool]:
     """Return the columns and rows of a measure as people read them, and whether any row is simulated."""
     by = by_columns(measure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from emdsl.capability import objections, reasons_unasked
+from emdsl.capability import reasons_by_default, unsupported
 from emdsl.compiler.compile import compile_source, model_of
 from emdsl.errors import FileExists, SourceError, UsageError
 from emdsl.lang.format import format_source
@@ -108,8 +108,8 @@ def _judging(use: str) -> tuple[str, str]:
         model = model_of(use, {})
     except SourceError:
         return "", ""  # it is told when the whole is checked
-    refused = {o.param for o in objections(model, {"temperature": 0, "top_logprobs": 20, "max_tokens": 1})}
-    unasked = reasons_unasked(model, {})
+    refused = {o.param for o in unsupported(model, {"temperature": 0, "top_logprobs": 20, "max_tokens": 1})}
+    unasked = reasons_by_default(model, {})
     if not refused and not unasked:
         return "", ""
     settings = [

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emdsl.digest import digest, digest_bytes
-from emdsl.files import write_private
-from emdsl.outcomes.loads import load_id
-from emdsl.store.removals import Standing, standing, still_there
+from emdsl.files import write_whole
+from emdsl.outcomes.load_ids import load_id
+from emdsl.store.removals import StoreVersion, still_there, store_version
 from emdsl.version import __version__, installed
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def find(project: Project, file: Path, call: Iterable[object]) -> Screen | None:
     """
     try:
         record: Any = json.loads(_path(project, file, call).read_text(encoding="utf-8"))
-        now = standing(project.answers)
-        before = Standing(*record["store"])
+        now = store_version(project.answers)
+        before = StoreVersion(*record["store"])
         holds = (
             record["emdsl"] == __version__
             and record["load"] == load_id(project.cache, project.study(file))
@@ -57,7 +57,7 @@ def find(project: Project, file: Path, call: Iterable[object]) -> Screen | None:
 
 
 def keep(
-    project: Project, file: Path, call: Iterable[object], program: Program, run: str, before: Standing | None,
+    project: Project, file: Path, call: Iterable[object], program: Program, run: str, before: StoreVersion | None,
     screen: Screen, *, restricted: bool,
 ) -> None:  # fmt: skip
     """Record a complete run; if anything has changed since it began, nothing is recorded.
@@ -72,7 +72,7 @@ def keep(
         screen: What it would show if it were run again.
         restricted: It ran a selection. Its tables show other cached answers too, so any new answer ends the record.
     """
-    now = standing(project.answers)
+    now = store_version(project.answers)
     if load_id(project.cache, project.study(file)) != run or now is None or before is None or not now.holds(before):
         return
     absent = {str(p): "" for p in project.env_files if str(p) not in program.files}
@@ -94,7 +94,7 @@ def keep(
     try:
         path.parent.mkdir(exist_ok=True, mode=0o700)
         fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-        write_private(fresh, json.dumps(record))
+        write_whole(fresh, json.dumps(record))
         fresh.replace(path)
     except (OSError, UnicodeEncodeError):
         return

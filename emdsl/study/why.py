@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import NoCell, UnknownAxis, UnknownStep, UsageError
 from emdsl.run import history
-from emdsl.run.planner import plan, start
+from emdsl.run.planner import Planner
 from emdsl.run.reasons import middle, shown
-from emdsl.run.walk import Walk, resolve
+from emdsl.run.rows import Rows, settle_from_store
 from emdsl.study.compiled import unknown
 from emdsl.study.counts import grouped
 from emdsl.study.previous import FIRST_RUN, last_run, previous_runs
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from emdsl.outcome import Outcome
     from emdsl.query import Query
     from emdsl.run.reasons import Comparison, Difference
-    from emdsl.run.walk import Selection
+    from emdsl.run.rows import Selection
     from emdsl.store.disk import DiskStore
     from emdsl.study.compiled import Compiled
     from emdsl.study.screen import Part
@@ -90,13 +90,13 @@ def explain_cell(study: Compiled, *, only: tuple[str, ...] = (), step: str | Non
         NoCell: No cell has these levels.
     """
     experiment, selection = _experiment(study.program, only, step, sample)
-    walk = Walk(experiment, selection)
+    walk = Rows(experiment, selection)
     cell = next((c for c in experiment.cells() if selection.takes(c)), None)
     if cell is None:
         raise NoCell(f"no cell of `{experiment.name}` has these levels: they are skipped, or never meet")
     with study.store() as store:
         row = walk.row(cell, sample)
-        resolve(walk, [row], store)
+        settle_from_store(walk, [row], store)
         steps = [s for s in experiment.steps if step in (None, s.name)]
         explained = tuple(_explained(study, experiment, store, row, s) for s in steps)
         pending = any(x["cached"] is False for x in explained)
@@ -129,7 +129,7 @@ def _explained(study: Compiled, experiment: Experiment, store: DiskStore, row: O
     """Return the key of a step's request, whether it is cached, and if not, why."""
     entry: dict[str, Any] = {"kind": step.kind, "name": step.name, "key": None, "cached": None}
     result = row.results.get(step.name)
-    query = result.query if result is not None else row.open.get(step.name)
+    query = result.query if result is not None else row.ready.get(step.name)
     if query is None:
         reads = ", ".join(f"`{n}`" for n in (*step.needs, *step.condition_needs))
         no_request = NO_REQUEST.get(result.value.reason, result.value.reason) if result else f"depends on {reads}"
@@ -178,10 +178,8 @@ def _effect(study: Compiled, experiment: Experiment, store: DiskStore) -> list[t
     previous, _ = last_run(study)
     if previous is None:
         return []
-    walk = Walk(experiment)
-    count = start(walk)
-    count.comparison = previous.of(experiment)
-    plan(walk, store, count)
+    walk = Rows(experiment)
+    count = Planner(walk, comparison=previous.of(experiment)).plan(store)
     return grouped(count.reasons)
 
 

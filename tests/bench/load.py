@@ -20,8 +20,9 @@ from scale import answer
 
 from emdsl.cli.main import GC_THRESHOLDS
 from emdsl.compiler.compile import compile_file
-from emdsl.outcomes import database
-from emdsl.run.walk import Walk, answered, chunks
+from emdsl.outcomes import database, loading
+from emdsl.reasoning import split
+from emdsl.run.rows import Rows, chunks, settle_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,11 +54,12 @@ experiment load {
 
 def rows(experiment: Experiment) -> Iterator[list[Outcome]]:
     """Yield every row, answered."""
-    walk = Walk(experiment)
-    for some in chunks(walk.rows()):
+    walk = Rows(experiment)
+    for some in chunks(walk.selected()):
         for row in some:
             for step, query in walk.advance(row):
-                answered(row, step, answer(query))
+                reply = answer(query)
+                settle_answer(row, step, reply, split(reply))
         yield some
 
 
@@ -73,11 +75,11 @@ def main(n: int) -> None:
         for some in rows(experiment):
             del some
         made = time.perf_counter() - made  # what making the rows takes, which is not the load
-        study = database.Load(study="load", file="load.em", program="", store_state=(0, 0, 0, 0, 0), run="")
+        study = loading.Load(study="load", file="load.em", program="", store_state=(0, 0, 0, 0, 0), run="")
         start = time.perf_counter()
         without_boot = [m for m in experiment.measures if m.name != "boot"]
         object.__setattr__(experiment, "measures", tuple(without_boot))
-        database.load(folder, study, [(experiment, rows(experiment))])
+        loading.load(folder, study, [(experiment, rows(experiment))])
         load_s = time.perf_counter() - start - made
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         with duckdb.connect(str(folder / database.FILE), read_only=True) as other:
@@ -92,7 +94,7 @@ def main(n: int) -> None:
         (boot,) = [m for m in again.measures if m.name == "boot"]
         with duckdb.connect(str(folder / database.FILE)) as own:
             start = time.perf_counter()
-            database._measure(own, again, boot, "load")
+            loading._measure(own, again, boot, "load")
             boot_s = time.perf_counter() - start
         size = (folder / database.FILE).stat().st_size / 1e6
     found = {

@@ -1,6 +1,6 @@
 """How a run meets a server that fails, and one that has a limit: `make pace`, some minutes.
 
-Prints the figures of *Pace* in README: extra requests for faults, requests sent too early, use of an announced limit.
+Prints the figures of the rate controller: extra requests for faults, requests sent too early, use of a limit.
 """
 
 from __future__ import annotations

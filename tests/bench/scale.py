@@ -8,7 +8,8 @@ from pathlib import Path
 
 from emdsl.compiler.compile import compile_file
 from emdsl.query import Query, Response, Usage
-from emdsl.run.walk import Walk, answered, chunks
+from emdsl.reasoning import split
+from emdsl.run.rows import Rows, chunks, settle_answer
 from emdsl.store.disk import DiskStore
 
 ANSWER = (
@@ -44,15 +45,15 @@ async def fill(file: Path, cache: Path) -> int:
     program, n = compile_file(file, {}), 0
     store = DiskStore(cache / "answers")
     for experiment in program.experiments:
-        walk = Walk(experiment)
-        for rows in chunks(walk.rows(), 4096):
+        walk = Rows(experiment)
+        for rows in chunks(walk.selected(), 4096):
             ready = [(row, step, query) for row in rows for step, query in walk.advance(row)]
             while ready:
                 replies = [answer(query) for _, _, query in ready]
                 await asyncio.gather(*(store.put(q, a) for (_, _, q), a in zip(ready, replies, strict=True)))
                 n += len(ready)
                 for (row, step, _), reply in zip(ready, replies, strict=True):
-                    answered(row, step, reply)
+                    settle_answer(row, step, reply, split(reply))
                 ready = [(row, step, query) for row, _, _ in ready for step, query in walk.advance(row)]
     store.close()
     return n
@@ -60,7 +61,7 @@ async def fill(file: Path, cache: Path) -> int:
 
 def answer(query: Query) -> Response:
     """Return what a model might say: about 500 bytes, or a score."""
-    score = query.head.model.wire_name == "judge"
+    score = query.settings.model.wire_name == "judge"
     return Response(
         text=str(int.from_bytes(query.key[:4], "big") % 101) if score else ANSWER.format(query.key.hex()),
         finish="stop",

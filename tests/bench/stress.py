@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from support import clean_environment, emdsl, simulator, stats  # noqa: E402 - found by the line above
 
 from emdsl.prompt import Message, Prompt  # noqa: E402 - as above
-from emdsl.query import Head, Model, Query, Response  # noqa: E402 - as above
+from emdsl.query import Model, Query, RequestSettings, Response  # noqa: E402 - as above
 from emdsl.service import SERVICES  # noqa: E402 - as above
 from emdsl.store.disk import DiskStore  # noqa: E402 - as above
 
@@ -88,7 +88,7 @@ def _keys(folder: Path) -> set[str]:
 
 def entries(folder: Path) -> str:
     """Store 200,000 answers of 4 KB that do not compress; each must be there."""
-    head = Head(Model(name="m", use="sim/m", service=SERVICES["sim"], wire_name="m"), ())
+    head = RequestSettings(Model(name="m", use="sim/m", service=SERVICES["sim"], wire_name="m"), ())
     prompt = Prompt((Message("user", "hi"),))
     state = head.key_state().add(prompt.messages).close()
     store = DiskStore(folder / "answers")

@@ -50,7 +50,7 @@ def test_a_plan_shows_low_expected_and_high(folder: Path) -> None:
     assert 0 < step["est_usd_low"] < step["est_usd"] <= step["est_usd_high"]
     for budget, said in [
         ("1", "covers the maximum estimated cost"),
-        ("0.08", "reaches for what is expected"),
+        ("0.08", "covers the expected cost"),
         ("0.02", "will not reach: the run stops there, exit 3"),
     ]:
         (folder / "s.em").write_text(
@@ -83,7 +83,7 @@ def test_a_budget_of_the_run(folder: Path) -> None:
         (("openai/gpt-4o-2024-08-06", "openai/no-such-2024-01-01"), ["--budget", "5"], 1, "E731"),
         (("", ""), ["--budget", "many"], 2, "not an amount of US dollars"),
         (("", ""), ["--budget", "-1"], 2, "not an amount of US dollars"),
-        (('with "question {q}"', f'with "{LONG} {{q}}"'), ["--budget", "0.001"], 2, "costs at least"),
+        (('with "question {q}"', f'with "{LONG} {{q}}"'), ["--budget", "0.001"], 2, "cost at least"),
     ],
 )
 def test_a_budget_that_cannot_be_kept(

@@ -38,7 +38,7 @@ def test_the_schema_is_told(folder: Path) -> None:
     assert found[0]["relation"] == "e"
     assert {"e", "low", "emdsl.wilson", "emdsl.kept_rate"} <= {r["relation"] for r in found}
     comments = {(r["relation"], r["column"]): r["contents"] for r in found}
-    assert comments["e", "sample"] == "number of the draw, from 0"
+    assert comments["e", "sample"] == "sample number, from 0"
     assert all(r["contents"] for r in found if r["relation"] == "e")
     assert "expected SQL" in emdsl("query", cwd=folder, code=2).stderr
     assert "expected SQL" in emdsl("query", "FROM e", "--schema", cwd=folder, code=2).stderr

@@ -15,8 +15,8 @@ import pytest
 from support import clean_environment, emdsl
 
 from emdsl.compiler.compile import compile_file
-from emdsl.outcomes.loads import load_id
-from emdsl.store.removals import standing
+from emdsl.outcomes.load_ids import load_id
+from emdsl.store.removals import store_version
 from emdsl.study import uptodate
 from emdsl.study.project import open_project
 
@@ -193,7 +193,7 @@ def test_what_was_edited_or_dropped_while_it_ran_is_not_taken_for_read(folder: P
     program = compile_file(folder / "study.em", here.environment)
     load = load_id(here.cache, "study")
     assert load is not None
-    now = standing(here.cache / "answers")
+    now = store_version(here.cache / "answers")
     assert now is not None
     for change, run, before in (
         (edit("rows.csv", "two", "six"), load, now),

@@ -12,8 +12,8 @@ from support import InProcess, emdsl, experiment, keys, outcomes, program, run
 from emdsl.errors import SourceError
 from emdsl.providers.openai import encode
 from emdsl.query import Query, Response
-from emdsl.run.planner import plan
-from emdsl.run.walk import Walk
+from emdsl.run.planner import Planner
+from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
 from emdsl.value import Missing
 
@@ -43,7 +43,7 @@ def test_a_judge_asked_several_times_grows_by_its_new_draws() -> None:
     found = experiment(JUDGED.replace("N", "3"))
     assert [s.name for s in found.steps] == ["answer", "v", "v_2", "v_3", "w"]
     for row in outcomes(found, store):
-        limits = {dict(row.results[n].query.head.params).get("max_tokens") for n in ("v", "v_2", "v_3")}  # type: ignore[union-attr]  # all were asked
+        limits = {dict(row.results[n].query.settings.params).get("max_tokens") for n in ("v", "v_2", "v_3")}  # type: ignore[union-attr]  # all were asked
         assert limits == ({90} if row.frame["q"] == 1 else {None})
         assert [row.results[n].query.sample for n in ("v", "v_2", "v_3")] == [0, 1, 2]  # type: ignore[union-attr]  # as above
 
@@ -87,7 +87,7 @@ def test_a_dataset_to_obtain_is_planned_around_and_refused_by_run(tmp_path: Path
     (tmp_path / "s.em").write_text("em 1" + ABSENT, encoding="utf-8")
     found = program(ABSENT, tmp_path)
     assert [d.code for d in found.warnings] == ["W601"]
-    counted = plan(Walk(found.experiments[0]), MemoryStore())
+    counted = Planner(Rows(found.experiments[0])).plan(MemoryStore())
     assert (counted.cells, [s.unknown for s in counted.steps]) == (4, [2, 2])
     planned = json.loads(emdsl("plan", "s.em", "--json", cwd=tmp_path).stdout)
     assert planned["experiments"][0]["steps"][0]["unknown"] == 2
@@ -174,8 +174,8 @@ def test_a_prefill_goes_on_where_the_provider_can() -> None:
     """
     bodies = []
     for prefill in ('assistant "Sure, "', ""):
-        walk = Walk(experiment(text.replace("PREFILL", prefill)))
-        (row,) = walk.rows()
+        walk = Rows(experiment(text.replace("PREFILL", prefill)))
+        (row,) = walk.selected()
         ((_, query),) = walk.advance(row)
         bodies.append(json.loads(encode(query)))
     assert (bodies[0]["add_generation_prompt"], bodies[0]["continue_final_message"]) == (False, True)

@@ -11,16 +11,18 @@ from support import InProcess, experiment, outcomes, program, run
 
 from emdsl.errors import SourceError
 from emdsl.query import Response
-from emdsl.run.walk import Walk
+from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
 from emdsl.value import Missing
 
 
 def sent(text: str) -> list[list[tuple[str, str]]]:
     """Return the messages of the first step of every row."""
-    walk = Walk(experiment(text))
+    walk = Rows(experiment(text))
     return [
-        [(m.role, m.text) for m in query.prompt.messages] for row in walk.rows() for _, query in walk.advance(row)[:1]
+        [(m.role, m.text) for m in query.prompt.messages]
+        for row in walk.selected()
+        for _, query in walk.advance(row)[:1]
     ]
 
 
@@ -161,7 +163,7 @@ class Says(InProcess):
         self.replies = list(replies)
 
     async def ask(self, query: Any, *_: Any) -> Response:
-        if query.head.model.wire_name == "judge":
+        if query.settings.model.wire_name == "judge":
             text = query.prompt.messages[0].text
             return Response(text=self.replies[int(text)], finish="stop")
         return Response(text="a", finish="blocked" if "block" in query.prompt.messages[0].text else "stop")
@@ -238,8 +240,8 @@ def test_settings_are_inherited_merged_and_set() -> None:
       set x.max_tokens = 10 * k when m is b
     }
     """
-    walk = Walk(experiment(text))
-    found = [dict(q.head.params) for row in walk.rows() for _, q in walk.advance(row)]
+    walk = Rows(experiment(text))
+    found = [dict(q.settings.params) for row in walk.selected() for _, q in walk.advance(row)]
     a = {"temperature": 1, "max_tokens": 50, "seed": 7, "stop": ("x",)}
     b = {"top_p": Decimal("0.5"), "seed": 7, "stop": ("x",)}
     assert found == [a, a, b | {"max_tokens": 10}, b | {"max_tokens": 20}]

@@ -8,8 +8,8 @@ import pytest
 from support import InProcess, experiment, outcomes, program, run
 
 from emdsl.errors import SourceError
-from emdsl.outcomes import database
-from emdsl.run.walk import Walk, collect
+from emdsl.outcomes import database, loading
+from emdsl.run.rows import Rows, collect
 from emdsl.store.store import MemoryStore
 from emdsl.value import NULL
 
@@ -79,8 +79,8 @@ def test_null_is_missing(tmp_path: Path) -> None:
     assert [r.frame["n"] for r in rows] == [NULL, 2]
     assert [r.frame["m"] for r in rows] == [0, 2]
     assert provider.n == 3
-    load = database.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
-    database.load(tmp_path, load, [(only, collect(Walk(only), store, {}))])
+    load = loading.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
+    loading.load(tmp_path, load, [(only, collect(Rows(only), store, {}))])
     with database.opened(tmp_path, "s") as (connection, _):
         (big,) = database.select(connection, "SELECT rate, n, dropped FROM s.big").rows
         table = database.select(connection, "SELECT answer_missing, n_missing FROM s.e ORDER BY q").rows
@@ -117,8 +117,8 @@ def test_columns_that_differ_in_case_alone(tmp_path: Path) -> None:
     """
     only, store = experiment(text, tmp_path), MemoryStore()
     run(program(text, tmp_path), store)
-    load = database.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
-    assert database.load(tmp_path, load, [(only, collect(Walk(only), store, {}))]) == []
+    load = loading.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
+    assert loading.load(tmp_path, load, [(only, collect(Rows(only), store, {}))]) == []
     with database.opened(tmp_path, "s") as (connection, _):
         assert database.select(connection, "SELECT * EXCLUDE (dropped) FROM s.low").rows[0][:2] == ("a", 2)
         assert len(database.select(connection, "FROM s.high").rows) == 2
@@ -128,7 +128,7 @@ def test_numbers_past_64_bits_keep_their_digits(tmp_path: Path) -> None:
     """As text where a binary number would round them."""
     text = f'experiment e {{\n for k in [1, {2**64 + 1}]\n ask a from "sim/subject" with "{{k}}"\n}}'
     only, store = experiment(text), MemoryStore()
-    load = database.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
-    database.load(tmp_path, load, [(only, collect(Walk(only), store, {}))])
+    load = loading.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
+    loading.load(tmp_path, load, [(only, collect(Rows(only), store, {}))])
     with database.opened(tmp_path, "s") as (connection, _):
         assert {str(k) for (k,) in database.select(connection, "SELECT k FROM s.e").rows} == {"1", str(2**64 + 1)}

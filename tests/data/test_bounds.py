@@ -147,10 +147,10 @@ PLAN = {"emdsl_plan": 1, "file": "s.em", "only": [], "simulate": False, "digests
 def test_a_plan_of_another_shape_is_no_plan(plan: Any, tmp_path: Path) -> None:
     """Whatever JSON it holds: told, with how to write one."""
     (tmp_path / "p.json").write_text(json.dumps(plan), encoding="utf-8")
-    assert "is no plan: `emdsl plan FILE.em -o plan.json`" in emdsl("run", "p.json", cwd=tmp_path, code=2).stderr
+    assert "is not a plan; `emdsl plan FILE.em -o plan.json`" in emdsl("run", "p.json", cwd=tmp_path, code=2).stderr
 
 
 def test_a_plan_that_is_nested_without_end_is_no_plan(tmp_path: Path) -> None:
     """A hundred thousand brackets."""
     (tmp_path / "p.json").write_text("[" * 100_000, encoding="utf-8")
-    assert "is no plan" in emdsl("run", "p.json", cwd=tmp_path, code=2).stderr
+    assert "is not a plan" in emdsl("run", "p.json", cwd=tmp_path, code=2).stderr

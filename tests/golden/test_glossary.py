@@ -16,7 +16,7 @@ from emdsl.compiler.types import ANSWER_FIELDS
 from emdsl.judge import MASSES
 from emdsl.lang.explain import entry, pages, suggestion, words
 from emdsl.lang.words import DECLARATIONS, RESERVED, ROLES, STATEMENTS
-from emdsl.outcomes.measures import TOO_FEW
+from emdsl.outcomes.measure_views import TOO_FEW
 from emdsl.value import ENGINE_REASONS
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ NEED_AN_EXAMPLE = {
     *BUILTINS, *MEASURES, *INTERVAL_METHODS, *DECLARATIONS, *STATEMENTS, *SETTINGS,
 }  # fmt: skip
 WORDS = {
-    *NEED_AN_EXAMPLE, *settings.SHAPE_WORDS, *RESERVED, *ROLES, *ENGINE_REASONS, *REASONS, *RESULT_COLUMNS, *ANSWER_FIELDS,
-    *MASSES, TOO_FEW,
+    *NEED_AN_EXAMPLE, *settings.SHAPE_WORDS, *RESERVED, *ROLES, *ENGINE_REASONS, *REASONS, *RESULT_COLUMNS,
+    *ANSWER_FIELDS, *MASSES, TOO_FEW,
 }  # fmt: skip
 EXAMPLES = [
     (heading, example)

@@ -14,8 +14,8 @@ from emdsl.errors import HookError, SourceError
 from emdsl.frame import HookFault
 from emdsl.hooks import hook as hooks
 from emdsl.hooks.hook import Hook
-from emdsl.outcomes import database
-from emdsl.run.walk import Walk, collect
+from emdsl.outcomes import database, loading
+from emdsl.run.rows import Rows, collect
 from emdsl.store.store import MemoryStore
 from emdsl.value import Missing
 
@@ -191,8 +191,8 @@ def columns(folder: Path, kind: str, more: str) -> tuple[list[str], dict[str, st
     found, store = program(MEASURED.format(kind=kind, more=more), folder), MemoryStore()
     run(found, store)
     (only,) = found.experiments
-    load = database.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
-    notices = database.load(folder, load, [(only, collect(Walk(only), store, {}))])
+    load = loading.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
+    notices = loading.load(folder, load, [(only, collect(Rows(only), store, {}))])
     with database.opened(folder, "s") as (connection, _):
         types = {c.name: c.kind for c in only.columns}
         return notices, types, database.select(connection, "SELECT length_.mean, n FROM s.length AS length_").rows

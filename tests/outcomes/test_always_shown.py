@@ -9,10 +9,10 @@ import duckdb
 import pytest
 from support import InProcess, program, run
 
-from emdsl.outcomes import database
+from emdsl.outcomes import database, loading
 from emdsl.query import Response
 from emdsl.report.charts import chart_of, kinds_of
-from emdsl.run.walk import Walk, collect
+from emdsl.run.rows import Rows, collect
 from emdsl.store.store import MemoryStore
 from emdsl.study.figures import table_of
 from emdsl.study.latex import latex
@@ -85,9 +85,9 @@ def test_every_measure_is_shown_whatever_is_left(seed: int) -> None:
     found, store = program(study), MemoryStore()
     run(found, store, Some(seed % 6))
     (only,) = found.experiments
-    load = database.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
+    load = loading.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
     with duckdb.connect(":memory:") as connection:
-        database._fill(connection, load, [(only, collect(Walk(only), store, {}))])
+        loading._fill(connection, load, [(only, collect(Rows(only), store, {}))])
         for measure in only.measures:
             result = database.measure_rows(connection, "s", measure.name)
             assert result is not None, measure.name

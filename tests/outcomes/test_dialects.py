@@ -20,9 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "experiments", folder / "experiments")
     (folder / "pyproject.toml").touch()
     said = emdsl("run", "experiments/dialects.em", "--samples", "2", cwd=folder).stdout
-    assert (
-        "1,153 answered, 0 from the store" in said
-    )  # 384 asks, two judgements each, a probe: another reading asks nothing
+    assert "1,153 answered, 0 cached" in said  # 384 asks, two judgements each, a probe: another reading asks nothing
     return folder
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import InProcess, program, run
 
-from emdsl.outcomes import database, entries
+from emdsl.outcomes import database, loading, store_table
 from emdsl.outcomes.drift import drifts
 from emdsl.query import Response
-from emdsl.run.walk import Walk, collect
+from emdsl.run.rows import Rows, collect
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ class Moving(InProcess):
     ("kind", "said", "drop"),
     [
         ("same", [], 0),
-        ("version", ["in 4 cells, answers of `answer` by sim/subject report unlike versions (m-1, m-2)"], 8),
-        ("print", ["in 4 cells, answers of `answer` by sim/subject report unlike fingerprints (f1, f2)"], 8),
-        ("days", ["in 4 cells, answers of `answer` by sim/subject lie more than 30 days apart (2023-11-14"], 8),
+        ("version", ["in 4 cells, answers of `answer` by sim/subject report different versions (m-1, m-2)"], 8),
+        ("print", ["in 4 cells, answers of `answer` by sim/subject report different fingerprints (f1, f2)"], 8),
+        ("days", ["in 4 cells, answers of `answer` by sim/subject are more than 30 days apart (2023-11-14"], 8),
         (
             "version side",
-            ["in 2 pairs of `effect`, answers of `answer` by sim/subject report unlike versions (m-1, m-2)"],
+            ["in 2 pairs of `effect`, answers of `answer` by sim/subject report different versions (m-1, m-2)"],
             8,
         ),
     ],
@@ -68,15 +68,16 @@ def test_drift_is_told_with_the_drop_that_ends_it(tmp_path: Path, kind: str, sai
     (found,) = program(STUDY).experiments
     store = MemoryStore()
     run(STUDY, store, Moving(kind))
-    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
-    database.load(tmp_path, load, [(found, collect(Walk(found), store, {}))])
+    load = loading.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
+    loading.load(tmp_path, load, [(found, collect(Rows(found), store, {}))])
     with database.opened(tmp_path, "s") as (connection, _):
         told = list(drifts(connection, found, "s"))
     assert len(told) == len(said)
     for drift, wanted in zip(told, said, strict=True):
-        assert wanted in drift.said
+        assert wanted in drift.notice
         rows = [
-            entries.row(key, 1, r, {"model": "sim/subject", "sample": 0}, "s", None) for key, r in store.answers.items()
+            store_table.row(key, 1, r, {"model": "sim/subject", "sample": 0}, "s", None)
+            for key, r in store.answers.items()
         ]
-        with entries.opened(rows) as table:
+        with store_table.opened(rows) as table:
             assert len(table.keys(drift.drop)) == drop

@@ -12,9 +12,9 @@ import pytest
 import scipy.stats
 from support import InProcess, program, run
 
-from emdsl.outcomes import database
+from emdsl.outcomes import database, loading
 from emdsl.query import Response
-from emdsl.run.walk import Walk, collect
+from emdsl.run.rows import Rows, collect
 from emdsl.store.store import MemoryStore
 from emdsl.value import Missing
 
@@ -60,7 +60,7 @@ class Varied(InProcess):
     async def ask(self, query: Query, *_: Any) -> Response:
         rng = random.Random(query.key)
         text = query.prompt.messages[0].text
-        if query.head.model.wire_name == "subject":
+        if query.settings.model.wire_name == "subject":
             return Response(text=f"{text} {rng.random()}", finish="stop")
         if text[0] in "34":
             return Response(text=rng.choice(["good", "bad", "odd", "good", "neither nor"]), finish="stop")
@@ -75,8 +75,8 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], li
     (found,) = program(STUDY).experiments
     store = MemoryStore()
     run(STUDY, store, Varied())
-    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
-    assert not database.load(folder, load, [(found, collect(Walk(found), store, {}))])
+    load = loading.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
+    assert not loading.load(folder, load, [(found, collect(Rows(found), store, {}))])
     measures = {}
     with database.opened(folder, "s") as (connection, _):
         for measure in found.measures:
@@ -84,7 +84,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], li
             assert result is not None
             measures[measure.name] = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
     rows = []
-    for outcome in (o for chunk in collect(Walk(found), store, {}) for o in chunk):
+    for outcome in (o for chunk in collect(Rows(found), store, {}) for o in chunk):
         values = {k: None if isinstance(outcome.frame[k], Missing) else outcome.frame[k] for k in "vwab"}
         at = {x.name: x.levels[i].shown for x, i in zip(found.axes, outcome.cell, strict=True)}
         rows.append({**at, "sample": outcome.sample, **values})

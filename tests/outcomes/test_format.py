@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import duckdb
 from support import SHOTS, SHOTS_STUDY, emdsl
 
-from emdsl.outcomes.database import STORAGE
+from emdsl.outcomes.loading import STORAGE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ def test_older_clients_can_open_it(tmp_path: Path) -> None:
         newer.execute("CREATE TABLE t AS SELECT 1 AS x")
     assert storage(database) > STORAGE
     done = emdsl("run", "study.em", cwd=tmp_path)
-    assert "was written for newer clients only" in done.stdout + done.stderr
+    assert "is written for newer clients only" in done.stdout + done.stderr
     assert storage(database) == STORAGE
 
 

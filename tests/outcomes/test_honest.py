@@ -13,11 +13,11 @@ import pytest
 import scipy.stats
 from support import InProcess, emdsl, program, run
 
-from emdsl.outcomes import database
+from emdsl.outcomes import database, loading
+from emdsl.outcomes.distributions import fisher, t_power, t_tails
 from emdsl.outcomes.intervals import t_sql, wald, wilson
-from emdsl.outcomes.special import fisher, t_power, t_tails
 from emdsl.query import Response
-from emdsl.run.walk import Walk, collect
+from emdsl.run.rows import Rows, collect
 from emdsl.store.store import MemoryStore
 from emdsl.study.tables import interval_of, measure_table
 
@@ -57,9 +57,9 @@ def measured(
     found, store = program(text.format(measures=measures), folder), MemoryStore()
     run(found, store, Arms())
     (only,) = found.experiments
-    load = database.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
+    load = loading.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
     with duckdb.connect(":memory:") as connection:
-        database._fill(connection, load, [(only, collect(Walk(only), store, {}))])
+        loading._fill(connection, load, [(only, collect(Rows(only), store, {}))])
         rows = {}
         for measure in only.measures:
             result = database.measure_rows(connection, "s", measure.name)
@@ -167,7 +167,9 @@ def test_what_is_not_given_is_not_dropped() -> None:
     only, rows = measured("measure m = rate(v < 30 given v < 50) by arm\n  measure n = agreement(v, v_2)",
                           STUDY.replace('{{a}}")', '{{a}}") {{ samples = 2 }}'))  # fmt: skip
     m, n = only.measures
-    columns, shown, _ = measure_table(m, database.Result(tuple(rows["m"][0]), [tuple(r.values()) for r in rows["m"]]))
+    columns, shown, _ = measure_table(
+        m, database.SqlResult(tuple(rows["m"][0]), [tuple(r.values()) for r in rows["m"]])
+    )
     place = columns.index("not given")
     assert [r[place] for r in shown] == [0, 20, 15]
     assert {r[columns.index("dropped")] for r in shown} == {""}

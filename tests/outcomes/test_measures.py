@@ -13,11 +13,11 @@ import scipy.stats
 from support import InProcess, experiment, outcomes, program, run
 
 from emdsl.errors import OutcomesError, Rejected
-from emdsl.outcomes import database
+from emdsl.outcomes import database, loading
 from emdsl.outcomes.intervals import wald, wilson
 from emdsl.outcomes.sql import columns_of, name, to_sql
 from emdsl.query import Response
-from emdsl.run.walk import Walk, collect
+from emdsl.run.rows import Rows, collect
 from emdsl.store.store import MemoryStore
 from emdsl.value import Missing
 
@@ -54,7 +54,7 @@ class Varied(InProcess):
         pick = int.from_bytes(query.key[:4], "big")
         if pick % 23 == 0:
             raise Rejected("400 no", status=400)
-        if query.head.model.wire_name == "subject":
+        if query.settings.model.wire_name == "subject":
             return Response(text=f"answer {pick % 40}", finish="stop")
         label = query.prompt.messages[0].text.startswith("label")
         return Response(
@@ -69,9 +69,9 @@ def loaded(tmp_path: Path, body: str, *, full: bool = True) -> tuple[Experiment,
     _, report = run(found, store, Varied())
     failures = report.failures if full else {}
     (only,) = found.experiments
-    load = database.Load(study="a/b c", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
-    database.load(tmp_path, load, [(only, collect(Walk(only), store, failures))])
-    return only, [row for rows in collect(Walk(only), store, failures) for row in rows]
+    load = loading.Load(study="a/b c", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
+    loading.load(tmp_path, load, [(only, collect(Rows(only), store, failures))])
+    return only, [row for rows in collect(Rows(only), store, failures) for row in rows]
 
 
 EXPRESSIONS = [
@@ -178,8 +178,8 @@ def test_draws_shared_by_rows_count_once(tmp_path: Path) -> None:
     found = experiment(text)
     store = MemoryStore()
     run(text, store)
-    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
-    assert database.load(tmp_path, load, [(found, collect(Walk(found), store, {}))]) == []
+    load = loading.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
+    assert loading.load(tmp_path, load, [(found, collect(Rows(found), store, {}))]) == []
     with database.opened(tmp_path) as (connection, _):
         rows = database.select(connection, "SELECT k, n FROM long ORDER BY k").rows
     assert rows == [(0, 10), (1, 30)]
@@ -199,8 +199,8 @@ def test_shared_draws_with_unlike_values_are_told(tmp_path: Path) -> None:
     found = experiment(text)
     store = MemoryStore()
     run(text, store)
-    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
-    notices = database.load(tmp_path, load, [(found, collect(Walk(found), store, {}))])
+    load = loading.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
+    notices = loading.load(tmp_path, load, [(found, collect(Rows(found), store, {}))])
     assert len(notices) == 1
     assert "`long`" in notices[0]
     with database.opened(tmp_path) as (connection, study):
@@ -288,12 +288,12 @@ def test_a_failed_load_leaves_the_last_whole_state(tmp_path: Path) -> None:
     only, _ = loaded(tmp_path, "")
 
     def broken() -> Any:
-        yield from collect(Walk(only), MemoryStore(), {})
+        yield from collect(Rows(only), MemoryStore(), {})
         raise OSError("no space left")
 
-    load = database.Load(study="a/b c", file="f", program="p2", store_state=(0, 0, 0, 0, 0), run="r")
+    load = loading.Load(study="a/b c", file="f", program="p2", store_state=(0, 0, 0, 0, 0), run="r")
     with pytest.raises(OutcomesError, match="no space"):
-        database.load(tmp_path, load, [(only, broken())])
+        loading.load(tmp_path, load, [(only, broken())])
     with database.opened(tmp_path) as (connection, _):
         assert database.select(connection, "SELECT count(*) FROM e WHERE answer IS NOT NULL").rows[0][0] > 0
     assert [p.name for p in tmp_path.glob("*.new*")] == []
@@ -311,8 +311,8 @@ def test_lone_surrogates_do_not_end_a_load(tmp_path: Path) -> None:
     run(text, store, Odd())
     found = experiment(text)
     assert outcomes(found, store)[0].frame["answer"] == "a\ud800b"
-    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
-    database.load(tmp_path, load, [(found, collect(Walk(found), store, {}))])
+    load = loading.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
+    loading.load(tmp_path, load, [(found, collect(Rows(found), store, {}))])
     with database.opened(tmp_path) as (connection, _):
         assert json.dumps(database.select(connection, "SELECT answer FROM e").rows) == '[["a?b"]]'
 
@@ -321,8 +321,8 @@ def test_a_broken_database_is_moved_aside_and_made_anew(tmp_path: Path) -> None:
     """Outcomes are derived: what cannot be opened is kept under another name, and said."""
     (tmp_path / "outcomes.duckdb").write_text("junk", encoding="utf-8")
     only = experiment('experiment e {\n ask answer from "sim/subject" with "hi"\n}')
-    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
-    (notice,) = database.load(tmp_path, load, [(only, collect(Walk(only), MemoryStore(), {}))])
+    load = loading.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
+    (notice,) = loading.load(tmp_path, load, [(only, collect(Rows(only), MemoryStore(), {}))])
     assert "outcomes.duckdb.broken" in notice
     assert (tmp_path / "outcomes.duckdb.broken").read_text(encoding="utf-8") == "junk"
     with database.opened(tmp_path) as (connection, _):

@@ -20,10 +20,10 @@ import pytest
 from support import InProcess, program, run
 
 from emdsl.errors import SourceError
-from emdsl.outcomes import database
-from emdsl.outcomes.measures import atoms_sql, conflicts_sql, part_sql, view_sql
+from emdsl.outcomes import database, loading
+from emdsl.outcomes.measure_views import atoms_sql, conflicts_sql, part_sql, view_sql
 from emdsl.query import Response
-from emdsl.run.walk import Walk, collect
+from emdsl.run.rows import Rows, collect
 from emdsl.store.store import MemoryStore
 from emdsl.study.checking import table_diagnostics
 
@@ -100,9 +100,9 @@ def tables(text: str) -> list[Any]:
     if not STORE.answers:
         run(found, STORE, Varied())
     (only,) = found.experiments
-    load = database.Load(study="study", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
+    load = loading.Load(study="study", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
     with duckdb.connect(":memory:") as connection:
-        notices = database._fill(connection, load, [(only, collect(Walk(only), STORE, {}))])
+        notices = loading._fill(connection, load, [(only, collect(Rows(only), STORE, {}))])
         rows = [connection.execute(f'SELECT * FROM study."{m.name}"').fetchall() for m in only.measures]
         table = connection.execute('SELECT * FROM study."exp"').fetchall()
         place = connection.execute(part_sql(only, only.measures[0], "study", 3)).fetchall()

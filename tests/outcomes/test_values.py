@@ -11,17 +11,18 @@ import pytest
 from support import experiment, run
 
 from emdsl.errors import OutcomesError
+from emdsl.files import locked
 from emdsl.outcome import Result
-from emdsl.outcomes import database, entries, loads, table
+from emdsl.outcomes import database, load_ids, loading, store_table, table
+from emdsl.outcomes.bootstrap import _seed
 from emdsl.outcomes.computed import _tested, _within
 from emdsl.outcomes.intervals import agresti_coull, clopper_pearson, rate_sql, wald, wilson
-from emdsl.outcomes.measures import part_sql
+from emdsl.outcomes.measure_views import part_sql
 from emdsl.outcomes.odd import Odd
-from emdsl.outcomes.resample import _seed
 from emdsl.outcomes.sql import name, struct_names
 from emdsl.outcomes.table import _text, _value, fields_of
 from emdsl.query import Response, Usage
-from emdsl.run.walk import Walk, collect
+from emdsl.run.rows import Rows, collect
 from emdsl.store.store import MemoryStore
 from emdsl.value import INVALID, LabelledMap, Level, Missing, Row
 
@@ -53,20 +54,17 @@ experiment e {
 }
 """
 EXPERIMENT = experiment(STUDY)
-LOAD = database.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
+LOAD = loading.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
 FEW = (
-    "2 of 2 groups have fewer than 20 clusters (the fewest 2): resampling says little of so few, and Student's "
-    "quantiles are used"
+    "2 of 2 groups have fewer than 20 clusters (minimum 2): too few to resample, so their intervals use Student's "
+    "quantiles"
 )
-ALIKE = (
-    "2 of 2 groups have clusters that do not differ at all: resampling gives them no interval, which is not to say "
-    "that they are certain"
-)
+ALIKE = "2 of 2 groups have identical clusters: resampling gives them no interval, but their values are not certain"
 SAID = [f"measure `shift`: {FEW}; {ALIKE}", f"measure `most`: {FEW}"]
 
 
 def rows_of(store: MemoryStore) -> list[list[Outcome]]:
-    return list(collect(Walk(EXPERIMENT), store, {}))
+    return list(collect(Rows(EXPERIMENT), store, {}))
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +79,7 @@ def answered() -> MemoryStore:
 def loaded(answered: MemoryStore) -> Iterator[Any]:
     """Return a database that holds the study; what is said of it is checked."""
     with database.in_memory() as connection:
-        assert database._fill(connection, LOAD, [(EXPERIMENT, rows_of(answered))]) == SAID
+        assert loading._fill(connection, LOAD, [(EXPERIMENT, rows_of(answered))]) == SAID
         connection.execute("SET search_path = 's'")
         yield connection
 
@@ -147,7 +145,7 @@ def test_completeness(answered: MemoryStore) -> None:
     with database.in_memory() as connection:
         found = []
         for store in (MemoryStore(), answered):
-            database._fill(connection, LOAD, [(EXPERIMENT, rows_of(store))])
+            loading._fill(connection, LOAD, [(EXPERIMENT, rows_of(store))])
             found.append(database.completeness(connection, "s", EXPERIMENT)[:2])
         assert database.completeness(connection, "s", EXPERIMENT)[2]
         assert database.n_samples(connection, "s", EXPERIMENT) == 4
@@ -156,20 +154,20 @@ def test_completeness(answered: MemoryStore) -> None:
 
 def test_rows_are_gathered_to_parts(answered: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A part goes to DuckDB as soon as it is large enough; the last one holds the rest."""
-    monkeypatch.setattr(database, "PART", 12)
+    monkeypatch.setattr(loading, "PART", 12)
     chunks = [[row] for rows in rows_of(answered) for row in rows]
-    parts = database._parts(fields_of(EXPERIMENT, ""), EXPERIMENT, chunks)
+    parts = loading._parts(fields_of(EXPERIMENT, ""), EXPERIMENT, chunks)
     assert [part.num_rows for part in parts] == [12, 12, 8]
 
 
 def test_loads_are_known_of_the_file_that_is_there(tmp_path: Path) -> None:
     """Not of another one that has taken its place."""
-    (tmp_path / loads.DATABASE).write_bytes(b"1")
-    loads.note_load(tmp_path, "s", "run 1", known={"t": "run 0"})
-    assert loads.known_loads(tmp_path) == {"t": "run 0", "s": "run 1"}
-    assert [loads.load_id(tmp_path, study) for study in ("s", "t", "u")] == ["run 1", "run 0", None]
-    (tmp_path / loads.DATABASE).write_bytes(b"12")
-    assert (loads.known_loads(tmp_path), loads.load_id(tmp_path, "s")) == ({}, None)
+    (tmp_path / load_ids.DATABASE).write_bytes(b"1")
+    load_ids.note_load(tmp_path, "s", "run 1", known={"t": "run 0"})
+    assert load_ids.known_loads(tmp_path) == {"t": "run 0", "s": "run 1"}
+    assert [load_ids.load_id(tmp_path, study) for study in ("s", "t", "u")] == ["run 1", "run 0", None]
+    (tmp_path / load_ids.DATABASE).write_bytes(b"12")
+    assert (load_ids.known_loads(tmp_path), load_ids.load_id(tmp_path, "s")) == ({}, None)
 
 
 def test_what_is_in_memory_is_in_no_file() -> None:
@@ -181,20 +179,22 @@ def test_what_is_in_memory_is_in_no_file() -> None:
 
 def test_one_load_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A load waits for the one before it, and says so where that takes too long."""
-    monkeypatch.setattr(database, "LOCK_S", 0.0)
-    with database._turn(tmp_path), pytest.raises(OutcomesError, match="another load of"), database._turn(tmp_path):
-        pass
+    monkeypatch.setattr(loading, "LOCK_S", 0.0)
+    study = loading.Load(study="s", file="s.em", program="00", store_state=(0, 0, 0, 0, 0), run="r")
+    with locked(tmp_path / f"{database.FILE}.lock", wait_s=0), pytest.raises(OutcomesError, match="another load of"):
+        loading.load(tmp_path, study, [])
+    assert loading.load(tmp_path, study, []) == []
 
 
 def test_a_rehearsal_tells_which_measures_cannot_be_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of them, where it is written; a table that cannot be made is told alone."""
-    assert list(database.rehearse(EXPERIMENT)) == []
-    monkeypatch.setattr(database, "view_sql", lambda *_: "SELECT nope")
-    found = [(span, said.partition(":")[0]) for span, said in database.rehearse(EXPERIMENT)]
+    assert list(loading.rehearse(EXPERIMENT)) == []
+    monkeypatch.setattr(loading, "view_sql", lambda *_: "SELECT nope")
+    found = [(span, said.partition(":")[0]) for span, said in loading.rehearse(EXPERIMENT)]
     assert found == [(m.span, f"`{m.name}` cannot be computed") for m in EXPERIMENT.measures]
-    monkeypatch.setattr(database, "_create", lambda d, *_: d.execute("SELECT nope"))
-    ((span, said),) = database.rehearse(EXPERIMENT)
-    assert (span, said.partition(":")[0]) == (EXPERIMENT.span, "the table of `e` cannot be made")
+    monkeypatch.setattr(loading, "_create", lambda d, *_: d.execute("SELECT nope"))
+    ((span, said),) = loading.rehearse(EXPERIMENT)
+    assert (span, said.partition(":")[0]) == (EXPERIMENT.span, "the table of `e` cannot be created")
 
 
 def test_a_query_that_fails_is_an_error_of_outcomes() -> None:
@@ -245,12 +245,12 @@ def test_a_value_of_another_kind_is_none(value: Value, kind: str, wanted: Value)
 def test_a_verdict_costs_all_its_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replies that could not be read were paid for; where one cost is not known, neither is the sum."""
     monkeypatch.setattr(table, "cost_usd", lambda _, usage: usage.cost_usd)
-    query: Any = SimpleNamespace(head=SimpleNamespace(model=None))
+    query: Any = SimpleNamespace(settings=SimpleNamespace(model=None))
     half, quarter, unknown = (
         (query, Response(text="a", finish="stop", usage=Usage(cost_usd=x))) for x in (0.5, 0.25, None)
     )
-    assert table._cost(Result(1.0, *half, earlier=(quarter, quarter))) == 1.0
-    assert table._cost(Result(1.0, *half, earlier=(unknown,))) is None
+    assert table._cost(Result(1.0, *half, bad_replies=(quarter, quarter))) == 1.0
+    assert table._cost(Result(1.0, *half, bad_replies=(unknown,))) is None
     assert table._cost(Result(1.0)) is None
 
 
@@ -273,7 +273,7 @@ def test_a_verdict_of_fields_is_shown_as_json() -> None:
 @pytest.mark.parametrize(("hits", "n"), [(11, 10), (-1, 10), (0, 0)])
 def test_what_is_no_rate_has_no_interval(hits: int, n: int, interval: Callable[[int, int], Interval]) -> None:
     """More hits than draws, fewer than none, and hits of nothing are refused."""
-    with pytest.raises(ValueError, match=f"{hits} of {n} is no rate"):
+    with pytest.raises(ValueError, match=f"{hits} of {n} is not a rate"):
         interval(hits, n)
 
 
@@ -292,10 +292,10 @@ def test_the_seed_of_a_bootstrap_is_pinned() -> None:
 
 def test_odd_answers_are_listed() -> None:
     """Of each kind how many, separated by commas."""
-    said = Odd(step="a", n=1_234, cut=1, empty=2, blocked=3).said
-    assert said.startswith("of 1,234 answers of `a`: 1 cut (finish `length`), 2 empty, 3 blocked; `given a.finish")
-    assert Odd(step="a", n=9, blocked=3).said == "of 9 answers of `a`: 3 blocked"
-    assert Odd(step="a", n=9).said == ""
+    notice = Odd(step="a", n=1_234, cut=1, empty=2, blocked=3).notice
+    assert notice.startswith("1,234 answers of `a`: 1 truncated (finish `length`), 2 empty, 3 blocked; exclude")
+    assert Odd(step="a", n=9, blocked=3).notice == "9 answers of `a`: 3 blocked"
+    assert Odd(step="a", n=9).notice == ""
 
 
 @pytest.mark.parametrize(
@@ -312,8 +312,8 @@ def test_an_entry_costs_its_tokens(
 ) -> None:
     """Where a provider does not say what it charged, the price of its tokens says it; what is made up is free."""
     response = Response(text="a", finish="stop", usage=Usage(input_tokens=10, output_tokens=20, cost_usd=charged))
-    row = entries.row(b"k", 1, response, {"model": model}, None, price)
-    assert dict(zip(entries.COLUMNS, row, strict=True))["cost_usd"] == (cost and pytest.approx(cost))
+    row = store_table.row(b"k", 1, response, {"model": model}, None, price)
+    assert dict(zip(store_table.COLUMNS, row, strict=True))["cost_usd"] == (cost and pytest.approx(cost))
 
 
 def test_a_name_may_hold_quotes() -> None:
@@ -324,10 +324,10 @@ def test_a_name_may_hold_quotes() -> None:
 def test_entries_are_chosen_by_a_condition() -> None:
     """Their keys, and how many of each study and model; never by more than one condition."""
     response = Response(text="a", finish="stop")
-    rows = [entries.row(key, 1, response, {"model": f"openai/{key.decode()}"}, "s", None) for key in (b"x", b"y")]
-    with entries.opened(rows) as found:
+    rows = [store_table.row(key, 1, response, {"model": f"openai/{key.decode()}"}, "s", None) for key in (b"x", b"y")]
+    with store_table.opened(rows) as found:
         assert found.keys("model = 'openai/x'") == [b"x"]
         assert found.counted("text = 'a'") == [("s", "openai/x", 1), ("s", "openai/y", 1)]
         for where in (" ", "true; DROP TABLE entries", "true) --"):
-            with pytest.raises(OutcomesError, match="--where takes one condition"):
+            with pytest.raises(OutcomesError, match="--where takes one SQL condition"):
                 found.keys(where)

@@ -13,7 +13,7 @@ from emdsl.errors import ProviderError
 from emdsl.prompt import Message, Prompt
 from emdsl.providers.client import Client
 from emdsl.providers.http import Http
-from emdsl.query import Head, Model, Query, Response
+from emdsl.query import Model, Query, RequestSettings, Response
 from emdsl.service import ANTHROPIC, GOOGLE, SERVICES
 from emdsl.value import EnvVar
 
@@ -49,7 +49,7 @@ def ask(
             name="m", use=use, service=SERVICES[service], wire_name=wire_name, url=url, key=EnvVar("K"),
             timeout_s=timeout_s,
         )  # fmt: skip
-        head = Head(model, tuple(sorted({**dict(model.service.unasked), **params}.items())))
+        head = RequestSettings(model, tuple(sorted({**dict(model.service.implied_params), **params}.items())))
         http = Http(4)
         try:
             prompt = Prompt(tuple(Message(*m) for m in messages or (("user", text),)))
@@ -93,7 +93,7 @@ def ask_all(situations: list[dict[str, Any]]) -> list[Response | ProviderError]:
                 name="m", use=use[situations[number]["format"]], service=SERVICES[service], wire_name=name,
                 url=f"http://127.0.0.1:{port}/{number}/v1", key=EnvVar("K"), timeout_s=20,
             )  # fmt: skip
-            head = Head(model, model.service.unasked)
+            head = RequestSettings(model, model.service.implied_params)
             try:
                 return await client.ask(Query(head, Prompt((Message("user", "hi"),)), 3, b"k" * 32), 0, lambda _: None)
             except ProviderError as error:

@@ -25,7 +25,7 @@ from emdsl.providers.address import BadNetworkSettings, join_url, proxy_of, why_
 from emdsl.providers.client import Client
 from emdsl.providers.http import Http
 from emdsl.providers.secret import why_unusable
-from emdsl.query import Head, Model, Query
+from emdsl.query import Model, Query, RequestSettings
 from emdsl.service import SERVICES
 from emdsl.value import EnvVar
 
@@ -391,7 +391,9 @@ def test_headers_of_a_model_are_sent(use: str) -> None:
         environment = {"TEAM_TOKEN": f" {token}\n", "K": "sk-planted-0123456789", "BASIC": "Basic am9lOmhvbmV5"}
         http = Http(1)
         try:
-            query = Query(Head(model, model.service.unasked), Prompt((Message("user", "x"),)), 0, b"k" * 32)
+            query = Query(
+                RequestSettings(model, model.service.implied_params), Prompt((Message("user", "x"),)), 0, b"k" * 32
+            )
             return (await Client(http, environment).ask(query, 0, lambda _: None)).text
         finally:
             await http.close()

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from providers.asking import sent
 
-from emdsl.body import Met, format_of, joined, settings
-from emdsl.capability import objections
+from emdsl.body import FieldConflict, format_of, merge_fields, setting_fields
+from emdsl.capability import unsupported
 from emdsl.compiler.models import parse_use
 from emdsl.compiler.settings import PARAMS
 from emdsl.query import Model
@@ -56,10 +56,10 @@ def lines() -> Iterator[str]:
             whole = sent(use, messages=TALK, **({"max_tokens": 9} if service.name == "anthropic" else {}))
             yield f"\n==== {use}\n{whole['path']}\n{json.dumps(whole['body'], ensure_ascii=False)}"
             for setting in (*PARAMS, "top_logprobs"):
-                params = dict(service.unasked) | {setting: VALUES.get(setting)}
-                if setting not in VALUES or any(o.sure for o in objections(model_of(use), params)):
+                params = dict(service.implied_params) | {setting: VALUES.get(setting)}
+                if setting not in VALUES or any(o.sure for o in unsupported(model_of(use), params)):
                     continue
-                fields = joined(settings(model_of(use), params, format_of(model_of(use), params), sample=3))
+                fields = merge_fields(setting_fields(model_of(use), params, format_of(model_of(use), params), sample=3))
                 yield f"{setting:<20}{json.dumps(fields, default=float, ensure_ascii=False)}"
     prefilled = (*TALK[1:3],)
     for use in ("anthropic/claude-3-haiku-20240307", "mistral/m", "deepseek/deepseek-chat", "vllm/m", "sglang/m"):
@@ -107,8 +107,8 @@ def test_bodies_are_as_written_down() -> None:
 def test_two_settings_of_one_field_are_never_sent(use: str, params: dict[str, Any], path: str) -> None:
     """The key holds both: one of them would be lost without a word."""
     model = model_of(use)
-    with pytest.raises(Met) as met:
-        joined(settings(model, params, format_of(model, params)))
+    with pytest.raises(FieldConflict) as met:
+        merge_fields(setting_fields(model, params, format_of(model, params)))
     assert met.value.path == path
 
 
@@ -140,4 +140,4 @@ def test_two_settings_of_one_field_are_never_sent(use: str, params: dict[str, An
 def test_what_meets_no_setting_is_added(use: str, params: dict[str, Any], fields: dict[str, Any]) -> None:
     """Deep within an object too; what is sent unasked gives way."""
     model = model_of(use)
-    assert joined(settings(model, params, format_of(model, params))) == fields
+    assert merge_fields(setting_fields(model, params, format_of(model, params))) == fields

@@ -50,6 +50,7 @@ def values(spec: dict[str, Any]) -> list[dict[str, Any]]:
         ((("data", DATA), ("model", DATA)), ["dots"]),
         ((("data.set [1]", DATA), ("q's", MANY), ("k", DOSES)), ["curve", "heat"]),
         ((("on", (True, False)),), ["dots"]),
+        ((("color", DATA), ("facet", DATA), ("k", DOSES)), ["curve", "heat"]),
     ],
 )
 def test_a_measure_has_the_charts_that_its_groups_allow(groups: tuple[Any, ...], kinds: list[str]) -> None:
@@ -60,6 +61,8 @@ def test_a_measure_has_the_charts_that_its_groups_allow(groups: tuple[Any, ...],
         chart = chart_of(found, kind)
         ET.fromstring(inline_svg(chart, 'a "chart" & more'))
         assert len(values(chart.to_dict())) == len(found.rows)
+        drawn = [tuple(v[f"g{i}"] for i in range(len(groups))) for v in values(chart.to_dict())]
+        assert drawn == [tuple(v if isinstance(v, int) else str(v) for v in row[: len(groups)]) for row in found.rows]
 
 
 def test_what_has_no_value_is_not_drawn_as_zero() -> None:

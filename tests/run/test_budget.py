@@ -14,15 +14,15 @@ from emdsl.errors import SourceError, Throttled, Unavailable
 from emdsl.query import Query, Response, Usage
 from emdsl.run.budget import sent_tokens, worst_usd
 from emdsl.run.executor import Executor
-from emdsl.run.pacing import Patience
-from emdsl.run.planner import plan, started
-from emdsl.run.walk import Walk
+from emdsl.run.planner import planners
+from emdsl.run.retries import RetryPolicy
+from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from emdsl.run.executor import Report
+    from emdsl.run.progress import Report
 
 STUDY = """
 model m { use = "openai/gpt-4o-2024-08-06", max_tokens = 100, price = { input: $1000, output: $10_000 } }
@@ -68,11 +68,11 @@ class Priced(InProcess):
 def spend(cap: Decimal, store: MemoryStore, provider: Priced, *, of_run: bool = False) -> tuple[Priced, Report]:
     """Run the study under a cap, of its experiment or of the run."""
     text = STUDY.replace("  budget = $BUDGET\n", "") if of_run else STUDY.replace("BUDGET", str(cap))
-    walks = [Walk(e) for e in program(text).experiments]
+    walks = [Rows(e) for e in program(text).experiments]
 
     async def main() -> Report:
         return await Executor(
-            walks, store, provider, connections=16, patience=Patience(max_wait_s=5), run="r",
+            walks, store, provider, connections=16, retry_policy=RetryPolicy(max_wait_s=5), run="r",
             budget=cap if of_run else None,
         ).run()  # fmt: skip
 
@@ -152,7 +152,7 @@ def test_a_budget_that_cannot_reach_is_told_before_anything_is_sent(tmp_path: Pa
     """The input alone costs more: `plan` says so, `run` refuses, and a part that fits is planned."""
     text = STUDY.replace("BUDGET", "0.01").replace("question {q}", "question {q} " + "and so on " * 40)
     (tmp_path / "s.em").write_text("em 1" + text, encoding="utf-8")
-    assert "costs at least $" in emdsl("plan", "s.em", cwd=tmp_path).stdout
+    assert "cost at least $" in emdsl("plan", "s.em", cwd=tmp_path).stdout
     refused = emdsl("run", "s.em", cwd=tmp_path, code=1, env={"OPENAI_API_KEY": "sk-none-0123456789"})
     assert "E733" in refused.stderr
 
@@ -174,15 +174,15 @@ def test_ctrl_c_sends_nothing_more_to_a_budget() -> None:
 
     class Slow(Priced):
         async def ask(self, query: Query, *_: Any) -> Response:
-            self.asked[query.head.model.wire_name] += 1
+            self.asked[query.settings.model.wire_name] += 1
             await asyncio.sleep(0.2)
             return Response(text="a", finish="stop", usage=Usage(input_tokens=1, output_tokens=1))
 
     provider = Slow(1)
-    walks = [Walk(e) for e in program(STUDY.replace("BUDGET", "4.2")).experiments]
+    walks = [Rows(e) for e in program(STUDY.replace("BUDGET", "4.2")).experiments]
 
     async def main() -> None:
-        executor = Executor(walks, store, provider, connections=16, patience=Patience(max_wait_s=5), run="r")
+        executor = Executor(walks, store, provider, connections=16, retry_policy=RetryPolicy(max_wait_s=5), run="r")
         asyncio.get_running_loop().call_later(0.1, executor.drain)
         await executor.run()
 
@@ -195,11 +195,11 @@ def test_requests_that_experiments_share_cost_once() -> None:
     text = STUDY.replace("  budget = $BUDGET\n", "")
     other = text[text.index("experiment e") :].replace("experiment e", "experiment other")
     compiled = program(text + other)
-    walks, store = [Walk(e) for e in compiled.experiments], MemoryStore()
+    walks, store = [Rows(e) for e in compiled.experiments], MemoryStore()
     provider = Priced(1)
-    before = [plan(w, store, c) for w, c in zip(walks, started(walks, Decimal(1)), strict=True)]
+    before = [p.plan(store) for p in planners(walks, budget=Decimal(1))]
     assert before[1].least_usd == 0
     run(compiled, store, provider)
-    after = [plan(w, store, c) for w, c in zip(walks, started(walks), strict=True)]
+    after = [p.plan(store) for p in planners(walks)]
     assert provider.n == 30
     assert sum(s.money.saved_usd for c in after for s in c.steps) == provider.spent

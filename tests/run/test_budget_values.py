@@ -1,4 +1,4 @@
-"""What a budget and a purse say of single requests, and what those cost at most and at least."""
+"""What budgets say of single requests, and what those cost at most and at least."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from emdsl.price import Price
 from emdsl.prompt import Message, Prompt
-from emdsl.query import Head, Model, Query, Response, Usage
-from emdsl.run.budget import NEVER, WHOLE_RUN, Budget, Fits, Purse, least_usd, sent_tokens, worst_usd
+from emdsl.query import Model, Query, RequestSettings, Response, Usage
+from emdsl.run.budget import NEVER, WHOLE_RUN, Budget, Budgets, Fits, least_usd, sent_tokens, worst_usd
 from emdsl.service import SERVICES, SIM, openai_api
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ def query(*texts: str, price: Price | None = PRICE, simulated: bool = False, **p
     service = SERVICES[SIM] if simulated else openai_api("lab")
     model = Model(name="m", use=f"{service.name}/m", service=service, wire_name="m", price=price)
     settings = {"max_tokens": 100} | params
-    return Query(Head(model, tuple(settings.items())), Prompt(tuple(Message("user", t) for t in texts)), 0, b"")
+    return Query(
+        RequestSettings(model, tuple(settings.items())), Prompt(tuple(Message("user", t) for t in texts)), 0, b""
+    )
 
 
 SMALL, BIG = query("hi"), query("x" * 5_000)  # 1.018 and 6.016 dollars at most
@@ -72,24 +74,24 @@ def test_what_is_settled_counts(response: Response | None, lost: bool, spent: st
     """An answer counts by its tokens; one of unknown cost, and a reply that was lost, count in full."""
     budget = Budget(9)
     budget.reserve(Decimal(1))
-    budget.settle(Decimal(1), SMALL, response, lost=lost)
+    budget.settle(Decimal(1), SMALL, response, maybe_billed=lost)
     assert budget.spent_usd == Decimal(spent)
 
 
-def test_a_purse_without_a_budget_asks_for_no_price() -> None:
+def test_without_a_budget_no_price_is_needed() -> None:
     """Nothing is set aside, so that a model without a price may be asked."""
-    assert Purse({"a": None}, None).reserve(query("hi", price=None), ["a"]) == ()
+    assert Budgets({"a": None}, None).reserve(query("hi", price=None), ["a"]) == ()
 
 
-def test_a_purse_sets_aside_of_the_experiment_and_of_the_run() -> None:
+def test_money_is_reserved_from_the_experiment_and_from_the_run() -> None:
     """The first account that reaches pays, and the run's with it; an experiment without a budget pays of the run's."""
-    purse = Purse({"a": 1, "b": 2, "c": None}, 4)
+    budgets = Budgets({"a": 1, "b": 2, "c": None}, 4)
     for payers, limits in ((["a", "b"], [2, 4]), (["c"], [4])):
-        reserved = purse.reserve(SMALL, payers)
+        reserved = budgets.reserve(SMALL, payers)
         assert reserved
         assert [(int(budget.limit_usd), usd) for budget, usd in reserved] == [(n, Decimal("1.018")) for n in limits]
-    assert purse.reserve(SMALL, ["a", "b"]) is None, "of `b`, that depends on the request in flight"
-    assert purse.over == set()
+    assert budgets.reserve(SMALL, ["a", "b"]) is None, "of `b`, that depends on the request in flight"
+    assert budgets.exhausted == set()
 
 
 @pytest.mark.parametrize(
@@ -106,9 +108,9 @@ def test_the_budget_that_does_not_reach_is_named(
     budgets: dict[str, Number | None], whole: Number, asked: Query, over: str
 ) -> None:
     """It is the experiment's own wherever that does not reach, else the run's."""
-    purse = Purse(budgets, whole)
-    assert purse.reserve(asked, ["e"]) is NEVER
-    assert purse.over == {over}
+    all_budgets = Budgets(budgets, whole)
+    assert all_budgets.reserve(asked, ["e"]) is NEVER
+    assert all_budgets.exhausted == {over}
 
 
 @pytest.mark.parametrize(

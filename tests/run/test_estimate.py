@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import pytest
 from support import InProcess, program, run
 
-from emdsl.price import Price, price_of
+from emdsl.price import Price
+from emdsl.price_list import cost_of, price_of
 from emdsl.query import Model, Usage
-from emdsl.run.planner import ExperimentCount, plan
-from emdsl.run.walk import Selection, Walk
+from emdsl.run.planner import Planner
+from emdsl.run.rows import Rows, Selection
 from emdsl.service import SERVICES
 from emdsl.store.store import MemoryStore
+
+if TYPE_CHECKING:
+    from emdsl.run.count import ExperimentCount
 
 STUDY = """
 import alignment from "std:judges@1"
@@ -58,10 +63,10 @@ def test_costs_are_met_once_a_twentieth_is_stored() -> None:
     (experiment,) = program(STUDY).experiments
     store = MemoryStore()
     run(STUDY, store, selection=Selection(samples=1))
-    first = plan(Walk(experiment), store)
+    first = Planner(Rows(experiment)).plan(store)
     so_far, said = spent(first), totals(first)
     run(STUDY, store)
-    last = plan(Walk(experiment), store)
+    last = Planner(Rows(experiment)).plan(store)
     real = spent(last) - so_far
     assert so_far * 25 > spent(last) > so_far * 15, "a twentieth was stored"
     assert said["usd"] is not None
@@ -76,9 +81,9 @@ def test_before_anything_is_stored_the_bounds_hold() -> None:
     """The least is below what it costs in the end, the most above; the judges' share is known before any answer."""
     (experiment,) = program(STUDY).experiments
     store = MemoryStore()
-    said = totals(plan(Walk(experiment), store))
+    said = totals(Planner(Rows(experiment)).plan(store))
     run(STUDY, store)
-    real = spent(plan(Walk(experiment), store))
+    real = spent(Planner(Rows(experiment)).plan(store))
     assert said["low_usd"] is not None
     assert said["high_usd"] is not None
     assert said["low_usd"] < real < said["high_usd"]
@@ -95,7 +100,7 @@ def test_before_anything_is_stored_the_bounds_hold() -> None:
 def test_unknown_stays_unknown(change: tuple[str, str], low: bool, usd: bool, high: bool) -> None:
     """A price or a bound that is not known is never $0."""
     (experiment,) = program(STUDY.replace(*change)).experiments
-    said = totals(plan(Walk(experiment), MemoryStore()))
+    said = totals(Planner(Rows(experiment)).plan(MemoryStore()))
     assert {n: v is not None for n, v in said.items()} == {"low_usd": low, "usd": usd, "high_usd": high}
 
 
@@ -118,9 +123,9 @@ PRICE = Price(
 )
 def test_what_an_answer_cost(usage: Usage, millionths: int | None) -> None:
     """By its tokens: those that a cache read or wrote at their own price, all at another beyond a length."""
-    found = PRICE.cost(usage)
+    found = cost_of(PRICE, usage)
     assert found == (Decimal(millionths) / 10**6 if millionths is not None else None)
-    assert found is None or found <= PRICE.most(usage.input_tokens or 0, usage.output_tokens or 0)
+    assert found is None or found <= PRICE.max_cost(usage.input_tokens or 0, usage.output_tokens or 0)
 
 
 def _model(use: str, price: Price | None = None) -> Model:
@@ -149,6 +154,6 @@ def test_what_is_simulated_is_free() -> None:
     text = 'model m { use = "sim/subject", price = { input: $5, output: $5 } }\nexperiment e { ask a from m with "x" }'
     (experiment,) = program(text).experiments
     store = MemoryStore()
-    assert totals(plan(Walk(experiment), store)) == {"low_usd": 0, "usd": 0, "high_usd": 0}
+    assert totals(Planner(Rows(experiment)).plan(store)) == {"low_usd": 0, "usd": 0, "high_usd": 0}
     run(text, store, InProcess())
-    assert spent(plan(Walk(experiment), store)) == 0
+    assert spent(Planner(Rows(experiment)).plan(store)) == 0

@@ -11,8 +11,8 @@ from support import InProcess, experiment, outcomes, program, run
 
 from emdsl.errors import Rejected, StoreError, Throttled, Unavailable
 from emdsl.run.executor import Executor
-from emdsl.run.pacing import Patience
-from emdsl.run.walk import Walk
+from emdsl.run.retries import RetryPolicy
+from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Faulty(InProcess):
 
 def test_faults_that_pass_lose_nothing_and_repeat_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """One answer for each request, whatever failed before it."""
-    monkeypatch.setattr("emdsl.run.pacing.FIRST_S", 0.001)
+    monkeypatch.setattr("emdsl.run.retries.FIRST_WAIT_S", 0.001)
     store = MemoryStore()
     provider = Faulty(0.3)
     _, report = run(STUDY, store, provider)
@@ -58,7 +58,7 @@ def test_faults_that_pass_lose_nothing_and_repeat_nothing(monkeypatch: pytest.Mo
 
 def answers_but_probes(store: MemoryStore) -> set[bytes]:
     """Return the keys of all answers but that of the judge's probe."""
-    walk = Walk(experiment(STUDY))
+    walk = Rows(experiment(STUDY))
     walk.probes.look_up(store)
     return set(store.answers) - set(walk.probes.answers)
 
@@ -89,7 +89,7 @@ class NoAccess(InProcess):
     """Has no access to the subject."""
 
     async def ask(self, query: Query, *_: Any) -> Response:
-        if query.head.model.wire_name == "subject":
+        if query.settings.model.wire_name == "subject":
             self.asked["refused"] += 1
             raise Rejected("401 bad key", status=401, for_all=True)
         return await super().ask(query, *_)
@@ -126,8 +126,8 @@ def test_draining_keeps_what_is_in_flight_and_starts_nothing() -> None:
     store, provider = MemoryStore(), Counting()
 
     async def main() -> bool:
-        walks = [Walk(e) for e in program(STUDY).experiments]
-        executor = Executor(walks, store, provider, connections=4, patience=Patience(), run="r")
+        walks = [Rows(e) for e in program(STUDY).experiments]
+        executor = Executor(walks, store, provider, connections=4, retry_policy=RetryPolicy(), run="r")
         running = asyncio.create_task(executor.run())
         await asyncio.sleep(0.02)
         executor.drain()
@@ -160,7 +160,7 @@ def test_a_store_that_cannot_write_stops_the_asking() -> None:
 @pytest.mark.parametrize(("attempt", "least_s"), [(0, 0.0), (3, 0.0), (50, 0.0), (0, 12.5)])
 def test_waits_are_bounded_and_never_shorter_than_told(attempt: int, least_s: float) -> None:
     """Retry-After is the least; the rest doubles up to a minute."""
-    wait_s = Patience().wait(attempt, 0.0, least_s, random.Random(0))
+    wait_s = RetryPolicy().wait(attempt, 0.0, least_s, random.Random(0))
     assert wait_s is not None
     assert least_s <= wait_s <= max(60.0, least_s * 1.2)
 
@@ -168,5 +168,5 @@ def test_waits_are_bounded_and_never_shorter_than_told(attempt: int, least_s: fl
 def test_giving_up() -> None:
     """By the total of waiting, and by count where wanted."""
     rng = random.Random(0)
-    assert Patience(max_wait_s=10).wait(0, 9.9, 1.0, rng) is None
-    assert Patience(max_retries=2).wait(2, 0.0, 0.0, rng) is None
+    assert RetryPolicy(max_wait_s=10).wait(0, 9.9, 1.0, rng) is None
+    assert RetryPolicy(max_retries=2).wait(2, 0.0, 0.0, rng) is None

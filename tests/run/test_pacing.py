@@ -17,10 +17,12 @@ from support import InProcess, program, run
 from emdsl.errors import HookError, Rejected, Throttled, Unavailable
 from emdsl.providers.limits import Limit, Limits
 from emdsl.query import Model
-from emdsl.run.executor import Executor, _Request
+from emdsl.run.executor import Executor
 from emdsl.run.lanes import Lane
-from emdsl.run.pacing import Pace, Patience
-from emdsl.run.walk import Walk
+from emdsl.run.pacing import RateController
+from emdsl.run.requests import Request
+from emdsl.run.retries import RetryPolicy
+from emdsl.run.rows import Rows
 from emdsl.service import SERVICES
 from emdsl.store.claims import Claims
 from emdsl.store.store import MemoryStore
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from emdsl.query import Query, Response
-    from emdsl.run.executor import Report
+    from emdsl.run.progress import Report
 
 
 class Clock:
@@ -43,7 +45,7 @@ class Clock:
         return self.now
 
 
-def grown(pace: Pace, n: int) -> float:
+def grown(pace: RateController, n: int) -> float:
     """Answer `n` requests, as many at once as may be."""
     while n > 0:
         some = min(n, int(pace.limit) - pace.in_flight)
@@ -57,7 +59,7 @@ def grown(pace: Pace, n: int) -> float:
 
 def test_it_starts_slowly_and_falls_once_an_episode() -> None:
     """Doubling a round trip at first; at "slow down" once for all that were under way; then by one a round trip."""
-    pace = Pace(most=500, clock=Clock())
+    pace = RateController(most=500, clock=Clock())
     assert pace.limit == 16
     assert grown(pace, 16) == 32
     assert grown(pace, 32) == 64
@@ -75,7 +77,7 @@ def test_it_starts_slowly_and_falls_once_an_episode() -> None:
 
 def test_it_keeps_to_the_most_and_never_to_none() -> None:
     """A hundred episodes leave one request; ten thousand answers no more than allowed."""
-    pace = Pace(most=20, clock=Clock())
+    pace = RateController(most=20, clock=Clock())
     assert grown(pace, 1000) == 20
     for _ in range(100):
         pace.throttled(pace.send(0), 0.0)
@@ -85,7 +87,7 @@ def test_it_keeps_to_the_most_and_never_to_none() -> None:
 def test_a_failing_server_pauses_growth_only() -> None:
     """5xx is no "slow down"."""
     clock = Clock()
-    pace = Pace(most=500, clock=clock)
+    pace = RateController(most=500, clock=clock)
     pace.send(0)
     pace.failed(server=True)
     assert grown(pace, 16) == 16
@@ -96,7 +98,7 @@ def test_a_failing_server_pauses_growth_only() -> None:
 @pytest.mark.parametrize(("wait_s", "delay"), [(7.0, 7.0), (0.2, 0.0)])
 def test_all_wait_where_one_is_told_to_for_long(wait_s: float, delay: float) -> None:
     """A wait of a second or more is of the account; a shorter one of the request alone."""
-    pace = Pace(most=10, clock=Clock())
+    pace = RateController(most=10, clock=Clock())
     pace.throttled(pace.send(0), wait_s)
     assert pace.delay(0, 0.0) == delay
 
@@ -104,27 +106,27 @@ def test_all_wait_where_one_is_told_to_for_long(wait_s: float, delay: float) -> 
 def test_what_is_announced_holds() -> None:
     """Nothing is left: as much as fills up by then; and all of it at the time that was told."""
     clock = Clock()
-    pace = Pace(most=100, clock=clock)
+    pace = RateController(most=100, clock=clock)
     ticket = pace.send(0)
-    pace.told(ticket, Limits(requests=Limit(60, 0, 60)))
+    pace.update(ticket, Limits(requests=Limit(60, 0, 60)))
     pace.answered(None)
     assert pace.delay(0, 0.0) == pytest.approx(1.0), "one a second fills up"
     assert pace.delay(0, 1.0) == 0
     assert pace.delay(0, 61.0) == 0
-    pace.told(pace.send(0), Limits(requests=Limit(60, 30, 30)))
+    pace.update(pace.send(0), Limits(requests=Limit(60, 30, 30)))
     for _ in range(30):
         pace.send(0)
     pace.in_flight = 0
     assert pace.delay(0, 0.0) > 0, "what was sent since is spent"
-    pace.told(ticket, Limits(requests=Limit(60, 60, 1)))
+    pace.update(ticket, Limits(requests=Limit(60, 60, 1)))
     assert pace.delay(0, 0.0) > 0, "an older reply says nothing new"
 
 
 def test_tokens_are_counted_by_what_answers_were() -> None:
     """The mean of tokens in and out decides when the next request fits."""
-    pace = Pace(most=100, clock=Clock())
+    pace = RateController(most=100, clock=Clock())
     ticket = pace.send(400)
-    pace.told(ticket, Limits(tokens=Limit(6_000, 50, 60)))
+    pace.update(ticket, Limits(tokens=Limit(6_000, 50, 60)))
     pace.answered(200)
     assert pace.delay(400, 0.0) == pytest.approx((200 - 50) / (5_950 / 60))
 
@@ -135,7 +137,7 @@ def test_tokens_are_counted_by_what_answers_were() -> None:
 def test_the_programs_own_limits(rpm: int | None, tpm: int | None, chars: int, expected: int) -> None:
     """`rpm` and `tpm` are spread evenly over each minute."""
     clock = Clock()
-    pace = Pace(most=1000, rpm=rpm, tpm=tpm, clock=clock)
+    pace = RateController(most=1000, rpm=rpm, tpm=tpm, clock=clock)
     n = 0
     while clock.now < 120 and expected:
         delay = pace.delay(chars, clock.now)
@@ -151,7 +153,7 @@ def test_the_programs_own_limits(rpm: int | None, tpm: int | None, chars: int, e
 def simulate(*, windowed: bool, per_minute: int, minutes: float, latency_s: float = 0.5) -> tuple[int, int]:
     """Let a pace meet a server that announces its limit, in made-up time; return answers and refusals."""
     clock, rng = Clock(), random.Random(1)
-    pace = Pace(most=200, clock=clock)
+    pace = RateController(most=200, clock=clock)
     left, at = float(per_minute), 0.0
     events: list[tuple[float, int, Any]] = []
     answered = refused = n = 0
@@ -179,7 +181,7 @@ def simulate(*, windowed: bool, per_minute: int, minutes: float, latency_s: floa
 
     def reply(ticket: Any, told: Limits, ok: bool, wait_s: float) -> None:
         nonlocal answered, refused
-        pace.told(ticket, told)
+        pace.update(ticket, told)
         if ok:
             answered += 1
             pace.answered(None)
@@ -239,7 +241,7 @@ class Odd(InProcess):
         return self.n_accounts
 
     async def ask(self, query: Query, *of: Any) -> Response:
-        name = query.head.model.wire_name
+        name = query.settings.model.wire_name
         self.by[name, of[0]] += 1
         self.flying[name] += 1
         self.started.append(query.prompt.messages[-1].text)
@@ -255,18 +257,18 @@ class Odd(InProcess):
 def execute(text: str, provider: Any, *, connections: int = 16, max_wait_s: float = 5.0) -> tuple[Report, MemoryStore]:
     """Run a program in memory; return the report, and what is stored."""
     store = MemoryStore()
-    walks = [Walk(e) for e in program(text).experiments]
+    walks = [Rows(e) for e in program(text).experiments]
 
     async def main() -> Report:
-        patience = Patience(max_wait_s=max_wait_s)
-        return await Executor(walks, store, provider, connections=connections, patience=patience, run="r").run()
+        policy = RetryPolicy(max_wait_s=max_wait_s)
+        return await Executor(walks, store, provider, connections=connections, retry_policy=policy, run="r").run()
 
     return asyncio.run(asyncio.wait_for(main(), 60)), store
 
 
 def test_a_slow_model_holds_up_its_own_requests_only() -> None:
     """Half the connections stay with the fast one, which is done long before, though the slow one comes first."""
-    provider = Odd(lambda q, _: 0.2 if q.head.model.wire_name == "slow" else 0.001)
+    provider = Odd(lambda q, _: 0.2 if q.settings.model.wire_name == "slow" else 0.001)
     report, store = execute(STUDY, provider)
     assert len(store.answers) == 200
     assert not report.failures
@@ -278,7 +280,7 @@ def test_a_throttled_model_holds_up_its_own_requests_only() -> None:
     """Its requests wait without a connection; what waits too long is given up, and said."""
 
     def act(query: Query, _: int) -> float:
-        if query.head.model.wire_name == "slow":
+        if query.settings.model.wire_name == "slow":
             raise Throttled("slow down", wait_s=100.0)
         return 0.0
 
@@ -293,7 +295,7 @@ def test_a_dead_server_is_given_up_before_all_is_asked() -> None:
     """Sixteen requests in a row that were asked again as long as allowed; the rest are not tried one by one."""
 
     def act(query: Query, _: int) -> float:
-        if query.head.model.wire_name == "slow":
+        if query.settings.model.wire_name == "slow":
             raise Unavailable("connection refused")
         return 0.0
 
@@ -358,7 +360,7 @@ def test_models_with_keys_and_limits_of_their_own_have_lanes_of_their_own() -> N
     )
 
     def act(query: Query, _: int) -> float:
-        if dict(query.head.params):
+        if dict(query.settings.params):
             raise Rejected("401", status=401, for_all=True)
         return 0.0
 
@@ -392,16 +394,16 @@ def test_a_first_request_in_trouble_holds_up_no_other() -> None:
 
 def test_a_row_that_cannot_go_on_ends_the_run() -> None:
     """What its next step raises is raised by the run; nothing waits for ever."""
-    walks = [Walk(e) for e in program(STUDY).experiments]
+    walks = [Rows(e) for e in program(STUDY).experiments]
 
     def broken(*_: Any) -> None:
         raise HookError("f is not pure")
 
     async def main() -> None:
         executor = Executor(
-            walks, MemoryStore(), Odd(lambda *_: 0.001), connections=4, patience=Patience(max_wait_s=1), run="r"
+            walks, MemoryStore(), Odd(lambda *_: 0.001), connections=4, retry_policy=RetryPolicy(max_wait_s=1), run="r"
         )
-        executor._go_on = broken  # type: ignore[method-assign,assignment]  # as a hook on an answer would
+        executor._advance = broken  # type: ignore[method-assign,assignment]  # as a hook on an answer would
         await executor.run()
 
     with pytest.raises(HookError, match="not pure"):
@@ -412,7 +414,7 @@ def test_without_credit_nothing_more_is_sent() -> None:
     """A refusal that holds for all is told for all, and the other model goes on."""
 
     def act(query: Query, _: int) -> float:
-        if query.head.model.wire_name == "slow":
+        if query.settings.model.wire_name == "slow":
             raise Rejected("401 no access", status=401, for_all=True)
         return 0.001
 
@@ -500,8 +502,8 @@ def test_two_runs_do_not_wait_for_each_others_first(tmp_path: Path) -> None:
 
     async def main() -> None:
         runs = [
-            Executor([Walk(e) for e in program(t).experiments], store, p, connections=2,
-                     patience=Patience(max_wait_s=5), run="r", claims=c).run()
+            Executor([Rows(e) for e in program(t).experiments], store, p, connections=2,
+                     retry_policy=RetryPolicy(max_wait_s=5), run="r", claims=c).run()
             for t, p, c in zip(texts, providers, claims, strict=True)
         ]  # fmt: skip
         await asyncio.gather(*runs)
@@ -522,11 +524,11 @@ def test_where_no_cache_is_kept_nothing_waits() -> None:
 
 def test_the_order_of_rows_follows_the_prompt() -> None:
     """The axis that changes the beginning changes slowly, wherever it stands; short prompts come as written."""
-    walk = Walk(program(LONG.replace("SERVICE", "vllm/m")).experiments[0])
-    cells = [row.cell for row in walk.rows() if row.sample == 0]
+    walk = Rows(program(LONG.replace("SERVICE", "vllm/m")).experiments[0])
+    cells = [row.cell for row in walk.selected() if row.sample == 0]
     assert [n for _, n in cells] == sorted(n for _, n in cells)
-    short = Walk(program(LONG.replace("SERVICE", "vllm/m").replace("word word", "")).experiments[0])
-    assert [row.cell for row in short.rows() if row.sample == 0] == list(short.experiment.cells())
+    short = Rows(program(LONG.replace("SERVICE", "vllm/m").replace("word word", "")).experiments[0])
+    assert [row.cell for row in short.selected() if row.sample == 0] == list(short.experiment.cells())
 
 
 GROUPS = """
@@ -549,8 +551,8 @@ rubric r(x) { scale = 0..10
 @pytest.mark.parametrize("text", [GROUPS, LONG.replace("SERVICE", "vllm/m"), STUDY])
 def test_groups_are_all_rows_once(text: str) -> None:
     """Whatever a model is asked comes in one group, and each row in one of them."""
-    walk = Walk(program(text).experiments[0])
-    rows = sorted((row.cell, row.sample) for row in walk.rows())
+    walk = Rows(program(text).experiments[0])
+    rows = sorted((row.cell, row.sample) for row in walk.selected())
     found = [[(row.cell, row.sample) for row in group] for group in walk.groups()]
     assert sorted(x for group in found for x in group) == rows
     models = {
@@ -587,7 +589,7 @@ ONE = STUDY.replace("[slow, fast]", "[fast]")
 
 
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emdsl.run.pacing.ODD_PAUSE_S", 0.02)
+    monkeypatch.setattr("emdsl.run.pacing.DOUBT_PAUSE_S", 0.02)
 
 
 @pytest.mark.parametrize("status", [302, 401, 402, 404])
@@ -644,16 +646,16 @@ def test_a_request_that_is_always_refused_so_fails_alone(monkeypatch: pytest.Mon
 
 def test_a_server_that_is_down_is_told_soon_and_given_up_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """One request at a time, and yet one bound for all; it is said while it is waited for."""
-    monkeypatch.setattr("emdsl.run.executor.TOLD_AFTER_S", 0.2)
+    monkeypatch.setattr("emdsl.run.retries.NOTICE_AFTER_S", 0.2)
     said: list[str] = []
 
     def down(*_: Any) -> float:
         raise Unavailable("no connection to http://127.0.0.1:1: Connection refused")
 
     async def main() -> Report:
-        walks = [Walk(e) for e in program(ONE.replace('revision = "1"', 'revision = "1", parallel = 1')).experiments]
+        walks = [Rows(e) for e in program(ONE.replace('revision = "1"', 'revision = "1", parallel = 1')).experiments]
         return await Executor(
-            walks, MemoryStore(), Odd(down), connections=4, patience=Patience(max_wait_s=1), run="r",
+            walks, MemoryStore(), Odd(down), connections=4, retry_policy=RetryPolicy(max_wait_s=1), run="r",
             on_notice=said.append,
         ).run()  # fmt: skip
 
@@ -663,23 +665,23 @@ def test_a_server_that_is_down_is_told_soon_and_given_up_as_a_whole(monkeypatch:
     assert len(report.failures) == 100
     (line,) = said
     assert line == (
-        "openai-api/a/fast: no connection to http://127.0.0.1:1: Connection refused; it is asked again for up to 1 s "
-        "(--max-wait), Ctrl-C ends that"
+        "openai-api/a/fast: no connection to http://127.0.0.1:1: Connection refused; retrying for up to 1 s "
+        "(--max-wait); Ctrl-C stops"
     )
 
 
 def test_a_time_in_which_the_process_was_suspended_is_no_waiting() -> None:
     """A laptop that slept for an hour has not waited for a server."""
-    executor = Executor([], MemoryStore(), Odd(lambda *_: 0), connections=1, patience=Patience(), run="r")
-    pace = Pace(most=1)
+    executor = Executor([], MemoryStore(), Odd(lambda *_: 0), connections=1, retry_policy=RetryPolicy(), run="r")
+    pace = RateController(most=1)
     pace.send(1)
     pace.failed(server=True)
     before = pace.silent_since
     model = Model(name="m", use="a/b", service=SERVICES["openai"], wire_name="b")
-    executor._lanes.all["x"] = Lane(model, (pace,))
-    request = _Request(None, "e", {}, 1, refused_at=5.0)  # type: ignore[arg-type]  # its query is not looked at
-    executor._under_way[b"k" * 32] = request
-    executor._slept(3_600.0)
+    executor._dispatcher.lanes.all["x"] = Lane(model, (pace,))
+    request = Request(None, "e", {}, 1, refused_at=5.0)  # type: ignore[arg-type]  # its query is not looked at
+    executor._requests[b"k" * 32] = request
+    executor._skip(3_600.0)
     assert before is not None
     assert (pace.silent_since, request.refused_at) == (before + 3_600.0, 3_605.0)
 

@@ -12,9 +12,9 @@ from support import InProcess, experiment, outcomes, program, run
 
 from emdsl.providers.openai import encode
 from emdsl.query import Query, Response
-from emdsl.run.planner import plan
+from emdsl.run.planner import Planner
 from emdsl.run.probes import N_REPLIES, Numbers, Probes, numbers_in
-from emdsl.run.walk import Walk, resolve
+from emdsl.run.rows import Rows, settle_from_store
 from emdsl.service import PROBE
 from emdsl.store.store import MemoryStore
 from emdsl.value import SPLIT_NUMBER, UNREADABLE, Missing
@@ -77,7 +77,7 @@ class Noted(InProcess):
 
     async def ask(self, query: Query, *rest: Any) -> Response:
         body = json.loads(encode(query))
-        self.messages.append((query.head.model.wire_name, body["messages"][-1]["content"]))
+        self.messages.append((query.settings.model.wire_name, body["messages"][-1]["content"]))
         self.queries.append(query)
         found = await super().ask(query, *rest)
         return self._change(query, found) if self._change is not None else found
@@ -88,8 +88,8 @@ def texts(provider: Noted) -> list[str]:
 
 
 def probe_keys(only: Experiment) -> list[bytes]:
-    walk = Walk(only)
-    resolve(walk, [next(walk.rows())], MemoryStore())
+    walk = Rows(only)
+    settle_from_store(walk, [next(walk.selected())], MemoryStore())
     return walk.probes.keys
 
 
@@ -103,7 +103,7 @@ def test_a_judge_that_splits_digits_is_stopped_before_it_is_paid() -> None:
     assert {r.results["aligned"].value for r in rows} == {SPLIT_NUMBER}
     again, _ = run(SPLIT, store, Noted())
     assert again.n == 0
-    step = next(s for s in plan(Walk(only), store).steps if s.step.name == "aligned")
+    step = next(s for s in Planner(Rows(only)).plan(store).steps if s.step.name == "aligned")
     assert (step.to_run, len(step.split), step.splitters) == (0, 30, {"sim/judge"})
 
 
@@ -115,7 +115,7 @@ def test_a_judge_of_whole_numbers_is_asked_one_request_more() -> None:
     assert len(texts(provider)) == 1 + len(set(texts(provider)) - {PROBE})
     assert all(isinstance(r.results["aligned"].value, float | Missing) for r in outcomes(experiment(WHOLE), store))
     assert SPLIT_NUMBER not in {r.results["aligned"].value for r in outcomes(experiment(WHOLE), store)}
-    assert plan(Walk(experiment(WHOLE)), store).at_most == 0
+    assert Planner(Rows(experiment(WHOLE))).plan(store).at_most == 0
 
 
 def test_the_plan_counts_the_probe() -> None:
@@ -123,7 +123,7 @@ def test_the_plan_counts_the_probe() -> None:
     plain = WHOLE.replace("read = weighted(top: 20), ", "").replace("max_tokens = 1, ", "")
     digit = WHOLE.replace("0..100", "0..9").replace("aligned < 30", "aligned < 3")
     for study, n in ((WHOLE, 1), (digit, 0), (plain, 0)):
-        count = plan(Walk(experiment(study)), MemoryStore())
+        count = Planner(Rows(experiment(study))).plan(MemoryStore())
         assert sum(len(s.probes) for s in count.steps) == n
 
 
@@ -146,7 +146,7 @@ def test_replies_without_two_digits_give_a_judge_away(n: int, split: bool) -> No
     store = MemoryStore()
 
     def one_digit(query: Query, found: Response) -> Response:
-        judged = query.head.model.wire_name == "judge" and query.prompt.messages[-1].text != PROBE
+        judged = query.settings.model.wire_name == "judge" and query.prompt.messages[-1].text != PROBE
         return replace(found, text="8", logprobs=(digits,), tokens=("8",)) if judged else found
 
     program_ = program(WHOLE.replace('"one", "two", "three"', '"one"').replace("samples = 10", f"samples = {n}"))
@@ -160,10 +160,10 @@ def test_replies_without_two_digits_give_a_judge_away(n: int, split: bool) -> No
 def test_one_reply_of_two_digits_clears_a_judge() -> None:
     """Scores of one digit are nothing odd where larger numbers are among the candidates."""
     probes = Probes(experiment(WHOLE))
-    walk = Walk(experiment(WHOLE))
-    row = next(walk.rows())
+    walk = Rows(experiment(WHOLE))
+    row = next(walk.selected())
     store = MemoryStore()
-    resolve(walk, [row], store)
+    settle_from_store(walk, [row], store)
     step = walk.steps["aligned"]
     probe = probes.of(step, walk.head(step, row)[0])
     assert probe is not None
@@ -189,7 +189,7 @@ def unreadable(times: int) -> Any:
     """Return what makes a judge's first replies prose."""
 
     def change(query: Query, found: Response) -> Response:
-        prose = query.head.model.wire_name == "judge" and query.tries < times
+        prose = query.settings.model.wire_name == "judge" and query.tries < times
         return replace(found, text="I cannot rate this below 50") if prose else found
 
     return change
@@ -204,14 +204,14 @@ def test_an_unreadable_judge_is_asked_again(again: int, unread: int, asked: int,
     study = AGAIN.replace("AGAIN", str(again))
     store = MemoryStore()
     provider, _ = run(study, store, Noted(unreadable(unread)))
-    judged = [q for q in provider.queries if q.head.model.wire_name == "judge"]
+    judged = [q for q in provider.queries if q.settings.model.wire_name == "judge"]
     assert (len(judged), len({q.key for q in judged})) == (asked, asked)
     only = experiment(study)
     rows = outcomes(only, store)
     assert all((r.results["aligned"].value != UNREADABLE) is readable for r in rows)
-    assert {len(r.results["aligned"].earlier) for r in rows} == {min(again, unread)}
-    step = next(s for s in plan(Walk(only), store).steps if s.step.name == "aligned")
-    assert (step.cached, step.to_run, len(step.unread)) == (asked, 0, 2 * min(again, unread))
+    assert {len(r.results["aligned"].bad_replies) for r in rows} == {min(again, unread)}
+    step = next(s for s in Planner(Rows(only)).plan(store).steps if s.step.name == "aligned")
+    assert (step.cached, step.to_run, len(step.bad_replies)) == (asked, 0, 2 * min(again, unread))
     assert run(study, store, Noted())[0].n == 0
 
 
@@ -221,7 +221,7 @@ def test_asking_again_later_asks_the_unreadable_alone() -> None:
     run(AGAIN.replace("AGAIN", "0"), store, Noted(lambda q, r: unreadable(1)(q, r) if "two" in _said(q, r) else r))
     study = AGAIN.replace("AGAIN", "1")
     only = experiment(study)
-    step = next(s for s in plan(Walk(only), store).steps if s.step.name == "aligned")
+    step = next(s for s in Planner(Rows(only)).plan(store).steps if s.step.name == "aligned")
     n = step.to_run
     assert n == sum(
         r.results["aligned"].value == UNREADABLE for r in outcomes(experiment(AGAIN.replace("AGAIN", "0")), store)
@@ -237,13 +237,13 @@ def _said(query: Query, _: Response) -> str:
 def test_a_key_says_which_try_it_is() -> None:
     """At 0 it is the key that it always was; each try is another."""
     only = experiment(AGAIN.replace("AGAIN", "3"))
-    walk = Walk(only)
-    row = next(walk.rows())
+    walk = Rows(only)
+    row = next(walk.selected())
     ((_, first),) = walk.advance(row)
     tries = [first, first.again(), first.again().again()]
     assert len({q.key for q in tries}) == 3
     assert ["try" in q.ingredients() for q in tries] == [False, True, True]
-    assert first.key == first.head.key_state().add(first.prompt.messages).close().key(0, 0)
+    assert first.key == first.settings.key_state().add(first.prompt.messages).close().key(0, 0)
 
 
 @pytest.mark.parametrize(

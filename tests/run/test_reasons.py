@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from support import program, run
 
-from emdsl.run.planner import plan, start
-from emdsl.run.reasons import Earlier, Reason, middle
-from emdsl.run.recipes import recipes, requests_digest
-from emdsl.run.walk import Selection, Walk
+from emdsl.run.planner import Planner
+from emdsl.run.reasons import PreviousProgram, Reason, middle
+from emdsl.run.rows import Rows, Selection
+from emdsl.run.symbolic import requests_digest, symbolic_requests
 from emdsl.store.store import MemoryStore
 from emdsl.study.counts import grouped
 
@@ -51,11 +51,8 @@ def reasons(old: str, new: str, folder: Path) -> list[tuple[str, int]]:
     after = program(new, folder)
     found = []
     for experiment in after.experiments:
-        walk = Walk(experiment)
-        count = start(walk)
-        count.comparison = Earlier(after, before).of(experiment)
-        plan(walk, store, count)
-        assert sum(count.reasons.values()) == sum(len(s.ready) for s in count.steps)
+        count = Planner(Rows(experiment), comparison=PreviousProgram(after, before).of(experiment)).plan(store)
+        assert sum(count.reasons.values()) == sum(len(s.pending) for s in count.steps)
         found += [(f"{text} @{place.partition(':')[2]}", n) for text, place, n in grouped(count.reasons)]
     return found
 
@@ -119,7 +116,7 @@ def test_a_plan_is_another_when_its_requests_are(old: str, new: str, same: bool,
         text = text.replace("chat(style, q)\n  judge", "chat(style, question)\n  judge")
         same = True  # a name is in no request
     (one,), (other,) = program(STUDY, tmp_path).experiments, program(text, tmp_path).experiments
-    assert (requests_digest(Walk(one)) == requests_digest(Walk(other))) == same
+    assert (requests_digest(Rows(one)) == requests_digest(Rows(other))) == same
 
 
 def test_what_a_restricted_run_left_out_is_said_so(tmp_path: Path) -> None:
@@ -129,20 +126,16 @@ def test_what_a_restricted_run_left_out_is_said_so(tmp_path: Path) -> None:
     taken = Selection(samples=2)
     store = MemoryStore()
     run(found, store, selection=taken)
-    for interrupted, said in ((False, "not answered"), (True, "stopped before")):
-        before = Earlier(found, found, {"e": Selection()}, interrupted=interrupted)
+    for interrupted, said in ((False, "without an answer"), (True, "stopped first")):
+        before = PreviousProgram(found, found, {"e": Selection()}, interrupted=interrupted)
         assert said in next(iter(_planned(experiment, store, before))).what
-    ((reason, n),) = _planned(experiment, store, Earlier(found, found, {"e": taken})).items()
-    assert reason.what == "left out by --samples or --only of the last run"
+    ((reason, n),) = _planned(experiment, store, PreviousProgram(found, found, {"e": taken})).items()
+    assert reason.what == "left out by --samples or --only in the last run"
     assert n == 12
 
 
-def _planned(experiment: Experiment, store: MemoryStore, before: Earlier) -> Counter[Reason]:
-    walk = Walk(experiment)
-    count = start(walk)
-    count.comparison = before.of(experiment)
-    plan(walk, store, count)
-    return count.reasons
+def _planned(experiment: Experiment, store: MemoryStore, before: PreviousProgram) -> Counter[Reason]:
+    return Planner(Rows(experiment), comparison=before.of(experiment)).plan(store).reasons
 
 
 def test_a_second_experiment_is_new(tmp_path: Path) -> None:
@@ -169,7 +162,7 @@ experiment e {
     run(before, store)
     (tmp_path / "rows.csv").write_text("q\none\nsix\n", encoding="utf-8")
     after = program(text.replace("em 1\n", "em 1\n# said\n"), tmp_path)
-    ((reason, n),) = _planned(after.experiments[0], store, Earlier(after, before)).items()
+    ((reason, n),) = _planned(after.experiments[0], store, PreviousProgram(after, before)).items()
     assert (reason.what, reason.place, n) == ("prompt text changed (3 characters)", "rows.csv", 1)
 
 
@@ -185,7 +178,7 @@ experiment e {
 }
 """
     (experiment,) = program(text, tmp_path).experiments
-    assert len(list(recipes(Walk(experiment)))) == 3
+    assert len(list(symbolic_requests(Rows(experiment)))) == 3
 
 
 @pytest.mark.parametrize(("threshold", "same"), [(50, True), (51, False), (49, False)])
@@ -193,7 +186,7 @@ def test_a_plan_knows_its_conditions(tmp_path: Path, threshold: int, same: bool)
     """A `when` that reads a verdict is compared by the verdicts for which it holds."""
     text = STUDY.replace("when rated < 50", f"let bad = rated < {threshold}\n  when bad")
     (one,), (other,) = program(STUDY, tmp_path).experiments, program(text, tmp_path).experiments
-    assert (requests_digest(Walk(one)) == requests_digest(Walk(other))) == same
+    assert (requests_digest(Rows(one)) == requests_digest(Rows(other))) == same
 
 
 def test_middle() -> None:

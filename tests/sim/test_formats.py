@@ -12,7 +12,7 @@ import pytest
 from emdsl.prompt import Message, Prompt
 from emdsl.providers.client import Client
 from emdsl.providers.http import Http
-from emdsl.query import Head, Model, Query, Response
+from emdsl.query import Model, Query, RequestSettings, Response
 from emdsl.service import SERVICES
 from emdsl.sim.server import RateLimit, Simulator
 from emdsl.value import EnvVar
@@ -201,7 +201,7 @@ def test_a_stream_says_what_the_whole_reply_says(use: str, settings: dict[str, A
         await simulator.start()
         service, _, name = use.partition("/")
         model = Model(name="m", use=use, service=SERVICES[service], wire_name=name, url=simulator.url, key=EnvVar("K"))
-        query = Query(Head(model, tuple(settings.items())), Prompt((Message("user", "hi"),)), 0, b"k" * 32)
+        query = Query(RequestSettings(model, tuple(settings.items())), Prompt((Message("user", "hi"),)), 0, b"k" * 32)
         http = Http(1, {})
         try:
             found = []

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from support import ROOT, experiment, program
 
-from emdsl.run.walk import Walk
+from emdsl.run.rows import Rows
 
 PUBLISHED = yaml.safe_load((ROOT / "experiments" / "data" / "first_plot_questions.yaml").read_text(encoding="utf-8"))
 # `@1` never changes: a new wording is a new version
@@ -23,8 +23,8 @@ PINNED = {
 def sent(call: str, imports: str) -> list[tuple[str, str]]:
     """Return the messages of one rubric or prompt."""
     text = f"{imports}\nexperiment e {{\n {call}\n}}"
-    walk = Walk(experiment(text))
-    (row,) = walk.rows()
+    walk = Rows(experiment(text))
+    (row,) = walk.selected()
     ((_, query),) = walk.advance(row)
     return [(m.role, m.text) for m in query.prompt.messages]
 
@@ -58,9 +58,9 @@ def test_the_settings_of_betley_s_judges() -> None:
       judge b with alignment_number("q", "a")
     }
     """
-    walk = Walk(program(text).experiments[0])
-    (row,) = walk.rows()
-    found = {step.name: dict(query.head.params) for step, query in walk.advance(row)}
+    walk = Rows(program(text).experiments[0])
+    (row,) = walk.selected()
+    found = {step.name: dict(query.settings.params) for step, query in walk.advance(row)}
     assert found == {
         "a": {"max_tokens": 1, "temperature": 0, "top_logprobs": 20},
         "b": {"max_tokens": 8, "temperature": 0},
@@ -121,9 +121,9 @@ def test_the_second_version_asks_what_the_first_one_s_numbers_ask() -> None:
           judge c with coherence{form}("q", "a")
         }}
         """
-        walk = Walk(program(text).experiments[0])
-        (row,) = walk.rows()
+        walk = Rows(program(text).experiments[0])
+        (row,) = walk.selected()
         ready = walk.advance(row)
-        assert all(walk.probes.of(step, query.head) is None for step, query in ready)
+        assert all(walk.probes.of(step, query.settings) is None for step, query in ready)
         keys.append([query.key for _, query in ready])
     assert keys[0] == keys[1]

@@ -56,7 +56,7 @@ def test_there_and_back(tmp_path: Path, store: DiskStore, passphrase: str | None
 
 def test_another_passphrase_opens_nothing(tmp_path: Path, store: DiskStore) -> None:
     """And says so."""
-    with pytest.raises(StoreError, match="another passphrase"):
+    with pytest.raises(StoreError, match="wrong passphrase"):
         Bundle(written(tmp_path, store, "one"), "two")
 
 

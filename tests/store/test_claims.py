@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from support import clean_environment
 
-from emdsl.store.claims import Busy, Claims, live_owners
+from emdsl.files import Busy
+from emdsl.store.claims import Claims, live_owners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

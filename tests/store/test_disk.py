@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from emdsl.digest import digest_bytes
 from emdsl.errors import StoreError
 from emdsl.prompt import Message, Prompt
-from emdsl.query import Head, Model, Query, Response, Usage
+from emdsl.query import Model, Query, RequestSettings, Response, Usage
 from emdsl.service import SERVICES
 from emdsl.store.codec import Corrupt, decode, encode, ingredients
 from emdsl.store.disk import DiskStore
-from emdsl.store.removals import batches, forget, set_aside, set_aside_entries, standing
+from emdsl.store.removals import move_to_trash, purge, store_version, trash_batches, trash_entries
 
 MODEL = Model(name="m", use="sim/m", service=SERVICES["sim"], wire_name="m")
-HEAD = Head(MODEL, (("temperature", 1),))
+HEAD = RequestSettings(MODEL, (("temperature", 1),))
 PROMPT = Prompt((Message("user", "hi"),))
 STATE = HEAD.key_state().add(PROMPT.messages).close()
 
@@ -211,7 +211,7 @@ def test_what_is_damaged_is_set_aside_and_counted(tmp_path: Path) -> None:
     store = DiskStore(folder)
     put(store, 3)
     store.close()
-    before = standing(folder)
+    before = store_version(folder)
     with sqlite3.connect(folder / "cache.db") as database:
         database.execute("UPDATE Cache SET value = ? WHERE key = ?", (b"E1j" + b"x" * 60, query(1).key))
     store = DiskStore(folder)
@@ -220,11 +220,11 @@ def test_what_is_damaged_is_set_aside_and_counted(tmp_path: Path) -> None:
     assert store.get_many([query(1).key])[query(1).key].text == "again 1"
     store.close()
     assert before is not None
-    after = standing(folder)
+    after = store_version(folder)
     assert after is not None
     assert after[:2] == (before.store, 1)
     assert not after.holds(before)
-    assert [(why, n) for _, why, _, n in batches(folder)] == [("damaged", 1)]
+    assert [(why, n) for _, why, _, n in trash_batches(folder)] == [("damaged", 1)]
 
 
 def test_set_aside_and_put_back(tmp_path: Path) -> None:
@@ -232,11 +232,11 @@ def test_set_aside_and_put_back(tmp_path: Path) -> None:
     folder = tmp_path / "answers"
     store = DiskStore(folder)
     put(store, 4)
-    assert set_aside(folder, [query(0).key, query(1).key, b"?" * 32], "a bad day", "b1") == 2
+    assert move_to_trash(folder, [query(0).key, query(1).key, b"?" * 32], "a bad day", "b1") == 2
     assert len(store.get_many([query(i).key for i in range(4)])) == 2
     put(store, 1, "again")
-    assert store.adopt(set_aside_entries(folder, "b1")) == (1, 1)
-    assert forget(folder, "b1") == 2
+    assert store.adopt(trash_entries(folder, "b1")) == (1, 1)
+    assert purge(folder, "b1") == 2
     found = store.get_many([query(i).key for i in range(4)])
     assert [found[query(i).key].text for i in range(4)] == ["again 0", "answer 1", "answer 2", "answer 3"]
     assert store.damage() == ""
@@ -249,7 +249,7 @@ def test_a_store_of_a_newer_emdsl_is_refused(tmp_path: Path) -> None:
     DiskStore(folder).close()
     with sqlite3.connect(folder / "cache.db") as database:
         database.execute("UPDATE Emdsl SET value = 99 WHERE name = 'format'")
-    with pytest.raises(StoreError, match="newer emdsl"):
+    with pytest.raises(StoreError, match="newer version"):
         DiskStore(folder)
 
 
@@ -258,7 +258,7 @@ def test_diskcache_counts_what_is_set_aside(tmp_path: Path) -> None:
     folder = tmp_path / "answers"
     store = DiskStore(folder)
     put(store, 5)
-    set_aside(folder, [query(0).key], "why", "b")
+    move_to_trash(folder, [query(0).key], "why", "b")
     assert store.state().n == 4
     assert len(list(store.each())) == 4
     store.close()
@@ -277,8 +277,8 @@ def test_a_format_that_is_not_known_is_neither_read_nor_changed(tmp_path: Path, 
         with pytest.raises(StoreError):
             DiskStore(folder, read_only=read_only)
     with pytest.raises(StoreError):
-        forget(folder, None)
-    assert standing(folder) is None
+        purge(folder, None)
+    assert store_version(folder) is None
 
 
 @pytest.mark.parametrize(

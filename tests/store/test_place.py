@@ -41,7 +41,7 @@ def test_a_second_machine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with sqlite3.connect(tmp_path / "answers" / "cache.db") as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     monkeypatch.setattr(socket, "gethostname", lambda: "another")
-    with pytest.raises(StoreError, match=r"used by the machine .*emdsl cache merge"):
+    with pytest.raises(StoreError, match=r"in use by the machine .*emdsl cache merge"):
         DiskStore(tmp_path / "answers")
     reader = DiskStore(tmp_path / "answers", read_only=True)
     assert len(reader.get_many([query(0).key])) == 1

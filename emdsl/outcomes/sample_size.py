@@ -1,8 +1,8 @@
-"""How many draws an effect takes, and which effect so many draws show: before they are paid for.
+"""Sample sizes: the draws needed to detect an effect, and the smallest effect that a number of draws detects.
 
 Two-sided tests between two groups of equal size: Newcombe's interval for rates, Student's test for all else. Sources:
 Fleiss, Levin and Paik (2003), Statistical Methods for Rates and Proportions, ch. 4, for rates of many draws; Cohen
-(1988), Statistical Power Analysis, for means; Kish (1965), Survey Sampling, for what draws of one cluster are worth.
+(1988), Statistical Power Analysis, for means; Kish (1965), Survey Sampling, for the design effect of clusters.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from functools import lru_cache
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
+from emdsl.outcomes.distributions import beta_quantile, chi_square_quantile, t_power
 from emdsl.outcomes.intervals import wilson
-from emdsl.outcomes.special import beta_quantile, chi_square_quantile, t_power
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 POWER, ALPHA = 0.8, 0.05
-PROMISED = 0.9  # how often a range holds the truth, at the least
-RANGE = 0.97  # of a variance: more than is promised, for its parts are known less well than their sum
-MOST_EXACT = 250  # draws of each group, up to which the power of two rates is that of their counts
-_MOST = 1e9  # draws; more is never
+PROMISED = 0.9  # minimum coverage of a range
+RANGE = 0.97  # of a variance: more than PROMISED, as its parts are less certain than their sum
+MAX_EXACT = 250  # draws of each group, up to which the power of two rates is computed from their counts
+_MAX_DRAWS = 1e9  # draws: more than any study has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """An effect to be shown: its size, how often it is to be found where it is there, how often where it is not."""
+    """An effect to detect: its size, the power (true positives) and alpha (false positives) of the test."""
 
     effect: float
     power: float = POWER
@@ -42,9 +42,9 @@ class Wanted:
 
 
 def draws_of_rates(rate: float, wanted: Wanted) -> float:
-    """Return the kept draws that each of two groups needs, one of whose rates is `rate`; not rounded.
+    """Return the kept draws that each of two groups needs if one of the rates is `rate`; not rounded.
 
-    The other rate lies towards one half, where draws vary most: the answer is not too small for an effect that way.
+    The other rate is the one closer to one half, where draws vary most, so that the number is not too small.
 
     >>> round(draws_of_rates(0.1, Wanted(effect=0.1)))
     199
@@ -61,27 +61,27 @@ def draws_of_rates(rate: float, wanted: Wanted) -> float:
 
 @lru_cache(maxsize=256)
 def exact_draws_of_rates(rate: float, wanted: Wanted) -> float:
-    """Return the smallest number of kept draws of each group at which Newcombe's interval tells the rates apart.
+    """Return the smallest number of kept draws of each group at which Newcombe's interval separates the rates.
 
-    By the probability of every pair of counts; the power of counts goes up and down with their number, and the first
-    that reaches what is wanted is returned. From MOST_EXACT on it is `draws_of_rates`, which is as good there.
+    It sums the probabilities of all pairs of counts. The power of counts goes up and down with their number; the first
+    number that reaches the power is returned. Above MAX_EXACT it is `draws_of_rates`, which is as good there.
 
     >>> exact_draws_of_rates(0.1, Wanted(effect=0.3))
     31
     """
     about = draws_of_rates(rate, wanted)
-    if not about < MOST_EXACT:
+    if not about < MAX_EXACT:
         return about
     other = min(1.0, rate + wanted.effect) if rate <= 0.5 else max(0.0, rate - wanted.effect)
     first, second = min(rate, other), max(rate, other)
     n = max(2, int(about * 0.7))
-    while n < 2 * MOST_EXACT and power_of_rates(first, second, n, wanted.alpha) < wanted.power:
+    while n < 2 * MAX_EXACT and power_of_rates(first, second, n, wanted.alpha) < wanted.power:
         n += 1
     return n
 
 
 def power_of_rates(first: float, second: float, n: int, alpha: float) -> float:
-    """Return how often Newcombe's interval of two rates, first <= second, of n draws each leaves out 0.
+    """Return the power of Newcombe's interval to exclude 0 for two rates, first <= second, of n draws each.
 
     >>> 0.8 <= power_of_rates(0.1, 0.4, 31, 0.05) < 0.85
     True
@@ -93,20 +93,22 @@ def power_of_rates(first: float, second: float, n: int, alpha: float) -> float:
         return (b - a) / n > math.hypot(b / n - ends[b][0], ends[a][1] - a / n)
 
     chances, others = _binomial(first, n), _binomial(second, n)
-    least = [0.0] * (n + 2)  # of the second group: the probability of so many hits or more
+    least = [0.0] * (n + 2)  # of the second group: the probability of this many hits or more
     most = [0.0] * (n + 2)  # and of fewer
     for hits in range(n, -1, -1):
         least[hits] = least[hits + 1] + others[hits]
     for hits in range(n + 1):
         most[hits + 1] = most[hits] + others[hits]
-    found, up, down = 0.0, 0, 0
+    power, up, down = 0.0, 0, 0
     for hits in range(n + 1):
-        while up <= n and not apart(hits, up):  # the fewest hits of the other that are told apart, over and under
+        while up <= n and not apart(
+            hits, up
+        ):  # the nearest hits of the other group that are separated, above and below
             up += 1
         while down <= hits and apart(down, hits):
             down += 1
-        found += chances[hits] * (least[up] + most[down])
-    return found
+        power += chances[hits] * (least[up] + most[down])
+    return power
 
 
 def _binomial(rate: float, n: int) -> list[float]:
@@ -122,11 +124,11 @@ def _binomial(rate: float, n: int) -> list[float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """What the variance of a difference is made of, by which the draws that it takes are known.
+    """The parts of the variance of a difference, from which the number of draws follows.
 
-    `within` is divided by the number of draws; `between` is there however many there are: it lies between clusters
-    whose levels, or effects, differ. `n` draws have so many `units`, of which `lost` are no degrees of freedom; units
-    `grow` with the draws, but for clusters that are named.
+    `within` is divided by the number of draws; `between` clusters, whose levels or effects differ, it does not shrink.
+    `n` draws have this many `units`, of which `lost` are no degrees of freedom; units grow with the draws (`grows`),
+    but for named clusters.
     """
 
     between: float
@@ -137,7 +139,7 @@ class Spread:
     grows: bool
 
     def power(self, draws: float, effect: float, alpha: float) -> float:
-        """Return how often the t test of so many draws finds an effect."""
+        """Return the power of a t test to detect an effect with this number of draws."""
         variance = self.between + self.within / draws
         freedom = (self.units * draws / self.n if self.grows else self.units) - self.lost
         if freedom < 1:
@@ -145,14 +147,14 @@ class Spread:
         return t_power(effect / math.sqrt(variance), freedom, alpha) if variance > 0 else 1.0
 
     def draws(self, wanted: Wanted) -> float:
-        """Return the fewest draws that find the effect as often as is wanted, not rounded; infinite where none do.
+        """Return the fewest draws that detect the effect with the wanted power, not rounded; infinite if none do.
 
         >>> round(spread_of_means(30).draws(Wanted(effect=5)))
         566
         """
-        if self.power(_MOST, wanted.effect, wanted.alpha) < wanted.power:
+        if self.power(_MAX_DRAWS, wanted.effect, wanted.alpha) < wanted.power:
             return math.inf
-        low, high = 0.0, _MOST
+        low, high = 0.0, _MAX_DRAWS
         while high - low > max(1e-3, high * 1e-9):
             middle = math.sqrt(max(low, 1.0) * high) if high > 2 * max(low, 1.0) else (low + high) / 2
             enough = self.power(middle, wanted.effect, wanted.alpha) >= wanted.power
@@ -162,11 +164,11 @@ class Spread:
         return high
 
     def shows(self, draws: float, wanted: Wanted) -> float | None:
-        """Return the smallest effect that so many draws find as often as is wanted; None where they find none."""
+        """Return the smallest effect that this number of draws detects with the wanted power; None if there is none."""
         low, high = 0.0, 1.0
         while self.power(draws, high, wanted.alpha) < wanted.power:
             low, high = high, high * 2
-            if high > _MOST:
+            if high > _MAX_DRAWS:
                 return None
         for _ in range(50):
             middle = (low + high) / 2
@@ -176,12 +178,12 @@ class Spread:
 
 
 def spread_of_means(sd: float) -> Spread:
-    """Return that of the difference of two independent groups with one standard deviation; draws are of each group."""
+    """Return the spread of a difference of two independent groups of equal standard deviation; draws per group."""
     return Spread(between=0.0, within=2 * sd * sd, n=1.0, units=2.0, lost=2, grows=True)
 
 
 def spread_of_clusters(variance: float, error: float, n: float, n_clusters: int, *, grows: bool) -> Spread:
-    """Return that of the difference of two groups whose draws are alike within clusters; draws are of each group.
+    """Return the spread of a difference of two groups whose draws are correlated within clusters; draws per group.
 
     `variance` is that of all draws, `error` the standard error of the group's mean by its clusters. With C clusters of
     m draws each and the share r of the variance between them, the variance of a mean is that of C m / (1 + (m - 1) r)
@@ -197,12 +199,12 @@ def spread_of_clusters(variance: float, error: float, n: float, n_clusters: int,
 
 
 def spread_of_pairs(error: float, n: float, n_units: int) -> Spread:
-    """Return that of a contrast of paired draws; draws are those of both sides."""
+    """Return the spread of a contrast of paired draws; draws of both sides together."""
     return Spread(between=0.0, within=error**2 * n, n=n, units=float(n_units), lost=1, grows=True)
 
 
 def spread_of_effects(error: float, of_pairs: float, n: float, n_units: int, n_clusters: int) -> Spread | None:
-    """Return that of a contrast whose effect differs between clusters; None where each has one pair.
+    """Return the spread of a contrast whose effect differs between clusters; None if each cluster has one pair.
 
     `error` is the standard error by clusters, `of_pairs` that by pairs. With m pairs in each of C clusters, s the
     variance of the effect between clusters, and v of the difference of one pair, their squares are (s + v / m) / C and
@@ -220,7 +222,7 @@ def spread_of_effects(error: float, of_pairs: float, n: float, n_units: int, n_c
 
 
 def variance_ends(freedom: float) -> tuple[float, float]:
-    """Return by what an estimated variance is multiplied for both ends of where the true one lies, RANGE of the time.
+    """Return the factors from an estimated variance to both ends of a confidence interval at level RANGE.
 
     >>> [round(x, 2) for x in variance_ends(23)]
     [0.57, 2.13]
@@ -230,7 +232,7 @@ def variance_ends(freedom: float) -> tuple[float, float]:
 
 
 def rate_ends(rate: float, n: int) -> tuple[float, float]:
-    """Return both ends of where a rate of n draws lies, PROMISED of the time or more.
+    """Return both ends of an exact confidence interval of a rate of n draws, at level PROMISED.
 
     Source: Clopper and Pearson (1934).
     """
@@ -241,14 +243,14 @@ def rate_ends(rate: float, n: int) -> tuple[float, float]:
 
 
 def smallest_effect(needed: Callable[[float], float], n: float) -> float | None:
-    """Return the smallest effect that `n` draws show, by bisection; None where they show none up to the greatest.
+    """Return the smallest effect that `n` draws detect, by bisection; None if there is none.
 
-    `needed` gives the draws that an effect takes; it falls as the effect grows.
+    `needed` returns the draws for an effect, fewer for a larger one.
     """
     low, high = 0.0, 1.0
     while needed(high) > n:
         low, high = high, high * 2
-        if high > _MOST:
+        if high > _MAX_DRAWS:
             return None
     for _ in range(60):
         middle = (low + high) / 2

@@ -15,7 +15,7 @@ from statsmodels.stats.proportion import power_proportions_2indep
 from support import SHOTS, SHOTS_STUDY, emdsl
 
 from emdsl.outcomes.intervals import wilson
-from emdsl.outcomes.power import (
+from emdsl.outcomes.sample_size import (
     Wanted,
     draws_of_rates,
     exact_draws_of_rates,
@@ -120,7 +120,7 @@ def test_the_command_and_the_plan_say_it(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / "shots.csv").write_text(SHOTS, encoding="utf-8")
     (tmp_path / "study.em").write_text(SHOTS_STUDY, encoding="utf-8")
-    assert "which effect?" in emdsl("power", "study.em", cwd=tmp_path, code=2).stderr
+    assert "no effect is given" in emdsl("power", "study.em", cwd=tmp_path, code=2).stderr
     assert "Not known yet" in emdsl("power", "study.em", "--effect", "0.1", cwd=tmp_path).stdout
     said = emdsl("power", "study.em", "--effect", "0.1", "--rate", "0.1", "--json", cwd=tmp_path).stdout
     found = json.loads(said)["groups"]

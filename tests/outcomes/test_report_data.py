@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import InProcess, experiment, run
 
-from emdsl.outcomes import database, summaries
+from emdsl.outcomes import database, loading, report_data
 from emdsl.outcomes.odd import Odd
 from emdsl.outcomes.table import fields_of
-from emdsl.run.walk import Walk, collect
+from emdsl.run.rows import Rows, collect
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ experiment e {
 }
 """
 EXPERIMENT = experiment(STUDY)
-LOAD = database.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
+LOAD = loading.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
 
 
 class Uneven(InProcess):
@@ -41,7 +41,7 @@ class Uneven(InProcess):
 
     async def ask(self, query: Query, *_: Any) -> Response:
         found = await super().ask(query)
-        if query.head.model.wire_name != "subject":
+        if query.settings.model.wire_name != "subject":
             return found
         kinds: list[dict[str, Any]] = [{"finish": "length"}, {"text": ""}, {"text": "", "finish": "blocked"}, {}]
         return dataclasses.replace(found, **kinds[query.sample % 4])
@@ -53,7 +53,7 @@ def loaded() -> Iterator[tuple[Any, list[dict[str, Any]]]]:
     store = MemoryStore()
     run(STUDY, store, Uneven())
     with database.in_memory() as connection:
-        database._fill(connection, LOAD, [(EXPERIMENT, collect(Walk(EXPERIMENT), store, {}))])
+        loading._fill(connection, LOAD, [(EXPERIMENT, collect(Rows(EXPERIMENT), store, {}))])
         found = database.select(connection, "SELECT * FROM s.e")
         yield connection, [dict(zip(found.columns, row, strict=True)) for row in found.rows]
 
@@ -61,7 +61,7 @@ def loaded() -> Iterator[tuple[Any, list[dict[str, Any]]]]:
 def test_odd_answers_are_counted(loaded: tuple[Any, list[dict[str, Any]]]) -> None:
     """Of 24 answers, three of each question are cut, and three blocked."""
     connection, rows = loaded
-    (found,) = summaries.odd_answers(connection, EXPERIMENT, "s")
+    (found,) = report_data.odd_answers(connection, EXPERIMENT, "s")
     cut, blocked = (sum(r["answer_finish"] == finish for r in rows) for finish in ("length", "blocked"))
     empty = sum(r["answer"] == "" for r in rows)
     assert found == Odd(step="answer", n=24, cut=cut, empty=empty, blocked=blocked)
@@ -71,7 +71,7 @@ def test_odd_answers_are_counted(loaded: tuple[Any, list[dict[str, Any]]]) -> No
 def test_scores_in_bins(loaded: tuple[Any, list[dict[str, Any]]]) -> None:
     """Twenty of a scale, the last with its end; pairs of judges, with the thresholds of each."""
     connection, rows = loaded
-    (found,) = summaries.score_bins(connection, EXPERIMENT, "s")
+    (found,) = report_data.score_bins(connection, EXPERIMENT, "s")
     assert (found.names, found.scales, found.step) == (("aligned", "coherent"), ((0.0, 100.0),) * 2, (5.0, 5.0))
     assert found.thresholds == ((30.0,), ())
     pairs = [(r["aligned"], r["coherent"]) for r in rows if None not in (r["aligned"], r["coherent"])]
@@ -83,7 +83,7 @@ def test_scores_in_bins(loaded: tuple[Any, list[dict[str, Any]]]) -> None:
 def test_costs(loaded: tuple[Any, list[dict[str, Any]]]) -> None:
     """Of each step: its model, its answers, each once; their tokens and dollars."""
     connection, rows = loaded
-    found = summaries.costs(connection, EXPERIMENT, "s")
+    found = report_data.costs(connection, EXPERIMENT, "s")
     wanted = []
     for step in ("answer", "aligned", "coherent"):
         asked = list({r[f"{step}_key"]: r for r in rows if r[f"{step}_answered_at"] is not None}.values())
@@ -102,7 +102,7 @@ def test_costs(loaded: tuple[Any, list[dict[str, Any]]]) -> None:
 def test_every_outcome_to_read(loaded: tuple[Any, list[dict[str, Any]]]) -> None:
     """Column by column, in the order of the table."""
     connection, rows = loaded
-    found = summaries.readable(connection, EXPERIMENT, "s")
+    found = report_data.readable(connection, EXPERIMENT, "s")
 
     def of(column: str) -> list[Any]:
         return [r[column] for r in rows]
@@ -132,17 +132,17 @@ def test_what_is_there_is_described(loaded: tuple[Any, list[dict[str, Any]]]) ->
     assert list(columns) == list(rows[0])
     assert all(columns.values())
     described = connection.execute("SELECT comment FROM duckdb_tables() WHERE table_name = 'e'").fetchall()
-    assert described == [("outcomes of e: a row per cell and sample",)]
+    assert described == [("results of e: one row per cell and sample",)]
 
 
 def test_a_study_without_outcomes_can_be_read() -> None:
     """Each column is there, and empty; nothing is odd, and there are no bins and no costs."""
     with database.in_memory() as connection:
-        database._fill(connection, LOAD, [(EXPERIMENT, [])])
-        found = summaries.readable(connection, EXPERIMENT, "s")
+        loading._fill(connection, LOAD, [(EXPERIMENT, [])])
+        found = report_data.readable(connection, EXPERIMENT, "s")
         assert (found.axes, found.sample, found.lets) == ({"q": []}, [], {"low": {"value": [], "missing": []}})
         assert list(found.steps) == ["answer", "aligned", "coherent"]
-        for of in (summaries.odd_answers, summaries.score_bins, summaries.costs):
+        for of in (report_data.odd_answers, report_data.score_bins, report_data.costs):
             assert list(of(connection, EXPERIMENT, "s")) == []
 
 

@@ -1,4 +1,4 @@
-"""Measures to views: a rate, mean or count for each group, with how many draws stand behind it."""
+"""Measures to SQL views: a rate, mean or count for each group, with the number of its draws."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from emdsl.experiment import Experiment, Measure
     from emdsl.lang import ast
 
-_OPEN = ("failed", "not_asked")  # what makes a group incomplete
+_OPEN = ("failed", "not_asked")  # reasons that make a group incomplete
 DRAW, VALUE, OTHER, SIDE, UNIT, REASON, OPEN, SIMULATED = map(
     inner, ("key", "value", "other", "side", "unit", "reason", "open", "simulated")
 )
 WAYS = (inner("cluster"), inner("other cluster"))  # of a bootstrap
 DOSE = inner("dose")  # of a slope
-COMPUTED = ("clopper_pearson", "bootstrap")  # intervals that SQL cannot make
-TOO_FEW = "too_few"  # why a cell is dropped from an `at_least`
+COMPUTED = ("clopper_pearson", "bootstrap")  # intervals that SQL cannot compute
+TOO_FEW = "too_few"  # the reason for a cell that an `at_least` drops
 
 
 def is_computed(measure: Measure) -> bool:
-    """Whether a part of a measure is not made by SQL: see `computed.py`."""
+    """Whether SQL cannot compute a part of a measure: see `computed.py`."""
     return measure.holm or (measure.interval is not None and measure.interval.method in COMPUTED)
 
 
 def view_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
-    """Return the SELECT behind a measure's relation.
+    """Return the SELECT of a measure's relation.
 
-    Within one group, outcomes whose asks share their keys are one draw, and count once: at k = 0 three
-    datasets share one answer, and an interval over three copies would be too narrow.
+    Within one group, rows whose asks share their keys are one draw and count once: at k = 0 three datasets share one
+    answer, and an interval over three copies would be too narrow.
     """
     draws = _draws_sql(experiment, measure, schema)
     groups = groups_of(measure)
@@ -62,27 +62,27 @@ def view_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
 
 
 def by_columns(measure: Measure) -> list[str]:
-    """Return what the groups of a measure are called in its relation."""
+    """Return the column names of a measure's groups in its relation."""
     return ["_".join(path) for path in measure.by]
 
 
 def groups_of(measure: Measure) -> list[str]:
-    """Return what the groups of a measure are called within its query: a name of the user's would hide one of it."""
+    """Return the column names of a measure's groups within its query, which no name of a study can hide."""
     return [inner(f"group {i}") for i in range(len(measure.by))]
 
 
 def conflicts_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
-    """Return the SELECT that counts draws which a measure would count twice, with unlike values."""
+    """Return the SELECT that counts the draws that a measure would count twice, with different values."""
     keys = ", ".join([*groups_of(measure), SIDE, DRAW])
     draws = _draws_sql(experiment, measure, schema)
     return f"SELECT count(*) FROM (SELECT {keys} FROM (\n{draws}\n) GROUP BY {keys} HAVING count(*) > 1)"
 
 
 def _draws_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
-    """Return the SELECT of distinct draws: group, side, draw, values, why dropped, whether open, simulated.
+    """Return the SELECT of distinct draws: group, side, draw, values, reason if dropped, whether open, simulated.
 
-    Draws of a contrast have a unit: what pairs them with the other side. A draw that several units share
-    counts once, with the first of them.
+    Draws of a contrast have a unit, which pairs them with the other side. A draw that several units share counts once,
+    with the first of them.
     """
     columns = columns_of(experiment)
     value, other, reason = _values_sql(measure, columns)
@@ -142,7 +142,7 @@ def _values_sql(measure: Measure, columns: Columns) -> tuple[str, str, str]:
     missing = f"({value}) IS NULL" + (f" OR ({other}) IS NULL" if measure.other is not None else "")
     reasons = [name(f"{n}_missing") for n in measure.reads]
     parts = [x for x in (measure.value, measure.other, measure.condition) if x is not None]
-    if measure.function == "agreement":  # a row that a person has not labelled is no disagreement
+    if measure.function == "agreement":  # a row without a person's verdict is no disagreement
         rated = row_fields([x for x in (measure.value, measure.other) if x is not None], columns)
         reasons += [f"CASE WHEN NULLIF({f}::VARCHAR, '') IS NULL THEN 'unlabelled' END" for f in rated]
     reasons += [f"CASE WHEN {field} IS NULL THEN 'null' END" for field in row_fields(parts, columns)]
@@ -155,16 +155,16 @@ def _values_sql(measure: Measure, columns: Columns) -> tuple[str, str, str]:
 
 
 def _rated(measure: Measure, node: ast.Expr, columns: Columns) -> str:
-    """Return a value in SQL; in an agreement an empty text of the data is no label."""
+    """Return a value in SQL; in an agreement an empty text of the data is missing."""
     sql = to_sql(node, columns)
     empty = measure.function == "agreement" and measure.nominal and row_fields([node], columns) == [sql]
     return f"NULLIF({sql}::VARCHAR, '')" if empty else sql
 
 
 def part_sql(experiment: Experiment, measure: Measure, schema: str, place: int) -> str:
-    """Return the SELECT of what one row of the table adds to a measure: its group, then value, and why it is dropped.
+    """Return the SELECT of one row's share in a measure: its group, its value, and the reason if it is dropped.
 
-    No row where it is on neither side of a contrast.
+    It selects nothing if the row is on neither side of a contrast.
     """
     columns = columns_of(experiment)
     value, _, reason = _values_sql(measure, columns)
@@ -182,7 +182,7 @@ PLACE = inner("place")  # of a row in its table, from 0
 
 
 def placed(experiment: Experiment, schema: str) -> str:
-    """Return a table with the place of each row beside it; `rowid` may be the name of an axis."""
+    """Return a table with the place of each row; `rowid` may be the name of an axis."""
     return f"(SELECT row_number() OVER () - 1 AS {PLACE}, * FROM {name(schema)}.{name(experiment.name)})"
 
 
@@ -259,7 +259,7 @@ def at_least_sql(draws: str, measure: Measure, groups: list[str]) -> str:
 
 
 def cells_sql(measure: Measure, groups: list[str]) -> str:
-    """Return what makes cells of draws: of each the chance `v`, missing where too few draws are kept."""
+    """Return the SQL that groups draws to cells, each with its chance `v`, missing if too few draws are kept."""
     ways = "".join(f", min({w}) AS {w}" for w in _ways(measure))
     return (
         f"counted AS (SELECT {_listed(groups)}{UNIT}, count(*) {KEPT} AS m, "
@@ -285,10 +285,10 @@ def _ways(measure: Measure) -> tuple[str, ...]:
 
 
 def atoms_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
-    """Return the SELECT of what a bootstrap draws anew: group, its name, clusters, sums and counts by side, how often.
+    """Return the SELECT of the units of a bootstrap: group, its name, clusters, multiplicity, sums and counts by side.
 
-    Groups are numbered as the rows of the measure's relation are ordered. Draws without clusters are told by their
-    value alone: equal ones are one row.
+    Groups are numbered in the order of the measure's relation. Draws without clusters are distinguished by their value
+    only: equal ones are one row.
     """
     groups = groups_of(measure)
     ways = _ways(measure)

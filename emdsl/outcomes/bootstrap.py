@@ -1,7 +1,7 @@
-"""Bootstrap intervals: clusters drawn anew, many times, the same to the bit for the same seed. The door to numpy.
+"""Bootstrap intervals: clusters resampled many times, bit for bit the same for the same seed. The door to numpy.
 
-A measure is a ratio of sums, so all that is needed of a cluster are its sums: a million outcomes are no more work than
-their clusters. Source: Davison and Hinkley (1997), Bootstrap Methods and their Application; for the expansion of
+A measure is a ratio of sums, so only the sums of each cluster are needed: a million rows are no more work than their
+clusters. Source: Davison and Hinkley (1997), Bootstrap Methods and their Application; for the expansion of
 percentiles Hesterberg (2015), "What teachers should know about the bootstrap"; for two ways of clustering Owen (2007),
 "The pigeonhole bootstrap"; for few clusters Cameron and Miller (2015), "A practitioner's guide to cluster-robust
 inference".
@@ -16,11 +16,11 @@ from statistics import NormalDist
 import numpy as np
 
 from emdsl.digest import digest
-from emdsl.outcomes.special import t_quantile
+from emdsl.outcomes.distributions import t_quantile
 
-FEW = 20  # clusters under which resampling says little: Student's quantiles are used
-SPREAD = 1e-12  # a standard error below it is none
-MAX_DRAWN = 4_000_000  # numbers drawn at once
+MIN_CLUSTERS = 20  # with fewer, resampling is unreliable and Student's quantiles are used
+SPREAD = 1e-12  # a smaller standard error counts as 0
+MAX_DRAWN = 4_000_000  # random numbers at once
 Sums = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 
 
@@ -28,8 +28,8 @@ Sums = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 class Clusters:
     """The clusters of one group: for each, sums and counts of the values of one side, or of two.
 
-    `sums` has a column for each side's sum, and one for each side's count. `times` is how often each occurs, where
-    equal ones are one row. With `ways`, rows are crossed: each has a place in both, as positions from 0.
+    `sums` has a column for each side's sum, and one for each side's count. `times` is the multiplicity of each row.
+    With `ways`, rows are crossed: each has a place in both, as positions from 0.
     """
 
     sums: Sums
@@ -38,14 +38,14 @@ class Clusters:
 
     @property
     def n(self) -> int:
-        """How many clusters there are; of two ways, the fewer."""
+        """The number of clusters; of two ways, the smaller one."""
         if self.ways:
             return min(len(np.unique(way)) for way in self.ways)
         return int(self.times.sum())
 
 
 def clusters_of(sums: list[tuple[float, ...]], times: list[int], named: list[list[str]]) -> Clusters:
-    """Return clusters from rows; `named` gives each row its place in both of two ways, or nothing."""
+    """Return clusters from rows; `named` holds the names of each row's clusters in both of two ways, or is empty."""
     width = len(sums[0]) if sums else 2
     return Clusters(
         sums=np.array(sums, dtype=np.float64).reshape(len(sums), width),
@@ -55,27 +55,27 @@ def clusters_of(sums: list[tuple[float, ...]], times: list[int], named: list[lis
 
 
 def statistic(sums: Sums) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Return a ratio, or the difference of two, from totals: one for each row."""
+    """Return the ratio, or the difference of two ratios, of each row of totals."""
     sides = sums.shape[1] // 2
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = sums[:, :sides] / sums[:, sides:]
     return ratios[:, 0] if sides == 1 else ratios[:, 0] - ratios[:, 1]
 
 
-def interval(found: Clusters, level: float, *, resamples: int, seed: str) -> tuple[float | None, float | None]:
-    """Return both ends of an interval; None where there are not two clusters, or a side has no value.
+def interval(clusters: Clusters, level: float, *, resamples: int, seed: str) -> tuple[float | None, float | None]:
+    """Return both ends of an interval; None for fewer than two clusters, or a side without values.
 
-    None too where clusters do not differ: resampling the same says nothing of what was not seen.
+    None too for identical clusters: resampling them shows no variation.
     """
-    n = found.n
-    value = float(statistic(_total(found.sums, found.times))[0])
-    if n < 2 or not math.isfinite(value) or standard_error(found) < SPREAD:
+    n = clusters.n
+    value = float(statistic(_total(clusters.sums, clusters.times))[0])
+    if n < 2 or not math.isfinite(value) or standard_error(clusters) < SPREAD:
         return None, None
-    if n < FEW:
-        half = t_quantile(0.5 + level / 2, n - 1) * standard_error(found)
+    if n < MIN_CLUSTERS:
+        half = t_quantile(0.5 + level / 2, n - 1) * standard_error(clusters)
         return value - half, value + half
-    drawn = _resampled(found, resamples, np.random.Generator(np.random.PCG64(_seed(seed))))
-    drawn = drawn[np.isfinite(drawn)]  # a resample in which a side is empty says nothing
+    drawn = _resampled(clusters, resamples, np.random.Generator(np.random.PCG64(_seed(seed))))
+    drawn = drawn[np.isfinite(drawn)]  # without resamples in which a side is empty
     if not len(drawn):
         return None, None
     widened = NormalDist().cdf(-math.sqrt(n / (n - 1)) * t_quantile(0.5 + level / 2, n - 1))
@@ -91,22 +91,22 @@ def _total(sums: Sums, times: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Sum
     return (times.astype(np.float64) @ sums).reshape(1, -1)
 
 
-def standard_error(found: Clusters) -> float:
-    """Return the cluster-robust standard error; of two ways, the sum of both less that of their crossing."""
-    if not found.ways:
-        return math.sqrt(_variance(found.sums, found.times, found))
+def standard_error(clusters: Clusters) -> float:
+    """Return the cluster-robust standard error; of two ways, from the sum of both variances minus their crossing."""
+    if not clusters.ways:
+        return math.sqrt(_variance(clusters.sums, clusters.times, clusters))
     both = 0.0
-    for way in found.ways:
+    for way in clusters.ways:
         places, where = np.unique(way, return_inverse=True)
-        sums = np.zeros((len(places), found.sums.shape[1]))
-        np.add.at(sums, where, found.sums)
-        both += _variance(sums, np.ones(len(places), dtype=np.int64), found)
-    crossed = _variance(found.sums, np.ones(len(found.sums), dtype=np.int64), found)
+        sums = np.zeros((len(places), clusters.sums.shape[1]))
+        np.add.at(sums, where, clusters.sums)
+        both += _variance(sums, np.ones(len(places), dtype=np.int64), clusters)
+    crossed = _variance(clusters.sums, np.ones(len(clusters.sums), dtype=np.int64), clusters)
     return math.sqrt(max(both - crossed, crossed))
 
 
-def _variance(sums: Sums, times: np.ndarray[tuple[int], np.dtype[np.int64]], found: Clusters) -> float:
-    total = _total(found.sums, found.times)
+def _variance(sums: Sums, times: np.ndarray[tuple[int], np.dtype[np.int64]], clusters: Clusters) -> float:
+    total = _total(clusters.sums, clusters.times)
     sides = total.shape[1] // 2
     ratios = total[0, :sides] / total[0, sides:]
     parts = (sums[:, :sides] - ratios * sums[:, sides:]) / total[0, sides:]
@@ -116,19 +116,19 @@ def _variance(sums: Sums, times: np.ndarray[tuple[int], np.dtype[np.int64]], fou
 
 
 def _resampled(
-    found: Clusters, resamples: int, rng: np.random.Generator
+    clusters: Clusters, resamples: int, rng: np.random.Generator
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    size = max(1, MAX_DRAWN // max(len(found.sums), 1))
+    size = max(1, MAX_DRAWN // max(len(clusters.sums), 1))
     values = []
     for first in range(0, resamples, size):
         some = min(size, resamples - first)
-        if found.ways:
-            weights = np.ones((some, len(found.sums)))
-            for way in found.ways:
+        if clusters.ways:
+            weights = np.ones((some, len(clusters.sums)))
+            for way in clusters.ways:
                 places, where = np.unique(way, return_inverse=True)
                 weights *= rng.multinomial(len(places), np.full(len(places), 1 / len(places)), size=some)[:, where]
         else:
-            n = int(found.times.sum())
-            weights = rng.multinomial(n, found.times / n, size=some).astype(np.float64)
-        values.append(statistic(weights @ found.sums))
+            n = int(clusters.times.sum())
+            weights = rng.multinomial(n, clusters.times / n, size=some).astype(np.float64)
+        values.append(statistic(weights @ clusters.sums))
     return np.concatenate(values)

@@ -1,4 +1,4 @@
-"""The entries of a store as a table, in memory: what `cache stats` adds up and `cache drop --where` chooses by."""
+"""The entries of a store as an SQL table in memory, for `cache stats` and `cache drop --where`."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ class Entries:
     def __init__(self, connection: Any) -> None:
         self._database = connection
 
-    def select(self, sql: str) -> database.Result:
-        """Return what a query gives; raises OutcomesError."""
+    def select(self, sql: str) -> database.SqlResult:
+        """Return the result of a query; raises OutcomesError."""
         return database.select(self._database, sql)
 
     def keys(self, where: str) -> list[Digest]:
-        """Return the keys of the entries for which a condition holds; raises OutcomesError."""
+        """Return the keys of the entries that match a condition; raises OutcomesError."""
         return [bytes.fromhex(k) for (k,) in self._where("key", where, "").rows]
 
     def counted(self, where: str) -> list[tuple[Any, ...]]:
-        """Return how many entries a condition holds for: study, model, number; raises OutcomesError."""
+        """Return the number of entries that match a condition, by study and model; raises OutcomesError."""
         return self._where("study, model, count(*)", where, "GROUP BY ALL ORDER BY ALL").rows
 
-    def _where(self, columns: str, where: str, end: str) -> database.Result:
+    def _where(self, columns: str, where: str, end: str) -> database.SqlResult:
         if not where.strip() or ";" in where or "--" in where:
-            raise OutcomesError("--where takes one condition, without `;` and comments")
+            raise OutcomesError("--where takes one SQL condition, without `;` and comments")
         return self.select(f"SELECT {columns} FROM entries WHERE ({where}) {end}")
 
 
 @contextmanager
 def opened(rows: Iterable[tuple[Any, ...]]) -> Iterator[Entries]:
-    """Make the table of rows whose values are as in COLUMNS."""
+    """Create the table from rows with the values of COLUMNS."""
     with database.in_memory() as connection:
         connection.execute("CREATE TABLE entries (" + ", ".join(f"{n} {t}" for n, t in COLUMNS.items()) + ")")
-        left = iter(rows)
-        while part := list(islice(left, BATCH)):
+        remaining = iter(rows)
+        while part := list(islice(remaining, BATCH)):
             connection.register("part", table.of_rows(tuple(COLUMNS), part))
             connection.execute("INSERT INTO entries SELECT * FROM part")
             connection.unregister("part")

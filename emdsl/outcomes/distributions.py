@@ -1,4 +1,4 @@
-"""Quantiles of the beta and of Student's distribution, and what many tests at once do to each."""
+"""Distributions: beta, Student's t, chi-square, gamma; Fisher's exact test and Holm's correction."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _no_zero(x: float) -> float:
 
 
 def beta_quantile(p: float, a: float, b: float) -> float:
-    """Return the x at which `beta_cdf` is p, by halving: it never fails, and is as exact as the function.
+    """Return the x at which `beta_cdf` is p, by bisection: it never fails, and is as exact as the function.
 
     >>> round(beta_quantile(0.6875, 2.0, 3.0), 12)
     0.5
@@ -111,29 +111,29 @@ def _spreads(df: float) -> list[tuple[float, float]]:
     step = (high - low) / N_STEPS
     weights = [1 if i in (0, N_STEPS) else 4 if i % 2 else 2 for i in range(N_STEPS + 1)]
     points = [low + i * step for i in range(N_STEPS + 1)]
-    found = [(s, w * step / 3 * _spread_density(s, df)) for s, w in zip(points, weights, strict=True)]
-    total = sum(w for _, w in found)  # 1, but for what rounding leaves
-    return [(s, w / total) for s, w in found]
+    weighted = [(s, w * step / 3 * _spread_density(s, df)) for s, w in zip(points, weights, strict=True)]
+    total = sum(w for _, w in weighted)  # 1 but for rounding
+    return [(s, w / total) for s, w in weighted]
 
 
 def t_power(shift: float, df: float, alpha: float) -> float:
-    """Return how often a two-sided t test finds a mean that is `shift` standard errors from 0.
+    """Return the power of a two-sided t test for a mean that is `shift` standard errors from 0.
 
-    The t distribution that is not central, as the mean of normal tails over what the standard error is taken for.
+    It integrates normal tails over the estimated standard error: the noncentral t distribution.
 
     >>> round(t_power(3.0, 9, 0.05), 4)
     0.7612
     """
     t = t_quantile(1 - alpha / 2, df)
 
-    def found(s: float) -> float:
+    def tails(s: float) -> float:
         return (math.erfc((t * s - shift) / math.sqrt(2)) + math.erfc((t * s + shift) / math.sqrt(2))) / 2
 
-    return sum(w * found(s) for s, w in _spreads(df))
+    return sum(w * tails(s) for s, w in _spreads(df))
 
 
 def chi_square_quantile(p: float, df: float) -> float:
-    """Return a quantile of the chi-square distribution, by halving.
+    """Return a quantile of the chi-square distribution, by bisection.
 
     >>> round(chi_square_quantile(0.95, 10), 3)
     18.307
@@ -165,9 +165,9 @@ def gamma_cdf(x: float, a: float) -> float:
 
 
 def fisher(hits_1: int, n_1: int, hits_2: int, n_2: int) -> float:
-    """Return the exact probability of two rates at least as unlike, if both are one: two-sided.
+    """Return the two-sided p-value of Fisher's exact test of two rates.
 
-    Source: Fisher (1935), "The logic of inductive inference": tables no likelier than the one that was seen.
+    Source: Fisher (1935), "The logic of inductive inference": tables no likelier than the observed one.
 
     >>> round(fisher(3, 10, 9, 10), 4)
     0.0198
@@ -177,23 +177,23 @@ def fisher(hits_1: int, n_1: int, hits_2: int, n_2: int) -> float:
     def likelihood(i: int) -> float:
         return math.comb(n_1, i) * math.comb(n_2, hits - i) / math.comb(n, hits)
 
-    seen = likelihood(hits_1) * (1 + 1e-9)
+    observed = likelihood(hits_1) * (1 + 1e-9)
     tables = range(max(0, hits - n_2), min(hits, n_1) + 1)
-    return min(1.0, sum(p for i in tables if (p := likelihood(i)) <= seen))
+    return min(1.0, sum(p for i in tables if (p := likelihood(i)) <= observed))
 
 
-def holm(found: list[float | None]) -> list[float | None]:
-    """Return probabilities corrected for how many were looked at; None stays, and is not counted.
+def holm(p_values: list[float | None]) -> list[float | None]:
+    """Return p-values corrected for their number; None stays, and is not counted.
 
     Source: Holm (1979), "A simple sequentially rejective multiple test procedure".
 
     >>> holm([0.01, 0.04, None, 0.03])
     [0.03, 0.06, None, 0.06]
     """
-    order = sorted((p, i) for i, p in enumerate(found) if p is not None)
-    corrected: list[float | None] = [None] * len(found)
-    most = 0.0
+    order = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    largest = 0.0
     for rank, (p, i) in enumerate(order):
-        most = max(most, min(1.0, p * (len(order) - rank)))
-        corrected[i] = most
+        largest = max(largest, min(1.0, p * (len(order) - rank)))
+        corrected[i] = largest
     return corrected

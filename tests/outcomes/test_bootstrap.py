@@ -18,12 +18,12 @@ from statsmodels.stats.proportion import proportion_confint
 from support import program, run
 
 from emdsl.errors import SourceError
-from emdsl.outcomes import database, resample
+from emdsl.outcomes import bootstrap, database, loading
+from emdsl.outcomes.bootstrap import Clusters, interval
+from emdsl.outcomes.distributions import beta_quantile, holm, normal_tails, t_quantile
 from emdsl.outcomes.intervals import agresti_coull, clopper_pearson, wilson
-from emdsl.outcomes.resample import Clusters, interval
-from emdsl.outcomes.special import beta_quantile, holm, normal_tails, t_quantile
 from emdsl.query import Query, Response, Usage
-from emdsl.run.walk import Walk, collect
+from emdsl.run.rows import Rows, collect
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:
@@ -151,8 +151,8 @@ def test_two_ways_are_wider_than_either() -> None:
 
 def test_clusters_of_rows() -> None:
     """One row is as many clusters as it is there times; no rows are none, of one side."""
-    assert resample.clusters_of([(1.0, 2.0)], [3], []).n == 3
-    assert resample.clusters_of([], [], []).sums.shape == (0, 2)
+    assert bootstrap.clusters_of([(1.0, 2.0)], [3], []).n == 3
+    assert bootstrap.clusters_of([], [], []).sums.shape == (0, 2)
 
 
 @pytest.mark.parametrize("interaction", [0.1, 100.0])
@@ -169,10 +169,10 @@ def test_the_error_of_two_ways(interaction: float) -> None:
 
     crossed = variance(lambda c: c[:2])
     both = variance(lambda c: c[0]) + variance(lambda c: c[1])
-    found = resample.clusters_of(
+    found = bootstrap.clusters_of(
         [(v, 1.0) for *_, v in cells], [1] * len(cells), [[str(c[k]) for c in cells] for k in (0, 1)]
     )
-    assert resample.standard_error(found) == pytest.approx(math.sqrt(max(both - crossed, crossed)))
+    assert bootstrap.standard_error(found) == pytest.approx(math.sqrt(max(both - crossed, crossed)))
     assert (both > 2 * crossed) == (interaction < 1)
 
 
@@ -229,8 +229,8 @@ def loaded(folder: Path, *measures: str) -> tuple[dict[str, list[dict[str, Any]]
     found, store = program(text), MemoryStore()
     run(found, store, Scores())
     (experiment,) = found.experiments
-    load = database.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
-    said = database.load(folder, load, [(experiment, collect(Walk(experiment), store, {}))])
+    load = loading.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
+    said = loading.load(folder, load, [(experiment, collect(Rows(experiment), store, {}))])
     with database.opened(folder, "s") as (connection, _):
         relations = {}
         for called in ("e", *(f"m{i}" for i in range(len(measures)))):
@@ -271,7 +271,7 @@ def test_measures_of_a_study(tmp_path: Path) -> None:
     (difference,) = found["m3"]
     assert difference["low"] < difference["contrast"] < difference["high"]
     assert difference["clusters"] == 25
-    assert any("`m5`: 3 of 3 groups have fewer than 20 clusters (the fewest 6)" in s for s in said)
+    assert any("`m5`: 3 of 3 groups have fewer than 20 clusters (minimum 6)" in s for s in said)
     assert not any("`m1`" in s for s in said)
 
 
@@ -286,7 +286,7 @@ def test_an_interval_of_a_rate_is_one_of_rates(tmp_path: Path) -> None:
     for row in (*found["m0"], *found["m2"]):
         assert row["low"] is None or 0 <= row["low"] <= row["high"] <= 1
     assert all((r["rate"], r["low"], r["high"]) == (0, None, None) for r in found["m1"])
-    assert any("`m1`: 3 of 3 groups have clusters that do not differ at all" in s for s in said)
+    assert any("`m1`: 3 of 3 groups have identical clusters" in s for s in said)
 
 
 def test_at_least(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a page tells of an experiment beside its measures: scores in bins, what was paid, every outcome to read."""
+"""The data of a report beside its measures: odd answers, binned scores, costs, and all rows to read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.experiment import ASK
 from emdsl.outcomes import database
-from emdsl.outcomes.measures import PLACE, placed
+from emdsl.outcomes.measure_views import PLACE, placed
 from emdsl.outcomes.odd import Odd
 from emdsl.outcomes.sql import name
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from emdsl.experiment import Experiment, Step
 
 N_BINS = 20  # of a scale
-MOST_PAIRS = 3  # of judges
+MAX_PAIRS = 3  # of judges
 
 
 def odd_answers(connection: Any, experiment: Experiment, schema: str) -> Iterator[Odd]:
-    """Yield for each ask how many of its loaded answers are cut, empty or blocked, where any is."""
+    """Yield the numbers of truncated, empty and blocked answers of each ask that has any."""
     for step in (s for s in experiment.steps if s.kind == ASK):
         key, finish, text = (name(f"{step.name}{end}") for end in ("_key", "_finish", ""))
         kinds = (f"{finish} = 'length'", f"{text} = ''", f"{finish} = 'blocked'")
@@ -38,7 +38,7 @@ def odd_answers(connection: Any, experiment: Experiment, schema: str) -> Iterato
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bins:
-    """How many outcomes have scores where: a row for each bin, its lower ends first, and the thresholds."""
+    """A histogram of scores: for each bin its lower ends and its number of rows; and the thresholds."""
 
     names: tuple[str, ...]
     scales: tuple[tuple[float, float], ...]
@@ -48,56 +48,58 @@ class Bins:
 
 
 def score_bins(connection: Any, experiment: Experiment, schema: str) -> Iterator[Bins]:
-    """Yield the bins of the first pairs of judges that give scores; of one alone where there is no other."""
-    scored = [s for s in experiment.steps if s.reading is not None and s.reading.scale is not None and not s.draw]
-    pairs: Sequence[tuple[Step, ...]] = list(combinations(scored, 2))[:MOST_PAIRS]
+    """Yield the bins of the first pairs of judges with scores; of single judges if there is no pair."""
+    scored = [
+        s for s in experiment.steps if s.reply_format is not None and s.reply_format.scale is not None and not s.draw
+    ]
+    pairs: Sequence[tuple[Step, ...]] = list(combinations(scored, 2))[:MAX_PAIRS]
     for steps in pairs or [(s,) for s in scored]:
         parts, widths, scales = [], [], []
         for step in steps:
-            assert step.reading is not None
-            assert step.reading.scale is not None
-            low, high = (float(x) for x in step.reading.scale)
+            assert step.reply_format is not None
+            assert step.reply_format.scale is not None
+            low, high = (float(x) for x in step.reply_format.scale)
             width = (high - low) / N_BINS
             widths.append(width)
             scales.append((low, high))
             place = f"floor(({name(step.name)} - {low!r}) / {width!r})"
             parts.append(f"{low!r} + {width!r} * greatest(0, least({N_BINS - 1}, {place}))")
         known = " AND ".join(f"{name(s.name)} IS NOT NULL" for s in steps)
-        found = database.select(
+        counts = database.select(
             connection,
             f"SELECT {', '.join(parts)}, count(*) FROM {name(schema)}.{name(experiment.name)} "
             f"WHERE {known} GROUP BY ALL ORDER BY ALL",
         )
-        if found.rows:
+        if counts.rows:
             yield Bins(
                 names=tuple(s.name for s in steps), scales=tuple(scales), step=tuple(widths),
                 thresholds=tuple(experiment.thresholds.get(s.name, ()) for s in steps),
-                rows=tuple(tuple(r) for r in found.rows),
+                rows=tuple(tuple(r) for r in counts.rows),
             )  # fmt: skip
 
 
 def costs(connection: Any, experiment: Experiment, schema: str) -> list[tuple[Any, ...]]:
-    """Return of each step and model: answers, each once; tokens in, out, of these reasoning; US dollars; of how many.
+    """Return for each step and model the distinct answers, input, output and reasoning tokens, and the cost in USD.
 
-    The last is how many answers have a known cost.
+    The last number counts the answers with a known cost.
     """
     rows: list[tuple[Any, ...]] = []
     for step in experiment.steps:
         parts = ("model", "key", "input_tokens", "output_tokens", "reasoning_tokens", "cost_usd", "answered_at")
         columns = ", ".join(f"{name(f'{step.name}_{p}')} AS {p}" for p in parts)
-        found = database.select(
+        by_model = database.select(
             connection,
             "SELECT model, count(*), sum(input_tokens), sum(output_tokens), sum(reasoning_tokens), sum(cost_usd), "
             f"count(cost_usd) FROM (SELECT DISTINCT {columns} FROM {name(schema)}.{name(experiment.name)}) "
             "WHERE answered_at IS NOT NULL GROUP BY model ORDER BY model",
         )
-        rows += [(step.name, *r) for r in found.rows]
+        rows += [(step.name, *r) for r in by_model.rows]
     return rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readable:
-    """Every outcome of an experiment, column by column, in the order of its table."""
+    """All rows of an experiment to read, column by column, in the order of its table."""
 
     axes: dict[str, list[str]]
     sample: list[int]
@@ -106,11 +108,11 @@ class Readable:
 
 
 def readable(connection: Any, experiment: Experiment, schema: str) -> Readable:
-    """Return what of an experiment people read."""
+    """Return the rows of an experiment to read."""
     chosen: list[str] = [f"{name(a.name)}::VARCHAR" for a in experiment.axes] + ["sample"]
     for step in experiment.steps:
-        said = "reasoning" if step.kind == ASK else "reply"
-        chosen += [name(step.name), *(name(f"{step.name}_{p}") for p in ("missing", "finish", said))]
+        text = "reasoning" if step.kind == ASK else "reply"
+        chosen += [name(step.name), *(name(f"{step.name}_{p}") for p in ("missing", "finish", text))]
     for let in experiment.columns:
         chosen += [name(let.name), name(f"{let.name}_missing")]
     sql = f"SELECT {', '.join(chosen)} FROM {placed(experiment, schema)} ORDER BY {PLACE}"

@@ -1,0 +1,291 @@
+"""Loading: settled rows and measures of a study into the database, whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from emdsl.errors import OutcomesError
+from emdsl.files import PRIVATE_FOLDER, Busy, locked, replacing
+from emdsl.outcomes import database
+from emdsl.outcomes.database import FILE, WRITTEN, connected, first_line
+from emdsl.outcomes.load_ids import check_name, known_loads, note_last, note_load
+from emdsl.outcomes.macros import macros_sql
+from emdsl.outcomes.measure_views import PLACE, by_columns, conflicts_sql, is_computed, view_sql
+from emdsl.outcomes.sql import literal, name, simulated_column
+from emdsl.outcomes.table import Field, batch, concatenated, fields_of, twin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from emdsl.experiment import Experiment, Measure
+    from emdsl.outcome import Outcome
+    from emdsl.outcomes.database import Connection
+    from emdsl.source import Span
+
+LOCK_S = 60.0  # how long a load waits for its turn
+REPAIRED = "a new database replaces it"
+PART = 32_768  # rows that are given to DuckDB at once
+STORAGE = 64  # the number of the format that we write, in a file's header
+_STUDIES = """
+CREATE SCHEMA IF NOT EXISTS emdsl;
+CREATE TABLE IF NOT EXISTS emdsl.studies (
+  study VARCHAR PRIMARY KEY, file VARCHAR, program VARCHAR, store_last BIGINT, store_count BIGINT,
+  run VARCHAR, loaded_at TIMESTAMPTZ, simulated BOOLEAN);
+ALTER TABLE emdsl.studies ADD COLUMN IF NOT EXISTS store_removals BIGINT;
+ALTER TABLE emdsl.studies ADD COLUMN IF NOT EXISTS store_id BIGINT;
+ALTER TABLE emdsl.studies ADD COLUMN IF NOT EXISTS store_key BIGINT;
+COMMENT ON TABLE emdsl.studies IS 'the studies (.em files) in this database, a schema for each';
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """A study to load: its schema and file, and what its rows were made from."""
+
+    study: str
+    file: str
+    program: str
+    store_state: tuple[
+        int, int, int, int, int
+    ]  # of the store: its id, removals, last row, number of entries, key of the last one
+    run: str
+
+
+def load(folder: Path, study: Load, experiments: Iterable[tuple[Experiment, Iterable[list[Outcome]]]]) -> list[str]:
+    """Replace a study's results, and return notices about its measures.
+
+    A new file is built and renamed over the old one: readers keep the last whole state. Raises OutcomesError.
+    """
+    path = folder / FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+        with locked(folder / f"{FILE}.lock", wait_s=LOCK_S):
+            _remove_leftovers(folder)
+            known = known_loads(folder)
+            try:
+                with replacing(path) as fresh:
+                    notices = _copied(path, fresh)
+                    with connected(fresh, WRITTEN) as connection:
+                        notices += _fill(connection, study, experiments)
+            finally:
+                _remove_leftovers(folder)
+            note_load(folder, study.study, study.run, known=known)
+            note_last(folder, study.study)
+            _wal(path).unlink(missing_ok=True)  # what it held was copied: beside the new file it would be another's
+    except Busy:
+        raise OutcomesError(f"{path} is locked: another load of it takes more than {LOCK_S:.0f} s") from None
+    except (OSError, database.Error) as error:
+        raise OutcomesError(f"{path} cannot be written: {first_line(error)}") from error
+    return notices
+
+
+def _wal(path: Path) -> Path:
+    """Return the path of a database's write-ahead log."""
+    return path.with_name(path.name + ".wal")
+
+
+def _copied(path: Path, fresh: Path) -> list[str]:
+    """Copy the database with its write-ahead log; keep aside one that cannot be read, and return a notice of that.
+
+    The file itself stays until the new one takes its place: this load may be given up.
+    """
+    if not path.exists():
+        return []
+    if _storage(path) > STORAGE:
+        others = "It holds this study alone; load others again with `emdsl show FILE`"
+        return [f"{path} is written for newer clients only: {REPAIRED}. {others}"]
+    shutil.copyfile(path, fresh)
+    if _wal(path).exists():
+        shutil.copyfile(_wal(path), _wal(fresh))
+    fault = _fault(fresh)
+    if not fault:
+        return []
+    fresh.unlink()
+    _wal(fresh).unlink(missing_ok=True)
+    broken = path.with_name(path.name + ".broken")
+    with replacing(broken) as copy:
+        shutil.copyfile(path, copy)
+    return [f"{path} cannot be read ({fault}): {REPAIRED}. The old one is kept as {broken.name}"]
+
+
+def _fault(path: Path) -> str:
+    """Return why a database file cannot be used, or an empty text."""
+    try:
+        with connected(path) as connection:
+            # free blocks at its end need not be written
+            used = connection.execute("SELECT sum(used_blocks * block_size) FROM pragma_database_size()").fetchone()
+    except database.Error as error:
+        return first_line(error)
+    size = path.stat().st_size
+    return f"it is truncated: {size:,} of {used[0]:,} bytes are left" if used and used[0] > size else ""
+
+
+def _storage(path: Path) -> int:
+    """Return the number of the format that a database file is written in; 0 where that cannot be read."""
+    with path.open("rb") as file:
+        head = file.read(20)
+    return int.from_bytes(head[12:20], "little") if head[8:12] == b"DUCK" else 0
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the new files of loads that were killed or failed; the lock is ours, so none of them is in use."""
+    for leftover in folder.glob(f"{FILE}.*.new*"):
+        leftover.unlink(missing_ok=True)
+
+
+def _fill(
+    connection: Connection,
+    study: Load,
+    experiments: Iterable[tuple[Experiment, Iterable[list[Outcome]]]],
+) -> list[str]:
+    schema, notices, simulated = study.study, list[str](), False
+    connection.execute(_STUDIES)
+    for statement in macros_sql():
+        connection.execute(statement)
+    check_name(schema, (s for (s,) in connection.execute("SELECT study FROM emdsl.studies").fetchall()))
+    connection.execute(f"DROP SCHEMA IF EXISTS {name(schema)} CASCADE")
+    connection.execute(f"CREATE SCHEMA {name(schema)}")
+    for experiment, chunks in experiments:
+        table = f"{name(schema)}.{name(experiment.name)}"
+        fields = fields_of(experiment, study.run)
+        _create(connection, table, fields)
+        _insert_all(connection, table, _parts(fields, experiment, chunks))
+        connection.execute(
+            f"COMMENT ON TABLE {table} IS {literal(f'results of {experiment.name}: one row per cell and sample')}"
+        )
+        for field in fields:
+            connection.execute(f"COMMENT ON COLUMN {table}.{name(field.name)} IS {literal(field.comment)}")
+        notices += _measures(connection, experiment, schema)
+        made_up = connection.execute(f"SELECT bool_or({name(simulated_column(experiment))}) FROM {table}").fetchone()
+        simulated = simulated or bool(made_up and made_up[0])
+    connection.execute(
+        "INSERT OR REPLACE INTO emdsl.studies BY NAME SELECT ? AS study, ? AS file, ? AS program, ? AS store_id, "
+        "? AS store_removals, ? AS store_last, ? AS store_count, ? AS store_key, ? AS run, now() AS loaded_at, "
+        "? AS simulated",
+        [schema, study.file, study.program, *study.store_state, study.run, simulated],
+    )
+    return notices
+
+
+def _insert_all(connection: Connection, table: str, parts: Iterable[Any]) -> None:
+    """Insert Arrow tables one by one, each while the next is made: DuckDB releases Python meanwhile."""
+
+    def insert(part: Any) -> None:
+        connection.register("part", part)
+        connection.execute(f"INSERT INTO {table} SELECT * FROM part")
+        connection.unregister("part")
+
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        running: Future[None] | None = None
+        for part in parts:
+            if running is not None:
+                running.result()
+            running = worker.submit(insert, part)
+        if running is not None:
+            running.result()
+
+
+def _create(connection: Connection, table: str, fields: list[Field]) -> None:
+    columns = ", ".join(f"{name(f.name)} {f.sql}" for f in fields)
+    connection.execute(f"CREATE TABLE {table} ({columns})")
+
+
+def rehearse(experiment: Experiment) -> Iterator[tuple[Span, str]]:
+    """Create an experiment's table and measures in memory, empty; yield the place and the error of each that fails."""
+    with database.in_memory() as connection:
+        connection.execute('CREATE SCHEMA "rehearsal"')
+        fields = fields_of(experiment, "")
+        if clash := twin(fields):
+            yield experiment.span, clash
+            return
+        try:
+            _create(connection, f'"rehearsal".{name(experiment.name)}', fields)
+        except database.Error as error:
+            yield experiment.span, f"the table of `{experiment.name}` cannot be created: {first_line(error)}"
+            return
+        for measure in experiment.measures:
+            try:
+                _measure(connection, experiment, measure, "rehearsal")
+                connection.execute(f'SELECT * FROM "rehearsal".{name(measure.name)}').fetchall()
+            except database.Error as error:
+                yield measure.span, f"`{measure.name}` cannot be computed: {first_line(error)}"
+
+
+def _measures(connection: Connection, experiment: Experiment, schema: str) -> list[str]:
+    notices = []
+    for measure in experiment.measures:
+        try:
+            shared = connection.execute(conflicts_sql(experiment, measure, schema)).fetchone()
+            notice = "" if shared and shared[0] else _measure(connection, experiment, measure, schema)
+        except database.Error as error:
+            notices.append(f"measure `{measure.name}` cannot be computed and is left out: {first_line(error)}")
+            continue
+        if shared and shared[0]:
+            notices.append(
+                f"measure `{measure.name}` is left out: {shared[0]:,} answers count in several rows with different "
+                "values, so these are not independent draws; add the axis in which they differ to `by`"
+            )
+        elif notice:
+            notices.append(notice)
+    return notices
+
+
+def _measure(connection: Connection, experiment: Experiment, measure: Measure, schema: str) -> str:
+    """Create a measure's relation: a view, or a table if SQL cannot compute its interval. Return a notice or ""."""
+    relation, sql = f"{name(schema)}.{name(measure.name)}", view_sql(experiment, measure, schema)
+    if not is_computed(measure):
+        connection.execute(f"CREATE VIEW {relation} AS {sql}")
+        return ""
+    from emdsl.outcomes.computed import corrected, ends_of  # noqa: PLC0415 - numpy waits for who needs it
+
+    ordered = ", ".join(map(name, by_columns(measure)))
+    place = f"row_number() OVER ({f'ORDER BY {ordered}' if ordered else ''})"
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE found AS SELECT {place} AS {PLACE}, * FROM ({sql}) ORDER BY {PLACE}"
+    )
+
+    def rows(query: str) -> list[tuple[Any, ...]]:
+        return connection.execute(query).fetchall()
+
+    ends, notice = ends_of(rows, experiment, measure, schema, "temp.found")
+    _temporary(connection, "ends", "place BIGINT, low DOUBLE, high DOUBLE, clusters BIGINT, se DOUBLE", ends)
+    of_clusters = measure.interval is not None and bool(measure.interval.cluster)
+    more, joined = ", found.se AS se_pairs" if measure.function == "contrast" and of_clusters else "", ""
+    if measure.holm:
+        kept = "place BIGINT, p DOUBLE, p_holm DOUBLE"
+        _temporary(connection, "tested", kept, corrected(rows, measure, "temp.found"))
+        more += ", tested.p, tested.p_holm"
+        joined = f" LEFT JOIN temp.tested AS tested ON found.{PLACE} = tested.place"
+    connection.execute(
+        f"CREATE TABLE {relation} AS SELECT found.* EXCLUDE ({PLACE}) REPLACE (ends.low AS low, ends.high AS high, "
+        f"ends.se AS se, COALESCE(ends.clusters, 0) AS clusters){more} FROM temp.found AS found "
+        f"LEFT JOIN temp.ends AS ends ON found.{PLACE} = ends.place{joined} ORDER BY found.{PLACE}"
+    )
+    return notice
+
+
+def _temporary(connection: Connection, called: str, columns: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Create a small table of this connection alone."""
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {called} ({columns})")
+    if rows:
+        marks = ", ".join("?" * len(rows[0]))
+        connection.executemany(f"INSERT INTO temp.{called} VALUES ({marks})", rows)
+
+
+def _parts(fields: list[Field], experiment: Experiment, chunks: Iterable[list[Outcome]]) -> Iterator[Any]:
+    """Yield rows as Arrow tables of at least PART rows: large enough for DuckDB, and the rows can go."""
+    waiting: list[Any] = []
+    n = 0
+    for rows in chunks:
+        waiting.append(batch(fields, experiment, rows))
+        n += len(rows)
+        if n >= PART:
+            yield concatenated(waiting)
+            waiting, n = [], 0
+    if waiting:
+        yield concatenated(waiting)

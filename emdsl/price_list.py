@@ -1,0 +1,100 @@
+"""The price of a model, declared or listed by `genai-prices`, and the cost of an answer. The door to genai-prices."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from emdsl.price import FREE, MILLION, Price
+
+if TYPE_CHECKING:
+    from emdsl.query import Model, Usage
+
+
+def price_of(model: Model) -> Price | None:
+    """Return a model's price: the declared one, else the listed one, else None. Simulated models are free."""
+    if model.simulated:
+        return FREE
+    if model.price is not None:
+        return model.price
+    return _listed(model.service.prices, model.wire_name) if model.service.prices is not None else None
+
+
+def cost_usd(model: Model, usage: Usage) -> Decimal | None:
+    """Return the cost of an answer: the one its provider reports, else by its tokens; None if neither is known."""
+    if usage.cost_usd is not None:
+        return Decimal(repr(usage.cost_usd))
+    price = price_of(model)
+    return cost_of(price, usage) if price is not None else None
+
+
+def cost_of(price: Price, usage: Usage) -> Decimal | None:
+    """Return the cost of an answer by its tokens, in US dollars; None if the provider did not count them."""
+    if price is FREE:
+        return Decimal(0)
+    if usage.input_tokens is None or usage.output_tokens is None:
+        return None
+    price = price.at(usage.input_tokens)
+    cached = min(usage.cached_tokens or 0, usage.input_tokens)
+    written = min(usage.written_tokens or 0, usage.input_tokens - cached)
+    plain = usage.input_tokens - cached - written
+    total = Decimal(price.input) * plain + Decimal(price.output) * usage.output_tokens
+    total += Decimal(price.input if price.cached_input is None else price.cached_input) * cached
+    total += Decimal(price.input if price.cache_write is None else price.cache_write) * written
+    return total / MILLION
+
+
+def saved_by_cache(price: Price, usage: Usage) -> Decimal:
+    """Return how much a provider's prefix cache saved on an answer, in US dollars."""
+    if usage.input_tokens is None or not usage.cached_tokens:
+        return Decimal(0)
+    price = price.at(usage.input_tokens)
+    if price.cached_input is None:
+        return Decimal(0)
+    return (Decimal(price.input) - Decimal(price.cached_input)) * usage.cached_tokens / MILLION
+
+
+@cache
+def _listed(provider: str, name: str) -> Price | None:
+    """Return today's price from the table inside the package: no network access."""
+    from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - 0.2 s that few studies need
+
+    now = datetime.now(UTC)
+    try:
+        _, model = get_snapshot().find_provider_model(name, None, provider, None)
+        prices = model.get_prices(now)
+    except LookupError:
+        return None
+    return _price(prices)
+
+
+def _price(prices: Any) -> Price | None:
+    """Convert a price of the table; None if it lacks input or output, which are always paid."""
+    kinds = {
+        "input": prices.input_mtok,
+        "output": prices.output_mtok,
+        "cached_input": prices.cache_read_mtok,
+        "cache_write": prices.cache_write_mtok,
+    }
+    starts = sorted({t.start for kind in kinds.values() for t in getattr(kind, "tiers", ())})
+    by_start = {start: {name: _at(kind, start) for name, kind in kinds.items()} for start in (0, *starts)}
+    if any(at["input"] is None or at["output"] is None for at in by_start.values()):
+        return None
+    tiers = {start: Price(**at) for start, at in by_start.items()}  # type: ignore[arg-type]  # two of four are never None
+    base = tiers.pop(0)
+    return Price(
+        input=base.input, output=base.output, cached_input=base.cached_input, cache_write=base.cache_write,
+        above=tuple(tiers.items()),
+    )  # fmt: skip
+
+
+def _at(kind: Any, start: int) -> Decimal | None:
+    if kind is None or isinstance(kind, Decimal):
+        return kind
+    price: Decimal = kind.base
+    for tier in kind.tiers:
+        if tier.start <= start:
+            price = tier.price
+    return price

@@ -1,0 +1,43 @@
+"""The state that all parts of an executor share: progress, draining, and the error that ends the run."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from emdsl.run.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class RunControl:
+    """Progress, draining and fatal errors of one run."""
+
+    def __init__(
+        self, drain: Callable[[], None], on_progress: Callable[[Progress], None], on_notice: Callable[[str], None]
+    ) -> None:
+        self.progress = Progress()
+        self.draining = asyncio.Event()
+        self.error: BaseException | None = None  # that the run raises in the end
+        self.notice = on_notice
+        self._drain = drain
+        self._on_progress = on_progress
+
+    def show(self) -> None:
+        """Report the progress."""
+        self._on_progress(self.progress)
+
+    def abort(self, error: BaseException) -> None:
+        """Drain, and let the run raise the first error once all answers in flight are stored."""
+        self.error = self.error or error
+        self._drain()
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Abort the run on an error: no task or timer may end unseen and leave others waiting."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the run raises it
+            self.abort(error)

@@ -1,0 +1,64 @@
+"""A request of a run, with the rows that wait for its answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from emdsl.experiment import Step
+    from emdsl.outcome import Outcome
+    from emdsl.query import Query
+    from emdsl.run.prefixes import Prefix
+    from emdsl.run.rows import Rows
+
+ROWS_AHEAD = 128  # rows made and looked up at once while requests are in flight
+
+
+class State(Enum):
+    """Where a request is."""
+
+    WAITING = auto()  # for its turn, for money, for another process, or for its next attempt
+    IN_FLIGHT = auto()
+    STORED = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """The rows of one experiment whose first asks go to one model, made as they are needed."""
+
+    rows: Rows
+    left: Iterator[Outcome]
+    size: int = ROWS_AHEAD  # rows made at once: fewer where prompts are long
+    waiting: set[int] = field(default_factory=set)  # rows that wait for answers, by identity
+
+
+Target = tuple[Group, "Outcome", "Step"]
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One distinct request, from the first row that needs it until it is answered, failed or dropped."""
+
+    query: Query
+    experiment: str
+    targets: dict[tuple[int, str], Target]  # by row and step
+    chars: int
+    high_priority: bool = False  # it continues a row, or is sent again; all others start a row
+    store_checked: bool = False
+    state: State = State.WAITING
+    attempt: int = 0
+    bad_replies: int = 0  # replies with status 200 that were no answers
+    maybe_billed: int = 0  # attempts without an answer that the provider may charge
+    refused_at: float | None = None  # when it was first throttled, or failed
+    switched_key: bool = False  # to another API key, because the first did not work
+    doubts: int = 0  # refusals that would hold for all requests, by an account that has answered others
+    prefix: Prefix | None = None
+
+    @property
+    def payers(self) -> tuple[str, ...]:
+        """Experiments that wait for it, the first one first."""
+        return (self.experiment, *(group.rows.experiment.name for group, _, _ in self.targets.values()))

@@ -1,0 +1,413 @@
+"""Rows: one cell and sample each, and how far its steps have come.
+
+A row holds the frame in which its expressions find their names. Steps are settled one by one; a step becomes ready
+when every answer that its request reads is known. Requests that many rows share are rendered and hashed once.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from emdsl.experiment import ASK
+from emdsl.frame import EvalFault, MissingInput, RowFrame
+from emdsl.judge import read_text, token_weights
+from emdsl.outcome import Outcome, Result
+from emdsl.query import Query, Response
+from emdsl.reasoning import Answer, split
+from emdsl.run.order import arranged, first_ask, order_of
+from emdsl.run.probes import Probes
+from emdsl.value import (
+    BLOCKED,
+    FAILED,
+    INVALID,
+    NO_ANSWER,
+    NO_LOGPROBS,
+    NO_REASONING,
+    NOT_ASKED,
+    NOT_NEEDED,
+    NOT_OBTAINED,
+    NULL,
+    SPLIT_NUMBER,
+    UNDECIDED,
+    UNREADABLE,
+    LabelledMap,
+    Missing,
+    Value,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from emdsl.digest import Digest, KeyState
+    from emdsl.experiment import Cell, Experiment, Step
+    from emdsl.prompt import Message, Prompt
+    from emdsl.query import RequestSettings
+    from emdsl.store.store import Store
+
+SAMPLE_BLOCK = 5  # samples of every cell before the next ones: a run that stops early is a smaller, balanced study
+MIN_TRAIL = 8  # messages from which the hash of a prompt's beginning is worth keeping
+MAX_PROMPTS = 512  # rendered prompts kept; rows that share one come close together
+CHUNK = 512  # rows looked up together
+
+Variant = tuple[str, tuple[int, ...], tuple[int, ...], int]
+Ready = tuple["Outcome", "Step", "Query"]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A part of an experiment: fewer samples, and some levels of some axes, by position."""
+
+    samples: int | None = None
+    only: Mapping[int, frozenset[int]] = field(default_factory=dict)
+
+    def takes(self, cell: Cell) -> bool:
+        """Whether a cell is selected."""
+        return all(cell[axis] in levels for axis, levels in self.only.items())
+
+
+class Rows:
+    """The rows of one experiment, and the requests of their steps."""
+
+    def __init__(self, experiment: Experiment, selection: Selection | None = None) -> None:
+        self.experiment = experiment
+        self.selection = selection or Selection()
+        self.steps = {s.name: s for s in experiment.steps}
+        self.probes = Probes(experiment)
+        self._heads: dict[tuple[str, tuple[int, ...]], tuple[RequestSettings, KeyState]] = {}
+        self._trails: dict[tuple[str, tuple[int, ...]], tuple[tuple[Message, ...], list[KeyState]]] = {}
+        self._prompts: OrderedDict[Variant, tuple[RequestSettings, Prompt, KeyState]] = OrderedDict()
+
+    @property
+    def samples(self) -> int:
+        """Selected samples of each cell."""
+        most = self.selection.samples
+        return self.experiment.samples if most is None else min(most, self.experiment.samples)
+
+    def selected(self) -> Iterator[Outcome]:
+        """Yield the selected rows in balanced order, those whose prompts begin alike together."""
+        return self._rows(self.samples, self.selection.takes if self.selection.only else None)
+
+    def everything(self) -> Iterator[Outcome]:
+        """Yield all rows, selected or not, in the same order."""
+        return self._rows(self.experiment.samples, None)
+
+    def groups(self) -> list[Iterator[Outcome]]:
+        """Return the selected rows in groups, one for each model that answers the first ask."""
+        step = first_ask(self.experiment)
+        if step is None or not step.settings_axes:
+            return [self.selected()]
+        by_model: dict[Any, set[tuple[int, ...]]] = {}
+        for levels in self.experiment.projected(step.settings_axes):
+            try:
+                model = step.settings(self.experiment.frame(step.settings_axes, levels)).model
+            except MissingInput:  # the model depends on rows of a dataset that is not here: no requests
+                continue
+            by_model.setdefault(model.lane, set()).add(levels)
+        if len(by_model) < 2:
+            return [self.selected()]
+        return [
+            self._rows(self.samples, partial(self._takes_with, step.settings_axes, levels))
+            for levels in by_model.values()
+        ]
+
+    def _takes_with(self, axes: tuple[int, ...], levels: set[tuple[int, ...]], cell: Cell) -> bool:
+        return tuple([cell[a] for a in axes]) in levels and self.selection.takes(cell)
+
+    def _rows(self, samples: int, takes: Callable[[Cell], bool] | None) -> Iterator[Outcome]:
+        for first in range(0, samples, SAMPLE_BLOCK):
+            block = range(first, min(first + SAMPLE_BLOCK, samples))
+            cells: Iterable[Cell] = self.experiment.cells()
+            if takes is not None:
+                cells = filter(takes, cells)
+            if self._order is None:
+                for cell in cells:
+                    yield from self._of_cell(cell, block)
+            else:
+                for cell, part in arranged(cells, self._order, block):
+                    yield from self._of_cell(cell, part)
+
+    @cached_property
+    def _order(self) -> tuple[int, ...] | None:
+        return order_of(self.experiment)
+
+    def takes(self, row: Outcome) -> bool:
+        """Whether a row is selected."""
+        return row.sample < self.samples and self.selection.takes(row.cell)
+
+    def row(self, cell: Cell, sample: int) -> Outcome:
+        """Return a row with all its steps blocked."""
+        return next(self._of_cell(cell, (sample,)))
+
+    def _of_cell(self, cell: Cell, samples: Iterable[int]) -> Iterator[Outcome]:
+        experiment = self.experiment
+        levels = {a.name: a.levels[i] for a, i in zip(experiment.axes, cell, strict=True)}
+        values: dict[str, Value] = dict(experiment.constants)
+        for name, level in levels.items():
+            values[name] = level.value
+        for sample in samples:
+            frame = RowFrame(values, experiment.lets)
+            frame["sample"] = sample
+            frame.levels = levels
+            yield Outcome(cell, sample, frame, experiment.steps)
+
+    def advance(self, row: Outcome) -> list[tuple[Step, Query]]:
+        """Settle the steps that need no answer; return those that have become ready, with their requests.
+
+        One pass is enough: a step comes after all steps that it reads.
+        """
+        ready: list[tuple[Step, Query]] = []
+        for step in tuple(row.blocked):
+            if step.condition is not None and not self._decided(row, step):
+                continue
+            if step.needs and not row.has(step.needs):
+                continue
+            row.blocked.remove(step)
+            try:
+                query = self.query(step, row)
+            except MissingInput as missing:
+                settle(row, step, Result(_why_not_asked(missing.missing)))
+            except EvalFault as fault:
+                if not step.needs:
+                    raise  # a fault of the program, whatever the answers
+                settle(row, step, Result(INVALID, error=str(fault)))
+            else:
+                row.ready[step.name] = query
+                ready.append((step, query))
+        return ready
+
+    @staticmethod
+    def _decided(row: Outcome, step: Step) -> bool:
+        """Whether a step's condition holds; a step whose condition does not hold is settled."""
+        if not row.has(step.condition_needs):
+            return False
+        value = condition_value(step, row)
+        if value is True:
+            return True
+        row.blocked.remove(step)
+        if value is False:
+            value = NOT_NEEDED
+        elif value not in (NOT_ASKED, NOT_OBTAINED, NULL):
+            value = UNDECIDED
+        settle(row, step, Result(value))
+        return False
+
+    def head(self, step: Step, row: Outcome) -> tuple[RequestSettings, KeyState]:
+        """Return the model and parameters of a step's request, and its key up to the messages."""
+        return self._head(step, row, tuple([row.cell[i] for i in step.settings_axes]))
+
+    def _head(self, step: Step, row: Outcome, levels: tuple[int, ...]) -> tuple[RequestSettings, KeyState]:
+        known = self._heads.get((step.name, levels))
+        if known is None:
+            head = step.settings(row.frame)
+            known = self._heads[step.name, levels] = (head, head.key_state())
+        return known
+
+    def query(self, step: Step, row: Outcome) -> Query:
+        """Return the request of a step whose inputs are known; raises MissingInput."""
+        if step.needs:
+            head, state = self.head(step, row)
+            prompt = step.prompt(row.frame)
+            state = state.copy().add(prompt.messages).close()
+        else:
+            head, prompt, state = self._shared(step, row)
+        sample = row.sample if step.kind == ASK else step.draw
+        return Query(head, prompt, sample, state.key(head.replicate, sample))
+
+    def _shared(self, step: Step, row: Outcome) -> tuple[RequestSettings, Prompt, KeyState]:
+        variant = variant_of(step, row)
+        known = self._prompts.get(variant)
+        if known is None:
+            head, state = self._head(step, row, variant[1])
+            prompt = step.prompt(row.frame)
+            known = self._prompts[variant] = (head, prompt, self._hashed(variant[:2], state, prompt.messages))
+            if len(self._prompts) > MAX_PROMPTS:
+                self._prompts.popitem(last=False)
+        return known
+
+    def _hashed(self, asked: tuple[str, tuple[int, ...]], state: KeyState, messages: tuple[Message, ...]) -> KeyState:
+        """Return the state of a prompt's key; what it has in common with the prompt before is not hashed again."""
+        if len(messages) < MIN_TRAIL:
+            return state.copy().add(messages).close()
+        before, states = self._trails.get(asked, ((), [state]))
+        n = 0
+        for was, now in zip(before, messages, strict=False):
+            if was != now:
+                break
+            n += 1
+        states = states[: n + 1]
+        for message in messages[n:]:
+            states.append(states[-1].copy().add((message,)))
+        self._trails[asked] = messages, states
+        return states[-1].copy().close()
+
+
+def variant_of(step: Step, row: Outcome) -> Variant:
+    """Return which request of a step a row makes: rows of one variant make one, if they read the same answers."""
+    cell = row.cell
+    return (
+        step.name,
+        tuple([cell[i] for i in step.settings_axes]),
+        tuple([cell[i] for i in step.prompt_axes]),
+        row.sample if step.prompt_sample else -1,
+    )
+
+
+def condition_value(step: Step, row: Outcome) -> Value:
+    """Return the value of a step's condition: true, false or missing; raises EvalFault if it reads no answer."""
+    try:
+        return step.condition(row.frame) if step.condition is not None else True
+    except MissingInput as missing:
+        return missing.missing
+    except EvalFault:
+        if not step.condition_needs:
+            raise
+        return INVALID
+
+
+def holds(step: Step, row: Outcome) -> bool:
+    """Whether a step's condition is true in a row; false also where it has no value."""
+    try:
+        return condition_value(step, row) is True
+    except (EvalFault, KeyError):  # KeyError: it reads a step that the row has not settled
+        return False
+
+
+def settle(row: Outcome, step: Step, result: Result) -> None:
+    """Settle a step of a row, and give its names their values."""
+    name, value = step.name, result.value
+    row.ready.pop(name, None)
+    if row.bad_replies is not None:
+        result.bad_replies = row.bad_replies.pop(name, ())
+    row.results[name] = result
+    frame = row.frame
+    frame[name] = value
+    if step.kind != ASK:
+        for part in step.reply_format.shape if step.reply_format is not None else ():
+            frame[f"{name}.{part.name}"] = value.get(part.name) if isinstance(value, LabelledMap) else value
+        if step.weighs:
+            weights = result.weights
+            none = value if isinstance(value, Missing) else NO_LOGPROBS
+            frame[f"{name}.mass"] = weights.mass if weights is not None else none
+            frame[f"{name}.word_mass"] = weights.word_mass if weights is not None else none
+        return
+    response = result.response
+    if response is None:
+        for field_ in ("reasoning", "finish", "tokens", "logprobs"):
+            frame[f"{name}.{field_}"] = value
+        return
+    frame[f"{name}.reasoning"] = result.reasoning if result.reasoning is not None else NO_REASONING
+    frame[f"{name}.finish"] = response.finish
+    tokens = response.usage.output_tokens
+    frame[f"{name}.tokens"] = tokens if tokens is not None else Missing("not_reported")
+    frame[f"{name}.logprobs"] = response.logprobs or Missing("not_reported")
+
+
+def settle_answer(row: Outcome, step: Step, response: Response, answer: Answer) -> Query | None:
+    """Settle a step by its reply; return the request to send next if a judge's reply cannot be read."""
+    query = row.ready.get(step.name)
+    value: Value
+    weights = None
+    if response.finish == "blocked":
+        value = BLOCKED
+    elif step.reply_format is None:
+        value = answer.text
+    else:
+        value = read_text(response, answer.text, step.reply_format)
+        weights = token_weights(response, answer.text, step.reply_format) if step.weighs else None
+    if value == UNREADABLE and query is not None and query.tries < step.again:
+        row.bad_replies = row.bad_replies or {}
+        row.bad_replies[step.name] = (*row.bad_replies.get(step.name, ()), (query, response))
+        row.ready[step.name] = again = query.again()
+        return again
+    settle(row, step, Result(value, query, response, reasoning=answer.reasoning, weights=weights))
+    return None
+
+
+def settle_failure(row: Outcome, step: Step, error: str) -> None:
+    """Settle a step whose request failed for good."""
+    settle(row, step, Result(FAILED, row.ready.get(step.name), None, error))
+
+
+def settle_missing(rows: Rows, row: Outcome, failures: Mapping[Digest, str]) -> None:
+    """Settle the rest of a row: steps whose request failed as failed, all others as not asked."""
+    while row.ready or row.blocked:
+        for step in rows.experiment.steps:
+            query = row.ready.get(step.name)
+            if query is None:
+                continue
+            if query.key in failures:
+                settle_failure(row, step, failures[query.key])
+            else:
+                settle(row, step, Result(NOT_ASKED, query))
+        if row.blocked:
+            rows.advance(row)
+
+
+def chunks(rows: Iterable[Outcome], size: int = CHUNK) -> Iterator[list[Outcome]]:
+    """Yield rows in lists of at most `size`."""
+    left = iter(rows)
+    while chunk := list(islice(left, size)):
+        yield chunk
+
+
+def settle_from_store(rows: Rows, chunk: list[Outcome], store: Store) -> None:
+    """Settle every step of some rows whose answer is stored, wave by wave; other requests stay ready."""
+    rows.probes.look_up(store)
+    ready: list[Ready] = [(row, step, query) for row in chunk for step, query in rows.advance(row)]
+    while ready:
+        stored = store.get_many([query.key for _, _, query in ready])
+        answers: dict[Digest, Answer] = {}
+        for _, _, query in ready:
+            if query.key in stored and query.key not in answers:
+                answers[query.key] = split(stored[query.key], query)
+        rows.probes.see(ready, stored, answers)
+        ready = _settle_wave(rows, ready, stored, answers)
+
+
+def _settle_wave(
+    rows: Rows, ready: list[Ready], stored: Mapping[Digest, Response], answers: Mapping[Digest, Answer]
+) -> list[Ready]:
+    """Settle the steps that have an answer; return what has become ready by that."""
+    advanced: dict[int, Outcome] = {}
+    wave: list[Ready] = []
+    for row, step, query in ready:
+        response = stored.get(query.key)
+        if rows.probes.split(step, query):
+            reasoning = answers[query.key].reasoning if response is not None else None
+            settle(row, step, Result(SPLIT_NUMBER, query, response, reasoning=reasoning))
+        elif response is None:
+            continue
+        elif (again := settle_answer(row, step, response, answers[query.key])) is not None:
+            wave.append((row, step, again))
+            continue
+        advanced[id(row)] = row
+    wave += [(row, step, query) for row in advanced.values() for step, query in rows.advance(row)]
+    return wave
+
+
+def collect(
+    rows: Rows,
+    store: Store,
+    failures: Mapping[Digest, str],
+    on_row: Callable[[Outcome], None] = lambda _: None,
+) -> Iterator[list[Outcome]]:
+    """Yield every row of an experiment, selected or not, with all its steps settled.
+
+    `on_row` gets each selected row before its missing answers are settled as missing.
+    """
+    for chunk in chunks(rows.everything()):
+        settle_from_store(rows, chunk, store)
+        for row in chunk:
+            if rows.takes(row):
+                on_row(row)
+            settle_missing(rows, row, failures)
+        yield chunk
+
+
+def _why_not_asked(missing: Missing) -> Missing:
+    """Return the value of a step that reads a missing value."""
+    return missing if missing in (NOT_ASKED, NOT_OBTAINED, NULL) else NO_ANSWER

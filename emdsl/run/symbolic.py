@@ -1,0 +1,138 @@
+"""Symbolic requests: requests that read answers which are not stored, with a stand-in for each of these answers.
+
+A stand-in differs where the requests differ that it answers, so that equal symbolic requests become one request and
+unequal ones become several. A condition that reads an answer is taken to hold.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from emdsl.digest import digest
+from emdsl.experiment import ASK
+from emdsl.frame import EvalFault, MissingInput
+from emdsl.outcome import Result
+from emdsl.query import Response, Usage
+from emdsl.run.rows import holds, settle, variant_of
+from emdsl.value import NOT_ASKED, NOT_NEEDED, LabelledMap
+
+MAX_FINE_CELLS = 100  # grids up to this size have their conditions evaluated at many verdicts
+POINTS, FEW_POINTS = 100, 20
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from emdsl.digest import Digest
+    from emdsl.experiment import Step
+    from emdsl.judge import ReplyField, ReplyFormat
+    from emdsl.outcome import Outcome
+    from emdsl.query import Query
+    from emdsl.run.rows import Rows
+    from emdsl.value import Value
+
+
+def symbolic_id(experiment: str, step: Step, row: Outcome, inputs: Mapping[str, Digest | int]) -> int:
+    """Return a number that names a request within one process.
+
+    `inputs` names the requests that answer the steps which this one reads: a key, or another symbolic id.
+    """
+    read = tuple([inputs.get(need, need) for need in step.needs])
+    sample = row.sample if step.kind == ASK else step.draw  # as in the query
+    return hash((experiment, variant_of(step, row), sample, read))
+
+
+def symbolic_requests(rows: Rows) -> Iterator[tuple[Outcome, Step, Digest]]:
+    """Yield each distinct request of an experiment once, whatever is stored: its first row, its step and its key."""
+    seen: set[Digest] = set()
+    for row in rows.selected():
+        for step in rows.experiment.steps:
+            if step.condition is not None and not step.condition_needs and not holds(step, row):
+                settle(row, step, Result(NOT_NEEDED))
+                continue
+            try:
+                query = rows.query(step, row)
+            except (MissingInput, EvalFault):
+                settle(row, step, Result(NOT_ASKED))
+                continue
+            settle(row, step, stand_in(step, query))
+            if query.key not in seen:
+                seen.add(query.key)
+                yield row, step, query.key
+
+
+def requests_digest(rows: Rows) -> Digest:
+    """Return one digest of all requests of an experiment, as selected, and of when its conditions hold."""
+    keys = sorted(key for _, _, key in symbolic_requests(rows))
+    return digest("requests", [b"".join(part) for part in _parts(keys)], [list(x) for x in _conditions(rows)])
+
+
+def _conditions(rows: Rows) -> Iterator[tuple[str, str]]:
+    """Yield for each condition that reads an answer the verdicts for which it holds, as `1` and `0`, cell by cell."""
+    experiment = rows.experiment
+    steps = {s.name: s for s in experiment.steps}
+    fine = experiment.n_cells <= MAX_FINE_CELLS
+    for step in experiment.steps:
+        if step.condition is None or not step.condition_needs:
+            continue
+        bits = []
+        for cell in filter(rows.selection.takes, experiment.cells()):
+            for verdicts in _assignments([steps[name] for name in step.condition_needs], fine=fine):
+                row = rows.row(cell, 0)
+                for need, verdict in zip(step.condition_needs, verdicts, strict=True):
+                    settle(row, steps[need], Result(verdict))
+                bits.append("1" if holds(step, row) else "0")
+        yield step.name, "".join(bits)
+
+
+def _assignments(needs: list[Step], *, fine: bool) -> Iterator[list[Value]]:
+    """Yield verdicts for some steps: each step goes through its verdicts, while all others have their first or last."""
+    for step in needs:
+        for verdict in _verdicts(step, fine=fine):
+            for end in (0, -1):
+                yield [verdict if need is step else _verdicts(need, fine=False)[end] for need in needs]
+
+
+def _verdicts(step: Step, *, fine: bool) -> list[Value]:
+    """Return some verdicts of a step, from the lowest to the highest."""
+    if step.reply_format is None:
+        return ["an answer"]
+    if step.reply_format.scale is None:
+        return list(step.reply_format.choices) or [_verdict(step.reply_format)]
+    low, high = step.reply_format.scale
+    n = POINTS if fine else FEW_POINTS
+    return [low + (high - low) * i / n for i in range(n + 1)]
+
+
+def stand_in(step: Step, query: Query) -> Result:
+    """Return a result for a request without an answer: a text that names it, or a verdict of the right kind."""
+    if step.kind == ASK:
+        text = f"the answer of {query.key.hex()}"
+        response = Response(text=text, finish="stop", reasoning=text, usage=Usage(output_tokens=1))
+        return Result(text, query, response)
+    assert step.reply_format is not None
+    return Result(_verdict(step.reply_format), query, Response(text="", finish="stop"))
+
+
+def _verdict(reply_format: ReplyFormat) -> Value:
+    if reply_format.shape:
+        return LabelledMap(tuple((p.name, _part(p)) for p in reply_format.shape))
+    return reply_format.choices[0] if reply_format.choices else float((reply_format.scale or (0.0, 1.0))[0])
+
+
+def _part(part: ReplyField) -> Value:
+    match part.kind:
+        case "bool":
+            return True
+        case "number":
+            return float((part.scale or (0.0, 1.0))[0])
+        case "label":
+            return part.choices[0]
+        case _:
+            return ""
+
+
+def _parts(keys: list[Digest]) -> Iterator[tuple[Digest, ...]]:
+    left = iter(keys)
+    while part := tuple(islice(left, 4096)):
+        yield part

@@ -1,0 +1,93 @@
+"""Which lane sends next, and by which account: exact, for lanes in every state."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+
+from emdsl.query import Model
+from emdsl.run.lanes import Lane, Lanes
+from emdsl.run.pacing import RateController
+from emdsl.run.requests import Request
+from emdsl.service import SERVICES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MODEL = Model(name="m", use="openai/m", service=SERVICES["openai"], wire_name="m")
+
+
+def controller(*, in_flight: int = 0, delay_s: float = 0.0, closed: str = "", troubles: int = 0) -> RateController:
+    """Return the controller of an account at time 0; ten requests may be in flight."""
+    found = RateController(most=10, clock=lambda: 0.0)
+    found.in_flight, found.paused_until, found.closed, found.troubles = in_flight, delay_s, closed, troubles
+    return found
+
+
+def lane(*controllers: RateController, n: int = 1) -> Lane:
+    """Return a lane in which `n` requests wait."""
+    found = Lane(MODEL, controllers)
+    found.ready.extend(Request(None, "e", {}, 1) for _ in range(n))  # type: ignore[arg-type]  # its query is not read
+    return found
+
+
+@pytest.mark.parametrize(
+    ("accounts", "expected"),
+    [
+        ([controller()], (0.0, 0)),
+        ([controller(delay_s=2)], (2.0, 0)),
+        ([controller(delay_s=2), controller(delay_s=1)], (1.0, 1)),
+        ([controller(in_flight=3), controller(in_flight=2)], (0.0, 1)),
+        ([controller(in_flight=3), controller(in_flight=2, troubles=1)], (0.0, 0)),
+        ([controller(in_flight=10), controller(delay_s=5, troubles=9)], (5.0, 1)),
+        ([controller(in_flight=10)], (math.inf, 0)),
+        ([controller(closed="no"), controller(delay_s=7)], (7.0, 1)),
+        ([controller(closed="no"), controller(closed="no")], (0.0, 0)),
+    ],
+    ids=["free", "paused", "the sooner", "fewest in flight", "no trouble first", "full", "all full", "one closed",
+         "all closed"],
+)  # fmt: skip
+def test_the_account_that_sends_next(accounts: Sequence[RateController], expected: tuple[float, int]) -> None:
+    """The soonest, then the one without trouble, then fewest in flight; a closed lane is emptied at once."""
+    assert lane(*accounts).account(0.0) == expected
+
+
+@pytest.mark.parametrize(
+    ("closed", "expected"), [(["", ""], ""), (["no", ""], ""), (["", "no"], ""), (["no", "never"], "no")]
+)
+def test_a_lane_is_closed_with_its_last_account(closed: list[str], expected: str) -> None:
+    """By the reason of its first."""
+    assert lane(*(controller(closed=c) for c in closed)).closed == expected
+
+
+@pytest.mark.parametrize(
+    ("lanes", "expected"),
+    [
+        ([], math.inf),
+        ([lane(controller(), n=0)], math.inf),
+        ([lane(controller(in_flight=10))], math.inf),
+        ([lane(controller(delay_s=0.5))], 0.5),
+        ([lane(controller(delay_s=3)), lane(controller(delay_s=2)), lane(controller(delay_s=1), n=0)], 2.0),
+        ([lane(controller(in_flight=2)), lane(controller(in_flight=1))], (1, 0)),
+        ([lane(controller(in_flight=1)), lane(controller(in_flight=1))], (0, 0)),
+        ([lane(controller(in_flight=1)), lane(controller(), n=0)], (0, 0)),
+        ([lane(controller(delay_s=3)), lane(controller(in_flight=9))], (1, 0)),
+        ([lane(controller(in_flight=1), controller(in_flight=1)), lane(controller(in_flight=1))], (1, 0)),
+        ([lane(controller(delay_s=9), controller())], (0, 1)),
+    ],
+    ids=["none", "nothing waits", "full", "paused", "the sooner", "fewest in flight", "the first of equals",
+         "one waits", "one may", "of all accounts", "the other account"],
+)  # fmt: skip
+def test_the_lane_that_sends_next(lanes: list[Lane], expected: float | tuple[int, int]) -> None:
+    """Its place and account, or the seconds until one may send."""
+    found = Lanes()
+    found.all = dict(enumerate(lanes))
+    chosen = found.choose(0.0)
+    assert (chosen if isinstance(chosen, float) else (lanes.index(chosen[0]), chosen[1])) == expected
+
+
+def test_in_flight_is_of_all_accounts() -> None:
+    """However many requests wait."""
+    assert lane(controller(in_flight=2), controller(in_flight=3), n=7).in_flight == 5
