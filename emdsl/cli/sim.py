@@ -73,7 +73,7 @@ def command() -> None:
     "--windowed", is_flag=True, envvar="EMDSL_SIM_WINDOWED", help="Refill the rate limit once a minute, all at once."
 )
 @options.option("--key", "keys", multiple=True, envvar="EMDSL_SIM_KEY", help="Accept only these API keys.")
-@options.option("--seed", type=int, default=0, envvar="EMDSL_SIM_SEED", help="Seed of the random faults.")
+@options.option("--seed", type=int, default=0, envvar="EMDSL_SIM_SEED", help="Random seed of the simulated errors.")
 def serve(
     port: int,
     latency: float,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from emdsl.experiment import ASK
 from emdsl.frame import EvalFault, MissingInput
-from emdsl.run.prefixes import MIN_CHARS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from emdsl.experiment import Cell, Experiment, Step
     from emdsl.prompt import Prompt
 
+MIN_CHARS = 4_096  # of a prefix that is worth a wait
 MAX_SORTED = 200_000  # cells of a grid that is sorted
 MAX_TRIED = 400  # combinations of levels from which prompts are compared
 PAIRS = 3  # prompts compared for each axis

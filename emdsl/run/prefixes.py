@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from emdsl.run.order import MIN_CHARS
+from emdsl.run.requests import Prefix
+
 if TYPE_CHECKING:
-    from emdsl.prompt import Prompt
     from emdsl.query import Model
     from emdsl.run.requests import Request
 
-MIN_CHARS = 4_096  # of a prefix that is worth a wait
 CHARS_PER_TOKEN = 4
 
 
@@ -18,18 +19,6 @@ def beginning(model: Model) -> int | None:
     """Return the least length of a prefix that is worth a wait, in characters; None for a model without a cache."""
     tokens = model.service.prefix_tokens
     return max(MIN_CHARS, tokens * CHARS_PER_TOKEN) if tokens is not None else None
-
-
-@dataclass(slots=True, eq=False)
-class Prefix:
-    """Requests with one prefix, in the order of their rows."""
-
-    first: Request
-    prompt: Prompt  # of the last one
-    messages: int  # whole messages that all have in common
-    n: int = 1
-    filled: bool = False
-    waiting: list[Request] = field(default_factory=list)
 
 
 class Prefixes:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from emdsl.experiment import Step
     from emdsl.outcome import Outcome
+    from emdsl.prompt import Prompt
     from emdsl.query import Query
-    from emdsl.run.prefixes import Prefix
     from emdsl.run.rows import Rows
 
 ROWS_AHEAD = 128  # rows made and looked up at once while requests are in flight
@@ -62,3 +62,15 @@ class Request:
     def payers(self) -> tuple[str, ...]:
         """Experiments that wait for it, the first one first."""
         return (self.experiment, *(group.rows.experiment.name for group, _, _ in self.targets.values()))
+
+
+@dataclass(slots=True, eq=False)
+class Prefix:
+    """Requests with one prefix, in the order of their rows."""
+
+    first: Request
+    prompt: Prompt  # of the last one
+    messages: int  # whole messages that all have in common
+    n: int = 1
+    filled: bool = False
+    waiting: list[Request] = field(default_factory=list)

@@ -65,7 +65,7 @@ def table_diagnostics(program: Program) -> tuple[Diagnostic, ...]:
 def write_text(file: Path, text: str) -> None:
     """Replace the text of a file, whole or not at all; its permissions stay. Raises UsageError."""
     try:
-        write_whole(file.resolve(), text.encode("utf-8"))
+        write_whole(file.resolve(), text, public=True)
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror}") from error
 

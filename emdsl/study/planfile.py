@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import FileExists, FileMissing, PlanOutdated, UsageError
-from emdsl.files import read_whole
+from emdsl.files import read_whole, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -92,7 +92,7 @@ def write_plan(path: Path, plan: PlanFile, shown: dict[str, Any], files: Iterabl
     held = asdict(plan) | {"file": os.path.relpath(plan.file, path.resolve().parent), "written": None}
     text = json.dumps({"emdsl_plan": FORMAT} | {k: v for k, v in held.items() if v is not None} | shown, indent=1)
     try:
-        path.write_text(text + "\n", encoding="utf-8")
+        write_whole(path, text + "\n", public=True)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}", parameter="output") from error
 

@@ -46,7 +46,7 @@ def write_report(study: Compiled, output: Path) -> bool:
         raise UsageError("expected a file name that ends in .html", parameter="output")
     page = _page(study)
     try:
-        write_whole(output, mask(html(page)).encode("utf-8", "replace"))
+        write_whole(output, mask(html(page)).encode("utf-8", "replace"), public=True)
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}", parameter="output") from error
     return page.simulated

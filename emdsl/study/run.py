@@ -188,7 +188,7 @@ class Run:
     def _summary(self, *, again: bool, verbose: bool) -> Iterator[Part]:
         """Yield the numbers of requests, where the results are, and the next command."""
         answered = 0 if again else self.answered
-        cached = self.cached + self.answered - answered
+        cached = self.cached if not again else len(_stored(self.counts))
         yield f"{answered:,} answered, {cached:,} cached" + (f", {self.failed:,} failed" if self.failed else "")
         yield from spent_parts(self.counts, answered=answered, again=again)
         yield from (f"  {n:,} x {reason}" for reason, n in self._failures()[: None if verbose else MAX_SHOWN])
@@ -317,7 +317,7 @@ def _result(
 ) -> Run:  # fmt: skip
     steps = [s for c in counts for s in c.steps]
     fresh = set[bytes]().union(*(s.fresh for s in steps), _fresh_probes(counts))
-    cached = set[bytes]().union(*(s.stored for s in steps)) - fresh
+    cached = _stored(counts) - fresh
     return Run(
         answered=len(fresh), cached=len(cached), failed=len(report.failures),
         pending=sum(s.at_most for s in steps) - len(report.failures),
@@ -403,6 +403,11 @@ def _check_datasets(study: Compiled, counts: list[ExperimentCount]) -> None:
     unknown = any(s.unknown for c in counts for s in c.steps) or any(e.reads_absent for e in program.experiments)
     if program.absent and unknown:
         raise SourceError([replace(d, code="E605", severity=Severity.ERROR, note="") for d in program.absent])
+
+
+def _stored(counts: list[ExperimentCount]) -> set[Digest]:
+    """Return the keys of the cached requests."""
+    return set[bytes]().union(*(s.stored for c in counts for s in c.steps))
 
 
 def _fresh_probes(counts: list[ExperimentCount]) -> set[Digest]:

@@ -8,7 +8,6 @@ heavy is imported here: this is the most frequent path.
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,9 +92,7 @@ def keep(
     path = _path(project, file, call)
     try:
         path.parent.mkdir(exist_ok=True, mode=0o700)
-        fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-        write_whole(fresh, json.dumps(record))
-        fresh.replace(path)
+        write_whole(path, json.dumps(record))
     except (OSError, UnicodeEncodeError):
         return
 

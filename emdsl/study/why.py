@@ -204,7 +204,7 @@ def _step_parts(step: dict[str, Any]) -> Iterator[Part]:
         yield f"{head}  cached: answered {when} {by}. It is not sent again while its key stays the same:"
         for name, value in (step["of"] | {"params": None} | step["of"]["params"]).items():
             if value is not None:
-                yield f"    {name}: {shown(value)}"
+                yield f"    {'replicate' if name == 'stream' else name}: {shown(value)}"
     else:
         yield f"{head}  pending: {step['reason']}"
         if "nearest" in step:

@@ -51,7 +51,7 @@ def test_a_plan_shows_low_expected_and_high(folder: Path) -> None:
     for budget, said in [
         ("1", "covers the maximum estimated cost"),
         ("0.08", "covers the expected cost"),
-        ("0.02", "will not reach: the run stops there, exit 3"),
+        ("0.02", "too small: the run will stop early (exit code 3)"),
     ]:
         (folder / "s.em").write_text(
             STUDY.replace("samples = 2", f"samples = 2\n  budget = ${budget}"), encoding="utf-8"

@@ -74,7 +74,7 @@ def test_no_verb_waits_for_what_is_no_file(make: Callable[[Path], None], called:
             done = emdsl(*map(str, call), cwd=tmp_path, code=None)
             assert done.returncode in (1, 2), call
             assert "Traceback" not in done.stderr
-            assert called in done.stderr or "no file" in done.stderr or "folder" in done.stderr, (call, done.stderr)
+            assert called in done.stderr or "not a file" in done.stderr or "folder" in done.stderr, (call, done.stderr)
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

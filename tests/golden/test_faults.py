@@ -46,7 +46,7 @@ def test_a_diagnostic_is_shown_with_its_place() -> None:
         "  |\n"
         "3 |   skip when modle is qwen\n"
         "  |             ^^^^^\n"
-        "help: `emdsl explain E201` shows a way out"
+        "for more: `emdsl explain E201`"
     )
 
 

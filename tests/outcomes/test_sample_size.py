@@ -121,7 +121,7 @@ def test_the_command_and_the_plan_say_it(tmp_path: Path) -> None:
     (tmp_path / "shots.csv").write_text(SHOTS, encoding="utf-8")
     (tmp_path / "study.em").write_text(SHOTS_STUDY, encoding="utf-8")
     assert "no effect is given" in emdsl("power", "study.em", cwd=tmp_path, code=2).stderr
-    assert "Not known yet" in emdsl("power", "study.em", "--effect", "0.1", cwd=tmp_path).stdout
+    assert "Unknown yet" in emdsl("power", "study.em", "--effect", "0.1", cwd=tmp_path).stdout
     said = emdsl("power", "study.em", "--effect", "0.1", "--rate", "0.1", "--json", cwd=tmp_path).stdout
     found = json.loads(said)["groups"]
     assert [(g["source"], g["needed"], g["samples"]) for g in found] == [("assumed", 198, 99)] * 2  # 2 questions each
@@ -129,11 +129,11 @@ def test_the_command_and_the_plan_say_it(tmp_path: Path) -> None:
     (tmp_path / "study.em").write_text(edited, encoding="utf-8")
     assert "cannot show" not in emdsl("plan", "study.em", cwd=tmp_path).stderr  # nothing is known of it
     emdsl("run", "study.em", cwd=tmp_path)
-    assert "10 samples cannot show an effect of 0.1; it takes" in emdsl("plan", "study.em", cwd=tmp_path).stderr
+    assert "10 samples cannot show an effect of 0.1;" in emdsl("plan", "study.em", cwd=tmp_path).stderr
     (group, _) = json.loads(emdsl("power", "study.em", "--json", cwd=tmp_path).stdout)["groups"]
-    assert group["source"] == "stored"
+    assert group["source"] == "cached"
     rate = max(group["now"], 1 / (group["n"] + 2))
     assert group["needed"] == math.ceil(exact_draws_of_rates(rate, Wanted(effect=0.1)))
     (tmp_path / "study.em").write_text(edited.replace("effect: 0.1", "effect: 0.7"), encoding="utf-8")
     assert "cannot show" not in emdsl("plan", "study.em", cwd=tmp_path).stderr
-    assert emdsl("power", "study.em", cwd=tmp_path).stdout.endswith("show it in every group.\n")
+    assert emdsl("power", "study.em", cwd=tmp_path).stdout.endswith("show the effect in every group.\n")

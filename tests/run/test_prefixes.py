@@ -6,7 +6,8 @@ import pytest
 
 from emdsl.prompt import Message, Prompt
 from emdsl.query import Model, Query, RequestSettings
-from emdsl.run.prefixes import MIN_CHARS, Prefixes, beginning
+from emdsl.run.order import MIN_CHARS
+from emdsl.run.prefixes import Prefixes, beginning
 from emdsl.run.requests import Request
 from emdsl.service import SERVICES
 

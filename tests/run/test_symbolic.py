@@ -103,7 +103,7 @@ def test_the_verdicts_that_are_tried(
 ) -> None:
     """From the lowest to the highest, or each choice."""
     step = Rows(experiment(STUDY)).steps["rated"]
-    object.__setattr__(step, "reading", reply_format)
+    object.__setattr__(step, "reply_format", reply_format)
     verdicts = _verdicts(step, fine=fine)
     assert (len(verdicts), (verdicts[0], verdicts[-1])) == (n, ends)
 
@@ -131,7 +131,7 @@ def test_a_stand_in_is_of_the_right_kind(reply_format: ReplyFormat, value: Any) 
     row = next(rows.selected())
     query = rows.query(rows.steps["answer"], row)
     step = rows.steps["rated"]
-    object.__setattr__(step, "reading", reply_format)
+    object.__setattr__(step, "reply_format", reply_format)
     assert stand_in(step, query).value == value
 
 
