@@ -235,7 +235,7 @@ def test_promptfoo_1419_rows_are_not_all_alive(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr("emdsl.run.rows.Outcome", Counted)
     found = experiment(STUDY.replace("samples = 30", "samples = 3000"))
-    assert Planner(Rows(found)).plan(MemoryStore()).steps[0].to_run == 6000
+    assert Planner(Rows(found)).plan(MemoryStore()).steps[0].n_pending == 6000
     assert most <= 3 * CHUNK
 
 

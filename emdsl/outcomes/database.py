@@ -40,8 +40,16 @@ class SqlResult:
 
 
 def connected(path: Path, config: Mapping[str, Any] = CONFIG, *, read_only: bool = False) -> Connection:
-    """Open a database file; the connection is a context manager that closes it."""
-    return duckdb.connect(str(path), read_only=read_only, config=dict(config))
+    """Open a database file; the connection is a context manager that closes it.
+
+    A read-only one has DuckDB's own configuration: else nobody in the same process, such as a notebook, could read the
+    file at the same time.
+    """
+    if not read_only:
+        return duckdb.connect(str(path), config=dict(config))
+    connection = duckdb.connect(str(path), read_only=True)
+    connection.execute("SET autoinstall_known_extensions = false")
+    return connection
 
 
 @contextmanager

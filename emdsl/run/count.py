@@ -53,23 +53,23 @@ class StepCount:
         return len(self.stored)
 
     @property
-    def to_run(self) -> int:
+    def n_pending(self) -> int:
         """Requests to send, without those whose condition is undecided."""
         return len(self.pending) + len(self.symbolic)
 
     @property
     def at_most(self) -> int:
         """Requests to send if every undecided condition holds."""
-        return self.to_run + len(self.undecided)
+        return self.n_pending + len(self.undecided)
 
     @property
     def expected(self) -> int | None:
         """Requests to send if the condition holds as often as so far; None if it was never decided."""
         if not self.undecided:
-            return self.to_run
+            return self.n_pending
         if not self.n_decided:
             return None
-        return self.to_run + round(len(self.undecided) * self.n_held / self.n_decided)
+        return self.n_pending + round(len(self.undecided) * self.n_held / self.n_decided)
 
     @property
     def needed(self) -> int:
@@ -78,19 +78,19 @@ class StepCount:
 
     def as_json(self) -> dict[str, Any]:
         """Return the counts under the names of the CLI contract."""
-        to_run: Any = {"expected": self.expected, "at_most": self.at_most} if self.undecided else self.to_run
+        pending: Any = {"expected": self.expected, "at_most": self.at_most} if self.undecided else self.n_pending
         return (
             {
                 "name": self.step.name,
                 "kind": self.step.kind,
                 "needed": self.needed,
                 "cached": self.cached,
-                "to_run": to_run,
+                "pending": pending,
             }
             | self.estimate.as_json()
             | ({"unknown": self.unknown} if self.unknown else {})
             | ({"probes": len(self.probes)} if self.probes else {})
-            | ({"asked_again": len(self.bad_replies)} if self.bad_replies else {})
+            | ({"requested_again": len(self.bad_replies)} if self.bad_replies else {})
             | ({"split_number": len(self.split)} if self.split else {})
         )
 

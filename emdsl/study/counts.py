@@ -200,7 +200,7 @@ def _step_row(step: StepCount, *, wide: bool) -> list[str]:
         f"  {step.step.kind} {step.step.name}",
         ("<=" if step.undecided or step.symbolic else "") + f"{step.needed:,}",
         f"{step.cached:,}",
-        _pending(step.expected, step.at_most) if step.undecided else f"{step.to_run:,}",
+        _pending(step.expected, step.at_most) if step.undecided else f"{step.n_pending:,}",
     ]
     if wide:
         row += [

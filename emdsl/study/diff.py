@@ -47,7 +47,7 @@ class Diff:
             cost = f", est. ${entry['est_usd']:,.2f}" if entry["est_usd"] is not None else ""
             yield (
                 f"experiment {entry['name']}: +{entry['cells_gained']:,} cells, -{entry['cells_lost']:,}; requests "
-                f"+{entry['requests_gained']:,}, -{entry['requests_lost']:,}; pending {entry['to_run']:,}{cost}"
+                f"+{entry['requests_gained']:,}, -{entry['requests_lost']:,}; pending {entry['pending']:,}{cost}"
             )
         same = self.lines["meaning_free"]
         yield f"edits: {counted(self.lines['changed'], 'line')}, {same:,} of them only comments, layout or order"
@@ -140,7 +140,7 @@ def _experiments(before: Compiled, after: Compiled) -> list[dict[str, Any]]:
                     "cells_lost": len(old_cells - new_cells),
                     "requests_gained": len(new_keys - old_keys),
                     "requests_lost": len(old_keys - new_keys),
-                    "to_run": count.at_most if count is not None else 0,
+                    "pending": count.at_most if count is not None else 0,
                     "est_usd": float(sum(u for u in usd if u is not None)) if None not in usd else None,
                 }
             )

@@ -160,10 +160,9 @@ class Run:
                 of_step |= {
                     "needed": step.needed,
                     "cached": step.cached - answered,
-                    "to_run": answered + len(failed),
-                    "ran": answered,
+                    "answered": answered,
                     "failed": len(failed),
-                    "left": step.at_most - len(failed & step.pending),
+                    "pending": step.at_most - len(failed & step.pending),
                 }
         shown["requests"] = 0 if again else self.report.sent
         if not again and (probes := _fresh_probes(self.counts)):

@@ -44,25 +44,24 @@ def test_plan_run_and_run_again(folder: Path) -> None:
         "kind": "ask",
         "needed": 6,
         "cached": 0,
-        "to_run": 6,
+        "pending": 6,
     }
     assert {k: v for k, v in aligned.items() if not k.startswith("est_")} == {
         "name": "aligned",
         "kind": "judge",
         "needed": 6,
         "cached": 0,
-        "to_run": 6,
+        "pending": 6,
         "probes": 1,
     }
-    assert again["to_run"] == {"expected": None, "at_most": 6}
+    assert again["pending"] == {"expected": None, "at_most": 6}
     assert not (folder / "cache").exists(), "plan changes nothing"
     emdsl("plan", "study.em", "--exit-code", cwd=folder, code=3)
     first = run_json(folder, "run", "study.em")
     for step in first["experiments"][0]["steps"]:
-        assert step["to_run"] == step["ran"] + step["failed"]
-        assert step["needed"] == step["cached"] + step["to_run"]
-    assert [s["ran"] for s in first["experiments"][0]["steps"][:2]] == [6, 6]
-    assert first["requests"] == sum(s["ran"] for s in first["experiments"][0]["steps"]) + first["probes"]
+        assert step["needed"] == step["cached"] + step["answered"] + step["failed"] + step["pending"]
+    assert [s["answered"] for s in first["experiments"][0]["steps"][:2]] == [6, 6]
+    assert first["requests"] == sum(s["answered"] for s in first["experiments"][0]["steps"]) + first["probes"]
     assert [r["q"] for r in first["experiments"][0]["measures"]["low"]] == ["one", "two"]
     second = run_json(folder, "run", "study.em")
     assert second["requests"] == 0
@@ -117,11 +116,11 @@ def test_restricted_runs_are_parts_of_the_whole(folder: Path) -> None:
     """`--samples` and `--only` ask a part; the rest shows as incomplete and is asked later."""
     part = run_json(folder, "run", "study.em", "--samples", "2", "--only", "q=one")
     assert part["experiments"][0]["cells"] == 1
-    assert part["experiments"][0]["steps"][0]["ran"] == 2
+    assert part["experiments"][0]["steps"][0]["answered"] == 2
     shown = emdsl("show", "study.em", cwd=folder).stdout
     assert "incomplete" in shown
     whole = run_json(folder, "run", "study.em")
-    assert whole["experiments"][0]["steps"][0]["ran"] == 4
+    assert whole["experiments"][0]["steps"][0]["answered"] == 4
 
 
 def test_the_cache_is_the_projects_from_any_folder(folder: Path) -> None:

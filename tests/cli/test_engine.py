@@ -128,7 +128,7 @@ def test_diff_of_files_and_of_git(folder: Path) -> None:
     edit(folder, "[0, 4]", "[0, 4, 8]  # more")
     (entry,) = found(folder, "diff", "old.em", "study.em")["experiments"]
     assert (entry["cells_gained"], entry["cells_lost"]) == (2, 0)
-    assert (entry["requests_gained"], entry["requests_lost"], entry["to_run"]) == (12, 0, 12)
+    assert (entry["requests_gained"], entry["requests_lost"], entry["pending"]) == (12, 0, 12)
     for command in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"]):
         subprocess.run(["git", *command], cwd=folder, check=True)
     edit(folder, "for q in", "# a comment\n  for q in")

@@ -72,9 +72,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def check(program: str, folder: Path) -> None:
-    """Of the many faults of a program, none is told in Python."""
+    """Of the many faults of a program, none is told in Python; a function in Python may raise its own words."""
     shown = messages(HEAD + program, folder)
-    python = [x for x in shown.splitlines() if PYTHON.search(x) and "E624 `shout` raised " not in x]  # Python's own words
+    python = [x for x in shown.splitlines() if PYTHON.search(x) and "E624 `shout` raised " not in x]
     assert not python, f"{program}\n{python}"
     assert shown.count("\n") >= 2, f"most of its values are wrong\n{program}\n{shown}"
 

@@ -96,8 +96,8 @@ def test_a_whole_study(servers: dict[str, str], tmp_path: Path) -> None:
     )  # one of them lists none
     first = json.loads(emdsl("run", "study.em", "--json", cwd=tmp_path, env=servers).stdout)
     answer, rated = first["experiments"][0]["steps"]
-    assert (answer["ran"], answer["failed"], answer["left"]) == (60, 0, 0)
-    assert rated["failed"] == rated["left"] == 0
+    assert (answer["answered"], answer["failed"], answer["pending"]) == (60, 0, 0)
+    assert rated["failed"] == rated["pending"] == 0
     found = rows(
         tmp_path,
         "SELECT who, count(answer) AS n, count(*) FILTER (answer_input_tokens > 0) AS counted, "
@@ -115,7 +115,7 @@ def test_a_whole_study(servers: dict[str, str], tmp_path: Path) -> None:
     text = (tmp_path / "study.em").read_text(encoding="utf-8")
     (tmp_path / "study.em").write_text(text.replace("samples = 3", "samples = 5"), encoding="utf-8")
     more = json.loads(emdsl("run", "study.em", "--json", cwd=tmp_path, env=servers).stdout)
-    assert more["experiments"][0]["steps"][0]["ran"] == 40
+    assert more["experiments"][0]["steps"][0]["answered"] == 40
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_errors(servers: dict[str, str], tmp_path: Path, name: str, key: str, sa
     env = servers | {"LITELLM_API_KEY": key}
     done = emdsl("run", "failing.em", "--json", "--max-wait", "1", cwd=tmp_path, env=env, code=3)
     found = json.loads(done.stdout)
-    assert found["experiments"][0]["steps"][0]["ran"] == 0
+    assert found["experiments"][0]["steps"][0]["answered"] == 0
     assert found["requests"] <= most_sent
     assert sum(f["n"] for f in found["failures"]) == 3
     assert all(said in f["error"] for f in found["failures"])

@@ -62,7 +62,7 @@ def failing(folder: Path, server: dict[str, str], question: str) -> tuple[int, l
     (folder / "failing.em").write_text(text.replace("question {q}", question), encoding="utf-8")
     done = emdsl("run", "failing.em", "--json", "--max-wait", "1", cwd=folder, env=server, code=3)
     found = json.loads(done.stdout)
-    assert found["experiments"][0]["steps"][0]["ran"] == 0
+    assert found["experiments"][0]["steps"][0]["answered"] == 0
     assert server["LLAMA_API_KEY"] not in done.stdout + done.stderr
     return found["requests"], [failure["error"] for failure in found["failures"]]
 
@@ -75,8 +75,8 @@ def test_a_whole_study(server: dict[str, str], tmp_path: Path) -> None:
     assert "has it" in emdsl("models", "llama.em", "--server", cwd=tmp_path, env=server).stdout
     first = json.loads(emdsl("run", "llama.em", "--json", cwd=tmp_path, env=server).stdout)
     answer, rated = first["experiments"][0]["steps"]
-    assert (answer["ran"], answer["failed"], answer["left"]) == (12, 0, 0)
-    assert (rated["failed"], rated["left"], first["probes"]) == (0, 0, 1)
+    assert (answer["answered"], answer["failed"], answer["pending"]) == (12, 0, 0)
+    assert (rated["failed"], rated["pending"], first["probes"]) == (0, 0, 1)
     found = rows(tmp_path, "SELECT * FROM whole")
     assert len(found) == 12
     for row in found:
@@ -112,5 +112,5 @@ def test_a_server_without_candidates(model: Path, tmp_path: Path) -> None:
         done = emdsl("run", "llama.em", "--json", "--max-wait", "1", cwd=tmp_path, env=server, code=3)
     found = json.loads(done.stdout)
     answer, rated = found["experiments"][0]["steps"]
-    assert (answer["ran"], answer["failed"], rated["ran"]) == (12, 0, 0)
+    assert (answer["answered"], answer["failed"], rated["answered"]) == (12, 0, 0)
     assert all("logprobs is not supported" in failure["error"] for failure in found["failures"])

@@ -75,7 +75,7 @@ def counted(count: ExperimentCount) -> dict[str, tuple[int, int, int, int]]:
 
 
 @pytest.mark.parametrize(
-    ("scores", "expected", "to_run"),
+    ("scores", "expected", "pending"),
     [
         ({}, {"answer": (0, 6, 0, 0), "rated": (0, 0, 6, 0), "again": (0, 0, 0, 6)}, [6, 6, None]),
         ({"one": None}, {"answer": (2, 4, 0, 0), "rated": (0, 2, 4, 0), "again": (0, 0, 0, 6)}, [4, 6, None]),
@@ -88,13 +88,13 @@ def counted(count: ExperimentCount) -> dict[str, tuple[int, int, int, int]]:
     ids=["nothing", "answers of one", "one low", "one high", "one each", "all high"],
 )  # fmt: skip
 def test_requests_by_state(
-    scores: dict[str, int | None], expected: dict[str, tuple[int, int, int, int]], to_run: list[int | None]
+    scores: dict[str, int | None], expected: dict[str, tuple[int, int, int, int]], pending: list[int | None]
 ) -> None:
-    """Distinct, by step; `to_run` is what is expected of a condition that is not decided everywhere."""
+    """Distinct, by step; `pending` is the expected number of a condition that is not decided everywhere."""
     found = experiment(STUDY)
     count = Planner(Rows(found)).plan(store_with(found, scores))
     assert counted(count) == expected
-    assert [s.expected for s in count.steps] == to_run
+    assert [s.expected for s in count.steps] == pending
     assert count.at_most == sum(sum(e[1:]) for e in expected.values())
     assert [s.needed for s in count.steps] == [sum(e) for e in expected.values()]
     assert [s.n_rows for s in count.steps] == [sum(e) for e in expected.values()]

@@ -104,7 +104,7 @@ def test_a_judge_that_splits_digits_is_stopped_before_it_is_paid() -> None:
     again, _ = run(SPLIT, store, Noted())
     assert again.n == 0
     step = next(s for s in Planner(Rows(only)).plan(store).steps if s.step.name == "aligned")
-    assert (step.to_run, len(step.split), step.splitters) == (0, 30, {"sim/judge"})
+    assert (step.n_pending, len(step.split), step.splitters) == (0, 30, {"sim/judge"})
 
 
 def test_a_judge_of_whole_numbers_is_asked_one_request_more() -> None:
@@ -199,7 +199,7 @@ def unreadable(times: int) -> Any:
     ("again", "unread", "asked", "readable"),
     [(0, 1, 2, False), (0, 0, 2, True), (2, 0, 2, True), (2, 1, 4, True), (2, 2, 6, True), (2, 3, 6, False)],
 )
-def test_an_unreadable_judge_is_asked_again(again: int, unread: int, asked: int, readable: bool) -> None:
+def test_an_unreadable_judge_is_requested_again(again: int, unread: int, asked: int, readable: bool) -> None:
     """Up to so many times, each under a key of its own; without it the reply stays."""
     study = AGAIN.replace("AGAIN", str(again))
     store = MemoryStore()
@@ -211,7 +211,7 @@ def test_an_unreadable_judge_is_asked_again(again: int, unread: int, asked: int,
     assert all((r.results["aligned"].value != UNREADABLE) is readable for r in rows)
     assert {len(r.results["aligned"].bad_replies) for r in rows} == {min(again, unread)}
     step = next(s for s in Planner(Rows(only)).plan(store).steps if s.step.name == "aligned")
-    assert (step.cached, step.to_run, len(step.bad_replies)) == (asked, 0, 2 * min(again, unread))
+    assert (step.cached, step.n_pending, len(step.bad_replies)) == (asked, 0, 2 * min(again, unread))
     assert run(study, store, Noted())[0].n == 0
 
 
@@ -222,7 +222,7 @@ def test_asking_again_later_asks_the_unreadable_alone() -> None:
     study = AGAIN.replace("AGAIN", "1")
     only = experiment(study)
     step = next(s for s in Planner(Rows(only)).plan(store).steps if s.step.name == "aligned")
-    n = step.to_run
+    n = step.n_pending
     assert n == sum(
         r.results["aligned"].value == UNREADABLE for r in outcomes(experiment(AGAIN.replace("AGAIN", "0")), store)
     )

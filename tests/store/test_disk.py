@@ -147,7 +147,7 @@ def test_a_planted_pickle_is_never_loaded(tmp_path: Path, monkeypatch: pytest.Mo
     assert not Path("planted").exists()
 
 
-def test_a_damaged_entry_is_asked_again_and_replaced(tmp_path: Path) -> None:
+def test_a_damaged_entry_is_requested_again_and_replaced(tmp_path: Path) -> None:
     """A flipped byte is told, not believed; the new answer takes its place."""
     store = DiskStore(tmp_path / "a")
     put(store, 2)

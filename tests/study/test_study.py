@@ -30,6 +30,7 @@ from emdsl.errors import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from emdsl.study.run import Run
     from emdsl.study.study import Study
 
 
@@ -39,6 +40,11 @@ def study(tmp_path: Path) -> Study:
     (tmp_path / "study.em").write_text(SHOTS_STUDY, encoding="utf-8")
     (tmp_path / "shots.csv").write_text(SHOTS, encoding="utf-8")
     return emdsl.open(tmp_path / "study.em")
+
+
+def wait_for_answers(url: str) -> None:
+    while stats(url).get("answered", 0) < 4:
+        time.sleep(0.02)
 
 
 def test_a_study_is_planned_run_and_read(study: Study, tmp_path: Path) -> None:
@@ -82,8 +88,11 @@ def test_what_is_wrong_is_raised_with_its_place(study: Study, tmp_path: Path) ->
     with pytest.raises(NotDrawable, match="heat map"):
         study.figure("low", kind="heat")
     (tmp_path / "study.em").write_text(SHOTS_STUDY.replace("by k", "by kk"), encoding="utf-8")
-    with pytest.raises(SourceError, match=r"no axis is called `kk`"):
+    with pytest.raises(SourceError, match=r"no axis is called `kk`") as caught:
         study.plan()
+    (diagnostic,) = caught.value.diagnostics
+    assert diagnostic.as_json()["line"] == 19
+    assert study.check() == caught.value.diagnostics
     with pytest.raises(AttributeError, match="no attribute 'close'"):
         emdsl.close  # noqa: B018 - it is not there
 
@@ -96,6 +105,97 @@ def test_it_runs_where_an_event_loop_runs(study: Study) -> None:
         return study.run(samples=1).answered
 
     assert asyncio.run(cell()) == 9
+
+
+def test_it_can_be_awaited(study: Study) -> None:
+    """Other tasks go on meanwhile."""
+
+    async def main() -> tuple[Run, int]:
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0.01)
+                ticks += 1
+
+        ticking = asyncio.create_task(tick())
+        run = await study.arun(samples=1, display="none")
+        ticking.cancel()
+        return run, ticks
+
+    run, ticks = asyncio.run(main())
+    assert (run.answered, run.pending, run.complete) == (9, 0, True)
+    assert ticks > 1
+
+
+def test_a_cancelled_run_keeps_its_answers(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The requests in flight are finished, and the cancellation goes on."""
+    with simulator("--latency", "0.2") as url:
+        monkeypatch.setenv("EMDSL_SIM_URL", url)
+        slow = emdsl.open(study.file)
+
+        async def main() -> None:
+            running = asyncio.create_task(slow.arun(connections=2, display="none"))
+            await asyncio.to_thread(wait_for_answers, url)
+            running.cancel()
+            await running
+
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(main())
+        answered = stats(url)["answered"]
+    monkeypatch.delenv("EMDSL_SIM_URL")
+    assert 4 <= answered < 81
+    assert study.run(display="none").answered == 81 - answered
+
+
+def test_an_interrupt_in_a_notebook_keeps_what_is_answered(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the run has a thread of its own, and the interrupt comes to the main one."""
+    with simulator("--latency", "0.2") as url:
+        monkeypatch.setenv("EMDSL_SIM_URL", url)
+        slow = emdsl.open(study.file)
+
+        def interrupt() -> None:
+            wait_for_answers(url)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        async def cell() -> Run:
+            return slow.run(connections=2, display="none")
+
+        watching = threading.Thread(target=interrupt)
+        watching.start()
+        loop = asyncio.new_event_loop()  # not asyncio.run, which takes the signal for itself
+        run = loop.run_until_complete(cell())
+        loop.close()
+        watching.join()
+    assert 4 <= run.answered < 81
+    assert not run.complete
+
+
+def test_every_question_of_the_command_line_has_its_method(study: Study, tmp_path: Path) -> None:
+    """What they return shows itself as the command line does."""
+    assert study.check() == ()
+    assert "reason: first run of this study" in str(study.plan())
+    run = study.run(display="none")
+    assert "81 answered, 0 cached" in str(run)
+    assert run.spent_usd == 0
+    assert "SIMULATED" in study.show()
+    (rendered,) = study.render(only={"k": 2, "q": "one"}, step="answer").requests
+    assert [m["role"] for m in rendered["messages"]] == ["user", "assistant"] * 2 + ["user"]
+    assert "key " in str(study.render(step="answer"))
+    why = study.why(only={"k": 2}, step="answer", sample=3)
+    assert why.steps[0]["cached"] is True
+    assert "It is not sent again" in str(why)
+    power = study.power(effect=0.1)
+    assert [g.n for g in power.groups] == study.measure("low")["n"].to_pylist()
+    assert str(power).startswith("low: effect 0.1")
+    assert study.report(tmp_path / "report.html").stat().st_size > 10_000
+    (tmp_path / "old.em").write_text(SHOTS_STUDY.replace("[0, 2]", "[0]"), encoding="utf-8")
+    (changed,) = study.diff(tmp_path / "old.em").experiments
+    assert (changed["cells_gained"], changed["requests_gained"], changed["pending"]) == (2, 40, 0)
+    (tmp_path / "study.em").write_text(SHOTS_STUDY.replace("samples = 10", "samples = 11"), encoding="utf-8")
+    assert "more samples 10 -> 11" in str(study.plan())
+    assert "pending" in str(study.why(sample=10))
 
 
 def test_an_interrupt_keeps_what_is_answered(study: Study, tmp_path: Path) -> None:
