@@ -9,6 +9,7 @@ import click
 
 from emdsl.cli import cache_share, cache_trash, console
 from emdsl.cli.cache_options import CACHE_SIM, open_cache
+from emdsl.source import near
 from emdsl.study import answers
 from emdsl.study.run import repeated
 from emdsl.study.screen import Table
@@ -19,7 +20,24 @@ if TYPE_CHECKING:
 MAX_DAMAGED = 10  # named without -v
 
 
-@click.group("cache")
+RENAMED = {"undo": "restore", "forget": "purge"}
+
+
+class CacheGroup(click.Group):
+    """The verbs of the store; an unknown one gets the nearest word."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the called verb."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            hint = f"did you mean `{RENAMED[args[0]]}`?" if args[0] in RENAMED else near(args[0], self.commands)
+            verbs = hint or f"the verbs are {', '.join(self.commands)}"
+            ctx.fail(f"there is no verb 'cache {args[0]}'; {verbs.replace('`', '')}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group("cache", cls=CacheGroup)
 def command() -> None:
     """Inspect, verify, clean up and share the answer store."""
 

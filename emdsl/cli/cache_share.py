@@ -28,7 +28,9 @@ PASSPHRASE = option(
 def export(
     file: Path, output: Path, encrypt: bool, passphrase: str | None, cache: Path | None, simulate: bool, as_json: bool
 ) -> int:
-    """Write the answers and files of the study FILE to one file, so that others get its results without a request.
+    """Write the answers and files of a study to one file.
+
+    Others import it and get the results of FILE without a request.
 
     \b
     Example:
@@ -66,7 +68,9 @@ def import_(
     path: Path, folder: Path | None, form: str | None, service: str | None, revision: str | None,
     passphrase: str | None, cache: Path | None, simulate: bool, as_json: bool,
 ) -> int:  # fmt: skip
-    """Import the answers of a FILE from `emdsl cache export`. Answers that are cached already are kept.
+    """Import the answers of a file from `emdsl cache export`.
+
+    Answers that are cached already are kept.
 
     A damaged file is refused, and one with an answer to another request than that of its key. With --from, an answer of
     another tool is imported if every part of its key is known; the rest is listed with the reason.
