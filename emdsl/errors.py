@@ -42,7 +42,9 @@ class SourceError(EmdslError):
     """Errors in a study; `diagnostics` holds all errors and warnings."""
 
     def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
-        shown = "\n\n".join(d.render() for d in diagnostics[:MAX_SHOWN])
+        from emdsl.source import together  # noqa: PLC0415 - an up-to-date run does without
+
+        shown = "\n\n".join(d.render() for d in together(diagnostics[:MAX_SHOWN]))
         more = f"\n\nand {len(diagnostics) - MAX_SHOWN:,} more" if len(diagnostics) > MAX_SHOWN else ""
         super().__init__(shown + more)
         self.diagnostics = tuple(diagnostics)

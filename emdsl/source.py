@@ -6,7 +6,7 @@ import bisect
 import difflib
 import enum
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -139,6 +139,24 @@ class Diagnostic:
         if self.fix:
             fields["fix"] = [{"replacement": x.text} | _json_place(x.span) for x in self.fix]
         return fields | {k: v for k, v in (("note", self.note), ("help", self.help)) if v}
+
+
+def _place_of(other: Diagnostic, first: Diagnostic) -> Label:
+    assert other.span is not None
+    return Label(span=other.span, text=other.message if other.message != first.message else "")
+
+
+def together(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Return diagnostics for a reader: those with one code, note and help are one, with all of their places."""
+    groups: dict[object, list[Diagnostic]] = {}
+    for number, each in enumerate(diagnostics):
+        alone = each.span is None or each.labels or each.fix or not each.help
+        kind = number if alone else (each.code, each.severity, each.note, each.help)
+        groups.setdefault(kind, []).append(each)
+    return [
+        replace(first, labels=tuple(_place_of(d, first) for d in others)) if others else first
+        for first, *others in groups.values()
+    ]
 
 
 def _json_place(span: Span) -> dict[str, object]:

@@ -11,7 +11,7 @@ from emdsl.cli import console, options
 from emdsl.cli.main import EXIT_ERROR
 from emdsl.errors import MAX_SHOWN
 from emdsl.lang.parser import EDITION
-from emdsl.source import Severity
+from emdsl.source import Severity, together
 from emdsl.study.checking import EDITION_CODES, diagnostics_of, fix_file
 from emdsl.study.project import open_project
 from emdsl.study.screen import counted
@@ -50,7 +50,7 @@ def command(files: tuple[Path, ...], env_file: Path | None, as_json: bool, fix: 
         console.show_json({"diagnostics": [d.as_json() for d in diagnostics], **fixed})
         return EXIT_ERROR if n_errors else 0
     shown = diagnostics if console.settings.verbose else diagnostics[:MAX_SHOWN]
-    for diagnostic in shown:
+    for diagnostic in together(shown):
         console.say(diagnostic.render() + "\n")
     if len(shown) < len(diagnostics):
         console.say(f"and {len(diagnostics) - len(shown):,} more (-v shows all)\n")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from emdsl.cli.console import say, settings, show_json
 from emdsl.errors import MAX_SHOWN, SourceError, UsageError
+from emdsl.source import together
 
 if TYPE_CHECKING:
     import click
@@ -36,7 +37,7 @@ def show_error(error: EmdslError | OSError | RecursionError) -> None:
     elif isinstance(error, SourceError):
         n = sum(d.severity == "error" for d in error.diagnostics)
         shown = error.diagnostics if settings.verbose else error.diagnostics[:MAX_SHOWN]
-        say("\n\n".join(d.render() for d in shown), err=True)
+        say("\n\n".join(d.render() for d in together(shown)), err=True)
         if len(shown) < len(error.diagnostics):
             say(f"\nand {len(error.diagnostics) - len(shown):,} more (-v shows all)", err=True)
         say(f"\n{n:,} error{'' if n == 1 else 's'}", err=True)

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from emdsl.outcomes.odd import Odd
+from emdsl.source import together
 from emdsl.study.cost import cost_parts, total_usd, usd
 from emdsl.study.screen import MAX_LISTED, Aside, Part, Table, counted, short
 
@@ -58,7 +59,7 @@ def warnings_json(program: Program, notices: Sequence[str] = ()) -> dict[str, An
 
 def warning_parts(program: Program) -> Iterator[Part]:
     """Yield the warnings of the compiler."""
-    for warning in program.warnings:
+    for warning in together(program.warnings):
         yield Aside(warning.render() + "\n")
 
 
