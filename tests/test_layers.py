@@ -72,7 +72,7 @@ NEVER = {
 RINGS: set[tuple[str, str]] = set()
 DOORS = {
     "click": ("cli/",),
-    "rich": ("cli/layout.py", "study/screen.py", "study/progress.py"),
+    "rich": ("cli/layout.py", "study/screen.py", "study/progress_view.py"),
     "dotenv": ("study/project.py",),
     "numpy": ("outcomes/bootstrap.py",),
     "duckdb": ("outcomes/database.py", "data/parquet.py", "study/compiled.py", "study/story.py"),

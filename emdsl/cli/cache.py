@@ -52,11 +52,11 @@ def stats(cache: Path | None, simulate: bool, as_json: bool) -> int:
       emdsl cache stats
     """
     project = open_cache(cache, simulate=simulate, as_json=as_json)
-    found = answers.contents(project)
+    contents = answers.contents(project)
     if as_json:
-        n_trash = sum(b.entries for b in found.trash)
+        n_trash = sum(b.entries for b in contents.trash)
         console.show_json(
-            {"entries": list(found.rows), "bytes": found.bytes, "damaged": found.damaged, "trash": n_trash}
+            {"entries": list(contents.rows), "bytes": contents.bytes, "damaged": contents.damaged, "trash": n_trash}
         )
         return 0
     rows = [
@@ -65,15 +65,15 @@ def stats(cache: Path | None, simulate: bool, as_json: bool) -> int:
             f"{r['input_tokens'] or 0:,} / {r['output_tokens'] or 0:,}",
             "?" if r["usd"] is None else f"{r['usd']:,.2f}" + (" + ?" if r["of_unknown_cost"] else ""),
         )
-        for r in found.rows
+        for r in contents.rows
     ]  # fmt: skip
     columns = ("study", "model", "entries", "bytes", "tokens in/out", "USD")
     console.show([Table(columns, rows, numeric=columns[2:])])
-    n = sum(r["entries"] for r in found.rows)
-    console.say(f"\n{n:,} entries, {found.bytes:,} bytes on disk: {project.answers}")
-    if found.damaged:
-        console.say(f"{found.damaged:,} are damaged: `emdsl cache verify` lists them")
-    for batch in found.trash:
+    n = sum(r["entries"] for r in contents.rows)
+    console.say(f"\n{n:,} entries, {contents.bytes:,} bytes on disk: {project.answers}")
+    if contents.damaged:
+        console.say(f"{contents.damaged:,} are damaged: `emdsl cache verify` lists them")
+    for batch in contents.trash:
         day = time.strftime("%Y-%m-%d %H:%M", time.localtime(batch.at))
         back = f"; restore with `emdsl cache restore {batch.name}`" if batch.name else ""
         console.say(f"trash, {day}: {batch.entries:,} entries ({batch.why}){back}")

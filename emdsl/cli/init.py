@@ -9,7 +9,7 @@ import click
 
 from emdsl.cli import console, options
 from emdsl.errors import UsageError
-from emdsl.study.template import DEFAULT_QUESTION, JUDGE, SIMULATED, check_name, write_study
+from emdsl.study.new_study import DEFAULT_QUESTION, JUDGE, SIMULATED, check_name, write_study
 
 
 @click.command("init")

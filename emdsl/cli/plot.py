@@ -10,8 +10,8 @@ from emdsl.cli import console, options
 from emdsl.errors import UsageError
 from emdsl.study.compiled import compile_study
 from emdsl.study.figures import FORMATS, draw, write_figure
-from emdsl.study.loading import load_if_stale
 from emdsl.study.project import open_project
+from emdsl.study.refresh import load_if_stale
 from emdsl.study.tables import chosen_measure
 
 

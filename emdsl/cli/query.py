@@ -114,6 +114,6 @@ def _of_file(sql: str | None) -> str | None:
 def _load_now(project: Project, file: Path, folder: Path) -> None:
     """Load what is stored now into a folder of its own."""
     from emdsl.study.compiled import compile_study  # noqa: PLC0415 - only `--live` compiles a study
-    from emdsl.study.loading import load_apart  # noqa: PLC0415 - as above
+    from emdsl.study.refresh import load_apart  # noqa: PLC0415 - as above
 
     load_apart(compile_study(project, file), folder)

@@ -102,7 +102,7 @@ class _Shown:
     def run(self) -> int:
         """Run; return the exit code."""
         from emdsl.study.compiled import compile_study  # noqa: PLC0415 - the short way does without
-        from emdsl.study.progress import NONE, ProgressView, choose_display  # noqa: PLC0415 - as above
+        from emdsl.study.progress_view import NONE, ProgressView, choose_display  # noqa: PLC0415 - as above
         from emdsl.study.run import run_study  # noqa: PLC0415 - as above
 
         study = compile_study(self.project, self.file)

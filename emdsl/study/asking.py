@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from emdsl.run.progress import Report
     from emdsl.run.rows import Rows
     from emdsl.store.disk import DiskStore
-    from emdsl.study.progress import ProgressView
+    from emdsl.study.progress_view import ProgressView
     from emdsl.study.project import Project
 
 T = TypeVar("T")

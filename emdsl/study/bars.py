@@ -17,8 +17,8 @@ def scale(rows: Sequence[tuple[float | None, float | None, float | None]]) -> tu
     >>> scale([(0.2, 0.1, 0.4), (None, None, None)])
     (0.0, 0.4)
     """
-    known = [x for row in rows for x in row if x is not None]
-    return min([0.0, *known]), max([0.0, *known])
+    numbers = [x for row in rows for x in row if x is not None]
+    return min([0.0, *numbers]), max([0.0, *numbers])
 
 
 def bar(value: float | None, low: float | None, high: float | None, ends: tuple[float, float]) -> str:

@@ -70,7 +70,7 @@ def compare(opened: Bundle, path: Path, environment: Mapping[str, str], *, simul
 
 
 def _unsafe(file: Path, root: Path) -> str:
-    """Return why a program is not compiled here: it calls Python, or reads files outside of its bundle."""
+    """Return why a study is never compiled: it calls Python, or reads files outside of its bundle."""
     first, _ = load(file)
     waiting, seen = [first], set[int]()
     while waiting:
@@ -82,7 +82,7 @@ def _unsafe(file: Path, root: Path) -> str:
             return "its study calls Python, which is never run here"
         if not module.folder.resolve().is_relative_to(root):
             return "its study imports a file from outside of the bundle"
-        waiting += [found for name, found in module.imports.items() if not name.startswith(STD)]
+        waiting += [imported for name, imported in module.imports.items() if not name.startswith(STD)]
     return ""
 
 

@@ -51,15 +51,15 @@ def diagnostics_of(file: Path, environment: Mapping[str, str]) -> tuple[Diagnost
 
 def table_diagnostics(program: Program) -> tuple[Diagnostic, ...]:
     """Return the columns of a program that a database takes for one, as far as names tell."""
-    found = []
+    diagnostics = []
     for experiment in program.experiments:
         if not _close(experiment):
             continue
         from emdsl.outcomes.table import fields_of, twin  # noqa: PLC0415 - its types take longer than most checks
 
-        if said := twin(fields_of(experiment, "")):
-            found.append(Diagnostic(code="E850", message=said, span=experiment.span))
-    return tuple(found)
+        if message := twin(fields_of(experiment, "")):
+            diagnostics.append(Diagnostic(code="E850", message=message, span=experiment.span))
+    return tuple(diagnostics)
 
 
 def write_text(file: Path, text: str) -> None:

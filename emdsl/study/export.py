@@ -15,7 +15,7 @@ from emdsl.experiment import request_settings
 from emdsl.outcomes import database
 from emdsl.outcomes.load_ids import DATABASE
 from emdsl.outcomes.sql import name
-from emdsl.study.loading import load_apart
+from emdsl.study.refresh import load_apart
 from emdsl.study.screen import Aside, plain_json
 from emdsl.version import __version__
 
@@ -107,7 +107,7 @@ def _tables(folder: Path, study: str, program: Program) -> list[dict[str, Any]]:
         for experiment in program.experiments:
             for called in (experiment.name, *(m.name for m in experiment.measures)):
                 if database.measure_rows(connection, study, called) is None:
-                    continue  # it was left out, and said
+                    continue  # a notice names it
                 sql = f"FROM {name(study)}.{name(called)}"
                 database.write_parquet(connection, sql, folder / "tables" / f"{called}.parquet")
             rows, incomplete, simulated = database.completeness(connection, study, experiment)

@@ -41,12 +41,12 @@ class _Draws:
     """The samples of one request: the numbers of each identity, and how many of it this file has had."""
 
     numbers: dict[tuple[object, ...], list[int]] = field(default_factory=dict)
-    taken: set[int] = field(default_factory=set)
+    used: set[int] = field(default_factory=set)
     in_file: Counter[tuple[object, ...]] = field(default_factory=Counter)
 
     def take(self, response: Response, number: int) -> None:
         """Add a sample that has a number."""
-        self.taken.add(number)
+        self.used.add(number)
         self.numbers.setdefault(identity_of(response), []).append(number)
 
     def number(self, response: Response) -> int:
@@ -57,11 +57,11 @@ class _Draws:
         identity, text = identity_of(response), text_identity(response)
         if identity != text and identity in self.numbers:
             return self.numbers[identity][0]
-        known, n = self.numbers.get(text, []), self.in_file[text]
-        self.in_file[text] += n < len(known) or identity == text
-        if n < len(known):
-            return known[n]
-        fresh = next(i for i in itertools.count() if i not in self.taken)
+        numbers, n = self.numbers.get(text, []), self.in_file[text]
+        self.in_file[text] += n < len(numbers) or identity == text
+        if n < len(numbers):
+            return numbers[n]
+        fresh = next(i for i in itertools.count() if i not in self.used)
         self.take(response, fresh)
         return fresh
 
@@ -88,8 +88,8 @@ class Importer:
         for file in self._files(path):
             for draws in self._draws.values():
                 draws.in_file.clear()
-            for found in self._reader()(file):
-                entry = NotImported(found.reason) if isinstance(found, NotImported) else self._entry(found)
+            for answer in self._reader()(file):
+                entry = NotImported(answer.reason) if isinstance(answer, NotImported) else self._entry(answer)
                 if isinstance(entry, NotImported):
                     self.rejected[entry.reason] += 1
                 else:
@@ -114,40 +114,40 @@ class Importer:
             )
         return partial(llmcomp.read, service=self.service)
 
-    def _entry(self, found: ImportedAnswer) -> tuple[Digest, bytes] | NotImported:
-        model = self._model(found.model, found.revision or self.revision)
+    def _entry(self, answer: ImportedAnswer) -> tuple[Digest, bytes] | NotImported:
+        model = self._model(answer.model, answer.revision or self.revision)
         if isinstance(model, str):
             return NotImported(model)
         try:
-            own = {name: _param(name, value) for name, value in found.params.items()}
+            own = {name: _param(name, value) for name, value in answer.params.items()}
         except Refused as refused:
             return NotImported(str(refused))
         params = merged(model.service.implied_params, dict(merged(model.params, own)))
-        head, prompt = RequestSettings(model, params), Prompt(found.messages)
+        head, prompt = RequestSettings(model, params), Prompt(answer.messages)
         state = head.key_state().add(prompt.messages).close()
-        sample = found.sample if found.sample is not None else self._sample(state, found)
+        sample = answer.sample if answer.sample is not None else self._sample(state, answer)
         if sample and "seed" in own:
             return NotImported("samples after the first have the same seed: a study sends each its own")
         query = Query(head, prompt, sample, state.key(0, sample))
-        return query.key, encode(query, replace(found.response, run=self.run))
+        return query.key, encode(query, replace(answer.response, run=self.run))
 
-    def _sample(self, state: KeyState, found: ImportedAnswer) -> int:
+    def _sample(self, state: KeyState, answer: ImportedAnswer) -> int:
         """Return the number of a draw: that under which it is stored or came before, else the next one that is free."""
         first = state.key(0, 0)
         if first not in self._draws:
             self._draws[first] = self._known(state)
-        return self._draws[first].number(found.response)
+        return self._draws[first].number(answer.response)
 
     def _known(self, state: KeyState) -> _Draws:
         """Return the draws of a request that are stored."""
         draws = _Draws()
         for start in itertools.count(0, LOOKED):
             keys = {state.key(0, sample): sample for sample in range(start, start + LOOKED)}
-            known = self.stored(keys)
+            stored = self.stored(keys)
             for key, sample in keys.items():
-                if key in known:
-                    draws.take(known[key], sample)
-            if not known:
+                if key in stored:
+                    draws.take(stored[key], sample)
+            if not stored:
                 return draws
         raise AssertionError
 
@@ -158,8 +158,8 @@ class Importer:
         return self._models[use, revision]
 
     def _declared(self, use: str, revision: str | None) -> Model | str:
-        said = f", revision = {_quoted(revision)}" if revision is not None else ""
-        text = f'em 1\nmodel m {{ use = {_quoted(use)}{said} }}\nexperiment e {{ ask answer from m with "x" }}\n'
+        setting = f", revision = {_quoted(revision)}" if revision is not None else ""
+        text = f'em 1\nmodel m {{ use = {_quoted(use)}{setting} }}\nexperiment e {{ ask answer from m with "x" }}\n'
         try:
             (experiment,) = compile_source(Source("the model", text), self.environment).experiments
         except SourceError as error:

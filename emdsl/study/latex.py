@@ -18,7 +18,7 @@ _SPECIAL = {
 
 
 def latex(columns: Sequence[str], rows: Sequence[Sequence[Any]], numeric: Container[str] = ()) -> str:
-    """Return a tabular: numbers to the right, and the columns that are told to be; texts to the left."""
+    """Return a tabular: numbers and `numeric` columns to the right, texts to the left."""
     right = [c in numeric or all(_is_number(r[i]) for r in rows) for i, c in enumerate(columns)]
     lines = [
         "% needs \\usepackage{booktabs}",

@@ -156,10 +156,10 @@ def _served(models: list[Model], project: Project, *, insecure: bool) -> dict[st
             if why_unusable(model, project.environment, insecure=insecure) or model.simulated:
                 return "no request sent"
             try:
-                found = await client.models(model)
+                names = await client.models(model)
             except ProviderError as error:
                 return f"{NO_LIST}: {error}"
-            return "available" if model.wire_name in found else f"not listed (it lists {len(found):,} models)"
+            return "available" if model.wire_name in names else f"not listed (it lists {len(names):,} models)"
 
         try:
             return dict(zip([m.use for m in models], await asyncio.gather(*map(one, models)), strict=True))

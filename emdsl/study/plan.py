@@ -24,10 +24,10 @@ from emdsl.study.counts import (
     warning_parts,
     warnings_json,
 )
-from emdsl.study.loading import drift_notices
 from emdsl.study.planfile import PlanFile, digests, known_requests, write_plan
 from emdsl.study.power import power_notices
 from emdsl.study.previous import FIRST_RUN, first_run, last_run, server_notices
+from emdsl.study.refresh import drift_notices
 from emdsl.study.screen import Aside, Part, Table, short, text_of
 from emdsl.study.selection import selections
 
@@ -89,7 +89,7 @@ class Plan:
         return shown | ({"missing": list(self.missing)} if self.missing else {})
 
     def next_step(self, file: Path, options: str, *, written: bool, detailed: bool) -> Iterator[Part]:
-        """Yield the command that goes on from here."""
+        """Yield the next command."""
         if written:
             yield f"Written: {file}"
         if not self.requests:

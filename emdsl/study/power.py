@@ -27,7 +27,7 @@ from emdsl.outcomes.sample_size import (
     variance_ends,
 )
 from emdsl.study.cost import affordable_share
-from emdsl.study.loading import load_if_stale
+from emdsl.study.refresh import load_if_stale
 from emdsl.study.screen import Table, text_of
 from emdsl.study.tables import chosen_measure
 from emdsl.value import Row
@@ -205,13 +205,13 @@ def needs_of(
     by = by_columns(measure)
     if rows is not None and all(set(by) <= set(r) and measure.function in r for r in rows):
         return [_stored(experiment, measure, tuple(r[b] for b in by), r, wanted, assumed) for r in rows]
-    found = []
+    needs = []
     for group, n_cells in _groups(experiment, measure).items():
         if assumed is None or measure.function != "rate":
-            found.append(_unknown(group, 0))
+            needs.append(_unknown(group, 0))
         else:
-            found.append(_of_rate(experiment, group, assumed, None, "assumed", 0, wanted, float(n_cells)))
-    return found
+            needs.append(_of_rate(experiment, group, assumed, None, "assumed", 0, wanted, float(n_cells)))
+    return needs
 
 
 def _unknown(group: tuple[Any, ...], n: int) -> Need:
@@ -233,8 +233,8 @@ def _of_rate(
     between = None
     if ends is not None:
         inside = [0.5] if ends[0] < 0.5 < ends[1] else []
-        found = [exact_draws_of_rates(r, wanted) for r in (*ends, *inside, rate)]
-        between = min(found) / per_sample, max(found) / per_sample
+        draws = [exact_draws_of_rates(r, wanted) for r in (*ends, *inside, rate)]
+        between = min(draws) / per_sample, max(draws) / per_sample
     return Need(
         group=group, now=now, source=source, n=n, needed=needed, samples=needed / per_sample, between=between,
         shows=smallest_effect(about, experiment.samples * per_sample),
@@ -319,7 +319,7 @@ def _apart(measure: Measure, row: dict[str, Any], wanted: Wanted) -> float:
 def _groups(experiment: Experiment, measure: Measure) -> Counter[tuple[Any, ...]]:
     """Return how many cells each group of a measure has, where nothing is loaded."""
     axes = {a.name: i for i, a in enumerate(experiment.axes)}
-    found: Counter[tuple[Any, ...]] = Counter()
+    groups: Counter[tuple[Any, ...]] = Counter()
     for cell in experiment.cells():
         group: list[Any] = []
         for first, *field in measure.by:
@@ -328,8 +328,8 @@ def _groups(experiment: Experiment, measure: Measure) -> Counter[tuple[Any, ...]
                 continue
             level = experiment.axes[axes[first]].levels[cell[axes[first]]]
             group.append(level.value.columns.get(field[0]) if field and isinstance(level.value, Row) else level.shown)
-        found[tuple(group)] += 1
-    return found
+        groups[tuple(group)] += 1
+    return groups
 
 
 def power_notices(study: Compiled, counts: list[ExperimentCount], budget: Decimal | None) -> list[str]:

@@ -13,6 +13,7 @@ from emdsl.data.records import DataError
 from emdsl.errors import UsageError
 from emdsl.lang.format import format_source
 from emdsl.source import Source, near, one_of
+from emdsl.study.screen import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,72 +94,74 @@ def study_of(path: Path, file: Path, name: str, models: list[str], judge: str | 
 
 
 def _left_out(questions: list[dict[str, Any]]) -> list[str]:
-    """Return what of the questions is not taken over, field by field: it may change what is asked."""
-    known = (*_KNOWN, *_SETTINGS)
+    """Return what of the questions is left out, field by field: it may change the requests."""
+    fields = (*_KNOWN, *_SETTINGS)
     ids: dict[str, list[str]] = {}
     for question in questions:
         for field in question:
-            if field not in known:
+            if field not in fields:
                 ids.setdefault(str(field), []).append(str(question["id"]))
     return [
-        f"Not taken over: `{field}` of {len(found)} question{'' if len(found) == 1 else 's'} ({found[0]}"
-        f"{', ...' if len(found) > 1 else ''})" + (f"; {hint}" if (hint := near(field, known)) else "")
-        for field, found in ids.items()
+        f"Left out: `{field}` of {counted(len(some), 'question')} ({some[0]}{', ...' if len(some) > 1 else ''})"
+        + (f"; {hint}" if (hint := near(field, fields)) else "")
+        for field, some in ids.items()
     ]
 
 
 def _questions(path: Path) -> list[dict[str, Any]]:
     reader = READERS.get(path.suffix.lower())
     if reader is None or not path.is_file():
-        raise UsageError(f"there is no file {path}" if reader else f"{path}: questions are YAML or JSON")
+        raise UsageError(f"no such file: {path}" if reader else f"{path}: expected a YAML or JSON file")
     try:
-        found = [dict(r.fields) for r in reader(path)]
+        questions = [dict(r.fields) for r in reader(path)]
     except DataError as error:
         raise UsageError(str(error)) from None
     seen: set[str] = set()
-    for i, question in enumerate(found):
+    for i, question in enumerate(questions):
         for column in ("id", "type", "paraphrases"):
             if not question.get(column):
-                raise UsageError(f"{path.name}, question {i + 1}: it has no `{column}`")
+                raise UsageError(f"{path.name}, question {i + 1}: `{column}` is missing")
         if question["id"] in seen:
-            raise UsageError(f"{path.name}: `{question['id']}` is the id of two questions")
+            raise UsageError(f"{path.name}: two questions have the id `{question['id']}`")
         seen.add(question["id"])
-    if not found:
-        raise UsageError(f"{path.name} holds no questions")
-    return found
+    if not questions:
+        raise UsageError(f"{path.name} has no questions")
+    return questions
 
 
 def _group(question: dict[str, Any], path: Path, judge: str | None) -> _Group:
     place, kind = f"{path.name}, question `{question['id']}`", question["type"]
     if kind not in TYPES:
-        raise UsageError(f"{place}: its type is `{kind}`; " + (near(kind, TYPES) or f"known are {one_of(TYPES)}"))
+        raise UsageError(f"{place}: unknown type `{kind}`; " + (near(kind, TYPES) or f"the types are {one_of(TYPES)}"))
     prompts = question.get("judge_prompts") or {}
     if kind != FREE and not (isinstance(prompts, dict) and prompts):
-        raise UsageError(f"{place}: it is judged, and has no `judge_prompts`")
+        raise UsageError(f"{place}: `judge_prompts` is missing")
     who = judge or _served(str(question.get("judge") or DEFAULT_JUDGE))
     judges = tuple(
         _Judging(name=str(n), template=str(t), model=who, scored=kind == SCORED)
         for n, t in prompts.items()
         if kind != FREE
     )
-    for found in judges:
-        if "answer" not in found.params:
-            raise UsageError(f"{place}: the judge `{found.name}` would not see the answer: there is no {{answer}}")
-        if not found.scored and len(found.labels) < 2:
-            raise UsageError(f'{place}: the judge `{found.name}` names no labels in quotes, such as "TRUE" or "FALSE"')
+    for judging in judges:
+        if "answer" not in judging.params:
+            raise UsageError(f"{place}: the prompt of judge `{judging.name}` does not show the answer: add {{answer}}")
+        if not judging.scored and len(judging.labels) < 2:
+            raise UsageError(
+                f'{place}: the prompt of judge `{judging.name}` has no labels in quotes, e.g. "TRUE" or "FALSE"'
+            )
     each, n = str(question.get("samples_per_paraphrase", 1)), len(question["paraphrases"])
     if not re.fullmatch(r"[1-9][0-9]{0,5}", each):
-        raise UsageError(f"{place}: `samples_per_paraphrase` is a number from 1 up")
+        raise UsageError(f"{place}: `samples_per_paraphrase`: expected a number from 1 up")
     settings = tuple((s, _setting(str(question[s]), s, place)) for s in _SETTINGS if question.get(s) is not None)
     own = tuple((s, value) for s, value in settings if value != _DEFAULTS[s])
     return _Group(judges=judges, samples=int(each) * n, paraphrased=n > 1, settings=own)
 
 
-def _setting(said: str, name: str, place: str) -> str:
+def _setting(text: str, name: str, place: str) -> str:
     """Return a number as a program writes it."""
-    if not re.fullmatch(r"[1-9][0-9]{0,6}" if name == "max_tokens" else r"[0-9](\.[0-9]{1,6})?", said):
-        raise UsageError(f"{place}: `{name}` is a number, not `{said[:40]}`")
-    return said.rstrip("0").rstrip(".") if "." in said else said
+    if not re.fullmatch(r"[1-9][0-9]{0,6}" if name == "max_tokens" else r"[0-9](\.[0-9]{1,6})?", text):
+        raise UsageError(f"{place}: `{name}`: expected a number, got `{text[:40]}`")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _served(model: str) -> str:
@@ -170,12 +173,12 @@ def _served(model: str) -> str:
 
 def _rubrics(groups: list[_Group]) -> dict[_Judging, str]:
     """Return what the rubric of each judge is called; those of one name and unlike templates are numbered."""
-    found: dict[_Judging, str] = {}
+    names: dict[_Judging, str] = {}
     for judging in dict.fromkeys(x for group in groups for x in group.judges):
         base = f"{_name(judging.name)}_judge"
-        n = sum(_name(x.name) == _name(judging.name) for x in found)
-        found[judging] = f"{base}_{n + 1}" if n else base
-    return found
+        n = sum(_name(x.name) == _name(judging.name) for x in names)
+        names[judging] = f"{base}_{n + 1}" if n else base
+    return names
 
 
 def _rubric(called: str, judging: _Judging, *, simulated: bool) -> list[str]:
@@ -235,8 +238,8 @@ def _experiment(
 
 
 def _name(text: str) -> str:
-    found = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower()
-    return found if found and found[0].isalpha() else f"judge_{found}".rstrip("_")
+    name = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower()
+    return name if name and name[0].isalpha() else f"judge_{name}".rstrip("_")
 
 
 def _text(value: str) -> str:

@@ -18,7 +18,7 @@ from emdsl.report.page import Page, Picture, Sheet, html
 from emdsl.report.transcripts import packed
 from emdsl.study.counts import count_parts
 from emdsl.study.figures import table_of
-from emdsl.study.loading import drift_notices, each_row
+from emdsl.study.refresh import drift_notices, each_row
 from emdsl.study.screen import text_of
 from emdsl.study.tables import interval_of, measure_results, measure_table, odd_notices
 from emdsl.version import __version__
@@ -123,9 +123,9 @@ def _sheet(measure: Measure, result: database.SqlResult | None) -> Sheet:
 
 def _scores(bins: Bins) -> Picture:
     lines = [f"{n} {', '.join(f'{t:g}' for t in ts)}" for n, ts in zip(bins.names, bins.thresholds, strict=True) if ts]
-    said = " x ".join(bins.names) + ("; dashed: thresholds of the program, " + "; ".join(lines) if lines else "")
+    caption = " x ".join(bins.names) + ("; dashed: thresholds of the program, " + "; ".join(lines) if lines else "")
     return Picture(
-        svg=charts.inline_svg(charts.scores_chart(bins), f"How often scores lie where: {said}"), caption=said
+        svg=charts.inline_svg(charts.scores_chart(bins), f"How often scores lie where: {caption}"), caption=caption
     )
 
 
@@ -133,8 +133,8 @@ def _dropped(tables: list[tuple[Measure, database.SqlResult | None]]) -> list[Pi
     rows = list(_reasons(tables))
     if not rows:
         return []
-    said = "Of each measure, the share of its draws that are kept, and the reasons why others are not"
-    return [Picture(svg=charts.inline_svg(charts.dropped_chart(rows), said), caption=said)]
+    caption = "Of each measure, the share of its draws that are kept, and the reasons why others are not"
+    return [Picture(svg=charts.inline_svg(charts.dropped_chart(rows), caption), caption=caption)]
 
 
 def _reasons(tables: list[tuple[Measure, database.SqlResult | None]]) -> Iterator[tuple[str, str, int]]:
@@ -152,9 +152,9 @@ def _costs(paid: list[tuple[Any, ...]]) -> Sheet:
     numeric = ("answers", "tokens in", "tokens out", "of these reasoning", "US dollars")
     rows = []
     for step, model, n, into, out, thought, usd, priced in paid:
-        known = f"{usd or 0:,.4f}" if priced == n else "unknown" if not priced else f"{usd:,.4f} for {priced:,} of them"
+        cost = f"{usd or 0:,.4f}" if priced == n else "unknown" if not priced else f"{usd:,.4f} for {priced:,} of them"
         rows.append((step, model, f"{n:,}", *("?" if x is None else f"{int(x):,}" for x in (into, out)),
-                     "" if thought is None else f"{int(thought):,}", known))  # fmt: skip
+                     "" if thought is None else f"{int(thought):,}", cost))  # fmt: skip
     return Sheet(
         name="Cost", caption="Answers that this study uses, each once; what they cost when they were given",
         columns=("step", "model", *numeric), rows=rows, numeric=frozenset(numeric),

@@ -33,10 +33,10 @@ from emdsl.study.counts import (
     warning_parts,
     warnings_json,
 )
-from emdsl.study.loading import Survey, bring_up_to_date, drift_notices, rehearse
 from emdsl.study.plan import missing_setup
-from emdsl.study.progress import NONE, ProgressView
+from emdsl.study.progress_view import NONE, ProgressView
 from emdsl.study.project import cache_option
+from emdsl.study.refresh import Survey, bring_up_to_date, drift_notices, rehearse
 from emdsl.study.screen import Aside, Part, short, text_of
 from emdsl.study.selection import level_names, selections
 from emdsl.study.tables import measure_parts, measures_json

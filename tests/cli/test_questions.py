@@ -69,12 +69,12 @@ def test_its_judge_is_the_standard_one_to_the_key(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("- {id: a, type: free_form}", "question 1: it has no `paraphrases`"),
+        ("- {id: a, type: free_form}", "question 1: `paraphrases` is missing"),
         ("- {id: a, type: free_from, paraphrases: [x]}", "did you mean `free_form`"),
-        ("- {id: a, type: free_form_judge, paraphrases: [x]}", "has no `judge_prompts`"),
+        ("- {id: a, type: free_form_judge, paraphrases: [x]}", "`judge_prompts` is missing"),
         (
             "- {id: a, type: free_form_judge, paraphrases: [x], judge_prompts: {j: 'say it'}}",
-            "would not see the answer",
+            "does not show the answer",
         ),
         ("- {id: a, type: free_form_judge, paraphrases: [x], judge_prompts: {j: '{answer}?'}}", "no labels in quotes"),
         ("- {id: a, type: free_form, paraphrases: [x], samples_per_paraphrase: many}", "a number from 1 up"),
@@ -87,7 +87,7 @@ def test_what_is_no_question_is_told(folder: Path, text: str, said: str) -> None
     (folder / "q.yaml").write_text(text, encoding="utf-8")
     assert said in emdsl("init", "s.em", "--from", "q.yaml", cwd=folder, code=2).stderr
     assert not (folder / "s.em").exists()
-    assert "no file" in emdsl("init", "s.em", "--from", "no.yaml", cwd=folder, code=2).stderr
+    assert "no such file" in emdsl("init", "s.em", "--from", "no.yaml", cwd=folder, code=2).stderr
     assert "omit --question" in emdsl("init", "s.em", "--from", "q.yaml", "--question", "x", cwd=folder, code=2).stderr
 
 
@@ -124,13 +124,13 @@ def test_what_a_question_sends_is_taken_over_or_named(folder: Path) -> None:
     assert "{ max_tokens = 300, temperature = 0.5 }" in text
     assert text.count("max_tokens =") == 2, "of one group, beside the model's own"
     for place in (done.stderr, text):
-        assert "Not taken over: `context` of 2 questions (c, ...)" in place
-        assert "Not taken over: `max_token` of 1 question (d); did you mean `max_tokens`?" in place
+        assert "Left out: `context` of 2 questions (c, ...)" in place
+        assert "Left out: `max_token` of 1 question (d); did you mean `max_tokens`?" in place
     emdsl("run", "s.em", cwd=folder)
     questions[0]["max_tokens"] = "many"
     (folder / "q.json").write_text(json.dumps(questions), encoding="utf-8")
     failed = emdsl("init", "t.em", "--from", "q.json", cwd=folder, code=2).stderr
-    assert "question `a`: `max_tokens` is a number, not `many`" in failed
+    assert "question `a`: `max_tokens`: expected a number, got `many`" in failed
 
 
 def test_labels_may_hold_blanks(folder: Path) -> None:

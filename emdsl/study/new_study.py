@@ -107,7 +107,7 @@ def _judging(use: str) -> tuple[str, str]:
     try:
         model = model_of(use, {})
     except SourceError:
-        return "", ""  # it is told when the whole is checked
+        return "", ""  # the check of the whole study reports it
     refused = {o.param for o in unsupported(model, {"temperature": 0, "top_logprobs": 20, "max_tokens": 1})}
     unasked = reasons_by_default(model, {})
     if not refused and not unasked:
@@ -130,9 +130,9 @@ def _called(use: str, i: int, models: list[str]) -> str:
     """Return a short name for a model: the letters and digits its name starts with."""
     short = re.sub(r"\W+", "_", use.rsplit("/", maxsplit=1)[-1].split("-", 1)[0], flags=re.ASCII).strip("_").lower()
     same = [m for m in models if re.split(r"[-.:@]", m.rsplit("/", maxsplit=1)[-1])[0].lower() == short]
-    taken = {"model", "question", "sys", "answer", "aligned", "coherent", "chat", "alignment", "coherence", ""}
-    plain = short if short and short[0].isalpha() and short not in taken else f"model_{short}".rstrip("_")
-    return plain if len(same) <= 1 and plain not in taken else f"{plain}_{i + 1}"
+    reserved = {"model", "question", "sys", "answer", "aligned", "coherent", "chat", "alignment", "coherence", ""}
+    plain = short if short and short[0].isalpha() and short not in reserved else f"model_{short}".rstrip("_")
+    return plain if len(same) <= 1 and plain not in reserved else f"{plain}_{i + 1}"
 
 
 def _quoted(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Loading: the tables of a study, brought up to date from its store."""
+"""Refreshing: the tables of a study, brought up to date from its store."""
 
 from __future__ import annotations
 
