@@ -64,6 +64,7 @@ pace: .venv/installed-dev
 stress: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/made_up.py
 	PYTHONPATH=tests $(BIN)/python tests/outcomes/test_names.py 60
+	LARGE_BYTES=1048576 $(BIN)/python -m pytest -q -n0 tests/lang/test_fuzz.py -k large
 	$(BIN)/python tests/bench/stress.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/newcomer.py
 

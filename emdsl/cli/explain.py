@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import click
 
 from emdsl.cli import console
 from emdsl.errors import UsageError
-from emdsl.lang.explain import entry, page, pages, title, words
-from emdsl.source import near
+from emdsl.lang.explain import entry, page, pages, suggestion, title, words
+
+WIDTH = 100  # columns of the list of words
 
 
 @click.command("explain")
@@ -23,11 +26,11 @@ def command(term: str | None) -> int:
     if term is None:
         for code in pages():
             console.say(f"{code}  {title(code)}")
-        console.say("\nWords: " + " ".join(words()))
+        console.say("\n" + textwrap.fill("Words: " + ", ".join(words()), WIDTH))
         return 0
     text = page(term) or entry(term)
     if text is None:
-        hint = near(term.upper(), pages()) or near(term.lower(), words()) or "`emdsl explain` lists all"
+        hint = suggestion(term) or "`emdsl explain` lists all"
         raise UsageError(f"there is no code or word `{term}`; {hint}")
     console.say(text.replace("```em wrong", "```em   (wrong)").replace("```em right", "```em   (right)"), nl=False)
     return 0

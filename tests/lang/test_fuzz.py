@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import resource
 import subprocess
@@ -87,7 +88,7 @@ def test_heaps_of_pieces_never_end_in_a_traceback(pieces: list[str]) -> None:
     check("em 1\n" + " ".join(pieces))
 
 
-MIB = 2**20
+SIZE = int(os.environ.get("LARGE_BYTES", "262144"))  # `make stress` takes 1 MiB
 LARGE = {
     "1,000 brackets": "let a = " + "(" * 1000 + "1" + ")" * 1000,
     "1,000 lists": "let a = " + "[" * 1000 + "1" + "]" * 1000,
@@ -98,16 +99,16 @@ LARGE = {
     "1,000 calls": "let f(x) = x\nlet a = " + "f(" * 1000 + "1" + ")" * 1000,
     "5,000 nots": "let a = " + "not " * 5000 + "true",
     "5,000 minuses": "let a = " + "- " * 5000 + "1",
-    "1 MiB of sums": "let a = " + "1 + " * (MIB // 4) + "1",
-    "1 MiB of fields": "let a = b" + ".c" * (MIB // 2),
-    "1 MiB of lets": "\n".join(f"let a{i} = {i}" for i in range(60_000)),
-    "1 MiB of faults": "lte a = 1\n" * (MIB // 10),
-    "1 MiB of comments": "# comment\n" * (MIB // 10),
-    "1 MiB of one text": 'let a = "' + "x{{" * (MIB // 3) + '"',
-    "1 MiB of braces": "{" * MIB,
-    "1 MiB of quotes": '"' * MIB,
-    "a long text without end": 'let a = """\n' + "x\n" * (MIB // 2),
-    "256 KiB of list": "let a = [" + "1," * (MIB // 8) + "]",
+    "many sums": "let a = " + "1 + " * (SIZE // 4) + "1",
+    "many fields": "let a = b" + ".c" * (SIZE // 2),
+    "many lets": "\n".join(f"let a{i} = {i}" for i in range(SIZE // 17)),
+    "many faults": "lte a = 1\n" * (SIZE // 10),
+    "many comments": "# comment\n" * (SIZE // 10),
+    "one large text": 'let a = "' + "x{{" * (SIZE // 3) + '"',
+    "many braces": "{" * SIZE,
+    "many quotes": '"' * SIZE,
+    "a long text without end": 'let a = """\n' + "x\n" * (SIZE // 2),
+    "a long list": "let a = [" + "1," * (SIZE // 2) + "]",
     "a chain of lets": "\n".join(f"let a{i} = a{i - 1} + 1" if i else "let a0 = 1" for i in range(3000)),
     "a doubling text": 'let a0 = "xxxxxxxx"\n' + "\n".join(f"let a{i} = a{i - 1} + a{i - 1}" for i in range(1, 60)),
     "loops in loops": "let a = [[[z for z in 1..9999] for y in 1..9999] for x in 1..9999]",
