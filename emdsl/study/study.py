@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from emdsl.source import Diagnostic
     from emdsl.study.diff import Diff
     from emdsl.study.power import Power
+    from emdsl.study.project import Project
     from emdsl.study.rendering import Rendered
     from emdsl.study.selection import Only
     from emdsl.study.why import Why
@@ -49,10 +50,16 @@ class Study:
         self, file: str | PathLike[str], *, cache: str | PathLike[str] | None = None, sim: bool = False
     ) -> None:
         self.file = Path(fspath(file))
-        self.project = open_project(self.file, Path(fspath(cache)) if cache is not None else None, simulate=sim)
+        self._cache = Path(fspath(cache)) if cache is not None else None
+        self._sim = sim
 
     def __repr__(self) -> str:
-        return f"emdsl.open({str(self.file)!r}{', sim=True' if self.project.simulate else ''})"
+        return f"emdsl.open({str(self.file)!r}{', sim=True' if self._sim else ''})"
+
+    @property
+    def project(self) -> Project:
+        """The project folder, its cache and the environment, as they are now: an API key may be set at any time."""
+        return open_project(self.file, self._cache, simulate=self._sim)
 
     def check(self) -> tuple[Diagnostic, ...]:
         """Return all errors and warnings of the study; nothing is sent."""

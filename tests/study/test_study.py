@@ -133,10 +133,9 @@ def test_a_cancelled_run_keeps_its_answers(study: Study, monkeypatch: pytest.Mon
     """The requests in flight are finished, and the cancellation goes on."""
     with simulator("--latency", "0.2") as url:
         monkeypatch.setenv("EMDSL_SIM_URL", url)
-        slow = emdsl.open(study.file)
 
         async def main() -> None:
-            running = asyncio.create_task(slow.arun(connections=2, display="none"))
+            running = asyncio.create_task(study.arun(connections=2, display="none"))
             await asyncio.to_thread(wait_for_answers, url)
             running.cancel()
             await running
@@ -153,14 +152,13 @@ def test_an_interrupt_in_a_notebook_keeps_what_is_answered(study: Study, monkeyp
     """There the run has a thread of its own, and the interrupt comes to the main one."""
     with simulator("--latency", "0.2") as url:
         monkeypatch.setenv("EMDSL_SIM_URL", url)
-        slow = emdsl.open(study.file)
 
         def interrupt() -> None:
             wait_for_answers(url)
             os.kill(os.getpid(), signal.SIGINT)
 
         async def cell() -> Run:
-            return slow.run(connections=2, display="none")
+            return study.run(connections=2, display="none")
 
         watching = threading.Thread(target=interrupt)
         watching.start()
