@@ -75,7 +75,7 @@ DOORS = {
     "rich": ("cli/layout.py", "study/screen.py", "study/progress_view.py"),
     "dotenv": ("study/project.py",),
     "numpy": ("outcomes/bootstrap.py",),
-    "duckdb": ("outcomes/database.py", "data/parquet.py", "study/compiled.py", "study/story.py"),
+    "duckdb": ("outcomes/database.py", "data/parquet.py"),
     "pyarrow": ("outcomes/table.py", "study/study.py"),
     "diskcache": ("store/disk.py",),
     "zstandard": ("store/codec.py", "importers/inspect.py", "providers/http.py"),

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from duckdb import DuckDBPyConnection
-
     from emdsl.experiment import Program
     from emdsl.store.disk import DiskStore
     from emdsl.study.project import Project
@@ -47,7 +45,7 @@ class Compiled:
         finally:
             store.close()
 
-    def tables(self) -> AbstractContextManager[tuple[DuckDBPyConnection, str | None]]:
+    def tables(self) -> AbstractContextManager[tuple[database.Connection, str | None]]:
         """Open the loaded tables; raises OutcomesError if there are none."""
         return database.opened(self.project.cache, self.name)
 

@@ -17,8 +17,6 @@ from emdsl.study.rendering import request, request_text
 from emdsl.value import Missing, render
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
     from emdsl.experiment import Experiment, Step
     from emdsl.outcome import Outcome, Result
     from emdsl.study.compiled import Compiled
@@ -80,7 +78,7 @@ def _rows_at(walk: Rows, places: list[int]) -> list[tuple[int, Outcome]]:
     return [(i, row) for i, row in rows if i in wanted]
 
 
-def _part(connection: DuckDBPyConnection, experiment: Experiment, name: str, study: str, place: int) -> dict[str, Any]:
+def _part(connection: database.Connection, experiment: Experiment, name: str, study: str, place: int) -> dict[str, Any]:
     """Return how a row counts in a measure: its group and value, or the reason why it is dropped."""
     measure = next(m for m in experiment.measures if m.name == name)
     result = database.select(connection, part_sql(experiment, measure, study, place))
