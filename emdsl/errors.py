@@ -51,7 +51,7 @@ class SourceError(EmdslError):
 
 
 class UsageError(EmdslError):
-    """The call is wrong, not the study; `parameter` is the Python name of the wrong argument, where there is one."""
+    """The call is wrong, not the study; `parameter` is the Python name of the wrong argument, if any."""
 
     def __init__(self, message: str, *, parameter: str | None = None) -> None:
         super().__init__(message)

@@ -159,7 +159,7 @@ def drop(project: Project, where: str, *, yes: bool) -> Removal:
 
 
 def restore(project: Project, batch: str) -> tuple[int, int]:
-    """Restore a batch from the trash; return the number of restored answers, and of those answered anew since."""
+    """Restore a batch from the trash; return the number of restored answers, and of those with a newer answer."""
     with open_store(project):
         entries = removals.trash_entries(project.answers, batch) if batch else []
         if not entries:

@@ -85,7 +85,7 @@ def send_pending(
         interrupter: Interrupts the run from another thread.
 
     Raises:
-        EvalFault: A fault of the study that only evaluating a cell shows.
+        EvalFault: An error of the study that only evaluating a cell shows.
         StoreError: Answers can no longer be kept.
     """
     main = threading.current_thread() is threading.main_thread()

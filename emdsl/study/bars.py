@@ -12,7 +12,7 @@ LINE, REACH, LOW, HIGH, AT, ZERO = "━", "─", "├", "┤", "●", "┊"
 
 
 def scale(rows: Sequence[tuple[float | None, float | None, float | None]]) -> tuple[float, float]:
-    """Return both ends of what bars are drawn on: all values and intervals of a measure, and zero.
+    """Return the scale of bars, low and high: all values and intervals of a measure, and zero.
 
     >>> scale([(0.2, 0.1, 0.4), (None, None, None)])
     (0.0, 0.4)

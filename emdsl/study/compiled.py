@@ -37,7 +37,7 @@ class Compiled:
 
     @contextmanager
     def store(self, *, create: bool = False) -> Iterator[DiskStore]:
-        """Open the store; a fault that only evaluating a cell shows is raised as SourceError."""
+        """Open the store; an error that only evaluating a cell shows is raised as SourceError."""
         store = self.project.store(create=create)
         try:
             with evaluating():
@@ -58,7 +58,7 @@ def compile_study(project: Project, file: Path, instead: Mapping[Path, Path] | N
 
 @contextmanager
 def evaluating() -> Iterator[None]:
-    """Raise a fault of evaluation as a SourceError, with its place."""
+    """Raise an error of evaluation as a SourceError, with its place."""
     try:
         yield
     except EvalFault as fault:

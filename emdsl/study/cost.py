@@ -125,7 +125,7 @@ def _unpriced(count: ExperimentCount) -> list[str]:
 
 
 def costs(counts: list[ExperimentCount]) -> tuple[Decimal | None, Decimal | None, Decimal | None]:
-    """Return the cost of the pending requests: minimum, expected, maximum; None for what is unknown."""
+    """Return the cost of the pending requests: minimum, expected, maximum; None if unknown."""
     estimates = [s.estimate for c in counts for s in c.steps if s.at_most]
     low, expected, high = (total_usd(getattr(e, name) for e in estimates) for name in ("low_usd", "usd", "high_usd"))
     return low, expected, high

@@ -49,7 +49,7 @@ def models_in(program: Program) -> list[Model]:
 def describe_models(
     project: Project, models: list[Model], *, ask_servers: bool = False, insecure: bool = False
 ) -> list[dict[str, Any]]:
-    """Return what is declared and known of models; the servers are asked only if wanted: one free request each."""
+    """Describe models: declared settings and known limits. `ask_servers` sends one free request to each server."""
     served = _served(models, project, insecure=insecure) if ask_servers else {}
     return [_model(m, project, served.get(m.use), insecure=insecure) for m in models]
 

@@ -130,7 +130,7 @@ def make_plan(
         listed: Name each pending request.
 
     Raises:
-        SourceError: The study has a fault that only evaluating a cell shows.
+        SourceError: The study has an error that only evaluating a cell shows.
         UsageError: A selection or an axis does not exist, or the budget is smaller than the least cost.
     """
     start_s = time.monotonic()

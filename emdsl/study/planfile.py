@@ -79,7 +79,7 @@ def write_plan(path: Path, plan: PlanFile, shown: dict[str, Any], files: Iterabl
         path: Where to; a file that is not a plan is never overwritten.
         plan: The plan.
         shown: The JSON of `emdsl plan --json`, written beside it for people.
-        files: The files of the study, which are never overwritten.
+        files: The files of the study; none is ever overwritten.
 
     Raises:
         UsageError: The path has another suffix, or cannot be written.

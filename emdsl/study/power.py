@@ -139,7 +139,7 @@ def compute_power(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """What one group of a measure needs."""
+    """The sample size that one group of a measure needs."""
 
     group: tuple[Any, ...]
     now: float | None  # the rate, mean or contrast
@@ -269,7 +269,7 @@ def _stored(
 
 
 def _spreads(measure: Measure, row: dict[str, Any], now: float, wanted: Wanted) -> tuple[Spread, Spread, Spread] | None:
-    """Return what the stored draws say of the variance, and for both ends of where it may lie; None for nothing."""
+    """Return the variance by the cached answers, and by both ends of its interval; None if unknown."""
     clusters = measure.interval.cluster if measure.interval is not None else ()
     n, error, n_clusters = row["n"], row.get("se"), row.get("clusters") or 0
     at: Callable[[float], Spread | None]

@@ -47,13 +47,13 @@ class _Judging:
 
     @property
     def params(self) -> list[str]:
-        """What its template shows of a conversation."""
+        """The parts of a conversation that its template shows."""
         return [p for p in ("question", "answer") if f"{{{p}}}" in self.template]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Group:
-    """What questions have in common that become one experiment."""
+    """The settings that the questions of one experiment share."""
 
     judges: tuple[_Judging, ...]
     samples: int
@@ -165,7 +165,7 @@ def _setting(text: str, name: str, place: str) -> str:
 
 
 def _served(model: str) -> str:
-    """Return a judge's name with who serves it."""
+    """Return the name of a judge with its provider."""
     if "/" in model:
         return model
     return f"{next((s for start, s in _PREFIXES if model.startswith(start)), 'openai')}/{model}"

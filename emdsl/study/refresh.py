@@ -71,7 +71,7 @@ def bring_up_to_date(
 def load_if_stale(study: Compiled) -> list[str]:
     """Load the tables if they do not match the study and its store; return notices.
 
-    Raises OutcomesError if they cannot be loaded, SourceError for a fault of the study.
+    Raises OutcomesError if they cannot be loaded, SourceError for an error of the study.
     """
     with study.store() as store:
         notices = [] if _is_current(study, store) else _load_anew(study, store)[1]
@@ -97,7 +97,7 @@ def each_row(study: Compiled, see: SeeRows) -> tuple[list[ExperimentCount], list
 
 
 def load_apart(study: Compiled, folder: Path) -> list[str]:
-    """Load what is stored now into another folder, and leave the cache alone; return notices."""
+    """Load the cached answers into another folder, and leave the cache alone; return notices."""
     with study.store() as store:
         walks = [Rows(e) for e in study.program.experiments]
         rows = ((w.experiment, collect(w, store, {})) for w in walks)
@@ -125,7 +125,7 @@ def _load(study: Compiled, store: DiskStore, run: str) -> loading.Load:
 
 
 class _Unfinished(Exception):
-    """A request is pending: loading is no use yet."""
+    """A request is pending: it is too early to load."""
 
 
 class Survey:

@@ -81,7 +81,7 @@ def _page(study: Compiled) -> Page:
 
 
 class _Sent:
-    """What each ask of each row sent."""
+    """The messages of each ask of each row."""
 
     def __init__(self, program: Program) -> None:
         self.prompts: dict[str, dict[str, list[tuple[Message, ...] | None]]] = {

@@ -260,7 +260,7 @@ def run_study(
         interrupter: Interrupts the run from another thread.
 
     Raises:
-        SourceError: The study has a fault, or reads a dataset that is missing.
+        SourceError: The study has an error, or reads a dataset that is missing.
         UsageError: The selection is wrong, the plan file outdated or the budget too small.
         SetupError: An API key or an address is missing.
         StoreError: The store cannot be written.

@@ -1,4 +1,4 @@
-"""What a command shows, as data: lines, asides and tables. A terminal prints it, a page or a notebook holds it."""
+"""Screens as data: lines, asides and tables. A terminal prints it, a page or a notebook holds it."""
 
 from __future__ import annotations
 

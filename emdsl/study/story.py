@@ -1,4 +1,4 @@
-"""The story of one row: what was sent, what came back, how it was read, and where it counts."""
+"""The story of one row: its requests, the responses, how they were read, and where they count."""
 
 from __future__ import annotations
 

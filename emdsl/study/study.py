@@ -136,8 +136,8 @@ class Study:
     def measure(self, measure: str | None = None) -> pa.Table:
         """Return a measure, by default the first: a row for each group, with value, interval and counts.
 
-        `n` of `n_planned` samples are kept; `dropped` counts the others by reason; `complete` tells whether any sample
-        is still pending.
+        `n` of `n_planned` samples are kept, and `dropped` counts the others by reason. `complete` tells whether any
+        sample is still pending.
         """
         study = self._compiled()
         return _arrow(study, f"FROM {quoted(chosen_measure(study.program, measure)[1].name)}")

@@ -68,7 +68,7 @@ def keep(
         program: The compiled study.
         run: The id of the load that it made.
         before: The version of the store at its start.
-        screen: What it would show if it were run again.
+        screen: The screen of the next run, if nothing changes.
         restricted: It ran a selection. Its tables show other cached answers too, so any new answer ends the record.
     """
     now = store_version(project.answers)
