@@ -1,10 +1,10 @@
 # make quickstart   set up and run a first experiment on the simulator: no key, no network
 # make test         set up and pass the tests
 # make check        what CI runs: format, lint, types, tests
-# make reference    write grammar/REFERENCE.md anew
+# make reference    write grammar/REFERENCE.md and the grammars of editors
 # make docs         build the site of docs/ in build/site, strictly, and try it in a browser
-# make docs-output  write what commands print into the README and the pages of docs/
-# make gallery      draw the figure of each study anew, on the simulator
+# make docs-output  write the output of commands into the README and the pages of docs/
+# make gallery      draw the figure of each study, on the simulator
 # make bench        ratios against the raw limit on this machine; bench-scale with 1,000,000 queries too
 # make conformance  studies against a LiteLLM proxy and tiny models, the providers' clients, older DuckDB: 2 GB, 15 minutes
 # make pace         a server that fails, and one that has a limit: some minutes

@@ -15,19 +15,21 @@ CANONICAL = re.compile(r'<link[^>]*rel="?canonical[^>]*>')
 def main(site: Path) -> None:
     pages = sorted(site.rglob("*.html"))
     for file in (*pages, *site.rglob("*.css")):
-        found = OUTSIDE.findall(CANONICAL.sub("", file.read_text(encoding="utf-8")))
-        assert not found, f"{file} loads {found[0]}"
+        text = file.read_text(encoding="utf-8")
+        outside = OUTSIDE.findall(CANONICAL.sub("", text))
+        assert not outside, f"{file} loads {outside[0]}"
+        assert "<p>```" not in text, f"{file} has a block that was not recognized"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = browser.new_page()
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
+        requests: list[str] = []
+        page.on("request", lambda request: requests.append(request.url))
         page.goto((site / "index.html").absolute().as_uri())
         page.keyboard.press("/")
         page.keyboard.type("clopper_pearson")
         page.get_by_text("clopper_pearson").first.wait_for(timeout=20_000)
         browser.close()
-    assert all(url.startswith(("file:", "data:", "blob:", "about:")) for url in asked), asked
+    assert all(url.startswith(("file:", "data:", "blob:", "about:")) for url in requests), requests
     print(f"{len(pages)} pages in {site}: nothing is loaded from outside, and the search works from file://")
 
 

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "emdsl"
 MAY_KNOW = {
     "cli": {"manual", "study", "outcomes", "sim", "store", "lang"},
     "study": {"data", "importers", "report", "outcomes", "run", "compiler", "providers", "sim", "store", "lang"},
-    "manual": {"compiler", "lang"},
+    "manual": {"study", "compiler", "lang"},
     "importers": set[str](),
     "report": {"outcomes"},
     "outcomes": {"lang"},

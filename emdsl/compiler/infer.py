@@ -240,7 +240,7 @@ class Checker:
         if label == "missing" or label in tested.words or label in ENGINE_REASONS:
             return BOOL
         if tested.labels is not None and label not in tested.labels:
-            known = [*tested.labels, *tested.words]
+            known = [*sorted(tested.labels), *tested.words]
             self._faults.error(
                 "E210", f"`{label}` is no label here", node.label.span,
                 help=near(label, known) or f"known are {one_of(known)}",

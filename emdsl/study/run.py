@@ -104,12 +104,12 @@ class Run:
     answered: int  # requests, probes of judges included
     cached: int
     failed: int
-    pending: int  # not sent, at most
+    pending: int  # requests of this selection that were not sent, at most
     complete: bool  # nothing is pending, failed or unknown
     spent_usd: float
     notices: tuple[str, ...]
     load_error: str = ""  # why the tables are stale, if they are; the answers are safe
-    declined: bool = False  # a person did not want to spend so much
+    declined: bool = False  # the answer to "Send ... requests for about ...?" was no
     study: Compiled = field(repr=False)
     options: RunOptions = field(repr=False)
     counts: list[ExperimentCount] = field(repr=False)

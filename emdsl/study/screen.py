@@ -51,8 +51,8 @@ Part = str | Aside | Table
 
 
 def text_of(parts: Iterable[Part]) -> str:
-    """Return the parts for standard output as one text."""
-    return "".join(f"{part}\n" for part in parts if not isinstance(part, Aside))
+    """Return the parts for standard output as one text, without blank lines at its end."""
+    return "\n".join(str(part) for part in parts if not isinstance(part, Aside)).rstrip("\n")
 
 
 def aligned(line: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
