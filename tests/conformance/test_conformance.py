@@ -92,7 +92,7 @@ def test_a_whole_study(servers: dict[str, str], tmp_path: Path) -> None:
     told = json.loads(emdsl("doctor", "study.em", "--json", cwd=tmp_path, env=servers).stdout)["models"]
     assert [m["answers"] for m in told] == [True] * 5
     assert (
-        "has it" in emdsl("models", "study.em", "--server", cwd=tmp_path, env=servers, code=None).stdout
+        "available" in emdsl("models", "study.em", "--server", cwd=tmp_path, env=servers, code=None).stdout
     )  # one of them lists none
     first = json.loads(emdsl("run", "study.em", "--json", cwd=tmp_path, env=servers).stdout)
     answer, rated = first["experiments"][0]["steps"]

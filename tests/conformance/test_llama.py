@@ -72,7 +72,7 @@ def test_a_whole_study(server: dict[str, str], tmp_path: Path) -> None:
     shutil.copy(HERE / "llama.em", tmp_path)
     told = json.loads(emdsl("doctor", "llama.em", "--json", cwd=tmp_path, env=server).stdout)["models"]
     assert all(m["answers"] for m in told)
-    assert "has it" in emdsl("models", "llama.em", "--server", cwd=tmp_path, env=server).stdout
+    assert "available" in emdsl("models", "llama.em", "--server", cwd=tmp_path, env=server).stdout
     first = json.loads(emdsl("run", "llama.em", "--json", cwd=tmp_path, env=server).stdout)
     answer, rated = first["experiments"][0]["steps"]
     assert (answer["answered"], answer["failed"], answer["pending"]) == (12, 0, 0)
