@@ -11,7 +11,7 @@ from emdsl.cli import cache_share, cache_trash, console
 from emdsl.cli.cache_options import CACHE_SIM, open_cache
 from emdsl.source import near
 from emdsl.study import answers
-from emdsl.study.run import repeated
+from emdsl.study.options import repeated
 from emdsl.study.screen import Table
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from emdsl.cli import console, options
 from emdsl.cli.main import EXIT_INCOMPLETE
 from emdsl.errors import UsageError
 from emdsl.study.compiled import compile_study
+from emdsl.study.options import repeated
 from emdsl.study.plan import make_plan
 from emdsl.study.planfile import SUFFIX
 from emdsl.study.project import open_project
-from emdsl.study.run import repeated
 
 if TYPE_CHECKING:
     from decimal import Decimal

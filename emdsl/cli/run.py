@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
+    from emdsl.study.options import RunOptions
     from emdsl.study.planfile import PlanFile
     from emdsl.study.project import Project
-    from emdsl.study.run import Run, RunOptions
+    from emdsl.study.run import Run
 
 
 @click.command("run")
@@ -79,7 +80,7 @@ def command(
         for text, err in screen:
             console.say(text, err=err, nl=False)
         return 0
-    from emdsl.study.run import RunOptions  # noqa: PLC0415 - as above: all the heavy libraries
+    from emdsl.study.options import RunOptions  # noqa: PLC0415 - as above
 
     chosen = RunOptions(
         samples=samples, only=only, connections=connections, offline=offline, max_wait=max_wait,

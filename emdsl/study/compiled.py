@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import SourceError
 from emdsl.frame import EvalFault
-from emdsl.outcomes import database
 from emdsl.source import near, one_of
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from emdsl.experiment import Program
+    from emdsl.outcomes.database import Connection
     from emdsl.store.disk import DiskStore
     from emdsl.study.project import Project
 
@@ -45,8 +45,10 @@ class Compiled:
         finally:
             store.close()
 
-    def tables(self) -> AbstractContextManager[tuple[database.Connection, str | None]]:
+    def tables(self) -> AbstractContextManager[tuple[Connection, str | None]]:
         """Open the loaded tables; raises OutcomesError if there are none."""
+        from emdsl.outcomes import database  # noqa: PLC0415 - a plan of a new study needs no DuckDB
+
         return database.opened(self.project.cache, self.name)
 
 

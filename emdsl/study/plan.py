@@ -25,9 +25,7 @@ from emdsl.study.counts import (
     warnings_json,
 )
 from emdsl.study.planfile import PlanFile, digests, known_requests, write_plan
-from emdsl.study.power import power_notices
 from emdsl.study.previous import FIRST_RUN, first_run, last_run, server_notices
-from emdsl.study.refresh import drift_notices
 from emdsl.study.screen import Aside, Part, Table, short, text_of
 from emdsl.study.selection import selections
 
@@ -152,8 +150,7 @@ def make_plan(
         of_store = tuple(store_parts(project, store))
     if budget is not None:
         check_budgets(counts, budget)
-    notices = drift_notices(study) if (project.cache / DATABASE).exists() else []
-    notices += server_notices(study, counts) + power_notices(study, counts, budget)
+    notices = _notices(study, counts, budget)
     _, expected, most = costs(counts)
     steps = [{"experiment": c.experiment.name, **s.as_json()} for c in counts for s in c.steps]
     return Plan(
@@ -163,6 +160,21 @@ def make_plan(
         budget=budget, wall_s=time.monotonic() - start_s, study=study, counts=counts, walks=walks,
         reasons_unknown=first_run(study, counts) if no_previous == FIRST_RUN else no_previous, store_parts=of_store,
     )  # fmt: skip
+
+
+def _notices(study: Compiled, counts: list[ExperimentCount], budget: Decimal | None) -> list[str]:
+    """Return notices beside the numbers; DuckDB and the statistics are imported only if they are needed."""
+    notices: list[str] = []
+    if (study.project.cache / DATABASE).exists():
+        from emdsl.study.refresh import drift_notices  # noqa: PLC0415 - a new study has no tables
+
+        notices += drift_notices(study)
+    notices += server_notices(study, counts)
+    if any(m.effect is not None for c in counts for m in c.experiment.measures):
+        from emdsl.study.power import power_notices  # noqa: PLC0415 - few measures have an effect
+
+        notices += power_notices(study, counts, budget)
+    return notices
 
 
 def missing_setup(study: Compiled, counts: list[ExperimentCount], *, insecure: bool) -> list[str]:

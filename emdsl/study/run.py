@@ -33,6 +33,7 @@ from emdsl.study.counts import (
     warning_parts,
     warnings_json,
 )
+from emdsl.study.options import repeated
 from emdsl.study.plan import missing_setup
 from emdsl.study.progress_view import NONE, ProgressView
 from emdsl.study.project import cache_option
@@ -43,8 +44,6 @@ from emdsl.study.tables import measure_parts, measures_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from decimal import Decimal
-    from pathlib import Path
 
     from emdsl.digest import Digest
     from emdsl.query import Model
@@ -52,49 +51,9 @@ if TYPE_CHECKING:
     from emdsl.store.disk import DiskStore
     from emdsl.store.removals import StoreVersion
     from emdsl.study.compiled import Compiled
-    from emdsl.study.planfile import PlanFile
+    from emdsl.study.options import RunOptions
 
 MAX_SHOWN = 5  # reasons of failures
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """The options of one run."""
-
-    samples: int | None = None
-    only: tuple[str, ...] = ()
-    connections: int | None = None  # None: the study's `parallel`
-    offline: bool = False
-    max_wait: float = 600.0  # seconds
-    max_retries: int | None = None
-    budget: Decimal | None = None  # of the whole run, in US dollars
-    insecure: bool = False
-    confirm_over: Decimal | None = None  # expected cost from which a person is asked first; None: never
-    plan_file: PlanFile | None = None  # a written plan: the keys must be those of now
-    cache: Path | None = None  # as given, to be repeated in the command that goes on
-    env_file: Path | None = None  # the same
-
-    def repeated(self, project_simulates: bool) -> str:
-        """Return the options to write behind a command that goes on with this run."""
-        return repeated(
-            samples=self.samples, only=self.only, simulate=project_simulates, cache=self.cache, budget=self.budget,
-            insecure=self.insecure, env_file=self.env_file,
-        )  # fmt: skip
-
-
-def repeated(
-    *, samples: int | None = None, only: tuple[str, ...] = (), simulate: bool = False, cache: Path | None = None,
-    budget: Decimal | None = None, insecure: bool = False, env_file: Path | None = None,
-) -> str:  # fmt: skip
-    """Return options as they are written behind a command."""
-    parts = ["--sim"] if simulate else []
-    parts += [x for part in only for x in ("--only", part)]
-    parts += ["--samples", str(samples)] if samples is not None else []
-    parts += ["--cache", str(cache)] if cache is not None else []
-    parts += ["--env-file", str(env_file)] if env_file is not None else []
-    parts += ["--budget", f"{budget:f}"] if budget is not None else []
-    parts += ["--insecure"] if insecure else []
-    return "".join(" " + shlex.quote(p) for p in parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,11 +17,12 @@ from emdsl.outcomes.sql import name as quoted
 from emdsl.study.asking import Interrupter, apart_from_loop
 from emdsl.study.checking import diagnostics_of
 from emdsl.study.compiled import Compiled, compile_study, unknown
+from emdsl.study.options import RunOptions
 from emdsl.study.plan import Plan, make_plan
 from emdsl.study.progress_view import ProgressView, choose_display
 from emdsl.study.project import open_project
 from emdsl.study.refresh import load_if_stale
-from emdsl.study.run import Run, RunOptions, run_study
+from emdsl.study.run import Run, run_study
 from emdsl.study.screen import text_of
 from emdsl.study.selection import only_texts
 from emdsl.study.tables import chosen_measure, measure_parts

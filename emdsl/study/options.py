@@ -1,0 +1,53 @@
+"""The options of a run, and how they are written behind a command."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+    from pathlib import Path
+
+    from emdsl.study.planfile import PlanFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """The options of one run."""
+
+    samples: int | None = None
+    only: tuple[str, ...] = ()
+    connections: int | None = None  # None: the study's `parallel`
+    offline: bool = False
+    max_wait: float = 600.0  # seconds
+    max_retries: int | None = None
+    budget: Decimal | None = None  # of the whole run, in US dollars
+    insecure: bool = False
+    confirm_over: Decimal | None = None  # expected cost from which a person is asked first; None: never
+    plan_file: PlanFile | None = None  # a written plan: the keys must be those of now
+    cache: Path | None = None  # as given, to be repeated in the command that goes on
+    env_file: Path | None = None  # the same
+
+    def repeated(self, project_simulates: bool) -> str:
+        """Return the options to write behind a command that goes on with this run."""
+        return repeated(
+            samples=self.samples, only=self.only, simulate=project_simulates, cache=self.cache, budget=self.budget,
+            insecure=self.insecure, env_file=self.env_file,
+        )  # fmt: skip
+
+
+def repeated(
+    *, samples: int | None = None, only: tuple[str, ...] = (), simulate: bool = False, cache: Path | None = None,
+    budget: Decimal | None = None, insecure: bool = False, env_file: Path | None = None,
+) -> str:  # fmt: skip
+    """Return options as they are written behind a command."""
+    parts = ["--sim"] if simulate else []
+    parts += [x for part in only for x in ("--only", part)]
+    parts += ["--samples", str(samples)] if samples is not None else []
+    parts += ["--cache", str(cache)] if cache is not None else []
+    parts += ["--env-file", str(env_file)] if env_file is not None else []
+    parts += ["--budget", f"{budget:f}"] if budget is not None else []
+    parts += ["--insecure"] if insecure else []
+    return "".join(" " + shlex.quote(p) for p in parts)
