@@ -238,7 +238,7 @@ def why_unbounded(model: Model, params: Mapping[str, Any]) -> tuple[str, str, st
     beyond = sorted(set(params.get("extra") or {}) - _WITHIN_BUDGET)
     if beyond:
         return (
-            "E734", f"a budget cannot allow for `{beyond[0]}` in `extra`: its maximum cost is unknown",
+            "E734", f"a budget is not possible with `{beyond[0]}` in `extra`: its maximum cost is unknown",
             "it may be charged on top of the tokens",
             f"remove `{beyond[0]}` or the budget; for several answers set `samples`",
         )  # fmt: skip
@@ -253,7 +253,7 @@ def unsupported_prompt(model: Model, params: Mapping[str, Any], messages: Sequen
         refuses = service.format == ANTHROPIC and bool(params.get("reasoning_tokens"))
         row = row_of(service.name, model.wire_name, PREFILL, params)
         if not service.prefill or refuses or reasons(model) or (row is not None and row.sure and row.takes == NO):
-            return f"`{_who(model)}` does not support prefill: the last message is the assistant's"
+            return f"`{_who(model)}` does not support prefill: the last message has the role `assistant`"
         if service.format == ANTHROPIC and last.text != last.text.rstrip():
             return "Anthropic does not support a prefill that ends in whitespace"
     roles = [m.role for m in messages]

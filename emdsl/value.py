@@ -28,9 +28,9 @@ def number(text: str) -> Number:
     try:
         value = Decimal(text.replace("_", ""))
     except InvalidOperation:  # an exponent past all bounds
-        raise ValueError(f"a number has at most {MAX_DIGITS} digits") from None
+        raise ValueError(f"a number can have at most {MAX_DIGITS} digits") from None
     if not value.is_finite() or abs(value.adjusted()) > MAX_DIGITS or len(value.as_tuple().digits) > MAX_DIGITS:
-        raise ValueError(f"a number has at most {MAX_DIGITS} digits")
+        raise ValueError(f"a number can have at most {MAX_DIGITS} digits")
     return canonical(value)
 
 
@@ -233,7 +233,7 @@ def describe(value: Value) -> str:
         case None:
             return "none"
         case bool():
-            return "true or false"
+            return "a boolean"
         case str():
             return "a text"
         case int() | Decimal() | float():

@@ -37,7 +37,8 @@ def by_parameter(
             help_ = near(arg.text, params) or f"its parameters are {one_of(params)}"
             raise fail("E213", f"`{name}` has no parameter `{arg.text}`", arg.span, help=help_)
         if arg.text in bound:
-            raise fail("E214", f"`{arg.text}` is given twice", arg.span)
+            raise fail("E214", f"the argument `{arg.text}` is given twice", arg.span,
+                       help="remove one of the two values")  # fmt: skip
         bound[arg.text] = x
     if any(p not in bound for p in params[:required]):
         raise _arity(name, params, required, len(args), span)
@@ -47,8 +48,8 @@ def by_parameter(
 def _arity(name: str, params: tuple[str, ...], required: int, n: int, span: Span) -> EvalFault:
     count = str(required) if required == len(params) else f"{required} to {len(params)}"
     plural = "" if count == "1" else "s"
-    return fail("E212", f"`{name}` takes {count} argument{plural}, not {n}", span,
-                help=f"it is `{name}({', '.join(params)})`")  # fmt: skip
+    return fail("E212", f"`{name}` expects {count} argument{plural}, got {n}", span,
+                help=f"write `{name}({', '.join(params)})`")  # fmt: skip
 
 
 Argument = tuple[Fn, str | None]  # how it is evaluated; the name that is passed as it stands, if it is one

@@ -82,13 +82,13 @@ class _Axes:
         step = next((s for n, s in self.local.steps.items() if n in reads), None)
         if step is not None:
             self.faults.error(
-                "E401", f"axes are known before anything runs: this reads `{step.name}`", node.span,
-                labels=(Label(span=step.decl.name.span, text="known only after asking"),),
-                help="a step that depends on an answer stands under `when`",
+                "E401", f"the grid cannot depend on `{step.name}`: its cells are fixed before the run", node.span,
+                labels=(Label(span=step.decl.name.span, text="known only during the run"),),
+                help=f"put the steps that depend on `{step.name}` into `when CONDITION {{ ... }}`",
             )  # fmt: skip
             return None
         if "sample" in reads:
-            self.faults.error("E401", "all samples of a cell are alike: this reads `sample`", node.span)
+            self.faults.error("E401", "the grid cannot depend on `sample`: all samples share the same cells", node.span)
             return None
         return tuple(sorted(n for n in reads if n in self.local.axes))
 
@@ -105,7 +105,7 @@ def _in_order(sources: list[Source], faults: Faults) -> tuple[Source, ...] | Non
     needs = {i: {by_name[r] for r in source.reads if r in by_name} for i, source in enumerate(sources)}
     if members := [sources[i] for i in circle(needs)]:
         labels = tuple(Label(span=s.span, text="and this one") for s in members[1:])
-        faults.add(Diagnostic(code="E402", message="these axes depend on each other in a circle",
+        faults.add(Diagnostic(code="E402", message="these axes depend on each other",
                               span=members[0].span, labels=labels))  # fmt: skip
         return None
     return tuple(sources[i] for i in in_order(needs))
@@ -119,9 +119,9 @@ def _check_same_axes(statements: Statements, faults: Faults) -> None:
         unlike = names ^ {n.text for f in block.fors for n in f.names}
         if unlike:
             faults.error(
-                "E408", f"these grids bind different axes: {one_of(unlike)}", block.span,
-                labels=(Label(span=first.span, text="the other one"),),
-                help="give every grid the same axes; one with a single level is `for k in [0]`",
+                "E408", f"these grids have different axes: {one_of(unlike)}", block.span,
+                labels=(Label(span=first.span, text="the other grid"),),
+                help="give every grid the same axes; `for k in [0]` adds an axis with one level",
             )  # fmt: skip
 
 

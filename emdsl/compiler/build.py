@@ -94,14 +94,15 @@ def _check_size(grid: Grid, samples: int, statements: Statements, faults: Faults
     span = statements.decl.name.span
     if grid.n_cells == 0:
         faults.error(
-            "E407", "every cell is skipped: nothing is left to ask", span,
-            labels=tuple(Label(span=s.span, text="skips") for s in statements.skips),
+            "E407", "every cell is skipped: no request is left", span,
+            labels=tuple(Label(span=s.span, text="skips cells") for s in statements.skips),
+            help="narrow the condition of a `skip`",
         )  # fmt: skip
     n_rows = grid.n_cells * samples
     if n_rows > MAX_ROWS:
         faults.error(
-            "E422", f"{grid.n_cells:,} cells with {samples:,} samples each are {n_rows:,} rows, and at most "
-            f"{MAX_ROWS:,} are gone through", span, help="draw fewer samples, or leave cells out",
+            "E422", f"{grid.n_cells:,} cells with {samples:,} samples each are {n_rows:,} rows, more than the "
+            f"maximum of {MAX_ROWS:,}", span, help="draw fewer samples, or exclude cells with `skip when`",
         )  # fmt: skip
     return n_rows <= MAX_ROWS
 

@@ -88,16 +88,16 @@ class HookFunction:
         try:
             value = self.hook.value(args)
         except HookFault as fault:
-            raise fail("E624", f"`{self.name}` {fault}", self.span) from fault
+            raise fail("E624", f"`{self.name}` {fault}", self.span, help="correct the function") from fault
         except HookError as error:
             raise HookError(str(error), self.span) from error
         except TypeError as error:
-            message = f"`{self.name}` takes texts, numbers, lists, maps and rows, and an argument is something else"
+            message = f"`{self.name}` supports only texts, numbers, lists, maps and rows as arguments"
             raise fail("E624", message, self.span) from error
         if value is None:
             return NULL
         if self.kind and not _IS_KIND[self.kind](value):
-            raise fail("E624", f"`{self.name}` gave {describe(value)}, and not a {self.kind}", self.span)
+            raise fail("E624", f"`{self.name}` must return a {self.kind}, got {describe(value)}", self.span)
         return value
 
 

@@ -51,11 +51,11 @@ def equal_requests(experiment: Experiment, requests: list[Request], _: CheckInpu
             faults.has("W401", experiment.whole) or faults.has("W404", experiment.whole)
         ):  # equal values say why already
             one, two = copies[0]
-            n = f"{len(copies)} cell{'s send' if len(copies) > 1 else ' sends'} what another sends"
+            n = f"{len(copies)} cell{'s send' if len(copies) > 1 else ' sends'} the same request as another cell"
             faults.warning(
-                "W403", f"{n}: equal requests are asked once", step.span,
-                note=f"{two.shown} is {one.shown} again: these cells share their answers, and measures count them once",
-                help="leave the copies out with `skip when`",
+                "W403", n, step.span,
+                note=f"`{two.shown}` and `{one.shown}` share their answers, and measures count them once",
+                help="exclude the duplicates with `skip when`",
             )  # fmt: skip
 
 
@@ -71,13 +71,14 @@ def equal_bodies(_: Experiment, requests: list[Request], __: CheckInput, faults:
         other_key, other = first.setdefault((sent, request.prompt), (key, request))
         if other_key != key and sent is not None:
             one, two = dict(head.params), dict(other.head.params)
+            who = f"`{other.step.name}` and `{request.step.name}`" if request.step is not other.step else "two cells"
             names = [f"`{n}`" for n in sorted({*one, *two}) if one.get(n) != two.get(n)] or ["the model"]
             faults.warning(
-                "W741", f"`{request.step.name}` sends the same as `{other.step.name}`, under another key",
-                request.step.span, labels=(Label(span=other.step.span, text="the other one"),),
+                "W741", f"{who} send the same request under different keys",
+                request.step.span, labels=(Label(span=other.step.span, text="the other request"),),
                 note=f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} written in two ways that are sent "
-                "alike: one request would be paid for twice",
-                help="write both in the same way",
+                "as one value: the request would be paid for twice",
+                help="write the value in the same way",
             )  # fmt: skip
 
 
@@ -102,8 +103,8 @@ def greedy_samples(experiment: Experiment, requests: list[Request], _: CheckInpu
             n = experiment.samples if step.kind == ASK else step.draw + 1
             faults.warning(
                 "W734", f"`{step.name}` draws {n:,} samples at temperature 0", step.span,
-                note="they would come out alike: an interval over them says nothing of the model",
-                help="set a temperature, or ask once",
+                note="the samples would be nearly identical, and an interval over them meaningless",
+                help="set a higher `temperature`, or `samples = 1`",
             )  # fmt: skip
 
 
@@ -121,9 +122,9 @@ def too_long(_: Experiment, requests: list[Request], __: CheckInput, faults: Fau
     for name, (tokens, request) in longest.items():
         model = request.head.model
         faults.warning(
-            "W733", f"`{name}` takes about {tokens:,} tokens, and `{model.name}` has {model.context:,}",
-            request.step.span, note=f"at {request.shown}, the longest answer included",
-            help="use fewer demonstrations there, or leave these cells out with `skip when`",
+            "W733", f"`{name}` needs about {tokens:,} tokens, but the `context` of `{model.name}` is {model.context:,}",
+            request.step.span, note=f"the prompt plus `max_tokens`, in {request.shown}",
+            help="shorten the prompt, lower `max_tokens`, or exclude these cells with `skip when`",
         )  # fmt: skip
 
 
@@ -145,8 +146,9 @@ def parameters(_: Experiment, requests: list[Request], __: CheckInput, faults: F
         if sure:
             faults.error("E736", why, spans[name], note=note, help=help_)
         else:
-            more = "it is newer than what is known here, or its makers contradict each other"
-            faults.warning("W740", f"perhaps {why}", spans[name], note=f"{more}; {note}", help=help_)
+            more = "the model is newer than this version of emdsl, or its documentation is contradictory"
+            faults.warning("W740", f"perhaps {why}", spans[name], note=f"{more}. {note}",
+                           help=f"{help_}, or test it with `emdsl doctor FILE`")  # fmt: skip
 
 
 def meeting_settings(_: Experiment, requests: list[Request], __: CheckInput, faults: Faults) -> None:
@@ -158,15 +160,15 @@ def meeting_settings(_: Experiment, requests: list[Request], __: CheckInput, fau
             faults.error(
                 "E739", f"{met}: one of them would be lost", second or step.span,
                 labels=(Label(span=first, text=f"`{met.settings[0]}` is set here"),) if first is not None else (),
-                note="both are in the key, so that requests which are equal would be paid for apart",
-                help=f"leave one of them out: {_take_back(met)}",
+                note="with both, equal requests could have different keys and be paid for twice",
+                help=f"write {_take_back(met)}",
             )  # fmt: skip
 
 
 def _take_back(met: FieldConflict) -> str:
     one, two = met.settings
     if two == EXTRA:
-        return f"`{one} = none`, or no `{met.path}` in `extra`"
+        return f"`{one} = none`, or remove `{met.path}` from `extra`"
     return f"`{one} = none` or `{two} = none`"
 
 
@@ -179,23 +181,23 @@ def _remedy(objection: Unsupported, step: Step, model: Model) -> tuple[str, str]
     """Return the place of a parameter that is not supported, and what to do."""
     name = objection.param
     if name == "top_logprobs":
-        other = f"`{step.rubric}_number`, say, or " if step.rubric in ("alignment", "coherence") else ""
+        other = f"`{step.rubric}_number` or " if step.rubric in ("alignment", "coherence") else ""
         return (
-            f"the rubric `{step.rubric}` asks for probabilities (`top`)",
-            objection.help or f"take {other}a rubric that reads the number as written, `read = number`",
+            f"the rubric `{step.rubric}` requests token probabilities (`top`)",
+            objection.help or f"use {other}a rubric with `read = number`",
         )
     if name in step.set_at:
-        place, back = f"`{name}` is set by this statement, or by a `set` for it", f"leave `{name}` out"
+        place, back = f"`{name}` is set in this statement, or by a `set`", f"remove `{name}`"
     elif name in step.set_by_rubric:
         place, back = (
-            f"the rubric `{step.rubric}` says so",
-            f"take it back behind this statement: `{{ {name} = none }}`",
+            f"`{name}` is set by the rubric `{step.rubric}`",
+            f"add `{{ {name} = none }}` to this statement",
         )
     else:
-        place = f"`{name}` is set in `{model.name}`, or in a model that it copies"
-        back = f"leave `{name}` out of it, or write `{name} = none` there"
+        place = f"`{name}` is set in `{model.name}`, or in its base model"
+        back = f"remove `{name}`, or write `{name} = none` in `{model.name}`"
     if objection.value:
-        return place, f"`{name}` takes {objection.help}" if objection.help[:1].isdigit() else objection.help
+        return place, f"`{name}` must be {objection.help}" if objection.help[:1].isdigit() else objection.help
     return place, f"{back}; {objection.help}" if objection.help else back
 
 
@@ -210,9 +212,9 @@ def short_answers(_: Experiment, requests: list[Request], __: CheckInput, faults
         if (step.name, model.use) not in warned:
             warned.add((step.name, model.use))
             faults.warning(
-                "W737", f"`{model.wire_name}` reasons before it answers, within {most:,} tokens in all", step.span,
-                note="its answers would be empty, or be refused",
-                help="`{ max_tokens = 4000 }` behind this statement, or a model that does not reason",
+                "W737", f"`{model.wire_name}` has only {most:,} tokens for reasoning and answer together", step.span,
+                note="its answers would be empty or rejected",
+                help="add `{ max_tokens = 4000 }` to this statement, or use a model without reasoning",
             )  # fmt: skip
 
 
@@ -227,8 +229,8 @@ def cut_answers(experiment: Experiment, requests: list[Request], given: CheckInp
             continue
         warned.add(step.name)
         faults.warning(
-            "W738", f"answers longer than {most:,} tokens are cut, and counted as whole ones", step.span,
-            help=f'`given {step.name}.finish == "stop"` in a measure leaves them out; or raise `max_tokens`',
+            "W738", f"answers longer than {most:,} tokens are truncated, but counted as complete", step.span,
+            help=f'raise `max_tokens`, or exclude them from the measure: `given {step.name}.finish == "stop"`',
         )  # fmt: skip
 
 
@@ -243,8 +245,8 @@ def messages(_: Experiment, requests: list[Request], __: CheckInput, faults: Fau
         if reason and (request.step.name, model.use) not in reported:
             reported.add((request.step.name, model.use))
             faults.error(
-                "E735", reason, request.step.span, note=f"at {request.shown}" if request.shown != "this cell" else "",
-                help="change the prompt, or ask a provider that takes it",
+                "E735", reason, request.step.span, note="" if request.shown == "this cell" else f"in {request.shown}",
+                help="change the prompt, or use a provider that supports it",
             )  # fmt: skip
 
 
@@ -254,8 +256,8 @@ def unasked_reasoning(_: Experiment, requests: list[Request], given: CheckInput,
         mine = [r for r in requests if r.step.name == name]
         if mine and not any(_reasons(r) for r in mine):
             faults.warning(
-                "W531", f"nothing asks `{name}` to reason: `{name}.reasoning` will be missing", span,
-                help="set `reasoning_effort`, or ask for it in the prompt with <think></think> tags",
+                "W531", f"`{name}.reasoning` will be missing: `{name}` does not request reasoning", span,
+                help="set `reasoning_effort`, or request it in the prompt with <think></think> tags",
             )  # fmt: skip
 
 
@@ -278,23 +280,25 @@ def conditional_measures(_: Experiment, __: list[Request], given: CheckInput, fa
     """A rate over judgements that run only `when` something holds is a rate among those."""
     for name, span in given.conditional.items():
         faults.warning(
-            "W532", f"`{name}` is judged only `when` its condition holds: this measures among those", span,
-            help=f"say so: `... given CONDITION`, the one that `{name}` stands under",
+            "W532", f"`{name}` has a `when` condition: this measure counts only the rows where it holds", span,
+            help="make it explicit: add `given CONDITION` with the same condition",
         )  # fmt: skip
 
 
 def idle_sets(_: Experiment, __: list[Request], given: CheckInput, faults: Faults) -> None:
     """A `set` whose condition holds in no cell."""
     for span in given.idle_sets:
-        faults.warning("W405", "this `set` holds in no cell", span, help="correct its condition, or delete it")
+        faults.warning(
+            "W405", "the condition of this `set` holds in no cell", span, help="correct its condition, or delete it"
+        )
 
 
 def idle_axes(_: Experiment, __: list[Request], given: CheckInput, faults: Faults) -> None:
     """An axis that no step reads makes cells that send the same."""
     for name, span in given.unread_axes:
         faults.warning(
-            "W404", f"no step reads the axis `{name}`: its levels all send the same", span,
-            help=f"give it to a prompt or a parameter, as in `{{ temperature = {name} }}`, or delete it",
+            "W404", f"the axis `{name}` is not used: all its levels send the same requests", span,
+            help=f"use it in a prompt or a parameter, e.g. `{{ temperature = {name} }}`, or delete it",
         )  # fmt: skip
 
 
@@ -310,11 +314,11 @@ def overlap(experiment: Experiment, _: list[Request], __: CheckInput, faults: Fa
         faults.warning(
             "W736",
             f"{len(leak.levels)} of the {len(axis.levels)} {'rows' if of_rows else 'levels'} of `{axis.name}` are "
-            "demonstrations too",
+            "also demonstrations in their own prompt",
             axis.span,
-            note=f'for one: "{leak.text[:60]}" is among the demonstrations of its own prompt',
-            labels=(Label(span=leak.step.span, text="asked here"),),
-            help="leave them out of the demonstrations: `[r for r in DATASET if r.COLUMN != q.COLUMN]`",
+            note=f'one of them: "{leak.text[:60]}"',
+            labels=(Label(span=leak.step.span, text="this prompt contains the demonstrations"),),
+            help="exclude them from the demonstrations: `[r for r in DATASET if r.COLUMN != q.COLUMN]`",
         )
 
 

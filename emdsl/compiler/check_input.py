@@ -92,7 +92,7 @@ def check_sides(experiment: Experiment, decls: Sequence[ast.Measure], compiler: 
         held = [tuple(side(frame) is True for side in sides) for frame in frames]
         for i, side in enumerate(measure.sides):
             if not any(h[i] for h in held):
-                faults.error("E848", "no cell is on this side of the contrast", side.span)
+                faults.error("E848", "no cell is on this side of the contrast", side.span, help="correct the condition")
         if any(all(h) for h in held):
             faults.error("E848", "some cells are on both sides of this contrast", decl.value.span,
                          help="make the sides exclude each other")  # fmt: skip

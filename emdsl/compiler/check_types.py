@@ -122,12 +122,12 @@ def check_statements(statements: Statements, types: Mapping[str, Type], checker:
 def _check_prompt(node: ast.Expr, checker: Checker, faults: Faults) -> None:
     type_ = checker.infer(node)
     if type_.kind not in ("text", "prompt", "any", "answer", "label"):
-        help_ = f"name one of its columns: {one_of(type_.names)}" if type_.kind == "row" else ""
-        faults.error("E415", f"{type_} is no prompt", node.span, help=help_)
+        help_ = f"use one of its columns: {one_of(type_.names)}" if type_.kind == "row" else "use a text or a `prompt`"
+        faults.error("E415", f"expected a prompt after `with`, got {type_}", node.span, help=help_)
 
 
 def _check_model(node: ast.Expr, checker: Checker, faults: Faults) -> None:
     type_ = checker.infer(node)
     if type_.kind not in ("model", "text", "any"):
         faults.error("E217", f"expected a model after `from`, got {type_}", node.span,
-                     help='a model is declared, or "provider/model"')  # fmt: skip
+                     help='use the name of a `model`, or a text such as "provider/model"')  # fmt: skip

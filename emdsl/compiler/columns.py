@@ -74,7 +74,7 @@ class Columns:
                 return self._name(node)
             case ast.Is(value=ast.Ref(name=axis), label=label) if axis in self.levels:
                 if label.text not in self.levels[axis]:
-                    return NoColumn(node, f"no level of `{axis}` is called `{label.text}`")
+                    return NoColumn(node, f"`{axis}` has no level `{label.text}`")
                 return self._tested(node.value)
             case ast.Is():
                 return self._tested(node.value)
@@ -87,7 +87,7 @@ class Columns:
             case ast.Literal(value=None):
                 return NoColumn(node, "`none` is not a column")
             case ast.Member() if not _is_written_out(node.values):
-                return NoColumn(node, "`in` needs a list that is written out in the measure")
+                return NoColumn(node, "`in` needs a list with all its values in the measure")
             case _ if type(node) in _NO_COLUMN:
                 return NoColumn(node, _NO_COLUMN[type(node)])
             case _:

@@ -18,13 +18,15 @@ def check_compare(node: ast.Compare, left: Type, right: Type, faults: Faults) ->
     if node.op in ("==", "!="):
         sides = ({left.kind, right.kind} <= NUMBERS) or ({left.kind, right.kind} <= TEXTS)
         if both_known and not sides and left.kind != right.kind and "none" not in (left.kind, right.kind):
-            faults.error("E505", f"{left} and {right} are never equal", node.span)
+            faults.error("E505", f"{left} and {right} are never equal", node.span,
+                         help="compare two values of the same type")  # fmt: skip
     else:
         sides = ({left.kind, right.kind} <= NUMBERS) or ({left.kind, right.kind} <= {"text", "answer"})
         if both_known and not sides:
             faults.error(
                 "E505", f"{left} and {right} cannot be compared with `{node.op}`", node.span,
-                help="use `is` to test a label" if "label" in (left.kind, right.kind) else "",
+                help="use `is` to test a label"
+                if "label" in (left.kind, right.kind) else "compare two values of the same type",
             )  # fmt: skip
     for verdict, other, side in ((left, node.right, node.left), (right, node.left, node.right)):
         _within(verdict, other, faults)
@@ -39,8 +41,8 @@ def _label_value(axis: Type, other: ast.Expr, side: ast.Expr, node: ast.Compare,
         return
     word = "is" if node.op == "==" else "is not"
     faults.warning(
-        "W533", f'"{other.parts[0]}" is a label of `{side.span.text}`, and none of its values', node.span,
-        note="`==` compares values: this comes out the same in every cell",
+        "W533", f'"{other.parts[0]}" is a label of `{side.span.text}`, not a value', node.span,
+        note="`==` compares values, so the result is the same in every cell",
         help=f"write `{side.span.text} {word} {other.parts[0]}`",
     )  # fmt: skip
 
@@ -52,7 +54,7 @@ def _label_text(verdict: Type, other: ast.Expr, faults: Faults) -> None:
     text = "".join(p for p in other.parts if isinstance(p, str))
     if all(isinstance(p, str) for p in other.parts) and text not in verdict.labels:
         hint = near(text.casefold(), verdict.labels) or f"the labels are {one_of(verdict.labels)}"
-        faults.error("E210", f"`{text}` is no label here", other.span, help=hint)
+        faults.error("E210", f"unknown label `{text}`", other.span, help=hint)
 
 
 def _within(score: Type, other: ast.Expr, faults: Faults) -> None:
@@ -64,5 +66,6 @@ def _within(score: Type, other: ast.Expr, faults: Faults) -> None:
             "E530",
             f"{other.value} is outside the scale {low:.0f}..{high:.0f}",
             other.span,
-            note="this comparison would come out the same for every answer",
+            note="the result would be the same for every answer",
+            help="compare with a number within the scale",
         )

@@ -80,7 +80,7 @@ def _compiled(
         _check_declarations(scope, faults)
         experiments = _experiments(scope, resolver, faults)
         if not experiments and not library and not faults.errors:
-            faults.error("E801", "this file holds no experiment", None,
+            faults.error("E801", "this file has no experiment", None,
                          help="add `experiment NAME { ... }`, or run a file that has one")  # fmt: skip
     except EvalFault as fault:  # too much to go on with
         faults.add(fault.diagnostic)
@@ -88,7 +88,7 @@ def _compiled(
         faults.error("E625", str(error), error.span)
     except MissingInput:
         for absent in resolver.inputs.absent:
-            faults.error("E605", f"{absent.message}, and a setting reads its rows", absent.span, help=absent.help)
+            faults.error("E605", f"{absent.message}, but a setting needs its rows", absent.span, help=absent.help)
     if faults.errors:
         raise SourceError(faults.sorted())
     sources = _sources(module)
@@ -143,8 +143,8 @@ def _unused(params: tuple[ast.Name, ...], body: Tree, who: str, faults: Faults) 
     read = free_names(body)
     for param in params:
         if param.text not in read:
-            faults.warning("W320", f"`{param.text}` is never used: {who} would not see it", param.span,
-                           help=f"use it, as `{{{param.text}}}` in a text, or take it out")  # fmt: skip
+            faults.warning("W320", f"unused parameter `{param.text}`: {who} would not see it", param.span,
+                           help=f"insert it with `{{{param.text}}}`, or remove it")  # fmt: skip
 
 
 def _experiments(scope: Scope, resolver: Resolver, faults: Faults) -> tuple[Experiment, ...]:
@@ -161,10 +161,10 @@ def _experiments(scope: Scope, resolver: Resolver, faults: Faults) -> tuple[Expe
             *((m.name, m.span) for m in experiment.measures),
         ]:
             if (other := tables.setdefault(name.lower(), name)) is not name:
-                same = "" if other == name else f": a database takes it for `{other}`"
+                same = "" if other == name else f": the database ignores case, and there is `{other}`"
                 faults.error(
-                    "E802", f"two tables of this file would be called `{name}`{same}", span,
-                    help="experiments and measures of one file need names of their own",
+                    "E802", f"two tables would have the name `{name}`{same}", span,
+                    help="give each experiment and measure of the file a unique name",
                 )  # fmt: skip
     return tuple(built)
 

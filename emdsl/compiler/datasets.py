@@ -56,7 +56,9 @@ def dataset_of(decl: ast.Dataset, scope: Scope, inputs: Inputs, instead: Instead
     if "file" not in values:
         if "file" in written:
             raise Silent
-        raise fail("E601", f"`{decl.name.text}` names no file", decl.name.span, help='add `file = "data/rows.jsonl"`')
+        raise fail(
+            "E601", f"the dataset `{decl.name.text}` has no file", decl.name.span, help='add `file = "data/rows.jsonl"`'
+        )
     if len(values) < len([w for w in written if w in tables.DATASET]):
         raise Silent
     file_setting, file_scope = written["file"]
@@ -64,7 +66,8 @@ def dataset_of(decl: ast.Dataset, scope: Scope, inputs: Inputs, instead: Instead
     path = folder / values["file"]
     pin = values.get("sha256")
     if pin is not None and (len(pin) < MIN_SHA256 or any(c not in "0123456789abcdefABCDEF" for c in pin)):
-        raise fail("E602", f"`sha256` is {MIN_SHA256} or more hex digits", written["sha256"][0].value.span)
+        raise fail("E602", f"`sha256` must be {MIN_SHA256} or more hex digits", written["sha256"][0].value.span,
+                   help="copy the first digits of the file's SHA-256, or remove `sha256`")  # fmt: skip
     try:
         dataset = read_dataset(
             decl.name.text, path, values.get("columns"), pin, values.get("obtain", ""), instead.get(path.resolve()),
@@ -77,14 +80,14 @@ def dataset_of(decl: ast.Dataset, scope: Scope, inputs: Inputs, instead: Instead
         help_ = error.help
         if error.missing:
             beside = [f.name for f in path.parent.iterdir()] if path.parent.is_dir() else []
-            help_ = near(path.name, beside) or f"paths start from {os.path.relpath(folder)}/"
+            help_ = near(path.name, beside) or f"paths are relative to {os.path.relpath(folder)}/"
         raise fail("E603" if error.missing else "E604", str(error), span, help=help_) from error
     inputs.files[str(path.resolve())] = dataset.sha256
     inputs.links |= linked(path)
     if dataset.obtain:
         absent = Diagnostic(
-            code="W601", message=f"the file of `{decl.name.text}` is not here", span=file_setting.value.span,
-            note="`plan` cannot know the requests that read it, and `run` cannot send them", help=dataset.obtain,
+            code="W601", message=f"the file of the dataset `{decl.name.text}` is missing", span=file_setting.value.span,
+            note="requests that use its rows cannot be planned or sent", help=dataset.obtain,
             severity=Severity.WARNING,
         )  # fmt: skip
         inputs.absent.append(absent)
@@ -102,7 +105,7 @@ def _written_settings(
         if not isinstance(origin, ast.Dataset):
             raise fail("E217", f"`{decl.base.text}` is not a dataset", decl.base.span)
         if any(origin is t for t in (*trail, decl)):
-            raise fail("E207", f"`{decl.name.text}` is defined by itself", decl.name.span)
+            raise fail("E207", f"circular definition: `{decl.name.text}` depends on itself", decl.name.span)
         settings = _written_settings(origin, base_scope, faults, (*trail, decl))
         if any(s.name.text == "file" for s in decl.settings):
             settings.pop("sha256", None)  # the pin is the other file's

@@ -88,9 +88,9 @@ def _check_unlike(experiment: Experiment, asks: list[Step], cell: Cell) -> None:
             raise EvalFault(
                 Diagnostic(
                     code="E420",
-                    message=f"`{other.name}` and `{step.name}` send the same request: they would be one answer",
+                    message=f"`{other.name}` and `{step.name}` send the same request: they would share one answer",
                     span=step.span,
-                    labels=(Label(span=other.span, text="the other one"),),
-                    help="add `{ replicate = 1 }` to one for a second, independent draw",
+                    labels=(Label(span=other.span, text="the other step"),),
+                    help="add `{ replicate = 1 }` to one of them for a second, independent draw",
                 )
             )

@@ -85,7 +85,8 @@ class Compiler:
             try:
                 return self._constant(name)
             except KeyError:
-                raise fail("E143" if name in WORDS else code, f"no name `{name}` is known here", node.span) from None
+                raise fail("E143" if name in WORDS else code, f"unknown name `{name}`", node.span,
+                           help=f"define `{name}` or import it; a text needs quotes") from None  # fmt: skip
 
         return _once(constant)
 
@@ -117,7 +118,7 @@ class Compiler:
             whole = "".join(pieces)
             charge(frame, len(whole) // 10_000, node.span)
             if len(whole) > MAX_TEXT:
-                raise fail("E518", f"this grows to more than {MAX_TEXT:,} characters", node.span)
+                raise fail("E518", f"this text has more than {MAX_TEXT:,} characters", node.span)
             return whole
 
         return text
@@ -133,12 +134,9 @@ class Compiler:
                 return value
             shown = render(value)
             if shown is None:
-                raise fail(
-                    "E311",
-                    f"`{{{'.'.join(path.names)}}}` is {describe(value)}, which has no text",
-                    path.span,
-                    help="name one of its columns" if isinstance(value, Row) else "use `join(...)` for a list",
-                )
+                help_ = "use one of its columns" if isinstance(value, Row) else "use `join(...)` for a list"
+                message = f"`{{{'.'.join(path.names)}}}` is {describe(value)} and cannot be inserted into a text"
+                raise fail("E311", message, path.span, help=help_)
             return shown
 
         return placeholder
@@ -226,7 +224,7 @@ class Compiler:
 
     def _given(self, node: ast.Given) -> Fn:
         def given(_: Frame) -> Value:
-            raise fail("E504", "`given` stands inside the functions of a `measure` only", node.span)
+            raise fail("E504", "`given` is only allowed in a measure function", node.span)
 
         return given
 

@@ -60,7 +60,7 @@ class Faults:
         self.error(
             "E203", f"`{name.text}` is defined twice", name.span,
             labels=(Label(span=first.span, text="first defined here"),),
-            help="give one of them another name: nothing shadows",
+            help="rename one of them: a name cannot be redefined",
         )  # fmt: skip
 
     @contextmanager

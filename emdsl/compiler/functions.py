@@ -47,7 +47,7 @@ def _texts(values: Value, span: Span) -> list[str]:
     for value in elements(values, span):
         text = render(value)
         if text is None:
-            raise fail("E506", f"`join` takes texts, not {describe(value)}", span)
+            raise fail("E506", f"`join` expects texts, got {describe(value)}", span)
         texts.append(text)
     return texts
 
@@ -55,10 +55,10 @@ def _texts(values: Value, span: Span) -> list[str]:
 def _join(span: Span, args: list[Value]) -> Value:
     between = args[1] if args[1] is not None else ""
     if not isinstance(between, str):
-        raise fail("E506", f"what stands between is a text, not {describe(between)}", span)
+        raise fail("E506", f"`between` must be a text, got {describe(between)}", span)
     texts = _texts(args[0], span)
     if sum(map(len, texts)) + len(between) * len(texts) > MAX_TEXT:
-        raise fail("E518", f"this grows to more than {MAX_TEXT:,} characters", span)
+        raise fail("E518", f"this text has more than {MAX_TEXT:,} characters", span)
     return between.join(texts)
 
 
@@ -69,7 +69,7 @@ def _len(span: Span, args: list[Value]) -> Value:
 def _of_text(change: Callable[[str], str]) -> Callable[[Span, list[Value]], Value]:
     def apply(span: Span, args: list[Value]) -> Value:
         if not isinstance(args[0], str):
-            raise fail("E506", f"this takes a text, not {describe(args[0])}", span)
+            raise fail("E506", f"expected a text, got {describe(args[0])}", span)
         return change(args[0])
 
     return apply
@@ -77,10 +77,10 @@ def _of_text(change: Callable[[str], str]) -> Callable[[Span, list[Value]], Valu
 
 def _replace(span: Span, args: list[Value]) -> Value:
     if not all(isinstance(a, str) for a in args):
-        raise fail("E506", "`replace` takes three texts", span)
+        raise fail("E506", "`replace` expects three texts", span)
     text, old, new = args
     if len(text) + text.count(old) * len(new) > MAX_TEXT:
-        raise fail("E518", f"this grows to more than {MAX_TEXT:,} characters", span)
+        raise fail("E518", f"this text has more than {MAX_TEXT:,} characters", span)
     return text.replace(old, new)
 
 
@@ -90,7 +90,7 @@ def _extreme(choose: Callable[..., Any]) -> Callable[[Span, list[Value]], Value]
         if missing := next((v for v in values if isinstance(v, Missing)), None):
             return missing
         if not values or not all(is_number(v) for v in values):
-            raise fail("E506", "this takes numbers, at least one", span)
+            raise fail("E506", "expected one or more numbers", span)
         return choose(values)
 
     return apply
@@ -99,11 +99,11 @@ def _extreme(choose: Callable[..., Any]) -> Callable[[Span, list[Value]], Value]
 def _round(span: Span, args: list[Value]) -> Value:
     digits = args[1] if args[1] is not None else 0
     if not is_number(args[0]) or type(digits) is not int:
-        raise fail("E506", "`round` takes a number, and a number of digits", span)
+        raise fail("E506", "`round` expects a number, and a whole number of digits", span)
     if isinstance(args[0], float):
         return round(args[0], digits)
     if abs(digits) > MAX_DIGITS:
-        raise fail("E506", f"`round` takes at most {MAX_DIGITS} digits", span)
+        raise fail("E506", f"`round` supports at most {MAX_DIGITS} digits", span)
     with localcontext() as context:
         context.prec = 3 * MAX_DIGITS
         return canonical(round(Decimal(args[0]), digits))
@@ -116,7 +116,9 @@ def _content(value: Value, what: str, span: Span) -> Any:
         digest("value", content)
     except TypeError:
         inner = next((x for x in value if not _has_content(x)), value) if isinstance(value, tuple | list) else value
-        raise fail("E513", f"{what} is made of numbers, texts, lists and rows, not {describe(inner)}", span) from None
+        raise fail(
+            "E513", f"{what} must consist of numbers, texts, lists and rows, got {describe(inner)}", span
+        ) from None
     return content
 
 
@@ -134,32 +136,32 @@ def _draw(span: Span, args: list[Value]) -> Value:
         return ()  # whatever rows there are, or are not here yet
     rows = elements(data, span)
     if type(k) is not int or k < 0:
-        raise fail("E513", f"`draw` takes a number of rows, not {describe(k)}", span)
+        raise fail("E513", f"`draw` expects a number of rows, got {describe(k)}", span)
     if isinstance(data, tuple) and not all(isinstance(r, Row) for r in data):  # a dataset holds nothing else
-        raise fail("E513", "`draw` takes rows of a dataset", span)
+        raise fail("E513", "`draw` expects rows of a dataset", span, help="to choose from another list use `pick`")
     rows = rows if isinstance(rows, tuple) else tuple(rows)
     if k > len(rows):
         name = name_of(data)
         raise fail(
             "E514",
-            f"{k} rows are drawn, and there are {len(rows)}" + (f" in `{name}`" if name else ""),
+            f"cannot draw {k} rows: " + (f"`{name}` has only {len(rows)}" if name else f"there are only {len(rows)}"),
             span,
-            help="draw fewer, or `skip` these cells",
+            help="draw fewer rows, or exclude these cells with `skip when`",
         )
     seed = _content(seed, "a seed", span)
     try:
         return draw(data if name_of(data) else rows, rows, k, seed, by)
     except TypeError as error:
-        raise fail("E513", "`by` gives a value that cannot be compared, such as a function", span) from error
+        raise fail("E513", "`by` must give values that can be compared, e.g. numbers or texts", span) from error
 
 
 def _pick(span: Span, args: list[Value]) -> Value:
     values = tuple(elements(args[0], span))
     if not values:
-        raise fail("E513", "`pick` takes one of a list, and this one is empty", span)
+        raise fail("E513", "`pick` cannot choose from an empty list", span, help="give it at least one item")
     seed = _content(args[1], "a seed", span)
     for value in values:
-        _content(value, "what `pick` chooses from", span)
+        _content(value, "the list of `pick`", span)
     return pick(values, seed)
 
 
@@ -167,16 +169,17 @@ def _mix(span: Span, args: list[Value]) -> Value:
     first, second = (tuple(elements(a, span)) for a in args[:2])
     share = args[2]
     if len(first) != len(second):
-        raise fail("E517", f"`mix` takes two lists of one length, not {len(first)} and {len(second)} items", span)
+        raise fail("E517", f"`mix` expects two lists of equal length, got {len(first)} and {len(second)} items", span,
+                   help="shorten the longer list")  # fmt: skip
     if not is_exact(share) or not 0 <= share <= 1:
-        raise fail("E517", "the `share` of the second list is a number from 0 to 1", span)
+        raise fail("E517", "`share` must be a number from 0 to 1", span, help="e.g. `share: 0.5`")
     n = canonical(Decimal(share) * len(first))
     if not isinstance(n, int):
         raise fail(
             "E517",
-            f"a share of {render(share)} of {len(first)} items is {render(n)}: no whole number",
+            f"a share of {render(share)} of {len(first)} items is {render(n)}, not a whole number",
             span,
-            help="choose numbers that come out even, or leave these cells out with `skip when`",
+            help="choose a share that gives a whole number, or exclude these cells with `skip when`",
         )
     return mix(first, second, n, _content(args[3], "a seed", span))
 

@@ -89,8 +89,8 @@ class Grid:
         n_whole = sum(walk.count(skipping=False) for walk in self._walks)
         if n_whole > MAX_CELLS:  # counted, not gone through: nothing that follows would end
             raise fail(
-                "E422", f"this grid has {n_whole:,} cells, and at most {MAX_CELLS:,} are gone through", span,
-                help="leave levels out of its axes, or draw some: `draw(list, 100, seed: 1)`",
+                "E422", f"this grid has {n_whole:,} cells, more than the maximum of {MAX_CELLS:,}", span,
+                help="remove levels from its axes, or draw a subset: `draw(list, 100, seed: 1)`",
             )  # fmt: skip
         counts = [walk.count(skipping=True) for walk in self._walks]
         self.n_skipped = n_whole - sum(counts)
@@ -142,8 +142,8 @@ class Grid:
         for rule in dict.fromkeys(rule.span for walk in self._walks for rule in walk.block.skips):
             if rule not in matched:
                 self._faults.warning(
-                    "W402", "this `skip` leaves nothing out", rule,
-                    note="no cell matches it, or those that do are left out already",
+                    "W402", "this `skip` skips no cell", rule,
+                    note="its condition holds in no cell, or only in cells that are already skipped",
                     help="correct its condition, or delete it",
                 )  # fmt: skip
 
@@ -174,7 +174,7 @@ class Grid:
             self._there((missing.missing,), source)
             levels = [tuple(Level(missing.missing.reason, missing.missing) for _ in source.names)]
         if not levels:
-            raise fail("E406", "this axis has no levels", source.list_span)
+            raise fail("E406", "this axis has no levels", source.list_span, help="give it at least one value")
         if len(source.written) == len(levels):
             levels = [
                 tuple(_as_written(x, n) for x, n in zip(group, names, strict=True))
@@ -193,8 +193,8 @@ class Grid:
             return [(level_of(v),) for v in self._there(elements(value, source.list_span), source)]
         if isinstance(value, LabelledMap):
             raise fail(
-                "E403", "labels are for one axis: names are zipped with a list", source.list_span,
-                help=f"write [({', '.join(source.names)}), ...] with values",
+                "E403", "expected a list of groups for several axes, got a map of labels", source.list_span,
+                help=f"write a list of groups: `[({', '.join(source.names)}), ...]`",
             )  # fmt: skip
         return [self._zipped(source, v) for v in elements(value, source.list_span)]
 
@@ -202,16 +202,16 @@ class Grid:
         if not isinstance(value, tuple):
             raise fail(
                 "E403",
-                f"{len(source.names)} names need a group each time, not {describe(value)}",
+                f"expected groups of {len(source.names)} values, got {describe(value)}",
                 source.list_span,
-                help=f"write [({', '.join(source.names)}), ...] with values",
+                help=f"write a list of groups: `[({', '.join(source.names)}), ...]`",
             )
         if len(value) != len(source.names):
             raise fail(
                 "E403",
-                f"{len(source.names)} names are zipped with a group of {len(value)} values",
+                f"expected groups of {len(source.names)} values, got a group of {len(value)}",
                 source.list_span,
-                help=f"every group has a value for {' and '.join(f'`{n}`' for n in source.names)}",
+                help=f"give each group one value for {' and '.join(f'`{n}`' for n in source.names)}",
             )
         return tuple(level_of(v) for v in self._there(value, source))
 
@@ -219,8 +219,8 @@ class Grid:
         """Return values that are all there; raises EvalFault for a place of the data with nothing in it."""
         if any(v is None or v == NULL for v in values):
             raise fail(
-                "E406", "a level of this axis is missing: there is `null` in the data", source.list_span,
-                help="leave it out: `[x for x in LIST if not (x is missing)]`",
+                "E406", "a level of this axis is `null` in the data", source.list_span,
+                help="exclude it: `[x for x in LIST if not (x is missing)]`",
             )  # fmt: skip
         return values
 
@@ -235,20 +235,21 @@ class Grid:
             if shown in seen:
                 raise fail(
                     "E405",
-                    f"`{', '.join(source.names)}` has the level `{text}` twice",
+                    f"duplicate level `{text}` of `{', '.join(source.names)}`",
                     span,
-                    help="a row is called by its `id` column where one is mapped"
+                    help="rows are named by their `id` column, if there is one: give each row a unique `id`"
                     if isinstance(group[0].value, Row)
-                    else "take one of them out: `samples` asks again",
+                    else "remove one of them; for repeated draws set `samples`",
                 )
             seen[shown] = text
             content = digest("levels", *(_content(x.value) for x in group))
             if content in values:
                 self._faults.warning(
                     "W401",
-                    f"`{values[content]}` and `{text}` have equal values",
+                    f"the levels `{values[content]}` and `{text}` have the same value",
                     span,
-                    note="equal requests are asked once, so these cells share their answers",
+                    note="equal requests are sent once, so these cells share their answers",
+                    help="remove one of the levels",
                 )
             values[content] = text
 
@@ -358,7 +359,7 @@ class _Walk:
             self._grid.reads_absent |= value != NULL
             return False  # it reads rows that are not here, or a place with nothing in it
         if not isinstance(value, bool):
-            raise fail("E511", f"a condition is true or false, not {describe(value)}", rule.span)
+            raise fail("E511", f"expected a condition (true or false), got {describe(value)}", rule.span)
         if value:
             self.matched.add(rule.span)
         return value
@@ -437,7 +438,7 @@ def in_order(sources: list[Source], faults: Faults) -> tuple[Source, ...] | None
             faults.add(
                 Diagnostic(
                     code="E402",
-                    message="these axes depend on each other in a circle",
+                    message="these axes depend on each other",
                     span=left[0].span,
                     labels=tuple(Label(span=s.span, text="and this one") for s in left[1:]),
                 )

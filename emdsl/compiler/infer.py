@@ -71,12 +71,15 @@ class Checker:
                 case ast.Say():
                     type_ = self.infer(item.content)
                     if type_.kind not in RENDERED:
-                        self._faults.error("E311", f"{type_} has no text", item.content.span)
+                        self._faults.error("E311", f"expected a text, got {type_}", item.content.span)
                 case ast.Each():
                     source = self.infer(item.source)
                     if item.name.text in self._local:
                         self._faults.error(
-                            "E203", f"`{item.name.text}` is defined already", item.name.span, help="nothing shadows"
+                            "E203",
+                            f"`{item.name.text}` is already defined",
+                            item.name.span,
+                            help="choose another name: a name cannot be redefined",
                         )
                     self.inner({item.name.text: self._element(source, item.source.span)}).body(item.body)
                 case ast.WhenSay():
@@ -87,13 +90,14 @@ class Checker:
         """Check what must be true or false."""
         type_ = self.infer(node)
         if type_.kind not in ("bool", "any"):
-            self._faults.error("E511", f"a condition is true or false, not {type_}", node.span)
+            self._faults.error("E511", f"expected a condition (true or false), got {type_}", node.span,
+                               help=_comparison(type_, node.span.text))  # fmt: skip
 
     def _element(self, source: Type, span: Span) -> Type:
         if source.kind in ("list", "dataset", "map"):
             return source.item or ANY
         if source.kind != "any":
-            self._faults.error("E512", f"{source} is no list", span)
+            self._faults.error("E512", f"expected a list, got {source}", span, help="e.g. `[1, 2, 3]`")
         return ANY
 
     # ------------------------------------------------------------ names and literals
@@ -118,7 +122,7 @@ class Checker:
         return Type("money")
 
     def _env(self, node: ast.Env) -> Type:
-        self._faults.error("E702", "`env` stands only in `key` and `url`", node.span)
+        self._faults.error("E702", "`env` is only allowed in `key`, `url` and `headers`", node.span)
         return ANY
 
     def _text(self, node: ast.Text) -> Type:
@@ -142,13 +146,13 @@ class Checker:
                 continue
             at, length = node.span.text.find("{" + braced[0] + "}"), len(braced[0]) + 2
             written = "{" + braced[0][1:-1].strip() + "}"
-            help_ = f"write `{written}` to fill in the value"
+            help_ = f"write `{written}` in single braces to insert the value"
             if at < 0:
                 at, length = node.span.text.find(braced[0]), len(braced[0])
-                help_ = f"write `{written}` in a text that is not `raw`"
+                help_ = f"use a text without `raw` to insert the value of `{written}`"
             start = node.span.start + max(at, 0)
             self._faults.warning(
-                "W321", f"`{braced[0]}` is sent as it stands here: it fills in nothing",
+                "W321", f"`{braced[0]}` is sent literally: it is not a placeholder",
                 Span(node.span.source, start, start + length), help=help_,
             )  # fmt: skip
 
@@ -161,9 +165,9 @@ class Checker:
                 known = [*(n for n in self._local if "." not in n), *self._scope.names]
                 self._faults.error(
                     "E310",
-                    f"`{shown}` fills in nothing: no name `{name}` is known here",
+                    f"unknown name `{name}` in the placeholder `{shown}`",
                     path.span,
-                    help=near(name, known) or "write `{{` and `}}` for braces that are sent",
+                    help=near(name, known) or f"define `{name}`, or write `{{{{` and `}}}}` to send braces",
                 )
                 return
             except (EvalFault, Silent):
@@ -172,8 +176,8 @@ class Checker:
         for field in path.names[1:]:
             type_ = self._field_of(type_, ast.Name(text=field, span=path.span), name)
         if type_.kind not in RENDERED:
-            hint = f"name one of its columns: {one_of(type_.names)}" if type_.kind == "row" else ""
-            self._faults.error("E311", f"`{shown}` is {type_}, which has no text", path.span, help=hint)
+            hint = f"use one of its columns: {one_of(type_.names)}" if type_.kind == "row" else ""
+            self._faults.error("E311", f"`{shown}` is {type_} and cannot be inserted into a text", path.span, help=hint)
 
     # ------------------------------------------------------------ structures
 
@@ -181,7 +185,7 @@ class Checker:
         for side in (node.low, node.high):
             type_ = self.infer(side)
             if type_.kind not in ("number", "any"):
-                self._faults.error("E501", f"a range runs between whole numbers, not {type_}", side.span)
+                self._faults.error("E501", f"expected a whole number in the range, got {type_}", side.span)
         return Type("list", item=NUMBER)
 
     def _sequence(self, node: ast.Sequence) -> Type:
@@ -191,13 +195,14 @@ class Checker:
         labels = [e.label.text for e in node.entries]
         for i, entry in enumerate(node.entries):
             if entry.label.text in labels[:i]:
-                self._faults.error("E203", f"the label `{entry.label.text}` stands twice", entry.label.span)
+                self._faults.error("E203", f"duplicate label `{entry.label.text}`", entry.label.span)
         return Type("map", tuple(labels), union([self.infer(e.value) for e in node.entries]))
 
     def _comprehension(self, node: ast.Comprehension) -> Type:
         item = self._element(self.infer(node.source), node.source.span)
         if node.name.text in self._local:
-            self._faults.error("E203", f"`{node.name.text}` is defined already", node.name.span, help="nothing shadows")
+            self._faults.error("E203", f"`{node.name.text}` is already defined", node.name.span,
+                               help="choose another name: a name cannot be redefined")  # fmt: skip
         inner = self.inner({node.name.text: item})
         if node.condition is not None:
             inner.condition(node.condition)
@@ -217,7 +222,8 @@ class Checker:
         return union([replace(t, words=()) for t in branches])
 
     def _given(self, node: ast.Given) -> Type:
-        self._faults.error("E504", "`given` stands inside the functions of a `measure` only", node.span)
+        self._faults.error("E504", "`given` is only allowed in a measure function", node.span,
+                           help="write `measure NAME = rate(CONDITION given CONDITION)`")  # fmt: skip
         self.infer(node.event)
         self.infer(node.condition)
         return ANY
@@ -242,14 +248,14 @@ class Checker:
         if tested.labels is not None and label not in tested.labels:
             known = [*sorted(tested.labels), *tested.words]
             self._faults.error(
-                "E210", f"`{label}` is no label here", node.label.span,
-                help=near(label, known) or f"known are {one_of(known)}",
+                "E210", f"unknown label `{label}`", node.label.span,
+                help=near(label, known) or f"the labels are {one_of(known)}",
             )  # fmt: skip
         elif tested.kind not in ("label", "model", "dataset", "function", "prompt", "any") and tested.labels is None:
             known = [*tested.words, "missing"]
             self._faults.error(
                 "E210", f"{tested} has no label `{label}`", node.label.span,
-                help=near(label, known) or "`is` tests the label of an axis or a verdict; values are compared by `==`",
+                help=near(label, known) or "`is` tests labels: compare values with `==`",
             )  # fmt: skip
         return BOOL
 
@@ -259,7 +265,8 @@ class Checker:
             item = self._element(among, node.values.span)
             kinds = {tested.kind, item.kind}
             if "any" not in kinds and len(kinds) > 1 and not (kinds <= NUMBERS or kinds <= TEXTS):
-                self._faults.error("E505", f"{tested} and {item} are never equal", node.span)
+                self._faults.error("E505", f"{tested} and {item} are never equal", node.span,
+                                   help="compare two values of the same type")  # fmt: skip
         return BOOL
 
     # ------------------------------------------------------------ arithmetic
@@ -278,14 +285,15 @@ class Checker:
             elif op == "+" and kinds == {"list"}:
                 total = union([total, operand])
             else:
-                self._faults.error("E506", f"`{op}` cannot join {total} and {operand}", item.span)
+                self._faults.error("E506", f"`{op}` does not work with {total} and {operand}", item.span,
+                                   help='insert it into the text: `"... {x}"`' if "text" in kinds else "")  # fmt: skip
                 total = ANY
         return total
 
     def _negative(self, node: ast.Negative) -> Type:
         operand = self.infer(node.value)
         if operand.kind not in ("number", "score", "any"):
-            self._faults.error("E506", f"`-` takes a number, not {operand}", node.span)
+            self._faults.error("E506", f"expected a number after `-`, got {operand}", node.span)
             return ANY
         return Type(operand.kind)
 
@@ -313,7 +321,7 @@ class Checker:
             "E215",
             f"{owner} has no {what} `{name.text}`",
             name.span,
-            help=near(name.text, known) or (f"it has {one_of(known)}" if known else ""),
+            help=near(name.text, known) or (f"available: {one_of(known)}" if known else ""),
         )
         return ANY
 
@@ -324,8 +332,10 @@ class Checker:
         if key.kind == "number" and owner.kind == "list":
             return owner.item or ANY
         if owner.kind in ("text", "answer", "label", "number", "score", "bool"):
-            draws = "each draw is a row of its own, and `sample` is its number" if owner.kind == "answer" else ""
-            self._faults.error("E508", f"{owner} has no items", node.span, help=draws)
+            draws = "each sample has its own row; `sample` is its number" if owner.kind == "answer" else ""
+            self._faults.error(
+                "E508", f"{owner} has no items to index", node.span, help=draws or "only lists and maps have items"
+            )
             return ANY
         return owner.item or ANY if owner.kind == "map" else ANY
 
@@ -335,7 +345,7 @@ class Checker:
             and node.function.name in MEASURES
             and node.function.name not in self._local
         ):
-            self._faults.error("E840", f"`{node.function.name}` stands in a `measure`", node.span,
+            self._faults.error("E840", f"`{node.function.name}` is only allowed in a `measure`", node.span,
                                help=f"write `measure NAME = {node.span.text}`")  # fmt: skip
             return ANY
         callee = self.infer(node.function)
@@ -345,7 +355,8 @@ class Checker:
                 self.infer(arg.value)
             return ANY
         if callee.kind not in ("function", "rubric"):
-            self._faults.error("E509", f"{callee} cannot be called", node.function.span)
+            self._faults.error("E509", f"{callee} cannot be called", node.function.span,
+                               help="only functions, prompts and rubrics can be called")  # fmt: skip
             return ANY
         if isinstance(function, Builtin):
             return self._call_builtin(node, function)
@@ -380,7 +391,7 @@ class Checker:
         if function.name == "draw":
             source = types["dataset"]
             if source.kind not in ("dataset", "list", "any"):
-                self._faults.error("E513", f"`draw` takes rows of a dataset, not {source}", node.args[0].span)
+                self._faults.error("E513", f"`draw` expects rows of a dataset, got {source}", node.args[0].span)
                 return ANY
             return Type("list", item=source.item or ANY)
         if function.name == "pick":
@@ -398,7 +409,7 @@ class Checker:
                 raise EvalFault(first)
             raise fail(
                 "E516", f"these functions call each other more than {MAX_CALLS_IN_ALL:,} times", node.span,
-                help="a function that calls another twice doubles the work: compute a part once, with `let`",
+                help="compute repeated parts once with `let`",
             )  # fmt: skip
         if self._calls >= MAX_CALLS or not isinstance(node.function, ast.Ref):
             return result
@@ -416,3 +427,10 @@ class Checker:
             elif isinstance(decl, ast.Prompt):
                 inner.body(decl.body)
         return result
+
+
+def _comparison(type_: Type, text: str) -> str:
+    """Return how to make a condition of a value of another type."""
+    if type_.kind == "verdict":
+        return f"compare one of its fields: {one_of(type_.names)}"
+    return f"compare it with a value, e.g. `{text[:40]} {'<' if type_.kind in NUMBERS else '=='} ...`"

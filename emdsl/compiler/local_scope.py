@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from emdsl.compiler.callables import Function, RubricMaker, constantly
 from emdsl.compiler.faults import Silent
 from emdsl.compiler.free_names import free_names, transitive_reads
-from emdsl.compiler.types import ANSWER_FIELDS, type_of
+from emdsl.compiler.types import ANSWER_FIELDS
+from emdsl.compiler.written import describe
 from emdsl.frame import Frame
 from emdsl.lang import ast
 
@@ -102,8 +103,8 @@ def local_scope(statements: Statements, scope: Scope, constants: Mapping[str, Va
     lets = {let.name.text: let for let in statements.lets}
     circular = frozenset(name for name, let in lets.items() if name in transitive_reads(free_names(let), lets))
     for name in sorted(circular):
-        faults.error("E207", f"`{name}` is defined by itself", lets[name].name.span,
-                     help="recursive definitions are not allowed")  # fmt: skip
+        faults.error("E207", f"circular definition: `{name}` depends on itself", lets[name].name.span,
+                     help=f"remove one of the references that lead back to `{name}`")  # fmt: skip
     axes = statements.axes
     names = {*axes, *lets, *steps, *constants, "sample"}
     for name, step in steps.items():
@@ -123,21 +124,21 @@ def _rubric(decl: ast.Judge, scope: Scope, faults: Faults) -> RubricMaker | None
     """Return the rubric of a judge; None if it has none, which is reported."""
     name = decl.rubric.function if isinstance(decl.rubric, ast.Call) else decl.rubric
     if not isinstance(name, ast.Ref):
-        faults.error("E414", "a judge needs a rubric", decl.rubric.span,
+        faults.error("E414", "expected a rubric after `with`", decl.rubric.span,
                      help="write `judge NAME with RUBRIC(question, answer)`")  # fmt: skip
         return None
     value = scope.lookup(name.name, name.span)
     if not isinstance(value, RubricMaker):
         faults.error(
-            "E414", f"`{name.name}` is {type_of(value)}, not a rubric", name.span,
-            help="a rubric sets how the reply is read: `rubric NAME(...) { scale = 0..100 ... }`",
+            "E414", f"expected a rubric after `with`, got {describe(value)}", name.span,
+            help="define a rubric: `rubric NAME(...) { scale = 0..100 ... }`",
         )  # fmt: skip
         return None
     if not isinstance(decl.rubric, ast.Call):
         plural = "" if len(value.params) == 1 else "s"
         faults.error(
-            "E212", f"`{value.name}` takes {len(value.params)} argument{plural}, not none", decl.rubric.span,
-            help=f"it is `{value.name}({', '.join(value.params)})`",
+            "E212", f"`{value.name}` expects {len(value.params)} argument{plural}, got none", decl.rubric.span,
+            help=f"write `{value.name}({', '.join(value.params)})`",
         )  # fmt: skip
         return None
     return value

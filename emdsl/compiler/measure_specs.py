@@ -66,7 +66,8 @@ MEASURES: dict[str, MeasureSpec] = {
         ),
         MeasureSpec(
             name="contrast",
-            signature="contrast(rate(CONDITION), SIDE, SIDE, interval: wald(0.95), correct: holm, effect: 0.05)",
+            signature="contrast(rate(CONDITION), AXIS is A, AXIS is B, "
+            "interval: wald(0.95), correct: holm, effect: 0.05)",
             positional=(_INNER, _SIDE, _SIDE), named=(_INTERVAL, _CORRECT, _EFFECT), intervals=("wald", "bootstrap"),
             columns=("contrast", "low", "high", "first", "second", "n_first", "n_second", "n_pairs", "n_units", "se",
                      "se_pairs", "p", "p_holm"),

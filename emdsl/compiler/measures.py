@@ -76,7 +76,7 @@ class MeasureBinder:
         hint = "write `measure NAME = rate(CONDITION) by AXIS`"
         if name:
             hint = other_languages.NAMES.get(name) or near(name, MEASURES)
-        self.faults.error("E841", f"a measure is one of {one_of(MEASURES)}", decl.value.span, help=hint)
+        self.faults.error("E841", f"expected a measure function: {one_of(MEASURES)}", decl.value.span, help=hint)
         return None
 
     # -------------------------------------------------------------- arguments
@@ -91,11 +91,15 @@ class MeasureBinder:
                 param = named[arg.name.text]
                 fields |= self._read(param.kind, param.field, arg.value, spec)
             elif arg.name is not None or any(arg.value is x for x in positional[most:]):
-                what = f"no `{arg.name.text}`" if arg.name else f"at most {most} value{'s' * (most > 1)}"
-                self.faults.error("E213", f"`{spec.name}` takes {what}", arg.span, help=f"write `{spec.signature}`")
+                what = (
+                    f"has no parameter `{arg.name.text}`"
+                    if arg.name
+                    else f"expects at most {most} value{'s' * (most > 1)}"
+                )
+                self.faults.error("E213", f"`{spec.name}` {what}", arg.span, help=f"write `{spec.signature}`")
         if len(positional) < most and not (spec.optional and not positional):
             self.faults.error(
-                "E212", f"`{spec.name}` needs {most} value{'s' * (most > 1)}, got {len(positional)}", call.span,
+                "E212", f"`{spec.name}` expects {most} value{'s' * (most > 1)}, got {len(positional)}", call.span,
                 help=f"write `{spec.signature}`",
             )  # fmt: skip
         elif len(positional) <= most:
@@ -142,8 +146,8 @@ class MeasureBinder:
             type_ = self.checker.infer(node)
             if kind == "number" and type_.kind not in ("number", "score", "any"):
                 self.faults.error(
-                    "E842", f"`{spec.name}` takes a number, not {type_}", node.span,
-                    help="`rate(...)` counts how often a condition holds" if type_.kind == "bool" else "",
+                    "E842", f"expected a number in `{spec.name}(...)`, got {type_}", node.span,
+                    help="for a condition use `rate(...)`" if type_.kind == "bool" else "",
                 )  # fmt: skip
         if len(self.faults.errors) == before:
             self._check_columns(node)
@@ -153,7 +157,7 @@ class MeasureBinder:
         """Read the `rate` or `mean` that a contrast or a slope is of."""
         name = _function(node)
         if not isinstance(node, ast.Call) or name not in ("rate", "mean"):
-            self.faults.error("E847", f"a {spec.name} is of a `rate(...)` or a `mean(...)`", node.span,
+            self.faults.error("E847", f"expected `rate(...)` or `mean(...)` in `{spec.name}(...)`", node.span,
                               help=f"write `{spec.signature}`")  # fmt: skip
             return {}
         inner = replace(node, args=tuple(a for a in node.args if a.name is None))
@@ -161,14 +165,14 @@ class MeasureBinder:
         for arg in node.args:
             if arg.name is not None:
                 self.faults.error(
-                    "E213", f"a {spec.name} has an interval of its own: `{arg.name.text}` stands outside", arg.span,
+                    "E213", f"`{arg.name.text}` is an argument of `{spec.name}`, not of `{name}`", arg.span,
                     help=f"write `{spec.signature}`",
                 )  # fmt: skip
         return {"of": name} | {f: fields[f] for f in ("value", "condition") if f in fields}
 
     def _holm(self, node: ast.Expr) -> bool:
         if not (isinstance(node, ast.Ref) and node.name == "holm"):
-            self.faults.error("E843", "contrasts are corrected by `holm`", node.span, help="write `correct: holm`")
+            self.faults.error("E843", "expected `holm` as the correction", node.span, help="write `correct: holm`")
             return False
         return True
 
@@ -176,8 +180,8 @@ class MeasureBinder:
         if isinstance(node, ast.Ref) and node.name in self.axes and self.axes[node.name].kind in ("number", "any"):
             return node.name
         numeric = [n for n, t in self.axes.items() if t.kind == "number"]
-        self.faults.error("E844", "a slope is over an axis of numbers", node.span,
-                          help=f"there are {one_of(numeric)}" if numeric else "there is none")  # fmt: skip
+        self.faults.error("E844", "expected an axis of numbers in `slope(...)`", node.span,
+                          help=f"use one of {one_of(numeric)}" if numeric else "add an axis of numbers")  # fmt: skip
         return ""
 
     def _interval(self, node: ast.Expr, spec: MeasureSpec) -> Interval | None:
@@ -186,11 +190,12 @@ class MeasureBinder:
         if method not in spec.intervals:
             methods = one_of(spec.intervals)
             if method in INTERVAL_METHODS:
-                self.faults.error("E843", f"`{method}` is no interval of a {spec.name}", node.span,
-                                  help=f"it has {methods}")  # fmt: skip
+                self.faults.error("E843", f"`{method}` is not an interval for `{spec.name}`", node.span,
+                                  help=f"use one of {methods}")  # fmt: skip
             else:
-                self.faults.error("E843", f"an interval of a {spec.name} is {methods}", node.span,
-                                  help=near(method, spec.intervals))  # fmt: skip
+                message = f"unknown interval `{method}`" if method else f"expected an interval for `{spec.name}`"
+                self.faults.error("E843", message, node.span,
+                                  help=near(method, spec.intervals) or f"use one of {methods}")  # fmt: skip
             return None
         if not isinstance(node, ast.Call):
             return Interval(method=method, level=0.95)
@@ -203,10 +208,10 @@ class MeasureBinder:
                 options[arg.name.text] = arg.value
             else:
                 help_ = "write `bootstrap(0.95, cluster: AXIS, resamples: 1000, seed: 0)`"
-                self.faults.error("E213", f"`{method}` takes no such argument", arg.span,
+                self.faults.error("E213", f"unknown argument of `{method}`", arg.span,
                                   help=help_ if method == "bootstrap" else f"write `{method}(0.95)`")  # fmt: skip
         if not is_exact(level) or not 0 < float(level) < 1:
-            self.faults.error("E843", "the level of an interval lies between 0 and 1", node.span,
+            self.faults.error("E843", "the level of an interval must be between 0 and 1", node.span,
                               help=f"write `{method}(0.95)`")  # fmt: skip
             return None
         return Interval(
@@ -222,7 +227,7 @@ class MeasureBinder:
         names = [x.name for x in items if isinstance(x, ast.Ref) and (x.name in self.axes or x.name == "sample")]
         if len(names) < len(items) or not 1 <= len(set(names)) == len(names) <= 2:
             self.faults.error(
-                "E843", "clusters are the levels of an axis, or of `sample`, or of two that cross", node.span,
+                "E843", "expected an axis, `sample` or a list of two axes as `cluster`", node.span,
                 help=f"the axes are {one_of([*self.axes, 'sample'])}",
             )  # fmt: skip
             return ()
@@ -248,7 +253,7 @@ class MeasureBinder:
     def _effect(self, node: ast.Expr) -> float | None:
         value = self._number(node)
         if value is None or value <= 0:
-            self.faults.error("E843", "an effect is a difference above 0, in the unit of the measure", node.span,
+            self.faults.error("E843", "`effect` must be a number above 0, in the unit of the measure", node.span,
                               help="write `effect: 0.05`")  # fmt: skip
             return None
         return float(value)
@@ -267,17 +272,17 @@ class MeasureBinder:
         if obstacle is not None:
             self.faults.error(
                 "E845", "a measure can only use columns", obstacle.node.span, note=obstacle.reason,
-                help=f"move it into a `let`, which is a column: `let NAME = {obstacle.node.span.text[:60]}`",
+                help=f"move it into a `let`: `let NAME = {obstacle.node.span.text[:60]}`",
             )  # fmt: skip
 
     def _check_together(self, call: ast.Call, spec: MeasureSpec, fields: Fields) -> None:
         """Arguments that are right one by one, and not together."""
         interval, among, least = fields["interval"], fields.get("among"), fields.get("least", 1)
         if fields.get("holm") and interval is not None and interval.method != "wald":
-            self.faults.error("E843", "`holm` corrects probabilities of a `wald` contrast", call.span,
+            self.faults.error("E843", "`correct: holm` needs a `wald` interval", call.span,
                               help="write `interval: wald(0.95), correct: holm`")  # fmt: skip
         if among is not None and least > among:
-            self.faults.error("E843", f"at least {least} of {among} is never so", call.span)
+            self.faults.error("E843", f"at least {least} of {among} is impossible", call.span)
         if spec.name == "agreement":
             fields["nominal"] = self._agree(fields["value"], fields["other"])
 
@@ -286,7 +291,7 @@ class MeasureBinder:
         types = [self.checker.infer(x) for x in (value, other)]
         first, second = ("number" if t.kind in NUMBERS else "text" if t.kind in TEXTS else t.kind for t in types)
         if "any" not in (first, second) and (first != second or first not in ("number", "text", "bool")):
-            self.faults.error("E849", f"{types[0]} and {types[1]} cannot agree", other.span,
+            self.faults.error("E849", f"`agreement` cannot compare {types[0]} and {types[1]}", other.span,
                               help="compare two scores, two labels or two conditions")  # fmt: skip
         if value == other:
             self.faults.error(
@@ -300,16 +305,16 @@ class MeasureBinder:
         for path in decl.by:
             column = "_".join(path.names)
             if column.lower() in RESULT_COLUMNS:
-                self.faults.error("E846", f"`{column}` is a column of measures", path.span,
+                self.faults.error("E846", f"`{column}` after `by` is also the name of a result column", path.span,
                                   help="give the axis another name")  # fmt: skip
         interval, slope = fields["interval"], fields.get("slope")
         groups = {p.names[0] for p in decl.by if len(p.names) == 1}
         for name in interval.cluster if interval is not None else ():
             if name in groups:
-                self.faults.error("E843", f"`{name}` stands behind `by`: each group would be one cluster",
+                self.faults.error("E843", f"`{name}` is the cluster and also follows `by`: each group is one cluster",
                                   decl.value.span)  # fmt: skip
         if slope and slope in groups:
-            self.faults.error("E844", f"`{slope}` stands behind `by`: in each group it is one number", decl.value.span)
+            self.faults.error("E844", f"`{slope}` is the axis of the slope and also follows `by`", decl.value.span)
         return self._sides(fields["sides"], by) if fields.get("of") and "sides" in fields else None
 
     def _sides(self, sides: tuple[ast.Expr, ...], by: set[str]) -> tuple[ast.Expr, ast.Expr] | None:
@@ -318,16 +323,17 @@ class MeasureBinder:
             self.checker.condition(side)
             for node in walk(side):
                 if isinstance(node, ast.Ref) and (node.name not in self.axes or node.name in by):
-                    why = "stands behind `by` too" if node.name in by else "is no axis"
+                    why = "already follows `by`" if node.name in by else "is not an axis"
                     self.faults.error(
-                        "E848", f"the sides of a contrast are conditions on axes: `{node.name}` {why}", node.span,
+                        "E848", f"the sides of a contrast can only use axes: `{node.name}` {why}", node.span,
                         help="write `contrast(rate(...), AXIS is A, AXIS is B)`",
                     )  # fmt: skip
                     return None
             self._check_columns(side)
         first, second = (with_constants(x, self.constant) for x in sides)
         if first == second:
-            self.faults.error("E848", "both sides of this contrast are the same", sides[1].span)
+            self.faults.error("E848", "both sides of this contrast are the same", sides[1].span,
+                              help="change one of the conditions")  # fmt: skip
         return first, second
 
     def _is_group(self, path: ast.Path) -> bool:
@@ -336,9 +342,9 @@ class MeasureBinder:
         if path.names == ("sample",):
             return True
         if name not in self.axes:
+            axes = f"the axes are {one_of(self.axes)}" if self.axes else f"add an axis: `for {name} in [...]`"
             self.faults.error(
-                "E844", f"no axis is called `{name}`", path.span,
-                help=near(name, self.axes) or (f"the axes are {one_of(self.axes)}" if self.axes else "add `for`"),
+                "E844", f"unknown axis `{name}` after `by`", path.span, help=near(name, self.axes) or axes,
             )  # fmt: skip
             return False
         if len(path.names) == 1:
@@ -347,7 +353,7 @@ class MeasureBinder:
         known = type_.names if type_.kind == "row" else ()
         if len(path.names) == 2 and path.names[1] in known and path.names[1] != "position":
             return True
-        self.faults.error("E844", f"`{'.'.join(path.names)}` is no column of an axis", path.span,
+        self.faults.error("E844", f"unknown column `{'.'.join(path.names)}` after `by`", path.span,
                           help=near(path.names[-1], known))  # fmt: skip
         return False
 

@@ -39,8 +39,8 @@ def _say(item: ast.Say, compiler: Compiler) -> Callable[[Frame], Iterable[Messag
     content, role = compiler.expr(item.content), item.role
     if role == "tool":  # no service takes one alone, and OpenAI answers 400
         raise fail(
-            "E421", "a `tool` message answers a call, and a prompt holds no calls yet", item.span,
-            help='say it as `user`: `user "The tool gave: {result}"`',
+            "E421", "a `tool` message must answer a tool call, but a prompt cannot contain tool calls", item.span,
+            help='write a `user` message instead: `user "The tool gave: {result}"`',
         )  # fmt: skip
 
     def say(frame: Frame) -> Iterable[Message]:
@@ -49,7 +49,7 @@ def _say(item: ast.Say, compiler: Compiler) -> Callable[[Frame], Iterable[Messag
             raise MissingInput(value)
         text = render(value)
         if text is None:
-            raise fail("E311", f"{describe(value)} has no text", item.content.span)
+            raise fail("E311", f"expected a text, got {describe(value)}", item.content.span)
         return (Message(role, text),)
 
     return say

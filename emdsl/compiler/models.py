@@ -69,12 +69,15 @@ class Models:
             if key in own:
                 params[key] = own[key]
         if params.get("sim") is not None and service.name != SIM:
-            raise fail("E704", "`sim` is for `sim/` models only", span)
+            raise fail("E704", "`sim` is only allowed for `sim/` models", places.get("sim", span),
+                       help='remove `sim`, or write `use = "sim/subject"`')  # fmt: skip
         revision = own.get("revision", inherited.revision if inherited and "use" not in own else None)
         if service.name == SIM:
-            _known_to_simulator(wire_name, params.get("sim") or {}, span)
+            _known_to_simulator(wire_name, params.get("sim") or {}, span, places.get("sim", span))
             if revision is not None and "revision" in own:
-                raise fail("E705", "a simulated model's revision is the simulator's version", span)
+                raise fail("E705", "a `sim/` model cannot set `revision`: it is the version of the simulator",
+                           places.get("revision", span),
+                           help="remove `revision`")  # fmt: skip
             revision = SIM_VERSION
         url = own.get("url", inherited.url if inherited else None)
         model = Model(
@@ -83,7 +86,7 @@ class Models:
             service=service,
             wire_name=wire_name,
             revision=revision,
-            server_id=self._server_id(service, url, revision, span),
+            server_id=self._server_id(service, url, revision, places.get("url", span)),
             params=tuple(sorted((k, v) for k, v in params.items() if v is not None)),
             headers=own.get("headers", inherited.headers if inherited else ()),
             url=url,
@@ -102,11 +105,11 @@ class Models:
             raise EvalFault(
                 Diagnostic(
                     code="E723",
-                    message=f"`{use}` is one model at two places",
+                    message=f"`{use}` has two different `url`s",
                     span=span,
-                    labels=(Label(span=first[1], text="the other place"),),
-                    note="answers are known by the model, not by its url: they would be taken for each other's",
-                    help='say which weights each serves with `revision = "..."`, or give both the same url',
+                    labels=(Label(span=first[1], text="the same model with another `url`"),),
+                    note="the `url` does not identify a model, so the answers of both would be mixed up",
+                    help='give each its own `revision = "..."`, or both the same `url`',
                 )
             )
         return model
@@ -115,14 +118,14 @@ class Models:
         """Warn if stored answers could be those of another model."""
         if model.service.self_hosted and model.revision is None:
             self._faults.warning(
-                "W701", f"which weights does `{model.use}` serve? stored answers survive a retrain", span,
-                help='name them: `revision = "..."`',
+                "W701", f"the weights of `{model.use}` are not pinned: if they change, old answers are reused", span,
+                help='pin them with `revision = "..."`',
             )  # fmt: skip
         elif not model.service.self_hosted and _MOVING.search(model.wire_name) and not _DATED.search(model.wire_name):
             self._faults.warning(
                 "W702", f"`{model.use}` is an alias that its provider moves to newer models", span,
-                note="answers from before and after a move are taken for those of one model",
-                help="name a dated version, as the provider lists them",
+                note="answers from before and after such a move would count as answers of one model",
+                help="use a dated version from the provider's list of models",
             )  # fmt: skip
 
     def _server_id(self, service: Service, url: str | EnvVar | None, revision: str | None, span: Span) -> str | None:
@@ -134,9 +137,9 @@ class Models:
             variable = url.name if isinstance(url, EnvVar) else service.url_variable
             raise fail(
                 "E706",
-                f"which server is `{service.name}`? `{variable}` is not set",
+                f"the server of `{service.name}` is unknown: `{variable}` is not set",
                 span,
-                note="without a `revision`, the server is part of this model's identity",
+                note="without a `revision`, the address of the server identifies the model",
                 help=f'set {variable}, write `url = "http://..."`, or name the weights with `revision = "..."`',
             )
         try:
@@ -145,7 +148,8 @@ class Models:
         except ValueError:
             parts, host, port = urlsplit(""), None, None
         if parts.scheme not in _PORTS or not host:
-            raise fail("E707", f"the url of `{service.name}` is no URL", span, help="write http://host:port/v1")
+            raise fail("E707", f"the `url` of `{service.name}` is not a valid URL", span,
+                       help='write it as `"http://host:port/v1"`')  # fmt: skip
         path = parts.path.rstrip("/")  # behind one address may be several servers, by a path or a query
         more = (path if path != "/v1" else "") + (f"?{parts.query}" if parts.query else "")
         return f"{parts.scheme}://{host.lower()}:{port or _PORTS[parts.scheme]}{more}"
@@ -177,21 +181,23 @@ class Models:
         return stand_in, merged(params, {"sim": truth, "extra": None})
 
 
-def _known_to_simulator(model: str, truth: Mapping[str, Any], span: Span) -> None:
+def _known_to_simulator(model: str, truth: Mapping[str, Any], span: Span, sim_span: Span) -> None:
     if model not in SIM_MODELS:
-        hint = near(model, SIM_MODELS) or f"it has {one_of(SIM_MODELS)}"
+        hint = near(model, SIM_MODELS) or f"available: {one_of(SIM_MODELS)}"
         raise fail("E724", f"the simulator has no model `{model}`", span, help=hint)
     for name, value in truth.items():
         if name not in SIM_PARAMS:
-            hint = near(name, SIM_PARAMS) or f"known are {one_of(SIM_PARAMS)}"
-            raise fail("E725", f"the simulator's ground truth has no `{name}`", span, help=hint)
+            hint = near(name, SIM_PARAMS) or f"available: {one_of(SIM_PARAMS)}"
+            raise fail("E725", f"unknown field `{name}` of `sim`", sim_span, help=hint)
         if name in SIM_HABITS:
             if not isinstance(value, bool):
-                raise fail("E725", f"`{name}` is true or false", span)
+                raise fail("E725", f"`{name}` must be true or false", sim_span)
             continue
         counts = name in ("half", "thinks")
         if not is_exact(value) or value < 0 or (value > 1 and not counts):
-            raise fail("E725", f"`{name}` is {'a number over 0' if counts else 'a probability'}", span)
+            raise fail(
+                "E725", f"`{name}` must be {'a number, 0 or more' if counts else 'a probability from 0 to 1'}", sim_span
+            )
 
 
 def merged(base: Params, own: Mapping[str, Any]) -> Params:
@@ -205,28 +211,28 @@ def parse_use(use: str, span: Span) -> tuple[Service, str]:
     first, _, rest = use.partition("/")
     if ":" in first:
         parts = use.split(":")
-        raise fail("E720", f'"{use}" is another tool\'s spelling', span, help=f'write "{parts[0]}/{parts[-1]}"',
+        raise fail("E720", f'expected "provider/model", got "{use}"', span, help=f'write "{parts[0]}/{parts[-1]}"',
                    put=f'"{parts[0]}/{parts[-1]}"' if parts[0] in SERVICES else None)  # fmt: skip
     if not rest:
         known = (("gpt", "openai"), ("o1", "openai"), ("o3", "openai"), ("o4", "openai"), ("claude", "anthropic"),
                  ("gemini", "google"), ("deepseek", "deepseek"), ("mistral", "mistral"), ("grok", "xai"))  # fmt: skip
         guess = next((s for start, s in known if first.startswith(start)), "provider")
         raise fail(
-            "E721", f'"{use}" does not say who serves it', span,
+            "E721", f'the model "{use}" has no provider', span,
             help=f'write "{guess}/{use}"; providers are {one_of([*SERVICES, OPENAI_API])}',
         )  # fmt: skip
     if first == OPENAI_API:
         name, _, model = rest.partition("/")
         if not name or not model:
-            raise fail("E721", f'"{use}" does not say which model', span, help='write "openai-api/<service>/<model>"')
+            raise fail("E721", f'"{use}" has no model name', span, help='write "openai-api/<service>/<model>"')
         return openai_api(name), model
     if first in SERVICES:
         return SERVICES[first], rest
     raise fail(
         "E722",
-        f"no provider is called `{first}`",
+        f"unknown provider `{first}`",
         span,
         help=suggest_spelling(first, rest)
         or near(first, SERVICES)
-        or f'known are {one_of([*SERVICES, OPENAI_API])}; any other server is "openai-api/{first}/{rest}" with a `url`',
+        or f'providers are {one_of([*SERVICES, OPENAI_API])}; for others write "openai-api/{first}/{rest}" and `url`',
     )

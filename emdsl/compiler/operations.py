@@ -40,7 +40,7 @@ _ORDER: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
 }
 
-
+_SAME = "compare two values of the same type"
 _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -64,7 +64,7 @@ def equal(a: Value, b: Value, span: Span) -> bool:
     if a is None or b is None:
         return a is b
     if type(a) is not type(b) and not (isinstance(a, tuple | list) and isinstance(b, tuple | list)):
-        raise fail("E505", f"{describe(a)} and {describe(b)} are never equal", span)
+        raise fail("E505", f"{describe(a)} and {describe(b)} are never equal", span, help=_SAME)
     return bool(a == b)
 
 
@@ -73,18 +73,19 @@ def compared(op: str, a: Value, b: Value, span: Span) -> bool:
     if op in ("==", "!="):
         return equal(a, b, span) is (op == "==")
     if not ((is_number(a) and is_number(b)) or (isinstance(a, str) and isinstance(b, str))):
-        raise fail("E505", f"{describe(a)} and {describe(b)} cannot be compared with `{op}`", span)
+        raise fail("E505", f"{describe(a)} and {describe(b)} cannot be compared with `{op}`", span, help=_SAME)
     return _ORDER[op](*same(a, b))
 
 
 def whole_numbers(first: Value, last: Value, span: Span) -> range:
     """Return the numbers of `first..last`, both ends included."""
     if type(first) is not int or type(last) is not int:
-        raise fail("E501", "a range runs between whole numbers", span)
+        raise fail("E501", "a range needs whole numbers", span, help="for other steps write a list, e.g. `[0, 0.5, 1]`")
     if last - first >= MAX_RANGE:
-        raise fail("E502", f"a range holds at most {MAX_RANGE:,} numbers", span)
+        raise fail("E502", f"this range has more than {MAX_RANGE:,} numbers", span, help="use a smaller range")
     if last < first:
-        raise fail("E503", f"this range is empty: {last} is less than {first}", span)
+        raise fail("E503", f"this range is empty: {first} is greater than {last}", span,
+                   help="write the smaller number first")  # fmt: skip
     return range(first, last + 1)
 
 
@@ -94,8 +95,12 @@ def calculate(op: str, a: Value, b: Value, span: Span) -> Value:
     if op == "+" and (texts or lists):
         return bounded(a, b, span)
     if not (is_number(a) and is_number(b)):
-        help_ = "write the number as text" if op == "+" and (isinstance(a, str) or isinstance(b, str)) else ""
-        raise fail("E506", f"`{op}` cannot join {describe(a)} and {describe(b)}", span, help=help_)
+        help_ = (
+            'insert the number into the text: `"... {x}"`'
+            if op == "+" and (isinstance(a, str) or isinstance(b, str))
+            else ""
+        )
+        raise fail("E506", f"`{op}` does not work with {describe(a)} and {describe(b)}", span, help=help_)
     if op == "/" and b == 0:
         return UNDEFINED
     a, b = same(a, b)
@@ -109,14 +114,14 @@ def calculate(op: str, a: Value, b: Value, span: Span) -> Value:
     except ArithmeticError:
         result = None
     if result is None or abs(Decimal(result).adjusted()) > MAX_DIGITS:
-        raise fail("E515", f"this number takes more than {MAX_DIGITS} digits", span)
+        raise fail("E515", f"the result has more than {MAX_DIGITS} digits", span, help="use smaller numbers")
     return result
 
 
 def negated(value: Value, span: Span) -> Value:
     """Return `-value` of a number."""
     if not is_number(value):
-        raise fail("E506", f"`-` takes a number, not {describe(value)}", span)
+        raise fail("E506", f"expected a number after `-`, got {describe(value)}", span)
     return value.copy_negate() if isinstance(value, Decimal) else -value
 
 
@@ -124,7 +129,7 @@ def bounded(a: Any, b: Any, span: Span) -> Any:
     """Return two texts or lists joined; what doubles and doubles would fill the memory."""
     most, what = (MAX_TEXT, "characters") if isinstance(a, str) else (MAX_ITEMS, "items")
     if len(a) + len(b) > most:
-        raise fail("E518", f"this grows to more than {most:,} {what}", span)
+        raise fail("E518", f"the result has more than {most:,} {what}", span)
     return a + b
 
 
@@ -132,7 +137,7 @@ def truth(value: Value, span: Span) -> bool | Missing:
     """Return a condition's value; raises EvalFault for any other value."""
     if isinstance(value, bool | Missing):
         return value
-    raise fail("E511", f"a condition is true or false, not {describe(value)}", span)
+    raise fail("E511", f"expected a condition (true or false), got {describe(value)}", span)
 
 
 def elements(value: Value, span: Span) -> tuple[Value, ...] | list[Value]:
@@ -146,7 +151,7 @@ def elements(value: Value, span: Span) -> tuple[Value, ...] | list[Value]:
         return rows
     if isinstance(value, LabelledMap):
         return tuple(v for _, v in value.entries)
-    raise fail("E512", f"{describe(value)} is no list", span)
+    raise fail("E512", f"expected a list, got {describe(value)}", span, help="e.g. `[1, 2, 3]`")
 
 
 def get_field(value: Value, name: str, span: Span) -> Value:
@@ -170,17 +175,18 @@ def get_field(value: Value, name: str, span: Span) -> Value:
             known, what = value, "this record has no field"
         case _:
             raise fail("E215", f"{describe(value)} has no field `{name}`", span)
-    raise fail("E215", f"{what} `{name}`", span, help=near(name, known) or f"it has {one_of(known)}")
+    raise fail("E215", f"{what} `{name}`", span, help=near(name, known) or f"available: {one_of(known)}")
 
 
 def get_item(value: Value, at: Value, node: ast.Index) -> Value:
     """Return an item of a list, counted from 0."""
     if not isinstance(value, tuple | list):
-        raise fail("E508", f"{describe(value)} has no items", node.span)
+        raise fail("E508", f"{describe(value)} has no items to index", node.span, help="only lists and maps have items")
     if type(at) is not int:
-        raise fail("E508", f"the place of an item is a whole number, not {describe(at)}", node.key.span)
+        raise fail("E508", f"expected a whole number as the index, got {describe(at)}", node.key.span)
     if not 0 <= at < len(value):
-        raise fail("E507", f"there is no item {at}: the list has {len(value)}, counted from 0", node.key.span)
+        raise fail("E507", f"index {at} is out of range: the length of the list is {len(value)}", node.key.span,
+                   help="indices start at 0")  # fmt: skip
     return NULL if value[at] is None else value[at]
 
 
@@ -189,4 +195,4 @@ def charge(frame: Frame, n: int, span: Span) -> None:
     root = frame.root
     root.work += n
     if root.work > MAX_WORK:
-        raise fail("E518", f"this goes through more than {MAX_WORK:,} items", span)
+        raise fail("E518", f"this expression processes more than {MAX_WORK:,} items", span, help="use shorter lists")

@@ -2,13 +2,13 @@
 
 WORDS = {"True": "true", "False": "false", "None": "none", "null": "none", "nil": "none"}
 NAMES = {
-    "range": "a range is written `0..9`, both ends included",
-    "str": 'a value is filled into a text: `"{x}"`',
+    "range": "write a range as `0..9`, both ends included",
+    "str": 'insert the value into a text: `"{x}"`',
     "print": "results are shown by `emdsl show` and `emdsl query`",
-    "format": 'a value is filled into a text: `"{x}"`',
-    "int": "numbers are exact, and of one kind",
-    "avg": "it is called `mean`",
-    "sum": "it is called `mean` or `count`",
+    "format": 'insert the value into a text: `"{x}"`',
+    "int": "all numbers are exact: no conversion is needed",
+    "avg": "use `mean`",
+    "sum": "use `mean` or `count`",
     "median": "write `quantile(x, 0.5)`",
     "shuffle": "write `draw(dataset, k, seed: ...)`",
     "random": "write `draw(..., seed: ...)` or `pick(..., seed: ...)`",

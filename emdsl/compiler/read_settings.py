@@ -45,6 +45,7 @@ def once(written: Iterable[ast.Setting], faults: Faults) -> list[ast.Setting]:
             faults.error(
                 "E203", f"`{item.name.text}` is set twice", item.name.span,
                 labels=(Label(span=first[item.name.text].name.span, text="first set here"),),
+                help="remove one of them",
             )  # fmt: skip
     return list(first.values())
 
@@ -65,8 +66,8 @@ def read_setting(
 def _value(item: ast.Setting, spec: tables.Spec, scope: Scope) -> Any:
     if spec.name == "key" and not isinstance(item.value, ast.Env | ast.Ref):
         raise fail(
-            "E701", "an API key never stands in a program", item.value.span,
-            help="put it into the environment or a `.env` file, and write `key = env.NAME`",
+            "E701", "an API key must not be in an `.em` file", item.value.span,
+            help="put the key into the environment or a `.env` file, and write `key = env.NAME`",
         )  # fmt: skip
     if spec.name == "read":
         return _weighted(item.value, scope)
@@ -77,13 +78,14 @@ def _value(item: ast.Setting, spec: tables.Spec, scope: Scope) -> Any:
     else:
         value = scope.compiler().expr(item.value)(Frame())
     if isinstance(value, EnvVar) and spec.name not in ("key", "url"):
-        raise fail("E702", "`env` stands only in `key`, `url` and `headers`", item.value.span)
+        raise fail("E702", "`env` is only allowed in `key`, `url` and `headers`", item.value.span,
+                   help="write the value itself")  # fmt: skip
     if value is None and spec.name in tables.PARAMS:
         return None
     try:
         return spec.read(value)
     except tables.Refused as refused:
-        raise fail("E520", f"`{spec.name}` is {refused}", item.value.span) from None
+        raise fail("E520", f"`{spec.name}` must be {refused}", item.value.span) from None
 
 
 def _weighted(value: ast.Expr, scope: Scope) -> Weighted | None:
@@ -93,17 +95,17 @@ def _weighted(value: ast.Expr, scope: Scope) -> Weighted | None:
     if name == "number" and isinstance(value, ast.Ref):
         return None
     if name not in ("weighted", "number"):
-        raise fail("E520", "`read` is `number`, `number(top: 20)` or `weighted(top: 20, mass: 0.25)`", value.span)
+        raise fail("E520", "`read` must be `number`, `number(top: 20)` or `weighted(top: 20, mass: 0.25)`", value.span)
     params = ("top", "mass") if name == "weighted" else ("top",)
     given: dict[str, Any] = {"top": 20, "mass": Decimal("0.25")}
     for arg in value.args if isinstance(value, ast.Call) else ():
         if arg.name is None or arg.name.text not in params:
             listed = " and ".join(f"`{p}`" for p in params)
-            raise fail("E213", f"`{name}` has the parameter{'s' * (len(params) > 1)} {listed}", arg.span)
+            raise fail("E213", f"`{name}` has only the parameter{'s' * (len(params) > 1)} {listed}", arg.span)
         given[arg.name.text] = scope.compiler().expr(arg.value)(Frame())
     top, mass = given["top"], given["mass"]
     if type(top) is not int or not 1 <= top <= 20:
-        raise fail("E520", "`top` is a whole number from 1 to 20", value.span)
+        raise fail("E520", "`top` must be a whole number from 1 to 20", value.span)
     if mass is None or not is_exact(mass) or not 0 <= mass <= 1:
-        raise fail("E520", "`mass` is a number from 0 to 1", value.span)
+        raise fail("E520", "`mass` must be a number from 0 to 1", value.span)
     return Weighted(top=top, mass=float(mass) if name == "weighted" else None)

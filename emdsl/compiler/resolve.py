@@ -84,7 +84,7 @@ class Resolver:
                 self.inputs.links |= linked(folder / decl.path)
                 return hook_of(decl, folder, self._project, self._faults, self.inputs.files, self._instead)
             case _:
-                raise fail("E216", f"`{name}` is an experiment, not a value", decl.name.span)
+                raise fail("E216", f"`{name}` is an experiment and cannot be used as a value", decl.name.span)
 
     def _model(self, decl: ast.Model, scope: Scope) -> Model:
         base: Model | None = None
@@ -98,7 +98,7 @@ class Resolver:
             if any(s.name.text == "use" for s in decl.settings):
                 raise Silent
             raise fail(
-                "E703", f"`{decl.name.text}` does not say which model it is", decl.name.span,
+                "E703", f"the model `{decl.name.text}` has no `use`", decl.name.span,
                 help='add `use = "provider/model"`',
             )  # fmt: skip
         span = next((s.value.span for s in decl.settings if s.name.text == "use"), decl.name.span)
@@ -113,7 +113,8 @@ class Resolver:
         if isinstance(value, str):
             declared = (s.names.get(value) for s in self._scopes.values())
             if any(b is not None and isinstance(b.decl, ast.Model) for b in declared):
-                raise fail("E721", f'"{value}" is a text, and `{value}` a model', span,
+                raise fail("E721", f'"{value}" is a text, but `{value}` is a declared model', span,
                            help=f"write `{value}` without quotes")  # fmt: skip
             return self.models.of_text(value, span)
-        raise fail("E217", f"{describe(value)} is not a model", span, help='a model is declared, or "provider/model"')
+        raise fail("E217", f"expected a model, got {describe(value)}", span,
+                   help='use the name of a `model`, or a text such as "provider/model"')  # fmt: skip

@@ -34,7 +34,7 @@ def rubric_of(decl: ast.Rubric, scope: Scope, faults: Faults, as_model: Callable
     _check_reading(decl, scope, faults)
     scale, choices, shape, weighted = (values.get(name) for name in ("scale", CHOICES, SHAPE, "read"))
     if weighted is not None and scale is None:
-        faults.error("E712", "`weighted` reads numbers: it needs a `scale`", decl.name.span)
+        faults.error("E712", "`read = weighted(...)` needs a `scale`", decl.name.span, help="add `scale = 0..100`")
     reply_format = ReplyFormat(
         scale=scale if choices is None and shape is None else None,
         choices=tuple(choices) if choices and shape is None else (),
@@ -44,7 +44,8 @@ def rubric_of(decl: ast.Rubric, scope: Scope, faults: Faults, as_model: Callable
     )
     both = sorted(set(reply_format.words) & set(reply_format.choices))
     if both:
-        faults.error("E714", f"`{both[0]}` is a label and a reason why there is none", decl.name.span)
+        faults.error("E714", f"`{both[0]}` is both a label and a reply that counts as missing", decl.name.span,
+                     help="remove it from `choices`, or from `refusal` and `other`")  # fmt: skip
     model: Model | None = None
     if decl.model is not None:
         model = as_model(scope.compiler().expr(decl.model)(Frame()), decl.model.span)
@@ -56,7 +57,7 @@ def rubric_of(decl: ast.Rubric, scope: Scope, faults: Faults, as_model: Callable
     for name in decl.params:
         if name.text in shown:
             faults.error(
-                "E713", f"`{name.text}` is how a rubric's messages see its setting of that name", name.span,
+                "E713", f"`{name.text}` cannot be a parameter: messages use the setting `{name.text}`", name.span,
                 help="give the parameter another name",
             )  # fmt: skip
     body = messages_of(decl.body, scope.compiler(frozenset([*params, *shown])))
@@ -77,12 +78,12 @@ def _check_reading(decl: ast.Rubric, scope: Scope, faults: Faults) -> None:
     readings = [x for x in decl.settings if x.name.text in READ_BY]
     if not readings and not READ_BY & scope.module.file.lost:
         faults.error(
-            "E710", f"`{decl.name.text}` does not say how its reply is read", decl.name.span,
-            help='add `scale = 0..100`, `choices = { label: "what it means" }` or `shape = { flag: bool }`',
+            "E710", f"the rubric `{decl.name.text}` has no reply format", decl.name.span,
+            help='add `scale = 0..100`, `choices = { label: "description" }` or `shape = { flag: bool }`',
         )  # fmt: skip
     if len({x.name.text for x in readings}) > 1:
-        faults.error("E711", "a reply is a number, a label or a JSON object: one of them", readings[1].name.span,
-                     help="make two rubrics")  # fmt: skip
+        faults.error("E711", "a rubric can have only one of `scale`, `choices` and `shape`", readings[1].name.span,
+                     help="keep one of them, or write two rubrics")  # fmt: skip
 
 
 def _shape_text(shape: tuple[ReplyField, ...]) -> str:

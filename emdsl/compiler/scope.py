@@ -64,7 +64,12 @@ class Scope:
         if name.text in self.names:
             faults.doubled(name, self.names[name.text].name)
         elif name.text in RESERVED:
-            faults.error("E204", f"`{name.text}` is a word of the language", name.span, help="choose another name")
+            faults.error(
+                "E204",
+                f"`{name.text}` is a built-in name and cannot be redefined",
+                name.span,
+                help="choose another name",
+            )
         else:
             self.names[name.text] = Binding(name, decl)
 
@@ -81,8 +86,8 @@ class Scope:
             raise Silent
         if binding.state == "open":
             binding.state = "bad"
-            raise fail("E207", f"`{name}` is defined by itself", binding.name.span,
-                       help="recursive definitions are not allowed")  # fmt: skip
+            raise fail("E207", f"circular definition: `{name}` depends on itself", binding.name.span,
+                       help=f"remove one of the references that lead back to `{name}`")  # fmt: skip
         binding.state = "open"
         try:
             binding.value = self._evaluate(binding.decl, self, name)
@@ -103,15 +108,17 @@ class Scope:
         """Return the fault of a name that nothing declares."""
         if name in other_languages.WORDS:
             word = other_languages.WORDS[name]
-            return fail("E143", f"`{name}` is written `{word}`", span, put=word)
+            return fail("E143", f"unknown name `{name}`: use `{word}`", span, put=word)
         hint = other_languages.NAMES.get(name) or near(name, [*self.names, *local, *BUILTINS])
         library = next((file for file, names in std_names().items() if name in names), None)
         if library:
-            hint = f'write `import {name} from "{library}"` at the top'
+            hint = f'add `import {name} from "{library}"` at the top'
         exporter = self._exporter(name)
         if exporter:
-            hint = f'`import {name} from "{exporter}"` would bring it here'
-        return fail("E201", f"no name `{name}` is known here", span, help=hint)
+            hint = f'import it too: `import {name} from "{exporter}"`'
+        return fail(
+            "E201", f"unknown name `{name}`", span, help=hint or f"define `{name}` or import it; a text needs quotes"
+        )
 
     def _exporter(self, name: str) -> str | None:
         """Return the import whose file declares a name that is not imported."""
@@ -131,8 +138,8 @@ class Scope:
             return other.value(wanted.name.text)
         except KeyError:
             raise fail(
-                "E208", f'"{decl.path}" has no `{wanted.name.text}`', wanted.name.span,
-                help=near(wanted.name.text, other.names) or f"it has {one_of(other.names)}",
+                "E208", f'`{wanted.name.text}` is not defined in "{decl.path}"', wanted.name.span,
+                help=near(wanted.name.text, other.names) or f"it defines {one_of(other.names)}",
             ) from None  # fmt: skip
 
     def origin(self, name: ast.Name) -> tuple[ast.Decl, Scope]:
@@ -166,5 +173,5 @@ def params_of(names: tuple[ast.Name, ...], faults: Faults) -> tuple[str, ...]:
     """Return the names of parameters, each once; one that stands twice is an error."""
     for i, name in enumerate(names):
         if name.text in (n.text for n in names[:i]):
-            faults.error("E203", f"the parameter `{name.text}` stands twice", name.span)
+            faults.error("E203", f"duplicate parameter `{name.text}`", name.span)
     return tuple(dict.fromkeys(n.text for n in names))

@@ -41,23 +41,26 @@ def _rule(rule: ast.SetRule, local: LocalScope, faults: Faults) -> SetRule | Non
     step, *rest = rule.target.names
     span = rule.target.span
     if len(rest) != 1 or step not in local.steps:
-        faults.error("E416", f"`set` takes `step.parameter`, and `{step}` is no step", span,
+        message = f"unknown step `{step}`" if step not in local.steps else "expected `STEP.PARAMETER` after `set`"
+        faults.error("E416", message, span,
                      help=near(step, local.steps) or f"the steps are {one_of(local.steps)}")  # fmt: skip
         return None
     if local.steps[step].draw:
         first = local.steps[step].written_name
-        faults.error("E416", f"`{step}` is a draw of `{first}`", span, help=f"set `{first}`: it holds for all draws")
+        faults.error("E416", f"`{step}` is one draw of `{first}` and has no parameters of its own", span,
+                     help=f"set the parameter of `{first}`: it applies to all draws")  # fmt: skip
         return None
     parameter = rest[0]
     if parameter not in tables.PARAMS or parameter == "seed":
-        faults.error("E202", f"no parameter is called `{parameter}`", span,
-                     help=near(parameter, tables.PARAMS) or f"known are {one_of(tables.PARAMS, 30)}")  # fmt: skip
+        faults.error("E202", f"unknown parameter `{parameter}`", span,
+                     help=near(parameter, tables.PARAMS) or f"available: {one_of(tables.PARAMS, 30)}")  # fmt: skip
         return None
     reads = local.reads(rule.value, rule.condition)
     unknown = next((n for n in (*local.steps, "sample") if n in reads), None)
     if unknown is not None:
-        faults.error("E409", f"a `set` reads axes only, not `{unknown}`", rule.span,
-                     note="parameters are known before anything runs")  # fmt: skip
+        faults.error("E409", f"a `set` can only use axes, not `{unknown}`", rule.span,
+                     note="parameters are fixed before the run",
+                     help="use only axes and constants")  # fmt: skip
         return None
     return SetRule(
         step=step, parameter=parameter, value=parameter_reader(parameter, rule.value, local.compiler),
@@ -78,7 +81,7 @@ def parameter_reader(name: str, value: ast.Expr, compiler: Compiler) -> Fn:
         try:
             return spec.read(written)
         except tables.Refused as refused:
-            raise fail("E520", f"`{name}` is {refused}", value.span) from None
+            raise fail("E520", f"`{name}` must be {refused}", value.span) from None
 
     return read
 
@@ -95,10 +98,10 @@ def parameters_set(rules: Sequence[SetRule], frame: Frame) -> dict[str, Any]:
             raise EvalFault(
                 Diagnostic(
                     code="E410",
-                    message=f"two `set`s give one cell different values of `{rule.parameter}`",
+                    message=f"two `set` statements give `{rule.parameter}` different values in the same cell",
                     span=rule.span,
-                    labels=(Label(span=other[1].span, text="the other one"),),
-                    help="make their conditions exclude each other: order never decides",
+                    labels=(Label(span=other[1].span, text="the other `set`"),),
+                    help="make their conditions exclude each other: the order of statements does not matter",
                 )
             )
         decided[rule.parameter] = (value, rule)

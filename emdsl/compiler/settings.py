@@ -64,15 +64,15 @@ class Spec:
 
 def _text(value: Value) -> str:
     if not isinstance(value, str) or not value:
-        raise Refused(f"a text, not {describe(value) if value != '' else 'an empty one'}")
+        raise Refused(f"a text, got {describe(value) if value != '' else 'an empty text'}")
     return value
 
 
 def _whole(low: int, high: int = 2**53) -> Callable[[Value], int]:
     def read(value: Value) -> int:
         if type(value) is not int or not low <= value <= high:
-            wanted = f"from {low} to {high:,}" if high < 2**53 else f"from {low} up"
-            raise Refused(f"a whole number {wanted}, not {_shown(value)}")
+            wanted = f"from {low} to {high:,}" if high < 2**53 else f"of {low} or more"
+            raise Refused(f"a whole number {wanted}, got {_shown(value)}")
         return value
 
     return read
@@ -81,8 +81,8 @@ def _whole(low: int, high: int = 2**53) -> Callable[[Value], int]:
 def _between(low: int, high: int | None) -> Callable[[Value], Any]:
     def read(value: Value) -> Any:
         if not is_exact(value) or value < low or (high is not None and value > high):
-            wanted = f"a number from {low} to {high}" if high is not None else f"a number from {low} up"
-            raise Refused(f"{wanted}, not {_shown(value)}")
+            wanted = f"a number from {low} to {high}" if high is not None else f"a number of {low} or more"
+            raise Refused(f"{wanted}, got {_shown(value)}")
         return value
 
     return read
@@ -94,7 +94,7 @@ def _shown(value: Value) -> str:
 
 def _effort(value: Value) -> str:
     if value not in EFFORTS:
-        raise Refused(f"one of {', '.join(EFFORTS)}, not {written(value)}")
+        raise Refused(f"one of {', '.join(EFFORTS)}, got {written(value)}")
     assert isinstance(value, str)
     return value
 
@@ -102,19 +102,19 @@ def _effort(value: Value) -> str:
 def _texts(value: Value) -> tuple[str, ...]:
     texts = (value,) if isinstance(value, str) else value
     if not isinstance(texts, tuple) or not texts or not all(isinstance(x, str) and x for x in texts):
-        raise Refused(f"a text or a list of texts, not {describe(value)}")
+        raise Refused(f"a text or a list of texts, got {describe(value)}")
     return texts
 
 
 def _character(value: Value) -> str:
     if not isinstance(value, str) or len(value) != 1 or value in '\r\n"':
-        raise Refused(f'one character such as ";" or "\\t", not {describe(value)}')
+        raise Refused(f'one character such as ";" or "\\t", got {describe(value)}')
     return value
 
 
 def _env(value: Value) -> EnvVar:
     if not isinstance(value, EnvVar):
-        raise Refused("env.NAME: API keys never stand in a program")
+        raise Refused("env.NAME: an API key must not be in an `.em` file")
     return value
 
 
@@ -124,26 +124,26 @@ def _text_or_env(value: Value) -> str | EnvVar:
 
 def _headers(value: Value) -> tuple[tuple[str, str | EnvVar], ...]:
     if not isinstance(value, LabelledMap) or not value.entries:
-        raise Refused('{ "X-Team": "a", "X-Token": env.NAME }')
+        raise Refused('a map such as { "X-Team": "a", "X-Token": env.NAME }')
     for name, text in value.entries:
         if not _HEADER_NAME.fullmatch(name):
-            raise Refused(f"headers, and `{name}` is no name of one")
+            raise Refused(f"a map of HTTP headers: `{name}` is not a valid name")
         if name.lower() in _OUR_HEADERS:
-            raise Refused(f"headers of your own, and `{name}` is ours")
+            raise Refused(f"a map without `{name}`: emdsl sets this header itself")
         if isinstance(text, EnvVar):
             continue
         if _SECRET_HEADER.search(name):
-            raise Refused(f"env.NAME at `{name}`: secrets do not belong in a program")
+            raise Refused(f"a map with env.NAME for `{name}`: a secret must not be in an `.em` file")
         if not isinstance(text, str) or not text or not (text.isascii() and text.isprintable()):
-            raise Refused(f"plain texts or env.NAME, not {describe(text)} at `{name}`")
+            raise Refused(f"a map of ASCII texts or env.NAME, got {describe(text)} for `{name}`")
     if len({name.lower() for name in value.labels}) < len(value.labels):
-        raise Refused("headers that differ in more than upper and lower case")
+        raise Refused("a map of HTTP headers with distinct names, ignoring case")
     return tuple(sorted((name, text) for name, text in value.entries if isinstance(text, str | EnvVar)))
 
 
 def _money(value: Value) -> Any:
     if not isinstance(value, Money):
-        raise Refused(f"an amount such as $40, not {_shown(value)}")
+        raise Refused(f"an amount such as $40, got {_shown(value)}")
     return value.usd
 
 
@@ -151,22 +151,23 @@ def _price(value: Value) -> Price:
     labels = set(value.labels) if isinstance(value, LabelledMap) else set()
     if not isinstance(value, LabelledMap) or not {"input", "output"} <= labels <= set(PRICES):
         raise Refused(
-            "{ input: $1.00, output: $2.00 }, in USD per million tokens, cached_input and cache_write beside them"
+            "a map such as { input: $1.00, output: $2.00 } in USD per million tokens; "
+            "cached_input and cache_write are optional"
         )
     if not all(isinstance(v, Money) for _, v in value.entries):
-        raise Refused("amounts such as $2.50, in USD per million tokens")
+        raise Refused("a map of amounts such as $2.50, in USD per million tokens")
     return Price(**{label: v.usd for label, v in value.entries})
 
 
 def _columns(value: Value) -> dict[str, str]:
     if not isinstance(value, LabelledMap) or not value.entries:
-        raise Refused('{ name: "path", ... }')
+        raise Refused('a map such as { name: "path" }')
     return {label: _text(v) for label, v in value.entries}
 
 
 def _map(value: Value) -> dict[str, Any]:
     if not isinstance(value, LabelledMap):
-        raise Refused(f"a map, not {describe(value)}")
+        raise Refused(f"a map, got {describe(value)}")
     return {label: json_like(v) for label, v in value.entries}
 
 
@@ -178,7 +179,7 @@ def json_like(value: Value) -> Any:
         return tuple(json_like(v) for v in value)
     if value is None or isinstance(value, bool | str) or is_exact(value):
         return value
-    raise Refused(f"texts, numbers, lists and maps, not {describe(value)}")
+    raise Refused(f"made of texts, numbers, lists and maps, got {describe(value)}")
 
 
 def _scale(value: Value) -> tuple[float, float]:
@@ -190,13 +191,13 @@ def _scale(value: Value) -> tuple[float, float]:
 
 def _shape(value: Value) -> tuple[ReplyField, ...]:
     if not isinstance(value, LabelledMap) or not value.entries:
-        raise Refused("{ field: bool, ... }, each bool, number, text, a range or a list of labels")
+        raise Refused("a map of fields, each bool, number, text, a range or a list of labels")
     parts = []
     if len({label.casefold() for label in value.labels}) < len(value.labels):
-        raise Refused("fields that differ in more than upper and lower case")
+        raise Refused("a map of fields with distinct names, ignoring case")
     for label, kind in value.entries:
         if label.lower() in TAKEN_PARTS:
-            raise Refused(f"fields called otherwise: `{label}` is what every judgement has")
+            raise Refused(f"a map without `{label}`: every verdict has a field of this name")
         parts.append(_part(label, kind))
     return tuple(parts)
 
@@ -209,7 +210,10 @@ def _part(label: str, kind: Value) -> ReplyField:
     try:
         return ReplyField(name=label, kind="number", scale=_scale(kind))
     except Refused:
-        raise Refused(f"bool, number, text, a range or a list of labels at `{label}`, not {describe(kind)}") from None
+        raise Refused(
+            f"a map of fields: expected bool, number, text, a range or a list of labels for `{label}`, "
+            f"got {describe(kind)}"
+        ) from None
 
 
 def _choices(value: Value) -> dict[str, str]:
@@ -217,18 +221,18 @@ def _choices(value: Value) -> dict[str, str]:
         return _unlike(dict(value.entries))
     if isinstance(value, tuple) and value and all(isinstance(v, str) and v for v in value):
         if len(set(value)) < len(value):
-            raise Refused("labels that differ")
+            raise Refused("a list of distinct labels")
         return _unlike(dict.fromkeys(value, ""))
-    raise Refused('{ label: "what it means", ... } or ["label", ...]')
+    raise Refused('a map such as { label: "description" } or a list such as ["label"]')
 
 
 def _unlike(choices: dict[str, str]) -> dict[str, str]:
     """Return labels that identify a reply: they differ in more than case, and are no words of the language."""
     if len({c.casefold().strip() for c in choices}) < len(choices):
-        raise Refused("labels that differ in more than upper and lower case")
+        raise Refused("distinct labels, ignoring case")
     taken = [c for c in choices if c == "missing" or c in ENGINE_REASONS]
     if taken:
-        raise Refused(f"labels, and `{taken[0]}` is a word of the language")
+        raise Refused(f"labels without the reserved word `{taken[0]}`")
     return choices
 
 
@@ -236,7 +240,7 @@ def _seed(value: Value) -> Any:
     try:
         return plain(value)
     except TypeError:
-        raise Refused(f"numbers and texts, not {describe(value)}") from None
+        raise Refused(f"made of numbers and texts, got {describe(value)}") from None
 
 
 SYNONYMS = {  # what other tools call a setting
@@ -254,7 +258,7 @@ SYNONYMS = {  # what other tools call a setting
 def meant(name: str, table: Mapping[str, Spec]) -> str:
     """Return help for a setting that other tools call otherwise; an empty text for an unknown one."""
     known = SYNONYMS.get(name.lower(), "")
-    return f"it is called `{known}` here" if known in table else ""
+    return f"use `{known}`" if known in table else ""
 
 
 RENAMED = {"stream": "replicate"}  # settings by an earlier name: `check --fix` writes the new one
@@ -264,10 +268,12 @@ def unknown_setting(name: str, span: Span, kind: str, table: Mapping[str, Spec])
     """Return the error of a setting that a declaration or a step does not have."""
     current = RENAMED.get(name, "")
     fix = (Edit(span=span, text=current),) if current in table else ()
-    help_ = f"write `{current}`" if fix else meant(name, table) or near(name, table) or f"it has {one_of(table, 30)}"
+    help_ = (
+        f"write `{current}`" if fix else meant(name, table) or near(name, table) or f"available: {one_of(table, 30)}"
+    )
     article = "an" if kind[0] in "aeiou" else "a"
     return Diagnostic(
-        code="E202", message=f"no setting of {article} {kind} is called `{name}`", span=span, help=help_, fix=fix
+        code="E202", message=f"{article} `{kind}` has no setting `{name}`", span=span, help=help_, fix=fix
     )
 
 

@@ -90,7 +90,9 @@ def statements_of(decl: ast.Experiment, scope: Scope, faults: Faults) -> Stateme
     for grid in (s for s in body if isinstance(s, ast.Grid)):
         for stmt in grid.body:
             if not isinstance(stmt, ast.For | ast.Skip):
-                faults.error("E412", "a `grid` holds `for` and `skip` only", stmt.span, help="move it out of the block")
+                faults.error(
+                    "E412", "only `for` and `skip` are allowed in a `grid`", stmt.span, help="move it out of the block"
+                )
         inner_fors = tuple(s for s in grid.body if isinstance(s, ast.For))
         inner_skips = tuple(s for s in grid.body if isinstance(s, ast.Skip))
         span = (grid.name or grid).span
@@ -120,8 +122,8 @@ def _with_conditions(
         for inner in stmt.body:
             if not isinstance(inner, _UNDER_WHEN):
                 faults.error(
-                    "E411", "this cannot stand under a `when`", inner.span,
-                    help="`ask`, `judge`, `let` and `measure` can; cells are left out with `skip when`",
+                    "E411", "this statement is not allowed in a `when` block", inner.span,
+                    help="allowed are `ask`, `judge`, `let` and `measure`; to exclude cells use `skip when`",
                 )  # fmt: skip
         allowed = tuple(x for x in stmt.body if isinstance(x, _UNDER_WHEN))
         yield from _with_conditions(allowed, (*conditions, stmt.condition), faults)
@@ -159,11 +161,16 @@ def check_names(statements: Statements, scope: Scope, faults: Faults) -> None:
     for name in first.values():
         if name.text == "sample":
             faults.error(
-                "E413", "`sample` is the number of the draw, counted from 0", name.span,
+                "E413", "`sample` is a reserved name: the number of the draw, from 0", name.span,
                 help="choose another name; `samples = 50` sets the number of draws",
             )  # fmt: skip
         elif name.text in BUILTINS or name.text in ("seed", "missing"):
-            faults.error("E204", f"`{name.text}` is a word of the language", name.span, help="choose another name")
+            faults.error(
+                "E204",
+                f"`{name.text}` is a built-in name and cannot be redefined",
+                name.span,
+                help="choose another name",
+            )
         elif name.text in scope.names:
             faults.doubled(name, scope.names[name.text].name)
     measures: dict[str, ast.Name] = {}
@@ -172,5 +179,5 @@ def check_names(statements: Statements, scope: Scope, faults: Faults) -> None:
             faults.doubled(measure.name, measures[measure.name.text])
     if not statements.steps and not scope.module.file.lost:
         name = statements.decl.name
-        faults.error("E803", f"`{name.text}` asks nothing", name.span,
+        faults.error("E803", f"the experiment `{name.text}` has no `ask`", name.span,
                      help="add `ask answer from MODEL with PROMPT`")  # fmt: skip

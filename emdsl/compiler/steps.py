@@ -64,7 +64,8 @@ def _in_order(steps: dict[str, Step], faults: Faults) -> tuple[Step, ...]:
     needs = {s.name: {*s.needs, *s.condition_needs} for s in sorted(steps.values(), key=lambda s: s.kind != ASK)}
     if members := [steps[n] for n in circle(needs)]:
         faults.error(
-            "E404", "these steps read each other in a circle", members[0].span,
+            "E404", "these steps depend on each other", members[0].span,
+            help="remove one of the references",
             labels=tuple(Label(span=s.span, text="and this one") for s in members[1:]),
         )  # fmt: skip
         return tuple(steps.values())
@@ -87,7 +88,7 @@ class _StepMaker:
         head_reads = local.reads(decl.model, *(s.value for s in decl.settings))
         for name in sorted(head_reads & {*local.steps, "sample"}):
             self.faults.error(
-                "E401", f"models and parameters are known before anything runs: this reads `{name}`", decl.span
+                "E401", f"the model and parameters cannot depend on `{name}`: they are fixed before the run", decl.span
             )
         settings_axes = (head_reads & local.axes.keys()).union(*(rule.axes for rule in rules))
         prompt_reads = local.reads(decl.prompt if isinstance(decl, ast.Ask) else decl.rubric)
@@ -128,8 +129,8 @@ class _StepMaker:
             own = rubric.model
             if own is None:
                 raise fail(
-                    "E417", f"no model judges: neither `{rubric.name}` nor this statement names one", decl.span,
-                    help="add `from MODEL` at the end, or `rubric ... from MODEL`",
+                    "E417", "this judge has no model", decl.span,
+                    help=f"add `from MODEL` to this statement, or to the rubric `{rubric.name}`",
                 )  # fmt: skip
             return lambda _: own
         node = decl.model
@@ -158,13 +159,13 @@ class _StepMaker:
         varying = sorted(self.local.reads(node) & {*self.local.axes, *self.local.steps, "sample"})
         if varying:
             self.faults.error(
-                "E401", f"`{spec.name}` is one number for all cells: this reads `{varying[0]}`", node.span
+                "E401", f"`{spec.name}` must be the same in all cells, but it depends on `{varying[0]}`", node.span
             )
             return 0
         try:
             number: int = spec.read(self.local.compiler.expr(node)(Frame(self.local.constants, self.lets)))
         except tables.Refused as refused:
-            self.faults.error("E520", f"`{spec.name}` is {refused}", node.span)
+            self.faults.error("E520", f"`{spec.name}` must be {refused}", node.span)
             return 0
         return number
 
@@ -216,9 +217,11 @@ class _StepMaker:
             if made is None and (text := render(value)) is not None and isinstance(value, str):
                 made = of_text(text)
             if made is None:
-                raise fail("E415", f"{describe(value)} is no prompt", node.span)
+                raise fail("E415", f"expected a prompt after `with`, got {describe(value)}", node.span,
+                           help="use a text or a `prompt`")  # fmt: skip
             if not made.messages:
-                raise fail("E418", "this prompt has no message", node.span)
+                raise fail("E418", "this prompt has no messages", node.span,
+                           help="give it at least one message in every cell")  # fmt: skip
             return made
 
         return prompt
@@ -236,7 +239,7 @@ class _StepMaker:
                     raise MissingInput(inside[param])
             messages = rubric.messages(inside)
             if not messages:
-                raise fail("E418", f"the rubric `{rubric.name}` has no message", call.span)
+                raise fail("E418", f"the rubric `{rubric.name}` has no messages", call.span)
             return Prompt(messages)
 
         return prompt
@@ -257,10 +260,10 @@ def _agree(rubric: RubricMaker, model: Model, decided: set[str], span: Span) -> 
         if name in own and own[name] != value and name not in decided:
             raise fail(
                 "E419",
-                f"`{rubric.name}` wants `{name} = {written(value)}`, "
-                f"and `{model.name}` sets `{name} = {written(own[name])}`",
+                f"the rubric `{rubric.name}` sets `{name} = {written(value)}`, "
+                f"but the model `{model.name}` sets `{name} = {written(own[name])}`",
                 span,
-                help=f"decide with `set` or `{{ {name} = ... }}` here",
+                help=f"choose one value: add `{{ {name} = ... }}` to this statement",
             )
 
 

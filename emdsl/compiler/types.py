@@ -38,7 +38,7 @@ _PHRASES = {
     "text": "a text",
     "number": "a number",
     "score": "a score",
-    "bool": "true or false",
+    "bool": "a boolean",
     "label": "a label",
     "verdict": "a JSON verdict",
     "answer": "an answer",
@@ -51,7 +51,7 @@ _PHRASES = {
     "function": "a function",
     "rubric": "a rubric",
     "money": "an amount of money",
-    "env": "a variable of the environment",
+    "env": "an environment variable",
 }
 ANY = Type("any")
 TEXT, NUMBER, BOOL, NONE, MESSAGES = Type("text"), Type("number"), Type("bool"), Type("none"), Type("prompt")

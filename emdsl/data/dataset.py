@@ -84,7 +84,7 @@ def read_dataset(
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         endings = ", ".join(f"`{ending}`" for ending in READERS)
-        raise DataError(f"`{path.name}`: `{path.suffix}` files are not supported", help=f"supported are {endings}")
+        raise DataError(f"`{path.name}`: `{path.suffix}` files are not supported", help=f"supported: {endings}")
     try:
         content = read_whole(place)
     except IsADirectoryError:
@@ -145,8 +145,8 @@ def pick(record: Record, column: str, path: Path) -> Any:
         if isinstance(value, dict):
             if step not in value:
                 raise DataError(
-                    f"{place}: there is no `{step}`" + (f" in `{parent}`" if i else ""),
-                    help=near(step, value) or f"it has {one_of(value)}",
+                    f"{place}: no column or field `{step}`" + (f" in `{parent}`" if i else ""),
+                    help=near(step, value) or f"available: {one_of(value)}",
                     column=column,
                 )
             value = value[step]

@@ -74,8 +74,8 @@ class Hook:
             again = _process(self._path, 1).ask(call)
             if again != reply:
                 raise HookError(
-                    f"`{self.name}` is not pure: `{self._path.name}` returned two values for the same call; "
-                    "its value may depend on its arguments only, not on a clock, randomness, `hash` or set order"
+                    f"`{self.name}` is not pure: `{self._path.name}` returned two values for the same arguments. "
+                    "It must depend on its arguments only, not on the time, randomness, `hash` or set order"
                 )
             if self._n_checked == CHECKED_CALLS:
                 _stop(self._path, 1)

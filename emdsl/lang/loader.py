@@ -93,7 +93,7 @@ class _Loader:
             self.diagnostics.append(
                 Diagnostic(
                     code="E206",
-                    message="circular import",
+                    message=f'circular import of "{decl.path}"',
                     span=decl.path_span,
                     labels=tuple(Label(span=by.path_span, text="imported here") for by in trail),
                     help="move the shared declarations into a third file",
@@ -118,7 +118,7 @@ def _locate(path: str, folder: Path, instead: Instead | None) -> tuple[Source, P
         choices = " or ".join(f'"{k}"' for k in versions)
         hint = f"add a version, so that it never changes: {choices}" if versions else ""
         raise _UnknownStd(
-            "the standard library has no such file", hint or near(path, files) or f"it has {one_of(files)}",
+            "the standard library has no such file", hint or near(path, files) or f"available: {one_of(files)}",
             versions[0] if len(versions) == 1 else "",
         )  # fmt: skip
     text = (library / f"{path.removeprefix(STD)}.em").read_text(encoding="utf-8")

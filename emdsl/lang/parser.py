@@ -118,7 +118,7 @@ def _too_deep(source: Source) -> Diagnostic:
         code="E103",
         message="this file is nested too deeply",
         span=Span(source, 0, 0),
-        help="name parts of it with `let`",
+        help="move inner parts into a `let`",
     )
 
 

@@ -90,7 +90,9 @@ class _Scanner:
         elif kind == "newline":
             self._newline(start, end)
         elif kind == "openlong":
-            self._add_error("E131", "this text is not closed", start, end, help='close it with `"""` on its own line')
+            self._add_error(
+                "E131", 'this text has no closing `"""`', start, end, help='add `"""` on its own line after the text'
+            )
             self._piece.closed = False
             self._stack.clear()  # the rest of the file is inside the text
             self._levels = [self._top]
@@ -100,10 +102,10 @@ class _Scanner:
             line_end = len(self._text) if line_end < 0 else line_end
             self._add_error(
                 "E132",
-                "this text is not closed on its line",
+                'this text has no closing `"`',
                 start,
                 line_end,
-                help='close it with `"`, or open a longer text with `"""`',
+                help='add `"` at its end; for several lines of text use `"""`',
             )
             self._piece.closed = False
             return line_end
@@ -117,7 +119,7 @@ class _Scanner:
                 f"brackets are nested more than {MAX_DEPTH} levels deep",
                 at,
                 at + 1,
-                help="name parts of it with `let`",
+                help="move inner parts into a `let`",
             )
             return
         self._stack.append((bracket, at, self._piece))
@@ -130,7 +132,13 @@ class _Scanner:
     def _close(self, bracket: str, at: int) -> None:
         wanted = next(b for b, closer in _PAIRS.items() if closer == bracket)
         if wanted not in (b for b, _, _ in self._stack):
-            self._add_error("E133", f"`{bracket}` without an opening `{wanted}`", at, at + 1, help="delete it")
+            self._add_error(
+                "E133",
+                f"`{bracket}` without an opening `{wanted}`",
+                at,
+                at + 1,
+                help=f"delete it, or add `{wanted}` before",
+            )
             self._piece.closed = False
             return
         opener, opened, _ = self._stack[-1]
@@ -178,7 +186,7 @@ class _Scanner:
         labels: tuple[Label, ...] = ()
         if noticed is not None:
             span = Span(self._source, noticed, self._source.text.find("\n", noticed) % (len(self._text) + 1))
-            labels = (Label(span=span, text="a declaration starts here"),)
+            labels = (Label(span=span, text="the next declaration starts here"),)
         self._errors.append(
             Diagnostic(
                 code="E135",

@@ -10,23 +10,23 @@ from emdsl.lang.grammar import grammar
 from emdsl.lang.words import DECLARATIONS, RESERVED, ROLES, STATEMENTS
 from emdsl.source import Diagnostic, Edit, Source, Span, near, one_of
 
-_CURLY = 'curly quotes are not supported: write texts in straight double quotes, `"..."`'
-_QUOTES = 'texts are written in double quotes: `"..."`'
+_CURLY = "expected straight double quotes, got curly quotes"
+_QUOTES = 'a text needs double quotes: `"..."`'
 _OTHER_LANGUAGES = {  # by first character: message, code, and the pattern and replacement of a certain fix
-    "&": ("`&&` is written `and`", "E140", r"&&?", "and"),
-    "|": ("`||` is written `or`", "E140", r"\|\|?", "or"),
-    "!": ("`!` is written `not`", "E140", r"!", "not "),
+    "&": ("`&&` is not an operator: use `and`", "E140", r"&&?", "and"),
+    "|": ("`||` is not an operator: use `or`", "E140", r"\|\|?", "or"),
+    "!": ("`!` is not an operator: use `not`", "E140", r"!", "not "),
     "'": (_QUOTES, "E141", r"'([^'\"\n\\{}]+)'(?![\w'])", r'"\1"'),
     "`": (_QUOTES, "E141", r"`([^`\"\n\\{}]+)`(?![\w`])", r'"\1"'),
     "\u2018": (_CURLY, "E141", '[\u2018\u2019]([^\u2018\u2019"\\n\\\\]*)[\u2018\u2019]', r'"\1"'),
     "\u2019": (_CURLY, "E141", '[\u2018\u2019]([^\u2018\u2019"\\n\\\\]*)[\u2018\u2019]', r'"\1"'),
     "\u201c": (_CURLY, "E141", '[\u201c\u201d]([^\u201c\u201d"\\n\\\\]*)[\u201c\u201d]', r'"\1"'),
     "\u201d": (_CURLY, "E141", '[\u201c\u201d]([^\u201c\u201d"\\n\\\\]*)[\u201c\u201d]', r'"\1"'),
-    ";": ("`;` is not needed: a statement ends with its line", "E140", r";(?=[ \t]*(?:#|\r?\n|$))", ""),
+    ";": ("`;` is not allowed: a statement ends with its line", "E140", r";(?=[ \t]*(?:#|\r?\n|$))", ""),
     "\\": ("`\\` does not continue a line: use `( )` or `[ ]` over several lines", "E140", "", ""),
-    "%": ("`%` is not an operator: the language has no remainders", "E140", "", ""),
+    "%": ("`%` is not an operator: compute a remainder in a `python` function", "E140", "", ""),
     "@": ("`@` is not supported: the language has no decorators", "E140", "", ""),
-    "?": ("`a ? b : c` is written `if a then b else c`", "E140", "", ""),
+    "?": ("`?` is not an operator: use `if a then b else c`", "E140", "", ""),
 }
 _LABELS = frozenset(("FALSE", "NAME", "NONE", "STRING", "TRUE"))
 _VALUES = _LABELS | {"DEC", "ENV", "IF", "INT", "LBRACE", "LONG", "LPAR", "LSQB", "MONEY", "NOT", "RAW", "SIGN"}
@@ -81,7 +81,7 @@ def syntax_error(source: Source, text: str, offset: int, error: UnexpectedInput,
             )
         return Diagnostic(
             code="E105",
-            message=f"no statement starts with `{word}`",
+            message=f"unknown statement `{word}`",
             span=word_span,
             help=near(word, words) or _start_help(word, rest, start, words),
         )
@@ -117,7 +117,7 @@ def _bad_character(source: Source, text: str, offset: int, error: UnexpectedChar
                     span=Span(source, span.start, span.end),
                 )
             return _reserved(word, span, _expected(error.allowed, before))
-        return Diagnostic(code="E109", message=f"unexpected `{word}`", span=span)
+        return _unexpected(word, span, _expected(error.allowed, text[:at].rstrip()))
     span = Span(source, offset + at, offset + at + 1)
     if text.startswith(("//", "/*", "--"), at):
         return Diagnostic(
@@ -130,10 +130,13 @@ def _bad_character(source: Source, text: str, offset: int, error: UnexpectedChar
             return Diagnostic(code=code, message=message, span=span)
         span = Span(source, match.start(), match.end())
         return Diagnostic(code=code, message=message, span=span, fix=(Edit(span=span, text=match.expand(replacement)),))
-    return Diagnostic(
-        code="E109", message=f"unexpected `{char}` (U+{ord(char):04X})", span=span,
-        note=_expected(error.allowed, text[:at].rstrip()),
-    )  # fmt: skip
+    shown = char if " " < char <= "~" else f"U+{ord(char):04X}"
+    return _unexpected(shown, span, _expected(error.allowed, text[:at].rstrip()))
+
+
+def _unexpected(text: str, span: Span, expected: str) -> Diagnostic:
+    message = f"{expected}, got `{text}`" if expected else f"unexpected `{text}`"
+    return Diagnostic(code="E109", message=message, span=span)
 
 
 def _reserved(word: str, span: Span, expected: str) -> Diagnostic:
@@ -161,14 +164,14 @@ def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -
         return Diagnostic(code="E107", message=message, span=span)
     span = Span(source, offset + stop, offset + (token.end_pos or stop + 1))
     if str(token) == "if" and before.split()[:1] in (["skip"], ["set"]):
-        return Diagnostic(code="E109", message=f"`{before.split()[0]}` takes a `when`, not an `if`", span=span,
-                          help="write `when`")  # fmt: skip
+        return Diagnostic(code="E109", message=f"expected `when` after `{before.split()[0]}`, got `if`", span=span,
+                          help=f"write `{before.strip()} when ...`")  # fmt: skip
     if str(token) in RESERVED and ("NAME" in error.expected):
         return _reserved(str(token), span, _expected(allowed, before))
     if token.type == "EQUAL" and re.fullmatch(r"\w+", before.strip()):
         return Diagnostic(
-            code="E109", message=f"`{before.strip()}` starts a statement and cannot be a setting", span=span,
-            help="use the name of a setting",
+            code="E109", message=f"`{before.strip()}` is a keyword and cannot be a setting", span=span,
+            help="write the name of a setting before `=`",
         )  # fmt: skip
     if token.type == "EQUAL":
         return _bad_equal(source, text, stop, span)
@@ -181,7 +184,7 @@ def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -
     if token.type == "COLON" and before.split()[:1] in (["experiment"], ["prompt"], ["rubric"], ["grid"]):
         return Diagnostic(
             code="E140",
-            message="a block is written in braces, not after `:`",
+            message="expected a block in braces, got `:`",
             span=span,
             help=f"write `{before.strip()} {{ ... }}`",
         )
@@ -189,12 +192,7 @@ def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -
         return Diagnostic(
             code="E140", message="a statement does not end with `:`", span=span, fix=(Edit(span=span, text=""),)
         )
-    return Diagnostic(
-        code="E109",
-        message=f"unexpected `{str(token).strip()[:40]}`",
-        span=span,
-        note=_expected(allowed, before),
-    )
+    return _unexpected(str(token).strip()[:40], span, _expected(allowed, before))
 
 
 def _bad_equal(source: Source, text: str, stop: int, span: Span) -> Diagnostic:
@@ -203,13 +201,13 @@ def _bad_equal(source: Source, text: str, stop: int, span: Span) -> Diagnostic:
     if before.endswith("=") and not before.endswith(("==", "<=", ">=", "!=")) and text[stop] == "=":
         whole = Span(source, span.start - 1, span.end)
         return Diagnostic(
-            code="E142", message="`==` compares; a name gets its value with `=`", span=whole, help="write `=`",
+            code="E142", message="`==` compares values: use `=` to define a name", span=whole, help="write `=`",
             fix=(Edit(span=whole, text="="),),
         )  # fmt: skip
     plain = re.sub(r'"(?:[^"\\\n]|\\.)*"', lambda m: "x" * len(m[0]), before)
     opened = [c for c in re.sub(r"\([^()]*\)|\[[^\[\]]*\]|\{[^{}]*\}", "", plain) if c in "([{"]
     words = re.findall(r"[A-Za-z_]\w*", plain)
-    message, help_ = "`=` does not compare", "write `==`"
+    message, help_ = "`=` is not a comparison", "write `==`"
     fix: tuple[Edit, ...] = ()
     if opened and opened[-1] in "({" and words[:1] not in (["skip"], ["when"]):
         message, help_ = "unexpected `=`", "write an argument or entry as `name: value`"

@@ -64,7 +64,7 @@ class TextReader:
                 'the closing `"""` must be on its own line',
                 end - 3,
                 end,
-                note="its indentation is the margin, removed from every line",
+                note="its indentation is removed from every line of the text",
                 help='move `"""` to the next line',
             )
             return ()
@@ -108,7 +108,9 @@ class TextReader:
                             text=f'the closing `"""` sets the margin: {len(margin)} columns',
                         ),
                     ),
-                    help='indent the line, or move the closing `"""` to the left',
+                    help='indent the line like the closing `"""`, with the same tabs or spaces'
+                    if mixed
+                    else 'indent the line, or move the closing `"""` to the left',
                 )
             )
             return
@@ -145,7 +147,9 @@ class TextReader:
                         help="compute the value with `let`, or write `{{` and `}}` to send braces",
                     )
                 case "brace":
-                    self._add_error("E121", "`}` without `{`", at, stop, help="write `}}` to send a brace", put="}}")
+                    self._add_error(
+                        "E121", "`}` without an opening `{`", at, stop, help="write `}}` to send a brace", put="}}"
+                    )
                 case "code" if int(match["code"], 16) <= _MAX_CODE and not 0xD800 <= int(match["code"], 16) <= 0xDFFF:
                     yield chr(int(match["code"], 16))
                 case "escape" if match["escape"] in _ESCAPES:
@@ -156,7 +160,7 @@ class TextReader:
                         f"unknown escape `{match[0]}`",
                         at,
                         stop,
-                        help=r"use `\n`, `\t`, `\"`, `\\`, `\u{...}` or a `raw` text; a backslash is `\\`",
+                        help=r"write `\n`, `\t`, `\"`, `\u{...}`, or `\\` for a backslash; a `raw` text has no escapes",
                     )
 
     def _check_visible(self, start: int, end: int) -> None:
@@ -167,7 +171,7 @@ class TextReader:
                     code="W322",
                     message=f"this text contains an invisible character (U+{ord(match[0]):04X})",
                     span=Span(self._source, match.start(), match.end()),
-                    note="it is sent: two texts that look the same are two requests",
+                    note="it is sent: two texts that look the same would be two requests",
                     help=rf"remove it, or write `\u{{{ord(match[0]):x}}}` if it is intended",
                     severity=Severity.WARNING,
                 )

@@ -372,8 +372,8 @@ class TreeReader:
         parts = self._texts.string(span.start, span.end)
         for part in parts:
             if isinstance(part, ast.Path):
-                message = f"the placeholder `{part.span.text}` is not allowed in this string"
-                help_ = "write the text itself"
+                message = f"the placeholder `{part.span.text}` is not allowed in this text"
+                help_ = "write the value itself, without a placeholder"
                 self._diagnostics.append(Diagnostic(code="E123", message=message, span=part.span, help=help_))
                 return ""
         return "".join(p for p in parts if isinstance(p, str))

@@ -239,7 +239,9 @@ class Executor:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             if isinstance(error, OSError):
-                error = StoreError(f"claims cannot be taken: {error}. Was the folder moved or removed?")
+                error = StoreError(
+                    f"the claims of this run cannot be written: {error}. Check that the folder still exists"
+                )
             self._control.abort(error)
 
     # -------------------------------------------------------------- requests to answers

@@ -91,7 +91,9 @@ class Retries:
         controller.throttled(attempt.ticket, error.wait_s, pause=several)
         if error.wait_s > self._policy.max_wait_s:
             until = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + error.wait_s))
-            controller.close(f"{error} (it asks to wait {error.wait_s:,.0f} s, until {until}: more than --max-wait)")
+            controller.close(
+                f"{error} (the server asks to wait {error.wait_s:,.0f} s, until {until}: more than --max-wait)"
+            )
         if several and error.wait_s > 0 and not lane.closed:  # another API key need not wait
             self._dispatcher.queue(attempt.request)
         else:

@@ -103,7 +103,7 @@ class Bundle:
             plain = (i.compress_type == zipfile.ZIP_STORED and i.file_size == i.compress_size and not i.flag_bits & 1
                      for i in self._archive.infolist())  # fmt: skip
             if not all(plain):
-                raise StoreError(f"{path} is compressed, which emdsl never does: unpacked it could exceed any disk")
+                raise StoreError(f"{path} is compressed, unlike a bundle of emdsl: unpacking it could fill the disk")
             held: Any = json.loads(self._archive.read(_MANIFEST))
             if held["emdsl_cache"] != FORMAT:
                 raise StoreError(f"{path} was written by a newer version: upgrade emdsl")

@@ -68,7 +68,7 @@ def evaluating() -> Iterator[None]:
 
 
 def unknown(kind: str, name: str, names: list[str]) -> str:
-    """Return that no thing of a kind has a name, with the nearest name or all of them."""
+    """Return an error text for an unknown name of a kind, with the nearest name or all of them."""
     plural = "axes" if kind == "axis" else f"{kind}s"
     hint = near(name, names) or (f"the {plural} are {one_of(names)}" if names else "there is none")
-    return f"no {kind} is called `{name}`; {hint}"
+    return f"unknown {kind} `{name}`; {hint}"

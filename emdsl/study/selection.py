@@ -51,7 +51,7 @@ def selections(program: Program, samples: int | None, only: Sequence[str]) -> li
             raise UsageError(f"expected AXIS=VALUE[,VALUE], not `{text}`", parameter="only")
         if name not in axes:
             hint = near(name, axes) or f"the axes are {one_of(_in_order(program))}"
-            raise UnknownAxis(f"no axis is called `{name}`; {hint}", parameter="only")
+            raise UnknownAxis(f"unknown axis `{name}`; {hint}", parameter="only")
     return [_selection(e, samples, only, program.experiments) for e in program.experiments]
 
 

@@ -89,7 +89,7 @@ def test_faults_are_one_json_object(folder: Path) -> None:
         (["run", "study.em", "--nonsense"], 2, "No such option"),
         (["run", "nowhere.em"], 2, "there is no such file"),
         (["run", "."], 2, "folder"),
-        (["plan", "study.em", "--only", "x=1"], 2, "no axis is called `x`"),
+        (["plan", "study.em", "--only", "x=1"], 2, "unknown axis `x`"),
         (["plan", "study.em", "--only", "q=onee"], 2, "did you mean `one`?"),
         (["query", "SELECT 1"], 1, "no results"),
         (["show", "study.em"], 0, "low"),
@@ -223,5 +223,5 @@ def test_check_finds_every_fault_of_every_file(folder: Path) -> None:
     (folder / "twins.em").write_text(
         'em 1\nexperiment e {\n  for q in [1]\n  for Q in [1]\n  ask a from "sim/subject" with "{q} {Q}"\n}\n'
     )
-    assert "two columns have the name `Q`: axis q; axis Q" in emdsl("check", "twins.em", cwd=folder, code=1).stdout
+    assert "two columns have the name `Q`: axis q and axis Q" in emdsl("check", "twins.em", cwd=folder, code=1).stdout
     assert not (folder / "cache").exists()

@@ -77,7 +77,7 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
         ("a.csv", b"", None, "is empty"),
         ("a.csv", b"x\n", None, "has no rows"),
         ("a.csv", b"x\n\xff\n", None, "not UTF-8"),
-        ("a.csv", b"x\n1\n", {"t": "y"}, "row 1 (line 2): there is no `y`"),
+        ("a.csv", b"x\n1\n", {"t": "y"}, "row 1 (line 2): no column or field `y`"),
         ("a.jsonl", b'{"x": 1}\n{"x": \n', None, "row 2 (line 2): not valid JSON"),
         ("a.jsonl", b"[1]\n", None, "expected an object, got a list"),
         ("a.jsonl", b'{"x": Infinity}\n', None, "`Infinity` is not a JSON number"),
@@ -120,7 +120,7 @@ def test_a_column_that_not_all_rows_have_is_empty_there(tmp_path: Path) -> None:
     file = tmp_path / "q.jsonl"
     file.write_text('{"id": "a"}\n{"id": "b", "system": "Be brief."}\n{"id": "c", "system": null}\n', encoding="utf-8")
     assert [r["system"] for r in rows(file, {"system": "system?"})] == ["", "Be brief.", ""]
-    with pytest.raises(DataError, match="there is no `sistem`") as caught:
+    with pytest.raises(DataError, match="no column or field `sistem`") as caught:
         rows(file, {"system": "sistem?"})
     assert "`id`" in caught.value.help
 

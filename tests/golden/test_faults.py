@@ -41,12 +41,12 @@ def test_a_diagnostic_is_shown_with_its_place() -> None:
             {},
         )
     assert str(caught.value) == (
-        "error[E201]: no name `modle` is known here\n"
+        "error[E201]: unknown name `modle`\n"
         " --> experiments/insecure.em:3:13\n"
         "  |\n"
         "3 |   skip when modle is qwen\n"
         "  |             ^^^^^\n"
-        "for more: `emdsl explain E201`"
+        "help: define `modle` or import it; a text needs quotes"
     )
 
 

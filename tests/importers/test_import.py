@@ -84,7 +84,7 @@ def test_lines_of_any_tool(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"model": "gpt-4o"}, "does not say who serves it"),
+        ({"model": "gpt-4o"}, "has no provider"),
         ({"model": "vllm/Qwen/Qwen3-8B"}, "its weights are unknown"),
         ({"params": {"logit_bias": {"1": 2}}}, "`logit_bias`"),
         ({"params": {"temperature": "hot"}}, "`temperature` is"),

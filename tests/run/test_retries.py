@@ -202,5 +202,5 @@ def test_a_wait_beyond_the_bound_closes_the_account() -> None:
     """A limit by day: the error names the time, and the request fails with it."""
     found, _, lane = after(Throttled("slow", wait_s=500), max_wait_s=100)
     assert found == lane.closed
-    assert found.startswith("slow (it asks to wait 500 s, until 20")
+    assert found.startswith("slow (the server asks to wait 500 s, until 20")
     assert found.endswith(": more than --max-wait)")

@@ -76,19 +76,19 @@ def test_what_is_wrong_is_raised_with_its_place(study: Study, tmp_path: Path) ->
     """Faults of the program, names that are none, outcomes that are not there; never a traceback of ours alone."""
     with pytest.raises(FileMissing, match=r"no such file: .*no\.em"):
         emdsl.open(tmp_path / "no.em")
-    with pytest.raises(UnknownAxis, match="`only`: no axis is called `m`"):
+    with pytest.raises(UnknownAxis, match="`only`: unknown axis `m`"):
         study.run(only={"m": 1})
     study.run()
     with pytest.raises(UnknownMeasure, match="did you mean `low`"):
         study.measure("lo")
-    with pytest.raises(UnknownExperiment, match="no experiment is called `x`"):
+    with pytest.raises(UnknownExperiment, match="unknown experiment `x`"):
         study.results("x")
     with pytest.raises(OutcomesError, match="nothing"):
         study.query("SELECT nothing FROM e")
     with pytest.raises(NotDrawable, match="heat map"):
         study.figure("low", kind="heat")
     (tmp_path / "study.em").write_text(SHOTS_STUDY.replace("by k", "by kk"), encoding="utf-8")
-    with pytest.raises(SourceError, match=r"no axis is called `kk`") as caught:
+    with pytest.raises(SourceError, match=r"unknown axis `kk`") as caught:
         study.plan()
     (diagnostic,) = caught.value.diagnostics
     assert diagnostic.as_json()["line"] == 19
