@@ -86,8 +86,8 @@ def commands(group: click.Group, context: click.Context, path: str) -> Iterator[
                 yield from commands(command, inner, f"{path} {name}")
 
 
-HELP = dict(commands(cli, click.Context(cli, info_name="emdsl"), "emdsl"))
-HELP["emdsl"] = cli.get_help(click.Context(cli, info_name="emdsl", terminal_width=10_000))
+HELP = dict(commands(cli, click.Context(cli, info_name="emdsl", **cli.context_settings), "emdsl"))
+HELP["emdsl"] = cli.get_help(click.Context(cli, info_name="emdsl", terminal_width=10_000, **cli.context_settings))
 
 
 @pytest.mark.parametrize("path", PAGES, ids=named(PAGES))
