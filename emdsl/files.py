@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 import time
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
@@ -51,13 +52,18 @@ def write_whole(path: Path, content: str | bytes, *, public: bool = False) -> No
         file.write(data)
 
 
+def beside(path: Path) -> Path:
+    """Return the name of a new file beside `path` that no other process and no other thread writes."""
+    return path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident():x}.new")
+
+
 @contextmanager
 def replacing(path: Path, *, public: bool = False) -> Iterator[Path]:
     """Yield the path of a new file beside `path`, which takes its place when the block ends well; raises OSError.
 
     It is private; a `public` one keeps the permissions of the file that it replaces.
     """
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    fresh = beside(path)
     try:
         yield fresh
         if not public:
@@ -82,7 +88,10 @@ def locked(path: Path, *, wait_s: float) -> Iterator[None]:
             if time.monotonic() >= end:
                 raise Busy
             time.sleep(POLL_S)
-        yield
+        try:
+            yield
+        finally:
+            _unlock(file)  # closing is not enough: a process forked meanwhile has the file, and with it the lock
 
 
 def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
@@ -94,6 +103,12 @@ def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _unlock(file: IO[Any]) -> None:
+    import fcntl  # noqa: PLC0415 - as above
+
+    fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _check_regular(status: os.stat_result, path: Path) -> None:

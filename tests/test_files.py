@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,6 +42,33 @@ def test_a_write_that_fails_changes_nothing(tmp_path: Path) -> None:
         fresh.write_text("written, then half a pair: \ud800", encoding="utf-8")
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_threads_write_the_same_file(tmp_path: Path) -> None:
+    """Each writes it whole."""
+    file = tmp_path / "file"
+    with replacing(file) as fresh, ThreadPoolExecutor(1) as pool:
+        fresh.write_text("first")
+        pool.submit(write_whole, file, "second").result()
+        assert file.read_text() == "second"
+    assert file.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_forked_process_does_not_keep_a_lock(tmp_path: Path) -> None:
+    """It inherits the open file; the lock ends with the block all the same."""
+    lock = tmp_path / "lock"
+    with locked(lock, wait_s=0):
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        with locked(lock, wait_s=0):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_a_lock_has_one_holder(tmp_path: Path) -> None:

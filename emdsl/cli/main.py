@@ -6,6 +6,7 @@ import gc
 import importlib
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -94,7 +95,9 @@ def main() -> None:
     from emdsl.errors import EmdslError, UsageError  # noqa: PLC0415 - keeps `--version` at click's own speed
 
     gc.set_threshold(*GC_THRESHOLDS)
-
+    for name in ("stdout", "stderr"):  # the caller may have closed both: `>&-`
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:

@@ -19,6 +19,8 @@ from emdsl.study.project import open_project
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from emdsl.study.planfile import PlanFile
+
 
 @click.command("plan")
 @options.OF_RUN
@@ -40,6 +42,7 @@ def command(
     by: str | None = None,
     as_list: bool = False,
     output: Path | None = None,
+    plan_file: PlanFile | None = None,
     **_of_run: object,
 ) -> int:
     """Preview a run of FILE: cached and pending requests, reasons and cost. Nothing is sent.
@@ -60,6 +63,9 @@ def command(
         study, samples=samples, only=only, budget=budget, insecure=insecure, listed=as_list,
         by=[n.strip() for n in by.split(",")] if by else (),
     )  # fmt: skip
+    if plan_file is not None:  # `emdsl run plan.json --dry-run`
+        plan_file.check(plan.walks)
+        plan_file.check_pending(plan.requests, plan.counts)
     if output is not None:
         plan.write(output, samples, only)
     if as_json:
@@ -67,8 +73,9 @@ def command(
     else:
         console.show(plan.parts())
         again = repeated(cache=cache, budget=budget, insecure=insecure, env_file=env_file)
-        if output is None:  # a written plan holds the rest
+        held = output or (plan_file.written if plan_file is not None else None)
+        if held is None:  # a written plan holds the rest
             again = repeated(samples=samples, only=only, simulate=simulate) + again
-        detailed = bool(by or as_list)
-        console.show(plan.next_step(output or file, again, written=output is not None, detailed=detailed))
+        detailed = bool(by or as_list or plan_file)
+        console.show(plan.next_step(held or file, again, written=output is not None, detailed=detailed))
     return EXIT_INCOMPLETE if exit_code and plan.requests else 0

@@ -60,19 +60,19 @@ def command(
       emdsl run study.em --sim
     """
     console.expect_json(wanted=as_json)
-    if dry_run:
-        from emdsl.cli.plan import command as plan  # noqa: PLC0415 - the short way does without
-
-        return int(ctx.invoke(
-            plan, file=file, cache=cache, env_file=env_file, samples=samples, only=only, simulate=simulate,
-            as_json=as_json, budget=budget, insecure=insecure,
-        ))  # fmt: skip
     plan_file: PlanFile | None = None
     if file.suffix.lower() == ".json":
-        from emdsl.study.planfile import read_plan  # noqa: PLC0415 - as above
+        from emdsl.study.planfile import read_plan  # noqa: PLC0415 - the short way does without
 
         plan_file = read_plan(file, samples, only, simulate=simulate)
         file, samples, only, simulate = plan_file.file, plan_file.samples, plan_file.only, plan_file.simulate
+    if dry_run:
+        from emdsl.cli.plan import command as plan  # noqa: PLC0415 - as above
+
+        return int(ctx.invoke(
+            plan, file=file, cache=cache, env_file=env_file, samples=samples, only=only, simulate=simulate,
+            as_json=as_json, budget=budget, insecure=insecure, plan_file=plan_file,
+        ))  # fmt: skip
     project = open_project(file, cache, env_file, simulate=simulate)
     marks = ("run", samples, only, as_json, *console.layout_marks())
     if plan_file is None and (screen := uptodate.find(project, file, marks)) is not None:

@@ -7,14 +7,13 @@ that an answer came from.
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emdsl.digest import digest_bytes
-from emdsl.files import write_whole
+from emdsl.files import beside, write_whole
 from emdsl.version import __version__
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ def _keep(cache: Path, path: Path, sha256: str) -> None:
     except OSError:  # it was removed since it was read
         return
     copy.parent.mkdir(exist_ok=True, mode=0o700)
-    fresh = copy.with_name(f"{copy.name}.{os.getpid()}.new")
+    fresh = beside(copy)
     try:
         write_whole(fresh, path.read_bytes())
         if digest_bytes(fresh.read_bytes()).hex() == sha256:  # it may have changed since it was read

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,7 +16,7 @@ from emdsl.run.retries import RetryPolicy
 from emdsl.store.claims import Claims
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from decimal import Decimal
 
     from emdsl.run.progress import Report
@@ -42,6 +43,10 @@ class Interrupter:
         self._attached = asyncio.get_running_loop(), executor
         self.check()
 
+    def detach(self) -> None:
+        """Let go of the executor, whose event loop is about to close: nothing is left to interrupt."""
+        self._attached = None
+
     def check(self) -> None:
         """Raise KeyboardInterrupt if an interrupt came before any request was sent."""
         if self._requested:
@@ -49,11 +54,17 @@ class Interrupter:
 
     def interrupt(self) -> None:
         """Finish what is in flight; on the second call, stop at once."""
-        if self._attached is None:
+        attached = self._attached
+        if attached is None:
             self._requested = True
             return
-        loop, executor = self._attached
-        loop.call_soon_threadsafe(executor.stop if executor.progress.draining else executor.drain)
+        loop, executor = attached
+        with suppress(RuntimeError):  # the loop has just closed: nothing is in flight
+            loop.call_soon_threadsafe(_drain_or_stop, executor)
+
+
+def _drain_or_stop(executor: Executor) -> None:
+    (executor.stop if executor.progress.draining else executor.drain)()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,12 +100,20 @@ def send_pending(
         StoreError: Answers can no longer be kept.
     """
     main = threading.current_thread() is threading.main_thread()
+    with _handlers_kept(kept=main), asyncio.Runner(loop_factory=_fast_loop()) as runner:
+        return runner.run(_send(project, walks, store, sending, run, view, interrupter, signals=main))
+
+
+@contextmanager
+def _handlers_kept(*, kept: bool) -> Iterator[None]:
+    """Give the signals back to the handlers of the program that calls: event loops leave others behind."""
+    before = {n: signal.getsignal(n) for n in SIGNALS} if kept else {}
     try:
-        with asyncio.Runner(loop_factory=_fast_loop()) as runner:
-            return runner.run(_send(project, walks, store, sending, run, view, interrupter, signals=main))
+        yield
     finally:
-        if main:
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # uvloop leaves its own behind
+        for number, handler in before.items():
+            if handler is not None:  # None: one of C code, that Python cannot set again
+                signal.signal(number, handler)
 
 
 async def _send(
@@ -130,6 +149,7 @@ async def _send(
                 loop.add_signal_handler(number, interrupter.interrupt)
             return await executor.run()
         finally:
+            interrupter.detach()
             for number in handled:
                 loop.remove_signal_handler(number)
             claims.close()
@@ -150,18 +170,21 @@ def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def apart_from_loop(function: Callable[[], T], interrupter: Interrupter) -> T:
     """Call a function that needs an event loop of its own: in another thread, if this one has a loop already.
 
-    A KeyboardInterrupt goes to the interrupter, and the function is waited for.
+    Ctrl-C goes to the interrupter, and the function is waited for. The handler of `asyncio.run` would only cancel a
+    task of the loop that waits here.
     """
+    if not _in_loop():  # called outside of `except`: its own errors have no other error before them
+        return function()
+    main = threading.current_thread() is threading.main_thread()
+    with ThreadPoolExecutor(1, thread_name_prefix="emdsl") as pool, _handlers_kept(kept=main):
+        if main and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, lambda _, __: interrupter.interrupt())
+        return pool.submit(function).result()
+
+
+def _in_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return function()
-    with ThreadPoolExecutor(1, thread_name_prefix="emdsl") as pool:
-        future = pool.submit(function)
-        while True:
-            try:
-                return future.result()
-            except KeyboardInterrupt:
-                if future.done():
-                    raise
-                interrupter.interrupt()
+        return False
+    return True

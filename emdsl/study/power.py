@@ -116,7 +116,7 @@ def compute_power(
 
     Raises:
         UnknownMeasure: There is no such measure, or it has no power analysis.
-        UsageError: No effect is given, or a rate for another kind of measure.
+        UsageError: No effect is given, a number is out of range, or a rate is for another kind of measure.
     """
     experiment, chosen = chosen_measure(study.program, measure, FUNCTIONS)
     size = effect if effect is not None else chosen.effect
@@ -124,6 +124,14 @@ def compute_power(
         raise UsageError(
             f"no effect is given: use --effect 0.05, or write `{chosen.function}(..., effect: 0.05)` in the study"
         )
+    for name, value, fits, expected in (
+        ("effect", size, 0 < size < math.inf, "a number over 0"),
+        ("rate", rate, rate is None or 0 <= rate <= 1, "a number from 0 to 1"),
+        ("power", power, 0.5 <= power < 1, "a number from 0.5 to below 1"),
+        ("alpha", alpha, 0 < alpha <= 0.5, "a number over 0, up to 0.5"),
+    ):
+        if not fits:
+            raise UsageError(f"expected {expected}, not {value!r}", parameter=name)
     if rate is not None and chosen.function != "rate":
         raise UsageError(f"`{chosen.name}` is a {chosen.function}, not a rate", parameter="rate")
     rows = None

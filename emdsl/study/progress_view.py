@@ -7,7 +7,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+from emdsl.errors import UsageError
 from emdsl.redact import mask
+from emdsl.source import one_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +26,8 @@ EVERY_S = 5.0  # between two plain lines
 def choose_display(wanted: str | None) -> str:
     """Return how progress is shown: `rich` on a terminal and in a notebook, else `plain`, unless chosen."""
     if wanted is not None:
+        if wanted not in DISPLAYS:
+            raise UsageError(f"expected {one_of(DISPLAYS)}, not {wanted!r}", parameter="display")
         return wanted
     if "ipykernel" in sys.modules:
         return RICH

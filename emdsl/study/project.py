@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ class Project:
 
     root: Path
     cache: Path
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)  # it holds the API keys
     env_files: tuple[Path, ...] = ()  # where variables were looked up
     simulate: bool = False
 
@@ -56,6 +56,8 @@ class Project:
             relative = file.resolve().relative_to(self.root)
         except ValueError:
             relative = Path(file.name)
+        if not relative.name:
+            raise UsageError(f"{file} is a folder, not a study")
         name = os.fsencode(relative.with_suffix("").as_posix()).decode("utf-8", "replace")
         return f"{name}.em" if name.lower() in RESERVED_SCHEMAS else name
 
@@ -74,7 +76,10 @@ def open_project(
     Raises:
         UsageError: An env file cannot be read.
     """
-    folder = near_path.resolve() if near_path.is_dir() else near_path.resolve().parent
+    try:
+        folder = near_path.resolve() if near_path.is_dir() else near_path.resolve().parent
+    except RuntimeError:  # before Python 3.13
+        raise UsageError(f"{near_path} is a loop of symbolic links") from None
     root = find_project(folder)
     environment = read_environment(folder, env_file)
     redact.register(environment)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import ProviderError, UnknownStep, UsageError
-from emdsl.redact import mask_password
+from emdsl.redact import mask, mask_password
 from emdsl.run.rows import Rows, settle_from_store
 from emdsl.study.compiled import unknown
-from emdsl.study.selection import selections
+from emdsl.study.selection import selections, whole
 from emdsl.value import EnvVar, render
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Rendered:
 
     def __str__(self) -> str:
         """Return the requests as people read them."""
-        return "\n".join(map(_text, self.requests))
+        return mask("\n".join(map(_text, self.requests)))
 
 
 def render_cells(
@@ -49,13 +49,14 @@ def render_cells(
         limit: Show at most this many cells of each experiment.
 
     Raises:
-        UsageError: The axis, level or step does not exist.
+        UsageError: The axis, level or step does not exist, or a number is out of range.
         SourceError: A prompt has no value in the cell.
     """
     program = study.program
     steps = [s.name for e in program.experiments for s in e.steps]
     if step is not None and step not in steps:
         raise UnknownStep(unknown("step", step, steps), parameter="step")
+    sample, limit = whole(sample, 0, "sample"), whole(limit, 1, "limit")
     requests: list[dict[str, Any]] = []
     with study.store() as store:
         for experiment, selection in zip(program.experiments, selections(program, None, only), strict=True):

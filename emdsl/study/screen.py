@@ -51,8 +51,8 @@ Part = str | Aside | Table
 
 
 def text_of(parts: Iterable[Part]) -> str:
-    """Return the parts for standard output as one text, without blank lines at its end."""
-    return "\n".join(str(part) for part in parts if not isinstance(part, Aside)).rstrip("\n")
+    """Return the parts for standard output as one text: no blank lines at its end, no secret of the environment."""
+    return mask("\n".join(str(part) for part in parts if not isinstance(part, Aside)).rstrip("\n"))
 
 
 def aligned(line: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import operator
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import UnknownAxis, UnknownLevel, UsageError
 from emdsl.run.rows import Selection
 from emdsl.source import near, one_of
+from emdsl.value import render
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from emdsl.experiment import Axis, Experiment, Program
 
@@ -20,13 +24,27 @@ def only_texts(only: Only | list[str] | tuple[str, ...] | None) -> tuple[str, ..
     """Return a selection of levels in its written form, `AXIS=VALUE[,VALUE]`, from either form."""
     if only is None:
         return ()
-    if isinstance(only, list | tuple):
+    if isinstance(only, list | tuple) and all(isinstance(text, str) for text in only):
         return tuple(only)
-    texts = []
+    if not isinstance(only, Mapping):
+        raise UsageError(f'expected levels by axis, as in {{"k": [0, 16]}}, not {only!r}', parameter="only")
+    texts: list[str] = []
     for axis, levels in only.items():
         several = levels if isinstance(levels, list | tuple | set | frozenset | range) else [levels]
-        texts.append(f"{axis}={','.join(map(str, several))}")
+        texts += [f"{axis}={render(level) or level}" for level in several] or [f"{axis}="]  # none: an error
     return tuple(texts)
+
+
+def whole(number: int, least: int, parameter: str, most: float = math.inf) -> int:
+    """Return an argument that is a whole number from `least` to `most`; else raise UsageError."""
+    try:
+        value = operator.index(number)
+    except TypeError:
+        value = least - 1
+    if not least <= value <= most:
+        to = f"to {most:,}" if most < math.inf else "up"
+        raise UsageError(f"expected a whole number from {least} {to}, not {number!r}", parameter=parameter)
+    return value
 
 
 def selections(program: Program, samples: int | None, only: Sequence[str]) -> list[Selection]:
@@ -40,10 +58,9 @@ def selections(program: Program, samples: int | None, only: Sequence[str]) -> li
     Raises:
         UnknownAxis: No experiment has the axis.
         UnknownLevel: The axis has no such level.
-        UsageError: `samples` is under 1, or a text has another form.
+        UsageError: `samples` is no whole number from 1 up, or a text has another form.
     """
-    if samples is not None and samples < 1:
-        raise UsageError("expected a number from 1 up", parameter="samples")
+    samples = None if samples is None else whole(samples, 1, "samples")
     axes = {a.name for e in program.experiments for a in e.axes}
     for text in only:
         name, _, levels = text.partition("=")

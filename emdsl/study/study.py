@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextvars import copy_context
 from decimal import Decimal
 from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emdsl.errors import FileMissing, UnknownExperiment
+from emdsl.errors import FileMissing, UnknownExperiment, UsageError
 from emdsl.outcomes import database
 from emdsl.outcomes.sample_size import ALPHA, POWER
 from emdsl.outcomes.sql import name as quoted
+from emdsl.redact import mask
 from emdsl.study.asking import Interrupter, apart_from_loop
 from emdsl.study.checking import diagnostics_of
 from emdsl.study.compiled import Compiled, compile_study, unknown
@@ -24,7 +26,7 @@ from emdsl.study.project import open_project
 from emdsl.study.refresh import load_if_stale
 from emdsl.study.run import Run, run_study
 from emdsl.study.screen import text_of
-from emdsl.study.selection import only_texts
+from emdsl.study.selection import only_texts, whole
 from emdsl.study.tables import chosen_measure, measure_parts
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from emdsl.study.rendering import Rendered
     from emdsl.study.selection import Only
     from emdsl.study.why import Why
+
+MAX_CONNECTIONS = 10_000
 
 
 class Study:
@@ -100,26 +104,32 @@ class Study:
             StoreError: Answers can no longer be kept.
         """
         interrupter = Interrupter()
-        options = RunOptions(
-            samples=samples, only=only_texts(only), budget=_usd(budget), offline=offline, connections=connections
-        )
+        options = _run_options(samples, only, budget, offline=offline, connections=connections)
         return apart_from_loop(partial(self._run, options, display, interrupter), interrupter)
 
     async def arun(
         self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | None = None,
         offline: bool = False, connections: int | None = None, display: str | None = None,
     ) -> Run:  # fmt: skip
-        """Do as `run`, without blocking the event loop; if it is cancelled, the requests in flight are finished."""
+        """Do as `run`, without blocking the event loop.
+
+        If it is cancelled, the requests in flight are finished and kept; if it is cancelled again, it stops at once.
+        """
         interrupter = Interrupter()
-        options = RunOptions(
-            samples=samples, only=only_texts(only), budget=_usd(budget), offline=offline, connections=connections
-        )
-        running = asyncio.ensure_future(asyncio.to_thread(self._run, options, display, interrupter))
+        options = _run_options(samples, only, budget, offline=offline, connections=connections)
+        call = partial(copy_context().run, self._run, options, display, interrupter)
+        # No task, as of `asyncio.to_thread`: its KeyboardInterrupt would end the event loop.
+        running = asyncio.get_running_loop().run_in_executor(None, call)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
             interrupter.interrupt()
-            await asyncio.wait([running])
+            try:
+                await asyncio.wait([running])
+            except asyncio.CancelledError:
+                interrupter.interrupt()
+                raise
+            running.exception()  # seen: before its first request, an interrupted run ends with one
             raise
 
     def results(self, experiment: str | None = None) -> pa.Table:
@@ -232,14 +242,16 @@ class Study:
         return compile_study(self.project, self.file)
 
     def _run(self, options: RunOptions, display: str | None, interrupter: Interrupter) -> Run:
+        chosen = choose_display(display)
+
         def view(pending: int) -> ProgressView:
-            return ProgressView(choose_display(display), pending, _say)
+            return ProgressView(chosen, pending, _say)
 
         return run_study(self._compiled(), options, view=view, interrupter=interrupter)
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{mask(line)}\n")
 
 
 def _arrow(study: Compiled, sql: str) -> pa.Table:
@@ -249,8 +261,26 @@ def _arrow(study: Compiled, sql: str) -> pa.Table:
         return database.arrow(connection, sql)
 
 
+def _run_options(
+    samples: int | None, only: Only | None, budget: Decimal | float | None, *, offline: bool, connections: int | None
+) -> RunOptions:
+    if connections is not None:
+        connections = whole(connections, 1, "connections", MAX_CONNECTIONS)
+    return RunOptions(
+        samples=samples, only=only_texts(only), budget=_usd(budget), offline=offline, connections=connections
+    )
+
+
 def _usd(amount: Decimal | float | None) -> Decimal | None:
-    return None if amount is None else Decimal(str(amount))
+    if amount is None:
+        return None
+    try:
+        usd = Decimal(str(amount))
+    except ArithmeticError:
+        usd = Decimal("nan")
+    if not (usd.is_finite() and usd >= 0):
+        raise UsageError(f"{amount!r} is not an amount of US dollars, such as 40 or 2.5", parameter="budget")
+    return usd
 
 
 def open_study(file: str | PathLike[str], *, cache: str | PathLike[str] | None = None, sim: bool = False) -> Study:

@@ -15,7 +15,7 @@ from emdsl.study.compiled import unknown
 from emdsl.study.counts import grouped
 from emdsl.study.previous import FIRST_RUN, last_run, previous_runs
 from emdsl.study.screen import text_of
-from emdsl.study.selection import selections
+from emdsl.study.selection import selections, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,6 +89,7 @@ def explain_cell(study: Compiled, *, only: tuple[str, ...] = (), step: str | Non
         UsageError: The axis, level, step or sample does not exist.
         NoCell: No cell has these levels.
     """
+    sample = whole(sample, 0, "sample")
     experiment, selection = _experiment(study.program, only, step, sample)
     walk = Rows(experiment, selection)
     cell = next((c for c in experiment.cells() if selection.takes(c)), None)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sqlite3
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import ROOT, emdsl
+from support import ROOT, clean_environment, emdsl
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,6 +92,8 @@ def test_faults_are_one_json_object(folder: Path) -> None:
         (["run", "study.em", "--nonsense"], 2, "No such option"),
         (["run", "nowhere.em"], 2, "there is no such file"),
         (["run", "."], 2, "folder"),
+        (["run", "loop.em"], 2, "loop"),
+        (["query", "--study", ".", "SELECT 1"], 2, "folder"),
         (["plan", "study.em", "--only", "x=1"], 2, "unknown axis `x`"),
         (["plan", "study.em", "--only", "q=onee"], 2, "did you mean `one`?"),
         (["query", "SELECT 1"], 1, "no results"),
@@ -98,9 +103,21 @@ def test_faults_are_one_json_object(folder: Path) -> None:
 )
 def test_calls_and_exit_codes(folder: Path, args: list[str], code: int, said: str) -> None:
     """0 done, 1 error, 2 usage; what is wrong is said, without a traceback."""
+    (folder / "loop.em").symlink_to("loop.em")
     done = emdsl(*args, cwd=folder, code=code)
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_outputs_may_be_closed(folder: Path, closed: str) -> None:
+    """As some schedulers do; the work is done."""
+    command = f"{shlex.quote(sys.executable)} -m emdsl run study.em {closed}"
+    done = subprocess.run(
+        ["sh", "-c", command], check=False, cwd=folder, env=clean_environment(), capture_output=True, text=True
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert (folder / "cache" / "outcomes.duckdb").exists()
 
 
 def test_offline_asks_nothing_and_says_what_is_missing(folder: Path) -> None:
@@ -180,6 +197,17 @@ def test_a_dry_run_is_a_plan(folder: Path) -> None:
     done = emdsl("run", "study.em", "--dry-run", cwd=folder)
     assert "pending" in done.stdout
     assert not (folder / "cache").exists()
+
+
+def test_a_written_plan_has_a_dry_run(folder: Path) -> None:
+    """Of its own selection; an outdated one is refused as by a run."""
+    emdsl("plan", "study.em", "--samples", "2", "-o", "plan.json", cwd=folder)
+    done = emdsl("run", "plan.json", "--dry-run", cwd=folder)
+    assert "2 cells x 2 samples" in done.stdout
+    assert "Run: emdsl run plan.json" in done.stdout
+    assert not (folder / "cache").exists()
+    (folder / "study.em").write_text(STUDY.replace('"one"', '"three"'), encoding="utf-8")
+    assert "plan again" in emdsl("run", "plan.json", "--dry-run", cwd=folder, code=2).stderr
 
 
 def test_a_damaged_entry_is_told_and_asked_again(folder: Path) -> None:

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import polars as pl
@@ -25,9 +26,13 @@ from emdsl.errors import (
     UnknownAxis,
     UnknownExperiment,
     UnknownMeasure,
+    UsageError,
 )
+from emdsl.outcomes import loading
+from emdsl.study.screen import text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from emdsl.study.run import Run
@@ -162,12 +167,137 @@ def test_an_interrupt_in_a_notebook_keeps_what_is_answered(study: Study, monkeyp
 
         watching = threading.Thread(target=interrupt)
         watching.start()
-        loop = asyncio.new_event_loop()  # not asyncio.run, which takes the signal for itself
-        run = loop.run_until_complete(cell())
-        loop.close()
+        run = asyncio.run(cell())  # whose own handler would wait for the cell
         watching.join()
     assert 4 <= run.answered < 81
     assert not run.complete
+
+
+def test_a_run_cancelled_before_its_first_request_leaves_the_event_loop_alone(study: Study) -> None:
+    """The cancellation goes on as any other; nothing ends the program's loop."""
+
+    async def main() -> int:
+        running = asyncio.create_task(study.arun(display="none"))
+        await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await asyncio.sleep(0.05)
+        return study.plan().requests
+
+    assert asyncio.run(main()) == 81
+
+
+def test_a_run_cancelled_after_its_last_request_loads_its_tables(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is in flight any more: there is nothing to interrupt."""
+    load = loading.load
+
+    async def main() -> None:
+        running = asyncio.create_task(study.arun(display="none"))
+
+        def slow(*args: Any) -> Any:
+            loop.call_soon_threadsafe(running.cancel)
+            time.sleep(0.2)
+            return load(*args)
+
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(loading, "load", slow)
+        await running
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())
+    monkeypatch.undo()
+    assert study.plan().requests == 0
+    assert study.query("SELECT count(*) AS n FROM emdsl.studies")["n"].to_pylist() == [1]
+
+
+def test_a_run_gives_the_signals_back(study: Study) -> None:
+    """A program keeps its own handlers."""
+
+    def own(*_: object) -> None:
+        raise AssertionError
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(n, own) for n in numbers]
+    try:
+        assert study.run(display="none").answered == 81
+        assert [signal.getsignal(n) for n in numbers] == [own] * 3
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def test_threads_share_a_new_cache(study: Study) -> None:
+    """Runs of one process are no less apart than those of several."""
+    with ThreadPoolExecutor(4) as pool:
+        runs = [f.result() for f in [pool.submit(study.run, display="none") for _ in range(4)]]
+    assert sum(r.answered for r in runs) == 81
+    assert all(r.complete for r in runs)
+
+
+@pytest.mark.parametrize(
+    ("call", "parameter"),
+    [
+        (lambda s: s.plan(samples=1.5), "samples"),
+        (lambda s: s.run(samples=float("nan")), "samples"),
+        (lambda s: s.plan(samples="3"), "samples"),
+        (lambda s: s.run(budget=float("nan")), "budget"),
+        (lambda s: s.plan(budget=-1), "budget"),
+        (lambda s: s.plan(budget="much"), "budget"),
+        (lambda s: s.run(connections=0), "connections"),
+        (lambda s: s.run(display="loud"), "display"),
+        (lambda s: s.plan(only="k=2"), "only"),
+        (lambda s: s.plan(only=[2]), "only"),
+        (lambda s: s.plan(only={"k": []}), "only"),
+        (lambda s: s.render(sample=-1), "sample"),
+        (lambda s: s.render(limit=0), "limit"),
+        (lambda s: s.why(sample=-1), "sample"),
+        (lambda s: s.power(effect=-0.1), "effect"),
+        (lambda s: s.power(effect=0.1, power=1), "power"),
+        (lambda s: s.power(effect=0.1, alpha=0), "alpha"),
+        (lambda s: s.power(effect=0.1, rate=2), "rate"),
+    ],
+)
+def test_a_wrong_argument_is_named(study: Study, call: Callable[[Study], object], parameter: str) -> None:
+    """As the command line names its option; nothing is sent or loaded."""
+    with pytest.raises(UsageError) as error:
+        call(study)
+    assert error.value.parameter == parameter
+    assert not (study.project.cache / "outcomes.duckdb").exists()
+
+
+def test_levels_are_selected_by_their_values(tmp_path: Path) -> None:
+    """Python's values and texts with commas select what they name."""
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "study.em").write_text(
+        'em 1\nmodel m { use = "sim/subject" }\nexperiment e {\n  for q in ["a, b", "c", "d"]\n'
+        '  for flag in [true, false]\n  for k in [1, 2.5]\n  ask a from m with "{q} {flag} {k}"\n}\n',
+        encoding="utf-8",
+    )
+    study = emdsl.open(tmp_path / "study.em")
+    for only, n in (
+        ({"q": ["a, b", "c"]}, 8), ({"q": "a, b"}, 4), ({"flag": True}, 6), ({"flag": [False, True]}, 12),
+        ({"k": 1.0}, 6), ({"k": [1, 2.5]}, 12), ({"k": "1,2.5"}, 12),
+    ):  # fmt: skip
+        assert study.plan(only=only).requests == n
+
+
+def test_no_text_shows_a_secret_of_the_environment(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook shows the value of a cell's last line: no value shows an API key."""
+    monkeypatch.setenv("LAB_API_KEY", "sk-lab-0123456789abcdef")
+    plan = study.plan()
+    assert plan.study.project.environment["LAB_API_KEY"] == "sk-lab-0123456789abcdef"
+    for shown in (repr(study.project), repr(plan.study), repr(plan)):
+        assert "sk-lab" not in shown
+    assert text_of(["an error: sk-lab-0123456789abcdef"]) == "an error: [API key]"
+
+
+def test_an_error_has_no_other_error_before_it(study: Study, tmp_path: Path) -> None:
+    """Its traceback is about the study alone."""
+    (tmp_path / "study.em").write_text("em 1\nexperiment\n", encoding="utf-8")
+    with pytest.raises(SourceError) as error:
+        study.run()
+    assert error.value.__context__ is None
 
 
 def test_every_question_of_the_command_line_has_its_method(study: Study, tmp_path: Path) -> None:
