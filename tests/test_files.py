@@ -6,11 +6,13 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from emdsl.files import Busy, locked, replacing, write_whole
+from emdsl.store.claims import Claims
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,3 +82,23 @@ def test_a_lock_has_one_holder(tmp_path: Path) -> None:
                 pass
     with locked(lock, wait_s=0):
         pass
+
+
+def test_a_forked_process_holds_no_claims(tmp_path: Path) -> None:
+    """They end with the process that took them, however long its children live."""
+    claims = Claims(tmp_path, "run")
+    claims.take([b"k" * 32])
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        with closing(Claims(tmp_path, "other")) as other:
+            assert other.take([b"k" * 32]) == set()
+        claims.let_go()  # as if the process had been killed: its file stays
+        time.sleep(0.2)
+        with closing(Claims(tmp_path, "third")) as third:
+            assert third.take([b"k" * 32]) == {b"k" * 32}
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

@@ -11,6 +11,7 @@ import os
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from emdsl.files import POLL_S, locked, private, try_lock
 
@@ -24,6 +25,9 @@ KEY = 32  # bytes of a key
 LOCK = "lock"  # the file whose lock is held while claims are taken
 
 
+_open: WeakSet[Claims] = WeakSet()
+
+
 class Claims:
     """The claims of one process on one store, until `close`. Raises OSError."""
 
@@ -34,7 +38,9 @@ class Claims:
         self._held: set[Digest] = set()
         self._met = False
         with locked(self._folder / LOCK, wait_s=math.inf):
-            self._file = open(self._path, "w+b", opener=private)  # noqa: SIM115 - held as long as the claims are
+            # held as long as the claims are; without a buffer, which a forked process would write too
+            self._file = open(self._path, "w+b", buffering=0, opener=private)  # noqa: SIM115
+            _open.add(self)
             while not try_lock(self._file):  # `live_owners` of another process may look at it just now
                 time.sleep(POLL_S)
             self._others()
@@ -71,7 +77,10 @@ class Claims:
         self._file.seek(0)
         self._file.write(b"".join(self._held))
         self._file.truncate()
-        self._file.flush()
+
+    def let_go(self) -> None:
+        """Close the file, in a forked process: the claims are its parent's alone, and end with it."""
+        self._file.close()
 
     def _others(self) -> set[Digest]:
         keys: set[Digest] = set()
@@ -86,6 +95,15 @@ class Claims:
                 else:
                     path.unlink(missing_ok=True)
         return keys
+
+
+def _after_fork() -> None:
+    for claims in _open:
+        claims.let_go()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has none
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def live_owners(folder: Path) -> int:
