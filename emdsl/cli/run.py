@@ -74,7 +74,7 @@ def command(
             as_json=as_json, budget=budget, insecure=insecure, plan_file=plan_file,
         ))  # fmt: skip
     project = open_project(file, cache, env_file, simulate=simulate)
-    marks = ("run", samples, only, as_json, *console.layout_marks())
+    marks = ("run", cache, samples, only, as_json, *console.layout_marks())
     if plan_file is None and (screen := uptodate.find(project, file, marks)) is not None:
         note_last(project.cache, project.study(file))  # `query` without --study is about the last run
         for text, err in screen:

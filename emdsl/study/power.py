@@ -122,7 +122,8 @@ def compute_power(
     size = effect if effect is not None else chosen.effect
     if size is None:
         raise UsageError(
-            f"no effect is given: use --effect 0.05, or write `{chosen.function}(..., effect: 0.05)` in the study"
+            f"no effect is given: set it, e.g. 0.05, or write `{chosen.function}(..., effect: 0.05)` in the study",
+            parameter="effect",
         )
     for name, value, fits, expected in (
         ("effect", size, 0 < size < math.inf, "a number over 0"),

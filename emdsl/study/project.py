@@ -128,5 +128,5 @@ def prepare(cache: Path) -> None:
             write_whole(ignore, _IGNORE)
     except OSError as error:
         raise UsageError(
-            f"cannot write to {cache}: {error.strerror}; choose another folder with --cache", parameter="cache"
+            f"cannot write to {cache}: {error.strerror}; choose another folder", parameter="cache"
         ) from error
