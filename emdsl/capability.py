@@ -11,7 +11,8 @@ from emdsl import parameters
 from emdsl.parameters import NO, PREFILL, refusals, row_of
 from emdsl.price import FREE
 from emdsl.price_list import price_of
-from emdsl.service import ANTHROPIC, GOOGLE, OPENAI, OPENAI_API
+from emdsl.service import ANTHROPIC, GOOGLE, OPENAI, OPENAI_API, SERVICES, SIM
+from emdsl.source import one_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,7 +54,7 @@ _READ_ONCE = "n", "best_of", "candidateCount", "candidate_count"
 
 @dataclass(frozen=True, slots=True)
 class Unsupported:
-    """A parameter that a server does not support, the reason, and what to do.
+    """A parameter, or a kind of message, that a server does not support, the reason, and what to do.
 
     `value`: another value of it is supported. Not `sure`: it is known of older models only.
     """
@@ -245,30 +246,40 @@ def why_unbounded(model: Model, params: Mapping[str, Any]) -> tuple[str, str, st
     return None
 
 
-def unsupported_prompt(model: Model, params: Mapping[str, Any], messages: Sequence[Message]) -> str:
-    """Return why a model's server does not support these messages; "" if it does."""
+def unsupported_prompt(
+    model: Model, params: Mapping[str, Any], messages: Sequence[Message], prompt: str = "the prompt"
+) -> Unsupported | None:
+    """Return why a model's server does not support the messages of a prompt; None if it does."""
     service = model.service
     last = messages[-1]
     if last.role == "assistant":
         refuses = service.format == ANTHROPIC and bool(params.get("reasoning_tokens"))
         row = row_of(service.name, model.wire_name, PREFILL, params)
         if not service.prefill or refuses or reasons(model) or (row is not None and row.sure and row.takes == NO):
-            return f"`{_who(model)}` does not support prefill: the last message has the role `assistant`"
+            why = f"`{_who(model)}` does not support prefill: the last message has the role `assistant`"
+            others = (s.name for s in SERVICES.values() if s.prefill and s.name not in (SIM, service.name))
+            way = f"use a provider with prefill: {one_of(others)}"
+            return Unsupported(PREFILL, why, f"remove the last `assistant` message of {prompt}, or {way}")
         if service.format == ANTHROPIC and last.text != last.text.rstrip():
-            return "Anthropic does not support a prefill that ends in whitespace"
+            why = "Anthropic does not support a prefill that ends in whitespace"
+            return Unsupported(PREFILL, why, f"remove the whitespace at the end of the last message of {prompt}")
     roles = [m.role for m in messages]
     if service.system_first:
         talk = roles[_n_system(roles) :]
         if "system" in talk:
-            return f"`{service.name}` supports system messages only before all others"
+            why = f"`{service.name}` supports system messages only before all others"
+            return Unsupported("system", why, f"move every `system` message of {prompt} to its beginning")
         if not talk:
-            return f"`{service.name}` does not support a prompt of system messages only"
+            why = f"`{service.name}` does not support a prompt of system messages only"
+            return Unsupported("system", why, f"add a `user` message to {prompt}")
     if service.format in (ANTHROPIC, GOOGLE):
         if "tool" in roles:
-            return f"`{service.name}` does not support the role `tool`"
+            why = f"`{service.name}` does not support the role `tool`"
+            return Unsupported("tool", why, f"write the `tool` messages of {prompt} as `user` messages")
         if any(not m.text.strip() for m in messages):
-            return f"`{service.name}` does not support empty messages"
-    return ""
+            why = f"`{service.name}` does not support empty messages"
+            return Unsupported("empty", why, f"remove the empty message of {prompt}, or put it under `when CONDITION`")
+    return None
 
 
 def _who(model: Model) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import difflib
 import enum
+import re
 import unicodedata
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -68,6 +69,11 @@ class Span:
     def line_place(self) -> str:
         """`file:line`, for a list of reasons."""
         return f"{self.source.name}:{self.source.position(self.start)[0]}"
+
+    def of(self, word: str) -> Span:
+        """Return the place of a word inside the range; the whole range if the word is not written in it."""
+        match = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", self.text)
+        return Span(self.source, self.start + match.start(), self.start + match.end()) if match else self
 
     def to(self, other: Span) -> Span:
         """Return the range from here to the end of another span of the same source."""
@@ -227,6 +233,16 @@ def near(word: str, known: Iterable[str]) -> str:
     """
     matches = difflib.get_close_matches(word, sorted(set(known)), n=1, cutoff=0.6)
     return f"did you mean `{matches[0]}`?" if matches else ""
+
+
+def listed(noun: str, plural: str, words: Iterable[str]) -> str:
+    """Return the choices of a kind as a sentence.
+
+    >>> listed("axis", "axes", ["k"]), listed("axis", "axes", ["k", "m"])
+    ('the only axis is `k`', 'the axes are `k`, `m`')
+    """
+    choices = tuple(words)
+    return f"the only {noun} is {one_of(choices)}" if len(choices) == 1 else f"the {plural} are {one_of(choices)}"
 
 
 def one_of(words: Iterable[str], limit: int = 12) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from emdsl.frame import EvalFault, Fn, Frame, fail
 from emdsl.lang import ast
-from emdsl.source import Span, near, one_of
+from emdsl.source import Span, listed, near, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,28 +28,42 @@ def by_parameter(
     """
     positional = [x for arg, x in args if arg is None]
     if len(positional) > len(params):
-        raise _arity(name, params, required, len(args), span)
+        raise _arity(name, params, required, len(args), (), span)
     bound = dict(zip(params, positional, strict=False))
     for arg, x in args:
         if arg is None:
             continue
         if arg.text not in params:
-            help_ = near(arg.text, params) or f"its parameters are {one_of(params)}"
+            help_ = near(arg.text, params) or listed("parameter", "parameters", params)
             raise fail("E213", f"`{name}` has no parameter `{arg.text}`", arg.span, help=help_)
         if arg.text in bound:
             raise fail("E214", f"the argument `{arg.text}` is given twice", arg.span,
                        help="remove one of the two values")  # fmt: skip
         bound[arg.text] = x
-    if any(p not in bound for p in params[:required]):
-        raise _arity(name, params, required, len(args), span)
+    if missing := tuple(p for p in params[:required] if p not in bound):
+        raise _arity(name, params, required, len(args), missing, span)
     return {p: bound[p] for p in params if p in bound}
 
 
-def _arity(name: str, params: tuple[str, ...], required: int, n: int, span: Span) -> EvalFault:
+def _arity(
+    name: str, params: tuple[str, ...], required: int, n: int, missing: tuple[str, ...], span: Span
+) -> EvalFault:
     count = str(required) if required == len(params) else f"{required} to {len(params)}"
     plural = "" if count == "1" else "s"
-    return fail("E212", f"`{name}` expects {count} argument{plural}, got {n}", span,
-                help=f"write `{name}({', '.join(params)})`")  # fmt: skip
+    lacks = f": {one_of(missing)} {'is' if len(missing) == 1 else 'are'} missing" if missing and n else ""
+    optional = params[required:]
+    return fail(
+        "E212", f"`{name}` expects {count} argument{plural}, got {n or 'none'}{lacks}", span,
+        help=f"write `{name}({', '.join(params[:required])})`" + optional_note([f"`{p}`" for p in optional]),
+    )  # fmt: skip
+
+
+def optional_note(names: Sequence[str]) -> str:
+    """Return the end of a help that lists the arguments that can be left out."""
+    if not names:
+        return ""
+    *first, last = names
+    return f"; {', '.join(first)} and {last} are optional" if first else f"; {last} is optional"
 
 
 Argument = tuple[Fn, str | None]  # how it is evaluated; the name that is passed as it stands, if it is one

@@ -13,6 +13,7 @@ from emdsl.compiler.ordering import circle, in_order
 from emdsl.compiler.types import ANY
 from emdsl.frame import EvalFault
 from emdsl.lang import ast
+from emdsl.lang.walk import walk
 from emdsl.source import Diagnostic, Label, one_of
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class _Axes:
 
     def source(self, stmt: ast.For) -> Source | None:
         """Return an axis, or several zipped; None for a fault, which is reported."""
-        reads = self._reads(stmt.levels)
+        reads = self._reads(stmt.levels, "list values that are known before the run")
         if reads is None or not self._is_known(stmt.levels):
             return None
         return Source(
@@ -71,24 +72,28 @@ class _Axes:
 
     def skip(self, stmt: ast.Skip) -> SkipRule | None:
         """Return a `skip`; None for a fault, which is reported."""
-        reads = self._reads(stmt.condition)
+        reads = self._reads(stmt.condition, "use axes and constants only")
         if reads is None or not self._is_known(stmt.condition):
             return None
         return SkipRule(condition=self.local.compiler.expr(stmt.condition), reads=reads, span=stmt.condition.span)
 
-    def _reads(self, node: ast.Expr) -> tuple[str, ...] | None:
+    def _reads(self, node: ast.Expr, instead: str) -> tuple[str, ...] | None:
         """Return the axes that a list or a condition of the grid reads; it cannot read an answer."""
         reads = self.local.reads(node)
         step = next((s for n, s in self.local.steps.items() if n in reads), None)
         if step is not None:
+            direct = (x for x in walk(node) if isinstance(x, ast.Ref) and x.name == step.name)
+            place = next(direct, node).span  # the expression itself if it reads the step through a `let`
             self.faults.error(
-                "E401", f"the grid cannot depend on `{step.name}`: its cells are fixed before the run", node.span,
+                "E401", f"the grid cannot depend on `{step.name}`: its cells are fixed before the run", place,
                 labels=(Label(span=step.decl.name.span, text="known only during the run"),),
-                help=f"put the steps that depend on `{step.name}` into `when CONDITION {{ ... }}`",
+                help=f"{instead}; to run a step only after certain answers, write `when CONDITION {{ ask ... }}`",
             )  # fmt: skip
             return None
         if "sample" in reads:
-            self.faults.error("E401", "the grid cannot depend on `sample`: all samples share the same cells", node.span)
+            self.faults.error("E401", "the grid cannot depend on `sample`: all samples share the same cells", node.span,
+                              help=f"{instead}; to run a step in some samples only, write "
+                              "`when sample == 0 { ask ... }`")  # fmt: skip
             return None
         return tuple(sorted(n for n in reads if n in self.local.axes))
 

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING, Any
 from emdsl.body import EXTRA, FieldConflict, as_sent, field_conflicts, format_of, merge_fields, setting_fields
 from emdsl.capability import max_answer_tokens, may_reason, reasons_by_default, unsupported, unsupported_prompt
 from emdsl.compiler.leaks import leaks
+from emdsl.compiler.measure_specs import MEASURES
+from emdsl.compiler.written import called, written
 from emdsl.digest import digest
 from emdsl.experiment import ASK
+from emdsl.lang import ast
+from emdsl.parameters import PREFILL
 from emdsl.query import keyed
 from emdsl.source import Label
 from emdsl.value import Row
@@ -22,12 +26,13 @@ if TYPE_CHECKING:
     from emdsl.compiler.check_input import CheckInput
     from emdsl.compiler.dry_render import Request
     from emdsl.compiler.faults import Faults
-    from emdsl.experiment import Experiment, Step
+    from emdsl.experiment import Experiment, Measure, Step
     from emdsl.query import Model, RequestSettings
     from emdsl.source import Span
 
 CHARACTERS_A_TOKEN = 4  # of English text, roughly
 MIN_REASONING = 1_000  # tokens: models think that much of the shortest question
+MAX_SHOWN = 60  # characters of an expression in a help
 MIN_WHOLE = 128  # tokens of output under which many answers are cut
 _ASKED_TO_REASON = re.compile(r"<think|step[- ]by[- ]step|reason(?:ing)?\b", re.IGNORECASE)
 
@@ -59,7 +64,7 @@ def equal_requests(experiment: Experiment, requests: list[Request], _: CheckInpu
             )  # fmt: skip
 
 
-def equal_bodies(_: Experiment, requests: list[Request], __: CheckInput, faults: Faults) -> None:
+def equal_bodies(experiment: Experiment, requests: list[Request], __: CheckInput, faults: Faults) -> None:
     """Requests that are sent alike under two keys are paid for twice: 0.3 and 0.30000000000000000001 are one number."""
     bodies: dict[int, tuple[Any, Any]] = {}  # by head: the request without its messages, and the head's digest
     first: dict[Any, tuple[Any, Request]] = {}
@@ -70,16 +75,37 @@ def equal_bodies(_: Experiment, requests: list[Request], __: CheckInput, faults:
         sent, key = bodies[id(head)]
         other_key, other = first.setdefault((sent, request.prompt), (key, request))
         if other_key != key and sent is not None:
-            one, two = dict(head.params), dict(other.head.params)
-            who = f"`{other.step.name}` and `{request.step.name}`" if request.step is not other.step else "two cells"
-            names = [f"`{n}`" for n in sorted({*one, *two}) if one.get(n) != two.get(n)] or ["the model"]
+            axes = [i for i in request.step.settings_axes if request.levels.get(i) != other.levels.get(i)]
+            if request.step is not other.step:
+                who = f"`{other.step.name}` and `{request.step.name}`"
+                labels = [Label(span=other.step.span, text="the other request")]
+            else:
+                who = f"the cells `{_cell(experiment, axes, other)}` and `{_cell(experiment, axes, request)}`"
+                labels = [Label(span=experiment.axes[i].span, text="the axis with both values") for i in axes]
             faults.warning(
-                "W741", f"{who} send the same request under different keys",
-                request.step.span, labels=(Label(span=other.step.span, text="the other request"),),
-                note=f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} written in two ways that are sent "
-                "as one value: the request would be paid for twice",
-                help="write the value in the same way",
+                "W741", f"{who} send the same request, but it would be paid for twice", request.step.span,
+                labels=tuple(labels), note=_two_ways(dict(other.head.params), dict(head.params)),
+                help="write the value in one way",
             )  # fmt: skip
+
+
+def _cell(experiment: Experiment, axes: list[int], request: Request) -> str:
+    """Return the levels of a request on some axes, as people call them."""
+    pairs = ((experiment.axes[i], request.levels[i]) for i in axes)
+    return ", ".join(f"{axis.name} = {called(axis.levels[level])[:40]}" for axis, level in pairs)
+
+
+def _two_ways(one: dict[str, Any], two: dict[str, Any]) -> str:
+    """Return the parameters in which two equal requests differ, as written."""
+    differ = [n for n in sorted({*one, *two}) if one.get(n) != two.get(n)]
+    if not differ:
+        return "their models are sent as one"
+    first, second = (
+        ", ".join(f"{n} = {written(params[n])}" for n in differ if n in params) for params in (one, two)
+    )  # fmt: skip
+    if not first or not second:
+        return f"`{first or second}` changes nothing in the request"
+    return f"`{first}` and `{second}` are sent as one value, but make two keys"
 
 
 def _sent(head: RequestSettings) -> Any:
@@ -191,7 +217,7 @@ def _remedy(objection: Unsupported, step: Step, model: Model) -> tuple[str, str]
     elif name in step.set_by_rubric:
         place, back = (
             f"`{name}` is set by the rubric `{step.rubric}`",
-            f"add `{{ {name} = none }}` to this statement",
+            f"add `{{ {name} = none }}` to {_statement(step)}",
         )
     else:
         place = f"`{name}` is set in `{model.name}`, or in its base model"
@@ -214,8 +240,15 @@ def short_answers(_: Experiment, requests: list[Request], __: CheckInput, faults
             faults.warning(
                 "W737", f"`{model.wire_name}` has only {most:,} tokens for reasoning and answer together", step.span,
                 note="its answers would be empty or rejected",
-                help="add `{ max_tokens = 4000 }` to this statement, or use a model without reasoning",
+                help=f"add `{{ max_tokens = 4000 }}` to {_statement(step)}, or use a model without reasoning"
+                if "max_tokens" not in step.set_at
+                else f"raise `max_tokens` of {_statement(step)}, e.g. to 4000, or use a model without reasoning",
             )  # fmt: skip
+
+
+def _statement(step: Step) -> str:
+    """Return what a help calls the statement of a step."""
+    return f"`{step.kind} {step.name}`"
 
 
 def cut_answers(experiment: Experiment, requests: list[Request], given: CheckInput, faults: Faults) -> None:
@@ -224,29 +257,54 @@ def cut_answers(experiment: Experiment, requests: list[Request], given: CheckInp
     for request in requests:
         step = request.step
         most = max_answer_tokens(request.head.model, dict(request.head.params))
-        counted = step.kind == ASK and any(step.name in m.asks for m in experiment.measures)
-        if most is None or most >= MIN_WHOLE or not counted or step.name in warned | given.finish_read:
+        measure = next((m for m in experiment.measures if step.name in m.asks), None)
+        if most is None or most >= MIN_WHOLE or step.kind != ASK or measure is None:
+            continue
+        if step.name in warned | given.finish_read:
             continue
         warned.add(step.name)
+        complete = f'{step.name}.finish == "stop"'
         faults.warning(
-            "W738", f"answers longer than {most:,} tokens are truncated, but counted as complete", step.span,
-            help=f'raise `max_tokens`, or exclude them from the measure: `given {step.name}.finish == "stop"`',
+            "W738", f"answers longer than {most:,} tokens are truncated, but counted as complete",
+            step.set_at.get("max_tokens", step.span), labels=(Label(span=measure.span, text="counts cut answers"),),
+            help=f"raise `max_tokens`, or exclude cut answers: `{_given(measure, complete)}`",
         )  # fmt: skip
 
 
-def messages(_: Experiment, requests: list[Request], __: CheckInput, faults: Faults) -> None:
+def _given(measure: Measure, condition: str) -> str:
+    """Return the function of a measure with one more condition, as a program writes it."""
+    function = measure.of or measure.function
+    if measure.value is None:
+        return f"{function}({condition})"
+    if measure.condition is not None:
+        either = isinstance(measure.condition, ast.Logic) and measure.condition.op == "or"
+        own = _short(measure.condition, "CONDITION")
+        condition = f"{f'({own})' if either else own} and {condition}"
+    rest = ", ..." if len(MEASURES[function].positional) > 1 else ""
+    return f"{function}({_short(measure.value, '...')} given {condition}{rest})"
+
+
+def _short(node: ast.Expr, instead: str) -> str:
+    """Return an expression as written, or something instead of a long one."""
+    text = " ".join(node.span.text.split())
+    return text if len(text) <= MAX_SHOWN else instead
+
+
+def messages(_: Experiment, requests: list[Request], given: CheckInput, faults: Faults) -> None:
     """A last message of the assistant is the start of the answer, which not every provider takes; and more such."""
     reported: set[tuple[str, str]] = set()
     for request in requests:
         if not request.prompt.messages:
             continue
-        model = request.head.model
-        reason = unsupported_prompt(model, dict(request.head.params), request.prompt.messages)
-        if reason and (request.step.name, model.use) not in reported:
-            reported.add((request.step.name, model.use))
+        model, step = request.head.model, request.step
+        prompt, last = given.last_messages.get(step.name, ("the prompt", None))
+        objection = unsupported_prompt(model, dict(request.head.params), request.prompt.messages, prompt)
+        if objection is not None and (step.name, model.use) not in reported:
+            reported.add((step.name, model.use))
+            at_end = objection.param == PREFILL
             faults.error(
-                "E735", reason, request.step.span, note="" if request.shown == "this cell" else f"in {request.shown}",
-                help="change the prompt, or use a provider that supports it",
+                "E735", objection.why, step.span, note="" if request.shown == "this cell" else f"in {request.shown}",
+                labels=(Label(span=last, text="the last message"),) if at_end and last else (), help=objection.help,
             )  # fmt: skip
 
 
@@ -257,7 +315,9 @@ def unasked_reasoning(_: Experiment, requests: list[Request], given: CheckInput,
         if mine and not any(_reasons(r) for r in mine):
             faults.warning(
                 "W531", f"`{name}.reasoning` will be missing: `{name}` does not request reasoning", span,
-                help="set `reasoning_effort`, or request it in the prompt with <think></think> tags",
+                labels=(Label(span=mine[0].step.span, text="the request"),),
+                help=f'add `{{ reasoning_effort = "low" }}` to {_statement(mine[0].step)}, or let the prompt ask for '
+                "the reasoning inside `<think></think>`",
             )  # fmt: skip
 
 
@@ -276,12 +336,13 @@ def _reasons(request: Request) -> bool:
     )
 
 
-def conditional_measures(_: Experiment, __: list[Request], given: CheckInput, faults: Faults) -> None:
+def conditional_measures(experiment: Experiment, __: list[Request], given: CheckInput, faults: Faults) -> None:
     """A rate over judgements that run only `when` something holds is a rate among those."""
-    for name, span in given.conditional.items():
+    for name, (span, condition) in given.conditional.items():
+        measure = next(m for m in experiment.measures if m.whole.start <= span.start < m.whole.end)
         faults.warning(
             "W532", f"`{name}` has a `when` condition: this measure counts only the rows where it holds", span,
-            help="make it explicit: add `given CONDITION` with the same condition",
+            help=f"make it explicit: `{_given(measure, condition)}`",
         )  # fmt: skip
 
 

@@ -28,7 +28,9 @@ class CheckInput:
 
     reasoning_read: dict[str, Span] = field(default_factory=dict)  # by ask
     finish_read: frozenset[str] = frozenset()  # steps whose `finish` is read
-    conditional: dict[str, Span] = field(default_factory=dict)  # measures without `given` over what runs `when`
+    # steps under a `when` that measures without a `given` read: the place, and the condition
+    conditional: dict[str, tuple[Span, str]] = field(default_factory=dict)
+    last_messages: dict[str, tuple[str, Span | None]] = field(default_factory=dict)  # by step: its prompt, and where
     idle_sets: tuple[Span, ...] = ()
     unread_axes: tuple[tuple[str, Span], ...] = ()
 
@@ -48,20 +50,43 @@ def check_input(
     return CheckInput(
         reasoning_read=reasoning, finish_read=frozenset(finish), conditional=_conditional(statements, local),
         idle_sets=idle_rules(rules, experiment), unread_axes=_unread_axes(statements, local),
+        last_messages=_last_messages(local),
     )  # fmt: skip
 
 
-def _conditional(statements: Statements, local: LocalScope) -> dict[str, Span]:
-    """Return the conditional steps that measures without a `given` read, and where."""
-    steps: dict[str, Span] = {}
+def _conditional(statements: Statements, local: LocalScope) -> dict[str, tuple[Span, str]]:
+    """Return the conditional steps that measures without a `given` read, where, and when they run."""
+    steps: dict[str, tuple[Span, str]] = {}
     for measure in statements.measures:
         nodes = tuple(walk(measure.value))
         if any(isinstance(n, ast.Given) for n in nodes):
             continue
         for node in nodes:
             if isinstance(node, ast.Ref) and node.name in local.steps and local.steps[node.name].conditions:
-                steps.setdefault(node.name, node.span)
+                steps.setdefault(node.name, (node.span, _joined(local.steps[node.name].conditions)))
     return steps
+
+
+def _joined(conditions: tuple[ast.Expr, ...]) -> str:
+    """Return conditions that hold together as one, as written."""
+    texts = [" ".join(c.span.text.split()) for c in conditions]
+    if len(texts) > 1:
+        texts = [f"({t})" if isinstance(c, ast.Logic) else t for c, t in zip(conditions, texts, strict=True)]
+    return " and ".join(texts)
+
+
+def _last_messages(local: LocalScope) -> dict[str, tuple[str, Span | None]]:
+    """Return the prompt of each step that calls one by name, and its last message unless that depends on a value."""
+    messages: dict[str, tuple[str, Span | None]] = {}
+    for name, step in local.steps.items():
+        called = step.decl.prompt if isinstance(step.decl, ast.Ask) else step.decl.rubric
+        function = called.function if isinstance(called, ast.Call) else None
+        if isinstance(function, ast.Ref) and function.name in local.file.names and function.name not in local.names:
+            decl, _ = local.file.origin(ast.Name(text=function.name, span=function.span))
+            if isinstance(decl, ast.Prompt | ast.Rubric):
+                last = decl.body[-1] if decl.body else None
+                messages[name] = f"`{decl.name.text}`", last.span if isinstance(last, ast.Say) else None
+    return messages
 
 
 def _unread_axes(statements: Statements, local: LocalScope) -> tuple[tuple[str, Span], ...]:

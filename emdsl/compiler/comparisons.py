@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from emdsl.compiler.types import NUMBERS, TEXTS, Type
 from emdsl.lang import ast
-from emdsl.source import near, one_of
+from emdsl.source import listed, near
 
 if TYPE_CHECKING:
     from emdsl.compiler.faults import Faults
@@ -53,7 +53,7 @@ def _label_text(verdict: Type, other: ast.Expr, faults: Faults) -> None:
         return
     text = "".join(p for p in other.parts if isinstance(p, str))
     if all(isinstance(p, str) for p in other.parts) and text not in verdict.labels:
-        hint = near(text.casefold(), verdict.labels) or f"the labels are {one_of(verdict.labels)}"
+        hint = near(text.casefold(), verdict.labels) or listed("label", "labels", verdict.labels)
         faults.error("E210", f"unknown label `{text}`", other.span, help=hint)
 
 

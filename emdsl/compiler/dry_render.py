@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.written import called
@@ -16,7 +16,7 @@ from emdsl.query import RequestSettings, keyed
 from emdsl.source import Diagnostic, Label
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 MAX_SAMPLES = 20  # of a cell whose prompt depends on the sample
 MAX_PROMPTS = 400  # of each step
@@ -30,6 +30,7 @@ class Request:
     shown: str  # the levels that it depends on, as people call them
     head: RequestSettings
     prompt: Prompt
+    levels: Mapping[int, int] = field(default_factory=dict)  # by axis, both as positions
 
     @property
     def without_messages(self) -> bytes:
@@ -71,7 +72,8 @@ def _rendered(experiment: Experiment, step: Step) -> Iterator[Request]:
         if sample == 0:
             pairs = [(experiment.axes[a], i) for a, i in zip(axes, levels, strict=True)]
             shown = ", ".join(f"{axis.name}={called(axis.levels[i])[:40]}" for axis, i in pairs)
-            yield Request(step=step, shown=shown or "this cell", head=head, prompt=prompt)
+            yield Request(step=step, shown=shown or "this cell", head=head, prompt=prompt,
+                          levels=dict(zip(axes, levels, strict=True)))  # fmt: skip
 
 
 def _check_unlike(experiment: Experiment, asks: list[Step], cell: Cell) -> None:

@@ -32,7 +32,7 @@ from emdsl.compiler.types import (
 )
 from emdsl.frame import EvalFault, fail
 from emdsl.lang import ast
-from emdsl.source import Span, near, one_of
+from emdsl.source import Span, listed, near, one_of
 from emdsl.value import ENGINE_REASONS
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ class Checker:
             known = [*sorted(tested.labels), *tested.words]
             self._faults.error(
                 "E210", f"unknown label `{label}`", node.label.span,
-                help=near(label, known) or f"the labels are {one_of(known)}",
+                help=near(label, known) or listed("label", "labels", known),
             )  # fmt: skip
         elif tested.kind not in ("label", "model", "dataset", "function", "prompt", "any") and tested.labels is None:
             known = [*tested.words, "missing"]

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import other_languages
+from emdsl.compiler.arguments import optional_note
 from emdsl.compiler.columns import with_constants
 from emdsl.compiler.measure_specs import INTERVAL_METHODS, MEASURES, RESULT_COLUMNS, MeasureSpec
 from emdsl.compiler.types import NUMBERS, TEXTS
 from emdsl.experiment import Interval, Measure
 from emdsl.lang import ast
 from emdsl.lang.walk import walk
-from emdsl.source import near, one_of
+from emdsl.source import Label, listed, near, one_of
 from emdsl.value import is_exact
 
 if TYPE_CHECKING:
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
     from emdsl.compiler.faults import Faults
     from emdsl.compiler.infer import Checker
     from emdsl.compiler.types import Type
+    from emdsl.source import Span
     from emdsl.value import Value
 
 MAX_WHOLE = 1_000_000
+MAX_SHOWN = 60  # characters of an argument in a help
 Fields = dict[str, Any]  # of a Measure
 
 
@@ -55,7 +58,7 @@ class MeasureBinder:
         name = _function(call)
         fields = self._arguments(call, MEASURES[name])
         by = tuple(p.names for p in decl.by if self._is_group(p))
-        sides = self._check_groups(decl, fields, {p[0] for p in by})
+        sides = self._check_groups(decl, fields, {p.names[0]: p.span for p in decl.by if p.names in by})
         if len(self.faults.errors) > before:
             return None
         for field in ("value", "condition", "other"):
@@ -96,12 +99,10 @@ class MeasureBinder:
                     if arg.name
                     else f"expects at most {most} value{'s' * (most > 1)}"
                 )
-                self.faults.error("E213", f"`{spec.name}` {what}", arg.span, help=f"write `{spec.signature}`")
+                self.faults.error("E213", f"`{spec.name}` {what}", (arg.name or arg).span, help=f"write {usage(spec)}")
         if len(positional) < most and not (spec.optional and not positional):
-            self.faults.error(
-                "E212", f"`{spec.name}` expects {most} value{'s' * (most > 1)}, got {len(positional)}", call.span,
-                help=f"write `{spec.signature}`",
-            )  # fmt: skip
+            message, help_ = _missing(spec, positional)
+            self.faults.error("E212", message, call.span, help=help_)
         elif len(positional) <= most:
             for param, value in zip(spec.positional, positional, strict=False):
                 fields |= self._read(param.kind, param.field, value, spec, fields)
@@ -158,15 +159,15 @@ class MeasureBinder:
         name = _function(node)
         if not isinstance(node, ast.Call) or name not in ("rate", "mean"):
             self.faults.error("E847", f"expected `rate(...)` or `mean(...)` in `{spec.name}(...)`", node.span,
-                              help=f"write `{spec.signature}`")  # fmt: skip
+                              help=f"write {usage(spec)}")  # fmt: skip
             return {}
         inner = replace(node, args=tuple(a for a in node.args if a.name is None))
         fields = self._arguments(inner, MEASURES[name])
         for arg in node.args:
             if arg.name is not None:
                 self.faults.error(
-                    "E213", f"`{arg.name.text}` is an argument of `{spec.name}`, not of `{name}`", arg.span,
-                    help=f"write `{spec.signature}`",
+                    "E213", f"`{arg.name.text}` is an argument of `{spec.name}`, not of `{name}`", arg.name.span,
+                    help=f"write {usage(spec)}",
                 )  # fmt: skip
         return {"of": name} | {f: fields[f] for f in ("value", "condition") if f in fields}
 
@@ -181,21 +182,21 @@ class MeasureBinder:
             return node.name
         numeric = [n for n, t in self.axes.items() if t.kind == "number"]
         self.faults.error("E844", "expected an axis of numbers in `slope(...)`", node.span,
-                          help=f"use one of {one_of(numeric)}" if numeric else "add an axis of numbers")  # fmt: skip
+                          help=listed("axis of numbers", "axes of numbers", numeric)
+                          if numeric else "add an axis of numbers")  # fmt: skip
         return ""
 
     def _interval(self, node: ast.Expr, spec: MeasureSpec) -> Interval | None:
         """Read an interval: its method with the level, and what a bootstrap draws anew."""
         method = _function(node) or (node.name if isinstance(node, ast.Ref) else "")
         if method not in spec.intervals:
-            methods = one_of(spec.intervals)
+            methods = f"use {'one of ' * (len(spec.intervals) > 1)}{one_of(spec.intervals)}"
+            span = node.function.span if isinstance(node, ast.Call) else node.span
             if method in INTERVAL_METHODS:
-                self.faults.error("E843", f"`{method}` is not an interval for `{spec.name}`", node.span,
-                                  help=f"use one of {methods}")  # fmt: skip
+                self.faults.error("E843", f"`{method}` is not an interval for `{spec.name}`", span, help=methods)
             else:
                 message = f"unknown interval `{method}`" if method else f"expected an interval for `{spec.name}`"
-                self.faults.error("E843", message, node.span,
-                                  help=near(method, spec.intervals) or f"use one of {methods}")  # fmt: skip
+                self.faults.error("E843", message, span, help=near(method, spec.intervals) or methods)
             return None
         if not isinstance(node, ast.Call):
             return Interval(method=method, level=0.95)
@@ -228,7 +229,7 @@ class MeasureBinder:
         if len(names) < len(items) or not 1 <= len(set(names)) == len(names) <= 2:
             self.faults.error(
                 "E843", "expected an axis, `sample` or a list of two axes as `cluster`", node.span,
-                help=f"the axes are {one_of([*self.axes, 'sample'])}",
+                help=f"write `cluster:` with one or two of {one_of([*self.axes, 'sample'])}",
             )  # fmt: skip
             return ()
         return tuple(names)
@@ -300,7 +301,9 @@ class MeasureBinder:
             )  # fmt: skip
         return first != "number"
 
-    def _check_groups(self, decl: ast.Measure, fields: Fields, by: set[str]) -> tuple[ast.Expr, ast.Expr] | None:
+    def _check_groups(
+        self, decl: ast.Measure, fields: Fields, by: Mapping[str, Span]
+    ) -> tuple[ast.Expr, ast.Expr] | None:
         """Check what stands behind `by` against the arguments; return the sides of a contrast."""
         for path in decl.by:
             column = "_".join(path.names)
@@ -308,25 +311,36 @@ class MeasureBinder:
                 self.faults.error("E846", f"`{column}` after `by` is also the name of a result column", path.span,
                                   help="give the axis another name")  # fmt: skip
         interval, slope = fields["interval"], fields.get("slope")
-        groups = {p.names[0] for p in decl.by if len(p.names) == 1}
+        groups = {p.names[0]: p.span for p in decl.by if len(p.names) == 1}
         for name in interval.cluster if interval is not None else ():
             if name in groups:
-                self.faults.error("E843", f"`{name}` is the cluster and also follows `by`: each group is one cluster",
-                                  decl.value.span)  # fmt: skip
+                self.faults.error(
+                    "E843", f"`{name}` is the cluster, so it cannot follow `by`: each group would be one cluster",
+                    groups[name], help=f"remove `{name}` from `by`, or choose another cluster",
+                )  # fmt: skip
         if slope and slope in groups:
-            self.faults.error("E844", f"`{slope}` is the axis of the slope and also follows `by`", decl.value.span)
+            self.faults.error("E844", f"`{slope}` is the axis of the slope, so it cannot follow `by`", groups[slope],
+                              help=f"remove `{slope}` from `by`, or use another axis in `slope(...)`")  # fmt: skip
         return self._sides(fields["sides"], by) if fields.get("of") and "sides" in fields else None
 
-    def _sides(self, sides: tuple[ast.Expr, ...], by: set[str]) -> tuple[ast.Expr, ast.Expr] | None:
+    def _sides(self, sides: tuple[ast.Expr, ...], by: Mapping[str, Span]) -> tuple[ast.Expr, ast.Expr] | None:
         """Return both sides of a contrast: conditions on axes alone, which `by` does not take apart."""
         for side in sides:
             self.checker.condition(side)
             for node in walk(side):
-                if isinstance(node, ast.Ref) and (node.name not in self.axes or node.name in by):
-                    why = "already follows `by`" if node.name in by else "is not an axis"
+                if isinstance(node, ast.Ref) and node.name in by:
                     self.faults.error(
-                        "E848", f"the sides of a contrast can only use axes: `{node.name}` {why}", node.span,
-                        help="write `contrast(rate(...), AXIS is A, AXIS is B)`",
+                        "E848", f"`{node.name}` is compared in this contrast, so it cannot follow `by`", node.span,
+                        labels=(Label(span=by[node.name], text=f"`{node.name}` follows `by`"),),
+                        help=f"remove `{node.name}` from `by`, or compare another axis",
+                    )  # fmt: skip
+                    return None
+                if isinstance(node, ast.Ref) and node.name not in self.axes:
+                    self.faults.error(
+                        "E848", f"`{node.name}` is not an axis: a contrast can only compare levels of axes", node.span,
+                        help=f"write {usage(MEASURES['contrast'])}; {listed('axis', 'axes', self.axes)}"
+                        if self.axes
+                        else "add an axis: `for AXIS in [...]`",
                     )  # fmt: skip
                     return None
             self._check_columns(side)
@@ -342,7 +356,7 @@ class MeasureBinder:
         if path.names == ("sample",):
             return True
         if name not in self.axes:
-            axes = f"the axes are {one_of(self.axes)}" if self.axes else f"add an axis: `for {name} in [...]`"
+            axes = listed("axis", "axes", self.axes) if self.axes else f"add an axis: `for {name} in [...]`"
             self.faults.error(
                 "E844", f"unknown axis `{name}` after `by`", path.span, help=near(name, self.axes) or axes,
             )  # fmt: skip
@@ -353,9 +367,62 @@ class MeasureBinder:
         known = type_.names if type_.kind == "row" else ()
         if len(path.names) == 2 and path.names[1] in known and path.names[1] != "position":
             return True
-        self.faults.error("E844", f"unknown column `{'.'.join(path.names)}` after `by`", path.span,
-                          help=near(path.names[-1], known))  # fmt: skip
+        columns = listed("column", "columns", [c for c in known if c != "position"]) if known else ""
+        self.faults.error("E844", f"unknown column `{'.'.join(path.names)}` after `by`", path.span.of(path.names[-1]),
+                          help=near(path.names[-1], known) or columns)  # fmt: skip
         return False
+
+
+_NOUNS = {  # of the arguments by position
+    "condition": "a condition", "number": "a number", "inner": "`rate(...)` or `mean(...)`", "side": "a side",
+    "judgement": "a judgement", "axis": "an axis of numbers", "whole": "a minimum number of draws",
+    "share": "a quantile from 0 to 1",
+}  # fmt: skip
+_COUNTS = ("none", "one")
+
+
+def usage(spec: MeasureSpec) -> str:
+    """Return how a function is called, for a help: with its required arguments, and the names of the others."""
+    given = ["`given CONDITION`"] if " given " in spec.signature else []
+    optional = optional_note([*given, *(f"`{name}:`" for name, _ in spec.named)])
+    return f"`{spec.name}({', '.join(_placeholders(spec))})`{optional}"
+
+
+def _placeholders(spec: MeasureSpec) -> list[str]:
+    """Return the arguments by position as the signature shows them, without `given`."""
+    inside = spec.signature.removeprefix(f"{spec.name}(").replace(" given CONDITION", "").removesuffix(")")
+    return inside.split(", ")[: len(spec.positional)]
+
+
+def _missing(spec: MeasureSpec, positional: list[ast.Expr]) -> tuple[str, str]:
+    """Return the message and the help for a call with too few arguments by position."""
+    kinds, placeholders = [p.kind for p in spec.positional], _placeholders(spec)
+    lacking, wanted = kinds[len(positional) :], kinds[-1]
+    pair = {"side": "two sides", "judgement": "two judgements"}.get(wanted)
+    if pair is not None and spec.positional[len(positional)].kind == wanted:
+        message = f"`{spec.name}` needs {pair} to compare, got {_COUNTS[2 - len(lacking)]}"
+    else:
+        nouns = ["two sides to compare" if lacking.count(k) > 1 else _NOUNS[k] for k in dict.fromkeys(lacking)]
+        message = f"`{spec.name}` needs {' and '.join(nouns)}"
+    texts = [" ".join(x.span.text.split()) for x in positional]
+    args = [t if len(t) <= MAX_SHOWN else p for t, p in zip(texts, placeholders, strict=False)]
+    args += placeholders[len(positional) :]
+    if spec.name == "contrast" and len(lacking) == 1 and (axis := _compared_axis(positional[-1])):
+        args[-1] = axis
+    optional = optional_note([f"`{name}:`" for name, _ in spec.named])
+    do = "add the other side:" if wanted == "side" and len(lacking) == 1 else "write"
+    return message, f"{do} `{spec.name}({', '.join(args)})`{optional}"
+
+
+def _compared_axis(side: ast.Expr) -> str:
+    """Return the other side of a contrast, as far as the first one tells it."""
+    match side:
+        case ast.Is(value=ast.Ref(name=name)):
+            return f"{name} is ..."
+        case ast.Compare(left=ast.Ref(name=name), op="=="):
+            return f"{name} == ..."
+        case _:
+            return ""
 
 
 def _function(node: ast.Expr) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from emdsl.compiler import settings as tables
+from emdsl.compiler.written import written
 from emdsl.frame import EvalFault, fail
 from emdsl.query import Model, Params
 from emdsl.service import (
@@ -73,7 +74,7 @@ class Models:
                        help='remove `sim`, or write `use = "sim/subject"`')  # fmt: skip
         revision = own.get("revision", inherited.revision if inherited and "use" not in own else None)
         if service.name == SIM:
-            _known_to_simulator(wire_name, params.get("sim") or {}, span, places.get("sim", span))
+            _known_to_simulator(wire_name, params.get("sim") or {}, span, places)
             if revision is not None and "revision" in own:
                 raise fail("E705", "a `sim/` model cannot set `revision`: it is the version of the simulator",
                            places.get("revision", span),
@@ -181,23 +182,26 @@ class Models:
         return stand_in, merged(params, {"sim": truth, "extra": None})
 
 
-def _known_to_simulator(model: str, truth: Mapping[str, Any], span: Span, sim_span: Span) -> None:
+def _known_to_simulator(model: str, truth: Mapping[str, Any], span: Span, places: Mapping[str, Span]) -> None:
     if model not in SIM_MODELS:
         hint = near(model, SIM_MODELS) or f"available: {one_of(SIM_MODELS)}"
-        raise fail("E724", f"the simulator has no model `{model}`", span, help=hint)
+        raise fail("E724", f"the simulator has no model `{model}`", span.of(model), help=hint)
     for name, value in truth.items():
+        entry = places.get(f"sim.{name}", places.get("sim", span))
         if name not in SIM_PARAMS:
             hint = near(name, SIM_PARAMS) or f"available: {one_of(SIM_PARAMS)}"
-            raise fail("E725", f"unknown field `{name}` of `sim`", sim_span, help=hint)
+            raise fail("E725", f"unknown field `{name}` of `sim`", entry.of(name), help=hint)
         if name in SIM_HABITS:
             if not isinstance(value, bool):
-                raise fail("E725", f"`{name}` must be true or false", sim_span)
+                raise fail(
+                    "E725", f"`{name}` must be true or false", entry, help=f"write `{name}: true` or `{name}: false`"
+                )
             continue
         counts = name in ("half", "thinks")
         if not is_exact(value) or value < 0 or (value > 1 and not counts):
-            raise fail(
-                "E725", f"`{name}` must be {'a number, 0 or more' if counts else 'a probability from 0 to 1'}", sim_span
-            )
+            wanted = "a number, 0 or more" if counts else "a probability from 0 to 1"
+            raise fail("E725", f"`{name}` must be {wanted}, got {written(value)}", entry,
+                       help=f"e.g. `{name}: {'40' if counts else '0.5'}`")  # fmt: skip
 
 
 def merged(base: Params, own: Mapping[str, Any]) -> Params:
@@ -231,7 +235,7 @@ def parse_use(use: str, span: Span) -> tuple[Service, str]:
     raise fail(
         "E722",
         f"unknown provider `{first}`",
-        span,
+        span.of(first),
         help=suggest_spelling(first, rest)
         or near(first, SERVICES)
         or f'providers are {one_of([*SERVICES, OPENAI_API])}; for others write "openai-api/{first}/{rest}" and `url`',

@@ -104,6 +104,8 @@ class Resolver:
         span = next((s.value.span for s in decl.settings if s.name.text == "use"), decl.name.span)
         use = own.get("use", base.use if base else "")
         places = {s.name.text: s.span for s in decl.settings}
+        maps = ((s.name.text, s.value) for s in decl.settings if isinstance(s.value, ast.Map))
+        places |= {f"{name}.{e.label.text}": e.span for name, value in maps for e in value.entries}
         return self.models.built(decl.name.text, use, own, base, span, places)
 
     def as_model(self, value: Value, span: Span) -> Model:

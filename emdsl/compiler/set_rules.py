@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import settings as tables
 from emdsl.frame import EvalFault, Fn, Frame, MissingInput, fail
-from emdsl.source import Diagnostic, Label, Span, near, one_of
+from emdsl.source import Diagnostic, Label, Span, listed, near, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,8 +42,8 @@ def _rule(rule: ast.SetRule, local: LocalScope, faults: Faults) -> SetRule | Non
     span = rule.target.span
     if len(rest) != 1 or step not in local.steps:
         message = f"unknown step `{step}`" if step not in local.steps else "expected `STEP.PARAMETER` after `set`"
-        faults.error("E416", message, span,
-                     help=near(step, local.steps) or f"the steps are {one_of(local.steps)}")  # fmt: skip
+        faults.error("E416", message, span if step in local.steps else span.of(step),
+                     help=near(step, local.steps) or listed("step", "steps", local.steps))  # fmt: skip
         return None
     if local.steps[step].draw:
         first = local.steps[step].written_name
@@ -52,7 +52,7 @@ def _rule(rule: ast.SetRule, local: LocalScope, faults: Faults) -> SetRule | Non
         return None
     parameter = rest[0]
     if parameter not in tables.PARAMS or parameter == "seed":
-        faults.error("E202", f"unknown parameter `{parameter}`", span,
+        faults.error("E202", f"unknown parameter `{parameter}`", span.of(parameter),
                      help=near(parameter, tables.PARAMS) or f"available: {one_of(tables.PARAMS, 30)}")  # fmt: skip
         return None
     reads = local.reads(rule.value, rule.condition)

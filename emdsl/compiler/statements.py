@@ -161,7 +161,7 @@ def check_names(statements: Statements, scope: Scope, faults: Faults) -> None:
     for name in first.values():
         if name.text == "sample":
             faults.error(
-                "E413", "`sample` is a reserved name: the number of the draw, from 0", name.span,
+                "E413", "`sample` is a reserved name: the index of the draw, from 0", name.span,
                 help="choose another name; `samples = 50` sets the number of draws",
             )  # fmt: skip
         elif name.text in BUILTINS or name.text in ("seed", "missing"):

@@ -87,9 +87,12 @@ class _StepMaker:
         settings, numbers = self._settings(decl)
         head_reads = local.reads(decl.model, *(s.value for s in decl.settings))
         for name in sorted(head_reads & {*local.steps, "sample"}):
+            parts = [x for x in (decl.model, *(s.value for s in decl.settings)) if x is not None]
+            span = next(x.span for x in parts if name in local.reads(x))
             self.faults.error(
-                "E401", f"the model and parameters cannot depend on `{name}`: they are fixed before the run", decl.span
-            )
+                "E401", f"the model and parameters cannot depend on `{name}`: they are fixed before the run", span,
+                help="use only axes and constants",
+            )  # fmt: skip
         settings_axes = (head_reads & local.axes.keys()).union(*(rule.axes for rule in rules))
         prompt_reads = local.reads(decl.prompt if isinstance(decl, ast.Ask) else decl.rubric)
         return Step(
@@ -159,8 +162,9 @@ class _StepMaker:
         varying = sorted(self.local.reads(node) & {*self.local.axes, *self.local.steps, "sample"})
         if varying:
             self.faults.error(
-                "E401", f"`{spec.name}` must be the same in all cells, but it depends on `{varying[0]}`", node.span
-            )
+                "E401", f"`{spec.name}` must be the same in all cells, but it depends on `{varying[0]}`", node.span,
+                help=f"write a whole number: `{spec.name} = 1`",
+            )  # fmt: skip
             return 0
         try:
             number: int = spec.read(self.local.compiler.expr(node)(Frame(self.local.constants, self.lets)))

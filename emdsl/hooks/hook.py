@@ -53,7 +53,7 @@ class Hook:
         Raises:
             HookFault: The function raised, ended its process or timed out; the text starts with a verb.
             TypeError: An argument has no equivalent in Python.
-            HookError: The function cannot be run, or returns two values for one call.
+            HookError: The function cannot be run, or returns two different results for one call.
         """
         try:
             call = json.dumps([self._function, [worker.pack(_plain(a)) for a in args]])
@@ -74,8 +74,8 @@ class Hook:
             again = _process(self._path, 1).ask(call)
             if again != reply:
                 raise HookError(
-                    f"`{self.name}` is not pure: `{self._path.name}` returned two values for the same arguments. "
-                    "It must depend on its arguments only, not on the time, randomness, `hash` or set order"
+                    f"`{self.name}` is not pure: `{self._path.name}` returned two different results for the same "
+                    "arguments. It must depend on its arguments only, not on the time, randomness, `hash` or set order"
                 )
             if self._n_checked == CHECKED_CALLS:
                 _stop(self._path, 1)

@@ -24,9 +24,14 @@ _OTHER_LANGUAGES = {  # by first character: message, code, and the pattern and r
     "\u201d": (_CURLY, "E141", '[\u201c\u201d]([^\u201c\u201d"\\n\\\\]*)[\u201c\u201d]', r'"\1"'),
     ";": ("`;` is not allowed: a statement ends with its line", "E140", r";(?=[ \t]*(?:#|\r?\n|$))", ""),
     "\\": ("`\\` does not continue a line: use `( )` or `[ ]` over several lines", "E140", "", ""),
-    "%": ("`%` is not an operator: compute a remainder in a `python` function", "E140", "", ""),
+    "%": ("`%` is not an operator: a remainder needs a `python` function", "E140", "", ""),
     "@": ("`@` is not supported: the language has no decorators", "E140", "", ""),
     "?": ("`?` is not an operator: use `if a then b else c`", "E140", "", ""),
+}
+_OPERAND = r'((?<!\w)[\w.]+(?:\([^()]*\))?|"[^"\n]*"|\([^()]*\))'
+SETTINGS = {  # of the blocks in which a statement can be taken for one: see the tables of `compiler/settings.py`
+    "experiment": ("samples", "seed", "parallel", "budget"),
+    "rubric": ("scale", "choices", "shape", "read", "refusal", "other"),
 }
 _LABELS = frozenset(("FALSE", "NAME", "NONE", "STRING", "TRUE"))
 _VALUES = _LABELS | {"DEC", "ENV", "IF", "INT", "LBRACE", "LONG", "LPAR", "LSQB", "MONEY", "NOT", "RAW", "SIGN"}
@@ -127,11 +132,33 @@ def _bad_character(source: Source, text: str, offset: int, error: UnexpectedChar
         message, code, pattern, replacement = _OTHER_LANGUAGES[char]
         match = re.compile(pattern).match(source.text, offset + at) if pattern else None
         if match is None:
-            return Diagnostic(code=code, message=message, span=span)
+            return Diagnostic(code=code, message=message, span=span, help=_without(char, text[:at], text[at + 1 :]))
         span = Span(source, match.start(), match.end())
         return Diagnostic(code=code, message=message, span=span, fix=(Edit(span=span, text=match.expand(replacement)),))
     shown = char if " " < char <= "~" else f"U+{ord(char):04X}"
     return _unexpected(shown, span, _expected(error.allowed, text[:at].rstrip()))
+
+
+def _without(char: str, before: str, after: str) -> str:
+    """Return what to write instead of an operator of another language, with the operands of the source."""
+    match char:
+        case "%" if before.rstrip().endswith('"'):
+            return 'insert a value with a placeholder: `"... {name} ..."`'
+        case "%":
+            left, right = re.search(rf"(?:^|[^\s*/-])\s*{_OPERAND}\s*$", before), re.match(rf"\s*{_OPERAND}", after)
+            call = f"mod({left[1]}, {right[1]})" if left and right else "mod(a, b)"
+            return f'declare `python mod(a, b) from "hooks.py"` and write `{call}`'
+        case "?":
+            left = re.search(r"(?:^|[^=!<>])=\s+([^=?]+(?:[=!<>]=[^=?]+)?)$", before)
+            other = re.match(rf"\s*{_OPERAND}\s*:\s*{_OPERAND}", after)
+            condition = left[1].strip() if left else "CONDITION"
+            return f"write `if {condition} then {other[1] if other else 'A'} else {other[2] if other else 'B'}`"
+        case "\\":
+            return "remove it, and put the whole expression into `( )`"
+        case "@":
+            return 'remove it; a function in Python is declared as `python NAME(a) from "hooks.py"`'
+        case _:
+            return ""
 
 
 def _unexpected(text: str, span: Span, expected: str) -> Diagnostic:
@@ -169,9 +196,10 @@ def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -
     if str(token) in RESERVED and ("NAME" in error.expected):
         return _reserved(str(token), span, _expected(allowed, before))
     if token.type == "EQUAL" and re.fullmatch(r"\w+", before.strip()):
+        blocks = re.findall(r"^(experiment|prompt|rubric)\b", source.text[:offset], re.MULTILINE) or ["experiment"]
         return Diagnostic(
             code="E109", message=f"`{before.strip()}` is a keyword and cannot be a setting", span=span,
-            help="write the name of a setting before `=`",
+            help=_instead_of_setting(before.strip(), text[stop + 1 :].strip(), blocks[-1]),
         )  # fmt: skip
     if token.type == "EQUAL":
         return _bad_equal(source, text, stop, span)
@@ -180,7 +208,7 @@ def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -
                           help="`:` is for maps and arguments", fix=(Edit(span=span, text=" ="),))  # fmt: skip
     if token.type in ("INT", "DEC", "MONEY") and re.search(r"\bis(?:\s+not)?$", before):
         return Diagnostic(code="E109", message=f"expected a label after `is`, got `{token}`", span=span,
-                          help=f"write `== {token}`, or `!= {token}`")  # fmt: skip
+                          help=f"write `{'!=' if before.endswith('not') else '=='} {token}`")  # fmt: skip
     if token.type == "COLON" and before.split()[:1] in (["experiment"], ["prompt"], ["rubric"], ["grid"]):
         return Diagnostic(
             code="E140",
@@ -193,6 +221,24 @@ def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -
             code="E140", message="a statement does not end with `:`", span=span, fix=(Edit(span=span, text=""),)
         )
     return _unexpected(str(token).strip()[:40], span, _expected(allowed, before))
+
+
+def _instead_of_setting(word: str, value: str, block: str) -> str:
+    """Return what to write instead of a setting whose name is a keyword.
+
+    Args:
+        word: The keyword.
+        value: The rest of the statement, after `=`.
+        block: The word that starts the block around the statement.
+    """
+    settings = f"the settings here are {one_of(SETTINGS[block])}" if block in SETTINGS else ""
+    if word not in ROLES or block == "experiment":
+        return settings or f"a `{block}` has no settings"
+    text = value if re.fullmatch(r'"[^"\n]*"|[A-Za-z_][\w.]*', value) else f'"{value}"'
+    if not re.fullmatch(r'[\w.]+|"[^"\n]{0,40}"', text):
+        text = '"..."'
+    message = f"for a message write `{word} {text}`, without `=`"
+    return f"{message}; {settings}" if settings else message
 
 
 def _bad_equal(source: Source, text: str, stop: int, span: Span) -> Diagnostic:

@@ -63,7 +63,7 @@ class Anthropic:
         params = query.params
         messages = query.prompt.messages
         if objection := unsupported_prompt(query.settings.model, params, messages):
-            raise Rejected(f"not sent: {objection}")
+            raise Rejected(f"not sent: {objection.why}")
         turns = [m for m in messages if m.role != "system"]
         system = [m for m in messages if m.role == "system"]
         body: dict[str, Any] = {"model": query.settings.model.wire_name}

@@ -93,7 +93,7 @@ class Google:
         """See Format."""
         messages = query.prompt.messages
         if objection := unsupported_prompt(query.settings.model, query.params, messages):
-            raise Rejected(f"not sent: {objection}")
+            raise Rejected(f"not sent: {objection.why}")
         body: dict[str, Any] = {}
         system = [{"text": m.text} for m in messages if m.role == "system"]
         if system:

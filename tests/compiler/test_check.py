@@ -122,3 +122,37 @@ def test_the_fix_of_an_earlier_name_is_certain() -> None:
     assert diagnostics(fixed(text, found.fix)) == ()
     (elsewhere,) = diagnostics(f'{HEAD}model n {{ use = "sim/subject", stream = 1 }}\nexperiment e {{ {ASK} }}\n')
     assert elsewhere.fix == ()
+
+
+CUT = """samples = 2
+for k in [1, 2]
+ask a from m with "{k}" { max_tokens = 20 }
+when k == 1 or k == 2 { judge v with alignment("x", a) from "sim/judge" }
+measure low = """
+
+
+@pytest.mark.parametrize(
+    ("measure", "written"),
+    [
+        ("rate(v < 30)", 'rate(v < 30 given a.finish == "stop")'),
+        ("at_least(v < 30, 1, of: 2)", 'at_least(v < 30 given a.finish == "stop", ...)'),
+        ("rate(v < 30 given k == 1)", 'rate(v < 30 given k == 1 and a.finish == "stop")'),
+        ("rate(v < 30 given k == 1 or v < 9)", 'rate(v < 30 given (k == 1 or v < 9) and a.finish == "stop")'),
+        ("contrast(rate(v < 30), k == 1, k == 2)", 'rate(v < 30 given a.finish == "stop")'),
+    ],
+)
+def test_the_help_for_cut_answers_is_written_as_the_measure_is(measure: str, written: str) -> None:
+    """What it shows compiles in the measure's place, and ends the warning."""
+    program = f"{HEAD}experiment e {{\n{CUT}{measure}\n}}\n"
+    (cut,) = (d for d in diagnostics(program) if d.code == "W738")
+    assert f"`{written}`" in cut.help
+    right = written.replace("...", "1, of: 2") if measure[:4] != "cont" else measure.replace("rate(v < 30)", written)
+    after = diagnostics(f"{HEAD}experiment e {{\n{CUT}{right}\n}}\n")
+    assert not [d.code for d in after if d.code == "W738" or d.code[0] == "E"]
+
+
+def test_the_help_for_a_conditional_step_is_its_condition() -> None:
+    """Written as it stands after `when`."""
+    (conditional,) = (d for d in diagnostics(f"{HEAD}experiment e {{\n{CUT}rate(v < 30)\n}}\n") if d.code == "W532")
+    assert "`rate(v < 30 given k == 1 or k == 2)`" in conditional.help
+    assert "W532" not in codes(f"{CUT}rate(v < 30 given k == 1 or k == 2)")

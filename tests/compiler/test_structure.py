@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from support import ROOT
 
+from emdsl.compiler import settings as tables
+from emdsl.lang.syntax_errors import SETTINGS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -39,3 +42,9 @@ def test_no_module_of_the_compiler_is_long() -> None:
     """A module that does not fit in a reader's head is two."""
     lengths = {f.name: len(f.read_text(encoding="utf-8").splitlines()) for f in (ROOT / "emdsl/compiler").glob("*.py")}
     assert {name: n for name, n in lengths.items() if n > MAX_LINES} == {}
+
+
+def test_the_parser_names_the_settings_of_a_block() -> None:
+    """It imports no table, so the names are written there again."""
+    assert SETTINGS["experiment"] == tuple(tables.EXPERIMENT)
+    assert SETTINGS["rubric"] == tuple(n for n in tables.RUBRIC if n not in tables.PARAMS)

@@ -112,4 +112,4 @@ def test_values_are_written_as_in_a_program() -> None:
 def test_a_rubric_and_a_model_that_disagree_are_shown_as_written(folder: Path) -> None:
     """E419 of a list: it once printed a tuple."""
     shown = messages(HEAD + 'experiment e {\n  ask a from m with "x"\n  judge v with r(a) from m\n}\n', folder)
-    assert 'E419 `r` wants `stop = ["c"]`, and `m` sets `stop = ["a", "b"]`' in shown
+    assert 'E419 the rubric `r` sets `stop = ["c"]`, but the model `m` sets `stop = ["a", "b"]`' in shown

@@ -519,3 +519,62 @@ experiment e {
   measure m = median(z)    ### E841
   measure n = avg(z)    ### E841
 }
+---
+em 1
+let a = x * 5 % 2    ### E140
+let b = "a" % x    ### E140
+let c = a == 2 ? 1 : 2    ### E140
+prompt p(q) {
+  user = q    ### E109
+  user q
+}
+experiment e {
+  ask = 4    ### E109
+  ask answer from "sim/subject" with "x"
+}
+---
+em 1
+import alignment_number from "std:judges@1"
+experiment e {
+  for k in [1, 2]
+  for q in ["a", "b"]
+  ask answer from "sim/subject" with "{k}{q}"
+  judge v with alignment_number("x", answer) from "sim/judge"
+  measure a = contrast(rate(v < 30))    ### E212
+  measure b = contrast()    ### E212
+  measure c = at_least(v < 3)    ### E212
+  measure d = slope(mean(v), k) by k    ### E844
+  measure f = rate(v < 3, interval: bootstrap(0.95, cluster: q)) by q    ### E843
+  measure g = rate(v < 3, wilson: 2)    ### E213
+}
+---
+em 1
+experiment e {
+  for k in [1, 2]
+  skip when answer == "x"    ### E401
+  skip when sample == 1    ### E401
+  ask answer from "sim/subject" with "{k}"
+}
+---
+em 1
+experiment e {
+  for k in [1, 2]
+  ask answer from "sim/subject" with "{k}" {
+    temperature = sample    ### E401
+    replicate = k    ### E401
+  }
+}
+---
+em 1
+prompt p(q) {
+  user q
+  assistant "a "
+}
+prompt s(q) {
+  user q
+  system "late"
+}
+experiment e {
+  ask one from "anthropic/claude-3-5-sonnet-20241022" with p("x")    ### E735
+  ask two from "anthropic/claude-3-5-sonnet-20241022" with s("x")    ### E735
+}
