@@ -247,6 +247,6 @@ def listed(noun: str, plural: str, words: Iterable[str]) -> str:
 
 def one_of(words: Iterable[str], limit: int = 12) -> str:
     """Return words as a list to choose from, at most `limit`: in their own order, those of a set sorted."""
-    listed = sorted(words) if isinstance(words, set | frozenset) else list(dict.fromkeys(words))
-    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
-    return ", ".join(f"`{w}`" for w in listed[:limit]) + more
+    choices = sorted(words) if isinstance(words, set | frozenset) else list(dict.fromkeys(words))
+    more = f" and {len(choices) - limit} more" if len(choices) > limit else ""
+    return ", ".join(f"`{w}`" for w in choices[:limit]) + more

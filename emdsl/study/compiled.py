@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import SourceError
 from emdsl.frame import EvalFault
-from emdsl.source import near, one_of
+from emdsl.source import listed, near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -70,5 +70,5 @@ def evaluating() -> Iterator[None]:
 def unknown(kind: str, name: str, names: list[str]) -> str:
     """Return an error text for an unknown name of a kind, with the nearest name or all of them."""
     plural = "axes" if kind == "axis" else f"{kind}s"
-    hint = near(name, names) or (f"the {plural} are {one_of(names)}" if names else "there is none")
+    hint = near(name, names) or (listed(kind, plural, names) if names else "there is none")
     return f"unknown {kind} `{name}`; {hint}"

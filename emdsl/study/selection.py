@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import UnknownAxis, UnknownLevel, UsageError
 from emdsl.run.rows import Selection
-from emdsl.source import near, one_of
+from emdsl.source import listed, near, one_of
 from emdsl.value import render
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def selections(program: Program, samples: int | None, only: Sequence[str]) -> li
         if not levels:
             raise UsageError(f"expected AXIS=VALUE[,VALUE], not `{text}`", parameter="only")
         if name not in axes:
-            hint = near(name, axes) or f"the axes are {one_of(_in_order(program))}"
+            hint = near(name, axes) or listed("axis", "axes", _in_order(program))
             raise UnknownAxis(f"unknown axis `{name}`; {hint}", parameter="only")
     return [_selection(e, samples, only, program.experiments) for e in program.experiments]
 
