@@ -110,8 +110,10 @@ def _in_order(sources: list[Source], faults: Faults) -> tuple[Source, ...] | Non
     needs = {i: {by_name[r] for r in source.reads if r in by_name} for i, source in enumerate(sources)}
     if members := [sources[i] for i in circle(needs)]:
         labels = tuple(Label(span=s.span, text="and this one") for s in members[1:])
-        faults.add(Diagnostic(code="E402", message="these axes depend on each other",
-                              span=members[0].span, labels=labels))  # fmt: skip
+        faults.add(Diagnostic(
+            code="E402", message="these axes depend on each other", span=members[0].span, labels=labels,
+            help="give one of them levels that do not use the other",
+        ))  # fmt: skip
         return None
     return tuple(sources[i] for i in in_order(needs))
 

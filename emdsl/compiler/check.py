@@ -85,7 +85,7 @@ def equal_bodies(experiment: Experiment, requests: list[Request], __: CheckInput
             faults.warning(
                 "W741", f"{who} send the same request, but it would be paid for twice", request.step.span,
                 labels=tuple(labels), note=_two_ways(dict(other.head.params), dict(head.params)),
-                help="write the value in one way",
+                help="remove one of the two values, or write both in the same way",
             )  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def _two_ways(one: dict[str, Any], two: dict[str, Any]) -> str:
     )  # fmt: skip
     if not first or not second:
         return f"`{first or second}` changes nothing in the request"
-    return f"`{first}` and `{second}` are sent as one value, but make two keys"
+    return f"`{first}` and `{second}` reach the provider as one value, but are stored as two answers"
 
 
 def _sent(head: RequestSettings) -> Any:
@@ -186,16 +186,15 @@ def meeting_settings(_: Experiment, requests: list[Request], __: CheckInput, fau
             faults.error(
                 "E739", f"{met}: one of them would be lost", second or step.span,
                 labels=(Label(span=first, text=f"`{met.settings[0]}` is set here"),) if first is not None else (),
-                note="with both, equal requests could have different keys and be paid for twice",
-                help=f"write {_take_back(met)}",
+                help=f"keep one of them: {_take_back(met)}",
             )  # fmt: skip
 
 
 def _take_back(met: FieldConflict) -> str:
     one, two = met.settings
     if two == EXTRA:
-        return f"`{one} = none`, or remove `{met.path}` from `extra`"
-    return f"`{one} = none` or `{two} = none`"
+        return f"remove `{met.path}` from `extra`, or `{one}` (`{one} = none`, without quotes, if it is inherited)"
+    return f"remove `{one}` or `{two}` (`{two} = none`, without quotes, if it is inherited)"
 
 
 def _place(name: str, step: Step, model: Model) -> Span | None:

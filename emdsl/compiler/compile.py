@@ -22,7 +22,7 @@ from emdsl.frame import EvalFault, MissingInput
 from emdsl.lang import ast
 from emdsl.lang.loader import load, load_source
 from emdsl.project import find_project
-from emdsl.source import Source, Span
+from emdsl.source import Label, Source, Span
 from emdsl.version import __version__
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _unused(params: tuple[ast.Name, ...], body: Tree, who: str, faults: Faults) 
 
 def _experiments(scope: Scope, resolver: Resolver, faults: Faults) -> tuple[Experiment, ...]:
     built = []
-    tables: dict[str, str] = {}
+    tables: dict[str, tuple[str, Span]] = {}
     declared = [d for d in scope.module.file.decls if isinstance(d, ast.Experiment)]
     for decl in declared:
         experiment = build_experiment(decl, scope, resolver, faults)
@@ -160,11 +160,13 @@ def _experiments(scope: Scope, resolver: Resolver, faults: Faults) -> tuple[Expe
             (experiment.name, experiment.span),
             *((m.name, m.span) for m in experiment.measures),
         ]:
-            if (other := tables.setdefault(name.lower(), name)) is not name:
-                same = "" if other == name else f": the database ignores case, and there is `{other}`"
+            other, place = tables.setdefault(name.lower(), (name, span))
+            if place is not span:
+                case = "" if other == name else ", if case is ignored"
                 faults.error(
-                    "E802", f"two tables would have the name `{name}`{same}", span,
-                    help="give each experiment and measure of the file a unique name",
+                    "E802", f"`{name}` is already the name of an experiment or a measure{case}", span,
+                    labels=(Label(span=place, text="the other one"),),
+                    note="each experiment and each measure is a table of results", help="rename one of them",
                 )  # fmt: skip
     return tuple(built)
 

@@ -146,7 +146,7 @@ def _draw(span: Span, args: list[Value]) -> Value:
             "E514",
             f"cannot draw {k} rows: " + (f"`{name}` has only {len(rows)}" if name else f"there are only {len(rows)}"),
             span,
-            help="draw fewer rows, or exclude these cells with `skip when`",
+            help="draw fewer rows; if the number depends on an axis, exclude such cells with `skip when`",
         )
     seed = _content(seed, "a seed", span)
     try:

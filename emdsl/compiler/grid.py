@@ -202,14 +202,14 @@ class Grid:
         if not isinstance(value, tuple):
             raise fail(
                 "E403",
-                f"expected groups of {len(source.names)} values, got {describe(value)}",
+                f"expected {len(source.names)} values in each group, but one of the groups is {describe(value)}",
                 source.list_span,
-                help=f"write a list of groups: `[({', '.join(source.names)}), ...]`",
+                help=f"write {len(source.names)} values in each: `[({', '.join(source.names)}), ...]`",
             )
         if len(value) != len(source.names):
             raise fail(
                 "E403",
-                f"expected groups of {len(source.names)} values, got a group of {len(value)}",
+                f"expected {len(source.names)} values in each group, but one of the groups has {len(value)}",
                 source.list_span,
                 help=f"give each group one value for {' and '.join(f'`{n}`' for n in source.names)}",
             )
@@ -441,6 +441,7 @@ def in_order(sources: list[Source], faults: Faults) -> tuple[Source, ...] | None
                     message="these axes depend on each other",
                     span=left[0].span,
                     labels=tuple(Label(span=s.span, text="and this one") for s in left[1:]),
+                    help="give one of them levels that do not use the other",
                 )
             )
             return None

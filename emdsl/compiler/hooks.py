@@ -44,7 +44,10 @@ def hook_of(
         if isinstance(error, OSError):
             missing = isinstance(error, FileNotFoundError)
             why = "there is no such file" if missing else (error.strerror or "it cannot be opened").lower()
-        raise fail("E620", f'cannot read "{decl.path}": {why}', decl.path_span, help=near(path.name, beside)) from error
+        raise fail(
+            "E620", f'cannot read "{decl.path}": {why}', decl.path_span,
+            help=near(path.name, beside) or "check the path: it starts at the folder of this file",
+        ) from error  # fmt: skip
     except SyntaxError as error:
         raise fail(
             "E620", f'"{decl.path}" is not valid Python: {error.msg} (line {error.lineno})', decl.path_span

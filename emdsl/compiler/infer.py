@@ -408,8 +408,8 @@ class Checker:
             if (first := self._faults.first("E516")) is not None:
                 raise EvalFault(first)
             raise fail(
-                "E516", f"these functions call each other more than {MAX_CALLS_IN_ALL:,} times", node.span,
-                help="compute repeated parts once with `let`",
+                "E516", f"this needs more than {MAX_CALLS_IN_ALL:,} function calls in all", node.span,
+                help="nest fewer calls: each function here calls others several times",
             )  # fmt: skip
         if self._calls >= MAX_CALLS or not isinstance(node.function, ast.Ref):
             return result

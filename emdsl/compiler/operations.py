@@ -195,4 +195,7 @@ def charge(frame: Frame, n: int, span: Span) -> None:
     root = frame.root
     root.work += n
     if root.work > MAX_WORK:
-        raise fail("E518", f"this expression processes more than {MAX_WORK:,} items", span, help="use shorter lists")
+        raise fail(
+            "E518", f"lists within lists make more than {MAX_WORK:,} items in all", span,
+            help="shorten this list, or the one around it",
+        )  # fmt: skip

@@ -213,7 +213,9 @@ class TreeReader:
             return number(text)
         except ValueError as error:
             self._diagnostics.append(
-                Diagnostic(code="E130", message=str(error), span=self._span(tree), help="round the number")
+                Diagnostic(
+                    code="E130", message=str(error), span=self._span(tree), help="use a number with fewer digits"
+                )
             )
             return 0
 
