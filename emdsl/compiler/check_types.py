@@ -14,6 +14,7 @@ from emdsl.compiler.types import (
     ANY,
     NUMBER,
     Type,
+    columns_hint,
     label_names,
     part_type,
     type_of,
@@ -21,7 +22,6 @@ from emdsl.compiler.types import (
     verdict_type,
 )
 from emdsl.lang import ast
-from emdsl.source import one_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,7 +122,8 @@ def check_statements(statements: Statements, types: Mapping[str, Type], checker:
 def _check_prompt(node: ast.Expr, checker: Checker, faults: Faults) -> None:
     type_ = checker.infer(node)
     if type_.kind not in ("text", "prompt", "any", "answer", "label"):
-        help_ = f"use one of its columns: {one_of(type_.names)}" if type_.kind == "row" else "use a text or a `prompt`"
+        help_ = columns_hint(f"with {node.name}.{{}}", type_) if isinstance(node, ast.Ref) else ""
+        help_ = help_ or "use a text or a `prompt`"
         faults.error("E415", f"expected a prompt after `with`, got {type_}", node.span, help=help_)
 
 

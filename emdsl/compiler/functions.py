@@ -138,7 +138,10 @@ def _draw(span: Span, args: list[Value]) -> Value:
     if type(k) is not int or k < 0:
         raise fail("E513", f"`draw` expects a number of rows, got {describe(k)}", span)
     if isinstance(data, tuple) and not all(isinstance(r, Row) for r in data):  # a dataset holds nothing else
-        raise fail("E513", "`draw` expects rows of a dataset", span, help="to choose from another list use `pick`")
+        raise fail(
+            "E513", "`draw` expects rows of a dataset, got a list of other values", span,
+            help="use a dataset, or `pick(list, seed: 1)` for one value of a list",
+        )  # fmt: skip
     rows = rows if isinstance(rows, tuple) else tuple(rows)
     if k > len(rows):
         name = name_of(data)

@@ -27,6 +27,7 @@ from emdsl.compiler.types import (
     TEXT,
     TEXTS,
     Type,
+    columns_hint,
     type_of,
     union,
 )
@@ -176,7 +177,7 @@ class Checker:
         for field in path.names[1:]:
             type_ = self._field_of(type_, ast.Name(text=field, span=path.span), name)
         if type_.kind not in RENDERED:
-            hint = f"use one of its columns: {one_of(type_.names)}" if type_.kind == "row" else ""
+            hint = columns_hint(f"{{{{{'.'.join(path.names)}.{{}}}}}}", type_)
             self._faults.error("E311", f"`{shown}` is {type_} and cannot be inserted into a text", path.span, help=hint)
 
     # ------------------------------------------------------------ structures

@@ -166,8 +166,8 @@ class MeasureBinder:
         for arg in node.args:
             if arg.name is not None:
                 self.faults.error(
-                    "E213", f"`{arg.name.text}` is an argument of `{spec.name}`, not of `{name}`", arg.name.span,
-                    help=f"write {usage(spec)}",
+                    "E213", f"inside `{spec.name}`, `{name}` has no `{arg.name.text}`", arg.name.span,
+                    help=f"move `{arg.name.text}: ...` to the end of `{spec.name}(...)`",
                 )  # fmt: skip
         return {"of": name} | {f: fields[f] for f in ("value", "condition") if f in fields}
 

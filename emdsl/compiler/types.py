@@ -9,6 +9,7 @@ from emdsl.compiler.callables import Function, HookFunction, PromptMaker, Rubric
 from emdsl.data.dataset import Dataset
 from emdsl.prompt import Prompt
 from emdsl.query import Model
+from emdsl.source import one_of
 from emdsl.value import EnvVar, LabelledMap, Missing, Money, Row, Value, name_of
 
 if TYPE_CHECKING:
@@ -161,3 +162,8 @@ def label_names(values: Iterable[tuple[str | None, Value]]) -> frozenset[str]:
         if label is None and isinstance(value, str):
             names.add(value)
     return frozenset(names)
+
+
+def columns_hint(form: str, type_: Type) -> str:
+    """Return the columns of a row as they are written, `form` with `{}` in place of the column; "" for no row."""
+    return f"use one of its columns: {one_of(form.format(n) for n in type_.names)}" if type_.kind == "row" else ""

@@ -197,9 +197,12 @@ def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -
         return _reserved(str(token), span, _expected(allowed, before))
     if token.type == "EQUAL" and re.fullmatch(r"\w+", before.strip()):
         blocks = re.findall(r"^(experiment|prompt|rubric)\b", source.text[:offset], re.MULTILINE) or ["experiment"]
+        word = before.strip()
+        start = source.text.rfind(word, 0, span.start)
         return Diagnostic(
-            code="E109", message=f"`{before.strip()}` is a keyword and cannot be a setting", span=span,
-            help=_instead_of_setting(before.strip(), text[stop + 1 :].strip(), blocks[-1]),
+            code="E109", message=f"`{word}` is a keyword and cannot be a setting of this `{blocks[-1]}`",
+            span=Span(source, start, start + len(word)),
+            help=_instead_of_setting(word, text[stop + 1 :].strip(), blocks[-1]),
         )  # fmt: skip
     if token.type == "EQUAL":
         return _bad_equal(source, text, stop, span)
@@ -223,6 +226,12 @@ def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -
     return _unexpected(str(token).strip()[:40], span, _expected(allowed, before))
 
 
+_FIRST = {  # how each block begins
+    "prompt": 'user "..."', "rubric": 'scale = 0..100, user "..."', "experiment": "for x in [...]",
+    "model": 'use = "provider/model"', "dataset": 'file = "rows.csv"',
+}  # fmt: skip
+
+
 def _instead_of_setting(word: str, value: str, block: str) -> str:
     """Return what to write instead of a setting whose name is a keyword.
 
@@ -231,7 +240,7 @@ def _instead_of_setting(word: str, value: str, block: str) -> str:
         value: The rest of the statement, after `=`.
         block: The word that starts the block around the statement.
     """
-    settings = f"the settings here are {one_of(SETTINGS[block])}" if block in SETTINGS else ""
+    settings = f"its settings are {one_of(SETTINGS[block])}" if block in SETTINGS else ""
     if word not in ROLES or block == "experiment":
         return settings or f"a `{block}` has no settings"
     text = value if re.fullmatch(r'"[^"\n]*"|[A-Za-z_][\w.]*', value) else f'"{value}"'
@@ -266,7 +275,7 @@ def _bad_equal(source: Source, text: str, stop: int, span: Span) -> Diagnostic:
     elif words[:1] and words[0] in ("prompt", "rubric", "experiment", "model", "dataset"):
         message, help_ = (
             f"expected a block in braces after `{words[0]}`, got `=`",
-            f"write `{before.strip()} {{ ... }}`",
+            f"write `{before.strip()} {{ {_FIRST[words[0]]} }}`",
         )
     elif not opened and {"skip", "when", "if"} & set(words) and source.text[span.end : span.end + 1] != "=":
         fix = (Edit(span=span, text="=="),)

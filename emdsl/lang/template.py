@@ -154,6 +154,12 @@ class TextReader:
                     yield chr(int(match["code"], 16))
                 case "escape" if match["escape"] in _ESCAPES:
                     yield _ESCAPES[match["escape"]]
+                case "code":
+                    self._add_error(
+                        "E122", f"`{match[0]}` is not the code of a character", at, stop,
+                        help=r"write a character's code in hexadecimal, such as `\u{1f600}`: at most `10ffff`, none from "
+                        "`d800` to `dfff`",
+                    )  # fmt: skip
                 case _:
                     self._add_error(
                         "E122",
