@@ -157,7 +157,7 @@ class TextReader:
                 case "code":
                     self._add_error(
                         "E122", f"`{match[0]}` is not the code of a character", at, stop,
-                        help=r"write a character's code in hexadecimal, such as `\u{1f600}`: at most `10ffff`, none from "
+                        help=r"write a character's code in hexadecimal, such as `\u{1f600}`: at most `10ffff`, not "
                         "`d800` to `dfff`",
                     )  # fmt: skip
                 case _:

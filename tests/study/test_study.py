@@ -32,6 +32,7 @@ from emdsl.outcomes import loading
 from emdsl.study.screen import text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from collections.abc import Callable
     from pathlib import Path
 
@@ -45,6 +46,14 @@ def study(tmp_path: Path) -> Study:
     (tmp_path / "study.em").write_text(SHOTS_STUDY, encoding="utf-8")
     (tmp_path / "shots.csv").write_text(SHOTS, encoding="utf-8")
     return emdsl.open(tmp_path / "study.em")
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Hear SIGINT, in child processes too: a shell starts what goes on in its background with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def wait_for_answers(url: str) -> None:
@@ -153,6 +162,7 @@ def test_a_cancelled_run_keeps_its_answers(study: Study, monkeypatch: pytest.Mon
     assert study.run(display="none").answered == 81 - answered
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_in_a_notebook_keeps_what_is_answered(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     """There the run has a thread of its own, and the interrupt comes to the main one."""
     with simulator("--latency", "0.2") as url:
@@ -326,6 +336,7 @@ def test_every_question_of_the_command_line_has_its_method(study: Study, tmp_pat
     assert "pending" in str(study.why(sample=10))
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_keeps_what_is_answered(study: Study, tmp_path: Path) -> None:
     """A notebook's stop finishes what is in flight; the next run goes on."""
     with simulator("--latency", "0.3") as url:
