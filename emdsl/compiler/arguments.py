@@ -54,7 +54,7 @@ def _arity(
     optional = params[required:]
     return fail(
         "E212", f"`{name}` expects {count} argument{plural}, got {n or 'none'}{lacks}", span,
-        help=f"write `{name}({', '.join(params[:required])})`" + optional_note([f"`{p}`" for p in optional]),
+        help=f"its parameters are {one_of(params[:required])}" + optional_note([f"`{p}`" for p in optional]),
     )  # fmt: skip
 
 

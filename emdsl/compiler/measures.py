@@ -159,7 +159,7 @@ class MeasureBinder:
         name = _function(node)
         if not isinstance(node, ast.Call) or name not in ("rate", "mean"):
             self.faults.error("E847", f"expected `rate(...)` or `mean(...)` in `{spec.name}(...)`", node.span,
-                              help=f"write {usage(spec)}")  # fmt: skip
+                              help=_inner_help(node))  # fmt: skip
             return {}
         inner = replace(node, args=tuple(a for a in node.args if a.name is None))
         fields = self._arguments(inner, MEASURES[name])
@@ -379,6 +379,12 @@ _NOUNS = {  # of the arguments by position
     "share": "a quantile from 0 to 1",
 }  # fmt: skip
 _COUNTS = ("none", "one")
+
+
+def _inner_help(node: ast.Expr) -> str:
+    """Return how a value becomes a measure that others can be made of."""
+    text = node.name if isinstance(node, ast.Ref) else "SCORE"
+    return f"write `mean({text})` for the mean of a score, or `rate({text} < 30)` for the rate of a condition"
 
 
 def usage(spec: MeasureSpec) -> str:

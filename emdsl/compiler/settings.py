@@ -268,9 +268,10 @@ def unknown_setting(name: str, span: Span, kind: str, table: Mapping[str, Spec])
     """Return the error of a setting that a declaration or a step does not have."""
     current = RENAMED.get(name, "")
     fix = (Edit(span=span, text=current),) if current in table else ()
-    help_ = (
-        f"write `{current}`" if fix else meant(name, table) or near(name, table) or f"available: {one_of(table, 30)}"
-    )
+    if fix:
+        help_ = f"`{name}` is now called `{current}`: write `{current}`"
+    else:
+        help_ = meant(name, table) or near(name, table) or f"available: {one_of(table, 30)}"
     article = "an" if kind[0] in "aeiou" else "a"
     return Diagnostic(
         code="E202", message=f"{article} `{kind}` has no setting `{name}`", span=span, help=help_, fix=fix

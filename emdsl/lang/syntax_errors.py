@@ -147,7 +147,10 @@ def _without(char: str, before: str, after: str) -> str:
         case "%":
             left, right = re.search(rf"(?:^|[^\s*/-])\s*{_OPERAND}\s*$", before), re.match(rf"\s*{_OPERAND}", after)
             call = f"mod({left[1]}, {right[1]})" if left and right else "mod(a, b)"
-            return f'declare `python mod(a, b) from "hooks.py"` and write `{call}`'
+            return (
+                "write a Python file `hooks.py` with `def mod(a, b): return a % b`, declare "
+                f'`python mod(a, b) from "hooks.py"` at the top of this file, and write `{call}`'
+            )
         case "?":
             left = re.search(r"(?:^|[^=!<>])=\s+([^=?]+(?:[=!<>]=[^=?]+)?)$", before)
             other = re.match(rf"\s*{_OPERAND}\s*:\s*{_OPERAND}", after)

@@ -118,7 +118,7 @@ def test_the_fix_of_an_earlier_name_is_certain() -> None:
     """`stream` is `replicate`; what is left after the fix is right."""
     text = f'{HEAD}experiment e {{\n{ASK}\nask b from m with "x" {{ stream = 1 }}\n}}\n'
     (found,) = diagnostics(text)
-    assert (found.code, found.help) == ("E202", "write `replicate`")
+    assert (found.code, found.help) == ("E202", "`stream` is now called `replicate`: write `replicate`")
     assert diagnostics(fixed(text, found.fix)) == ()
     (elsewhere,) = diagnostics(f'{HEAD}model n {{ use = "sim/subject", stream = 1 }}\nexperiment e {{ {ASK} }}\n')
     assert elsewhere.fix == ()

@@ -32,8 +32,7 @@ from emdsl.outcomes import loading
 from emdsl.study.screen import text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from emdsl.study.run import Run
