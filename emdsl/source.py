@@ -202,8 +202,8 @@ def _excerpt(span: Span, text: str, width: int, *, main: bool) -> list[str]:
 
 
 def _printable(text: str) -> str:
-    """Return a text that cannot move the cursor: tabs as one blank, control characters as `?`."""
-    return "".join(" " if c == "\t" else c if _is_shown(c) else "?" for c in text)
+    """Return a text that cannot move the cursor: tabs as one blank, control characters as a replacement character."""
+    return "".join(" " if c == "\t" else c if _is_shown(c) else "\ufffd" for c in text)
 
 
 def _is_shown(char: str) -> bool:

@@ -80,7 +80,7 @@ def _compiled(
         _check_declarations(scope, faults)
         experiments = _experiments(scope, resolver, faults)
         if not experiments and not library and not faults.errors:
-            faults.error("E801", "this file has no experiment", None,
+            faults.error("E801", f"`{module.file.source.name}` has no experiment", None,
                          help="add `experiment NAME { ... }`, or run a file that has one")  # fmt: skip
     except EvalFault as fault:  # too much to go on with
         faults.add(fault.diagnostic)
@@ -88,7 +88,8 @@ def _compiled(
         faults.error("E625", str(error), error.span)
     except MissingInput:
         for absent in resolver.inputs.absent:
-            faults.error("E605", f"{absent.message}, but a setting needs its rows", absent.span, help=absent.help)
+            faults.error("E605", f"{absent.message}, and the study cannot be read without its rows", absent.span,
+                         help=absent.help, note="a setting, an axis or a prompt uses them")  # fmt: skip
     if faults.errors:
         raise SourceError(faults.sorted())
     sources = _sources(module)

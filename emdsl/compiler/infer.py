@@ -433,5 +433,6 @@ class Checker:
 def _comparison(type_: Type, text: str) -> str:
     """Return how to make a condition of a value of another type."""
     if type_.kind == "verdict":
-        return f"compare one of its fields: {one_of(type_.names)}"
+        example = f"`{text[:40]}.{type_.names[0]} == ...`"
+        return f"compare one of its fields, e.g. {example}; the fields are {one_of(type_.names)}"
     return f"compare it with a value, e.g. `{text[:40]} {'<' if type_.kind in NUMBERS else '=='} ...`"

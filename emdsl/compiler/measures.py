@@ -297,7 +297,7 @@ class MeasureBinder:
         if value == other:
             self.faults.error(
                 "E849", "a judgement always agrees with itself", other.span,
-                help="compare it with another: `judge NAME with RUBRIC(...) { samples = 2 }`",
+                help="give two different judgements; a judge with `samples = 2` has two: `agreement(NAME, NAME_2)`",
             )  # fmt: skip
         return first != "number"
 

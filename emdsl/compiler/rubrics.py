@@ -57,7 +57,7 @@ def rubric_of(decl: ast.Rubric, scope: Scope, faults: Faults, as_model: Callable
     for name in decl.params:
         if name.text in shown:
             faults.error(
-                "E713", f"`{name.text}` cannot be a parameter: messages use the setting `{name.text}`", name.span,
+                "E713", f"`{name.text}` cannot be a parameter of a rubric: it has a setting of this name", name.span,
                 help="give the parameter another name",
             )  # fmt: skip
     body = messages_of(decl.body, scope.compiler(frozenset([*params, *shown])))

@@ -98,17 +98,17 @@ class TextReader:
             self._diagnostics.append(
                 Diagnostic(
                     code="E113" if mixed else "E112",
-                    message="the margin mixes tabs and spaces"
+                    message="this line and the closing quotes are indented with different tabs and spaces"
                     if mixed
                     else "this line is indented less than the margin",
                     span=Span(self._source, start, start + max(indent, 1)),
                     labels=(
                         Label(
                             span=Span(self._source, closing - 3, closing),
-                            text=f'the closing `"""` sets the margin: {len(margin)} columns',
+                            text=f'the closing `"""` is indented with {_blanks(margin)}',
                         ),
                     ),
-                    help='indent the line like the closing `"""`, with the same tabs or spaces'
+                    help=f"indent the line with {_blanks(margin)}, too"
                     if mixed
                     else 'indent the line, or move the closing `"""` to the left',
                 )
@@ -177,7 +177,7 @@ class TextReader:
                     code="W322",
                     message=f"this text contains an invisible character (U+{ord(match[0]):04X})",
                     span=Span(self._source, match.start(), match.end()),
-                    note="it is sent: two texts that look the same would be two requests",
+                    note="it is sent to the model: the same text without it is another request",
                     help=rf"remove it, or write `\u{{{ord(match[0]):x}}}` if it is intended",
                     severity=Severity.WARNING,
                 )
@@ -211,3 +211,9 @@ def _joined(parts: Iterator[str | ast.Path]) -> tuple[str | ast.Path, ...]:
         else:
             joined.append(part)
     return tuple(joined)
+
+
+def _blanks(margin: str) -> str:
+    """Return the blanks of a margin in words: `2 spaces`, `1 tab and 2 spaces`, `nothing`."""
+    counts = [(margin.count(c), word) for c, word in (("\t", "tab"), (" ", "space"))]
+    return " and ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts if n) or "nothing"

@@ -78,7 +78,7 @@ def twin(fields: Sequence[Field]) -> str:
     seen: dict[str, str] = {}
     for field in fields:
         if (first := seen.setdefault(field.name.lower(), field.comment)) is not field.comment:
-            return f"two columns have the name `{field.name}`: {first} and {field.comment}"
+            return f"two columns of the results would have the name `{field.name}`: {first} and {field.comment}"
     return ""
 
 

@@ -58,7 +58,9 @@ def table_diagnostics(program: Program) -> tuple[Diagnostic, ...]:
         from emdsl.outcomes.table import fields_of, twin  # noqa: PLC0415 - its types take longer than most checks
 
         if message := twin(fields_of(experiment, "")):
-            diagnostics.append(Diagnostic(code="E850", message=message, span=experiment.span))
+            diagnostics.append(
+                Diagnostic(code="E850", message=message, help="rename one of them", span=experiment.span)
+            )
     return tuple(diagnostics)
 
 

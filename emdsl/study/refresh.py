@@ -188,7 +188,7 @@ def rehearse(experiments: Sequence[Experiment]) -> None:
     """Make the tables and measures empty, in memory, so that what cannot be loaded is an error before any request."""
     for experiment in experiments:
         for span, message in loading.rehearse(experiment):
-            raise SourceError([Diagnostic(code="E850", message=message, span=span)])
+            raise SourceError([Diagnostic(code="E850", message=message, help="rename one of them", span=span)])
 
 
 def drift_notices(study: Compiled) -> list[str]:
