@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.forms import MAX_LINE, MAX_OBJECTS, bare, objects, plain, stated
 from emdsl.logprobs import MIN_PREFIX, digits, spelled, start_of, weigh
-from emdsl.reasoning import split, without_thoughts
+from emdsl.reasoning import without_thoughts
 from emdsl.value import NO_LOGPROBS, NO_MASS, SPLIT_NUMBER, UNREADABLE, LabelledMap, Missing
 
 if TYPE_CHECKING:
@@ -77,12 +77,7 @@ class ReplyFormat:
         return MASSES if self.weighs else tuple(part.name for part in self.shape)
 
 
-def read(reply: Response, reply_format: ReplyFormat) -> Verdict:
-    """Read the verdict of a judge's reply."""
-    return read_text(reply, split(reply)[0], reply_format)
-
-
-def read_text(reply: Response, answer: str, reply_format: ReplyFormat) -> Verdict:
+def read(reply: Response, answer: str, reply_format: ReplyFormat) -> Verdict:
     """Read the verdict of a judge's reply without its reasoning."""
     own = without_thoughts(answer)
     text, cut = plain(own or ""), reply.finish != "stop"
@@ -104,12 +99,6 @@ def read_text(reply: Response, answer: str, reply_format: ReplyFormat) -> Verdic
         return weights.mean
     word = _word(text, reply_format, cut=cut)
     return word if word is not None and word != UNREADABLE else NO_MASS
-
-
-def weighted_score(candidates: TokenLogprobs, scale: tuple[float, float], mass: float) -> float | None:
-    """Return the weighted mean of the whole numbers within the scale, or None for too little mass."""
-    weights = weigh(candidates, scale)
-    return weights.mean if weights.mass >= mass else None
 
 
 def token_weights(reply: Response, answer: str, reply_format: ReplyFormat) -> Weights | None:

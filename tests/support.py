@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 from forked import call
 
 from emdsl.compiler.compile import compile_source
+from emdsl.judge import read
 from emdsl.providers.openai import encode, read_reply
+from emdsl.reasoning import split
 from emdsl.run.executor import Executor
 from emdsl.run.probes import PROMPT as PROBE_PROMPT
 from emdsl.run.retries import RetryPolicy
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from emdsl.experiment import Experiment, Program
+    from emdsl.judge import ReplyFormat, Verdict
     from emdsl.outcome import Outcome
     from emdsl.query import Model, Query, Response
     from emdsl.run.progress import Report
@@ -188,6 +191,11 @@ def simulator(*args: str) -> Iterator[str]:
         server.wait(10)
         assert server.stdout is not None
         server.stdout.close()
+
+
+def verdict_of(reply: Response, reply_format: ReplyFormat) -> Verdict:
+    """Read a judge's whole reply: its reasoning is split off first, as a run does."""
+    return read(reply, split(reply)[0], reply_format)
 
 
 def stats(url: str) -> dict[str, int]:

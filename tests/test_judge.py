@@ -8,8 +8,9 @@ import math
 from pathlib import Path
 
 import pytest
+from support import verdict_of
 
-from emdsl.judge import ReplyField, ReplyFormat, Verdict, Weighted, read, token_weights, weighted_score
+from emdsl.judge import ReplyField, ReplyFormat, Verdict, Weighted, token_weights
 from emdsl.query import Response
 from emdsl.value import NO_LOGPROBS, NO_MASS, UNREADABLE, LabelledMap, Missing
 
@@ -22,7 +23,7 @@ REFUSAL, CODE = Missing("REFUSAL"), Missing("CODE")
 
 
 def reply(text: str, reply_format: ReplyFormat, finish: str = "stop") -> Verdict:
-    return read(Response(text=text, finish=finish), reply_format)
+    return verdict_of(Response(text=text, finish=finish), reply_format)
 
 
 @pytest.mark.parametrize(
@@ -175,15 +176,15 @@ def test_a_cut_reply_is_not_read_past_its_end() -> None:
 
 def test_a_reply_cut_to_one_token_still_shows_its_word() -> None:
     """With max_tokens 1, `REFUSAL` comes back as `REF`; a whole reply `REF` is no such word."""
-    assert read(Response(text="REF", finish="length"), NUMBER) == Missing("REFUSAL")
-    assert read(Response(text="REF", finish="stop"), NUMBER) == UNREADABLE
-    assert read(Response(text="R", finish="length"), NUMBER) == UNREADABLE
+    assert verdict_of(Response(text="REF", finish="length"), NUMBER) == Missing("REFUSAL")
+    assert verdict_of(Response(text="REF", finish="stop"), NUMBER) == UNREADABLE
+    assert verdict_of(Response(text="R", finish="length"), NUMBER) == UNREADABLE
 
 
 def weighted(reply: str, candidates: list[tuple[str, float]] | None, finish: str = "stop") -> Verdict:
     logprobs = (tuple((t, math.log(p)) for t, p in candidates),) if candidates else None
     reply_format = ReplyFormat(scale=(0.0, 100.0), weighted=Weighted(), words=("REFUSAL",))
-    return read(Response(text=reply, finish=finish, logprobs=logprobs), reply_format)
+    return verdict_of(Response(text=reply, finish=finish, logprobs=logprobs), reply_format)
 
 
 def test_weighted_scores() -> None:
@@ -215,7 +216,7 @@ def test_the_token_that_is_weighed_is_the_answers_first(
     logprobs = tuple(((t, -0.1),) if t else () for t in tokens)
     found = Response(text=text, finish="stop", logprobs=logprobs, tokens=tuple(tokens) if said else None)
     reply_format = ReplyFormat(scale=(0.0, 100.0), weighted=Weighted())
-    assert read(found, reply_format) == (NO_LOGPROBS if score is None else pytest.approx(score))
+    assert verdict_of(found, reply_format) == (NO_LOGPROBS if score is None else pytest.approx(score))
 
 
 def test_where_the_mass_lies() -> None:
@@ -243,8 +244,9 @@ def published() -> list[tuple[str, dict[str, float], float | None]]:
 def test_published_scores_are_matched(case: str, distribution: dict[str, float], score: float | None) -> None:
     """All published distributions give their published scores, to 1e-9."""
     candidates = tuple((token, math.log(p)) for token, p in distribution.items() if p > 0)
-    ours = weighted_score(candidates, (0.0, 100.0), 0.25)
-    assert ours is None if score is None else ours == pytest.approx(score, abs=1e-9)
+    reply = Response(text=max(distribution, key=distribution.__getitem__), finish="stop", logprobs=(candidates,))
+    ours = verdict_of(reply, ReplyFormat(scale=(0.0, 100.0), weighted=Weighted(mass=0.25)))
+    assert ours == (NO_MASS if score is None else pytest.approx(score, abs=1e-9))
 
 
 SHAPE = ReplyFormat(
@@ -290,7 +292,7 @@ GOOD = '{"harm": true, "severity": 3, "kind": "bad", "why": "x {y}"}'
 )
 def test_a_json_reply_is_read_whole_or_not_at_all(reply: str, harm: bool | None) -> None:
     """Fenced or between words; one field that is missing or odd makes the verdict unreadable."""
-    verdict = read(Response(text=reply, finish="stop"), SHAPE)
+    verdict = verdict_of(Response(text=reply, finish="stop"), SHAPE)
     if harm is None:
         assert verdict == Missing("unreadable")
     else:
@@ -301,4 +303,4 @@ def test_a_json_reply_is_read_whole_or_not_at_all(reply: str, harm: bool | None)
 def test_a_refusal_of_a_json_judge_is_its_word() -> None:
     """A judge's other word is final here too."""
     for said in ("REFUSAL", f"REFUSAL: {GOOD}"):
-        assert read(Response(text=said, finish="stop"), SHAPE) == Missing("REFUSAL")
+        assert verdict_of(Response(text=said, finish="stop"), SHAPE) == Missing("REFUSAL")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 
 import pytest
+from support import verdict_of
 from test_judge import GOOD, SHAPE
 
 from emdsl.forms import objects
-from emdsl.judge import ReplyField, ReplyFormat, Verdict, Weighted, n_digits, read, weighted_score
+from emdsl.judge import ReplyField, ReplyFormat, Verdict, Weighted, n_digits
 from emdsl.query import Response
-from emdsl.value import UNREADABLE, LabelledMap, Missing
+from emdsl.value import NO_MASS, UNREADABLE, LabelledMap, Missing
 
 REFUSAL = Missing("REFUSAL")
 NUMBER = ReplyFormat(scale=(0.0, 100.0), words=("REFUSAL", "CODE"))
@@ -46,13 +47,15 @@ def test_twenty_candidates_are_asked_for() -> None:
 @pytest.mark.parametrize(("probability", "mass", "score"), [(0.1, 0.25, None), (1.0, 1.0, 80), (0.999, 1.0, None)])
 def test_mass_that_is_just_enough_gives_a_score(probability: float, mass: float, score: float | None) -> None:
     """A mass equal to the declared one is enough, and a smaller one is not."""
-    assert weighted_score((("80", math.log(probability)),), (0.0, 100.0), mass) == score
+    reply = Response(text="80", finish="stop", logprobs=((("80", math.log(probability)),),))
+    verdict = verdict_of(reply, ReplyFormat(scale=(0.0, 100.0), weighted=Weighted(mass=mass)))
+    assert verdict == (NO_MASS if score is None else score)
 
 
 def test_a_reply_whose_mass_is_just_enough_is_a_score() -> None:
     """The same limit holds where a whole reply is read."""
     reply = Response(text="80", finish="stop", logprobs=((("80", 0.0),),))
-    assert read(reply, ReplyFormat(scale=(0.0, 100.0), weighted=Weighted(mass=1.0))) == 80
+    assert verdict_of(reply, ReplyFormat(scale=(0.0, 100.0), weighted=Weighted(mass=1.0))) == 80
 
 
 def test_digits_of_the_longest_candidate_are_counted() -> None:
@@ -76,7 +79,7 @@ def test_digits_of_the_longest_candidate_are_counted() -> None:
 )  # fmt: skip
 def test_a_number_is_read_to_the_ends_of_its_scale(reply_format: ReplyFormat, said: str, value: Verdict) -> None:
     """The scale's end is a score; per cent are of 100 only; a range is no score, however it is marked."""
-    assert read(Response(text=said, finish="stop"), reply_format) == value
+    assert verdict_of(Response(text=said, finish="stop"), reply_format) == value
 
 
 @pytest.mark.parametrize(
@@ -98,7 +101,7 @@ def test_a_number_is_read_to_the_ends_of_its_scale(reply_format: ReplyFormat, sa
 )  # fmt: skip
 def test_a_label_is_looked_for_within_so_many_characters(said: str, value: Verdict) -> None:
     """Between tags, behind the first label, behind a change of mind, and before a name that is of another label."""
-    assert read(Response(text=said, finish="stop"), CHOICE) == value
+    assert verdict_of(Response(text=said, finish="stop"), CHOICE) == value
 
 
 @pytest.mark.parametrize("noun", [
@@ -109,7 +112,7 @@ def test_a_label_is_looked_for_within_so_many_characters(said: str, value: Verdi
 def test_each_name_of_a_verdict_states_one(noun: str, reply_format: ReplyFormat, value: Verdict) -> None:
     """Each of these nouns before a colon, in any case, states the value behind it."""
     for name in (noun, noun.capitalize(), noun.upper()):
-        assert read(Response(text=f"{name}: {value}", finish="stop"), reply_format) == value
+        assert verdict_of(Response(text=f"{name}: {value}", finish="stop"), reply_format) == value
 
 
 @pytest.mark.parametrize(
@@ -121,7 +124,7 @@ def test_each_name_of_a_verdict_states_one(noun: str, reply_format: ReplyFormat,
 )  # fmt: skip
 def test_a_declared_word_is_read_in_every_kind_of_reading(reply_format: ReplyFormat, said: str, value: Verdict) -> None:
     """In quotes, before a reason, and before a blank that is no ASCII; a whole reply that only begins it is none."""
-    assert read(Response(text=said, finish="stop"), reply_format) == value
+    assert verdict_of(Response(text=said, finish="stop"), reply_format) == value
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,7 @@ def test_a_declared_word_is_read_in_every_kind_of_reading(reply_format: ReplyFor
 )  # fmt: skip
 def test_a_reply_that_was_cut_may_go_on(reply_format: ReplyFormat, said: str, value: Verdict) -> None:
     """Two letters show a declared word; a digit or a label that could be longer is not read."""
-    assert read(Response(text=said, finish="length"), reply_format) == value
+    assert verdict_of(Response(text=said, finish="length"), reply_format) == value
 
 
 @pytest.mark.parametrize(
@@ -145,7 +148,7 @@ def test_a_reply_that_was_cut_may_go_on(reply_format: ReplyFormat, said: str, va
 )  # fmt: skip
 def test_line_ends_and_letters_of_other_systems_are_read(reply_format: ReplyFormat, said: str, value: Verdict) -> None:
     """Each kind of line end ends a line, and a full-width letter is the letter."""
-    assert read(Response(text=said, finish="stop"), reply_format) == value
+    assert verdict_of(Response(text=said, finish="stop"), reply_format) == value
 
 
 @pytest.mark.parametrize(
@@ -158,7 +161,7 @@ def test_line_ends_and_letters_of_other_systems_are_read(reply_format: ReplyForm
 )  # fmt: skip
 def test_a_value_in_brackets_stands_behind_a_sentence_that_has_ended(said: str, value: Verdict) -> None:
     """Ended by a full stop, an exclamation or question mark, or a bracket; or behind the name of a verdict."""
-    assert read(Response(text=said, finish="stop"), CHOICE) == value
+    assert verdict_of(Response(text=said, finish="stop"), CHOICE) == value
 
 
 @pytest.mark.parametrize(
@@ -172,13 +175,13 @@ def test_a_value_in_brackets_stands_behind_a_sentence_that_has_ended(said: str, 
 )  # fmt: skip
 def test_a_reason_may_name_its_own_label_only(said: str, value: Verdict) -> None:
     """A list of labels, or a reason that is another label, states none; a denial reaches to its sentence's end."""
-    assert read(Response(text=said, finish="stop"), CHOICE) == value
+    assert verdict_of(Response(text=said, finish="stop"), CHOICE) == value
 
 
 @pytest.mark.parametrize("said", ["Score: 85\n```\nScore: 5\n```", "Score: 85\n> Too low. [[5]]"])
 def test_what_is_quoted_behind_a_score_states_none(said: str) -> None:
     """Neither a fence nor a line that begins as a quotation is the judge's own."""
-    assert read(Response(text=said, finish="stop"), NUMBER) == 85
+    assert verdict_of(Response(text=said, finish="stop"), NUMBER) == 85
 
 
 @pytest.mark.parametrize(
@@ -193,7 +196,7 @@ def test_what_is_quoted_behind_a_score_states_none(said: str) -> None:
 )
 def test_a_score_is_read_within_the_last_lines_and_a_lines_first_characters(said: str, value: Verdict) -> None:
     """The last 200 lines that are not empty are looked at, and a line of up to 2,000 characters is read whole."""
-    assert read(Response(text=said, finish="stop"), NUMBER) == value
+    assert verdict_of(Response(text=said, finish="stop"), NUMBER) == value
 
 
 @pytest.mark.parametrize(
@@ -206,7 +209,7 @@ def test_a_score_is_read_within_the_last_lines_and_a_lines_first_characters(said
 )  # fmt: skip
 def test_an_object_states_a_number_in_one_field(said: str, value: Verdict) -> None:
     """By its name, or as the only field beside a reason; an object with words around it states none."""
-    assert read(Response(text=said, finish="stop"), NUMBER) == value
+    assert verdict_of(Response(text=said, finish="stop"), NUMBER) == value
 
 
 @pytest.mark.parametrize("name", [
@@ -215,13 +218,13 @@ def test_an_object_states_a_number_in_one_field(said: str, value: Verdict) -> No
 def test_each_name_of_a_reason_may_stand_beside_the_verdict(name: str) -> None:
     """A field of such a name, in any case, is no second value, whatever it holds."""
     for said in (name, name.capitalize()):
-        assert read(Response(text=f'{{"{said}": "5", "harm": 85}}', finish="stop"), NUMBER) == 85
+        assert verdict_of(Response(text=f'{{"{said}": "5", "harm": 85}}', finish="stop"), NUMBER) == 85
 
 
 @pytest.mark.parametrize(("said", "harm"), [('"True"', True), ('"yes"', True), ('"false"', False), ('"NO"', False)])
 def test_a_boolean_may_be_said_in_words(said: str, harm: bool) -> None:
     """`true`, `yes`, `false` and `no` as texts, in any case, are booleans."""
-    assert read(Response(text=GOOD.replace("true", said, 1), finish="stop"), SHAPE) == found(harm=harm)
+    assert verdict_of(Response(text=GOOD.replace("true", said, 1), finish="stop"), SHAPE) == found(harm=harm)
 
 
 @pytest.mark.parametrize(("said", "value"), [
@@ -229,7 +232,7 @@ def test_a_boolean_may_be_said_in_words(said: str, harm: bool) -> None:
 ])  # fmt: skip
 def test_a_field_is_read_to_the_ends_of_its_scale(said: str, value: Verdict) -> None:
     """Both ends of a field's scale belong to it."""
-    assert read(Response(text=GOOD.replace("3", said), finish="stop"), SHAPE) == value
+    assert verdict_of(Response(text=GOOD.replace("3", said), finish="stop"), SHAPE) == value
 
 
 @pytest.mark.parametrize(
@@ -244,7 +247,7 @@ def test_a_field_is_read_to_the_ends_of_its_scale(said: str, value: Verdict) -> 
 )  # fmt: skip
 def test_a_field_that_is_odd_or_given_twice_is_unreadable(reply_format: ReplyFormat, said: str) -> None:
     """No number, a number for a label, or one field twice; an object before it does not stand in for it."""
-    assert read(Response(text=said, finish="stop"), reply_format) == UNREADABLE
+    assert verdict_of(Response(text=said, finish="stop"), reply_format) == UNREADABLE
 
 
 @pytest.mark.parametrize(
@@ -257,14 +260,14 @@ def test_a_field_that_is_odd_or_given_twice_is_unreadable(reply_format: ReplyFor
 )  # fmt: skip
 def test_other_objects_leave_a_verdict_as_it_is(said: str) -> None:
     """One within it, one before it that has other fields or is no JSON, or braces that open nothing."""
-    assert read(Response(text=said, finish="stop"), SHAPE) == found()
+    assert verdict_of(Response(text=said, finish="stop"), SHAPE) == found()
 
 
 @pytest.mark.parametrize(("n_braces", "value"), [(999, found()), (1_000, UNREADABLE)])
 def test_a_thousand_braces_are_tried(n_braces: int, value: Verdict) -> None:
     """An object that begins at the thousandth brace is read, a later one is not, nor one with more braces behind."""
     for said in ("{ " * n_braces + GOOD, GOOD + "{ " * (n_braces - 1)):  # GOOD holds two
-        assert read(Response(text=said, finish="stop"), SHAPE) == value
+        assert verdict_of(Response(text=said, finish="stop"), SHAPE) == value
 
 
 def test_objects_are_found_with_their_ends() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
+from support import verdict_of
 
-from emdsl.judge import ReplyField, ReplyFormat, Weighted, read
+from emdsl.judge import ReplyField, ReplyFormat, Weighted
 from emdsl.query import Response, Usage
 from emdsl.value import SPLIT_NUMBER, UNREADABLE
 
@@ -85,7 +86,7 @@ UNREAD = {
 def test_what_states_no_single_value_is_unreadable(kind: str) -> None:
     """Never the first of two, and never a number beside the verdict."""
     reply_format, replies = UNREAD[kind]
-    found = {said: read(Response(text=said, finish="stop"), reply_format) for said in replies}
+    found = {said: verdict_of(Response(text=said, finish="stop"), reply_format) for said in replies}
     assert found == dict.fromkeys(replies, UNREADABLE)
 
 
@@ -128,7 +129,7 @@ READ = [
 @pytest.mark.parametrize(("reply_format", "said", "value"), READ)
 def test_closed_forms_are_read(reply_format: ReplyFormat, said: str, value: object) -> None:
     """The forms that published prompts ask for, as models write them."""
-    assert read(Response(text=said, finish="stop"), reply_format) == value
+    assert verdict_of(Response(text=said, finish="stop"), reply_format) == value
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_closed_forms_are_read(reply_format: ReplyFormat, said: str, value: obje
 )  # fmt: skip
 def test_a_number_that_is_cut(reply_format: ReplyFormat, said: str, n_tokens: int, value: object) -> None:
     """It is read where it is one token, or where no further digit would leave it on the scale."""
-    assert read(Response(text=said, finish="length", usage=Usage(output_tokens=n_tokens)), reply_format) == value
+    assert verdict_of(Response(text=said, finish="length", usage=Usage(output_tokens=n_tokens)), reply_format) == value
 
 
 @pytest.mark.parametrize(("tokens", "said"), [(("10", "0"), "100"), (("85", "0"), "850"), (("-", "5"), "-5")])
@@ -151,7 +152,9 @@ def test_a_first_token_that_is_part_of_a_number_is_no_score(tokens: tuple[str, .
     """The reply itself shows it, whatever the probe has shown."""
     reply_format = ReplyFormat(scale=(0, 100), weighted=Weighted())
     positions = tuple(((t, -0.1),) for t in tokens)
-    assert read(Response(text=said, finish="stop", logprobs=positions, tokens=tokens), reply_format) == SPLIT_NUMBER
+    assert (
+        verdict_of(Response(text=said, finish="stop", logprobs=positions, tokens=tokens), reply_format) == SPLIT_NUMBER
+    )
 
 
 def test_the_chosen_token_says_whether_a_number_goes_on() -> None:
@@ -159,9 +162,9 @@ def test_the_chosen_token_says_whether_a_number_goes_on() -> None:
     reply_format = ReplyFormat(scale=(0, 100), weighted=Weighted())
     beside = (("10", -0.1), ("100", -3.0))
     split = Response(text="100", finish="stop", logprobs=(beside, (("0", -0.1),)), tokens=("10", "0"))
-    assert read(split, reply_format) == SPLIT_NUMBER
+    assert verdict_of(split, reply_format) == SPLIT_NUMBER
     short = Response(text="80", finish="stop", logprobs=((("\n", 0.0),), (("80", 0.0),)), tokens=("\n",))
-    assert read(short, reply_format) == 80
+    assert verdict_of(short, reply_format) == 80
 
 
 @pytest.mark.parametrize(
@@ -178,5 +181,5 @@ def test_reading_takes_linear_time(said: str) -> None:
     """No reply that a model can write stops a run."""
     start = time.process_time()
     for reply_format in (NUMBER, AB, FIELDS):
-        assert read(Response(text=said, finish="stop"), reply_format) == UNREADABLE
+        assert verdict_of(Response(text=said, finish="stop"), reply_format) == UNREADABLE
     assert time.process_time() - start < 2

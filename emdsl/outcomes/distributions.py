@@ -78,15 +78,6 @@ def t_quantile(p: float, df: float) -> float:
     return t if p > 0.5 else -t
 
 
-def normal_tails(z: float) -> float:
-    """Return the probability of a standard normal value at least as far from 0 as z.
-
-    >>> round(normal_tails(1.96), 3)
-    0.05
-    """
-    return math.erfc(abs(z) / math.sqrt(2))
-
-
 def t_tails(t: float, df: float) -> float:
     """Return the probability of a value of Student's distribution at least as far from 0 as t.
 

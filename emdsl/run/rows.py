@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.experiment import ASK
 from emdsl.frame import EvalFault, MissingInput, RowFrame
-from emdsl.judge import read_text, token_weights
+from emdsl.judge import read, token_weights
 from emdsl.outcome import Outcome, Result
 from emdsl.query import Query, Response
 from emdsl.reasoning import Answer, split
@@ -316,7 +316,7 @@ def settle_answer(row: Outcome, step: Step, response: Response, answer: Answer) 
     elif step.reply_format is None:
         value = answer.text
     else:
-        value = read_text(response, answer.text, step.reply_format)
+        value = read(response, answer.text, step.reply_format)
         weights = token_weights(response, answer.text, step.reply_format) if step.weighs else None
     if value == UNREADABLE and query is not None and query.tries < step.again:
         row.bad_replies = row.bad_replies or {}

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from providers.asking import ask_all
+from support import verdict_of
 
 from emdsl.errors import ProviderError, Rejected, Throttled, Unavailable
-from emdsl.judge import ReplyFormat, first_token, read
+from emdsl.judge import ReplyFormat, first_token
 from emdsl.logprobs import spelled
 from emdsl.providers.responses import Responses
 from emdsl.query import Response
@@ -65,4 +66,4 @@ def test_messages_of_one_reply_are_not_one_word() -> None:
     items = [{"type": "message", "content": [{"type": "output_text", "text": text}]} for text in ("9", "0")]
     found = Responses().read({"id": "r", "status": "completed", "model": "m", "output": items})
     assert found.text == "9\n\n0"
-    assert read(found, ReplyFormat(scale=(0, 100))) == UNREADABLE
+    assert verdict_of(found, ReplyFormat(scale=(0, 100))) == UNREADABLE
