@@ -121,7 +121,7 @@ def may_reason(model: Model) -> bool:
 
 
 def reasons_by_default(model: Model, params: Mapping[str, Any]) -> bool:
-    """Whether a model reasons unless it is told not to, and nothing tells it so."""
+    """Whether a model reasons by default, and no parameter disables it."""
     if params.get("reasoning_effort") == "none" or params.get("reasoning_tokens") == 0:
         return False
     thinking = (params.get("extra") or {}).get("thinking")

@@ -97,7 +97,10 @@ def verify(cache: Path | None, simulate: bool, as_json: bool) -> int:
                            "damaged": [{"key": k, "why": w} for k, w in result.damaged]})  # fmt: skip
         return int(damaged)
     if result.database:
-        console.say(f"the database is damaged: {result.database}. Restore a copy, or `emdsl cache merge` what is left")
+        console.say(
+            f"the database is damaged: {result.database}. Restore a backup, "
+            "or recover its readable entries with `emdsl cache merge`"
+        )
     for key, why in result.damaged[: None if console.settings.verbose else MAX_DAMAGED]:
         console.say(f"{key[:16]}...  {why}")
     if result.damaged:

@@ -100,7 +100,7 @@ def show_json(value: Any) -> None:
 
 
 def json_text(value: Any) -> str:
-    """Return one JSON object as it is printed."""
+    """Return one JSON object as text."""
     return json.dumps(plain_json(value), ensure_ascii=False, indent=2) + "\n"
 
 

@@ -33,7 +33,7 @@ def command(
     """Create a new study in FILE that runs: questions to models, each answer scored by a judge.
 
     On a terminal it asks for missing options. With --from the questions, paraphrases, samples and judges come from a
-    question file, which stays where it is.
+    question file. The study reads it from there, so do not move it.
 
     \b
     Examples:

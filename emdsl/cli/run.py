@@ -92,7 +92,7 @@ def command(
 
 @dataclass(frozen=True)
 class _Shown:
-    """A run as it is shown on a terminal, or as JSON."""
+    """Show a run on a terminal, or as JSON."""
 
     project: Project
     file: Path

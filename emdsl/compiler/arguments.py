@@ -23,7 +23,7 @@ def by_parameter(
         name: The function, for the message.
         params: Its parameters, the required ones first.
         required: How many of them must be given.
-        args: Names (None for an argument by position) and whatever stands for each argument.
+        args: The name (None for an argument by position) and the value of each argument.
         span: The call.
     """
     positional = [x for arg, x in args if arg is None]

@@ -120,7 +120,7 @@ class Models:
         if model.service.self_hosted and model.revision is None:
             self._faults.warning(
                 "W701", f"the weights of `{model.use}` are not pinned: if they change, old answers are reused", span,
-                help='pin them with `revision = "..."`',
+                help='add `revision = "..."`: a text that you change with the weights, e.g. their commit',
             )  # fmt: skip
         elif not model.service.self_hosted and _MOVING.search(model.wire_name) and not _DATED.search(model.wire_name):
             self._faults.warning(

@@ -12,6 +12,7 @@ from emdsl.compiler.read_settings import read_settings
 from emdsl.compiler.scope import params_of
 from emdsl.frame import Frame
 from emdsl.judge import ReplyField, ReplyFormat
+from emdsl.source import Label
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +45,11 @@ def rubric_of(decl: ast.Rubric, scope: Scope, faults: Faults, as_model: Callable
     )
     both = sorted(set(reply_format.words) & set(reply_format.choices))
     if both:
-        faults.error("E714", f"`{both[0]}` is both a label and a reply that counts as missing", decl.name.span,
-                     help="remove it from `choices`, or from `refusal` and `other`")  # fmt: skip
+        missing = next(name for name in ("refusal", "other") if both[0] in values.get(name, ()))
+        at = {setting.name.text: setting.name.span for setting in decl.settings}
+        faults.error("E714", f"`{both[0]}` is both a label and a reply that counts as missing", at[CHOICES],
+                     labels=(Label(span=at[missing], text="counted as missing here"),),
+                     help=f"remove it from `{CHOICES}` or from `{missing}`")  # fmt: skip
     model: Model | None = None
     if decl.model is not None:
         model = as_model(scope.compiler().expr(decl.model)(Frame()), decl.model.span)

@@ -91,7 +91,10 @@ def statements_of(decl: ast.Experiment, scope: Scope, faults: Faults) -> Stateme
         for stmt in grid.body:
             if not isinstance(stmt, ast.For | ast.Skip):
                 faults.error(
-                    "E412", "only `for` and `skip` are allowed in a `grid`", stmt.span, help="move it out of the block"
+                    "E412",
+                    "only `for` and `skip` are allowed in a `grid`",
+                    stmt.span,
+                    help="move it below the `grid` block, where it can use the axes",
                 )
         inner_fors = tuple(s for s in grid.body if isinstance(s, ast.For))
         inner_skips = tuple(s for s in grid.body if isinstance(s, ast.Skip))
