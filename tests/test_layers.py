@@ -84,6 +84,7 @@ DOORS = {
     "lark": ("lang/grammar.py", "lang/syntax_errors.py", "lang/parser.py", "lang/tree.py"),
     "aiohttp": ("providers/http.py", "sim/server.py"),
     "pydantic": ("providers/",),
+    "pydantic_core": ("providers/wire.py", "store/codec.py"),
     "yaml": ("data/yaml.py",),
     "pygments": ("highlight.py",),
     "altair": ("report/charts.py", "study/study.py", "study/figures.py"),

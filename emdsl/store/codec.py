@@ -63,13 +63,22 @@ def encode(query: Query, response: Response) -> bytes:
         "run": response.run,
         "of": query.ingredients(),
     }
-    plain = json.dumps({k: v for k, v in fields.items() if v is not None}, separators=(",", ":")).encode()
+    plain = _plain({k: v for k, v in fields.items() if v is not None})
     kind, payload = b"j", plain
     if len(plain) >= MIN_COMPRESSED:
         packed = _zstd.compress(plain)
         if len(packed) < len(plain):
             kind, payload = b"z", packed
     return b"".join((MARK, kind, digest_bytes(plain), payload))
+
+
+def _plain(fields: dict[str, Any]) -> bytes:
+    from pydantic_core import to_json  # noqa: PLC0415 - whoever stores answers has it; reading them does not need it
+
+    try:
+        return to_json(fields, inf_nan_mode="constants")
+    except ValueError:  # a lone surrogate, which has no bytes in UTF-8
+        return json.dumps(fields, separators=(",", ":")).encode()
 
 
 def decode(entry: bytes | None) -> Response:

@@ -12,7 +12,7 @@ import os
 import queue
 import sqlite3
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ import diskcache
 
 from emdsl.errors import StoreError
 from emdsl.store.codec import Corrupt, decode, encode
+from emdsl.store.insertion import RAW, connect, insert, transaction
 from emdsl.store.place import claim_host, on_network
 from emdsl.store.removals import StoreVersion, known_format, move_to_trash, prepare, version_of
 
@@ -44,7 +45,6 @@ MAX_BATCH = 512  # answers in one transaction
 LOOKED_UP = 500  # keys in one SELECT
 PAGE = 2_000  # entries read at once where all are
 BUSY_S = 60.0  # how long another process may hold the database
-_RAW = 1  # diskcache's mode for bytes
 
 
 class _BytesOnly(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no types
@@ -63,13 +63,13 @@ class _BytesOnly(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no ty
     def store(self, value: Any, read: Any, key: Any = diskcache.UNKNOWN) -> tuple[int, int, None, Any]:
         if read or type(value) is not bytes:
             raise TypeError("values of the store are bytes")
-        return 0, _RAW, None, sqlite3.Binary(value)
+        return 0, RAW, None, sqlite3.Binary(value)
 
     def remove(self, file_path: Any) -> None:
         """Remove no file: our store has none, and a planted name could point anywhere."""
 
     def fetch(self, mode: Any, filename: Any, value: Any, read: Any) -> bytes:
-        if mode != _RAW or filename is not None or read or type(value) is not bytes:
+        if mode != RAW or filename is not None or read or type(value) is not bytes:
             raise StoreError("the store contains an entry that emdsl did not write; it is not opened")
         return value
 
@@ -114,19 +114,21 @@ class DiskStore:
 
     def entries(self, keys: Iterable[Digest]) -> Iterator[tuple[Digest, bytes]]:
         """Yield stored entries as bytes, in no order; keys of foreign entries are added to `corrupt`."""
-        if self._reader is None:
-            return
+        if self._reader is not None:
+            yield from self._entries(self._reader, keys)
+
+    def _entries(self, database: sqlite3.Connection, keys: Iterable[Digest]) -> Iterator[tuple[Digest, bytes]]:
         wanted = list(dict.fromkeys(keys))
         for start in range(0, len(wanted), LOOKED_UP):
             chunk = wanted[start : start + LOOKED_UP]
             marks = ",".join("?" * len(chunk))
             sql = f"SELECT key, mode, filename, value FROM Cache WHERE raw = 1 AND key IN ({marks})"
             try:
-                rows = self._reader.execute(sql, chunk).fetchall()
+                rows = database.execute(sql, chunk).fetchall()
             except sqlite3.Error as error:
                 raise StoreError(_why(self.folder, error)) from error
             for key, mode, filename, value in rows:
-                if mode != _RAW or filename is not None or type(value) is not bytes:
+                if mode != RAW or filename is not None or type(value) is not bytes:
                     self.corrupt.add(key)  # planted or damaged: never unpickled, never opened
                     continue
                 yield key, value
@@ -144,7 +146,7 @@ class DiskStore:
                 raise StoreError(_why(self.folder, error)) from error
             for rowid, key, raw, mode, filename, value in rows:
                 last = rowid
-                ours = raw == 1 and mode == _RAW and filename is None and type(value) is bytes and type(key) is bytes
+                ours = raw == 1 and mode == RAW and filename is None and type(value) is bytes and type(key) is bytes
                 yield (key if type(key) is bytes else repr(key).encode()), (value if ours else None)
             if not rows:
                 return
@@ -162,21 +164,21 @@ class DiskStore:
 
     def adopt(self, entries: Iterable[tuple[Digest, bytes]]) -> tuple[int, int]:
         """Add entries of another store unless a sound one is stored; return how many are new, and how many are not."""
-        new = old = 0
+        new = n = 0
         waiting = iter(entries)
         try:
-            while part := list(islice(waiting, MAX_BATCH)):
-                bad = [k for k, present in self.entries(k for k, _ in part) if _damaged(present)]
-                bad += self.corrupt.intersection(k for k, _ in part)
-                if bad:
-                    move_to_trash(self.folder, dict.fromkeys(bad), "damaged")
-                with self._cache.transact():
-                    for key, entry in part:
-                        added = self._cache.add(key, entry)
-                        new, old = new + added, old + (not added)
-        except (sqlite3.Error, diskcache.Timeout) as error:
+            with closing(connect(self.folder / diskcache.core.DBNAME, BUSY_S)) as database:
+                while part := list(islice(waiting, MAX_BATCH)):
+                    bad = [k for k, present in self.entries(k for k, _ in part) if _damaged(present)]
+                    bad += self.corrupt.intersection(k for k, _ in part)
+                    if bad:
+                        move_to_trash(self.folder, dict.fromkeys(bad), "damaged")
+                    with transaction(database):
+                        new += insert(database, part)
+                    n += len(part)
+        except sqlite3.Error as error:
             raise StoreError(_why(self.folder, error)) from error
-        return new, old
+        return new, n - new
 
     def state(self) -> StoreVersion:
         """Return the version, which changes whenever entries come or go."""
@@ -215,15 +217,20 @@ class DiskStore:
     # -------------------------------------------------------------- the writer thread
 
     def _write(self) -> None:
+        database: sqlite3.Connection | None = None
         try:
             while (first := self._waiting.get()) is not None:
                 batch, ends = self._batch(first)
-                self._commit(batch)
+                try:
+                    database = database or connect(self.folder / diskcache.core.DBNAME, BUSY_S)
+                    self._commit(database, batch)
+                except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
+                    self._fail(batch, error)
                 if ends:
                     break
         finally:
-            with suppress(sqlite3.Error):
-                self._cache.close()  # this thread's connection
+            if database is not None:
+                database.close()
 
     def _batch(self, first: _Put) -> tuple[list[_Put], bool]:
         """Return all answers that have arrived, and whether the queue has ended."""
@@ -238,34 +245,38 @@ class DiskStore:
             batch.append(item)
         return batch, False
 
-    def _commit(self, batch: list[_Put]) -> None:
-        stored: list[tuple[_Put, Response]] = []
-        try:
-            if self._failed:
-                raise self._failed  # noqa: TRY301 - told to all who wait, as any other failure
-            if damaged := [item.key for item in batch if item.key in self.corrupt]:
-                move_to_trash(self.folder, damaged, "damaged")  # never used, and never deleted at once
-            entries = [encode(item.query, item.response) for item in batch]  # off the event loop
-            with self._cache.transact():  # waits BUSY_S for another writer, then gives up
-                for item, entry in zip(batch, entries, strict=True):
-                    if self._cache.add(item.key, entry):
-                        stored.append((item, item.response))
-                    else:
-                        stored.append((item, decode(self._cache.get(item.key))))
-            if _identity(self.folder / diskcache.core.DBNAME) != self._is:  # SQLite writes to a file that is gone
-                raise StoreError(  # noqa: TRY301 - as above
-                    f"{self.folder} was removed or replaced during the run, and its answers with it. "
-                    "If it was moved, put it back; then run again"
-                )
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
-            self._failed = self._failed or (
-                error if isinstance(error, StoreError) else StoreError(_why(self.folder, error))
+    def _commit(self, database: sqlite3.Connection, batch: list[_Put]) -> None:
+        if self._failed:
+            raise self._failed
+        if damaged := [item.key for item in batch if item.key in self.corrupt]:
+            move_to_trash(self.folder, damaged, "damaged")  # never used, and never deleted at once
+        entries = [(item.key, encode(item.query, item.response)) for item in batch]  # off the event loop
+        with transaction(database):  # waits BUSY_S for another writer, then gives up
+            new = insert(database, entries)
+        if _identity(self.folder / diskcache.core.DBNAME) != self._is:  # SQLite writes to a file that is gone
+            raise StoreError(
+                f"{self.folder} was removed or replaced during the run, and its answers with it. "
+                "If it was moved, put it back; then run again"
             )
-            failed = self._failed
-            _settle(batch[0].loop, [(item.future, None, failed) for item in batch])
-            return
+        responses = [item.response for item in batch] if new == len(batch) else self._stored(database, batch, entries)
         self.corrupt.difference_update(item.key for item in batch)
-        _settle(batch[0].loop, [(item.future, response, None) for item, response in stored])
+        _settle(batch[0].loop, [(item.future, r, None) for item, r in zip(batch, responses, strict=True)])
+
+    def _stored(
+        self, database: sqlite3.Connection, batch: list[_Put], entries: list[tuple[Digest, bytes]]
+    ) -> list[Response]:
+        """Return the answers of a batch as they are stored: some keys had one before."""
+        present = dict(self._entries(database, [key for key, _ in entries]))
+        return [
+            item.response if present.get(key) == entry else decode(present.get(key))
+            for item, (key, entry) in zip(batch, entries, strict=True)
+        ]
+
+    def _fail(self, batch: list[_Put], error: Exception) -> None:
+        failed = self._failed = self._failed or (
+            error if isinstance(error, StoreError) else StoreError(_why(self.folder, error))
+        )
+        _settle(batch[0].loop, [(item.future, None, failed) for item in batch])
 
 
 def _damaged(entry: bytes) -> bool:

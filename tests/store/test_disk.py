@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import pickle
 import shutil
 import sqlite3
@@ -56,9 +57,11 @@ count = st.none() | st.integers(0, 2**40)
         model=st.none() | text,
         usage=st.builds(Usage, input_tokens=count, output_tokens=count),
         logprobs=st.none()
-        | st.lists(st.lists(st.tuples(text, st.floats(-50, 0)), min_size=1).map(tuple), min_size=1, max_size=3).map(
-            tuple
-        ),
+        | st.lists(
+            st.lists(st.tuples(text, st.floats(-50, 0) | st.just(-math.inf)), min_size=1).map(tuple),
+            min_size=1,
+            max_size=3,
+        ).map(tuple),
         answered_at=st.floats(0, 2e9),
         run=text,
     )
@@ -97,6 +100,27 @@ def test_what_came_first_stays(tmp_path: Path) -> None:
     put(store, 3, "first")
     assert [r.text for r in put(store, 3, "second")] == ["first 0", "first 1", "first 2"]
     store.close()
+
+
+def test_diskcache_reads_what_we_write_in_bulk(tmp_path: Path) -> None:
+    """Our own SQL writes rows as diskcache does: its API finds each of them, and its counters are true."""
+    store = DiskStore(tmp_path)
+    put(store, 700)
+    put(store, 900, "later")  # 700 of these keys are taken
+    store.close()
+    with diskcache.Cache(str(tmp_path)) as cache:
+        assert len(cache) == 900
+        assert cache.volume() > 0
+        assert cache.check() == []
+        assert {decode(cache.get(query(i).key)).text for i in range(900)} == {
+            f"answer {i}" if i < 700 else f"later {i}" for i in range(900)
+        }
+        assert cache.add(b"a key of its own", b"x")
+        assert len(cache) == 901
+    columns = "raw, expire_time, access_count, tag, size, mode, filename"
+    with sqlite3.connect(tmp_path / "cache.db") as database:
+        assert len(database.execute(f"SELECT DISTINCT {columns} FROM Cache").fetchall()) == 1
+        assert database.execute("SELECT count(*) FROM Cache WHERE store_time <> access_time").fetchone() == (0,)
 
 
 def test_nothing_is_ever_evicted(tmp_path: Path) -> None:
