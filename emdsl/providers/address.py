@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import ssl
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
@@ -54,6 +55,11 @@ def why_invalid(url: str, *, insecure: bool) -> str:
     except ValueError:
         return "is not a URL: write `http://host:port/v1`"
     return ""
+
+
+def is_encrypted(url: str) -> bool:
+    """Whether requests to a URL are encrypted."""
+    return urlsplit(url).scheme == "https"
 
 
 def is_loopback(host: str) -> bool:
@@ -145,8 +151,11 @@ def certificates(environment: Mapping[str, str]) -> ssl.SSLContext | None:
     """
     places = [(n, p, True) for n in CA_FILES if (p := environment.get(n, "").strip())]
     places += [(CA_FOLDER, p, False) for p in environment.get(CA_FOLDER, "").strip().split(":") if p]
-    if not places:
-        return None
+    return _trusting(tuple(places)) if places else None
+
+
+@cache  # reading all certificates of a system takes 30 ms
+def _trusting(places: tuple[tuple[str, str, bool], ...]) -> ssl.SSLContext:
     context = ssl.create_default_context()
     for variable, text, is_file in places:
         path = Path(text).expanduser()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from emdsl import body
@@ -49,14 +50,14 @@ class Client:
         self._http = http
         self._environment = environment
         self._simulator = simulator
-        self._endpoints: dict[int, tuple[Model, str, tuple[Secret | None, ...]]] = {}  # by id(), kept with the model
+        self._endpoints: dict[int, _Endpoint] = {}  # by id() of the model
         self._redactor = Redactor(api_keys(environment))  # any of them may come back from any server
         self._stream_only: set[int] = set()  # models that turned out to answer only as a stream
         self._responses_only: set[int] = set()  # models that turned out to be served only by the Responses API
 
     def accounts(self, model: Model) -> int:
         """See Provider."""
-        return len(self._endpoint(model)[2])
+        return len(self._endpoint(model).keys)
 
     async def ask(self, query: Query, account: int, on_limits: Callable[[Limits], None]) -> Response:
         """See Provider."""
@@ -76,21 +77,25 @@ class Client:
 
     async def models(self, model: Model) -> list[str]:
         """Return the names of the models that a model's server lists."""
-        _, url, keys = self._endpoint(model)
-        key = keys[0]
-        headers = self._headers(model, FORMATS[model.service.format], key)
-        reply = await self._http.get(join_url(url, "/models"), headers, mask=self._redactor.mask)
+        endpoint = self._endpoint(model)
+        headers = self._headers(endpoint, model.service.format, 0)
+        reply = await self._http.get(endpoint.join("/models"), headers, mask=self._redactor.mask)
         listed = reply.get("models") if model.service.format == GOOGLE else reply.get("data")
         field = "name" if model.service.format == GOOGLE else "id"
         names = [m.get(field) for m in listed if isinstance(m, dict)] if isinstance(listed, list) else []
         return [self._redactor.mask(n.removeprefix("models/")) for n in names if isinstance(n, str)]
 
-    def _headers(self, model: Model, format_: Format, key: Secret | None) -> dict[str, str]:
-        """Return the headers of a request; those of the model replace those of its format."""
-        own = find_headers(model, self._environment)
-        replaced = {name.lower() for name in own}
-        standard = format_.headers(key.reveal() if key is not None else None)
-        return {name: value for name, value in standard.items() if name.lower() not in replaced} | own
+    def _headers(self, endpoint: _Endpoint, name: str, account: int) -> dict[str, str]:
+        """Return the headers of a request; those of the model replace those of its format, `name`."""
+        headers = endpoint.headers.get((name, account))
+        if headers is None:
+            key = endpoint.keys[account]
+            own = find_headers(endpoint.model, self._environment)
+            replaced = {n.lower() for n in own}
+            standard = FORMATS[name].headers(key.reveal() if key is not None else None)
+            headers = {n: value for n, value in standard.items() if n.lower() not in replaced} | own
+            endpoint.headers[name, account] = headers
+        return headers
 
     def _needs_stream(self, query: Query, name: str) -> bool:
         """Whether the provider requires a stream for this answer."""
@@ -99,24 +104,23 @@ class Client:
 
     async def _send(self, query: Query, name: str, account: int, on_limits: Callable[[Limits], None]) -> Response:
         model, format_ = query.settings.model, FORMATS[name]
-        _, url, keys = self._endpoint(model)
-        key = keys[account]
-        headers = self._headers(model, format_, key)
+        endpoint = self._endpoint(model)
+        headers = self._headers(endpoint, name, account)
         if model.simulated:
-            headers[SAMPLE_HEADER] = f"{query.sample}:{query.settings.replicate}"
+            headers = headers | {SAMPLE_HEADER: f"{query.sample}:{query.settings.replicate}"}
         start = time.time()
         try:
             body = format_.encode(query)
             body = with_stream(body, name) if self._needs_stream(query, name) else body
             reply, request_id = await self._http.post(
-                join_url(url, format_.path(query)), body, headers,
+                endpoint.join(format_.path(query)), body, headers,
                 mask=self._redactor.mask, timeout_s=model.timeout_s, format_=name, on_limits=on_limits,
             )  # fmt: skip
             response = format_.read(reply)
         except Blocked as blocked:
             response, request_id = Response(text=blocked.reason, finish="blocked"), None
         except ProviderError as error:  # its text may quote the reply
-            error.args = (self._redactor.mask(str(error)) + self._key_hint(error, model, key),)
+            error.args = (self._redactor.mask(str(error)) + self._key_hint(error, model, endpoint.keys[account]),)
             raise
         now, mask = time.time(), self._redactor.mask_optional
         return dataclasses.replace(
@@ -141,8 +145,8 @@ class Client:
             tuple((self._redactor.mask(t) if len(t) >= MIN_SECRET else t, p) for t, p in at) for at in logprobs
         )
 
-    def _endpoint(self, model: Model) -> tuple[Model, str, tuple[Secret | None, ...]]:
-        """Return a model, its URL and its API keys; raises Rejected."""
+    def _endpoint(self, model: Model) -> _Endpoint:
+        """Return where and with which API keys a model is asked; raises Rejected."""
         endpoint = self._endpoints.get(id(model))
         if endpoint is None:
             url, _ = find_url(model, self._environment)
@@ -154,5 +158,23 @@ class Client:
             headers = find_headers(model, self._environment)
             own = [Secret(headers[name], sure=True) for name, value in model.headers if not isinstance(value, str)]
             self._redactor.add([*keys, *own])
-            endpoint = self._endpoints[id(model)] = model, url, keys or (None,)
+            endpoint = self._endpoints[id(model)] = _Endpoint(model, url, keys or (None,))
         return endpoint
+
+
+@dataclass(slots=True)
+class _Endpoint:
+    """Where a model is asked, and what its requests have in common."""
+
+    model: Model
+    url: str = field(repr=False)
+    keys: tuple[Secret | None, ...]
+    headers: dict[tuple[str, int], dict[str, str]] = field(default_factory=dict, repr=False)  # by format and account
+    urls: dict[str, str] = field(default_factory=dict, repr=False)  # by path
+
+    def join(self, path: str) -> str:
+        """Return the URL of a path."""
+        url = self.urls.get(path)
+        if url is None:
+            url = self.urls[path] = join_url(self.url, path)
+        return url

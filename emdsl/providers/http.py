@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import zlib
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,12 @@ import aiohttp
 import zstandard
 
 from emdsl.errors import ProviderError, Rejected, Unavailable
-from emdsl.providers.address import CA_FILES, BadNetworkSettings, certificates, proxy_of, server_of
+from emdsl.providers.address import CA_FILES, BadNetworkSettings, certificates, is_encrypted, proxy_of, server_of
 from emdsl.providers.error_body import find_error
 from emdsl.providers.http_errors import OK, error_in_200, error_of, short
 from emdsl.providers.limits import read_limits
 from emdsl.providers.streaming import EVENTS, assemble, read_events
+from emdsl.providers.wire import plain_json
 from emdsl.service import OPENAI
 from emdsl.version import __version__
 
@@ -55,24 +57,31 @@ class Http:
     ) -> None:  # fmt: skip
         self._slow: set[str] = set()  # servers that were reported as slow to connect
         self._on_slow = on_slow
-        self._proxies: dict[str, str | None] = {}  # by origin
+        self._routes: dict[str, _Route] = {}  # by URL
+        self._timeouts: dict[float | None, aiohttp.ClientTimeout] = {}
         self._environment = environment
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=connections, keepalive_timeout=60, ttl_dns_cache=300, ssl=_certificates(environment) or True,
-                socket_factory=_keepalive_socket,
-            ),
+        self._connector = aiohttp.TCPConnector(
+            limit=connections, keepalive_timeout=60, ttl_dns_cache=300, socket_factory=_keepalive_socket
+        )
+        self._session = self._opened([])
+        self._watched = self._opened([_trace_config()])  # until a server has answered: hooks cost time
+
+    def _opened(self, traces: list[aiohttp.TraceConfig]) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=self._connector, connector_owner=False, cookie_jar=aiohttp.DummyCookieJar(),
             headers={
                 "User-Agent": f"emdsl/{__version__}", "Content-Type": "application/json",
                 "Accept-Encoding": ", ".join(ENCODINGS), "Accept": f"application/json, {EVENTS}",
             },
             auto_decompress=False,  # servers use encodings that were not requested, or declare them for plain replies
-            max_line_size=MAX_HEADER, max_field_size=MAX_HEADER, trace_configs=[_trace_config()],
+            max_line_size=MAX_HEADER, max_field_size=MAX_HEADER, trace_configs=traces,
         )  # fmt: skip
 
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
+        await self._watched.close()
+        await self._connector.close()
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, mask: Mask, timeout_s: float | None,
@@ -98,32 +107,35 @@ class Http:
         self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], *, mask: Mask,
         timeout_s: float | None, on_limits: Callable[[Limits], None], format_: str,
     ) -> tuple[dict[str, Any], str | None]:  # fmt: skip
-        connecting = Connecting(partial(self._report_slow, server_of(url)))
-        timeout = aiohttp.ClientTimeout(total=timeout_s or TIMEOUT_S, sock_connect=CONNECT_S)
+        timeout = self._timeout(timeout_s)
         try:
-            async with self._session.request(
+            route = self._route(url)
+            session = self._session if route.answers else self._watched
+            async with session.request(
                 method,
                 url,
                 data=body,
                 headers=headers,
                 timeout=timeout,
                 allow_redirects=False,
-                proxy=self._proxy(url),
-                trace_request_ctx=connecting,
+                proxy=route.proxy,
+                ssl=route.ssl,
+                trace_request_ctx=None if route.answers else Connecting(partial(self._report_slow, route.server)),
             ) as reply:
                 raw = await _read_bounded(reply)
+                route.answers = True
                 limits = read_limits(reply.headers)
                 if limits is not None:
                     on_limits(limits)
                 encoding = reply.headers.get("Content-Encoding", "")
                 if reply.status not in SUCCESS:
                     raise error_of(reply.status, reply.headers, _error_text(raw, encoding, reply.charset), mask)
-                text = _decode(decompress(raw, encoding), reply.charset)
+                raw = decompress(raw, encoding) if encoding else raw
                 request_id = reply.headers.get("x-request-id") or reply.headers.get("request-id")
                 if reply.content_type == EVENTS:
-                    content = assemble(read_events(text), format_, reply.headers, mask)
+                    content = assemble(read_events(_decode(raw, reply.charset)), format_, reply.headers, mask)
                 else:
-                    content = _parse(text, reply, mask)
+                    content = _parse(raw, reply, mask)
                 if (error := find_error(content)) is not None:  # some proxies wrap an error in a 200
                     raise error_in_200(error, reply.headers, mask)
                 return content, request_id
@@ -146,12 +158,31 @@ class Http:
             self._slow.add(server)
             self._on_slow(f"no connection to {server} for {SLOW_S:g} s; each attempt takes up to {CONNECT_S:g} s")
 
-    def _proxy(self, url: str) -> str | None:
-        """Return the proxy that the environment names for a server; raises BadNetworkSettings."""
-        origin = server_of(url)
-        if origin not in self._proxies:
-            self._proxies[origin] = proxy_of(url, self._environment)
-        return self._proxies[origin]
+    def _timeout(self, timeout_s: float | None) -> aiohttp.ClientTimeout:
+        timeout = self._timeouts.get(timeout_s)
+        if timeout is None:
+            timeout = aiohttp.ClientTimeout(total=timeout_s or TIMEOUT_S, sock_connect=CONNECT_S)
+            self._timeouts[timeout_s] = timeout
+        return timeout
+
+    def _route(self, url: str) -> _Route:
+        """Return a URL, parsed, with its server and the proxy of that; raises BadNetworkSettings and ValueError."""
+        route = self._routes.get(url)
+        if route is None:
+            proxy = proxy_of(url, self._environment)
+            trusted = _certificates(self._environment) if is_encrypted(url) or proxy is not None else None
+            route = self._routes[url] = _Route(server_of(url), proxy, trusted or True)
+        return route
+
+
+@dataclass(slots=True)
+class _Route:
+    """The way to a URL; `answers`: it has been taken before."""
+
+    server: str
+    proxy: str | None
+    ssl: ssl.SSLContext | bool  # what certificates are checked against; True: the system's
+    answers: bool = False
 
 
 class Connecting:
@@ -343,7 +374,11 @@ def _decode(raw: bytes, charset: str | None) -> str:
     return raw.decode("utf-8", "replace")
 
 
-def _parse(text: str, reply: aiohttp.ClientResponse, mask: Mask) -> dict[str, Any]:
+def _parse(raw: bytes, reply: aiohttp.ClientResponse, mask: Mask) -> dict[str, Any]:
+    content = plain_json(raw)
+    if isinstance(content, dict):
+        return content
+    text = _decode(raw, reply.charset)
     if not text.strip():
         raise Unavailable(f"the reply is empty, with status {reply.status}", status=OK)
     try:

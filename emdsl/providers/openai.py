@@ -32,11 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from emdsl.prompt import Message, Prompt
-    from emdsl.query import Query
+    from emdsl.query import Query, RequestSettings
 
 MIN_CACHED = 4_096  # characters of a prompt whose encoding is worth keeping
 MAX_CACHED = 64 * 2**20  # bytes of encoded prompts
 MAX_MESSAGES = 4_096  # encoded messages that prompts may share
+MAX_SETTINGS = 4_096  # encoded settings: one for each seed, if there is one
 
 
 def _lenient_usd(value: Any) -> float | None:
@@ -144,14 +145,34 @@ class Encoder:
     def __init__(self) -> None:
         self._prompts: OrderedDict[int, tuple[Prompt, bytes]] = OrderedDict()  # by identity: the samples of a cell
         self._messages: OrderedDict[Message, bytes] = OrderedDict()
+        self._settings: OrderedDict[tuple[int, int, bool], tuple[RequestSettings, bytes, bytes]] = OrderedDict()
         self._size = 0  # bytes
 
     def encode(self, query: Query) -> bytes:
         """Return the body of a request as JSON."""
-        prompt = query.prompt
-        if sum([len(m.text) for m in prompt.messages]) < MIN_CACHED or _has_special_message(query):
+        if _has_special_message(query):
             return encode(query)
-        settings = body_fields(query, OPENAI)
+        start, end = self._around(query)
+        return b"".join((start, self._conversation(query.prompt), end))
+
+    def _around(self, query: Query) -> tuple[bytes, bytes]:
+        """Return what stands before and after the messages of a body."""
+        settings = query.settings
+        seeded = any(name == "seed" for name, _ in settings.params)
+        variant = id(settings), query.sample if seeded else 0, _has_prefill(query)
+        entry = self._settings.get(variant)
+        if entry is None:
+            fields = body_fields(query, OPENAI)
+            start = b'{"model":' + as_json(settings.model.wire_name) + b',"messages":'
+            entry = self._settings[variant] = settings, start, b"," + as_json(fields)[1:] if fields else b"}"
+            if len(self._settings) > MAX_SETTINGS:
+                self._settings.popitem(last=False)
+        return entry[1:]
+
+    def _conversation(self, prompt: Prompt) -> bytes:
+        """Return the messages of a body."""
+        if prompt.chars < MIN_CACHED:
+            return as_json([{"role": m.role, "content": m.text} for m in prompt.messages])
         entry = self._prompts.get(id(prompt))
         if entry is None:
             parts = [self._message(m) for m in prompt.messages]
@@ -159,8 +180,7 @@ class Encoder:
             self._size += len(entry[1])
             while self._size > MAX_CACHED and len(self._prompts) > 1:
                 self._size -= len(self._prompts.popitem(last=False)[1][1])
-        end = b"," + as_json(settings)[1:] if settings else b"}"
-        return b"".join((b'{"model":', as_json(query.settings.model.wire_name), b',"messages":', entry[1], end))
+        return entry[1]
 
     def _message(self, message: Message) -> bytes:
         encoded = self._messages.get(message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emdsl.providers.address import BadNetworkSettings, certificates, proxy_of, server_of, why_invalid
+from emdsl.providers.address import BadNetworkSettings, certificates, is_encrypted, proxy_of, server_of, why_invalid
 from emdsl.redact import Secret
 from emdsl.value import EnvVar
 
@@ -71,8 +71,7 @@ def why_unusable(model: Model, environment: Mapping[str, str], *, insecure: bool
     if url is not None and (reason := why_invalid(url, insecure=insecure)):
         return f"`{model.name}`: {f'`{variable}`' if variable else 'its `url`'} {reason}"
     try:
-        if url is not None:
-            proxy_of(url, environment)
+        if url is not None and (proxy_of(url, environment) is not None or is_encrypted(url)):
             certificates(environment)
     except BadNetworkSettings as error:
         return f"`{model.name}`: {error}"

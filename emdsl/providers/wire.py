@@ -6,15 +6,9 @@ import json
 import re
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    PlainValidator,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-)
+import pydantic_core
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, PlainValidator, ValidationError
+from pydantic_core import CoreSchema, core_schema
 
 from emdsl.body import FieldConflict, merge_fields, sendable, setting_fields
 from emdsl.errors import Rejected, Unavailable
@@ -121,6 +115,22 @@ def logprob_fields(
     }
 
 
+class _Lenient:
+    """Marks a field whose value is None if it has the wrong type."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_default_schema(handler(source), default=None, on_error="default")
+
+
+class _Count:
+    """Marks a field with a number of tokens; one as every server writes it is read without a call of Python."""
+
+    def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
+        plain = core_schema.int_schema(strict=True, ge=0, lt=MAX_COUNT)
+        other = core_schema.no_info_plain_validator_function(_lenient_int)
+        return core_schema.union_schema([plain, other], mode="left_to_right")
+
+
 def _lenient_int(value: Any) -> int | None:
     value = int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else value
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MAX_COUNT:
@@ -128,18 +138,11 @@ def _lenient_int(value: Any) -> int | None:
     return int(value)
 
 
-def _or_none(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    try:
-        return handler(value)
-    except ValidationError:
-        return None
-
-
 Text = Annotated[str | None, PlainValidator(_as_text)]
 # A wrong type is read as None: a paid answer is not lost over a minor field.
 LenientText = Annotated[str | None, PlainValidator(lambda v: v if isinstance(v, str) else None)]
-Lenient = WrapValidator(_or_none)
-Count = Annotated[int | None, BeforeValidator(_lenient_int)]
+Count = Annotated[int | None, _Count()]
+Lenient = _Lenient()
 
 
 class Wire(BaseModel):
@@ -180,6 +183,14 @@ def as_json(body: Any) -> bytes:
         return text.encode()
     except UnicodeEncodeError:  # a lone surrogate: JSON can escape it, UTF-8 has no bytes for it
         return json.dumps(body, default=sendable, separators=(",", ":")).encode()
+
+
+def plain_json(content: bytes) -> Any:
+    """Return a value from JSON in plain UTF-8, as nearly every server sends; None for any other text."""
+    try:
+        return pydantic_core.from_json(content)
+    except ValueError:
+        return None
 
 
 def sum_counts(*counts: int | None) -> int | None:

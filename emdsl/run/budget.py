@@ -80,12 +80,17 @@ class Budgets:
         self._whole = Budget(whole) if whole is not None else None
         self.exhausted: set[str] = set()
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is any budget."""
+        return bool(self._budgets) or self._whole is not None
+
     def reserve(self, query: Query, payers: Iterable[str]) -> Reserved | None:
         """Reserve the maximum cost of a request from the run and from an experiment that waits for it.
 
         Returns NEVER if no budget is enough, None if that depends on the requests in flight.
         """
-        if not self._budgets and self._whole is None:
+        if not self.limited:
             return ()
         most = worst_usd(query)
         later, exhausted = False, set[str]()

@@ -152,7 +152,7 @@ class Dispatcher:
             lane.ready.popleft()
             self._fail(request, lane.closed)
             return
-        reserved = self._budgets.reserve(request.query, request.payers)
+        reserved = self._budgets.reserve(request.query, request.payers) if self._budgets.limited else ()
         lane.ready.popleft()
         if reserved is None:
             lane.awaiting_budget.append(request)

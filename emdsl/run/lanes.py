@@ -35,6 +35,8 @@ class Lane:
     def account(self, now: float) -> tuple[float, int]:
         """Return the seconds until the first request may be sent, and the account that sends it."""
         chars = self.ready[0].chars
+        if len(self.controllers) == 1 and not self.controllers[0].closed:
+            return self.controllers[0].delay(chars, now), 0
         open_ = [
             (c.delay(chars, now), c.troubles, c.in_flight, i) for i, c in enumerate(self.controllers) if not c.closed
         ]

@@ -134,17 +134,21 @@ class RateController:
     _server_limits: tuple[ServerLimit, ServerLimit] = field(default_factory=lambda: (ServerLimit(), ServerLimit()))
     _buckets: list[TokenBucket | None] = field(default_factory=list)
     _mean_tokens: float | None = None
+    _limited: bool = False  # by the program, or by an announcement of the server
 
     def __post_init__(self) -> None:
         self.limit = float(min(START, self.most))
         now = self.clock()
         self._buckets = [TokenBucket(n, now) if n is not None else None for n in (self.rpm, self.tpm)]
+        self._limited = any(b is not None for b in self._buckets)
 
     def delay(self, chars: int, now: float) -> float:
         """Return the seconds until a request may be sent; infinite where another must come back first."""
         if self.in_flight >= int(self.limit):
             return math.inf
         delay = self.paused_until - now
+        if not self._limited:
+            return max(delay, 0.0)
         for amount, bucket, server_limit, spent in zip(
             (1.0, self._tokens(chars)), self._buckets, self._server_limits, self._spent, strict=True
         ):
@@ -235,6 +239,7 @@ class RateController:
             self._server_limits, (limits.requests, limits.tokens), counted, strict=True
         ):
             if limit is not None:
+                self._limited = True
                 server_limit.update(limit, ticket.number, done, now)
 
     def _tokens(self, chars: int) -> float:
