@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+REPAIRED = "a new database replaces it"  # in the notice of a load that could not read the one before
 DATABASE, LOADS, LAST = "outcomes.duckdb", "outcomes.loads.json", "outcomes.last"
 
 

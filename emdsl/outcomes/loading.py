@@ -11,7 +11,7 @@ from emdsl.errors import OutcomesError
 from emdsl.files import PRIVATE_FOLDER, Busy, locked, replacing
 from emdsl.outcomes import database
 from emdsl.outcomes.database import FILE, WRITTEN, connected, first_line
-from emdsl.outcomes.load_ids import check_name, known_loads, note_last, note_load
+from emdsl.outcomes.load_ids import REPAIRED, check_name, known_loads, note_last, note_load
 from emdsl.outcomes.macros import macros_sql
 from emdsl.outcomes.measure_views import PLACE, by_columns, conflicts_sql, is_computed, view_sql
 from emdsl.outcomes.sql import literal, name, simulated_column
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from emdsl.source import Span
 
 LOCK_S = 60.0  # how long a load waits for its turn
-REPAIRED = "a new database replaces it"
 PART = 32_768  # rows that are given to DuckDB at once
 STORAGE = 64  # the number of the format that we write, in a file's header
 _STUDIES = """

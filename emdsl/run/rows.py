@@ -6,7 +6,7 @@ when every answer that its request reads is known. Requests that many rows share
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
@@ -137,6 +137,12 @@ class Rows:
     def takes(self, row: Outcome) -> bool:
         """Whether a row is selected."""
         return row.sample < self.samples and self.selection.takes(row.cell)
+
+    def ends(self) -> list[Outcome]:
+        """Return the selected row of the first sample of the first cell, and of the last of the last."""
+        cells = list(islice(filter(self.selection.takes, self.experiment.cells()), 1))
+        cells += deque(filter(self.selection.takes, self.experiment.cells()), maxlen=1)
+        return [self.row(cell, sample) for cell, sample in zip(cells, (0, self.samples - 1), strict=False)]
 
     def row(self, cell: Cell, sample: int) -> Outcome:
         """Return a row with all its steps blocked."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from emdsl.study.project import Project
 
 T = TypeVar("T")
+STARTED_S = 0.05  # from then on the first requests are under way
 SIGNALS = tuple(  # SIGHUP comes from a terminal that is closed; Windows has none
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
@@ -80,7 +81,7 @@ class Sending:
 
 def send_pending(
     project: Project, walks: list[Rows], store: DiskStore, sending: Sending, *, run: str, view: ProgressView,
-    interrupter: Interrupter,
+    interrupter: Interrupter, on_start: Callable[[], None],
 ) -> Report:  # fmt: skip
     """Send every pending request, and return what came of it.
 
@@ -94,6 +95,7 @@ def send_pending(
         run: The id of the run.
         view: Shows progress.
         interrupter: Interrupts the run from another thread.
+        on_start: Is called when the first requests are under way, if the run is still going on then.
 
     Raises:
         EvalFault: An error of the study that only evaluating a cell shows.
@@ -101,7 +103,7 @@ def send_pending(
     """
     main = threading.current_thread() is threading.main_thread()
     with _handlers_kept(kept=main), asyncio.Runner(loop_factory=_fast_loop()) as runner:
-        return runner.run(_send(project, walks, store, sending, run, view, interrupter, signals=main))
+        return runner.run(_send(project, walks, store, sending, run, view, interrupter, on_start, signals=main))
 
 
 @contextmanager
@@ -118,7 +120,7 @@ def _handlers_kept(*, kept: bool) -> Iterator[None]:
 
 async def _send(
     project: Project, walks: list[Rows], store: DiskStore, sending: Sending, run: str, view: ProgressView,
-    interrupter: Interrupter, *, signals: bool,
+    interrupter: Interrupter, on_start: Callable[[], None], *, signals: bool,
 ) -> Report:  # fmt: skip
     from emdsl.providers.client import Client  # noqa: PLC0415 - 0.2 s that only sending should cost
     from emdsl.providers.http import Http  # noqa: PLC0415 - as above
@@ -143,12 +145,14 @@ async def _send(
             retry_policy=RetryPolicy(max_wait_s=sending.max_wait_s, max_retries=sending.max_retries), run=run,
             budget=sending.budget, claims=claims, on_progress=view.update, on_notice=view.notice,
         )  # fmt: skip
+        starting = loop.call_later(STARTED_S, on_start)
         try:
             interrupter.attach(executor)
             for number in handled:
                 loop.add_signal_handler(number, interrupter.interrupt)
             return await executor.run()
         finally:
+            starting.cancel()
             interrupter.detach()
             for number in handled:
                 loop.remove_signal_handler(number)

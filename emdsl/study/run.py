@@ -12,8 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import SetupError, SourceError
-from emdsl.outcomes import loading
-from emdsl.outcomes.load_ids import check_name, known_loads, load_id
+from emdsl.outcomes.load_ids import REPAIRED, check_name, known_loads, load_id
 from emdsl.price_list import price_of
 from emdsl.providers.secret import find_url, server
 from emdsl.run import history
@@ -37,15 +36,15 @@ from emdsl.study.options import repeated
 from emdsl.study.plan import missing_setup
 from emdsl.study.progress_view import NONE, ProgressView
 from emdsl.study.project import cache_option
-from emdsl.study.refresh import Survey, bring_up_to_date, drift_notices, rehearse
 from emdsl.study.screen import Aside, Part, short, text_of
 from emdsl.study.selection import level_names, selections
-from emdsl.study.tables import measure_parts, measures_json
+from emdsl.study.survey import Rehearsal, Survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from emdsl.digest import Digest
+    from emdsl.experiment import Experiment
     from emdsl.query import Model
     from emdsl.run.count import ExperimentCount
     from emdsl.store.disk import DiskStore
@@ -96,6 +95,8 @@ class Run:
             yield Aside(f"error: {self.load_error}", important=True)
             yield Aside(f"All answers are stored. The tables are stale: load them with `{again_}`.", important=True)
         else:
+            from emdsl.study.tables import measure_parts  # noqa: PLC0415 - DuckDB waits until requests are under way
+
             yield from measure_parts(self.study, bars=bars, only=level_names(self.study.program, self.options.only))
         yield from self._summary(again=again, verbose=verbose)
 
@@ -107,7 +108,7 @@ class Run:
     @property
     def repaired(self) -> bool:
         """Whether the tables had to be repaired: a notice says so."""
-        return any(loading.REPAIRED in n for n in self.notices)
+        return any(REPAIRED in n for n in self.notices)
 
     def as_json(self, *, again: bool = False) -> dict[str, Any]:
         """Return the run as `emdsl run --json` prints it; `again` as if it were repeated and all was cached."""
@@ -134,7 +135,7 @@ class Run:
         if self.report.failures:
             shown["failures"] = [{"n": n, "error": reason} for reason, n in self._failures()]
         for experiment, entry in zip(self.study.program.experiments, shown["experiments"], strict=True):
-            entry["measures"] = {} if self.load_error else measures_json(self.study, experiment)
+            entry["measures"] = {} if self.load_error else _measures_json(self.study, experiment)
         return shown | warnings_json(
             self.study.program, [*self.notices, *([self.load_error] if self.load_error else [])]
         )
@@ -193,6 +194,12 @@ class Run:
         return names
 
 
+def _measures_json(study: Compiled, experiment: Experiment) -> dict[str, Any]:
+    from emdsl.study.tables import measures_json  # noqa: PLC0415 - as in `Run.parts`
+
+    return measures_json(study, experiment)
+
+
 def _no_parts(_: Iterable[Part]) -> None:
     pass
 
@@ -248,18 +255,21 @@ def run_study(
         if not options.offline:
             check_budgets(counts, options.budget)
         report = Report()
-        if pending and survey.loaded is None:
-            rehearse(program.experiments)
         if pending and not options.offline:
             question = question_of_cost(counts, options.confirm_over, options.budget)
             if question and not confirm(question):
                 return replace(_result(study, options, counts, report, [], ""), declined=True)
-            report = _send(
-                study, options, walks, store, counts, run=run, pending=pending, view=view, interrupter=interrupter
-            )
+            with Rehearsal(program.experiments, interrupter.interrupt) as rehearsal:
+                report = _send(
+                    study, options, walks, store, counts, run=run, pending=pending, view=view,
+                    interrupter=interrupter, on_start=rehearsal.start,
+                )  # fmt: skip
+                rehearsal.check()
         if survey.loaded is not None:
             final_counts, notices, load_error = counts, *survey.loaded
         else:
+            from emdsl.study.refresh import bring_up_to_date  # noqa: PLC0415 - as in `Run.parts`
+
             final_counts, notices, load_error = bring_up_to_date(study, walks, store, report=report, run=run)
     if not load_error:
         notices += _notices(study, run)
@@ -296,6 +306,7 @@ def _plan_parts(
 def _send(
     study: Compiled, options: RunOptions, walks: list[Rows], store: DiskStore, counts: list[ExperimentCount], *,
     run: str, pending: int, view: Callable[[int], ProgressView] | None, interrupter: Interrupter,
+    on_start: Callable[[], None],
 ) -> Report:  # fmt: skip
     """Send what is pending, and keep a record of the run."""
     missing = missing_setup(study, counts, insecure=options.insecure)
@@ -310,7 +321,9 @@ def _send(
         simulate=any(_embedded(m, study) for c in counts for m in c.models.values()),
     )  # fmt: skip
     shown = view(pending) if view is not None else ProgressView(NONE, pending, lambda _: None)
-    report = send_pending(project, walks, store, sending, run=run, view=shown, interrupter=interrupter)
+    report = send_pending(
+        project, walks, store, sending, run=run, view=shown, interrupter=interrupter, on_start=on_start
+    )
     with suppress(OSError):  # the answers are stored: a record is not worth losing the tables of the run
         history.end(
             project.cache, record, sent=report.sent, failed=len(report.failures), interrupted=report.interrupted
@@ -349,6 +362,8 @@ def _remember(study: Compiled, options: RunOptions, counts: list[ExperimentCount
 
 def _notices(study: Compiled, run: str) -> list[str]:
     """Return notices beside the numbers."""
+    from emdsl.study.refresh import drift_notices  # noqa: PLC0415 - as in `Run.parts`
+
     notices = drift_notices(study)
     if load_id(study.project.cache, study.name) != run:
         notices.append("another run of this study has loaded its tables since: they are of that run")
