@@ -15,17 +15,17 @@ from emdsl.outcomes.load_ids import REPAIRED, check_name, known_loads, note_last
 from emdsl.outcomes.macros import macros_sql
 from emdsl.outcomes.measure_views import PLACE, by_columns, conflicts_sql, is_computed, view_sql
 from emdsl.outcomes.sql import literal, name, simulated_column
-from emdsl.outcomes.table import Field, batch, concatenated, fields_of, twin
+from emdsl.outcomes.table import Field, batch, concatenated, fields_of, table_writer, tables_in, twin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from concurrent.futures import Future
     from pathlib import Path
+    from typing import IO
 
     from emdsl.experiment import Experiment, Measure
     from emdsl.outcome import Outcome
     from emdsl.outcomes.database import Connection
-    from emdsl.source import Span
 
 LOCK_S = 60.0  # how long a load waits for its turn
 PART = 32_768  # rows that are given to DuckDB at once
@@ -42,6 +42,9 @@ COMMENT ON TABLE emdsl.studies IS 'the studies (.em files) in this database, a s
 """
 
 
+Chunk = Any  # rows to load: a list of Outcome, or an Arrow table of `Staged`
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """A study to load: its schema and file, and what its rows were made from."""
@@ -55,7 +58,29 @@ class Load:
     run: str
 
 
-def load(folder: Path, study: Load, experiments: Iterable[tuple[Experiment, Iterable[list[Outcome]]]]) -> list[str]:
+class Staged:
+    """Rows of one experiment, kept in a file until they are loaded."""
+
+    def __init__(self, file: IO[bytes], experiment: Experiment, run: str) -> None:
+        self._file, self._experiment = file, experiment
+        self._fields = fields_of(experiment, run)
+        self._writer: Any = None
+
+    def add(self, rows: list[Outcome]) -> None:
+        """Add settled rows."""
+        table = batch(self._fields, self._experiment, rows)
+        self._writer = self._writer or table_writer(self._file, table)
+        self._writer.write_table(table)
+
+    def tables(self) -> Iterator[Any]:
+        """Yield the rows as Arrow tables; no more can be added."""
+        if self._writer is not None:
+            self._writer.close()
+            self._file.seek(0)
+            yield from tables_in(self._file)
+
+
+def load(folder: Path, study: Load, experiments: Iterable[tuple[Experiment, Iterable[Chunk]]]) -> list[str]:
     """Replace a study's results, and return notices about its measures.
 
     A new file is built and renamed over the old one: readers keep the last whole state. Raises OutcomesError.
@@ -140,7 +165,7 @@ def _remove_leftovers(folder: Path) -> None:
 def _fill(
     connection: Connection,
     study: Load,
-    experiments: Iterable[tuple[Experiment, Iterable[list[Outcome]]]],
+    experiments: Iterable[tuple[Experiment, Iterable[Chunk]]],
 ) -> list[str]:
     schema, notices, simulated = study.study, list[str](), False
     connection.execute(_STUDIES)
@@ -194,25 +219,28 @@ def _create(connection: Connection, table: str, fields: list[Field]) -> None:
     connection.execute(f"CREATE TABLE {table} ({columns})")
 
 
-def rehearse(experiment: Experiment) -> Iterator[tuple[Span, str]]:
-    """Create an experiment's table and measures in memory, empty; yield the place and the error of each that fails."""
+def faults(experiment: Experiment) -> Iterator[tuple[str, str]]:
+    """Make an experiment's table and measures in memory, empty; yield the measure and the error of each that fails.
+
+    The measure is "" where the table itself cannot be made.
+    """
     with database.in_memory() as connection:
         connection.execute('CREATE SCHEMA "rehearsal"')
         fields = fields_of(experiment, "")
         if clash := twin(fields):
-            yield experiment.span, clash
+            yield "", clash
             return
         try:
             _create(connection, f'"rehearsal".{name(experiment.name)}', fields)
         except database.Error as error:
-            yield experiment.span, f"the table of `{experiment.name}` cannot be created: {first_line(error)}"
+            yield "", f"the table of `{experiment.name}` cannot be created: {first_line(error)}"
             return
         for measure in experiment.measures:
             try:
                 _measure(connection, experiment, measure, "rehearsal")
                 connection.execute(f'SELECT * FROM "rehearsal".{name(measure.name)}').fetchall()
             except database.Error as error:
-                yield measure.span, f"`{measure.name}` cannot be computed: {first_line(error)}"
+                yield measure.name, f"`{measure.name}` cannot be computed: {first_line(error)}"
 
 
 def _measures(connection: Connection, experiment: Experiment, schema: str) -> list[str]:
@@ -276,12 +304,12 @@ def _temporary(connection: Connection, called: str, columns: str, rows: Sequence
         connection.executemany(f"INSERT INTO temp.{called} VALUES ({marks})", rows)
 
 
-def _parts(fields: list[Field], experiment: Experiment, chunks: Iterable[list[Outcome]]) -> Iterator[Any]:
+def _parts(fields: list[Field], experiment: Experiment, chunks: Iterable[Chunk]) -> Iterator[Any]:
     """Yield rows as Arrow tables of at least PART rows: large enough for DuckDB, and the rows can go."""
     waiting: list[Any] = []
     n = 0
     for rows in chunks:
-        waiting.append(batch(fields, experiment, rows))
+        waiting.append(batch(fields, experiment, rows) if isinstance(rows, list) else rows)
         n += len(rows)
         if n >= PART:
             yield concatenated(waiting)

@@ -18,7 +18,8 @@ from emdsl.price_list import cost_usd
 from emdsl.value import INVALID, LabelledMap, Missing, Row, Value, is_number, name_of, render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import IO
 
     from emdsl.experiment import Axis, Column, Experiment, Step
     from emdsl.outcome import Outcome, Result
@@ -91,6 +92,17 @@ def batch(fields: list[Field], experiment: Experiment, rows: list[Outcome]) -> A
 def concatenated(batches: list[Any]) -> Any:
     """Concatenate Arrow tables without copying them."""
     return pa.concat_tables(batches)
+
+
+def table_writer(file: IO[bytes], like: Any) -> Any:
+    """Return a writer of Arrow tables to a file, of the columns of one of them."""
+    return pa.ipc.new_stream(file, like.schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
+
+
+def tables_in(file: IO[bytes]) -> Iterator[Any]:
+    """Yield the tables of a `table_writer`."""
+    for part in pa.ipc.open_stream(file):
+        yield pa.Table.from_batches([part])
 
 
 def of_rows(names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Any:

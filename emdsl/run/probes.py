@@ -7,7 +7,7 @@ any other. In a store without that answer, the judge's own replies show it: N_RE
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -102,9 +102,11 @@ class Probes:
             known = self._by_head[id(head)] = head, probe
         return known[1]
 
-    def look_up(self, store: Store) -> None:
-        """Read the stored answers to probes, the first time that it is called."""
+    def look_up(self, store: Store, *, again: bool = False) -> None:
+        """Read the stored answers to probes, the first time that it is called; `again` for those without one."""
         if self._store_checked:
+            for key, response in self._missing(store).items() if again else ():
+                self._by_key[key].take(response)
             return
         self._store_checked = True
         if any(s.reply_format is not None and s.reply_format.scale is not None for s in self._experiment.steps):
@@ -112,6 +114,20 @@ class Probes:
                 self.of(step, head)
         for key, response in (store.get_many(self._by_key) if self._by_key else {}).items():
             self._by_key[key].take(response)
+
+    def _missing(self, store: Store) -> dict[Digest, Response]:
+        missing = [key for key, probe in self._by_key.items() if probe.response is None]
+        return store.get_many(missing) if missing else {}
+
+    def evidence(self) -> dict[Digest, Probe]:
+        """Return what is known of each judge so far."""
+        return {key: replace(probe) for key, probe in self._by_key.items()}
+
+    def restore(self, evidence: Mapping[Digest, Probe]) -> None:
+        """Go back to what was known before: rows that were read too early are made again."""
+        for key, probe in self._by_key.items():
+            before = evidence.get(key, Probe(probe.query, probe.high))
+            probe.response, probe.numbers, probe.n_replies = before.response, before.numbers, before.n_replies
 
     @property
     def keys(self) -> list[Digest]:

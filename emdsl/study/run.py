@@ -32,13 +32,14 @@ from emdsl.study.counts import (
     warning_parts,
     warnings_json,
 )
+from emdsl.study.loader import loader_of
 from emdsl.study.options import repeated
 from emdsl.study.plan import missing_setup
 from emdsl.study.progress_view import NONE, ProgressView
 from emdsl.study.project import cache_option
 from emdsl.study.screen import Aside, Part, short, text_of
 from emdsl.study.selection import level_names, selections
-from emdsl.study.survey import Rehearsal, Survey
+from emdsl.study.survey import Survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -259,13 +260,16 @@ def run_study(
             question = question_of_cost(counts, options.confirm_over, options.budget)
             if question and not confirm(question):
                 return replace(_result(study, options, counts, report, [], ""), declined=True)
-            with Rehearsal(program.experiments, interrupter.interrupt) as rehearsal:
+            with loader_of(
+                study, options, walks, store, run=run, pending=pending, on_error=interrupter.interrupt
+            ) as loader:
                 report = _send(
                     study, options, walks, store, counts, run=run, pending=pending, view=view,
-                    interrupter=interrupter, on_start=rehearsal.start,
+                    interrupter=interrupter, on_start=loader.start,
                 )  # fmt: skip
-                rehearsal.check()
-        if survey.loaded is not None:
+                loader.check()
+                final_counts, notices, load_error = loader.load(report)
+        elif survey.loaded is not None:
             final_counts, notices, load_error = counts, *survey.loaded
         else:
             from emdsl.study.refresh import bring_up_to_date  # noqa: PLC0415 - as in `Run.parts`

@@ -1,18 +1,16 @@
-"""What a run has to do: its pending requests, counted without DuckDB; and the rehearsal of its tables meanwhile."""
+"""What a run has to do: its pending requests, counted without DuckDB."""
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from emdsl.errors import OutcomesError, SourceError
+from emdsl.errors import OutcomesError
 from emdsl.run.planner import Planner, planners
 from emdsl.run.rows import collect, settle_from_store
-from emdsl.source import Diagnostic
 from emdsl.study.project import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from decimal import Decimal
 
     from emdsl.experiment import Experiment
@@ -91,50 +89,3 @@ class Survey:
                 raise _Unfinished
             self._check()
             yield rows
-
-
-class Rehearsal:
-    """Makes the tables and measures empty, in memory, while requests are under way.
-
-    What `check` cannot foresee (an error of DuckDB in a table or a measure) ends the run as soon as it is known, and
-    not only when all answers are paid for. `on_error` is called then, from another thread.
-    """
-
-    def __init__(self, experiments: Sequence[Experiment], on_error: Callable[[], None] = lambda: None) -> None:
-        self._experiments, self._on_error = experiments, on_error
-        self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._rehearse, name="emdsl-rehearsal", daemon=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._thread.ident is not None:
-            self._thread.join()
-
-    def start(self) -> None:
-        """Start, in a thread of its own."""
-        self._thread.start()
-
-    def check(self) -> None:
-        """Wait for the end; raises SourceError for what cannot be loaded."""
-        if self._thread.ident is None:
-            self._rehearse()
-        else:
-            self._thread.join()
-        if self._error is not None:
-            raise self._error
-
-    def _rehearse(self) -> None:
-        try:
-            from emdsl.outcomes import loading  # noqa: PLC0415 - requests under way need not wait for DuckDB
-
-            faults = [fault for experiment in self._experiments for fault in loading.rehearse(experiment)]
-        except Exception as error:  # noqa: BLE001 - `check` raises it, in the thread of the run
-            self._error = error
-        else:
-            if not faults:
-                return
-            span, message = faults[0]
-            self._error = SourceError([Diagnostic(code="E850", message=message, help="rename one of them", span=span)])
-        self._on_error()

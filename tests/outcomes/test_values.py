@@ -188,13 +188,13 @@ def test_one_load_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_rehearsal_tells_which_measures_cannot_be_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of them, where it is written; a table that cannot be made is told alone."""
-    assert list(loading.rehearse(EXPERIMENT)) == []
+    assert list(loading.faults(EXPERIMENT)) == []
     monkeypatch.setattr(loading, "view_sql", lambda *_: "SELECT nope")
-    found = [(span, said.partition(":")[0]) for span, said in loading.rehearse(EXPERIMENT)]
-    assert found == [(m.span, f"`{m.name}` cannot be computed") for m in EXPERIMENT.measures]
+    found = [(measure, said.partition(":")[0]) for measure, said in loading.faults(EXPERIMENT)]
+    assert found == [(m.name, f"`{m.name}` cannot be computed") for m in EXPERIMENT.measures]
     monkeypatch.setattr(loading, "_create", lambda d, *_: d.execute("SELECT nope"))
-    ((span, said),) = loading.rehearse(EXPERIMENT)
-    assert (span, said.partition(":")[0]) == (EXPERIMENT.span, "the table of `e` cannot be created")
+    ((measure, said),) = loading.faults(EXPERIMENT)
+    assert (measure, said.partition(":")[0]) == ("", "the table of `e` cannot be created")
 
 
 def test_a_query_that_fails_is_an_error_of_outcomes() -> None:

@@ -1,0 +1,144 @@
+"""The program that loads the tables of a large run, beside the process that sends its requests.
+
+It makes rows as their answers come into the store: the process that sends has neither DuckDB nor rows in its memory,
+and little is left to load when the last answer is stored. It reads one line of JSON, what to load, and prints one, what
+cannot be loaded; a second line that it reads ends the run, and then it loads and prints the result. Without that line
+it loads nothing: the run was killed.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import tempfile
+import threading
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emdsl.errors import EmdslError, OutcomesError
+from emdsl.outcomes import loading
+from emdsl.run.rows import CHUNK, Rows, settle_from_store, settle_missing
+from emdsl.study.compiled import compile_study
+from emdsl.study.project import Project, prepare
+from emdsl.study.refresh import load_of
+from emdsl.study.selection import selections
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from emdsl.digest import Digest
+    from emdsl.outcome import Outcome
+    from emdsl.store.disk import DiskStore
+
+POLL_S = 0.25  # between two looks for the answers of the next rows
+GC_THRESHOLD = 100_000  # objects: rows are many, and few are in a cycle
+
+
+class _Run:
+    """The run beside this process."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        self.failures: Mapping[Digest, str] | None = None  # of its requests; None: it was killed
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        line = sys.stdin.readline()
+        if line:
+            self.failures = {bytes.fromhex(key): error for key, error in json.loads(line)["failures"].items()}
+        self.ended.set()
+
+
+class _Experiment:
+    """The rows of one experiment: those that are complete go to a file, and are not made again."""
+
+    def __init__(self, rows: Rows, store: DiskStore, staged: loading.Staged) -> None:
+        self._rows, self._store, self._staged = rows, store, staged
+        self._left = rows.everything()
+        self._next: list[tuple[tuple[int, ...], int]] = []  # cells and samples of rows that were not complete
+
+    def follow(self, run: _Run) -> None:
+        """Stage rows until the run ends or all are staged."""
+        while not run.ended.is_set():
+            self._next = self._next or [(row.cell, row.sample) for row in islice(self._left, CHUNK)]
+            if not self._next:
+                return
+            evidence = self._rows.probes.evidence()
+            chunk = self._settled()
+            if all(not (row.ready or row.blocked) for row in chunk if self._rows.takes(row)):
+                self._staged.add(self._completed(chunk, {}))
+                self._next = []
+            else:  # nothing is kept of an attempt: a row is what one pass over the whole store makes of it
+                self._rows.probes.restore(evidence)
+                run.ended.wait(POLL_S)
+
+    def chunks(self, failures: Mapping[Digest, str]) -> Iterator[loading.Chunk]:
+        """Yield all rows, staged or not."""
+        if failures and self._rows.selection.restricts:  # a row that is not selected may share a failed request
+            self._left, self._next = self._rows.everything(), []
+        else:
+            yield from self._staged.tables()
+        while self._next or (chunk := list(islice(self._left, CHUNK))):
+            self._next = self._next or [(row.cell, row.sample) for row in chunk]
+            yield self._completed(self._settled(), failures)
+            self._next = []
+
+    def _settled(self) -> list[Outcome]:
+        chunk = [self._rows.row(cell, sample) for cell, sample in self._next]
+        self._rows.probes.look_up(self._store, again=True)
+        settle_from_store(self._rows, chunk, self._store)
+        return chunk
+
+    def _completed(self, chunk: list[Outcome], failures: Mapping[Digest, str]) -> list[Outcome]:
+        for row in chunk:
+            settle_missing(self._rows, row, failures)
+        return chunk
+
+
+def main() -> None:
+    """Follow one run, and load its tables."""
+    gc.set_threshold(GC_THRESHOLD)
+    task: dict[str, Any] = json.loads(sys.stdin.readline())
+    project = Project(
+        root=Path(task["root"]), cache=Path(task["cache"]), environment=task["environment"],
+        simulate=task["simulate"],
+    )  # fmt: skip
+    study = compile_study(project, Path(task["file"]))
+    program = study.program
+    if program.digest.hex() != task["program"]:
+        return  # it was edited since the run began
+    _say([(i, *fault) for i, e in enumerate(program.experiments) for fault in loading.faults(e)])
+    run = _Run()
+    prepare(project.cache)
+    with study.store() as store, ExitStack() as files:
+        followed = []
+        for experiment, part in zip(
+            program.experiments, selections(program, task["samples"], tuple(task["only"])), strict=True
+        ):
+            file = files.enter_context(tempfile.TemporaryFile(dir=project.cache))
+            rows = _Experiment(Rows(experiment, part), store, loading.Staged(file, experiment, task["run"]))
+            rows.follow(run)
+            followed.append((experiment, rows))
+        run.ended.wait()
+        failures = run.failures
+        if failures is not None:
+            tables = [(e, rows.chunks(failures)) for e, rows in followed]
+            try:
+                _say((loading.load(project.cache, load_of(study, store, task["run"]), tables), ""))
+            except OutcomesError as error:
+                _say(([], str(error)))
+
+
+def _say(found: object) -> None:
+    sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except EmdslError:
+        sys.exit(1)  # the run meets the same error, and reports it

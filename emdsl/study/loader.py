@@ -1,0 +1,216 @@
+"""Loading the tables of a run: after it in the same process, or beside it in a process of its own if it is large."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import emdsl
+from emdsl.errors import SourceError
+from emdsl.run.planner import planners
+from emdsl.source import Diagnostic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from emdsl.experiment import Experiment
+    from emdsl.run.count import ExperimentCount
+    from emdsl.run.progress import Report
+    from emdsl.run.rows import Rows
+    from emdsl.store.disk import DiskStore
+    from emdsl.study.compiled import Compiled
+    from emdsl.study.options import RunOptions
+
+    Loaded = tuple[list[ExperimentCount], list[str], str]  # the counts, notices, and why the load failed, if it did
+
+LARGE = 4_000  # pending requests from which a process of its own is worth its start
+
+
+class Loader(Protocol):
+    """Loads the tables of one run; used as a context.
+
+    What `check` cannot foresee (an error of DuckDB in a table or a measure) ends the run as soon as it is known, and
+    not only when all answers are paid for: tables and measures are made empty while requests are under way.
+    """
+
+    def __enter__(self) -> Self:
+        """Return the loader."""
+
+    def __exit__(self, *_: object) -> None:
+        """End what it has started."""
+
+    def start(self) -> None:
+        """Start: the first requests are under way."""
+
+    def check(self) -> None:
+        """Raise SourceError for tables or measures that cannot be made."""
+
+    def load(self, report: Report) -> Loaded:
+        """Load the tables: the run has ended."""
+
+
+def loader_of(
+    study: Compiled, options: RunOptions, walks: list[Rows], store: DiskStore, *, run: str, pending: int,
+    on_error: Callable[[], None],
+) -> Loader:  # fmt: skip
+    """Return the loader of a run; `on_error` is called, from another thread, if its tables cannot be made."""
+    inline = InlineLoader(study, walks, store, run, on_error)
+    if pending < LARGE or os.name != "posix" or not sys.executable:
+        return inline
+    return ProcessLoader(inline, options)
+
+
+class InlineLoader:
+    """Loads after the run; what cannot be loaded is found out in a thread meanwhile. See Loader."""
+
+    def __init__(
+        self, study: Compiled, walks: list[Rows], store: DiskStore, run: str, on_error: Callable[[], None]
+    ) -> None:
+        self.study, self.walks, self.store, self.run, self.on_error = study, walks, store, run, on_error
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._rehearse, name="emdsl-rehearsal", daemon=True)
+
+    def __enter__(self) -> Self:
+        """See Loader."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """See Loader."""
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def start(self) -> None:
+        """See Loader."""
+        self._thread.start()
+
+    def check(self) -> None:
+        """See Loader."""
+        if self._thread.ident is None:
+            self._rehearse()
+        else:
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def load(self, report: Report) -> Loaded:
+        """See Loader."""
+        from emdsl.study.refresh import bring_up_to_date  # noqa: PLC0415 - DuckDB waits until requests are under way
+
+        return bring_up_to_date(self.study, self.walks, self.store, report=report, run=self.run)
+
+    def _rehearse(self) -> None:
+        try:
+            from emdsl.outcomes import loading  # noqa: PLC0415 - as above
+
+            experiments = self.study.program.experiments
+            faults = [(i, *fault) for i, e in enumerate(experiments) for fault in loading.faults(e)]
+        except Exception as error:  # noqa: BLE001 - `check` raises it, in the thread of the run
+            self._error = error
+        else:
+            if not faults:
+                return
+            self._error = _source_error(experiments, faults)
+        self.on_error()
+
+
+class ProcessLoader:
+    """Loads beside the run, in a process of its own; if that ends early, after the run in this one. See Loader."""
+
+    def __init__(self, inline: InlineLoader, options: RunOptions) -> None:
+        self._inline = inline
+        self._options = options
+        self._process: subprocess.Popen[str] | None = None
+        self._first_line = threading.Event()
+        self._faults: list[Any] = []
+        self._loaded: Any = None  # notices, and why the load failed
+        self._reader = threading.Thread(target=self._read, name="emdsl-loader", daemon=True)
+
+    def __enter__(self) -> Self:
+        """See Loader."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """See Loader."""
+        if self._process is not None:
+            self._process.kill()
+            self._reader.join()
+            with suppress(OSError), self._process:  # closes its pipes, and waits
+                pass
+
+    def start(self) -> None:
+        """See Loader."""
+        study, options = self._inline.study, self._options
+        project = study.project
+        task = {
+            "root": str(project.root), "cache": str(project.cache), "environment": dict(project.environment),
+            "simulate": project.simulate, "file": str(study.file), "program": study.program.digest.hex(),
+            "samples": options.samples, "only": list(options.only), "run": self._inline.run,
+        }  # fmt: skip
+        package = str(Path(emdsl.__file__).parents[1])
+        paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-X", "utf8", "-m", "emdsl.study.load_process"], text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+                start_new_session=True,  # Ctrl-C is the run's
+            )  # fmt: skip
+            self._reader.start()
+            self._send(task)
+        except OSError:  # no process can be started: the run loads by itself
+            self._first_line.set()
+
+    def check(self) -> None:
+        """See Loader."""
+        if self._process is not None:
+            self._first_line.wait()
+        if self._faults:
+            raise _source_error(self._inline.study.program.experiments, self._faults)
+
+    def load(self, report: Report) -> Loaded:
+        """See Loader."""
+        if self._process is not None:
+            try:
+                self._send({"failures": {key.hex(): error for key, error in report.failures.items()}})
+                counts = [p.plan(self._inline.store) for p in planners(self._inline.walks, run=self._inline.run)]
+                self._reader.join()
+            except OSError:  # it has ended
+                pass
+            if self._loaded is not None:
+                notices, error = self._loaded
+                return counts, notices, error
+        return self._inline.load(report)
+
+    def _send(self, line: object) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(line) + "\n")
+        self._process.stdin.flush()
+
+    def _read(self) -> None:
+        """Read both lines of the process."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if not self._first_line.is_set():
+                self._faults = json.loads(line)
+                if self._faults:
+                    self._inline.on_error()
+                self._first_line.set()
+            else:
+                self._loaded = json.loads(line)
+        self._first_line.set()
+
+
+def _source_error(experiments: Sequence[Experiment], faults: Sequence[Any]) -> SourceError:
+    """Return the first fault as an error: the number of an experiment, a measure of it or "", and the message."""
+    i, named, message = faults[0]
+    experiment = experiments[i]
+    span = next((m.span for m in experiment.measures if m.name == named), experiment.span)
+    return SourceError([Diagnostic(code="E850", message=message, help="rename one of them", span=span)])
