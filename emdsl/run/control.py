@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from emdsl.run.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 class RunControl:
@@ -22,6 +21,7 @@ class RunControl:
         self.draining = asyncio.Event()
         self.error: BaseException | None = None  # that the run raises in the end
         self.notice = on_notice
+        self.guarded = _Guard(self)
         self._drain = drain
         self._on_progress = on_progress
 
@@ -34,10 +34,20 @@ class RunControl:
         self.error = self.error or error
         self._drain()
 
-    @contextmanager
-    def guarded(self) -> Iterator[None]:
-        """Abort the run on an error: no task or timer may end unseen and leave others waiting."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - the run raises it
-            self.abort(error)
+
+class _Guard:
+    """Aborts the run on an error: no task or timer may end unseen and leave others waiting. Used as a context."""
+
+    __slots__ = ("_control",)
+
+    def __init__(self, control: RunControl) -> None:
+        self._control = control
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._control.abort(error)
+        return True

@@ -101,7 +101,7 @@ class Dispatcher:
         if self._dispatching:  # called by `fail` or `drop` below
             return
         self._dispatching = True
-        with self._control.guarded():
+        with self._control.guarded:
             while self._control.progress.in_flight < self._connections and not self._control.draining.is_set():
                 chosen = self.lanes.choose(time.monotonic())
                 if isinstance(chosen, float):

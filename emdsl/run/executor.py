@@ -265,7 +265,7 @@ class Executor:
         if stored is not None:
             self.progress.answered += 1
             self._claiming.release(request)
-            with self._control.guarded():
+            with self._control.guarded:
                 self._deliver(request, stored)
             self._control.show()
         elif self._control.draining.is_set() and query.key in self._requests:

@@ -10,18 +10,23 @@ import asyncio
 import json
 import os
 import shutil
+import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import scale
+
+from emdsl.store.disk import DiskStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +35,7 @@ Note = Callable[[str, float], None]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-RUNS = 3
+RUNS = 5
 CELLS, SAMPLES, CONCURRENCY = 40, 250, 500
 STUDY = """em 1
 model asked { use = "openai-api/mock/mock-1", url = "URL", temperature = 1.0, seed = 0 }
@@ -49,6 +54,36 @@ experiment bench {
 }
 """
 
+SMALL_STUDY = """em 1
+model asked { use = "openai-api/mock/mock-1", url = "URL", temperature = 1.0, seed = 0 }
+experiment small {
+  for question in ["one", "two", "three", "four"]
+  for k in 0..3
+  samples = 5
+  ask answer from asked with "{question} {k}"
+  measure long = rate(answer.tokens > 10) by k
+}
+"""
+CELLS_800 = """em 1
+model asked { use = "openai-api/mock/mock-1", url = "URL", temperature = 1.0, seed = 0 }
+model judge_int { use = "openai-api/mock/judge-int", url = "URL", temperature = 0 }
+rubric rating(answer) from judge_int {
+  scale = 0..100
+  user "JUDGE Rate 0 to 100: {answer}"
+}
+experiment cells {
+  for question in 1..100
+  for k in 0..7
+  samples = 10
+  ask answer from asked with "Question {question}, {k}?"
+  judge rated with rating(answer)
+  measure high = rate(rated > 50) by k
+}
+"""
+REPLY = json.dumps({
+    "model": "mock-1", "choices": [{"message": {"role": "assistant", "content": "yes"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 5, "completion_tokens": 12},
+})  # fmt: skip
 
 EXPERIMENT = """
 prompt p{i}(style, question) {{
@@ -112,9 +147,9 @@ experiment demonstrations {
 def programs(folder: Path) -> dict[str, Path]:
     """Write programs of about 100 and 10,000 lines, and one of a million cells; return them by name."""
     texts = {
-        "check, 100 lines, s": HEAD.format() + "".join(EXPERIMENT.format(i=i) for i in range(4)),
-        "check, 10,000 lines, s": HEAD.format() + "".join(EXPERIMENT.format(i=i) for i in range(425)),
-        "check, 1,000,000 cells counted, s": CELLS_STUDY,
+        "check, 100 lines": HEAD.format() + "".join(EXPERIMENT.format(i=i) for i in range(4)),
+        "check, 10,000 lines": HEAD.format() + "".join(EXPERIMENT.format(i=i) for i in range(425)),
+        "check, 1,000,000 cells counted": CELLS_STUDY,
     }
     found = {}
     for i, (name, text) in enumerate(texts.items()):
@@ -138,12 +173,41 @@ def mock(folder: Path) -> Iterator[str]:
         server.wait(10)
 
 
+@contextmanager
+def listening() -> Iterator[tuple[str, list[float]]]:
+    """Answer requests at once; yield the base URL and the times at which they came."""
+    came: list[float] = []
+
+    def answer(connection: socket.socket) -> None:
+        with connection:
+            while connection.recv(65_536):  # a small request comes in one piece
+                came.append(time.perf_counter())
+                head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(REPLY)}\r\n\r\n"
+                connection.sendall((head + REPLY).encode())
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/v1", came
+        server.shutdown(socket.SHUT_RDWR)
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
-    """One process that ended: its wall time, its largest memory, and what it printed."""
+    """One process that ended: its times, its largest memory without its children's, and what it printed."""
 
+    start: float
     wall_s: float
+    cpu_s: float  # of its children too
     rss_mb: float
+    memory: tuple[tuple[float, float], ...]  # times, in seconds since 1970, and megabytes
     out: str
 
     def json(self) -> dict[str, Any]:
@@ -159,14 +223,29 @@ def timed(*command: str | Path, cwd: Path) -> Done:
     start = time.perf_counter()
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(list(map(str, command)), cwd=cwd, env=env, stdout=out, stderr=subprocess.DEVNULL)
+        memory: list[tuple[float, float]] = []
+        threading.Thread(target=_watch, args=(process.pid, memory), daemon=True).start()
         _, status, use = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         wall_s = time.perf_counter() - start
         out.seek(0)
-        found = Done(wall_s, use.ru_maxrss / 1024, out.read())
+        rss_mb = max((mb for _, mb in memory), default=use.ru_maxrss / 1024)
+        found = Done(start, wall_s, use.ru_utime + use.ru_stime, rss_mb, tuple(memory), out.read())
     if process.returncode:
         sys.exit(f"{command}\n{found.out}")
     return found
+
+
+def _watch(pid: int, memory: list[tuple[float, float]]) -> None:
+    """Note the memory of a process now and then: what it is waited for with counts its children too."""
+    try:
+        while True:
+            lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+            kb = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+            memory.append((time.time(), kb / 1024))
+            time.sleep(0.02)
+    except (OSError, StopIteration):  # it has ended
+        return
 
 
 def emdsl(*args: str | Path, cwd: Path) -> Done:
@@ -180,28 +259,73 @@ def limit(url: str, folder: Path, *more: str) -> float:
     return float(done.json()["requests_per_s"])
 
 
-def small(folder: Path, url: str, note: Note) -> None:
-    """Measure what takes seconds."""
+def start(folder: Path, _: str, note: Note) -> None:
+    """Measure what a person waits for: start-up, over `import click` in the same run."""
+
+    def click() -> float:
+        return timed(sys.executable, "-c", "import click", cwd=folder).wall_s
+
+    with listening() as (url, came):
+        (folder / "small.em").write_text(SMALL_STUDY.replace("URL", url), encoding="utf-8")
+        note("plan of a small study / import click", emdsl("plan", "small.em", cwd=folder).wall_s / click())
+        run = emdsl("run", "small.em", cwd=folder)
+        assert len(came) == 80
+    note("80 new requests: CPU, s", run.cpu_s)
+    note("80 new requests: until the first is sent, s", came[0] - run.start)
+    note("--help / import click", timed(sys.executable, "-m", "emdsl", "--help", cwd=folder).wall_s / click())
+    note("up to date / import click", emdsl("run", "small.em", cwd=folder).wall_s / click())
+    for what, program in programs(folder).items():
+        check = timed(sys.executable, "-m", "emdsl", "check", program, cwd=folder)
+        note(f"{what}, s", check.wall_s)
+        if what == "check, 100 lines":
+            note("check, 100 lines / import click", check.wall_s / click())
+
+
+def cold(folder: Path, url: str, note: Note) -> None:
+    """Measure 20,000 requests over the bare loop, and loading their answers."""
     text = STUDY.replace("URL", url).replace("TEXT", "Give your reasons. " * 12)
     (folder / "bench.em").write_text(text, encoding="utf-8")
     bare = limit(url, folder, "--concurrency", str(CONCURRENCY))
-    cold = emdsl("run", "bench.em", "-j", str(CONCURRENCY), cwd=folder)
-    rate = cold.json()["requests"] / cold.wall_s
+    run = emdsl("run", "bench.em", "-j", str(CONCURRENCY), cwd=folder)
+    n = run.json()["requests"]
     note("cold: bare aiohttp loop, requests/s", bare)
-    note("cold: emdsl run, requests/s", rate)
-    note("cold: emdsl run / bare loop", rate / bare)
-    note("cold: memory, MB", cold.rss_mb)
-    again = emdsl("run", "bench.em", cwd=folder).wall_s
-    click = timed(sys.executable, "-c", "import click", cwd=folder).wall_s
-    note("up to date: run again, s", again)
-    note("up to date: run again / import click", again / click)
+    note("cold: emdsl run, requests/s", n / run.wall_s)
+    note("cold: emdsl run / bare loop", n / run.wall_s / bare)
+    first, last = _asking(folder)
+    note("cold: from the first send to the last acknowledgement / bare loop", n / (last - first) / bare)
+    note("cold: memory while asking, MB", max(mb for at, mb in run.memory if at < last))
     note("plan, everything stored, s", emdsl("plan", "bench.em", cwd=folder).wall_s)
     (folder / "cache" / "outcomes.duckdb").unlink()
     load = emdsl("run", "bench.em", cwd=folder)
     note("20,000 stored steps into a fresh DuckDB, s", load.wall_s)
     note("20,000 stored steps into a fresh DuckDB, MB", load.rss_mb)
-    for what, program in programs(folder).items():
-        note(what, timed(sys.executable, "-m", "emdsl", "check", program, cwd=folder).wall_s)
+
+
+def _asking(folder: Path) -> tuple[float, float]:
+    """Return when the first request of a store was sent, and when the last answer was stored."""
+    answers = folder / "cache" / "answers"
+    with closing(sqlite3.connect(answers / "cache.db")) as database:
+        keys = [key for (key,) in database.execute("SELECT key FROM Cache").fetchall()]
+        (last,) = database.execute("SELECT max(store_time) FROM Cache").fetchone()
+    store = DiskStore(answers, read_only=True)
+    try:
+        return min(r.answered_at - r.elapsed_s for r in store.get_many(keys).values()), float(last)
+    finally:
+        store.close()
+
+
+def edited(folder: Path, url: str, note: Note) -> None:
+    """Measure runs after an edit of a study of 800 cells."""
+    file, text = folder / "cells.em", CELLS_800.replace("URL", url)
+    for what, (old, new) in {
+        "first": ("", ""), "10 % more samples": ("samples = 10", "samples = 11"),
+        "judge edited": ("Rate 0 to 100", "Rate from 0 to 100"),
+    }.items():  # fmt: skip
+        text = text.replace(old, new) if old else text
+        file.write_text(text, encoding="utf-8")
+        run = emdsl("run", file, "-j", str(CONCURRENCY), cwd=folder)
+        if old:
+            note(f"800 cells x 10 samples, {what}: {run.json()['requests']:,} requests, s", run.wall_s)
 
 
 def shots(folder: Path, url: str, note: Note) -> None:
@@ -221,18 +345,25 @@ def shots(folder: Path, url: str, note: Note) -> None:
 def large(folder: Path, note: Note) -> None:
     """Measure a study of 1,000,000 stored queries: half asks, half judgements."""
     file = scale.write(folder, 2000, 250)
+    _note_plan(folder, file, "nothing stored", note)
+    shutil.rmtree(folder / "cache", ignore_errors=True)
     asyncio.run(scale.fill(file, folder / "cache"))
     text = file.read_text(encoding="utf-8")
-    edits = {"an ask": ("is it ever right", "is it really right"), "a judge": ("Rate 0 to 100", "Rate from 0 to 100")}
+    _note_plan(folder, file, "all stored", note)
+    edits = {"ask edited": ("is it ever right", "is it really right"), "judge edited": ("Rate 0 to", "Rate from 0 to")}
     for what, (old, new) in edits.items():
         (folder / "edited.em").write_text(text.replace(old, new), encoding="utf-8")
-        plan = emdsl("plan", "edited.em", cwd=folder)
-        note(f"1,000,000 queries: plan after an edit of {what}, s", plan.wall_s)
-        note(f"1,000,000 queries: plan after an edit of {what}, MB", plan.rss_mb)
+        _note_plan(folder, folder / "edited.em", what, note)
     load = emdsl("run", file, cwd=folder)
     note("1,000,000 queries: load, s", load.wall_s)
     note("1,000,000 queries: load, MB", load.rss_mb)
     note("1,000,000 queries: run again, s", emdsl("run", file, cwd=folder).wall_s)
+
+
+def _note_plan(folder: Path, file: Path, what: str, note: Note) -> None:
+    plan = emdsl("plan", file, cwd=folder)
+    note(f"1,000,000 queries, {what}: plan, s", plan.wall_s)
+    note(f"1,000,000 queries, {what}: plan, MB", plan.rss_mb)
 
 
 def main(*, with_scale: bool) -> None:
@@ -246,15 +377,17 @@ def main(*, with_scale: bool) -> None:
         for i in range(RUNS):
             folder = Path(name) / f"run{i}"
             folder.mkdir()
-            small(folder, url, note)
-            shots(folder, url, note)
+            for measured in (start, cold, edited, shots):
+                place = folder / measured.__name__
+                place.mkdir()
+                measured(place, url, note)
             shutil.rmtree(folder)
         if with_scale:
             folder = Path(name) / "scale"
             folder.mkdir()
             large(folder, note)
     for name, values in figures.items():
-        print(f"{name:58} {statistics.median(values):10.3f}   ({min(values):.3f} - {max(values):.3f})")
+        print(f"{name:68} {statistics.median(values):10.3f}   ({min(values):.3f} - {max(values):.3f})")
     (ROOT / "build").mkdir(exist_ok=True)
     (ROOT / "build" / "bench.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
 
