@@ -10,8 +10,9 @@ import click
 from emdsl.cli import console, options
 from emdsl.study.compiled import compile_study
 from emdsl.study.counts import warning_parts, warnings_json
+from emdsl.study.drift import drift_notices
 from emdsl.study.project import open_project
-from emdsl.study.refresh import drift_notices, load_if_stale
+from emdsl.study.refresh import load_if_stale
 from emdsl.study.screen import Aside, counted
 from emdsl.study.story import Stories, tell_rows
 from emdsl.study.tables import measure_parts, measures_json, measures_latex

@@ -166,7 +166,7 @@ def _notices(study: Compiled, counts: list[ExperimentCount], budget: Decimal | N
     """Return notices beside the numbers; DuckDB and the statistics are imported only if they are needed."""
     notices: list[str] = []
     if (study.project.cache / DATABASE).exists():
-        from emdsl.study.refresh import drift_notices  # noqa: PLC0415 - a new study has no tables
+        from emdsl.study.drift import drift_notices  # noqa: PLC0415 - a new study has no tables
 
         notices += drift_notices(study)
     notices += server_notices(study, counts)

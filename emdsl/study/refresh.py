@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from emdsl.errors import OutcomesError
 from emdsl.outcomes import database, loading
-from emdsl.outcomes.drift import drifts
 from emdsl.outcomes.load_ids import note_last
 from emdsl.run.planner import planners
 from emdsl.run.progress import Report
@@ -122,15 +121,3 @@ def load_of(study: Compiled, store: DiskStore, run: str) -> loading.Load:
     return loading.Load(
         study=study.name, file=str(study.file), program=study.program.digest.hex(), store_state=store.state(), run=run
     )
-
-
-def drift_notices(study: Compiled) -> list[str]:
-    """Return notices about compared answers that may come from different models; none before a load."""
-    notices: list[str] = []
-    try:
-        with study.tables() as (connection, _):
-            for experiment in study.program.experiments:
-                notices += [d.notice for d in drifts(connection, experiment, study.name)]
-    except OutcomesError:  # not loaded, or by an emdsl that knew other columns
-        return []
-    return notices

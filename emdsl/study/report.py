@@ -17,8 +17,9 @@ from emdsl.report import charts
 from emdsl.report.page import Page, Picture, Sheet, html
 from emdsl.report.transcripts import packed
 from emdsl.study.counts import count_parts
+from emdsl.study.drift import drift_notices
 from emdsl.study.figures import table_of
-from emdsl.study.refresh import drift_notices, each_row
+from emdsl.study.refresh import each_row
 from emdsl.study.screen import text_of
 from emdsl.study.tables import interval_of, measure_results, measure_table, odd_notices
 from emdsl.version import __version__

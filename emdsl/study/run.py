@@ -366,7 +366,7 @@ def _remember(study: Compiled, options: RunOptions, counts: list[ExperimentCount
 
 def _notices(study: Compiled, run: str) -> list[str]:
     """Return notices beside the numbers."""
-    from emdsl.study.refresh import drift_notices  # noqa: PLC0415 - as in `Run.parts`
+    from emdsl.study.drift import drift_notices  # noqa: PLC0415 - as in `Run.parts`
 
     notices = drift_notices(study)
     if load_id(study.project.cache, study.name) != run:
