@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from emdsl.forms import MAX_LINE, MAX_OBJECTS, bare, objects, plain, stated
@@ -30,6 +31,7 @@ _STATES = re.compile(
     r"\A(?:\d{1,2}[.)]\s+)?[^\d:=\uff1a{}\"]{1,60}[:=\uff1a]\s*[*_`]*(?=[\d.])"
 )  # the name of a number
 _EXAMPLE = re.compile(r"\b(?:example|e\.g\.|format|template|instance)\b[^\n{]{0,40}\Z", re.IGNORECASE)
+MAX_KEPT = 80  # characters of a reply whose verdict is kept for equal ones
 MAX_NESTED = 1  # objects of one shape inside another: of more it is not clear which is meant
 _BEHIND_WORD = re.compile(r"\s*(?:\Z|[.,:;!(\u2013\u2014]|-+\s)|[ \t]*\n")
 
@@ -79,15 +81,12 @@ class ReplyFormat:
 
 def read(reply: Response, answer: str, reply_format: ReplyFormat) -> Verdict:
     """Read the verdict of a judge's reply without its reasoning."""
-    own = without_thoughts(answer)
-    text, cut = plain(own or ""), reply.finish != "stop"
-    if own is not None and reply_format.shape:
-        return _object(text, reply_format)
-    if own is not None and reply_format.choices:
-        return _label(text, reply_format, cut=cut)
+    cut = reply.finish != "stop"
+    stated_in = _stated if len(answer) <= MAX_KEPT else _stated.__wrapped__
+    verdict = stated_in(answer, reply_format, cut=cut, one_token=reply.usage.output_tokens == 1)
+    if verdict is not None:
+        return verdict
     min_mass = reply_format.weighted.mass if reply_format.weighted is not None else None
-    if own is not None and reply_format.scale and min_mass is None:
-        return _score(text, reply_format, reply_format.scale, cut=cut, one_token=reply.usage.output_tokens == 1)
     if min_mass is None:
         return UNREADABLE  # thoughts without an end, or within the answer
     weights = token_weights(reply, answer, reply_format)
@@ -97,8 +96,25 @@ def read(reply: Response, answer: str, reply_format: ReplyFormat) -> Verdict:
         return SPLIT_NUMBER
     if weights.mean is not None and weights.mass >= min_mass:
         return weights.mean
-    word = _word(text, reply_format, cut=cut)
+    word = _word(plain(without_thoughts(answer) or ""), reply_format, cut=cut)
     return word if word is not None and word != UNREADABLE else NO_MASS
+
+
+@lru_cache(maxsize=4096)  # most judges give the same few replies
+def _stated(answer: str, reply_format: ReplyFormat, *, cut: bool, one_token: bool) -> Verdict | None:
+    """Return the verdict that the text of a reply states; None if its tokens must be weighed, or thoughts hide it."""
+    own = None if reply_format.weighs and reply_format.scale is not None else without_thoughts(answer)
+    if own is None:
+        return None
+    if reply_format.shape:
+        return _object(plain(own), reply_format)
+    if reply_format.choices:
+        return _label(plain(own), reply_format, cut=cut)
+    return (
+        _score(plain(own), reply_format, reply_format.scale, cut=cut, one_token=one_token)
+        if reply_format.scale
+        else None
+    )
 
 
 def token_weights(reply: Response, answer: str, reply_format: ReplyFormat) -> Weights | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from functools import lru_cache
 from typing import Any
 
 import zstandard
@@ -21,6 +22,7 @@ MAX_PLAIN = 256 * 2**20  # bytes: no answer is this long; a forged frame that cl
 MAX_TIME = 2.0**37  # seconds since 1970, and of an answer: some thousand years
 MAX_COUNT = 2**63  # tokens: what a database can hold
 _HEAD = len(MARK) + 1 + 32
+_parsed = json.JSONDecoder().raw_decode
 
 
 class _Zstd(threading.local):
@@ -95,7 +97,7 @@ def decode(entry: bytes | None) -> Response:
             model=fields.get("model"),
             fingerprint=fields.get("fingerprint"),
             request_id=fields.get("request_id"),
-            usage=_usage(fields["usage"]),
+            usage=_usage(*fields["usage"]),
             logprobs=tuple(tuple((str(t), float(p)) for t, p in at) for at in logprobs) if logprobs else None,
             tokens=tuple(map(str, tokens)) if isinstance(tokens := fields.get("tokens"), list) else None,
             answered_at=float(fields["answered_at"]),
@@ -106,9 +108,11 @@ def decode(entry: bytes | None) -> Response:
         raise Corrupt(f"the fields of an answer are missing or invalid: {error}") from error
     if not (0 <= response.answered_at < MAX_TIME and 0 <= response.elapsed_s < MAX_TIME):  # NaN is neither
         raise Corrupt("the time of the answer is invalid")
-    texts = (response.finish, response.reasoning, response.model, response.fingerprint, response.request_id)
-    if not isinstance(response.text, str) or not all(t is None or isinstance(t, str) for t in texts):
+    if not isinstance(response.text, str):
         raise Corrupt("the fields of an answer are missing or invalid")
+    for text in (response.finish, response.reasoning, response.model, response.fingerprint, response.request_id):
+        if text is not None and not isinstance(text, str):
+            raise Corrupt("the fields of an answer are missing or invalid")
     return response
 
 
@@ -125,15 +129,15 @@ def ingredients(entry: bytes | None) -> dict[str, Any]:
     return of
 
 
-def _usage(counts: list[Any]) -> Usage:
-    into, out, reasoning, cached, cost, *written = counts
+@lru_cache(maxsize=4096, typed=True)  # typed: 1, 1.0 and true are equal, and only one of them is a count
+def _usage(into: Any, out: Any, reasoning: Any, cached: Any, cost: Any, written: Any = None, *_: Any) -> Usage:
     return Usage(
         input_tokens=_count(into),
         output_tokens=_count(out),
         reasoning_tokens=_count(reasoning),
         cached_tokens=_count(cached),
         cost_usd=float(cost) if cost is not None else None,
-        written_tokens=_count(written[0]) if written else None,
+        written_tokens=_count(written),
     )
 
 
@@ -159,7 +163,10 @@ def _fields(entry: bytes) -> dict[str, Any]:
     if digest_bytes(plain) != wanted:
         raise Corrupt("it fails its checksum")
     try:
-        fields = json.loads(plain.decode())
+        text = plain.decode().strip(" \t\n\r")
+        fields, end = _parsed(text)
+        if end != len(text):
+            raise Corrupt("invalid JSON")
     except (ValueError, RecursionError) as error:
         raise Corrupt("invalid JSON") from error
     if not isinstance(fields, dict):
