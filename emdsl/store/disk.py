@@ -121,8 +121,11 @@ class DiskStore:
         wanted = list(dict.fromkeys(keys))
         for start in range(0, len(wanted), LOOKED_UP):
             chunk = wanted[start : start + LOOKED_UP]
-            marks = ",".join("?" * len(chunk))
-            sql = f"SELECT key, mode, filename, value FROM Cache WHERE raw = 1 AND key IN ({marks})"
+            marks = ",".join(["(?)"] * len(chunk))
+            sql = (  # faster than IN, which sorts its list first
+                f"WITH wanted(k) AS (VALUES {marks}) "
+                "SELECT key, mode, filename, value FROM wanted CROSS JOIN Cache ON key = k AND raw = 1"
+            )
             try:
                 rows = database.execute(sql, chunk).fetchall()
             except sqlite3.Error as error:
