@@ -128,10 +128,17 @@ class KeyState:
 
         `tries` is how often the same request was answered before, and the answer could not be read.
         """
-        state = self._state.copy()
-        if replicate:
-            state.update(b"stream" + replicate.to_bytes(8, "big"))
-        if tries:
-            state.update(b"try" + tries.to_bytes(8, "big"))
-        state.update(sample.to_bytes(8, "big"))
-        return state.digest()
+        return _ended(self._state.copy(), replicate, sample, tries)
+
+    def last_key(self, replicate: int, sample: int, tries: int = 0) -> Digest:
+        """Return the key of one sample, as `key` does; the state can serve no other."""
+        return _ended(self._state, replicate, sample, tries)
+
+
+def _ended(state: HASH, replicate: int, sample: int, tries: int) -> Digest:
+    if replicate:
+        state.update(b"stream" + replicate.to_bytes(8, "big"))
+    if tries:
+        state.update(b"try" + tries.to_bytes(8, "big"))
+    state.update(sample.to_bytes(8, "big"))
+    return state.digest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from emdsl.frame import Frame, MissingInput
@@ -67,11 +68,24 @@ class Step:
     )  # parameters set by the statement, or by a `set`
     set_by_rubric: Mapping[str, Span] = field(default_factory=dict, repr=False)
     span: Span = field(repr=False)
+    settings_levels: Callable[[Cell], tuple[int, ...]] = field(init=False, repr=False)  # of a cell: at `settings_axes`
+    prompt_levels: Callable[[Cell], tuple[int, ...]] = field(init=False, repr=False)  # of a cell: at `prompt_axes`
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings_levels", levels_at(self.settings_axes))
+        object.__setattr__(self, "prompt_levels", levels_at(self.prompt_axes))
 
     @property
     def weighs(self) -> bool:
         """Whether its verdict is a weighted mean of a token's candidates, so that their mass is known."""
         return self.reply_format is not None and self.reply_format.weighs
+
+
+def levels_at(axes: tuple[int, ...]) -> Callable[[Cell], tuple[int, ...]]:
+    """Return the function that takes the levels of some axes out of a cell."""
+    if len(axes) > 1:
+        return itemgetter(*axes)
+    return (lambda cell: (cell[axes[0]],)) if axes else (lambda _: ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from emdsl.experiment import Cell, Step
     from emdsl.frame import Frame
@@ -33,16 +33,31 @@ class Result:
 class Outcome:
     """One cell and sample."""
 
-    __slots__ = ("bad_replies", "blocked", "cell", "frame", "ready", "results", "sample")
+    __slots__ = ("_frame", "_make_frame", "bad_replies", "blocked", "cell", "ready", "results", "sample")
 
-    def __init__(self, cell: Cell, sample: int, frame: Frame, steps: tuple[Step, ...]) -> None:
+    def __init__(
+        self, cell: Cell, sample: int, steps: tuple[Step, ...], make_frame: Callable[[Outcome], Frame]
+    ) -> None:
         self.cell = cell
         self.sample = sample
-        self.frame = frame
+        self._make_frame = make_frame
+        self._frame: Frame | None = None
         self.blocked: list[Step] = list(steps)  # steps that wait for answers of other steps
         self.ready: dict[str, Query] = {}  # requests without an answer, by step
         self.results: dict[str, Result] = {}
         self.bad_replies: dict[str, tuple[Try, ...]] | None = None  # by judge, of those in `ready`
+
+    @property
+    def frame(self) -> Frame:
+        """Its names; made when the first is read, as most rows of a plan need none."""
+        if self._frame is None:
+            self._frame = self._make_frame(self)
+        return self._frame
+
+    @property
+    def has_frame(self) -> bool:
+        """Whether its frame was made."""
+        return self._frame is not None
 
     def has(self, steps: Iterable[str]) -> bool:
         """Whether some steps are settled."""

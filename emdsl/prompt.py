@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,16 +26,15 @@ class Prompt:
     """Messages in order."""
 
     messages: tuple[Message, ...]
+    chars: int = field(init=False, compare=False, repr=False)  # of all messages
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "chars", sum([len(text) for _, text in self.messages]))
 
     @cached_property
     def digest(self) -> Digest:
         """The digest of the messages; the samples of a cell share it."""
         return digest("messages", *self.messages)
-
-    @cached_property
-    def chars(self) -> int:
-        """The number of characters of all messages."""
-        return sum([len(m.text) for m in self.messages])
 
     def common_messages(self, other: Prompt) -> int:
         """Return the number of leading messages that two prompts share."""

@@ -130,7 +130,7 @@ class Query:
         """Return the same request with another key, to repeat it after a reply that could not be read."""
         tries = self.tries + 1
         state = self.settings.key_state().add(self.prompt.messages).close()
-        key = state.key(self.settings.replicate, self.sample, tries)
+        key = state.last_key(self.settings.replicate, self.sample, tries)
         return Query(self.settings, self.prompt, self.sample, key, tries=tries)
 
 

@@ -88,19 +88,22 @@ class Probes:
         self._by_head: dict[int, tuple[RequestSettings, Probe | None]] = {}  # by identity, kept with the head
         self._by_key: dict[Digest, Probe] = {}
         self._store_checked = False
+        self._scored = {s.name for s in experiment.steps if _has_wide_scale(s)}
 
     def of(self, step: Step, head: RequestSettings) -> Probe | None:
         """Return the probe of a judge, or None for a step that needs none."""
-        if not _weighs(step, head):
+        if step.name not in self._scored:
             return None
         known = self._by_head.get(id(head))
         if known is None:
-            assert step.reply_format is not None
-            assert step.reply_format.scale is not None
-            query = Query(head, PROMPT, 0, head.key_state().add(PROMPT.messages).close().key(head.replicate, 0))
-            probe = self._by_key.setdefault(query.key, Probe(query, step.reply_format.scale[1]))
-            known = self._by_head[id(head)] = head, probe
+            known = self._by_head[id(head)] = head, self._new(step, head) if _weighs(step, head) else None
         return known[1]
+
+    def _new(self, step: Step, head: RequestSettings) -> Probe:
+        assert step.reply_format is not None
+        assert step.reply_format.scale is not None
+        query = Query(head, PROMPT, 0, head.key_state().add(PROMPT.messages).close().last_key(head.replicate, 0))
+        return self._by_key.setdefault(query.key, Probe(query, step.reply_format.scale[1]))
 
     def look_up(self, store: Store, *, again: bool = False) -> None:
         """Read the stored answers to probes, the first time that it is called; `again` for those without one."""
@@ -168,19 +171,24 @@ class Probes:
         answers: Mapping[Digest, Answer],
     ) -> None:
         """Count the stored replies of judges whose probe has no answer."""
-        for _, step, query in ready:
+        for _, step, query in ready if self._by_key else ():
             probe = self.of(step, query.settings)
             if probe is not None and probe.numbers in (None, Numbers.UNCLEAR) and query.key in stored:
                 probe.see(n_digits(stored[query.key], answers[query.key].text))
 
 
+def _has_wide_scale(step: Step) -> bool:
+    """Whether a step reads a number that may have several digits."""
+    scale = step.reply_format.scale if step.reply_format is not None else None
+    return scale is not None and max(map(abs, scale)) >= 10
+
+
 def _weighs(step: Step, head: RequestSettings) -> bool:
     """Whether a step reads a number from the first token, or from a reply of a few tokens."""
-    reply_format = step.reply_format
-    if reply_format is None or reply_format.scale is None or max(map(abs, reply_format.scale)) < 10:  # one digit each
-        return False
     most = next((value for name, value in head.params if name == "max_tokens"), None)
-    return reply_format.weighted is not None or (most is not None and most <= FEW_TOKENS)
+    return (step.reply_format is not None and step.reply_format.weighted is not None) or (
+        most is not None and most <= FEW_TOKENS
+    )
 
 
 def numbers_in(response: Response) -> Numbers:

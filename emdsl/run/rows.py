@@ -44,13 +44,16 @@ if TYPE_CHECKING:
 
     from emdsl.digest import Digest, KeyState
     from emdsl.experiment import Cell, Experiment, Step
+    from emdsl.frame import Frame
     from emdsl.prompt import Message, Prompt
     from emdsl.query import RequestSettings
     from emdsl.store.store import Store
+    from emdsl.value import Level
 
 SAMPLE_BLOCK = 5  # samples of every cell before the next ones: a run that stops early is a smaller, balanced study
 MIN_TRAIL = 8  # messages from which the hash of a prompt's beginning is worth keeping
-MAX_PROMPTS = 512  # rendered prompts kept; rows that share one come close together
+MIN_PROMPTS, MAX_PROMPTS = 512, 20_000  # rendered prompts kept: the samples of a cell come block by block
+MAX_PROMPT_CHARS = 8_000_000  # of them, if there are more than the least
 CHUNK = 512  # rows looked up together
 
 Variant = tuple[str, tuple[int, ...], tuple[int, ...], int]
@@ -85,6 +88,8 @@ class Rows:
         self._heads: dict[tuple[str, tuple[int, ...]], tuple[RequestSettings, KeyState]] = {}
         self._trails: dict[tuple[str, tuple[int, ...]], tuple[tuple[Message, ...], list[KeyState]]] = {}
         self._prompts: OrderedDict[Variant, tuple[RequestSettings, Prompt, KeyState]] = OrderedDict()
+        self._prompt_chars = 0  # of these
+        self._last_cell: tuple[Cell | None, dict[str, Level], dict[str, Value]] = (None, {}, {})
 
     @property
     def samples(self) -> int:
@@ -151,19 +156,26 @@ class Rows:
 
     def row(self, cell: Cell, sample: int) -> Outcome:
         """Return a row with all its steps blocked."""
-        return next(self._of_cell(cell, (sample,)))
+        return Outcome(cell, sample, self.experiment.steps, self._frame)
 
     def _of_cell(self, cell: Cell, samples: Iterable[int]) -> Iterator[Outcome]:
-        experiment = self.experiment
-        levels = {a.name: a.levels[i] for a, i in zip(experiment.axes, cell, strict=True)}
-        values: dict[str, Value] = dict(experiment.constants)
-        for name, level in levels.items():
-            values[name] = level.value
+        steps, make_frame = self.experiment.steps, self._frame
         for sample in samples:
-            frame = RowFrame(values, experiment.lets)
-            frame["sample"] = sample
-            frame.levels = levels
-            yield Outcome(cell, sample, frame, experiment.steps)
+            yield Outcome(cell, sample, steps, make_frame)
+
+    def _frame(self, row: Outcome) -> RowFrame:
+        """Return the frame of a row with the results of its steps so far."""
+        cell, levels, values = self._last_cell
+        if cell is not row.cell:
+            levels = {a.name: a.levels[i] for a, i in zip(self.experiment.axes, row.cell, strict=True)}
+            values = self.experiment.constants | {name: level.value for name, level in levels.items()}
+            self._last_cell = row.cell, levels, values
+        frame = RowFrame(values, self.experiment.lets)
+        frame["sample"] = row.sample
+        frame.levels = levels
+        for name, result in row.results.items():
+            _name(frame, self.steps[name], result)
+        return frame
 
     def advance(self, row: Outcome) -> list[tuple[Step, Query]]:
         """Settle the steps that need no answer; return those that have become ready, with their requests.
@@ -208,7 +220,7 @@ class Rows:
 
     def head(self, step: Step, row: Outcome) -> tuple[RequestSettings, KeyState]:
         """Return the model and parameters of a step's request, and its key up to the messages."""
-        return self._head(step, row, tuple([row.cell[i] for i in step.settings_axes]))
+        return self._head(step, row, step.settings_levels(row.cell))
 
     def _head(self, step: Step, row: Outcome, levels: tuple[int, ...]) -> tuple[RequestSettings, KeyState]:
         known = self._heads.get((step.name, levels))
@@ -219,13 +231,13 @@ class Rows:
 
     def query(self, step: Step, row: Outcome) -> Query:
         """Return the request of a step whose inputs are known; raises MissingInput."""
+        sample = row.sample if step.kind == ASK else step.draw
         if step.needs:
             head, state = self.head(step, row)
             prompt = step.prompt(row.frame)
-            state = state.copy().add(prompt.messages).close()
-        else:
-            head, prompt, state = self._shared(step, row)
-        sample = row.sample if step.kind == ASK else step.draw
+            key = state.copy().add(prompt.messages).close().last_key(head.replicate, sample)
+            return Query(head, prompt, sample, key)
+        head, prompt, state = self._shared(step, row)
         return Query(head, prompt, sample, state.key(head.replicate, sample))
 
     def _shared(self, step: Step, row: Outcome) -> tuple[RequestSettings, Prompt, KeyState]:
@@ -235,8 +247,11 @@ class Rows:
             head, state = self._head(step, row, variant[1])
             prompt = step.prompt(row.frame)
             known = self._prompts[variant] = (head, prompt, self._hashed(variant[:2], state, prompt.messages))
-            if len(self._prompts) > MAX_PROMPTS:
-                self._prompts.popitem(last=False)
+            self._prompt_chars += prompt.chars
+            while len(self._prompts) > MIN_PROMPTS and (
+                self._prompt_chars > MAX_PROMPT_CHARS or len(self._prompts) > MAX_PROMPTS
+            ):
+                self._prompt_chars -= self._prompts.popitem(last=False)[1][1].chars
         return known
 
     def _hashed(self, asked: tuple[str, tuple[int, ...]], state: KeyState, messages: tuple[Message, ...]) -> KeyState:
@@ -259,12 +274,7 @@ class Rows:
 def variant_of(step: Step, row: Outcome) -> Variant:
     """Return which request of a step a row makes: rows of one variant make one, if they read the same answers."""
     cell = row.cell
-    return (
-        step.name,
-        tuple([cell[i] for i in step.settings_axes]),
-        tuple([cell[i] for i in step.prompt_axes]),
-        row.sample if step.prompt_sample else -1,
-    )
+    return step.name, step.settings_levels(cell), step.prompt_levels(cell), row.sample if step.prompt_sample else -1
 
 
 def condition_value(step: Step, row: Outcome) -> Value:
@@ -288,13 +298,18 @@ def holds(step: Step, row: Outcome) -> bool:
 
 
 def settle(row: Outcome, step: Step, result: Result) -> None:
-    """Settle a step of a row, and give its names their values."""
-    name, value = step.name, result.value
-    row.ready.pop(name, None)
+    """Settle a step of a row."""
+    row.ready.pop(step.name, None)
     if row.bad_replies is not None:
-        result.bad_replies = row.bad_replies.pop(name, ())
-    row.results[name] = result
-    frame = row.frame
+        result.bad_replies = row.bad_replies.pop(step.name, ())
+    row.results[step.name] = result
+    if row.has_frame:
+        _name(row.frame, step, result)
+
+
+def _name(frame: Frame, step: Step, result: Result) -> None:
+    """Give the names of a settled step their values."""
+    name, value = step.name, result.value
     frame[name] = value
     if step.kind != ASK:
         for part in step.reply_format.shape if step.reply_format is not None else ():
