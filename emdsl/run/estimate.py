@@ -36,6 +36,14 @@ class _Stats:
     squares: int = 0  # of output tokens
     n: int = 0
 
+    def add(self, other: _Stats) -> None:
+        """Add the answers of another group."""
+        self.chars += other.chars
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+        self.squares += other.squares
+        self.n += other.n
+
     def low_mean(self) -> float:
         """Return the mean of output tokens, less its error."""
         mean = self.output_tokens / self.n
@@ -47,8 +55,9 @@ class _Stats:
 class TokenStats:
     """Tokens of the stored answers, by group: one step, model, set of parameters, and system message."""
 
-    _stats: dict[Group, _Stats] = field(default_factory=dict)
-    _chains: dict[tuple[str, int, str], list[_Stats]] = field(default_factory=dict)
+    _stats: dict[Group, _Stats] = field(default_factory=dict)  # of the narrowest groups, each with its step
+    _found: dict[tuple[str, int, str], _Stats] = field(default_factory=dict)  # of these, by head and system message
+    _wider: dict[Group, _Stats] | None = None  # of all groups; None: to be summed again
     _groups: dict[tuple[int, str], Group] = field(default_factory=dict)
     _heads: dict[int, tuple[RequestSettings, Group]] = field(
         default_factory=dict
@@ -56,27 +65,22 @@ class TokenStats:
 
     def add(self, step: str, query: Query, response: Response) -> None:
         """Add a stored answer, if its provider counted the tokens."""
-        usage = response.usage
-        if usage.input_tokens is None or usage.output_tokens is None:
+        into, out = response.usage.input_tokens, response.usage.output_tokens
+        if into is None or out is None:
             return
-        chars = query.prompt.chars
-        for stats in self._chain(step, query.settings, query.prompt):
-            stats.n += 1
-            stats.chars += chars
-            stats.input_tokens += usage.input_tokens
-            stats.output_tokens += usage.output_tokens
-            stats.squares += usage.output_tokens**2
-
-    def _chain(self, step: str, head: RequestSettings, prompt: Prompt) -> list[_Stats]:
-        """Return the statistics of a group and of all wider groups that hold it."""
-        system = _system_message(prompt)
-        chain = self._chains.get((step, id(head), system))
-        if chain is None:
-            wider = _wider(step, self.group(head, prompt))
-            chain = [self._stats.setdefault(group, _Stats()) for group in wider]
-            if len(self._chains) < MAX_GROUPS:
-                self._chains[step, id(head), system] = chain
-        return chain
+        self._wider = None
+        prompt = query.prompt
+        at = step, id(query.settings), _system_message(prompt)
+        stats = self._found.get(at)
+        if stats is None:
+            stats = self._stats.setdefault((step, *self.group(query.settings, prompt)), _Stats())
+            if len(self._found) < MAX_GROUPS:
+                self._found[at] = stats
+        stats.n += 1
+        stats.chars += prompt.chars
+        stats.input_tokens += into
+        stats.output_tokens += out
+        stats.squares += out * out
 
     def group(self, head: RequestSettings, prompt: Prompt | None) -> Group:
         """Return the group of a request: its model, parameters and system message."""
@@ -95,10 +99,15 @@ class TokenStats:
 
     def nearest(self, step: str, group: Group) -> _Stats | None:
         """Return the statistics of the narrowest group with enough answers that holds this one, or None."""
-        for wider in reversed(_wider(step, group)):
-            stats = self._stats.get(wider)
-            if stats is not None and (stats.n >= MIN_ANSWERS or len(wider) == 2):
-                return stats
+        if self._wider is None:
+            self._wider = {}
+            for narrow, stats in self._stats.items():
+                for wider in _wider(narrow):
+                    self._wider.setdefault(wider, _Stats()).add(stats)
+        for wider in reversed(_wider((step, *group))):
+            found = self._wider.get(wider)
+            if found is not None and (found.n >= MIN_ANSWERS or len(wider) == 2):
+                return found
         return None
 
 
@@ -107,9 +116,9 @@ def _system_message(prompt: Prompt) -> str:
     return first.text if first is not None and first.role == "system" else ""
 
 
-def _wider(step: str, group: Group) -> list[Group]:
-    """Return the groups of a step that hold a group, from the widest to itself."""
-    return [(step, *group[:n]) for n in range(1, len(group) + 1)]
+def _wider(group: Group) -> list[Group]:
+    """Return the groups of its step that hold a group, from the widest to itself."""
+    return [group[:n] for n in range(2, len(group) + 1)]
 
 
 @dataclass(slots=True)
@@ -165,7 +174,7 @@ class Estimate:
         requests.chars += prompt.chars
         self.chars += prompt.chars
         least, before = beginning(query.settings.model), self._last.get(use)
-        if before is not None and least is not None:
+        if before is not None and least is not None and min(before.chars, prompt.chars) >= least:
             prefix = before.common(prompt)
             if prefix >= least:
                 requests.prefix_chars += prefix

@@ -70,6 +70,8 @@ class Planner:
         self._comparison = comparison
         self._on_pending = on_pending
         self._previous = tuple(previous)
+        counts = [s for c in (*previous, self.count) for s in c.steps]
+        self._others = {s.step.name: [c for c in counts if c is not s] for s in self.count.steps}
         self._has_budget = budget is not None or experiment.budget is not None
         self._tokens = TokenStats()
         self._n_added = 0
@@ -140,15 +142,17 @@ class Planner:
             self._add_answer(count, row, bad_query, bad_reply)
 
     def _add_answer(self, count: StepCount, row: Outcome, query: Query, response: Response) -> None:
-        key, fresh = query.key, bool(self._run) and response.run == self._run
+        key, run = query.key, response.run
+        fresh = bool(self._run) and run == self._run
         count.n_rows += 1
         if key not in count.stored:
             count.stored.add(key)
             self._tokens.add(count.step.name, query, response)
-            self.count.runs[response.run] += 1
+            self.count.runs[run] += 1
             if not self._is_counted(count, key):
                 count.money.add(query.settings.model, response.usage, fresh=fresh)
-            self._add_by_levels(row, 0)
+            if self.count.by:
+                self._add_by_levels(row, 0)
         if fresh:
             count.fresh.add(key)
 
@@ -194,19 +198,20 @@ class Planner:
 
     def _add_to_send(self, count: StepCount, row: Outcome, head: RequestSettings, query: Query | None) -> None:
         """Add a request to send, the first time that it is met."""
-        total, model = self.count, head.model
-        total.models.setdefault((model.use, model.url), model)
-        total.heads.setdefault(id(head), (head, count.step))
+        total = self.count
+        if id(head) not in total.heads:
+            total.heads[id(head)] = head, count.step
+            total.models.setdefault((head.model.use, head.model.url), head.model)
         if len(total.examples) < MAX_EXAMPLES:
             total.examples.append((count.step, row))
-        self._add_by_levels(row, 1)
+        if total.by:
+            self._add_by_levels(row, 1)
         if self._on_pending is not None:
             self._on_pending(count.step, row, query)
 
     def _add_by_levels(self, row: Outcome, column: int) -> None:
-        if self.count.by:
-            levels = tuple(row.cell[i] for i in self.count.by)
-            self.count.by_levels.setdefault(levels, [0, 0])[column] += 1
+        levels = tuple([row.cell[i] for i in self.count.by])
+        self.count.by_levels.setdefault(levels, [0, 0])[column] += 1
 
     def _add_probe(self, count: StepCount, head: RequestSettings) -> None:
         """Add the probe that must be answered before a judge's requests are sent."""
@@ -233,8 +238,10 @@ class Planner:
 
     def _is_counted(self, count: StepCount, key: Digest) -> bool:
         """Whether another step, or a previous experiment, has the same request: its money counts once."""
-        steps = (s for c in (*self._previous, self.count) for s in c.steps if s is not count)
-        return any(key in s.stored or key in s.pending for s in steps)
+        for other in self._others[count.step.name]:  # noqa: SIM110 - a generator costs more than what it looks up
+            if key in other.stored or key in other.pending:
+                return True
+        return False
 
 
 def planners(rows: Sequence[Rows], *, budget: Decimal | None = None, run: str = "") -> list[Planner]:
