@@ -44,11 +44,11 @@ def fail(
 class Frame(dict[str, Value]):
     """The names that an expression can read; a `let` is computed when it is first read.
 
-    `levels` holds the Level of each axis, for `x is label`. `root` is the frame of the cell and sample, in which the
-    functions of an experiment look up their names.
+    `levels` holds the Level of each axis, for `x is label`. In its `root` the functions of an experiment look up their
+    names.
     """
 
-    __slots__ = ("_lets", "_parent", "levels", "root", "work")
+    __slots__ = ("_lets", "_parent", "_root", "levels", "work")
 
     def __init__(
         self,
@@ -61,7 +61,12 @@ class Frame(dict[str, Value]):
         self._parent = parent
         self.work = 0  # of a root: number of items in loops so far
         self.levels: dict[str, Level] = parent.levels if parent is not None else {}
-        self.root: Frame = parent.root if parent is not None else self
+        self._root = parent.root if parent is not None else None
+
+    @property
+    def root(self) -> Frame:
+        """The frame of the cell and sample; it holds no reference to itself, so that it goes with its row."""
+        return self._root if self._root is not None else self
 
     def child(self, name: str, value: Value) -> Frame:
         """Return a frame with one more name, which hides an axis of the same name, and its label."""
