@@ -112,11 +112,12 @@ class Compiler:
             pieces = []
             for part in parts:
                 piece = part if isinstance(part, str) else part(frame)
-                if isinstance(piece, Missing):
-                    return piece
+                if not isinstance(piece, str):
+                    return piece  # missing
                 pieces.append(piece)
             whole = "".join(pieces)
-            charge(frame, len(whole) // 10_000, node.span)
+            if len(whole) >= 10_000:
+                charge(frame, len(whole) // 10_000, node.span)
             if len(whole) > MAX_TEXT:
                 raise fail("E518", f"this text has more than {MAX_TEXT:,} characters", node.span)
             return whole
@@ -130,7 +131,7 @@ class Compiler:
 
         def placeholder(frame: Frame) -> Value:
             value = inner(frame)
-            if isinstance(value, str | Missing):
+            if isinstance(value, str) or type(value) is Missing:
                 return value
             shown = render(value)
             if shown is None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 def messages_of(items: tuple[ast.Item, ...], compiler: Compiler) -> Messages:
     """Return the function that renders a body; it raises MissingInput if a message reads a missing value."""
     makers = [_item(x, compiler) for x in items]
+    if len(makers) == 1:
+        return lambda frame: tuple(makers[0](frame))
     return lambda frame: tuple(message for make in makers for message in make(frame))
 
 

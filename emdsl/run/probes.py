@@ -159,6 +159,11 @@ class Probes:
         probe = self.of(step, head)
         return probe if probe is not None and probe.response is None and not probe.split else None
 
+    @property
+    def any_split(self) -> bool:
+        """Whether any judge writes numbers digit by digit."""
+        return any(probe.split for probe in self._by_key.values())
+
     def split(self, step: Step, query: Query) -> bool:
         """Whether the reply to a request holds no score, because its judge writes numbers digit by digit."""
         probe = self.of(step, query.settings)

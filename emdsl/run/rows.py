@@ -398,11 +398,12 @@ def _settle_wave(
     rows: Rows, ready: list[Ready], stored: Mapping[Digest, Response], answers: Mapping[Digest, Answer]
 ) -> list[Ready]:
     """Settle the steps that have an answer; return what has become ready by that."""
+    any_split = rows.probes.any_split
     advanced: dict[int, Outcome] = {}
     wave: list[Ready] = []
     for row, step, query in ready:
         response = stored.get(query.key)
-        if rows.probes.split(step, query):
+        if any_split and rows.probes.split(step, query):
             reasoning = answers[query.key].reasoning if response is not None else None
             settle(row, step, Result(SPLIT_NUMBER, query, response, reasoning=reasoning))
         elif response is None:
