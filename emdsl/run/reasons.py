@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from emdsl.frame import EvalFault, MissingInput
@@ -106,18 +107,20 @@ class Comparison:
         self._reasons: dict[Any, Reason] = {}
         self._old_cells: set[Cell] | None = None
         self._names: dict[str, str] = {}  # of axes, by their previous name
+        self._old_axes: dict[str, _OldAxis] = {}  # by their name now
+        self._last_cell: tuple[Cell | None, Cell | None] = (None, None)  # now, and before
         if old is not None:
             self._names = _names(old.axes, new.axes)
+            self._old_axes = {self._names[a.name]: _OldAxis(a) for a in old.axes if a.name in self._names}
             if old.n_cells <= MAX_OLD_CELLS:
                 self._old_cells = set(old.cells())
 
     def reason(self, row: Outcome, step: Step, query: Query) -> Reason:
         """Return why a request of a row is not stored; the answers that it reads are settled in the row."""
         if self.old is None or self._rows is None:
-            return Reason("new experiment", self.new.name, self.new.span.line_place)
+            return self._new_experiment
         if row.sample >= self.old.samples:
-            place = self._places.setting("samples") or self.new.span.line_place
-            return Reason("more samples", f"{self.old.samples} -> {self.new.samples}", place)
+            return self._more_samples
         memo: tuple[Any, ...] = variant_of(step, row)
         if step.condition_needs:
             memo = (*memo, row.cell, row.sample)
@@ -128,10 +131,20 @@ class Comparison:
         reason = self._reasons[memo]
         if reason is not UNANSWERED:
             return reason
-        old_row = self.old_row(row)
-        if old_row is not None and not self._rows.takes(old_row):
+        old_cell = self._old_cell(row.cell)
+        if old_cell is not None and not self._rows.takes_at(old_cell, row.sample):
             return LEFT_OUT
         return STOPPED if self._interrupted else UNANSWERED
+
+    @cached_property
+    def _new_experiment(self) -> Reason:
+        return Reason("new experiment", self.new.name, self.new.span.line_place)
+
+    @cached_property
+    def _more_samples(self) -> Reason:
+        assert self.old is not None
+        place = self._places.setting("samples") or self.new.span.line_place
+        return Reason("more samples", f"{self.old.samples} -> {self.new.samples}", place)
 
     def _changed(self, row: Outcome, step: Step, query: Query) -> Reason:
         """Return the change that makes a request another one; UNANSWERED for none."""
@@ -164,7 +177,7 @@ class Comparison:
         """Return the first level of a row's cell that its axis did not have before."""
         for axis, position in zip(self.new.axes, row.cell, strict=True):
             level = axis.levels[position]
-            if axis.name in self._names.values() and self._old_position(axis.name, level) is None:
+            if axis.name in self._old_axes and self._old_axes[axis.name].position(level) is None:
                 kind = "model" if getattr(level.value, "use", None) else "value"
                 return Reason(f"new {kind} {axis.name} =", level.shown, axis.span.line_place)
         return None
@@ -173,21 +186,32 @@ class Comparison:
         """Return the previous program's row of the same cell, with the answers of now; None if it had none."""
         assert self.old is not None
         assert self._rows is not None
-        levels = {a.name: a.levels[i] for a, i in zip(self.new.axes, row.cell, strict=True)}
-        cell = []
-        for axis in self.old.axes:
-            name = self._names.get(axis.name)
-            position = self._old_position(name, levels[name]) if name is not None else 0
-            if position is None:
-                return None
-            cell.append(position)
-        if self._old_cells is not None and tuple(cell) not in self._old_cells:
+        cell = self._old_cell(row.cell)
+        if cell is None:
             return None
-        old_row = self._rows.row(tuple(cell), row.sample)
+        old_row = self._rows.row(cell, row.sample)
         for step in self.old.steps:
             if step.name in row.results:
                 settle(old_row, step, row.results[step.name])
         return old_row
+
+    def _old_cell(self, cell: Cell) -> Cell | None:
+        """Return the previous program's cell of the same levels; None if it had none."""
+        if cell is not self._last_cell[0]:
+            self._last_cell = cell, self._found_cell(cell)
+        return self._last_cell[1]
+
+    def _found_cell(self, cell: Cell) -> Cell | None:
+        assert self.old is not None
+        levels = {a.name: a.levels[i] for a, i in zip(self.new.axes, cell, strict=True)}
+        found = []
+        for axis in self.old.axes:
+            name = self._names.get(axis.name)
+            position = self._old_axes[name].position(levels[name]) if name is not None else 0
+            if position is None:
+                return None
+            found.append(position)
+        return tuple(found) if self._old_cells is None or tuple(found) in self._old_cells else None
 
     def query(self, old_row: Outcome, name: str) -> Query | None:
         """Return the request of a step of the previous program; None if it made none."""
@@ -208,13 +232,19 @@ class Comparison:
         assert self.old is not None
         return next((s for s in self.old.steps if s.name == name), None)
 
-    def _old_position(self, name: str, level: Level) -> int | None:
-        """Return the position of a level of now in the previous axis: by its name, or if that is new, by its value."""
-        assert self.old is not None
-        axis = next(a for a in self.old.axes if self._names.get(a.name) == name)
-        position = axis.position(level.shown)
+
+class _OldAxis:
+    """An axis of the previous program."""
+
+    def __init__(self, axis: Axis) -> None:
+        self._levels = axis.levels
+        self._positions = {level.shown: i for i, level in reversed(list(enumerate(axis.levels)))}
+
+    def position(self, level: Level) -> int | None:
+        """Return the position that a level of now had: by its name, or if that is new, by its value."""
+        position = self._positions.get(level.shown)
         if position is None and level.label is not None:
-            same = (i for i, x in enumerate(axis.levels) if x.label is not None and x.value == level.value)
+            same = (i for i, x in enumerate(self._levels) if x.label is not None and x.value == level.value)
             position = next(same, None)
         return position
 

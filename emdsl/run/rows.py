@@ -146,7 +146,11 @@ class Rows:
 
     def takes(self, row: Outcome) -> bool:
         """Whether a row is selected."""
-        return row.sample < self.samples and self.selection.takes(row.cell)
+        return self.takes_at(row.cell, row.sample)
+
+    def takes_at(self, cell: Cell, sample: int) -> bool:
+        """Whether the row of a cell and sample is selected."""
+        return sample < self.samples and self.selection.takes(cell)
 
     def ends(self) -> list[Outcome]:
         """Return the selected row of the first sample of the first cell, and of the last of the last."""
