@@ -89,6 +89,7 @@ class Rows:
         self._trails: dict[tuple[str, tuple[int, ...]], tuple[tuple[Message, ...], list[KeyState]]] = {}
         self._prompts: OrderedDict[Variant, tuple[RequestSettings, Prompt, KeyState]] = OrderedDict()
         self._prompt_chars = 0  # of these
+        self._max_prompts = MAX_PROMPTS if self.samples > SAMPLE_BLOCK else MIN_PROMPTS
         self._last_cell: tuple[Cell | None, dict[str, Level], dict[str, Value]] = (None, {}, {})
 
     @property
@@ -253,7 +254,7 @@ class Rows:
             known = self._prompts[variant] = (head, prompt, self._hashed(variant[:2], state, prompt.messages))
             self._prompt_chars += prompt.chars
             while len(self._prompts) > MIN_PROMPTS and (
-                self._prompt_chars > MAX_PROMPT_CHARS or len(self._prompts) > MAX_PROMPTS
+                self._prompt_chars > MAX_PROMPT_CHARS or len(self._prompts) > self._max_prompts
             ):
                 self._prompt_chars -= self._prompts.popitem(last=False)[1][1].chars
         return known
