@@ -11,7 +11,7 @@ from emdsl.study.cost import cost_parts, total_usd, usd
 from emdsl.study.screen import MAX_LISTED, Aside, Part, Table, counted, short
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from decimal import Decimal
 
     from emdsl.experiment import Program
@@ -42,13 +42,13 @@ def plan_json(counts: list[ExperimentCount], wall_s: float) -> dict[str, Any]:
 
 def n_pending(counts: list[ExperimentCount]) -> int:
     """Return how many distinct requests are pending, at most: experiments of one file share equal ones."""
-    pending: set[Any] = set()
-    for count in counts:
-        for step in count.steps:
-            pending |= step.pending
-            pending |= step.probes
-            pending |= {(count.experiment.name, r) for r in (*step.symbolic, *step.undecided)}
-    return len(pending)
+    known = _n_distinct(keys for c in counts for s in c.steps for keys in (s.pending, s.probes))
+    return known + sum(_n_distinct(ids for s in c.steps for ids in (s.symbolic, s.undecided)) for c in counts)
+
+
+def _n_distinct(sets: Iterable[set[Any]]) -> int:
+    filled = [x for x in sets if x]
+    return len(filled[0]) if len(filled) == 1 else len(set().union(*filled))  # one of millions is not copied
 
 
 def warnings_json(program: Program, notices: Sequence[str] = ()) -> dict[str, Any]:
