@@ -91,6 +91,7 @@ UNDECIDED = Missing("undecided")  # its condition is missing
 NOT_NEEDED = Missing("not_needed")  # its condition is false
 NOT_ASKED = Missing("not_asked")  # pending: not in the store, and not sent in this run
 NO_REASONING = Missing("no_reasoning")  # the answer has no reasoning
+NOT_REPORTED = Missing("not_reported")  # by the provider: token counts, logprobs
 
 BLOCKED = Missing("blocked")  # by the provider's content policy
 INVALID = Missing("invalid")  # an expression without a value, such as an index past the end

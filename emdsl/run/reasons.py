@@ -238,7 +238,11 @@ class _OldAxis:
 
     def __init__(self, axis: Axis) -> None:
         self._levels = axis.levels
-        self._positions = {level.shown: i for i, level in reversed(list(enumerate(axis.levels)))}
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        """The first position of each name."""
+        return {level.shown: i for i, level in reversed(list(enumerate(self._levels)))}
 
     def position(self, level: Level) -> int | None:
         """Return the position that a level of now had: by its name, or if that is new, by its value."""

@@ -30,6 +30,7 @@ from emdsl.value import (
     NOT_ASKED,
     NOT_NEEDED,
     NOT_OBTAINED,
+    NOT_REPORTED,
     NULL,
     SPLIT_NUMBER,
     UNDECIDED,
@@ -333,8 +334,8 @@ def _name(frame: Frame, step: Step, result: Result) -> None:
     frame[f"{name}.reasoning"] = result.reasoning if result.reasoning is not None else NO_REASONING
     frame[f"{name}.finish"] = response.finish
     tokens = response.usage.output_tokens
-    frame[f"{name}.tokens"] = tokens if tokens is not None else Missing("not_reported")
-    frame[f"{name}.logprobs"] = response.logprobs or Missing("not_reported")
+    frame[f"{name}.tokens"] = tokens if tokens is not None else NOT_REPORTED
+    frame[f"{name}.logprobs"] = response.logprobs or NOT_REPORTED
 
 
 def settle_answer(row: Outcome, step: Step, response: Response, answer: Answer) -> Query | None:
