@@ -62,8 +62,6 @@ def split(response: Response, query: Query | None = None) -> Answer:
         return Answer(text, given)
     if begun is not None and not text.lstrip().startswith(begun):
         text = begun + text
-    if not ("<" in text or "[" in text or "\u25c1" in text or "assistantfinal" in text):  # most texts have no mark
-        return Answer(text, given)
     if given is not None and (closed := _CLOSED_FIRST.match(text)):  # the server took out the tag's other end
         return Answer(text[closed.end() :], given)
     parts = _tagged(text) or _channels(text) or (_closed(text) if given is None else None)
