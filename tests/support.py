@@ -23,9 +23,10 @@ from emdsl.judge import read
 from emdsl.providers.openai import encode, read_reply
 from emdsl.reasoning import split
 from emdsl.run.executor import Executor
+from emdsl.run.passes import collect
 from emdsl.run.probes import PROMPT as PROBE_PROMPT
 from emdsl.run.retries import RetryPolicy
-from emdsl.run.rows import Rows, Selection, collect
+from emdsl.run.rows import Rows, Selection
 from emdsl.sim.server import complete
 from emdsl.source import Source
 from emdsl.store.store import MemoryStore

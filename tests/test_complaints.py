@@ -14,10 +14,11 @@ from support import InProcess, experiment, keys, outcomes, program, run
 from emdsl.errors import Rejected, SourceError, Throttled
 from emdsl.outcome import Outcome
 from emdsl.run.executor import Executor
+from emdsl.run.passes import CHUNK
 from emdsl.run.planner import Planner
 from emdsl.run.reasons import compare
 from emdsl.run.retries import RetryPolicy
-from emdsl.run.rows import CHUNK, Rows, Selection
+from emdsl.run.rows import Rows, Selection
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:

@@ -15,10 +15,11 @@ from emdsl.run.budget import Budgets
 from emdsl.run.claiming import ClaimQueue
 from emdsl.run.control import RunControl
 from emdsl.run.dispatcher import Attempt, Dispatcher
+from emdsl.run.passes import settle_from_store
 from emdsl.run.progress import Progress, Report
 from emdsl.run.requests import ROWS_AHEAD, Group, Request, State, Target
 from emdsl.run.retries import Retries, RetryPolicy
-from emdsl.run.rows import Rows, settle, settle_answer, settle_failure, settle_from_store
+from emdsl.run.rows import Rows, settle, settle_answer, settle_failure
 from emdsl.value import SPLIT_NUMBER
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from emdsl.frame import EvalFault, Frame, MissingInput
 from emdsl.run.budget import least_usd
 from emdsl.run.count import ExperimentCount, StepCount
 from emdsl.run.estimate import MAX_RENDERED, Range, TokenStats
+from emdsl.run.passes import chunks, settle_from_store
 from emdsl.run.reasons import BAD_REPLY
-from emdsl.run.rows import chunks, settle_from_store
 from emdsl.run.states import Cached, NotNeeded, Pending, Symbolic, state_of
 from emdsl.value import INVALID, NOT_NEEDED, SPLIT_NUMBER
 
@@ -77,11 +77,18 @@ class Planner:
         self._n_added = 0
 
     def plan(self, store: Store) -> ExperimentCount:
-        """Add every selected row that was not added yet, finish, and return the counts."""
+        """Add every selected row that was not added yet, finish, and return the counts.
+
+        A planner that adds all of them leaves a note in the rows: which of them a run need not look at.
+        """
+        incomplete, whole = bytearray(), not self._n_added
         for chunk in chunks(islice(self._rows.selected(), self._n_added, None)):
             settle_from_store(self._rows, chunk, store)
             for row in chunk:
                 self.add(row)
+                incomplete.append(bool(row.ready or row.blocked))
+        if whole:
+            self._rows.incomplete = incomplete
         return self.finish()
 
     def add(self, row: Outcome) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from itertools import islice
+from itertools import compress, islice
 from typing import TYPE_CHECKING, Any
 
 from emdsl.experiment import ASK
@@ -17,7 +17,6 @@ from emdsl.frame import EvalFault, MissingInput, RowFrame
 from emdsl.judge import read, token_weights
 from emdsl.outcome import Outcome, Result
 from emdsl.query import Query, Response
-from emdsl.reasoning import Answer, split
 from emdsl.run.order import arranged, first_ask, order_of
 from emdsl.run.probes import Probes
 from emdsl.value import (
@@ -32,7 +31,6 @@ from emdsl.value import (
     NOT_OBTAINED,
     NOT_REPORTED,
     NULL,
-    SPLIT_NUMBER,
     UNDECIDED,
     UNREADABLE,
     LabelledMap,
@@ -43,22 +41,20 @@ from emdsl.value import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from emdsl.digest import Digest, KeyState
+    from emdsl.digest import KeyState
     from emdsl.experiment import Cell, Experiment, Step
     from emdsl.frame import Frame
     from emdsl.prompt import Message, Prompt
     from emdsl.query import RequestSettings
-    from emdsl.store.store import Store
+    from emdsl.reasoning import Answer
     from emdsl.value import Level
 
 SAMPLE_BLOCK = 5  # samples of every cell before the next ones: a run that stops early is a smaller, balanced study
 MIN_TRAIL = 8  # messages from which the hash of a prompt's beginning is worth keeping
 MIN_PROMPTS, MAX_PROMPTS = 512, 20_000  # rendered prompts kept: the samples of a cell come block by block
 MAX_PROMPT_CHARS = 8_000_000  # of them, if there are more than the least
-CHUNK = 512  # rows looked up together
 
 Variant = tuple[str, tuple[int, ...], tuple[int, ...], int]
-Ready = tuple["Outcome", "Step", "Query"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +82,7 @@ class Rows:
         self.selection = selection or Selection()
         self.steps = {s.name: s for s in experiment.steps}
         self.probes = Probes(experiment)
+        self.incomplete: bytearray | None = None  # of each selected row, in order: whether it needs an answer
         self._heads: dict[tuple[str, tuple[int, ...]], tuple[RequestSettings, KeyState]] = {}
         self._trails: dict[tuple[str, tuple[int, ...]], tuple[tuple[Message, ...], list[KeyState]]] = {}
         self._prompts: OrderedDict[Variant, tuple[RequestSettings, Prompt, KeyState]] = OrderedDict()
@@ -108,10 +105,13 @@ class Rows:
         return self._rows(self.experiment.samples, None)
 
     def groups(self) -> list[Iterator[Outcome]]:
-        """Return the selected rows in groups, one for each model that answers the first ask."""
+        """Return the selected rows in groups, one for each model that answers the first ask.
+
+        Rows that a planner has found complete are left out.
+        """
         step = first_ask(self.experiment)
         if step is None or not step.settings_axes:
-            return [self.selected()]
+            return [self._open()]
         by_model: dict[Any, set[tuple[int, ...]]] = {}
         for levels in self.experiment.projected(step.settings_axes):
             try:
@@ -120,14 +120,11 @@ class Rows:
                 continue
             by_model.setdefault(model.lane, set()).add(levels)
         if len(by_model) < 2:
-            return [self.selected()]
-        return [
-            self._rows(self.samples, partial(self._takes_with, step.settings_axes, levels))
-            for levels in by_model.values()
-        ]
+            return [self._open()]
+        return [filter(partial(_is_of, step, levels), self._open()) for levels in by_model.values()]
 
-    def _takes_with(self, axes: tuple[int, ...], levels: set[tuple[int, ...]], cell: Cell) -> bool:
-        return tuple([cell[a] for a in axes]) in levels and self.selection.takes(cell)
+    def _open(self) -> Iterator[Outcome]:
+        return self.selected() if self.incomplete is None else compress(self.selected(), self.incomplete)
 
     def _rows(self, samples: int, takes: Callable[[Cell], bool] | None) -> Iterator[Outcome]:
         for first in range(0, samples, SAMPLE_BLOCK):
@@ -277,6 +274,10 @@ class Rows:
         return states[-1].copy().close()
 
 
+def _is_of(step: Step, levels: set[tuple[int, ...]], row: Outcome) -> bool:
+    return step.settings_levels(row.cell) in levels
+
+
 def variant_of(step: Step, row: Outcome) -> Variant:
     """Return which request of a step a row makes: rows of one variant make one, if they read the same answers."""
     cell = row.cell
@@ -362,83 +363,6 @@ def settle_answer(row: Outcome, step: Step, response: Response, answer: Answer) 
 def settle_failure(row: Outcome, step: Step, error: str) -> None:
     """Settle a step whose request failed for good."""
     settle(row, step, Result(FAILED, row.ready.get(step.name), None, error))
-
-
-def settle_missing(rows: Rows, row: Outcome, failures: Mapping[Digest, str]) -> None:
-    """Settle the rest of a row: steps whose request failed as failed, all others as not asked."""
-    while row.ready or row.blocked:
-        for step in rows.experiment.steps:
-            query = row.ready.get(step.name)
-            if query is None:
-                continue
-            if query.key in failures:
-                settle_failure(row, step, failures[query.key])
-            else:
-                settle(row, step, Result(NOT_ASKED, query))
-        if row.blocked:
-            rows.advance(row)
-
-
-def chunks(rows: Iterable[Outcome], size: int = CHUNK) -> Iterator[list[Outcome]]:
-    """Yield rows in lists of at most `size`."""
-    left = iter(rows)
-    while chunk := list(islice(left, size)):
-        yield chunk
-
-
-def settle_from_store(rows: Rows, chunk: list[Outcome], store: Store) -> None:
-    """Settle every step of some rows whose answer is stored, wave by wave; other requests stay ready."""
-    rows.probes.look_up(store)
-    ready: list[Ready] = [(row, step, query) for row in chunk for step, query in rows.advance(row)]
-    while ready:
-        stored = store.get_many([query.key for _, _, query in ready])
-        answers: dict[Digest, Answer] = {}
-        for _, _, query in ready:
-            if query.key in stored and query.key not in answers:
-                answers[query.key] = split(stored[query.key], query)
-        rows.probes.see(ready, stored, answers)
-        ready = _settle_wave(rows, ready, stored, answers)
-
-
-def _settle_wave(
-    rows: Rows, ready: list[Ready], stored: Mapping[Digest, Response], answers: Mapping[Digest, Answer]
-) -> list[Ready]:
-    """Settle the steps that have an answer; return what has become ready by that."""
-    any_split = rows.probes.any_split
-    advanced: dict[int, Outcome] = {}
-    wave: list[Ready] = []
-    for row, step, query in ready:
-        response = stored.get(query.key)
-        if any_split and rows.probes.split(step, query):
-            reasoning = answers[query.key].reasoning if response is not None else None
-            settle(row, step, Result(SPLIT_NUMBER, query, response, reasoning=reasoning))
-        elif response is None:
-            continue
-        elif (again := settle_answer(row, step, response, answers[query.key])) is not None:
-            wave.append((row, step, again))
-            continue
-        advanced[id(row)] = row
-    wave += [(row, step, query) for row in advanced.values() for step, query in rows.advance(row)]
-    return wave
-
-
-def collect(
-    rows: Rows,
-    store: Store,
-    failures: Mapping[Digest, str],
-    on_row: Callable[[Outcome], None] = lambda _: None,
-) -> Iterator[list[Outcome]]:
-    """Yield every row of an experiment, selected or not, with all its steps settled.
-
-    `on_row` gets each selected row before its missing answers are settled as missing.
-    """
-    for chunk in chunks(rows.everything()):
-        settle_from_store(rows, chunk, store)
-        for row in chunk:
-            if rows.takes(row):
-                on_row(row)
-            settle_missing(rows, row, failures)
-        yield chunk
 
 
 def _why_not_asked(missing: Missing) -> Missing:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from emdsl.errors import FileMissing, StoreError, UsageError
 from emdsl.outcomes import store_table as table
 from emdsl.run import history
-from emdsl.run.rows import Rows, chunks, settle_from_store
+from emdsl.run.passes import chunks, settle_from_store
+from emdsl.run.rows import Rows
 from emdsl.source import one_of
 from emdsl.store import removals
 from emdsl.store.claims import live_owners

@@ -13,7 +13,8 @@ from emdsl.errors import EmdslError, StoreError
 from emdsl.frame import EvalFault
 from emdsl.lang import ast
 from emdsl.lang.loader import STD, load
-from emdsl.run.rows import Rows, chunks, settle_from_store
+from emdsl.run.passes import chunks, settle_from_store
+from emdsl.run.rows import Rows
 from emdsl.store.codec import Corrupt, ingredients
 from emdsl.store.disk import DiskStore
 

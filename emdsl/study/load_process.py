@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import EmdslError, OutcomesError
 from emdsl.outcomes import loading
-from emdsl.run.rows import CHUNK, Rows, settle_from_store, settle_missing
+from emdsl.run.passes import CHUNK, settle_from_store, settle_missing
+from emdsl.run.rows import Rows
 from emdsl.study.compiled import compile_study
 from emdsl.study.project import Project, prepare
 from emdsl.study.refresh import load_of

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from emdsl.errors import OutcomesError
 from emdsl.outcomes import database, loading
 from emdsl.outcomes.load_ids import note_last
+from emdsl.run.passes import collect
 from emdsl.run.planner import planners
 from emdsl.run.progress import Report
-from emdsl.run.rows import Rows, collect
+from emdsl.run.rows import Rows
 from emdsl.study.compiled import evaluating
 from emdsl.study.project import prepare
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import ProviderError, UnknownStep, UsageError
 from emdsl.redact import mask, mask_password
-from emdsl.run.rows import Rows, settle_from_store
+from emdsl.run.passes import settle_from_store
+from emdsl.run.rows import Rows
 from emdsl.study.compiled import unknown
 from emdsl.study.selection import selections, whole
 from emdsl.value import EnvVar, render

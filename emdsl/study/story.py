@@ -12,7 +12,8 @@ from emdsl.experiment import ASK
 from emdsl.outcomes import database
 from emdsl.outcomes.measure_views import part_sql
 from emdsl.reasoning import split
-from emdsl.run.rows import Rows, settle_from_store, settle_missing
+from emdsl.run.passes import settle_from_store, settle_missing
+from emdsl.run.rows import Rows
 from emdsl.study.rendering import request, request_text
 from emdsl.value import Missing, render
 

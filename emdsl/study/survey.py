@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emdsl.errors import OutcomesError
+from emdsl.run.passes import collect, settle_from_store
 from emdsl.run.planner import Planner, planners
-from emdsl.run.rows import collect, settle_from_store
 from emdsl.study.project import prepare
 
 if TYPE_CHECKING:

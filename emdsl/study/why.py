@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import NoCell, UnknownAxis, UnknownStep, UsageError
 from emdsl.run import history
+from emdsl.run.passes import settle_from_store
 from emdsl.run.planner import Planner
 from emdsl.run.reasons import middle, shown
-from emdsl.run.rows import Rows, settle_from_store
+from emdsl.run.rows import Rows
 from emdsl.study.compiled import unknown
 from emdsl.study.counts import grouped
 from emdsl.study.previous import FIRST_RUN, last_run, previous_runs

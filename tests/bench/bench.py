@@ -64,7 +64,7 @@ experiment small {
   measure long = rate(answer.tokens > 10) by k
 }
 """
-CELLS_800 = """em 1
+ROWS_800 = """em 1
 model asked { use = "openai-api/mock/mock-1", url = "URL", temperature = 1.0, seed = 0 }
 model judge_int { use = "openai-api/mock/judge-int", url = "URL", temperature = 0 }
 rubric rating(answer) from judge_int {
@@ -72,7 +72,7 @@ rubric rating(answer) from judge_int {
   user "JUDGE Rate 0 to 100: {answer}"
 }
 experiment cells {
-  for question in 1..100
+  for question in 1..10
   for k in 0..7
   samples = 10
   ask answer from asked with "Question {question}, {k}?"
@@ -315,8 +315,8 @@ def _asking(folder: Path) -> tuple[float, float]:
 
 
 def edited(folder: Path, url: str, note: Note) -> None:
-    """Measure runs after an edit of a study of 800 cells."""
-    file, text = folder / "cells.em", CELLS_800.replace("URL", url)
+    """Measure runs after an edit of a study of 800 rows."""
+    file, text = folder / "cells.em", ROWS_800.replace("URL", url)
     for what, (old, new) in {
         "first": ("", ""), "10 % more samples": ("samples = 10", "samples = 11"),
         "judge edited": ("Rate 0 to 100", "Rate from 0 to 100"),
@@ -325,7 +325,7 @@ def edited(folder: Path, url: str, note: Note) -> None:
         file.write_text(text, encoding="utf-8")
         run = emdsl("run", file, "-j", str(CONCURRENCY), cwd=folder)
         if old:
-            note(f"800 cells x 10 samples, {what}: {run.json()['requests']:,} requests, s", run.wall_s)
+            note(f"800 rows, {what}: {run.json()['requests']:,} requests, s", run.wall_s)
 
 
 def shots(folder: Path, url: str, note: Note) -> None:

@@ -22,7 +22,8 @@ from emdsl.cli.main import GC_THRESHOLDS
 from emdsl.compiler.compile import compile_file
 from emdsl.outcomes import database, loading
 from emdsl.reasoning import split
-from emdsl.run.rows import Rows, chunks, settle_answer
+from emdsl.run.passes import chunks
+from emdsl.run.rows import Rows, settle_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,8 @@ from pathlib import Path
 from emdsl.compiler.compile import compile_file
 from emdsl.query import Query, Response, Usage
 from emdsl.reasoning import split
-from emdsl.run.rows import Rows, chunks, settle_answer
+from emdsl.run.passes import chunks
+from emdsl.run.rows import Rows, settle_answer
 from emdsl.store.disk import DiskStore
 
 ANSWER = (

@@ -9,7 +9,8 @@ from support import program, run
 
 from emdsl.compiler.measure_specs import COMMON_COLUMNS, MEASURES
 from emdsl.outcomes import loading
-from emdsl.run.rows import Rows, collect
+from emdsl.run.passes import collect
+from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from support import InProcess, experiment, outcomes, program, run
 
 from emdsl.errors import SourceError
 from emdsl.outcomes import database, loading
-from emdsl.run.rows import Rows, collect
+from emdsl.run.passes import collect
+from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
 from emdsl.value import NULL
 

@@ -15,7 +15,8 @@ from emdsl.frame import HookFault
 from emdsl.hooks import hook as hooks
 from emdsl.hooks.hook import Hook
 from emdsl.outcomes import database, loading
-from emdsl.run.rows import Rows, collect
+from emdsl.run.passes import collect
+from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
 from emdsl.value import Missing
 

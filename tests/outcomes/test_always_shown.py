@@ -12,7 +12,8 @@ from support import InProcess, program, run
 from emdsl.outcomes import database, loading
 from emdsl.query import Response
 from emdsl.report.charts import chart_of, kinds_of
-from emdsl.run.rows import Rows, collect
+from emdsl.run.passes import collect
+from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
 from emdsl.study.figures import table_of
 from emdsl.study.latex import latex

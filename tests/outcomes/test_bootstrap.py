@@ -23,7 +23,8 @@ from emdsl.outcomes.bootstrap import Clusters, interval
 from emdsl.outcomes.distributions import beta_quantile, holm, t_quantile
 from emdsl.outcomes.intervals import agresti_coull, clopper_pearson, wilson
 from emdsl.query import Query, Response, Usage
-from emdsl.run.rows import Rows, collect
+from emdsl.run.passes import collect
+from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:

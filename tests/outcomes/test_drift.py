@@ -10,7 +10,8 @@ from support import InProcess, program, run
 from emdsl.outcomes import database, loading, store_table
 from emdsl.outcomes.drift import drifts
 from emdsl.query import Response
-from emdsl.run.rows import Rows, collect
+from emdsl.run.passes import collect
+from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from support import InProcess, program, run
 
 from emdsl.outcomes import database, loading
 from emdsl.query import Response
-from emdsl.run.rows import Rows, collect
+from emdsl.run.passes import collect
+from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
 from emdsl.value import Missing
 

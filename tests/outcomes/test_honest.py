@@ -17,7 +17,8 @@ from emdsl.outcomes import database, loading
 from emdsl.outcomes.distributions import fisher, t_power, t_tails
 from emdsl.outcomes.intervals import t_sql, wald, wilson
 from emdsl.query import Response
-from emdsl.run.rows import Rows, collect
+from emdsl.run.passes import collect
+from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
 from emdsl.study.tables import interval_of, measure_table
 

@@ -17,7 +17,8 @@ from emdsl.outcomes import database, loading
 from emdsl.outcomes.intervals import wald, wilson
 from emdsl.outcomes.sql import columns_of, name, to_sql
 from emdsl.query import Response
-from emdsl.run.rows import Rows, collect
+from emdsl.run.passes import collect
+from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
 from emdsl.value import Missing
 

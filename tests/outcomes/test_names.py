@@ -23,7 +23,8 @@ from emdsl.errors import SourceError
 from emdsl.outcomes import database, loading
 from emdsl.outcomes.measure_views import atoms_sql, conflicts_sql, part_sql, view_sql
 from emdsl.query import Response
-from emdsl.run.rows import Rows, collect
+from emdsl.run.passes import collect
+from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
 from emdsl.study.checking import table_diagnostics
 

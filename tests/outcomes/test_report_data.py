@@ -12,7 +12,8 @@ from support import InProcess, experiment, run
 from emdsl.outcomes import database, loading, report_data
 from emdsl.outcomes.odd import Odd
 from emdsl.outcomes.table import fields_of
-from emdsl.run.rows import Rows, collect
+from emdsl.run.passes import collect
+from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from emdsl.outcomes.odd import Odd
 from emdsl.outcomes.sql import name, struct_names
 from emdsl.outcomes.table import _text, _value, fields_of
 from emdsl.query import Response, Usage
-from emdsl.run.rows import Rows, collect
+from emdsl.run.passes import collect
+from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
 from emdsl.value import INVALID, LabelledMap, Level, Missing, Row
 

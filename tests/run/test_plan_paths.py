@@ -13,9 +13,10 @@ from emdsl.outcome import Result
 from emdsl.query import Response, Usage
 from emdsl.reasoning import split
 from emdsl.run import rows as rows_module
+from emdsl.run.passes import settle_from_store
 from emdsl.run.planner import Planner
 from emdsl.run.reasons import PreviousProgram
-from emdsl.run.rows import Rows, Selection, settle, settle_answer, settle_from_store
+from emdsl.run.rows import Rows, Selection, settle, settle_answer
 from emdsl.store.codec import encode
 from emdsl.store.disk import DiskStore
 from emdsl.store.store import MemoryStore

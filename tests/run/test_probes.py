@@ -12,9 +12,10 @@ from support import InProcess, experiment, outcomes, program, run
 
 from emdsl.providers.openai import encode
 from emdsl.query import Query, Response
+from emdsl.run.passes import settle_from_store
 from emdsl.run.planner import Planner
 from emdsl.run.probes import N_REPLIES, Numbers, Probes, numbers_in
-from emdsl.run.rows import Rows, settle_from_store
+from emdsl.run.rows import Rows
 from emdsl.service import PROBE
 from emdsl.store.store import MemoryStore
 from emdsl.value import SPLIT_NUMBER, UNREADABLE, Missing
