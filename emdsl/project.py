@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-ANSWERS = "answers"  # the store's folder inside a cache
+ANSWERS, RUNS = "answers", "runs"  # folders inside a cache: the store, and the records of runs
 
 
 def find_project(folder: Path) -> Path:

@@ -78,6 +78,12 @@ def rendered(parts: Iterable[Part]) -> Iterator[tuple[str, bool]]:
                 yield mask(part) + "\n", False
 
 
+def say_screen(screen: Iterable[tuple[str, bool]]) -> None:
+    """Print texts as `rendered` yields them."""
+    for text, err in screen:
+        say(text, err=err, nl=False)
+
+
 def layout_marks() -> tuple[object, ...]:
     """Return everything about the terminal and the options that a printed screen depends on."""
     width = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else None

@@ -10,10 +10,9 @@ import click
 from emdsl.cli import console, options
 from emdsl.cli.main import EXIT_INCOMPLETE
 from emdsl.errors import UsageError
-from emdsl.study.compiled import compile_study
-from emdsl.study.options import repeated
-from emdsl.study.plan import make_plan
-from emdsl.study.planfile import SUFFIX
+from emdsl.outcomes.load_ids import load_id
+from emdsl.store.removals import store_version
+from emdsl.study import uptodate
 from emdsl.study.project import open_project
 
 if TYPE_CHECKING:
@@ -56,9 +55,20 @@ def command(
       emdsl plan study.em -o plan.json && emdsl run plan.json
     """
     console.expect_json(wanted=as_json)
-    if file.suffix.lower() == SUFFIX:
+    if file.suffix.lower() == ".json":
         raise UsageError(f"{file} is a plan: run it with `emdsl run {file}`, or plan the .em file again")
-    study = compile_study(open_project(file, cache, env_file, simulate=simulate), file)
+    project = open_project(file, cache, env_file, simulate=simulate)
+    marks = ("plan", cache, samples, only, budget, insecure, by, as_list, as_json, *console.layout_marks())
+    kept = output is None and plan_file is None
+    if kept and (screen := uptodate.find(project, file, marks)) is not None:
+        console.say_screen(screen)
+        return 0
+    from emdsl.study.compiled import compile_study  # noqa: PLC0415 - the short way does without
+    from emdsl.study.options import repeated  # noqa: PLC0415 - as above
+    from emdsl.study.plan import make_plan  # noqa: PLC0415 - as above
+
+    before, load = store_version(project.answers), load_id(project.cache, project.study(file))
+    study = compile_study(project, file)
     plan = make_plan(
         study, samples=samples, only=only, budget=budget, insecure=insecure, listed=as_list,
         by=[n.strip() for n in by.split(",")] if by else (),
@@ -69,13 +79,18 @@ def command(
     if output is not None:
         plan.write(output, samples, only)
     if as_json:
-        console.show_json(plan.as_json() | ({"list": list(plan.listed)} if as_list else {}))
+        listed = {"list": list(plan.listed)} if as_list else {}
+        console.show_json(plan.as_json() | listed)
+        screen = [(console.json_text(plan.as_json() | listed | {"wall_s": 0.0}), False)]
     else:
-        console.show(plan.parts())
         again = repeated(cache=cache, budget=budget, insecure=insecure, env_file=env_file)
         held = output or (plan_file.written if plan_file is not None else None)
         if held is None:  # a written plan holds the rest
             again = repeated(samples=samples, only=only, simulate=simulate) + again
         detailed = bool(by or as_list or plan_file)
-        console.show(plan.next_step(held or file, again, written=output is not None, detailed=detailed))
+        next_step = plan.next_step(held or file, again, written=output is not None, detailed=detailed)
+        screen = list(console.rendered((*plan.parts(), *next_step)))
+        console.say_screen(screen)
+    if kept and plan.complete:
+        uptodate.keep(project, file, marks, study.program, load, before, screen, exact=True)
     return EXIT_INCOMPLETE if exit_code and plan.requests else 0

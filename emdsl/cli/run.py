@@ -77,8 +77,7 @@ def command(
     marks = ("run", cache, samples, only, as_json, *console.layout_marks())
     if plan_file is None and (screen := uptodate.find(project, file, marks)) is not None:
         note_last(project.cache, project.study(file))  # `query` without --study is about the last run
-        for text, err in screen:
-            console.say(text, err=err, nl=False)
+        console.say_screen(screen)
         return 0
     from emdsl.study.options import RunOptions  # noqa: PLC0415 - as above
 
@@ -128,7 +127,7 @@ class _Shown:
             restricted = self.options.samples is not None or bool(self.options.only)
             uptodate.keep(
                 self.project, self.file, self.marks, study.program, run.id, run.store_before, screen,
-                restricted=restricted,
+                exact=restricted,
             )  # fmt: skip
         return EXIT_STALE if run.load_error else 0 if run.complete else EXIT_INCOMPLETE
 

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.digest import digest_bytes
 from emdsl.files import beside, write_whole
+from emdsl.project import RUNS
 from emdsl.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
-RUNS, KEPT = "runs", "kept"
+KEPT = "kept"
 MAX_KEPT = 64 * 2**20  # bytes of one file: of a larger file only the digest is kept
 
 

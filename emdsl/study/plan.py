@@ -63,6 +63,11 @@ class Plan:
     reasons_unknown: str = field(default="", repr=False)  # why reasons are not known, if so
     store_parts: tuple[Part, ...] = field(default=(), repr=False)
 
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is pending, and no row depends on a dataset that is missing."""
+        return not self.requests and not any(s.unknown for c in self.counts for s in c.steps)
+
     def __str__(self) -> str:
         """Return the plan as `emdsl plan` shows it."""
         return text_of(self.parts())

@@ -1,8 +1,8 @@
-"""The short way of an up-to-date run: nothing is compiled or expanded, the last results are shown.
+"""The short way of an up-to-date run or plan: nothing is compiled or expanded, the last results are shown.
 
-A complete run records everything it depends on (files, variables, `.env` files, the store's count of removals, the
-load of its tables) and what it would show if it were run again. While all of that holds, the record is shown. Nothing
-heavy is imported here: this is the most frequent path.
+A run that is complete, and a plan with nothing pending, record everything they depend on (files, variables, `.env`
+files, the store's count of removals, the load of the tables) and what would be shown the next time. While all of that
+holds, the record is shown. Nothing heavy is imported here: this is the most frequent path.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from emdsl.digest import digest, digest_bytes
 from emdsl.files import write_whole
 from emdsl.outcomes.load_ids import load_id
+from emdsl.project import RUNS
 from emdsl.store.removals import StoreVersion, still_there, store_version
 from emdsl.version import __version__, installed
 
@@ -43,7 +44,7 @@ def find(project: Project, file: Path, call: Iterable[object]) -> Screen | None:
             record["emdsl"] == __version__
             and record["load"] == load_id(project.cache, project.study(file))
             and now is not None
-            and (tuple(record["store"]) == now if record["restricted"] else now.holds(before))
+            and (_exact(project, now) == record["exact"] if record["exact"] else now.holds(before))
             and still_there(project.answers, before)
             and record["installed"] == digest("installed", installed()).hex()
             and record["variables"] == _variables(project.environment, record["variables"])
@@ -56,8 +57,8 @@ def find(project: Project, file: Path, call: Iterable[object]) -> Screen | None:
 
 
 def keep(
-    project: Project, file: Path, call: Iterable[object], program: Program, run: str, before: StoreVersion | None,
-    screen: Screen, *, restricted: bool,
+    project: Project, file: Path, call: Iterable[object], program: Program, load: str | None,
+    before: StoreVersion | None, screen: Screen, *, exact: bool,
 ) -> None:  # fmt: skip
     """Record a complete run; if anything has changed since it began, nothing is recorded.
 
@@ -66,13 +67,14 @@ def keep(
         file: The study.
         call: As for `find`.
         program: The compiled study.
-        run: The id of the load that it made.
+        load: The id of the load that it made, or has seen; None for a study without tables.
         before: The version of the store at its start.
         screen: The screen of the next run, if nothing changes.
-        restricted: It ran a selection. Its tables show other cached answers too, so any new answer ends the record.
+        exact: Any new answer or run of the project ends the record: a selection shows other cached answers too, and a
+            plan compares with earlier runs.
     """
     now = store_version(project.answers)
-    if load_id(project.cache, project.study(file)) != run or now is None or before is None or not now.holds(before):
+    if load_id(project.cache, project.study(file)) != load or now is None or before is None or not now.holds(before):
         return
     absent = {str(p): "" for p in project.env_files if str(p) not in program.files}
     files = {name: _mark(Path(name), sha256) for name, sha256 in (absent | dict(program.files)).items()}
@@ -81,9 +83,9 @@ def keep(
     record = {
         "emdsl": __version__,
         "installed": digest("installed", installed()).hex(),
-        "load": run,
+        "load": load,
         "store": list(now),
-        "restricted": restricted,
+        "exact": _exact(project, now) if exact else [],
         "variables": _variables(project.environment, program.variables),
         "files": files,
         "links": dict(program.links),
@@ -95,6 +97,15 @@ def keep(
         write_whole(path, json.dumps(record))
     except (OSError, UnicodeEncodeError):
         return
+
+
+def _exact(project: Project, store: StoreVersion) -> list[int]:
+    """Return numbers that change with every answer and with every run of a project."""
+    try:
+        runs = (project.cache / RUNS).stat().st_mtime_ns
+    except OSError:
+        runs = 0
+    return [*store, runs]
 
 
 def _path(project: Project, file: Path, call: Iterable[object]) -> Path:

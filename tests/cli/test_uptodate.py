@@ -91,6 +91,12 @@ def test_json_too(folder: Path) -> None:
     assert [s["cached"] for s in found["experiments"][0]["steps"]] == [6, 6]
 
 
+def planned(folder: Path, *args: str) -> tuple[Any, bool]:
+    """Plan the study; return the plan, and whether it took the short way."""
+    plan: Any = json.loads(emdsl("plan", "study.em", "--json", *args, cwd=folder).stdout)
+    return plan, plan["wall_s"] == 0
+
+
 def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         text = (folder / name).read_text(encoding="utf-8")
@@ -172,6 +178,32 @@ def test_what_it_read_has_changed(folder: Path, change: Callable[[Path], None]) 
     assert not again(folder)[1]
 
 
+@pytest.mark.parametrize("change", [c for _, c in CHANGES], ids=[n for n, _ in CHANGES])
+def test_a_plan_looks_for_itself_too(folder: Path, change: Callable[[Path], None]) -> None:
+    """One of a finished study is kept, and is not older than anything that it has read."""
+    first, _ = planned(folder)
+    assert planned(folder) == (first | {"wall_s": 0}, True)
+    change(folder)
+    assert not planned(folder)[1]
+
+
+def test_a_plan_is_kept_for_its_own_options_and_until_anything_is_run(folder: Path) -> None:
+    planned(folder, "--samples", "2")
+    assert planned(folder, "--samples", "2")[1]
+    assert not planned(folder)[1]
+    assert not planned(folder, "--by", "r")[1]
+    (folder / "other.em").write_text(STUDY.replace("{extra}", "{extra}."), encoding="utf-8")
+    assert planned(folder)[1]
+    emdsl("run", "other.em", cwd=folder)
+    assert not planned(folder)[1]
+
+
+def test_a_plan_with_requests_is_made_anew(folder: Path) -> None:
+    edit("study.em", "samples = 3", "samples = 4")(folder)
+    planned(folder)
+    assert not planned(folder)[1]
+
+
 def test_a_link_that_leads_elsewhere(folder: Path) -> None:
     """The file behind it is as it was; it is no longer the one that is read."""
     (folder / "rows1.csv").write_text("q\none\ntwo\n", encoding="utf-8")
@@ -198,9 +230,9 @@ def test_what_was_edited_or_dropped_while_it_ran_is_not_taken_for_read(folder: P
         (edit("rows.csv", "two", "two"), load, now._replace(removals=99)),
     ):
         change(folder)
-        uptodate.keep(here, folder / "study.em", ("run",), program, run, before, [("said", False)], restricted=False)
+        uptodate.keep(here, folder / "study.em", ("run",), program, run, before, [("said", False)], exact=False)
         assert uptodate.find(here, folder / "study.em", ("run",)) is None
-    uptodate.keep(here, folder / "study.em", ("run",), program, load, now, [("said", False)], restricted=False)
+    uptodate.keep(here, folder / "study.em", ("run",), program, load, now, [("said", False)], exact=False)
     assert uptodate.find(here, folder / "study.em", ("run",)) == [("said", False)]
 
 
