@@ -82,14 +82,9 @@ class Dispatcher:
         self._prefixes.note(request)
 
     def queue(self, request: Request) -> None:
-        """Let a claimed request wait for its turn: at the front of its lane if it continues a row."""
-        if self._prefixes.waits(request):
-            return
-        lane = self._lane(request.query.settings.model)
-        if request.high_priority:
-            lane.ready.appendleft(request)
-        else:
-            lane.ready.append(request)
+        """Let a claimed request wait for its turn."""
+        if not self._prefixes.waits(request):
+            self._lane(request.query.settings.model).queue(request)
 
     def release_followers(self, request: Request) -> None:
         """Queue the requests that waited for this one to fill the provider's cache of prefixes."""
@@ -120,7 +115,7 @@ class Dispatcher:
             budget.settle(most_usd, request.query, response, maybe_billed=maybe_billed)
         if attempt.reserved:
             for lane in self.lanes.all.values():
-                lane.ready.extendleft(reversed(lane.awaiting_budget))
+                lane.put_back(lane.awaiting_budget)
                 lane.awaiting_budget.clear()
 
     def close(self) -> None:
@@ -147,13 +142,11 @@ class Dispatcher:
 
     def _start(self, lane: Lane, account: int) -> None:
         """Send the first request of a lane, if a budget can pay for it."""
-        request = lane.ready[0]
+        request = lane.line.popleft()
         if lane.closed:
-            lane.ready.popleft()
             self._fail(request, lane.closed)
             return
         reserved = self._budgets.reserve(request.query, request.payers) if self._budgets.limited else ()
-        lane.ready.popleft()
         if reserved is None:
             lane.awaiting_budget.append(request)
             return

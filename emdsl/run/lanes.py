@@ -19,8 +19,23 @@ class Lane:
 
     model: Model
     controllers: tuple[RateController, ...]
+    continuing: deque[Request] = field(default_factory=deque)  # of rows that were begun: they go first, in order
     ready: deque[Request] = field(default_factory=deque)
     awaiting_budget: list[Request] = field(default_factory=list)  # until reserved money is given back
+
+    @property
+    def line(self) -> deque[Request]:
+        """The requests of which the first is sent next."""
+        return self.continuing or self.ready
+
+    def queue(self, request: Request) -> None:
+        """Let a request wait for its turn."""
+        (self.continuing if request.high_priority else self.ready).append(request)
+
+    def put_back(self, requests: list[Request]) -> None:
+        """Let requests that were taken out wait again, before all others."""
+        for request in reversed(requests):
+            (self.continuing if request.high_priority else self.ready).appendleft(request)
 
     @property
     def in_flight(self) -> int:
@@ -34,7 +49,7 @@ class Lane:
 
     def account(self, now: float) -> tuple[float, int]:
         """Return the seconds until the first request may be sent, and the account that sends it."""
-        chars = self.ready[0].chars
+        chars = self.line[0].chars
         if len(self.controllers) == 1 and not self.controllers[0].closed:
             return self.controllers[0].delay(chars, now), 0
         open_ = [
@@ -60,7 +75,7 @@ class Lanes:
         best: tuple[int, Lane, int] | None = None
         least = math.inf
         for lane in self.all.values():
-            if not lane.ready:
+            if not lane.line:
                 continue
             delay, account = lane.account(now)
             if delay > 0:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from emdsl.outcome import Outcome
     from emdsl.store.disk import DiskStore
 
-POLL_S = 0.25  # between two looks for the answers of the next rows
+POLL_S = 0.1  # between two looks for the answers of the next rows
 GC_THRESHOLD = 100_000  # objects: rows are many, and few are in a cycle
 
 

@@ -178,6 +178,8 @@ class ProcessLoader:
         if self._process is not None:
             try:
                 self._send({"failures": {key.hex(): error for key, error in report.failures.items()}})
+                from emdsl.outcomes import database  # noqa: F401, PLC0415 - the results are read by it: better now
+
                 counts = [p.plan(self._inline.store) for p in planners(self._inline.walks, run=self._inline.run)]
                 self._reader.join()
             except OSError:  # it has ended

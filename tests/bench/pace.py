@@ -39,7 +39,7 @@ def main() -> None:
     faults = counts["throttled"] + counts["failed"]
     extra = (counts["requests"] - FAULTY) / faults
     print(f"{FAULTY:,} queries, 429 at 20 %, 500 at 5 %, in {took:.0f} s")
-    print(f"  {step['ran']:,} answered, {step['failed']} failed   extra requests / faults {extra:.2f}")
+    print(f"  {step['answered']:,} answered, {step['failed']} failed   extra requests / faults {extra:.2f}")
     print(f"  sent before their Retry-After: {counts.get('early', 0)}")
     for kind in ([], ["--windowed"]):
         found, counts, took = asked(LIMITED, "--rpm", str(RPM), "--latency", "0.2", *kind)

@@ -91,3 +91,17 @@ def test_the_lane_that_sends_next(lanes: list[Lane], expected: float | tuple[int
 def test_in_flight_is_of_all_accounts() -> None:
     """However many requests wait."""
     assert lane(controller(in_flight=2), controller(in_flight=3), n=7).in_flight == 5
+
+
+def test_rows_that_were_begun_go_on_first_and_in_their_order() -> None:
+    """A stack of them would leave the oldest rows to the end: a run that stops early would have few whole ones."""
+    found = lane(n=0)
+
+    def request(number: int, *, high_priority: bool) -> Request:
+        return Request(None, "e", {}, number, high_priority=high_priority)  # type: ignore[arg-type]  # as above
+
+    for number, high_priority in [(1, False), (2, True), (3, False), (4, True)]:
+        found.queue(request(number, high_priority=high_priority))
+    found.put_back([request(5, high_priority=True), request(6, high_priority=False), request(7, high_priority=True)])
+    assert [found.line.popleft().chars for _ in range(7)] == [5, 7, 2, 4, 6, 1, 3]
+    assert not found.line
