@@ -7,7 +7,7 @@ import random
 from typing import TYPE_CHECKING
 
 from emdsl.lang.format import _tokens
-from emdsl.lang.grammar import grammar
+from emdsl.lang.lark_grammar import grammar
 from emdsl.lang.words import RESERVED
 
 if TYPE_CHECKING:

@@ -81,7 +81,7 @@ DOORS = {
     "zstandard": ("store/codec.py", "importers/inspect.py", "providers/http.py"),
     "pyrage": ("store/bundle.py",),
     "markdown_it": ("manual/html.py",),
-    "lark": ("lang/grammar.py", "lang/syntax_errors.py", "lang/parser.py", "lang/tree.py"),
+    "lark": ("lang/lark_grammar.py", "lang/syntax_errors.py"),
     "aiohttp": ("providers/http.py", "sim/server.py"),
     "pydantic": ("providers/",),
     "pydantic_core": ("providers/wire.py", "store/codec.py"),

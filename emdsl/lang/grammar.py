@@ -1,97 +1,60 @@
-"""The parser of `grammar/em.lark`, built once and cached. One of lark's doors."""
+"""Parses by `grammar/em.lark`. The tables that lark makes of it are cached, so that most calls never import lark.
+
+What does not parse is lark's to decide, and to explain.
+"""
 
 from __future__ import annotations
 
 import functools
-import os
+import json
+from contextlib import suppress
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lark import Lark, Token
-from lark.exceptions import UnexpectedToken
-
-from emdsl.digest import digest
-from emdsl.lang.words import grammar_text
+from emdsl.files import write_whole
+from emdsl.lang.cache import cache_file
+from emdsl.lang.lalr import Parser
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from emdsl.lang.lalr import Branch, Tables
 
-STARTS = ("file", "decl", "stmt", "rubric_item")
-
-
-class _LineEnds:
-    """Keeps line ends that end statements; drops those inside `( )` and `[ ]`, and repeated ones."""
-
-    always_accept = ("_NL",)
-
-    def process(self, stream: Iterator[Token]) -> Iterator[Token]:
-        brackets: list[str] = []
-        last = "LBRACE"  # so that blank lines before the first statement are dropped
-        before: Token | None = None
-        for token in stream:
-            glued = before is not None and before.end_pos == token.start_pos
-            if before is not None and glued and _wordy(before[-1:]) and _wordy(token[:1]):
-                whole = Token("WORD", before + token, before.start_pos, end_pos=token.end_pos)
-                raise UnexpectedToken(whole, set())  # type: ignore[no-untyped-call]  # `experimente` is one unknown word
-            before = token
-            if token.type == "_NL" and (last in ("_NL", "LBRACE") or (brackets and brackets[-1] != "LBRACE")):
-                continue
-            if token.type in ("LPAR", "LSQB", "LBRACE"):
-                brackets.append(token.type)
-            elif token.type in ("RPAR", "RSQB", "RBRACE") and brackets:
-                brackets.pop()
-            last = token.type
-            yield token
+MAKERS = ("lalr.py", "lark_grammar.py")  # the code that the tables depend on
 
 
-def _wordy(char: str) -> bool:
-    return char.isalnum() or char == "_"
+def parse(text: str, start: str) -> Branch:
+    """Return the tree of a text, by a rule of `STARTS`; raises Unparsed."""
+    tree = _parser().parse(text, start)
+    if tree is None:
+        from emdsl.lang.lark_grammar import parse_by_lark  # noqa: PLC0415 - lark's import takes longer than most checks
+
+        return parse_by_lark(text, start)
+    return tree
 
 
 @functools.cache
-def grammar() -> Lark:
-    """Return the parser of `grammar/em.lark`, built once per process from cached tables."""
-    tables = _tables_path()
-    if tables is None:
-        return _build(cache=False)
-    if tables.exists():
-        return _build(cache=str(tables))
-    temporary = tables.with_name(f"{tables.name}.{os.getpid()}")
-    try:
-        parser = _build(cache=str(temporary))
-        temporary.replace(tables)  # atomic: other processes may be starting
-    except OSError:
-        return _build(cache=False)
-    return parser
+def _parser() -> Parser:
+    """Return the parser, made once per process from cached tables; lark needs 250 ms for them."""
+    path = cache_file("json", _makers())
+    if path is None:
+        return Parser(_tables())
+    with suppress(OSError, ValueError, KeyError, TypeError):  # there are none yet, or they are damaged
+        return Parser(json.loads(path.read_bytes()))
+    tables = _tables()
+    with suppress(OSError):
+        write_whole(path, json.dumps(tables, separators=(",", ":")))
+    return Parser(tables)
 
 
-def _build(*, cache: str | bool) -> Lark:
-    return Lark(
-        grammar_text(),
-        parser="lalr",
-        lexer="contextual",
-        postlex=_LineEnds(),
-        start=list(STARTS),
-        propagate_positions=True,
-        maybe_placeholders=True,
-        cache=cache,
-    )
+def _tables() -> Tables:
+    from emdsl.lang.lark_grammar import grammar, tables_of  # noqa: PLC0415 - as above
+
+    return tables_of(grammar())
 
 
-def _tables_path() -> Path | None:
-    """Return the cache file of the parser's tables (250 ms of work); None without a folder that only we can write.
-
-    Lark checks grammar and version of the file. It unpickles the file, so nobody else may write it.
-    """
-    home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("HOME")
-    if not home or not hasattr(os, "getuid"):
-        return None
-    folder = Path(home) / ("emdsl" if os.environ.get("XDG_CACHE_HOME") else ".cache/emdsl")
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        status = folder.stat()
-    except OSError:
-        return None
-    if status.st_uid != os.getuid() or status.st_mode & 0o022:
-        return None
-    return folder / f"grammar-{digest('grammar', grammar_text()).hex()[:16]}.lark"
+def _makers() -> tuple[bytes, ...]:
+    """Return the code that tables depend on: how they are made, and lark's first file, which has its version."""
+    lark = PathFinder.find_spec("lark")
+    assert lark is not None
+    assert lark.origin is not None
+    return tuple(path.read_bytes() for path in (Path(lark.origin), *map(Path(__file__).with_name, MAKERS)))

@@ -11,12 +11,9 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from lark.exceptions import UnexpectedInput
-
-from emdsl.lang import ast
-from emdsl.lang.grammar import grammar
+from emdsl.lang import ast, grammar
+from emdsl.lang.lalr import Unparsed
 from emdsl.lang.scan import Piece, scan
-from emdsl.lang.syntax_errors import syntax_error
 from emdsl.lang.tree import TreeReader
 from emdsl.lang.words import DECLARATIONS
 from emdsl.source import Diagnostic, Edit, Source, Span
@@ -61,10 +58,10 @@ def parse(source: Source) -> tuple[ast.File, tuple[Diagnostic, ...]]:
     lost: set[str] = set()
     if not errors:
         try:
-            tree = grammar().parse(text, start="file")
+            tree = grammar.parse(text, start="file")
             decls = TreeReader(source, diagnostics).read(tree)
             return ast.File(source=source, decls=decls), tuple(diagnostics)
-        except UnexpectedInput:
+        except Unparsed:
             pass  # parse again piece by piece to find the errors
         except RecursionError:
             diagnostics.append(_too_deep(source))
@@ -151,14 +148,14 @@ class _PieceReader:
             return
         try:
             yield self._parsed(text, piece.start, start)
-        except UnexpectedInput as error:
+        except Unparsed as error:
             self._drop(piece, text, error, start)
 
     def _block(self, piece: Piece, text: str, start: str, word: str) -> Iterator[Any]:
         """Parse the head of a block and each of its statements separately."""
         assert piece.body is not None
         body_start, body_end = piece.body
-        with suppress(UnexpectedInput):
+        with suppress(Unparsed):
             whole = self._parsed(text, piece.start, start)
             yield whole
             return
@@ -166,7 +163,7 @@ class _PieceReader:
         inside = list(self.read(list(piece.inner), _RULE_INSIDE[word]))
         try:
             node = self._parsed(head + "}", piece.start, start)
-        except UnexpectedInput as error:
+        except Unparsed as error:
             self._drop(Piece(piece.start, body_start), head, error, start)
             return
         if piece.closed:
@@ -192,9 +189,11 @@ class _PieceReader:
             )
 
     def _parsed(self, text: str, offset: int, start: str) -> Any:
-        tree = grammar().parse(text, start=start)
+        tree = grammar.parse(text, start=start)
         return TreeReader(self._source, self._diagnostics, offset).read(tree)
 
-    def _drop(self, piece: Piece, text: str, error: UnexpectedInput, start: str) -> None:
+    def _drop(self, piece: Piece, text: str, error: Unparsed, start: str) -> None:
+        from emdsl.lang.syntax_errors import syntax_error  # noqa: PLC0415 - it imports lark
+
         self._lost |= _bound_names(text)
-        self._diagnostics.append(syntax_error(self._source, text, piece.start, error, start))
+        self._diagnostics.append(syntax_error(self._source, text, piece.start, error.reason, start))

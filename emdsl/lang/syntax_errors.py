@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
-from emdsl.lang.grammar import grammar
+from emdsl.lang.lark_grammar import grammar
 from emdsl.lang.words import DECLARATIONS, RESERVED, ROLES, STATEMENTS
 from emdsl.source import Diagnostic, Edit, Source, Span, near, one_of
 
@@ -60,7 +60,7 @@ _TERMINALS = {
 }
 
 
-def syntax_error(source: Source, text: str, offset: int, error: UnexpectedInput, start: str) -> Diagnostic:
+def syntax_error(source: Source, text: str, offset: int, error: Exception, start: str) -> Diagnostic:
     """Turn an error of lark into a diagnostic.
 
     Args:

@@ -1,12 +1,11 @@
-"""Lark's tree to the syntax tree of `ast.py`."""
+"""The parser's tree to the syntax tree of `ast.py`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from lark import Token, Tree
-
 from emdsl.lang import ast
+from emdsl.lang.lalr import Branch, Token
 from emdsl.lang.template import TextReader
 from emdsl.source import Diagnostic, Source, Span
 from emdsl.value import number
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from emdsl.value import Number
-
-Branch = Tree[Token]
 
 
 class TreeReader:
@@ -129,7 +126,7 @@ class TreeReader:
 
     def message(self, tree: Branch) -> ast.Say:
         role, content = cast("tuple[Branch, Branch]", tree.children)
-        return ast.Say(role=str(role.children[0]), content=self.read(content), span=self._span(tree))
+        return ast.Say(role=role.children[0].text, content=self.read(content), span=self._span(tree))
 
     def each(self, tree: Branch) -> ast.Each:
         name, source, *body = cast("Sequence[Any]", tree.children)
@@ -190,23 +187,23 @@ class TreeReader:
         return ast.Measure(
             name=self._name(name),
             value=self.read(value),
-            by=tuple(self.path(x) for x in by if isinstance(x, Tree)),
+            by=tuple(self.path(x) for x in by if isinstance(x, Branch)),
             span=self._span(tree),
         )
 
     def path(self, tree: Branch) -> ast.Path:
-        return ast.Path(names=tuple(str(x) for x in tree.children), span=self._span(tree))
+        return ast.Path(names=tuple(x.text for x in tree.children), span=self._span(tree))
 
     # -------------------------------------------------------------- expressions
 
     def ref(self, tree: Branch) -> ast.Ref:
-        return ast.Ref(name=str(tree.children[0]), span=self._span(tree))
+        return ast.Ref(name=tree.children[0].text, span=self._span(tree))
 
     def number(self, tree: Branch) -> ast.Literal:
-        return ast.Literal(value=self._number(str(tree.children[0]), tree), span=self._span(tree))
+        return ast.Literal(value=self._number(tree.children[0].text, tree), span=self._span(tree))
 
     def money(self, tree: Branch) -> ast.MoneyLiteral:
-        return ast.MoneyLiteral(value=self._number(str(tree.children[0])[1:], tree), span=self._span(tree))
+        return ast.MoneyLiteral(value=self._number(tree.children[0].text[1:], tree), span=self._span(tree))
 
     def _number(self, text: str, tree: Branch) -> Number:
         try:
@@ -229,7 +226,7 @@ class TreeReader:
         return ast.Literal(value=None, span=self._span(tree))
 
     def env(self, tree: Branch) -> ast.Env:
-        return ast.Env(name=str(tree.children[0]), span=self._span(tree))
+        return ast.Env(name=tree.children[0].text, span=self._span(tree))
 
     def string(self, tree: Branch) -> ast.Text:
         span = self._span(tree)
@@ -294,7 +291,7 @@ class TreeReader:
 
     def compare(self, tree: Branch) -> ast.Compare:
         left, op, right = cast("tuple[Branch, Token, Branch]", tree.children)
-        return ast.Compare(op=str(op), left=self.read(left), right=self.read(right), span=self._span(tree))
+        return ast.Compare(op=op.text, left=self.read(left), right=self.read(right), span=self._span(tree))
 
     def is_(self, tree: Branch) -> ast.Is:
         value, label = cast("Sequence[Branch]", tree.children)
@@ -321,7 +318,7 @@ class TreeReader:
         pairs = zip(rest[::2], rest[1::2], strict=True)
         return ast.Arithmetic(
             first=self.read(first),
-            rest=tuple((str(op), self.read(value)) for op, value in pairs),
+            rest=tuple((op.text, self.read(value)) for op, value in pairs),
             span=self._span(tree),
         )
 
@@ -330,7 +327,7 @@ class TreeReader:
     def signed(self, tree: Branch) -> ast.Expr:
         sign, value = cast("tuple[Token, Branch]", tree.children)
         read = self.read(value)
-        return ast.Negative(value=read, span=self._span(tree)) if sign == "-" else read
+        return ast.Negative(value=read, span=self._span(tree)) if sign.text == "-" else read
 
     def field(self, tree: Branch) -> ast.Field:
         value, name = cast("tuple[Branch, Token]", tree.children)
@@ -360,10 +357,10 @@ class TreeReader:
 
     def _all(self, children: Iterable[Branch | Token]) -> tuple[Any, ...]:
         # an absent optional is None, and line ends have no meaning
-        return tuple(self.read(x) for x in children if isinstance(x, Tree))
+        return tuple(self.read(x) for x in children if isinstance(x, Branch))
 
     def _name(self, token: Token) -> ast.Name:
-        return ast.Name(text=str(token), span=self._span_of(token))
+        return ast.Name(text=token.text, span=self._span_of(token))
 
     def _optional_name(self, token: Token | None) -> ast.Name | None:
         return self._name(token) if token is not None else None
@@ -381,16 +378,11 @@ class TreeReader:
         return "".join(p for p in parts if isinstance(p, str))
 
     def _span(self, tree: Branch) -> Span:
-        meta = tree.meta
-        if meta.empty:
-            return Span(self._source, self._offset, self._offset)
-        return Span(self._source, meta.start_pos + self._offset, meta.end_pos + self._offset)
+        return Span(self._source, tree.start + self._offset, tree.end + self._offset)
 
     def _span_of(self, token: Token) -> Span:
-        assert token.start_pos is not None
-        assert token.end_pos is not None
-        return Span(self._source, token.start_pos + self._offset, token.end_pos + self._offset)
+        return Span(self._source, token.start + self._offset, token.end + self._offset)
 
 
 def _branches(tree: Branch) -> list[Branch]:
-    return [x for x in tree.children if isinstance(x, Tree)]
+    return [x for x in tree.children if isinstance(x, Branch)]

@@ -9,7 +9,7 @@ import pytest
 from lark import Lark
 from support import ROOT
 
-from emdsl.lang.grammar import STARTS, _LineEnds
+from emdsl.lang.lark_grammar import STARTS, _LineEnds
 from emdsl.lang.parser import parse
 from emdsl.lang.words import grammar_text
 from emdsl.source import Source
