@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from _hashlib import HASH
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
 Digest = bytes  # 32 bytes; people see 64 hex digits
 
@@ -28,10 +28,7 @@ def digest(kind: str, *fields: Any) -> Digest:
     Fields are None, bool, int, Decimal, str, bytes, and tuples, lists or str-keyed dicts of these.
     Raises TypeError for anything else, floats above all.
     """
-    state = hashlib.sha256()
-    for part in _encode((kind, *fields)):
-        state.update(part)
-    return state.digest()
+    return hashlib.sha256(_encoded((kind, *fields))).digest()
 
 
 def digest_bytes(content: bytes) -> Digest:
@@ -39,36 +36,41 @@ def digest_bytes(content: bytes) -> Digest:
     return hashlib.sha256(content).digest()
 
 
-def _encode(value: Any) -> Iterator[bytes]:
+def _encoded(value: Any) -> bytes:
+    parts: list[bytes] = []
+    _encode(value, parts)
+    return b"".join(parts)
+
+
+def _encode(value: Any, parts: list[bytes]) -> None:
     match value:
-        case None:
-            yield b"n"
-        case bool():
-            yield b"t" if value else b"f"
-        case int() | Decimal():
-            yield from _sized(b"d", _number(value))
         case str():
-            yield from _sized(b"s", value.encode("utf-8", "surrogatepass"))
+            _add_sized(b"s", value.encode("utf-8", "surrogatepass"), parts)
+        case None:
+            parts.append(b"n")
+        case bool():
+            parts.append(b"t" if value else b"f")
+        case int() | Decimal():
+            _add_sized(b"d", _number(value), parts)
         case bytes():
-            yield from _sized(b"b", value)
+            _add_sized(b"b", value, parts)
         case tuple() | list():
-            yield b"l" + len(value).to_bytes(8, "big")
+            parts.append(b"l" + len(value).to_bytes(8, "big"))
             for item in value:
-                yield from _encode(item)
+                _encode(item, parts)
         case dict():
-            yield b"m" + len(value).to_bytes(8, "big")
+            parts.append(b"m" + len(value).to_bytes(8, "big"))
             if not all(isinstance(key, str) for key in value):
                 raise TypeError("a dict has texts as keys")
             for key in sorted(value):
-                yield from _encode(key)
-                yield from _encode(value[key])
+                _encode(key, parts)
+                _encode(value[key], parts)
         case _:
             raise TypeError(f"a {type(value).__name__} has no canonical form")
 
 
-def _sized(tag: bytes, content: bytes) -> Iterator[bytes]:
-    yield tag + len(content).to_bytes(8, "big")
-    yield content
+def _add_sized(tag: bytes, content: bytes, parts: list[bytes]) -> None:
+    parts += (tag, len(content).to_bytes(8, "big"), content)
 
 
 def _number(value: int | Decimal) -> bytes:
@@ -93,13 +95,10 @@ class KeyState:
     __slots__ = ("_n_messages", "_state")
 
     def __init__(self, head: Any) -> None:
-        self._state: HASH = hashlib.sha256()
+        encoded = _encoded(("emdsl", SCHEME, "query", head))
+        self._state: HASH = hashlib.sha256(encoded)
         self._n_messages = 0
-        length = 0
-        for part in _encode(("emdsl", SCHEME, "query", head)):
-            self._state.update(part)
-            length += len(part)
-        self._state.update(length.to_bytes(8, "big"))
+        self._state.update(len(encoded).to_bytes(8, "big"))
 
     def copy(self) -> KeyState:
         """Return an independent state to go on from."""
