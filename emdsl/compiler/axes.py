@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def grid_of(statements: Statements, local: LocalScope, lets: Mapping[str, Fn], faults: Faults) -> Grid | None:
     """Return the cells of an experiment; None if the faults of its axes, which are reported, leave none."""
     pass_ = _Axes(local, faults)
-    before = len(faults.errors)
+    before = faults.n_errors
     blocks = []
     for block in statements.blocks:
         sources = [pass_.source(f) for f in block.fors]
@@ -41,7 +41,7 @@ def grid_of(statements: Statements, local: LocalScope, lets: Mapping[str, Fn], f
         if ordered is not None:
             blocks.append(Block(sources=ordered, skips=tuple(s for s in skips if s is not None)))
     _check_same_axes(statements, faults)
-    if len(faults.errors) > before:
+    if faults.n_errors > before:
         return None
     try:
         return Grid(tuple(local.axes), tuple(blocks), local.constants, lets, faults, statements.decl.name.span)
@@ -99,9 +99,9 @@ class _Axes:
 
     def _is_known(self, node: ast.Expr) -> bool:
         """Check the names of an expression; the axes have no types yet."""
-        before = len(self.faults.errors)
+        before = self.faults.n_errors
         Checker(self.local.file, self.faults, dict.fromkeys(self.local.names, ANY)).infer(node)
-        return len(self.faults.errors) == before and not (free_names(node) & self.local.lost - self.local.names)
+        return self.faults.n_errors == before and not (free_names(node) & self.local.lost - self.local.names)
 
 
 def _in_order(sources: list[Source], faults: Faults) -> tuple[Source, ...] | None:

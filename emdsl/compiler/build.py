@@ -35,7 +35,7 @@ COLUMN_KINDS = {"number": "double", "score": "double", "bool": "bool", "text": "
 
 def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, faults: Faults) -> Experiment | None:
     """Return the experiment that a declaration makes; None if its faults leave nothing to go on with."""
-    started = len(faults.errors)
+    started = faults.n_errors
     statements = statements_of(decl, scope, faults)
     check_names(statements, scope, faults)
     settings = read_settings(statements.settings, tables.EXPERIMENT, "experiment", scope, faults)
@@ -52,11 +52,11 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
     if not _check_size(grid, settings.get("samples", 1), statements, faults):
         return None
     types = types_of(local, axes, faults)
-    before = len(faults.errors)
+    before = faults.n_errors
     check_statements(statements, types, checker_of(local, types, faults), faults)
     steps, rules = steps_of(statements, local, resolver, lets, faults)
     measures = _measures(statements, local, axes, types, faults)
-    if len(faults.errors) > before:
+    if faults.n_errors > before:
         return None
     grid.warn_of_idle_skips()
     compared = _compared(statements, local)
@@ -83,7 +83,7 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
     )
     with faults.caught():
         requests = dry_render(experiment)
-        if len(faults.errors) == started:  # warnings are about programs without errors
+        if faults.n_errors == started:  # warnings are about programs without errors
             check(experiment, requests, check_input(statements, local, experiment, rules), faults)
             check_sides(experiment, statements.measures, local.compiler, faults)
     return experiment

@@ -40,16 +40,16 @@ def with_constants(node: ast.Expr, constant: Callable[[str], Value]) -> ast.Expr
             return ast.Literal(value=value, span=node.span)
         return node
     changes: dict[str, Any] = {}
-    for field in dataclasses.fields(node):
-        value = getattr(node, field.name)
+    for name in node.fields:
+        value = getattr(node, name)
         if isinstance(value, ast.Node) and not isinstance(value, ast.Name | ast.Path):
-            changes[field.name] = with_constants(value, constant)  # type: ignore[arg-type]  # a field of an expression
-        elif isinstance(value, tuple) and field.name in ("items", "rest"):
-            changes[field.name] = tuple(
+            changes[name] = with_constants(value, constant)  # type: ignore[arg-type]  # a field of an expression
+        elif isinstance(value, tuple) and name in ("items", "rest"):
+            changes[name] = tuple(
                 (x[0], with_constants(x[1], constant)) if isinstance(x, tuple) else with_constants(x, constant)
                 for x in value
             )
-    return dataclasses.replace(node, **changes)
+    return node.replaced(**changes)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

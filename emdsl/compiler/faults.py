@@ -24,13 +24,15 @@ class Faults:
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str, int, int], Diagnostic] = {}
+        self.n_errors = 0
         self.n_calls = 0  # that were looked into: a bound for programs that would never end
 
     def add(self, diagnostic: Diagnostic) -> None:
         """Take in a diagnostic."""
         span = diagnostic.span
         place = (span.source.name, span.start, span.end) if span else ("", 0, 0)
-        self._found.setdefault((diagnostic.code, *place), diagnostic)
+        if self._found.setdefault((diagnostic.code, *place), diagnostic) is diagnostic:
+            self.n_errors += diagnostic.severity is Severity.ERROR
 
     def error(
         self,

@@ -5,40 +5,43 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emdsl.lang import ast
-from emdsl.lang.walk import children
+from emdsl.lang.walk import children, roots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from emdsl.lang.walk import Tree
 
 
 def free_names(tree: Tree) -> frozenset[str]:
     """Return the names that an expression or a statement reads, without its own parameters."""
-    if isinstance(tree, tuple):
-        return frozenset().union(*(free_names(x) for x in tree if isinstance(x, tuple | ast.Node)))
-    return frozenset(_names(tree, frozenset())) if tree is not None else frozenset()
+    names: set[str] = set()
+    for root in roots(tree):
+        _add_names(root, frozenset(), names)
+    return frozenset(names)
 
 
-def _names(node: ast.Node, bound: frozenset[str]) -> Iterator[str]:
+def _add_names(node: ast.Node, bound: frozenset[str], names: set[str]) -> None:
     match node:
         case ast.Ref():
             if node.name not in bound:
-                yield node.name
+                names.add(node.name)
+            return
+        case ast.Name() | ast.Literal():
             return
         case ast.Path():
             if node.names[0] not in bound:
-                yield node.names[0]
+                names.add(node.names[0])
             return
         case ast.Is():
-            yield from _names(node.value, bound)  # the label is no name of the experiment's
+            _add_names(node.value, bound, names)  # the label is no name of the experiment's
             return
         case ast.Comprehension():
-            yield from _names(node.source, bound)
+            _add_names(node.source, bound, names)
             bound |= {node.name.text}
-            yield from _names(node.item, bound)
+            _add_names(node.item, bound, names)
             if node.condition is not None:
-                yield from _names(node.condition, bound)
+                _add_names(node.condition, bound, names)
             return
         case ast.Let(params=tuple() as params):
             bound |= {p.text for p in params}
@@ -47,7 +50,7 @@ def _names(node: ast.Node, bound: frozenset[str]) -> Iterator[str]:
         case _:
             pass
     for child in children(node):
-        yield from _names(child, bound)
+        _add_names(child, bound, names)
 
 
 def transitive_reads(names: frozenset[str], lets: Mapping[str, ast.Let]) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import other_languages
@@ -51,7 +51,7 @@ class MeasureBinder:
 
     def measure(self, decl: ast.Measure, *, asks: tuple[str, ...], steps: tuple[str, ...]) -> Measure | None:
         """Return a measure; None if its faults, which are reported, leave nothing to compute."""
-        before = len(self.faults.errors)
+        before = self.faults.n_errors
         call = self._call(decl)
         if call is None:
             return None
@@ -59,7 +59,7 @@ class MeasureBinder:
         fields = self._arguments(call, MEASURES[name])
         by = tuple(p.names for p in decl.by if self._is_group(p))
         sides = self._check_groups(decl, fields, {p.names[0]: p.span for p in decl.by if p.names in by})
-        if len(self.faults.errors) > before:
+        if self.faults.n_errors > before:
             return None
         for field in ("value", "condition", "other"):
             fields[field] = self._folded(fields.get(field))
@@ -140,7 +140,7 @@ class MeasureBinder:
             self.checker.condition(fields["condition"])
             self._check_columns(fields["condition"])
         fields[field] = node
-        before = len(self.faults.errors)
+        before = self.faults.n_errors
         if kind == "condition":
             self.checker.condition(node)
         else:
@@ -150,7 +150,7 @@ class MeasureBinder:
                     "E842", f"expected a number in `{spec.name}(...)`, got {type_}", node.span,
                     help="for a condition use `rate(...)`" if type_.kind == "bool" else "",
                 )  # fmt: skip
-        if len(self.faults.errors) == before:
+        if self.faults.n_errors == before:
             self._check_columns(node)
         return fields
 
@@ -161,7 +161,7 @@ class MeasureBinder:
             self.faults.error("E847", f"expected `rate(...)` or `mean(...)` in `{spec.name}(...)`", node.span,
                               help=_inner_help(node))  # fmt: skip
             return {}
-        inner = replace(node, args=tuple(a for a in node.args if a.name is None))
+        inner = node.replaced(args=tuple(a for a in node.args if a.name is None))
         fields = self._arguments(inner, MEASURES[name])
         for arg in node.args:
             if arg.name is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emdsl.compiler import settings as tables
@@ -143,8 +143,8 @@ def _draws(
     others = tuple(s for s in decl.settings if s.name.text != "samples")
     n = read_settings(samples, tables.JUDGE, "judge", scope, faults).get("samples", 1)
     for i in range(n):
-        name = decl.name if i == 0 else replace(decl.name, text=f"{decl.name.text}_{i + 1}")
-        yield WrittenStep(decl=replace(decl, name=name, settings=others), conditions=conditions, draw=i)
+        name = decl.name if i == 0 else decl.name.replaced(text=f"{decl.name.text}_{i + 1}")
+        yield WrittenStep(decl=decl.replaced(name=name, settings=others), conditions=conditions, draw=i)
 
 
 def check_names(statements: Statements, scope: Scope, faults: Faults) -> None:

@@ -1,27 +1,66 @@
 """What can be written: the nouns of a program, before any name has a meaning.
 
-Spans take no part in equality, so two programs that differ in layout alone are equal. Nodes have no slots: making
-fifty slotted classes takes 15 ms of every start.
+Spans take no part in equality, so two programs that differ in layout alone are equal.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, dataclass_transform
 
 if TYPE_CHECKING:
     from emdsl.source import Source, Span
     from emdsl.value import Number
 
 
-@dataclass(frozen=True, kw_only=True)
-class Node:
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class _Record:
+    """A frozen value of the fields that its class declares, as a dataclass with keywords alone.
+
+    A dataclass is made by `exec`: fifty of them took 12 ms of every start.
+    """
+
+    fields: ClassVar[tuple[str, ...]] = ()  # without the spans
+    _all: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls) -> None:
+        declared = vars(cls)["__annotations__"]
+        cls.fields += tuple(name for name in declared if not name.endswith("span"))
+        cls._all |= declared.keys()
+
+    def __init__(self, **fields: Any) -> None:
+        if fields.keys() != self._all:
+            raise TypeError(f"{type(self).__name__} has the fields {', '.join(sorted(self._all))}")
+        self.__dict__.update(fields)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"`{name}` is frozen")
+
+    __delattr__ = __setattr__  # type: ignore[assignment]  # it raises, whatever it is called with
+
+    def __eq__(self, other: object) -> bool:
+        return self._values() == other._values() if type(other) is type(self) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._values())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in self.fields)})"
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple([getattr(self, name) for name in self.fields])
+
+    def replaced(self, **changes: Any) -> Self:
+        """Return a copy with other values of some fields."""
+        return type(self)(**{**self.__dict__, **changes})
+
+
+class Node(_Record):
     """Anything written; `span` is where."""
 
-    span: Span = field(compare=False, repr=False)
+    span: Span
 
 
-@dataclass(frozen=True, kw_only=True)
 class Name(Node):
     """A name where it is defined or listed."""
 
@@ -31,49 +70,42 @@ class Name(Node):
 # ------------------------------------------------------------------ expressions
 
 
-@dataclass(frozen=True, kw_only=True)
 class Ref(Node):
     """A name where it is used."""
 
     name: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class Literal(Node):
     """An exact number, `true`, `false` or `none`."""
 
     value: Number | bool | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class MoneyLiteral(Node):
     """`$400`: US dollars."""
 
     value: Number
 
 
-@dataclass(frozen=True, kw_only=True)
 class Path(Node):
     """`a.b.c`: a placeholder, the target of a `set`, a measure's axis."""
 
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Text(Node):
     """A string: literal stretches and placeholders, margin and escapes already taken off."""
 
     parts: tuple[str | Path, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Env(Node):
     """`env.NAME`: a variable of the environment."""
 
     name: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class Range(Node):
     """`low..high`, both ends included."""
 
@@ -81,14 +113,12 @@ class Range(Node):
     high: Expr
 
 
-@dataclass(frozen=True, kw_only=True)
 class Sequence(Node):
     """`[a, b]` or `(a, b)`."""
 
     items: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Entry(Node):
     """`label: value` of a map."""
 
@@ -96,14 +126,12 @@ class Entry(Node):
     value: Expr
 
 
-@dataclass(frozen=True, kw_only=True)
 class Map(Node):
     """`{ off: "", on: think }`."""
 
     entries: tuple[Entry, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Comprehension(Node):
     """`[item for name in source if condition]`."""
 
@@ -113,7 +141,6 @@ class Comprehension(Node):
     condition: Expr | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class If(Node):
     """`if condition then yes else no`."""
 
@@ -122,7 +149,6 @@ class If(Node):
     no: Expr
 
 
-@dataclass(frozen=True, kw_only=True)
 class Otherwise(Node):
     """`value else other`: the other where the value is missing."""
 
@@ -130,7 +156,6 @@ class Otherwise(Node):
     other: Expr
 
 
-@dataclass(frozen=True, kw_only=True)
 class Given(Node):
     """`event given condition`: counted only where the condition holds."""
 
@@ -138,7 +163,6 @@ class Given(Node):
     condition: Expr
 
 
-@dataclass(frozen=True, kw_only=True)
 class Logic(Node):
     """`a and b and c` or `a or b`; `op` is the word."""
 
@@ -146,14 +170,12 @@ class Logic(Node):
     items: tuple[Expr, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Not(Node):
     """`not value`."""
 
     value: Expr
 
 
-@dataclass(frozen=True, kw_only=True)
 class Compare(Node):
     """`left < right`; `op` is one of == != < <= > >=."""
 
@@ -162,7 +184,6 @@ class Compare(Node):
     right: Expr
 
 
-@dataclass(frozen=True, kw_only=True)
 class Is(Node):
     """`value is label` or `value is not label`."""
 
@@ -171,7 +192,6 @@ class Is(Node):
     negated: bool
 
 
-@dataclass(frozen=True, kw_only=True)
 class Member(Node):
     """`value in values` or `value not in values`."""
 
@@ -180,7 +200,6 @@ class Member(Node):
     negated: bool
 
 
-@dataclass(frozen=True, kw_only=True)
 class Arithmetic(Node):
     """`first + b - c` or `first * b / c`, from left to right; one operator for each of `rest`."""
 
@@ -188,14 +207,12 @@ class Arithmetic(Node):
     rest: tuple[tuple[str, Expr], ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Negative(Node):
     """`-value`."""
 
     value: Expr
 
 
-@dataclass(frozen=True, kw_only=True)
 class Field(Node):
     """`value.name`."""
 
@@ -203,7 +220,6 @@ class Field(Node):
     name: Name
 
 
-@dataclass(frozen=True, kw_only=True)
 class Arg(Node):
     """One argument of a call; `name` is None for one by position."""
 
@@ -211,7 +227,6 @@ class Arg(Node):
     value: Expr
 
 
-@dataclass(frozen=True, kw_only=True)
 class Call(Node):
     """`function(a, name: b)`."""
 
@@ -219,7 +234,6 @@ class Call(Node):
     args: tuple[Arg, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Index(Node):
     """`value[key]`."""
 
@@ -255,7 +269,6 @@ Expr = (
 # ------------------------------------------------------------------ what prompts are made of
 
 
-@dataclass(frozen=True, kw_only=True)
 class Say(Node):
     """`user "..."`: one message."""
 
@@ -263,7 +276,6 @@ class Say(Node):
     content: Expr
 
 
-@dataclass(frozen=True, kw_only=True)
 class Each(Node):
     """`each shot in shots { ... }`."""
 
@@ -272,7 +284,6 @@ class Each(Node):
     body: tuple[Item, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class WhenSay(Node):
     """`when condition { ... }` among messages."""
 
@@ -285,7 +296,6 @@ Item = Say | Each | WhenSay
 # ------------------------------------------------------------------ statements of an experiment
 
 
-@dataclass(frozen=True, kw_only=True)
 class Setting(Node):
     """`name = value`."""
 
@@ -293,7 +303,6 @@ class Setting(Node):
     value: Expr
 
 
-@dataclass(frozen=True, kw_only=True)
 class For(Node):
     """`for names in levels`: an axis, or several zipped."""
 
@@ -301,14 +310,12 @@ class For(Node):
     levels: Expr
 
 
-@dataclass(frozen=True, kw_only=True)
 class Skip(Node):
     """`skip when condition`."""
 
     condition: Expr
 
 
-@dataclass(frozen=True, kw_only=True)
 class Grid(Node):
     """`grid name { for ... skip ... }`."""
 
@@ -316,7 +323,6 @@ class Grid(Node):
     body: tuple[Stmt, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class SetRule(Node):
     """`set step.parameter = value when condition`."""
 
@@ -325,7 +331,6 @@ class SetRule(Node):
     condition: Expr | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Let(Node):
     """`let name = value` or `let name(params) = value`; `params` is None for a value."""
 
@@ -334,7 +339,6 @@ class Let(Node):
     value: Expr
 
 
-@dataclass(frozen=True, kw_only=True)
 class Ask(Node):
     """`ask name from model with prompt { settings }`."""
 
@@ -344,7 +348,6 @@ class Ask(Node):
     settings: tuple[Setting, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Judge(Node):
     """`judge name with rubric(...) from model { settings }`; `model` is None for the rubric's own."""
 
@@ -354,7 +357,6 @@ class Judge(Node):
     settings: tuple[Setting, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class When(Node):
     """`when condition { judge ... }`."""
 
@@ -362,7 +364,6 @@ class When(Node):
     body: tuple[Stmt, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Measure(Node):
     """`measure name = value by axis, ...`."""
 
@@ -376,7 +377,6 @@ Stmt = Setting | For | Skip | Grid | SetRule | Let | Ask | Judge | When | Measur
 # ------------------------------------------------------------------ declarations
 
 
-@dataclass(frozen=True, kw_only=True)
 class ImportName(Node):
     """One name of an import, and what it is called here."""
 
@@ -384,16 +384,14 @@ class ImportName(Node):
     alias: Name
 
 
-@dataclass(frozen=True, kw_only=True)
 class Import(Node):
     """`import a, b as c from "path"`."""
 
     names: tuple[ImportName, ...]
     path: str
-    path_span: Span = field(compare=False, repr=False)
+    path_span: Span
 
 
-@dataclass(frozen=True, kw_only=True)
 class Model(Node):
     """`model name from base { settings }`."""
 
@@ -402,7 +400,6 @@ class Model(Node):
     settings: tuple[Setting, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Dataset(Node):
     """`dataset name from base { settings }`."""
 
@@ -411,7 +408,6 @@ class Dataset(Node):
     settings: tuple[Setting, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Prompt(Node):
     """`prompt name(params) { messages }`."""
 
@@ -420,7 +416,6 @@ class Prompt(Node):
     body: tuple[Item, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Rubric(Node):
     """`rubric name(params) from model { settings and messages }`."""
 
@@ -431,7 +426,6 @@ class Rubric(Node):
     body: tuple[Item, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Python(Node):
     """`python name(params) -> kind from "file.py"`."""
 
@@ -439,10 +433,9 @@ class Python(Node):
     params: tuple[Name, ...]
     kind: Name | None  # number, text or bool; None where it is not said
     path: str
-    path_span: Span = field(compare=False, repr=False)
+    path_span: Span
 
 
-@dataclass(frozen=True, kw_only=True)
 class Experiment(Node):
     """`experiment name { statements }`."""
 

@@ -6,7 +6,6 @@ hides another.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -171,9 +170,9 @@ class _PieceReader:
         body = tuple(x for x in inside if not isinstance(x, ast.Setting) or word in ("experiment", "grid", "when"))
         if word == "rubric":
             settings = tuple(x for x in inside if isinstance(x, ast.Setting))
-            yield dataclasses.replace(node, body=body, settings=settings)
+            yield node.replaced(body=body, settings=settings)
         else:
-            yield dataclasses.replace(node, body=body)
+            yield node.replaced(body=body)
 
     def _after(self, start: int, end: int) -> None:
         rest = self._text[start:end]
