@@ -22,6 +22,8 @@ from emdsl.source import Label
 from emdsl.value import Row
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from emdsl.capability import Unsupported
     from emdsl.compiler.check_input import CheckInput
     from emdsl.compiler.dry_render import Request
@@ -43,13 +45,24 @@ def check(experiment: Experiment, requests: list[Request], given: CheckInput, fa
         rule(experiment, requests, given, faults)
 
 
+def _of_each_head(requests: list[Request]) -> Iterable[Request]:
+    """Return the first request of each head: a step's requests with the same settings share theirs."""
+    first: dict[int, Request] = {}
+    for request in requests:
+        first.setdefault(id(request.head), request)
+    return first.values()
+
+
 def equal_requests(experiment: Experiment, requests: list[Request], _: CheckInput, faults: Faults) -> None:
     """Cells that render one request share its answers: they are not independent."""
+    heads: dict[int, bytes] = {}
     for step in experiment.steps:
         first: dict[Any, Request] = {}
         copies: list[tuple[Request, Request]] = []
         for request in (r for r in requests if r.step is step and step.kind == ASK and r.prompt.messages):
-            other = first.setdefault((request.prompt, request.without_messages), request)
+            if id(request.head) not in heads:
+                heads[id(request.head)] = request.without_messages
+            other = first.setdefault((request.prompt, heads[id(request.head)]), request)
             if other is not request:
                 copies.append((other, request))
         if copies and not (
@@ -121,7 +134,7 @@ def _sent(head: RequestSettings) -> Any:
 def greedy_samples(experiment: Experiment, requests: list[Request], _: CheckInput, faults: Faults) -> None:
     """At temperature 0 the draws of a cell are alike, or nearly so."""
     warned: set[str] = set()
-    for request in requests:
+    for request in _of_each_head(requests):
         step, params = request.step, dict(request.head.params)
         many = (step.kind == ASK and experiment.samples > 1 and not step.prompt_sample) or step.draw > 0
         if many and params.get("temperature") == 0 and step.name not in warned:
@@ -160,7 +173,7 @@ def parameters(_: Experiment, requests: list[Request], __: CheckInput, faults: F
     objections_by_step: dict[
         tuple[str, bool], dict[tuple[str, str], tuple[str, str, str]]
     ] = {}  # by step, then model and parameter
-    for request in requests:
+    for request in _of_each_head(requests):
         model, step = request.head.model, request.step
         for objection in unsupported(model, dict(request.head.params)):
             by_param = objections_by_step.setdefault((step.name, objection.sure), {})
@@ -179,7 +192,7 @@ def parameters(_: Experiment, requests: list[Request], __: CheckInput, faults: F
 
 def meeting_settings(_: Experiment, requests: list[Request], __: CheckInput, faults: Faults) -> None:
     """Two settings that are sent as one field: one would be lost, and both are in the key."""
-    for request in requests:
+    for request in _of_each_head(requests):
         model, step = request.head.model, request.step
         for met in field_conflicts(model, dict(request.head.params)):
             first, second = (_place(name, step, model) for name in met.settings)
@@ -229,7 +242,7 @@ def _remedy(objection: Unsupported, step: Step, model: Model) -> tuple[str, str]
 def short_answers(_: Experiment, requests: list[Request], __: CheckInput, faults: Faults) -> None:
     """What a model thinks counts as output: with few tokens nothing is left to answer with."""
     warned: set[tuple[str, str]] = set()
-    for request in requests:
+    for request in _of_each_head(requests):
         model, step, params = request.head.model, request.step, dict(request.head.params)
         most = max_answer_tokens(model, params)
         if most is None or most >= MIN_REASONING or not reasons_by_default(model, params):
@@ -253,7 +266,7 @@ def _statement(step: Step) -> str:
 def cut_answers(experiment: Experiment, requests: list[Request], given: CheckInput, faults: Faults) -> None:
     """Answers that few tokens cut off are judged and counted as whole ones."""
     warned: set[str] = set()
-    for request in requests:
+    for request in _of_each_head(requests):
         step = request.step
         most = max_answer_tokens(request.head.model, dict(request.head.params))
         measure = next((m for m in experiment.measures if step.name in m.asks), None)

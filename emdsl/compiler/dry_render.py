@@ -62,11 +62,15 @@ def dry_render(experiment: Experiment) -> list[Request]:
 def _rendered(experiment: Experiment, step: Step) -> Iterator[Request]:
     samples = range(min(experiment.samples, MAX_SAMPLES)) if step.prompt_sample else (0,)
     axes = tuple(sorted({*step.settings_axes, *step.prompt_axes}))
+    heads: dict[tuple[int, ...], RequestSettings] = {}  # by the levels that settings depend on
     places = ((levels, n) for n in samples for levels in itertools.islice(experiment.projected(axes), MAX_PROMPTS))
     for levels, sample in itertools.islice(places, MAX_PROMPTS):
         frame = experiment.frame(axes, levels, sample)
+        own = tuple([levels[axes.index(a)] for a in step.settings_axes])
         try:
-            head, prompt = step.settings(frame), step.prompt(frame)
+            if own not in heads:
+                heads[own] = step.settings(frame)
+            head, prompt = heads[own], step.prompt(frame)
         except MissingInput:
             continue
         if sample == 0:

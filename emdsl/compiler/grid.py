@@ -267,14 +267,14 @@ class _Walk:
         bound: list[str] = []
         self._skips: list[list[SkipRule]] = []  # for each source, the skips that can be read from then on
         left = list(block.skips)
-        befores = []
+        self._before: list[tuple[str, ...]] = []  # for each source, the names bound before
         for source in block.sources:
-            befores.append(tuple(bound))
+            self._before.append(tuple(bound))
             bound += source.names
             self._skips.append([s for s in left if set(s.reads) <= set(bound)])
             left = [s for s in left if not set(s.reads) <= set(bound)]
-        self._relevant: list[tuple[str, ...]] = []  # for each source, the names bound before that something reads
-        for depth, before in enumerate(befores):
+        self._relevant: list[tuple[str, ...]] = []  # of these, what something reads
+        for depth, before in enumerate(self._before):
             read = {n for s in block.sources[depth:] for n in s.reads}
             read |= {n for rules in self._skips[depth:] for rule in rules for n in rule.reads}
             self._relevant.append(tuple(n for n in before if n in read))
@@ -320,25 +320,25 @@ class _Walk:
 
     def projected(self, names: tuple[str, ...]) -> Iterator[tuple[int, ...]]:
         """Yield the combinations that the levels of some axes take in any cell, each once."""
-        return self._project(0, {}, names, set())
+        pairs = zip(self._before, self._relevant, strict=True)
+        keys = [tuple(n for n in before if n in relevant or n in names) for before, relevant in pairs]
+        return self._project(0, {}, [*keys, names], set())
 
     def _project(
-        self, depth: int, bound: dict[str, int], names: tuple[str, ...], seen: set[tuple[int, ...]]
+        self, depth: int, bound: dict[str, int], keys: list[tuple[str, ...]], seen: set[tuple[int, ...]]
     ) -> Iterator[tuple[int, ...]]:
+        levels = tuple([bound[n] for n in keys[depth]])
         if depth == len(self.block.sources):
-            yield tuple(bound[n] for n in names)
+            yield levels
             return
-        here = (*self._relevant[depth], *(n for n in names if n not in self._relevant[depth]))
-        bound_here = {n for s in self.block.sources[:depth] for n in s.names}
-        key = (depth, *[bound[n] if n in bound_here else -1 for n in here])
-        if key in seen:
+        if (depth, *levels) in seen:
             return
-        seen.add(key)
+        seen.add((depth, *levels))
         source = self.block.sources[depth]
         for group in self._grid.list_of(source, bound):
             bound.update(zip(source.names, group, strict=True))
             if not self._skipped(depth, bound):
-                yield from self._project(depth + 1, bound, names, seen)
+                yield from self._project(depth + 1, bound, keys, seen)
 
     def _skipped(self, depth: int, bound: dict[str, int]) -> bool:
         skipped = False

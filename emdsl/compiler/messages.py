@@ -24,7 +24,7 @@ def messages_of(items: tuple[ast.Item, ...], compiler: Compiler) -> Messages:
     makers = [_item(x, compiler) for x in items]
     if len(makers) == 1:
         return lambda frame: tuple(makers[0](frame))
-    return lambda frame: tuple(message for make in makers for message in make(frame))
+    return lambda frame: tuple([message for make in makers for message in make(frame)])
 
 
 def _item(item: ast.Item, compiler: Compiler) -> Callable[[Frame], Iterable[Message]]:
