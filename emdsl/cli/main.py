@@ -127,4 +127,5 @@ def main() -> None:
 
         show_error(error)
         sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR)
+    gc.freeze()  # the interpreter's last collection would visit a whole program, only to end
     sys.exit(code if isinstance(code, int) else 0)
