@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from emdsl.frame import Fn
-    from emdsl.judge import ReplyFormat
     from emdsl.lang import ast
     from emdsl.prompt import Prompt
     from emdsl.query import RequestSettings
+    from emdsl.reply_format import ReplyFormat
     from emdsl.source import Diagnostic, Source, Span
     from emdsl.value import Level, Number
 

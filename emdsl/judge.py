@@ -1,25 +1,26 @@
-"""ReplyFormat and Verdict: from a judge's reply to a score, a label, or the reason for a missing verdict."""
+"""Verdict: from a judge's reply to a score, a label, or the reason for a missing verdict."""
 
 from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from emdsl.forms import MAX_LINE, MAX_OBJECTS, bare, objects, plain, stated
 from emdsl.logprobs import MIN_PREFIX, digits, spelled, start_of, weigh
 from emdsl.reasoning import without_thoughts
+from emdsl.reply_format import ReplyField, ReplyFormat
 from emdsl.value import NO_LOGPROBS, NO_MASS, SPLIT_NUMBER, UNREADABLE, LabelledMap, Missing
 
 if TYPE_CHECKING:
     from emdsl.logprobs import TokenLogprobs, Weights
     from emdsl.query import Response
 
+__all__ = ["ReplyField", "ReplyFormat", "Verdict", "first_token", "n_digits", "read", "token_weights"]
+
 Verdict = float | str | LabelledMap | Missing  # a score, a label, the fields of a JSON reply, or a missing value
 
-MASSES = ("mass", "word_mass")  # of a weighted verdict: the probability of numbers, and of declared words
 _MINUS = r"\-\u2212\u2010\u2011\u2013\uff0d"  # as models write the sign
 _NUMBER = re.compile(rf"[+{_MINUS}]?(?:\d+(?:\.\d+)?|\.\d+)")
 _LEADING = re.compile(r"[-\u2212]?\d+(?:\.\d+)?")
@@ -34,49 +35,6 @@ _EXAMPLE = re.compile(r"\b(?:example|e\.g\.|format|template|instance)\b[^\n{]{0,
 MAX_KEPT = 80  # characters of a reply whose verdict is kept for equal ones
 MAX_NESTED = 1  # objects of one shape inside another: of more it is not clear which is meant
 _BEHIND_WORD = re.compile(r"\s*(?:\Z|[.,:;!(\u2013\u2014]|-+\s)|[ \t]*\n")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weighted:
-    """A score as the probability-weighted mean of the numbers among the first token's candidates.
-
-    Source: Betley et al. (2025). `top` candidates are requested; with less than `mass` of probability on numbers the
-    score is missing. Without `mass` the number in the reply is read, from the same request.
-    """
-
-    top: int = 20
-    mass: float | None = 0.25
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplyField:
-    """One field of a JSON reply; `kind` is bool, number, text or label; a number may have a `scale`."""
-
-    name: str
-    kind: str
-    scale: tuple[float, float] | None = None
-    choices: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplyFormat:
-    """The format of a judge's reply; one of `scale`, `choices` and `shape` is set."""
-
-    scale: tuple[float, float] | None = None
-    choices: tuple[str, ...] = ()
-    shape: tuple[ReplyField, ...] = ()
-    weighted: Weighted | None = None
-    words: tuple[str, ...] = ()  # `refusal` and `other`: final replies without a score
-
-    @property
-    def weighs(self) -> bool:
-        """Whether its score is a weighted mean of a token's candidates, so that their mass is known."""
-        return self.weighted is not None and self.weighted.mass is not None
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Return what can be read of a verdict by its name: the parts of a JSON reply, or where the mass lies."""
-        return MASSES if self.weighs else tuple(part.name for part in self.shape)
 
 
 def read(reply: Response, answer: str, reply_format: ReplyFormat) -> Verdict:

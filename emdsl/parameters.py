@@ -12,7 +12,7 @@ import csv
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _within(value: Any, part: str) -> bool:
 
 @cache
 def _rows() -> tuple[Row, ...]:
-    text = files("emdsl").joinpath("parameters.tsv").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("parameters.tsv").read_text(encoding="utf-8")
     return tuple(
         Row(
             provider=row["provider"], models=tuple(row["models"].split()), parameters=tuple(row["parameters"].split()),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import difflib
 import enum
 import re
 import unicodedata
@@ -231,6 +230,8 @@ def near(word: str, known: Iterable[str]) -> str:
     >>> near("modle", ["model", "data"])
     'did you mean `model`?'
     """
+    import difflib  # noqa: PLC0415 - only a misspelt word needs it
+
     matches = difflib.get_close_matches(word, sorted(set(known)), n=1, cutoff=0.6)
     return f"did you mean `{matches[0]}`?" if matches else ""
 

@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from emdsl.experiment import Experiment, Program
-    from emdsl.judge import ReplyFormat, Verdict
+    from emdsl.judge import Verdict
     from emdsl.outcome import Outcome
     from emdsl.query import Model, Query, Response
+    from emdsl.reply_format import ReplyFormat
     from emdsl.run.progress import Report
     from emdsl.store.store import Store
 

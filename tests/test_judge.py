@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from support import verdict_of
 
-from emdsl.judge import ReplyField, ReplyFormat, Verdict, Weighted, token_weights
+from emdsl.judge import Verdict, token_weights
 from emdsl.query import Response
+from emdsl.reply_format import ReplyField, ReplyFormat, Weighted
 from emdsl.value import NO_LOGPROBS, NO_MASS, UNREADABLE, LabelledMap, Missing
 
 DISTRIBUTIONS = Path(__file__).parent / "data" / "judge_token_distributions.csv"

@@ -9,8 +9,9 @@ from support import verdict_of
 from test_judge import GOOD, SHAPE
 
 from emdsl.forms import objects
-from emdsl.judge import ReplyField, ReplyFormat, Verdict, Weighted, n_digits
+from emdsl.judge import Verdict, n_digits
 from emdsl.query import Response
+from emdsl.reply_format import ReplyField, ReplyFormat, Weighted
 from emdsl.value import NO_MASS, UNREADABLE, LabelledMap, Missing
 
 REFUSAL = Missing("REFUSAL")

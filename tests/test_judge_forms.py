@@ -7,8 +7,8 @@ import time
 import pytest
 from support import verdict_of
 
-from emdsl.judge import ReplyField, ReplyFormat, Weighted
 from emdsl.query import Response, Usage
+from emdsl.reply_format import ReplyField, ReplyFormat, Weighted
 from emdsl.value import SPLIT_NUMBER, UNREADABLE
 
 NUMBER = ReplyFormat(scale=(0, 100), words=("REFUSAL",))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import sys
-import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +112,9 @@ def _table(table: Table) -> str:
     """Return a table, fitted to a terminal; whole elsewhere."""
     if not sys.stdout.isatty():
         return str(table)
+    import shutil  # noqa: PLC0415 - as below
+    import textwrap  # noqa: PLC0415 - as below
+
     from emdsl.cli.layout import cut, layout, records  # noqa: PLC0415 - rich's cells: 20 ms for who has a terminal
 
     columns, right = table.columns, set(table.numeric)

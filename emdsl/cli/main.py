@@ -6,7 +6,6 @@ import gc
 import importlib
 import os
 import sys
-from pathlib import Path
 
 import click
 
@@ -108,7 +107,7 @@ def main() -> None:
     sys.meta_path.insert(0, _NoPandas())
     for name in ("stdout", "stderr"):  # the caller may have closed both: `>&-`
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - `pathlib` takes 3 ms
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from emdsl.hooks.hook import Hook
-    from emdsl.judge import ReplyFormat
     from emdsl.query import Model
+    from emdsl.reply_format import ReplyFormat
     from emdsl.source import Span
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import settings as tables
 from emdsl.frame import Frame, fail
-from emdsl.judge import Weighted
 from emdsl.lang import ast
+from emdsl.reply_format import Weighted
 from emdsl.source import Label
 from emdsl.value import EnvVar, Value, is_exact
 

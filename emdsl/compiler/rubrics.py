@@ -11,7 +11,7 @@ from emdsl.compiler.messages import messages_of
 from emdsl.compiler.read_settings import read_settings
 from emdsl.compiler.scope import params_of
 from emdsl.frame import Frame
-from emdsl.judge import ReplyField, ReplyFormat
+from emdsl.reply_format import ReplyField, ReplyFormat
 from emdsl.source import Label
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.written import describe, written
-from emdsl.judge import ReplyField
 from emdsl.price import Price
+from emdsl.reply_format import ReplyField
 from emdsl.source import Diagnostic, Edit, near, one_of
 from emdsl.value import ENGINE_REASONS, EnvVar, LabelledMap, Money, Value, is_exact, plain
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from emdsl.compiler.local_scope import LocalScope
     from emdsl.compiler.resolve import Resolver
     from emdsl.compiler.statements import Statements, WrittenStep
-    from emdsl.judge import ReplyField
+    from emdsl.reply_format import ReplyField
 
 _NUMBERS = ("replicate", "again")  # settings that are one number for all cells
 

@@ -15,7 +15,7 @@ from emdsl.value import EnvVar, LabelledMap, Missing, Money, Row, Value, name_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from emdsl.judge import ReplyField, ReplyFormat
+    from emdsl.reply_format import ReplyField, ReplyFormat
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,16 @@ from typing import Any, NamedTuple, TypedDict
 END, LINE_END = "$END", "_NL"
 
 
-class Token(NamedTuple):
+class Token:
     """A token of a text; `type` is its terminal of the grammar."""
 
-    type: str
-    text: str
-    start: int
-    end: int
+    __slots__ = ("end", "start", "text", "type")
+
+    def __init__(self, type: str, text: str, start: int, end: int) -> None:
+        self.type = type
+        self.text = text
+        self.start = start
+        self.end = end
 
 
 class Branch:

@@ -15,9 +15,7 @@ def grammar_text() -> str:
 
 def rule(name: str) -> str:
     """Return a rule of the grammar as written, continuation lines included."""
-    match = re.search(rf"^[?!]*{name}(?:\{{\w+\}})?: .*(?:\n[ ]+\|.*)*", _TEXT, re.MULTILINE)
-    assert match is not None, name
-    return match[0]
+    return _RULES[name]
 
 
 def _starting(name: str) -> tuple[str, ...]:
@@ -28,6 +26,9 @@ def _starting(name: str) -> tuple[str, ...]:
 
 
 _TEXT = grammar_text()
+_RULES = {
+    m["name"]: m[0] for m in re.finditer(r"^[?!]*(?P<name>\w+)(?:\{\w+\})?: .*(?:\n[ ]+\|.*)*", _TEXT, re.MULTILINE)
+}
 DECLARATIONS = _starting("decl")
 STATEMENTS = _starting("stmt")
 ROLES = tuple(re.findall(r'"(\w+)"', rule("role")))

@@ -36,7 +36,11 @@ experiment e {
   measure low = rate(aligned < 30)
 }
 """
-HEAVY = ("lark", "duckdb", "pyarrow", "aiohttp", "pydantic", "diskcache", "zstandard", "rich", "emdsl.compiler.compile")
+HEAVY = (
+    "lark", "duckdb", "pyarrow", "numpy", "pandas", "aiohttp", "pydantic", "asyncio", "ssl", "diskcache", "zstandard",
+    "rich", "yaml", "difflib", "textwrap", "importlib.resources", "importlib.metadata", "emdsl.source",
+    "emdsl.compiler.compile",
+)  # fmt: skip
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from emdsl.compiler.functions import BUILTINS
 from emdsl.compiler.measure_specs import INTERVAL_METHODS, MEASURES, RESULT_COLUMNS
 from emdsl.compiler.reference import REASONS
 from emdsl.compiler.types import ANSWER_FIELDS
-from emdsl.judge import MASSES
 from emdsl.lang.explain import entry, pages, suggestion, words
 from emdsl.lang.words import DECLARATIONS, RESERVED, ROLES, STATEMENTS
 from emdsl.outcomes.measure_views import TOO_FEW
+from emdsl.reply_format import MASSES
 from emdsl.value import ENGINE_REASONS
 
 if TYPE_CHECKING:

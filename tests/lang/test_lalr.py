@@ -11,7 +11,7 @@ from support import ROOT
 
 from emdsl.lang import cache, grammar, lark_grammar
 from emdsl.lang.cache import cache_file
-from emdsl.lang.lalr import Branch, Unparsed
+from emdsl.lang.lalr import Branch, Token, Unparsed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +27,8 @@ PUT = ("", "x", " ", "1", ".", "\n", '"', "by", "from", "(", "system", "é")
 def fields(tree: object) -> object:
     if isinstance(tree, Branch):
         return tree.data, tree.start, tree.end, [fields(x) for x in tree.children]
+    if isinstance(tree, Token):
+        return tree.type, tree.text, tree.start, tree.end
     return tree
 
 

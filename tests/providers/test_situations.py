@@ -14,11 +14,12 @@ from providers.asking import ask_all
 from support import verdict_of
 
 from emdsl.errors import ProviderError, Rejected, Throttled, Unavailable
-from emdsl.judge import ReplyFormat, first_token
+from emdsl.judge import first_token
 from emdsl.logprobs import spelled
 from emdsl.providers.responses import Responses
 from emdsl.query import Response
 from emdsl.reasoning import split
+from emdsl.reply_format import ReplyFormat
 from emdsl.value import UNREADABLE
 
 SITUATIONS = [

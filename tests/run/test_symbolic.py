@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support import experiment
 
-from emdsl.judge import ReplyField, ReplyFormat
+from emdsl.reply_format import ReplyField, ReplyFormat
 from emdsl.run.rows import Rows
 from emdsl.run.symbolic import _conditions, _verdicts, requests_digest, stand_in, symbolic_id, symbolic_requests
 from emdsl.value import LabelledMap

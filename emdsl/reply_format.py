@@ -1,0 +1,50 @@
+"""ReplyFormat: what a judge's reply must say. `judge` reads replies by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MASSES = ("mass", "word_mass")  # of a weighted verdict: the probability of numbers, and of declared words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighted:
+    """A score as the probability-weighted mean of the numbers among the first token's candidates.
+
+    Source: Betley et al. (2025). `top` candidates are requested; with less than `mass` of probability on numbers the
+    score is missing. Without `mass` the number in the reply is read, from the same request.
+    """
+
+    top: int = 20
+    mass: float | None = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyField:
+    """One field of a JSON reply; `kind` is bool, number, text or label; a number may have a `scale`."""
+
+    name: str
+    kind: str
+    scale: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyFormat:
+    """The format of a judge's reply; one of `scale`, `choices` and `shape` is set."""
+
+    scale: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+    shape: tuple[ReplyField, ...] = ()
+    weighted: Weighted | None = None
+    words: tuple[str, ...] = ()  # `refusal` and `other`: final replies without a score
+
+    @property
+    def weighs(self) -> bool:
+        """Whether its score is a weighted mean of a token's candidates, so that their mass is known."""
+        return self.weighted is not None and self.weighted.mass is not None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Return what can be read of a verdict by its name: the parts of a JSON reply, or where the mass lies."""
+        return MASSES if self.weighs else tuple(part.name for part in self.shape)
