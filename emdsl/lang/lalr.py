@@ -12,6 +12,9 @@ from typing import Any, NamedTuple, TypedDict
 END, LINE_END = "$END", "_NL"
 
 
+Span = tuple[int, int] | None  # of a value in the text; None: it is empty
+
+
 class Token:
     """A token of a text; `type` is its terminal of the grammar."""
 
@@ -95,99 +98,104 @@ class Parser:
     """Parses texts by tables."""
 
     def __init__(self, tables: Tables) -> None:
-        self._match = re.compile(tables["pattern"]).match
+        self._tokens = re.compile(tables["pattern"]).finditer
         self._ignored = frozenset(tables["ignored"])
         self._words = tables["words"]
         self._starts = tables["starts"]
         self._states = tables["states"]
         self._rules = [Rule(*rule) for rule in tables["rules"]]
+        self._passed: dict[tuple[int, int, str], int] = {}
 
     def parse(self, text: str, start: str) -> Branch | None:
         """Return the tree of a text; None if it has none, or if only lark can tell."""
         first, last = self._starts[start]
-        stack = _Stack(first)
-        line_ends = LineEnds()
+        states, values, spans = [first], list[Any](), list[Span]()
+        table, words, ignored, line_ends = self._states, self._words, self._ignored, LineEnds()
         at = before = 0
-        while at < len(text):
-            match = self._match(text, at)
-            if match is None or (kind := match.lastgroup) is None:
+        for match in self._tokens(text):
+            kind, begin = match.lastgroup, at
+            if kind is None or match.start() != begin:
                 return None
-            begin, at = at, match.end()
-            if kind in self._ignored:
+            at = match.end()
+            if kind in ignored:
                 continue
-            row, word = self._states[stack.states[-1]], match[0]
-            if kind in self._words and (own := self._words[kind].get(word)) in row:
+            row, word = table[states[-1]], match[0]
+            if kind in words and (own := words[kind].get(word)) in row:
                 kind = own
             if kind not in row and kind != LINE_END:
                 return None
             if begin == before > 0 and glued(text[begin - 1], text[begin]):
                 return None
             before = at
-            if not line_ends.drop(kind):
-                to = self._reduced(stack, kind)
-                if to is None:
-                    return None
-                stack.push(to, Token(kind, word, begin, at), begin, at)
-        self._reduced(stack, END, last)
-        return stack.values[0] if stack.states[1:] == [last] else None
+            if line_ends.drop(kind):
+                continue
+            to = row.get(kind)
+            if to is None or to < 0:
+                to = self._reduced(states, values, spans, kind)
+            if to is None:
+                return None
+            states.append(to)
+            values.append(Token(kind, word, begin, at))
+            spans.append((begin, at))
+        self._reduced(states, values, spans, END, last)
+        return values[0] if states[1:] == [last] and at == len(text) else None
 
-    def _reduced(self, stack: _Stack, kind: str, last: int = -1) -> int | None:
+    def _reduced(
+        self, states: list[int], values: list[Any], spans: list[Span], kind: str, last: int = -1
+    ) -> int | None:
         """Apply the rules that end before a terminal; return the state after it, None if it cannot stand here."""
-        states, stack_states, rules = self._states, stack.states, self._rules
-        while stack_states[-1] != last:
-            action = states[stack_states[-1]].get(kind)
+        table, rules = self._states, self._rules
+        while states[-1] != last:
+            action = table[states[-1]].get(kind)
             if action is None or action >= 0:
                 return action
-            rule = rules[~action]
-            if rule.size == 1 and rule.single:  # most rules: an expression without the operator of its level
-                stack_states.pop()
-                stack_states.append(states[stack_states[-1]][rule.origin])
+            size, origin, data, single, picks, absent = rules[~action]
+            if size == 1 and single:
+                states[-1] = self._passed_on(states[-2], states[-1], kind)
                 continue
-            value, begin, end = stack.pop(rule)
-            stack.push(states[stack_states[-1]][rule.origin], value, begin, end)
+            taken, span = [], None
+            if size:
+                taken, span = values[-size:], _joined(spans[-size:])
+                del states[-size:], values[-size:], spans[-size:]
+            children = _picked(taken, picks, absent)
+            start, end = span or (0, 0)
+            values.append(children[0] if single and len(children) == 1 else Branch(data, children, start, end))
+            spans.append(span)
+            states.append(table[states[-1]][origin])
         return None
 
+    def _passed_on(self, before: int, state: int, kind: str) -> int:
+        """Return the state after all rules that only pass a value on, such as an expression without an operator."""
+        key = before, state, kind
+        if key not in self._passed:
+            while (action := self._states[state].get(kind, 0)) < 0:
+                rule = self._rules[~action]
+                if rule.size != 1 or not rule.single:
+                    break
+                state = self._states[before][rule.origin]
+            self._passed[key] = state
+        return self._passed[key]
 
-class _Stack:
-    """States, the values between them, and what these span: a branch may be in brackets that it does not contain."""
 
-    __slots__ = ("ends", "starts", "states", "values")
+def _joined(spans: list[Span]) -> Span:
+    """Return the span of several values together; they may hold brackets that no branch contains."""
+    first, last = spans[0], spans[-1]
+    if first is not None and last is not None:
+        return first[0], last[1]
+    real = [span for span in spans if span is not None]
+    return (real[0][0], real[-1][1]) if real else None
 
-    def __init__(self, first: int) -> None:
-        self.states = [first]
-        self.values: list[Any] = []
-        self.starts: list[int | None] = []  # None: of nothing
-        self.ends: list[int | None] = []
 
-    def push(self, state: int, value: Any, start: int | None, end: int | None) -> None:
-        self.states.append(state)
-        self.values.append(value)
-        self.starts.append(start)
-        self.ends.append(end)
-
-    def pop(self, rule: Rule) -> tuple[Any, int | None, int | None]:
-        """Take the values of a rule; return what it makes of them, and their span."""
-        size, _, data, single, picks, absent = rule
-        children: list[Any] = []
-        start = end = None
-        if size:
-            taken = self.values[-size:]
-            start, end = self.starts[-size], self.ends[-1]
-            if start is None:
-                start = next((x for x in self.starts[-size:] if x is not None), None)
-            if end is None:
-                end = next((x for x in reversed(self.ends[-size:]) if x is not None), None)
-            del self.states[-size:], self.values[-size:], self.starts[-size:], self.ends[-size:]
-            for index, inline, missing in picks:
-                if missing:
-                    children += [None] * missing
-                if not inline:
-                    children.append(taken[index])
-                elif children:
-                    children += taken[index].children
-                else:
-                    children = taken[index].children  # a list grows in place: its items are copied once, not each time
-        children += [None] * absent
-        if single and len(children) == 1:
-            return children[0], start, end
-        return Branch(data, children, start or 0, end or 0), start, end
+def _picked(taken: list[Any], picks: list[tuple[int, bool, int]], absent: int) -> list[Any]:
+    """Return what a branch keeps of its values."""
+    children: list[Any] = []
+    for index, inline, missing in picks:
+        if missing:
+            children += [None] * missing
+        if not inline:
+            children.append(taken[index])
+        elif children:
+            children += taken[index].children
+        else:
+            children = taken[index].children  # a list grows in place: its items are copied once, not each time
+    return children + [None] * absent if absent else children
