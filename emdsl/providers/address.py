@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import ssl
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
-from urllib.request import getproxies
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
 ENDPOINTS = ("/chat/completions", "/responses", "/messages", ":generateContent")  # added to a base URL
@@ -87,6 +86,8 @@ def proxy_of(url: str, environment: Mapping[str, str]) -> str | None:
     host = parts.hostname
     if host is None or is_loopback(host) or _bypassed(parts, _variable("no_proxy", environment)[1]):
         return None
+    from urllib.request import getproxies  # noqa: PLC0415 - 8 ms, that a plan of local models need not wait for
+
     system_proxies = getproxies()  # macOS and Windows keep some outside of the environment
     for name in (f"{parts.scheme}_proxy", "all_proxy"):
         variable, proxy = _variable(name, environment)
@@ -156,6 +157,8 @@ def certificates(environment: Mapping[str, str]) -> ssl.SSLContext | None:
 
 @cache  # reading all certificates of a system takes 30 ms
 def _trusting(places: tuple[tuple[str, str, bool], ...]) -> ssl.SSLContext:
+    import ssl  # noqa: PLC0415 - as in `proxy_of`
+
     context = ssl.create_default_context()
     for variable, text, is_file in places:
         path = Path(text).expanduser()

@@ -12,9 +12,6 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from emdsl.experiment import request_settings
-from emdsl.forms import plain
-from emdsl.judge import n_digits
-from emdsl.logprobs import spelled, start_of
 from emdsl.prompt import of_text
 from emdsl.query import Query
 from emdsl.reasoning import split
@@ -179,6 +176,8 @@ class Probes:
         for _, step, query in ready if self._by_key else ():
             probe = self.of(step, query.settings)
             if probe is not None and probe.numbers in (None, Numbers.UNCLEAR) and query.key in stored:
+                from emdsl.judge import n_digits  # noqa: PLC0415 - its patterns take 5 ms; a first plan reads no reply
+
                 probe.see(n_digits(stored[query.key], answers[query.key].text))
 
 
@@ -198,6 +197,9 @@ def _weighs(step: Step, head: RequestSettings) -> bool:
 
 def numbers_in(response: Response) -> Numbers:
     """Return how a model writes numbers, from its answer to the probe."""
+    from emdsl.forms import plain  # noqa: PLC0415 - as above
+    from emdsl.logprobs import spelled, start_of  # noqa: PLC0415 - as above
+
     text = plain(split(response).text)
     at = text.find(NUMBER)
     if at < 0:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from itertools import compress, islice
 from typing import TYPE_CHECKING, Any
 
 from emdsl.experiment import ASK
 from emdsl.frame import EvalFault, MissingInput, RowFrame
-from emdsl.judge import read, token_weights
 from emdsl.outcome import Outcome, Result
 from emdsl.query import Query, Response
 from emdsl.run.order import arranged, first_ask, order_of
@@ -40,6 +39,7 @@ from emdsl.value import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from types import ModuleType
 
     from emdsl.digest import KeyState
     from emdsl.experiment import Cell, Experiment, Step
@@ -339,6 +339,13 @@ def _name(frame: Frame, step: Step, result: Result) -> None:
     frame[f"{name}.logprobs"] = response.logprobs or NOT_REPORTED
 
 
+@cache
+def _judge() -> ModuleType:
+    from emdsl import judge  # noqa: PLC0415 - its patterns take 5 ms, and a first plan reads no reply
+
+    return judge
+
+
 def settle_answer(row: Outcome, step: Step, response: Response, answer: Answer) -> Query | None:
     """Settle a step by its reply; return the request to send next if a judge's reply cannot be read."""
     query = row.ready.get(step.name)
@@ -349,8 +356,8 @@ def settle_answer(row: Outcome, step: Step, response: Response, answer: Answer) 
     elif step.reply_format is None:
         value = answer.text
     else:
-        value = read(response, answer.text, step.reply_format)
-        weights = token_weights(response, answer.text, step.reply_format) if step.weighs else None
+        value = _judge().read(response, answer.text, step.reply_format)
+        weights = _judge().token_weights(response, answer.text, step.reply_format) if step.weighs else None
     if value == UNREADABLE and query is not None and query.tries < step.again:
         row.bad_replies = row.bad_replies or {}
         row.bad_replies[step.name] = (*row.bad_replies.get(step.name, ()), (query, response))

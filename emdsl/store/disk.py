@@ -7,7 +7,6 @@ connections of their own.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import queue
 import sqlite3
@@ -26,6 +25,7 @@ from emdsl.store.place import claim_host, on_network
 from emdsl.store.removals import StoreVersion, known_format, move_to_trash, prepare, version_of
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterable, Iterator
 
     from emdsl.digest import Digest
@@ -196,6 +196,8 @@ class DiskStore:
 
     def put(self, query: Query, response: Response) -> asyncio.Future[Response]:
         """Store an answer; the future holds the stored one, which is the first for its key."""
+        import asyncio  # noqa: PLC0415 - 15 ms that only asking should cost
+
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Response] = loop.create_future()
         if self._writer is None:

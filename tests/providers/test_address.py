@@ -103,7 +103,7 @@ PROXY = {"https_proxy": "http://proxy:3128"}
 )
 def test_which_proxy(url: str, environment: dict[str, str], proxy: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """As curl reads the variables: networks, domains and ports too."""
-    monkeypatch.setattr("emdsl.providers.address.getproxies", dict)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
     assert proxy_of(url, environment) == proxy
 
 
