@@ -11,7 +11,7 @@ from support import program
 
 from emdsl.outcome import Result
 from emdsl.query import Response, Usage
-from emdsl.reasoning import split
+from emdsl.reasoning import _TAGS, split
 from emdsl.run import rows as rows_module
 from emdsl.run.passes import settle_from_store
 from emdsl.run.planner import Planner
@@ -292,3 +292,10 @@ def test_chunks_find_what_single_rows_find(
             patched.setattr(rows_module, "MAX_PROMPT_CHARS", 1)
             assert plans(found, memory, None, some=some) == expected
     disk.close()
+
+
+@pytest.mark.parametrize("mark", [*(tag for tags in _TAGS for tag in tags), "<|channel|>", "assistantfinal"])
+def test_each_mark_of_reasoning_is_looked_for(mark: str) -> None:
+    """A text without the first characters of any mark is not searched for the marks themselves."""
+    text = f"analysis hm{mark}yes" if mark == "assistantfinal" else f"{mark}final<|message|>hm{mark}yes"
+    assert split(Response(text=text, finish="stop")) != (text, None)

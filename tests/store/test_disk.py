@@ -343,3 +343,12 @@ def test_a_folder_that_is_gone_acknowledges_nothing(tmp_path: Path, replaced: bo
     with pytest.raises(StoreError, match="was removed or replaced during the run"):
         put(store, 2)
     store.close()
+
+
+def test_equal_numbers_of_other_kinds_are_no_counts() -> None:
+    """Equal token counts are one object; 1.0 and true equal 1, and count nothing."""
+    for written, counted in (("1", 1), ("1.0", None), ("true", None), ("1", 1)):
+        fields = f'"text":"a","finish":"stop","usage":[{written},{written},null,null,null]'
+        plain = f'{{{fields},"answered_at":1.0,"elapsed_s":1.0,"run":"r"}}'.encode()
+        usage = decode(b"E1j" + digest_bytes(plain) + plain).usage
+        assert (usage.input_tokens, usage.output_tokens) == (counted, counted)
