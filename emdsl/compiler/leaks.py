@@ -28,6 +28,8 @@ MAX_SEEN = 20_000  # combinations among which those are chosen
 MAX_ROWS = 20_000  # of a pool, or levels of an axis, that are compared
 MARK = "\ue000question\ue001"  # private characters: no text holds them
 
+_Rendered = tuple[tuple[int, ...], str, list[tuple[Row, ...]]]  # the levels of a prompt, its text, what it draws from
+
 
 @dataclass(frozen=True, slots=True)
 class Leak:
@@ -43,30 +45,34 @@ def leaks(experiment: Experiment) -> Iterator[Leak]:
     """Yield what leaks into the asks that need no answer, for each axis of questions."""
     for step in experiment.steps:
         if step.kind == ASK and not step.needs:
-            for axis in step.prompt_axes:
-                texts = _own_texts(experiment.axes[axis].levels)
-                if texts:
-                    yield from _of_axis(experiment, step, axis, texts)
+            axes = [(a, texts) for a in step.prompt_axes if (texts := _own_texts(experiment.axes[a].levels))]
+            rendered = list(_all_rendered(experiment, step)) if axes else []
+            for axis, texts in axes:
+                yield from _of_axis(experiment, step, axis, texts, rendered)
 
 
-def _of_axis(experiment: Experiment, step: Step, axis: int, texts: dict[int, frozenset[str]]) -> Iterator[Leak]:
+def _all_rendered(experiment: Experiment, step: Step) -> Iterator[_Rendered]:
+    for levels in _some(experiment, step.prompt_axes):
+        with pools() as used:
+            prompt = _rendered(step, experiment.frame(step.prompt_axes, levels))
+        if prompt is not None:
+            yield levels, _joined(prompt), list({id(p): p for p in used}.values())
+
+
+def _of_axis(
+    experiment: Experiment, step: Step, axis: int, texts: dict[int, frozenset[str]], rendered: list[_Rendered]
+) -> Iterator[Leak]:
     leaked: dict[int, str] = {}
     shared: Counter[int] = Counter()  # pools by identity: one that several levels draw from does not depend on them
     drawn: dict[int, tuple[Row, ...]] = {}
     at = step.prompt_axes.index(axis)
-    for levels in _some(experiment, step.prompt_axes):
-        frame = experiment.frame(step.prompt_axes, levels)
-        with pools() as used:
-            prompt = _rendered(step, frame)
+    for levels, whole, used in rendered:
         own = texts.get(levels[at], frozenset())
-        if prompt is None or not own:
-            continue
-        for pool in {id(p): p for p in used}.values():
+        for pool in used if own else ():
             drawn[id(pool)] = pool
             shared[id(pool)] += 1
             if twice := own & texts_of_rows(pool):
                 leaked.setdefault(levels[at], min(twice))
-        whole = _joined(prompt)
         for text in own:
             if whole.count(text) > 1 and whole.count(text) > _put(experiment, step, levels, at, text):
                 leaked.setdefault(levels[at], text)
