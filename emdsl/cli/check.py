@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from emdsl.study.screen import counted
 
 if TYPE_CHECKING:
     from emdsl.source import Diagnostic
+
+GC_THRESHOLDS = (1_000_000, 20, 100)  # what a long program becomes is all needed to the end: nothing to collect
 
 
 @click.command("check")
@@ -37,6 +40,7 @@ def command(files: tuple[Path, ...], env_file: Path | None, as_json: bool, fix: 
       emdsl check study.em --fix
     """
     console.expect_json(wanted=as_json)
+    gc.set_threshold(*GC_THRESHOLDS)
     diagnostics: list[Diagnostic] = []
     n_fixed = 0
     for file in files:
