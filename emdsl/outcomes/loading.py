@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LOCK_S = 60.0  # how long a load waits for its turn
 PART = 32_768  # rows that are given to DuckDB at once
+INSERT_MEMORY = "300MB"  # of DuckDB while rows are inserted: it would keep all of them until the end
 STORAGE = 64  # the number of the format that we write, in a file's header
 _STUDIES = """
 CREATE SCHEMA IF NOT EXISTS emdsl;
@@ -204,6 +205,7 @@ def _insert_all(connection: Connection, table: str, parts: Iterable[Any]) -> Non
         connection.execute(f"INSERT INTO {table} SELECT * FROM part")
         connection.unregister("part")
 
+    connection.execute(f"SET memory_limit = '{INSERT_MEMORY}'")
     with ThreadPoolExecutor(max_workers=1) as worker:
         running: Future[None] | None = None
         for part in parts:
@@ -212,6 +214,7 @@ def _insert_all(connection: Connection, table: str, parts: Iterable[Any]) -> Non
             running = worker.submit(insert, part)
         if running is not None:
             running.result()
+    connection.execute("RESET memory_limit")  # measures may need more
 
 
 def _create(connection: Connection, table: str, fields: list[Field]) -> None:
