@@ -28,7 +28,6 @@ _CHANNEL = re.compile(
 )
 _CHANNELS = re.compile(r"\s*(?:<\|start\|>assistant)?<\|channel\|>")
 _BARE_CHANNELS = re.compile(r"\s*analysis(?P<thought>.*?)assistantfinal(?P<text>.*)\Z", re.DOTALL)  # marks left out
-_MARKS = ("<", "[", "\u25c1", "assistantfinal")  # without any of them, a text is all answer
 _LETTER = re.compile(r"\S")
 _CLOSED_FIRST = re.compile(r"\s*(?:" + "|".join(re.escape(closing) for _, closing in _TAGS) + r")\s*")
 _ASKED = "thinking|reasoning|scratchpad|analysis|reflection|thoughts"  # tags that prompts ask for
@@ -58,8 +57,8 @@ def split(response: Response, query: Query | None = None) -> Answer:
     """
     text, given = response.text, response.reasoning or None
     begun = _begun(query)
-    if begun is None and not any(mark in text for mark in _MARKS):
-        return Answer(text, given)
+    if begun is None and not ("<" in text or "[" in text or "\u25c1" in text or "assistantfinal" in text):
+        return Answer(text, given)  # every mark of thoughts has one of these
     if begun is not None and not text.lstrip().startswith(begun):
         text = begun + text
     if given is not None and (closed := _CLOSED_FIRST.match(text)):  # the server took out the tag's other end
@@ -200,6 +199,8 @@ def _thought(part: Mapping[str, Any]) -> str:
 def thoughts_in(*values: Any) -> str | None:
     """Return the first thoughts among the fields in which a server may put them: a text, parts, or one part."""
     for value in values:
+        if value is None:
+            continue
         thoughts = value if isinstance(value, str) else _thought(value) if isinstance(value, Mapping) else ""
         if isinstance(value, list):
             thoughts = "".join(reversed(divided(value)))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from emdsl.providers.http import Http
     from emdsl.providers.limits import Limits
     from emdsl.providers.provider import Format
-    from emdsl.query import Model, Query
+    from emdsl.query import Model, Query, RequestSettings
 
 UNAUTHORIZED = 401
 _RESPONSES_ONLY = "v1/responses"  # in OpenAI's error for a model without chat completions
@@ -44,13 +44,17 @@ def format_of(query: Query) -> str:
 
 
 class Client:
-    """Answers the queries of every service; `simulator` is the URL of the embedded one. See Provider."""
+    """Answers the queries of every service; `simulator` is the URL of the embedded one, `run` pays. See Provider."""
 
-    def __init__(self, http: Http, environment: Mapping[str, str], simulator: str | None = None) -> None:
+    def __init__(
+        self, http: Http, environment: Mapping[str, str], simulator: str | None = None, *, run: str = ""
+    ) -> None:
         self._http = http
+        self._run = run
         self._environment = environment
         self._simulator = simulator
         self._endpoints: dict[int, _Endpoint] = {}  # by id() of the model
+        self._formats: dict[int, tuple[RequestSettings, str]] = {}  # by id() of the settings
         self._redactor = Redactor(api_keys(environment))  # any of them may come back from any server
         self._stream_only: set[int] = set()  # models that turned out to answer only as a stream
         self._responses_only: set[int] = set()  # models that turned out to be served only by the Responses API
@@ -62,7 +66,7 @@ class Client:
     async def ask(self, query: Query, account: int, on_limits: Callable[[Limits], None]) -> Response:
         """See Provider."""
         model = query.settings.model
-        name = RESPONSES if id(model) in self._responses_only else format_of(query)
+        name = RESPONSES if id(model) in self._responses_only else self._format(query)
         try:
             return await self._send(query, name, account, on_limits)
         except Rejected as error:
@@ -97,9 +101,15 @@ class Client:
             endpoint.headers[name, account] = headers
         return headers
 
+    def _format(self, query: Query) -> str:
+        known = self._formats.get(id(query.settings))
+        if known is None:
+            known = self._formats[id(query.settings)] = query.settings, format_of(query)
+        return known[1]
+
     def _needs_stream(self, query: Query, name: str) -> bool:
         """Whether the provider requires a stream for this answer."""
-        long = name == ANTHROPIC and int(query.params.get("max_tokens") or 0) > LONG_ANSWER
+        long = name == ANTHROPIC and int(dict(query.settings.params).get("max_tokens") or 0) > LONG_ANSWER
         return long or id(query.settings.model) in self._stream_only
 
     async def _send(self, query: Query, name: str, account: int, on_limits: Callable[[Limits], None]) -> Response:
@@ -129,6 +139,7 @@ class Client:
             logprobs=self._mask_logprobs(response.logprobs),
             tokens=tuple(mask(t) or "" for t in response.tokens) if response.tokens is not None else None,
             request_id=mask(request_id or response.request_id), answered_at=now, elapsed_s=round(now - start, 4),
+            run=self._run,
         )  # fmt: skip
 
     def _key_hint(self, error: ProviderError, model: Model, key: Secret | None) -> str:

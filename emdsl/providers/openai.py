@@ -146,6 +146,7 @@ class Encoder:
         self._prompts: OrderedDict[int, tuple[Prompt, bytes]] = OrderedDict()  # by identity: the samples of a cell
         self._messages: OrderedDict[Message, bytes] = OrderedDict()
         self._settings: OrderedDict[tuple[int, int, bool], tuple[RequestSettings, bytes, bytes]] = OrderedDict()
+        self._seeded: dict[int, tuple[RequestSettings, bool]] = {}  # by id(): whether they have a seed
         self._size = 0  # bytes
 
     def encode(self, query: Query) -> bytes:
@@ -158,8 +159,10 @@ class Encoder:
     def _around(self, query: Query) -> tuple[bytes, bytes]:
         """Return what stands before and after the messages of a body."""
         settings = query.settings
-        seeded = any(name == "seed" for name, _ in settings.params)
-        variant = id(settings), query.sample if seeded else 0, _has_prefill(query)
+        seeded = self._seeded.get(id(settings))
+        if seeded is None:
+            seeded = self._seeded[id(settings)] = settings, "seed" in dict(settings.params)
+        variant = id(settings), query.sample if seeded[1] else 0, _has_prefill(query)
         entry = self._settings.get(variant)
         if entry is None:
             fields = body_fields(query, OPENAI)

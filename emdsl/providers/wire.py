@@ -59,6 +59,8 @@ def as_candidates(pairs: Iterable[tuple[Any, Any]]) -> TokenLogprobs:
 
 def finish_of(reason: Any) -> str | None:
     """Map a server's finish reason to stop, length, blocked, tool, other or broken; None without a reason."""
+    if reason == "stop":  # as nearly all are
+        return "stop"
     reason = reason.get("type") if isinstance(reason, dict) else reason  # SGLang's
     if not isinstance(reason, str) or not reason.strip():
         return None
@@ -176,11 +178,13 @@ def body_fields(query: Query, format_: str) -> dict[str, Any]:
         raise Rejected(f"not sent: {conflict}") from None
 
 
+_encoder = json.JSONEncoder(default=sendable, ensure_ascii=False, separators=(",", ":"))
+
+
 def as_json(body: Any) -> bytes:
     """Encode a body as JSON: numbers are exact, texts unescaped where possible."""
-    text = json.dumps(body, default=sendable, ensure_ascii=False, separators=(",", ":"))
     try:
-        return text.encode()
+        return _encoder.encode(body).encode()
     except UnicodeEncodeError:  # a lone surrogate: JSON can escape it, UTF-8 has no bytes for it
         return json.dumps(body, default=sendable, separators=(",", ":")).encode()
 

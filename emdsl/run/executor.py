@@ -254,7 +254,9 @@ class Executor:
         try:
             response = await self._ask(attempt)
             if response is not None:
-                stored = await self._store.put(query, dataclasses.replace(response, run=self._run))
+                if response.run != self._run:
+                    response = dataclasses.replace(response, run=self._run)
+                stored = await self._store.put(query, response)
                 request.state = State.STORED
         except asyncio.CancelledError:
             self._claiming.release(request)

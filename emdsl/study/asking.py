@@ -152,7 +152,7 @@ async def _send(
     handled = [n for n in SIGNALS if signals and signal.getsignal(n) is not signal.SIG_IGN]  # as under nohup
     with view:
         http = Http(sending.connections, project.environment, view.notice)
-        client = Client(http, project.environment, simulator.url if simulator else None)
+        client = Client(http, project.environment, simulator.url if simulator else None, run=run)
         executor = Executor(
             walks, store, client, connections=sending.connections,
             retry_policy=RetryPolicy(max_wait_s=sending.max_wait_s, max_retries=sending.max_retries), run=run,

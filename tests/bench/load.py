@@ -99,8 +99,9 @@ def main(n: int) -> None:
             boot_s = time.perf_counter() - start
         size = (folder / database.FILE).stat().st_size / 1e6
     found = {
-        "outcomes": n, "made_s": round(made, 1), "load_s": round(load_s, 1), "raw_arrow_s": round(raw_s, 1), "peak_mb": round(peak),
-        "file_mb": round(size), "groups": groups, "measure_s": round(measure_s, 2), "bootstrap_s": round(boot_s, 1),
+        "outcomes": n, "made_s": round(made, 1), "load_s": round(load_s, 1), "raw_arrow_s": round(raw_s, 1),
+        "peak_mb": round(peak), "file_mb": round(size), "groups": groups, "measure_s": round(measure_s, 2),
+        "bootstrap_s": round(boot_s, 1),
     }  # fmt: skip
     print(json.dumps(found))
 
