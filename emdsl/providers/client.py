@@ -44,13 +44,13 @@ def format_of(query: Query) -> str:
 
 
 class Client:
-    """Answers the queries of every service; `simulator` is the URL of the embedded one, `run` pays. See Provider."""
+    """Answers the queries of every service; `simulator` is the URL of the embedded one. See Provider."""
 
     def __init__(
         self, http: Http, environment: Mapping[str, str], simulator: str | None = None, *, run: str = ""
     ) -> None:
         self._http = http
-        self._run = run
+        self._run = run  # of the answers
         self._environment = environment
         self._simulator = simulator
         self._endpoints: dict[int, _Endpoint] = {}  # by id() of the model

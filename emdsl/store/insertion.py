@@ -1,7 +1,7 @@
 """Rows of diskcache's table, many at a time: one statement writes them while other threads go on.
 
 diskcache adds one entry at a time, with a look-up each, and every one of these statements waits for Python's lock. Its
-triggers keep its counters true, whoever writes.
+triggers keep its counters right.
 """
 
 from __future__ import annotations

@@ -126,10 +126,10 @@ class ProcessLoader:
         self._inline = inline
         self._options = options
         self._process: subprocess.Popen[str] | None = None
-        self._first_line = threading.Event()
+        self._started, self._tried = threading.Event(), threading.Event()
         self._faults: list[Any] = []
         self._loaded: Any = None  # notices, and why the load failed
-        self._reader = threading.Thread(target=self._read, name="emdsl-loader", daemon=True)
+        self._thread = threading.Thread(target=self._talk, name="emdsl-loader", daemon=True)
 
     def __enter__(self) -> Self:
         """See Loader."""
@@ -137,77 +137,88 @@ class ProcessLoader:
 
     def __exit__(self, *_: object) -> None:
         """See Loader."""
+        if self._thread.ident is None:
+            return
+        self._started.wait()
         if self._process is not None:
             self._process.kill()
-            self._reader.join()
+        self._thread.join()
+        if self._process is not None:
             with suppress(OSError), self._process:  # closes its pipes, and waits
                 pass
 
     def start(self) -> None:
         """See Loader."""
-        study, options = self._inline.study, self._options
-        project = study.project
-        task = {
-            "root": str(project.root), "cache": str(project.cache), "environment": dict(project.environment),
-            "simulate": project.simulate, "file": str(study.file), "program": study.program.digest.hex(),
-            "samples": options.samples, "only": list(options.only), "run": self._inline.run,
-        }  # fmt: skip
-        package = str(Path(emdsl.__file__).parents[1])
-        paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-X", "utf8", "-m", "emdsl.study.load_process"], text=True,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-                start_new_session=True,  # Ctrl-C is the run's
-            )  # fmt: skip
-            self._reader.start()
-            self._send(task)
-        except OSError:  # no process can be started: the run loads by itself
-            self._first_line.set()
+        self._thread.start()
 
     def check(self) -> None:
         """See Loader."""
-        if self._process is not None:
-            self._first_line.wait()
+        if self._thread.ident is None:
+            self._inline.check()
+            return
+        self._tried.wait()
         if self._faults:
             raise _source_error(self._inline.study.program.experiments, self._faults)
 
     def load(self, report: Report) -> Loaded:
         """See Loader."""
         if self._process is not None:
-            try:
+            with suppress(OSError):  # it has ended
                 self._send({"failures": {key.hex(): error for key, error in report.failures.items()}})
                 from emdsl.outcomes import database  # noqa: F401, PLC0415 - the results are read by it: better now
 
                 counts = [p.plan(self._inline.store) for p in planners(self._inline.walks, run=self._inline.run)]
-                self._reader.join()
-            except OSError:  # it has ended
-                pass
-            if self._loaded is not None:
-                notices, error = self._loaded
-                return counts, notices, error
+                self._thread.join()
+                if self._loaded is not None:
+                    notices, error = self._loaded
+                    return counts, notices, error
         return self._inline.load(report)
+
+    def _talk(self) -> None:
+        """Start the process, say what to load, and read its two lines."""
+        try:
+            self._process = self._opened()
+            self._started.set()
+            self._send(self._task())
+            assert self._process.stdout is not None
+            for line in self._process.stdout:
+                if self._tried.is_set():
+                    self._loaded = json.loads(line)
+                    continue
+                self._faults = json.loads(line)
+                if self._faults:
+                    self._inline.on_error()
+                self._tried.set()
+        except OSError:  # no process can be started, or it has ended: the run loads by itself
+            pass
+        finally:
+            self._started.set()
+            self._tried.set()
+
+    def _opened(self) -> subprocess.Popen[str]:
+        package = str(Path(emdsl.__file__).parents[1])
+        paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+        return subprocess.Popen(
+            [sys.executable, "-P", "-X", "utf8", "-m", "emdsl.study.load_process"], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+            start_new_session=True,  # Ctrl-C is the run's
+        )  # fmt: skip
+
+    def _task(self) -> dict[str, Any]:
+        study, options = self._inline.study, self._options
+        project = study.project
+        return {
+            "root": str(project.root), "cache": str(project.cache), "environment": dict(project.environment),
+            "simulate": project.simulate, "file": str(study.file), "program": study.program.digest.hex(),
+            "samples": options.samples, "only": list(options.only), "run": self._inline.run,
+        }  # fmt: skip
 
     def _send(self, line: object) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(line) + "\n")
         self._process.stdin.flush()
-
-    def _read(self) -> None:
-        """Read both lines of the process."""
-        assert self._process is not None
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if not self._first_line.is_set():
-                self._faults = json.loads(line)
-                if self._faults:
-                    self._inline.on_error()
-                self._first_line.set()
-            else:
-                self._loaded = json.loads(line)
-        self._first_line.set()
 
 
 def _source_error(experiments: Sequence[Experiment], faults: Sequence[Any]) -> SourceError:

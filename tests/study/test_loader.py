@@ -136,6 +136,7 @@ def test_a_run_whose_loader_dies_loads_by_itself(
 
     def killed(self: loader.ProcessLoader) -> None:
         start(self)
+        assert self._started.wait(10)
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGKILL)
 
