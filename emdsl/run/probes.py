@@ -54,7 +54,7 @@ class Probe:
     high: float  # end of the scale
     response: Response | None = None
     numbers: Numbers | None = None  # None: unknown
-    n_replies: int = 0  # with a number among their candidates, none of them of two digits
+    replies: frozenset[Digest] = frozenset()  # with a number among their candidates, none of them of two digits
 
     @property
     def split(self) -> bool:
@@ -65,15 +65,15 @@ class Probe:
         """Store the answer to the probe."""
         self.response, self.numbers = response, numbers_in(response)
 
-    def see(self, n: int) -> None:
-        """Count a reply whose longest candidate has `n` digits."""
+    def see(self, key: Digest, n: int) -> None:
+        """Count a reply whose longest candidate has `n` digits, once however often it is read."""
         if self.numbers in (Numbers.WHOLE, Numbers.SPLIT) or not n:
             return
         if n > 1:
             self.numbers = Numbers.WHOLE
         else:
-            self.n_replies += 1
-            if self.n_replies >= N_REPLIES and self.high >= MIN_HIGH:
+            self.replies |= {key}
+            if len(self.replies) >= N_REPLIES and self.high >= MIN_HIGH:
                 self.numbers = Numbers.SPLIT
 
 
@@ -127,7 +127,12 @@ class Probes:
         """Go back to what was known before: rows that were read too early are made again."""
         for key, probe in self._by_key.items():
             before = evidence.get(key, Probe(probe.query, probe.high))
-            probe.response, probe.numbers, probe.n_replies = before.response, before.numbers, before.n_replies
+            probe.response, probe.numbers, probe.replies = before.response, before.numbers, before.replies
+
+    @property
+    def all_answered(self) -> bool:
+        """Whether no probe waits for its answer."""
+        return all(probe.response is not None for probe in self._by_key.values())
 
     @property
     def keys(self) -> list[Digest]:
@@ -178,7 +183,7 @@ class Probes:
             if probe is not None and probe.numbers in (None, Numbers.UNCLEAR) and query.key in stored:
                 from emdsl.judge import n_digits  # noqa: PLC0415 - its patterns take 5 ms; a first plan reads no reply
 
-                probe.see(n_digits(stored[query.key], answers[query.key].text))
+                probe.see(query.key, n_digits(stored[query.key], answers[query.key].text))
 
 
 def _has_wide_scale(step: Step) -> bool:

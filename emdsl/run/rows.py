@@ -64,11 +64,6 @@ class Selection:
     samples: int | None = None
     only: Mapping[int, frozenset[int]] = field(default_factory=dict)
 
-    @property
-    def restricts(self) -> bool:
-        """Whether it is less than the whole experiment."""
-        return self.samples is not None or bool(self.only)
-
     def takes(self, cell: Cell) -> bool:
         """Whether a cell is selected."""
         return all(cell[axis] in levels for axis, levels in self.only.items())

@@ -270,10 +270,16 @@ class DiskStore:
     def _stored(
         self, database: sqlite3.Connection, batch: list[_Put], entries: list[tuple[Digest, bytes]]
     ) -> list[Response]:
-        """Return the answers of a batch as they are stored: some keys had one before."""
+        """Return the answers of a batch as they are stored: some keys had one before. Damaged ones are replaced."""
         present = dict(self._entries(database, [key for key, _ in entries]))
+        damaged = {k: e for k, e in entries if present.get(k) != e and (k not in present or _damaged(present[k]))}
+        if damaged:
+            move_to_trash(self.folder, damaged, "damaged")
+            with transaction(database):
+                insert(database, damaged.items())
+            present |= damaged
         return [
-            item.response if present.get(key) == entry else decode(present.get(key))
+            item.response if present[key] == entry else decode(present[key])
             for item, (key, entry) in zip(batch, entries, strict=True)
         ]
 

@@ -39,7 +39,8 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        database.execute("ROLLBACK")
+        if database.in_transaction:  # on a full disk, SQLite has rolled back by itself
+            database.execute("ROLLBACK")
         raise
     database.execute("COMMIT")
 

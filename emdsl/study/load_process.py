@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 import tempfile
 import threading
@@ -43,14 +44,16 @@ class _Run:
 
     def __init__(self) -> None:
         self.ended = threading.Event()
-        self.failures: Mapping[Digest, str] | None = None  # of its requests; None: it was killed
+        self.failures: Mapping[Digest, str] = {}  # of its requests, once it has ended
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
         line = sys.stdin.readline()
         if line:
             self.failures = {bytes.fromhex(key): error for key, error in json.loads(line)["failures"].items()}
-        self.ended.set()
+            self.ended.set()
+        else:
+            os._exit(1)  # the run was killed: nothing is to be loaded, whatever is being computed
 
 
 class _Experiment:
@@ -69,33 +72,28 @@ class _Experiment:
                 return
             evidence = self._rows.probes.evidence()
             chunk = self._settled()
-            if all(not (row.ready or row.blocked) for row in chunk if self._rows.takes(row)):
-                self._staged.add(self._completed(chunk, {}))
+            if self._rows.probes.all_answered and all(not (row.ready or row.blocked) for row in chunk):
+                self._staged.add(chunk)
                 self._next = []
-            else:  # nothing is kept of an attempt: a row is what one pass over the whole store makes of it
+            else:  # nothing is kept of an attempt: rows are what one pass over the whole store makes of them
                 self._rows.probes.restore(evidence)
                 run.ended.wait(POLL_S)
 
     def chunks(self, failures: Mapping[Digest, str]) -> Iterator[loading.Chunk]:
         """Yield all rows, staged or not."""
-        if failures and self._rows.selection.restricts:  # a row that is not selected may share a failed request
-            self._left, self._next = self._rows.everything(), []
-        else:
-            yield from self._staged.tables()
+        yield from self._staged.tables()
         while self._next or (chunk := list(islice(self._left, CHUNK))):
             self._next = self._next or [(row.cell, row.sample) for row in chunk]
-            yield self._completed(self._settled(), failures)
+            settled = self._settled()
+            for row in settled:
+                settle_missing(self._rows, row, failures)
+            yield settled
             self._next = []
 
     def _settled(self) -> list[Outcome]:
         chunk = [self._rows.row(cell, sample) for cell, sample in self._next]
         self._rows.probes.look_up(self._store, again=True)
         settle_from_store(self._rows, chunk, self._store)
-        return chunk
-
-    def _completed(self, chunk: list[Outcome], failures: Mapping[Digest, str]) -> list[Outcome]:
-        for row in chunk:
-            settle_missing(self._rows, row, failures)
         return chunk
 
 
@@ -124,13 +122,11 @@ def main() -> None:
             rows.follow(run)
             followed.append((experiment, rows))
         run.ended.wait()
-        failures = run.failures
-        if failures is not None:
-            tables = [(e, rows.chunks(failures)) for e, rows in followed]
-            try:
-                _say((loading.load(project.cache, load_of(study, store, task["run"]), tables), ""))
-            except OutcomesError as error:
-                _say(([], str(error)))
+        tables = [(e, rows.chunks(run.failures)) for e, rows in followed]
+        try:
+            _say((loading.load(project.cache, load_of(study, store, task["run"]), tables), ""))
+        except OutcomesError as error:
+            _say(([], str(error)))
 
 
 def _say(found: object) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import InProcess, experiment, outcomes, program, run
 
+from emdsl.experiment import request_settings
 from emdsl.providers.openai import encode
 from emdsl.query import Query, Response
 from emdsl.run.passes import settle_from_store
@@ -168,10 +169,24 @@ def test_one_reply_of_two_digits_clears_a_judge() -> None:
     step = walk.steps["aligned"]
     probe = probes.of(step, walk.head(step, row)[0])
     assert probe is not None
-    probe.see(2)
-    for _ in range(N_REPLIES):
-        probe.see(1)
+    probe.see(b"two digits", 2)
+    for i in range(N_REPLIES):
+        probe.see(bytes([i]), 1)
     assert probe.numbers is Numbers.WHOLE
+
+
+def test_a_reply_counts_once_however_often_it_is_read() -> None:
+    """A plan, a run and a load read the same replies."""
+    found = experiment(WHOLE)
+    (head,) = {id(h): h for s, h in request_settings(found) if s.name == "aligned"}.values()
+    probe = Probes(found).of(Rows(found).steps["aligned"], head)
+    assert probe is not None
+    for _ in range(3):
+        for i in range(N_REPLIES - 1):
+            probe.see(bytes([i]), 1)
+    assert probe.numbers is None
+    probe.see(b"another", 1)
+    assert probe.numbers is Numbers.SPLIT
 
 
 AGAIN = """

@@ -23,6 +23,7 @@ from emdsl.query import Model, Query, RequestSettings, Response, Usage
 from emdsl.service import SERVICES
 from emdsl.store.codec import Corrupt, decode, encode, ingredients
 from emdsl.store.disk import DiskStore
+from emdsl.store.insertion import connect
 from emdsl.store.removals import move_to_trash, purge, store_version, trash_batches, trash_entries
 
 MODEL = Model(name="m", use="sim/m", service=SERVICES["sim"], wire_name="m")
@@ -121,6 +122,34 @@ def test_diskcache_reads_what_we_write_in_bulk(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "cache.db") as database:
         assert len(database.execute(f"SELECT DISTINCT {columns} FROM Cache").fetchall()) == 1
         assert database.execute("SELECT count(*) FROM Cache WHERE store_time <> access_time").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("value", [b"not ours", "a text", 7, None])
+def test_a_damaged_entry_that_nobody_has_read_is_replaced(tmp_path: Path, value: object) -> None:
+    """It was damaged after the run looked for it: it goes to the trash, and the new answer takes its place."""
+    put(DiskStore(tmp_path), 3)
+    with sqlite3.connect(tmp_path / "cache.db") as database:
+        database.execute("UPDATE Cache SET value = ? WHERE key = ?", (value, query(1).key))
+    store = DiskStore(tmp_path)
+    assert [r.text for r in put(store, 5, "new")] == ["answer 0", "new 1", "answer 2", "new 3", "new 4"]
+    assert len(store.get_many(query(i).key for i in range(5))) == 5
+    store.close()
+    assert [n for _, why, _, n in trash_batches(tmp_path) if why == "damaged"] == [1]
+
+
+def test_a_full_disk_is_called_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite takes a transaction back by itself then, so that it cannot be taken back once more."""
+
+    def full(path: Path, busy_s: float) -> sqlite3.Connection:
+        database = connect(path, busy_s)
+        database.execute("PRAGMA max_page_count = 30")
+        return database
+
+    monkeypatch.setattr("emdsl.store.disk.connect", full)
+    store = DiskStore(tmp_path)
+    with pytest.raises(StoreError, match="is full or failing"):
+        put(store, 400, "x" * 4_000)
+    store.close()
 
 
 def test_nothing_is_ever_evicted(tmp_path: Path) -> None:

@@ -52,6 +52,21 @@ experiment shared {
   ask answer from subject with "why is the sky blue? {k}"
 }
 """
+SHARED = """
+experiment part {
+  for k in 0..3
+  samples = 3
+  ask answer from subject with "question {k}"
+  measure long = rate(answer.tokens > 10) by k
+}
+experiment whole {
+  for j in 0..3
+  for t in 0..8
+  samples = 3
+  ask filler from subject with "filler {t} {j}"
+  ask answer from subject with "question {j}"
+}
+"""
 FAILING = """
 model gone { use = "openai-api/gone/m", url = "http://127.0.0.1:9/v1" }
 experiment failing {
@@ -106,6 +121,7 @@ def beside(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     [
         (BRANCHES, {}),
         (BRANCHES, {"samples": 6, "only": ("k=1,2",)}),
+        (SHARED, {"only": ("k=1",), "connections": 20}),
         (FAILING, {"max_retries": 0}),
         (FAILING, {"max_retries": 0, "samples": 3}),
     ],
