@@ -101,6 +101,7 @@ def main() -> None:
     """Follow one run, and load its tables."""
     gc.set_threshold(GC_THRESHOLD)
     task: dict[str, Any] = json.loads(sys.stdin.readline())
+    run = _Run()
     project = Project(
         root=Path(task["root"]), cache=Path(task["cache"]), environment=task["environment"],
         simulate=task["simulate"],
@@ -110,7 +111,6 @@ def main() -> None:
     if program.digest.hex() != task["program"]:
         return  # it was edited since the run began
     _say([(i, *fault) for i, e in enumerate(program.experiments) for fault in loading.faults(e)])
-    run = _Run()
     prepare(project.cache)
     with study.store() as store, ExitStack() as files:
         followed = []
