@@ -76,11 +76,23 @@ def opened(folder: Path, study: str | None = None) -> Iterator[tuple[Connection,
         chosen = study or (last if last in studies else studies[0] if studies else None)
         if chosen is not None:
             database.execute(f"SET search_path = {literal(name(chosen))}")
-        yield database, chosen
+        with interruptible():
+            yield database, chosen
     except Error as error:
         raise OutcomesError(_message(error)) from error
     finally:
         database.close()
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt for an interrupt during a query, as elsewhere in Python: DuckDB has RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) != "Query interrupted":
+            raise
+        raise KeyboardInterrupt from None
 
 
 @contextmanager

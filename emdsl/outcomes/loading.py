@@ -95,7 +95,7 @@ def load(folder: Path, study: Load, experiments: Iterable[tuple[Experiment, Iter
             try:
                 with replacing(path) as fresh:
                     notices = _copied(path, fresh)
-                    with connected(fresh, WRITTEN) as connection:
+                    with connected(fresh, WRITTEN) as connection, database.interruptible():
                         notices += _fill(connection, study, experiments)
             finally:
                 _remove_leftovers(folder)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import clean_environment, emdsl, simulator, stats
 
+from emdsl.outcomes.database import interruptible
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -190,3 +192,10 @@ def test_the_other_takes_over_what_a_killed_one_was_asking(tmp_path: Path) -> No
     assert whole(tmp_path) == N
     verified = json.loads(emdsl("cache", "verify", "--json", cwd=tmp_path).stdout)
     assert verified == {"entries": N, "database": "ok", "empty_aborts": 0, "damaged": []}
+
+
+@pytest.mark.parametrize(("said", "raised"), [("Query interrupted", KeyboardInterrupt), ("other", RuntimeError)])
+def test_an_interrupt_during_a_query_is_an_interrupt(said: str, raised: type[BaseException]) -> None:
+    """DuckDB raises an error of its own there, which ended in a traceback."""
+    with pytest.raises(raised), interruptible():
+        raise RuntimeError(said)
