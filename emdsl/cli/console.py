@@ -112,8 +112,8 @@ def _table(table: Table) -> str:
     """Return a table, fitted to a terminal; whole elsewhere."""
     if not sys.stdout.isatty():
         return str(table)
-    import shutil  # noqa: PLC0415 - as below
-    import textwrap  # noqa: PLC0415 - as below
+    import shutil  # noqa: PLC0415 - only a table on a terminal needs it
+    import textwrap  # noqa: PLC0415 - as above
 
     from emdsl.cli.layout import cut, layout, records  # noqa: PLC0415 - rich's cells: 20 ms for who has a terminal
 

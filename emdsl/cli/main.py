@@ -90,7 +90,7 @@ def cli() -> None:
 
 
 class _NoPandas:
-    """Hides pandas from pyarrow, which would import it, where it is installed, to learn that a list is no Series."""
+    """Hides pandas from pyarrow, which imports it, if it is installed, to test whether a list is a Series."""
 
     @staticmethod
     def find_spec(name: str, *_: object) -> None:

@@ -38,7 +38,7 @@ def _parser() -> Parser:
     path = cache_file("json", _makers())
     if path is None:
         return Parser(_tables())
-    with suppress(OSError, ValueError, KeyError, TypeError):  # there are none yet, or they are damaged
+    with suppress(OSError, ValueError, KeyError, TypeError):  # the file is missing or damaged
         return Parser(json.loads(path.read_bytes()))
     tables = _tables()
     with suppress(OSError):

@@ -35,8 +35,8 @@ LARGE = 4_000  # pending requests from which a process of its own is worth its s
 class Loader(Protocol):
     """Loads the tables of one run; used as a context.
 
-    What `check` cannot foresee (an error of DuckDB in a table or a measure) ends the run as soon as it is known, and
-    not only when all answers are paid for: tables and measures are made empty while requests are under way.
+    Tables and measures are made empty while requests are in flight. If DuckDB rejects one, the run ends at once, before
+    all answers are paid for.
     """
 
     def __enter__(self) -> Self:

@@ -118,7 +118,7 @@ def _load_anew(
 
 
 def load_of(study: Compiled, store: DiskStore, run: str) -> loading.Load:
-    """Return what names a load of a study from its store as it is now."""
+    """Return the identity of a load: the study, its program and the present version of its store."""
     return loading.Load(
         study=study.name, file=str(study.file), program=study.program.digest.hex(), store_state=store.state(), run=run
     )

@@ -26,7 +26,7 @@ class _Unfinished(Exception):
 
 
 class Survey:
-    """Counts the pending requests of a study; if there are none, the same pass over its rows loads its tables."""
+    """Counts the pending requests of a study. Without any, the same pass over its rows loads its tables."""
 
     def __init__(
         self, study: Compiled, walks: list[Rows], store: DiskStore, run: str, budget: Decimal | None = None, *,
