@@ -97,14 +97,41 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Clusters:
+    """The names whose values draws share: one, or two that cross; none: each draw is its own cluster.
+
+    `detected` clusters were chosen by `emdsl.compiler.clusters`, so that a group with few of them goes without.
+    `items_only`: an interval without clusters speaks about these items only, not about others like them.
+    """
+
+    names: tuple[str, ...] = ()
+    detected: bool = False
+    items_only: bool = False
+    written: bool = False  # at the interval itself
+
+
+NO_CLUSTERS = Clusters()
+MIN_DETECTED = 5  # levels of an axis that is a cluster unless the experiment says otherwise
+MIN_CROSSED = 10  # sets of demonstrations that cross with it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A confidence interval: method and level in (0, 1); for a bootstrap the clusters, resamples and seed."""
+    """A confidence interval: method and level in (0, 1), the clusters; for a bootstrap the resamples and the seed."""
 
     method: str
     level: float
-    cluster: tuple[str, ...] = ()  # axes, possibly `sample`; empty: each draw is its own cluster
+    clusters: Clusters = NO_CLUSTERS
     resamples: int = 1_000
     seed: int = 0
+
+    @property
+    def cluster(self) -> tuple[str, ...]:
+        """The names of the clusters."""
+        return self.clusters.names
+
+
+WEIGHTS = {1: (1,), 2: (1, -1), 4: (1, -1, -1, 1)}  # of the sides of a measure, by their number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -112,9 +139,10 @@ class Measure:
     """`measure name = function(value given condition) by axes`; `value` is None for `count()`.
 
     An `at_least` is the share of cells in which `least` of `among` draws hold. A `contrast` of the function `of`
-    compares the two `sides`, paired by the axes `pair` and the sample. A `slope` of the function `of` is over the
-    numeric axis `slope`. An `agreement` is between `value` and `other`, `nominal` for labels. A `quantile` is at `at`,
-    in [0, 1].
+    compares its `sides`, paired by the axes `pair` and the sample; of four, the difference of the first two with that
+    of the others. With `versus`, the last group is each level of that axis, compared with the `baseline`. A `slope` of
+    the function `of` is over the numeric axis `slope`. An `agreement` is between `value` and `other`, `nominal` for
+    labels. A `quantile` is at `at`, in [0, 1].
     """
 
     name: str
@@ -123,13 +151,18 @@ class Measure:
     condition: ast.Expr | None
     interval: Interval | None
     of: str = ""
-    sides: tuple[ast.Expr, ast.Expr] | None = None
+    sides: tuple[ast.Expr, ...] = ()  # none, two or four
+    versus: str = ""
+    baseline: ast.Expr | None = None
+    scale: str = "difference"  # or `ratio`, `odds`
+    equivalent: float | None = None  # the margin of an equivalence test
     pair: tuple[str, ...] = ()
     other: ast.Expr | None = None
     nominal: bool = True
     at: float = 0.5
     effect: float | None = None  # the difference that the study should detect, or None
-    holm: bool = False  # of a contrast: p-values, corrected for all groups of the measure
+    correct: str = ""  # of a contrast: how its p-values are corrected, `holm` or `bh`
+    family: str = ""  # the contrasts that are corrected together; "" is the measure's own groups
     slope: str = ""  # of a `slope`: the axis
     least: int = 1  # of an `at_least`: minimum number of draws of a cell
     among: int | None = None  # out of this number; None: out of all kept draws
@@ -151,6 +184,7 @@ class Experiment:
     seed: Any
     parallel: int | None
     budget: Number | None  # maximum USD of one run
+    clusters: Clusters  # that every measure inherits
     cells: Callable[[], Iterator[Cell]] = field(repr=False)
     projected: Callable[[tuple[int, ...]], Iterator[tuple[int, ...]]] = field(repr=False)  # of cells to some axes
     n_cells: int

@@ -9,6 +9,7 @@ from emdsl.compiler.axes import grid_of
 from emdsl.compiler.check import check
 from emdsl.compiler.check_input import check_input, check_sides
 from emdsl.compiler.check_types import check_statements, checker_of, loose_types, types_of
+from emdsl.compiler.clusters import cluster_columns, clusters_of
 from emdsl.compiler.columns import Columns, numeric_names, thresholds
 from emdsl.compiler.dry_render import dry_render
 from emdsl.compiler.grid import MAX_ROWS, Grid
@@ -18,19 +19,20 @@ from emdsl.compiler.read_settings import read_settings
 from emdsl.compiler.statements import Statements, check_names, statements_of
 from emdsl.compiler.steps import steps_of
 from emdsl.compiler.types import ANY, Type
-from emdsl.experiment import Axis, Column, Experiment, Measure
+from emdsl.experiment import NO_CLUSTERS, Axis, Clusters, Column, Experiment, Measure
 from emdsl.lang import ast
 from emdsl.source import Label
+from emdsl.value import Row, render
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from emdsl.compiler.faults import Faults
     from emdsl.compiler.resolve import Resolver
     from emdsl.compiler.scope import Scope
 
-COLUMN_KINDS = {"number": "double", "score": "double", "bool": "bool", "text": "text", "label": "text",
-                "answer": "text", "any": "text"}  # fmt: skip
+SQL_KINDS = {"number": "double", "score": "double", "bool": "bool", "text": "text", "label": "text",
+             "answer": "text", "any": "text"}  # fmt: skip
 
 
 def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, faults: Faults) -> Experiment | None:
@@ -38,7 +40,8 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
     started = faults.n_errors
     statements = statements_of(decl, scope, faults)
     check_names(statements, scope, faults)
-    settings = read_settings(statements.settings, tables.EXPERIMENT, "experiment", scope, faults)
+    plain = tuple(s for s in statements.settings if s.name.text != tables.CLUSTER)
+    settings = read_settings(plain, tables.EXPERIMENT, "experiment", scope, faults)
     seed = settings.get("seed")
     local = local_scope(statements, scope, {} if seed is None else {"seed": seed}, faults)
     lets = local.compiled_lets(statements.lets, faults)
@@ -46,7 +49,7 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
     if grid is None:
         types = loose_types(local)
         check_statements(statements, types, checker_of(local, types, faults), faults)
-        _measures(statements, local, (), types, faults)
+        _measures(statements, local, (), types, NO_CLUSTERS, faults)
         return None
     axes = tuple(Axis(name=n, levels=tuple(grid.levels[n].met), span=local.axes[n]) for n in grid.names)
     if not _check_size(grid, settings.get("samples", 1), statements, faults):
@@ -55,7 +58,8 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
     before = faults.n_errors
     check_statements(statements, types, checker_of(local, types, faults), faults)
     steps, rules = steps_of(statements, local, resolver, lets, faults)
-    measures = _measures(statements, local, axes, types, faults)
+    clusters = clusters_of(statements, local, types, axes, settings.get("samples", 1), faults)
+    measures = _measures(statements, local, axes, types, clusters, faults)
     if faults.n_errors > before:
         return None
     grid.warn_of_idle_skips()
@@ -67,6 +71,7 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
         seed=seed,
         parallel=settings.get("parallel"),
         budget=settings.get("budget"),
+        clusters=clusters,
         cells=grid.cells,
         projected=grid.projected,
         n_cells=grid.n_cells,
@@ -108,14 +113,18 @@ def _check_size(grid: Grid, samples: int, statements: Statements, faults: Faults
 
 
 def _measures(
-    statements: Statements, local: LocalScope, axes: tuple[Axis, ...], types: Mapping[str, Type], faults: Faults
-) -> tuple[Measure, ...]:
+    statements: Statements, local: LocalScope, axes: tuple[Axis, ...], types: Mapping[str, Type], clusters: Clusters,
+    faults: Faults,
+) -> tuple[Measure, ...]:  # fmt: skip
     binder = MeasureBinder(
         checker=checker_of(local, types, faults),
         faults=faults,
         columns=Columns(types, {a.name: frozenset(x.shown for x in a.levels) for a in axes}),
         axes=dict.fromkeys(local.lost, ANY) | {n: types.get(n, ANY) for n in local.axes},
         constant=local.constant,
+        clusters=clusters,
+        cluster_columns=cluster_columns(local, types),
+        unique={(a.name, c) for a in axes for c in _unique_columns(a)},
     )
     measures = []
     for decl in statements.measures:
@@ -123,6 +132,15 @@ def _measures(
         asks = tuple(n for n in steps if isinstance(local.steps[n].decl, ast.Ask))
         measures.append(binder.measure(decl, asks=asks, steps=steps))
     return tuple(m for m in measures if m is not None)
+
+
+def _unique_columns(axis: Axis) -> Iterator[str]:
+    """Yield the columns of an axis of rows that tell its levels apart: to group by one is to group by the axis."""
+    rows = [x.value for x in axis.levels if isinstance(x.value, Row)]
+    for column in rows[0].columns if rows else ():
+        values = {render(r.columns.get(column)) for r in rows}
+        if len(values) == len(rows):
+            yield column
 
 
 def _steps_behind(decl: ast.Measure, local: LocalScope) -> tuple[str, ...]:
@@ -143,7 +161,7 @@ def _columns(local: LocalScope, types: Mapping[str, Type], numeric: frozenset[st
     """Return the `let`s that results show."""
     columns = []
     for name, let in local.lets.items():
-        kind = COLUMN_KINDS.get(types[name].kind)
+        kind = SQL_KINDS.get(types[name].kind)
         kind = "double" if types[name].kind == "any" and name in numeric else kind
         if let.params is None and kind is not None and local.varies(let):
             columns.append(Column(name=name, kind=kind))

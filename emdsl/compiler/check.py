@@ -358,6 +358,22 @@ def conditional_measures(experiment: Experiment, __: list[Request], given: Check
         )  # fmt: skip
 
 
+def pooled_intervals(experiment: Experiment, __: list[Request], ___: CheckInput, faults: Faults) -> None:
+    """An interval that takes all answers as independent, where several answer one question."""
+    rows = [a for a in experiment.axes if len(a.levels) > 1 and all(isinstance(x.value, Row) for x in a.levels)]
+    if not rows or experiment.samples == 1:
+        return
+    axis = max(rows, key=lambda a: len(a.levels))
+    for measure in experiment.measures:
+        clusters = measure.interval.clusters if measure.interval is not None else None
+        if clusters is not None and clusters.written and clusters.items_only and (axis.name,) not in measure.by:
+            faults.warning(
+                "W852", f"`{measure.name}` pools {experiment.samples:,} samples of each level of `{axis.name}`",
+                measure.span, note=f"its interval is too short for any but these levels of `{axis.name}`",
+                help=f"remove `cluster: none`, so that draws are clustered by `{axis.name}`",
+            )  # fmt: skip
+
+
 def idle_sets(_: Experiment, __: list[Request], given: CheckInput, faults: Faults) -> None:
     """A `set` whose condition holds in no cell."""
     for span in given.idle_sets:
@@ -408,6 +424,7 @@ RULES = (
     messages,
     unasked_reasoning,
     conditional_measures,
+    pooled_intervals,
     idle_sets,
     overlap,
 )

@@ -108,7 +108,7 @@ def _unread_axes(statements: Statements, local: LocalScope) -> tuple[tuple[str, 
 def check_sides(experiment: Experiment, decls: Sequence[ast.Measure], compiler: Compiler, faults: Faults) -> None:
     """The sides of a contrast hold in some cells each, and in none both."""
     for measure, decl in zip(experiment.measures, decls, strict=True):
-        if measure.sides is None:
+        if not measure.sides:
             continue
         names = free_names(measure.sides)
         axes = tuple(i for i, n in enumerate(a.name for a in experiment.axes) if n in names)
@@ -118,6 +118,6 @@ def check_sides(experiment: Experiment, decls: Sequence[ast.Measure], compiler: 
         for i, side in enumerate(measure.sides):
             if not any(h[i] for h in held):
                 faults.error("E848", "no cell is on this side of the contrast", side.span, help="correct the condition")
-        if any(all(h) for h in held):
+        if any(sum(h) > 1 for h in held):
             faults.error("E848", "some cells are on both sides of this contrast", decl.value.span,
                          help="make the sides exclude each other")  # fmt: skip

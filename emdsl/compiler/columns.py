@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from emdsl.compiler.types import Type
     from emdsl.value import Value
 
-_COLUMN_KINDS = ("bool", "number", "score", "text", "label", "answer", "any")
+COLUMN_KINDS = ("bool", "number", "score", "text", "label", "answer", "any")
 _NO_COLUMN = {
     ast.Call: "a function call is not a column",
     ast.Index: "an item of a list is not a column",
@@ -98,7 +98,7 @@ class Columns:
         type_ = self.types.get(node.name)
         if node.name in self.levels and type_ is not None and type_.kind not in ("text", "number", "bool"):
             return NoColumn(node, f"the axis `{node.name}` can only be tested, as in `{node.name} is LABEL`")
-        if type_ is None or type_.kind in _COLUMN_KINDS or type_.labels is not None:
+        if type_ is None or type_.kind in COLUMN_KINDS or type_.labels is not None:
             return None  # an unknown name has its own error
         if type_.kind == "verdict":
             return NoColumn(node, f"`{node.name}` is {type_}: use one of its fields")
@@ -109,7 +109,7 @@ class Columns:
         if not isinstance(node, ast.Ref):
             return self.obstacle(node)
         type_ = self.types.get(node.name)
-        if type_ is None or node.name in self.levels or type_.kind in (*_COLUMN_KINDS, "verdict"):
+        if type_ is None or node.name in self.levels or type_.kind in (*COLUMN_KINDS, "verdict"):
             return None
         return None if type_.labels is not None else NoColumn(node, f"`{node.name}` is {type_}, not a column")
 

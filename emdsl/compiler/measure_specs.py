@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from emdsl.compiler.arguments import optional_note
+
 METHODS = ("wilson", "wald", "agresti_coull", "clopper_pearson", "bootstrap")
 
 
@@ -28,13 +30,21 @@ class MeasureSpec:
     columns: tuple[str, ...]  # beside those of every measure
 
 
-COMMON_COLUMNS = ("n", "n_planned", "n_dropped", "dropped", "complete", "simulated", "clusters")
+COMMON_COLUMNS = ("n", "n_planned", "n_dropped", "dropped", "complete", "simulated", "clusters", "clustered_by",
+                  "design_effect")  # fmt: skip
 _CONDITION, _NUMBER = Parameter(field="value", kind="condition"), Parameter(field="value", kind="number")
 _INNER, _SIDE = Parameter(field="of", kind="inner"), Parameter(field="sides", kind="side")
 _LABEL, _OTHER = Parameter(field="value", kind="judgement"), Parameter(field="other", kind="judgement")
 _INTERVAL = ("interval", Parameter(field="interval", kind="interval"))
 _EFFECT = ("effect", Parameter(field="effect", kind="effect"))
-_CORRECT = ("correct", Parameter(field="holm", kind="correction"))
+_OF_CONTRAST = (
+    ("versus", Parameter(field="versus", kind="level")),
+    ("scale", Parameter(field="scale", kind="scale")),
+    ("equivalent", Parameter(field="equivalent", kind="margin")),
+    ("correct", Parameter(field="correct", kind="correction")),
+    ("family", Parameter(field="family", kind="family")),
+)
+SCALES, CORRECTIONS = ("difference", "ratio", "odds"), ("holm", "bh")
 _AMONG = ("of", Parameter(field="among", kind="whole"))
 
 MEASURES: dict[str, MeasureSpec] = {
@@ -67,10 +77,11 @@ MEASURES: dict[str, MeasureSpec] = {
         MeasureSpec(
             name="contrast",
             signature="contrast(rate(CONDITION), AXIS is A, AXIS is B, "
-            "interval: wald(0.95), correct: holm, effect: 0.05)",
-            positional=(_INNER, _SIDE, _SIDE), named=(_INTERVAL, _CORRECT, _EFFECT), intervals=("wald", "bootstrap"),
+            "interval: wald(0.95), scale: ratio, equivalent: 0.05, correct: holm, family: NAME, effect: 0.05)",
+            positional=(_INNER, _SIDE, _SIDE), named=(_INTERVAL, *_OF_CONTRAST, _EFFECT),
+            intervals=("wald", "bootstrap"),
             columns=("contrast", "low", "high", "first", "second", "n_first", "n_second", "n_pairs", "n_units", "se",
-                     "se_pairs", "p", "p_holm"),
+                     "se_pairs", "p", "p_equivalent", "p_holm", "p_bh"),
         ),
         MeasureSpec(
             name="slope", signature="slope(rate(CONDITION given CONDITION), AXIS, interval: wald(0.95))",
@@ -80,9 +91,22 @@ MEASURES: dict[str, MeasureSpec] = {
         MeasureSpec(
             name="agreement", signature="agreement(JUDGEMENT given CONDITION, JUDGEMENT)",
             positional=(_LABEL, _OTHER), named=(_INTERVAL,), intervals=("wald",),
-            columns=("agreement", "low", "high", "same"),
+            columns=("agreement", "low", "high", "se", "same"),
         ),
     )
 }  # fmt: skip
 INTERVAL_METHODS = tuple(dict.fromkeys(m for spec in MEASURES.values() for m in spec.intervals))
 RESULT_COLUMNS = frozenset((*COMMON_COLUMNS, *(c for spec in MEASURES.values() for c in spec.columns)))
+
+
+def usage(spec: MeasureSpec) -> str:
+    """Return how a function is called, for a help: with its required arguments, and the names of the others."""
+    given = ["`given CONDITION`"] if " given " in spec.signature else []
+    optional = optional_note([*given, *(f"`{name}:`" for name, _ in spec.named)])
+    return f"`{spec.name}({', '.join(placeholders(spec))})`{optional}"
+
+
+def placeholders(spec: MeasureSpec) -> list[str]:
+    """Return the arguments by position as the signature shows them, without `given`."""
+    inside = spec.signature.removeprefix(f"{spec.name}(").replace(" given CONDITION", "").removesuffix(")")
+    return inside.split(", ")[: len(spec.positional)]

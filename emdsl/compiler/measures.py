@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import other_languages
 from emdsl.compiler.arguments import optional_note
+from emdsl.compiler.clusters import cluster_names
 from emdsl.compiler.columns import with_constants
-from emdsl.compiler.measure_specs import INTERVAL_METHODS, MEASURES, RESULT_COLUMNS, MeasureSpec
+from emdsl.compiler.contrasts import ContrastBinder
+from emdsl.compiler.measure_specs import (
+    COMMON_COLUMNS,
+    CORRECTIONS,
+    INTERVAL_METHODS,
+    MEASURES,
+    SCALES,
+    MeasureSpec,
+    placeholders,
+    usage,
+)
 from emdsl.compiler.types import NUMBERS, TEXTS
-from emdsl.experiment import Interval, Measure
+from emdsl.experiment import Clusters, Interval, Measure
 from emdsl.lang import ast
 from emdsl.lang.walk import walk
-from emdsl.source import Label, listed, near, one_of
+from emdsl.source import listed, near, one_of
 from emdsl.value import is_exact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from emdsl.compiler.columns import Columns
     from emdsl.compiler.faults import Faults
@@ -26,6 +39,8 @@ if TYPE_CHECKING:
     from emdsl.source import Span
     from emdsl.value import Value
 
+INSIDE = {"contrast": ("rate", "mean", "at_least", "contrast"), "slope": ("rate", "mean")}  # what they can be of
+_OPTIONS = {"bootstrap": ("resamples", "seed")}  # of an interval, beside `cluster`
 MAX_WHOLE = 1_000_000
 MAX_SHOWN = 60  # characters of an argument in a help
 Fields = dict[str, Any]  # of a Measure
@@ -41,6 +56,9 @@ class MeasureBinder:
         columns: What a measure can use.
         axes: The types of the axes, in their order.
         constant: Returns the value of a name that is the same in every row; raises KeyError for any other.
+        clusters: Those of the experiment.
+        cluster_columns: The names that can be a cluster.
+        unique: Columns of rows that tell the levels of their axis apart, as axis and column.
     """
 
     checker: Checker
@@ -48,6 +66,9 @@ class MeasureBinder:
     columns: Columns
     axes: Mapping[str, Type]
     constant: Callable[[str], Value]
+    clusters: Clusters
+    cluster_columns: Sequence[str]
+    unique: AbstractSet[tuple[str, str]]
 
     def measure(self, decl: ast.Measure, *, asks: tuple[str, ...], steps: tuple[str, ...]) -> Measure | None:
         """Return a measure; None if its faults, which are reported, leave nothing to compute."""
@@ -61,16 +82,25 @@ class MeasureBinder:
         sides = self._check_groups(decl, fields, {p.names[0]: p.span for p in decl.by if p.names in by})
         if self.faults.n_errors > before:
             return None
+        by += ((fields["versus"],),) if fields.get("versus") else ()
         for field in ("value", "condition", "other"):
             fields[field] = self._folded(fields.get(field))
         read = {r.name for f in ("value", "condition", "other") for r in walk(fields[f]) if isinstance(r, ast.Ref)}
         tested = {r.name for r in walk(fields.pop("sides", ())) if isinstance(r, ast.Ref)}
+        if fields["interval"] is not None:
+            fields["interval"] = self._clustered(fields, by, tested)
         return Measure(
             name=decl.name.text, function=name, **fields, by=by, sides=sides,
             pair=tuple(n for n in self.axes if n not in tested and (n,) not in by), asks=asks, steps=steps,
             reads=tuple(n for n in self.columns.types if n in read and n not in self.axes and n != "sample"),
             span=decl.name.span, whole=decl.span,
         )  # fmt: skip
+
+    @property
+    def _contrasts(self) -> ContrastBinder:
+        return ContrastBinder(
+            checker=self.checker, faults=self.faults, columns=self.columns, axes=self.axes, constant=self.constant
+        )
 
     def _call(self, decl: ast.Measure) -> ast.Call | None:
         name = _function(decl.value)
@@ -86,9 +116,12 @@ class MeasureBinder:
 
     def _arguments(self, call: ast.Call, spec: MeasureSpec) -> Fields:
         """Return the fields that the arguments of a call set; faults are reported."""
-        fields: Fields = {"interval": Interval(method=spec.intervals[0], level=0.95) if spec.intervals else None}
+        standard = Interval(method=spec.intervals[0], level=0.95, clusters=self.clusters) if spec.intervals else None
+        fields: Fields = {"interval": standard}
         positional = [a.value for a in call.args if a.name is None]
         most, named = len(spec.positional), dict(spec.named)
+        if any(a.name is not None and a.name.text == "versus" for a in call.args):
+            most -= 1  # an axis stands for both sides
         for arg in call.args:
             if arg.name is not None and arg.name.text in named:
                 param = named[arg.name.text]
@@ -106,6 +139,8 @@ class MeasureBinder:
         elif len(positional) <= most:
             for param, value in zip(spec.positional, positional, strict=False):
                 fields |= self._read(param.kind, param.field, value, spec, fields)
+            if spec.name == "contrast":
+                fields |= self._contrasts.sides(call, fields)
             self._check_together(call, spec, fields)
         return fields
 
@@ -128,9 +163,17 @@ class MeasureBinder:
             case "share":
                 return {field: self._share(node)}
             case "effect":
-                return {field: self._effect(node)}
+                return {field: self._positive(node, field, "0.05")}
+            case "margin":
+                return {field: self._positive(node, field, "0.05")}
+            case "scale":
+                return {field: self._word(node, field, SCALES)}
+            case "correction":
+                return {field: self._word(node, field, CORRECTIONS)}
+            case "family":
+                return {field: self._word(node, field, ())}
             case _:
-                return {field: self._holm(node)}
+                return {"level": node}
 
     def _value(self, kind: str, field: str, node: ast.Expr, spec: MeasureSpec) -> Fields:
         """Read the expression that a function is of, with its `given`."""
@@ -157,25 +200,43 @@ class MeasureBinder:
     def _inner(self, node: ast.Expr, spec: MeasureSpec) -> Fields:
         """Read the `rate` or `mean` that a contrast or a slope is of."""
         name = _function(node)
-        if not isinstance(node, ast.Call) or name not in ("rate", "mean"):
-            self.faults.error("E847", f"expected `rate(...)` or `mean(...)` in `{spec.name}(...)`", node.span,
-                              help=_inner_help(node))  # fmt: skip
+        inside = INSIDE[spec.name]
+        if not isinstance(node, ast.Call) or name not in inside:
+            expected = one_of([f"{n}(...)" for n in inside])
+            self.faults.error("E847", f"expected {expected} in `{spec.name}(...)`", node.span, help=_inner_help(node))
             return {}
-        inner = node.replaced(args=tuple(a for a in node.args if a.name is None))
+        own = {"at_least": ("of",), "contrast": ("versus",)}.get(name, ())
+        inner = node.replaced(args=tuple(a for a in node.args if a.name is None or a.name.text in own))
         fields = self._arguments(inner, MEASURES[name])
         for arg in node.args:
-            if arg.name is not None:
+            if arg.name is not None and arg.name.text not in own:
                 self.faults.error(
                     "E213", f"inside `{spec.name}`, `{name}` has no `{arg.name.text}`", arg.name.span,
                     help=f"move `{arg.name.text}: ...` to the end of `{spec.name}(...)`",
                 )  # fmt: skip
-        return {"of": name} | {f: fields[f] for f in ("value", "condition") if f in fields}
+        if name == "contrast":
+            return {"of": fields.get("of", ""), "inner": fields} | _values_of(fields)
+        return {"of": name} | _values_of(fields)
 
-    def _holm(self, node: ast.Expr) -> bool:
-        if not (isinstance(node, ast.Ref) and node.name == "holm"):
-            self.faults.error("E843", "expected `holm` as the correction", node.span, help="write `correct: holm`")
-            return False
-        return True
+    def _word(self, node: ast.Expr, parameter: str, words: tuple[str, ...]) -> str:
+        """Read a word: one of some, or any name."""
+        if isinstance(node, ast.Ref) and (not words or node.name in words):
+            return node.name
+        expected = one_of(words) if words else "a name"
+        self.faults.error("E843", f"expected {expected} as `{parameter}`", node.span,
+                          help=f"write `{parameter}: {words[0] if words else 'main'}`")  # fmt: skip
+        return ""
+
+    def _clustered(self, fields: Fields, by: tuple[tuple[str, ...], ...], tested: set[str]) -> Interval:
+        """Return the interval of a measure with its clusters: without those that its groups or sides take apart."""
+        interval: Interval = fields["interval"]
+        clusters = interval.clusters
+        apart = tested | {fields.get("slope", ""), fields.get("versus", "")}
+        apart |= {p[0] for p in by if len(p) == 1 or p in self.unique}
+        if "least" in fields or fields.get("of") == "at_least":  # its units are cells
+            apart.add("sample")
+        names = tuple(n for n in clusters.names if n not in apart)
+        return dataclasses.replace(interval, clusters=dataclasses.replace(clusters, names=names))
 
     def _number_axis(self, node: ast.Expr) -> str:
         if isinstance(node, ast.Ref) and node.name in self.axes and self.axes[node.name].kind in ("number", "any"):
@@ -199,40 +260,33 @@ class MeasureBinder:
                 self.faults.error("E843", message, span, help=near(method, spec.intervals) or methods)
             return None
         if not isinstance(node, ast.Call):
-            return Interval(method=method, level=0.95)
+            return Interval(method=method, level=0.95, clusters=self.clusters)
         level: Any = None
         options: dict[str, ast.Expr] = {}
         for arg in node.args:
             if arg.name is None and level is None and isinstance(arg.value, ast.Literal):
                 level = arg.value.value
-            elif arg.name is not None and method == "bootstrap" and arg.name.text in ("cluster", "resamples", "seed"):
+            elif arg.name is not None and arg.name.text in ("cluster", *_OPTIONS.get(method, ())):
                 options[arg.name.text] = arg.value
             else:
-                help_ = "write `bootstrap(0.95, cluster: AXIS, resamples: 1000, seed: 0)`"
+                more = ", resamples: 1000, seed: 0" if method == "bootstrap" else ""
                 self.faults.error("E213", f"unknown argument of `{method}`", arg.span,
-                                  help=help_ if method == "bootstrap" else f"write `{method}(0.95)`")  # fmt: skip
+                                  help=f"write `{method}(0.95, cluster: AXIS{more})`")  # fmt: skip
         if not is_exact(level) or not 0 < float(level) < 1:
             self.faults.error("E843", "the level of an interval must be between 0 and 1", node.span,
                               help=f"write `{method}(0.95)`")  # fmt: skip
             return None
         return Interval(
             method=method, level=float(level),
-            cluster=self._clusters(options["cluster"]) if "cluster" in options else (),
+            clusters=self._clusters(options["cluster"]) if "cluster" in options else self.clusters,
             resamples=self._whole(options["resamples"], 100) if "resamples" in options else 1_000,
             seed=self._whole(options["seed"], 0) if "seed" in options else 0,
         )  # fmt: skip
 
-    def _clusters(self, node: ast.Expr) -> tuple[str, ...]:
-        """Return the axes whose levels are drawn anew as a whole: one, or two that cross."""
-        items = node.items if isinstance(node, ast.Sequence) else (node,)
-        names = [x.name for x in items if isinstance(x, ast.Ref) and (x.name in self.axes or x.name == "sample")]
-        if len(names) < len(items) or not 1 <= len(set(names)) == len(names) <= 2:
-            self.faults.error(
-                "E843", "expected an axis, `sample` or a list of two axes as `cluster`", node.span,
-                help=f"write `cluster:` with one or two of {one_of([*self.axes, 'sample'])}",
-            )  # fmt: skip
-            return ()
-        return tuple(names)
+    def _clusters(self, node: ast.Expr) -> Clusters:
+        """Return the clusters that an interval names: they take the place of those of the experiment."""
+        names = cluster_names(node, self.cluster_columns, self.faults)
+        return Clusters(names=names or (), items_only=not names, written=True)
 
     # -------------------------------------------------------------- numbers
 
@@ -251,11 +305,11 @@ class MeasureBinder:
             return low
         return value
 
-    def _effect(self, node: ast.Expr) -> float | None:
+    def _positive(self, node: ast.Expr, parameter: str, example: str) -> float | None:
         value = self._number(node)
         if value is None or value <= 0:
-            self.faults.error("E843", "`effect` must be a number above 0, in the unit of the measure", node.span,
-                              help="write `effect: 0.05`")  # fmt: skip
+            self.faults.error("E843", f"`{parameter}` must be a number above 0, in the unit of the measure", node.span,
+                              help=f"write `{parameter}: {example}`")  # fmt: skip
             return None
         return float(value)
 
@@ -278,10 +332,9 @@ class MeasureBinder:
 
     def _check_together(self, call: ast.Call, spec: MeasureSpec, fields: Fields) -> None:
         """Arguments that are right one by one, and not together."""
-        interval, among, least = fields["interval"], fields.get("among"), fields.get("least", 1)
-        if fields.get("holm") and interval is not None and interval.method != "wald":
-            self.faults.error("E843", "`correct: holm` needs a `wald` interval", call.span,
-                              help="write `interval: wald(0.95), correct: holm`")  # fmt: skip
+        among, least = fields.get("among"), fields.get("least", 1)
+        if spec.name == "contrast":
+            self._contrasts.check_options(call, fields)
         if among is not None and least > among:
             self.faults.error("E843", f"at least {least} of {among} is impossible", call.span)
         if spec.name == "agreement":
@@ -301,18 +354,16 @@ class MeasureBinder:
             )  # fmt: skip
         return first != "number"
 
-    def _check_groups(
-        self, decl: ast.Measure, fields: Fields, by: Mapping[str, Span]
-    ) -> tuple[ast.Expr, ast.Expr] | None:
+    def _check_groups(self, decl: ast.Measure, fields: Fields, by: Mapping[str, Span]) -> tuple[ast.Expr, ...]:
         """Check what stands behind `by` against the arguments; return the sides of a contrast."""
         for path in decl.by:
             column = "_".join(path.names)
-            if column.lower() in RESULT_COLUMNS:
+            if column.lower() in (*COMMON_COLUMNS, *MEASURES[_function(decl.value)].columns):
                 self.faults.error("E846", f"`{column}` after `by` is also the name of a result column", path.span,
                                   help="give the axis another name")  # fmt: skip
         interval, slope = fields["interval"], fields.get("slope")
         groups = {p.names[0]: p.span for p in decl.by if len(p.names) == 1}
-        for name in interval.cluster if interval is not None else ():
+        for name in interval.cluster if interval is not None and interval.clusters.written else ():
             if name in groups:
                 self.faults.error(
                     "E843", f"`{name}` is the cluster, so it cannot follow `by`: each group would be one cluster",
@@ -321,34 +372,11 @@ class MeasureBinder:
         if slope and slope in groups:
             self.faults.error("E844", f"`{slope}` is the axis of the slope, so it cannot follow `by`", groups[slope],
                               help=f"remove `{slope}` from `by`, or use another axis in `slope(...)`")  # fmt: skip
-        return self._sides(fields["sides"], by) if fields.get("of") and "sides" in fields else None
-
-    def _sides(self, sides: tuple[ast.Expr, ...], by: Mapping[str, Span]) -> tuple[ast.Expr, ast.Expr] | None:
-        """Return both sides of a contrast: conditions on axes alone, which `by` does not take apart."""
-        for side in sides:
-            self.checker.condition(side)
-            for node in walk(side):
-                if isinstance(node, ast.Ref) and node.name in by:
-                    self.faults.error(
-                        "E848", f"`{node.name}` is compared in this contrast, so it cannot follow `by`", node.span,
-                        labels=(Label(span=by[node.name], text=f"`{node.name}` follows `by`"),),
-                        help=f"remove `{node.name}` from `by`, or compare another axis",
-                    )  # fmt: skip
-                    return None
-                if isinstance(node, ast.Ref) and node.name not in self.axes:
-                    self.faults.error(
-                        "E848", f"`{node.name}` is not an axis: a contrast can only compare levels of axes", node.span,
-                        help=f"write {usage(MEASURES['contrast'])}; {listed('axis', 'axes', self.axes)}"
-                        if self.axes
-                        else "add an axis: `for AXIS in [...]`",
-                    )  # fmt: skip
-                    return None
+        if not fields.get("of") or "sides" not in fields:
+            return ()
+        for side in fields["sides"]:
             self._check_columns(side)
-        first, second = (with_constants(x, self.constant) for x in sides)
-        if first == second:
-            self.faults.error("E848", "both sides of this contrast are the same", sides[1].span,
-                              help="change one of the conditions")  # fmt: skip
-        return first, second
+        return self._contrasts.checked(fields["sides"], by)
 
     def _is_group(self, path: ast.Path) -> bool:
         """Check one path behind `by`: an axis, `sample`, or a column of an axis of rows."""
@@ -387,22 +415,9 @@ def _inner_help(node: ast.Expr) -> str:
     return f"write `mean({text})` for the mean of a score, or `rate({text} < 30)` for the rate of a condition"
 
 
-def usage(spec: MeasureSpec) -> str:
-    """Return how a function is called, for a help: with its required arguments, and the names of the others."""
-    given = ["`given CONDITION`"] if " given " in spec.signature else []
-    optional = optional_note([*given, *(f"`{name}:`" for name, _ in spec.named)])
-    return f"`{spec.name}({', '.join(_placeholders(spec))})`{optional}"
-
-
-def _placeholders(spec: MeasureSpec) -> list[str]:
-    """Return the arguments by position as the signature shows them, without `given`."""
-    inside = spec.signature.removeprefix(f"{spec.name}(").replace(" given CONDITION", "").removesuffix(")")
-    return inside.split(", ")[: len(spec.positional)]
-
-
 def _missing(spec: MeasureSpec, positional: list[ast.Expr]) -> tuple[str, str]:
     """Return the message and the help for a call with too few arguments by position."""
-    kinds, placeholders = [p.kind for p in spec.positional], _placeholders(spec)
+    kinds, shown = [p.kind for p in spec.positional], placeholders(spec)
     lacking, wanted = kinds[len(positional) :], kinds[-1]
     pair = {"side": "two sides", "judgement": "two judgements"}.get(wanted)
     if pair is not None and spec.positional[len(positional)].kind == wanted:
@@ -411,8 +426,8 @@ def _missing(spec: MeasureSpec, positional: list[ast.Expr]) -> tuple[str, str]:
         nouns = ["two sides to compare" if lacking.count(k) > 1 else _NOUNS[k] for k in dict.fromkeys(lacking)]
         message = f"`{spec.name}` needs {' and '.join(nouns)}"
     texts = [" ".join(x.span.text.split()) for x in positional]
-    args = [t if len(t) <= MAX_SHOWN else p for t, p in zip(texts, placeholders, strict=False)]
-    args += placeholders[len(positional) :]
+    args = [t if len(t) <= MAX_SHOWN else p for t, p in zip(texts, shown, strict=False)]
+    args += shown[len(positional) :]
     if spec.name == "contrast" and len(lacking) == 1 and (axis := _compared_axis(positional[-1])):
         args[-1] = axis
     optional = optional_note([f"`{name}:`" for name, _ in spec.named])
@@ -429,6 +444,11 @@ def _compared_axis(side: ast.Expr) -> str:
             return f"{name} == ..."
         case _:
             return ""
+
+
+def _values_of(fields: Fields) -> Fields:
+    """Return the fields that a measure of a measure takes over from it."""
+    return {f: fields[f] for f in ("value", "condition", "least", "among") if f in fields}
 
 
 def _function(node: ast.Expr) -> str:

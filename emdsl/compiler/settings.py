@@ -355,11 +355,19 @@ RUBRIC = _table(
     Spec("refusal", "text or list", "replies that count as missing, under their own word", _texts),
     Spec("other", "text or list", "more such replies", _texts),
 ) | {k: v for k, v in PARAMS.items() if k != "sim"}
+CLUSTER = "cluster"  # read by `emdsl.compiler.clusters`: its names are those of the experiment
 EXPERIMENT = _table(
     Spec("samples", "number", "number of draws of every cell", _whole(1, MAX_SAMPLES), "1"),
     Spec("seed", "value", "a value named `seed`, for `draw(..., seed: seed)`", _seed),
     Spec("parallel", "number", "maximum concurrent requests", _whole(1), "64"),
     Spec("budget", "money", "hard limit on the cost of one run, in US dollars", _money),
+    Spec(
+        CLUSTER,
+        "axis",
+        "what draws share that are alike: an axis, `sample`, a `let`, two that cross, or `none`",
+        lambda value: value,
+        "the axis over dataset rows",
+    ),
 )
 ASK = {k: v for k, v in PARAMS.items() if k != "seed"} | _table(
     Spec("replicate", "number", "a second, independent draw of the same request: 1, 2 ...", _whole(0, 2**31 - 1), "0"),

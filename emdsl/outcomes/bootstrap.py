@@ -16,6 +16,7 @@ from statistics import NormalDist
 import numpy as np
 
 from emdsl.digest import digest
+from emdsl.experiment import WEIGHTS
 from emdsl.outcomes.distributions import t_quantile
 
 MIN_CLUSTERS = 20  # with fewer, resampling is unreliable and Student's quantiles are used
@@ -36,13 +37,6 @@ class Clusters:
     times: np.ndarray[tuple[int], np.dtype[np.int64]]
     ways: tuple[np.ndarray[tuple[int], np.dtype[np.int64]], ...] = ()
 
-    @property
-    def n(self) -> int:
-        """The number of clusters; of two ways, the smaller one."""
-        if self.ways:
-            return min(len(np.unique(way)) for way in self.ways)
-        return int(self.times.sum())
-
 
 def clusters_of(sums: list[tuple[float, ...]], times: list[int], named: list[list[str]]) -> Clusters:
     """Return clusters from rows; `named` holds the names of each row's clusters in both of two ways, or is empty."""
@@ -55,24 +49,34 @@ def clusters_of(sums: list[tuple[float, ...]], times: list[int], named: list[lis
 
 
 def statistic(sums: Sums) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Return the ratio, or the difference of two ratios, of each row of totals."""
+    """Return the ratio of each row of totals; of two sides the difference, of four that of two differences."""
     sides = sums.shape[1] // 2
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = sums[:, :sides] / sums[:, sides:]
-    return ratios[:, 0] if sides == 1 else ratios[:, 0] - ratios[:, 1]
+    weighted: np.ndarray[tuple[int], np.dtype[np.float64]] = ratios @ np.array(WEIGHTS[sides], dtype=np.float64)
+    return weighted
 
 
-def interval(clusters: Clusters, level: float, *, resamples: int, seed: str) -> tuple[float | None, float | None]:
+def interval(
+    clusters: Clusters, level: float, *, error: float | None, n: int, resamples: int, seed: str
+) -> tuple[float | None, float | None]:
     """Return both ends of an interval; None for fewer than two clusters, or a side without values.
 
     None too for identical clusters: resampling them shows no variation.
+
+    Args:
+        clusters: What is resampled.
+        level: The level of the interval.
+        error: The standard error of the figure by these clusters.
+        n: The number of clusters; of two ways, the smaller one.
+        resamples: The number of resamples.
+        seed: Equal seeds give equal intervals.
     """
-    n = clusters.n
-    value = float(statistic(_total(clusters.sums, clusters.times))[0])
-    if n < 2 or not math.isfinite(value) or standard_error(clusters) < SPREAD:
+    value = float(statistic((clusters.times.astype(np.float64) @ clusters.sums).reshape(1, -1))[0])
+    if n < 2 or not math.isfinite(value) or error is None or error < SPREAD:
         return None, None
     if n < MIN_CLUSTERS:
-        half = t_quantile(0.5 + level / 2, n - 1) * standard_error(clusters)
+        half = t_quantile(0.5 + level / 2, n - 1) * error
         return value - half, value + half
     drawn = _resampled(clusters, resamples, np.random.Generator(np.random.PCG64(_seed(seed))))
     drawn = drawn[np.isfinite(drawn)]  # without resamples in which a side is empty
@@ -85,34 +89,6 @@ def interval(clusters: Clusters, level: float, *, resamples: int, seed: str) -> 
 
 def _seed(text: str) -> int:
     return int.from_bytes(digest("bootstrap", text)[:16], "big")
-
-
-def _total(sums: Sums, times: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Sums:
-    return (times.astype(np.float64) @ sums).reshape(1, -1)
-
-
-def standard_error(clusters: Clusters) -> float:
-    """Return the cluster-robust standard error; of two ways, from the sum of both variances minus their crossing."""
-    if not clusters.ways:
-        return math.sqrt(_variance(clusters.sums, clusters.times, clusters))
-    both = 0.0
-    for way in clusters.ways:
-        places, where = np.unique(way, return_inverse=True)
-        sums = np.zeros((len(places), clusters.sums.shape[1]))
-        np.add.at(sums, where, clusters.sums)
-        both += _variance(sums, np.ones(len(places), dtype=np.int64), clusters)
-    crossed = _variance(clusters.sums, np.ones(len(clusters.sums), dtype=np.int64), clusters)
-    return math.sqrt(max(both - crossed, crossed))
-
-
-def _variance(sums: Sums, times: np.ndarray[tuple[int], np.dtype[np.int64]], clusters: Clusters) -> float:
-    total = _total(clusters.sums, clusters.times)
-    sides = total.shape[1] // 2
-    ratios = total[0, :sides] / total[0, sides:]
-    parts = (sums[:, :sides] - ratios * sums[:, sides:]) / total[0, sides:]
-    share = parts[:, 0] if sides == 1 else parts[:, 0] - parts[:, 1]
-    n = int(times.sum())
-    return float((share**2 * times).sum()) * n / max(n - 1, 1)
 
 
 def _resampled(

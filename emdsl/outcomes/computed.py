@@ -1,115 +1,233 @@
-"""Intervals and corrected probabilities that SQL cannot compute: stored in a measure's relation at each load."""
+"""What SQL cannot compute of a measure: intervals and p-values, stored in its relation at each load."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from emdsl.outcomes.bootstrap import MIN_CLUSTERS, Clusters, clusters_of, interval, standard_error
-from emdsl.outcomes.distributions import fisher, holm, t_tails
-from emdsl.outcomes.intervals import clopper_pearson
-from emdsl.outcomes.measure_views import COMPUTED, PLACE, WAYS, atoms_sql
+from emdsl.outcomes.clustered import clipped, effective, rate_interval, score_interval, student_interval
+from emdsl.outcomes.comparisons import Compared, Sides
+from emdsl.outcomes.draws import PLACE, REASON, VALUE, by_columns, groups_of
+from emdsl.outcomes.intervals import Interval, clopper_pearson
+from emdsl.outcomes.measure_views import MEANS, NUMBERS, atoms_sql
+from emdsl.outcomes.spread import Spread, discordant, spreads
+from emdsl.outcomes.sql import name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from emdsl.experiment import Experiment, Measure
+    from emdsl.experiment import Measure
 
-Ends = tuple[int, float | None, float | None, int | None, float | None]  # of a group: place, low, high, clusters, se
+SPREAD = 1e-12  # a smaller standard error counts as 0
+Select = "Callable[[str], list[tuple[Any, ...]]]"
+Row = dict[str, Any]  # columns of one group, by name
 
 
-def ends_of(
-    select: Callable[[str], list[tuple[Any, ...]]], experiment: Experiment, measure: Measure, schema: str, relation: str
-) -> tuple[list[Ends], str]:
-    """Return the intervals of a measure's groups, by their place in its `relation`, and a notice or ""."""
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """The computed columns of a measure by the place of its groups, and a notice or ""."""
+
+    rows: dict[int, Row]
+    notice: str = ""
+
+
+COLUMNS = {
+    "low": "DOUBLE", "high": "DOUBLE", "se": "DOUBLE", "clusters": "BIGINT", "clustered_by": "VARCHAR",
+    "design_effect": "DOUBLE", "se_pairs": "DOUBLE", "p": "DOUBLE", "p_holm": "DOUBLE", "p_bh": "DOUBLE",
+    "p_equivalent": "DOUBLE",
+}  # fmt: skip
+
+
+def computed(select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, draws: str, relation: str) -> Computed:
+    """Return what is computed for the groups of a measure, whose figures are in a relation."""
     assert measure.interval is not None
-    if measure.interval.method not in COMPUTED:
-        return select(f"SELECT {PLACE}, low, high, clusters, se FROM {relation}"), ""
-    if measure.interval.method == "clopper_pearson":
-        rows = select(f"SELECT {PLACE}, hits, n FROM {relation}")
-        return [_exact(place, hits, n, measure.interval.level) for place, hits, n in rows], ""
+    found = spreads(select, measure, draws, relation)
+    match measure.function:
+        case "rate":
+            rows = _rates(select, measure, found, relation)
+        case "contrast":
+            rows = _contrasts(select, measure, found, relation)
+        case "quantile":
+            rows = _quantiles(select, measure, found, draws, relation)
+        case _:
+            rows = _figures(select, measure, found, relation)
+    notices = []
+    if measure.interval.method == "bootstrap":
+        notices = _bootstrapped(select, measure, found, draws, rows)
+    return Computed(rows, f"measure `{measure.name}`: {'; '.join(notices)}" if notices else "")
+
+
+def _of_spread(spread: Spread) -> Row:
+    """Return the columns that say what an interval rests on."""
+    return {
+        "se": spread.error, "clusters": spread.n, "clustered_by": " and ".join(spread.names) or None,
+        "design_effect": spread.design_effect,
+    }  # fmt: skip
+
+
+def _rates(
+    select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, found: dict[int, Spread], relation: str
+) -> dict[int, Row]:
+    assert measure.interval is not None
+    level = measure.interval.level
+    rows: dict[int, Row] = {}
+    for place, rate, hits, n, low, high in select(f"SELECT {PLACE}, rate, hits, n, low, high FROM {relation}"):
+        spread = found.get(place)
+        if spread is None:
+            continue
+        if not spread.names:
+            ends = clopper_pearson(hits, n, level) if measure.interval.method == "clopper_pearson" else (low, high)
+            rows[place] = _of_spread(spread) | {"low": ends[0], "high": ends[1]}
+            continue
+        interval = rate_interval(measure.interval.method, rate, n, spread, level) if spread.n > 1 else (None, None)
+        rows[place] = _of_spread(spread) | {"low": interval[0], "high": interval[1]}
+    return rows
+
+
+def _figures(
+    select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, found: dict[int, Spread], relation: str
+) -> dict[int, Row]:
+    """Return intervals by Student's distribution: of means, shares of cells, slopes and agreements."""
+    assert measure.interval is not None
+    rows: dict[int, Row] = {}
+    sql = f"SELECT {PLACE}, {measure.function}, n, low, high FROM {relation}"
+    for place, value, n, low, high in select(sql):
+        spread = found.get(place)
+        if spread is None:
+            continue
+        ends: tuple[float | None, float | None] = low, high
+        if spread.names:
+            ends = _student(measure, value, n, spread)
+        rows[place] = _of_spread(spread) | {"low": ends[0], "high": ends[1]}
+    return rows
+
+
+def _student(measure: Measure, value: float | None, n: int, spread: Spread) -> tuple[float | None, float | None]:
+    assert measure.interval is not None
+    level = measure.interval.level
+    if value is None or spread.error is None:
+        return None, None
+    if spread.error < SPREAD:  # clusters that do not differ say nothing about how clusters differ
+        return score_interval(value, effective(value, n, spread, level), level) if measure.function == "at_least" else (
+            None, None)  # fmt: skip
+    interval = student_interval(value, spread.error, spread.n - 1, level)
+    least = {"at_least": 0.0, "agreement": -1.0}.get(measure.function)
+    return interval if least is None else clipped(interval, least)
+
+
+def _quantiles(
+    select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, found: dict[int, Spread], draws: str,
+    relation: str,
+) -> dict[int, Row]:  # fmt: skip
+    """Return intervals of quantiles: the values at both ends of the interval of the share below."""
+    assert measure.interval is not None
+    level = measure.interval.level
+    rows: dict[int, Row] = {}
+    shares: dict[int, Interval] = {}
+    for place, n, low, high in select(f"SELECT {PLACE}, n, low, high FROM {relation}"):
+        if (spread := found.get(place)) is None:
+            continue
+        rows[place] = _of_spread(spread) | {"low": low, "high": high, "se": None}
+        if spread.names:
+            rows[place] |= {"low": None, "high": None}
+            if spread.n > 1:
+                shares[place] = score_interval(measure.at, effective(measure.at, n, spread, level), level)
+    if shares:
+        for place, low, high in select(_ranks_sql(measure, shares, draws, relation)):
+            rows[place] |= {"low": low, "high": high}
+    return rows
+
+
+def _ranks_sql(measure: Measure, shares: dict[int, Interval], draws: str, relation: str) -> str:
+    """Return the SELECT of the values at two shares of each group; NULL beyond the values."""
+    given = ", ".join(f"({place}, {low!r}::DOUBLE, {high!r}::DOUBLE)" for place, (low, high) in shares.items())
+    same = " AND ".join(
+        f"draws.{g} IS NOT DISTINCT FROM figures.{name(c)}"
+        for g, c in zip(groups_of(measure), by_columns(measure), strict=True)
+    )
+    return (
+        f"SELECT figures.{PLACE}, CASE WHEN floor(low * n) >= 1 THEN held[floor(low * n)::INT] END, "
+        f"CASE WHEN floor(high * n) + 1 <= n THEN held[(floor(high * n) + 1)::INT] END FROM "
+        f"(SELECT figures.{PLACE}, list({VALUE}::DOUBLE ORDER BY {VALUE}::DOUBLE) AS held, count(*) AS n "
+        f"FROM ({draws}) AS draws JOIN {relation} AS figures ON {same or 'TRUE'} WHERE {REASON} IS NULL "
+        f"GROUP BY figures.{PLACE}) AS figures JOIN (VALUES {given}) AS shares(place, low, high) "
+        f"ON figures.{PLACE} = shares.place"
+    )
+
+
+def _contrasts(
+    select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, found: dict[int, Spread], relation: str
+) -> dict[int, Row]:
+    rows: dict[int, Row] = {}
+    n_sides = len(measure.sides)
+    columns = ", ".join(f"{MEANS[i - 1]}, {NUMBERS[i - 1]}" for i in range(1, n_sides + 1))
+    turned = discordant(select) if measure.of == "rate" and n_sides == 2 else {}
+    for place, value, *sides in select(f"SELECT {PLACE}, contrast, {columns} FROM {relation}"):
+        if (spread := found.get(place)) is None or value is None:
+            continue
+        compared = Compared(
+            value=value, measure=measure, sides=Sides(tuple(sides[::2]), tuple(sides[1::2])), spread=spread,
+            discordant=turned.get(place),
+        )  # fmt: skip
+        low, high = compared.interval
+        rows[place] = _of_spread(spread) | {
+            "low": low, "high": high, "se": compared.error, "p": compared.p,
+            "se_pairs": math.sqrt(spread.alone.variance) if spread.alone.n > 1 else None,
+        }  # fmt: skip
+        if measure.equivalent is not None:
+            rows[place]["p_equivalent"] = compared.p_equivalent
+    return rows
+
+
+def _bootstrapped(
+    select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, found: dict[int, Spread], draws: str,
+    rows: dict[int, Row],
+) -> list[str]:  # fmt: skip
+    """Replace intervals by those of a bootstrap, where there is one; return what to say about the others."""
+    from emdsl.outcomes.bootstrap import MIN_CLUSTERS, clusters_of, interval  # noqa: PLC0415 - numpy waits for need
+
+    assert measure.interval is not None
+    n_sides, n_ways = max(1, len(measure.sides)), len(measure.interval.cluster)
     groups: dict[tuple[int, str], list[tuple[Any, ...]]] = {}
-    for place, called, *rest in select(atoms_sql(experiment, measure, schema)):
+    for place, called, *rest in select(atoms_sql(measure, draws)):
         groups.setdefault((place, called), []).append(tuple(rest))
-    ends: list[Ends] = []
     few: list[int] = []
     n_alike = 0
     for (place, called), atoms in groups.items():
-        clusters = _clusters(measure, atoms)
+        spread = found[place]
+        if n_ways and not spread.names:
+            continue
+        named = [[str(a[i]) for a in atoms] for i in range(n_ways)] if len(spread.names) == 2 else []
+        times = [a[-2 * n_sides - 1] for a in atoms]
+        sums = [a[-2 * n_sides :] for a in atoms]
+        clusters = clusters_of(sums, times, named)
         low, high = interval(
-            clusters, measure.interval.level, resamples=measure.interval.resamples,
-            seed=f"{measure.interval.seed} {called}",
+            clusters, measure.interval.level, error=spread.error, n=spread.n,
+            resamples=measure.interval.resamples, seed=f"{measure.interval.seed} {called}",
         )  # fmt: skip
-        ends.append((place, *_within(measure, low, high), clusters.n, _error(clusters)))
-        n_alike += low is None and clusters.n > 1
-        if clusters.n < MIN_CLUSTERS:
-            few.append(clusters.n)
+        if low is None or high is None:
+            n_alike += 1
+            continue
+        if spread.n < MIN_CLUSTERS:
+            few.append(spread.n)
+        rows[place] |= dict(zip(("low", "high"), _within(measure, low, high), strict=True))
     notices = []
     if few:
         notices.append(
-            f"{len(few)} of {len(ends)} groups have fewer than {MIN_CLUSTERS} clusters (minimum {min(few)}): "
+            f"{len(few)} of {len(groups)} groups have fewer than {MIN_CLUSTERS} clusters (minimum {min(few)}): "
             "too few to resample, so their intervals use Student's quantiles"
         )
     if n_alike:
         notices.append(
-            f"{n_alike} of {len(ends)} groups have identical clusters: resampling gives them no interval, "
-            "but their values are not certain"
+            f"{n_alike} of {len(groups)} groups have no bootstrap interval, as their clusters do not differ: "
+            "they have the default interval"
         )
-    return ends, f"measure `{measure.name}`: {'; '.join(notices)}" if notices else ""
+    return notices
 
 
-def corrected(
-    select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, relation: str
-) -> list[tuple[int, float | None, float | None]]:
-    """Return the p-value of each contrast, alone and corrected for all contrasts of the measure."""
-    rows = select(f"SELECT {PLACE}, contrast, se, n_units, first, second, n_first, n_second FROM {relation}")
-    alone = [_tested(measure, *row[1:]) for row in rows]
-    return [(place, p, q) for (place, *_), p, q in zip(rows, alone, holm(alone), strict=True)]
-
-
-def _tested(
-    measure: Measure, contrast: float | None, se: float | None, n_units: int, first: float, second: float,
-    n_first: int, n_second: int,
-) -> float | None:  # fmt: skip
-    """Return the p-value of one contrast; of an exact test if its units do not differ."""
-    if contrast is None or se is None:
-        return None
-    if se > 0:
-        return t_tails(contrast / se, n_units - 1)
-    if measure.of == "rate":
-        return fisher(round(first * n_first), n_first, round(second * n_second), n_second)
-    return 1.0 if contrast == 0 else 2.0 ** (1 - n_units)  # as many signs could have been turned
-
-
-def _error(clusters: Clusters) -> float | None:
-    """Return the standard error of a group, or None where a side has no value."""
-    sides = clusters.sums.shape[1] // 2
-    if clusters.n < 2 or not (clusters.sums[:, sides:].sum(axis=0) > 0).all():
-        return None
-    error = standard_error(clusters)
-    return error if math.isfinite(error) else None
-
-
-def _within(measure: Measure, low: float | None, high: float | None) -> tuple[float | None, float | None]:
+def _within(measure: Measure, low: float, high: float) -> tuple[float, float]:
     """Clip an interval to the range of its measure: 0 to 1 for a rate, -1 to 1 for a contrast of rates."""
-    if low is None or high is None or "mean" in (measure.function, measure.of):
+    if "mean" in (measure.function, measure.of):
         return low, high
-    least = -1.0 if measure.function == "contrast" else 0.0
-    return max(low, least), min(high, 1.0)
-
-
-def _exact(place: int, hits: int, n: int, level: float) -> Ends:
-    if not n:
-        return place, None, None, 0, None
-    low, high = clopper_pearson(hits, n, level)
-    return place, low, high, n, None
-
-
-def _clusters(measure: Measure, atoms: list[tuple[Any, ...]]) -> Clusters:
-    """Return the clusters of one group from rows of `atoms_sql`: names of clusters, times, sums, counts."""
-    assert measure.interval is not None
-    sides = 2 if measure.function == "contrast" else 1
-    kept = [a for a in atoms if any(a[-sides:])]  # one without any value is no cluster of this measure
-    ways = len(measure.interval.cluster)
-    named = [[str(a[i]) for a in kept] for i in range(ways)] if ways == len(WAYS) else []
-    return clusters_of([a[-2 * sides :] for a in kept], [a[-2 * sides - 1] for a in kept], named)
+    return clipped(Interval(low, high), -1.0 if measure.function == "contrast" else 0.0)

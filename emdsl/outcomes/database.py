@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from emdsl.errors import OutcomesError
+from emdsl.outcomes.draws import PLACE, placed
 from emdsl.outcomes.load_ids import DATABASE, last_study
-from emdsl.outcomes.measure_views import PLACE, placed
 from emdsl.outcomes.sql import literal, name, simulated_column
 
 if TYPE_CHECKING:

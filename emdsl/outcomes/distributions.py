@@ -155,6 +155,15 @@ def gamma_cdf(x: float, a: float) -> float:
     return min(1.0, total * math.exp(a * math.log(x) - x - math.lgamma(a)))
 
 
+def binomial_cdf(hits: int, n: int, rate: float) -> float:
+    """Return the probability of at most `hits` hits in n draws.
+
+    >>> round(binomial_cdf(2, 10, 0.5), 4)
+    0.0547
+    """
+    return sum(math.comb(n, k) * rate**k * (1 - rate) ** (n - k) for k in range(hits + 1))
+
+
 def fisher(hits_1: int, n_1: int, hits_2: int, n_2: int) -> float:
     """Return the two-sided p-value of Fisher's exact test of two rates.
 
@@ -187,4 +196,21 @@ def holm(p_values: list[float | None]) -> list[float | None]:
     for rank, (p, i) in enumerate(order):
         largest = max(largest, min(1.0, p * (len(order) - rank)))
         corrected[i] = largest
+    return corrected
+
+
+def benjamini_hochberg(p_values: list[float | None]) -> list[float | None]:
+    """Return p-values corrected for the false discovery rate; None stays, and is not counted.
+
+    Source: Benjamini and Hochberg (1995), Journal of the Royal Statistical Society B 57, pp. 289-300.
+
+    >>> benjamini_hochberg([0.01, 0.04, None, 0.03])
+    [0.03, 0.04, None, 0.04]
+    """
+    order = sorted(((p, i) for i, p in enumerate(p_values) if p is not None), reverse=True)
+    corrected: list[float | None] = [None] * len(p_values)
+    least = 1.0
+    for rank, (p, i) in zip(range(len(order), 0, -1), order, strict=True):
+        least = min(least, p * len(order) / rank)
+        corrected[i] = least
     return corrected

@@ -25,10 +25,11 @@ def quantile_of(level: float) -> float:
     return NormalDist().inv_cdf(0.5 + level / 2)
 
 
-def wilson(hits: int, n: int, z: float = 1.959963984540054) -> Interval:
+def wilson(hits: float, n: float, z: float = 1.959963984540054) -> Interval:
     """Return the score interval of a rate, as two fractions in [0, 1].
 
-    `z` is a normal quantile: 1.96 is 95 %. Raises ValueError unless 0 <= hits <= n and n >= 1.
+    `z` is a normal quantile: 1.96 is 95 %. Numbers need not be whole: see `clustered.py`. Raises ValueError unless
+    0 <= hits <= n and n > 0.
     Source: Wilson (1927), JASA 22, pp. 209-212.
 
     >>> [round(x, 3) for x in wilson(3, 10)]
@@ -41,7 +42,7 @@ def wilson(hits: int, n: int, z: float = 1.959963984540054) -> Interval:
     return Interval(0.0 if hits == 0 else max(0.0, centre - half), 1.0 if hits == n else min(1.0, centre + half))
 
 
-def wald(hits: int, n: int, z: float = 1.959963984540054) -> Interval:
+def wald(hits: float, n: float, z: float = 1.959963984540054) -> Interval:
     """Return the normal interval of a rate, clipped to [0, 1]: common in papers, but Wilson's is better for small n.
 
     Without hits or without misses it would have no width: then it is Wilson's. Raises ValueError as `wilson` does.
@@ -57,7 +58,7 @@ def wald(hits: int, n: int, z: float = 1.959963984540054) -> Interval:
     return Interval(max(0.0, p - half), min(1.0, p + half))
 
 
-def agresti_coull(hits: int, n: int, z: float = 1.959963984540054) -> Interval:
+def agresti_coull(hits: float, n: float, z: float = 1.959963984540054) -> Interval:
     """Return the normal interval around Wilson's center, clipped to [0, 1].
 
     Raises ValueError as `wilson` does. Source: Agresti and Coull (1998), The American Statistician 52, pp. 119-126.
@@ -71,7 +72,7 @@ def agresti_coull(hits: int, n: int, z: float = 1.959963984540054) -> Interval:
     return Interval(max(0.0, p - half), min(1.0, p + half))
 
 
-def clopper_pearson(hits: int, n: int, level: float = 0.95) -> Interval:
+def clopper_pearson(hits: float, n: float, level: float = 0.95) -> Interval:
     """Return the exact interval of a rate: its coverage is at least its level.
 
     Raises ValueError as `wilson` does. Source: Clopper and Pearson (1934), Biometrika 26, pp. 404-413.
@@ -86,8 +87,8 @@ def clopper_pearson(hits: int, n: int, level: float = 0.95) -> Interval:
     return Interval(low, high)
 
 
-def _check(hits: int, n: int) -> None:
-    if not (n >= 1 and 0 <= hits <= n):
+def _check(hits: float, n: float) -> None:
+    if not (n > 0 and 0 <= hits <= n):
         raise ValueError(f"{hits} of {n} is not a rate")
 
 
@@ -152,17 +153,18 @@ def mean_sql(level: float, value: str) -> tuple[str, str, str]:
     return f"{mean} - {half}", f"{mean} + {half}", error
 
 
-def newcombe_sql(level: float) -> tuple[str, str]:
-    """Return SQL for both ends of a difference of independent rates `first` and `second`, of `n_first` and `n_second`.
+def newcombe(first: float, n_first: float, second: float, n_second: float, level: float) -> Interval:
+    """Return the interval of a difference of two independent rates: the score interval.
 
     Source: Newcombe (1998), Statistics in Medicine 17, pp. 873-890, method 10: from Wilson's ends of both.
+
+    >>> [round(x, 3) for x in newcombe(0.3, 10, 0.3, 10, 0.95)]
+    [-0.358, 0.358]
     """
-    (low_1, high_1), (low_2, high_2) = (
-        rate_sql("wilson", level, f"round({rate} * n_{rate})", f"n_{rate}") for rate in ("first", "second")
-    )
-    down = f"sqrt(power(first - ({low_1}), 2) + power(({high_2}) - second, 2))"
-    up = f"sqrt(power(({high_1}) - first, 2) + power(second - ({low_2}), 2))"
-    return f"greatest(-1.0, first - second - {down})", f"least(1.0, first - second + {up})"
+    z = quantile_of(level)
+    (low_1, high_1), (low_2, high_2) = wilson(first * n_first, n_first, z), wilson(second * n_second, n_second, z)
+    down, up = math.hypot(first - low_1, high_2 - second), math.hypot(high_1 - first, second - low_2)
+    return Interval(max(-1.0, first - second - down), min(1.0, first - second + up))
 
 
 def ranks_sql(at: float, level: float, value: str) -> tuple[str, str]:

@@ -11,10 +11,11 @@ from emdsl.errors import OutcomesError
 from emdsl.files import PRIVATE_FOLDER, Busy, locked, replacing
 from emdsl.outcomes import database
 from emdsl.outcomes.database import FILE, WRITTEN, connected, first_line
+from emdsl.outcomes.draws import PLACE, by_columns, conflicts_sql, draws_sql
 from emdsl.outcomes.load_ids import REPAIRED, check_name, known_loads, note_last, note_load
 from emdsl.outcomes.macros import macros_sql
-from emdsl.outcomes.measure_views import PLACE, by_columns, conflicts_sql, is_computed, view_sql
-from emdsl.outcomes.sql import literal, name, simulated_column
+from emdsl.outcomes.measure_views import is_computed, view_sql
+from emdsl.outcomes.sql import is_inner, literal, name, simulated_column
 from emdsl.outcomes.table import Field, batch, concatenated, fields_of, table_writer, tables_in, twin
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from emdsl.experiment import Experiment, Measure
     from emdsl.outcome import Outcome
+    from emdsl.outcomes.computed import Computed
     from emdsl.outcomes.database import Connection
 
 LOCK_S = 60.0  # how long a load waits for its turn
@@ -240,63 +242,85 @@ def faults(experiment: Experiment) -> Iterator[tuple[str, str]]:
             return
         for measure in experiment.measures:
             try:
-                _measure(connection, experiment, measure, "rehearsal")
-                connection.execute(f'SELECT * FROM "rehearsal".{name(measure.name)}').fetchall()
+                draws = draws_sql(experiment, measure, "rehearsal")
+                if is_computed(measure):
+                    _store(connection, "rehearsal", measure, _figures(connection, measure, draws, 0), 0)
+                else:
+                    connection.execute(view_sql(measure, draws)).fetchall()
             except database.Error as error:
                 yield measure.name, f"`{measure.name}` cannot be computed: {first_line(error)}"
 
 
 def _measures(connection: Connection, experiment: Experiment, schema: str) -> list[str]:
-    notices = []
-    for measure in experiment.measures:
+    """Create the relations of an experiment's measures; return notices about those with a fault."""
+    notices: list[str] = []
+    found: dict[int, Computed] = {}
+    for number, measure in enumerate(experiment.measures):
         try:
-            shared = connection.execute(conflicts_sql(experiment, measure, schema)).fetchone()
-            notice = "" if shared and shared[0] else _measure(connection, experiment, measure, schema)
+            draws = draws_sql(experiment, measure, schema)
+            if is_computed(measure):
+                connection.execute(f"CREATE OR REPLACE TEMP TABLE drawn AS {draws}")
+                draws = "SELECT * FROM temp.drawn"
+            shared = connection.execute(conflicts_sql(measure, draws)).fetchone()
+            if shared and shared[0]:
+                notices.append(
+                    f"measure `{measure.name}` is left out: {shared[0]:,} answers count in several rows with different "
+                    "values, so these are not independent draws; add the axis in which they differ to `by`"
+                )
+            elif is_computed(measure):
+                found[number] = _figures(connection, measure, draws, number)
+                notices += [found[number].notice] if found[number].notice else []
+            else:
+                connection.execute(f"CREATE VIEW {_relation(schema, measure)} AS {view_sql(measure, draws)}")
         except database.Error as error:
             notices.append(f"measure `{measure.name}` cannot be computed and is left out: {first_line(error)}")
-            continue
-        if shared and shared[0]:
-            notices.append(
-                f"measure `{measure.name}` is left out: {shared[0]:,} answers count in several rows with different "
-                "values, so these are not independent draws; add the axis in which they differ to `by`"
-            )
-        elif notice:
-            notices.append(notice)
+    if found:
+        from emdsl.outcomes.corrections import correct  # noqa: PLC0415 - most studies have no contrast
+
+        correct([(experiment.measures[i], c.rows) for i, c in found.items()])
+    for number, computed in found.items():
+        _store(connection, schema, experiment.measures[number], computed, number)
+    connection.execute("DROP TABLE IF EXISTS temp.drawn; DROP TABLE IF EXISTS temp.scored")
     return notices
 
 
-def _measure(connection: Connection, experiment: Experiment, measure: Measure, schema: str) -> str:
-    """Create a measure's relation: a view, or a table if SQL cannot compute its interval. Return a notice or ""."""
-    relation, sql = f"{name(schema)}.{name(measure.name)}", view_sql(experiment, measure, schema)
-    if not is_computed(measure):
-        connection.execute(f"CREATE VIEW {relation} AS {sql}")
-        return ""
-    from emdsl.outcomes.computed import corrected, ends_of  # noqa: PLC0415 - numpy waits for who needs it
+def _relation(schema: str, measure: Measure) -> str:
+    return f"{name(schema)}.{name(measure.name)}"
+
+
+def _figures(connection: Connection, measure: Measure, draws: str, number: int) -> Computed:
+    """Put the figures of a measure into a temporary table, and return what SQL cannot compute of them."""
+    from emdsl.outcomes.computed import computed  # noqa: PLC0415 - only a load needs it
 
     ordered = ", ".join(map(name, by_columns(measure)))
     place = f"row_number() OVER ({f'ORDER BY {ordered}' if ordered else ''})"
+    table = f"temp.found_{number}"
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE found AS SELECT {place} AS {PLACE}, * FROM ({sql}) ORDER BY {PLACE}"
+        f"CREATE OR REPLACE TEMP TABLE found_{number} AS SELECT {place} AS {PLACE}, * "
+        f"FROM ({view_sql(measure, draws, parts=True)}) ORDER BY {PLACE}"
     )
+    return computed(lambda sql: connection.execute(sql).fetchall(), measure, draws, table)
 
-    def rows(query: str) -> list[tuple[Any, ...]]:
-        return connection.execute(query).fetchall()
 
-    ends, notice = ends_of(rows, experiment, measure, schema, "temp.found")
-    _temporary(connection, "ends", "place BIGINT, low DOUBLE, high DOUBLE, clusters BIGINT, se DOUBLE", ends)
-    of_clusters = measure.interval is not None and bool(measure.interval.cluster)
-    more, joined = ", found.se AS se_pairs" if measure.function == "contrast" and of_clusters else "", ""
-    if measure.holm:
-        kept = "place BIGINT, p DOUBLE, p_holm DOUBLE"
-        _temporary(connection, "tested", kept, corrected(rows, measure, "temp.found"))
-        more += ", tested.p, tested.p_holm"
-        joined = f" LEFT JOIN temp.tested AS tested ON found.{PLACE} = tested.place"
+def _store(connection: Connection, schema: str, measure: Measure, computed: Computed, number: int) -> None:
+    """Create the relation of a measure from its figures and what was computed of them."""
+    from emdsl.outcomes.computed import COLUMNS  # noqa: PLC0415 - only a load needs it
+
+    table = f"temp.found_{number}"
+    columns = [str(c[0]) for c in connection.execute(f"SELECT * FROM {table} LIMIT 0").description or ()]
+    kept = [c for c in COLUMNS if c in columns]
+    rows = [(place, *(row.get(c) for c in kept)) for place, row in computed.rows.items()]
+    _temporary(connection, "computed", ", ".join(["place BIGINT", *(f"{c} {COLUMNS[c]}" for c in kept)]), rows)
+    shown = [f"{_computed_sql(c)} AS {c}" if c in kept else f"found.{name(c)}" for c in columns if not is_inner(c)]
     connection.execute(
-        f"CREATE TABLE {relation} AS SELECT found.* EXCLUDE ({PLACE}) REPLACE (ends.low AS low, ends.high AS high, "
-        f"ends.se AS se, COALESCE(ends.clusters, 0) AS clusters){more} FROM temp.found AS found "
-        f"LEFT JOIN temp.ends AS ends ON found.{PLACE} = ends.place{joined} ORDER BY found.{PLACE}"
+        f"CREATE TABLE {_relation(schema, measure)} AS SELECT {', '.join(shown)} FROM {table} AS found "
+        f"LEFT JOIN temp.computed AS computed ON found.{PLACE} = computed.place ORDER BY found.{PLACE}"
     )
-    return notice
+    connection.execute(f"DROP TABLE {table}")
+
+
+def _computed_sql(column: str) -> str:
+    return f"COALESCE(computed.{column}, 0)" if column == "clusters" else f"computed.{column}"
 
 
 def _temporary(connection: Connection, called: str, columns: str, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.experiment import ASK
 from emdsl.outcomes import database
-from emdsl.outcomes.measure_views import PLACE, placed
+from emdsl.outcomes.draws import PLACE, placed
 from emdsl.outcomes.odd import Odd
 from emdsl.outcomes.sql import name
 

@@ -31,6 +31,11 @@ def inner(text: str) -> str:
     return name(f"draw {text}")
 
 
+def is_inner(column: str) -> bool:
+    """Whether a column is one of those."""
+    return column.startswith("draw ")
+
+
 def literal(text: str) -> str:
     """Return a quoted text; a lone surrogate, which SQL does not support, is replaced."""
     return "'" + text.encode("utf-8", "replace").decode().replace("'", "''") + "'"

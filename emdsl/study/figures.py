@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import NotDrawable
-from emdsl.outcomes.measure_views import by_columns
+from emdsl.outcomes.draws import by_columns
 from emdsl.redact import mask
 from emdsl.report import charts
 from emdsl.study.tables import chosen_measure, interval_of, measure_results
@@ -66,7 +66,7 @@ def table_of(measure: Measure, result: SqlResult) -> charts.Table:
     return charts.Table(
         name=measure.name,
         what=measure.function,
-        interval=interval_of(measure),
+        interval=interval_of(measure, rows),
         groups=tuple(charts.Group(name=b, levels=tuple(dict.fromkeys(r[b] for r in rows))) for b in by),
         rows=tuple((*(r[b] for b in by), r[measure.function], r.get("low"), r.get("high"), r["n"]) for r in rows),
         simulated=any(r["simulated"] for r in rows),

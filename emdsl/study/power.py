@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import OutcomesError, UsageError
 from emdsl.outcomes import database
-from emdsl.outcomes.measure_views import by_columns
+from emdsl.outcomes.draws import by_columns
 from emdsl.outcomes.sample_size import (
     ALPHA,
     POWER,

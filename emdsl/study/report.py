@@ -21,7 +21,7 @@ from emdsl.study.drift import drift_notices
 from emdsl.study.figures import table_of
 from emdsl.study.refresh import each_row
 from emdsl.study.screen import text_of
-from emdsl.study.tables import interval_of, measure_results, measure_table, odd_notices
+from emdsl.study.tables import measure_results, measure_table, odd_notices, tests_of
 from emdsl.version import __version__
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _sheet(measure: Measure, result: database.SqlResult | None) -> Sheet:
         return Sheet(name=measure.name, caption="left out: see the notes above", columns=(), rows=())
     columns, rows, _ = measure_table(measure, result)
     table = table_of(measure, result)
-    level = interval_of(measure)
+    level = table.interval
     written = " ".join(measure.whole.text.split())
     pictures = [
         Picture(
@@ -118,7 +118,7 @@ def _sheet(measure: Measure, result: database.SqlResult | None) -> Sheet:
     ]
     return Sheet(
         name=measure.name, caption=written, columns=columns, rows=rows,
-        numeric=frozenset((measure.function, "n", "planned", "p", "p_holm")), pictures=pictures,
+        numeric=frozenset((measure.function, "n", "planned", *tests_of(measure))), pictures=pictures,
     )  # fmt: skip
 
 

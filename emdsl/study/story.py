@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from emdsl.errors import OutcomesError, UsageError
 from emdsl.experiment import ASK
 from emdsl.outcomes import database
-from emdsl.outcomes.measure_views import part_sql
+from emdsl.outcomes.draws import part_sql
 from emdsl.reasoning import split
 from emdsl.run.passes import settle_from_store, settle_missing
 from emdsl.run.rows import Rows

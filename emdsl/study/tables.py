@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import UnknownMeasure
 from emdsl.outcomes import database
-from emdsl.outcomes.measure_views import by_columns
+from emdsl.outcomes.draws import by_columns
 from emdsl.outcomes.report_data import odd_answers
 from emdsl.source import one_of
 from emdsl.study.bars import bar, scale
@@ -58,11 +58,21 @@ def measure_parts(study: Compiled, *, bars: bool, only: Mapping[str, frozenset[s
         columns, rows, marked = measure_table(measure, _selected(measure, whole, only or {}), bars=bars)
         yield measure.name
         yield Table(columns, rows, numeric=(measure.function, "n", "planned"))
+        yield from design_effect(whole)
         yield ""
         simulated = simulated or marked
     yield from (f"{notice}\n" for notice in odd_notices(study))
     if simulated:
         yield SIMULATED
+
+
+def design_effect(result: database.SqlResult) -> Iterator[str]:
+    """Yield a line with the design effects of a measure's groups: how much its clusters add to the variance."""
+    at = result.columns.index("design_effect")
+    found = [row[at] for row in result.rows if row[at] is not None]
+    if found:
+        low, high = min(found), max(found)
+        yield f"design effect {low:.2f}" + (f" - {high:.2f}" if f"{low:.2f}" != f"{high:.2f}" else "")
 
 
 def _selected(measure: Measure, result: database.SqlResult, only: Mapping[str, frozenset[str]]) -> database.SqlResult:
@@ -102,8 +112,8 @@ def measure_table(
     """Return the columns and rows of a measure as people read them, and whether any row is simulated."""
     by = by_columns(measure)
     rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
-    level = interval_of(measure)
-    tested = ["p", "p_holm"] if measure.holm else []
+    level = interval_of(measure, rows)
+    tested = tests_of(measure)
     limited = measure.condition is not None and any((r["dropped"] or {}).get(NOT_GIVEN) for r in rows)
     given = ["not given"] if limited else []
     columns = [*by, measure.function, *([level] if level else []), *tested, "n", "planned", *given, "dropped", ""]
@@ -162,13 +172,23 @@ def chosen_measure(
     return measures[name or fits[0]]
 
 
-def interval_of(measure: Measure) -> str:
-    """Return the interval of a measure in words: `95 % wilson by q`; nothing if it has none."""
+def interval_of(measure: Measure, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the interval of a measure's rows in words: `95 % wilson, clustered by q`; nothing if it has none."""
     interval = measure.interval
-    if interval is None or (measure.function == "agreement" and not measure.nominal):
+    if interval is None or not any(r["low"] is not None or r["high"] is not None for r in rows):
         return ""
-    by = f" by {' and '.join(interval.cluster)}" if interval.cluster else ""
-    return f"{interval.level * 100:g} % {interval.method}{by}"
+    method = f"{interval.level * 100:g} % {interval.method}"
+    clustered = list(dict.fromkeys(r.get("clustered_by") for r in rows))
+    named = [c for c in clustered if c]
+    if named:
+        return f"{method}, clustered by {' or by '.join(named)}{' or not' if None in clustered else ''}"
+    return f"{method}, these items only" if interval.clusters.items_only or interval.cluster else method
+
+
+def tests_of(measure: Measure) -> list[str]:
+    """Return the columns of a contrast's p-values that people read: of those that it asks for."""
+    corrected = ["p", f"p_{measure.correct}"] if measure.correct else []
+    return [*(corrected or (["p"] if measure.versus else [])), *(["p_equivalent"] if measure.equivalent else [])]
 
 
 def _interval(row: dict[str, Any]) -> str:

@@ -21,7 +21,8 @@ from support import InProcess, program, run
 
 from emdsl.errors import SourceError
 from emdsl.outcomes import database, loading
-from emdsl.outcomes.measure_views import atoms_sql, conflicts_sql, part_sql, view_sql
+from emdsl.outcomes.draws import conflicts_sql, draws_sql, part_sql
+from emdsl.outcomes.measure_views import atoms_sql, view_sql
 from emdsl.query import Response
 from emdsl.run.passes import collect
 from emdsl.run.rows import Rows
@@ -135,10 +136,13 @@ def identifiers() -> tuple[str, ...]:
     sql = "".join(
         part
         for m in only.measures
-        for part in (view_sql(only, m, "study"), conflicts_sql(only, m, "study"), part_sql(only, m, "study", 0))
+        for draws in (draws_sql(only, m, "study"),)
+        for part in (view_sql(m, draws, parts=True), conflicts_sql(m, draws), part_sql(only, m, "study", 0))
     )
     sql += "".join(
-        atoms_sql(only, m, "study") for m in only.measures if m.interval and m.interval.method == "bootstrap"
+        atoms_sql(m, draws_sql(only, m, "study"))
+        for m in only.measures
+        if m.interval and m.interval.method == "bootstrap"
     )
     words = set(re.findall(r"[A-Za-z_]\w*", re.sub(r"'[^']*'", "", sql))) | {"rowid", "part", "found", "ends", "tested"}
     ours = {a.lower() for a in (*NEUTRAL.values(), "exp", "kk", "ff", "role", "good", "two")}

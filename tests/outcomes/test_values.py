@@ -17,7 +17,7 @@ from emdsl.outcomes import database, load_ids, loading, store_table, table
 from emdsl.outcomes.bootstrap import _seed
 from emdsl.outcomes.computed import _tested, _within
 from emdsl.outcomes.intervals import agresti_coull, clopper_pearson, rate_sql, wald, wilson
-from emdsl.outcomes.measure_views import part_sql
+from emdsl.outcomes.draws import part_sql
 from emdsl.outcomes.odd import Odd
 from emdsl.outcomes.sql import name, struct_names
 from emdsl.outcomes.table import _text, _value, fields_of

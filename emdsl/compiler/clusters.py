@@ -1,0 +1,119 @@
+"""The clusters of an experiment: which draws are alike, so that an interval cannot take them as independent.
+
+Answers to one question are alike; so are answers after one set of demonstrations. Source: Cameron and Miller (2015), "A
+practitioner's guide to cluster-robust inference"; Miller (2024), "Adding error bars to evals".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emdsl.compiler.columns import COLUMN_KINDS
+from emdsl.compiler.functions import BUILTINS
+from emdsl.compiler.read_settings import once
+from emdsl.compiler.settings import CLUSTER
+from emdsl.experiment import MIN_CROSSED, MIN_DETECTED, Axis, Clusters
+from emdsl.lang import ast
+from emdsl.lang.walk import walk
+from emdsl.source import one_of
+from emdsl.value import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from emdsl.compiler.faults import Faults
+    from emdsl.compiler.local_scope import LocalScope
+    from emdsl.compiler.statements import Statements
+    from emdsl.compiler.types import Type
+    from emdsl.source import Span
+
+
+def cluster_names(node: ast.Expr, names: Collection[str], faults: Faults) -> tuple[str, ...] | None:
+    """Return the names that a `cluster` is: one, two that cross, or none for `none`; None for a fault.
+
+    Args:
+        node: What is written.
+        names: The axes, `sample` and the columns that can be a cluster.
+        faults: Takes the fault.
+    """
+    if isinstance(node, ast.Literal) and node.value is None:
+        return ()
+    items = node.items if isinstance(node, ast.Sequence) else (node,)
+    found = [x.name for x in items if isinstance(x, ast.Ref) and x.name in names]
+    if len(found) < len(items) or not 1 <= len(set(found)) == len(found) <= 2:
+        faults.error(
+            "E843", "expected an axis, `sample`, a `let` or a list of two of them as the cluster", node.span,
+            help=f"use one or two of {one_of(names)}; or `none`, if draws are independent",
+        )  # fmt: skip
+        return None
+    return tuple(found)
+
+
+def clusters_of(
+    statements: Statements, local: LocalScope, types: Mapping[str, Type], axes: tuple[Axis, ...], samples: int,
+    faults: Faults,
+) -> Clusters:  # fmt: skip
+    """Return the clusters of an experiment: those of its setting `cluster`, or the axis over its items."""
+    written = once((s for s in statements.settings if s.name.text == CLUSTER), faults)
+    if written:
+        names = cluster_names(written[0].value, cluster_columns(local, types), faults)
+        return Clusters(names=names or (), items_only=not names)
+    axis, few = _items(statements, local, axes, faults)
+    if axis is None:
+        return Clusters(items_only=few)
+    if (set_of := _shared_set(statements, local, axis.name)) is None or samples == 1:
+        return Clusters(names=(axis.name,), detected=True)
+    if samples < MIN_CROSSED:
+        faults.warning(
+            "W851", f"{samples} samples are {samples} sets of demonstrations: all levels of `{axis.name}` share them",
+            set_of, note=f"intervals do not cover how much another set would change: that takes {MIN_CROSSED} sets",
+            help=f"set `samples` to {MIN_CROSSED} or more, or draw a set for each question: "
+            f"`seed: [{axis.name}, sample]`",
+        )  # fmt: skip
+        return Clusters(names=(axis.name,), detected=True)
+    return Clusters(names=(axis.name, "sample"), detected=True)
+
+
+def cluster_columns(local: LocalScope, types: Mapping[str, Type]) -> list[str]:
+    """Return the names that can be a cluster: axes, `sample`, and `let`s that are a column."""
+    lets = (n for n, let in local.lets.items() if let.params is None and local.varies(let))
+    return [*local.axes, "sample", *(n for n in lets if types[n].kind in COLUMN_KINDS)]
+
+
+def _items(
+    statements: Statements, local: LocalScope, axes: tuple[Axis, ...], faults: Faults
+) -> tuple[Axis | None, bool]:
+    """Return the axis over the items of a study, or None; and whether there is one with too few levels."""
+    models = frozenset().union(*(local.reads(s.decl.model) for s in statements.steps if s.decl.model is not None))
+    rows = [a for a in axes if a.levels and all(isinstance(x.value, Row) for x in a.levels)]
+    texts = [
+        a for a in axes
+        if a.levels and a.name not in models and all(isinstance(x.value, str) and x.label is None for x in a.levels)
+    ]  # fmt: skip
+    kind = rows or texts
+    many = sorted((a for a in kind if len(a.levels) >= MIN_DETECTED), key=lambda a: -len(a.levels))
+    if len(many) > 1:
+        first, second = many[:2]
+        faults.warning(
+            "W850", f"both `{first.name}` and `{second.name}` could be what intervals are clustered by", first.span,
+            note=f"`{first.name}` is used: it has more levels",
+            help=f"write `cluster = {first.name}`, `cluster = {second.name}` or "
+            f"`cluster = [{first.name}, {second.name}]`",
+        )  # fmt: skip
+    return (many[0] if many else None), bool(kind)
+
+
+def _shared_set(statements: Statements, local: LocalScope, axis: str) -> Span | None:
+    """Return the place of a choice that differs from sample to sample, and is the same for all levels of an axis."""
+    for node in walk(statements.decl.body):
+        if not (isinstance(node, ast.Call) and isinstance(node.function, ast.Ref) and node.function.name in BUILTINS):
+            continue
+        params = BUILTINS[node.function.name].params
+        if "seed" not in params:
+            continue
+        by_name = {a.name.text: a.value for a in node.args if a.name is not None}
+        by_place = dict(zip(params, (a.value for a in node.args if a.name is None), strict=False))
+        seed = (by_place | by_name).get("seed")
+        if seed is not None and "sample" in (reads := local.reads(seed)) and axis not in reads:
+            return node.span
+    return None

@@ -1,0 +1,210 @@
+"""The draws of a measure in SQL: group, side, clusters, value, and the reason if it is dropped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emdsl.outcomes.sql import (
+    Columns,
+    columns_of,
+    inner,
+    literal,
+    name,
+    row_field,
+    row_fields,
+    simulated_column,
+    to_sql,
+)
+
+if TYPE_CHECKING:
+    from emdsl.experiment import Experiment, Measure
+    from emdsl.lang import ast
+
+_OPEN = ("failed", "not_asked")  # reasons that make a group incomplete
+DRAW, VALUE, OTHER, SIDE, UNIT, REASON, OPEN, SIMULATED = map(
+    inner, ("key", "value", "other", "side", "unit", "reason", "open", "simulated")
+)
+WAYS = (inner("cluster"), inner("other cluster"))  # of the clusters
+DOSE = inner("dose")  # of a slope
+LEVEL = inner("level")  # of a contrast with `versus`: the level that is compared with the baseline
+KEPT = f"FILTER ({REASON} IS NULL)"
+PLACE = inner("place")  # of a row in its table, from 0
+
+
+def by_columns(measure: Measure) -> list[str]:
+    """Return the column names of a measure's groups in its relation."""
+    return ["_".join(path) for path in measure.by]
+
+
+def groups_of(measure: Measure) -> list[str]:
+    """Return the column names of a measure's groups within its query, which no name of a study can hide."""
+    return [inner(f"group {i}") for i in range(len(measure.by))]
+
+
+def listed(groups: list[str], of: str = "") -> str:
+    """Return columns for the start of a SELECT, each with a comma."""
+    return "".join(f"{of}{g}, " for g in groups)
+
+
+def grouped(groups: list[str], of: str = "") -> str:
+    """Return the clause that groups by columns; nothing for none."""
+    return f"GROUP BY {', '.join(f'{of}{g}' for g in groups)}" if groups else ""
+
+
+def same_group(groups: list[str], one: str, other: str) -> str:
+    """Return the condition that two relations are in one group."""
+    return " AND ".join(f"{one}.{g} IS NOT DISTINCT FROM {other}.{g}" for g in groups) or "TRUE"
+
+
+def conflicts_sql(measure: Measure, draws: str) -> str:
+    """Return the SELECT that counts the draws that a measure would count twice, with different values."""
+    keys = ", ".join([*groups_of(measure), SIDE, DRAW])
+    return f"SELECT count(*) FROM (SELECT {keys} FROM (\n{draws}\n) GROUP BY {keys} HAVING count(*) > 1)"
+
+
+def draws_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
+    """Return the SELECT of distinct draws: group, side, draw, values, reason if dropped, whether open, simulated.
+
+    Draws of a contrast have a unit, which pairs them with the other sides. A draw that several units share counts once,
+    with the first of them. With `versus`, the draws of the baseline are there once for each other level.
+    """
+    columns = columns_of(experiment)
+    value, other, reason = _values_sql(measure, columns)
+    place = ", ".join(f"{name(a.name)}::VARCHAR" for a in experiment.axes)
+    row = f"'row ' || [{place}{', ' if place else ''}sample::VARCHAR]::VARCHAR"
+    keys = [f"COALESCE({name(f'{a}_key')}, {row})" for a in measure.asks] or [row]
+    draw = f"[{', '.join(keys)}]"
+    opened = " OR ".join(
+        f"COALESCE({name(f'{s}_missing')} IN ({', '.join(map(literal, _OPEN))}), FALSE)" for s in measure.steps
+    )
+    paths = [(_grouped_by(measure, path, columns), g) for path, g in zip(measure.by, groups_of(measure), strict=True)]
+    group = "".join(f"    {sql} AS {called},\n" for sql, called in paths)
+    by = ", ".join([*(called for _, called in paths), SIDE, DRAW])
+    side, unit, chosen = "NULL", "NULL", ""
+    table = f"{name(schema)}.{name(experiment.name)}"
+    if measure.sides:
+        sides = [to_sql(x, columns) for x in measure.sides]
+        side = f"CASE {' '.join(f'WHEN {x} THEN {i}' for i, x in enumerate(sides, start=1))} END"
+        chosen = f"\n  WHERE ({' OR '.join(f'({x})' for x in sides)})"
+    if measure.versus:
+        assert measure.baseline is not None
+        axis, base = name(measure.versus), to_sql(measure.baseline, columns)
+        levels = f"(SELECT DISTINCT {axis} AS {LEVEL} FROM {table} WHERE NOT ({base}))"
+        table = f"{table} JOIN {levels} ON ({base}) OR {axis} = {LEVEL}"
+    within = ", ".join([*(sql for sql, _ in paths), side, draw])
+    if coordinate := _coordinate(experiment, measure):
+        shown = ", ".join(f"{name(a)}::VARCHAR" for a in coordinate)
+        unit = f"min([{shown}]) OVER (PARTITION BY {within})"
+    ways = "".join(
+        f"    min({name(column)}::VARCHAR) OVER (PARTITION BY {within}) AS {called},\n"
+        for column, called in zip(measure.interval.cluster if measure.interval else (), WAYS, strict=False)
+    )
+    if measure.slope:
+        dose = name(columns.axes[measure.slope])
+        ways += f"    min({dose}::DOUBLE) OVER (PARTITION BY {within}) AS {DOSE},\n"
+    given = f"{REASON} IS DISTINCT FROM 'not_given'"
+    return (
+        f"  SELECT DISTINCT\n{group}"
+        f"    {side} AS {SIDE},\n"
+        f"    {unit} AS {UNIT},\n{ways}"
+        f"    {draw} AS {DRAW},\n"
+        f"    {value} AS {VALUE},\n"
+        f"    {other} AS {OTHER},\n"
+        f"    {reason} AS {REASON},\n"
+        f"    {opened or 'FALSE'} AS {OPEN},\n"
+        f"    {name(simulated_column(experiment))} AS {SIMULATED}\n"
+        f"  FROM {table}{chosen}\n"
+        # a draw that one row keeps is not dropped for another row in which the condition does not hold
+        f"  QUALIFY {given} OR NOT bool_or({given}) OVER (PARTITION BY {by})"
+    )
+
+
+def _coordinate(experiment: Experiment, measure: Measure) -> tuple[str, ...]:
+    """Return the columns that make the unit of a draw: what it has in common with the other sides, or its cell."""
+    if "at_least" in (measure.function, measure.of):
+        return tuple(a.name for a in experiment.axes if not measure.of or a.name in measure.pair)
+    return (*measure.pair, "sample") if measure.function == "contrast" else ()
+
+
+def _grouped_by(measure: Measure, path: tuple[str, ...], columns: Columns) -> str:
+    return LEVEL if path == (measure.versus,) else _group(path, columns)
+
+
+def _values_sql(measure: Measure, columns: Columns) -> tuple[str, str, str]:
+    """Return in SQL what a row adds to a measure: its value, of an agreement the other, and why it is dropped."""
+    value = _rated(measure, measure.value, columns) if measure.value is not None else "TRUE"
+    other = _rated(measure, measure.other, columns) if measure.other is not None else "NULL"
+    condition = to_sql(measure.condition, columns) if measure.condition is not None else "TRUE"
+    missing = f"({value}) IS NULL" + (f" OR ({other}) IS NULL" if measure.other is not None else "")
+    reasons = [name(f"{n}_missing") for n in measure.reads]
+    parts = [x for x in (measure.value, measure.other, measure.condition) if x is not None]
+    if measure.function == "agreement":  # a row without a person's verdict is no disagreement
+        rated = row_fields([x for x in (measure.value, measure.other) if x is not None], columns)
+        reasons += [f"CASE WHEN NULLIF({f}::VARCHAR, '') IS NULL THEN 'unlabelled' END" for f in rated]
+    reasons += [f"CASE WHEN {field} IS NULL THEN 'null' END" for field in row_fields(parts, columns)]
+    why = f"COALESCE({', '.join([*reasons, literal('undefined')])})"
+    reason = (
+        f"CASE WHEN ({condition}) IS NULL OR (({condition}) AND ({missing})) THEN {why}\n"
+        f"         WHEN NOT ({condition}) THEN 'not_given' END"
+    )
+    return value, other, reason
+
+
+def _rated(measure: Measure, node: ast.Expr, columns: Columns) -> str:
+    """Return a value in SQL; in an agreement an empty text of the data is missing."""
+    sql = to_sql(node, columns)
+    empty = measure.function == "agreement" and measure.nominal and row_fields([node], columns) == [sql]
+    return f"NULLIF({sql}::VARCHAR, '')" if empty else sql
+
+
+def part_sql(experiment: Experiment, measure: Measure, schema: str, place: int) -> str:
+    """Return the SELECT of one row's share in a measure: its group, its value, and the reason if it is dropped.
+
+    It selects nothing if the row is on no side of a contrast.
+    """
+    columns = columns_of(experiment)
+    value, _, reason = _values_sql(measure, columns)
+    group = "".join(
+        f"{_group(p, columns)} AS {name(c)}, " for p, c in zip(measure.by, by_columns(measure), strict=True)
+    )
+    sides = " OR ".join(f"({to_sql(x, columns)})" for x in measure.sides)
+    return (
+        f"SELECT {group}{value} AS {VALUE}, {reason} AS {REASON} FROM {placed(experiment, schema)} "
+        f"WHERE {PLACE} = {place}" + (f" AND ({sides})" if sides else "")
+    )
+
+
+def placed(experiment: Experiment, schema: str) -> str:
+    """Return a table with the place of each row; `rowid` may be the name of an axis."""
+    return f"(SELECT row_number() OVER () - 1 AS {PLACE}, * FROM {name(schema)}.{name(experiment.name)})"
+
+
+def _group(path: tuple[str, ...], columns: Columns) -> str:
+    return name(path[0]) if len(path) == 1 else row_field(columns.axes[path[0]], path[1], columns.fields[path[0]])
+
+
+def ways_of(measure: Measure) -> tuple[str, ...]:
+    """Return the columns of a measure's clusters among its draws."""
+    return WAYS[: len(measure.interval.cluster)] if measure.interval is not None else ()
+
+
+def cells_sql(measure: Measure, groups: list[str]) -> str:
+    """Return the SQL that groups draws to cells, each with its chance `v`, missing if too few draws are kept."""
+    keys = f"{listed(groups)}{SIDE}, {UNIT}"
+    ways = "".join(f", min({w}) AS {w}" for w in ways_of(measure))
+    return (
+        f"counted AS (SELECT {keys}, count(*) {KEPT} AS m, count(*) {KEPT[:-1]} AND {VALUE}) AS h,\n"
+        f"  bool_or({OPEN}) AS opened, bool_or({SIMULATED}) AS simulated{ways}\n"
+        f"  FROM draws GROUP BY {keys}),\n"
+        f"cells AS (SELECT *, {_chance(measure)} AS v FROM counted)"
+    )
+
+
+def _chance(measure: Measure) -> str:
+    if measure.among is None:
+        return f"CASE WHEN m > 0 THEN (h >= {measure.least})::INT::DOUBLE END"
+    n, chosen = measure.among, "(lgamma({0} + 1) - lgamma({1} + 1) - lgamma({0} - {1} + 1))".format
+    share = f"exp({chosen('h', 'i')} + {chosen('(m - h)', f'({n} - i)')} - {chosen('m', str(n))})"
+    one = f"CASE WHEN {n} - i <= m - h THEN {share} ELSE 0.0 END"
+    total = f"list_sum(list_transform(range({measure.least}, least({n}, h) + 1), lambda i: {one}))"
+    return f"CASE WHEN m >= {n} THEN least(1.0, COALESCE({total}, 0.0)) END"

@@ -1,0 +1,206 @@
+"""How a measure's figure varies, by units and by clusters: sums of influences, computed in SQL.
+
+The influence of a draw is how much it moves the figure. Sums of influences over a cluster, squared and added up,
+give the cluster-robust variance of any figure that is smooth in its draws; two ways of clustering give V1 + V2 -
+V12. Source: Cochran (1977), Sampling Techniques, ch. 6, for ratios; Cameron, Gelbach and Miller (2011), "Robust
+inference with multiway clustering", for two ways; Woodruff (1952), JASA 47, for quantiles.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from emdsl.experiment import MIN_CROSSED, MIN_DETECTED, WEIGHTS
+from emdsl.outcomes.draws import (
+    DOSE,
+    OTHER,
+    PLACE,
+    SIDE,
+    UNIT,
+    VALUE,
+    by_columns,
+    groups_of,
+    ways_of,
+)
+from emdsl.outcomes.measure_views import CENTRE, FIRSTS, MEANS, NUMBERS, SECONDS, SQUARES, values_sql
+from emdsl.outcomes.sql import inner, name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from emdsl.experiment import Clusters, Measure
+
+_KEY = inner("number")  # of a draw without a unit
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to group draws: the number of groups with a kept draw, the variance, the sum of squared sizes."""
+
+    n: int
+    variance: float
+    sizes: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """How one group of a measure varies.
+
+    `alone` is by its units: the draws, or the pairs of a contrast. `names` are the clusters that are used, `ways` each
+    of them, `both` their combinations if there are two.
+    """
+
+    alone: Way
+    names: tuple[str, ...] = ()
+    ways: tuple[Way, ...] = ()
+    both: Way | None = None
+
+    @property
+    def variance(self) -> float:
+        """The variance of the figure."""
+        if self.both is not None:
+            return max(sum(w.variance for w in self.ways) - self.both.variance, *(w.variance for w in self.ways))
+        return (self.ways[0] if self.ways else self.alone).variance
+
+    @property
+    def error(self) -> float | None:
+        """The standard error, or None for fewer than two units."""
+        return math.sqrt(self.variance) if self.n > 1 and math.isfinite(self.variance) else None
+
+    @property
+    def n(self) -> int:
+        """The number of clusters, or of units; of two ways, the smaller one."""
+        return min(w.n for w in self.ways) if self.ways else self.alone.n
+
+    @property
+    def design_effect(self) -> float | None:
+        """The variance over that of independent units; None without clusters, or if units do not vary."""
+        return self.variance / self.alone.variance if self.ways and self.alone.variance > 0 and self.n > 1 else None
+
+
+def spreads(
+    select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, draws: str, relation: str
+) -> dict[int, Spread]:
+    """Return the spread of each group with a kept draw, by its place in the `relation` with the measure's figures."""
+    ways = ways_of(measure)
+    keys: list[tuple[str, ...]] = [(UNIT,) if measure.function == "contrast" else (_KEY,), *((w,) for w in ways)]
+    keys += [ways] if len(ways) == 2 else []
+    select(f"CREATE OR REPLACE TEMP TABLE scored AS {_scored_sql(measure, draws, relation)}")
+    found = [_way_rows(select, key) for key in keys]
+    clusters = measure.interval.clusters if measure.interval is not None else None
+    return {
+        place: _spread(alone, [f[place] for f in found[1 : 1 + len(ways)]], [f[place] for f in found[3:]], clusters)
+        for place, alone in found[0].items()
+    }
+
+
+def discordant(select: Callable[[str], list[tuple[Any, ...]]]) -> dict[int, tuple[int, int]]:
+    """Return how many pairs hold on the first side only, and on the second only, of each group made of such pairs.
+
+    It reads what `spreads` scored last.
+    """
+    rows = select(
+        f"SELECT {PLACE}, count(*) FILTER (first > second), count(*) FILTER (first < second) FROM (SELECT {PLACE}, "
+        f"sum(y) FILTER ({SIDE} = 1) AS first, sum(y) FILTER ({SIDE} = 2) AS second, "
+        f"count(*) FILTER ({SIDE} = 1) AS a, count(*) FILTER ({SIDE} = 2) AS b FROM temp.scored "
+        f"GROUP BY {PLACE}, {UNIT}) GROUP BY {PLACE} HAVING bool_and(a = 1 AND b = 1)"
+    )
+    return {place: (first, second) for place, first, second in rows}
+
+
+def _way_rows(select: Callable[[str], list[tuple[Any, ...]]], key: tuple[str, ...]) -> dict[int, Way]:
+    by = ", ".join([PLACE, *key])
+    rows = select(
+        f"SELECT {PLACE}, count(*), sum(score * score ORDER BY {', '.join(key)}), sum(size * size) FROM (SELECT {by}, "
+        f"sum(score ORDER BY score) AS score, count(*)::DOUBLE AS size FROM temp.scored GROUP BY {by}) "
+        f"GROUP BY {PLACE}"
+    )
+    return {
+        place: Way(n, squares * n / (n - 1) if n > 1 and squares is not None else math.nan, sizes)
+        for place, n, squares, sizes in rows
+    }
+
+
+def _spread(alone: Way, ways: list[Way], both: list[Way], clusters: Clusters | None) -> Spread:
+    """Return a spread; clusters that nobody asked for need a minimum number of them."""
+    if clusters is None or not ways:
+        return Spread(alone=alone)
+    if not clusters.detected:
+        return Spread(alone=alone, names=clusters.names, ways=tuple(ways), both=both[0] if both else None)
+    if len(ways) == 2 and ways[1].n >= MIN_CROSSED and ways[0].n >= MIN_DETECTED:
+        return Spread(alone=alone, names=clusters.names, ways=tuple(ways), both=both[0])
+    if ways[0].n >= MIN_DETECTED:
+        return Spread(alone=alone, names=clusters.names[:1], ways=(ways[0],))
+    return Spread(alone=alone)
+
+
+def _scored_sql(measure: Measure, draws: str, relation: str) -> str:
+    """Return the SELECT of each kept draw with its place, unit, clusters and influence."""
+    groups = groups_of(measure)
+    more = {"slope": f", {DOSE}", "agreement": f", {VALUE}, {OTHER}"}.get(measure.function, "")
+    same = " AND ".join(
+        f"valued.{g} IS NOT DISTINCT FROM figures.{name(c)}" for g, c in zip(groups, by_columns(measure), strict=True)
+    )
+    ways = "".join(f"{w}, " for w in ways_of(measure))
+    return (
+        f"WITH draws AS (\n{draws}\n),\n{values_sql(measure, groups, more)}\n"
+        f"SELECT {PLACE}, {UNIT}, {ways}row_number() OVER () AS {_KEY}, {SIDE}, y, "
+        f"{_influence(measure)} AS score\n"
+        f"FROM valued JOIN {relation} AS figures ON {same or 'TRUE'}"
+    )
+
+
+def _influence(measure: Measure) -> str:
+    """Return how much a draw moves the figure, in SQL, from the columns of its group."""
+    match measure.function:
+        case "rate" | "mean" | "at_least":
+            return f"(y - figures.{measure.function}) / n"
+        case "quantile":
+            return f"((y <= figures.quantile)::INT - {measure.at!r}) / n"
+        case "slope":
+            return f"({DOSE} - {CENTRE}) * (y - intercept - slope * {DOSE}) / nullif({SQUARES}, 0)"
+        case "agreement" if measure.nominal:
+            return _kappa_influence()
+        case "agreement":
+            return _alpha_influence()
+        case _:
+            return _contrast_influence(measure)
+
+
+def _contrast_influence(measure: Measure) -> str:
+    """Return the influence on the difference, or on the logarithm of a ratio."""
+    sides = []
+    for i, weight in enumerate(WEIGHTS[len(measure.sides)], start=1):
+        scale = {"difference": "1", "ratio": f"nullif({MEANS[i - 1]}, 0)"}.get(
+            measure.scale, f"nullif({MEANS[i - 1]} * (1 - {MEANS[i - 1]}), 0)"
+        )
+        sides.append(f"WHEN {i} THEN {weight} * (y - {MEANS[i - 1]}) / {scale} / {NUMBERS[i - 1]}")
+    return f"CASE {SIDE} {' '.join(sides)} END"
+
+
+def _kappa_influence() -> str:
+    """Return the influence on Cohen's kappa (po - pe) / (1 - pe), by its derivative in po and pe."""
+    n, agreement = "n::DOUBLE", f"({VALUE} = {OTHER})::INT"
+    a, b = f"{FIRSTS}[{OTHER}::VARCHAR]", f"{SECONDS}[{VALUE}::VARCHAR]"
+    expected = (
+        f"list_sum(list_transform(map_keys({FIRSTS}), lambda k: {FIRSTS}[k]::DOUBLE * COALESCE({SECONDS}[k], 0))) "
+        f"/ ({n} * {n})"
+    )
+    of_expected = f"((COALESCE({a}, 0) + COALESCE({b}, 0)) / {n} - 2 * ({expected}))"
+    return (
+        f"(({agreement} - same) * (1 - ({expected})) - (1 - same) * {of_expected}) / {n} "
+        f"/ nullif(power(1 - ({expected}), 2), 0)"
+    )
+
+
+def _alpha_influence() -> str:
+    """Return the influence on Krippendorff's alpha 1 - Do / De, by its derivative in Do and De."""
+    a, b, n = f"{VALUE}::DOUBLE", f"{OTHER}::DOUBLE", "n::DOUBLE"
+    scale = f"(4 * {n} / (2 * {n} - 1))"
+    expected = f"nullif({scale} * {SQUARES}, 0)"
+    of_expected = f"{scale} * ((power({a} - {CENTRE}, 2) + power({b} - {CENTRE}, 2)) / 2 - {SQUARES})"
+    observed = f"((1 - agreement) * {expected})"
+    parts = f"(power({a} - {b}, 2) - {observed}) / {expected}", f"{observed} * ({of_expected}) / power({expected}, 2)"
+    return f"(-{parts[0]} + {parts[1]}) / {n}"
