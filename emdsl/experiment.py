@@ -163,7 +163,11 @@ class Measure:
     effect: float | None = None  # the difference that the study should detect, or None
     correct: str = ""  # of a contrast: how its p-values are corrected, `holm` or `bh`
     family: str = ""  # the contrasts that are corrected together; "" is the measure's own groups
-    slope: str = ""  # of a `slope`: the axis
+    slope: str = ""  # of a `slope` or a `dose`: the axis
+    steepness: float | None = None  # of a `dose`: the slope of its law, if it is given
+    equal: str = ""  # of a rate or mean: the axis whose levels weigh the same
+    labels: tuple[str, ...] = ()  # of `shares`: the labels, each a group
+    factors: tuple[str, ...] = ()  # of `components`: the axes, `sample` and `let`s
     least: int = 1  # of an `at_least`: minimum number of draws of a cell
     among: int | None = None  # out of this number; None: out of all kept draws
     by: tuple[tuple[str, ...], ...]

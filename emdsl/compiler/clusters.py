@@ -28,19 +28,20 @@ if TYPE_CHECKING:
     from emdsl.source import Span
 
 
-def cluster_names(node: ast.Expr, names: Collection[str], faults: Faults) -> tuple[str, ...] | None:
+def cluster_names(node: ast.Expr, names: Collection[str], faults: Faults, *, most: int = 2) -> tuple[str, ...] | None:
     """Return the names that a `cluster` is: one, two that cross, or none for `none`; None for a fault.
 
     Args:
         node: What is written.
         names: The axes, `sample` and the columns that can be a cluster.
         faults: Takes the fault.
+        most: The maximum number of names.
     """
     if isinstance(node, ast.Literal) and node.value is None:
         return ()
     items = node.items if isinstance(node, ast.Sequence) else (node,)
     found = [x.name for x in items if isinstance(x, ast.Ref) and x.name in names]
-    if len(found) < len(items) or not 1 <= len(set(found)) == len(found) <= 2:
+    if len(found) < len(items) or not 1 <= len(set(found)) == len(found) <= most:
         faults.error(
             "E843", "expected an axis, `sample`, a `let` or a list of two of them as the cluster", node.span,
             help=f"use one or two of {one_of(names)}; or `none`, if draws are independent",

@@ -50,6 +50,9 @@ class ContrastBinder:
                 return {"sides": ()}
             found = {"versus": sides[0].name, "baseline": baseline}
             sides = (ast.Not(value=baseline, span=level.span), baseline)
+        if inner.get("sides") and fields.get("of") == "dose":
+            self.faults.error("E848", "a contrast of doses cannot be in another contrast", call.span,
+                              help="compare two doses at a time")  # fmt: skip
         if inner.get("sides"):
             sides = tuple(
                 ast.Logic(op="and", items=(one, other), span=other.span) for one in sides for other in inner["sides"]
@@ -76,6 +79,10 @@ class ContrastBinder:
 
     def check_options(self, call: ast.Call, fields: Fields) -> None:
         """Options of a contrast that are right one by one, and not together."""
+        if fields.get("of") == "dose":
+            if fields.get("scale", "ratio") != "ratio":
+                self.faults.error("E843", "a contrast of doses is a ratio", call.span, help="leave `scale` out")
+            fields["scale"] = "ratio"
         scale, correct, margin = fields.get("scale", "difference"), fields.get("correct"), fields.get("equivalent")
         wald = fields["interval"] is None or fields["interval"].method == "wald"
         if not wald and (correct or scale != "difference" or margin is not None):

@@ -345,6 +345,7 @@ class Checker:
             isinstance(node.function, ast.Ref)
             and node.function.name in MEASURES
             and node.function.name not in self._local
+            and not (MEASURES[node.function.name].weak and node.function.name in self._scope.names)
         ):
             self._faults.error("E840", f"`{node.function.name}` is only allowed in a `measure`", node.span,
                                help=f"write `measure NAME = {node.span.text}`")  # fmt: skip

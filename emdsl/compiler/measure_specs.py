@@ -28,10 +28,15 @@ class MeasureSpec:
     optional: bool = False  # whether it can be called without any argument
     intervals: tuple[str, ...] = ()
     columns: tuple[str, ...]  # beside those of every measure
+    weak: bool = False  # whether a name of the program that is equal to its name wins: it is newer than edition 1
 
 
 COMMON_COLUMNS = ("n", "n_planned", "n_dropped", "dropped", "complete", "simulated", "clusters", "clustered_by",
                   "design_effect")  # fmt: skip
+DOSE_COLUMNS = (
+    *(f"{part}{end}" for part in ("floor", "ceiling", "slope") for end in ("", "_low", "_high")),
+    "trend", "p_trend", "p_fit", "curve",
+)  # fmt: skip
 _CONDITION, _NUMBER = Parameter(field="value", kind="condition"), Parameter(field="value", kind="number")
 _INNER, _SIDE = Parameter(field="of", kind="inner"), Parameter(field="sides", kind="side")
 _LABEL, _OTHER = Parameter(field="value", kind="judgement"), Parameter(field="other", kind="judgement")
@@ -45,19 +50,20 @@ _OF_CONTRAST = (
     ("family", Parameter(field="family", kind="family")),
 )
 SCALES, CORRECTIONS = ("difference", "ratio", "odds"), ("holm", "bh")
+_EQUAL = ("equal", Parameter(field="equal", kind="level_axis"))
 _AMONG = ("of", Parameter(field="among", kind="whole"))
 
 MEASURES: dict[str, MeasureSpec] = {
     spec.name: spec
     for spec in (
         MeasureSpec(
-            name="rate", signature="rate(CONDITION given CONDITION, interval: wilson(0.95), effect: 0.05)",
-            positional=(_CONDITION,), named=(_INTERVAL, _EFFECT), intervals=METHODS,
+            name="rate", signature="rate(CONDITION given CONDITION, interval: wilson(0.95), equal: AXIS, effect: 0.05)",
+            positional=(_CONDITION,), named=(_INTERVAL, _EQUAL, _EFFECT), intervals=METHODS,
             columns=("rate", "low", "high", "hits", "se"),
         ),
         MeasureSpec(
-            name="mean", signature="mean(NUMBER given CONDITION, interval: wald(0.95), effect: 5)",
-            positional=(_NUMBER,), named=(_INTERVAL, _EFFECT), intervals=("wald", "bootstrap"),
+            name="mean", signature="mean(NUMBER given CONDITION, interval: wald(0.95), equal: AXIS, effect: 5)",
+            positional=(_NUMBER,), named=(_INTERVAL, _EQUAL, _EFFECT), intervals=("wald", "bootstrap"),
             columns=("mean", "low", "high", "sd", "se"),
         ),
         MeasureSpec(
@@ -82,6 +88,31 @@ MEASURES: dict[str, MeasureSpec] = {
             intervals=("wald", "bootstrap"),
             columns=("contrast", "low", "high", "first", "second", "n_first", "n_second", "n_pairs", "n_units", "se",
                      "se_pairs", "p", "p_equivalent", "p_holm", "p_bh"),
+        ),
+        MeasureSpec(
+            name="sd", signature="sd(NUMBER given CONDITION, interval: wald(0.95))", positional=(_NUMBER,),
+            named=(_INTERVAL,), intervals=("wald",), columns=("sd", "low", "high", "se", "mean"), weak=True,
+        ),
+        MeasureSpec(
+            name="correlation", signature="correlation(NUMBER given CONDITION, NUMBER, interval: wald(0.95))",
+            positional=(_NUMBER, Parameter(field="other", kind="number")), named=(_INTERVAL,), intervals=("wald",),
+            columns=("correlation", "low", "high", "se"), weak=True,
+        ),
+        MeasureSpec(
+            name="shares", signature="shares(LABEL given CONDITION, interval: wilson(0.95))",
+            positional=(Parameter(field="value", kind="label"),), named=(_INTERVAL,), intervals=("wilson",),
+            columns=("label", "shares", "low", "high", "hits", "se"), weak=True,
+        ),
+        MeasureSpec(
+            name="components", signature="components(rate(CONDITION), [AXIS, sample])",
+            positional=(_INNER, Parameter(field="factors", kind="factors")),
+            columns=("source", "components", "variance", "levels", "se", "se_twice"), weak=True,
+        ),
+        MeasureSpec(
+            name="dose", signature="dose(rate(CONDITION), AXIS, slope: 1, interval: wald(0.95))",
+            positional=(_INNER, Parameter(field="slope", kind="axis")),
+            named=(_INTERVAL, ("slope", Parameter(field="steepness", kind="margin"))), intervals=("wald",), weak=True,
+            columns=("dose", "low", "high", "se", "reason", *DOSE_COLUMNS),
         ),
         MeasureSpec(
             name="slope", signature="slope(rate(CONDITION given CONDITION), AXIS, interval: wald(0.95))",

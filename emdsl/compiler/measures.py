@@ -39,7 +39,13 @@ if TYPE_CHECKING:
     from emdsl.source import Span
     from emdsl.value import Value
 
-INSIDE = {"contrast": ("rate", "mean", "at_least", "contrast"), "slope": ("rate", "mean")}  # what they can be of
+_SIMPLE = ("rate", "mean")
+INSIDE = {  # the functions that a function can be of
+    "contrast": (*_SIMPLE, "at_least", "dose", "contrast"),
+    "slope": _SIMPLE,
+    "dose": ("rate",),
+    "components": _SIMPLE,
+}
 _OPTIONS = {"bootstrap": ("resamples", "seed")}  # of an interval, beside `cluster`
 MAX_WHOLE = 1_000_000
 MAX_SHOWN = 60  # characters of an argument in a help
@@ -83,6 +89,7 @@ class MeasureBinder:
         if self.faults.n_errors > before:
             return None
         by += ((fields["versus"],),) if fields.get("versus") else ()
+        by += (("label",),) if fields.get("labels") else ()
         for field in ("value", "condition", "other"):
             fields[field] = self._folded(fields.get(field))
         read = {r.name for f in ("value", "condition", "other") for r in walk(fields[f]) if isinstance(r, ast.Ref)}
@@ -147,14 +154,18 @@ class MeasureBinder:
     def _read(self, kind: str, field: str, node: ast.Expr, spec: MeasureSpec, fields: Fields | None = None) -> Fields:
         """Return the fields that one argument sets."""
         match kind:
-            case "condition" | "number" | "judgement":
+            case "condition" | "number" | "judgement" | "label":
                 return self._value(kind, field, node, spec)
             case "inner":
                 return self._inner(node, spec)
             case "side":
                 return {"sides": (*(fields or {}).get("sides", ()), node)}
             case "axis":
-                return {field: self._number_axis(node)}
+                return {field: self._number_axis(node, spec.name)}
+            case "level_axis":
+                return {field: self._equal(node)}
+            case "factors":
+                return {field: cluster_names(node, self.cluster_columns, self.faults, most=3) or ()}
             case "interval":
                 interval = self._interval(node, spec)
                 return {field: interval} if interval is not None else {}
@@ -188,6 +199,8 @@ class MeasureBinder:
             self.checker.condition(node)
         else:
             type_ = self.checker.infer(node)
+            if kind == "label":
+                fields["labels"] = self._labels(node, type_)
             if kind == "number" and type_.kind not in ("number", "score", "any"):
                 self.faults.error(
                     "E842", f"expected a number in `{spec.name}(...)`, got {type_}", node.span,
@@ -197,6 +210,20 @@ class MeasureBinder:
             self._check_columns(node)
         return fields
 
+    def _labels(self, node: ast.Expr, type_: Type) -> tuple[str, ...]:
+        """Return the labels that a value can be, in their order."""
+        if not type_.labels:
+            self.faults.error("E842", f"expected a label in `shares(...)`, got {type_}", node.span,
+                              help="use a judge with `choices`, or a field of a verdict with labels")  # fmt: skip
+        return tuple(sorted(type_.labels or ()))
+
+    def _equal(self, node: ast.Expr) -> str:
+        if isinstance(node, ast.Ref) and node.name in self.axes:
+            return node.name
+        self.faults.error("E843", "expected an axis whose levels weigh the same as `equal`", node.span,
+                          help=listed("axis", "axes", self.axes) if self.axes else "add an axis")  # fmt: skip
+        return ""
+
     def _inner(self, node: ast.Expr, spec: MeasureSpec) -> Fields:
         """Read the `rate` or `mean` that a contrast or a slope is of."""
         name = _function(node)
@@ -205,7 +232,7 @@ class MeasureBinder:
             expected = one_of([f"{n}(...)" for n in inside])
             self.faults.error("E847", f"expected {expected} in `{spec.name}(...)`", node.span, help=_inner_help(node))
             return {}
-        own = {"at_least": ("of",), "contrast": ("versus",)}.get(name, ())
+        own = {"at_least": ("of",), "contrast": ("versus",), "dose": ("slope",)}.get(name, ())
         inner = node.replaced(args=tuple(a for a in node.args if a.name is None or a.name.text in own))
         fields = self._arguments(inner, MEASURES[name])
         for arg in node.args:
@@ -238,11 +265,11 @@ class MeasureBinder:
         names = tuple(n for n in clusters.names if n not in apart)
         return dataclasses.replace(interval, clusters=dataclasses.replace(clusters, names=names))
 
-    def _number_axis(self, node: ast.Expr) -> str:
+    def _number_axis(self, node: ast.Expr, function: str) -> str:
         if isinstance(node, ast.Ref) and node.name in self.axes and self.axes[node.name].kind in ("number", "any"):
             return node.name
         numeric = [n for n, t in self.axes.items() if t.kind == "number"]
-        self.faults.error("E844", "expected an axis of numbers in `slope(...)`", node.span,
+        self.faults.error("E844", f"expected an axis of numbers in `{function}(...)`", node.span,
                           help=listed("axis of numbers", "axes of numbers", numeric)
                           if numeric else "add an axis of numbers")  # fmt: skip
         return ""
@@ -370,8 +397,10 @@ class MeasureBinder:
                     groups[name], help=f"remove `{name}` from `by`, or choose another cluster",
                 )  # fmt: skip
         if slope and slope in groups:
-            self.faults.error("E844", f"`{slope}` is the axis of the slope, so it cannot follow `by`", groups[slope],
-                              help=f"remove `{slope}` from `by`, or use another axis in `slope(...)`")  # fmt: skip
+            self.faults.error(
+                "E844", f"`{slope}` is the axis of the {_function(decl.value)}, so it cannot follow `by`",
+                groups[slope], help=f"remove `{slope}` from `by`, or use another axis",
+            )  # fmt: skip
         if not fields.get("of") or "sides" not in fields:
             return ()
         for side in fields["sides"]:
@@ -404,7 +433,7 @@ class MeasureBinder:
 _NOUNS = {  # of the arguments by position
     "condition": "a condition", "number": "a number", "inner": "`rate(...)` or `mean(...)`", "side": "a side",
     "judgement": "a judgement", "axis": "an axis of numbers", "whole": "a minimum number of draws",
-    "share": "a quantile from 0 to 1",
+    "share": "a quantile from 0 to 1", "label": "a label", "factors": "a list of axes",
 }  # fmt: skip
 _COUNTS = ("none", "one")
 
@@ -448,7 +477,7 @@ def _compared_axis(side: ast.Expr) -> str:
 
 def _values_of(fields: Fields) -> Fields:
     """Return the fields that a measure of a measure takes over from it."""
-    return {f: fields[f] for f in ("value", "condition", "least", "among") if f in fields}
+    return {f: fields[f] for f in ("value", "condition", "least", "among", "slope", "steepness") if f in fields}
 
 
 def _function(node: ast.Expr) -> str:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from emdsl.lang.loader import Module
     from emdsl.value import Value
 
-RESERVED = frozenset((*BUILTINS, *MEASURES, *INTERVAL_METHODS, "sample", "missing"))
+RESERVED = frozenset(
+    (*BUILTINS, *(n for n, spec in MEASURES.items() if not spec.weak), *INTERVAL_METHODS, "sample", "missing")
+)
 
 
 @dataclass(slots=True)

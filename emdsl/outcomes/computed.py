@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from emdsl.compiler.measure_specs import DOSE_COLUMNS
 from emdsl.outcomes.clustered import clipped, effective, rate_interval, score_interval, student_interval
 from emdsl.outcomes.comparisons import Compared, Sides
-from emdsl.outcomes.draws import PLACE, REASON, VALUE, by_columns, groups_of
+from emdsl.outcomes.draws import PLACE, REASON, VALUE, group_columns, groups_of
 from emdsl.outcomes.intervals import Interval, clopper_pearson
-from emdsl.outcomes.measure_views import MEANS, NUMBERS, atoms_sql
+from emdsl.outcomes.measure_views import CURVE_SQL, MEANS, NUMBERS, atoms_sql, combinations_sql, doses_sql
 from emdsl.outcomes.spread import Spread, discordant, spreads
 from emdsl.outcomes.sql import name
 
@@ -28,19 +29,28 @@ Row = dict[str, Any]  # columns of one group, by name
 class Computed:
     """The computed columns of a measure by the place of its groups, and a notice or ""."""
 
-    rows: dict[int, Row]
+    rows: list[tuple[int, Row]]
     notice: str = ""
 
 
 COLUMNS = {
     "low": "DOUBLE", "high": "DOUBLE", "se": "DOUBLE", "clusters": "BIGINT", "clustered_by": "VARCHAR",
     "design_effect": "DOUBLE", "se_pairs": "DOUBLE", "p": "DOUBLE", "p_holm": "DOUBLE", "p_bh": "DOUBLE",
-    "p_equivalent": "DOUBLE",
+    "p_equivalent": "DOUBLE", "source": "VARCHAR", "components": "DOUBLE", "variance": "DOUBLE", "levels": "BIGINT",
+    "se_twice": "DOUBLE", "contrast": "DOUBLE", "first": "DOUBLE", "second": "DOUBLE", "dose": "DOUBLE",
+    "reason": "VARCHAR", **{c: CURVE_SQL if c == "curve" else "DOUBLE" for c in DOSE_COLUMNS},
 }  # fmt: skip
 
 
 def computed(select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, draws: str, relation: str) -> Computed:
     """Return what is computed for the groups of a measure, whose figures are in a relation."""
+    if measure.function == "components":
+        return Computed(_components(select, measure, draws, relation))
+    if "dose" in (measure.function, measure.of):
+        from emdsl.outcomes.dose_rows import dose_contrasts, dose_rows  # noqa: PLC0415 - numpy waits for need
+
+        doses = doses_sql(measure, draws, relation)
+        return Computed((dose_rows if measure.function == "dose" else dose_contrasts)(select, measure, doses))
     assert measure.interval is not None
     found = spreads(select, measure, draws, relation)
     match measure.function:
@@ -48,6 +58,10 @@ def computed(select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, d
             rows = _rates(select, measure, found, relation)
         case "contrast":
             rows = _contrasts(select, measure, found, relation)
+        case "shares":
+            rows = _shares(select, measure, found, relation)
+        case "sd" | "correlation":
+            rows = _transformed(select, measure, found, relation)
         case "quantile":
             rows = _quantiles(select, measure, found, draws, relation)
         case _:
@@ -55,7 +69,7 @@ def computed(select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, d
     notices = []
     if measure.interval.method == "bootstrap":
         notices = _bootstrapped(select, measure, found, draws, rows)
-    return Computed(rows, f"measure `{measure.name}`: {'; '.join(notices)}" if notices else "")
+    return Computed(list(rows.items()), f"measure `{measure.name}`: {'; '.join(notices)}" if notices else "")
 
 
 def _of_spread(spread: Spread) -> Row:
@@ -76,12 +90,54 @@ def _rates(
         spread = found.get(place)
         if spread is None:
             continue
-        if not spread.names:
+        if not spread.names and not measure.equal:
             ends = clopper_pearson(hits, n, level) if measure.interval.method == "clopper_pearson" else (low, high)
             rows[place] = _of_spread(spread) | {"low": ends[0], "high": ends[1]}
             continue
         interval = rate_interval(measure.interval.method, rate, n, spread, level) if spread.n > 1 else (None, None)
         rows[place] = _of_spread(spread) | {"low": interval[0], "high": interval[1]}
+    return rows
+
+
+def _shares(
+    select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, found: dict[int, Spread], relation: str
+) -> dict[int, Row]:
+    """Return intervals that hold for all labels of a group together: each at a higher level, after Bonferroni."""
+    assert measure.interval is not None
+    level = 1 - (1 - measure.interval.level) / len(measure.labels)
+    rows: dict[int, Row] = {}
+    for place, share, n in select(f"SELECT {PLACE}, shares, n FROM {relation}"):
+        if (spread := found.get(place)) is None:
+            continue
+        interval = rate_interval("wilson", share, n, spread, level) if spread.n > 1 else (None, None)
+        rows[place] = _of_spread(spread) | {"low": interval[0], "high": interval[1]}
+    return rows
+
+
+def _transformed(
+    select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, found: dict[int, Spread], relation: str
+) -> dict[int, Row]:
+    """Return intervals on a scale on which the figure is about normal.
+
+    That of a standard deviation is its logarithm, that of a correlation Fisher's z: Fisher (1915), Biometrika 10.
+    """
+    assert measure.interval is not None
+    rows: dict[int, Row] = {}
+    for place, value in select(f"SELECT {PLACE}, {measure.function} FROM {relation}"):
+        if (spread := found.get(place)) is None:
+            continue
+        low: float | None = None
+        high: float | None = None
+        sound = value is not None and (value > 0 if measure.function == "sd" else abs(value) < 1)
+        if sound and spread.error is not None and spread.error >= SPREAD:
+            to, back, slope = (
+                (math.log, math.exp, 1 / value)
+                if measure.function == "sd"
+                else (math.atanh, math.tanh, 1 / (1 - value * value))
+            )
+            ends = student_interval(to(value), spread.error * slope, spread.n - 1, measure.interval.level)
+            low, high = back(ends.low), back(ends.high)
+        rows[place] = _of_spread(spread) | {"low": low, "high": high}
     return rows
 
 
@@ -144,7 +200,7 @@ def _ranks_sql(measure: Measure, shares: dict[int, Interval], draws: str, relati
     given = ", ".join(f"({place}, {low!r}::DOUBLE, {high!r}::DOUBLE)" for place, (low, high) in shares.items())
     same = " AND ".join(
         f"draws.{g} IS NOT DISTINCT FROM figures.{name(c)}"
-        for g, c in zip(groups_of(measure), by_columns(measure), strict=True)
+        for g, c in zip(groups_of(measure), group_columns(measure), strict=True)
     )
     return (
         f"SELECT figures.{PLACE}, CASE WHEN floor(low * n) >= 1 THEN held[floor(low * n)::INT] END, "
@@ -177,6 +233,29 @@ def _contrasts(
         }  # fmt: skip
         if measure.equivalent is not None:
             rows[place]["p_equivalent"] = compared.p_equivalent
+    return rows
+
+
+def _components(
+    select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, draws: str, relation: str
+) -> list[tuple[int, Row]]:
+    """Return a row for each source of variance of each group."""
+    from emdsl.outcomes.components import components  # noqa: PLC0415 - few studies need it
+
+    atoms: dict[int, list[tuple[tuple[str, ...], float, float, int]]] = {}
+    for place, *levels, total, squares, n in select(combinations_sql(measure, draws, relation)):
+        atoms.setdefault(place, []).append((tuple(map(str, levels)), total, squares, n))
+    rows: list[tuple[int, Row]] = []
+    for place, combinations in atoms.items():
+        parts = components(measure.factors, combinations)
+        rows += [
+            (place, {
+                "source": source.name, "components": source.share, "variance": source.variance,
+                "levels": source.n_levels, "se": parts.error, "se_twice": source.error_twice,
+                "design_effect": parts.design_effect,
+            })
+            for source in parts.sources
+        ]  # fmt: skip
     return rows
 
 

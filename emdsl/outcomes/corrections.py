@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 METHODS = {"holm": holm, "bh": benjamini_hochberg}
 
 
-def correct(measures: Sequence[tuple[Measure, dict[int, dict[str, Any]]]]) -> None:
+def correct(measures: Sequence[tuple[Measure, list[tuple[int, dict[str, Any]]]]]) -> None:
     """Add the corrected p-value to each computed row of the contrasts that ask for it."""
     families: dict[tuple[str, str], list[tuple[str, dict[str, Any]]]] = {}
     for measure, rows in measures:
         if measure.correct:
             family = ("family", measure.family) if measure.family else ("measure", measure.name)
-            families.setdefault(family, []).extend((measure.correct, row) for row in rows.values())
+            families.setdefault(family, []).extend((measure.correct, row) for _, row in rows)
     for members in (m for m in families.values() if m):
         method = members[0][0]  # one for a family: see the compiler
         corrected = METHODS[method]([row["p"] for _, row in members])

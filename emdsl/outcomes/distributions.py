@@ -87,6 +87,15 @@ def t_tails(t: float, df: float) -> float:
     return beta_cdf(df / (df + t * t), df / 2, 0.5)
 
 
+def f_tail(f: float, df1: float, df2: float) -> float:
+    """Return the probability of a value of Fisher's F distribution of at least f.
+
+    >>> round(f_tail(3.0, 4, 20), 4)
+    0.0433
+    """
+    return beta_cdf(df2 / (df2 + df1 * f), df2 / 2, df1 / 2)
+
+
 def _spread_density(s: float, df: float) -> float:
     """Return the density of an estimated standard deviation, over the true one."""
     if s <= 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from emdsl.outcomes.sql import (
@@ -24,16 +25,23 @@ _OPEN = ("failed", "not_asked")  # reasons that make a group incomplete
 DRAW, VALUE, OTHER, SIDE, UNIT, REASON, OPEN, SIMULATED = map(
     inner, ("key", "value", "other", "side", "unit", "reason", "open", "simulated")
 )
-WAYS = (inner("cluster"), inner("other cluster"))  # of the clusters
+WAYS = tuple(inner(f"{which} cluster") for which in ("first", "second", "third"))  # or factors of `components`
 DOSE = inner("dose")  # of a slope
-LEVEL = inner("level")  # of a contrast with `versus`: the level that is compared with the baseline
+LEVEL = inner("level")  # of `versus` the level that is compared with the baseline, of `shares` the label
+EQUAL = inner("equal")  # what weighs the same
 KEPT = f"FILTER ({REASON} IS NULL)"
+LABEL = ("label",)  # the last group of `shares`
 PLACE = inner("place")  # of a row in its table, from 0
 
 
-def by_columns(measure: Measure) -> list[str]:
+def group_columns(measure: Measure) -> list[str]:
     """Return the column names of a measure's groups in its relation."""
     return ["_".join(path) for path in measure.by]
+
+
+def by_columns(measure: Measure) -> list[str]:
+    """Return the columns that tell the rows of a measure's relation apart: its groups, of `components` the source."""
+    return [*group_columns(measure), *(["source"] if measure.factors else [])]
 
 
 def groups_of(measure: Measure) -> list[str]:
@@ -91,14 +99,19 @@ def draws_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
         axis, base = name(measure.versus), to_sql(measure.baseline, columns)
         levels = f"(SELECT DISTINCT {axis} AS {LEVEL} FROM {table} WHERE NOT ({base}))"
         table = f"{table} JOIN {levels} ON ({base}) OR {axis} = {LEVEL}"
+    if measure.labels:
+        labels = ", ".join(f"({literal(x)})" for x in measure.labels)
+        table = f"{table} CROSS JOIN (VALUES {labels}) AS labels({LEVEL})"
     within = ", ".join([*(sql for sql, _ in paths), side, draw])
     if coordinate := _coordinate(experiment, measure):
         shown = ", ".join(f"{name(a)}::VARCHAR" for a in coordinate)
         unit = f"min([{shown}]) OVER (PARTITION BY {within})"
     ways = "".join(
         f"    min({name(column)}::VARCHAR) OVER (PARTITION BY {within}) AS {called},\n"
-        for column, called in zip(measure.interval.cluster if measure.interval else (), WAYS, strict=False)
+        for column, called in zip(_ways(measure), WAYS, strict=False)
     )
+    if measure.equal:
+        ways += f"    min({name(measure.equal)}::VARCHAR) OVER (PARTITION BY {within}) AS {EQUAL},\n"
     if measure.slope:
         dose = name(columns.axes[measure.slope])
         ways += f"    min({dose}::DOUBLE) OVER (PARTITION BY {within}) AS {DOSE},\n"
@@ -127,12 +140,13 @@ def _coordinate(experiment: Experiment, measure: Measure) -> tuple[str, ...]:
 
 
 def _grouped_by(measure: Measure, path: tuple[str, ...], columns: Columns) -> str:
-    return LEVEL if path == (measure.versus,) else _group(path, columns)
+    return LEVEL if path in ((measure.versus,), LABEL) and path in measure.by[-1:] else _group(path, columns)
 
 
 def _values_sql(measure: Measure, columns: Columns) -> tuple[str, str, str]:
     """Return in SQL what a row adds to a measure: its value, of an agreement the other, and why it is dropped."""
     value = _rated(measure, measure.value, columns) if measure.value is not None else "TRUE"
+    value = f"({value})::VARCHAR = {LEVEL}" if measure.labels else value
     other = _rated(measure, measure.other, columns) if measure.other is not None else "NULL"
     condition = to_sql(measure.condition, columns) if measure.condition is not None else "TRUE"
     missing = f"({value}) IS NULL" + (f" OR ({other}) IS NULL" if measure.other is not None else "")
@@ -163,10 +177,9 @@ def part_sql(experiment: Experiment, measure: Measure, schema: str, place: int) 
     It selects nothing if the row is on no side of a contrast.
     """
     columns = columns_of(experiment)
-    value, _, reason = _values_sql(measure, columns)
-    group = "".join(
-        f"{_group(p, columns)} AS {name(c)}, " for p, c in zip(measure.by, by_columns(measure), strict=True)
-    )
+    value, _, reason = _values_sql(dataclasses.replace(measure, labels=()), columns)
+    by = [p for p in measure.by if not (measure.labels and p == LABEL)]
+    group = "".join(f"{_group(p, columns)} AS {name('_'.join(p))}, " for p in by)
     sides = " OR ".join(f"({to_sql(x, columns)})" for x in measure.sides)
     return (
         f"SELECT {group}{value} AS {VALUE}, {reason} AS {REASON} FROM {placed(experiment, schema)} "
@@ -185,7 +198,11 @@ def _group(path: tuple[str, ...], columns: Columns) -> str:
 
 def ways_of(measure: Measure) -> tuple[str, ...]:
     """Return the columns of a measure's clusters among its draws."""
-    return WAYS[: len(measure.interval.cluster)] if measure.interval is not None else ()
+    return WAYS[: len(_ways(measure))]
+
+
+def _ways(measure: Measure) -> tuple[str, ...]:
+    return measure.factors or (measure.interval.cluster if measure.interval is not None else ())
 
 
 def cells_sql(measure: Measure, groups: list[str]) -> str:

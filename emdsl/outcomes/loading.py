@@ -11,7 +11,7 @@ from emdsl.errors import OutcomesError
 from emdsl.files import PRIVATE_FOLDER, Busy, locked, replacing
 from emdsl.outcomes import database
 from emdsl.outcomes.database import FILE, WRITTEN, connected, first_line
-from emdsl.outcomes.draws import PLACE, by_columns, conflicts_sql, draws_sql
+from emdsl.outcomes.draws import PLACE, conflicts_sql, draws_sql, group_columns
 from emdsl.outcomes.load_ids import REPAIRED, check_name, known_loads, note_last, note_load
 from emdsl.outcomes.macros import macros_sql
 from emdsl.outcomes.measure_views import is_computed, view_sql
@@ -292,7 +292,7 @@ def _figures(connection: Connection, measure: Measure, draws: str, number: int) 
     """Put the figures of a measure into a temporary table, and return what SQL cannot compute of them."""
     from emdsl.outcomes.computed import computed  # noqa: PLC0415 - only a load needs it
 
-    ordered = ", ".join(map(name, by_columns(measure)))
+    ordered = ", ".join(map(name, group_columns(measure)))
     place = f"row_number() OVER ({f'ORDER BY {ordered}' if ordered else ''})"
     table = f"temp.found_{number}"
     connection.execute(
@@ -308,13 +308,15 @@ def _store(connection: Connection, schema: str, measure: Measure, computed: Comp
 
     table = f"temp.found_{number}"
     columns = [str(c[0]) for c in connection.execute(f"SELECT * FROM {table} LIMIT 0").description or ()]
-    kept = [c for c in COLUMNS if c in columns]
-    rows = [(place, *(row.get(c) for c in kept)) for place, row in computed.rows.items()]
+    present = {c for _, row in computed.rows for c in row}
+    kept = [c for c in COLUMNS if c in columns and c in present]
+    rows = [(place, *(row.get(c) for c in kept)) for place, row in computed.rows]
     _temporary(connection, "computed", ", ".join(["place BIGINT", *(f"{c} {COLUMNS[c]}" for c in kept)]), rows)
+    order = "computed.variance DESC NULLS LAST" if measure.factors else "1"
     shown = [f"{_computed_sql(c)} AS {c}" if c in kept else f"found.{name(c)}" for c in columns if not is_inner(c)]
     connection.execute(
         f"CREATE TABLE {_relation(schema, measure)} AS SELECT {', '.join(shown)} FROM {table} AS found "
-        f"LEFT JOIN temp.computed AS computed ON found.{PLACE} = computed.place ORDER BY found.{PLACE}"
+        f"LEFT JOIN temp.computed AS computed ON found.{PLACE} = computed.place ORDER BY found.{PLACE}, {order}"
     )
     connection.execute(f"DROP TABLE {table}")
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from emdsl.compiler.measure_specs import DOSE_COLUMNS
 from emdsl.outcomes.draws import (
     DOSE,
+    EQUAL,
     KEPT,
     OPEN,
     OTHER,
+    PLACE,
     REASON,
     SIDE,
     SIMULATED,
     UNIT,
     VALUE,
-    by_columns,
     cells_sql,
+    group_columns,
     grouped,
     groups_of,
     listed,
@@ -28,8 +31,13 @@ from emdsl.outcomes.sql import inner, literal, name
 if TYPE_CHECKING:
     from emdsl.experiment import Measure
 
+_ALWAYS = ("contrast", "dose", "sd", "correlation", "shares", "components")
 COMPUTED = ("clopper_pearson", "bootstrap")  # intervals that SQL cannot compute
 TOO_FEW = "too_few"  # the reason for a cell that an `at_least` drops
+_NO_INTERVAL = ("NULL::DOUBLE AS low", "NULL::DOUBLE AS high", "NULL::DOUBLE AS se")
+FIRSTS_OF, SECONDS_OF = ((inner(f"mean of {x}"), inner(f"spread of {x}")) for x in ("first", "second"))
+CURVE_SQL = "STRUCT(dose DOUBLE, rate DOUBLE, low DOUBLE, high DOUBLE)[]"
+LEVELS = inner("levels")  # number of levels that weigh the same
 CENTRE, SQUARES = inner("centre"), inner("squares")  # of the doses of a slope
 FIRSTS, SECONDS = inner("firsts"), inner("seconds")  # labels of an agreement with their numbers
 N_SIDES = 4  # maximum, of a contrast
@@ -39,8 +47,8 @@ MEANS, NUMBERS = (tuple(inner(f"{word} {i}") for i in range(1, N_SIDES + 1)) for
 def is_computed(measure: Measure) -> bool:
     """Whether SQL cannot compute a part of a measure: see `computed.py`."""
     interval = measure.interval
-    return measure.function == "contrast" or (
-        interval is not None and (bool(interval.cluster) or interval.method in COMPUTED)
+    return measure.function in _ALWAYS or (
+        interval is not None and (bool(interval.cluster) or bool(measure.equal) or interval.method in COMPUTED)
     )
 
 
@@ -65,12 +73,29 @@ def view_sql(measure: Measure, draws: str, *, parts: bool = False) -> str:
             sql = slope_sql(draws, measure, groups, parts=parts)
         case _:
             figures = ",\n  ".join(_figures(measure, parts=parts))
-            sql = f"WITH draws AS (\n{draws}\n)\nSELECT\n  {listed(groups)}{figures}\nFROM draws {grouped(groups)}"
+            sql = (
+                f"WITH draws AS (\n{_weighted(measure, draws, groups)}\n)\n"
+                f"SELECT\n  {listed(groups)}{figures}\nFROM draws {grouped(groups)}"
+            )
     if not groups:
         return sql
     by = ", ".join(groups)
-    shown = "".join(f"{g} AS {name(column)}, " for g, column in zip(groups, by_columns(measure), strict=True))
+    shown = "".join(f"{g} AS {name(column)}, " for g, column in zip(groups, group_columns(measure), strict=True))
     return f"SELECT {shown}* EXCLUDE ({by})\nFROM (\n{sql}\n)\nORDER BY {by}"
+
+
+def _weighted(measure: Measure, draws: str, groups: list[str]) -> str:
+    """Return the draws of a measure; where levels weigh the same, with the weight of each kept draw."""
+    if not measure.equal:
+        return draws
+    of = f"{listed(groups)}{EQUAL}"
+    weight = f"CASE WHEN {REASON} IS NULL THEN 1.0 / count(*) {KEPT} OVER (PARTITION BY {of}) END"
+    return f"SELECT *, {weight} AS weight FROM (\n{draws}\n)"
+
+
+def _macro_mean(value: str) -> list[str]:
+    """Return the mean of the levels' means, as the figure of the measure, and the number of levels."""
+    return [f"sum(weight * {value}::DOUBLE ORDER BY {value}) / sum(weight)", f"sum(weight) AS {LEVELS}"]
 
 
 _NO_CLUSTERS = ("NULL::VARCHAR AS clustered_by", "NULL::DOUBLE AS design_effect")
@@ -100,23 +125,57 @@ def _figures(measure: Measure, *, parts: bool) -> list[str]:
     hits, n = f"count(*) {KEPT[:-1]} AND {VALUE})", f"count(*) {KEPT}"
     if measure.function == "count":
         return [f"{hits} AS count", *_COUNTS]
-    assert measure.interval is not None
-    level = measure.interval.level
+    level = measure.interval.level if measure.interval is not None else 0.95
     value = f"(CASE WHEN {REASON} IS NULL THEN {VALUE} END)"
     match measure.function:
         case "mean":
             low, high, error = mean_sql(level, value)
-            figures = [f"avg({value} ORDER BY {value}) AS mean", f"{low} AS low", f"{high} AS high",
+            mean, more = f"avg({value} ORDER BY {value})", list[str]()
+            if measure.equal:
+                mean, *more = _macro_mean(value)
+            figures = [*more, f"{mean} AS mean", f"{low} AS low", f"{high} AS high",
                        f"stddev_samp({value} ORDER BY {value}) AS sd", f"{error} AS se"]  # fmt: skip
         case "quantile":
             low, high = ranks_sql(measure.at, level, value)
             figures = [f"quantile_cont({value}, {measure.at!r}) AS quantile", f"{low} AS low", f"{high} AS high"]
         case "agreement":
             figures = _agreement(measure, level, parts=parts)
+        case "sd":
+            figures = [f"stddev_samp({value} ORDER BY {value}) AS sd", *_NO_INTERVAL,
+                       f"avg({value} ORDER BY {value}) AS mean"]  # fmt: skip
+        case "correlation":
+            a, b = (f"(CASE WHEN {REASON} IS NULL THEN {x}::DOUBLE END)" for x in (VALUE, OTHER))
+            figures = [f"CASE WHEN stddev_pop({a}) > 0 AND stddev_pop({b}) > 0 THEN corr({a}, {b}) END AS correlation",
+                       *_NO_INTERVAL]  # fmt: skip
+            figures += [f"{f}({x}) AS {c}" for x, cs in ((a, FIRSTS_OF), (b, SECONDS_OF))
+                        for f, c in zip(("avg", "stddev_pop"), cs, strict=True)]  # fmt: skip
+        case "dose":
+            figures = ["NULL::DOUBLE AS dose", *_NO_INTERVAL, "NULL::VARCHAR AS reason",
+                       *(f"NULL::{CURVE_SQL if c == 'curve' else 'DOUBLE'} AS {c}" for c in DOSE_COLUMNS)]  # fmt: skip
+        case "components":
+            empty = (
+                ("source", "VARCHAR"),
+                ("levels", "BIGINT"),
+                *((c, "DOUBLE") for c in ("variance", "se", "se_twice")),
+            )
+            figures = ["NULL::DOUBLE AS components", *(f"NULL::{sql} AS {c}" for c, sql in empty)]
+        case "shares":
+            figures = [f"CASE WHEN {n} > 0 THEN ({hits})::DOUBLE / ({n}) END AS shares", *_NO_INTERVAL,
+                       f"{hits} AS hits"]  # fmt: skip
         case _:
+            assert measure.interval is not None
             low, high = rate_sql(measure.interval.method, level, f"({hits})", f"({n})")
-            rate = f"CASE WHEN {n} > 0 THEN ({hits})::DOUBLE / ({n}) END"
-            figures = [f"{rate} AS rate", f"{low} AS low", f"{high} AS high", f"{hits} AS hits", "NULL::DOUBLE AS se"]
+            rate, more = f"CASE WHEN {n} > 0 THEN ({hits})::DOUBLE / ({n}) END", []
+            if measure.equal:
+                rate, *more = _macro_mean(value)
+            figures = [
+                *more,
+                f"{rate} AS rate",
+                f"{low} AS low",
+                f"{high} AS high",
+                f"{hits} AS hits",
+                "NULL::DOUBLE AS se",
+            ]
     return [*figures, *_COUNTS]
 
 
@@ -159,7 +218,11 @@ def values_sql(measure: Measure, groups: list[str], more: str = "") -> str:
     keys = f"{listed(groups)}{SIDE}, {UNIT}{''.join(f', {w}' for w in ways_of(measure))}{more}"
     if "at_least" in (measure.function, measure.of):
         return f"{cells_sql(measure, groups)},\nvalued AS (SELECT {keys}, v AS y FROM cells WHERE v IS NOT NULL)"
-    y = "NULL" if measure.function == "agreement" else f"{VALUE}::DOUBLE"
+    y = "NULL" if measure.other is not None else f"{VALUE}::DOUBLE"
+    if measure.equal:
+        of = f"{listed(groups)}{EQUAL}"
+        y += f" AS y, 1.0 / count(*) OVER (PARTITION BY {of}) AS weight, avg({VALUE}::DOUBLE) OVER (PARTITION BY {of})"
+        return f"valued AS (SELECT {keys}, {y} AS middle FROM draws WHERE {REASON} IS NULL)"
     return f"valued AS (SELECT {keys}, {y} AS y FROM draws WHERE {REASON} IS NULL)"
 
 
@@ -241,6 +304,40 @@ def slope_sql(draws: str, measure: Measure, groups: list[str], *, parts: bool) -
         f"  CASE WHEN sxx > 0 THEN intercept END AS intercept, {known} {error} END AS se,\n"
         f"  n, n_planned, n_dropped, dropped, complete, simulated, clusters, clustered_by, design_effect{more}\n"
         f"FROM fit JOIN spread ON {again}"
+    )
+
+
+def combinations_sql(measure: Measure, draws: str, relation: str) -> str:
+    """Return the SELECT of each combination of factors: its place, levels, sum, sum of squares and number of values."""
+    groups, ways = groups_of(measure), ", ".join(ways_of(measure))
+    same = " AND ".join(
+        f"valued.{g} IS NOT DISTINCT FROM figures.{name(c)}"
+        for g, c in zip(groups, group_columns(measure), strict=True)
+    )
+    return (
+        f"WITH draws AS (\n{draws}\n),\n{values_sql(measure, groups)}\n"
+        f"SELECT {PLACE}, {ways}, sum(y ORDER BY y), sum(y * y ORDER BY y), count(*) FROM valued "
+        f"JOIN {relation} AS figures ON {same or 'TRUE'} GROUP BY {PLACE}, {ways} ORDER BY {PLACE}, {ways}"
+    )
+
+
+def doses_sql(measure: Measure, draws: str, relation: str) -> str:
+    """Return the SELECT of hits and kept draws by place, side, cluster and dose.
+
+    Without clusters each draw is one: the number of a draw is its cluster.
+    """
+    groups, ways = groups_of(measure), ways_of(measure)
+    same = " AND ".join(
+        f"valued.{g} IS NOT DISTINCT FROM figures.{name(c)}"
+        for g, c in zip(groups, group_columns(measure), strict=True)
+    )
+    cluster = ways[0] if ways else "(row_number() OVER ())::VARCHAR"
+    return (
+        f"WITH draws AS (\n{draws}\n),\n{values_sql(measure, groups, f', {DOSE}')},\n"
+        f"named AS (SELECT {PLACE}, COALESCE({SIDE}, 1) AS side, {cluster} AS cluster, {DOSE} AS dose, y FROM valued "
+        f"JOIN {relation} AS figures ON {same or 'TRUE'})\n"
+        f"SELECT {PLACE}, side, cluster, dose, sum(y), count(*) FROM named WHERE dose >= 0 "
+        f"GROUP BY {PLACE}, side, cluster, dose ORDER BY {PLACE}, side, cluster, dose"
     )
 
 

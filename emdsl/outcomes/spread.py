@@ -20,11 +20,22 @@ from emdsl.outcomes.draws import (
     SIDE,
     UNIT,
     VALUE,
-    by_columns,
+    group_columns,
     groups_of,
     ways_of,
 )
-from emdsl.outcomes.measure_views import CENTRE, FIRSTS, MEANS, NUMBERS, SECONDS, SQUARES, values_sql
+from emdsl.outcomes.measure_views import (
+    CENTRE,
+    FIRSTS,
+    FIRSTS_OF,
+    LEVELS,
+    MEANS,
+    NUMBERS,
+    SECONDS,
+    SECONDS_OF,
+    SQUARES,
+    values_sql,
+)
 from emdsl.outcomes.sql import inner, name
 
 if TYPE_CHECKING:
@@ -139,9 +150,11 @@ def _spread(alone: Way, ways: list[Way], both: list[Way], clusters: Clusters | N
 def _scored_sql(measure: Measure, draws: str, relation: str) -> str:
     """Return the SELECT of each kept draw with its place, unit, clusters and influence."""
     groups = groups_of(measure)
-    more = {"slope": f", {DOSE}", "agreement": f", {VALUE}, {OTHER}"}.get(measure.function, "")
+    both = f", {VALUE}, {OTHER}"
+    more = {"slope": f", {DOSE}", "agreement": both, "correlation": both}.get(measure.function, "")
     same = " AND ".join(
-        f"valued.{g} IS NOT DISTINCT FROM figures.{name(c)}" for g, c in zip(groups, by_columns(measure), strict=True)
+        f"valued.{g} IS NOT DISTINCT FROM figures.{name(c)}"
+        for g, c in zip(groups, group_columns(measure), strict=True)
     )
     ways = "".join(f"{w}, " for w in ways_of(measure))
     return (
@@ -155,8 +168,16 @@ def _scored_sql(measure: Measure, draws: str, relation: str) -> str:
 def _influence(measure: Measure) -> str:
     """Return how much a draw moves the figure, in SQL, from the columns of its group."""
     match measure.function:
-        case "rate" | "mean" | "at_least":
+        case "rate" | "mean" if measure.equal:
+            alike = measure.interval is not None and measure.equal in measure.interval.cluster
+            # levels that are a sample of others differ from their mean, levels that are all there are do not
+            return f"weight * (y - {f'figures.{measure.function}' if alike else 'middle'}) / {LEVELS}"
+        case "rate" | "mean" | "at_least" | "shares":
             return f"(y - figures.{measure.function}) / n"
+        case "sd":
+            return "(power(y - mean, 2) - power(figures.sd, 2)) / (2 * nullif(figures.sd, 0) * n)"
+        case "correlation":
+            return _correlation_influence()
         case "quantile":
             return f"((y <= figures.quantile)::INT - {measure.at!r}) / n"
         case "slope":
@@ -178,6 +199,15 @@ def _contrast_influence(measure: Measure) -> str:
         )
         sides.append(f"WHEN {i} THEN {weight} * (y - {MEANS[i - 1]}) / {scale} / {NUMBERS[i - 1]}")
     return f"CASE {SIDE} {' '.join(sides)} END"
+
+
+def _correlation_influence() -> str:
+    """Return the influence on Pearson's correlation, by standard scores."""
+    a, b = (
+        f"(({value}::DOUBLE - {mean}) / nullif({spread}, 0))"
+        for value, (mean, spread) in ((VALUE, FIRSTS_OF), (OTHER, SECONDS_OF))
+    )
+    return f"({a} * {b} - correlation * ({a} * {a} + {b} * {b}) / 2) / n"
 
 
 def _kappa_influence() -> str:

@@ -57,6 +57,7 @@ class Table:
     rows: tuple[tuple[Any, ...], ...]
     simulated: bool
     incomplete: bool  # whether any group lacks answers that another run may add
+    smooth: bool = False  # whether its rows are points of fitted curves, not values of their own
 
     @property
     def title(self) -> str:
@@ -162,7 +163,7 @@ def _of(table: Table, group: Group) -> str:
 
 
 def _curve(table: Table, dose: Group, color: Group | None) -> alt.LayerChart | alt.FacetChart:
-    doses = sorted(dose.levels)
+    doses = _ticks(dose.levels) if table.smooth else sorted(dose.levels)
     reach = [abs(d) for d in doses if d]
     wide = bool(reach) and max(reach) / min(reach) >= WIDE
     scale = alt.Scale(type="symlog", constant=min(reach)) if wide else alt.Scale(zero=False)
@@ -174,8 +175,17 @@ def _curve(table: Table, dose: Group, color: Group | None) -> alt.LayerChart | a
     lines = {k: v for k, v in shown.items() if k != "shape"}
     band = alt.Chart().mark_area(opacity=0.18).encode(x=x, y=alt.Y("low:Q", title=""), y2="high:Q", **lines)
     line = alt.Chart().mark_line(strokeWidth=1.6).encode(x=x, y=y, **lines)
+    if table.smooth:
+        return alt.layer(band, line).properties(width=300, height=200)
     points = alt.Chart().mark_point(filled=True, size=36, opacity=1).encode(x=x, y=y, **shown)
     return alt.layer(band, line, points).properties(width=300, height=200)
+
+
+def _ticks(doses: Sequence[float]) -> list[float]:
+    """Return the powers of two within some doses, and 0 if it is one."""
+    most, least = max(doses), min(doses)
+    powers = [2.0**i for i in range(-20, 40) if least <= 2.0**i <= most and 2.0**i * 2**7 > most]
+    return [*([0.0] if least <= 0 else []), *powers]
 
 
 def _dots(table: Table, wide: Group, color: Group | None) -> alt.LayerChart | alt.FacetChart:

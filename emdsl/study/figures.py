@@ -38,7 +38,7 @@ def draw(study: Compiled, measure: str | None = None, kind: str | None = None) -
     result = {m.name: r for m, r in measure_results(study)}[chosen.name]
     if result is None:
         raise NotDrawable(f"measure `{chosen.name}` was left out; `emdsl show {study.file}` shows why")
-    table = table_of(chosen, result)
+    table = table_of(chosen, result) if kind == charts.DOTS else curves_of(chosen, result) or table_of(chosen, result)
     kinds = charts.kinds_of(table)
     if not kinds:
         raise NotDrawable(f"measure `{chosen.name}` has fewer than two values: there is nothing to draw")
@@ -72,6 +72,24 @@ def table_of(measure: Measure, result: SqlResult) -> charts.Table:
         simulated=any(r["simulated"] for r in rows),
         incomplete=any(not r["complete"] for r in rows),
     )
+
+
+def curves_of(measure: Measure, result: SqlResult) -> charts.Table | None:
+    """Return the fitted curves of a `dose` as charts take them; None for any other measure, and without a fit."""
+    if measure.function != "dose":
+        return None
+    by = by_columns(measure)
+    rows = [dict(zip(result.columns, map(_masked, row), strict=True)) for row in result.rows]
+    points = [
+        (*(r[b] for b in by), p["dose"], p["rate"], p["low"], p["high"], r["n"]) for r in rows for p in r["curve"] or ()
+    ]
+    doses = tuple(dict.fromkeys(p[len(by)] for p in points))
+    groups = [charts.Group(name=b, levels=tuple(dict.fromkeys(p[i] for p in points))) for i, b in enumerate(by)]
+    return charts.Table(
+        name=measure.name, what="rate", interval=interval_of(measure, rows),
+        groups=(*groups, charts.Group(name=measure.slope, levels=doses)), rows=tuple(points),
+        simulated=any(r["simulated"] for r in rows), incomplete=any(not r["complete"] for r in rows), smooth=True,
+    ) if points else None  # fmt: skip
 
 
 def _masked(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ class Power:
     samples: int  # of each cell, in the study
     by: tuple[str, ...]
     groups: tuple[Need, ...]
+    doubled: str  # what twice the cost buys, or ""
 
     def __str__(self) -> str:
         """Return it as `emdsl power` shows it."""
@@ -66,7 +68,7 @@ class Power:
         """Return it as `emdsl power --json` prints it."""
         return {
             "measure": self.measure, "effect": self.effect, "power": self.power, "alpha": self.alpha,
-            "samples": self.samples, "groups": [n.as_json() for n in self.groups],
+            "samples": self.samples, "groups": [n.as_json() for n in self.groups], "doubled": self.doubled or None,
         }  # fmt: skip
 
     def parts(self) -> Iterator[Part]:
@@ -80,6 +82,8 @@ class Power:
         yield Table([*self.by, *figures], [n.cells() for n in self.groups], numeric=figures)
         yield ""
         yield self.verdict
+        if self.doubled:
+            yield self.doubled
 
     @property
     def verdict(self) -> str:
@@ -142,7 +146,7 @@ def compute_power(
     groups = needs_of(experiment, chosen, rows, Wanted(effect=size, power=power, alpha=alpha), rate)
     return Power(
         measure=chosen.name, effect=size, power=power, alpha=alpha, samples=experiment.samples,
-        by=tuple(by_columns(chosen)), groups=tuple(groups),
+        by=tuple(by_columns(chosen)), groups=tuple(groups), doubled=_doubled(rows or []),
     )  # fmt: skip
 
 
@@ -262,7 +266,7 @@ def _stored(
     now, source = (assumed, "assumed") if assumed is not None else (value, "cached")
     if now is None or (assumed is None and n < 2):
         return _unknown(group, n)
-    clusters = measure.interval.cluster if measure.interval is not None else ()
+    clusters = _clusters(row)
     if measure.function == "rate" and not clusters:
         ends = rate_ends(now, n) if assumed is None else None
         return _of_rate(experiment, group, now, ends, source, n, wanted, per_sample)
@@ -277,9 +281,39 @@ def _stored(
     )  # fmt: skip
 
 
+def _clusters(row: dict[str, Any]) -> list[str]:
+    """Return the clusters that the interval of a row rests on."""
+    named = row.get("clustered_by")
+    return named.split(" and ") if named else []
+
+
+def _doubled(rows: list[dict[str, Any]]) -> str:
+    """Return what twice the cost buys, as more clusters or as more samples; nothing where it is not known.
+
+    With C clusters of m draws and the share r of the variance between them, the variance of a mean is in proportion to
+    (r + (1 - r) / m) / C. Source: Kish (1965), Survey Sampling.
+    """
+    names, gains = set[str](), list[float]()
+    for row in rows:
+        effect, n_clusters = row.get("design_effect"), row.get("clusters") or 0
+        clusters = _clusters(row)
+        if effect is None or len(clusters) != 1 or "sample" in clusters or row["n"] <= n_clusters:
+            continue
+        size = row["n"] / n_clusters
+        share = min(1.0, max(0.0, (effect - 1) / (size - 1)))
+        gains.append(1 - math.sqrt((share + (1 - share) / (2 * size)) / (share + (1 - share) / size)))
+        names.add(clusters[0])
+    if not gains or len(names) != 1:
+        return ""
+    return (
+        f"For twice the cost: twice as many levels of `{names.pop()}` make intervals {1 - math.sqrt(0.5):.0%} shorter, "
+        f"twice as many samples {statistics.fmean(gains):.0%}."
+    )
+
+
 def _spreads(measure: Measure, row: dict[str, Any], now: float, wanted: Wanted) -> tuple[Spread, Spread, Spread] | None:
     """Return the variance by the cached answers, and by both ends of its interval; None if unknown."""
-    clusters = measure.interval.cluster if measure.interval is not None else ()
+    clusters = _clusters(row)
     n, error, n_clusters = row["n"], row.get("se"), row.get("clusters") or 0
     at: Callable[[float], Spread | None]
     if measure.function == "mean" and not clusters:

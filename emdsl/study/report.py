@@ -18,7 +18,7 @@ from emdsl.report.page import Page, Picture, Sheet, html
 from emdsl.report.transcripts import packed
 from emdsl.study.counts import count_parts
 from emdsl.study.drift import drift_notices
-from emdsl.study.figures import table_of
+from emdsl.study.figures import curves_of, table_of
 from emdsl.study.refresh import each_row
 from emdsl.study.screen import text_of
 from emdsl.study.tables import measure_results, measure_table, odd_notices, tests_of
@@ -100,7 +100,7 @@ def _sheet(measure: Measure, result: database.SqlResult | None) -> Sheet:
     if result is None:
         return Sheet(name=measure.name, caption="left out: see the notes above", columns=(), rows=())
     columns, rows, _ = measure_table(measure, result)
-    table = table_of(measure, result)
+    table = curves_of(measure, result) or table_of(measure, result)
     level = table.interval
     written = " ".join(measure.whole.text.split())
     pictures = [

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from emdsl.experiment import Experiment, Measure, Program
     from emdsl.study.compiled import Compiled
 
+MORE = {
+    "components": ("levels", "se", "se_twice"),
+    "dose": ("floor", "ceiling", "slope", "p_trend", "reason"),
+}  # columns that people read, by function
 NOT_GIVEN = "not_given"  # a draw for which a measure's `given` does not hold: it is not dropped
 SIMULATED = "SIMULATED: the embedded simulator made these answers, not a model.\n"
 
@@ -113,7 +117,7 @@ def measure_table(
     by = by_columns(measure)
     rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
     level = interval_of(measure, rows)
-    tested = tests_of(measure)
+    tested = [*tests_of(measure), *MORE.get(measure.function, ())]
     limited = measure.condition is not None and any((r["dropped"] or {}).get(NOT_GIVEN) for r in rows)
     given = ["not given"] if limited else []
     columns = [*by, measure.function, *([level] if level else []), *tested, "n", "planned", *given, "dropped", ""]
@@ -132,7 +136,7 @@ def measure_table(
                 *([bar(*figure, ends)] if bars else []),
                 _figure(row[measure.function]),
                 *([_interval(row)] if level else []),
-                *("" if row[p] is None else f"{row[p]:.3g}" for p in tested),
+                *(_short(row[p]) for p in tested),
                 row["n"],
                 row["n_planned"],
                 *([dropped.get(NOT_GIVEN, 0)] if limited else []),
@@ -141,6 +145,10 @@ def measure_table(
             ]
         )
     return columns, lines, any(r["simulated"] for r in rows)
+
+
+def _short(value: Any) -> Any:
+    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else value
 
 
 def _figure(value: float | None) -> Any:
@@ -177,7 +185,8 @@ def interval_of(measure: Measure, rows: Sequence[Mapping[str, Any]]) -> str:
     interval = measure.interval
     if interval is None or not any(r["low"] is not None or r["high"] is not None for r in rows):
         return ""
-    method = f"{interval.level * 100:g} % {interval.method}"
+    joint = " jointly" if measure.labels else ""
+    method = f"{interval.level * 100:g} % {interval.method}{joint}"
     clustered = list(dict.fromkeys(r.get("clustered_by") for r in rows))
     named = [c for c in clustered if c]
     if named:
@@ -187,8 +196,10 @@ def interval_of(measure: Measure, rows: Sequence[Mapping[str, Any]]) -> str:
 
 def tests_of(measure: Measure) -> list[str]:
     """Return the columns of a contrast's p-values that people read: of those that it asks for."""
-    corrected = ["p", f"p_{measure.correct}"] if measure.correct else []
-    return [*(corrected or (["p"] if measure.versus else [])), *(["p_equivalent"] if measure.equivalent else [])]
+    if measure.function != "contrast":
+        return []
+    corrected = [f"p_{measure.correct}"] if measure.correct else []
+    return ["p", *corrected, *(["p_equivalent"] if measure.equivalent is not None else [])]
 
 
 def _interval(row: dict[str, Any]) -> str:
