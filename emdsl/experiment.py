@@ -159,6 +159,8 @@ class Measure:
     pair: tuple[str, ...] = ()
     other: ast.Expr | None = None
     nominal: bool = True
+    others: tuple[ast.Expr, ...] = ()  # of an `agreement` of more than two
+    metric: str = ""  # of an `agreement`: that of Krippendorff's alpha, if it is given
     at: float = 0.5
     effect: float | None = None  # the difference that the study should detect, or None
     correct: str = ""  # of a contrast: how its p-values are corrected, `holm` or `bh`

@@ -13,7 +13,9 @@ from emdsl.compiler.clusters import cluster_columns, clusters_of
 from emdsl.compiler.columns import Columns, numeric_names, thresholds
 from emdsl.compiler.dry_render import dry_render
 from emdsl.compiler.grid import MAX_ROWS, Grid
+from emdsl.compiler.intervals import IntervalBinder
 from emdsl.compiler.local_scope import LocalScope, local_scope
+from emdsl.compiler.measure_values import MeasureValues
 from emdsl.compiler.measures import MeasureBinder
 from emdsl.compiler.read_settings import read_settings
 from emdsl.compiler.statements import Statements, check_names, statements_of
@@ -122,8 +124,11 @@ def _measures(
         columns=Columns(types, {a.name: frozenset(x.shown for x in a.levels) for a in axes}),
         axes=dict.fromkeys(local.lost, ANY) | {n: types.get(n, ANY) for n in local.axes},
         constant=local.constant,
-        clusters=clusters,
-        cluster_columns=cluster_columns(local, types),
+        intervals=IntervalBinder(
+            values=MeasureValues(faults=faults, constant=local.constant),
+            clusters=clusters,
+            cluster_columns=cluster_columns(local, types),
+        ),
         unique={(a.name, c) for a in axes for c in _unique_columns(a)},
     )
     measures = []

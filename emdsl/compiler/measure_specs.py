@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from emdsl.compiler.arguments import optional_note
+from emdsl.lang import ast
 
 METHODS = ("wilson", "wald", "agresti_coull", "clopper_pearson", "bootstrap")
 
@@ -28,6 +29,7 @@ class MeasureSpec:
     optional: bool = False  # whether it can be called without any argument
     intervals: tuple[str, ...] = ()
     columns: tuple[str, ...]  # beside those of every measure
+    rest: Parameter | None = None  # of further arguments by position
     weak: bool = False  # whether a name of the program that is equal to its name wins: it is newer than edition 1
 
 
@@ -49,6 +51,7 @@ _OF_CONTRAST = (
     ("correct", Parameter(field="correct", kind="correction")),
     ("family", Parameter(field="family", kind="family")),
 )
+METRICS = ("nominal", "ordinal", "interval")  # of Krippendorff's alpha
 SCALES, CORRECTIONS = ("difference", "ratio", "odds"), ("holm", "bh")
 _EQUAL = ("equal", Parameter(field="equal", kind="level_axis"))
 _AMONG = ("of", Parameter(field="among", kind="whole"))
@@ -120,8 +123,10 @@ MEASURES: dict[str, MeasureSpec] = {
             columns=("slope", "low", "high", "intercept", "se"),
         ),
         MeasureSpec(
-            name="agreement", signature="agreement(JUDGEMENT given CONDITION, JUDGEMENT)",
-            positional=(_LABEL, _OTHER), named=(_INTERVAL,), intervals=("wald",),
+            name="agreement",
+            signature="agreement(JUDGEMENT given CONDITION, JUDGEMENT, metric: interval, interval: wald(0.95))",
+            positional=(_LABEL, _OTHER), rest=Parameter(field="others", kind="judgements"),
+            named=(_INTERVAL, ("metric", Parameter(field="metric", kind="metric"))), intervals=("wald", "bootstrap"),
             columns=("agreement", "low", "high", "se", "same"),
         ),
     )
@@ -141,3 +146,8 @@ def placeholders(spec: MeasureSpec) -> list[str]:
     """Return the arguments by position as the signature shows them, without `given`."""
     inside = spec.signature.removeprefix(f"{spec.name}(").replace(" given CONDITION", "").removesuffix(")")
     return inside.split(", ")[: len(spec.positional)]
+
+
+def called_function(node: ast.Expr) -> str:
+    """Return the name of the function that is called; an empty text for anything else."""
+    return node.function.name if isinstance(node, ast.Call) and isinstance(node.function, ast.Ref) else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,30 +12,32 @@ from emdsl.compiler.arguments import optional_note
 from emdsl.compiler.clusters import cluster_names
 from emdsl.compiler.columns import with_constants
 from emdsl.compiler.contrasts import ContrastBinder
+from emdsl.compiler.intervals import IntervalBinder, apart_from
 from emdsl.compiler.measure_specs import (
     COMMON_COLUMNS,
     CORRECTIONS,
-    INTERVAL_METHODS,
     MEASURES,
+    METRICS,
     SCALES,
     MeasureSpec,
+    called_function,
     placeholders,
     usage,
 )
 from emdsl.compiler.types import NUMBERS, TEXTS
-from emdsl.experiment import Clusters, Interval, Measure
+from emdsl.experiment import Interval, Measure
 from emdsl.lang import ast
 from emdsl.lang.walk import walk
 from emdsl.source import listed, near, one_of
-from emdsl.value import is_exact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from collections.abc import Set as AbstractSet
 
     from emdsl.compiler.columns import Columns
     from emdsl.compiler.faults import Faults
     from emdsl.compiler.infer import Checker
+    from emdsl.compiler.measure_values import MeasureValues
     from emdsl.compiler.types import Type
     from emdsl.source import Span
     from emdsl.value import Value
@@ -62,8 +65,7 @@ class MeasureBinder:
         columns: What a measure can use.
         axes: The types of the axes, in their order.
         constant: Returns the value of a name that is the same in every row; raises KeyError for any other.
-        clusters: Those of the experiment.
-        cluster_columns: The names that can be a cluster.
+        intervals: Binds the intervals.
         unique: Columns of rows that tell the levels of their axis apart, as axis and column.
     """
 
@@ -72,8 +74,7 @@ class MeasureBinder:
     columns: Columns
     axes: Mapping[str, Type]
     constant: Callable[[str], Value]
-    clusters: Clusters
-    cluster_columns: Sequence[str]
+    intervals: IntervalBinder
     unique: AbstractSet[tuple[str, str]]
 
     def measure(self, decl: ast.Measure, *, asks: tuple[str, ...], steps: tuple[str, ...]) -> Measure | None:
@@ -82,7 +83,7 @@ class MeasureBinder:
         call = self._call(decl)
         if call is None:
             return None
-        name = _function(call)
+        name = called_function(call)
         fields = self._arguments(call, MEASURES[name])
         by = tuple(p.names for p in decl.by if self._is_group(p))
         sides = self._check_groups(decl, fields, {p.names[0]: p.span for p in decl.by if p.names in by})
@@ -91,11 +92,13 @@ class MeasureBinder:
         by += ((fields["versus"],),) if fields.get("versus") else ()
         by += (("label",),) if fields.get("labels") else ()
         for field in ("value", "condition", "other"):
-            fields[field] = self._folded(fields.get(field))
-        read = {r.name for f in ("value", "condition", "other") for r in walk(fields[f]) if isinstance(r, ast.Ref)}
+            fields[field] = self.values.folded(fields.get(field))
+        fields["others"] = tuple(with_constants(x, self.constant) for x in fields.get("others", ()))
+        written = (fields["value"], fields["condition"], fields["other"], *fields["others"])
+        read = {r.name for r in walk(written) if isinstance(r, ast.Ref)}
         tested = {r.name for r in walk(fields.pop("sides", ())) if isinstance(r, ast.Ref)}
         if fields["interval"] is not None:
-            fields["interval"] = self._clustered(fields, by, tested)
+            fields["interval"] = apart_from(fields["interval"], self._apart(fields, by, tested))
         return Measure(
             name=decl.name.text, function=name, **fields, by=by, sides=sides,
             pair=tuple(n for n in self.axes if n not in tested and (n,) not in by), asks=asks, steps=steps,
@@ -109,8 +112,13 @@ class MeasureBinder:
             checker=self.checker, faults=self.faults, columns=self.columns, axes=self.axes, constant=self.constant
         )
 
+    @property
+    def values(self) -> MeasureValues:
+        """Reads numbers and words."""
+        return self.intervals.values
+
     def _call(self, decl: ast.Measure) -> ast.Call | None:
-        name = _function(decl.value)
+        name = called_function(decl.value)
         if isinstance(decl.value, ast.Call) and name in MEASURES:
             return decl.value
         hint = "write `measure NAME = rate(CONDITION) by AXIS`"
@@ -123,12 +131,16 @@ class MeasureBinder:
 
     def _arguments(self, call: ast.Call, spec: MeasureSpec) -> Fields:
         """Return the fields that the arguments of a call set; faults are reported."""
-        standard = Interval(method=spec.intervals[0], level=0.95, clusters=self.clusters) if spec.intervals else None
+        standard = (
+            Interval(method=spec.intervals[0], level=0.95, clusters=self.intervals.clusters) if spec.intervals else None
+        )
         fields: Fields = {"interval": standard}
         positional = [a.value for a in call.args if a.name is None]
         most, named = len(spec.positional), dict(spec.named)
         if any(a.name is not None and a.name.text == "versus" for a in call.args):
             most -= 1  # an axis stands for both sides
+        further = positional[most:] if spec.rest is not None else []
+        positional = positional[: len(positional) - len(further)]
         for arg in call.args:
             if arg.name is not None and arg.name.text in named:
                 param = named[arg.name.text]
@@ -146,6 +158,10 @@ class MeasureBinder:
         elif len(positional) <= most:
             for param, value in zip(spec.positional, positional, strict=False):
                 fields |= self._read(param.kind, param.field, value, spec, fields)
+            if spec.rest is not None:
+                fields[spec.rest.field] = tuple(
+                    self._value("judgement", "other", value, spec).get("other", value) for value in further
+                )
             if spec.name == "contrast":
                 fields |= self._contrasts.sides(call, fields)
             self._check_together(call, spec, fields)
@@ -165,24 +181,26 @@ class MeasureBinder:
             case "level_axis":
                 return {field: self._equal(node)}
             case "factors":
-                return {field: cluster_names(node, self.cluster_columns, self.faults, most=3) or ()}
+                return {field: cluster_names(node, self.intervals.cluster_columns, self.faults, most=3) or ()}
             case "interval":
-                interval = self._interval(node, spec)
+                interval = self.intervals.interval(node, spec)
                 return {field: interval} if interval is not None else {}
             case "whole":
-                return {field: self._whole(node, 1)}
+                return {field: self.values.whole(node, 1)}
             case "share":
-                return {field: self._share(node)}
+                return {field: self.values.share(node)}
             case "effect":
-                return {field: self._positive(node, field, "0.05")}
+                return {field: self.values.positive(node, field, "0.05")}
             case "margin":
-                return {field: self._positive(node, field, "0.05")}
+                return {field: self.values.positive(node, field, "0.05")}
             case "scale":
-                return {field: self._word(node, field, SCALES)}
+                return {field: self.values.word(node, field, SCALES)}
+            case "metric":
+                return {field: self.values.word(node, field, METRICS)}
             case "correction":
-                return {field: self._word(node, field, CORRECTIONS)}
+                return {field: self.values.word(node, field, CORRECTIONS)}
             case "family":
-                return {field: self._word(node, field, ())}
+                return {field: self.values.word(node, field, ())}
             case _:
                 return {"level": node}
 
@@ -226,7 +244,7 @@ class MeasureBinder:
 
     def _inner(self, node: ast.Expr, spec: MeasureSpec) -> Fields:
         """Read the `rate` or `mean` that a contrast or a slope is of."""
-        name = _function(node)
+        name = called_function(node)
         inside = INSIDE[spec.name]
         if not isinstance(node, ast.Call) or name not in inside:
             expected = one_of([f"{n}(...)" for n in inside])
@@ -245,25 +263,11 @@ class MeasureBinder:
             return {"of": fields.get("of", ""), "inner": fields} | _values_of(fields)
         return {"of": name} | _values_of(fields)
 
-    def _word(self, node: ast.Expr, parameter: str, words: tuple[str, ...]) -> str:
-        """Read a word: one of some, or any name."""
-        if isinstance(node, ast.Ref) and (not words or node.name in words):
-            return node.name
-        expected = one_of(words) if words else "a name"
-        self.faults.error("E843", f"expected {expected} as `{parameter}`", node.span,
-                          help=f"write `{parameter}: {words[0] if words else 'main'}`")  # fmt: skip
-        return ""
-
-    def _clustered(self, fields: Fields, by: tuple[tuple[str, ...], ...], tested: set[str]) -> Interval:
-        """Return the interval of a measure with its clusters: without those that its groups or sides take apart."""
-        interval: Interval = fields["interval"]
-        clusters = interval.clusters
+    def _apart(self, fields: Fields, by: tuple[tuple[str, ...], ...], tested: set[str]) -> set[str]:
+        """Return the names that cannot be a cluster of a measure, as its groups or sides take them apart."""
         apart = tested | {fields.get("slope", ""), fields.get("versus", "")}
         apart |= {p[0] for p in by if len(p) == 1 or p in self.unique}
-        if "least" in fields or fields.get("of") == "at_least":  # its units are cells
-            apart.add("sample")
-        names = tuple(n for n in clusters.names if n not in apart)
-        return dataclasses.replace(interval, clusters=dataclasses.replace(clusters, names=names))
+        return apart | ({"sample"} if "least" in fields else set())  # the units of an `at_least` are cells
 
     def _number_axis(self, node: ast.Expr, function: str) -> str:
         if isinstance(node, ast.Ref) and node.name in self.axes and self.axes[node.name].kind in ("number", "any"):
@@ -273,79 +277,6 @@ class MeasureBinder:
                           help=listed("axis of numbers", "axes of numbers", numeric)
                           if numeric else "add an axis of numbers")  # fmt: skip
         return ""
-
-    def _interval(self, node: ast.Expr, spec: MeasureSpec) -> Interval | None:
-        """Read an interval: its method with the level, and what a bootstrap draws anew."""
-        method = _function(node) or (node.name if isinstance(node, ast.Ref) else "")
-        if method not in spec.intervals:
-            methods = f"use {'one of ' * (len(spec.intervals) > 1)}{one_of(spec.intervals)}"
-            span = node.function.span if isinstance(node, ast.Call) else node.span
-            if method in INTERVAL_METHODS:
-                self.faults.error("E843", f"`{method}` is not an interval for `{spec.name}`", span, help=methods)
-            else:
-                message = f"unknown interval `{method}`" if method else f"expected an interval for `{spec.name}`"
-                self.faults.error("E843", message, span, help=near(method, spec.intervals) or methods)
-            return None
-        if not isinstance(node, ast.Call):
-            return Interval(method=method, level=0.95, clusters=self.clusters)
-        level: Any = None
-        options: dict[str, ast.Expr] = {}
-        for arg in node.args:
-            if arg.name is None and level is None and isinstance(arg.value, ast.Literal):
-                level = arg.value.value
-            elif arg.name is not None and arg.name.text in ("cluster", *_OPTIONS.get(method, ())):
-                options[arg.name.text] = arg.value
-            else:
-                more = ", resamples: 1000, seed: 0" if method == "bootstrap" else ""
-                self.faults.error("E213", f"unknown argument of `{method}`", arg.span,
-                                  help=f"write `{method}(0.95, cluster: AXIS{more})`")  # fmt: skip
-        if not is_exact(level) or not 0 < float(level) < 1:
-            self.faults.error("E843", "the level of an interval must be between 0 and 1", node.span,
-                              help=f"write `{method}(0.95)`")  # fmt: skip
-            return None
-        return Interval(
-            method=method, level=float(level),
-            clusters=self._clusters(options["cluster"]) if "cluster" in options else self.clusters,
-            resamples=self._whole(options["resamples"], 100) if "resamples" in options else 1_000,
-            seed=self._whole(options["seed"], 0) if "seed" in options else 0,
-        )  # fmt: skip
-
-    def _clusters(self, node: ast.Expr) -> Clusters:
-        """Return the clusters that an interval names: they take the place of those of the experiment."""
-        names = cluster_names(node, self.cluster_columns, self.faults)
-        return Clusters(names=names or (), items_only=not names, written=True)
-
-    # -------------------------------------------------------------- numbers
-
-    def _folded(self, node: ast.Expr | None) -> ast.Expr | None:
-        return with_constants(node, self.constant) if node is not None else None
-
-    def _number(self, node: ast.Expr) -> Any:
-        """Return the number that an expression is; None if it is none."""
-        value = getattr(self._folded(node), "value", None)
-        return value if is_exact(value) else None
-
-    def _whole(self, node: ast.Expr, low: int) -> int:
-        value = self._number(node)
-        if type(value) is not int or not low <= value <= MAX_WHOLE:
-            self.faults.error("E843", f"expected a whole number from {low} to {MAX_WHOLE:,}", node.span)
-            return low
-        return value
-
-    def _positive(self, node: ast.Expr, parameter: str, example: str) -> float | None:
-        value = self._number(node)
-        if value is None or value <= 0:
-            self.faults.error("E843", f"`{parameter}` must be a number above 0, in the unit of the measure", node.span,
-                              help=f"write `{parameter}: {example}`")  # fmt: skip
-            return None
-        return float(value)
-
-    def _share(self, node: ast.Expr) -> float:
-        value = self._number(node)
-        if value is None or not 0 <= value <= 1:
-            self.faults.error("E843", "expected a quantile, a number from 0 to 1", node.span, help="0.5 is the median")
-            return 0.5
-        return float(value)
 
     # -------------------------------------------------------------- checks
 
@@ -365,7 +296,23 @@ class MeasureBinder:
         if among is not None and least > among:
             self.faults.error("E843", f"at least {least} of {among} is impossible", call.span)
         if spec.name == "agreement":
-            fields["nominal"] = self._agree(fields["value"], fields["other"])
+            self._check_agreement(call, fields)
+
+    def _check_agreement(self, call: ast.Call, fields: Fields) -> None:
+        """Check that judgements can agree; alpha of more than two, or by a metric, has a bootstrap interval."""
+        raters = (fields["value"], fields["other"], *fields["others"])
+        fields["nominal"] = all(list(itertools.starmap(self._agree, itertools.pairwise(raters))))  # each is checked
+        written = any(a.name is not None and a.name.text == "interval" for a in call.args)
+        if fields["others"] and not fields.get("metric"):
+            fields["metric"] = "nominal" if fields["nominal"] else "interval"
+        if fields.get("metric") and not written:
+            fields["interval"] = dataclasses.replace(fields["interval"], method="bootstrap")
+        if fields.get("metric") in ("ordinal", "interval") and fields["nominal"]:
+            self.faults.error("E849", f"`metric: {fields['metric']}` needs numbers", call.span,
+                              help="write `metric: nominal` for labels and conditions")  # fmt: skip
+        if (fields["interval"].method == "bootstrap") != bool(fields.get("metric")):
+            self.faults.error("E843", "`wald` is for two judges, `bootstrap` for more or for a `metric`", call.span,
+                              help="leave `interval` out")  # fmt: skip
 
     def _agree(self, value: ast.Expr, other: ast.Expr) -> bool:
         """Check that two judgements can agree; return whether they are labels, not numbers."""
@@ -385,7 +332,7 @@ class MeasureBinder:
         """Check what stands behind `by` against the arguments; return the sides of a contrast."""
         for path in decl.by:
             column = "_".join(path.names)
-            if column.lower() in (*COMMON_COLUMNS, *MEASURES[_function(decl.value)].columns):
+            if column.lower() in (*COMMON_COLUMNS, *MEASURES[called_function(decl.value)].columns):
                 self.faults.error("E846", f"`{column}` after `by` is also the name of a result column", path.span,
                                   help="give the axis another name")  # fmt: skip
         interval, slope = fields["interval"], fields.get("slope")
@@ -398,7 +345,7 @@ class MeasureBinder:
                 )  # fmt: skip
         if slope and slope in groups:
             self.faults.error(
-                "E844", f"`{slope}` is the axis of the {_function(decl.value)}, so it cannot follow `by`",
+                "E844", f"`{slope}` is the axis of the {called_function(decl.value)}, so it cannot follow `by`",
                 groups[slope], help=f"remove `{slope}` from `by`, or use another axis",
             )  # fmt: skip
         if not fields.get("of") or "sides" not in fields:
@@ -478,8 +425,3 @@ def _compared_axis(side: ast.Expr) -> str:
 def _values_of(fields: Fields) -> Fields:
     """Return the fields that a measure of a measure takes over from it."""
     return {f: fields[f] for f in ("value", "condition", "least", "among", "slope", "steepness") if f in fields}
-
-
-def _function(node: ast.Expr) -> str:
-    """Return the name of the function that is called; an empty text for anything else."""
-    return node.function.name if isinstance(node, ast.Call) and isinstance(node.function, ast.Ref) else ""

@@ -78,7 +78,7 @@ def interval(
     if n < MIN_CLUSTERS:
         half = t_quantile(0.5 + level / 2, n - 1) * error
         return value - half, value + half
-    drawn = _resampled(clusters, resamples, np.random.Generator(np.random.PCG64(_seed(seed))))
+    drawn = _resampled(clusters, resamples, generator(seed))
     drawn = drawn[np.isfinite(drawn)]  # without resamples in which a side is empty
     if not len(drawn):
         return None, None
@@ -87,8 +87,9 @@ def interval(
     return float(low), float(high)
 
 
-def _seed(text: str) -> int:
-    return int.from_bytes(digest("bootstrap", text)[:16], "big")
+def generator(seed: str) -> np.random.Generator:
+    """Return random numbers, the same for equal seeds on all machines."""
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest("bootstrap", seed)[:16], "big")))
 
 
 def _resampled(

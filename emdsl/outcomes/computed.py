@@ -9,11 +9,19 @@ from typing import TYPE_CHECKING, Any
 from emdsl.compiler.measure_specs import DOSE_COLUMNS
 from emdsl.outcomes.clustered import clipped, effective, rate_interval, score_interval, student_interval
 from emdsl.outcomes.comparisons import Compared, Sides
-from emdsl.outcomes.draws import PLACE, REASON, VALUE, group_columns, groups_of
+from emdsl.outcomes.draws import PLACE, REASON, VALUE
 from emdsl.outcomes.intervals import Interval, clopper_pearson
-from emdsl.outcomes.measure_views import CURVE_SQL, MEANS, NUMBERS, atoms_sql, combinations_sql, doses_sql
+from emdsl.outcomes.measure_views import (
+    CURVE_SQL,
+    MEANS,
+    NUMBERS,
+    atoms_sql,
+    combinations_sql,
+    doses_sql,
+    placed_in,
+    ratings_sql,
+)
 from emdsl.outcomes.spread import Spread, discordant, spreads
-from emdsl.outcomes.sql import name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +45,8 @@ COLUMNS = {
     "low": "DOUBLE", "high": "DOUBLE", "se": "DOUBLE", "clusters": "BIGINT", "clustered_by": "VARCHAR",
     "design_effect": "DOUBLE", "se_pairs": "DOUBLE", "p": "DOUBLE", "p_holm": "DOUBLE", "p_bh": "DOUBLE",
     "p_equivalent": "DOUBLE", "source": "VARCHAR", "components": "DOUBLE", "variance": "DOUBLE", "levels": "BIGINT",
-    "se_twice": "DOUBLE", "contrast": "DOUBLE", "first": "DOUBLE", "second": "DOUBLE", "dose": "DOUBLE",
-    "reason": "VARCHAR", **{c: CURVE_SQL if c == "curve" else "DOUBLE" for c in DOSE_COLUMNS},
+    "se_twice": "DOUBLE", "agreement": "DOUBLE", "contrast": "DOUBLE", "first": "DOUBLE", "second": "DOUBLE",
+    "dose": "DOUBLE", "reason": "VARCHAR", **{c: CURVE_SQL if c == "curve" else "DOUBLE" for c in DOSE_COLUMNS},
 }  # fmt: skip
 
 
@@ -46,6 +54,8 @@ def computed(select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, d
     """Return what is computed for the groups of a measure, whose figures are in a relation."""
     if measure.function == "components":
         return Computed(_components(select, measure, draws, relation))
+    if measure.metric:
+        return Computed(_alphas(select, measure, draws, relation))
     if "dose" in (measure.function, measure.of):
         from emdsl.outcomes.dose_rows import dose_contrasts, dose_rows  # noqa: PLC0415 - numpy waits for need
 
@@ -198,15 +208,11 @@ def _quantiles(
 def _ranks_sql(measure: Measure, shares: dict[int, Interval], draws: str, relation: str) -> str:
     """Return the SELECT of the values at two shares of each group; NULL beyond the values."""
     given = ", ".join(f"({place}, {low!r}::DOUBLE, {high!r}::DOUBLE)" for place, (low, high) in shares.items())
-    same = " AND ".join(
-        f"draws.{g} IS NOT DISTINCT FROM figures.{name(c)}"
-        for g, c in zip(groups_of(measure), group_columns(measure), strict=True)
-    )
     return (
         f"SELECT figures.{PLACE}, CASE WHEN floor(low * n) >= 1 THEN held[floor(low * n)::INT] END, "
         f"CASE WHEN floor(high * n) + 1 <= n THEN held[(floor(high * n) + 1)::INT] END FROM "
         f"(SELECT figures.{PLACE}, list({VALUE}::DOUBLE ORDER BY {VALUE}::DOUBLE) AS held, count(*) AS n "
-        f"FROM ({draws}) AS draws JOIN {relation} AS figures ON {same or 'TRUE'} WHERE {REASON} IS NULL "
+        f"FROM ({draws}) AS draws JOIN {relation} AS figures ON {placed_in(measure, 'draws')} WHERE {REASON} IS NULL "
         f"GROUP BY figures.{PLACE}) AS figures JOIN (VALUES {given}) AS shares(place, low, high) "
         f"ON figures.{PLACE} = shares.place"
     )
@@ -233,6 +239,31 @@ def _contrasts(
         }  # fmt: skip
         if measure.equivalent is not None:
             rows[place]["p_equivalent"] = compared.p_equivalent
+    return rows
+
+
+def _alphas(
+    select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, draws: str, relation: str
+) -> list[tuple[int, Row]]:
+    """Return Krippendorff's alpha of each group, with its bootstrap interval."""
+    from emdsl.outcomes.krippendorff import alpha, alpha_interval, coincidences  # noqa: PLC0415 - numpy waits for need
+
+    assert measure.interval is not None
+    interval = measure.interval
+    units: dict[tuple[int, str], list[tuple[str | None, list[Any], int]]] = {}
+    for place, called, cluster, ratings, n in select(ratings_sql(measure, draws, relation)):
+        units.setdefault((place, called), []).append((cluster, ratings, n))
+    rows: list[tuple[int, Row]] = []
+    for (place, called), rated in units.items():
+        found = coincidences(rated)
+        low, high = alpha_interval(
+            found, measure.metric, interval.level, resamples=interval.resamples, seed=f"{interval.seed} {called}"
+        )
+        rows.append((place, {
+            "agreement": alpha(found.total, found.values, measure.metric),
+            "low": low, "high": high, "clusters": int(found.times.sum()),
+            "clustered_by": interval.cluster[0] if interval.cluster else None,
+        }))  # fmt: skip
     return rows
 
 

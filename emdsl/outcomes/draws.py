@@ -148,8 +148,12 @@ def _values_sql(measure: Measure, columns: Columns) -> tuple[str, str, str]:
     value = _rated(measure, measure.value, columns) if measure.value is not None else "TRUE"
     value = f"({value})::VARCHAR = {LEVEL}" if measure.labels else value
     other = _rated(measure, measure.other, columns) if measure.other is not None else "NULL"
+    if measure.metric:
+        value, other = _ratings(measure, value, other, columns), "NULL"
     condition = to_sql(measure.condition, columns) if measure.condition is not None else "TRUE"
-    missing = f"({value}) IS NULL" + (f" OR ({other}) IS NULL" if measure.other is not None else "")
+    missing = f"({value}) IS NULL" + (
+        f" OR ({other}) IS NULL" if measure.other is not None and not measure.metric else ""
+    )
     reasons = [name(f"{n}_missing") for n in measure.reads]
     parts = [x for x in (measure.value, measure.other, measure.condition) if x is not None]
     if measure.function == "agreement":  # a row without a person's verdict is no disagreement
@@ -162,6 +166,15 @@ def _values_sql(measure: Measure, columns: Columns) -> tuple[str, str, str]:
         f"         WHEN NOT ({condition}) THEN 'not_given' END"
     )
     return value, other, reason
+
+
+def _ratings(measure: Measure, value: str, other: str, columns: Columns) -> str:
+    """Return the list of the ratings that are there, missing for fewer than two: alpha needs no more."""
+    others = [_rated(measure, x, columns) for x in measure.others]
+    kind = "VARCHAR" if measure.nominal else "DOUBLE"
+    ratings = f"[{', '.join(f'({x})::{kind}' for x in (value, other, *others))}]"
+    there = f"list_filter({ratings}, lambda r: r IS NOT NULL)"
+    return f"CASE WHEN len({there}) > 1 THEN {there} END"
 
 
 def _rated(measure: Measure, node: ast.Expr, columns: Columns) -> str:

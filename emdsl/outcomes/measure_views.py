@@ -181,6 +181,9 @@ def _figures(measure: Measure, *, parts: bool) -> list[str]:
 
 def _agreement(measure: Measure, level: float, *, parts: bool) -> list[str]:
     n = f"(count(*) {KEPT})"
+    if measure.metric:
+        same = f"(count(*) {KEPT[:-1]} AND len(list_distinct({VALUE})) = 1))"
+        return ["NULL::DOUBLE AS agreement", *_NO_INTERVAL, f"CASE WHEN {n} > 0 THEN {same}::DOUBLE / {n} END AS same"]
     same = f"(count(*) {KEPT[:-1]} AND {VALUE} = {OTHER}))"
     if measure.nominal:
         value, low, high = kappa_sql(VALUE, OTHER, KEPT, level)
@@ -317,7 +320,31 @@ def combinations_sql(measure: Measure, draws: str, relation: str) -> str:
     return (
         f"WITH draws AS (\n{draws}\n),\n{values_sql(measure, groups)}\n"
         f"SELECT {PLACE}, {ways}, sum(y ORDER BY y), sum(y * y ORDER BY y), count(*) FROM valued "
-        f"JOIN {relation} AS figures ON {same or 'TRUE'} GROUP BY {PLACE}, {ways} ORDER BY {PLACE}, {ways}"
+        f"JOIN {relation} AS figures ON {same} GROUP BY {PLACE}, {ways} ORDER BY {PLACE}, {ways}"
+    )
+
+
+def placed_in(measure: Measure, rows: str) -> str:
+    """Return the condition that draws, by the name of their relation, are of a group of `figures`."""
+    return " AND ".join(
+        f"{rows}.{g} IS NOT DISTINCT FROM figures.{name(c)}"
+        for g, c in zip(groups_of(measure), group_columns(measure), strict=True)
+    ) or "TRUE"  # fmt: skip
+
+
+def called_sql(groups: list[str]) -> str:
+    """Return the name of a group in SQL, the same whichever other groups there are: a part of a seed."""
+    return f"[{', '.join(f'{g}::VARCHAR' for g in groups)}]::VARCHAR" if groups else "''"
+
+
+def ratings_sql(measure: Measure, draws: str, relation: str) -> str:
+    """Return the SELECT of place, name of the group, cluster, list of ratings, and number of equal draws."""
+    groups, ways = groups_of(measure), ways_of(measure)
+    cluster = ways[0] if ways else "NULL"
+    return (
+        f"SELECT {PLACE}, {called_sql(groups)} AS called, {cluster} AS cluster, {VALUE} AS ratings, count(*) "
+        f"FROM ({draws}) AS draws JOIN {relation} AS figures ON {placed_in(measure, 'draws')} "
+        f"WHERE {REASON} IS NULL GROUP BY {PLACE}, called, cluster, ratings ORDER BY {PLACE}, cluster, ratings"
     )
 
 
@@ -335,7 +362,7 @@ def doses_sql(measure: Measure, draws: str, relation: str) -> str:
     return (
         f"WITH draws AS (\n{draws}\n),\n{values_sql(measure, groups, f', {DOSE}')},\n"
         f"named AS (SELECT {PLACE}, COALESCE({SIDE}, 1) AS side, {cluster} AS cluster, {DOSE} AS dose, y FROM valued "
-        f"JOIN {relation} AS figures ON {same or 'TRUE'})\n"
+        f"JOIN {relation} AS figures ON {same})\n"
         f"SELECT {PLACE}, side, cluster, dose, sum(y), count(*) FROM named WHERE dose >= 0 "
         f"GROUP BY {PLACE}, side, cluster, dose ORDER BY {PLACE}, side, cluster, dose"
     )
@@ -349,7 +376,6 @@ def atoms_sql(measure: Measure, draws: str) -> str:
     """
     groups = groups_of(measure)
     ways = ways_of(measure)
-    shown = f"[{', '.join(f'{g}::VARCHAR' for g in groups)}]::VARCHAR" if groups else "''"
     ranked = f"dense_rank() OVER (ORDER BY {', '.join(groups)})" if groups else "1"
     sides = range(1, len(measure.sides) + 1) if measure.sides else (None,)
     unit = () if ways else (UNIT,) if measure.sides else ()
@@ -360,7 +386,7 @@ def atoms_sql(measure: Measure, draws: str) -> str:
     # groups without a kept draw keep their number
     source = (
         f"(SELECT place, called, {SIDE}, {UNIT}{''.join(f', {w}' for w in ways)}, y FROM valued JOIN "
-        f"(SELECT {listed(groups)}{ranked} AS place, {shown} AS called FROM (SELECT DISTINCT "
+        f"(SELECT {listed(groups)}{ranked} AS place, {called_sql(groups)} AS called FROM (SELECT DISTINCT "
         f"{', '.join(groups) or '1'} FROM draws)) AS numbered ON {same_group(groups, 'valued', 'numbered')})"
     )
     head = f"WITH draws AS (\n{draws}\n),\n{values_sql(measure, groups)}"

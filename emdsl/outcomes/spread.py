@@ -20,7 +20,6 @@ from emdsl.outcomes.draws import (
     SIDE,
     UNIT,
     VALUE,
-    group_columns,
     groups_of,
     ways_of,
 )
@@ -34,9 +33,10 @@ from emdsl.outcomes.measure_views import (
     SECONDS,
     SECONDS_OF,
     SQUARES,
+    placed_in,
     values_sql,
 )
-from emdsl.outcomes.sql import inner, name
+from emdsl.outcomes.sql import inner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,16 +152,12 @@ def _scored_sql(measure: Measure, draws: str, relation: str) -> str:
     groups = groups_of(measure)
     both = f", {VALUE}, {OTHER}"
     more = {"slope": f", {DOSE}", "agreement": both, "correlation": both}.get(measure.function, "")
-    same = " AND ".join(
-        f"valued.{g} IS NOT DISTINCT FROM figures.{name(c)}"
-        for g, c in zip(groups, group_columns(measure), strict=True)
-    )
     ways = "".join(f"{w}, " for w in ways_of(measure))
     return (
         f"WITH draws AS (\n{draws}\n),\n{values_sql(measure, groups, more)}\n"
         f"SELECT {PLACE}, {UNIT}, {ways}row_number() OVER () AS {_KEY}, {SIDE}, y, "
         f"{_influence(measure)} AS score\n"
-        f"FROM valued JOIN {relation} AS figures ON {same or 'TRUE'}"
+        f"FROM valued JOIN {relation} AS figures ON {placed_in(measure, 'valued')}"
     )
 
 

@@ -134,7 +134,7 @@ def measure_table(
             [
                 *(row[b] for b in by),
                 *([bar(*figure, ends)] if bars else []),
-                _figure(row[measure.function]),
+                _figure(row[measure.function], "unknown" if measure.function in MORE else "none kept"),
                 *([_interval(row)] if level else []),
                 *(_short(row[p]) for p in tested),
                 row["n"],
@@ -151,8 +151,8 @@ def _short(value: Any) -> Any:
     return "" if value is None else f"{value:.3g}" if isinstance(value, float) else value
 
 
-def _figure(value: float | None) -> Any:
-    return value if isinstance(value, int) else f"{value:.3f}" if value is not None else "none kept"
+def _figure(value: float | None, missing: str) -> Any:
+    return value if isinstance(value, int) else f"{value:.3f}" if value is not None else missing
 
 
 def chosen_measure(
