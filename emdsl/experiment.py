@@ -108,6 +108,7 @@ class Clusters:
     detected: bool = False
     items_only: bool = False
     written: bool = False  # at the interval itself
+    crossed: str = ""  # the axis whose levels share each sample's set of demonstrations, if there is one
 
 
 NO_CLUSTERS = Clusters()

@@ -71,8 +71,8 @@ def clusters_of(
             help=f"set `samples` to {MIN_CROSSED} or more, or draw a set for each question: "
             f"`seed: [{axis.name}, sample]`",
         )  # fmt: skip
-        return Clusters(names=(axis.name,), detected=True)
-    return Clusters(names=(axis.name, "sample"), detected=True)
+        return Clusters(names=(axis.name,), detected=True, crossed=axis.name)
+    return Clusters(names=(axis.name, "sample"), detected=True, crossed=axis.name)
 
 
 def cluster_columns(local: LocalScope, types: Mapping[str, Type]) -> list[str]:

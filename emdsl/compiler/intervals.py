@@ -72,6 +72,6 @@ class IntervalBinder:
 
 
 def apart_from(interval: Interval, names: Collection[str]) -> Interval:
-    """Return an interval without the clusters that groups or sides take apart."""
+    """Return an interval without some of its clusters."""
     kept = tuple(n for n in interval.cluster if n not in names)
     return dataclasses.replace(interval, clusters=dataclasses.replace(interval.clusters, names=kept))

@@ -109,7 +109,7 @@ MEASURES: dict[str, MeasureSpec] = {
         MeasureSpec(
             name="components", signature="components(rate(CONDITION), [AXIS, sample])",
             positional=(_INNER, Parameter(field="factors", kind="factors")),
-            columns=("source", "components", "variance", "levels", "se", "se_twice"), weak=True,
+            columns=("source", "components", "variance", "levels", "se", "se_twice", "se_nested"), weak=True,
         ),
         MeasureSpec(
             name="dose", signature="dose(rate(CONDITION), AXIS, slope: 1, interval: wald(0.95))",

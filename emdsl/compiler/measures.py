@@ -98,7 +98,7 @@ class MeasureBinder:
         read = {r.name for r in walk(written) if isinstance(r, ast.Ref)}
         tested = {r.name for r in walk(fields.pop("sides", ())) if isinstance(r, ast.Ref)}
         if fields["interval"] is not None:
-            fields["interval"] = apart_from(fields["interval"], self._apart(fields, by, tested))
+            fields["interval"] = apart_from(fields["interval"], self._apart(fields, by))
         return Measure(
             name=decl.name.text, function=name, **fields, by=by, sides=sides,
             pair=tuple(n for n in self.axes if n not in tested and (n,) not in by), asks=asks, steps=steps,
@@ -263,10 +263,9 @@ class MeasureBinder:
             return {"of": fields.get("of", ""), "inner": fields} | _values_of(fields)
         return {"of": name} | _values_of(fields)
 
-    def _apart(self, fields: Fields, by: tuple[tuple[str, ...], ...], tested: set[str]) -> set[str]:
-        """Return the names that cannot be a cluster of a measure, as its groups or sides take them apart."""
-        apart = tested | {fields.get("slope", ""), fields.get("versus", "")}
-        apart |= {p[0] for p in by if len(p) == 1 or p in self.unique}
+    def _apart(self, fields: Fields, by: tuple[tuple[str, ...], ...]) -> set[str]:
+        """Return the names that cannot be a cluster of a measure: what its groups or its doses tell apart."""
+        apart = {fields.get("slope", ""), *(p[0] for p in by if len(p) == 1 or p in self.unique)}
         return apart | ({"sample"} if "least" in fields else set())  # the units of an `at_least` are cells
 
     def _number_axis(self, node: ast.Expr, function: str) -> str:

@@ -26,7 +26,8 @@ class Source:
     """One source of variance: a factor, factors together (`q x sample`), or single draws.
 
     `variance` and `share` are None if it cannot be told from others. `error_twice` is the standard error of the mean
-    with twice as many levels of it, which costs twice as much; None for factors together.
+    with twice as many levels of it, which costs twice as much; `error_nested` with levels of its own in each
+    combination of the others: a set of demonstrations for each question. None for factors together.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Source:
     share: float | None
     n_levels: int
     error_twice: float | None
+    error_nested: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +99,19 @@ def _summed(
 ) -> Components:  # fmt: skip
     whole = sum(v or 0.0 for v in found.values()) + draw
 
-    def error(twice: int | None = None, *, draws: bool = False) -> float:
-        parts = sum((v or 0.0) * sizes[f] / (2 if twice in f else 1) for f, v in found.items())
+    every = max(found, key=len)
+
+    def error(twice: int | None = None, *, nested: int | None = None, draws: bool = False) -> float:
+        parts = sum(
+            (v or 0.0) * sizes[every if nested in f else f] / (2 if twice in f else 1) for f, v in found.items()
+        )
         return math.sqrt(parts + draw / n / (2 if draws or twice is not None else 1))
 
     sources = [
         Source(
             name=_called(names, f), variance=v, share=v / whole if v is not None and whole > 0 else None,
             n_levels=levels[f], error_twice=error(f[0]) if len(f) == 1 else None,
+            error_nested=error(nested=f[0]) if len(f) == 1 and f != every else None,
         )
         for f, v in found.items()
     ]  # fmt: skip

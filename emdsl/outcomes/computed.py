@@ -45,7 +45,8 @@ COLUMNS = {
     "low": "DOUBLE", "high": "DOUBLE", "se": "DOUBLE", "clusters": "BIGINT", "clustered_by": "VARCHAR",
     "design_effect": "DOUBLE", "se_pairs": "DOUBLE", "p": "DOUBLE", "p_holm": "DOUBLE", "p_bh": "DOUBLE",
     "p_equivalent": "DOUBLE", "source": "VARCHAR", "components": "DOUBLE", "variance": "DOUBLE", "levels": "BIGINT",
-    "se_twice": "DOUBLE", "agreement": "DOUBLE", "contrast": "DOUBLE", "first": "DOUBLE", "second": "DOUBLE",
+    "se_twice": "DOUBLE", "se_nested": "DOUBLE",
+    "agreement": "DOUBLE", "contrast": "DOUBLE", "first": "DOUBLE", "second": "DOUBLE",
     "dose": "DOUBLE", "reason": "VARCHAR", **{c: CURVE_SQL if c == "curve" else "DOUBLE" for c in DOSE_COLUMNS},
 }  # fmt: skip
 
@@ -283,6 +284,7 @@ def _components(
             (place, {
                 "source": source.name, "components": source.share, "variance": source.variance,
                 "levels": source.n_levels, "se": parts.error, "se_twice": source.error_twice,
+                "se_nested": source.error_nested,
                 "design_effect": parts.design_effect,
             })
             for source in parts.sources
@@ -308,9 +310,10 @@ def _bootstrapped(
         spread = found[place]
         if n_ways and not spread.names:
             continue
-        named = [[str(a[i]) for a in atoms] for i in range(n_ways)] if len(spread.names) == 2 else []
-        times = [a[-2 * n_sides - 1] for a in atoms]
-        sums = [a[-2 * n_sides :] for a in atoms]
+        used = _merged(atoms, 2 * n_sides) if len(spread.names) < n_ways else atoms
+        named = [[str(a[i]) for a in used] for i in range(n_ways)] if len(spread.names) == 2 else []
+        times = [a[-2 * n_sides - 1] for a in used]
+        sums = [a[-2 * n_sides :] for a in used]
         clusters = clusters_of(sums, times, named)
         low, high = interval(
             clusters, measure.interval.level, error=spread.error, n=spread.n,
@@ -334,6 +337,16 @@ def _bootstrapped(
             "they have the default interval"
         )
     return notices
+
+
+def _merged(atoms: list[tuple[Any, ...]], n_sums: int) -> list[tuple[Any, ...]]:
+    """Return atoms of two ways of clustering as those of the first one."""
+    sums: dict[Any, list[float]] = {}
+    for atom in atoms:
+        whole = sums.setdefault(atom[0], [0.0] * n_sums)
+        for i, x in enumerate(atom[-n_sums:]):
+            whole[i] += x
+    return [(first, 1, *whole) for first, whole in sums.items()]
 
 
 def _within(measure: Measure, low: float, high: float) -> tuple[float, float]:

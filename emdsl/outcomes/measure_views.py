@@ -156,7 +156,7 @@ def _figures(measure: Measure, *, parts: bool) -> list[str]:
             empty = (
                 ("source", "VARCHAR"),
                 ("levels", "BIGINT"),
-                *((c, "DOUBLE") for c in ("variance", "se", "se_twice")),
+                *((c, "DOUBLE") for c in ("variance", "se", "se_twice", "se_nested")),
             )
             figures = ["NULL::DOUBLE AS components", *(f"NULL::{sql} AS {c}" for c, sql in empty)]
         case "shares":
@@ -313,10 +313,7 @@ def slope_sql(draws: str, measure: Measure, groups: list[str], *, parts: bool) -
 def combinations_sql(measure: Measure, draws: str, relation: str) -> str:
     """Return the SELECT of each combination of factors: its place, levels, sum, sum of squares and number of values."""
     groups, ways = groups_of(measure), ", ".join(ways_of(measure))
-    same = " AND ".join(
-        f"valued.{g} IS NOT DISTINCT FROM figures.{name(c)}"
-        for g, c in zip(groups, group_columns(measure), strict=True)
-    )
+    same = placed_in(measure, "valued")
     return (
         f"WITH draws AS (\n{draws}\n),\n{values_sql(measure, groups)}\n"
         f"SELECT {PLACE}, {ways}, sum(y ORDER BY y), sum(y * y ORDER BY y), count(*) FROM valued "
@@ -354,10 +351,7 @@ def doses_sql(measure: Measure, draws: str, relation: str) -> str:
     Without clusters each draw is one: the number of a draw is its cluster.
     """
     groups, ways = groups_of(measure), ways_of(measure)
-    same = " AND ".join(
-        f"valued.{g} IS NOT DISTINCT FROM figures.{name(c)}"
-        for g, c in zip(groups, group_columns(measure), strict=True)
-    )
+    same = placed_in(measure, "valued")
     cluster = ways[0] if ways else "(row_number() OVER ())::VARCHAR"
     return (
         f"WITH draws AS (\n{draws}\n),\n{values_sql(measure, groups, f', {DOSE}')},\n"

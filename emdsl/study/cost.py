@@ -101,6 +101,11 @@ def cost_parts(count: ExperimentCount) -> Iterator[Part]:
         discount = sum((s.estimate.discount_usd for s in count.steps), Decimal(0))
         if discount >= CENT:
             yield f"  the provider's prefix cache can save up to {usd(discount)} of it"
+            if (axis := count.experiment.clusters.crossed) and expected is not None:
+                yield (
+                    f"  sets of demonstrations: shared by all levels of `{axis}` (crossed) "
+                    f"about {usd(expected - discount)}, a set for each (nested) about {usd(expected)}"
+                )
     budget = count.experiment.budget
     if budget is not None and not count.beyond_budget and count.at_most:
         yield f"  budget ${budget}: {coverage([count], Decimal(budget))}"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from emdsl.study.compiled import Compiled
 
 MORE = {
-    "components": ("levels", "se", "se_twice"),
+    "components": ("levels", "se", "se_twice", "se_nested"),
     "dose": ("floor", "ceiling", "slope", "p_trend", "reason"),
 }  # columns that people read, by function
 NOT_GIVEN = "not_given"  # a draw for which a measure's `given` does not hold: it is not dropped
