@@ -132,6 +132,11 @@ class Interval:
         return self.clusters.names
 
 
+def plain_difference(scale: str, of: str) -> bool:
+    """Whether a contrast is the difference of rates or means, for which sample sizes can be computed."""
+    return scale in ("", "difference") and of in ("rate", "mean")
+
+
 WEIGHTS = {1: (1,), 2: (1, -1), 4: (1, -1, -1, 1)}  # of the sides of a measure, by their number
 
 

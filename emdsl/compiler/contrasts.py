@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.columns import with_constants
 from emdsl.compiler.measure_specs import MEASURES, usage
+from emdsl.experiment import plain_difference
 from emdsl.lang import ast
 from emdsl.lang.walk import walk
 from emdsl.source import Label, listed, near
@@ -95,6 +96,9 @@ class ContrastBinder:
         if scale != "difference" and margin is not None and margin <= 1:
             self.faults.error("E843", f"with `scale: {scale}` the margin `equivalent` is a factor over 1", call.span,
                               help="write `equivalent: 1.25`")  # fmt: skip
+        if fields.get("effect") is not None and not plain_difference(fields.get("scale", ""), fields.get("of", "")):
+            self.faults.error("E843", "`effect` is for a difference of two rates or means", call.span,
+                              help="remove `effect`, or compare rates or means by their difference")  # fmt: skip
         if fields.get("family") and not correct:
             self.faults.error("E843", "a `family` of contrasts is for a correction, and none is given", call.span,
                               help=f"write `family: {fields['family']}, correct: holm`")  # fmt: skip

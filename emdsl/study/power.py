@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from emdsl.errors import OutcomesError, UsageError
+from emdsl.errors import OutcomesError, UnknownMeasure, UsageError
+from emdsl.experiment import plain_difference
 from emdsl.outcomes import database
 from emdsl.outcomes.draws import by_columns
 from emdsl.outcomes.sample_size import (
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from emdsl.study.screen import Part
 
 FUNCTIONS = ("rate", "mean", "contrast")
+N_SIDES = 2  # of a contrast with a power analysis
 OPEN = ("not_asked", "failed")
 
 
@@ -123,6 +125,13 @@ def compute_power(
         UsageError: No effect is given, a number is out of range, or a rate is for another kind of measure.
     """
     experiment, chosen = chosen_measure(study.program, measure, FUNCTIONS)
+    if chosen.function == "contrast" and not (
+        plain_difference(chosen.scale, chosen.of) and len(chosen.sides) == N_SIDES
+    ):
+        raise UnknownMeasure(
+            f"`{chosen.name}` has no power analysis: it is not the difference of two rates or means",
+            parameter="measure",
+        )
     size = effect if effect is not None else chosen.effect
     if size is None:
         raise UsageError(
