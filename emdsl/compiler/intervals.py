@@ -74,4 +74,6 @@ class IntervalBinder:
 def apart_from(interval: Interval, names: Collection[str]) -> Interval:
     """Return an interval without some of its clusters."""
     kept = tuple(n for n in interval.cluster if n not in names)
+    if interval.clusters.detected and interval.cluster[:1] != kept[:1]:
+        kept = ()  # of one item, the samples are independent
     return dataclasses.replace(interval, clusters=dataclasses.replace(interval.clusters, names=kept))

@@ -10,7 +10,7 @@ from emdsl.compiler.measure_specs import DOSE_COLUMNS
 from emdsl.outcomes.clustered import clipped, effective, rate_interval, score_interval, student_interval
 from emdsl.outcomes.comparisons import Compared, Sides
 from emdsl.outcomes.draws import PLACE, REASON, VALUE
-from emdsl.outcomes.intervals import Interval, clopper_pearson
+from emdsl.outcomes.intervals import Interval, clopper_pearson, quantile_of, wilson
 from emdsl.outcomes.measure_views import (
     CURVE_SQL,
     MEANS,
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from emdsl.experiment import Measure
 
 SPREAD = 1e-12  # a smaller standard error counts as 0
-Select = "Callable[[str], list[tuple[Any, ...]]]"
 Row = dict[str, Any]  # columns of one group, by name
 
 
@@ -120,8 +119,12 @@ def _shares(
     for place, share, n in select(f"SELECT {PLACE}, shares, n FROM {relation}"):
         if (spread := found.get(place)) is None:
             continue
-        interval = rate_interval("wilson", share, n, spread, level) if spread.n > 1 else (None, None)
-        rows[place] = _of_spread(spread) | {"low": interval[0], "high": interval[1]}
+        ends: tuple[float | None, float | None] = None, None
+        if not spread.names:
+            ends = wilson(share * n, n, quantile_of(level))
+        elif spread.n > 1:
+            ends = rate_interval("wilson", share, n, spread, level)
+        rows[place] = _of_spread(spread) | {"low": ends[0], "high": ends[1]}
     return rows
 
 

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from emdsl.experiment import Measure
 
-Select = "Callable[[str], list[tuple[Any, ...]]]"
 Row = dict[str, Any]
 N_POINTS = 41  # of a curve
 NO_FIT = "the law does not fit these rates"
