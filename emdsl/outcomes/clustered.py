@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emdsl.outcomes.distributions import t_quantile
-from emdsl.outcomes.intervals import Interval, agresti_coull, clopper_pearson, quantile_of, wilson
+from emdsl.outcomes.intervals import Interval, agresti_coull, clopper_pearson, exact_low, quantile_of, wilson
 
 if TYPE_CHECKING:
     from emdsl.outcomes.spread import Spread
@@ -43,8 +43,9 @@ def score_interval(rate: float, n: float, level: float) -> Interval:
     The outer end is the one towards the nearer of 0 and 1, where Wilson's interval is too short for few events.
     """
     low, high = wilson(rate * n, n, quantile_of(level))
-    exact_low, exact_high = clopper_pearson(rate * n, n, level)
-    return Interval(min(low, exact_low), high) if rate <= 0.5 else Interval(low, max(high, exact_high))
+    if rate <= 0.5:
+        return Interval(min(low, exact_low(rate * n, n, level)), high)
+    return Interval(low, max(high, 1 - exact_low((1 - rate) * n, n, level)))
 
 
 def rate_interval(method: str, rate: float, n: int, spread: Spread, level: float) -> Interval:

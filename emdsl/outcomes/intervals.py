@@ -80,11 +80,17 @@ def clopper_pearson(hits: float, n: float, level: float = 0.95) -> Interval:
     >>> [round(x, 3) for x in clopper_pearson(3, 10)]
     [0.067, 0.652]
     """
+    return Interval(exact_low(hits, n, level), 1 - exact_low(n - hits, n, level))
+
+
+def exact_low(hits: float, n: float, level: float = 0.95) -> float:
+    """Return the lower end of Clopper and Pearson's interval alone; the upper end is that of the misses.
+
+    >>> round(exact_low(3, 10), 3), round(1 - exact_low(7, 10), 3)
+    (0.067, 0.652)
+    """
     _check(hits, n)
-    tail = (1 - level) / 2
-    low = beta_quantile(tail, hits, n - hits + 1) if hits else 0.0
-    high = beta_quantile(1 - tail, hits + 1, n - hits) if hits < n else 1.0
-    return Interval(low, high)
+    return beta_quantile((1 - level) / 2, hits, n - hits + 1) if hits else 0.0
 
 
 def _check(hits: float, n: float) -> None:
