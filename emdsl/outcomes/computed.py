@@ -228,7 +228,8 @@ def _contrasts(
     rows: dict[int, Row] = {}
     n_sides = len(measure.sides)
     columns = ", ".join(f"{MEANS[i - 1]}, {NUMBERS[i - 1]}" for i in range(1, n_sides + 1))
-    turned = discordant(select) if measure.of == "rate" and n_sides == 2 else {}
+    alone = any(s.n == s.alone.n for s in found.values())  # only then is McNemar's test used
+    turned = discordant(select) if measure.of == "rate" and n_sides == 2 and alone else {}
     for place, value, *sides in select(f"SELECT {PLACE}, contrast, {columns} FROM {relation}"):
         if (spread := found.get(place)) is None or value is None:
             continue

@@ -70,26 +70,53 @@ def conflicts_sql(measure: Measure, draws: str) -> str:
     return f"SELECT count(*) FROM (SELECT {keys} FROM (\n{draws}\n) GROUP BY {keys} HAVING count(*) > 1)"
 
 
+def shared_sql(measure: Measure, rows: str) -> str:
+    """Return the SELECT of whether several rows may be one draw; it is false only if none are."""
+    keys = ", ".join([*groups_of(measure), SIDE, DRAW])
+    return f"SELECT count(*) > count(DISTINCT hash({keys})) FROM (\n{rows}\n)"
+
+
+def unshared_sql(rows: str) -> str:
+    """Return the SELECT of draws that no two rows share: as `draws_sql`, without the draw's key."""
+    return f"SELECT * EXCLUDE ({DRAW}) FROM (\n{rows}\n)"
+
+
 def draws_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
     """Return the SELECT of distinct draws: group, side, draw, values, reason if dropped, whether open, simulated.
 
     Draws of a contrast have a unit, which pairs them with the other sides. A draw that several units share counts once,
     with the first of them. With `versus`, the draws of the baseline are there once for each other level.
     """
+    groups = groups_of(measure)
+    firsts = [UNIT, *ways_of(measure), *([EQUAL] if measure.equal else []), *([DOSE] if measure.slope else [])]
+    given = f"{REASON} IS DISTINCT FROM 'not_given'"
+    return (
+        f"  SELECT DISTINCT {listed(groups)}{SIDE}, {', '.join(f'min({x}) OVER same AS {x}' for x in firsts)},\n"
+        f"    {DRAW}, {VALUE}, {OTHER}, {REASON}, {OPEN}, {SIMULATED}\n"
+        f"  FROM (\n{rows_sql(experiment, measure, schema)}\n)\n"
+        f"  WINDOW same AS (PARTITION BY {', '.join([*groups, SIDE, DRAW])})\n"
+        # a draw that one row keeps is not dropped for another row in which the condition does not hold
+        f"  QUALIFY {given} OR NOT bool_or({given}) OVER same"
+    )
+
+
+def rows_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
+    """Return the SELECT of the rows that draws are made of: one for each row of the table, with the key of its draw."""
     columns = columns_of(experiment)
     value, other, reason = _values_sql(measure, columns)
     place = ", ".join(f"{name(a.name)}::VARCHAR" for a in experiment.axes)
     row = f"'row ' || [{place}{', ' if place else ''}sample::VARCHAR]::VARCHAR"
     keys = [f"COALESCE({name(f'{a}_key')}, {row})" for a in measure.asks] or [row]
-    draw = f"[{', '.join(keys)}]"
+    key = keys[0] if len(keys) == 1 else f"[{', '.join(keys)}]"
     opened = " OR ".join(
         f"COALESCE({name(f'{s}_missing')} IN ({', '.join(map(literal, _OPEN))}), FALSE)" for s in measure.steps
     )
-    paths = [(_grouped_by(measure, path, columns), g) for path, g in zip(measure.by, groups_of(measure), strict=True)]
-    group = "".join(f"    {sql} AS {called},\n" for sql, called in paths)
-    by = ", ".join([*(called for _, called in paths), SIDE, DRAW])
+    group = "".join(
+        f"    {_grouped_by(measure, path, columns)} AS {called},\n"
+        for path, called in zip(measure.by, groups_of(measure), strict=True)
+    )
     side, unit, chosen = "NULL", "NULL", ""
-    table = f"{name(schema)}.{name(experiment.name)}"
+    table = source = f"{name(schema)}.{name(experiment.name)}"
     if measure.sides:
         sides = [to_sql(x, columns) for x in measure.sides]
         side = f"CASE {' '.join(f'WHEN {x} THEN {i}' for i, x in enumerate(sides, start=1))} END"
@@ -98,38 +125,42 @@ def draws_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
         assert measure.baseline is not None
         axis, base = name(measure.versus), to_sql(measure.baseline, columns)
         levels = f"(SELECT DISTINCT {axis} AS {LEVEL} FROM {table} WHERE NOT ({base}))"
-        table = f"{table} JOIN {levels} ON ({base}) OR {axis} = {LEVEL}"
+        source += f"\n    JOIN {levels} ON ({base}) OR {axis} = {LEVEL}"
     if measure.labels:
         labels = ", ".join(f"({literal(x)})" for x in measure.labels)
-        table = f"{table} CROSS JOIN (VALUES {labels}) AS labels({LEVEL})"
-    within = ", ".join([*(sql for sql, _ in paths), side, draw])
+        source += f"\n    CROSS JOIN (VALUES {labels}) AS labels({LEVEL})"
     if coordinate := _coordinate(experiment, measure):
-        shown = ", ".join(f"{name(a)}::VARCHAR" for a in coordinate)
-        unit = f"min([{shown}]) OVER (PARTITION BY {within})"
+        unit = UNIT
+        source += f"\n    JOIN {_units(coordinate, table)}"
     ways = "".join(
-        f"    min({name(column)}::VARCHAR) OVER (PARTITION BY {within}) AS {called},\n"
-        for column, called in zip(_ways(measure), WAYS, strict=False)
+        f"    {name(column)}::VARCHAR AS {called},\n" for column, called in zip(_ways(measure), WAYS, strict=False)
     )
     if measure.equal:
-        ways += f"    min({name(measure.equal)}::VARCHAR) OVER (PARTITION BY {within}) AS {EQUAL},\n"
+        ways += f"    {name(measure.equal)}::VARCHAR AS {EQUAL},\n"
     if measure.slope:
-        dose = name(columns.axes[measure.slope])
-        ways += f"    min({dose}::DOUBLE) OVER (PARTITION BY {within}) AS {DOSE},\n"
-    given = f"{REASON} IS DISTINCT FROM 'not_given'"
+        ways += f"    {name(columns.axes[measure.slope])}::DOUBLE AS {DOSE},\n"
     return (
-        f"  SELECT DISTINCT\n{group}"
+        f"  SELECT\n{group}"
         f"    {side} AS {SIDE},\n"
         f"    {unit} AS {UNIT},\n{ways}"
-        f"    {draw} AS {DRAW},\n"
+        f"    {key} AS {DRAW},\n"
         f"    {value} AS {VALUE},\n"
         f"    {other} AS {OTHER},\n"
         f"    {reason} AS {REASON},\n"
         f"    {opened or 'FALSE'} AS {OPEN},\n"
         f"    {name(simulated_column(experiment))} AS {SIMULATED}\n"
-        f"  FROM {table}{chosen}\n"
-        # a draw that one row keeps is not dropped for another row in which the condition does not hold
-        f"  QUALIFY {given} OR NOT bool_or({given}) OVER (PARTITION BY {by})"
+        f"  FROM {source}{chosen}"
     )
+
+
+def _units(coordinate: tuple[str, ...], table: str) -> str:
+    """Return what joins the number of its unit to each row: units are numbered in the order of their coordinates."""
+    parts = [inner(f"coordinate {i}") for i in range(len(coordinate))]
+    selected = ", ".join(f"{name(c)} AS {part}" for c, part in zip(coordinate, parts, strict=True))
+    order = ", ".join(f"{part}::VARCHAR" for part in parts)
+    same = " AND ".join(f"{name(c)} IS NOT DISTINCT FROM {part}" for c, part in zip(coordinate, parts, strict=True))
+    distinct = f"(SELECT DISTINCT {selected} FROM {table})"
+    return f"(SELECT row_number() OVER (ORDER BY {order}) AS {UNIT}, * FROM {distinct}) ON {same}"
 
 
 def _coordinate(experiment: Experiment, measure: Measure) -> tuple[str, ...]:

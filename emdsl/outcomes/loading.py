@@ -11,7 +11,7 @@ from emdsl.errors import OutcomesError
 from emdsl.files import PRIVATE_FOLDER, Busy, locked, replacing
 from emdsl.outcomes import database
 from emdsl.outcomes.database import FILE, WRITTEN, connected, first_line
-from emdsl.outcomes.draws import PLACE, conflicts_sql, draws_sql, group_columns
+from emdsl.outcomes.draws import PLACE, conflicts_sql, draws_sql, group_columns, rows_sql, shared_sql, unshared_sql
 from emdsl.outcomes.load_ids import REPAIRED, check_name, known_loads, note_last, note_load
 from emdsl.outcomes.macros import macros_sql
 from emdsl.outcomes.measure_views import is_computed, view_sql
@@ -257,15 +257,11 @@ def _measures(connection: Connection, experiment: Experiment, schema: str) -> li
     found: dict[int, Computed] = {}
     for number, measure in enumerate(experiment.measures):
         try:
-            draws = draws_sql(experiment, measure, schema)
-            if is_computed(measure):
-                connection.execute(f"CREATE OR REPLACE TEMP TABLE drawn AS {draws}")
-                draws = "SELECT * FROM temp.drawn"
-            shared = connection.execute(conflicts_sql(measure, draws)).fetchone()
-            if shared and shared[0]:
+            draws, n_conflicts = _draws(connection, experiment, measure, schema)
+            if n_conflicts:
                 notices.append(
-                    f"measure `{measure.name}` is left out: {shared[0]:,} answers count in several rows with different "
-                    "values, so these are not independent draws; add the axis in which they differ to `by`"
+                    f"measure `{measure.name}` is left out: {n_conflicts:,} answers count in several rows with "
+                    "different values, so these are not independent draws; add the axis in which they differ to `by`"
                 )
             elif is_computed(measure):
                 found[number] = _figures(connection, measure, draws, number)
@@ -282,6 +278,22 @@ def _measures(connection: Connection, experiment: Experiment, schema: str) -> li
         _store(connection, schema, experiment.measures[number], computed, number)
     connection.execute("DROP TABLE IF EXISTS temp.drawn; DROP TABLE IF EXISTS temp.scored")
     return notices
+
+
+def _draws(connection: Connection, experiment: Experiment, measure: Measure, schema: str) -> tuple[str, int]:
+    """Return the SELECT of a measure's draws, and how many would count twice with different values.
+
+    Draws that are read several times are put into a temporary table.
+    """
+    rows, draws = rows_sql(experiment, measure, schema), draws_sql(experiment, measure, schema)
+    (shared,) = connection.execute(shared_sql(measure, rows)).fetchone() or (True,)
+    if is_computed(measure):
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE drawn AS {draws if shared else unshared_sql(rows)}")
+        draws = "SELECT * FROM temp.drawn"
+    n_conflicts = 0
+    if shared:
+        (n_conflicts,) = connection.execute(conflicts_sql(measure, draws)).fetchone() or (0,)
+    return draws, n_conflicts
 
 
 def _relation(schema: str, measure: Measure) -> str:
@@ -328,9 +340,9 @@ def _computed_sql(column: str) -> str:
 def _temporary(connection: Connection, called: str, columns: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Create a small table of this connection alone."""
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {called} ({columns})")
-    if rows:
-        marks = ", ".join("?" * len(rows[0]))
-        connection.executemany(f"INSERT INTO temp.{called} VALUES ({marks})", rows)
+    if rows:  # a column at a time: `executemany` takes a millisecond a row
+        values = ", ".join(["unnest(?)"] * len(rows[0]))
+        connection.execute(f"INSERT INTO temp.{called} SELECT {values}", [list(c) for c in zip(*rows, strict=True)])
 
 
 def _parts(fields: list[Field], experiment: Experiment, chunks: Iterable[Chunk]) -> Iterator[Any]:

@@ -237,8 +237,9 @@ def contrast_sql(draws: str, measure: Measure, groups: list[str]) -> str:
     n_sides = len(measure.sides)
     counted = "cells" if measure.of == "at_least" else "draws"
     counts = ", ".join(_CELL_COUNTS if measure.of == "at_least" else _COUNTS)
+    ordered = "" if measure.of == "rate" else " ORDER BY y"  # a sum of whole numbers has no rounding
     sides = ", ".join(
-        f"avg(y ORDER BY y) FILTER ({SIDE} = {i}) AS {MEANS[i - 1]}, count(y) FILTER ({SIDE} = {i}) AS {NUMBERS[i - 1]}"
+        f"avg(y{ordered}) FILTER ({SIDE} = {i}) AS {MEANS[i - 1]}, count(y) FILTER ({SIDE} = {i}) AS {NUMBERS[i - 1]}"
         for i in range(1, n_sides + 1)
     )
     first, second = MEANS[0], MEANS[1]

@@ -36,14 +36,11 @@ from emdsl.outcomes.measure_views import (
     placed_in,
     values_sql,
 )
-from emdsl.outcomes.sql import inner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from emdsl.experiment import Clusters, Measure
-
-_KEY = inner("number")  # of a draw without a unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +93,7 @@ def spreads(
 ) -> dict[int, Spread]:
     """Return the spread of each group with a kept draw, by its place in the `relation` with the measure's figures."""
     ways = ways_of(measure)
-    keys: list[tuple[str, ...]] = [(UNIT,) if measure.function == "contrast" else (_KEY,), *((w,) for w in ways)]
+    keys: list[tuple[str, ...]] = [(UNIT,) if measure.function == "contrast" else (), *((w,) for w in ways)]
     keys += [ways] if len(ways) == 2 else []
     select(f"CREATE OR REPLACE TEMP TABLE scored AS {_scored_sql(measure, draws, relation)}")
     found = [_way_rows(select, key) for key in keys]
@@ -122,11 +119,23 @@ def discordant(select: Callable[[str], list[tuple[Any, ...]]]) -> dict[int, tupl
 
 
 def _way_rows(select: Callable[[str], list[tuple[Any, ...]]], key: tuple[str, ...]) -> dict[int, Way]:
-    by = ", ".join([PLACE, *key])
+    """Return one way to group the draws by a key, by place; without a key each draw is a group.
+
+    Equal scores are counted before they are added up: those of a rate have two values. Sums have an order, so that the
+    last digit is the same each time.
+    """
+    by, sizes = ", ".join([PLACE, *key]), "size * size" if key else "times"
+    times = f"SELECT {by}, score, count(*) AS times FROM temp.scored GROUP BY {by}, score"
+    if key == (UNIT,):  # nearly all are one draw of each side
+        times = f"SELECT {by}, score, 1 AS times FROM temp.scored"
+    if key:
+        times = (
+            f"SELECT {PLACE}, sum(score * times ORDER BY score) AS score, sum(times)::DOUBLE AS size, 1 AS times "
+            f"FROM ({times}) GROUP BY {by}"
+        )
     rows = select(
-        f"SELECT {PLACE}, count(*), sum(score * score ORDER BY {', '.join(key)}), sum(size * size) FROM (SELECT {by}, "
-        f"sum(score ORDER BY score) AS score, count(*)::DOUBLE AS size FROM temp.scored GROUP BY {by}) "
-        f"GROUP BY {PLACE}"
+        f"SELECT {PLACE}, sum(times)::BIGINT, sum(score * score * times ORDER BY score), sum({sizes})::DOUBLE "
+        f"FROM ({times}) GROUP BY {PLACE}"
     )
     return {
         place: Way(n, squares * n / (n - 1) if n > 1 and squares is not None else math.nan, sizes)
@@ -155,7 +164,7 @@ def _scored_sql(measure: Measure, draws: str, relation: str) -> str:
     ways = "".join(f"{w}, " for w in ways_of(measure))
     return (
         f"WITH draws AS (\n{draws}\n),\n{values_sql(measure, groups, more)}\n"
-        f"SELECT {PLACE}, {UNIT}, {ways}row_number() OVER () AS {_KEY}, {SIDE}, y, "
+        f"SELECT {PLACE}, {UNIT}, {ways}{SIDE}, y, "
         f"{_influence(measure)} AS score\n"
         f"FROM valued JOIN {relation} AS figures ON {placed_in(measure, 'valued')}"
     )

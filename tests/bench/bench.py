@@ -342,6 +342,15 @@ def shots(folder: Path, url: str, note: Note) -> None:
     note("k = 256: memory, MB", run.rss_mb)
 
 
+def clustered(folder: Path, _: str, note: Note) -> None:
+    """Measure measures whose intervals are by clusters, over 1,000,000 rows."""
+    found = timed(sys.executable, HERE / "clustered.py", cwd=folder).json()
+    for kind, figures in found.items():
+        if kind != "mb":
+            note(f"1,000,000 rows: a clustered {kind} of {figures['groups']} groups, s", figures["s"])
+    note("1,000,000 rows: clustered measures, memory with the rows, MB", found["mb"])
+
+
 def large(folder: Path, note: Note) -> None:
     """Measure a study of 1,000,000 stored queries: half asks, half judgements."""
     file = scale.write(folder, 2000, 250)
@@ -377,7 +386,7 @@ def main(*, with_scale: bool) -> None:
         for i in range(RUNS):
             folder = Path(name) / f"run{i}"
             folder.mkdir()
-            for measured in (start, cold, edited, shots):
+            for measured in (start, cold, edited, shots, clustered):
                 place = folder / measured.__name__
                 place.mkdir()
                 measured(place, url, note)
