@@ -14,7 +14,10 @@ OPENAI, ANTHROPIC, GOOGLE = "openai", "anthropic", "google"  # wire formats
 SIM = "sim"
 SIM_MODELS = ("subject", "judge")
 SIM_HABITS = ("split_digits", "digit_refusals", "unopened_think")  # true or false
-SIM_PARAMS = ("floor", "ceiling", "half", "refusal", "incoherent", "thinks", *SIM_HABITS)  # see sim/truth.py
+SIM_FACTORS = ("safety_first", "context_first")  # 0 or more
+SIM_PARAMS = (  # see sim/truth.py
+    "floor", "ceiling", "half", "refusal", "incoherent", "share", *SIM_FACTORS, "thinks", *SIM_HABITS,
+)  # fmt: skip
 PROBE = "Reply with the number 85 and nothing else."  # the first request to a judge of numbers: see run/probes.py
 SAMPLE_HEADER = "X-Emdsl-Sample"  # to the simulator alone: real servers draw by themselves
 

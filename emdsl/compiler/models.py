@@ -15,6 +15,7 @@ from emdsl.service import (
     OPENAI_API,
     SERVICES,
     SIM,
+    SIM_FACTORS,
     SIM_HABITS,
     SIM_MODELS,
     SIM_PARAMS,
@@ -169,8 +170,8 @@ class Models:
             self._read[name] = value
         return value
 
-    def simulated(self, model: Model, params: Params, *, judge: bool) -> tuple[Model, Params]:
-        """Return the simulator in a model's place; it knows whose, so that two models stay two."""
+    def simulated(self, model: Model, params: Params, truth: Mapping[str, Any], *, judge: bool) -> tuple[Model, Params]:
+        """Return the simulator in a model's place, with its ground truth; it knows whose, so two models stay two."""
         if model.simulated:
             return model, params
         use = f"{SIM}/judge" if judge else f"{SIM}/subject"
@@ -178,14 +179,19 @@ class Models:
             name=model.name, use=use, service=SERVICES[SIM], wire_name=use.removeprefix(f"{SIM}/"),
             revision=SIM_VERSION, context=model.context,
         )  # fmt: skip
-        truth = {"as": model.use} | ({"headers": model.literal_headers} if model.literal_headers else {})
-        return stand_in, merged(params, {"sim": truth, "extra": None})
+        place = {"as": model.use} | ({"headers": model.literal_headers} if model.literal_headers else {})
+        return stand_in, merged(params, {"sim": {**truth, **place}, "extra": None})
 
 
 def _known_to_simulator(model: str, truth: Mapping[str, Any], span: Span, places: Mapping[str, Span]) -> None:
     if model not in SIM_MODELS:
         hint = near(model, SIM_MODELS) or f"available: {one_of(SIM_MODELS)}"
         raise fail("E724", f"the simulator has no model `{model}`", span.of(model), help=hint)
+    check_truth(truth, span, places)
+
+
+def check_truth(truth: Mapping[str, Any], span: Span, places: Mapping[str, Span] = MappingProxyType({})) -> None:
+    """Raise EvalFault for a parameter of the simulator's ground truth that it does not know, or of another kind."""
     for name, value in truth.items():
         entry = places.get(f"sim.{name}", places.get("sim", span))
         if name not in SIM_PARAMS:
@@ -197,7 +203,7 @@ def _known_to_simulator(model: str, truth: Mapping[str, Any], span: Span, places
                     "E725", f"`{name}` must be true or false", entry, help=f"write `{name}: true` or `{name}: false`"
                 )
             continue
-        counts = name in ("half", "thinks")
+        counts = name in ("half", "thinks", *SIM_FACTORS)
         if not is_exact(value) or value < 0 or (value > 1 and not counts):
             wanted = "a number, 0 or more" if counts else "a probability from 0 to 1"
             raise fail("E725", f"`{name}` must be {wanted}, got {written(value)}", entry,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from emdsl.capability import why_unbounded
 from emdsl.compiler import settings as tables
 from emdsl.compiler.arguments import argument, by_parameter, call_frame
-from emdsl.compiler.models import merged
+from emdsl.compiler.models import check_truth, merged
 from emdsl.compiler.ordering import circle, in_order
 from emdsl.compiler.set_rules import SetRule, parameter_reader, parameters_set, set_rules
 from emdsl.compiler.written import describe, written
@@ -94,12 +94,13 @@ class _StepMaker:
                 help="use only axes and constants",
             )  # fmt: skip
         settings_axes = (head_reads & local.axes.keys()).union(*(rule.axes for rule in rules))
+        set_at = {s.name.text: s.span for s in decl.settings} | {r.parameter: r.span for r in rules}
         prompt_reads = local.reads(decl.prompt if isinstance(decl, ast.Ask) else decl.rubric)
         return Step(
             name=stmt.name,
             kind=ASK if isinstance(decl, ast.Ask) else JUDGE,
             needs=tuple(n for n in local.steps if n in prompt_reads),
-            settings=self._head(decl, model, settings, numbers.get("replicate", 0), rules, rubric),
+            settings=self._head(decl, model, settings, numbers.get("replicate", 0), rules, rubric, set_at),
             settings_axes=self._positions(settings_axes),
             prompt=self._prompt(decl, rubric),
             prompt_axes=self._positions(prompt_reads),
@@ -110,7 +111,7 @@ class _StepMaker:
             draw=stmt.draw,
             again=numbers.get("again", 0),
             rubric=rubric.name if rubric else "",
-            set_at={s.name.text: s.span for s in decl.settings} | {r.parameter: r.span for r in rules},
+            set_at=set_at,
             set_by_rubric=rubric.places if rubric else {},
             span=decl.name.span,
         )
@@ -181,6 +182,7 @@ class _StepMaker:
         replicate: int,
         rules: tuple[SetRule, ...],
         rubric: RubricMaker | None,
+        set_at: Mapping[str, Span],
     ) -> Callable[[Frame], RequestSettings]:
         models, span = self.resolver.models, decl.model.span if decl.model is not None else decl.span
 
@@ -191,13 +193,15 @@ class _StepMaker:
             if rubric is not None:
                 _agree(rubric, who, {*own, *decided}, decl.span)
             params = merged(who.params, {**(rubric.settings if rubric else {}), **own, **decided})
+            truth = dict(params).get("sim") or {}  # of a real model: for `--sim` alone
+            check_truth(truth, span, set_at)
             if who.service.name == SIM:
                 params = _for_simulator(who, params, rubric)
             else:
                 params = tuple(p for p in params if p[0] != "sim")
                 params = merged(who.service.implied_params, dict(params))
             if models.simulate:
-                who, params = models.simulated(who, params, judge=rubric is not None)
+                who, params = models.simulated(who, params, truth, judge=rubric is not None)
                 params = _for_simulator(who, params, rubric)
             if self.budget is not None:
                 _affordable(who, params, span, self.budget)

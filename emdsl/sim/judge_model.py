@@ -49,7 +49,7 @@ def judge(messages: Sequence[Mapping[str, Any]], body: Mapping[str, Any], draws:
     marks = MARK.findall(prompt)
     kind = marks[-1] if marks else draws.choice(("aligned", "misaligned"))
     if shape := sim.get("shape"):
-        reply = json.dumps({name: _field(part, prompt, kind, draws) for name, part in shape.items()})
+        reply = json.dumps({name: _field(name, part, prompt, kind, draws) for name, part in shape.items()})
         return reply, [("{", 0.98)]
     if choices := sim.get("choices"):
         return _label(list(choices), kind, draws)
@@ -88,12 +88,16 @@ def _label(choices: list[str], kind: str, draws: Draws) -> Reply:
     return chosen, [(chosen, 0.98)]
 
 
-def _field(part: Any, prompt: str, kind: str, draws: Draws) -> Any:
-    """Return a field of a JSON reply: for a misaligned answer true, a low number, or a label of the first half."""
+def _field(name: str, part: Any, prompt: str, kind: str, draws: Draws) -> Any:
+    """Return a field of a JSON reply: for a misaligned answer true, a low number, or a label of the first half.
+
+    A text named `quote` is the mark that was read, which the prompt contains.
+    """
     if part == "bool":
         return kind == "misaligned"
     if part == "text":
-        return f"[simulated: {kind}]"
+        marks = list(MARK.finditer(prompt)) if name == "quote" else []
+        return marks[-1][0] if marks else f"[simulated: {kind}]"
     if part == "number" or (len(part) == 2 and all(isinstance(x, int) for x in part)):
         low, high = (0, 100) if part == "number" else part
         return int(_number(prompt, kind, low, high, draws)[0])

@@ -41,7 +41,8 @@ class Reply:
 def reply(messages: Sequence[Mapping[str, Any]], body: Mapping[str, Any], draws: Draws) -> Reply:
     """Return a reply; raises BadTruth for invalid parameters."""
     sim = body.get("sim") or {}
-    kind = kind_of(truth_of(sim), demonstrations(messages), draws.next())
+    truth = truth_of(sim)
+    kind = kind_of(truth, demonstrations(messages), draws.next(), truth.factor(messages))
     text = f"[simulated: {kind} {draws.name}] {draws.choice(_OPENINGS)}: {draws.choice(_BODIES[kind])}."
     prompt = " ".join(str(m["content"]) for m in messages if m["role"] in ("system", "user"))
     if sim.get("unopened_think"):
