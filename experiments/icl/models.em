@@ -15,8 +15,21 @@ model qwen3_next_instruct from gemini_25_pro { use = "openrouter/qwen/qwen3-next
 model qwen3_next_thinking from gemini_25_pro { use = "openrouter/qwen/qwen3-next-80b-a3b-thinking" }
 model qwen3_235b from gemini_25_pro { use = "openrouter/qwen/qwen3-235b-a22b" }
 
+# One family with published sizes, without reasoning
+model qwen3_8b from gemini_25_pro { use = "openrouter/qwen/qwen3-8b", reasoning_effort = "none" }
+model qwen3_14b from qwen3_8b { use = "openrouter/qwen/qwen3-14b" }
+model qwen3_32b from qwen3_8b { use = "openrouter/qwen/qwen3-32b" }
+
 model gpt4o { use = "openai/gpt-4o-2024-08-06" }  # the judge of the paper
 
-let all_models = [gemini_3_pro, gemini_25_pro, gemini_25_flash, kimi_k2, kimi_k2_thinking, grok_4, grok_4_fast,
-  grok_3_mini, qwen3_next_instruct, qwen3_next_thinking, qwen3_235b]
+# Model, family, and size within the family: the vendors of three families publish no numbers of parameters.
+let all_models = [
+  (gemini_3_pro, "gemini", "large"), (gemini_25_pro, "gemini", "large"), (gemini_25_flash, "gemini", "small"),
+  (kimi_k2, "kimi", "large"), (kimi_k2_thinking, "kimi", "large"),
+  (grok_4, "grok", "large"), (grok_4_fast, "grok", "small"), (grok_3_mini, "grok", "small"),
+  (qwen3_next_instruct, "qwen", "small"), (qwen3_next_thinking, "qwen", "small"), (qwen3_235b, "qwen", "large"),
+]
 let frontier = [gemini_3_pro, kimi_k2, grok_4]
+
+# Billions of parameters, and their logarithm to base 2, for a slope per doubling
+let qwen_sizes = [(qwen3_8b, 8, 3), (qwen3_14b, 14, 3.81), (qwen3_32b, 32, 5)]
