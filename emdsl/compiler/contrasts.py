@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.columns import with_constants
-from emdsl.compiler.measure_specs import MEASURES, usage
+from emdsl.compiler.measure_help import usage
+from emdsl.compiler.measure_specs import MEASURES
 from emdsl.experiment import plain_difference
 from emdsl.lang import ast
 from emdsl.lang.walk import walk

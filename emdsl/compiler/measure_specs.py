@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from emdsl.compiler.arguments import optional_note
 from emdsl.lang import ast
 
 METHODS = ("wilson", "wald", "agresti_coull", "clopper_pearson", "bootstrap")
@@ -133,19 +132,6 @@ MEASURES: dict[str, MeasureSpec] = {
 }  # fmt: skip
 INTERVAL_METHODS = tuple(dict.fromkeys(m for spec in MEASURES.values() for m in spec.intervals))
 RESULT_COLUMNS = frozenset((*COMMON_COLUMNS, *(c for spec in MEASURES.values() for c in spec.columns)))
-
-
-def usage(spec: MeasureSpec) -> str:
-    """Return how a function is called, for a help: with its required arguments, and the names of the others."""
-    given = ["`given CONDITION`"] if " given " in spec.signature else []
-    optional = optional_note([*given, *(f"`{name}:`" for name, _ in spec.named)])
-    return f"`{spec.name}({', '.join(placeholders(spec))})`{optional}"
-
-
-def placeholders(spec: MeasureSpec) -> list[str]:
-    """Return the arguments by position as the signature shows them, without `given`."""
-    inside = spec.signature.removeprefix(f"{spec.name}(").replace(" given CONDITION", "").removesuffix(")")
-    return inside.split(", ")[: len(spec.positional)]
 
 
 def called_function(node: ast.Expr) -> str:

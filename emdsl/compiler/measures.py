@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import other_languages
-from emdsl.compiler.arguments import optional_note
 from emdsl.compiler.clusters import cluster_names
 from emdsl.compiler.columns import with_constants
 from emdsl.compiler.contrasts import ContrastBinder
 from emdsl.compiler.intervals import IntervalBinder, apart_from
+from emdsl.compiler.measure_help import inner_help, missing_arguments, usage
 from emdsl.compiler.measure_specs import (
     COMMON_COLUMNS,
     CORRECTIONS,
@@ -21,8 +21,6 @@ from emdsl.compiler.measure_specs import (
     SCALES,
     MeasureSpec,
     called_function,
-    placeholders,
-    usage,
 )
 from emdsl.compiler.types import NUMBERS, TEXTS
 from emdsl.experiment import Interval, Measure
@@ -49,9 +47,6 @@ INSIDE = {  # the functions that a function can be of
     "dose": ("rate",),
     "components": _SIMPLE,
 }
-_OPTIONS = {"bootstrap": ("resamples", "seed")}  # of an interval, beside `cluster`
-MAX_WHOLE = 1_000_000
-MAX_SHOWN = 60  # characters of an argument in a help
 Fields = dict[str, Any]  # of a Measure
 
 
@@ -153,7 +148,7 @@ class MeasureBinder:
                 )
                 self.faults.error("E213", f"`{spec.name}` {what}", (arg.name or arg).span, help=f"write {usage(spec)}")
         if len(positional) < most and not (spec.optional and not positional):
-            message, help_ = _missing(spec, positional)
+            message, help_ = missing_arguments(spec, positional)
             self.faults.error("E212", message, call.span, help=help_)
         elif len(positional) <= most:
             for param, value in zip(spec.positional, positional, strict=False):
@@ -248,7 +243,7 @@ class MeasureBinder:
         inside = INSIDE[spec.name]
         if not isinstance(node, ast.Call) or name not in inside:
             expected = one_of([f"{n}(...)" for n in inside])
-            self.faults.error("E847", f"expected {expected} in `{spec.name}(...)`", node.span, help=_inner_help(node))
+            self.faults.error("E847", f"expected {expected} in `{spec.name}(...)`", node.span, help=inner_help(node))
             return {}
         own = {"at_least": ("of",), "contrast": ("versus",), "dose": ("slope",)}.get(name, ())
         inner = node.replaced(args=tuple(a for a in node.args if a.name is None or a.name.text in own))
@@ -374,51 +369,6 @@ class MeasureBinder:
         self.faults.error("E844", f"unknown column `{'.'.join(path.names)}` after `by`", path.span.of(path.names[-1]),
                           help=near(path.names[-1], known) or columns)  # fmt: skip
         return False
-
-
-_NOUNS = {  # of the arguments by position
-    "condition": "a condition", "number": "a number", "inner": "`rate(...)` or `mean(...)`", "side": "a side",
-    "judgement": "a judgement", "axis": "an axis of numbers", "whole": "a minimum number of draws",
-    "share": "a quantile from 0 to 1", "label": "a label", "factors": "a list of axes",
-}  # fmt: skip
-_COUNTS = ("none", "one")
-
-
-def _inner_help(node: ast.Expr) -> str:
-    """Return how a value becomes a measure that others can be made of."""
-    text = node.name if isinstance(node, ast.Ref) else "SCORE"
-    return f"write `mean({text})` for the mean of a score, or `rate({text} < 30)` for the rate of a condition"
-
-
-def _missing(spec: MeasureSpec, positional: list[ast.Expr]) -> tuple[str, str]:
-    """Return the message and the help for a call with too few arguments by position."""
-    kinds, shown = [p.kind for p in spec.positional], placeholders(spec)
-    lacking, wanted = kinds[len(positional) :], kinds[-1]
-    pair = {"side": "two sides", "judgement": "two judgements"}.get(wanted)
-    if pair is not None and spec.positional[len(positional)].kind == wanted:
-        message = f"`{spec.name}` needs {pair} to compare, got {_COUNTS[2 - len(lacking)]}"
-    else:
-        nouns = ["two sides to compare" if lacking.count(k) > 1 else _NOUNS[k] for k in dict.fromkeys(lacking)]
-        message = f"`{spec.name}` needs {' and '.join(nouns)}"
-    texts = [" ".join(x.span.text.split()) for x in positional]
-    args = [t if len(t) <= MAX_SHOWN else p for t, p in zip(texts, shown, strict=False)]
-    args += shown[len(positional) :]
-    if spec.name == "contrast" and len(lacking) == 1 and (axis := _compared_axis(positional[-1])):
-        args[-1] = axis
-    optional = optional_note([f"`{name}:`" for name, _ in spec.named])
-    do = "add the other side:" if wanted == "side" and len(lacking) == 1 else "write"
-    return message, f"{do} `{spec.name}({', '.join(args)})`{optional}"
-
-
-def _compared_axis(side: ast.Expr) -> str:
-    """Return the other side of a contrast, as far as the first one tells it."""
-    match side:
-        case ast.Is(value=ast.Ref(name=name)):
-            return f"{name} is ..."
-        case ast.Compare(left=ast.Ref(name=name), op="=="):
-            return f"{name} == ..."
-        case _:
-            return ""
 
 
 def _values_of(fields: Fields) -> Fields:

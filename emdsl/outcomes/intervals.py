@@ -165,7 +165,7 @@ def newcombe(first: float, n_first: float, second: float, n_second: float, level
     Source: Newcombe (1998), Statistics in Medicine 17, pp. 873-890, method 10: from Wilson's ends of both.
 
     >>> [round(x, 3) for x in newcombe(0.3, 10, 0.3, 10, 0.95)]
-    [-0.358, 0.358]
+    [-0.359, 0.359]
     """
     z = quantile_of(level)
     (low_1, high_1), (low_2, high_2) = wilson(first * n_first, n_first, z), wilson(second * n_second, n_second, z)
