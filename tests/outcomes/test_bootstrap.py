@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import random
-import statistics
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from statsmodels.regression.linear_model import OLS
+from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 from support import program, run
@@ -28,7 +28,6 @@ from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -76,6 +75,22 @@ def clusters_of(values: list[tuple[Any, float]]) -> Clusters:
     return Clusters(sums=np.array(list(sums.values())), times=np.ones(len(sums), dtype=np.int64))
 
 
+def error_of(values: list[tuple[Any, float]]) -> float:
+    """Return the standard error of a mean by statsmodels, for clusters: CR1."""
+    names, ys = zip(*values, strict=True)
+    groups = np.unique(names, return_inverse=True)[1]
+    fit = OLS(np.array(ys), np.ones((len(ys), 1))).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    return float(fit.bse[0])
+
+
+def resampled(values: list[tuple[Any, float]], level: float, resamples: int, seed: str) -> tuple[Any, Any]:
+    """Return the interval of a mean whose clusters are resampled."""
+    clusters = clusters_of(values)
+    return interval(
+        clusters, level, error=error_of(values), n=len(clusters.sums), resamples=resamples, seed=seed
+    )  # fmt: skip
+
+
 def coverage(n_clusters: int, *, clustered: bool, runs: int = 400) -> float:
     """Return how often an interval holds the truth, where questions differ and have ten answers each."""
     rng = np.random.default_rng(n_clusters)
@@ -85,7 +100,7 @@ def coverage(n_clusters: int, *, clustered: bool, runs: int = 400) -> float:
         values = [(q, float(x)) for q, r in enumerate(rates) for x in rng.random(10) < r]
         if not clustered:
             values = [(j, v) for j, (_, v) in enumerate(values)]
-        low, high = interval(clusters_of(values), 0.95, resamples=400, seed=str(i))
+        low, high = resampled(values, 0.95, 400, str(i))
         assert low is not None
         assert high is not None
         hit += low <= 0.2 <= high
@@ -102,17 +117,17 @@ def test_clusters_cover_where_naive_draws_do_not() -> None:
 def test_the_same_seed_gives_the_same_bits() -> None:
     """And another one does not; a group's interval does not depend on other groups."""
     rng = random.Random(3)
-    found = clusters_of([(rng.randrange(40), float(rng.random() < 0.3)) for _ in range(400)])
-    one = interval(found, 0.95, resamples=500, seed="0 [a]")
-    assert one == interval(found, 0.95, resamples=500, seed="0 [a]")
-    assert one != interval(found, 0.95, resamples=500, seed="1 [a]")
+    values = [(rng.randrange(40), float(rng.random() < 0.3)) for _ in range(400)]
+    one = resampled(values, 0.95, 500, "0 [a]")
+    assert one == resampled(values, 0.95, 500, "0 [a]")
+    assert one != resampled(values, 0.95, 500, "1 [a]")
 
 
 def test_it_is_the_bootstrap_by_hand() -> None:
     """Percentiles of the ratio over clusters drawn with replacement, one by one."""
     rng = random.Random(4)
     values = [(q, float(rng.random() < 0.1 + 0.02 * q)) for q in range(30) for _ in range(rng.randint(2, 8))]
-    low, high = interval(clusters_of(values), 0.9, resamples=20_000, seed="x")
+    low, high = resampled(values, 0.9, 20_000, "x")
     by_cluster = defaultdict(list)
     for q, v in values:
         by_cluster[q].append(v)
@@ -128,7 +143,7 @@ def test_it_is_the_bootstrap_by_hand() -> None:
 @pytest.mark.parametrize("values", [[1.0, 2.0, 4.0, 8.0], [1.0, 2.0]])
 def test_few_clusters_have_students_interval(values: list[float]) -> None:
     """Of draws that are clusters each, it is the textbook's interval of a mean."""
-    found = interval(clusters_of(list(enumerate(values))), 0.95, resamples=1, seed="")
+    found = resampled(list(enumerate(values)), 0.95, 1, "")
     wanted = scipy.stats.t.interval(0.95, len(values) - 1, np.mean(values), scipy.stats.sem(values))
     assert found == pytest.approx(wanted)
 
@@ -140,51 +155,31 @@ def test_two_ways_are_wider_than_either() -> None:
     cells = [(i, j, 50 + questions[i] + seeds[j] + rng.normal(0, 1)) for i in range(30) for j in range(25)]
     sums = np.array([[v, 1.0] for _, _, v in cells])
     ways = tuple(np.array([c[k] for c in cells]) for k in (0, 1))
-    both = interval(
-        Clusters(sums=sums, times=np.ones(len(cells), dtype=np.int64), ways=ways), 0.95, resamples=2000, seed="s"
-    )
-    one = interval(clusters_of([(i, v) for i, _, v in cells]), 0.95, resamples=2000, seed="s")
+    found = Clusters(sums=sums, times=np.ones(len(cells), dtype=np.int64), ways=ways)
+    both = interval(found, 0.95, error=1.0, n=25, resamples=2000, seed="s")
+    one = resampled([(i, v) for i, _, v in cells], 0.95, 2000, "s")
     assert None not in (*both, *one)
     assert both[1] - both[0] > 1.2 * (one[1] - one[0])  # type: ignore[operator]  # none is None
 
 
 def test_clusters_of_rows() -> None:
-    """One row is as many clusters as it is there times; no rows are none, of one side."""
-    assert bootstrap.clusters_of([(1.0, 2.0)], [3], []).n == 3
+    """Rows with their multiplicity; no rows are none, of one side."""
+    assert bootstrap.clusters_of([(1.0, 2.0)], [3], []).times.tolist() == [3]
     assert bootstrap.clusters_of([], [], []).sums.shape == (0, 2)
-
-
-@pytest.mark.parametrize("interaction", [0.1, 100.0])
-def test_the_error_of_two_ways(interaction: float) -> None:
-    """By rows and by columns, less that of the cells, which is the least that it is."""
-    cells = [(i, j, 10.0 * i + j * j + interaction * (-1) ** (i + j)) for i in range(4) for j in range(6)]
-    mean = statistics.fmean(v for *_, v in cells)
-
-    def variance(of: Callable[[tuple[int, int, float]], Any]) -> float:
-        shares: defaultdict[Any, float] = defaultdict(float)
-        for cell in cells:
-            shares[of(cell)] += (cell[2] - mean) / len(cells)
-        return sum(x * x for x in shares.values()) * len(shares) / (len(shares) - 1)
-
-    crossed = variance(lambda c: c[:2])
-    both = variance(lambda c: c[0]) + variance(lambda c: c[1])
-    found = bootstrap.clusters_of(
-        [(v, 1.0) for *_, v in cells], [1] * len(cells), [[str(c[k]) for c in cells] for k in (0, 1)]
-    )
-    assert bootstrap.standard_error(found) == pytest.approx(math.sqrt(max(both - crossed, crossed)))
-    assert (both > 2 * crossed) == (interaction < 1)
 
 
 ALIKE = [(str(i), 0.0) for i in range(30)]
 
 
-@pytest.mark.parametrize("values", [[], [("a", 1.0), ("a", 0.0)], ALIKE])
-def test_one_cluster_is_no_interval(values: list[tuple[Any, float]]) -> None:
+@pytest.mark.parametrize(
+    ("values", "error"), [([], None), ([("a", 1.0), ("a", 0.0)], None), (ALIKE, 0.0)], ids=["none", "one", "alike"]
+)
+def test_one_cluster_is_no_interval(values: list[tuple[Any, float]], error: float | None) -> None:
     """Nothing is made up of one question, nor of thirty of which none has ever failed."""
     found = clusters_of(values)
     if not values:
         found = Clusters(sums=np.zeros((0, 2)), times=np.zeros(0, dtype=np.int64))
-    assert interval(found, 0.95, resamples=100, seed="") == (None, None)
+    assert interval(found, 0.95, error=error, n=len(found.sums), resamples=100, seed="") == (None, None)
 
 
 STUDY = """
@@ -263,7 +258,7 @@ def test_measures_of_a_study(tmp_path: Path) -> None:
         ordered = sorted(mine, key=lambda r: str(r["q"]))
         for row, values in ((boot, [r["v"] < 30 for r in ordered]), (mean, [r["v"] for r in ordered])):
             pairs = [(r["q"], float(v)) for r, v in zip(ordered, values, strict=True)]
-            low, high = interval(clusters_of(pairs), 0.95, resamples=1000, seed=f"0 [{data}]")
+            low, high = resampled(pairs, 0.95, 1000, f"0 [{data}]")
             assert (row["low"], row["high"]) == pytest.approx((low, high), abs=1e-12)
             assert (row["clusters"], row["n"], row["n_planned"]) == (25, len(mine), 150)
         assert boot["low"] < boot["rate"] < boot["high"]
@@ -275,17 +270,19 @@ def test_measures_of_a_study(tmp_path: Path) -> None:
 
 
 def test_an_interval_of_a_rate_is_one_of_rates(tmp_path: Path) -> None:
-    """With few clusters and rare hits too: within 0 and 1; where no cluster has any there is none, and that is said."""
+    """With few clusters and rare hits too: within 0 and 1. Where none has any, it is the default: that is said."""
     found, _, said = loaded(
         tmp_path,
         "rate(v < 3, interval: bootstrap(0.95, cluster: sample)) by data",
         "rate(v < 0, interval: bootstrap(0.95, cluster: q)) by data",
         "at_least(v < 2, 1) by data",
+        "rate(v < 0, interval: wilson(0.95, cluster: q)) by data",
     )
     for row in (*found["m0"], *found["m2"]):
         assert row["low"] is None or 0 <= row["low"] <= row["high"] <= 1
-    assert all((r["rate"], r["low"], r["high"]) == (0, None, None) for r in found["m1"])
-    assert any("`m1`: 3 of 3 groups have identical clusters" in s for s in said)
+    assert all(r["rate"] == r["low"] == 0 < r["high"] for r in found["m1"])
+    assert [r["high"] for r in found["m1"]] == [r["high"] for r in found["m3"]]
+    assert any("`m1`: 3 of 3 groups have no bootstrap interval, as their clusters do not differ" in s for s in said)
 
 
 def test_at_least(tmp_path: Path) -> None:
@@ -316,12 +313,20 @@ def test_at_least(tmp_path: Path) -> None:
     assert all_["n"] == sum(n == 6 for n in sizes.values()) < 75
 
 
-def probability(row: dict[str, Any]) -> float:
-    """Return the two-sided probability of a contrast: Student's by its units, or Fisher's where they are all alike."""
+def probability(row: dict[str, Any], pairs: dict[Any, dict[str, bool]]) -> float:
+    """Return the two-sided probability of a contrast of alpha and beta, by scipy and statsmodels.
+
+    By McNemar's test of whole pairs; else by Student's with its units, or Fisher's where they are all alike.
+    """
+    if all(len(pair) == 2 for pair in pairs.values()):
+        table = np.zeros((2, 2))
+        for pair in pairs.values():
+            table[int(pair["alpha"]), int(pair["beta"])] += 1
+        return float(mcnemar(table, exact=True).pvalue)
     if row["se"] > 0:
         return float(2 * scipy.stats.t.sf(abs(row["contrast"]) / row["se"], row["n_units"] - 1))
-    table = [[round(row[s] * row[f"n_{s}"]), round((1 - row[s]) * row[f"n_{s}"])] for s in ("first", "second")]
-    return float(scipy.stats.fisher_exact(table)[1])
+    counts = [[round(row[s] * row[f"n_{s}"]), round((1 - row[s]) * row[f"n_{s}"])] for s in ("first", "second")]
+    return float(scipy.stats.fisher_exact(counts)[1])
 
 
 def test_random_tables_are_as_statsmodels_says(tmp_path: Path) -> None:
@@ -353,8 +358,15 @@ def test_random_tables_are_as_statsmodels_says(tmp_path: Path) -> None:
         assert row["n"] == len(mine)
     contrasts = [r for r in found_["m2"] if r["p"] is not None]
     assert len(contrasts) > 20
+    n_whole = 0
     for row in contrasts:
-        assert row["p"] == pytest.approx(probability(row), rel=1e-7)
+        pairs: defaultdict[int, dict[str, bool]] = defaultdict(dict)
+        for outcome in kept(rows, q=row["q"]):
+            if outcome["data"] in ("alpha", "beta"):
+                pairs[outcome["sample"]][outcome["data"]] = outcome["v"] < 30
+        assert row["p"] == pytest.approx(probability(row, pairs), rel=1e-7)
+        n_whole += all(len(pair) == 2 for pair in pairs.values())
+    assert 5 < n_whole < len(contrasts) - 5, "both tests are tried"
     wanted = multipletests([r["p"] for r in contrasts], method="holm")[1]
     assert [r["p_holm"] for r in contrasts] == pytest.approx(wanted, abs=1e-12)
 
@@ -367,7 +379,7 @@ def test_random_tables_are_as_statsmodels_says(tmp_path: Path) -> None:
         ("rate(v < 30, interval: bootstrap(0.95, cluster: data)) by data", "E843"),
         ("rate(v < 30, interval: bootstrap(1.5))", "E843"),
         ("rate(v < 30, interval: bootstrap(0.95, resamples: 5))", "E843"),
-        ("rate(v < 30, interval: wilson(0.95, cluster: q))", "E213"),
+        ("rate(v < 30, interval: wilson(0.95, cluster: q, resamples: 500))", "E213"),
         ("rate(v < 30, interval: bootstrap(0.95, times: 5))", "E213"),
         ("mean(v, interval: clopper_pearson(0.95))", "E843"),
         ("slope(rate(v < 30), data)", "E844"),
