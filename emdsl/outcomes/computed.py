@@ -309,7 +309,7 @@ def _bootstrapped(
     for place, called, *rest in select(atoms_sql(measure, draws)):
         groups.setdefault((place, called), []).append(tuple(rest))
     few: list[int] = []
-    n_alike = 0
+    alike: list[Row] = []
     for (place, called), atoms in groups.items():
         spread = found[place]
         if n_ways and not spread.names:
@@ -324,7 +324,7 @@ def _bootstrapped(
             resamples=measure.interval.resamples, seed=f"{measure.interval.seed} {called}",
         )  # fmt: skip
         if low is None or high is None:
-            n_alike += 1
+            alike.append(rows.get(place, {}))
             continue
         if spread.n < MIN_CLUSTERS:
             few.append(spread.n)
@@ -335,11 +335,13 @@ def _bootstrapped(
             f"{len(few)} of {len(groups)} groups have fewer than {MIN_CLUSTERS} clusters (minimum {min(few)}): "
             "too few to resample, so their intervals use Student's quantiles"
         )
-    if n_alike:
+    if default := sum(row.get("low") is not None for row in alike):
         notices.append(
-            f"{n_alike} of {len(groups)} groups have no bootstrap interval, as their clusters do not differ: "
+            f"{default} of {len(groups)} groups have no bootstrap interval, as their clusters do not differ: "
             "they have the default interval"
         )
+    if none := len(alike) - default:
+        notices.append(f"{none} of {len(groups)} groups have no interval, as their clusters do not differ")
     return notices
 
 
