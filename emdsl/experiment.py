@@ -101,12 +101,14 @@ class Clusters:
     """The names whose values draws share: one, or two that cross; none: each draw is its own cluster.
 
     `detected` clusters were chosen by `emdsl.compiler.clusters`, so that a group with few of them goes without.
-    `items_only`: an interval without clusters speaks about these items only, not about others like them.
+    `items_only`: an interval without clusters speaks about these items only, not about others like them. `few` are the
+    axes over items with too few levels to be detected.
     """
 
     names: tuple[str, ...] = ()
     detected: bool = False
     items_only: bool = False
+    few: tuple[str, ...] = ()
     written: bool = False  # at the interval itself
     crossed: str = ""  # the axis whose levels share each sample's set of demonstrations, if there is one
 

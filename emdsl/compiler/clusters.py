@@ -61,7 +61,7 @@ def clusters_of(
         return Clusters(names=names or (), items_only=not names)
     axis, few = _items(statements, local, axes, faults)
     if axis is None:
-        return Clusters(items_only=few)
+        return Clusters(items_only=bool(few), few=few)
     if (set_of := _shared_set(statements, local, axis.name)) is None or samples == 1:
         return Clusters(names=(axis.name,), detected=True)
     if samples < MIN_CROSSED:
@@ -83,8 +83,8 @@ def cluster_columns(local: LocalScope, types: Mapping[str, Type]) -> list[str]:
 
 def _items(
     statements: Statements, local: LocalScope, axes: tuple[Axis, ...], faults: Faults
-) -> tuple[Axis | None, bool]:
-    """Return the axis over the items of a study, or None; and whether there is one with too few levels."""
+) -> tuple[Axis | None, tuple[str, ...]]:
+    """Return the axis over the items of a study, or None; and the axes over items if all have too few levels."""
     models = frozenset().union(*(local.reads(s.decl.model) for s in statements.steps if s.decl.model is not None))
     rows = [a for a in axes if a.levels and all(isinstance(x.value, Row) for x in a.levels)]
     texts = [
@@ -101,7 +101,7 @@ def _items(
             help=f"write `cluster = {first.name}`, `cluster = {second.name}` or "
             f"`cluster = [{first.name}, {second.name}]`",
         )  # fmt: skip
-    return (many[0] if many else None), bool(kind)
+    return (many[0], ()) if many else (None, tuple(a.name for a in kind))
 
 
 def _shared_set(statements: Statements, local: LocalScope, axis: str) -> Span | None:

@@ -76,4 +76,7 @@ def apart_from(interval: Interval, names: Collection[str]) -> Interval:
     kept = tuple(n for n in interval.cluster if n not in names)
     if interval.clusters.detected and interval.cluster[:1] != kept[:1]:
         kept = ()  # of one item, the samples are independent
-    return dataclasses.replace(interval, clusters=dataclasses.replace(interval.clusters, names=kept))
+    few = interval.clusters.few
+    items_only = interval.clusters.items_only and not (few and set(names).issuperset(few))
+    clusters = dataclasses.replace(interval.clusters, names=kept, items_only=items_only)
+    return dataclasses.replace(interval, clusters=clusters)
