@@ -95,7 +95,8 @@ def main(n: int) -> None:
         (boot,) = [m for m in again.measures if m.name == "boot"]
         with duckdb.connect(str(folder / database.FILE)) as own:
             start = time.perf_counter()
-            loading._measure(own, again, boot, "load")
+            object.__setattr__(again, "measures", (boot,))
+            loading._measures(own, again, "load")
             boot_s = time.perf_counter() - start
         size = (folder / database.FILE).stat().st_size / 1e6
     found = {

@@ -34,7 +34,7 @@ experiment e {
   measure m_agreement = agreement(v, v_2) by k
 }
 """
-ONLY_WITH = {"se_pairs"}  # of a contrast with clusters
+ONLY_WITH = {"p_bh", "p_equivalent"}  # of a contrast that asks for them
 
 
 def test_relations_have_the_columns_of_their_specs(tmp_path: Path) -> None:

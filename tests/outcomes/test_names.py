@@ -21,8 +21,7 @@ from support import InProcess, program, run
 
 from emdsl.errors import SourceError
 from emdsl.outcomes import database, loading
-from emdsl.outcomes.draws import conflicts_sql, draws_sql, part_sql
-from emdsl.outcomes.measure_views import atoms_sql, view_sql
+from emdsl.outcomes.draws import part_sql
 from emdsl.query import Response
 from emdsl.run.passes import collect
 from emdsl.run.rows import Rows
@@ -32,6 +31,7 @@ from emdsl.study.checking import table_diagnostics
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from emdsl.experiment import Experiment
     from emdsl.query import Query
 
 STUDY = """
@@ -61,6 +61,14 @@ experiment exp {
   measure m12 = agreement(JUDGE, JUDGE_2) by AXIS
   measure m13 = count(LET) by AXIS
   measure m14 = rate(LET, interval: bootstrap(0.9, cluster: [AXIS, DOSE], resamples: 100)) by FLAG
+  measure m15 = rate(LET, interval: wilson(0.9, cluster: [AXIS, DOSE])) by FLAG
+  measure m16 = quantile(JUDGE, 0.5, interval: ranks(0.9, cluster: DOSE)) by AXIS
+  measure m17 = slope(rate(LET), DOSE, interval: wald(0.9, cluster: sample)) by AXIS
+  measure m18 = agreement(role, role_2, interval: wald(0.9, cluster: [AXIS, DOSE]))
+  measure m19 = agreement(JUDGE, JUDGE_2, interval: wald(0.9, cluster: DOSE)) by AXIS
+  measure m20 = contrast(rate(LET), DOSE, versus: 0, correct: bh, interval: wald(0.9, cluster: AXIS)) by FLAG
+  measure m21 = contrast(contrast(rate(LET), DOSE, versus: 4), AXIS is LABEL, AXIS is two, correct: holm, family: ff)
+  measure m22 = contrast(at_least(LET, 1), AXIS is LABEL, AXIS is two, scale: ratio, equivalent: 1.5) by DOSE
 }
 """
 NEUTRAL = {
@@ -96,16 +104,36 @@ def written(**names: str) -> str:
     return text
 
 
-def tables(text: str) -> list[Any]:
-    """Return the rows of the experiment and of all its measures, in memory."""
+class Recorded:
+    """A connection that keeps the statements that it executes."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection, self.sql = connection, list[str]()
+
+    def execute(self, sql: str, *values: Any) -> Any:
+        self.sql.append(sql)
+        return self.connection.execute(sql, *values)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+
+def load_into(connection: Any, text: str) -> tuple[Experiment, list[str]]:
+    """Load the study into a database; return its experiment, and notices."""
     found = program(text)
     if not STORE.answers:
         run(found, STORE, Varied())
     (only,) = found.experiments
     load = loading.Load(study="study", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
+    return only, loading._fill(connection, load, [(only, collect(Rows(only), STORE, {}))])
+
+
+def tables(text: str) -> list[Any]:
+    """Return the rows of the experiment and of all its measures, in memory."""
     with duckdb.connect(":memory:") as connection:
-        notices = loading._fill(connection, load, [(only, collect(Rows(only), STORE, {}))])
-        rows = [connection.execute(f'SELECT * FROM study."{m.name}"').fetchall() for m in only.measures]
+        only, notices = load_into(connection, text)
+        columns = "* EXCLUDE (clustered_by)"  # it holds names of the study
+        rows = [connection.execute(f'SELECT {columns} FROM study."{m.name}"').fetchall() for m in only.measures]
         table = connection.execute('SELECT * FROM study."exp"').fetchall()
         place = connection.execute(part_sql(only, only.measures[0], "study", 3)).fetchall()
         dose = only.axes[1].name
@@ -131,20 +159,13 @@ def neutral() -> Any:
 
 @cache
 def identifiers() -> tuple[str, ...]:
-    """Return every word of the SQL that is made for the measures, texts left out."""
-    (only,) = program(written()).experiments
-    sql = "".join(
-        part
-        for m in only.measures
-        for draws in (draws_sql(only, m, "study"),)
-        for part in (view_sql(m, draws, parts=True), conflicts_sql(m, draws), part_sql(only, m, "study", 0))
-    )
-    sql += "".join(
-        atoms_sql(m, draws_sql(only, m, "study"))
-        for m in only.measures
-        if m.interval and m.interval.method == "bootstrap"
-    )
-    words = set(re.findall(r"[A-Za-z_]\w*", re.sub(r"'[^']*'", "", sql))) | {"rowid", "part", "found", "ends", "tested"}
+    """Return every word of the SQL of a load, texts left out."""
+    neutral()
+    with duckdb.connect(":memory:") as connection:
+        recorded: Any = Recorded(connection)
+        load_into(recorded, written())
+    sql = "".join(recorded.sql)
+    words = set(re.findall(r"[A-Za-z_]\w*", re.sub(r"'[^']*'", "", sql))) | {"rowid", "part"}
     ours = {a.lower() for a in (*NEUTRAL.values(), "exp", "kk", "ff", "role", "good", "two")}
     return tuple(sorted({w.lower() for w in words} - ours))
 
@@ -160,8 +181,9 @@ def wrong(**names: str) -> bool:
 
 OURS = (  # what our queries call things by, pseudo-columns, tables of a load; and some words of SQL
     "h", "m", "v", "s", "i", "k", "s1", "n1", "opened", "place", "called", "times", "side", "unit", "half", "halves",
-    "totals", "draws", "cells", "counted", "fit", "spread", "sxx", "centre", "errors", "found", "ends", "tested",
-    "part",
+    "totals", "draws", "cells", "counted", "fit", "spread", "sxx", "centre", "errors", "found", "drawn", "scored",
+    "part", "valued", "figures", "size", "computed", "found_0", "held", "shares", "numbered", "paired", "y", "squares",
+    "pairs", "sides", "level", "cluster", "weights",
     "rowid", "simulated", "key", "dose", "value", "study", "reason", "Select", "GROUP", "order", "lambda",
 )  # fmt: skip
 

@@ -15,10 +15,12 @@ from emdsl.files import locked
 from emdsl.outcome import Result
 from emdsl.outcomes import database, load_ids, loading, store_table, table
 from emdsl.outcomes.bootstrap import _seed
-from emdsl.outcomes.computed import _tested, _within
-from emdsl.outcomes.intervals import agresti_coull, clopper_pearson, rate_sql, wald, wilson
+from emdsl.outcomes.comparisons import Compared, Sides
+from emdsl.outcomes.computed import _within
 from emdsl.outcomes.draws import part_sql
+from emdsl.outcomes.intervals import agresti_coull, clopper_pearson, rate_sql, wald, wilson
 from emdsl.outcomes.odd import Odd
+from emdsl.outcomes.spread import Spread, Way
 from emdsl.outcomes.sql import name, struct_names
 from emdsl.outcomes.table import _text, _value, fields_of
 from emdsl.query import Response, Usage
@@ -60,8 +62,8 @@ FEW = (
     "2 of 2 groups have fewer than 20 clusters (minimum 2): too few to resample, so their intervals use Student's "
     "quantiles"
 )
-ALIKE = "2 of 2 groups have identical clusters: resampling gives them no interval, but their values are not certain"
-SAID = [f"measure `shift`: {FEW}; {ALIKE}", f"measure `most`: {FEW}"]
+ALIKE = "2 of 2 groups have no interval, as their clusters do not differ"
+SAID = [f"measure `shift`: {ALIKE}", f"measure `most`: {FEW}"]
 
 
 def rows_of(store: MemoryStore) -> list[list[Outcome]]:
@@ -190,7 +192,7 @@ def test_one_load_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_rehearsal_tells_which_measures_cannot_be_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of them, where it is written; a table that cannot be made is told alone."""
     assert list(loading.faults(EXPERIMENT)) == []
-    monkeypatch.setattr(loading, "view_sql", lambda *_: "SELECT nope")
+    monkeypatch.setattr(loading, "view_sql", lambda *_, **__: "SELECT nope")
     found = [(measure, said.partition(":")[0]) for measure, said in loading.faults(EXPERIMENT)]
     assert found == [(m.name, f"`{m.name}` cannot be computed") for m in EXPERIMENT.measures]
     monkeypatch.setattr(loading, "_create", lambda d, *_: d.execute("SELECT nope"))
@@ -215,22 +217,30 @@ def test_intervals_end_where_the_measure_does(measure: str, wanted: tuple[float,
     assert _within(found, -1.2, 1.2) == wanted
 
 
+def probability(measure: str, sides: tuple[float, float], n: int, variance: float) -> float | None:
+    """Return the p-value of a contrast of two sides, with n draws each and n units of some variance."""
+    (found,) = (m for m in EXPERIMENT.measures if m.name == measure)
+    return Compared(
+        value=sides[0] - sides[1], measure=found, sides=Sides(sides, (n, n)),
+        spread=Spread(alone=Way(n=n, variance=variance, sizes=n)),
+    ).p  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("measure", "contrast", "se", "wanted"),
-    [("shift", 0.5, 0.0, 0.0625), ("shift", 0.0, 0.0, 1.0), ("shift", None, 0.0, None), ("apart", 0.0, None, None)],
+    ("sides", "n", "variance", "wanted"),
+    [((0.5, 0.0), 5, 0.0, 2 / 2**5), ((0.0, 0.0), 5, 0.0, 1.0), ((0.5, 0.0), 1, math.nan, None)],
+    ids=["all five are larger", "no difference", "one unit"],
 )
 def test_means_whose_units_are_alike_are_tested_by_signs(
-    measure: str, contrast: float | None, se: float | None, wanted: float | None
+    sides: tuple[float, float], n: int, variance: float, wanted: float | None
 ) -> None:
-    """Of five units, all signs are turned alike two times in 32; what has no value has no probability."""
-    (found,) = (m for m in EXPERIMENT.measures if m.name == measure)
-    assert _tested(found, contrast, se, 5, 0.5, 0.0, 5, 5) == wanted
+    """Of five units, all signs are turned alike two times in 32; one unit has no probability."""
+    assert probability("shift", sides, n, variance) == wanted
 
 
 def test_rates_whose_units_are_alike_are_tested_by_their_table() -> None:
     """None of five, and five of five: two of the 252 tables are as unlike."""
-    (found,) = (m for m in EXPERIMENT.measures if m.name == "apart")
-    assert _tested(found, -1.0, 0.0, 5, 0.0, 1.0, 5, 5) == pytest.approx(2 / 252)
+    assert probability("apart", (0.0, 1.0), 5, 0.0) == pytest.approx(2 / 252)
 
 
 @pytest.mark.parametrize(
