@@ -76,8 +76,10 @@ def clusters_of(
 
 
 def cluster_columns(local: LocalScope, types: Mapping[str, Type]) -> list[str]:
-    """Return the names that can be a cluster: axes, `sample`, and `let`s that are a column."""
-    lets = (n for n, let in local.lets.items() if let.params is None and local.varies(let))
+    """Return the names that can be a cluster: axes, `sample`, and `let`s that are a column known before any answer."""
+    lets = (
+        n for n, let in local.lets.items() if let.params is None and local.varies(let) and not local.steps_read(let)
+    )
     return [*local.axes, "sample", *(n for n in lets if types[n].kind in COLUMN_KINDS)]
 
 
@@ -115,6 +117,6 @@ def _shared_set(statements: Statements, local: LocalScope, axis: str) -> Span | 
         by_name = {a.name.text: a.value for a in node.args if a.name is not None}
         by_place = dict(zip(params, (a.value for a in node.args if a.name is None), strict=False))
         seed = (by_place | by_name).get("seed")
-        if seed is not None and "sample" in (reads := local.reads(seed)) and axis not in reads:
+        if seed is not None and "sample" in local.reads(seed) and axis not in local.reads(node):
             return node.span
     return None
