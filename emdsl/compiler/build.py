@@ -11,6 +11,7 @@ from emdsl.compiler.check_input import check_input, check_sides
 from emdsl.compiler.check_types import check_statements, checker_of, loose_types, types_of
 from emdsl.compiler.clusters import cluster_columns, clusters_of
 from emdsl.compiler.columns import Columns, numeric_names, thresholds
+from emdsl.compiler.contrasts import check_families
 from emdsl.compiler.dry_render import dry_render
 from emdsl.compiler.grid import MAX_ROWS, Grid
 from emdsl.compiler.intervals import IntervalBinder
@@ -136,7 +137,7 @@ def _measures(
         steps = _steps_behind(decl, local)
         asks = tuple(n for n in steps if isinstance(local.steps[n].decl, ast.Ask))
         measures.append(binder.measure(decl, asks=asks, steps=steps))
-    return tuple(m for m in measures if m is not None)
+    return check_families(tuple(m for m in measures if m is not None), faults)
 
 
 def _unique_columns(axis: Axis) -> Iterator[str]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from emdsl.compiler.faults import Faults
     from emdsl.compiler.infer import Checker
     from emdsl.compiler.types import Type
+    from emdsl.experiment import Measure
     from emdsl.source import Span
     from emdsl.value import Value
 
@@ -69,7 +70,7 @@ class ContrastBinder:
             return None
         known = self.columns.levels.get(axis.name)
         named = level.name if isinstance(level, ast.Ref) else level.span.text if _is_word(level) else None
-        if named is not None and (known is None or named in known):
+        if named is not None and (known is None or named in known) and self.axes[axis.name].kind != "bool":
             return ast.Is(value=axis, label=ast.Name(text=named, span=level.span), negated=False, span=level.span)
         value = with_constants(level, self.constant)
         if known is not None and _shown(value) not in known:
@@ -129,6 +130,22 @@ class ContrastBinder:
             self.faults.error("E848", "both sides of this contrast are the same", sides[1].span,
                               help="change one of the conditions")  # fmt: skip
         return folded
+
+
+def check_families(measures: tuple[Measure, ...], faults: Faults) -> tuple[Measure, ...]:
+    """Check that all contrasts of a family are corrected in one way; return the measures."""
+    first: dict[str, Measure] = {}
+    for measure in measures:
+        if not measure.family:
+            continue
+        other = first.setdefault(measure.family, measure)
+        if other.correct != measure.correct:
+            faults.error(
+                "E843", f"the family `{measure.family}` is corrected by `{other.correct}` and by `{measure.correct}`",
+                measure.span, labels=(Label(span=other.span, text=f"`{other.correct}` is used here"),),
+                help="use one correction for all contrasts of a family",
+            )  # fmt: skip
+    return measures
 
 
 def _is_word(node: ast.Expr) -> bool:

@@ -38,8 +38,20 @@ def inner_help(node: ast.Expr) -> str:
     return f"write `mean({text})` for the mean of a score, or `rate({text} < 30)` for the rate of a condition"
 
 
-def missing_arguments(spec: MeasureSpec, positional: list[ast.Expr]) -> tuple[str, str]:
-    """Return the message and the help for a call with too few arguments by position."""
+def missing_arguments(spec: MeasureSpec, positional: list[ast.Expr], *, versus: bool) -> tuple[str, str]:
+    """Return the message and the help for a call with too few arguments by position.
+
+    Args:
+        spec: The function that is called.
+        positional: The arguments that are there.
+        versus: Whether the call has a baseline, so that an axis stands for both sides.
+    """
+    if versus:
+        inner = _texts(positional, placeholders(spec))[:1] or placeholders(spec)[:1]
+        return (
+            f"`{spec.name}` with `versus` needs an axis to compare",
+            f"write `{spec.name}({inner[0]}, AXIS, versus: LEVEL)`",
+        )
     kinds, shown = [p.kind for p in spec.positional], placeholders(spec)
     lacking, wanted = kinds[len(positional) :], kinds[-1]
     pair = {"side": "two sides", "judgement": "two judgements"}.get(wanted)
@@ -48,14 +60,18 @@ def missing_arguments(spec: MeasureSpec, positional: list[ast.Expr]) -> tuple[st
     else:
         nouns = ["two sides to compare" if lacking.count(k) > 1 else _NOUNS[k] for k in dict.fromkeys(lacking)]
         message = f"`{spec.name}` needs {' and '.join(nouns)}"
-    texts = [" ".join(x.span.text.split()) for x in positional]
-    args = [t if len(t) <= MAX_SHOWN else p for t, p in zip(texts, shown, strict=False)]
-    args += shown[len(positional) :]
+    args = [*_texts(positional, shown), *shown[len(positional) :]]
     if spec.name == "contrast" and len(lacking) == 1 and (axis := _compared_axis(positional[-1])):
         args[-1] = axis
     optional = optional_note([f"`{name}:`" for name, _ in spec.named])
     do = "add the other side:" if wanted == "side" and len(lacking) == 1 else "write"
     return message, f"{do} `{spec.name}({', '.join(args)})`{optional}"
+
+
+def _texts(positional: list[ast.Expr], shown: list[str]) -> list[str]:
+    """Return arguments as they are written, long ones by their placeholders."""
+    texts = [" ".join(x.span.text.split()) for x in positional]
+    return [t if len(t) <= MAX_SHOWN else p for t, p in zip(texts, shown, strict=False)]
 
 
 def _compared_axis(side: ast.Expr) -> str:

@@ -93,7 +93,7 @@ class MeasureBinder:
         read = {r.name for r in walk(written) if isinstance(r, ast.Ref)}
         tested = {r.name for r in walk(fields.pop("sides", ())) if isinstance(r, ast.Ref)}
         if fields["interval"] is not None:
-            fields["interval"] = apart_from(fields["interval"], self._apart(fields, by))
+            fields["interval"] = self._apart(fields, by, call.span)
         return Measure(
             name=decl.name.text, function=name, **fields, by=by, sides=sides,
             pair=tuple(n for n in self.axes if n not in tested and (n,) not in by), asks=asks, steps=steps,
@@ -132,8 +132,8 @@ class MeasureBinder:
         fields: Fields = {"interval": standard}
         positional = [a.value for a in call.args if a.name is None]
         most, named = len(spec.positional), dict(spec.named)
-        if any(a.name is not None and a.name.text == "versus" for a in call.args):
-            most -= 1  # an axis stands for both sides
+        versus = "versus" in named and any(a.name is not None and a.name.text == "versus" for a in call.args)
+        most -= versus  # an axis stands for both sides
         further = positional[most:] if spec.rest is not None else []
         positional = positional[: len(positional) - len(further)]
         for arg in call.args:
@@ -148,7 +148,7 @@ class MeasureBinder:
                 )
                 self.faults.error("E213", f"`{spec.name}` {what}", (arg.name or arg).span, help=f"write {usage(spec)}")
         if len(positional) < most and not (spec.optional and not positional):
-            message, help_ = missing_arguments(spec, positional)
+            message, help_ = missing_arguments(spec, positional, versus=versus)
             self.faults.error("E212", message, call.span, help=help_)
         elif len(positional) <= most:
             for param, value in zip(spec.positional, positional, strict=False):
@@ -245,6 +245,10 @@ class MeasureBinder:
             expected = one_of([f"{n}(...)" for n in inside])
             self.faults.error("E847", f"expected {expected} in `{spec.name}(...)`", node.span, help=inner_help(node))
             return {}
+        if name == "contrast" and any(called_function(a.value) == "contrast" for a in node.args):
+            self.faults.error("E847", "a contrast of contrasts cannot be compared again", node.span,
+                              help="write one contrast of contrasts, with the third axis in `by`")  # fmt: skip
+            return {}
         own = {"at_least": ("of",), "contrast": ("versus",), "dose": ("slope",)}.get(name, ())
         inner = node.replaced(args=tuple(a for a in node.args if a.name is None or a.name.text in own))
         fields = self._arguments(inner, MEASURES[name])
@@ -258,10 +262,18 @@ class MeasureBinder:
             return {"of": fields.get("of", ""), "inner": fields} | _values_of(fields)
         return {"of": name} | _values_of(fields)
 
-    def _apart(self, fields: Fields, by: tuple[tuple[str, ...], ...]) -> set[str]:
-        """Return the names that cannot be a cluster of a measure: what its groups or its doses tell apart."""
-        apart = {fields.get("slope", ""), *(p[0] for p in by if len(p) == 1 or p in self.unique)}
-        return apart | ({"sample"} if "least" in fields else set())  # the units of an `at_least` are cells
+    def _apart(self, fields: Fields, by: tuple[tuple[str, ...], ...], span: Span) -> Interval:
+        """Return the interval of a measure, without the clusters that its groups or its doses tell apart."""
+        apart = {p[0]: "each group would be one cluster" for p in by if len(p) == 1 or p in self.unique}
+        if fields.get("slope"):
+            apart[fields["slope"]] = "its levels are the doses"
+        if "least" in fields:
+            apart["sample"] = "the units of `at_least` are cells with all their samples"
+        interval: Interval = fields["interval"]
+        for name in (n for n in interval.cluster if n in apart and interval.clusters.written):
+            self.faults.error("E843", f"`{name}` cannot be the cluster of this measure: {apart[name]}", span,
+                              help="choose another cluster, or leave `cluster:` out")  # fmt: skip
+        return apart_from(interval, apart)
 
     def _number_axis(self, node: ast.Expr, function: str) -> str:
         if isinstance(node, ast.Ref) and node.name in self.axes and self.axes[node.name].kind in ("number", "any"):
