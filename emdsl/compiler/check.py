@@ -369,7 +369,7 @@ def pooled_intervals(experiment: Experiment, __: list[Request], ___: CheckInput,
         if clusters is not None and clusters.written and clusters.items_only and (axis.name,) not in measure.by:
             faults.warning(
                 "W852", f"`{measure.name}` pools {experiment.samples:,} samples of each level of `{axis.name}`",
-                measure.span, note=f"its interval is too short for any but these levels of `{axis.name}`",
+                measure.span, note=f"its interval is too narrow for conclusions beyond these levels of `{axis.name}`",
                 help=f"remove `cluster: none`, so that draws are clustered by `{axis.name}`",
             )  # fmt: skip
 

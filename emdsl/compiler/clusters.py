@@ -67,7 +67,7 @@ def clusters_of(
     if samples < MIN_CROSSED:
         faults.warning(
             "W851", f"{samples} samples are {samples} sets of demonstrations: all levels of `{axis.name}` share them",
-            set_of, note=f"intervals do not cover how much another set would change: that takes {MIN_CROSSED} sets",
+            set_of, note=f"intervals do not include the variation between sets: that takes {MIN_CROSSED} of them",
             help=f"set `samples` to {MIN_CROSSED} or more, or draw a set for each question: "
             f"`seed: [{axis.name}, sample]`",
         )  # fmt: skip
@@ -98,8 +98,8 @@ def _items(
     if len(many) > 1:
         first, second = many[:2]
         faults.warning(
-            "W850", f"both `{first.name}` and `{second.name}` could be what intervals are clustered by", first.span,
-            note=f"`{first.name}` is used: it has more levels",
+            "W850", f"intervals could be clustered by `{first.name}` or by `{second.name}`", first.span,
+            note=f"`{first.name}` is used: it has {len(first.levels)} levels, `{second.name}` has {len(second.levels)}",
             help=f"write `cluster = {first.name}`, `cluster = {second.name}` or "
             f"`cluster = [{first.name}, {second.name}]`",
         )  # fmt: skip
