@@ -9,6 +9,7 @@ from emdsl.compiler.free_names import free_names
 from emdsl.compiler.set_rules import idle_rules
 from emdsl.lang import ast
 from emdsl.lang.walk import walk
+from emdsl.source import Label
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,7 +118,10 @@ def check_sides(experiment: Experiment, decls: Sequence[ast.Measure], compiler: 
         held = [tuple(side(frame) is True for side in sides) for frame in frames]
         for i, side in enumerate(measure.sides):
             if not any(h[i] for h in held):
-                faults.error("E848", "no cell is on this side of the contrast", side.span, help="correct the condition")
+                other = side.items[0] if isinstance(side, ast.Logic) and len(measure.sides) > 2 else None
+                labels = (Label(span=other.span, text="together with this side"),) if other is not None else ()
+                faults.error("E848", "no cell is on this side of the contrast", side.span, labels=labels,
+                             help="correct the condition")  # fmt: skip
         if any(sum(h) > 1 for h in held):
             faults.error("E848", "some cells are on both sides of this contrast", decl.value.span,
                          help="make the sides exclude each other")  # fmt: skip

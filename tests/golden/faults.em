@@ -578,3 +578,83 @@ experiment e {
   ask one from "anthropic/claude-3-5-sonnet-20241022" with p("x")    ### E735
   ask two from "anthropic/claude-3-5-sonnet-20241022" with s("x")    ### E735
 }
+---
+em 1
+import alignment_number from "std:judges@1"
+experiment e {
+  for k in [0, 2, 4]
+  for data in { a: "x", b: "y", none: "z" }
+  for flag in [true, false]
+  ask answer from "sim/subject" with "{k}{data}{flag}"
+  judge v with alignment_number("x", answer) from "sim/judge"
+  measure a1 = contrast(rate(v < 30), k, versus: 0) by k    ### E848
+  measure a2 = contrast(rate(v < 30), k, versus: 3)    ### E848
+  measure a3 = contrast(rate(v < 30), data, versus: alpha)    ### E848
+  measure a4 = contrast(rate(v < 30), data is a, versus: b)    ### E848
+  measure a5 = contrast(rate(v < 30), v, versus: 0)    ### E848
+  measure a6 = contrast(rate(v < 30), versus: 0)    ### E212
+  measure a7 = contrast(rate(v < 30), k, data, versus: 0)    ### E213
+  measure a8 = rate(v < 30, versus: 0)    ### E213
+  measure b1 = contrast(mean(v), k, versus: 0, scale: log)    ### E843
+  measure b2 = contrast(mean(v), k, versus: 0, scale: odds)    ### E843
+  measure b3 = contrast(mean(v), k, versus: 0, scale: ratio, equivalent: 0.8)    ### E843
+  measure b4 = contrast(mean(v), k, versus: 0, equivalent: 0)    ### E843
+  measure b5 = contrast(mean(v), k, versus: 0, correct: fdr)    ### E843
+  measure b6 = contrast(mean(v), k, versus: 0, family: main)    ### E843
+  measure b7 = contrast(mean(v), k, versus: 0, family: "main", correct: holm)    ### E843
+  measure b8 = contrast(mean(v), k, versus: 0, scale: ratio, interval: bootstrap(0.95))    ### E843
+  measure b9 = contrast(mean(v), k, versus: 0, equivalent: 5, interval: bootstrap(0.95))    ### E843
+  measure c1 = contrast(mean(v), k, versus: 0, family: one, correct: holm)
+  measure c2 = contrast(mean(v), k, versus: 0, family: one, correct: bh)    ### E843
+  measure d1 = contrast(contrast(mean(v), k, versus: 0), data, versus: a)    ### E848
+  measure d2 = contrast(contrast(mean(v), k == 0, k == 2, correct: holm), data is a, data is b)    ### E213
+  measure d3 = contrast(contrast(contrast(mean(v), k, versus: 0), data is a, data is b), flag, versus: true)    ### E847
+  measure d5 = contrast(quantile(v, 0.5), k, versus: 0)    ### E847
+  measure d6 = slope(at_least(v < 30, 1), k)    ### E847
+}
+---
+em 1
+import alignment_number from "std:judges@1"
+dataset d { file = "three.csv", columns = { text: "x", topic: "y" } }
+experiment e {
+  for k in [0, 2]
+  for q in d
+  cluster = q
+  cluster = k    ### E203
+  let kind = "{q.topic}{k}"
+  ask answer from "sim/subject" with "{kind}{q.text}"
+  judge v with alignment_number("x", answer) from "sim/judge"
+  let low = v < 30
+  measure a1 = rate(low, interval: wilson(0.95, cluster: low))    ### E843
+  measure a2 = rate(low, interval: wilson(0.95, cluster: [q, q]))    ### E843
+  measure a3 = rate(low, interval: wilson(0.95, cluster: [q, k, sample]))    ### E843
+  measure a4 = rate(low, interval: wilson(0.95, cluster: "q"))    ### E843
+  measure a5 = rate(low, interval: wilson(0.95, cluster: kind))
+  measure a6 = rate(low, interval: wilson(0.95, cluster: q)) by q.text    ### E843
+  measure a7 = contrast(rate(low), k, versus: 0, interval: wald(0.95, cluster: k))    ### E843
+  measure a8 = slope(rate(low), k, interval: wald(0.95, cluster: [q, k]))    ### E843
+  measure a9 = at_least(low, 1, interval: wald(0.95, cluster: sample))    ### E843
+  measure b1 = count(low, interval: wilson(0.95))    ### E213
+}
+---
+em 1
+experiment e {
+  for q in ["one", "two"]
+  let fixed = 3
+  let f(x) = x
+  cluster = fixed    ### E843
+  ask answer from "sim/subject" with "{q}"
+}
+---
+em 1
+import alignment_number from "std:judges@1"
+experiment e {
+  for k in [0, 2, 4]
+  for data in { a: "x", b: "y" }
+  ask answer from "sim/subject" with "{k}{data}"
+  judge v with alignment_number("x", answer) from "sim/judge"
+  measure a = contrast(contrast(mean(v), k == 0, k == 2), k == 4, data is b)    ### E848
+    ### E848   measure a
+  measure b = contrast(contrast(mean(v), k == 0, k == 2), k, versus: 4)    ### E848
+    ### E848   measure b
+}
