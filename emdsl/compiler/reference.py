@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from emdsl.compiler import settings as tables
 from emdsl.compiler.functions import BUILTINS
-from emdsl.compiler.measure_specs import INTERVAL_METHODS, MEASURES
+from emdsl.compiler.measure_specs import COMMON_COLUMNS, INTERVAL_METHODS, MEASURES
 from emdsl.highlight import textmate
 from emdsl.lang import ast
 from emdsl.lang.explain import entry, pages, title
@@ -61,7 +61,6 @@ _EXPRESSIONS = '''## Expressions
 | `row.position` | the place of a row in its dataset, from 0 |
 '''
 REASONS = (*ENGINE_REASONS, "no_reasoning", "not_reported", "not_given", "too_few", "unlabelled")
-_COUNTS = ("n", "n_planned", "n_dropped", "dropped", "complete", "simulated", "clusters")  # of every measure
 _FORMS = {  # of statements; their rules in the grammar are exact
     "import": 'import a, b as c from "path"',
     "model": "model NAME from BASE { settings }",
@@ -145,7 +144,7 @@ def _measures() -> str:
         "## Measures\n\n"
         + _table(("measure", "intervals, default first"), rows)
         + "\nEvery measure also has these columns:\n\n"
-        + _table(("column", "meaning"), ((f"`{name}`", _summary(name)) for name in _COUNTS))
+        + _table(("column", "meaning"), ((f"`{name}`", _summary(name)) for name in COMMON_COLUMNS))
         + "\n"
         + _entries([*MEASURES, *INTERVAL_METHODS])
     )

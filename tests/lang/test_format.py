@@ -80,6 +80,14 @@ CASES = {
         "em 1\nexperiment e {\nfor a, b in [(1, 2)]\nmeasure m = rate(x) by a, b }",
         "em 1\nexperiment e {\n  for a, b in [(1, 2)]\n  measure m = rate(x) by a, b\n}\n",
     ),
+    "clusters": (
+        "em 1\nexperiment e {\nsamples=3\ncluster=[ q,sample ]\n}",
+        "em 1\nexperiment e {\n  samples = 3\n  cluster = [q, sample]\n}\n",
+    ),
+    "contrasts": (
+        "em 1\nexperiment e {\nmeasure m=contrast( contrast(rate(x),k,versus:none),d,versus:1 )\n}",
+        "em 1\nexperiment e {\n  measure m = contrast(contrast(rate(x), k, versus: none), d, versus: 1)\n}\n",
+    ),
 }  # fmt: skip
 
 
