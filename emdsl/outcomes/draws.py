@@ -171,7 +171,8 @@ def _coordinate(experiment: Experiment, measure: Measure) -> tuple[str, ...]:
 
 
 def _grouped_by(measure: Measure, path: tuple[str, ...], columns: Columns) -> str:
-    return LEVEL if path in ((measure.versus,), LABEL) and path in measure.by[-1:] else _group(path, columns)
+    made = (measure.versus,) if measure.versus else LABEL if measure.labels else None
+    return LEVEL if path == made and path in measure.by[-1:] else _group(path, columns)
 
 
 def _values_sql(measure: Measure, columns: Columns) -> tuple[str, str, str]:

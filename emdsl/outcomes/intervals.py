@@ -152,10 +152,13 @@ def t_sql(level: float, df: str) -> str:
 
 
 def mean_sql(level: float, value: str) -> tuple[str, str, str]:
-    """Return SQL for both ends of a mean's interval by Student's distribution, and for its standard error."""
+    """Return SQL for both ends of a mean's interval by Student's distribution, and for its standard error.
+
+    There is no interval of values that are all equal: they say nothing about how values differ.
+    """
     mean, sd = f"avg({value} ORDER BY {value})", f"stddev_samp({value} ORDER BY {value})"
     error = f"{sd} / sqrt(count({value}))"
-    half = f"{t_sql(level, f'count({value}) - 1')} * {error}"
+    half = f"{t_sql(level, f'count({value}) - 1')} * nullif({error}, 0)"
     return f"{mean} - {half}", f"{mean} + {half}", error
 
 

@@ -324,11 +324,10 @@ def _store(connection: Connection, schema: str, measure: Measure, computed: Comp
     kept = [c for c in COLUMNS if c in columns and c in present]
     rows = [(place, *(row.get(c) for c in kept)) for place, row in computed.rows]
     _temporary(connection, "computed", ", ".join(["place BIGINT", *(f"{c} {COLUMNS[c]}" for c in kept)]), rows)
-    order = "computed.variance DESC NULLS LAST" if "variance" in kept else "1"
     shown = [f"{_computed_sql(c)} AS {c}" if c in kept else f"found.{name(c)}" for c in columns if not is_inner(c)]
     connection.execute(
         f"CREATE TABLE {_relation(schema, measure)} AS SELECT {', '.join(shown)} FROM {table} AS found "
-        f"LEFT JOIN temp.computed AS computed ON found.{PLACE} = computed.place ORDER BY found.{PLACE}, {order}"
+        f"LEFT JOIN temp.computed AS computed ON found.{PLACE} = computed.place ORDER BY found.{PLACE}, computed.rowid"
     )
     connection.execute(f"DROP TABLE {table}")
 

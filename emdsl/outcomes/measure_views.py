@@ -95,7 +95,7 @@ def _weighted(measure: Measure, draws: str, groups: list[str]) -> str:
 
 def _macro_mean(value: str) -> list[str]:
     """Return the mean of the levels' means, as the figure of the measure, and the number of levels."""
-    return [f"sum(weight * {value}::DOUBLE ORDER BY {value}) / sum(weight)", f"sum(weight) AS {LEVELS}"]
+    return [f"fsum(weight * {value}::DOUBLE ORDER BY {value}) / fsum(weight)", f"fsum(weight) AS {LEVELS}"]
 
 
 _NO_CLUSTERS = ("NULL::VARCHAR AS clustered_by", "NULL::DOUBLE AS design_effect")
@@ -150,7 +150,7 @@ def _figures(measure: Measure, *, parts: bool) -> list[str]:
             figures += [f"{f}({x}) AS {c}" for x, cs in ((a, FIRSTS_OF), (b, SECONDS_OF))
                         for f, c in zip(("avg", "stddev_pop"), cs, strict=True)]  # fmt: skip
         case "dose":
-            figures = ["NULL::DOUBLE AS dose", *_NO_INTERVAL, "NULL::VARCHAR AS reason",
+            figures = ["NULL::DOUBLE AS dose", *_NO_INTERVAL[:2], "NULL::VARCHAR AS reason",
                        *(f"NULL::{CURVE_SQL if c == 'curve' else 'DOUBLE'} AS {c}" for c in DOSE_COLUMNS)]  # fmt: skip
         case "components":
             empty = (
@@ -252,6 +252,7 @@ def contrast_sql(draws: str, measure: Measure, groups: list[str]) -> str:
         whole = between(measure.scale, first, second)
     tested = " NULL::DOUBLE AS p_equivalent," if measure.equivalent is not None else ""
     tested += f" NULL::DOUBLE AS p_{measure.correct}," if measure.correct else ""
+    tested += " NULL::VARCHAR AS reason," if measure.of == "dose" else ""
     every = " AND ".join(f"bool_or({SIDE} = {i})" for i in range(1, n_sides + 1))
     found, paired = (same_group(groups, "totals", x) for x in ("sides", "pairs"))
     return (
@@ -313,12 +314,12 @@ def slope_sql(draws: str, measure: Measure, groups: list[str], *, parts: bool) -
 
 def combinations_sql(measure: Measure, draws: str, relation: str) -> str:
     """Return the SELECT of each combination of factors: its place, levels, sum, sum of squares and number of values."""
-    groups, ways = groups_of(measure), ", ".join(ways_of(measure))
-    same = placed_in(measure, "valued")
+    ways = ", ".join(ways_of(measure))
     return (
-        f"WITH draws AS (\n{draws}\n),\n{values_sql(measure, groups)}\n"
-        f"SELECT {PLACE}, {ways}, sum(y ORDER BY y), sum(y * y ORDER BY y), count(*) FROM valued "
-        f"JOIN {relation} AS figures ON {same} GROUP BY {PLACE}, {ways} ORDER BY {PLACE}, {ways}"
+        f"WITH draws AS (\n{draws}\n),\n{values_sql(measure, groups_of(measure))}\n"
+        f"SELECT {PLACE}, {ways}, sum(valued.y ORDER BY valued.y), sum(valued.y * valued.y ORDER BY valued.y),\n"
+        f"  count(*) FROM valued JOIN {relation} AS figures ON {placed_in(measure, 'valued')}\n"
+        f"GROUP BY {PLACE}, {ways} ORDER BY {PLACE}, {ways}"
     )
 
 
@@ -340,9 +341,9 @@ def ratings_sql(measure: Measure, draws: str, relation: str) -> str:
     groups, ways = groups_of(measure), ways_of(measure)
     cluster = ways[0] if ways else "NULL"
     return (
-        f"SELECT {PLACE}, {called_sql(groups)} AS called, {cluster} AS cluster, {VALUE} AS ratings, count(*) "
-        f"FROM ({draws}) AS draws JOIN {relation} AS figures ON {placed_in(measure, 'draws')} "
-        f"WHERE {REASON} IS NULL GROUP BY {PLACE}, called, cluster, ratings ORDER BY {PLACE}, cluster, ratings"
+        f"SELECT {PLACE}, {called_sql(groups)}, {cluster}, {VALUE}, count(*) FROM ({draws}) AS draws "
+        f"JOIN {relation} AS figures ON {placed_in(measure, 'draws')} "
+        f"WHERE {REASON} IS NULL GROUP BY 1, 2, 3, 4 ORDER BY 1, 3, 4"
     )
 
 
@@ -351,13 +352,13 @@ def doses_sql(measure: Measure, draws: str, relation: str) -> str:
 
     Without clusters each draw is one: the number of a draw is its cluster.
     """
-    groups, ways = groups_of(measure), ways_of(measure)
-    same = placed_in(measure, "valued")
+    ways = ways_of(measure)
     cluster = ways[0] if ways else "(row_number() OVER ())::VARCHAR"
     return (
-        f"WITH draws AS (\n{draws}\n),\n{values_sql(measure, groups, f', {DOSE}')},\n"
-        f"named AS (SELECT {PLACE}, COALESCE({SIDE}, 1) AS side, {cluster} AS cluster, {DOSE} AS dose, y FROM valued "
-        f"JOIN {relation} AS figures ON {same})\n"
+        f"WITH draws AS (\n{draws}\n),\n{values_sql(measure, groups_of(measure), f', {DOSE}')},\n"
+        f"named AS (SELECT {PLACE}, COALESCE({SIDE}, 1) AS side, {cluster} AS cluster, {DOSE} AS dose,\n"
+        f"  valued.y FROM valued "
+        f"JOIN {relation} AS figures ON {placed_in(measure, 'valued')})\n"
         f"SELECT {PLACE}, side, cluster, dose, sum(y), count(*) FROM named WHERE dose >= 0 "
         f"GROUP BY {PLACE}, side, cluster, dose ORDER BY {PLACE}, side, cluster, dose"
     )

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
     from emdsl.experiment import Clusters, Measure
 
+_ROUNDING = 1e-24  # a smaller variance is none
+
 
 @dataclass(frozen=True, slots=True)
 class Way:
@@ -85,7 +87,8 @@ class Spread:
     @property
     def design_effect(self) -> float | None:
         """The variance over that of independent units; None without clusters, or if units do not vary."""
-        return self.variance / self.alone.variance if self.ways and self.alone.variance > 0 and self.n > 1 else None
+        varies = self.ways and self.n > 1 and self.alone.variance > _ROUNDING
+        return self.variance / self.alone.variance if varies else None
 
 
 def spreads(
@@ -164,7 +167,7 @@ def _scored_sql(measure: Measure, draws: str, relation: str) -> str:
     ways = "".join(f"{w}, " for w in ways_of(measure))
     return (
         f"WITH draws AS (\n{draws}\n),\n{values_sql(measure, groups, more)}\n"
-        f"SELECT {PLACE}, {UNIT}, {ways}{SIDE}, y, "
+        f"SELECT {PLACE}, {UNIT}, {ways}{SIDE}, valued.y, "
         f"{_influence(measure)} AS score\n"
         f"FROM valued JOIN {relation} AS figures ON {placed_in(measure, 'valued')}"
     )
@@ -176,17 +179,20 @@ def _influence(measure: Measure) -> str:
         case "rate" | "mean" if measure.equal:
             alike = measure.interval is not None and measure.equal in measure.interval.cluster
             # levels that are a sample of others differ from their mean, levels that are all there are do not
-            return f"weight * (y - {f'figures.{measure.function}' if alike else 'middle'}) / {LEVELS}"
+            return (
+                f"valued.weight * (valued.y - {f'figures.{measure.function}' if alike else 'valued.middle'}) / {LEVELS}"
+            )
         case "rate" | "mean" | "at_least" | "shares":
-            return f"(y - figures.{measure.function}) / n"
+            return f"(valued.y - figures.{measure.function}) / n"
         case "sd":
-            return "(power(y - mean, 2) - power(figures.sd, 2)) / (2 * nullif(figures.sd, 0) * n)"
+            squared = "power(valued.y - mean, 2) * n / nullif(n - 1, 0)"
+            return f"({squared} - power(figures.sd, 2)) / (2 * nullif(figures.sd, 0) * n)"
         case "correlation":
             return _correlation_influence()
         case "quantile":
-            return f"((y <= figures.quantile)::INT - {measure.at!r}) / n"
+            return f"((valued.y <= figures.quantile)::INT - {measure.at!r}) / n"
         case "slope":
-            return f"({DOSE} - {CENTRE}) * (y - intercept - slope * {DOSE}) / nullif({SQUARES}, 0)"
+            return f"({DOSE} - {CENTRE}) * (valued.y - intercept - slope * {DOSE}) / nullif({SQUARES}, 0)"
         case "agreement" if measure.nominal:
             return _kappa_influence()
         case "agreement":
@@ -202,7 +208,7 @@ def _contrast_influence(measure: Measure) -> str:
         scale = {"difference": "1", "ratio": f"nullif({MEANS[i - 1]}, 0)"}.get(
             measure.scale, f"nullif({MEANS[i - 1]} * (1 - {MEANS[i - 1]}), 0)"
         )
-        sides.append(f"WHEN {i} THEN {weight} * (y - {MEANS[i - 1]}) / {scale} / {NUMBERS[i - 1]}")
+        sides.append(f"WHEN {i} THEN {weight} * (valued.y - {MEANS[i - 1]}) / {scale} / {NUMBERS[i - 1]}")
     return f"CASE {SIDE} {' '.join(sides)} END"
 
 
