@@ -82,6 +82,11 @@ def interval(
     drawn = drawn[np.isfinite(drawn)]  # without resamples in which a side is empty
     if not len(drawn):
         return None, None
+    return resampled_ends(drawn, n, level)
+
+
+def resampled_ends(drawn: np.ndarray[tuple[int], np.dtype[np.float64]], n: int, level: float) -> tuple[float, float]:
+    """Return the expanded percentiles of a figure's resamples, of n clusters."""
     widened = NormalDist().cdf(-math.sqrt(n / (n - 1)) * t_quantile(0.5 + level / 2, n - 1))
     low, high = np.quantile(drawn, [widened, 1 - widened])
     return float(low), float(high)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.measure_specs import DOSE_COLUMNS
+from emdsl.experiment import MIN_DETECTED
 from emdsl.outcomes.clustered import clipped, effective, rate_interval, score_interval, student_interval
 from emdsl.outcomes.comparisons import Compared, Sides
 from emdsl.outcomes.draws import PLACE, REASON, VALUE
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from emdsl.experiment import Measure
+    from emdsl.outcomes.components import Source
 
 SPREAD = 1e-12  # a smaller standard error counts as 0
 Row = dict[str, Any]  # columns of one group, by name
@@ -55,7 +57,7 @@ def computed(select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, d
     if measure.function == "components":
         return Computed(_components(select, measure, draws, relation))
     if measure.metric:
-        return Computed(_alphas(select, measure, draws, relation))
+        return _alphas(select, measure, draws, relation)
     if "dose" in (measure.function, measure.of):
         from emdsl.outcomes.dose_rows import dose_contrasts, dose_rows  # noqa: PLC0415 - numpy waits for need
 
@@ -79,7 +81,11 @@ def computed(select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, d
     notices = []
     if measure.interval.method == "bootstrap":
         notices = _bootstrapped(select, measure, found, draws, rows)
-    return Computed(list(rows.items()), f"measure `{measure.name}`: {'; '.join(notices)}" if notices else "")
+    return Computed(list(rows.items()), _notice(measure, notices))
+
+
+def _notice(measure: Measure, parts: list[str]) -> str:
+    return f"measure `{measure.name}`: {'; '.join(parts)}" if parts else ""
 
 
 def _of_spread(spread: Spread) -> Row:
@@ -142,7 +148,7 @@ def _transformed(
             continue
         low: float | None = None
         high: float | None = None
-        sound = value is not None and (value > 0 if measure.function == "sd" else abs(value) < 1)
+        sound = value is not None and (value > 0 if measure.function == "sd" else abs(value) < 1 - SPREAD)
         if sound and spread.error is not None and spread.error >= SPREAD:
             to, back, slope = (
                 (math.log, math.exp, 1 / value)
@@ -167,7 +173,7 @@ def _figures(
         if spread is None:
             continue
         ends: tuple[float | None, float | None] = low, high
-        if spread.names:
+        if spread.names or measure.equal:
             ends = _student(measure, value, n, spread)
         rows[place] = _of_spread(spread) | {"low": ends[0], "high": ends[1]}
     return rows
@@ -247,29 +253,31 @@ def _contrasts(
     return rows
 
 
-def _alphas(
-    select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, draws: str, relation: str
-) -> list[tuple[int, Row]]:
-    """Return Krippendorff's alpha of each group, with its bootstrap interval."""
-    from emdsl.outcomes.krippendorff import alpha, alpha_interval, coincidences  # noqa: PLC0415 - numpy waits for need
+def _alphas(select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, draws: str, relation: str) -> Computed:
+    """Return Krippendorff's alpha of each group, with its bootstrap interval; of two ways to cluster, by the first."""
+    from emdsl.outcomes.bootstrap import MIN_CLUSTERS  # noqa: PLC0415 - numpy waits for need
+    from emdsl.outcomes.krippendorff import alpha, alpha_interval, ratings_of  # noqa: PLC0415 - the same
 
     assert measure.interval is not None
     interval = measure.interval
-    units: dict[tuple[int, str], list[tuple[str | None, list[Any], int]]] = {}
+    groups: dict[tuple[int, str], list[tuple[str | None, list[Any], int]]] = {}
     for place, called, cluster, ratings, n in select(ratings_sql(measure, draws, relation)):
-        units.setdefault((place, called), []).append((cluster, ratings, n))
+        groups.setdefault((place, called), []).append((cluster, ratings, n))
     rows: list[tuple[int, Row]] = []
-    for (place, called), rated in units.items():
-        found = coincidences(rated)
-        low, high = alpha_interval(
+    few: list[int] = []
+    for (place, called), units in groups.items():
+        enough = not interval.clusters.detected or len({c for c, *_ in units}) >= MIN_DETECTED
+        found = ratings_of((cluster if enough else None, ratings, n) for cluster, ratings, n in units)
+        n = int(found.times.sum())
+        low, high, error = alpha_interval(
             found, measure.metric, interval.level, resamples=interval.resamples, seed=f"{interval.seed} {called}"
         )
+        few += [n] if low is not None and n < MIN_CLUSTERS else []
         rows.append((place, {
-            "agreement": alpha(found.total, found.values, measure.metric),
-            "low": low, "high": high, "clusters": int(found.times.sum()),
-            "clustered_by": interval.cluster[0] if interval.cluster else None,
+            "agreement": alpha(found, measure.metric), "low": low, "high": high, "se": error, "clusters": n,
+            "clustered_by": interval.cluster[0] if interval.cluster and enough else None,
         }))  # fmt: skip
-    return rows
+    return Computed(rows, _notice(measure, _few_clusters(few, len(groups))))
 
 
 def _components(
@@ -291,9 +299,14 @@ def _components(
                 "se_nested": source.error_nested,
                 "design_effect": parts.design_effect,
             })
-            for source in parts.sources
+            for source in sorted(parts.sources, key=_by_variance)
         ]  # fmt: skip
     return rows
+
+
+def _by_variance(source: Source) -> tuple[bool, float]:
+    """Return the place of a source among the others: the largest first, those that are not known last."""
+    return source.variance is None, -(source.variance or 0.0)
 
 
 def _bootstrapped(
@@ -329,12 +342,7 @@ def _bootstrapped(
         if spread.n < MIN_CLUSTERS:
             few.append(spread.n)
         rows[place] |= dict(zip(("low", "high"), _within(measure, low, high), strict=True))
-    notices = []
-    if few:
-        notices.append(
-            f"{len(few)} of {len(groups)} groups have fewer than {MIN_CLUSTERS} clusters (minimum {min(few)}): "
-            "too few to resample, so their intervals use Student's quantiles"
-        )
+    notices = _few_clusters(few, len(groups))
     if default := sum(row.get("low") is not None for row in alike):
         notices.append(
             f"{default} of {len(groups)} groups have no bootstrap interval, as their clusters do not differ: "
@@ -353,6 +361,16 @@ def _merged(atoms: list[tuple[Any, ...]], n_sums: int) -> list[tuple[Any, ...]]:
         for i, x in enumerate(atom[-n_sums:]):
             whole[i] += x
     return [(first, 1, *whole) for first, whole in sums.items()]
+
+
+def _few_clusters(few: list[int], n_groups: int) -> list[str]:
+    """Return what to say about groups with few clusters, given the number of each."""
+    from emdsl.outcomes.bootstrap import MIN_CLUSTERS  # noqa: PLC0415 - numpy waits for need
+
+    if not few:
+        return []
+    least = f"{len(few)} of {n_groups} groups have fewer than {MIN_CLUSTERS} clusters (minimum {min(few)})"
+    return [f"{least}: too few to resample, so their intervals use Student's quantiles"]
 
 
 def _within(measure: Measure, low: float, high: float) -> tuple[float, float]:

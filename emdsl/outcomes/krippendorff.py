@@ -1,106 +1,165 @@
 """Krippendorff's alpha of any number of raters, some of whom may be missing, with a bootstrap interval.
 
-Source: Krippendorff (2011), "Computing Krippendorff's alpha-reliability"; for the bootstrap over units Hayes and
-Krippendorff (2007), Communication Methods and Measures 1, here over clusters of units.
+Alpha is 1 - Do / De: the mean squared distance of two ratings of one unit, over that of any two ratings. Pairs are
+kept, not a matrix of all values: scores with decimals are all different. Source: Krippendorff (2011), "Computing
+Krippendorff's alpha-reliability"; for the bootstrap over units Hayes and Krippendorff (2007), Communication Methods and
+Measures 1, here over clusters of units; for the jackknife Efron and Stein (1981), Annals of Statistics 9.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emdsl.outcomes.bootstrap import generator
+from emdsl.outcomes.bootstrap import MIN_CLUSTERS, SPREAD, generator, resampled_ends
+from emdsl.outcomes.distributions import t_quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-METRICS = ("nominal", "ordinal", "interval")
+Array = np.ndarray[Any, np.dtype[np.float64]]
+Places = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Coincidences:
-    """How often two ratings of one unit are a pair of values: a matrix for each cluster, of shape (C, V, V).
+class Ratings:
+    """The ratings of units, as places of `values`, and the unlike pairs of ratings of one unit.
 
-    `values` are the V values in order. A cluster counts `times` as often as it stands here.
+    Clusters are places from 0; each counts `times` as often as it stands here. The weights of the pairs of a unit with
+    m ratings are 2 / (m - 1).
     """
 
-    values: tuple[Any, ...]
-    matrices: Array
+    values: tuple[Any, ...]  # in order
     times: Array
+    cluster: Places  # of each rating
+    rating: Places
+    number: Array  # of such ratings
+    pair_cluster: Places
+    pair: tuple[Places, Places]
+    weight: Array
 
-    @property
-    def total(self) -> Array:
-        """The coincidences of all clusters, of shape (V, V)."""
-        return np.tensordot(self.times, self.matrices, axes=1)
 
-
-def coincidences(units: Iterable[tuple[str | None, Sequence[Any], int]]) -> Coincidences:
-    """Return the coincidences of units: cluster, the ratings that are there (two or more), number of equal units.
+def ratings_of(units: Iterable[tuple[str | None, Sequence[Any], int]]) -> Ratings:
+    """Return the ratings of units: cluster, the ratings that are there (two or more), number of equal units.
 
     A unit without a cluster, None, is one itself.
     """
     kept = list(units)
-    values = sorted({v for _, ratings, _ in kept for v in ratings})
-    places = {v: i for i, v in enumerate(values)}
-    clusters: dict[Any, Array] = {}
-    times: dict[Any, float] = {}
-    for i, (cluster, ratings, n) in enumerate(kept):
-        name = (i,) if cluster is None else cluster
-        matrix = clusters.setdefault(name, np.zeros((len(values), len(values))))
-        counts = np.zeros(len(values))
-        for rating in ratings:
-            counts[places[rating]] += 1
-        times[name] = n if cluster is None else 1
-        matrix += (1 if cluster is None else n) * (np.outer(counts, counts) - np.diag(counts)) / (len(ratings) - 1)
-    shape = (len(clusters), len(values), len(values))
-    return Coincidences(
-        values=tuple(values), matrices=np.array(list(clusters.values())).reshape(shape),
-        times=np.array(list(times.values()), dtype=np.float64),
+    values = tuple(sorted({v for _, ratings, _ in kept for v in ratings}))
+    place_of = {v: i for i, v in enumerate(values)}
+    clusters: dict[Any, int] = {}
+    times: list[int] = []
+    ratings: dict[tuple[int, int], float] = {}
+    pairs: dict[tuple[int, int, int], float] = {}
+    for i, (name, unit, n) in enumerate(kept):
+        cluster = clusters.setdefault((i,) if name is None else name, len(times))
+        if cluster == len(times):
+            times.append(n if name is None else 1)
+        number = 1 if name is None else n
+        places = sorted(place_of[v] for v in unit)
+        for place in places:
+            ratings[cluster, place] = ratings.get((cluster, place), 0.0) + number
+        for one, other in combinations(places, 2):
+            if one != other:
+                key = cluster, one, other
+                pairs[key] = pairs.get(key, 0.0) + 2 * number / (len(unit) - 1)
+    rated = np.array(list(ratings), dtype=np.int64).reshape(len(ratings), 2)
+    paired = np.array(list(pairs), dtype=np.int64).reshape(len(pairs), 3)
+    return Ratings(
+        values=values, times=np.array(times, dtype=np.float64), cluster=rated[:, 0].copy(), rating=rated[:, 1].copy(),
+        number=np.array(list(ratings.values())), pair_cluster=paired[:, 0].copy(),
+        pair=(paired[:, 1].copy(), paired[:, 2].copy()), weight=np.array(list(pairs.values())),
     )  # fmt: skip
 
 
-def alpha(matrix: Array, values: tuple[Any, ...], metric: str) -> float | None:
-    """Return alpha, 1 - Do / De, of a matrix of coincidences; None if all ratings are one value."""
-    n_of = matrix.sum(axis=1)
-    n = n_of.sum()
-    distances = _distances(n_of, values, metric)
-    expected = float(n_of @ distances @ n_of)
-    if expected <= 0:
-        return None
-    return 1 - float((n - 1) * (matrix * distances).sum()) / expected
+def alpha(ratings: Ratings, metric: str) -> float | None:
+    """Return alpha by a metric: `nominal`, `ordinal` or `interval`; None if all ratings are one value."""
+    return _statistic(ratings, metric)(ratings.times)
 
 
-def _distances(n_of: Array, values: tuple[Any, ...], metric: str) -> Array:
-    """Return the squared distances of all pairs of values."""
+def _statistic(ratings: Ratings, metric: str) -> Callable[[Array], float | None]:
+    """Return alpha as a function of how often each cluster counts."""
+    n_clusters, (one, other) = len(ratings.times), ratings.pair
+
+    def observed(squares: Array | float) -> Array:
+        """Return the sum of the squared distances of pairs in each cluster."""
+        return np.asarray(np.bincount(ratings.pair_cluster, ratings.weight * squares, n_clusters), dtype=np.float64)
+
+    def counted(times: Array) -> Array:
+        """Return the number of ratings of each value."""
+        n_of = np.bincount(ratings.rating, ratings.number * times[ratings.cluster], len(ratings.values))
+        return np.asarray(n_of, dtype=np.float64)
+
     if metric == "nominal":
-        return 1 - np.eye(len(values))
-    # the distance of two ranks is the number of ratings from one to the other, the ends by half
-    numbers = np.array(values, dtype=np.float64) if metric == "interval" else np.cumsum(n_of) - n_of / 2
-    return np.asarray((numbers[:, None] - numbers[None, :]) ** 2)
+        unlike = observed(1.0)
+
+        def nominal(times: Array) -> float | None:
+            n_of = counted(times)
+            n = n_of.sum()
+            return _alpha(float(times @ unlike), n, float(n * n - n_of @ n_of))
+
+        return nominal
+    if metric == "interval":
+        scale = np.array(ratings.values, dtype=np.float64)
+        scale -= scale.mean() if len(scale) else 0.0
+        apart = observed((scale[one] - scale[other]) ** 2)
+        powers = [
+            np.bincount(ratings.cluster, ratings.number * scale[ratings.rating] ** i, n_clusters) for i in range(3)
+        ]
+
+        def interval(times: Array) -> float | None:
+            n, total, squares = (float(times @ power) for power in powers)
+            expected = 2 * (n * squares - total * total)
+            return _alpha(float(times @ apart), n, expected if expected > SPREAD * n * squares else 0.0)
+
+        return interval
+
+    def ordinal(times: Array) -> float | None:
+        n_of = counted(times)
+        n = n_of.sum()
+        # the distance of two ranks is the number of ratings from one to the other, the ends by half
+        rank = np.cumsum(n_of) - n_of / 2 - n / 2
+        one_value = (n_of > 0).sum() < 2
+        apart = float(ratings.weight * times[ratings.pair_cluster] @ (rank[one] - rank[other]) ** 2)
+        return _alpha(apart, n, 0.0 if one_value else float(2 * n * (n_of @ rank**2)))
+
+    return ordinal
+
+
+def _alpha(observed: float, n: float, expected: float) -> float | None:
+    """Return 1 - Do / De, from the sums of squared distances of pairs; None without a distance at all."""
+    return 1 - (n - 1) * observed / expected if expected > 0 else None
 
 
 def alpha_interval(
-    found: Coincidences, metric: str, level: float, *, resamples: int, seed: str
-) -> tuple[float | None, float | None]:
-    """Return both ends of the bootstrap interval of alpha, over clusters; None for fewer than two clusters.
+    ratings: Ratings, metric: str, level: float, *, resamples: int, seed: str
+) -> tuple[float | None, float | None, float | None]:
+    """Return both ends of an interval of alpha, and its standard error; None for fewer than two clusters.
 
-    None too if no resample has two values.
+    It is a bootstrap over clusters; under MIN_CLUSTERS of them a jackknife with Student's quantile. None too if
+    clusters do not differ.
     """
-    n = int(found.times.sum())
-    if n < 2:
-        return None, None
+    n, statistic = int(ratings.times.sum()), _statistic(ratings, metric)
+    value = statistic(ratings.times)
+    if n < 2 or value is None:
+        return None, None, None
+    if n < MIN_CLUSTERS:
+        without = [statistic(ratings.times - left_out) for left_out in np.eye(len(ratings.times))]
+        if None in without:
+            return None, None, None
+        left = np.array(without, dtype=np.float64)
+        mean = ratings.times @ left / n
+        error = math.sqrt((n - 1) / n * float(ratings.times @ (left - mean) ** 2))
+        half = t_quantile(0.5 + level / 2, n - 1) * error
+        return (None, None, None) if error < SPREAD else (value - half, min(1.0, value + half), error)
     rng = generator(seed)
-    drawn = []
-    for _ in range(resamples):
-        weights = rng.multinomial(n, found.times / n).astype(np.float64)
-        value = alpha(np.tensordot(weights, found.matrices, axes=1), found.values, metric)
-        if value is not None:
-            drawn.append(value)
-    if not drawn:
-        return None, None
-    tail = (1 - level) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    return float(low), float(high)
+    drawn = (statistic(rng.multinomial(n, ratings.times / n).astype(np.float64)) for _ in range(resamples))
+    found = np.array([x for x in drawn if x is not None])
+    if len(found) < 2 or found.std() < SPREAD:
+        return None, None, None
+    low, high = resampled_ends(found, n, level)
+    return low, min(1.0, high), float(found.std(ddof=1))
