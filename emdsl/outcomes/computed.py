@@ -167,15 +167,16 @@ def _figures(
     """Return intervals by Student's distribution: of means, shares of cells, slopes and agreements."""
     assert measure.interval is not None
     rows: dict[int, Row] = {}
-    sql = f"SELECT {PLACE}, {measure.function}, n, low, high FROM {relation}"
-    for place, value, n, low, high in select(sql):
+    sql = f"SELECT {PLACE}, {measure.function}, n, low, high, se FROM {relation}"
+    for place, value, n, low, high, error in select(sql):
         spread = found.get(place)
         if spread is None:
             continue
-        ends: tuple[float | None, float | None] = low, high
+        rows[place] = _of_spread(spread)
         if spread.names or measure.equal:
-            ends = _student(measure, value, n, spread)
-        rows[place] = _of_spread(spread) | {"low": ends[0], "high": ends[1]}
+            rows[place] |= dict(zip(("low", "high"), _student(measure, value, n, spread), strict=True))
+        else:  # all three are by one formula: that of independent draws
+            rows[place] |= {"low": low, "high": high, "se": error}
     return rows
 
 

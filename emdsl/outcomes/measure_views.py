@@ -166,6 +166,7 @@ def _figures(measure: Measure, *, parts: bool) -> list[str]:
             assert measure.interval is not None
             low, high = rate_sql(measure.interval.method, level, f"({hits})", f"({n})")
             rate, more = f"CASE WHEN {n} > 0 THEN ({hits})::DOUBLE / ({n}) END", []
+            error = f"CASE WHEN {n} > 1 THEN sqrt(({hits})::DOUBLE * ({n} - {hits}) / ({n} - 1)) / ({n}) END"
             if measure.equal:
                 rate, *more = _macro_mean(value)
             figures = [
@@ -174,7 +175,7 @@ def _figures(measure: Measure, *, parts: bool) -> list[str]:
                 f"{low} AS low",
                 f"{high} AS high",
                 f"{hits} AS hits",
-                "NULL::DOUBLE AS se",
+                f"{error} AS se",
             ]
     return [*figures, *_COUNTS]
 
