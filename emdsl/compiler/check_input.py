@@ -107,15 +107,15 @@ def _unread_axes(statements: Statements, local: LocalScope) -> tuple[tuple[str, 
 
 
 def check_sides(experiment: Experiment, decls: Sequence[ast.Measure], compiler: Compiler, faults: Faults) -> None:
-    """The sides of a contrast hold in some cells each, and in none both."""
+    """The sides of a contrast hold in some cells each, and in none both; several clusters that it names are on each."""
     for measure, decl in zip(experiment.measures, decls, strict=True):
         if not measure.sides:
             continue
-        names = free_names(measure.sides)
-        axes = tuple(i for i, n in enumerate(a.name for a in experiment.axes) if n in names)
+        read = free_names(measure.sides)
+        axes = tuple(i for i, a in enumerate(experiment.axes) if a.name in read)
         sides = [compiler.expr(x) for x in measure.sides]
-        frames = (experiment.frame(axes, levels, 0) for levels in experiment.projected(axes))
-        held = [tuple(side(frame) is True for side in sides) for frame in frames]
+        places = list(experiment.projected(axes))
+        held = [tuple(side(experiment.frame(axes, p, 0)) is True for side in sides) for p in places]
         for i, side in enumerate(measure.sides):
             if not any(h[i] for h in held):
                 other = side.items[0] if isinstance(side, ast.Logic) and len(measure.sides) > 2 else None
@@ -125,3 +125,11 @@ def check_sides(experiment: Experiment, decls: Sequence[ast.Measure], compiler: 
         if any(sum(h) > 1 for h in held):
             faults.error("E848", "some cells are on both sides of this contrast", decl.value.span,
                          help="make the sides exclude each other")  # fmt: skip
+        named = measure.interval.cluster if measure.interval is not None and measure.interval.clusters.written else ()
+        for at, name in enumerate(experiment.axes[i].name for i in axes):
+            sizes = [len({p[at] for p, h in zip(places, held, strict=True) if h[i]}) for i in range(len(sides))]
+            if name in named and 1 in sizes:
+                faults.error(
+                    "E843", f"`{name}` cannot be the cluster of this contrast: a side has one level of it",
+                    decl.value.span, help="choose another cluster, or leave `cluster:` out",
+                )  # fmt: skip

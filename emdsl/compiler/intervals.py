@@ -71,12 +71,11 @@ class IntervalBinder:
         return Clusters(names=names or (), items_only=not names, written=True)
 
 
-def apart_from(interval: Interval, names: Collection[str]) -> Interval:
-    """Return an interval without some of its clusters."""
-    kept = tuple(n for n in interval.cluster if n not in names)
-    if interval.clusters.detected and interval.cluster[:1] != kept[:1]:
+def apart_from(interval: Interval, names: Collection[str], compared: Collection[str]) -> Interval:
+    """Return an interval without some of its clusters; names that are `compared` are no items to speak of others."""
+    clusters = interval.clusters
+    kept = tuple(n for n in clusters.names if n not in names)
+    if clusters.detected and clusters.names[:1] != kept[:1]:
         kept = ()  # of one item, the samples are independent
-    few = interval.clusters.few
-    items_only = interval.clusters.items_only and not (few and set(names).issuperset(few))
-    clusters = dataclasses.replace(interval.clusters, names=kept, items_only=items_only)
-    return dataclasses.replace(interval, clusters=clusters)
+    items_only = clusters.items_only and not (clusters.few and {*names, *compared} >= {*clusters.few})
+    return dataclasses.replace(interval, clusters=dataclasses.replace(clusters, names=kept, items_only=items_only))

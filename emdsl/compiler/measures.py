@@ -93,7 +93,7 @@ class MeasureBinder:
         read = {r.name for r in walk(written) if isinstance(r, ast.Ref)}
         tested = {r.name for r in walk(fields.pop("sides", ())) if isinstance(r, ast.Ref)}
         if fields["interval"] is not None:
-            fields["interval"] = self._apart(fields, by, call.span)
+            fields["interval"] = self._apart(fields, by, tested, call.span)
         return Measure(
             name=decl.name.text, function=name, **fields, by=by, sides=sides,
             pair=tuple(n for n in self.axes if n not in tested and (n,) not in by), asks=asks, steps=steps,
@@ -262,18 +262,22 @@ class MeasureBinder:
             return {"of": fields.get("of", ""), "inner": fields} | _values_of(fields)
         return {"of": name} | _values_of(fields)
 
-    def _apart(self, fields: Fields, by: tuple[tuple[str, ...], ...], span: Span) -> Interval:
-        """Return the interval of a measure, without the clusters that its groups or its doses tell apart."""
-        apart = {p[0]: "each group would be one cluster" for p in by if len(p) == 1 or p in self.unique}
+    def _apart(self, fields: Fields, by: tuple[tuple[str, ...], ...], tested: set[str], span: Span) -> Interval:
+        """Return the interval of a measure, without the clusters that its groups or its axis take apart.
+
+        Clusters that a contrast compares stay: see `check_sides` and `emdsl.outcomes.spread`.
+        """
+        groups = {p[0] for p in by if (len(p) == 1 and p[0] != fields.get("versus")) or p in self.unique}
+        apart = dict.fromkeys(groups, "each group would be one cluster")
         if fields.get("slope"):
-            apart[fields["slope"]] = "its levels are the doses"
+            apart[fields["slope"]] = "it is the axis of the slope"
         if "least" in fields:
             apart["sample"] = "the units of `at_least` are cells with all their samples"
         interval: Interval = fields["interval"]
         for name in (n for n in interval.cluster if n in apart and interval.clusters.written):
             self.faults.error("E843", f"`{name}` cannot be the cluster of this measure: {apart[name]}", span,
                               help="choose another cluster, or leave `cluster:` out")  # fmt: skip
-        return apart_from(interval, apart)
+        return apart_from(interval, apart, tested)
 
     def _number_axis(self, node: ast.Expr, function: str) -> str:
         if isinstance(node, ast.Ref) and node.name in self.axes and self.axes[node.name].kind in ("number", "any"):

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.experiment import MIN_CROSSED, MIN_DETECTED, WEIGHTS
+from emdsl.lang import ast
+from emdsl.lang.walk import walk
 from emdsl.outcomes.draws import (
     DOSE,
     OTHER,
@@ -40,7 +42,7 @@ from emdsl.outcomes.measure_views import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from emdsl.experiment import Clusters, Measure
+    from emdsl.experiment import Measure
 
 _ROUNDING = 1e-24  # a smaller variance is none
 
@@ -100,11 +102,18 @@ def spreads(
     keys += [ways] if len(ways) == 2 else []
     select(f"CREATE OR REPLACE TEMP TABLE scored AS {_scored_sql(measure, draws, relation)}")
     found = [_way_rows(select, key) for key in keys]
-    clusters = measure.interval.clusters if measure.interval is not None else None
-    return {
-        place: _spread(alone, [f[place] for f in found[1 : 1 + len(ways)]], [f[place] for f in found[3:]], clusters)
-        for place, alone in found[0].items()
-    }
+    assert measure.interval is not None
+    clusters = measure.interval.clusters
+    read = {node.name for node in walk(measure.sides) if isinstance(node, ast.Ref)}
+    compared = {i: _clusters_of_a_side(select, way) for i, way in enumerate(ways) if clusters.names[i] in read}
+    result = {}
+    for place, alone in found[0].items():
+        used = [i for i in range(len(ways)) if i not in compared or compared[i][place] > 1]
+        result[place] = _spread(
+            alone, [found[1 + i][place] for i in used], found[3][place] if len(used) == 2 else None,
+            tuple(clusters.names[i] for i in used), detected=clusters.detected,
+        )  # fmt: skip
+    return result
 
 
 def discordant(select: Callable[[str], list[tuple[Any, ...]]]) -> dict[int, tuple[int, int]]:
@@ -146,17 +155,22 @@ def _way_rows(select: Callable[[str], list[tuple[Any, ...]]], key: tuple[str, ..
     }
 
 
-def _spread(alone: Way, ways: list[Way], both: list[Way], clusters: Clusters | None) -> Spread:
+def _clusters_of_a_side(select: Callable[[str], list[tuple[Any, ...]]], way: str) -> dict[int, int]:
+    """Return the least number of clusters on a side of a contrast that compares them: one alone does not vary."""
+    rows = select(
+        f"SELECT {PLACE}, min(n) FROM (SELECT {PLACE}, {SIDE}, count(DISTINCT {way}) AS n FROM temp.scored "
+        f"GROUP BY {PLACE}, {SIDE}) GROUP BY {PLACE}"
+    )
+    return dict(rows)
+
+
+def _spread(alone: Way, ways: list[Way], both: Way | None, names: tuple[str, ...], *, detected: bool) -> Spread:
     """Return a spread; clusters that nobody asked for need a minimum number of them."""
-    if clusters is None or not ways:
+    if not ways or (detected and ways[0].n < MIN_DETECTED):
         return Spread(alone=alone)
-    if not clusters.detected:
-        return Spread(alone=alone, names=clusters.names, ways=tuple(ways), both=both[0] if both else None)
-    if len(ways) == 2 and ways[1].n >= MIN_CROSSED and ways[0].n >= MIN_DETECTED:
-        return Spread(alone=alone, names=clusters.names, ways=tuple(ways), both=both[0])
-    if ways[0].n >= MIN_DETECTED:
-        return Spread(alone=alone, names=clusters.names[:1], ways=(ways[0],))
-    return Spread(alone=alone)
+    if detected and both is not None and ways[1].n < MIN_CROSSED:
+        return Spread(alone=alone, names=names[:1], ways=(ways[0],))
+    return Spread(alone=alone, names=names, ways=tuple(ways), both=both)
 
 
 def _scored_sql(measure: Measure, draws: str, relation: str) -> str:
