@@ -631,7 +631,6 @@ experiment e {
   measure a4 = rate(low, interval: wilson(0.95, cluster: "q"))    ### E843
   measure a5 = rate(low, interval: wilson(0.95, cluster: kind))
   measure a6 = rate(low, interval: wilson(0.95, cluster: q)) by q.text    ### E843
-  measure a7 = contrast(rate(low), k, versus: 0, interval: wald(0.95, cluster: k))    ### E843
   measure a8 = slope(rate(low), k, interval: wald(0.95, cluster: [q, k]))    ### E843
   measure a9 = at_least(low, 1, interval: wald(0.95, cluster: sample))    ### E843
   measure b1 = count(low, interval: wilson(0.95))    ### E213
@@ -657,4 +656,6 @@ experiment e {
     ### E848   measure a
   measure b = contrast(contrast(mean(v), k == 0, k == 2), k, versus: 4)    ### E848
     ### E848   measure b
+  measure c = contrast(mean(v), k, versus: 0, interval: wald(0.95, cluster: k))    ### E843
+  measure d = contrast(mean(v), k >= 2, k == 0, interval: wald(0.95, cluster: [data, k]))    ### E843
 }

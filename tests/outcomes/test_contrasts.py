@@ -15,6 +15,8 @@ from statsmodels.genmod.generalized_linear_model import GLM
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
+from emdsl.study.tables import interval_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -37,6 +39,8 @@ MEASURES = {
     "cells": "contrast(at_least(v < 25, 2), k, versus: 0)",
     "pairs": "contrast(mean(v), k, versus: 0, interval: wald(0.9, cluster: none))",
     "crossed": "contrast(mean(v), k, versus: 0, interval: wald(0.95, cluster: [q, sample]))",
+    "halves": f"contrast(mean(v), q in {QUESTIONS[:5]}, q in {QUESTIONS[5:]})",
+    "two": "contrast(mean(v), q is q0, q is q1)",
     "empty": "contrast(rate(v < 30 given k > 0), k, versus: 0)",
 }
 STUDY = f"""
@@ -207,6 +211,22 @@ def test_two_ways_that_cross(loaded: Any) -> None:
         error = math.sqrt(max(by_q**2 + by_sample**2 - both**2, by_q**2, by_sample**2))
         check(row, value, error, 3)
         assert row["clustered_by"] == "q and sample"
+
+
+def test_clusters_that_are_compared(loaded: Any) -> None:
+    """Five questions with seven others are twelve clusters; one with another has none, and speaks of these two."""
+    study, tables = loaded
+    (row,) = tables["m_halves"]
+    check(
+        row, *fitted([[r for r in kept(tables["e"]) if (r["q"] in QUESTIONS[:5]) is x] for x in (True, False)], score)
+    )
+    assert (row["clusters"], row["clustered_by"]) == (12, "q")
+    (row,) = tables["m_two"]
+    sides = [kept(tables["e"], q=q) for q in ("q0", "q1")]
+    check(row, *fitted(sides, score, cluster=("k", "data", "style", "sample")))
+    assert row["clustered_by"] is None
+    (two,) = (m for m in study.measures if m.name == "m_two")
+    assert interval_of(two, [row]) == "95 % wald, these items only"
 
 
 def test_equivalence_is_two_tests(loaded: Any) -> None:
