@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from emdsl.outcomes.intervals import rate_sql
+from typing import TYPE_CHECKING
+
+from emdsl.outcomes.clustered import ASSUMED, HALF_ASSUMED, WEIGHT
+from emdsl.outcomes.intervals import quantile_of, rate_sql, t_sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _Z = "z := 1.959963984540054"  # 95 %
 METHODS = ("wilson", "wald", "agresti_coull")
@@ -38,4 +44,34 @@ def macros_sql() -> list[str]:
         "COMMENT ON MACRO emdsl.difference IS 'difference of two rates of independent draws, with a Wald interval; "
         "for paired draws use `contrast(...)` in a study'"
     )
-    return found
+    return [*found, *_clustered()]
+
+
+def _clustered() -> Iterator[str]:
+    """Yield the statements of the rate of clusters: the formula of `clustered.effective`, from sums over clusters."""
+    n, clusters = "nullif(sum(n), 0)", "(count(*) FILTER (n > 0))"
+    rate, events = f"(sum(hits)::DOUBLE / {n})", f"least(sum(hits), {n} - sum(hits))"
+    squares = f"greatest(0.0, sum(hits * hits) - 2 * {rate} * sum(hits * n) + {rate} * {rate} * sum(n * n))"
+    variance = f"({clusters} / ({clusters} - 1.0) * {squares} / ({n} * {n}))"
+    independent = f"({rate} * (1 - {rate}))"
+    observed = f"CASE WHEN {events} > 0 THEN greatest(1.0, {variance} * {n} / {independent}) ELSE 1.0 END"
+    ratio = f"power(({t_sql(0.95, f'{clusters} - 1')}) / {quantile_of(0.95)!r}, 2)"
+    share = f"{ASSUMED} * {clusters} / ({clusters} + {float(HALF_ASSUMED)})"
+    assumed = f"(1 + greatest(0.0, sum(n * n) / {n} - 1.0) * {share})"
+    factor = f"greatest(1.0, ({WEIGHT} * {assumed} + {events} * {ratio} * ({observed})) / ({WEIGHT} + {events}))"
+    yield f"CREATE OR REPLACE MACRO emdsl.effective_n(hits, n) AS CASE WHEN {clusters} > 1 THEN {n} / {factor} END"
+    yield (
+        "COMMENT ON MACRO emdsl.effective_n IS 'aggregate over clusters, a row with its `hits` and `n` for each: the "
+        "effective number of draws of a rate, for an interval of 95 %'"
+    )
+    ends = f"emdsl.wilson({rate} * emdsl.effective_n(hits, n), emdsl.effective_n(hits, n))"
+    effect = f"CASE WHEN {clusters} > 1 AND {events} > 0 THEN {variance} * ({n} - 1) / {independent} END"
+    yield (
+        f"CREATE OR REPLACE MACRO emdsl.clustered_rate(hits, n) AS {{'rate': {rate}, 'low': ({ends}).low, "
+        f"'high': ({ends}).high, 'hits': sum(hits), 'n': sum(n), 'clusters': {clusters}, 'design_effect': {effect}}}"
+    )
+    yield (
+        "COMMENT ON MACRO emdsl.clustered_rate IS 'aggregate over clusters, a row with its `hits` and `n` for each: a "
+        "rate with the 95 % Wilson interval of its effective number of draws. The measure `rate` also moves the end "
+        "nearer to 0 or 1 to that of the exact interval, which takes quantiles that SQL does not have'"
+    )

@@ -6,12 +6,17 @@ import math
 import random
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import numpy as np
 import pytest
 import scipy.stats
 from measured import measured
 from statsmodels.regression.linear_model import OLS
 
+from emdsl.outcomes.clustered import effective
+from emdsl.outcomes.intervals import wilson
+from emdsl.outcomes.macros import macros_sql
+from emdsl.outcomes.spread import Spread, Way
 from emdsl.study.tables import interval_of
 
 if TYPE_CHECKING:
@@ -357,3 +362,34 @@ def test_one_cluster_has_no_interval() -> None:
             assert row["design_effect"] is None
             assert row.get("p") is None
     assert notices == ["measure `m7`: 1 of 1 groups have no interval, as their clusters do not differ"]
+
+
+def test_the_macro_has_the_same_effective_number() -> None:
+    """For any DuckDB client: of the same sums over clusters as `effective`; only the outer end is Wilson's own."""
+    rng = random.Random(8)
+    designs = [[(rng.randint(0, n), n) for n in (rng.randint(1, 12) for _ in range(c))] for c in (2, 3, 8, 70)]
+    designs += [[(0, 10)] * 20, [(10, 10)] * 6, [(0, 10), (1, 10), (0, 3)], [(10, 10), (9, 10), (8, 8), (0, 0)]]
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("CREATE SCHEMA emdsl")
+        for statement in macros_sql():
+            connection.execute(statement)
+        for design in designs:
+            shown = ", ".join(map(str, design))
+            sql = f"SELECT emdsl.clustered_rate(h, n), emdsl.effective_n(h, n) FROM (VALUES {shown}) AS clusters(h, n)"
+            ((found, number),) = connection.execute(sql).fetchall()
+            some = [(h, n) for h, n in design if n]
+            n, rate = sum(m for _, m in some), sum(h for h, _ in some) / sum(m for _, m in some)
+            totals = [(h - rate * m) / n for h, m in some]
+            variance = len(some) / (len(some) - 1) * sum(t * t for t in totals)
+            way = Way(n=len(some), variance=variance, sizes=sum(m * m for _, m in some))
+            alone = Way(n=n, variance=rate * (1 - rate) / (n - 1), sizes=n)
+            spread = Spread(alone=alone, names=("q",), ways=(way,))
+            wanted = effective(rate, n, spread, 0.95)
+            assert number == pytest.approx(wanted, rel=1e-9)
+            assert (found["rate"], found["n"], found["clusters"]) == (rate, n, len(some))
+            assert (found["low"], found["high"]) == pytest.approx(wilson(rate * wanted, wanted), abs=1e-9)
+            assert found["design_effect"] == (spread.design_effect and pytest.approx(spread.design_effect))
+        for design in ([(1, 10)], [(0, 0)], [(0, 0), (2, 3)]):
+            sql = f"SELECT emdsl.clustered_rate(h, n) FROM (VALUES {', '.join(map(str, design))}) AS clusters(h, n)"
+            ((found,),) = connection.execute(sql).fetchall()
+            assert (found["low"], found["high"], found["design_effect"]) == (None, None, None)

@@ -127,7 +127,10 @@ def test_what_is_there_is_described(loaded: tuple[Any, list[dict[str, Any]]]) ->
     connection, rows = loaded
     found = database.schema_of(connection, "s")
     macros = {name: (parameters, comment) for name, parameters, _, comment in found if name.startswith("emdsl.")}
-    assert set(macros) == {f"emdsl.{m}" for m in ("wilson", "wald", "agresti_coull", "kept_rate", "difference")}
+    assert set(macros) == {
+        f"emdsl.{m}"
+        for m in ("wilson", "wald", "agresti_coull", "kept_rate", "difference", "effective_n", "clustered_rate")
+    }
     assert all(parameters and comment for parameters, comment in macros.values())
     columns = {column: comment for relation, column, _, comment in found if relation == "e"}
     assert list(columns) == list(rows[0])
