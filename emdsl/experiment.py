@@ -210,6 +210,8 @@ class Experiment:
     measures: tuple[Measure, ...]
     words: frozenset[str]
     thresholds: Mapping[str, tuple[float, ...]]  # of scores, by step
+    conditions: Mapping[str, tuple[ast.Expr, ...]] = field(repr=False)  # as written, of the steps under a `when`
+    inlined: Callable[[ast.Expr], ast.Expr] = field(repr=False)  # an expression over axes, steps and samples alone
     span: Span = field(repr=False)
     whole: Span = field(repr=False)  # from its first word to its last brace
 

@@ -20,10 +20,13 @@ def command(
 ) -> int:  # fmt: skip
     """Compare two studies by cells, requests and cost. OLD and NEW are files, or git:REV for the other file then.
 
+    If OLD is a registration of `emdsl freeze`, it lists how NEW deviates from it.
+
     \b
     Examples:
       emdsl diff git:HEAD~1 study.em
       emdsl diff a.em b.em
+      emdsl diff study.prereg.json study.em
     """
     console.expect_json(wanted=as_json)
     near = Path(old if new.startswith(GIT) else new)

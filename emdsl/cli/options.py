@@ -80,6 +80,12 @@ CONFIRM = option(
 )  # fmt: skip
 
 
+REGISTERED = option(
+    "--registered", type=click.Path(path_type=Path, dir_okay=False), envvar=None,
+    help="Mark measures by this registration.  [default: STUDY.prereg.json beside the study, if any]",
+)  # fmt: skip
+
+
 def with_options(*options: Decorator) -> Decorator:
     """Return one decorator for several options, in the order given."""
 

@@ -17,7 +17,10 @@ from emdsl.study.report import write_report
 @options.option(
     "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="A file that ends in .html."
 )
-def command(file: Path, cache: Path | None, env_file: Path | None, simulate: bool, output: Path) -> int:
+@options.REGISTERED
+def command(
+    file: Path, cache: Path | None, env_file: Path | None, simulate: bool, output: Path, registered: Path | None
+) -> int:
     """Write FILE as one HTML page: measures with charts, scores, missing values, cost, transcripts with filters.
 
     The page needs no network and no emdsl, and holds every cached answer.
@@ -27,7 +30,7 @@ def command(file: Path, cache: Path | None, env_file: Path | None, simulate: boo
       emdsl report study.em -o report.html
     """
     study = compile_study(open_project(file, cache, env_file, simulate=simulate), file)
-    simulated = write_report(study, output)
+    simulated = write_report(study, output, registered)
     size = output.stat().st_size / 1e6
     console.say(f"Written: {output}, {size:,.1f} MB" + ("   (SIMULATED)" if simulated else ""))
     return 0

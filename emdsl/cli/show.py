@@ -10,6 +10,7 @@ import click
 from emdsl.cli import console, options
 from emdsl.study.compiled import compile_study
 from emdsl.study.counts import warning_parts, warnings_json
+from emdsl.study.deviations import marked
 from emdsl.study.drift import drift_notices
 from emdsl.study.project import open_project
 from emdsl.study.refresh import load_if_stale
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
     "--limit", type=click.IntRange(1), default=1, envvar=None, help="With --row: maximum rows. [default: 1]"
 )
 @options.option("--format", "form", type=click.Choice(("table", "latex")), default="table", help="[default: table]")
+@options.REGISTERED
 @options.option("--bars/--no-bars", default=None, help="Draw values and intervals.  [default: on a terminal]")
 def command(
     file: Path, cache: Path | None, env_file: Path | None, simulate: bool, as_json: bool, where: str | None, limit: int,
-    form: str, bars: bool | None,
+    form: str, registered: Path | None, bars: bool | None,
 ) -> int:  # fmt: skip
     """Show the measures of FILE as tables, computed from the cached answers. Nothing is sent.
 
@@ -51,17 +53,19 @@ def command(
     if where is not None:
         _show_rows(tell_rows(study, where, limit), notices, as_json=as_json)
         return 0
-    notices += drift_notices(study)
+    marks, deviating = marked(study, registered)
+    notices += [*deviating, *drift_notices(study)]
     if as_json:
         measures = [{"name": e.name, "measures": measures_json(study, e)} for e in study.program.experiments]
-        console.show_json({"experiments": measures} | warnings_json(study.program, notices))
+        registration = {"registration": marks} if marks else {}
+        console.show_json({"experiments": measures} | registration | warnings_json(study.program, notices))
         return 0
     console.show(warning_parts(study.program))
     console.show(Aside(f"note: {notice}\n") for notice in notices)
     if form == "latex":
-        console.say(measures_latex(study), nl=False)
+        console.say(measures_latex(study, marks), nl=False)
     else:
-        console.show(measure_parts(study, bars=sys.stdout.isatty() if bars is None else bars))
+        console.show(measure_parts(study, bars=sys.stdout.isatty() if bars is None else bars, marks=marks))
     return 0
 
 

@@ -14,6 +14,7 @@ from emdsl.compiler.columns import Columns, numeric_names, thresholds
 from emdsl.compiler.contrasts import check_families
 from emdsl.compiler.dry_render import dry_render
 from emdsl.compiler.grid import MAX_ROWS, Grid
+from emdsl.compiler.inline import Inliner
 from emdsl.compiler.intervals import IntervalBinder
 from emdsl.compiler.local_scope import LocalScope, local_scope
 from emdsl.compiler.measure_values import MeasureValues
@@ -86,6 +87,8 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
         measures=measures,
         words=local.words,
         thresholds=thresholds(compared, local.constant),
+        conditions={name: step.conditions for name, step in local.steps.items() if step.conditions},
+        inlined=Inliner(local=local).inlined,
         span=decl.name.span,
         whole=decl.span,
     )

@@ -79,6 +79,7 @@ class HookFunction:
     hook: Hook
     span: Span
     kind: str = ""  # its declared result type, one of HOOK_KINDS; empty if undeclared
+    content: str = ""  # the SHA-256 of its file, in hex
 
     def call(self, frame: Frame) -> Value:
         """Return its value in a frame that holds its parameters; missing if an argument is."""

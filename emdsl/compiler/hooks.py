@@ -63,7 +63,7 @@ def hook_of(
         plural = "s" * (len(taken) != 1)
         raise fail("E623", f"`{name}` has {len(taken)} parameter{plural} in {path.name}, but {len(decl.params)} here",
                    decl.name.span, help=f"write `python {name}({', '.join(a.arg for a in taken)})`")  # fmt: skip
-    files[str(path)] = digest_bytes(content).hex()
+    sha256 = files[str(path)] = digest_bytes(content).hex()
     if not isolated(place):
         faults.warning("W621", f"`{name}` runs with network access on this system", decl.name.span,
                        note="this system does not allow emdsl to block the network for a process",
@@ -73,4 +73,4 @@ def hook_of(
         help_ = near(kind, HOOK_KINDS) or "omit the type for a list, or for values of several types"
         raise fail("E623", f"expected one of {one_of(HOOK_KINDS)} after `->`, got `{kind}`", decl.kind.span, help=help_)
     names = tuple(p.text for p in decl.params)
-    return HookFunction(name, names, Hook(name, name, names, place), decl.span, kind)
+    return HookFunction(name, names, Hook(name, name, names, place), decl.span, kind, sha256)

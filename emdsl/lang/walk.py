@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emdsl.lang import ast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 Tree = ast.Node | tuple[object, ...] | None  # what a field of a node can hold, texts and numbers left out
 
@@ -34,6 +34,21 @@ def walk(tree: Tree) -> Iterator[ast.Node]:
         node = left.pop()
         yield node
         left += reversed(children(node))
+
+
+def renamed(node: ast.Expr, names: Mapping[str, str]) -> ast.Expr:
+    """Return an expression with other names for some of those that it reads."""
+    return _renamed(node, names) if names else node
+
+
+def _renamed(part: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(part, tuple):
+        return tuple(_renamed(x, names) for x in part)
+    if isinstance(part, ast.Ref):
+        return part.replaced(name=names.get(part.name, part.name))
+    if not isinstance(part, ast.Node):
+        return part
+    return part.replaced(**{n: _renamed(getattr(part, n), names) for n in part.fields})
 
 
 def _add_roots(tree: object, found: list[ast.Node]) -> None:

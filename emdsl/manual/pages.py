@@ -96,6 +96,7 @@ def _cli(helps: Mapping[str, str]) -> str:
 
 
 def _python() -> str:
+    from emdsl.study.deviations import Deviations  # noqa: PLC0415 - as below
     from emdsl.study.diff import Diff  # noqa: PLC0415 - the whole package, for one page
     from emdsl.study.plan import Plan  # noqa: PLC0415 - as above
     from emdsl.study.power import Power  # noqa: PLC0415 - as above
@@ -108,7 +109,7 @@ def _python() -> str:
     for name, member in vars(Study).items():
         if not name.startswith("_") and inspect.isfunction(member):
             parts += _documented(f"study.{name}", member)
-    for kind in (Plan, Run, Rendered, Why, Diff, Power):
+    for kind in (Plan, Run, Rendered, Why, Diff, Deviations, Power):
         parts += [f"## {kind.__name__}\n\n{inspect.getdoc(kind)}\n\n", *_fields(kind), "\n"]
     parts.append("## emdsl.errors\n\nEvery error of the API is one of these classes.\n\n")
     parts.extend(

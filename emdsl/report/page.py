@@ -30,9 +30,10 @@ class Picture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
-    """A table with its charts; columns in `numeric` are right-aligned."""
+    """A table with its charts; columns in `numeric` are right-aligned, a `mark` is beside the name."""
 
     name: str
+    mark: str = ""
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]

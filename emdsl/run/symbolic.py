@@ -7,7 +7,7 @@ unequal ones become several. A condition that reads an answer is taken to hold.
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from emdsl.digest import digest
 from emdsl.experiment import ASK
@@ -21,7 +21,7 @@ MAX_FINE_CELLS = 100  # grids up to this size have their conditions evaluated at
 POINTS, FEW_POINTS = 100, 20
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from emdsl.digest import Digest
     from emdsl.experiment import Step
@@ -45,6 +45,13 @@ def symbolic_id(experiment: str, step: Step, row: Outcome, inputs: Mapping[str, 
 def symbolic_requests(rows: Rows) -> Iterator[tuple[Outcome, Step, Digest]]:
     """Yield each distinct request of an experiment once, whatever is stored: its first row, its step and its key."""
     seen: set[Digest] = set()
+    for row, step, key in _all_requests(rows):
+        if key not in seen:
+            seen.add(key)
+            yield row, step, key
+
+
+def _all_requests(rows: Rows) -> Iterator[tuple[Outcome, Step, Digest]]:
     for row in rows.selected():
         for step in rows.experiment.steps:
             if step.condition is not None and not step.condition_needs and not holds(step, row):
@@ -56,9 +63,27 @@ def symbolic_requests(rows: Rows) -> Iterator[tuple[Outcome, Step, Digest]]:
                 settle(row, step, Result(NOT_ASKED))
                 continue
             settle(row, step, stand_in(step, query))
-            if query.key not in seen:
-                seen.add(query.key)
-                yield row, step, query.key
+            yield row, step, query.key
+
+
+class StepRequests(NamedTuple):
+    """The distinct requests of a step: their number, and one digest of their keys."""
+
+    n: int
+    digest: Digest
+
+
+def requests_by_step(rows: Rows) -> dict[str, StepRequests]:
+    """Return the requests of each step of an experiment, as selected, whatever is stored."""
+    keys: dict[str, set[Digest]] = {s.name: set() for s in rows.experiment.steps}
+    for _, step, key in _all_requests(rows):
+        keys[step.name].add(key)
+    return {name: StepRequests(len(some), keys_digest(some)) for name, some in keys.items()}
+
+
+def keys_digest(keys: Iterable[Digest]) -> Digest:
+    """Return one digest of some requests, in whatever order."""
+    return digest("keys", [b"".join(part) for part in _parts(sorted(keys))])
 
 
 def requests_digest(rows: Rows) -> Digest:

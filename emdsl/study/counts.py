@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from emdsl.errors import SourceError
 from emdsl.outcomes.odd import Odd
-from emdsl.source import together
+from emdsl.source import Severity, together
 from emdsl.study.cost import cost_parts, total_usd, usd
 from emdsl.study.screen import MAX_LISTED, Aside, Part, Table, counted, short
 
@@ -44,6 +46,13 @@ def n_pending(counts: list[ExperimentCount]) -> int:
     """Return how many distinct requests are pending, at most: experiments of one file share equal ones."""
     known = _n_distinct(keys for c in counts for s in c.steps for keys in (s.pending, s.probes))
     return known + sum(_n_distinct(ids for s in c.steps for ids in (s.symbolic, s.undecided)) for c in counts)
+
+
+def check_datasets(program: Program, counts: list[ExperimentCount]) -> None:
+    """Raise SourceError if a row depends on a dataset that is missing."""
+    unknown = any(s.unknown for c in counts for s in c.steps) or any(e.reads_absent for e in program.experiments)
+    if program.absent and unknown:
+        raise SourceError([replace(d, code="E605", severity=Severity.ERROR, note="") for d in program.absent])
 
 
 def _n_distinct(sets: Iterable[set[Any]]) -> int:

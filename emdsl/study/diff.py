@@ -15,6 +15,8 @@ from emdsl.run.planner import Planner
 from emdsl.run.rows import Rows
 from emdsl.run.symbolic import symbolic_requests
 from emdsl.study.compiled import Compiled, compile_study
+from emdsl.study.deviations import Deviations, deviations
+from emdsl.study.registration import SUFFIX, read_registration
 from emdsl.study.screen import counted, text_of
 
 if TYPE_CHECKING:
@@ -53,21 +55,23 @@ class Diff:
         yield f"edits: {counted(self.lines['changed'], 'line')}, {same:,} of them only comments, layout or order"
 
 
-def diff_studies(project: Project, old: str, new: str) -> Diff:
-    """Return what changed between two studies; nothing is sent.
+def diff_studies(project: Project, old: str, new: str) -> Diff | Deviations:
+    """Return what changed between two studies, or since a registration; nothing is sent.
 
     Args:
         project: The project, with the store that pending requests are counted by.
-        old: A file, or `git:REV` for the other file at a revision.
-        new: The same.
+        old: A file, `git:REV` for the other file at a revision, or a registration.
+        new: The same, but a registration.
 
     Raises:
-        UsageError: Both are revisions.
+        UsageError: Both are revisions, or one is a JSON file that is not a registration.
         FileMissing: git has no such file or revision.
         SourceError: One of the two does not compile.
     """
     if old.startswith(GIT) and new.startswith(GIT):
         raise UsageError("one of the two must be a file: `emdsl diff git:HEAD~1 icl.em`")
+    if Path(old).suffix == SUFFIX:
+        return deviations(compile_study(project, Path(new)), read_registration(Path(old)))
     file = Path(old if new.startswith(GIT) else new)
     with tempfile.TemporaryDirectory() as folder:
         before, after = (_compiled(project, text, file, Path(folder)) for text in (old, new))

@@ -17,8 +17,8 @@ _SPECIAL = {
 }  # fmt: skip
 
 
-def latex(columns: Sequence[str], rows: Sequence[Sequence[Any]], numeric: Container[str] = ()) -> str:
-    """Return a tabular: numbers and `numeric` columns to the right, texts to the left."""
+def latex(columns: Sequence[str], rows: Sequence[Sequence[Any]], numeric: Container[str] = (), note: str = "") -> str:
+    """Return a tabular: numbers and `numeric` columns to the right, texts to the left, a `note` below."""
     right = [c in numeric or all(_is_number(r[i]) for r in rows) for i, c in enumerate(columns)]
     lines = [
         "% needs \\usepackage{booktabs}",
@@ -28,6 +28,7 @@ def latex(columns: Sequence[str], rows: Sequence[Sequence[Any]], numeric: Contai
         "\\midrule",
         *(" & ".join(_cell(v) for v in row) + r" \\" for row in rows),
         "\\bottomrule",
+        *([f"\\multicolumn{{{len(columns)}}}{{l}}{{\\footnotesize {escaped(note)}}} \\\\"] if note else []),
         "\\end{tabular}",
     ]
     return mask("\n".join(lines)) + "\n"

@@ -17,6 +17,7 @@ from emdsl.report import charts
 from emdsl.report.page import Page, Picture, Sheet, html
 from emdsl.report.transcripts import packed
 from emdsl.study.counts import count_parts
+from emdsl.study.deviations import marked
 from emdsl.study.drift import drift_notices
 from emdsl.study.figures import curves_of, table_of
 from emdsl.study.refresh import each_row
@@ -25,7 +26,7 @@ from emdsl.study.tables import measure_results, measure_table, odd_notices, test
 from emdsl.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from emdsl.experiment import Experiment, Measure, Program
     from emdsl.outcome import Outcome
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
 KEPT = "kept"
 
 
-def write_report(study: Compiled, output: Path) -> bool:
+def write_report(study: Compiled, output: Path, registered: Path | None = None) -> bool:
     """Write the report of a study, whole or not at all; return whether any answer in it is simulated.
+
+    Measures are marked by the registration `registered`, by default the one beside the study.
 
     Raises:
         UsageError: The file name does not end in `.html`, or the file cannot be written.
@@ -45,7 +48,7 @@ def write_report(study: Compiled, output: Path) -> bool:
     """
     if output.suffix.lower() not in (".html", ".htm"):
         raise UsageError("expected a file name that ends in .html", parameter="output")
-    page = _page(study)
+    page = _page(study, *marked(study, registered))
     try:
         write_whole(output, mask(html(page)).encode("utf-8", "replace"), public=True)
     except OSError as error:
@@ -53,7 +56,7 @@ def write_report(study: Compiled, output: Path) -> bool:
     return page.simulated
 
 
-def _page(study: Compiled) -> Page:
+def _page(study: Compiled, marks: Mapping[str, str], deviating: list[str]) -> Page:
     program = study.program
     sent = _Sent(program)
     counts, notices = each_row(study, sent.see)
@@ -70,10 +73,10 @@ def _page(study: Compiled) -> Page:
         title=study.name,
         made=f"{n_rows:,} rows, {state}; made {now} by emdsl {__version__}, study digest {program.digest.hex()[:16]}",
         simulated=any(t[2] for t in totals),
-        notices=[*notices, *drift_notices(study), *odd_notices(study)],
+        notices=[*notices, *deviating, *drift_notices(study), *odd_notices(study)],
         programs=[(study.project.relative(Path(p)), coloured(s.text)) for p, s in program.sources.items()],
         plan=text_of(count_parts(counts)),
-        measures=[_sheet(m, r) for m, r in results],
+        measures=[_sheet(m, r, marks.get(m.name, "")) for m, r in results],
         scores=[_scores(b) for b in bins],
         dropped=_dropped(results),
         costs=_costs(paid),
@@ -96,9 +99,9 @@ class _Sent:
                 sent.append(query.prompt.messages if query is not None else None)
 
 
-def _sheet(measure: Measure, result: database.SqlResult | None) -> Sheet:
+def _sheet(measure: Measure, result: database.SqlResult | None, mark: str) -> Sheet:
     if result is None:
-        return Sheet(name=measure.name, caption="left out: see the notes above", columns=(), rows=())
+        return Sheet(name=measure.name, mark=mark, caption="left out: see the notes above", columns=(), rows=())
     columns, rows, _ = measure_table(measure, result)
     table = curves_of(measure, result) or table_of(measure, result)
     level = table.interval
@@ -117,7 +120,7 @@ def _sheet(measure: Measure, result: database.SqlResult | None) -> Sheet:
         for kind in charts.kinds_of(table)
     ]
     return Sheet(
-        name=measure.name, caption=written, columns=columns, rows=rows,
+        name=measure.name, mark=mark, caption=written, columns=columns, rows=rows,
         numeric=frozenset((measure.function, "n", "planned", *tests_of(measure))), pictures=pictures,
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from emdsl.errors import SetupError, SourceError
+from emdsl.errors import SetupError
 from emdsl.outcomes.load_ids import REPAIRED, check_name, known_loads, load_id
 from emdsl.price_list import price_of
 from emdsl.providers.secret import find_url, server
@@ -19,11 +19,11 @@ from emdsl.run import history
 from emdsl.run.executor import CONNECTIONS
 from emdsl.run.progress import Report
 from emdsl.run.rows import Rows
-from emdsl.source import Severity
 from emdsl.store.removals import store_version
 from emdsl.study.asking import Interrupter, Sending, send_pending
 from emdsl.study.cost import budget_parts, check_budgets, question_of_cost, spent_json, spent_parts
 from emdsl.study.counts import (
+    check_datasets,
     count_parts,
     judge_parts,
     n_pending,
@@ -251,7 +251,7 @@ def run_study(
         if options.plan_file is not None:
             options.plan_file.check_pending(pending, counts)
         if not options.offline:
-            _check_datasets(study, counts)
+            check_datasets(study.program, counts)
         show(_plan_parts(study, options, counts, store))
         if not options.offline:
             check_budgets(counts, options.budget)
@@ -372,14 +372,6 @@ def _notices(study: Compiled, run: str) -> list[str]:
     if load_id(study.project.cache, study.name) != run:
         notices.append("another run of this study has loaded its tables since: they are of that run")
     return notices
-
-
-def _check_datasets(study: Compiled, counts: list[ExperimentCount]) -> None:
-    """Raise SourceError if a row depends on a dataset that is missing."""
-    program = study.program
-    unknown = any(s.unknown for c in counts for s in c.steps) or any(e.reads_absent for e in program.experiments)
-    if program.absent and unknown:
-        raise SourceError([replace(d, code="E605", severity=Severity.ERROR, note="") for d in program.absent])
 
 
 def _stored(counts: list[ExperimentCount]) -> set[Digest]:

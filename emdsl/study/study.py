@@ -19,6 +19,7 @@ from emdsl.redact import mask
 from emdsl.study.asking import Interrupter, apart_from_loop
 from emdsl.study.checking import diagnostics_of
 from emdsl.study.compiled import Compiled, compile_study, unknown
+from emdsl.study.deviations import marked
 from emdsl.study.options import RunOptions
 from emdsl.study.plan import Plan, make_plan
 from emdsl.study.progress_view import ProgressView, choose_display
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from emdsl.source import Diagnostic
+    from emdsl.study.deviations import Deviations
     from emdsl.study.diff import Diff
     from emdsl.study.power import Power
     from emdsl.study.project import Project
@@ -157,11 +159,17 @@ class Study:
         """Return the result of SQL over the tables of the study; raises OutcomesError with DuckDB's message."""
         return _arrow(self._compiled(), sql)
 
-    def show(self) -> str:
-        """Return all measures as text, as `emdsl show` prints them."""
+    def show(self, *, registered: str | PathLike[str] | None = None) -> str:
+        """Return all measures as text, as `emdsl show` prints them.
+
+        Args:
+            registered: Mark them by this registration; by default by the one beside the study, if any.
+        """
         study = self._compiled()
         notices = load_if_stale(study)
-        return "".join(f"note: {n}\n\n" for n in notices) + text_of(measure_parts(study, bars=False))
+        marks, deviating = marked(study, _path(registered))
+        shown = text_of(measure_parts(study, bars=False, marks=marks))
+        return "".join(f"note: {n}\n\n" for n in (*notices, *deviating)) + shown
 
     def figure(self, measure: str | None = None, *, kind: str | None = None) -> alt.TopLevelMixin:
         """Return a measure as an Altair chart: shown in a notebook, or `.save("figure.svg")`.
@@ -182,13 +190,32 @@ class Study:
         load_if_stale(study)
         return draw(study, measure, kind)[0]
 
-    def report(self, output: str | PathLike[str]) -> Path:
-        """Write the study as one HTML page, and return its path. Needs `pip install 'emdsl[report]'`."""
+    def report(self, output: str | PathLike[str], *, registered: str | PathLike[str] | None = None) -> Path:
+        """Write the study as one HTML page, and return its path. Needs `pip install 'emdsl[report]'`.
+
+        Args:
+            output: A file that ends in `.html`.
+            registered: Mark measures by this registration; by default by the one beside the study, if any.
+        """
         from emdsl.study.report import write_report  # noqa: PLC0415 - as above
 
         path = Path(fspath(output))
-        write_report(self._compiled(), path)
+        write_report(self._compiled(), path, _path(registered))
         return path
+
+    def freeze(self, output: str | PathLike[str] | None = None, *, replace: bool = False) -> Path:
+        """Write a registration: the requests, the measures, and which answers are stored now; return its path.
+
+        Args:
+            output: A file that ends in `.json`; by default `STUDY.prereg.json` beside the study, where `show` finds it.
+            replace: Replace an older registration.
+
+        Raises:
+            FileExists: There is such a file.
+        """
+        from emdsl.study.registration import freeze  # noqa: PLC0415 - as above
+
+        return freeze(self._compiled(), _path(output), replace=replace).path
 
     def render(self, *, only: Only | None = None, step: str | None = None, sample: int = 0, limit: int = 1) -> Rendered:
         """Return the requests of the first cells, exactly as they are sent.
@@ -215,8 +242,8 @@ class Study:
 
         return explain_cell(self._compiled(), only=only_texts(only), step=step, sample=sample)
 
-    def diff(self, old: str | PathLike[str]) -> Diff:
-        """Return what changed since another file, or since a git revision of this one: `"git:HEAD~1"`."""
+    def diff(self, old: str | PathLike[str]) -> Diff | Deviations:
+        """Return what changed since another file, a git revision of this one (`"git:HEAD~1"`), or a registration."""
         from emdsl.study.diff import diff_studies  # noqa: PLC0415 - as above
 
         return diff_studies(self.project, fspath(old), str(self.file))
@@ -269,6 +296,10 @@ def _run_options(
     return RunOptions(
         samples=samples, only=only_texts(only), budget=_usd(budget), offline=offline, connections=connections
     )
+
+
+def _path(path: str | PathLike[str] | None) -> Path | None:
+    return Path(fspath(path)) if path is not None else None
 
 
 def _usd(amount: Decimal | float | None) -> Decimal | None:

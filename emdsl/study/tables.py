@@ -49,10 +49,14 @@ def measures_json(study: Compiled, experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def measure_parts(study: Compiled, *, bars: bool, only: Mapping[str, frozenset[str]] | None = None) -> Iterator[Part]:
+def measure_parts(
+    study: Compiled, *, bars: bool, only: Mapping[str, frozenset[str]] | None = None,
+    marks: Mapping[str, str] | None = None,
+) -> Iterator[Part]:  # fmt: skip
     """Yield every measure as a table; incomplete and simulated rows are marked.
 
-    `bars` draws values and intervals too. `only` are the levels of axes whose groups are shown.
+    `bars` draws values and intervals too. `only` are the levels of axes whose groups are shown. `marks` are those of
+    measures, by their registration.
     """
     simulated = False
     for measure, whole in measure_results(study):
@@ -60,7 +64,7 @@ def measure_parts(study: Compiled, *, bars: bool, only: Mapping[str, frozenset[s
             yield f"{measure.name}: left out\n"
             continue
         columns, rows, marked = measure_table(measure, _selected(measure, whole, only or {}), bars=bars)
-        yield measure.name
+        yield measure.name + (f"  [{mark}]" if (mark := (marks or {}).get(measure.name)) else "")
         yield Table(columns, rows, numeric=(measure.function, "n", "planned"))
         yield from design_effect(whole)
         yield ""
@@ -96,8 +100,11 @@ def odd_notices(study: Compiled) -> list[str]:
         return [odd.notice for e in study.program.experiments for odd in odd_answers(connection, e, study.name)]
 
 
-def measures_latex(study: Compiled) -> str:
-    """Return every measure of a study as a tabular in LaTeX, each below its name in a comment."""
+def measures_latex(study: Compiled, marks: Mapping[str, str] | None = None) -> str:
+    """Return every measure of a study as a tabular in LaTeX, each below its name in a comment.
+
+    `marks` are those of measures, by their registration: each is the last line of its table.
+    """
     tabulars = []
     for measure, result in measure_results(study):
         if result is None:
@@ -105,7 +112,10 @@ def measures_latex(study: Compiled) -> str:
         columns, rows, marked = measure_table(measure, result)
         comment = "% SIMULATED: made by the embedded simulator, not by a model\n" if marked else ""
         kept = [i for i, c in enumerate(columns) if c or any(r[i] for r in rows)]
-        table = latex([columns[i] for i in kept], [[r[i] for i in kept] for r in rows], numeric=(measure.function,))
+        table = latex(
+            [columns[i] for i in kept], [[r[i] for i in kept] for r in rows], numeric=(measure.function,),
+            note=(marks or {}).get(measure.name, ""),
+        )  # fmt: skip
         tabulars.append(f"% {measure.name}\n{comment}{table}")
     return "\n".join(tabulars)
 
