@@ -20,7 +20,7 @@ VERBS = {
     "fmt": ("emdsl.cli.fmt", "Format files."),
     "render": ("emdsl.cli.render", "Show requests exactly as they are sent."),
     "why": ("emdsl.cli.why", "Explain why a request is cached or pending."),
-    "diff": ("emdsl.cli.diff", "Compare two studies by cells, requests and cost."),
+    "diff": ("emdsl.cli.diff", "Compare two studies: cells, requests, cost, or results."),
     "freeze": ("emdsl.cli.freeze", "Register a study before its data: requests, measures, stored answers."),
     "show": ("emdsl.cli.show", "Show the measures of a study."),
     "query": ("emdsl.cli.query", "Query the results with SQL."),

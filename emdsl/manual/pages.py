@@ -101,6 +101,7 @@ def _python() -> str:
     from emdsl.study.plan import Plan  # noqa: PLC0415 - as above
     from emdsl.study.power import Power  # noqa: PLC0415 - as above
     from emdsl.study.rendering import Rendered  # noqa: PLC0415 - as above
+    from emdsl.study.results_diff import ResultsDiff  # noqa: PLC0415 - as above
     from emdsl.study.run import Run  # noqa: PLC0415 - as above
     from emdsl.study.study import Study, open_study  # noqa: PLC0415 - as above
     from emdsl.study.why import Why  # noqa: PLC0415 - as above
@@ -109,7 +110,7 @@ def _python() -> str:
     for name, member in vars(Study).items():
         if not name.startswith("_") and inspect.isfunction(member):
             parts += _documented(f"study.{name}", member)
-    for kind in (Plan, Run, Rendered, Why, Diff, Deviations, Power):
+    for kind in (Plan, Run, Rendered, Why, Diff, ResultsDiff, Deviations, Power):
         parts += [f"## {kind.__name__}\n\n{inspect.getdoc(kind)}\n\n", *_fields(kind), "\n"]
     parts.append("## emdsl.errors\n\nEvery error of the API is one of these classes.\n\n")
     parts.extend(

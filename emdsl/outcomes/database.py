@@ -102,6 +102,21 @@ def in_memory() -> Iterator[Connection]:
         yield connection
 
 
+@contextmanager
+def attached(files: Mapping[str, Path]) -> Iterator[Connection]:
+    """Open an empty database in memory, with database files attached read-only, each under a name.
+
+    Raises OutcomesError with DuckDB's message for any of its errors.
+    """
+    try:
+        with in_memory() as connection, interruptible():
+            for called, path in files.items():
+                connection.execute(f"ATTACH {literal(str(path))} AS {name(called)} (READ_ONLY)")
+            yield connection
+    except Error as error:
+        raise OutcomesError(_message(error)) from error
+
+
 def completeness(database: Connection, study: str, experiment: Experiment) -> tuple[int, int, bool]:
     """Return the number of rows of an experiment, of rows without an answer, and whether any is simulated."""
     made_up = name(simulated_column(experiment))

@@ -103,7 +103,7 @@ def draws_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
 def rows_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
     """Return the SELECT of the rows that draws are made of: one for each row of the table, with the key of its draw."""
     columns = columns_of(experiment)
-    value, other, reason = _values_sql(measure, columns)
+    value, other, reason = row_values_sql(measure, columns)
     place = ", ".join(f"{name(a.name)}::VARCHAR" for a in experiment.axes)
     row = f"'row ' || [{place}{', ' if place else ''}sample::VARCHAR]::VARCHAR"
     keys = [f"COALESCE({name(f'{a}_key')}, {row})" for a in measure.asks] or [row]
@@ -175,7 +175,7 @@ def _grouped_by(measure: Measure, path: tuple[str, ...], columns: Columns) -> st
     return LEVEL if path == made and path in measure.by[-1:] else _group(path, columns)
 
 
-def _values_sql(measure: Measure, columns: Columns) -> tuple[str, str, str]:
+def row_values_sql(measure: Measure, columns: Columns) -> tuple[str, str, str]:
     """Return in SQL what a row adds to a measure: its value, of an agreement the other, and why it is dropped."""
     value = _rated(measure, measure.value, columns) if measure.value is not None else "TRUE"
     value = f"({value})::VARCHAR = {LEVEL}" if measure.labels else value
@@ -222,7 +222,7 @@ def part_sql(experiment: Experiment, measure: Measure, schema: str, place: int) 
     It selects nothing if the row is on no side of a contrast.
     """
     columns = columns_of(experiment)
-    value, _, reason = _values_sql(dataclasses.replace(measure, labels=()), columns)
+    value, _, reason = row_values_sql(dataclasses.replace(measure, labels=()), columns)
     by = [p for p in measure.by if not (measure.labels and p == LABEL)]
     group = "".join(f"{_group(p, columns)} AS {name('_'.join(p))}, " for p in by)
     sides = " OR ".join(f"({to_sql(x, columns)})" for x in measure.sides)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from emdsl.compiler.compile import compile_file
 from emdsl.errors import SourceError
@@ -12,7 +12,7 @@ from emdsl.frame import EvalFault
 from emdsl.source import listed, near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from emdsl.outcomes.database import Connection
     from emdsl.store.disk import DiskStore
     from emdsl.study.project import Project
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,13 @@ def evaluating() -> Iterator[None]:
         yield
     except EvalFault as fault:
         raise SourceError([fault.diagnostic]) from fault
+
+
+def by_present_name(olds: Mapping[str, T], news: Collection[str]) -> dict[str, T]:
+    """Return the experiments of an older version by the names of now: the only one that is gone is the only new one."""
+    gone, come = [n for n in olds if n not in news], [n for n in news if n not in olds]
+    renamed = {gone[0]: come[0]} if len(gone) == len(come) == 1 else {}
+    return {renamed.get(name, name): old for name, old in olds.items()}
 
 
 def unknown(kind: str, name: str, names: list[str]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from emdsl.run.planner import planners
 from emdsl.run.rows import Rows, Selection
 from emdsl.run.symbolic import requests_by_step
+from emdsl.study.compiled import by_present_name
 from emdsl.study.design import Design, design, levels_of
 from emdsl.study.registration import Registration, registration_of
 from emdsl.study.screen import Part, Table, counted, short, text_of
@@ -116,10 +117,8 @@ def marked(study: Compiled, path: Path | None = None) -> tuple[dict[str, str], l
 
 def deviations(study: Compiled, registration: Registration) -> Deviations:
     """Return how a study deviates from a registration; nothing is sent."""
-    olds, news = dict(registration.experiments), {e.name: e for e in study.program.experiments}
-    gone, come = [n for n in olds if n not in news], [n for n in news if n not in olds]
-    if len(gone) == len(come) == 1:
-        olds[come[0]] = olds.pop(gone[0])  # renamed, it is the same
+    news = {e.name: e for e in study.program.experiments}
+    olds = by_present_name(registration.experiments, news)
     entries: list[dict[str, Any]] = []
     measures: list[Standing] = []
     stored = _StoredNow(study)

@@ -6,6 +6,7 @@ import difflib
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,7 @@ from emdsl.errors import FileMissing, UsageError
 from emdsl.run.planner import Planner
 from emdsl.run.rows import Rows
 from emdsl.run.symbolic import symbolic_requests
-from emdsl.study.compiled import Compiled, compile_study
-from emdsl.study.deviations import Deviations, deviations
-from emdsl.study.registration import SUFFIX, read_registration
+from emdsl.study.compiled import Compiled, by_present_name, compile_study
 from emdsl.study.screen import counted, text_of
 
 if TYPE_CHECKING:
@@ -55,28 +54,32 @@ class Diff:
         yield f"edits: {counted(self.lines['changed'], 'line')}, {same:,} of them only comments, layout or order"
 
 
-def diff_studies(project: Project, old: str, new: str) -> Diff | Deviations:
-    """Return what changed between two studies, or since a registration; nothing is sent.
+def diff_studies(project: Project, old: str, new: str) -> Diff:
+    """Return what changed between two studies; nothing is sent.
 
     Args:
         project: The project, with the store that pending requests are counted by.
-        old: A file, `git:REV` for the other file at a revision, or a registration.
-        new: The same, but a registration.
+        old: A file, or `git:REV` for the other file at a revision.
+        new: The same.
 
     Raises:
-        UsageError: Both are revisions, or one is a JSON file that is not a registration.
+        UsageError: Both are revisions.
         FileMissing: git has no such file or revision.
         SourceError: One of the two does not compile.
     """
-    if old.startswith(GIT) and new.startswith(GIT):
-        raise UsageError("one of the two must be a file: `emdsl diff git:HEAD~1 icl.em`")
-    if Path(old).suffix == SUFFIX:
-        return deviations(compile_study(project, Path(new)), read_registration(Path(old)))
-    file = Path(old if new.startswith(GIT) else new)
-    with tempfile.TemporaryDirectory() as folder:
-        before, after = (_compiled(project, text, file, Path(folder)) for text in (old, new))
+    with both(project, old, new) as (before, after):
         experiments = tuple(_experiments(before, after))
         return Diff(experiments=experiments, lines=_lines(before.program, after.program))
+
+
+@contextmanager
+def both(project: Project, old: str, new: str) -> Iterator[tuple[Compiled, Compiled]]:
+    """Yield two studies, compiled; arguments and errors as of `diff_studies`."""
+    if old.startswith(GIT) and new.startswith(GIT):
+        raise UsageError("one of the two must be a file: `emdsl diff git:HEAD~1 icl.em`")
+    file = Path(old if new.startswith(GIT) else new)
+    with tempfile.TemporaryDirectory() as folder:
+        yield _compiled(project, old, file, Path(folder)), _compiled(project, new, file, Path(folder))
 
 
 def _compiled(project: Project, text: str, file: Path, folder: Path) -> Compiled:
@@ -127,9 +130,7 @@ class _AtRevision(Mapping[Path, Path]):
 
 def _experiments(before: Compiled, after: Compiled) -> list[dict[str, Any]]:
     olds, news = ({e.name: e for e in study.program.experiments} for study in (before, after))
-    gone, come = [n for n in olds if n not in news], [n for n in news if n not in olds]
-    if len(gone) == len(come) == 1:
-        olds[come[0]] = olds.pop(gone[0])  # renamed, it is the same
+    olds = by_present_name(olds, news)
     entries = []
     with after.store() as store:
         for name in dict.fromkeys((*news, *olds)):

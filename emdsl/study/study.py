@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from emdsl.study.power import Power
     from emdsl.study.project import Project
     from emdsl.study.rendering import Rendered
+    from emdsl.study.results_diff import ResultsDiff
     from emdsl.study.selection import Only
     from emdsl.study.why import Why
 
@@ -242,11 +243,39 @@ class Study:
 
         return explain_cell(self._compiled(), only=only_texts(only), step=step, sample=sample)
 
-    def diff(self, old: str | PathLike[str]) -> Diff | Deviations:
-        """Return what changed since another file, a git revision of this one (`"git:HEAD~1"`), or a registration."""
+    def deviations(self, registration: str | PathLike[str] | None = None) -> Deviations:
+        """Return how the study deviates from a registration; by default from the one beside it.
+
+        Raises:
+            FileMissing: There is no such file.
+        """
+        from emdsl.study.deviations import deviations  # noqa: PLC0415 - as above
+        from emdsl.study.registration import beside, read_registration  # noqa: PLC0415 - as above
+
+        return deviations(self._compiled(), read_registration(_path(registration) or beside(self.file)))
+
+    def diff(self, old: str | PathLike[str]) -> Diff:
+        """Return what changed since another file, or since a git revision of this one: `"git:HEAD~1"`."""
         from emdsl.study.diff import diff_studies  # noqa: PLC0415 - as above
 
         return diff_studies(self.project, fspath(old), str(self.file))
+
+    def diff_results(self, old: str | PathLike[str], *, limit: int = 5) -> ResultsDiff:
+        """Return how the results differ from those of another file, or of a git revision of this one.
+
+        Only cached answers are read. `print(...)` shows the figures that moved, worst first, and the verdicts that
+        flipped; `.markdown()` returns the same for a pull request.
+
+        Args:
+            old: A file, or a revision such as `"git:HEAD~1"`.
+            limit: Maximum examples of each flip.
+
+        Raises:
+            OutcomesError: One of the two has no results.
+        """
+        from emdsl.study.results_diff import diff_results  # noqa: PLC0415 - as above
+
+        return diff_results(self.project, fspath(old), str(self.file), limit=whole(limit, 0, "limit"))
 
     def power(
         self, measure: str | None = None, *, effect: float | None = None, rate: float | None = None,

@@ -10,10 +10,11 @@ from support import SHOTS, emdsl
 
 import emdsl as api
 from emdsl.errors import FileExists, FileMissing, SourceError, UsageError
-from emdsl.study.deviations import Deviations
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from emdsl.study.deviations import Deviations
 
 STUDY = """em 1
 import alignment, coherence from "std:judges@1"
@@ -150,9 +151,7 @@ def edited(folder: Path, edits: list[Edit]) -> Deviations:
         assert old in text, old
         text = text.replace(old, new)
     (folder / "study.em").write_text(text, encoding="utf-8")
-    found = api.open(folder / "study.em").diff(folder / "study.prereg.json")
-    assert isinstance(found, Deviations)
-    return found
+    return api.open(folder / "study.em").deviations()
 
 
 @pytest.mark.parametrize("edit", MEANING_FREE)
@@ -200,13 +199,12 @@ experiment e {
     opened = api.open(tmp_path / "study.em")
     registered = opened.freeze()
     (tmp_path / "items.csv").write_text(items.replace("text 2,a", "text 2,b"), encoding="utf-8")
-    found = opened.diff(registered)
-    assert isinstance(found, Deviations)
+    found = opened.deviations(registered)
     assert found.measures[0].text == "changed: values of q: 1 changed"
     assert "value answer in " in found.measures[1].text, "the list is made of the data"
     (tmp_path / "items.csv").write_text(items, encoding="utf-8")
     (tmp_path / "study.em").write_text(study.replace("high: 5", "high: 6"), encoding="utf-8")
-    assert "values of dose: 1 changed" in str(opened.diff(registered))
+    assert "values of dose: 1 changed" in str(opened.deviations(registered))
 
 
 def test_measures_that_come_and_go(frozen: Path) -> None:
@@ -275,7 +273,7 @@ def test_another_file_is_no_registration(frozen: Path, text: str) -> None:
     other = frozen / "other.json"
     other.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match=r"other\.json"):
-        study.diff(other)
+        study.deviations(other)
     with pytest.raises(FileExists, match="not overwritten"):
         study.freeze(other, replace=True)
     assert other.read_text(encoding="utf-8") == text
@@ -290,7 +288,7 @@ def test_a_damaged_design_is_an_error(frozen: Path, key: str, value: object) -> 
     held["experiments"]["e"][key] = value
     (frozen / "damaged.json").write_text(json.dumps(held), encoding="utf-8")
     with pytest.raises(UsageError, match="damaged"):
-        api.open(frozen / "study.em").diff(frozen / "damaged.json")
+        api.open(frozen / "study.em").deviations(frozen / "damaged.json")
 
 
 def test_what_cannot_be_frozen(frozen: Path, tmp_path: Path) -> None:

@@ -1,0 +1,315 @@
+"""Changes of results: two versions of an experiment, row beside row, in one connection."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from emdsl.lang import ast
+from emdsl.lang.canonical import canonical
+from emdsl.outcomes.computed import SPREAD, computed
+from emdsl.outcomes.database import Error
+from emdsl.outcomes.draws import PLACE, SIDE, by_columns, draws_sql, group_columns, row_values_sql
+from emdsl.outcomes.measure_views import MEANS, view_sql
+from emdsl.outcomes.sql import columns_of, inner, literal, name
+from emdsl.value import UNSETTLED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from emdsl.experiment import Experiment, Measure, Step
+    from emdsl.outcomes.database import Connection
+
+BEFORE, AFTER = "before", "after"  # the schemas of both versions
+PAIRED = ("rate", "mean", "at_least")  # measures whose change has an interval
+CONDITIONS = ("rate", "at_least", "count", "dose")  # measures of a condition
+NUMERIC = frozenset(("BIGINT", "DOUBLE"))
+STATE, SCORES, FORMER, FORMER_SCORES = map(inner, ("state", "scores", "former state", "former scores"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flips:
+    """How often one verdict became another; `examples` are the rows that moved furthest, with their scores."""
+
+    of: str
+    before: str
+    after: str
+    n: int
+    compared: int  # rows with a verdict in both
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One row: its coordinate, and the scores that its verdict rests on."""
+
+    row: dict[str, Any]
+    scores: dict[str, tuple[float | None, float | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """One group of a measure: its figure before and after, and the change, with both ends of its interval if any."""
+
+    measure: str
+    group: dict[str, Any]
+    before: float | None
+    after: float | None
+    low: float | None = None
+    high: float | None = None
+    level: float = 0.95
+    clusters: int | None = None
+    clustered_by: str | None = None
+
+    @property
+    def change(self) -> float | None:
+        """The figure after, less the one before."""
+        return None if self.before is None or self.after is None else self.after - self.before
+
+    @property
+    def strength(self) -> float:
+        """The change in half widths of its interval: over 1, the interval excludes 0; 0 without an interval."""
+        if self.low is None or self.high is None or self.change is None:
+            return 0.0
+        return 2 * abs(self.change) / (self.high - self.low)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """Two versions of an experiment, in the schemas BEFORE and AFTER: only rows that both have.
+
+    Rows are matched by their coordinate. `rows` are their numbers: in both, in the first alone, in the second alone.
+    `coordinate` are the axes that both have, and `sample`; `scores` the columns of numbers that both have; `left_out`
+    the measures that one of the two has no relation of.
+    """
+
+    connection: Connection
+    before: Experiment
+    after: Experiment
+    rows: tuple[int, int, int]
+    coordinate: tuple[str, ...]
+    scores: frozenset[str]
+    left_out: frozenset[str]
+
+    def flips(self, limit: int) -> Iterator[Flips]:
+        """Yield the changes of each verdict, with at most `limit` rows of each: of judges' labels and of conditions."""
+        apart = (
+            f"list_sum(list_transform(range(1, len({SCORES}) + 1), lambda i: abs({SCORES}[i] - {FORMER_SCORES}[i])))"
+        )
+        for of, before, after, scores in (*self._labels(), *self._conditions()):
+            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE judged AS {self._joined(before, after, scores)}")
+            ((compared,),) = self._select("SELECT count(*) FROM temp.judged")
+            for was, now, n in self._select(
+                f"SELECT {FORMER}, {STATE}, count(*) FROM temp.judged WHERE {FORMER} <> {STATE} "
+                f"GROUP BY {FORMER}, {STATE} ORDER BY 3 DESC, 1, 2"
+            ):
+                rows = self._select(
+                    f"SELECT * EXCLUDE ({FORMER}, {STATE}) FROM temp.judged WHERE {FORMER} = {literal(was)} "
+                    f"AND {STATE} = {literal(now)} ORDER BY {apart} DESC NULLS LAST, {self._keys()} LIMIT {limit}"
+                )
+                examples = tuple(
+                    Example(row=dict(zip(self.coordinate, place, strict=True)),
+                            scores=dict(zip(scores, zip(old, new, strict=True), strict=True)))
+                    for *place, old, new in rows
+                )  # fmt: skip
+                yield Flips(of=of, before=was, after=now, n=n, compared=compared, examples=examples)
+
+    def moved(self) -> Iterator[Moved]:
+        """Yield the groups of each measure that both versions have."""
+        olds = {m.name: m for m in self.before.measures}
+        for new in self.after.measures:
+            old = olds.get(new.name)
+            if old is None or old.function != new.function or by_columns(old) != by_columns(new):
+                continue
+            if new.name in self.left_out:
+                continue
+            yield from self._paired(old, new) if _is_paired(old, new) else self._values(old, new)
+
+    @property
+    def _tables(self) -> tuple[str, str]:
+        return f"{BEFORE}.{name(self.before.name)}", f"{AFTER}.{name(self.after.name)}"
+
+    @property
+    def _same(self) -> str:
+        return " AND ".join(f"a.{name(k)} IS NOT DISTINCT FROM b.{name(k)}" for k in self.coordinate)
+
+    def _keys(self, of: str = "") -> str:
+        return ", ".join(f"{of}{name(k)}" for k in self.coordinate)
+
+    def _select(self, sql: str) -> list[tuple[Any, ...]]:
+        return self.connection.execute(sql).fetchall()
+
+    # ---------------------------------------------------------------- verdicts
+
+    def _labels(self) -> Iterator[tuple[str, str, str, list[str]]]:
+        """Yield each judge that replies with labels: its name, and twice its label, or why it is missing, in SQL."""
+        olds = {s.name: s for s in self.before.steps}
+        for step in self.after.steps:
+            if step.name in olds and _has_labels(step) and _has_labels(olds[step.name]):
+                label = f"COALESCE({name(step.name)}, {name(f'{step.name}_missing')})"
+                yield step.name, label, label, []
+
+    def _conditions(self) -> Iterator[tuple[str, str, str, list[str]]]:
+        """Yield each condition of measures: its text, its value before and after in SQL, the scores that it reads."""
+        olds, seen = {m.name: m for m in self.before.measures}, set[tuple[str, str]]()
+        for new in self.after.measures:
+            old = olds.get(new.name)
+            if old is None or not (_is_condition(old) and _is_condition(new)):
+                continue
+            texts = _text(old), _text(new)
+            if texts not in seen:
+                seen.add(texts)
+                scores = [n for n in new.reads if n in old.reads and n in self.scores]
+                shown = texts[1] if texts[0] == texts[1] else f"measure {new.name}"
+                yield shown, _state(self.before, old), _state(self.after, new), scores
+
+    def _joined(self, before: str, after: str, scores: list[str]) -> str:
+        """Return the SELECT of the rows with a verdict in both: coordinate, verdicts, and scores before and after."""
+        listed = f"[{', '.join(map(name, scores))}]::DOUBLE[]"
+        opened = ", ".join(literal(x) for x in sorted(UNSETTLED))
+        one, other = (
+            f"SELECT {self._keys()}, {state} AS {STATE}, {listed} AS {SCORES} FROM {table} "
+            f"WHERE {STATE} NOT IN ({opened})"
+            for state, table in zip((before, after), self._tables, strict=True)
+        )
+        return (
+            f"SELECT {self._keys('b.')}, a.{STATE} AS {FORMER}, b.{STATE}, a.{SCORES} AS {FORMER_SCORES}, b.{SCORES} "
+            f"FROM ({one}) AS a JOIN ({other}) AS b ON {self._same}"
+        )
+
+    # ---------------------------------------------------------------- measures
+
+    def _paired(self, old: Measure, new: Measure) -> Iterator[Moved]:
+        """Yield the groups of a measure with the interval of their change: the contrast of both versions.
+
+        A row of one version and the same row of the other are a pair, and the clusters are those of the measure.
+        """
+        assert new.interval is not None
+        nested = new.function == "contrast"
+        axes = tuple(n for n in self.coordinate if n != "sample" and (not nested or n in {*old.pair} & {*new.pair}))
+        contrast = dataclasses.replace(
+            new, function="contrast", of=new.of if nested else new.function, pair=axes, correct="", family="",
+            equivalent=None, interval=dataclasses.replace(new.interval, method="wald"),
+        )  # fmt: skip
+        parts = []
+        for experiment, measure, schema, first in ((self.after, new, AFTER, 1), (self.before, old, BEFORE, 2)):
+            own = dataclasses.replace(
+                measure, function="contrast", of=contrast.of, pair=axes, interval=contrast.interval
+            )
+            side = f"{SIDE} + {2 * (first - 1)}" if nested else first
+            alike = dataclasses.replace(experiment, axes=tuple(sorted(experiment.axes, key=lambda a: a.name)))
+            parts.append(f"SELECT * REPLACE ({side} AS {SIDE}) FROM ({draws_sql(alike, own, schema)})")
+        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE drawn AS {' UNION ALL BY NAME '.join(parts)}")
+        # each draw has its side: of these only the number is read
+        contrast = dataclasses.replace(contrast, sides=(ast.Literal(value=True, span=new.span),) * (4 if nested else 2))
+        draws, groups = "SELECT * FROM temp.drawn", group_columns(new)
+        self.connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE changed AS SELECT row_number() OVER () AS {PLACE}, * "
+            f"FROM ({view_sql(contrast, draws, parts=True)})"
+        )
+        found = dict(computed(self._select, contrast, draws, "temp.changed").rows)
+        figures = ("second", "first") if nested else (MEANS[1], MEANS[0])
+        for place, before, after, *group in self._select(
+            f"SELECT {', '.join((PLACE, *figures, *map(name, groups)))} FROM temp.changed"
+        ):
+            row = found.get(place, {})
+            varies = (row.get("se") or 0.0) >= SPREAD
+            yield Moved(
+                measure=new.name, group=dict(zip(groups, group, strict=True)), before=before, after=after,
+                low=row["low"] if varies else None, high=row["high"] if varies else None,
+                level=new.interval.level,
+                clusters=row.get("clusters"), clustered_by=row.get("clustered_by"),
+            )  # fmt: skip
+
+    def _values(self, old: Measure, new: Measure) -> Iterator[Moved]:
+        """Yield the groups of a measure whose change has no interval."""
+        columns = by_columns(new)
+        shown = "".join(f"b.{name(c)}, " for c in columns)
+        level = "COALESCE(TRY_CAST({0} AS DOUBLE)::VARCHAR, {0}::VARCHAR)".format  # 8 and 8.0 are one
+        pairs = ((level(f"a.{name(c)}"), level(f"b.{name(c)}")) for c in columns)
+        same = " AND ".join(f"{a} IS NOT DISTINCT FROM {b}" for a, b in pairs) or "TRUE"
+        for *group, before, after in self._select(
+            f"SELECT {shown}a.{name(new.function)}::DOUBLE, b.{name(new.function)}::DOUBLE "
+            f"FROM {BEFORE}.{name(old.name)} AS a JOIN {AFTER}.{name(new.name)} AS b ON {same}"
+        ):
+            yield Moved(measure=new.name, group=dict(zip(columns, group, strict=True)), before=before, after=after)
+
+
+def beside(connection: Connection, before: Experiment, after: Experiment, places: tuple[str, str]) -> Beside | str:
+    """Return two versions of an experiment side by side, or why their rows cannot be matched.
+
+    Args:
+        connection: A database that can hold views.
+        before: The experiment in one version.
+        after: The same in the other version.
+        places: The quoted schemas of their tables.
+    """
+    axes = [{a.name: a for a in e.axes} for e in (before, after)]
+    for i, which in enumerate(("first", "second")):
+        alone = [n for n, a in axes[i].items() if n not in axes[1 - i] and len(a.levels) > 1]
+        if alone:
+            return f"only the {which} has the axis `{alone[0]}`, so that rows cannot be matched"
+    types, left_out = [], set[str]()
+    for experiment, schema, place in ((before, BEFORE, places[0]), (after, AFTER, places[1])):
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        for measure in experiment.measures:
+            try:
+                connection.execute(f"CREATE VIEW {schema}.{name(measure.name)} AS FROM {place}.{name(measure.name)}")
+            except Error:
+                left_out.add(measure.name)
+        described = connection.execute(f"DESCRIBE {place}.{name(experiment.name)}").fetchall()
+        types.append({column: kind for column, kind, *_ in described})
+    shared = [n for n in axes[1] if n in axes[0]]
+    kinds = {n: "DOUBLE" if {t[n] for t in types} <= NUMERIC else "VARCHAR" for n in shared}
+    replaced = ", ".join(f"{name(n)}::{kind} AS {name(n)}" for n, kind in kinds.items() if types[0][n] != types[1][n])
+    coordinate = (*shared, "sample")
+    tables = [
+        f"(SELECT *{f' REPLACE ({replaced})' if replaced else ''} FROM {place}.{name(e.name)})"
+        for e, place in zip((before, after), places, strict=True)
+    ]
+    same = " AND ".join(f"a.{name(k)} IS NOT DISTINCT FROM b.{name(k)}" for k in coordinate)
+    counts = []
+    for i, (experiment, schema) in enumerate(((before, BEFORE), (after, AFTER))):
+        view = f"{schema}.{name(experiment.name)}"
+        connection.execute(
+            f"CREATE VIEW {view} AS SELECT a.* FROM {tables[i]} AS a SEMI JOIN {tables[1 - i]} AS b ON {same}"
+        )
+        counts += connection.execute(
+            f"SELECT (SELECT count(*) FROM {tables[i]}), (SELECT count(*) FROM {view})"
+        ).fetchall()
+    (first, both), (second, _) = counts
+    return Beside(
+        connection=connection, before=before, after=after, rows=(both, first - both, second - both),
+        coordinate=coordinate, left_out=frozenset(left_out),
+        scores=frozenset(n for n, kind in types[0].items() if kind == types[1].get(n) == "DOUBLE"),
+    )  # fmt: skip
+
+
+def _has_labels(step: Step) -> bool:
+    return step.reply_format is not None and bool(step.reply_format.choices)
+
+
+def _is_condition(measure: Measure) -> bool:
+    return (measure.of or measure.function) in CONDITIONS and measure.value is not None
+
+
+def _is_paired(old: Measure, new: Measure) -> bool:
+    """Whether the change of a measure is a contrast: of rates or means, or of contrasts of these."""
+    if old.equal or new.equal:
+        return False
+    alike = (old.of, old.scale, old.versus, len(old.sides)) == (new.of, new.scale, new.versus, len(new.sides))
+    nested = new.function == "contrast" and new.of in PAIRED and new.scale == "difference" and len(new.sides) == 2
+    return new.function in PAIRED or (alike and nested)
+
+
+def _text(measure: Measure) -> str:
+    assert measure.value is not None
+    given = f" given {canonical(measure.condition)}" if measure.condition is not None else ""
+    return canonical(measure.value) + given
+
+
+def _state(experiment: Experiment, measure: Measure) -> str:
+    """Return in SQL whether the condition of a measure holds in a row: true, false, or the reason why it is dropped."""
+    value, _, reason = row_values_sql(measure, columns_of(experiment))
+    return f"COALESCE({reason}, CASE WHEN {value} THEN 'true' ELSE 'false' END)"
