@@ -8,6 +8,7 @@ Searle, Casella and McCulloch (1992), Variance Components, ch. 5.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from itertools import combinations
@@ -50,13 +51,19 @@ class Components:
 def components(names: Sequence[str], rows: Sequence[Combination]) -> Components:
     """Return the variance components of values over crossed factors.
 
-    Negative estimates are 0. What has no pairs to be told apart by is one with the smallest source that holds it: draws
-    without repetition with the factors together.
+    Negative estimates are 0, and a factor with one level is unknown. What has no pairs to be told apart by is one
+    with the smallest source that holds it: draws without repetition with the factors together.
 
     Args:
         names: The factors, at most 3.
         rows: A row for each combination of levels with a value.
     """
+    single = [i for i in range(len(names)) if len({row[0][i] for row in rows}) == 1]
+    if single and len(single) < len(names):  # nothing can be said about them, and the others need no care
+        others = [i for i in range(len(names)) if i not in single]
+        rest = components([names[i] for i in others], [(tuple(row[0][i] for i in others), *row[1:]) for row in rows])
+        unknown = tuple(_unknown(names, (i,), 1) for i in single)
+        return dataclasses.replace(rest, sources=(*rest.sources[:-1], *unknown, rest.sources[-1]))
     n = sum(row[3] for row in rows)
     mean = sum(row[1] for row in rows) / n if n else math.nan
     squares = sum(s - 2 * mean * t + m * mean * mean for _, t, s, m in rows)
