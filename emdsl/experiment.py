@@ -134,6 +134,12 @@ class Interval:
         return self.clusters.names
 
 
+DOSE_COLUMNS = (  # of a `dose`, beside k50 and its interval
+    *(f"{part}{end}" for part in ("floor", "ceiling", "slope") for end in ("", "_low", "_high")),
+    "trend", "p_trend", "p_fit", "curve",
+)  # fmt: skip
+
+
 def plain_difference(scale: str, of: str) -> bool:
     """Whether a contrast is the difference of rates or means, for which sample sizes can be computed."""
     return scale in ("", "difference") and of in ("rate", "mean")

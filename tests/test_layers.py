@@ -74,7 +74,7 @@ DOORS = {
     "click": ("cli/",),
     "rich": ("cli/layout.py", "study/screen.py", "study/progress_view.py"),
     "dotenv": ("study/project.py",),
-    "numpy": ("outcomes/bootstrap.py",),
+    "numpy": ("outcomes/bootstrap.py", "outcomes/dose.py", "outcomes/dose_law.py", "outcomes/krippendorff.py"),
     "duckdb": ("outcomes/database.py", "data/parquet.py"),
     "pyarrow": ("outcomes/table.py", "study/study.py"),
     "diskcache": ("store/disk.py",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from emdsl.experiment import DOSE_COLUMNS
 from emdsl.lang import ast
 
 METHODS = ("wilson", "wald", "agresti_coull", "clopper_pearson", "bootstrap")
@@ -34,10 +35,6 @@ class MeasureSpec:
 
 COMMON_COLUMNS = ("n", "n_planned", "n_dropped", "dropped", "complete", "simulated", "clusters", "clustered_by",
                   "design_effect")  # fmt: skip
-DOSE_COLUMNS = (
-    *(f"{part}{end}" for part in ("floor", "ceiling", "slope") for end in ("", "_low", "_high")),
-    "trend", "p_trend", "p_fit", "curve",
-)  # fmt: skip
 _CONDITION, _NUMBER = Parameter(field="value", kind="condition"), Parameter(field="value", kind="number")
 _INNER, _SIDE = Parameter(field="of", kind="inner"), Parameter(field="sides", kind="side")
 _LABEL, _OTHER = Parameter(field="value", kind="judgement"), Parameter(field="other", kind="judgement")

@@ -94,7 +94,11 @@ def resampled_ends(drawn: np.ndarray[tuple[int], np.dtype[np.float64]], n: int, 
 
 def generator(seed: str) -> np.random.Generator:
     """Return random numbers, the same for equal seeds on all machines."""
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest("bootstrap", seed)[:16], "big")))
+    return np.random.Generator(np.random.PCG64(_seed(seed)))
+
+
+def _seed(text: str) -> int:
+    return int.from_bytes(digest("bootstrap", text)[:16], "big")
 
 
 def _resampled(

@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from emdsl.compiler.measure_specs import DOSE_COLUMNS
-from emdsl.experiment import MIN_DETECTED
+from emdsl.experiment import DOSE_COLUMNS, MIN_DETECTED
 from emdsl.outcomes.clustered import clipped, effective, rate_interval, score_interval, student_interval
 from emdsl.outcomes.comparisons import Compared, Sides
 from emdsl.outcomes.draws import PLACE, REASON, VALUE
@@ -239,6 +238,7 @@ def _contrasts(
     turned = discordant(select) if measure.of == "rate" and n_sides == 2 and alone else {}
     for place, value, *sides in select(f"SELECT {PLACE}, contrast, {columns} FROM {relation}"):
         if (spread := found.get(place)) is None or value is None:
+            rows[place] = {"clusters": 0}
             continue
         compared = Compared(
             value=value, measure=measure, sides=Sides(tuple(sides[::2]), tuple(sides[1::2])), spread=spread,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emdsl.compiler.measure_specs import DOSE_COLUMNS
+from emdsl.experiment import DOSE_COLUMNS
 from emdsl.outcomes.draws import (
     DOSE,
     EQUAL,

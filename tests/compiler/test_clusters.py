@@ -109,7 +109,9 @@ def test_crossed_demonstrations(
     """One set for all questions: few are told, ten are the second way of clustering."""
     body = f"for q in rows\nsamples = {samples}\nlet set_number = sample + 1\nlet chosen = {drawn}"
     body += "\nlet examples = join([s.x for s in chosen])"
-    assert clusters(tmp_path, body, "{q.text}", "{examples}") == (Clusters(names=names, detected=True), codes)
+    crossed = "q" if codes or "sample" in names else ""
+    wanted = Clusters(names=names, detected=True, crossed=crossed)
+    assert clusters(tmp_path, body, "{q.text}", "{examples}") == (wanted, codes)
 
 
 INHERITED = """

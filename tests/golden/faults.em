@@ -461,7 +461,7 @@ experiment e {
   judge v with alignment("x", answer) from "sim/judge" { samples = 2 }
   set v_2.temperature = 1    ### E416
   measure a = agreement(v, v)    ### E849
-  measure b = agreement(v, v_2, v)    ### E213
+  measure b = agreement(v, v_2, v)    ### E849
   measure c = contrast(mean(v), true, false, true)    ### E213
 }
 ---
