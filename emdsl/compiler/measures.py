@@ -311,7 +311,9 @@ class MeasureBinder:
     def _check_agreement(self, call: ast.Call, fields: Fields) -> None:
         """Check that judgements can agree; alpha of more than two, or by a metric, has a bootstrap interval."""
         raters = (fields["value"], fields["other"], *fields["others"])
-        fields["nominal"] = all(list(itertools.starmap(self._agree, itertools.combinations(raters, 2))))  # each is checked
+        fields["nominal"] = all(
+            list(itertools.starmap(self._agree, itertools.combinations(raters, 2)))
+        )  # each is checked
         written = any(a.name is not None and a.name.text == "interval" for a in call.args)
         if fields["others"] and not fields.get("metric"):
             fields["metric"] = "nominal" if fields["nominal"] else "interval"

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: clusters resampled many times, bit for bit the same for the same seed. The door to numpy.
+"""Bootstrap intervals: clusters resampled many times, bit for bit the same for the same seed.
 
 A measure is a ratio of sums, so only the sums of each cluster are needed: a million rows are no more work than their
 clusters. Source: Davison and Hinkley (1997), Bootstrap Methods and their Application; for the expansion of

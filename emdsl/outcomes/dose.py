@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,7 +67,7 @@ class Estimate:
 class Trend:
     """The change of the rate for each doubling of 1 + dose, with its interval and the p-value of no monotone trend.
 
-    All are None for one dose or one cluster, and if all rates are equal without variation.
+    All are None for one dose or one cluster, and if the clusters do not differ.
     """
 
     slope: float | None = None
@@ -91,7 +92,9 @@ class Maximum:
     """The largest likelihood: its point (floor, ceiling, log k50, log slope) and logarithm.
 
     `free` marks parameters that are neither given nor at a limit. `model` is the covariance of independent values,
-    `cover` the one between clusters (sandwich, CR1), the product of `influence`, a row for each cluster.
+    `cover` the one between clusters (sandwich, CR1), the product of `influence`, a row for each cluster. The design
+    effect is the mean over all directions of the free parameters, and at least 1. `pool` has points of large
+    likelihood.
     """
 
     point: Array
@@ -100,28 +103,20 @@ class Maximum:
     free: Flags
     model: Array
     influence: Array
-    pool: Array  # points of large likelihood, to start from
+    design_effect: float
+    pool: Array
 
     @property
     def cover(self) -> Array:
         """The covariance between clusters."""
         return np.asarray(self.influence.T @ self.influence)
 
-    @property
-    def design_effect(self) -> float:
-        """The mean design effect of the free parameters, and at least 1."""
-        free = np.ix_(self.free, self.free)
-        if not self.free.any():
-            return 1.0
-        shares = np.linalg.solve(self.model[free], self.cover[free])
-        return max(1.0, float(np.trace(shares)) / len(shares))
-
     def scale(self, j: int) -> float:
         """The design effect of parameter j; of a rate, the mean one if that is larger.
 
         Few hits at a small rate tell little about how they cluster, and the other doses tell more.
         """
-        if not self.free[j]:
+        if self.model[j, j] <= 0:
             return self.design_effect
         own = float(self.cover[j, j] / self.model[j, j])
         return max(own, self.design_effect) if j in (FLOOR, CEILING) else own
@@ -150,16 +145,16 @@ class DoseFit:
         return self.p_fit is None or self.p_fit >= ALPHA
 
     def band(self, doses: Sequence[float]) -> list[tuple[float, float, float]]:
-        """Return the rate, low and high at each dose, each interval for itself; nothing if nothing was estimated.
+        """Return the rate, low and high at each dose, each interval for itself; nothing without a fit or intervals.
 
         Wilson's interval with the effective n of the fitted rate (delta method), and the floor's interval at dose 0.
         """
-        if self.maximum is None:
+        if self.maximum is None or len(self.counts.clusters) < 2:
             return []
         rates, by = derivatives(self.maximum.point[None], log_doses(np.array(doses, dtype=np.float64)))
         cover = np.einsum("jk,kl,jl->j", by[0], self.maximum.cover, by[0])
         model = np.einsum("jk,kl,jl->j", by[0], self.maximum.model, by[0]) * self.maximum.design_effect
-        t = _student(self.counts, self.level)
+        t = _student(len(self.counts.clusters), self.level)
         return [
             self._at_0() if dose == 0 else (float(rate), *_wilson(float(rate), float(variance), t))
             for dose, rate, variance in zip(doses, rates[0], np.maximum(cover, model), strict=True)
@@ -194,10 +189,14 @@ def fit(rows: Iterable[tuple[str, float, float, float]], level: float = 0.95, sl
         return DoseFit(counts=counts, level=level, floor=none, ceiling=none, k50=none, slope=none, trend=trend)
     maximum = _maximum(counts, None if slope is None else math.log(slope))
     floor, ceiling, k50, steepness = (_estimate(counts, maximum, j, level) for j in range(4))
-    unknown = _no_k50(counts, k50, trend)
+    outside = _outside(counts, k50)
+    if outside:
+        k50 = Estimate(reason=outside)
+    if trend.p is not None and trend.p >= ALPHA:
+        ceiling = k50 = steepness = Estimate(reason="no trend over the doses")
     return DoseFit(
-        counts=counts, level=level, floor=floor, ceiling=ceiling, slope=steepness, trend=trend, maximum=maximum,
-        k50=Estimate(reason=unknown) if unknown else k50, p_fit=_p_fit(counts, maximum),
+        counts=counts, level=level, floor=floor, ceiling=ceiling, k50=k50, slope=steepness, trend=trend,
+        p_fit=_p_fit(counts, maximum), maximum=maximum,
     )  # fmt: skip
 
 
@@ -229,7 +228,7 @@ def trend_of(counts: Counts, level: float) -> Trend:
     error = math.sqrt(float(influence @ influence) * n_clusters / (n_clusters - 1))
     if error < _EDGE * max(abs(slope), _EDGE):
         return Trend()
-    half = _student(counts, level) * error
+    half = _student(len(counts.clusters), level) * error
     return Trend(slope=slope, low=slope - half, high=slope + half, p=t_tails(slope / error, n_clusters - 1))
 
 
@@ -248,11 +247,14 @@ def ratio(first: DoseFit, second: DoseFit) -> Ratio:
         2 if differences.keys().isdisjoint(second.counts.clusters) else 1
     )
     value = first.k50.value / second.k50.value
-    if not (df > 0 and one.free[K50] and two.free[K50]):
-        return Ratio(ratio=value, reason="an interval needs more clusters")
+    independent = float(one.model[K50, K50] + two.model[K50, K50])
+    if df < 1 or independent <= 0:
+        return Ratio(ratio=value, reason="an interval needs at least 2 clusters")
     for name, influence in zip(second.counts.clusters, two.influence[:, K50], strict=True):
         differences[name] = differences.get(name, 0.0) - influence
-    scale = sum(d * d for d in differences.values()) / (one.model[K50, K50] + two.model[K50, K50])
+    scale = sum(d * d for d in differences.values()) / independent
+    if scale < _EDGE:
+        return Ratio(ratio=value, reason="the clusters do not differ")
     x, lost_first = _losses(first.counts, one)
     y, lost_second = _losses(second.counts, two)
     apart = np.append(np.linspace(x[0] - y[-1], x[-1] - y[0], _N_RATIOS), [math.log(value), 0.0])
@@ -279,16 +281,14 @@ def _not_estimated(counts: Counts, min_doses: int) -> str:
     return ""
 
 
-def _no_k50(counts: Counts, k50: Estimate, trend: Trend) -> str:
-    """Return why the doses do not determine k50, or ""."""
+def _outside(counts: Counts, k50: Estimate) -> str:
+    """Return on which side of the doses k50 lies, or ""."""
     assert k50.value is not None
     least, most = counts.doses[counts.doses > 0][[0, -1]]
-    if trend.p is not None and trend.p >= ALPHA:
-        return "no trend over the doses"
     if k50.value <= least:
-        return f"k50 is not above {least:g}, the smallest dose over 0"
+        return f"the estimate is not above {least:g}, the smallest dose over 0"
     if k50.value >= most:
-        return f"k50 is not below {most:g}, the largest dose"
+        return f"the estimate is not below {most:g}, the largest dose"
     return ""
 
 
@@ -305,9 +305,12 @@ def _maximum(counts: Counts, log_slope: float | None) -> Maximum:
     model, i = np.zeros((4, 4)), np.ix_(free, free)
     model[i] = np.linalg.pinv(information[i], rcond=1e-13, hermitian=True)
     n = len(counts.clusters)
+    influence = scores @ model * math.sqrt(n / max(n - 1, 1))
+    rank = float(np.trace(model @ information))
+    effect = float(np.trace(influence.T @ influence @ information)) / rank if rank > 0.5 else 1.0
     return Maximum(
-        point=point[0], best=float(best[0]), changes=changes, free=free, model=model, pool=pool,
-        influence=scores @ model * math.sqrt(n / max(n - 1, 1)),
+        point=point[0], best=float(best[0]), changes=changes, free=free, model=model, influence=influence,
+        design_effect=max(1.0, effect), pool=pool,
     )  # fmt: skip
 
 
@@ -319,8 +322,10 @@ def _estimate(counts: Counts, maximum: Maximum, j: int, level: float) -> Estimat
         reason = "given, not estimated"
     elif len(counts.clusters) < 2:
         reason = "an interval needs at least 2 clusters"
+    elif maximum.scale(j) < _EDGE:
+        reason = "the clusters do not differ"
     else:
-        limit = _student(counts, level) ** 2 * maximum.scale(j)
+        limit = _student(len(counts.clusters), level) ** 2 * maximum.scale(j)
         low, high = _ends(*_profile(counts, maximum, j, limit), value, limit)
         if j in (FLOOR, CEILING):
             low, high = 0.0 if low is None else low, 1.0 if high is None else high
@@ -357,7 +362,7 @@ def _lost(counts: Counts, maximum: Maximum, j: int, values: Array) -> Array:
     heights = likelihood(rates_at(points.reshape(-1, 4), counts.logs), counts).reshape(points.shape[:2])
     others = maximum.changes & (np.arange(4) != j)
     best = points[np.arange(len(values)), heights.argmax(axis=1)]
-    height = maximize(best, np.broadcast_to(others, best.shape), counts)[1]
+    height = maximize(best, np.broadcast_to(others, best.shape), counts, gain=1e-6)[1]
     return np.maximum(0.0, 2 * (maximum.best - height))
 
 
@@ -396,8 +401,9 @@ def _p_fit(counts: Counts, maximum: Maximum) -> float | None:
     return f_tail(float(weights @ (counts.rates - rate) ** 2) / total, df, df * (n_clusters - 1))
 
 
-def _student(counts: Counts, level: float) -> float:
-    return t_quantile(0.5 + level / 2, max(1, len(counts.clusters) - 1))
+@lru_cache(maxsize=64)
+def _student(n_clusters: int, level: float) -> float:
+    return t_quantile(0.5 + level / 2, max(1, n_clusters - 1))
 
 
 def _wilson(rate: float, variance: float, t: float) -> tuple[float, float]:
