@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from emdsl.compiler import settings as tables
 from emdsl.compiler.axes import grid_of
 from emdsl.compiler.check import check
-from emdsl.compiler.check_input import check_input, check_sides
+from emdsl.compiler.check_input import check_doses, check_input, check_sides
 from emdsl.compiler.check_types import check_statements, checker_of, loose_types, types_of
 from emdsl.compiler.clusters import cluster_columns, clusters_of
 from emdsl.compiler.columns import Columns, numeric_names, thresholds
@@ -97,6 +97,7 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
         if faults.n_errors == started:  # warnings are about programs without errors
             check(experiment, requests, check_input(statements, local, experiment, rules), faults)
             check_sides(experiment, statements.measures, local.compiler, faults)
+            check_doses(experiment, faults)
     return experiment
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from emdsl.compiler.free_names import free_names
@@ -10,6 +11,7 @@ from emdsl.compiler.set_rules import idle_rules
 from emdsl.lang import ast
 from emdsl.lang.walk import walk
 from emdsl.source import Label
+from emdsl.value import is_exact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from emdsl.compiler.statements import Statements
     from emdsl.experiment import Experiment
     from emdsl.source import Span
+
+MAX_DOSE = 1e12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +108,20 @@ def _unread_axes(statements: Statements, local: LocalScope) -> tuple[tuple[str, 
         if names & reads:
             reads |= names
     return tuple((name, span) for name, span in local.axes.items() if name not in reads)
+
+
+def check_doses(experiment: Experiment, faults: Faults) -> None:
+    """The doses of a `dose` are 0 or more, and finite where they are computed with."""
+    levels = {a.name: a.levels for a in experiment.axes}
+    for measure in experiment.measures:
+        if "dose" not in (measure.function, measure.of):
+            continue
+        wrong = (x.shown for x in levels[measure.slope] if is_exact(x.value) and not 0 <= x.value <= MAX_DOSE)
+        for level in islice(wrong, 1):
+            faults.error(
+                "E844", f"`{measure.slope}` has the level `{level:.24}`: a dose is a number from 0 to {MAX_DOSE:g}",
+                measure.whole, help="use `slope(...)` for the change per unit of any axis of numbers",
+            )  # fmt: skip
 
 
 def check_sides(experiment: Experiment, decls: Sequence[ast.Measure], compiler: Compiler, faults: Faults) -> None:

@@ -27,27 +27,46 @@ if TYPE_CHECKING:
     from emdsl.compiler.types import Type
     from emdsl.source import Span
 
+MAX_FACTORS = 3  # of `components`
 
-def cluster_names(node: ast.Expr, names: Collection[str], faults: Faults, *, most: int = 2) -> tuple[str, ...] | None:
+
+def cluster_names(node: ast.Expr, names: Collection[str], faults: Faults) -> tuple[str, ...] | None:
     """Return the names that a `cluster` is: one, two that cross, or none for `none`; None for a fault.
 
     Args:
         node: What is written.
         names: The axes, `sample` and the columns that can be a cluster.
         faults: Takes the fault.
-        most: The maximum number of names.
     """
     if isinstance(node, ast.Literal) and node.value is None:
         return ()
-    items = node.items if isinstance(node, ast.Sequence) else (node,)
-    found = [x.name for x in items if isinstance(x, ast.Ref) and x.name in names]
-    if len(found) < len(items) or not 1 <= len(set(found)) == len(found) <= most:
+    found = _names(node, names)
+    if not 1 <= len(found) <= 2:
         faults.error(
             "E843", "expected an axis, `sample`, a `let` or a list of two of them as the cluster", node.span,
             help=f"use one or two of {one_of(names)}; or `none`, if draws are independent",
         )  # fmt: skip
         return None
-    return tuple(found)
+    return found
+
+
+def factor_names(node: ast.Expr, names: Collection[str], faults: Faults) -> tuple[str, ...]:
+    """Return the names that the factors of `components` are, at most 3; none for a fault, which is reported."""
+    found = _names(node, names)
+    if not 1 <= len(found) <= MAX_FACTORS:
+        faults.error(
+            "E843", f"expected a list of up to {MAX_FACTORS} sources of variance: axes, `sample` or `let`s", node.span,
+            help=f"use one to three of {one_of(names)}",
+        )  # fmt: skip
+        return ()
+    return found
+
+
+def _names(node: ast.Expr, names: Collection[str]) -> tuple[str, ...]:
+    """Return the names of a list, or of one name without a list; none if any is not among them or is there twice."""
+    items = node.items if isinstance(node, ast.Sequence) else (node,)
+    found = [x.name for x in items if isinstance(x, ast.Ref) and x.name in names]
+    return tuple(found) if len(items) == len(set(found)) else ()
 
 
 def clusters_of(

@@ -86,6 +86,14 @@ class ContrastBinder:
             if fields.get("scale", "ratio") != "ratio":
                 self.faults.error("E843", "a contrast of doses is a ratio", call.span, help="leave `scale` out")
             fields["scale"] = "ratio"
+            for node in (x for side in fields.get("sides", ()) for x in walk(side)):
+                if isinstance(node, ast.Ref) and node.name == fields.get("slope"):
+                    self.faults.error("E848", f"`{node.name}` is the axis of the doses: its levels cannot be compared",
+                                      node.span, help="compare levels of another axis")  # fmt: skip
+            if fields.get("equivalent") is not None or fields["interval"].method != "wald":
+                option = "interval: bootstrap" if fields["interval"].method != "wald" else "equivalent"
+                self.faults.error("E843", f"a contrast of doses has no `{option}`", call.span,
+                                  help=f"leave `{option.split(':', maxsplit=1)[0]}` out")  # fmt: skip
         scale, correct, margin = fields.get("scale", "difference"), fields.get("correct"), fields.get("equivalent")
         wald = fields["interval"] is None or fields["interval"].method == "wald"
         if not wald and (correct or scale != "difference" or margin is not None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from emdsl.compiler.arguments import optional_note
@@ -17,6 +18,11 @@ _NOUNS = {  # of the arguments by position
     "share": "a quantile from 0 to 1", "label": "a label", "factors": "a list of axes",
 }  # fmt: skip
 _COUNTS = ("none", "one")
+_COMMA = re.compile(r", (?![^\[]*\])")  # between arguments, not in a list
+_FOR_OTHERS = {  # what a value is measured by that is of another type than expected
+    "bool": "for a condition use `rate(...)`", "label": "for labels use `shares(...)`, or `rate(NAME is LABEL)`",
+    "score": "for a score use `rate(SCORE < 30)`, `mean(...)` or `quantile(...)`",
+}  # fmt: skip
 
 
 def usage(spec: MeasureSpec) -> str:
@@ -29,11 +35,22 @@ def usage(spec: MeasureSpec) -> str:
 def placeholders(spec: MeasureSpec) -> list[str]:
     """Return the arguments by position as the signature shows them, without `given`."""
     inside = spec.signature.removeprefix(f"{spec.name}(").replace(" given CONDITION", "").removesuffix(")")
-    return inside.split(", ")[: len(spec.positional)]
+    return _COMMA.split(inside)[: len(spec.positional)]
 
 
-def inner_help(node: ast.Expr) -> str:
+def other_help(expected: str, kind: str) -> str:
+    """Return what to do with a value of a kind where another is expected: a number or a label."""
+    default = {
+        "number": "use a score, or a number of a verdict",
+        "label": "use a judge with `choices`, or a field of a verdict with labels",
+    }
+    return _FOR_OTHERS.get(kind, default[expected])
+
+
+def inner_help(node: ast.Expr, function: str) -> str:
     """Return how a value becomes a measure that others can be made of."""
+    if function == "dose":
+        return "write `dose(rate(CONDITION), AXIS)`; the mean of a score has a `slope(mean(SCORE), AXIS)`"
     text = node.name if isinstance(node, ast.Ref) else "SCORE"
     return f"write `mean({text})` for the mean of a score, or `rate({text} < 30)` for the rate of a condition"
 
@@ -54,8 +71,8 @@ def missing_arguments(spec: MeasureSpec, positional: list[ast.Expr], *, versus: 
         )
     kinds, shown = [p.kind for p in spec.positional], placeholders(spec)
     lacking, wanted = kinds[len(positional) :], kinds[-1]
-    pair = {"side": "two sides", "judgement": "two judgements"}.get(wanted)
-    if pair is not None and spec.positional[len(positional)].kind == wanted:
+    pair = {"side": "two sides", "judgement": "two judgements", "number": "two numbers"}.get(wanted)
+    if pair is not None and kinds.count(wanted) == 2 and spec.positional[len(positional)].kind == wanted:
         message = f"`{spec.name}` needs {pair} to compare, got {_COUNTS[2 - len(lacking)]}"
     else:
         nouns = ["two sides to compare" if lacking.count(k) > 1 else _NOUNS[k] for k in dict.fromkeys(lacking)]

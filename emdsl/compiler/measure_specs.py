@@ -49,6 +49,7 @@ _OF_CONTRAST = (
 )
 METRICS = ("nominal", "ordinal", "interval")  # of Krippendorff's alpha
 SCALES, CORRECTIONS = ("difference", "ratio", "odds"), ("holm", "bh")
+SLOPES = (0.25, 8.0)  # of the law of a `dose`: flatter is a line in log k, steeper a step between two doses
 _EQUAL = ("equal", Parameter(field="equal", kind="level_axis"))
 _AMONG = ("of", Parameter(field="among", kind="whole"))
 
@@ -110,8 +111,8 @@ MEASURES: dict[str, MeasureSpec] = {
         MeasureSpec(
             name="dose", signature="dose(rate(CONDITION), AXIS, slope: 1, interval: wald(0.95))",
             positional=(_INNER, Parameter(field="slope", kind="axis")),
-            named=(_INTERVAL, ("slope", Parameter(field="steepness", kind="margin"))), intervals=("wald",), weak=True,
-            columns=("dose", "low", "high", "se", "reason", *DOSE_COLUMNS),
+            named=(_INTERVAL, ("slope", Parameter(field="steepness", kind="steepness"))), intervals=("wald",),
+            columns=("dose", "low", "high", "reason", *DOSE_COLUMNS), weak=True,
         ),
         MeasureSpec(
             name="slope", signature="slope(rate(CONDITION given CONDITION), AXIS, interval: wald(0.95))",

@@ -61,6 +61,15 @@ class MeasureValues:
             return None
         return float(value)
 
+    def between(self, node: ast.Expr, parameter: str, low: float, high: float) -> float | None:
+        """Read a number within limits; None for a fault, which is reported."""
+        value = self.number(node)
+        if value is None or not low <= value <= high:
+            self.faults.error("E843", f"`{parameter}` must be a number from {low:g} to {high:g}", node.span,
+                              help=f"write `{parameter}: 1`")  # fmt: skip
+            return None
+        return float(value)
+
     def share(self, node: ast.Expr) -> float:
         """Read a number from 0 to 1; a fault is reported."""
         value = self.number(node)

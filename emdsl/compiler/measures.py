@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import other_languages
-from emdsl.compiler.clusters import cluster_names
+from emdsl.compiler.clusters import factor_names
 from emdsl.compiler.columns import with_constants
 from emdsl.compiler.contrasts import ContrastBinder
 from emdsl.compiler.intervals import IntervalBinder, apart_from
-from emdsl.compiler.measure_help import inner_help, missing_arguments, usage
+from emdsl.compiler.measure_help import inner_help, missing_arguments, other_help, usage
 from emdsl.compiler.measure_specs import (
     COMMON_COLUMNS,
     CORRECTIONS,
     MEASURES,
     METRICS,
     SCALES,
+    SLOPES,
     MeasureSpec,
     called_function,
 )
@@ -176,7 +177,7 @@ class MeasureBinder:
             case "level_axis":
                 return {field: self._equal(node)}
             case "factors":
-                return {field: cluster_names(node, self.intervals.cluster_columns, self.faults, most=3) or ()}
+                return {field: factor_names(node, self.intervals.cluster_columns, self.faults)}
             case "interval":
                 interval = self.intervals.interval(node, spec)
                 return {field: interval} if interval is not None else {}
@@ -188,6 +189,8 @@ class MeasureBinder:
                 return {field: self.values.positive(node, field, "0.05")}
             case "margin":
                 return {field: self.values.positive(node, field, "0.05")}
+            case "steepness":
+                return {field: self.values.between(node, "slope", *SLOPES)}
             case "scale":
                 return {field: self.values.word(node, field, SCALES)}
             case "metric":
@@ -217,7 +220,7 @@ class MeasureBinder:
             if kind == "number" and type_.kind not in ("number", "score", "any"):
                 self.faults.error(
                     "E842", f"expected a number in `{spec.name}(...)`, got {type_}", node.span,
-                    help="for a condition use `rate(...)`" if type_.kind == "bool" else "",
+                    help=other_help("number", type_.kind),
                 )  # fmt: skip
         if self.faults.n_errors == before:
             self._check_columns(node)
@@ -225,16 +228,19 @@ class MeasureBinder:
 
     def _labels(self, node: ast.Expr, type_: Type) -> tuple[str, ...]:
         """Return the labels that a value can be, in their order."""
-        if not type_.labels:
-            self.faults.error("E842", f"expected a label in `shares(...)`, got {type_}", node.span,
-                              help="use a judge with `choices`, or a field of a verdict with labels")  # fmt: skip
+        axis = isinstance(node, ast.Ref) and node.name in self.axes
+        if axis or not type_.labels:
+            what = "an axis" if axis else str(type_)
+            self.faults.error("E842", f"expected a label in `shares(...)`, got {what}", node.span,
+                              help=other_help("label", "" if axis else type_.kind))  # fmt: skip
         return tuple(sorted(type_.labels or ()))
 
     def _equal(self, node: ast.Expr) -> str:
         if isinstance(node, ast.Ref) and node.name in self.axes:
             return node.name
-        self.faults.error("E843", "expected an axis whose levels weigh the same as `equal`", node.span,
-                          help=listed("axis", "axes", self.axes) if self.axes else "add an axis")  # fmt: skip
+        known = listed("axis", "axes", self.axes) if self.axes else "add an axis"
+        self.faults.error("E843", "expected an axis as `equal`: each of its levels weighs the same", node.span,
+                          help=near(node.span.text, self.axes) or known)  # fmt: skip
         return ""
 
     def _inner(self, node: ast.Expr, spec: MeasureSpec) -> Fields:
@@ -243,7 +249,9 @@ class MeasureBinder:
         inside = INSIDE[spec.name]
         if not isinstance(node, ast.Call) or name not in inside:
             expected = one_of([f"{n}(...)" for n in inside])
-            self.faults.error("E847", f"expected {expected} in `{spec.name}(...)`", node.span, help=inner_help(node))
+            self.faults.error(
+                "E847", f"expected {expected} in `{spec.name}(...)`", node.span, help=inner_help(node, spec.name)
+            )
             return {}
         if name == "contrast" and any(called_function(a.value) == "contrast" for a in node.args):
             self.faults.error("E847", "a contrast of contrasts cannot be compared again", node.span,
@@ -256,7 +264,8 @@ class MeasureBinder:
             if arg.name is not None and arg.name.text not in own:
                 self.faults.error(
                     "E213", f"inside `{spec.name}`, `{name}` has no `{arg.name.text}`", arg.name.span,
-                    help=f"move `{arg.name.text}: ...` to the end of `{spec.name}(...)`",
+                    help=f"move `{arg.name.text}: ...` to the end of `{spec.name}(...)`"
+                    if arg.name.text in dict(spec.named) else f"remove `{arg.name.text}: ...`",
                 )  # fmt: skip
         if name == "contrast":
             return {"of": fields.get("of", ""), "inner": fields} | _values_of(fields)
@@ -307,13 +316,23 @@ class MeasureBinder:
             self.faults.error("E843", f"at least {least} of {among} is impossible", call.span)
         if spec.name == "agreement":
             self._check_agreement(call, fields)
+        if spec.name == "correlation" and fields["value"] == fields["other"]:
+            self.faults.error("E849", "a score always correlates with itself", call.span,
+                              help="give two different scores")  # fmt: skip
+        if fields.get("equal") and fields["interval"].method == "bootstrap":
+            self.faults.error("E843", "`bootstrap` is not an interval for `equal`", call.span,
+                              help="leave `interval` out: the default rests on the same clusters")  # fmt: skip
 
     def _check_agreement(self, call: ast.Call, fields: Fields) -> None:
         """Check that judgements can agree; alpha of more than two, or by a metric, has a bootstrap interval."""
         raters = (fields["value"], fields["other"], *fields["others"])
-        fields["nominal"] = all(
-            list(itertools.starmap(self._agree, itertools.combinations(raters, 2)))
-        )  # each is checked
+        fields["nominal"] = all(list(itertools.starmap(self._agree, itertools.pairwise(raters))))  # each is checked
+        for one, other in itertools.combinations(raters, 2):
+            if one == other:
+                self.faults.error(
+                    "E849", "a judgement always agrees with itself", other.span,
+                    help="give different judgements; a judge with `samples = 2` has two: `agreement(NAME, NAME_2)`",
+                )  # fmt: skip
         written = any(a.name is not None and a.name.text == "interval" for a in call.args)
         if fields["others"] and not fields.get("metric"):
             fields["metric"] = "nominal" if fields["nominal"] else "interval"
@@ -333,21 +352,18 @@ class MeasureBinder:
         if "any" not in (first, second) and (first != second or first not in ("number", "text", "bool")):
             self.faults.error("E849", f"`agreement` cannot compare {types[0]} and {types[1]}", other.span,
                               help="compare two scores, two labels or two conditions")  # fmt: skip
-        if value == other:
-            self.faults.error(
-                "E849", "a judgement always agrees with itself", other.span,
-                help="give two different judgements; a judge with `samples = 2` has two: `agreement(NAME, NAME_2)`",
-            )  # fmt: skip
         return first != "number"
 
     def _check_groups(self, decl: ast.Measure, fields: Fields, by: Mapping[str, Span]) -> tuple[ast.Expr, ...]:
         """Check what stands behind `by` against the arguments; return the sides of a contrast."""
+        own = (*COMMON_COLUMNS, *MEASURES[called_function(decl.value)].columns)
+        own += ("reason",) if fields.get("of") == "dose" else ()
         for path in decl.by:
             column = "_".join(path.names)
-            if column.lower() in (*COMMON_COLUMNS, *MEASURES[called_function(decl.value)].columns):
+            if column.lower() in own:
                 self.faults.error("E846", f"`{column}` after `by` is also the name of a result column", path.span,
                                   help="give the axis another name")  # fmt: skip
-        interval, slope = fields["interval"], fields.get("slope")
+        interval = fields["interval"]
         groups = {p.names[0]: p.span for p in decl.by if len(p.names) == 1}
         for name in interval.cluster if interval is not None and interval.clusters.written else ():
             if name in groups:
@@ -355,11 +371,12 @@ class MeasureBinder:
                     "E843", f"`{name}` is the cluster, so it cannot follow `by`: each group would be one cluster",
                     groups[name], help=f"remove `{name}` from `by`, or choose another cluster",
                 )  # fmt: skip
-        if slope and slope in groups:
-            self.faults.error(
-                "E844", f"`{slope}` is the axis of the {called_function(decl.value)}, so it cannot follow `by`",
-                groups[slope], help=f"remove `{slope}` from `by`, or use another axis",
-            )  # fmt: skip
+        function = called_function(decl.value)
+        taken = {fields.get("slope"): f"the axis of the {fields.get('of') if function == 'contrast' else function}"}
+        taken |= {fields.get("equal"): "the axis of `equal`"} | dict.fromkeys(fields.get("factors", ()), "a factor")
+        for name in (n for n in taken if n and n in groups):
+            self.faults.error("E844", f"`{name}` is {taken[name]}, so it cannot follow `by`", groups[name],
+                              help=f"remove `{name}` from `by`, or use another axis")  # fmt: skip
         if not fields.get("of") or "sides" not in fields:
             return ()
         for side in fields["sides"]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from emdsl.outcomes.dose import DoseFit, fit, ratio
+import numpy as np
+
+from emdsl.outcomes.dose import DoseFit, Estimate, counts_of, fit, ratio, trend_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from emdsl.experiment import Measure
 
@@ -26,13 +28,13 @@ def _row(measure: Measure, fitted: DoseFit) -> Row:
     ends = (k50.low, k50.high) if fitted.fits else (None, None)
     row: Row = {
         "dose": k50.value if fitted.fits else None, "low": ends[0], "high": ends[1],
-        "reason": k50.reason if fitted.fits else NO_FIT, "trend": fitted.trend.slope, "p_trend": fitted.trend.p,
-        "p_fit": fitted.p_fit, "curve": _curve(fitted), **_resting(measure, fitted),
+        "reason": (k50.reason if fitted.fits else NO_FIT) or None, "trend": fitted.trend.slope,
+        "p_trend": fitted.trend.p, "p_fit": fitted.p_fit, "curve": _curve(fitted), **_resting(measure, fitted),
     }  # fmt: skip
     for part in ("floor", "ceiling", "slope"):
         estimate = getattr(fitted, part)
         row |= {part: estimate.value, f"{part}_low": estimate.low, f"{part}_high": estimate.high}
-    return row | {"reason": row["reason"] or None}
+    return row
 
 
 def _resting(measure: Measure, fitted: DoseFit) -> Row:
@@ -44,8 +46,11 @@ def _resting(measure: Measure, fitted: DoseFit) -> Row:
 
 
 def _curve(fitted: DoseFit) -> list[dict[str, float]] | None:
-    """Return the fitted rate with its band, at doses as far apart as the study's on a scale of 1 + dose."""
-    if fitted.maximum is None:
+    """Return the fitted rate with its band, at doses as far apart as the study's on a scale of 1 + dose.
+
+    None without a fit, and where the rates contradict it.
+    """
+    if fitted.maximum is None or not fitted.fits:
         return None
     least, most = 1 + float(fitted.counts.doses.min()), 1 + float(fitted.counts.doses.max())
     at = [least * (most / least) ** (i / (N_POINTS - 1)) - 1 for i in range(N_POINTS)]
@@ -60,21 +65,29 @@ def dose_contrasts(
     select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, doses: str
 ) -> list[tuple[int, Row]]:
     """Return the row of each contrast of k50: their ratio, by its place."""
-    rows: list[tuple[int, Row]] = []
-    for place, found in _fits(select, measure, doses).items():
-        row: Row = dict.fromkeys(("contrast", "first", "second", "low", "high", "p"))
-        if 1 in found and 2 in found:
-            first, second = found[1], found[2]
-            row |= {
-                "first": first.k50.value if first.fits else None,
-                "second": second.k50.value if second.fits else None,
-            }
-            if first.fits and second.fits:
-                compared = ratio(first, second)
-                row |= {"contrast": compared.ratio, "low": compared.low, "high": compared.high, "p": compared.p}
-            row |= _resting(measure, first) | {"design_effect": None}
-        rows.append((place, row))
-    return rows
+    return [(place, _contrast(measure, found)) for place, found in _fits(select, measure, doses).items()]
+
+
+def _contrast(measure: Measure, fits: Mapping[int, DoseFit]) -> Row:
+    """Return the ratio of the k50 of two fits, by side, or the reason why there is none."""
+    row: Row = dict.fromkeys(("contrast", "first", "second", "low", "high", "p"))
+    if len(fits) < 2:
+        return row | {"reason": "no draw is kept on one side"}
+    first, second = fits[1], fits[2]
+    row |= _resting(measure, first) | {"design_effect": None}
+    row |= {side: fitted.k50.value for side, fitted in (("first", first), ("second", second)) if fitted.fits}
+    reasons = [_reason(fitted) for fitted in (first, second)]
+    if any(reasons):
+        sides = zip(("first", "second"), reasons, strict=True)
+        return row | {"reason": "; ".join(f"{side}: {reason}" for side, reason in sides if reason)}
+    compared = ratio(first, second)
+    return row | {"contrast": compared.ratio, "low": compared.low, "high": compared.high, "p": compared.p,
+                  "reason": compared.reason or None}  # fmt: skip
+
+
+def _reason(fitted: DoseFit) -> str:
+    """Return why a fit has no k50, or ""."""
+    return NO_FIT if not fitted.fits else fitted.k50.reason if fitted.k50.value is None else ""
 
 
 def _fits(
@@ -86,6 +99,15 @@ def _fits(
     for place, side, cluster, dose, hits, n in select(doses):
         counts.setdefault(place, {}).setdefault(side, []).append((str(cluster), dose, float(hits), float(n)))
     return {
-        place: {side: fit(rows, measure.interval.level, measure.steepness) for side, rows in sides.items()}
+        place: {side: _fit(rows, measure.interval.level, measure.steepness) for side, rows in sides.items()}
         for place, sides in counts.items()
     }
+
+
+def _fit(rows: list[tuple[str, float, float, float]], level: float, slope: float | None) -> DoseFit:
+    try:
+        return fit(rows, level, slope)
+    except np.linalg.LinAlgError:
+        counts, none = counts_of(rows), Estimate(reason="the doses are too far apart for a fit")
+        return DoseFit(counts=counts, level=level, floor=none, ceiling=none, k50=none, slope=none,
+                       trend=trend_of(counts, level))  # fmt: skip

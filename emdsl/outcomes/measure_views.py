@@ -251,6 +251,8 @@ def contrast_sql(draws: str, measure: Measure, groups: list[str]) -> str:
         whole = f"{first} - ({second})" if measure.scale == "difference" else f"({first}) / nullif({second}, 0)"
     else:
         whole = between(measure.scale, first, second)
+    if measure.of == "dose":  # see `dose_rows.py`
+        whole = first = second = "NULL::DOUBLE"
     tested = " NULL::DOUBLE AS p_equivalent," if measure.equivalent is not None else ""
     tested += f" NULL::DOUBLE AS p_{measure.correct}," if measure.correct else ""
     tested += " NULL::VARCHAR AS reason," if measure.of == "dose" else ""

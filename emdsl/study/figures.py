@@ -40,6 +40,9 @@ def draw(study: Compiled, measure: str | None = None, kind: str | None = None) -
         raise NotDrawable(f"measure `{chosen.name}` was left out; `emdsl show {study.file}` shows why")
     table = table_of(chosen, result) if kind == charts.DOTS else curves_of(chosen, result) or table_of(chosen, result)
     kinds = charts.kinds_of(table)
+    if not kinds and chosen.function == "dose" and result.rows:
+        reason = result.rows[0][result.columns.index("reason")] or "no draw is kept"
+        raise NotDrawable(f"measure `{chosen.name}` has no curve: {reason}")
     if not kinds:
         raise NotDrawable(f"measure `{chosen.name}` has fewer than two values: there is nothing to draw")
     if kind == charts.HEAT and kind not in kinds:
