@@ -115,23 +115,23 @@ def _table(table: Table) -> str:
     import shutil  # noqa: PLC0415 - only a table on a terminal needs it
     import textwrap  # noqa: PLC0415 - as above
 
-    from emdsl.cli.layout import cut, layout, records  # noqa: PLC0415 - rich's cells: 20 ms for who has a terminal
+    from emdsl.cli.layout import cut, headings, layout, records  # noqa: PLC0415 - rich's cells: 20 ms for who has a terminal
 
     columns, right = table.columns, set(table.numeric)
     cells = [[printable(v, terminal=True) for v in row] for row in table.cells]
     width = shutil.get_terminal_size((80, 24)).columns
     whole = frozenset(c for i, c in enumerate(columns) if c in right or _numbers(cells, i))
-    fitted = layout(columns, cells, whole, width, hides=table.hides)
+    fitted = layout(columns, cells, whole, width, hides=bool(table.hides))
     shown = [columns[i] for i in fitted.columns]
     kept = [[row[i] for i in fitted.columns] for row in cells]
     if fitted.records:
         return "\n".join(records(shown, kept, width))
-    lines = [[cut(v, w) for v, w in zip(row, fitted.widths, strict=True)] for row in ([*shown], *kept)]
-    ruled = [*lines[:1], ["-" * w for w in fitted.widths], *lines[1:]]
+    lines = [[cut(v, w) for v, w in zip(row, fitted.widths, strict=True)] for row in kept]
+    ruled = [*headings(shown, fitted.widths), ["-" * w for w in fitted.widths], *lines]
     text = "\n".join(aligned(row, fitted.widths, [c in right for c in shown]) for row in ruled)
     hidden = [c for i, c in enumerate(columns) if i not in fitted.columns and c.strip()]
     if hidden:
-        hint = f"({len(hidden)} more columns: {', '.join(hidden)}; select columns by name, or use --format csv)"
+        hint = f"({len(hidden)} more columns: {', '.join(hidden)}; {table.hides})"
         text += "\n" + "\n".join(textwrap.wrap(hint, width, break_on_hyphens=False))
     return text
 

@@ -28,14 +28,18 @@ class Layout:
 def layout(
     columns: Sequence[str], rows: Sequence[Sequence[str]], whole: frozenset[str], width: int, *, hides: bool
 ) -> Layout:
-    """Return how a table fits into `width` cells; columns in `whole` are never narrowed.
+    """Return how a table fits into `width` cells; values of columns in `whole` are never cut.
 
-    Bars are left out first; then columns of text are narrowed. Where that is not enough, few rows are shown as records,
-    and of many the last columns are hidden, if the table `hides`.
+    Bars are left out first; then headings are wrapped and columns of text are narrowed. Where that is not enough, few
+    rows are shown as records, and of many the last columns are hidden, if the table `hides`.
     """
     places = list(range(len(columns)))
-    natural = [max([_longest(columns[i]), *(_longest(row[i]) for row in rows)]) for i in places]
-    least = [natural[i] if columns[i] in whole else min(natural[i], max(MIN_TEXT, _word(columns[i]))) for i in places]
+    values = [max((_longest(row[i]) for row in rows), default=0) for i in places]
+    natural = [max(_longest(columns[i]), values[i]) for i in places]
+    least = [
+        max(_word(columns[i]), values[i]) if columns[i] in whole else min(natural[i], max(MIN_TEXT, _word(columns[i])))
+        for i in places
+    ]
     if _sum(natural, places) > width:
         places = [i for i in places if columns[i] != DRAWN]
     if _sum(least, places) > width:
@@ -50,6 +54,17 @@ def layout(
             break
         widths[widest] -= 1
     return Layout(tuple(places), tuple(widths[i] for i in places))
+
+
+def headings(columns: Sequence[str], widths: Sequence[int]) -> list[list[str]]:
+    """Return the lines of a table's head: names that are wider than their column are wrapped.
+
+    >>> headings(["n", "95 % wilson"], [1, 8])
+    [['', '95 %'], ['n', 'wilson']]
+    """
+    wrapped = [_wrapped(c, w) or [""] for c, w in zip(columns, widths, strict=True)]
+    height = max(map(len, wrapped), default=0)
+    return [list(line) for line in zip(*([""] * (height - len(w)) + w for w in wrapped), strict=True)]
 
 
 def records(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:

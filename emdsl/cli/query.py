@@ -89,7 +89,7 @@ def _show(result: database.SqlResult) -> None:
     some = result.rows[:100]
     numeric = [c for i, c in enumerate(result.columns) if any(isinstance(r[i], int | float) for r in some)]
     rows = [[short_cell(v) for v in row] for row in result.rows]
-    console.show([Table(result.columns, rows, numeric=numeric, hides=True)])
+    console.show([Table(result.columns, rows, numeric=numeric, hides="select columns by name, or use --format csv")])
     if not console.settings.quiet:
         console.say(f"({counted(len(result.rows), 'row')})", err=True)
 

@@ -22,7 +22,7 @@ from emdsl.study.drift import drift_notices
 from emdsl.study.figures import curves_of, table_of
 from emdsl.study.refresh import each_row
 from emdsl.study.screen import text_of
-from emdsl.study.tables import measure_results, measure_table, odd_notices, tests_of
+from emdsl.study.tables import heading_of, measure_results, measure_table, odd_notices, tests_of
 from emdsl.version import __version__
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _sheet(measure: Measure, result: database.SqlResult | None, mark: str) -> Sh
     ]
     return Sheet(
         name=measure.name, mark=mark, caption=written, columns=columns, rows=rows,
-        numeric=frozenset((measure.function, "n", "planned", *tests_of(measure))), pictures=pictures,
+        numeric=frozenset((heading_of(measure), "n", "planned", *tests_of(measure))), pictures=pictures,
     )  # fmt: skip
 
 

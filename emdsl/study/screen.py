@@ -26,12 +26,15 @@ class Aside:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table; `numeric` columns are right-aligned, and one that `hides` may leave out columns on a narrow terminal."""
+    """A table; `numeric` columns are right-aligned, one that `hides` may leave out columns on a narrow terminal.
+
+    `hides` says how to see the columns that are left out.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     numeric: Sequence[str] = ()
-    hides: bool = False
+    hides: str = ""
 
     @property
     def cells(self) -> list[list[str]]:

@@ -25,6 +25,7 @@ MORE = {
     "components": ("levels", "se", "se_twice", "se_nested"),
     "dose": ("floor", "ceiling", "slope", "p_trend", "reason"),
 }  # columns that people read, by function
+HEADINGS = {"components": "share"}  # of a figure, where it is not the name of its function
 NOT_GIVEN = "not_given"  # a draw for which a measure's `given` does not hold: it is not dropped
 SIMULATED = "SIMULATED: the embedded simulator made these answers, not a model.\n"
 
@@ -65,7 +66,8 @@ def measure_parts(
             continue
         columns, rows, marked = measure_table(measure, _selected(measure, whole, only or {}), bars=bars)
         yield measure.name + (f"  [{mark}]" if (mark := (marks or {}).get(measure.name)) else "")
-        yield Table(columns, rows, numeric=(measure.function, "n", "planned"))
+        hides = "use a wider terminal, or --json" if measure.factors else ""
+        yield Table(columns, rows, numeric=(heading_of(measure), "n", "planned"), hides=hides)
         yield from design_effect(whole)
         yield ""
         simulated = simulated or marked
@@ -113,7 +115,7 @@ def measures_latex(study: Compiled, marks: Mapping[str, str] | None = None) -> s
         comment = "% SIMULATED: made by the embedded simulator, not by a model\n" if marked else ""
         kept = [i for i, c in enumerate(columns) if c or any(r[i] for r in rows)]
         table = latex(
-            [columns[i] for i in kept], [[r[i] for i in kept] for r in rows], numeric=(measure.function,),
+            [columns[i] for i in kept], [[r[i] for i in kept] for r in rows], numeric=(heading_of(measure),),
             note=(marks or {}).get(measure.name, ""),
         )  # fmt: skip
         tabulars.append(f"% {measure.name}\n{comment}{table}")
@@ -127,10 +129,11 @@ def measure_table(
     by = by_columns(measure)
     rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
     level = interval_of(measure, rows)
-    tested = [*tests_of(measure), *MORE.get(measure.function, ())]
+    more = [c for c in more_of(measure) if any(r[c] is not None for r in rows)]
+    tested = [*tests_of(measure), *more]
     limited = measure.condition is not None and any((r["dropped"] or {}).get(NOT_GIVEN) for r in rows)
     given = ["not given"] if limited else []
-    columns = [*by, measure.function, *([level] if level else []), *tested, "n", "planned", *given, "dropped", ""]
+    columns = [*by, heading_of(measure), *([level] if level else []), *tested, "n", "planned", *given, "dropped", ""]
     figures = [(r[measure.function], r.get("low"), r.get("high")) for r in rows]
     ends = scale(figures)
     if bars:
@@ -144,7 +147,7 @@ def measure_table(
             [
                 *(row[b] for b in by),
                 *([bar(*figure, ends)] if bars else []),
-                _figure(row[measure.function], "unknown" if measure.function in MORE else "none kept"),
+                _figure(row[measure.function], _why_none(measure, row)),
                 *([_interval(row)] if level else []),
                 *(_short(row[p]) for p in tested),
                 row["n"],
@@ -155,6 +158,23 @@ def measure_table(
             ]
         )
     return columns, lines, any(r["simulated"] for r in rows)
+
+
+def _why_none(measure: Measure, row: dict[str, Any]) -> str:
+    """Return what stands for a figure that is missing."""
+    if measure.factors and row["levels"] == row["n"]:
+        return "in draw"  # each combination is one draw
+    return "unknown" if row["n"] else "none kept"
+
+
+def heading_of(measure: Measure) -> str:
+    """Return the heading of a measure's figures."""
+    return HEADINGS.get(measure.function, measure.function)
+
+
+def more_of(measure: Measure) -> tuple[str, ...]:
+    """Return further columns of a measure that people read."""
+    return ("reason",) if measure.function == "contrast" and measure.of == "dose" else MORE.get(measure.function, ())
 
 
 def _short(value: Any) -> Any:
@@ -196,7 +216,8 @@ def interval_of(measure: Measure, rows: Sequence[Mapping[str, Any]]) -> str:
     if interval is None or not any(r["low"] is not None or r["high"] is not None for r in rows):
         return ""
     joint = " jointly" if measure.labels else ""
-    method = f"{interval.level * 100:g} % {interval.method}{joint}"
+    called = "profile" if "dose" in (measure.function, measure.of) else interval.method
+    method = f"{interval.level * 100:g} % {called}{joint}"
     clustered = list(dict.fromkeys(r.get("clustered_by") for r in rows))
     named = [c for c in clustered if c]
     if named:
