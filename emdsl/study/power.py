@@ -146,6 +146,8 @@ def compute_power(
     ):
         if not fits:
             raise UsageError(f"expected {expected}, not {value!r}", parameter=name)
+    if chosen.scale != "difference":
+        raise UsageError(f"`{chosen.name}` is a ratio, and power is computed for differences", parameter="measure")
     if rate is not None and chosen.function != "rate":
         raise UsageError(f"`{chosen.name}` is a {chosen.function}, not a rate", parameter="rate")
     rows = None
@@ -305,18 +307,18 @@ def _doubled(rows: list[dict[str, Any]]) -> str:
     names, gains = set[str](), list[float]()
     for row in rows:
         effect, n_clusters = row.get("design_effect"), row.get("clusters") or 0
-        clusters = _clusters(row)
-        if effect is None or len(clusters) != 1 or "sample" in clusters or row["n"] <= n_clusters:
+        clusters, n = _clusters(row), row.get("n_units") or row["n"]  # the pairs of a contrast
+        if effect is None or len(clusters) != 1 or "sample" in clusters or n <= n_clusters:
             continue
-        size = row["n"] / n_clusters
+        size = n / n_clusters
         share = min(1.0, max(0.0, (effect - 1) / (size - 1)))
         gains.append(1 - math.sqrt((share + (1 - share) / (2 * size)) / (share + (1 - share) / size)))
         names.add(clusters[0])
     if not gains or len(names) != 1:
         return ""
     return (
-        f"For twice the cost: twice as many levels of `{names.pop()}` make intervals {1 - math.sqrt(0.5):.0%} shorter, "
-        f"twice as many samples {statistics.fmean(gains):.0%}."
+        f"For twice the cost: twice as many levels of `{names.pop()}` make intervals "
+        f"{(1 - math.sqrt(0.5)) * 100:.0f} % shorter, twice as many samples {statistics.fmean(gains) * 100:.0f} %."
     )
 
 
@@ -359,8 +361,8 @@ def _spreads(measure: Measure, row: dict[str, Any], now: float, wanted: Wanted) 
 
 
 def _apart(measure: Measure, row: dict[str, Any], wanted: Wanted) -> float:
-    """Return how much more two rates vary where one is off by the effect than as they are now; 1 for means."""
-    if measure.of != "rate":
+    """Return how much more two rates vary where one is off by the effect than as they are now; else 1."""
+    if measure.of != "rate" or len(measure.sides) != 2:
         return 1.0
     n = row["n"]
     rate = float(min(max((row["first"] + row["second"]) / 2, 1 / (n + 2)), (n + 1) / (n + 2)))
