@@ -61,7 +61,7 @@ def _clustered() -> Iterator[str]:
     factor = f"greatest(1.0, ({WEIGHT} * {assumed} + {events} * {ratio} * ({observed})) / ({WEIGHT} + {events}))"
     yield f"CREATE OR REPLACE MACRO emdsl.effective_n(hits, n) AS CASE WHEN {clusters} > 1 THEN {n} / {factor} END"
     yield (
-        "COMMENT ON MACRO emdsl.effective_n IS 'aggregate over clusters, a row with its `hits` and `n` for each: the "
+        "COMMENT ON MACRO emdsl.effective_n IS 'aggregate over clusters, a row with `hits` and `n` for each: the "
         "effective number of draws of a rate, for an interval of 95 %'"
     )
     ends = f"emdsl.wilson({rate} * emdsl.effective_n(hits, n), emdsl.effective_n(hits, n))"
@@ -71,7 +71,6 @@ def _clustered() -> Iterator[str]:
         f"'high': ({ends}).high, 'hits': sum(hits), 'n': sum(n), 'clusters': {clusters}, 'design_effect': {effect}}}"
     )
     yield (
-        "COMMENT ON MACRO emdsl.clustered_rate IS 'aggregate over clusters, a row with its `hits` and `n` for each: a "
-        "rate with the 95 % Wilson interval of its effective number of draws. The measure `rate` also moves the end "
-        "nearer to 0 or 1 to that of the exact interval, which takes quantiles that SQL does not have'"
+        "COMMENT ON MACRO emdsl.clustered_rate IS 'aggregate over clusters, a row with `hits` and `n` for each: a rate "
+        "with the 95 % Wilson interval of its effective n, without the exact outer end of the measure `rate`'"
     )
