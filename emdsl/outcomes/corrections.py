@@ -23,6 +23,6 @@ def correct(measures: Sequence[tuple[Measure, list[tuple[int, dict[str, Any]]]]]
             families.setdefault(family, []).extend((measure.correct, row) for _, row in rows)
     for members in (m for m in families.values() if m):
         method = members[0][0]  # one for a family: see the compiler
-        corrected = METHODS[method]([row["p"] for _, row in members])
+        corrected = METHODS[method]([row.get("p") for _, row in members])
         for (_, row), p in zip(members, corrected, strict=True):
             row[f"p_{method}"] = p

@@ -184,9 +184,16 @@ def fit(rows: Iterable[tuple[str, float, float, float]], level: float = 0.95, sl
         raise ValueError(f"slope must be within {SLOPES[0]} and {SLOPES[1]}")
     trend = trend_of(counts, level)
     missing = _not_estimated(counts, MIN_DOSES - (slope is not None))
-    if missing:
-        none = Estimate(reason=missing)
-        return DoseFit(counts=counts, level=level, floor=none, ceiling=none, k50=none, slope=none, trend=trend)
+    if not missing:
+        try:
+            return _estimated(counts, level, slope, trend)
+        except np.linalg.LinAlgError:
+            missing = "the doses are too far apart for a fit"
+    none = Estimate(reason=missing)
+    return DoseFit(counts=counts, level=level, floor=none, ceiling=none, k50=none, slope=none, trend=trend)
+
+
+def _estimated(counts: Counts, level: float, slope: float | None, trend: Trend) -> DoseFit:
     maximum = _maximum(counts, None if slope is None else math.log(slope))
     floor, ceiling, k50, steepness = (_estimate(counts, maximum, j, level) for j in range(4))
     outside = _outside(counts, k50)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from emdsl.outcomes.dose import DoseFit, Estimate, counts_of, fit, ratio, trend_of
+from emdsl.outcomes.dose import DoseFit, fit, ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,15 +97,6 @@ def _fits(
     for place, side, cluster, dose, hits, n in select(doses):
         counts.setdefault(place, {}).setdefault(side, []).append((str(cluster), dose, float(hits), float(n)))
     return {
-        place: {side: _fit(rows, measure.interval.level, measure.steepness) for side, rows in sides.items()}
+        place: {side: fit(rows, measure.interval.level, measure.steepness) for side, rows in sides.items()}
         for place, sides in counts.items()
     }
-
-
-def _fit(rows: list[tuple[str, float, float, float]], level: float, slope: float | None) -> DoseFit:
-    try:
-        return fit(rows, level, slope)
-    except np.linalg.LinAlgError:
-        counts, none = counts_of(rows), Estimate(reason="the doses are too far apart for a fit")
-        return DoseFit(counts=counts, level=level, floor=none, ceiling=none, k50=none, slope=none,
-                       trend=trend_of(counts, level))  # fmt: skip
