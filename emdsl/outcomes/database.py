@@ -220,6 +220,17 @@ def write_parquet(database: Connection, sql: str, path: Path) -> None:
         raise OutcomesError(_message(error)) from error
 
 
+def write_csv(database: Connection, sql: str, columns: Mapping[str, str], path: Path) -> int:
+    """Write some columns of a query to a CSV file, each under a name; return the number of rows."""
+    chosen = ", ".join(f"{name(column)} AS {name(called)}" for column, called in columns.items())
+    copy = f"COPY (SELECT {chosen} FROM ({sql})) TO {literal(str(path))} (FORMAT csv, HEADER)"
+    try:
+        row = database.execute(copy).fetchone()
+    except Error as error:
+        raise OutcomesError(_message(error)) from error
+    return int(row[0]) if row else 0
+
+
 def measure_rows(database: Connection, study: str, measure: str) -> SqlResult | None:
     """Return the rows of a measure's relation; None if the measure was left out."""
     try:

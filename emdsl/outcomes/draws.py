@@ -104,10 +104,7 @@ def rows_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
     """Return the SELECT of the rows that draws are made of: one for each row of the table, with the key of its draw."""
     columns = columns_of(experiment)
     value, other, reason = row_values_sql(measure, columns)
-    place = ", ".join(f"{name(a.name)}::VARCHAR" for a in experiment.axes)
-    row = f"'row ' || [{place}{', ' if place else ''}sample::VARCHAR]::VARCHAR"
-    keys = [f"COALESCE({name(f'{a}_key')}, {row})" for a in measure.asks] or [row]
-    key = keys[0] if len(keys) == 1 else f"[{', '.join(keys)}]"
+    key = draw_sql(experiment, measure)
     opened = " OR ".join(
         f"COALESCE({name(f'{s}_missing')} IN ({', '.join(map(literal, _OPEN))}), FALSE)" for s in measure.steps
     )
@@ -163,6 +160,14 @@ def _units(coordinate: tuple[str, ...], table: str) -> str:
     return f"(SELECT row_number() OVER (ORDER BY {order}) AS {UNIT}, * FROM {distinct}) ON {same}"
 
 
+def draw_sql(experiment: Experiment, measure: Measure) -> str:
+    """Return what names the draw of a row in SQL: the keys of its asks, or the row itself where they are missing."""
+    place = ", ".join(f"{name(a.name)}::VARCHAR" for a in experiment.axes)
+    row = f"'row ' || [{place}{', ' if place else ''}sample::VARCHAR]::VARCHAR"
+    keys = [f"COALESCE({name(f'{a}_key')}, {row})" for a in measure.asks] or [row]
+    return keys[0] if len(keys) == 1 else f"[{', '.join(keys)}]"
+
+
 def _coordinate(experiment: Experiment, measure: Measure) -> tuple[str, ...]:
     """Return the columns that make the unit of a draw: what it has in common with the other sides, or its cell."""
     if "at_least" in (measure.function, measure.of):
@@ -172,7 +177,7 @@ def _coordinate(experiment: Experiment, measure: Measure) -> tuple[str, ...]:
 
 def _grouped_by(measure: Measure, path: tuple[str, ...], columns: Columns) -> str:
     made = (measure.versus,) if measure.versus else LABEL if measure.labels else None
-    return LEVEL if path == made and path in measure.by[-1:] else _group(path, columns)
+    return LEVEL if path == made and path in measure.by[-1:] else group_sql(path, columns)
 
 
 def row_values_sql(measure: Measure, columns: Columns) -> tuple[str, str, str]:
@@ -224,7 +229,7 @@ def part_sql(experiment: Experiment, measure: Measure, schema: str, place: int) 
     columns = columns_of(experiment)
     value, _, reason = row_values_sql(dataclasses.replace(measure, labels=()), columns)
     by = [p for p in measure.by if not (measure.labels and p == LABEL)]
-    group = "".join(f"{_group(p, columns)} AS {name('_'.join(p))}, " for p in by)
+    group = "".join(f"{group_sql(p, columns)} AS {name('_'.join(p))}, " for p in by)
     sides = " OR ".join(f"({to_sql(x, columns)})" for x in measure.sides)
     return (
         f"SELECT {group}{value} AS {VALUE}, {reason} AS {REASON} FROM {placed(experiment, schema)} "
@@ -237,7 +242,8 @@ def placed(experiment: Experiment, schema: str) -> str:
     return f"(SELECT row_number() OVER () - 1 AS {PLACE}, * FROM {name(schema)}.{name(experiment.name)})"
 
 
-def _group(path: tuple[str, ...], columns: Columns) -> str:
+def group_sql(path: tuple[str, ...], columns: Columns) -> str:
+    """Return what a path of `by` is in a row, in SQL: an axis, or a column of a dataset row."""
     return name(path[0]) if len(path) == 1 else row_field(columns.axes[path[0]], path[1], columns.fields[path[0]])
 
 

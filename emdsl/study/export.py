@@ -15,6 +15,7 @@ from emdsl.experiment import request_settings
 from emdsl.outcomes import database
 from emdsl.outcomes.load_ids import DATABASE
 from emdsl.outcomes.sql import name
+from emdsl.study.analysis import write_analysis
 from emdsl.study.refresh import load_apart
 from emdsl.study.screen import Aside, plain_json
 from emdsl.version import __version__
@@ -33,11 +34,14 @@ README = """\
 Results of an emdsl study, as files.
 
 - `tables/`: a Parquet file for each experiment, a row for each cell and sample; and one for each measure.
-- `program/`: the study and the files that it reads, as they were; `emdsl check program/{file}` compiles it.
+{analysis}- `program/`: the study and the files that it reads, as they were; `emdsl check program/{file}` compiles it.
 - `manifest.json`: versions, models, completeness of each experiment, and the SHA-256 of every file here.
 - `CITATION.cff`: the citation, to be filled in.
 
 Each table reads as `SELECT * FROM 'tables/NAME.parquet'` in DuckDB, and in pandas, polars and R by their own readers.
+"""
+ANALYSIS = """\
+- `analysis/`: for each measure of rates or means its draws as CSV, and a script that fits a mixed model to them.
 """
 CITATION = """\
 cff-version: 1.2.0
@@ -56,12 +60,14 @@ references:
 """
 
 
-def export_study(study: Compiled, output: Path) -> Iterator[Part]:
+def export_study(study: Compiled, output: Path, analysis: str | None = None) -> Iterator[Part]:
     """Write the results of a study to a new folder, whole or not at all; yield what was written.
+
+    `analysis` adds the data and the script of a mixed model of each measure, in `python` or `r`.
 
     Raises:
         FileExists: The folder exists.
-        UsageError: The folder cannot be written.
+        UsageError: The folder cannot be written, or no measure has a mixed model.
     """
     if output.exists():
         raise FileExists(f"{output} exists; choose another name", parameter="output")
@@ -70,10 +76,13 @@ def export_study(study: Compiled, output: Path) -> Iterator[Part]:
         fresh.mkdir(parents=True)
         notices = load_apart(study, fresh)
         counts = _tables(fresh, study.name, study.program)
+        if analysis is not None:
+            with database.opened(fresh, study.name) as (connection, _):
+                write_analysis(connection, fresh / "analysis", study.name, study.program, analysis)
         for left in (*fresh.glob(f"{DATABASE}*"), *fresh.glob("outcomes.*")):
             left.unlink(missing_ok=True)
         _copy_files(fresh, study.project, study.program)
-        _describe(fresh, study, counts)
+        _describe(fresh, study, counts, ANALYSIS if analysis is not None else "")
         fresh.replace(output)
     except OSError as error:
         raise UsageError(f"cannot write {error.filename or output}: {error.strerror}", parameter="output") from error
@@ -87,10 +96,10 @@ def export_study(study: Compiled, output: Path) -> Iterator[Part]:
     yield f"Written: {output}"
 
 
-def _describe(folder: Path, study: Compiled, counts: list[dict[str, Any]]) -> None:
+def _describe(folder: Path, study: Compiled, counts: list[dict[str, Any]], analysis: str) -> None:
     """Write the README, the citation and the manifest."""
     file = study.project.relative(study.file)
-    (folder / "README.md").write_text(README.format(title=study.name, file=file), encoding="utf-8")
+    (folder / "README.md").write_text(README.format(title=study.name, file=file, analysis=analysis), encoding="utf-8")
     today = datetime.now(UTC).date().isoformat()
     citation = CITATION.format(title=json.dumps(study.name), date=today, version=__version__)
     (folder / "CITATION.cff").write_text(citation, encoding="utf-8")

@@ -218,6 +218,23 @@ class Study:
 
         return freeze(self._compiled(), _path(output), replace=replace).path
 
+    def export(self, output: str | PathLike[str], *, analysis: str | None = None) -> Path:
+        """Write the results to a new folder that needs no emdsl, and return its path.
+
+        Args:
+            output: The folder.
+            analysis: Add long data and a script of a mixed model for each measure, in `python` or `r`.
+
+        Raises:
+            FileExists: The folder exists.
+        """
+        from emdsl.study.export import export_study  # noqa: PLC0415 - as above
+
+        path = Path(fspath(output))
+        for _ in export_study(self._compiled(), path, analysis):
+            pass
+        return path
+
     def render(self, *, only: Only | None = None, step: str | None = None, sample: int = 0, limit: int = 1) -> Rendered:
         """Return the requests of the first cells, exactly as they are sent.
 
