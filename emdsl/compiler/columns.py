@@ -145,9 +145,9 @@ def numeric_names(written: Iterable[ast.Expr]) -> frozenset[str]:
                 names.add(name)
             case ast.Arithmetic():
                 names |= {x.name for x in (node.first, *(x for _, x in node.rest)) if isinstance(x, ast.Ref)}
-            case ast.Call(function=ast.Ref(name="mean" | "quantile"), args=(ast.Arg(value=value), *_)):
-                inner = value.event if isinstance(value, ast.Given) else value
-                names |= {inner.name} if isinstance(inner, ast.Ref) else set()
+            case ast.Call(function=ast.Ref(name="mean" | "quantile" | "sd" | "correlation"), args=args):
+                values = [a.value.event if isinstance(a.value, ast.Given) else a.value for a in args if a.name is None]
+                names |= {x.name for x in values if isinstance(x, ast.Ref)}
             case _:
                 pass
     return frozenset(names)

@@ -192,9 +192,10 @@ def row_values_sql(measure: Measure, columns: Columns) -> tuple[str, str, str]:
         f" OR ({other}) IS NULL" if measure.other is not None and not measure.metric else ""
     )
     reasons = [name(f"{n}_missing") for n in measure.reads]
-    parts = [x for x in (measure.value, measure.other, measure.condition) if x is not None]
+    raters = [x for x in (measure.value, measure.other, *measure.others) if x is not None]
+    parts = [*raters, *([measure.condition] if measure.condition is not None else [])]
     if measure.function == "agreement":  # a row without a person's verdict is no disagreement
-        rated = row_fields([x for x in (measure.value, measure.other) if x is not None], columns)
+        rated = row_fields(raters, columns)
         reasons += [f"CASE WHEN NULLIF({f}::VARCHAR, '') IS NULL THEN 'unlabelled' END" for f in rated]
     reasons += [f"CASE WHEN {field} IS NULL THEN 'null' END" for field in row_fields(parts, columns)]
     why = f"COALESCE({', '.join([*reasons, literal('undefined')])})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from functools import cache
@@ -313,3 +314,37 @@ def test_a_share_of_few_draws() -> None:
     assert [rows["none", x]["shares"] for x in ("bad", "good", "odd")] == [None, None, None]
     assert [(rows["one", x]["shares"], rows["one", x]["low"]) for x in ("bad", "good")] == [(0, None), (1, None)]
     assert 0.8 > rows["equal", "good"]["low"] > 0.5
+
+
+FIELDS = """
+rubric parts(answer) from "sim/judge" {
+  shape = { role: ["pro", "con", "none of both"], sure: 0..100 }
+  user "parts|{answer}"
+}
+experiment e {
+  for q in ["q{i}" for i in 0..5]
+  samples = 2
+  ask answer from "sim/subject" with "{q}"
+  judge p with parts(answer) { samples = 2 }
+  measure roles = shares(p.role given p.sure > 10)
+  measure sure = sd(p.sure)
+  measure alike = correlation(p.sure, p_2.sure)
+  measure labels = agreement(p.role, p_2.role, metric: nominal)
+}
+"""
+
+
+def test_fields_of_a_verdict() -> None:
+    """Labels and numbers of a shape, also a label that is no word."""
+    found = loaded(
+        FIELDS,
+        lambda _, q, sample, draw: json.dumps(
+            {"role": ["pro", "none of both"][(int(q[1]) + draw) % 2], "sure": 10 * int(q[1]) + 5 * int(sample) + draw}
+        ),
+    )
+    roles = {r["label"]: (r["shares"], r["n"]) for r in found.measures["roles"]}
+    assert roles == {"con": (0, 9), "none of both": (pytest.approx(5 / 9), 9), "pro": (pytest.approx(4 / 9), 9)}
+    sure = [10 * q + 5 * s for q in range(6) for s in range(2)]
+    assert found.measures["sure"][0]["sd"] == pytest.approx(float(np.std(sure, ddof=1)))
+    assert found.measures["alike"][0]["correlation"] == pytest.approx(1)
+    assert found.measures["labels"][0]["agreement"] < 0

@@ -6,7 +6,7 @@ import itertools
 import math
 import random
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,6 +14,9 @@ import scipy.stats
 from told import Loaded, loaded
 
 from emdsl.outcomes.krippendorff import alpha, alpha_interval, ratings_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 METRICS = ("nominal", "ordinal", "interval")
 # Krippendorff (2011), "Computing Krippendorff's alpha-reliability", section C: 4 observers, 12 units, missing values
@@ -251,3 +254,32 @@ def test_groups_of_one_question_rest_on_their_rows() -> None:
     assert {r["n"] for r in rows} <= {0, 1, 2}
     assert all(r["low"] is None for r in rows if r["n"] < 2)
     assert all(r["agreement"] is None for r in rows if r["n"] == 0)
+
+
+ANNOTATED = """
+dataset data { file = "q.csv" }
+experiment e {
+  for q in data
+  samples = 2
+  ask answer from "sim/subject" with "{q.q}"
+  judge r with kind(answer)
+  measure people = agreement(r, q.first, q.second)
+}
+"""
+
+
+def test_people_who_have_not_labelled_an_answer(tmp_path: Path) -> None:
+    """An empty cell is no label: two of three are enough, and what is dropped for lack of a second is `unlabelled`."""
+    people = [("good", "bad"), ("bad", ""), ("", ""), ("odd", "odd"), ("", "good"), ("good", "good")]
+    lines = [f"q{i},{first},{second}" for i, (first, second) in enumerate(people)]
+    (tmp_path / "q.csv").write_text("\n".join(["q,first,second", *lines]) + "\n", encoding="utf-8")
+    (tmp_path / "pyproject.toml").touch()
+    replies = {"q0": "good", "q1": "bad", "q2": "good", "q3": "what?", "q4": "what?", "q5": "bad"}
+    found = loaded(ANNOTATED, lambda _, q, *__: replies[q], tmp_path)
+    units: list[Unit] = []
+    for (_, reply), labels in zip(replies.items(), people, strict=True):
+        given = [x for x in (reply, *labels) if x not in ("", "what?")]
+        units += [(None, given, 2)] if len(given) > 1 else []
+    (row,) = found.measures["people"]
+    assert row["agreement"] == pytest.approx(by_loops(units, "nominal"))
+    assert (row["n"], row["n_planned"], row["dropped"]) == (8, 12, {"unlabelled": 2, "unreadable": 2})
