@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from emdsl.experiment import MIN_DETECTED
 from emdsl.outcomes.dose import DoseFit, fit, ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator
 
     from emdsl.experiment import Measure
 
 Row = dict[str, Any]
+Count = tuple[str, float, float, float]  # cluster, dose, hits and number of draws
 N_POINTS = 41  # of a curve
 NO_FIT = "the law does not fit these rates"
 
 
+@dataclass(frozen=True, slots=True)
+class Fits:
+    """The fits of a group by side, and the cluster that they rest on; "" is each draw."""
+
+    of: dict[int, DoseFit]
+    cluster: str
+
+    @property
+    def rests_on(self) -> Row:
+        """The columns about clusters; of a contrast without a design effect, which is one of a single fit."""
+        names = {name for fitted in self.of.values() for name in fitted.counts.clusters}
+        only = next(iter(self.of.values())).maximum if len(self.of) == 1 else None
+        return {"clusters": len(names), "clustered_by": self.cluster or None,
+                "design_effect": only.design_effect if self.cluster and only is not None else None}  # fmt: skip
+
+
 def dose_rows(select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, doses: str) -> list[tuple[int, Row]]:
     """Return the row of each group of a `dose`, by its place."""
-    return [(place, _row(measure, found[1])) for place, found in _fits(select, measure, doses).items() if 1 in found]
+    return [(place, _row(found)) for place, found in _fits(select, measure, doses).items()]
 
 
-def _row(measure: Measure, fitted: DoseFit) -> Row:
+def _row(fits: Fits) -> Row:
+    fitted = fits.of[1]
     k50 = fitted.k50
     ends = (k50.low, k50.high) if fitted.fits else (None, None)
     row: Row = {
         "dose": k50.value if fitted.fits else None, "low": ends[0], "high": ends[1],
         "reason": (k50.reason if fitted.fits else NO_FIT) or None, "trend": fitted.trend.slope,
-        "p_trend": fitted.trend.p, "p_fit": fitted.p_fit, "curve": _curve(fitted), **_resting(measure, fitted),
+        "p_trend": fitted.trend.p, "p_fit": fitted.p_fit, "curve": _curve(fitted), **fits.rests_on,
     }  # fmt: skip
     for part in ("floor", "ceiling", "slope"):
         estimate = getattr(fitted, part)
@@ -35,44 +55,37 @@ def _row(measure: Measure, fitted: DoseFit) -> Row:
     return row
 
 
-def _resting(measure: Measure, fitted: DoseFit) -> Row:
-    """Return what the intervals of a fit rest on."""
-    names = measure.interval.cluster[:1] if measure.interval is not None else ()
-    effect = fitted.maximum.design_effect if names and fitted.maximum is not None else None
-    return {"clusters": len(fitted.counts.clusters), "clustered_by": names[0] if names else None,
-            "design_effect": effect}  # fmt: skip
-
-
 def _curve(fitted: DoseFit) -> list[dict[str, float]] | None:
     """Return the fitted rate with its band, at doses as far apart as the study's on a scale of 1 + dose.
 
-    None without a fit, and where the rates contradict it.
+    None without a fit or a band, and where the rates contradict the fit.
     """
     if fitted.maximum is None or not fitted.fits:
         return None
     least, most = 1 + float(fitted.counts.doses.min()), 1 + float(fitted.counts.doses.max())
     at = [least * (most / least) ** (i / (N_POINTS - 1)) - 1 for i in range(N_POINTS)]
-    at[0] = float(fitted.counts.doses.min())
-    return [
+    at[0], at[-1] = float(fitted.counts.doses.min()), float(fitted.counts.doses.max())
+    points = [
         {"dose": dose, "rate": rate, "low": low, "high": high}
-        for dose, (rate, low, high) in zip(at, fitted.band(at), strict=True)
+        for dose, (rate, low, high) in zip(at, fitted.band(at), strict=False)
     ]
+    return points or None
 
 
 def dose_contrasts(
     select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, doses: str
 ) -> list[tuple[int, Row]]:
     """Return the row of each contrast of k50: their ratio, by its place."""
-    return [(place, _contrast(measure, found)) for place, found in _fits(select, measure, doses).items()]
+    return [(place, _contrast(found)) for place, found in _fits(select, measure, doses).items()]
 
 
-def _contrast(measure: Measure, fits: Mapping[int, DoseFit]) -> Row:
+def _contrast(fits: Fits) -> Row:
     """Return the ratio of the k50 of two fits, by side, or the reason why there is none."""
     row: Row = dict.fromkeys(("contrast", "first", "second", "low", "high", "p"))
-    if len(fits) < 2:
+    if len(fits.of) < 2:
         return row | {"reason": "no draw is kept on one side"}
-    first, second = fits[1], fits[2]
-    row |= _resting(measure, first) | {"design_effect": None}
+    first, second = fits.of[1], fits.of[2]
+    row |= fits.rests_on
     row |= {side: fitted.k50.value for side, fitted in (("first", first), ("second", second)) if fitted.fits}
     reasons = [_reason(fitted) for fitted in (first, second)]
     if any(reasons):
@@ -88,15 +101,24 @@ def _reason(fitted: DoseFit) -> str:
     return NO_FIT if not fitted.fits else fitted.k50.reason if fitted.k50.value is None else ""
 
 
-def _fits(
-    select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, doses: str
-) -> dict[int, dict[int, DoseFit]]:
-    """Return the fits of each place and side."""
+def _fits(select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, doses: str) -> dict[int, Fits]:
+    """Return the fits of each place with a kept draw, by the first of two ways to cluster."""
     assert measure.interval is not None
-    counts: dict[int, dict[int, list[tuple[str, float, float, float]]]] = {}
+    level, clusters = measure.interval.level, measure.interval.clusters
+    counts: dict[int, dict[int, list[Count]]] = {}
     for place, side, cluster, dose, hits, n in select(doses):
         counts.setdefault(place, {}).setdefault(side, []).append((str(cluster), dose, float(hits), float(n)))
-    return {
-        place: {side: fit(rows, measure.interval.level, measure.steepness) for side, rows in sides.items()}
-        for place, sides in counts.items()
-    }
+    found = {}
+    for place, sides in counts.items():
+        n_clusters = len({row[0] for rows in sides.values() for row in rows})
+        enough = not clusters.detected or n_clusters >= MIN_DETECTED
+        kept = sides if enough else {side: list(_alone(side, rows)) for side, rows in sides.items()}
+        fits = {side: fit(rows, level, measure.steepness) for side, rows in kept.items()}
+        found[place] = Fits(fits, clusters.names[0] if clusters.names and enough else "")
+    return found
+
+
+def _alone(side: int, rows: list[Count]) -> Iterator[Count]:
+    """Yield each draw of counts as a cluster of its own."""
+    for cluster, dose, hits, n in rows:
+        yield from ((f"{side} {cluster} {dose} {i}", dose, float(i < hits), 1.0) for i in range(round(n)))

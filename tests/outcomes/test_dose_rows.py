@@ -30,6 +30,7 @@ experiment e {
   ask answer from "sim/subject" with "{model}|{k}|{q}"
   judge v with score(answer)
   judge r with kind(answer)
+  let same = if q == "q0" then "x" else "x"
   measure half = dose(rate(v < 40), k) by model
   measure given_slope = dose(rate(v < 40), k, slope: 1, interval: wald(0.9)) by model
   measure some = dose(rate(v < 40 given r is good), k)
@@ -42,6 +43,9 @@ experiment e {
   measure no_ratio = contrast(dose(rate(v < 40 given model is a or v > 100), k), model is a, model is b)
   measure no_half = contrast(dose(rate(v < 90), k), model is a, model is b)
   measure few = dose(rate(v < 40 given k < 4), k)
+  measure items = dose(rate(v < 40 given q in ["q0", "q1", "q2", "q3"]), k, slope: 1)
+  measure one_draw = dose(rate(v < 40 given q == "q0" and sample == 0 and model is a and k == 8), k)
+  measure one_cluster = dose(rate(v < 40), k, slope: 1, interval: wald(0.95, cluster: same))
 }
 """
 
@@ -152,6 +156,7 @@ def test_a_contrast_of_doses_is_a_ratio() -> None:
         ("flat", "dose", "the rate is the same at every dose"),
         ("nothing", "dose", None),
         ("few", "dose", "a fit needs at least 4 doses"),
+        ("one_draw", "dose", "a fit needs at least 4 doses"),
         ("no_ratio", "contrast", "no draw is kept on one side"),
         (
             "no_half",
@@ -165,6 +170,17 @@ def test_what_is_missing_has_a_reason(measure: str, figure: str, reason: str | N
     (row,) = study().measures[measure]
     assert (row[figure], row["low"], row["high"], row["reason"]) == (None, None, None, reason)
     assert (row["n"] == 0) == (reason is None)
+
+
+def test_few_questions_are_no_clusters() -> None:
+    """Under five of them, draws are, as for other measures; one cluster that is asked for leaves no interval."""
+    (row,) = study().measures["items"]
+    same(row, fitted(lambda r: r["q"] in ("q0", "q1", "q2", "q3"), clustered=False, slope=1.0))
+    assert (row["clusters"], row["clustered_by"]) == (row["n"], None)
+    (row,) = study().measures["one_cluster"]
+    assert (row["clusters"], row["clustered_by"], row["curve"]) == (1, "same", None)
+    assert row["dose"] > 0
+    assert (row["low"], row["high"], row["reason"]) == (None, None, "an interval needs at least 2 clusters")
 
 
 NO_LAW = """
