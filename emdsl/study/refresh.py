@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     SeeRows = Callable[[Experiment, list[Outcome]], None]
 
+TABLES = 2  # changes with the columns of tables and measures, so that those of an older version are made anew
+
 
 def bring_up_to_date(
     study: Compiled, walks: list[Rows], store: DiskStore, *, report: Report, run: str,
@@ -104,7 +106,12 @@ def load_apart(study: Compiled, folder: Path) -> list[str]:
 
 
 def _is_current(study: Compiled, store: DiskStore) -> bool:
-    return database.state(study.project.cache, study.name) == (study.program.digest.hex(), store.state())
+    return database.state(study.project.cache, study.name) == (_source_of(study), store.state())
+
+
+def _source_of(study: Compiled) -> str:
+    """Return what tables are made from beside the answers: the program, and the columns that this version makes."""
+    return f"{study.program.digest.hex()} {TABLES}"
 
 
 def _load_anew(
@@ -120,5 +127,5 @@ def _load_anew(
 def load_of(study: Compiled, store: DiskStore, run: str) -> loading.Load:
     """Return the identity of a load: the study, its program and the present version of its store."""
     return loading.Load(
-        study=study.name, file=str(study.file), program=study.program.digest.hex(), store_state=store.state(), run=run
+        study=study.name, file=str(study.file), program=_source_of(study), store_state=store.state(), run=run
     )
