@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from emdsl.query import Model
     from emdsl.source import Diagnostic
 
-TABLES = 2  # raised where tables of unchanged answers change, so that they are made again
-
 
 def compile_file(
     path: Path, environment: Mapping[str, str] | None = None, *, simulate: bool = False, library: bool = False,
@@ -100,9 +98,7 @@ def _compiled(
         name=module.file.source.name,
         experiments=experiments,
         warnings=faults.sorted(),
-        digest=digest(
-            "program", __version__, TABLES, texts, resolver.inputs.files, resolver.inputs.variables, simulate
-        ),
+        digest=digest("program", __version__, texts, resolver.inputs.files, resolver.inputs.variables, simulate),
         files={n: digest_bytes(t.encode()).hex() for n, t in texts.items() if Path(n).is_absolute()}
         | resolver.inputs.files,
         links=_links(sources) | resolver.inputs.links,
