@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 STUDY = """
 rubric score(answer) from "sim/judge" { scale = 0..100, user "score {answer}" }
+rubric label(answer) from "sim/judge" { choices = { good: "g", bad: "b" }, user "label {answer}" }
 experiment e {
   for k in ["one", "two"]
   for d in [1, 2, 3]
   samples = 2
   ask a from "sim/subject" with "{k} {d}"
   judge v with score(a) { samples = 2 }
+  judge w with label(a)
   measure m_rate = rate(v < 40) by k
   measure m_mean = mean(v) by k
   measure m_at_least = at_least(v < 40, 1) by k
@@ -32,6 +34,11 @@ experiment e {
   measure m_contrast = contrast(rate(v < 40), k is one, k is two, correct: holm) by d
   measure m_slope = slope(mean(v), d) by k
   measure m_agreement = agreement(v, v_2) by k
+  measure m_sd = sd(v) by k
+  measure m_correlation = correlation(v, v_2) by k
+  measure m_shares = shares(w) by k
+  measure m_components = components(rate(v < 40), [d, sample]) by k
+  measure m_dose = dose(rate(v < 40), d) by k
 }
 """
 ONLY_WITH = {"p_bh", "p_equivalent"}  # of a contrast that asks for them
