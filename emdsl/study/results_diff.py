@@ -142,7 +142,9 @@ def _compared(
             continue
         matched, only_before, only_after = pair.rows
         groups = list(pair.moved())
-        moved = tuple(m for m in groups if m.change is None or abs(m.change) > SHORT)
+        moved = tuple(
+            m for m in groups if m.before != m.after and not (m.change is not None and abs(m.change) <= SHORT)
+        )
         entries.append(
             Changes(
                 name=name_, matched=matched, only_before=only_before, only_after=only_after,
