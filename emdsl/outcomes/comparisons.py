@@ -66,7 +66,7 @@ class Compared:
                 (first, second), (n_first, n_second) = self.sides.values, self.sides.numbers
                 return newcombe(first, n_first, second, n_second, self._level)
             return None, None
-        low, high = student_interval(self._position, self.error, self.spread.n - 1, self._level)
+        low, high = student_interval(self._position, self.error, self.spread.freedom, self._level)
         if self._log:
             return math.exp(low), math.exp(high)
         if self.measure.of == "mean":
@@ -86,7 +86,7 @@ class Compared:
         if self.discordant is not None and sum(self.discordant) <= MAX_DISCORDANT and self._independent:
             return min(1.0, 2 * binomial_cdf(min(self.discordant), sum(self.discordant), 0.5))
         if self.error >= SPREAD:
-            return t_tails(self._position / self.error, self.spread.n - 1)
+            return t_tails(self._position / self.error, self.spread.freedom)
         if self.measure.of == "rate" and len(self.sides.values) == 2:
             hits = [round(v * n) for v, n in zip(self.sides.values, self.sides.numbers, strict=True)]
             return fisher(hits[0], self.sides.numbers[0], hits[1], self.sides.numbers[1])
@@ -108,10 +108,10 @@ class Compared:
             return None
         reach = math.log(margin) if self._log else margin
         steps = ((reach - self._position) / self.error, (reach + self._position) / self.error)
-        return max(_upper(t, self.spread.n - 1) for t in steps)
+        return max(_upper(t, self.spread.freedom) for t in steps)
 
 
-def _upper(t: float, freedom: int) -> float:
+def _upper(t: float, freedom: float) -> float:
     """Return the probability of a value of Student's distribution above t."""
     tail = t_tails(t, freedom) / 2
     return tail if t > 0 else 1 - tail

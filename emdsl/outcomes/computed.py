@@ -154,7 +154,7 @@ def _transformed(
                 if measure.function == "sd"
                 else (math.atanh, math.tanh, 1 / (1 - value * value))
             )
-            ends = student_interval(to(value), spread.error * slope, spread.n - 1, measure.interval.level)
+            ends = student_interval(to(value), spread.error * slope, spread.freedom, measure.interval.level)
             low, high = back(ends.low), back(ends.high)
         rows[place] = _of_spread(spread) | {"low": low, "high": high}
     return rows
@@ -187,7 +187,7 @@ def _student(measure: Measure, value: float | None, n: int, spread: Spread) -> t
     if spread.error < SPREAD:  # clusters that do not differ say nothing about how clusters differ
         return score_interval(value, effective(value, n, spread, level), level) if measure.function == "at_least" else (
             None, None)  # fmt: skip
-    interval = student_interval(value, spread.error, spread.n - 1, level)
+    interval = student_interval(value, spread.error, spread.freedom, level)
     least = {"at_least": 0.0, "agreement": -1.0}.get(measure.function)
     return interval if least is None else clipped(interval, least)
 

@@ -1,9 +1,9 @@
 """How a measure's figure varies, by units and by clusters: sums of influences, computed in SQL.
 
 The influence of a draw is how much it moves the figure. Sums of influences over a cluster, squared and added up,
-give the cluster-robust variance of any figure that is smooth in its draws; two ways of clustering give V1 + V2 -
-V12. Source: Cochran (1977), Sampling Techniques, ch. 6, for ratios; Cameron, Gelbach and Miller (2011), "Robust
-inference with multiway clustering", for two ways; Woodruff (1952), JASA 47, for quantiles.
+give the cluster-robust variance of any figure that is smooth in its draws; two ways of clustering give V1 + V2 - V12,
+at least V12. Source: Cochran (1977), Sampling Techniques, ch. 6, for ratios; Cameron, Gelbach and Miller (2011),
+"Robust inference with multiway clustering", for two ways; Woodruff (1952), JASA 47, for quantiles.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ class Spread:
 
     @property
     def variance(self) -> float:
-        """The variance of the figure."""
+        """The variance of the figure; of two ways at least that of their combinations."""
         if self.both is not None:
-            return max(sum(w.variance for w in self.ways) - self.both.variance, *(w.variance for w in self.ways))
+            return max(sum(w.variance for w in self.ways) - self.both.variance, self.both.variance)
         return (self.ways[0] if self.ways else self.alone).variance
 
     @property
@@ -85,6 +85,15 @@ class Spread:
     def n(self) -> int:
         """The number of clusters, or of units; of two ways, the smaller one."""
         return min(w.n for w in self.ways) if self.ways else self.alone.n
+
+    @property
+    def freedom(self) -> float:
+        """The degrees of freedom of the variance, at least 1: clusters less one, of two ways between those of both.
+
+        Source, for two ways: Satterthwaite (1946), "An approximate distribution of estimates of variance components".
+        """
+        parts = sum(w.variance**2 / (w.n - 1) for w in self.ways) if self.both is not None and self.n > 1 else 0.0
+        return max(self.n - 1.0, self.variance**2 / parts if parts > 0 else 1.0, 1.0)
 
     @property
     def design_effect(self) -> float | None:

@@ -13,7 +13,7 @@ import scipy.stats
 from measured import measured
 from statsmodels.regression.linear_model import OLS
 
-from emdsl.outcomes.clustered import effective
+from emdsl.outcomes.clustered import ASSUMED, HALF_ASSUMED, effective
 from emdsl.outcomes.intervals import wilson
 from emdsl.outcomes.macros import macros_sql
 from emdsl.outcomes.spread import Spread, Way
@@ -86,27 +86,33 @@ def cr1(y: Sequence[float], groups: Sequence[Sequence[str]], x: Array | None = N
     """Return the cluster-robust standard error of the last coefficient of a regression, by statsmodels.
 
     Its correction for the number of regressors, (N - 1) / (N - K), is left out. Of two ways, it is at least that of
-    either.
+    their combinations.
     """
     x = np.ones((len(y), 1)) if x is None else x
     codes = np.column_stack([np.unique(g, return_inverse=True)[1] for g in groups])
     if len(groups) > 1:
         fit = OLS(np.array(y), x).fit(cov_type="cluster", cov_kwds={"groups": codes})
-        return max(float(fit.bse[-1]), *(cr1(y, [g], x) for g in groups))
+        return float(np.nanmax([fit.bse[-1], cr1(y, [[" ".join(both) for both in zip(*groups, strict=True)]], x)]))
     fit = OLS(np.array(y), x).fit(cov_type="cluster", cov_kwds={"groups": codes[:, 0], "use_correction": False})
     n = len(set(groups[0]))
     return float(fit.bse[-1]) * math.sqrt(n / (n - 1))
 
 
-def expected(rate: float, n: int, error: float, groups: Sequence[Sequence[str]], level: float) -> float:
+def freedom(y: Sequence[float], groups: Sequence[Sequence[str]]) -> float:
+    """Return the degrees of freedom of a mean: of two ways Satterthwaite's, at least those of the smaller one."""
+    numbers = [len(set(g)) - 1 for g in groups]
+    parts = sum(cr1(y, [g]) ** 4 / n for g, n in zip(groups, numbers, strict=True))
+    return max(min(numbers), cr1(y, groups) ** 4 / parts if len(groups) > 1 and parts else 0.0)
+
+
+def expected(rate: float, n: int, error: float, groups: Sequence[Sequence[str]], level: float, freedom: float) -> float:
     """Return the effective number of draws of a rate: see `emdsl/outcomes/clustered.py`."""
-    clusters = min(len(set(g)) for g in groups)
     observed = max(1.0, error**2 / (rate * (1 - rate) / n)) if 0 < rate < 1 else 1.0
-    ratio = scipy.stats.t.ppf(0.5 + level / 2, clusters - 1) / scipy.stats.norm.ppf(0.5 + level / 2)
+    ratio = scipy.stats.t.ppf(0.5 + level / 2, freedom) / scipy.stats.norm.ppf(0.5 + level / 2)
     assumed = 1.0
     for names in groups:
         sizes = np.unique(names, return_counts=True)[1]
-        assumed += max(0.0, (sizes**2).sum() / n - 1) * 0.2 * len(sizes) / (len(sizes) + 32)
+        assumed += max(0.0, (sizes**2).sum() / n - 1) * ASSUMED * len(sizes) / (len(sizes) + HALF_ASSUMED)
     events = min(rate, 1 - rate) * n
     return n / max(1.0, float(2 * assumed + events * ratio**2 * observed) / (2 + events))
 
@@ -153,7 +159,7 @@ def test_rates(loaded: Any, measure: str, holds: Callable[[int], bool], clusters
         mine = kept(tables["e"], k=row["k"])
         y, groups = [float(holds(r["v"])) for r in mine], names(mine, *clusters)
         error, n, rate = cr1(y, groups), len(y), float(np.mean(y))
-        number = expected(rate, n, error, groups, level)
+        number = expected(rate, n, error, groups, level, freedom(y, groups))
         assert (row["rate"], row["n"], row["clusters"]) == (rate, n, min(len(set(g)) for g in groups))
         assert row["clustered_by"] == " and ".join(clusters)
         assert row["se"] == pytest.approx(error, abs=1e-9)
@@ -175,9 +181,9 @@ def test_rates(loaded: Any, measure: str, holds: Callable[[int], bool], clusters
         assert row["low"] < row["high"]
 
 
-def student(value: float, error: float, clusters: int, level: float = 0.95) -> tuple[float, float]:
+def student(value: float, error: float, freedom: float, level: float = 0.95) -> tuple[float, float]:
     """Return the interval of Student's distribution."""
-    half = float(scipy.stats.t.ppf(0.5 + level / 2, clusters - 1)) * error
+    half = float(scipy.stats.t.ppf(0.5 + level / 2, freedom)) * error
     return value - half, value + half
 
 
@@ -187,7 +193,7 @@ def test_a_wald_interval_of_a_rate_is_students(loaded: Any) -> None:
     for row in tables["m_wald"]:
         mine = kept(tables["e"], k=row["k"])
         y = [float(r["v"] < 30) for r in mine]
-        low, high = student(float(np.mean(y)), cr1(y, names(mine, "q")), 12, 0.9)
+        low, high = student(float(np.mean(y)), cr1(y, names(mine, "q")), 11, 0.9)
         assert (row["low"], row["high"]) == pytest.approx((max(0.0, low), min(1.0, high)), abs=1e-9)
 
 
@@ -200,7 +206,7 @@ def test_means(loaded: Any, measure: str, clusters: list[str]) -> None:
         y, groups = [float(r["v"]) for r in mine], names(mine, *clusters)
         error = cr1(y, groups)
         assert row["se"] == pytest.approx(error, rel=1e-9)
-        ends = student(float(np.mean(y)), error, min(len(set(g)) for g in groups))
+        ends = student(float(np.mean(y)), error, freedom(y, groups))
         assert (row["low"], row["high"]) == pytest.approx(ends, rel=1e-9)
 
 
@@ -213,7 +219,7 @@ def test_shares_of_cells(loaded: Any) -> None:
             cells.setdefault((r["data"], r["q"]), []).append(r["v"] < 30)
         y = [float(any(holds)) for holds in cells.values()]
         error = cr1(y, [[q for _, q in cells]])
-        low, high = student(float(np.mean(y)), error, 12)
+        low, high = student(float(np.mean(y)), error, 11)
         assert (row["n"], row["clusters"], row["clustered_by"]) == (len(cells), 12, "q")
         assert (row["low"], row["high"]) == pytest.approx((max(0.0, low), min(1.0, high)), abs=1e-9)
 
@@ -229,7 +235,7 @@ def test_quantiles(loaded: Any, measure: str, at: float) -> None:
         below = [float(r["v"] <= value) - at for r in mine]
         totals = [sum(b for b, q in zip(below, groups[0], strict=True) if q == g) for g in sorted(set(groups[0]))]
         error = math.sqrt(12 / 11 * sum(t * t for t in totals)) / n
-        low, high = score(at, expected(at, n, error, groups, 0.95), 0.95)
+        low, high = score(at, expected(at, n, error, groups, 0.95, 11), 0.95)
         first, last = math.floor(low * n), math.floor(high * n) + 1
         assert row["quantile"] == pytest.approx(value)
         assert row["low"] == (values[first - 1] if first >= 1 else None)
@@ -246,7 +252,7 @@ def test_slopes(loaded: Any) -> None:
         error = cr1(y, names(mine, "q"), x)
         assert row["slope"] == pytest.approx(OLS(np.array(y), x).fit().params[1], rel=1e-9)
         assert row["se"] == pytest.approx(error, rel=1e-9)
-        assert (row["low"], row["high"]) == pytest.approx(student(row["slope"], error, 12), rel=1e-9)
+        assert (row["low"], row["high"]) == pytest.approx(student(row["slope"], error, 11), rel=1e-9)
 
 
 def kappa(a: Array, b: Array, weights: Array) -> float:
@@ -280,7 +286,7 @@ def test_agreement(loaded: Any) -> None:
             error = math.sqrt(12 / 11 * sum(s * s for s in shares))
             assert row["agreement"] == pytest.approx(of(a, b, one), rel=1e-9)
             assert row["se"] == pytest.approx(error, rel=1e-6)
-            low, high = student(row["agreement"], error, 12)
+            low, high = student(row["agreement"], error, 11)
             assert (row["low"], row["high"]) == pytest.approx((max(-1.0, low), min(1.0, high)), rel=1e-6)
 
 

@@ -111,9 +111,11 @@ def fitted(
     return float(fit.params[-1]), float(fit.bse[-1]) * math.sqrt(n / (n - 1)), n
 
 
-def check(row: Row, value: float, error: float, clusters: int, *, log: bool = False, level: float = 0.95) -> None:
+def check(
+    row: Row, value: float, error: float, clusters: int, *, log: bool = False, level: float = 0.95, freedom: float = 0
+) -> None:
     """Check a row against a coefficient: value, error, interval and p-value, of a ratio on its logarithm."""
-    t = scipy.stats.t(clusters - 1)
+    t = scipy.stats.t(max(clusters - 1, freedom))
     ends = value - t.ppf(0.5 + level / 2) * error, value + t.ppf(0.5 + level / 2) * error
     back = np.exp if log else float
     assert row["contrast"] == pytest.approx(back(value), rel=1e-6, abs=1e-9)
@@ -202,14 +204,15 @@ def test_pairs_without_clusters(loaded: Any) -> None:
 
 
 def test_two_ways_that_cross(loaded: Any) -> None:
-    """V1 + V2 - V12, at least the larger of both; three samples are three clusters."""
+    """V1 + V2 - V12, at least V12, with Satterthwaite's degrees of freedom; three samples are three clusters."""
     _, tables = loaded
     for row in tables["m_crossed"]:
         sides = [kept(tables["e"], k=k) for k in (row["k"], 0)]
         value, by_q, _ = fitted(sides, score)
         by_sample, both = (fitted(sides, score, cluster=c)[1] for c in (("sample",), ("q", "sample")))
-        error = math.sqrt(max(by_q**2 + by_sample**2 - both**2, by_q**2, by_sample**2))
-        check(row, value, error, 3)
+        variance = max(by_q**2 + by_sample**2 - both**2, both**2)
+        freedom = variance**2 / (by_q**4 / 11 + by_sample**4 / 2)
+        check(row, value, math.sqrt(variance), 3, freedom=freedom)
         assert row["clustered_by"] == "q and sample"
 
 
