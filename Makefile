@@ -9,7 +9,7 @@
 # make conformance  studies against a LiteLLM proxy and tiny models, the providers' clients, older DuckDB: 2 GB, 15 minutes
 # make pace         a server that fails, and one that has a limit: some minutes
 # make stress       100 kills with -9, 200,000 entries of 4 KB, made-up studies, odd names, a newcomer, a mixed model,
-#                   coverage of fits over doses: some minutes
+#                   coverage of intervals by clusters and of fits over doses: some minutes
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -69,6 +69,7 @@ stress: .venv/installed-dev
 	$(BIN)/python tests/bench/stress.py
 	$(BIN)/python tests/bench/dose.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/analysis.py
+	PYTHONPATH=tests $(BIN)/python tests/bench/coverage.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/newcomer.py
 
 conformance: .venv/installed-dev .venv-conformance/installed
