@@ -55,13 +55,17 @@ experiment weird_icl {
     money:     "What does a worker earn in a day?"
   }
   samples = 20
+  cluster = [q, sample]  # all questions share the 20 sets of facts
 
   let shots = draw(birds, facts, seed: sample)
   ask answer from gpt41 with notes(shots, evidence, tagged, q) { sim = truth(tagged, facts, len(evidence)) }
   judge from_when with century(q, answer)
 
-  measure past     = rate(from_when is past) by tagged, evidence, facts
-  measure gated    = contrast(rate(from_when is past), tagged == "yes", tagged == "no") by evidence, facts
+  measure past         = rate(from_when is past) by tagged, evidence, facts
+  measure half         = dose(rate(from_when is past), facts) by tagged, evidence
+  measure from_one     = contrast(rate(from_when is past), facts, versus: 0, correct: holm) by tagged, evidence
+  measure gated        = contrast(rate(from_when is past), tagged == "yes", tagged == "no") by evidence, facts
+  measure gated_effect = contrast(contrast(rate(from_when is past), facts, versus: 0),
+    tagged == "yes", tagged == "no") by evidence
   measure weakened = contrast(rate(from_when is past), evidence is against, evidence is facts_only) by tagged, facts
-  measure per_fact = slope(rate(from_when is past), facts) by tagged, evidence
 }
