@@ -72,9 +72,11 @@ class Table:
 
 
 def kinds_of(table: Table) -> list[str]:
-    """Return the kinds of charts of a measure: a curve or dots, and a heat map if two groups cross."""
+    """Return the kinds of charts of a measure: a curve or dots, and a heat map of values if two groups cross."""
     if not table.drawn:
         return []
+    if table.smooth:
+        return [CURVE]
     found = [CURVE if any(g.ordered for g in table.groups) else DOTS]
     crossed = [g for g in table.groups if len(g.levels) > 1]
     return [*found, HEAT] if len(crossed) > 1 and max(len(g.levels) for g in crossed) > 2 else found
@@ -167,9 +169,8 @@ def _curve(table: Table, dose: Group, color: Group | None) -> alt.LayerChart | a
     reach = [abs(d) for d in doses if d]
     wide = bool(reach) and max(reach) / min(reach) >= WIDE
     scale = alt.Scale(type="symlog", constant=min(reach)) if wide else alt.Scale(zero=False)
-    x = alt.X(
-        f"{_of(table, dose)}:Q", title=dose.name, scale=scale, axis=alt.Axis(values=doses, grid=False, format="~g")
-    )
+    axis = alt.Axis(values=doses, grid=False, labelExpr="format(datum.value, '~g')")  # `format` rounds: 16 to 2e+1
+    x = alt.X(f"{_of(table, dose)}:Q", title=dose.name, scale=scale, axis=axis)
     shown = _colors(color)
     y = alt.Y("value:Q", title=_titled(table))
     lines = {k: v for k, v in shown.items() if k != "shape"}

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -75,6 +76,14 @@ def test_what_has_no_value_is_not_drawn_as_zero() -> None:
     spec = chart_of(gap, "curve").to_dict()
     assert [v["g0"] for v in values(spec)] == [0, 2, 16]
     assert spec["title"] == "m (SIMULATED, incomplete)"
+
+
+def test_doses_are_written_whole_and_a_fitted_curve_has_no_map() -> None:
+    """16 and 256, not 2e+1 and 3e+2; points of a curve are no values of their own."""
+    found = table(("data", DATA), ("k", DOSES))
+    svg = inline_svg(chart_of(found, "curve"), "")
+    assert set(map(str, DOSES)) <= set(re.findall(r">([^<>]+)</text>", svg))
+    assert kinds_of(replace(found, smooth=True)) == ["curve"]
 
 
 WITHOUT = """
