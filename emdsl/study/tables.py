@@ -213,7 +213,10 @@ def chosen_measure(
 def interval_of(measure: Measure, rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the interval of a measure's rows in words: `95 % wilson, clustered by q`; nothing if it has none."""
     interval = measure.interval
-    if interval is None or not any(r["low"] is not None or r["high"] is not None for r in rows):
+    if interval is None:
+        return ""
+    rows = [r for r in rows if r["low"] is not None or r["high"] is not None]
+    if not rows:
         return ""
     joint = " jointly" if measure.labels else ""
     called = "profile" if "dose" in (measure.function, measure.of) else interval.method
