@@ -193,6 +193,7 @@ class Beside:
             equivalent=None, interval=dataclasses.replace(new.interval, method="wald"),
         )  # fmt: skip
         parts = []
+        # units are numbered within each schema: as both have the same rows, one number is one coordinate
         for experiment, measure, schema, first in ((self.after, new, AFTER, 1), (self.before, old, BEFORE, 2)):
             own = dataclasses.replace(
                 measure, function="contrast", of=contrast.of, pair=axes, interval=contrast.interval

@@ -44,7 +44,7 @@ def long_data(connection: Connection, experiment: Experiment, measure: Measure, 
     """Return the data of a measure: a row for each kept draw, once, with its outcome and factors.
 
     The groups of the measure and the axes that it compares are fixed effects. Its clusters, the other axes and the
-    sample are random effects. The axis of a slope is a number.
+    sample are random effects, but an axis that follows from the fixed ones is none. The axis of a slope is a number.
     """
     columns = columns_of(experiment)
     value, _, reason = row_values_sql(measure, columns)
@@ -53,17 +53,24 @@ def long_data(connection: Connection, experiment: Experiment, measure: Measure, 
     fixed = groups | {a.name: name(a.name) for a in experiment.axes if a.name in compared}
     numbers = {measure.slope: f"{name(columns.axes[measure.slope])}::DOUBLE"} if measure.slope else {}
     clusters = measure.interval.cluster if measure.interval is not None else ()
-    grouped = {p[0] for p in measure.by}
-    others = [a.name for a in experiment.axes if len(a.levels) > 1 and a.name not in grouped]
+    table = f"{name(schema)}.{name(experiment.name)}"
+
+    def distinct(*held: str) -> int:
+        ((n,),) = connection.execute(
+            f"SELECT count(*) FROM (SELECT DISTINCT {', '.join(held)} FROM {table})"
+        ).fetchall()
+        return int(n)
+
+    known = [*fixed.values(), *numbers.values()] or ["TRUE"]
+    free = [a.name for a in experiment.axes if distinct(*known, name(a.name)) > distinct(*known)]
     several = ["sample"] if experiment.samples > 1 else []
-    random = {n: name(n) for n in (*clusters, *others, *several) if n not in {*fixed, *numbers}}
+    random = {n: name(n) for n in (*clusters, *free, *several) if n not in {*fixed, *numbers}}
     outcome = "outcome" if "outcome" not in {*fixed, *numbers, *random} else "outcome_"
     sides = [to_sql(x, columns) for x in measure.sides]
     where = f" AND ({' OR '.join(f'({x})' for x in sides)})" if sides else ""
     place = ", ".join(name(n) for n in (*(a.name for a in experiment.axes), "sample"))
     draw = draw_sql(experiment, measure)
     within = ", ".join([*fixed.values(), *numbers.values(), draw])
-    table = f"{name(schema)}.{name(experiment.name)}"
     shown = ", ".join(f"{sql} AS {name(n)}" for n, sql in (fixed | numbers | random).items())
     sql = (
         f"SELECT {shown}{', ' if shown else ''}({value})::DOUBLE AS {name(outcome)}, {draw} AS {DRAW} FROM {table} "

@@ -38,7 +38,8 @@ def truth(folder: Path, formula: str) -> pd.Series[float]:
     settings = {s.model.name: dict(s.params) for step, s in request_settings(experiment) if step.kind == "ask"}
     rows: list[dict[str, Any]] = []
     for model, params in settings.items():
-        law = truth_of(params.get("sim") or {})
+        own = (params.get("sim") or {}).items()
+        law = truth_of({name: float(value) for name, value in own if not isinstance(value, str)})
         for k in (0, 2, 4, 8, 16, 32):
             rate = law.misaligned(k) / (1 - law.refusal - law.incoherent)  # of coherent answers that are no refusal
             rows.append({"model": model, "k": k, "outcome": rate})

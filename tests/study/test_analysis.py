@@ -116,6 +116,28 @@ def test_data_are_the_draws_of_the_measure(folder: Path) -> None:
         assert means[level, c] - means[0.5, c] == pytest.approx(row.contrast)
 
 
+def test_an_axis_that_follows_from_another_is_no_factor(tmp_path: Path) -> None:
+    """The family of a model tells nothing beside the model; without random effects, the model is a plain one."""
+    text = """em 1
+experiment e {
+  for a, b in [("x", "first"), ("y", "second"), ("z", "second")]
+  ask answer from "sim/subject" with "{a} {b}"
+  measure by_a = rate(answer is not missing) by a
+  measure by_b = rate(answer is not missing) by b
+}
+"""
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "study.em").write_text(text, encoding="utf-8")
+    study = api.open(tmp_path / "study.em")
+    study.run(display="none")
+    folder = study.export(tmp_path / "out", analysis="python") / "analysis"
+    found = {name: names_in(folder / f"{name}.py") for name in ("by_a", "by_b")}
+    assert {name: (list(x["CATEGORIES"]), x["RANDOM"]) for name, x in found.items()} == {
+        "by_a": (["a"], []), "by_b": (["b"], ["a"]),
+    }  # fmt: skip
+    assert "smf.logit" in (folder / "by_a.py").read_text(encoding="utf-8")
+
+
 def test_scripts_run_where_their_libraries_are(folder: Path) -> None:
     """R parses its scripts, if it is here; else each says that it is untested. `make stress` runs both."""
     rscript = shutil.which("Rscript")
