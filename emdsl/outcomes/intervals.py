@@ -195,6 +195,7 @@ def ranks_sql(at: float, level: float, value: str) -> tuple[str, str]:
 def kappa_sql(first: str, second: str, kept: str, level: float) -> tuple[str, str, str]:
     """Return SQL for Cohen's kappa of two raters and both ends of its interval; NULL if both use one label only.
 
+    Raters that always agree, or never do, have no interval: it would have no width.
     Source: Cohen (1960), Educational and Psychological Measurement 20, pp. 37-46: (po - pe) / (1 - pe), with
     the standard error sqrt(po (1 - po) / n) / (1 - pe).
     """
@@ -206,7 +207,8 @@ def kappa_sql(first: str, second: str, kept: str, level: float) -> tuple[str, st
     half = f"{z} * sqrt({po} * (1 - {po}) / {n}) / (1 - {pe})"
     known = f"CASE WHEN {n} > 0 AND {pe} < 1 THEN"
     low, high = f"greatest(-1.0, {kappa} - {half})", f"least(1.0, {kappa} + {half})"
-    return f"{known} {kappa} END", f"{known} {low} END", f"{known} {high} END"
+    varies = f"{known[: -len(' THEN')]} AND {po} > 0 AND {po} < 1 THEN"
+    return f"{known} {kappa} END", f"{varies} {low} END", f"{varies} {high} END"
 
 
 def alpha_sql(first: str, second: str, kept: str) -> str:
