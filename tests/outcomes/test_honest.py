@@ -176,7 +176,10 @@ def test_what_is_not_given_is_not_dropped() -> None:
     assert [r[place] for r in shown] == [0, 20, 15]
     assert {r[columns.index("dropped")] for r in shown} == {""}
     assert (interval_of(m, rows["m"]), interval_of(n, rows["n"])) == ("95 % wilson", "")
-    clustered = [{"low": 0.1, "high": 0.2, "clustered_by": "q"}, {"low": None, "high": None, "clustered_by": None}]
+    clustered: list[dict[str, Any]] = [
+        {"low": 0.1, "high": 0.2, "clustered_by": "q"},
+        {"low": None, "high": None, "clustered_by": None},
+    ]
     assert interval_of(m, clustered) == "95 % wilson, clustered by q"  # a group without a value has no interval
 
 
