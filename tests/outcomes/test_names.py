@@ -75,7 +75,7 @@ experiment exp {
   measure m27 = components(mean(JUDGE), [sample])
   measure m28 = dose(rate(LET), DOSE, slope: 1) by AXIS
   measure m29 = contrast(dose(rate(LET), DOSE, slope: 1), AXIS is LABEL, AXIS is two)
-  measure m30 = agreement(JUDGE, JUDGE_2, metric: ordinal, interval: bootstrap(0.9, cluster: DOSE, resamples: 100)) by AXIS
+  measure m30 = agreement(JUDGE, JUDGE_2, metric: ordinal, interval: bootstrap(0.9, cluster: DOSE)) by AXIS
   measure m31 = rate(LET, equal: DOSE, interval: wilson(0.9, cluster: AXIS)) by FLAG
   measure m32 = mean(JUDGE, equal: AXIS) by DOSE
   measure m22 = contrast(at_least(LET, 1), AXIS is LABEL, AXIS is two, scale: ratio, equivalent: 1.5) by DOSE
@@ -193,8 +193,9 @@ OURS = (  # what our queries call things by, pseudo-columns, tables of a load; a
     "h", "m", "v", "s", "i", "k", "s1", "n1", "opened", "place", "called", "times", "side", "unit", "half", "halves",
     "totals", "draws", "cells", "counted", "fit", "spread", "sxx", "centre", "errors", "found", "drawn", "scored",
     "part", "valued", "figures", "size", "computed", "found_0", "held", "weight", "numbered", "paired", "y", "squares",
-    "pairs", "sides", "level", "cluster", "weights", "middle", "ratings", "labels", "struct", "histogram", "filter", "qualify", "fsum",
-    "rowid", "simulated", "key", "doses", "value", "study", "reasons", "Select", "GROUP", "order", "lambda",
+    "pairs", "sides", "level", "cluster", "weights", "middle", "ratings", "labels", "struct", "histogram", "filter",
+    "qualify", "fsum", "rowid", "simulated", "key", "doses", "value", "study", "reasons", "Select", "GROUP", "order",
+    "lambda",
 )  # fmt: skip
 
 
