@@ -115,7 +115,7 @@ class Clusters:
 
 NO_CLUSTERS = Clusters()
 MIN_DETECTED = 5  # levels of an axis that is a cluster unless the experiment says otherwise
-MIN_CROSSED = 10  # sets of demonstrations that cross with it
+MIN_CROSSED = 3  # sets of demonstrations that cross with it, so that intervals are clustered by both
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from emdsl.compiler.types import Type
     from emdsl.source import Span
 
+ENOUGH_SETS = 10  # of demonstrations that all questions share
 MAX_FACTORS = 3  # of `components`
 
 
@@ -83,15 +84,16 @@ def clusters_of(
         return Clusters(items_only=bool(few), few=few)
     if (set_of := _shared_set(statements, local, axis.name)) is None or samples == 1:
         return Clusters(names=(axis.name,), detected=True)
-    if samples < MIN_CROSSED:
+    if samples < ENOUGH_SETS:
+        included = "are wide with so few" if samples >= MIN_CROSSED else "do not include how much they differ"
         faults.warning(
             "W851", f"{samples} samples are {samples} sets of demonstrations: all levels of `{axis.name}` share them",
-            set_of, note=f"intervals do not include the variation between sets: that takes {MIN_CROSSED} of them",
-            help=f"set `samples` to {MIN_CROSSED} or more, or draw a set for each question: "
+            set_of, note=f"intervals {included}: {ENOUGH_SETS} sets or more give a good estimate",
+            help=f"set `samples` to {ENOUGH_SETS} or more, or draw a set for each question: "
             f"`seed: [{axis.name}, sample]`",
         )  # fmt: skip
-        return Clusters(names=(axis.name,), detected=True, crossed=axis.name)
-    return Clusters(names=(axis.name, "sample"), detected=True, crossed=axis.name)
+    names = (axis.name, "sample") if samples >= MIN_CROSSED else (axis.name,)
+    return Clusters(names=names, detected=True, crossed=axis.name)
 
 
 def cluster_columns(local: LocalScope, types: Mapping[str, Type]) -> list[str]:

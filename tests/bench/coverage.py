@@ -36,7 +36,7 @@ from made_clusters import (
     width,
 )
 
-from emdsl.experiment import MIN_CROSSED
+from emdsl.compiler.clusters import ENOUGH_SETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -204,8 +204,8 @@ def sets(pool: ProcessPoolExecutor) -> Iterator[Line]:
             f"(by questions alone {by_question[0]:.1%}, {by_question[1]:.3f}), contrast {between[0]:.1%}"
         )
         covers = min(both[0], between[0]) >= CROSSED_COVER
-        not_wide = shared > 0 or rate == RARE or max(both[0], between[0]) <= CROSSED_AT_MOST
-        yield line, n < MIN_CROSSED or (covers and not_wide)
+        not_wide = n < ENOUGH_SETS or shared > 0 or rate == RARE or max(both[0], between[0]) <= CROSSED_AT_MOST
+        yield line, covers and not_wide
 
 
 def of_scores(given: tuple[int, float]) -> tuple[float, float, float]:

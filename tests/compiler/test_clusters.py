@@ -91,22 +91,23 @@ def test_models_are_not_items(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("samples", "drawn", "names", "codes"),
     [
-        (3, "draw(shots, 2, seed: sample)", ("q",), ["W851"]),
-        (9, "draw(shots, 2, seed: sample)", ("q",), ["W851"]),
+        (2, "draw(shots, 2, seed: sample)", ("q",), ["W851"]),
+        (3, "draw(shots, 2, seed: sample)", ("q", "sample"), ["W851"]),
+        (9, "draw(shots, 2, seed: sample)", ("q", "sample"), ["W851"]),
         (10, "draw(shots, 2, seed: sample)", ("q", "sample"), []),
         (1, "draw(shots, 2, seed: sample)", ("q",), []),
         (3, "draw(shots, 2, seed: [q.id, sample])", ("q",), []),
         (3, "draw(shots, 2, seed: 7)", ("q",), []),
-        (3, "draw(shots, 2, sample)", ("q",), ["W851"]),
-        (3, "draw(shots, 2, seed: set_number)", ("q",), ["W851"]),
-        (3, "[pick(shots, seed: sample)]", ("q",), ["W851"]),
+        (3, "draw(shots, 2, sample)", ("q", "sample"), ["W851"]),
+        (3, "draw(shots, 2, seed: set_number)", ("q", "sample"), ["W851"]),
+        (3, "[pick(shots, seed: sample)]", ("q", "sample"), ["W851"]),
         (3, "draw([s for s in shots if s.x != q.text], 2, seed: sample)", ("q",), []),  # of each question's own pool
     ],
 )
 def test_crossed_demonstrations(
     tmp_path: Path, samples: int, drawn: str, names: tuple[str, ...], codes: list[str]
 ) -> None:
-    """One set for all questions: few are told, ten are the second way of clustering."""
+    """One set for all questions: three are the second way of clustering, and fewer than ten are told."""
     body = f"for q in rows\nsamples = {samples}\nlet set_number = sample + 1\nlet chosen = {drawn}"
     body += "\nlet examples = join([s.x for s in chosen])"
     crossed = "q" if codes or "sample" in names else ""
