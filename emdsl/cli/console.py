@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emdsl.redact import mask
-from emdsl.study.screen import Aside, Table, aligned, plain_json
+from emdsl.study.screen import Aside, Table, aligned, counted, plain_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -121,7 +121,7 @@ def _table(table: Table) -> str:
     cells = [[printable(v, terminal=True) for v in row] for row in table.cells]
     width = shutil.get_terminal_size((80, 24)).columns
     whole = frozenset(c for i, c in enumerate(columns) if c in right or _numbers(cells, i))
-    fitted = layout(columns, cells, whole, width, hides=bool(table.hides))
+    fitted = layout(columns, cells, whole, width, hides=bool(table.hides), optional=table.optional)
     shown = [columns[i] for i in fitted.columns]
     kept = [[row[i] for i in fitted.columns] for row in cells]
     if fitted.records:
@@ -131,7 +131,8 @@ def _table(table: Table) -> str:
     text = "\n".join(aligned(row, fitted.widths, [c in right for c in shown]) for row in ruled)
     hidden = [c for i, c in enumerate(columns) if i not in fitted.columns and c.strip()]
     if hidden:
-        hint = f"({len(hidden)} more columns: {', '.join(hidden)}; {table.hides})"
+        how = table.hides or "use a wider terminal, or --json"
+        hint = f"({counted(len(hidden), 'more column')}: {', '.join(hidden)}; {how})"
         text += "\n" + "\n".join(textwrap.wrap(hint, width, break_on_hyphens=False))
     return text
 

@@ -26,12 +26,19 @@ class Layout:
 
 
 def layout(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], whole: frozenset[str], width: int, *, hides: bool
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    whole: frozenset[str],
+    width: int,
+    *,
+    hides: bool,
+    optional: Sequence[str] = (),
 ) -> Layout:
     """Return how a table fits into `width` cells; values of columns in `whole` are never cut.
 
-    Bars are left out first; then headings are wrapped and columns of text are narrowed. Where that is not enough, few
-    rows are shown as records, and of many the last columns are hidden, if the table `hides`.
+    Bars are left out first; then headings are wrapped and columns of text are narrowed. Where that is not enough,
+    `optional` columns are left out in their order; then few rows are shown as records, and of many the last columns are
+    hidden, if the table `hides`.
     """
     places = list(range(len(columns)))
     values = [max((_longest(row[i]) for row in rows), default=0) for i in places]
@@ -42,6 +49,9 @@ def layout(
     ]
     if _sum(natural, places) > width:
         places = [i for i in places if columns[i] != DRAWN]
+    for name in optional:
+        if _sum(least, places) > width:
+            places = [i for i in places if columns[i] != name]
     if _sum(least, places) > width:
         if len(rows) <= MAX_RECORDS or not hides:
             return Layout(tuple(places), (), records=True)

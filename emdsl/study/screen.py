@@ -26,15 +26,17 @@ class Aside:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table; `numeric` columns are right-aligned, one that `hides` may leave out columns on a narrow terminal.
+    """A table; `numeric` columns are right-aligned.
 
-    `hides` says how to see the columns that are left out.
+    A narrow terminal leaves out `optional` columns, in their order, and of a table that `hides` the last ones. `hides`
+    says how to see them.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
     numeric: Sequence[str] = ()
     hides: str = ""
+    optional: Sequence[str] = ()
 
     @property
     def cells(self) -> list[list[str]]:

@@ -67,13 +67,21 @@ def measure_parts(
         columns, rows, marked = measure_table(measure, _selected(measure, whole, only or {}), bars=bars)
         yield measure.name + (f"  [{mark}]" if (mark := (marks or {}).get(measure.name)) else "")
         hides = "use a wider terminal, or --json" if measure.factors else ""
-        yield Table(columns, rows, numeric=(heading_of(measure), "n", "planned"), hides=hides)
+        numeric = (heading_of(measure), "n", "planned")
+        yield Table(columns, rows, numeric=numeric, hides=hides, optional=optional_columns(columns, rows))
         yield from design_effect(whole)
         yield ""
         simulated = simulated or marked
     yield from (f"{notice}\n" for notice in odd_notices(study))
     if simulated:
         yield SIMULATED
+
+
+def optional_columns(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Return the columns that tell least: marks that the last line tells too, and which draws are not counted."""
+    dropped, marks = (list(columns).index(c) for c in ("dropped", ""))
+    same = [""] if all(row[marks] in ("", "simulated") for row in rows) else []
+    return [*same, "planned", "dropped"] if any(row[dropped] for row in rows) else [*same, "dropped", "planned"]
 
 
 def design_effect(result: database.SqlResult) -> Iterator[str]:

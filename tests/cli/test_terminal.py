@@ -18,6 +18,9 @@ import pytest
 from rich.cells import cell_len
 from support import clean_environment, emdsl
 
+from emdsl.cli.layout import headings, layout
+from emdsl.study.tables import optional_columns
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -96,6 +99,30 @@ def test_measures_fit(folder: Path, width: int) -> None:
     assert max(map(cell_len, lines)) <= width
     assert len([x for x in lines if re.search(r"0\.\d{3}\s+0\.\d{3} - 0\.\d{3}|- 0\.\d{3}$", x)]) >= 4
     assert ("●" in "".join(lines)) is (width >= 140)
+
+
+WIDE_NAMES = ("model", "contrast", "95 % wald, clustered by q and sample", "p", "planned", "dropped", "")
+WIDE_ROW = ("m" * 20, "-0.123", "-0.234 - -0.012", "1.23e-05", "1440", "960 not_asked, 13 REFUSAL", "simulated")
+
+
+@pytest.mark.parametrize(
+    ("width", "columns", "lines"),
+    [
+        (200, 7, 1),  # as it is
+        (83, 7, 3),  # the long name is broken, texts are cut
+        (80, 6, 3),  # the mark, which the last line tells too, is left out
+        (70, 5, 3),  # how many were planned
+        (60, 4, 3),
+    ],
+)
+def test_long_names_of_columns_are_broken_before_columns_are_left_out(width: int, columns: int, lines: int) -> None:
+    """A table of many rows stays a table."""
+    rows, whole = [WIDE_ROW] * 50, frozenset(WIDE_NAMES) - {"model", "dropped", ""}
+    fitted = layout(WIDE_NAMES, rows, whole, width, hides=False, optional=optional_columns(WIDE_NAMES, rows))
+    assert not fitted.records
+    assert sum(fitted.widths) + 2 * (columns - 1) <= width
+    assert len(fitted.columns) == columns
+    assert len(headings([WIDE_NAMES[i] for i in fitted.columns], fitted.widths)) == lines
 
 
 def test_a_dumb_terminal_gets_plain_lines(folder: Path) -> None:
