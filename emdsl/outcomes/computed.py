@@ -138,7 +138,8 @@ def _transformed(
 ) -> dict[int, Row]:
     """Return intervals on a scale on which the figure is about normal.
 
-    That of a standard deviation is its logarithm, that of a correlation Fisher's z: Fisher (1915), Biometrika 10.
+    That of a standard deviation is its logarithm, that of a correlation Fisher's z: Fisher (1915), Biometrika 10. For
+    8 to 48 clusters of normal values both cover 92 to 95 %; the spread of lognormal values is covered in 66 to 81 %.
     """
     assert measure.interval is not None
     rows: dict[int, Row] = {}

@@ -8,7 +8,7 @@ from emdsl.errors import NotDrawable
 from emdsl.outcomes.draws import by_columns
 from emdsl.redact import mask
 from emdsl.report import charts
-from emdsl.study.tables import chosen_measure, interval_of, measure_results
+from emdsl.study.tables import chosen_measure, heading_of, interval_of, measure_results
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +68,7 @@ def table_of(measure: Measure, result: SqlResult) -> charts.Table:
     rows = [dict(zip(result.columns, map(_masked, row), strict=True)) for row in result.rows]
     return charts.Table(
         name=measure.name,
-        what=measure.function,
+        what=heading_of(measure),
         interval=interval_of(measure, rows),
         groups=tuple(charts.Group(name=b, levels=tuple(dict.fromkeys(r[b] for r in rows))) for b in by),
         rows=tuple((*(r[b] for b in by), r[measure.function], r.get("low"), r.get("high"), r["n"]) for r in rows),
