@@ -99,7 +99,7 @@ def f_tail(f: float, df1: float, df2: float) -> float:
     """Return the probability of a value of Fisher's F distribution of at least f.
 
     >>> round(f_tail(3.0, 4, 20), 4)
-    0.0433
+    0.0432
     """
     return beta_cdf(df2 / (df2 + df1 * f), df2 / 2, df1 / 2)
 
