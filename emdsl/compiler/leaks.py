@@ -64,23 +64,23 @@ def _of_axis(
 ) -> Iterator[Leak]:
     leaked: dict[int, str] = {}
     shared: Counter[int] = Counter()  # pools by identity: one that several levels draw from does not depend on them
-    drawn: dict[int, tuple[Row, ...]] = {}
+    drawn: dict[int, frozenset[str]] = {}  # their texts
     at = step.prompt_axes.index(axis)
     for levels, whole, used in rendered:
         own = texts.get(levels[at], frozenset())
         for pool in used if own else ():
-            drawn[id(pool)] = pool
+            if id(pool) not in drawn:
+                drawn[id(pool)] = texts_of_rows(pool)
             shared[id(pool)] += 1
-            if twice := own & texts_of_rows(pool):
+            if twice := own & drawn[id(pool)]:
                 leaked.setdefault(levels[at], min(twice))
         for text in own:
             if whole.count(text) > 1 and whole.count(text) > _put(experiment, step, levels, at, text):
                 leaked.setdefault(levels[at], text)
     for identity, n in shared.items():
         if n > 1:
-            pool_texts = texts_of_rows(drawn[identity])
             for level, own in texts.items():
-                if twice := own & pool_texts:
+                if twice := own & drawn[identity]:
                     leaked.setdefault(level, min(twice))
     if leaked:
         first = min(leaked)
