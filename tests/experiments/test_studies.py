@@ -85,6 +85,9 @@ LAWS = {
      "agreement_of_judges", "facts", "makers"), PLAIN,
 )  # fmt: skip
 LARGE = ("icl/advice", "icl/truthfulqa", "icl/ablations")  # planned and run with one sample of each cell here
+FEWER = {  # of the ICL study: what is left of its lists of models
+    "all_models": '(gemini_3_pro, "gemini", "large"), (grok_4_fast, "grok", "small")', "frontier": "gemini_3_pro",
+}  # fmt: skip
 ONLY = dict.fromkeys(LARGE, ("--only", "model=gemini_3_pro"))
 
 
@@ -116,7 +119,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def small(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with fewer samples: a run loads all rows of a study, pending ones too."""
+    """The same with fewer samples and models: a run loads all rows of a study, pending ones too."""
     small = tmp_path_factory.mktemp("small")
     shutil.copytree(folder, small, dirs_exist_ok=True)
     for file in STUDIES:
@@ -125,6 +128,12 @@ def small(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             r"^  samples *= \d+", f"  samples = {samples}", file.read_text(encoding="utf-8"), flags=re.MULTILINE
         )
         (small / file.relative_to(ROOT)).write_text(text, encoding="utf-8")
+    models = small / "experiments" / "icl" / "models.em"
+    text = models.read_text(encoding="utf-8")
+    for name, fewer in FEWER.items():
+        text, n = re.subn(rf"^let {name} = \[.*?\]$", f"let {name} = [{fewer}]", text, flags=re.MULTILINE | re.DOTALL)
+        assert n == 1
+    models.write_text(text, encoding="utf-8")
     return small
 
 
@@ -186,6 +195,26 @@ def test_a_study_runs_on_the_simulator_and_finds_its_ground_truth(small: Path, s
             assert abs(row["hits"] - row["n"] * p) <= 4.5 * math.sqrt(row["n"] * p * (1 - p)) + 1, (table, row)
     for experiment in found["experiments"]:
         assert all(m is not None for m in experiment["measures"].values())
+
+
+def test_the_dose_of_the_simulator_is_found(folder: Path, small: Path) -> None:
+    """Half of the effect of facts behind the tag is at 8 of them, and without the tag there is none."""
+    study = "experiments/weird_icl/weird_icl.em"
+    only = ("--only", "tagged=yes", "--only", "evidence=facts_only")
+    halves = {
+        at: json.loads(emdsl("run", study, "--sim", "--json", *which, cwd=at).stdout)["experiments"][0]["measures"][
+            "half"
+        ]
+        for at, which in ((folder, only), (small, ()))
+    }
+    (found,) = (r for r in halves[folder] if r["n"])
+    assert (found["tagged"], found["evidence"], found["n"]) == ("yes", "facts_only", 8 * 10 * 20)
+    assert found["low"] < 8 < found["high"]
+    assert found["p_trend"] < 0.001
+    without = [r for r in halves[small] if r["tagged"] == "no"]
+    assert {(r["dose"], r["low"], r["high"], r["reason"]) for r in without} == {
+        (None, None, None, "no trend over the doses")
+    }
 
 
 def test_each_statement_about_a_trace_rests_on_a_quote(small: Path) -> None:
