@@ -111,9 +111,13 @@ def _unread_axes(statements: Statements, local: LocalScope) -> tuple[tuple[str, 
 
 
 def check_doses(experiment: Experiment, faults: Faults) -> None:
-    """The doses of a `dose` are 0 or more, and finite where they are computed with."""
+    """The doses of a `dose` are 0 or more, and finite where they are computed with; those of a `slope` are numbers."""
     levels = {a.name: a.levels for a in experiment.axes}
     for measure in experiment.measures:
+        absent = (x.shown for x in levels.get(measure.slope, ()) if x.value is not None and not is_exact(x.value))
+        for level in islice(absent, 1):
+            faults.error("E844", f"`{measure.slope}` has the level `{level:.24}`, which is not a number", measure.whole,
+                         help="give the axis numbers only, or another axis to the measure")  # fmt: skip
         if "dose" not in (measure.function, measure.of):
             continue
         wrong = (x.shown for x in levels[measure.slope] if is_exact(x.value) and not 0 <= x.value <= MAX_DOSE)

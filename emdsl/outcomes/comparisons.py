@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from emdsl.outcomes.clustered import clipped, student_interval
+from emdsl.outcomes.clustered import clipped, effective, student_interval
 from emdsl.outcomes.distributions import binomial_cdf, fisher, t_tails
 from emdsl.outcomes.intervals import Interval, newcombe
 
@@ -58,12 +58,12 @@ class Compared:
 
     @property
     def interval(self) -> tuple[float | None, float | None]:
-        """Both ends; of rates whose units do not differ the score interval of independent rates."""
+        """Both ends; of rates whose units do not differ the score interval of rates with effective numbers of draws."""
         if self.error is None:
             return None, None
         if self.error < SPREAD:
             if self.measure.of == "rate" and not self._log and len(self.sides.values) == 2:
-                (first, second), (n_first, n_second) = self.sides.values, self.sides.numbers
+                (first, second), (n_first, n_second) = self.sides.values, self._effective
                 return newcombe(first, n_first, second, n_second, self._level)
             return None, None
         low, high = student_interval(self._position, self.error, self.spread.freedom, self._level)
@@ -79,7 +79,7 @@ class Compared:
         """The two-sided p-value of no difference; None if it is unknown.
 
         By McNemar's exact test where few independent pairs differ, else by Student's test; where units do not vary by
-        Fisher's exact test of rates, or the sign test of means.
+        Fisher's exact test of rates, or the sign test of means and of clusters.
         """
         if self.error is None:
             return None
@@ -87,10 +87,21 @@ class Compared:
             return min(1.0, 2 * binomial_cdf(min(self.discordant), sum(self.discordant), 0.5))
         if self.error >= SPREAD:
             return t_tails(self._position / self.error, self.spread.freedom)
-        if self.measure.of == "rate" and len(self.sides.values) == 2:
+        if self.measure.of == "rate" and len(self.sides.values) == 2 and not self.spread.names:
             hits = [round(v * n) for v, n in zip(self.sides.values, self.sides.numbers, strict=True)]
             return fisher(hits[0], self.sides.numbers[0], hits[1], self.sides.numbers[1])
         return 1.0 if self._position == 0 else 2.0 ** (1 - self.spread.n)  # as many signs could have been turned
+
+    @property
+    def _effective(self) -> list[float]:
+        """The effective number of draws of both sides; the number itself without clusters."""
+        if not self.spread.names:
+            return [float(n) for n in self.sides.numbers]
+        n = sum(self.sides.numbers)
+        return [
+            effective(value, n, self.spread, self._level) * of_side / n
+            for value, of_side in zip(self.sides.values, self.sides.numbers, strict=True)
+        ]
 
     @property
     def _independent(self) -> bool:

@@ -114,13 +114,17 @@ def spreads(
     assert measure.interval is not None
     clusters = measure.interval.clusters
     read = {node.name for node in walk(measure.sides) if isinstance(node, ast.Ref)}
-    compared = {i: _clusters_of_a_side(select, way) for i, way in enumerate(ways) if clusters.names[i] in read}
+    least = [_clusters_of_a_side(select, way) for way in ways] if measure.function == "contrast" else []
     result = {}
     for place, alone in found[0].items():
-        used = [i for i in range(len(ways)) if i not in compared or compared[i][place] > 1]
+        compared = {i for i, found_least in enumerate(least) if clusters.names[i] in read and found_least[place] < 2}
+        used = [i for i in range(len(ways)) if i not in compared]
+        by_way = [found[1 + i][place] for i in used]
+        if least:
+            by_way = [_of_smaller_side(way, least[i][place]) for i, way in zip(used, by_way, strict=True)]
         result[place] = _spread(
-            alone, [found[1 + i][place] for i in used], found[3][place] if len(used) == 2 else None,
-            tuple(clusters.names[i] for i in used), detected=clusters.detected,
+            alone, by_way, found[3][place] if len(used) == 2 else None, tuple(clusters.names[i] for i in used),
+            detected=clusters.detected,
         )  # fmt: skip
     return result
 
@@ -165,12 +169,23 @@ def _way_rows(select: Callable[[str], list[tuple[Any, ...]]], key: tuple[str, ..
 
 
 def _clusters_of_a_side(select: Callable[[str], list[tuple[Any, ...]]], way: str) -> dict[int, int]:
-    """Return the least number of clusters on a side of a contrast that compares them: one alone does not vary."""
+    """Return the least number of clusters on a side of each contrast: one alone does not vary."""
     rows = select(
         f"SELECT {PLACE}, min(n) FROM (SELECT {PLACE}, {SIDE}, count(DISTINCT {way}) AS n FROM temp.scored "
         f"GROUP BY {PLACE}, {SIDE}) GROUP BY {PLACE}"
     )
     return dict(rows)
+
+
+def _of_smaller_side(way: Way, n: int) -> Way:
+    """Return a way with the number of clusters of the smaller side of a contrast, and its correction for few of them.
+
+    A side of three questions says little about how questions differ, however many the other side has.
+    """
+    if n >= way.n or not math.isfinite(way.variance):
+        return way
+    few = n / (n - 1) if n > 1 else math.nan
+    return Way(n, way.variance * few * (way.n - 1) / way.n, way.sizes)
 
 
 def _spread(alone: Way, ways: list[Way], both: Way | None, names: tuple[str, ...], *, detected: bool) -> Spread:

@@ -217,13 +217,13 @@ def test_two_ways_that_cross(loaded: Any) -> None:
 
 
 def test_clusters_that_are_compared(loaded: Any) -> None:
-    """Five questions with seven others are twelve clusters; one with another has none, and speaks of these two."""
+    """Of five questions with seven others the five count; one with another has none, and speaks of these two."""
     study, tables = loaded
     (row,) = tables["m_halves"]
-    check(
-        row, *fitted([[r for r in kept(tables["e"]) if (r["q"] in QUESTIONS[:5]) is x] for x in (True, False)], score)
-    )
-    assert (row["clusters"], row["clustered_by"]) == (12, "q")
+    sides = [[r for r in kept(tables["e"]) if (r["q"] in QUESTIONS[:5]) is x] for x in (True, False)]
+    value, error, n = fitted(sides, score)
+    check(row, value, error * math.sqrt(5 / 4 * (n - 1) / n), 5)
+    assert (n, row["clustered_by"]) == (12, "q")
     (row,) = tables["m_two"]
     sides = [kept(tables["e"], q=q) for q in ("q0", "q1")]
     check(row, *fitted(sides, score, cluster=("k", "data", "style", "sample")))
