@@ -233,8 +233,12 @@ def _ends(table: Table) -> tuple[float, float]:
     return min(0.0, *values), max(*values, 0.0) or 1.0
 
 
-def _titled(table: Table) -> str:
-    return f"{table.what} ({table.interval})" if table.interval else table.what
+def _titled(table: Table) -> str | list[str]:
+    """Return the title of an axis of values: two lines if the interval has clusters, which are longer than an axis."""
+    method, *clusters = table.interval.split(", ", 1)
+    if clusters:
+        return [f"{table.what} ({method},", f"{clusters[0]})"]
+    return f"{table.what} ({method})" if method else table.what
 
 
 def scores_chart(bins: Bins) -> alt.TopLevelMixin:

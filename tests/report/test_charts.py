@@ -86,6 +86,16 @@ def test_doses_are_written_whole_and_a_fitted_curve_has_no_map() -> None:
     assert kinds_of(replace(found, smooth=True)) == ["curve"]
 
 
+def test_a_long_interval_has_a_line_of_its_own() -> None:
+    """It is longer than the axis."""
+    clustered = replace(table(("k", DOSES)), interval="95 % wilson, clustered by q and sample")
+    svg = inline_svg(chart_of(clustered, "curve"), "")
+    assert re.findall(r">([^<>]*(?:wilson|clustered)[^<>]*)</t", svg) == [
+        "rate (95 % wilson,",
+        "clustered by q and sample)",
+    ]
+
+
 WITHOUT = """
 import sys
 
