@@ -9,6 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from emdsl.errors import UsageError
+from emdsl.experiment import WEIGHTS
 from emdsl.outcomes import database
 from emdsl.outcomes.long_data import MODELLED, LongData, is_modelled, long_data
 from emdsl.source import one_of
@@ -46,13 +47,15 @@ DATA = Path(__file__).with_name({csv!r})
 CATEGORIES = {categories}  # the first level of each is the baseline
 NUMBERS = {numbers}
 RANDOM = {random}
-FIXED = " + ".join([*(f"C({{c}})" for c in CATEGORIES), *NUMBERS]) or "1"
+FIXED = {between!r}.join([*(f"C({{c}})" for c in CATEGORIES), *NUMBERS]) or "1"
 
 data = pd.read_csv(DATA, dtype=str, keep_default_na=False)
 for column in [{outcome!r}, *NUMBERS]:
     data[column] = data[column].astype(float)
 for column, levels in CATEGORIES.items():
     data[column] = pd.Categorical(data[column], levels).remove_unused_categories()
+if data[{outcome!r}].nunique() < 2:
+    raise SystemExit("all outcomes are the same: there is nothing to fit")
 
 {fit}
 effects["low"], effects["high"] = (effects.iloc[:, 0] + z * effects["se"] for z in (-1.96, 1.96))
@@ -88,6 +91,8 @@ MIXED_LINEAR = """\
 # A linear model. The random intercepts after the first one are within its levels.
 random = {{c: f"0 + C({{c}})" for c in RANDOM[1:]}}
 result = smf.mixedlm(f"{outcome} ~ {{FIXED}}", data, groups=data[RANDOM[0]], re_formula="1", vc_formula=random).fit()
+if not result.converged:
+    raise SystemExit("the model did not converge, and its effects would mislead: take a factor out of RANDOM")
 effects = pd.DataFrame({{"effect": result.fe_params, "se": result.bse_fe}})
 print(result.summary())"""
 LINEAR = """\
@@ -131,7 +136,9 @@ def write_analysis(connection: Connection, folder: Path, study: str, program: Pr
         n = database.write_csv(connection, data.sql, called, csv)
         about = _about(measure, data, study, simulated, n)
         script = csv.with_suffix(LANGUAGES[language])
-        text = _python(data, called, csv.name, about) if language == "python" else _r(data, called, csv.name, about)
+        between = " * " if len(measure.sides) == len(WEIGHTS[4]) else " + "  # of contrasts, the interaction is meant
+        write = _python if language == "python" else _r
+        text = write(data, called, csv.name, about, between)
         script.write_text(text, encoding="utf-8")
         if language == "r":
             script.write_text(text.replace("TESTED", _tested(script)), encoding="utf-8")
@@ -155,22 +162,22 @@ def _column(column: str, language: str) -> str:
     return f"{column}_" if taken else column
 
 
-def _python(data: LongData, called: Mapping[str, str], csv: str, about: str) -> str:
+def _python(data: LongData, called: Mapping[str, str], csv: str, about: str, between: str) -> str:
     imports, fit = FITS[data.binary, bool(data.random)]
     return PYTHON.format(
         about=about.replace("\\", "\\\\").replace('"""', '\\"""'), imports=imports, csv=csv,
         categories={called[c]: levels for c, levels in data.categories.items()},
         numbers=[called[c] for c in data.numbers], random=[called[c] for c in data.random], outcome=data.outcome,
-        fit=fit.format(outcome=data.outcome),
+        fit=fit.format(outcome=data.outcome), between=between,
     )  # fmt: skip
 
 
-def _r(data: LongData, called: Mapping[str, str], csv: str, about: str) -> str:
+def _r(data: LongData, called: Mapping[str, str], csv: str, about: str, between: str) -> str:
     def held(column: str) -> str:
         return f"data[[{_text(called[column])}]]"
 
-    effects = [f"`{called[c]}`" for c in (*data.categories, *data.numbers)] or ["1"]
-    effects += [f"(1 | `{called[c]}`)" for c in data.random]
+    fixed = [f"`{called[c]}`" for c in (*data.categories, *data.numbers)] or ["1"]
+    effects = [between.join(fixed), *(f"(1 | `{called[c]}`)" for c in data.random)]
     lines = [f"{held(c)} <- as.numeric({held(c)})" for c in (data.outcome, *data.numbers)]
     for column, levels in data.categories.items():  # the first level of each is the baseline
         texts = ", ".join(map(_text, levels))
