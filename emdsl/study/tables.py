@@ -232,7 +232,9 @@ def interval_of(measure: Measure, rows: Sequence[Mapping[str, Any]]) -> str:
     clustered = list(dict.fromkeys(r.get("clustered_by") for r in rows))
     named = [c for c in clustered if c]
     if named:
-        return f"{method}, clustered by {' or by '.join(named)}{' or not' if None in clustered else ''}"
+        few = len(interval.cluster) > 1 and interval.cluster[1:] == ("sample",) and named == [interval.cluster[0]]
+        sets = ", these samples only" if few and measure.function != "dose" and not measure.metric else ""
+        return f"{method}, clustered by {' or by '.join(named)}{' or not' if None in clustered else ''}{sets}"
     return f"{method}, these items only" if interval.clusters.items_only or interval.cluster else method
 
 

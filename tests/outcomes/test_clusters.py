@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -13,8 +15,10 @@ import scipy.stats
 from measured import measured
 from statsmodels.regression.linear_model import OLS
 
+from emdsl.experiment import Clusters, Interval
 from emdsl.outcomes.clustered import ASSUMED, HALF_ASSUMED, effective
-from emdsl.outcomes.intervals import wilson
+from emdsl.outcomes.comparisons import Compared, Sides
+from emdsl.outcomes.intervals import newcombe, wilson
 from emdsl.outcomes.macros import macros_sql
 from emdsl.outcomes.spread import Spread, Way
 from emdsl.study.tables import interval_of
@@ -329,6 +333,7 @@ experiment e {
   measure low = rate(v < 30) by d
   measure score = mean(v) by d
   measure trend = slope(mean(v), k) by d
+  measure gap = contrast(mean(v), d is x, d is y)
 }
 """
 
@@ -337,8 +342,11 @@ def test_a_group_with_few_detected_clusters_goes_without() -> None:
     """Six questions are clusters, two are not: the head says both, and a slope keeps its own formula."""
     study, tables, _ = measured(UNEVEN, reply)
     assert interval_of(study.measures[0], tables["low"]) == "95 % wilson, clustered by q or not"
-    for m in study.measures:
+    *grouped, gap = study.measures
+    for m in grouped:
         assert [r["clustered_by"] for r in tables[m.name]] == ["q", None]
+    (row,) = tables["gap"]  # six questions on one side do not make up for two on the other
+    assert (row["clustered_by"], interval_of(gap, [row])) == (None, "95 % wald, these items only")
     mine = kept(tables["e"], d="y")
     y, x = np.array([float(r["v"]) for r in mine]), np.array([(1.0, float(r["k"])) for r in mine])
     fit = OLS(y, x).fit(cov_type="HC1", use_t=True)
@@ -347,6 +355,31 @@ def test_a_group_with_few_detected_clusters_goes_without() -> None:
     ends = scipy.stats.t.interval(0.95, len(y) - 1, y.mean(), scipy.stats.sem(y))
     row = tables["score"][1]
     assert (row["se"], row["low"], row["high"]) == pytest.approx((scipy.stats.sem(y), *ends), rel=1e-9)
+
+
+def test_too_few_sets_are_told_in_the_head() -> None:
+    """Two of twelve samples are loaded: the interval leaves out how much sets differ."""
+    study, tables, _ = measured(UNEVEN, reply)
+    measure, row = study.measures[0], tables["low"][0]
+    assert measure.interval is not None
+    clusters = Clusters(names=("q", "sample"), detected=True)
+    crossed = dataclasses.replace(measure, interval=dataclasses.replace(measure.interval, clusters=clusters))
+    assert interval_of(crossed, [row]) == "95 % wilson, clustered by q, these samples only"
+
+
+@pytest.mark.parametrize(("sides", "p"), [((1.0, 0.0), 2.0**-5), ((0.0, 0.0), 1.0)])
+def test_clusters_that_agree_are_few_draws(sides: tuple[float, float], p: float) -> None:
+    """Six questions of twenty answers each, all alike: no more certain than six signs, and wider than 120 draws."""
+    measure = SimpleNamespace(of="rate", scale="difference", interval=Interval(method="wald", level=0.95))
+    way = Way(6, 0.0, 6 * 40.0**2)
+    spread = Spread(alone=Way(120, 0.0, 120.0), names=("q",), ways=(way,))
+    compared = Compared(value=sides[0] - sides[1], measure=measure, sides=Sides(sides, (120, 120)), spread=spread)  # type: ignore[arg-type]  # the fields that are read
+    low, high = compared.interval
+    plain = newcombe(sides[0], 120, sides[1], 120, 0.95)
+    assert low is not None
+    assert high is not None
+    assert compared.p == p
+    assert high - low > 1.4 * (plain.high - plain.low)
 
 
 def test_one_cluster_has_no_interval() -> None:
