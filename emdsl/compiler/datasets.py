@@ -64,13 +64,18 @@ def dataset_of(decl: ast.Dataset, scope: Scope, inputs: Inputs, instead: Instead
     file_setting, file_scope = written["file"]
     folder = file_scope.module.folder
     path = folder / values["file"]
+    try:
+        real = path.resolve()
+    except ValueError as error:  # a lone surrogate, or a null character
+        raise fail("E603", f'cannot read "{values["file"]}": this is not a valid path', file_setting.value.span,
+                   help="name a file that exists") from error  # fmt: skip
     pin = values.get("sha256")
     if pin is not None and (len(pin) < MIN_SHA256 or any(c not in "0123456789abcdefABCDEF" for c in pin)):
         raise fail("E602", f"`sha256` must be {MIN_SHA256} or more hex digits", written["sha256"][0].value.span,
                    help="copy the first digits of the file's SHA-256, or remove `sha256`")  # fmt: skip
     try:
         dataset = read_dataset(
-            decl.name.text, path, values.get("columns"), pin, values.get("obtain", ""), instead.get(path.resolve()),
+            decl.name.text, path, values.get("columns"), pin, values.get("obtain", ""), instead.get(real),
             values.get("delimiter"),
         )  # fmt: skip
     except DataError as error:
@@ -82,7 +87,7 @@ def dataset_of(decl: ast.Dataset, scope: Scope, inputs: Inputs, instead: Instead
             beside = [f.name for f in path.parent.iterdir()] if path.parent.is_dir() else []
             help_ = near(path.name, beside) or f"paths are relative to {os.path.relpath(folder)}/"
         raise fail("E603" if error.missing else "E604", str(error), span, help=help_) from error
-    inputs.files[str(path.resolve())] = dataset.sha256
+    inputs.files[str(real)] = dataset.sha256
     inputs.links |= linked(path)
     if dataset.obtain:
         absent = Diagnostic(

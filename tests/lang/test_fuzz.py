@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from programs import derived, laid_out, program
 from support import ROOT, clean_environment
@@ -76,6 +76,7 @@ def mutated(text: str, rng: random.Random) -> str:
 
 @settings(max_examples=400, deadline=None)
 @given(st.integers(0, 2**63))
+@example(6836080)  # the path of a dataset with a lone surrogate
 def test_no_text_ends_in_a_traceback(seed: int) -> None:
     """A smaller run of what was run 100,000 times."""
     check(case(seed))
