@@ -13,6 +13,7 @@ experiment dialects {
   for k in [0, 2, 8, 16]
   for q in questions
   samples = 4
+  # allow W851: six scores of the same answers are compared, not sets of demonstrations
   let shots = draw(truthfulqa, k, seed: sample)
   ask answer from subject with demonstrations(shots, "wrong", q.text)
 
