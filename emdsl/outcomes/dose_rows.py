@@ -58,9 +58,9 @@ def _row(fits: Fits) -> Row:
 def _curve(fitted: DoseFit) -> list[dict[str, float]] | None:
     """Return the fitted rate with its band, at doses as far apart as the study's on a scale of 1 + dose.
 
-    None without a fit or a band, and where the rates contradict the fit.
+    None without a fit or a band, without a trend, whose step has no place, and where the rates contradict the fit.
     """
-    if fitted.maximum is None or not fitted.fits:
+    if fitted.maximum is None or fitted.slope.value is None or not fitted.fits:
         return None
     least, most = 1 + float(fitted.counts.doses.min()), 1 + float(fitted.counts.doses.max())
     at = [least * (most / least) ** (i / (N_POINTS - 1)) - 1 for i in range(N_POINTS)]

@@ -87,7 +87,7 @@ def curves_of(measure: Measure, result: SqlResult) -> charts.Table | None:
         (*(r[b] for b in by), p["dose"], p["rate"], p["low"], p["high"], r["n"]) for r in rows for p in r["curve"] or ()
     ]
     doses = tuple(dict.fromkeys(p[len(by)] for p in points))
-    groups = [charts.Group(name=b, levels=tuple(dict.fromkeys(p[i] for p in points))) for i, b in enumerate(by)]
+    groups = [charts.Group(name=b, levels=tuple(dict.fromkeys(r[b] for r in rows))) for b in by]
     return charts.Table(
         name=measure.name, what="rate", interval=interval_of(measure, rows),
         groups=(*groups, charts.Group(name=measure.slope, levels=doses)), rows=tuple(points),

@@ -212,9 +212,12 @@ def test_the_dose_of_the_simulator_is_found(folder: Path, small: Path) -> None:
     assert found["low"] < 8 < found["high"]
     assert found["p_trend"] < 0.001
     without = [r for r in halves[small] if r["tagged"] == "no"]
-    assert {(r["dose"], r["low"], r["high"], r["reason"]) for r in without} == {
-        (None, None, None, "no trend over the doses")
+    assert {(r["dose"], r["low"], r["high"], r["curve"], r["reason"]) for r in without} == {
+        (None, None, None, None, "no trend over the doses")
     }
+    drawn = folder / "half.json"
+    emdsl("plot", study, "--sim", "--measure", "half", "-o", drawn, cwd=folder)
+    assert json.loads(drawn.read_text(encoding="utf-8"))["facet"]["sort"] == ["yes"]  # the only one with a curve
 
 
 def test_each_statement_about_a_trace_rests_on_a_quote(small: Path) -> None:
