@@ -106,7 +106,7 @@ def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
 
 
 def _unlock(file: IO[Any]) -> None:
-    import fcntl  # noqa: PLC0415 - as above
+    import fcntl  # noqa: PLC0415 - Windows has none, and checking a study needs no lock
 
     fcntl.flock(file, fcntl.LOCK_UN)
 

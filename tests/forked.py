@@ -98,7 +98,7 @@ def _run(request: dict[str, Any]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
     except BaseException:  # noqa: BLE001 - a process would print it and end
-        import traceback  # noqa: PLC0415 - as above
+        import traceback  # noqa: PLC0415 - imported long ago
 
         traceback.print_exc()
         sys.stderr.flush()

@@ -113,7 +113,7 @@ def _table(table: Table) -> str:
     if not sys.stdout.isatty():
         return str(table)
     import shutil  # noqa: PLC0415 - only a table on a terminal needs it
-    import textwrap  # noqa: PLC0415 - as above
+    import textwrap  # noqa: PLC0415 - only a table on a terminal needs it
 
     from emdsl.cli.layout import cut, headings, layout, records  # noqa: PLC0415 - rich's cells: 20 ms for who has a terminal
 

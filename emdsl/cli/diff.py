@@ -68,9 +68,9 @@ def command(
 
 
 def _designs(project: Project, old: str, new: str) -> Diff | Deviations:
-    from emdsl.study.compiled import compile_study  # noqa: PLC0415 - as below
+    from emdsl.study.compiled import compile_study  # noqa: PLC0415 - most comparisons are of two studies
     from emdsl.study.deviations import deviations  # noqa: PLC0415 - most comparisons are of two studies
-    from emdsl.study.registration import SUFFIX, read_registration  # noqa: PLC0415 - as above
+    from emdsl.study.registration import SUFFIX, read_registration  # noqa: PLC0415 - most comparisons are of two studies
 
     if Path(old).suffix == SUFFIX:
         return deviations(compile_study(project, Path(new)), read_registration(Path(old)))

@@ -27,7 +27,7 @@ def command(output: Path | None) -> int:
       emdsl docs -o manual/
     """
     from emdsl.manual.html import one_page  # noqa: PLC0415 - reads the whole package
-    from emdsl.manual.pages import INDEX, as_one_text, manual  # noqa: PLC0415 - as above
+    from emdsl.manual.pages import INDEX, as_one_text, manual  # noqa: PLC0415 - reads the whole package
 
     pages = manual(help_texts())
     if output is not None:

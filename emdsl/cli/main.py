@@ -112,7 +112,7 @@ def main() -> None:
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
-        from emdsl.cli.failures import show_usage_error  # noqa: PLC0415 - as above
+        from emdsl.cli.failures import show_usage_error  # noqa: PLC0415 - keeps `--version` at click's own speed
 
         show_usage_error(error)
         sys.exit(error.exit_code)
@@ -123,7 +123,7 @@ def main() -> None:
         click.echo("interrupted: all answers are kept", err=True)
         sys.exit(EXIT_INCOMPLETE)
     except (EmdslError, OSError, RecursionError) as error:
-        from emdsl.cli.failures import show_error  # noqa: PLC0415 - as above
+        from emdsl.cli.failures import show_error  # noqa: PLC0415 - keeps `--version` at click's own speed
 
         show_error(error)
         sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR)

@@ -64,8 +64,8 @@ def command(
         console.say_screen(screen)
         return 0
     from emdsl.study.compiled import compile_study  # noqa: PLC0415 - the short way does without
-    from emdsl.study.options import repeated  # noqa: PLC0415 - as above
-    from emdsl.study.plan import make_plan  # noqa: PLC0415 - as above
+    from emdsl.study.options import repeated  # noqa: PLC0415 - the short way does without
+    from emdsl.study.plan import make_plan  # noqa: PLC0415 - the short way does without
 
     before, load = store_version(project.answers), load_id(project.cache, project.study(file))
     study = compile_study(project, file)

@@ -114,6 +114,6 @@ def _of_file(sql: str | None) -> str | None:
 def _load_now(project: Project, file: Path, folder: Path) -> None:
     """Load all stored answers into a separate folder."""
     from emdsl.study.compiled import compile_study  # noqa: PLC0415 - only `--live` compiles a study
-    from emdsl.study.refresh import load_apart  # noqa: PLC0415 - as above
+    from emdsl.study.refresh import load_apart  # noqa: PLC0415 - only `--live` compiles a study
 
     load_apart(compile_study(project, file), folder)

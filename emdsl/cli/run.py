@@ -67,7 +67,7 @@ def command(
         plan_file = read_plan(file, samples, only, simulate=simulate)
         file, samples, only, simulate = plan_file.file, plan_file.samples, plan_file.only, plan_file.simulate
     if dry_run:
-        from emdsl.cli.plan import command as plan  # noqa: PLC0415 - as above
+        from emdsl.cli.plan import command as plan  # noqa: PLC0415 - the short way does without
 
         return int(ctx.invoke(
             plan, file=file, cache=cache, env_file=env_file, samples=samples, only=only, simulate=simulate,
@@ -79,7 +79,7 @@ def command(
         note_last(project.cache, project.study(file))  # `query` without --study is about the last run
         console.say_screen(screen)
         return 0
-    from emdsl.study.options import RunOptions  # noqa: PLC0415 - as above
+    from emdsl.study.options import RunOptions  # noqa: PLC0415 - the short way does without
 
     chosen = RunOptions(
         samples=samples, only=only, connections=connections, offline=offline, max_wait=max_wait,
@@ -102,8 +102,8 @@ class _Shown:
     def run(self) -> int:
         """Run; return the exit code."""
         from emdsl.study.compiled import compile_study  # noqa: PLC0415 - the short way does without
-        from emdsl.study.progress_view import NONE, ProgressView, choose_display  # noqa: PLC0415 - as above
-        from emdsl.study.run import run_study  # noqa: PLC0415 - as above
+        from emdsl.study.progress_view import NONE, ProgressView, choose_display  # noqa: PLC0415 - the short way does without
+        from emdsl.study.run import run_study  # noqa: PLC0415 - the short way does without
 
         study = compile_study(self.project, self.file)
         hidden = console.settings.quiet or self.as_json

@@ -40,7 +40,7 @@ class ContrastBinder:
     constant: Callable[[str], Value]
 
     def sides(self, call: ast.Call, fields: Fields) -> Fields:
-        """Return the sides of a contrast: two, or four where it is of a contrast."""
+        """Return the sides of a contrast: two, or four for a contrast of contrasts."""
         inner, level = fields.pop("inner", {}), fields.pop("level", None)
         sides = fields.get("sides", ())
         found = {f: inner[f] for f in ("versus", "baseline") if inner.get(f)}

@@ -32,7 +32,7 @@ class Inliner:
     _n_nodes: int = field(default=0, init=False)
 
     def inlined(self, node: ast.Expr) -> ast.Expr:
-        """Return an expression with the names of `let`s, constants and functions replaced by what they stand for.
+        """Return an expression with the names of `let`s, constants and functions replaced by their values.
 
         A function in Python is named by the digest of its file, a dataset or a model by that of its content. Raises
         RecursionError for an expression that would become too large.
@@ -68,7 +68,7 @@ class Inliner:
         return node.replaced(**{name: self._part(getattr(node, name), scope, bound) for name in node.fields})
 
     def _part(self, part: Any, scope: Scope | None, bound: Mapping[str, ast.Expr]) -> Any:
-        """Inline a field of a node: an expression, several of them, or anything else as it is."""
+        """Inline a field of a node: an expression or several of them; other values are unchanged."""
         if isinstance(part, tuple):
             return tuple(self._part(x, scope, bound) for x in part)
         if isinstance(part, ast.Arg | ast.Entry):

@@ -61,7 +61,7 @@ def missing_arguments(spec: MeasureSpec, positional: list[ast.Expr], *, versus: 
     Args:
         spec: The function that is called.
         positional: The arguments that are there.
-        versus: Whether the call has a baseline, so that an axis stands for both sides.
+        versus: Whether the call has a baseline: an axis then replaces the two sides.
     """
     if versus:
         inner = _texts(positional, placeholders(spec))[:1] or placeholders(spec)[:1]

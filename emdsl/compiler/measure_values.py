@@ -40,7 +40,7 @@ class MeasureValues:
         return with_constants(node, self.constant) if node is not None else None
 
     def number(self, node: ast.Expr) -> Any:
-        """Return the number that an expression is; None if it is none."""
+        """Return the value of an expression if it is a number, otherwise None."""
         value = getattr(self.folded(node), "value", None)
         return value if is_exact(value) else None
 

@@ -134,7 +134,7 @@ class MeasureBinder:
         positional = [a.value for a in call.args if a.name is None]
         most, named = len(spec.positional), dict(spec.named)
         versus = "versus" in named and any(a.name is not None and a.name.text == "versus" for a in call.args)
-        most -= versus  # an axis stands for both sides
+        most -= versus  # one axis replaces two sides
         further = positional[most:] if spec.rest is not None else []
         positional = positional[: len(positional) - len(further)]
         for arg in call.args:

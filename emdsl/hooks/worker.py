@@ -103,7 +103,7 @@ def call(names: dict[str, Any], name: str, args: list[Any]) -> dict[str, Any]:
         return {"error": f"raised {describe(error)}"}
     try:
         return {"value": pack(value)}
-    except BaseException as error:  # noqa: BLE001 - as above: a value may have any methods
+    except BaseException as error:  # noqa: BLE001 - a value may have any methods
         return {"error": f"returned a value that cannot be used: {text_of(error)}"}
 
 

@@ -47,7 +47,7 @@ def _parser() -> Parser:
 
 
 def _tables() -> Tables:
-    from emdsl.lang.lark_grammar import grammar, tables_of  # noqa: PLC0415 - as above
+    from emdsl.lang.lark_grammar import grammar, tables_of  # noqa: PLC0415 - lark's import takes longer than most checks
 
     return tables_of(grammar())
 

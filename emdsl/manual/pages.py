@@ -96,15 +96,15 @@ def _cli(helps: Mapping[str, str]) -> str:
 
 
 def _python() -> str:
-    from emdsl.study.deviations import Deviations  # noqa: PLC0415 - as below
+    from emdsl.study.deviations import Deviations  # noqa: PLC0415 - the whole package, for one page
     from emdsl.study.diff import Diff  # noqa: PLC0415 - the whole package, for one page
-    from emdsl.study.plan import Plan  # noqa: PLC0415 - as above
-    from emdsl.study.power import Power  # noqa: PLC0415 - as above
-    from emdsl.study.rendering import Rendered  # noqa: PLC0415 - as above
-    from emdsl.study.results_diff import ResultsDiff  # noqa: PLC0415 - as above
-    from emdsl.study.run import Run  # noqa: PLC0415 - as above
-    from emdsl.study.study import Study, open_study  # noqa: PLC0415 - as above
-    from emdsl.study.why import Why  # noqa: PLC0415 - as above
+    from emdsl.study.plan import Plan  # noqa: PLC0415 - the whole package, for one page
+    from emdsl.study.power import Power  # noqa: PLC0415 - the whole package, for one page
+    from emdsl.study.rendering import Rendered  # noqa: PLC0415 - the whole package, for one page
+    from emdsl.study.results_diff import ResultsDiff  # noqa: PLC0415 - the whole package, for one page
+    from emdsl.study.run import Run  # noqa: PLC0415 - the whole package, for one page
+    from emdsl.study.study import Study, open_study  # noqa: PLC0415 - the whole package, for one page
+    from emdsl.study.why import Why  # noqa: PLC0415 - the whole package, for one page
 
     parts = [_PYTHON, *_documented("emdsl.open", open_study)]
     for name, member in vars(Study).items():

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from emdsl.outcomes.spread import Spread
 
 ASSUMED = 0.3  # intra-class correlation of many clusters, as long as there are few events
-HALF_ASSUMED = 60  # clusters, from which on half of it is assumed: with few, the interval is wide as it is
+HALF_ASSUMED = 60  # clusters at which half of ASSUMED is used: with few, Student's quantile is wide enough
 WEIGHT = 2  # of that assumption, in events
 
 

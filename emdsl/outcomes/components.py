@@ -134,7 +134,7 @@ def _summed(
 def _exactly(
     factors: Factors, sets: list[Factors], products: dict[Factors, float], pairs: dict[Factors, float]
 ) -> float | None:
-    """Return the mean product of pairs that agree in exactly some factors; None if there are none."""
+    """Return the mean product of pairs that agree in exactly some factors; None without such pairs."""
     above = [(f, (-1) ** (len(f) - len(factors))) for f in sets if set(f) >= set(factors)]
     n = sum(sign * pairs[f] for f, sign in above)
     return sum(sign * products[f] for f, sign in above) / n if n > 0.5 else None

@@ -58,7 +58,7 @@ def computed(select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, d
     if measure.metric:
         return _alphas(select, measure, draws, relation)
     if "dose" in (measure.function, measure.of):
-        from emdsl.outcomes.dose_rows import dose_contrasts, dose_rows  # noqa: PLC0415 - numpy waits for need
+        from emdsl.outcomes.dose_rows import dose_contrasts, dose_rows  # noqa: PLC0415 - numpy is imported only if needed
 
         doses = doses_sql(measure, draws, relation)
         return Computed((dose_rows if measure.function == "dose" else dose_contrasts)(select, measure, doses))
@@ -257,8 +257,8 @@ def _contrasts(
 
 def _alphas(select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, draws: str, relation: str) -> Computed:
     """Return Krippendorff's alpha of each group, with its bootstrap interval; of two ways to cluster, by the first."""
-    from emdsl.outcomes.bootstrap import MIN_CLUSTERS  # noqa: PLC0415 - numpy waits for need
-    from emdsl.outcomes.krippendorff import alpha, alpha_interval, ratings_of  # noqa: PLC0415 - the same
+    from emdsl.outcomes.bootstrap import MIN_CLUSTERS  # noqa: PLC0415 - numpy is imported only if needed
+    from emdsl.outcomes.krippendorff import alpha, alpha_interval, ratings_of  # noqa: PLC0415 - numpy is imported only if needed
 
     assert measure.interval is not None
     interval = measure.interval
@@ -315,8 +315,8 @@ def _bootstrapped(
     select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, found: dict[int, Spread], draws: str,
     rows: dict[int, Row],
 ) -> list[str]:  # fmt: skip
-    """Replace intervals by those of a bootstrap, where there is one; return what to say about the others."""
-    from emdsl.outcomes.bootstrap import MIN_CLUSTERS, clusters_of, interval  # noqa: PLC0415 - numpy waits for need
+    """Replace intervals by those of a bootstrap where it has one; return notices about the others."""
+    from emdsl.outcomes.bootstrap import MIN_CLUSTERS, clusters_of, interval  # noqa: PLC0415 - numpy is imported only if needed
 
     assert measure.interval is not None
     n_sides, n_ways = max(1, len(measure.sides)), len(measure.interval.cluster)
@@ -367,7 +367,7 @@ def _merged(atoms: list[tuple[Any, ...]], n_sums: int) -> list[tuple[Any, ...]]:
 
 def _few_clusters(few: list[int], n_groups: int) -> list[str]:
     """Return what to say about groups with few clusters, given the number of each."""
-    from emdsl.outcomes.bootstrap import MIN_CLUSTERS  # noqa: PLC0415 - numpy waits for need
+    from emdsl.outcomes.bootstrap import MIN_CLUSTERS  # noqa: PLC0415 - numpy is imported only if needed
 
     if not few:
         return []

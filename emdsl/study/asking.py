@@ -136,7 +136,7 @@ async def _send(
     interrupter: Interrupter, on_start: Callable[[], None], *, signals: bool,
 ) -> Report:  # fmt: skip
     from emdsl.providers.client import Client  # noqa: PLC0415 - 0.2 s that only sending should cost
-    from emdsl.providers.http import Http  # noqa: PLC0415 - as above
+    from emdsl.providers.http import Http  # noqa: PLC0415 - 0.2 s that only sending should cost
 
     simulator = None
     if sending.simulate:

@@ -58,8 +58,8 @@ class _Trial:
 
 async def _results(trials: list[_Trial], project: Project, *, insecure: bool) -> list[dict[str, Any]]:
     from emdsl.providers.client import Client  # noqa: PLC0415 - 0.2 s that only asking should cost
-    from emdsl.providers.http import Http  # noqa: PLC0415 - as above
-    from emdsl.sim.server import Simulator  # noqa: PLC0415 - as above
+    from emdsl.providers.http import Http  # noqa: PLC0415 - 0.2 s that only asking should cost
+    from emdsl.sim.server import Simulator  # noqa: PLC0415 - only `--sim` starts one
 
     simulator = Simulator()
     await simulator.start()

@@ -106,7 +106,7 @@ class InlineLoader:
 
     def _rehearse(self) -> None:
         try:
-            from emdsl.outcomes import loading  # noqa: PLC0415 - as above
+            from emdsl.outcomes import loading  # noqa: PLC0415 - DuckDB waits until requests are under way
 
             experiments = self.study.program.experiments
             faults = [(i, *fault) for i, e in enumerate(experiments) for fault in loading.faults(e)]

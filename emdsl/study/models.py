@@ -146,7 +146,7 @@ def _price(price: Price) -> str:
 def _served(models: list[Model], project: Project, *, insecure: bool) -> dict[str, str]:
     """Return whether each model's server lists it."""
     from emdsl.providers.client import Client  # noqa: PLC0415 - 0.2 s that only sending should cost
-    from emdsl.providers.http import Http  # noqa: PLC0415 - as above
+    from emdsl.providers.http import Http  # noqa: PLC0415 - 0.2 s that only sending should cost
 
     async def ask_all() -> dict[str, str]:
         http = Http(len(models), project.environment)

@@ -50,14 +50,14 @@ class ProgressView:
     def __enter__(self) -> Self:
         if self._display == RICH:
             from rich.console import Console  # noqa: PLC0415 - 20 ms for who sees a bar
-            from rich.progress import (  # noqa: PLC0415 - as above
+            from rich.progress import (  # noqa: PLC0415 - 20 ms for who sees a bar
                 BarColumn,
                 MofNCompleteColumn,
                 SpinnerColumn,
                 TextColumn,
                 TimeRemainingColumn,
             )
-            from rich.progress import Progress as RichProgress  # noqa: PLC0415 - as above
+            from rich.progress import Progress as RichProgress  # noqa: PLC0415 - 20 ms for who sees a bar
 
             self._bar = RichProgress(
                 SpinnerColumn(),
@@ -97,7 +97,7 @@ class ProgressView:
         if progress.draining:
             notes.append("finishing the requests in flight; Ctrl-C again stops at once")
         if self._bar is not None:
-            from rich.markup import escape  # noqa: PLC0415 - as above
+            from rich.markup import escape  # noqa: PLC0415 - 20 ms for who sees a bar
 
             note = escape(self._clean("  ".join(notes)))
             self._bar.update(self._task, completed=done, total=max(self._total, done), note=note)

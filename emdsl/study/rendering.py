@@ -132,9 +132,9 @@ def request_text(shown: dict[str, Any]) -> str:
 
 def curl(query: Query, project: Project) -> str:
     """Return a shell command that sends a request; it names the variable of the API key, never its value."""
-    from emdsl.providers.address import join_url  # noqa: PLC0415 - as below
+    from emdsl.providers.address import join_url  # noqa: PLC0415 - pydantic waits for who needs a body
     from emdsl.providers.client import FORMATS, format_of  # noqa: PLC0415 - pydantic waits for who needs a body
-    from emdsl.providers.secret import find_keys, find_url  # noqa: PLC0415 - as above
+    from emdsl.providers.secret import find_keys, find_url  # noqa: PLC0415 - pydantic waits for who needs a body
 
     model = query.settings.model
     url = mask_password(find_url(model, project.environment)[0] or "http://127.0.0.1:PORT/v1")

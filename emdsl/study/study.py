@@ -184,7 +184,7 @@ class Study:
         Raises:
             NotDrawable: The measure has too few values, or no chart of this kind.
         """
-        from emdsl.study.figures import draw  # noqa: PLC0415 - Altair waits for who draws
+        from emdsl.study.figures import draw  # noqa: PLC0415 - a notebook loads only what it calls
 
         study = self._compiled()
         chosen_measure(study.program, measure)
@@ -198,7 +198,7 @@ class Study:
             output: A file that ends in `.html`.
             registered: Mark measures by this registration; by default by the one beside the study, if any.
         """
-        from emdsl.study.report import write_report  # noqa: PLC0415 - as above
+        from emdsl.study.report import write_report  # noqa: PLC0415 - Altair waits for who draws
 
         path = Path(fspath(output))
         write_report(self._compiled(), path, _path(registered))
@@ -214,7 +214,7 @@ class Study:
         Raises:
             FileExists: There is such a file.
         """
-        from emdsl.study.registration import freeze  # noqa: PLC0415 - as above
+        from emdsl.study.registration import freeze  # noqa: PLC0415 - a notebook loads only what it calls
 
         return freeze(self._compiled(), _path(output), replace=replace).path
 
@@ -228,7 +228,7 @@ class Study:
         Raises:
             FileExists: The folder exists.
         """
-        from emdsl.study.export import export_study  # noqa: PLC0415 - as above
+        from emdsl.study.export import export_study  # noqa: PLC0415 - a notebook loads only what it calls
 
         path = Path(fspath(output))
         for _ in export_study(self._compiled(), path, analysis):
@@ -244,7 +244,7 @@ class Study:
             sample: Which sample of the cell, from 0.
             limit: At most this many cells of each experiment.
         """
-        from emdsl.study.rendering import render_cells  # noqa: PLC0415 - as above
+        from emdsl.study.rendering import render_cells  # noqa: PLC0415 - a notebook loads only what it calls
 
         return render_cells(self._compiled(), only=only_texts(only), step=step, sample=sample, limit=limit)
 
@@ -256,7 +256,7 @@ class Study:
             step: Only this ask or judge.
             sample: Which sample of the cell, from 0.
         """
-        from emdsl.study.why import explain_cell  # noqa: PLC0415 - as above
+        from emdsl.study.why import explain_cell  # noqa: PLC0415 - a notebook loads only what it calls
 
         return explain_cell(self._compiled(), only=only_texts(only), step=step, sample=sample)
 
@@ -266,14 +266,14 @@ class Study:
         Raises:
             FileMissing: There is no such file.
         """
-        from emdsl.study.deviations import deviations  # noqa: PLC0415 - as above
-        from emdsl.study.registration import beside, read_registration  # noqa: PLC0415 - as above
+        from emdsl.study.deviations import deviations  # noqa: PLC0415 - a notebook loads only what it calls
+        from emdsl.study.registration import beside, read_registration  # noqa: PLC0415 - a notebook loads only what it calls
 
         return deviations(self._compiled(), read_registration(_path(registration) or beside(self.file)))
 
     def diff(self, old: str | PathLike[str]) -> Diff:
         """Return what changed since another file, or since a git revision of this one: `"git:HEAD~1"`."""
-        from emdsl.study.diff import diff_studies  # noqa: PLC0415 - as above
+        from emdsl.study.diff import diff_studies  # noqa: PLC0415 - a notebook loads only what it calls
 
         return diff_studies(self.project, fspath(old), str(self.file))
 
@@ -290,7 +290,7 @@ class Study:
         Raises:
             OutcomesError: One of the two has no results.
         """
-        from emdsl.study.results_diff import diff_results  # noqa: PLC0415 - as above
+        from emdsl.study.results_diff import diff_results  # noqa: PLC0415 - a notebook loads only what it calls
 
         return diff_results(self.project, fspath(old), str(self.file), limit=whole(limit, 0, "limit"))
 
@@ -307,7 +307,7 @@ class Study:
             power: The probability to find the effect.
             alpha: The two-sided level of the test.
         """
-        from emdsl.study.power import compute_power  # noqa: PLC0415 - as above
+        from emdsl.study.power import compute_power  # noqa: PLC0415 - a notebook loads only what it calls
 
         return compute_power(self._compiled(), measure=measure, effect=effect, rate=rate, power=power, alpha=alpha)
 

@@ -51,7 +51,7 @@ class Survey:
     def _load(self) -> None:
         """Load the tables on the way, until a request is pending."""
         from emdsl.outcomes import loading  # noqa: PLC0415 - whoever has requests to send needs DuckDB later
-        from emdsl.study.refresh import load_of  # noqa: PLC0415 - as above
+        from emdsl.study.refresh import load_of  # noqa: PLC0415 - whoever has requests to send needs DuckDB later
 
         try:
             load = load_of(self._study, self._store, self._run)

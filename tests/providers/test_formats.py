@@ -537,7 +537,7 @@ def test_durations(text: str, expected: float | None) -> None:
 def test_times_are_turned_into_durations() -> None:
     """RFC 3339, and milliseconds since 1970."""
     import time  # noqa: PLC0415 - beside its one use
-    from datetime import UTC, datetime, timedelta  # noqa: PLC0415 - as above
+    from datetime import UTC, datetime, timedelta  # noqa: PLC0415 - beside its one use
 
     at = (datetime.now(UTC) + timedelta(seconds=30)).isoformat().replace("+00:00", "Z")
     assert seconds(at) == pytest.approx(30, abs=2)
