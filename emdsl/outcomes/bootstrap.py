@@ -18,9 +18,9 @@ import numpy as np
 from emdsl.digest import digest
 from emdsl.experiment import WEIGHTS
 from emdsl.outcomes.distributions import t_quantile
+from emdsl.outcomes.spread import SPREAD
 
 MIN_CLUSTERS = 20  # with fewer, resampling is unreliable and Student's quantiles are used
-SPREAD = 1e-12  # a smaller standard error counts as 0
 MAX_DRAWN = 4_000_000  # random numbers at once
 Sums = np.ndarray[tuple[int, int], np.dtype[np.float64]]
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.lang import ast
 from emdsl.lang.canonical import canonical
-from emdsl.outcomes.computed import SPREAD, computed
+from emdsl.outcomes.computed import computed
 from emdsl.outcomes.database import Error
 from emdsl.outcomes.draws import PLACE, SIDE, by_columns, draws_sql, group_columns, row_values_sql
 from emdsl.outcomes.measure_views import MEANS, view_sql
+from emdsl.outcomes.spread import SPREAD
 from emdsl.outcomes.sql import columns_of, inner, literal, name
 from emdsl.value import UNSETTLED
 

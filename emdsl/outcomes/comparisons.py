@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from emdsl.outcomes.clustered import clipped, effective, student_interval
 from emdsl.outcomes.distributions import binomial_cdf, fisher, t_tails
 from emdsl.outcomes.intervals import Interval, newcombe
+from emdsl.outcomes.spread import SPREAD
 
 if TYPE_CHECKING:
     from emdsl.experiment import Measure
     from emdsl.outcomes.spread import Spread
 
-SPREAD = 1e-12  # a smaller standard error counts as 0
 MAX_DISCORDANT = 25  # pairs that differ, up to which McNemar's exact test is used
 
 

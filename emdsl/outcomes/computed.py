@@ -21,7 +21,7 @@ from emdsl.outcomes.measure_views import (
     placed_in,
     ratings_sql,
 )
-from emdsl.outcomes.spread import Spread, discordant, spreads
+from emdsl.outcomes.spread import SPREAD, Spread, discordant, spreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from emdsl.experiment import Measure
     from emdsl.outcomes.components import Source
 
-SPREAD = 1e-12  # a smaller standard error counts as 0
 Row = dict[str, Any]  # columns of one group, by name
 
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emdsl.outcomes.bootstrap import MIN_CLUSTERS, SPREAD, generator, resampled_ends
+from emdsl.outcomes.bootstrap import MIN_CLUSTERS, generator, resampled_ends
 from emdsl.outcomes.distributions import t_quantile
+from emdsl.outcomes.spread import SPREAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

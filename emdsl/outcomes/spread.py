@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 
     from emdsl.experiment import Measure
 
-_ROUNDING = 1e-24  # a smaller variance is none
+SPREAD = 1e-12  # a smaller standard error counts as 0
+_ROUNDING = SPREAD**2  # a smaller variance is none
 
 
 @dataclass(frozen=True, slots=True)
