@@ -195,6 +195,7 @@ class Response:
     answered_at: float = 0.0  # seconds since 1970
     elapsed_s: float = 0.0
     run: str = ""  # the run that paid for it
+    batch: str | None = None  # the batch that answered it, at the price of batches
 
     @property
     def simulated(self) -> bool:

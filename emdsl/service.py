@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 OPENAI_API = "openai-api"  # `openai-api/<service>/<model>`: any other server that speaks the format
 OPENAI, ANTHROPIC, GOOGLE = "openai", "anthropic", "google"  # wire formats
+MISTRAL, TOGETHER, GROQ = "mistral", "together", "groq"  # formats of batch APIs, beside the three
 SIM = "sim"
 SIM_MODELS = ("subject", "judge")
 SIM_HABITS = ("split_digits", "digit_refusals", "unopened_think")  # true or false
@@ -51,6 +52,7 @@ class Service:
     json_schema: bool = True  # supports `extra = { response_format: ... }`
     prefix_tokens: int | None = None  # minimum length of a prefix that its cache keeps; None: no cache
     prices: str | None = None  # its name in the table of prices
+    batch: str | None = None  # the format of its batch API; None: it has none
     implied_params: tuple[tuple[str, Any], ...] = ()  # defaults for parameters that its API requires: in the key
     key_version: int = 1
 
@@ -68,6 +70,7 @@ SERVICES = {
             prefill=False,
             prefix_tokens=1_024,
             prices="openai",
+            batch=OPENAI,
         ),
         Service(
             name="anthropic",
@@ -81,6 +84,7 @@ SERVICES = {
             json_schema=False,
             prefix_tokens=1_024,
             prices="anthropic",
+            batch=ANTHROPIC,
             implied_params=(("max_tokens", 4_096),),
         ),
         Service(
@@ -96,6 +100,7 @@ SERVICES = {
             json_schema=False,
             prefix_tokens=2_048,
             prices="google",
+            batch=GOOGLE,
         ),
         Service(
             name="openrouter",
@@ -112,6 +117,7 @@ SERVICES = {
             key_variable="TOGETHER_API_KEY",
             params=_OPEN,
             prices="together",
+            batch=TOGETHER,
         ),
         Service(
             name="groq",
@@ -121,6 +127,7 @@ SERVICES = {
             stops=4,
             prefix_tokens=1_024,
             prices="groq",
+            batch=GROQ,
         ),
         Service(
             name="deepseek",
@@ -139,6 +146,7 @@ SERVICES = {
             params=_OPEN - {"min_p"},
             temperature=Decimal("1.5"),
             prices="mistral",
+            batch=MISTRAL,
         ),
         Service(
             name="xai",
@@ -200,8 +208,9 @@ SERVICES = {
             key_required=False,
             params=_OPEN | {"reasoning_tokens"},
             prefix_tokens=1_024,
+            batch=OPENAI,
         ),
-        Service(name=SIM, url_variable="EMDSL_SIM_URL", key_required=False, prefix_tokens=1_024),
+        Service(name=SIM, url_variable="EMDSL_SIM_URL", key_required=False, prefix_tokens=1_024, batch=OPENAI),
     )
 }
 
@@ -258,4 +267,5 @@ def openai_api(service: str) -> Service:
         key_required=False,
         params=_OPEN,
         prefix_tokens=1_024,
+        batch=OPENAI,
     )

@@ -63,6 +63,7 @@ def encode(query: Query, response: Response) -> bytes:
         "answered_at": response.answered_at,
         "elapsed_s": response.elapsed_s,
         "run": response.run,
+        "batch": response.batch,
         "of": query.ingredients(),
     }
     plain = _plain({k: v for k, v in fields.items() if v is not None})
@@ -103,6 +104,7 @@ def decode(entry: bytes | None) -> Response:
             answered_at=float(fields["answered_at"]),
             elapsed_s=float(fields["elapsed_s"]),
             run=str(fields["run"]),
+            batch=fields.get("batch"),
         )
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise Corrupt(f"the fields of an answer are missing or invalid: {error}") from error
@@ -110,7 +112,9 @@ def decode(entry: bytes | None) -> Response:
         raise Corrupt("the time of the answer is invalid")
     if not isinstance(response.text, str):
         raise Corrupt("the fields of an answer are missing or invalid")
-    for text in (response.finish, response.reasoning, response.model, response.fingerprint, response.request_id):
+    for text in (
+        response.finish, response.reasoning, response.model, response.fingerprint, response.request_id, response.batch,
+    ):  # fmt: skip
         if text is not None and not isinstance(text, str):
             raise Corrupt("the fields of an answer are missing or invalid")
     return response

@@ -29,6 +29,9 @@ class RunOptions:
     plan_file: PlanFile | None = None  # a written plan: the keys must be those of now
     cache: Path | None = None  # as given, to be repeated in the command that goes on
     env_file: Path | None = None  # the same
+    batch: bool | None = None  # whether models with a batch API are asked by it; None: as the study says
+    detach: bool = False  # submit batches, and do not wait for them
+    pilot: bool = False  # send a balanced sample of each kind of cell alone
 
     def repeated(self, project_simulates: bool) -> str:
         """Return the options to write behind a command that goes on with this run."""
