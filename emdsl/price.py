@@ -34,6 +34,18 @@ class Price:
         return price
 
     @property
+    def halved(self) -> Price:
+        """Half of the price."""
+
+        def half(usd: Number | None) -> Number | None:
+            return None if usd is None else Decimal(usd) / 2
+
+        return Price(
+            input=Decimal(self.input) / 2, output=Decimal(self.output) / 2, cached_input=half(self.cached_input),
+            cache_write=half(self.cache_write), above=tuple((start, price.halved) for start, price in self.above),
+        )  # fmt: skip
+
+    @property
     def plain(self) -> Price:
         """The price without those of long requests: for sums over many requests, each at this price."""
         return replace(self, above=()) if self.above else self

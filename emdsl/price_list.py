@@ -10,23 +10,28 @@ from typing import TYPE_CHECKING, Any
 from emdsl.price import FREE, MILLION, Price
 
 if TYPE_CHECKING:
-    from emdsl.query import Model, Usage
+    from emdsl.query import Model, Response, Usage
 
 
-def price_of(model: Model) -> Price | None:
-    """Return a model's price: the declared one, else the listed one, else None. Simulated models are free."""
+def price_of(model: Model, *, batch: bool = False) -> Price | None:
+    """Return a model's price: the declared one, else the listed one, else None. Simulated models are free.
+
+    `batch`: of an answer by a batch. Where only the other price is known, it is half of that, as every provider with
+    a batch API publishes.
+    """
     if model.simulated:
         return FREE
     if model.price is not None:
-        return model.price
-    return _listed(model.service.prices, model.wire_name) if model.service.prices is not None else None
+        return _halved(model.price) if batch else model.price
+    return _listed(model.service.prices, model.wire_name, batch) if model.service.prices is not None else None
 
 
-def cost_usd(model: Model, usage: Usage) -> Decimal | None:
+def cost_usd(model: Model, response: Response) -> Decimal | None:
     """Return the cost of an answer: the one its provider reports, else by its tokens; None if neither is known."""
+    usage = response.usage
     if usage.cost_usd is not None:
         return Decimal(repr(usage.cost_usd))
-    price = price_of(model)
+    price = price_of(model, batch=response.batch is not None)
     return cost_of(price, usage) if price is not None else None
 
 
@@ -57,17 +62,25 @@ def saved_by_cache(price: Price, usage: Usage) -> Decimal:
 
 
 @cache
-def _listed(provider: str, name: str) -> Price | None:
+def _halved(price: Price) -> Price:
+    return price.halved
+
+
+@cache
+def _listed(provider: str, name: str, batch: bool) -> Price | None:
     """Return today's price from the table inside the package: no network access."""
     from genai_prices.data_snapshot import get_snapshot  # noqa: PLC0415 - 0.2 s that few studies need
 
     now = datetime.now(UTC)
     try:
         _, model = get_snapshot().find_provider_model(name, None, provider, None)
-        prices = model.get_prices(now)
+        alone = _price(model.get_prices(now))
+        together = _price(model.get_prices(now, {"processing": "batch"})) if batch else None
     except LookupError:
         return None
-    return _price(prices)
+    if not batch or alone is None:
+        return alone
+    return together if together != alone else _halved(alone)
 
 
 def _price(prices: Any) -> Price | None:

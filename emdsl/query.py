@@ -44,6 +44,7 @@ class Model:
     parallel: int | None = field(default=None, compare=False)  # maximum concurrent requests
     rpm: int | None = field(default=None, compare=False)  # requests per minute
     tpm: int | None = field(default=None, compare=False)  # tokens per minute, input and output
+    batch: bool | str | None = field(default=None, compare=False)  # whether its batch API is used; or "auto"
     places: Mapping[str, Span] = field(default_factory=dict, compare=False, repr=False)  # of each setting
 
     @property
@@ -111,20 +112,7 @@ class Query:
 
     def ingredients(self) -> dict[str, Any]:
         """Return the parts of the key, texts as digests: stored with the answer, for `why` to compare."""
-        settings = self.settings
-        parts: dict[str, Any] = {
-            "model": settings.model.use,
-            "revision": settings.model.revision or settings.model.server_id,
-            "params": {name: _shown(value) for name, value in keyed(settings.params).items()},
-            "messages": self.prompt.digest.hex(),
-            "stream": settings.replicate,
-            "sample": self.sample,
-        }
-        if self.tries:
-            parts["try"] = self.tries
-        if settings.model.literal_headers:
-            parts["headers"] = settings.model.literal_headers
-        return parts
+        return ingredients(self.settings, self.prompt.digest.hex(), self.sample, self.tries)
 
     def again(self) -> Query:
         """Return the same request with another key, to repeat it after a reply that could not be read."""
@@ -132,6 +120,23 @@ class Query:
         state = self.settings.key_state().add(self.prompt.messages).close()
         key = state.last_key(self.settings.replicate, self.sample, tries)
         return Query(self.settings, self.prompt, self.sample, key, tries=tries)
+
+
+def ingredients(settings: RequestSettings, messages: str, sample: int, tries: int) -> dict[str, Any]:
+    """Return the parts of a key; `messages` is the digest of the prompt in hex."""
+    parts: dict[str, Any] = {
+        "model": settings.model.use,
+        "revision": settings.model.revision or settings.model.server_id,
+        "params": {name: _shown(value) for name, value in keyed(settings.params).items()},
+        "messages": messages,
+        "stream": settings.replicate,
+        "sample": sample,
+    }
+    if tries:
+        parts["try"] = tries
+    if settings.model.literal_headers:
+        parts["headers"] = settings.model.literal_headers
+    return parts
 
 
 def keyed(params: Params) -> dict[str, Any]:

@@ -269,3 +269,12 @@ def openai_api(service: str) -> Service:
         prefix_tokens=1_024,
         batch=OPENAI,
     )
+
+
+def service_of(use: str) -> tuple[Service, str]:
+    """Return the service of a model that was declared with this `use`, and its name there."""
+    first, _, rest = use.partition("/")
+    if first == OPENAI_API:
+        name, _, rest = rest.partition("/")
+        return openai_api(name), rest
+    return SERVICES[first], rest

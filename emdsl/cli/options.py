@@ -73,6 +73,11 @@ MAX_RETRIES = option(
 )
 BUDGET = option("--budget", type=USD, help="Hard cap on the cost of this run, in US dollars: 40 or $40.")
 INSECURE = option("--insecure", is_flag=True, help="Allow http to other machines: prompts and API keys unencrypted.")
+BATCH = option(
+    "--batch/--no-batch", "batch", default=None,
+    help="Ask every model that has a batch API by it, or none.  [default: as each model says]",
+)  # fmt: skip
+DETACH = option("--detach", is_flag=True, help="Submit batches and do not wait for them: exit with 3.")
 YES = option("-y", "--yes", is_flag=True, help="Do not ask before spending.")
 CONFIRM = option(
     "--confirm-over", type=USD, default="10",
@@ -98,7 +103,7 @@ def with_options(*options: Decorator) -> Decorator:
 STUDY = with_options(FILE, CACHE, ENV_FILE, SIM)
 OF_RUN = with_options(  # `plan` has the options of `run`, so that one call can become the other
     FILE, CACHE, ENV_FILE, SAMPLES, ONLY, SIM, AS_JSON, CONNECTIONS, OFFLINE, MAX_WAIT, MAX_RETRIES, BUDGET, YES,
-    CONFIRM, INSECURE,
+    CONFIRM, INSECURE, BATCH, DETACH,
 )  # fmt: skip
 
 

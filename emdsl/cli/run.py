@@ -47,6 +47,8 @@ def command(
     yes: bool,
     confirm_over: Decimal,
     insecure: bool,
+    batch: bool | None,
+    detach: bool,
 ) -> int:
     """Send the pending requests of FILE and load the results.
 
@@ -71,7 +73,7 @@ def command(
 
         return int(ctx.invoke(
             plan, file=file, cache=cache, env_file=env_file, samples=samples, only=only, simulate=simulate,
-            as_json=as_json, budget=budget, insecure=insecure, plan_file=plan_file,
+            as_json=as_json, budget=budget, insecure=insecure, batch=batch, plan_file=plan_file,
         ))  # fmt: skip
     project = open_project(file, cache, env_file, simulate=simulate)
     marks = ("run", cache, samples, only, as_json, *console.layout_marks())
@@ -84,7 +86,7 @@ def command(
     chosen = RunOptions(
         samples=samples, only=only, connections=connections, offline=offline, max_wait=max_wait,
         max_retries=max_retries, budget=budget, insecure=insecure, confirm_over=None if yes else confirm_over,
-        plan_file=plan_file, cache=cache, env_file=env_file,
+        plan_file=plan_file, cache=cache, env_file=env_file, batch=batch, detach=detach,
     )  # fmt: skip
     return _Shown(project, file, chosen, marks, as_json=as_json).run()
 

@@ -99,6 +99,7 @@ class Models:
             parallel=own.get("parallel", inherited.parallel if inherited else None),
             rpm=own.get("rpm", inherited.rpm if inherited else None),
             tpm=own.get("tpm", inherited.tpm if inherited else None),
+            batch=_batch(own.get("batch", inherited.batch if inherited else None), service, places.get("batch", span)),
             places={**(base.places if base else {}), **places},
         )
         self._warn(model, span)
@@ -181,6 +182,16 @@ class Models:
         )  # fmt: skip
         place = {"as": model.use} | ({"headers": model.literal_headers} if model.literal_headers else {})
         return stand_in, merged(params, {"sim": {**truth, **place}, "extra": None})
+
+
+def _batch(batch: bool | str | None, service: Service, span: Span) -> bool | str | None:
+    """Return the setting `batch`; raises EvalFault if the service has no batch API."""
+    if batch and service.batch is None:
+        raise fail(
+            "E726", f"`{service.name}` has no batch API", span,
+            help="remove `batch`; for a server of your own, `emdsl plan --requests DIR` writes files of requests",
+        )  # fmt: skip
+    return batch
 
 
 def _known_to_simulator(model: str, truth: Mapping[str, Any], span: Span, places: Mapping[str, Span]) -> None:

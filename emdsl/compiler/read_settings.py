@@ -72,8 +72,8 @@ def _value(item: ast.Setting, spec: tables.Spec, scope: Scope) -> Any:
     if spec.name == "read":
         return _weighted(item.value, scope)
     value: Value
-    if spec.name == "shape" and isinstance(item.value, ast.Map):
-        words = frozenset(tables.SHAPE_WORDS) - frozenset(scope.names)
+    if spec.name in tables.WORDS and isinstance(item.value, ast.Map | ast.Ref):
+        words = frozenset(tables.WORDS[spec.name]) - frozenset(scope.names)
         value = scope.compiler(words).expr(item.value)(Frame({w: tables.Word(w) for w in words}))
     else:
         value = scope.compiler().expr(item.value)(Frame())

@@ -38,12 +38,14 @@ class Refused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A kind of field in a `shape`: bool, number or text."""
+    """A word that means something in one setting: a kind of field in a `shape`, or `auto`."""
 
     text: str
 
 
+AUTO = "auto"
 SHAPE_WORDS = ("bool", "number", "text")
+WORDS = {"shape": SHAPE_WORDS, "batch": (AUTO,)}  # by setting; the names of a program go before them
 # what every judgement has a column for
 TAKEN_PARTS = frozenset(
     ("missing", "reply", "finish", "model", "reported", "input_tokens", "output_tokens", "reasoning_tokens",
@@ -96,6 +98,14 @@ def _effort(value: Value) -> str:
     if value not in EFFORTS:
         raise Refused(f"one of {', '.join(EFFORTS)}, got {written(value)}")
     assert isinstance(value, str)
+    return value
+
+
+def _batch(value: Value) -> bool | str:
+    if isinstance(value, Word):
+        return value.text
+    if not isinstance(value, bool):
+        raise Refused(f"true, false or auto, got {_shown(value)}")
     return value
 
 
@@ -320,6 +330,13 @@ MODEL = (
         Spec("parallel", "number", "maximum concurrent requests to this model", _whole(1)),
         Spec("rpm", "number", "maximum requests per minute", _whole(1)),
         Spec("tpm", "number", "maximum tokens per minute, input and output", _whole(1)),
+        Spec(
+            "batch",
+            "true, false or auto",
+            "ask by the provider's batch API, within a day at half the price",
+            _batch,
+            "false",
+        ),
     )
     | PARAMS
 )

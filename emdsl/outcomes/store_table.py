@@ -71,6 +71,7 @@ def row(
     cost = 0.0 if str(ingredients.get("model")).startswith("sim/") else usage.cost_usd
     if cost is None and price is not None and usage.input_tokens is not None and usage.output_tokens is not None:
         cost = (usage.input_tokens * price[0] + usage.output_tokens * price[1]) / 1e6
+        cost = cost / 2 if response.batch is not None else cost
     return (
         key.hex(), study, response.run, ingredients.get("model"), response.model, response.fingerprint,
         response.finish, ingredients.get("sample"), datetime.fromtimestamp(response.answered_at, UTC),

@@ -341,7 +341,7 @@ def _cost(result: Result) -> float | None:
     if result.response is None or result.query is None:
         return None
     tries = (*result.bad_replies, (result.query, result.response))
-    costs = [cost_usd(query.settings.model, response.usage) for query, response in tries]
+    costs = [cost_usd(query.settings.model, response) for query, response in tries]
     return sum(float(c) for c in costs if c is not None) if None not in costs else None
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from emdsl.errors import ProviderError
-    from emdsl.query import Response
+    from emdsl.query import Model, Query, Response
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,3 +109,19 @@ class BatchApi(Protocol):
 
     async def discard(self, batch: Batch) -> None:
         """Delete the uploaded file of a batch whose results are stored; errors are ignored."""
+
+
+class BatchProvider(Protocol):
+    """The batch APIs of all models. A place is where and as whom a model is asked, as JSON without any secret."""
+
+    def places(self, model: Model) -> Sequence[Mapping[str, Any]]:
+        """Return the places of a model: one for each of its API keys."""
+
+    def model(self, place: Mapping[str, Any]) -> Model:
+        """Return the model of a place, with its price."""
+
+    def request(self, query: Query) -> tuple[str, str, bytes]:
+        """Return the name of a request's format, its path and its body; raises Rejected if it cannot be expressed."""
+
+    def api(self, place: Mapping[str, Any], format_: str) -> BatchApi:
+        """Return the batch API of a place; raises SetupError if its API key is not set."""

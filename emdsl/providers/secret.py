@@ -21,16 +21,29 @@ def find_keys(model: Model, environment: Mapping[str, str]) -> tuple[tuple[Secre
 
     Several are used side by side: `OPENAI_API_KEY`, `OPENAI_API_KEY_0`, `OPENAI_API_KEY_1` ...
     """
+    named, variable = _named_keys(model, environment)
+    return tuple(Secret(text) for text in named), variable
+
+
+def key_variables(model: Model, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the variable of each of a model's API keys, in the order of `find_keys`."""
+    return tuple(_named_keys(model, environment)[0].values())
+
+
+def _named_keys(model: Model, environment: Mapping[str, str]) -> tuple[dict[str, str], str]:
+    """Return the variable of each distinct API key, and the variable that names them all."""
     if isinstance(model.key, EnvVar):
         variables = [model.key.name]
     else:
         variables = [v for v in (model.service.key_variable, model.service.fallback_variable) if v]
     for variable in variables:
-        names = [variable, *(f"{variable}_{i}" for i in range(MAX_KEYS))]
-        texts = dict.fromkeys(t for n in names if (t := environment.get(n, "").strip()))
-        if texts:
-            return tuple(Secret(t) for t in texts), variable
-    return (), variables[0] if variables else ""
+        named: dict[str, str] = {}
+        for name in (variable, *(f"{variable}_{i}" for i in range(MAX_KEYS))):
+            if text := environment.get(name, "").strip():
+                named.setdefault(text, name)
+        if named:
+            return named, variable
+    return {}, variables[0] if variables else ""
 
 
 def find_headers(model: Model, environment: Mapping[str, str]) -> dict[str, str]:

@@ -47,7 +47,7 @@ class Budget:
         return Fits.LATER if self._n_reserved and self.spent_usd + most_usd <= self.limit_usd else Fits.NEVER
 
     def reserve(self, most_usd: Decimal) -> None:
-        """Reserve the maximum cost of a request."""
+        """Reserve the maximum cost of a request, or of a batch."""
         self._reserved_usd += most_usd
         self._n_reserved += 1
 
@@ -58,13 +58,17 @@ class Budget:
 
         An answer of unknown cost counts in full, and so does a request without an answer that may be billed.
         """
+        cost = reserved_usd if maybe_billed or response is not None else None
+        if response is not None:
+            known = cost_usd(query.settings.model, response)
+            cost = known if known is not None else cost
+        self.settle_usd(reserved_usd, cost)
+
+    def settle_usd(self, reserved_usd: Decimal, cost: Decimal | None) -> None:
+        """Give a reservation back, and count a cost; None if there was no answer."""
         self._n_reserved -= 1
         self._reserved_usd = self._reserved_usd - reserved_usd if self._n_reserved else Decimal(0)
-        if response is not None:
-            cost = cost_usd(query.settings.model, response.usage)
-            self.spent_usd += cost if cost is not None else reserved_usd
-        elif maybe_billed:
-            self.spent_usd += reserved_usd
+        self.spent_usd += cost or 0
 
 
 Reserved = tuple[tuple[Budget, Decimal], ...]  # the amount reserved from each budget
@@ -90,9 +94,10 @@ class Budgets:
 
         Returns NEVER if no budget is enough, None if that depends on the requests in flight.
         """
-        if not self.limited:
-            return ()
-        most = worst_usd(query)
+        return self.reserve_usd(worst_usd(query), payers) if self.limited else ()
+
+    def reserve_usd(self, most: Decimal, payers: Iterable[str]) -> Reserved | None:
+        """Reserve an amount; see `reserve`."""
         later, exhausted = False, set[str]()
         for payer in dict.fromkeys(payers):
             own = self._budgets.get(payer)
@@ -111,6 +116,13 @@ class Budgets:
         self.exhausted |= exhausted
         return NEVER
 
+    def hold(self, most: Decimal, payer: str) -> Reserved:
+        """Reserve an amount that was reserved by an earlier run, whether it fits or not."""
+        budgets = [b for b in (self._budgets.get(payer), self._whole) if b is not None]
+        for budget in budgets:
+            budget.reserve(most)
+        return tuple((b, most) for b in budgets)
+
 
 def sent_tokens(query: Query) -> int:
     """Return the maximum tokens of a request: one for each byte that is sent."""
@@ -118,15 +130,14 @@ def sent_tokens(query: Query) -> int:
     return sent + len(str(query.params.get("extra", "")).encode("utf-8", "surrogatepass"))
 
 
-def worst_usd(query: Query) -> Decimal:
+def worst_usd(query: Query, *, batch: bool = False) -> Decimal:
     """Return the maximum cost of a request: a token for each byte that is sent, and the longest answer."""
-    price = price_of(query.settings.model)
+    model = query.settings.model
+    price = price_of(model, batch=batch)
     assert price is not None  # checked before the run
-    return (
-        price.max_cost(sent_tokens(query), max_answer_tokens(query.settings.model, query.params) or 0)
-        if not query.settings.model.simulated
-        else Decimal(0)
-    )
+    if model.simulated:
+        return Decimal(0)
+    return price.max_cost(sent_tokens(query), max_answer_tokens(model, query.params) or 0)
 
 
 def least_usd(query: Query) -> Decimal:

@@ -34,6 +34,8 @@ class ClaimQueue:
         control: RunControl,
         *,
         on_answer: Callable[[Request, Response], None],
+        held: Callable[[list[Digest]], set[Digest]] = lambda _: set(),
+        on_held: Callable[[Request], None] = lambda _: None,
     ) -> None:
         """Prepare an empty queue.
 
@@ -43,12 +45,15 @@ class ClaimQueue:
             dispatcher: gets each request that this process has claimed.
             control: of the run.
             on_answer: gets each request whose answer is in the store.
+            held: returns those keys whose requests are in an open batch.
+            on_held: gets each request that is.
         """
         self._store = store
         self._claims = claims
         self._dispatcher = dispatcher
         self._control = control
         self._on_answer = on_answer
+        self._held, self._on_held = held, on_held
         self._unclaimed: list[Request] = []
         self._wanted = asyncio.Event()
         self._elsewhere: dict[Digest, Request] = {}  # claimed by another process, whose answer will serve
@@ -101,6 +106,7 @@ class ClaimQueue:
         alone = claims is None or claims.alone
         unsure = [r.query.key for r in requests if r.query.key in claimed and not (alone and r.store_checked)]
         stored = self._store.get_many(unsure) if unsure else {}
+        held = self._held(unsure) if unsure else set()
         for request in requests:
             key = request.query.key
             if key in stored:
@@ -108,6 +114,9 @@ class ClaimQueue:
                 self.release(request)
                 self._elsewhere.pop(key, None)
                 self._on_answer(request, stored[key])
+            elif key in held:
+                self._elsewhere.pop(key, None)
+                self._on_held(request)
             elif key in claimed:
                 self._elsewhere.pop(key, None)
                 self._dispatcher.queue(request)

@@ -15,9 +15,10 @@ class RunControl:
     """Progress, draining and fatal errors of one run."""
 
     def __init__(
-        self, drain: Callable[[], None], on_progress: Callable[[Progress], None], on_notice: Callable[[str], None]
-    ) -> None:
-        self.progress = Progress()
+        self, drain: Callable[[], None], on_progress: Callable[[Progress], None], on_notice: Callable[[str], None],
+        progress: Progress | None = None,
+    ) -> None:  # fmt: skip
+        self.progress = progress or Progress()
         self.draining = asyncio.Event()
         self.error: BaseException | None = None  # that the run raises in the end
         self.notice = on_notice

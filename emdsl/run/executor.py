@@ -53,6 +53,10 @@ class Executor:
         run: str,
         budget: Decimal | None = None,
         claims: Claims | None = None,
+        budgets: Budgets | None = None,
+        progress: Progress | None = None,
+        defers: Callable[[Query], bool] = lambda _: False,
+        held: Callable[[list[Digest]], set[Digest]] = lambda _: set(),
         on_progress: Callable[[Progress], None] = lambda _: None,
         on_notice: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -67,6 +71,10 @@ class Executor:
             run: the name of this run, kept with each answer.
             budget: of the whole run, in US dollars.
             claims: of this process; None if no other process uses the store.
+            budgets: of a run that has more than one executor; else they are made of `budget`.
+            progress: counts of the executors before, which go on.
+            defers: tells whether a request is left to a batch; a probe of a judge is always sent.
+            held: returns those keys whose requests are in a batch of another process by now.
             on_progress: gets the counts whenever they change.
             on_notice: gets messages for the user.
         """
@@ -76,17 +84,20 @@ class Executor:
         self._provider = provider
         self._connections = connections
         self._run = run
-        self._budgets = Budgets({r.experiment.name: r.experiment.budget for r in experiments}, budget)
+        self._budgets = budgets or Budgets({r.experiment.name: r.experiment.budget for r in experiments}, budget)
+        self._defers = defers
         self._requests: dict[Digest, Request] = {}  # neither answered, failed nor dropped
         self._errors: dict[Digest, str] = {}  # of failed requests, probes too
         self._sent_again: set[Digest] = set()  # requests that follow a reply which could not be read
         self._need_rows = asyncio.Event()
-        self._control = RunControl(self.drain, on_progress, on_notice)
+        self._control = RunControl(self.drain, on_progress, on_notice, progress)
         self._dispatcher = Dispatcher(
             provider, self._budgets, self._control, connections=connections, send=self._send, fail=self._fail,
             drop=self._drop,
         )  # fmt: skip
-        self._claiming = ClaimQueue(store, claims, self._dispatcher, self._control, on_answer=self._deliver)
+        self._claiming = ClaimQueue(
+            store, claims, self._dispatcher, self._control, on_answer=self._deliver, held=held, on_held=self._drop
+        )
         self._retries = Retries(retry_policy, self._dispatcher, self._control, fail=self._fail)
 
     @property
@@ -181,6 +192,7 @@ class Executor:
 
     def _enqueue(self, group: Group, row: Outcome, *, high_priority: bool) -> None:
         """Queue the ready requests of a row; a request that is queued already gets one more row that waits for it."""
+        n_deferred = 0
         for name, query in list(row.ready.items()):
             step = group.rows.steps[name]
             target = (group, row, step)
@@ -192,11 +204,17 @@ class Executor:
             if (error := self._errors.get(probe.query.key if probe is not None else query.key)) is not None:
                 self._fail_target(target, error)
                 return
+            if probe is None and self._defers(query):
+                n_deferred += 1
+                continue
             # the store was read for the first requests of a row, when the row was made
             checked = not high_priority and probe is None
             self._add(
                 target, probe.query if probe is not None else query, high_priority=high_priority, store_checked=checked
             )
+        if n_deferred and n_deferred == len(row.ready):  # nothing else of this row is under way
+            group.waiting.discard(id(row))
+            self._need_rows.set()
 
     def _add(self, target: Target, query: Query, *, high_priority: bool, store_checked: bool) -> None:
         """Let a row wait for a request, which is queued the first time."""

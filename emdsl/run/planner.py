@@ -157,7 +157,7 @@ class Planner:
             self._tokens.add(count.step.name, query, response)
             self.count.runs[run] += 1
             if not self._is_counted(count, key):
-                count.money.add(query.settings.model, response.usage, fresh=fresh)
+                count.money.add(query.settings.model, response, fresh=fresh)
             if self.count.by:
                 self._add_by_levels(row, 0)
         if fresh:
@@ -234,7 +234,7 @@ class Planner:
         fresh = bool(self._run) and probe.response.run == self._run
         self.count.probed[probe.query.key] = fresh
         if not any(probe.query.key in c.probed for c in self._previous):
-            count.money.add(head.model, probe.response.usage, fresh=fresh)
+            count.money.add(head.model, probe.response, fresh=fresh)
 
     @staticmethod
     def _add_split(count: StepCount, query: Query, result: Result) -> None:

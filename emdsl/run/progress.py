@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from emdsl.digest import Digest
+    from emdsl.store.journal import BatchRecord
 
 
 @dataclass(slots=True)
@@ -23,6 +24,7 @@ class Progress:
     elsewhere: int = 0  # in flight in another process
     draining: bool = False
     last_error: str = ""
+    batches: str = ""  # how far the open batches are
 
 
 @dataclass(slots=True)
@@ -36,3 +38,16 @@ class Report:
     over_budget: set[str] = field(default_factory=set)  # experiments whose budget was not enough; "": the run's
     throttled: int = 0  # attempts that the server throttled
     closed: list[str] = field(default_factory=list)  # API keys that were given up while others went on
+    batches: list[BatchRecord] = field(default_factory=list)  # still open, with requests that this run waits for
+    n_in_batches: int = 0  # of its requests, in these
+
+    def add(self, other: Report) -> None:
+        """Add the report of a later part of the same run."""
+        self.failures |= other.failures
+        for step, keys in other.failed.items():
+            self.failed.setdefault(step, set()).update(keys)
+        self.sent = max(self.sent, other.sent)  # a count that goes on
+        self.interrupted = self.interrupted or other.interrupted
+        self.over_budget = self.over_budget | other.over_budget
+        self.throttled += other.throttled
+        self.closed += [c for c in other.closed if c not in self.closed]

@@ -12,7 +12,7 @@ from emdsl.query import Usage
 
 if TYPE_CHECKING:
     from emdsl.price import Price
-    from emdsl.query import Model
+    from emdsl.query import Model, Response
 
 
 @dataclass(slots=True)
@@ -67,15 +67,16 @@ class Money:
     """The cost of stored answers, of this run and of others: summed by price, and priced once."""
 
     _sums: dict[tuple[int, bool], Sums] = field(default_factory=dict)
-    _models: dict[int, tuple[Model, Price | None]] = field(
+    _models: dict[tuple[int, bool], tuple[Model, Price | None]] = field(
         default_factory=dict
     )  # kept, because they are found by identity
 
-    def add(self, model: Model, usage: Usage, *, fresh: bool) -> None:
+    def add(self, model: Model, response: Response, *, fresh: bool) -> None:
         """Add an answer; it is `fresh` if this run requested it."""
-        known = self._models.get(id(model))
+        usage, batch = response.usage, response.batch is not None
+        known = self._models.get((id(model), batch))
         if known is None:
-            known = self._models[id(model)] = model, price_of(model)
+            known = self._models[id(model), batch] = model, price_of(model, batch=batch)
         price = known[1]
         if price is not None and price.above:
             price = price.at(usage.input_tokens or 0)

@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import threading
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zstandard
 
 from emdsl.digest import digest_bytes
 from emdsl.query import Query, Response, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MARK = b"E1"
 MIN_COMPRESSED = 512  # bytes of JSON from which zstd saves more than its frame costs
@@ -42,6 +45,11 @@ class Corrupt(Exception):
 
 def encode(query: Query, response: Response) -> bytes:
     """Encode an answer as an entry, with the ingredients of its key."""
+    return encode_with(query.ingredients(), response)
+
+
+def encode_with(ingredients: Mapping[str, Any], response: Response) -> bytes:
+    """Encode an answer as an entry; `ingredients` are those of its key, as Query.ingredients returns them."""
     usage = response.usage
     fields = {
         "text": response.text,
@@ -64,7 +72,7 @@ def encode(query: Query, response: Response) -> bytes:
         "elapsed_s": response.elapsed_s,
         "run": response.run,
         "batch": response.batch,
-        "of": query.ingredients(),
+        "of": ingredients,
     }
     plain = _plain({k: v for k, v in fields.items() if v is not None})
     kind, payload = b"j", plain

@@ -7,22 +7,27 @@ import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from emdsl.errors import StoreError
+from emdsl.run.budget import Budgets
 from emdsl.run.executor import CONNECTIONS, Executor
+from emdsl.run.progress import Progress, Report
 from emdsl.run.retries import RetryPolicy
 from emdsl.store.claims import Claims
+from emdsl.store.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from decimal import Decimal
 
-    from emdsl.run.progress import Report
+    from emdsl.providers.client import Client
+    from emdsl.query import Query
     from emdsl.run.rows import Rows
     from emdsl.store.disk import DiskStore
+    from emdsl.study.batch_run import BatchPlan, BatchRun
     from emdsl.study.progress_view import ProgressView
     from emdsl.study.project import Project
 
@@ -34,15 +39,29 @@ SIGNALS = tuple(  # SIGHUP comes from a terminal that is closed; Windows has non
 )
 
 
+class Drains(Protocol):
+    """A part of a run that can be interrupted."""
+
+    @property
+    def progress(self) -> Progress:
+        """Counts of the run; `draining` once it was interrupted."""
+
+    def drain(self) -> None:
+        """Start nothing more."""
+
+    def stop(self) -> None:
+        """Stop at once."""
+
+
 class Interrupter:
     """Interrupts a run, from any thread: first its requests in flight are finished and kept, then it stops at once."""
 
     def __init__(self) -> None:
-        self._attached: tuple[asyncio.AbstractEventLoop, Executor] | None = None
+        self._attached: tuple[asyncio.AbstractEventLoop, Drains] | None = None
         self._requested = False
 
-    def attach(self, executor: Executor) -> None:
-        """Take over an executor that is about to run in the current event loop."""
+    def attach(self, executor: Drains) -> None:
+        """Take over an executor, or the batches of a run, that is about to run in the current event loop."""
         self._attached = asyncio.get_running_loop(), executor
         self.check()
 
@@ -66,7 +85,7 @@ class Interrupter:
             loop.call_soon_threadsafe(_drain_or_stop, executor)
 
 
-def _drain_or_stop(executor: Executor) -> None:
+def _drain_or_stop(executor: Drains) -> None:
     (executor.stop if executor.progress.draining else executor.drain)()
 
 
@@ -79,6 +98,7 @@ class Sending:
     max_retries: int | None = None
     budget: Decimal | None = None  # of the whole run, in US dollars
     simulate: bool = False  # start the embedded simulator
+    batches: BatchPlan | None = None  # what goes by batches
 
 
 def send_pending(
@@ -150,20 +170,38 @@ async def _send(
         raise StoreError(f"cannot claim requests: {error.filename}: {error.strerror}") from error
     loop = asyncio.get_running_loop()
     handled = [n for n in SIGNALS if signals and signal.getsignal(n) is not signal.SIG_IGN]  # as under nohup
-    with view:
+    budgets = Budgets({r.experiment.name: r.experiment.budget for r in walks}, sending.budget)
+    progress, report = Progress(), Report()
+    with view, closing(Journal(project.answers)) as journal:
         http = Http(sending.connections, project.environment, view.notice)
         client = Client(http, project.environment, simulator.url if simulator else None, run=run)
-        executor = Executor(
-            walks, store, client, connections=sending.connections,
-            retry_policy=RetryPolicy(max_wait_s=sending.max_wait_s, max_retries=sending.max_retries), run=run,
-            budget=sending.budget, claims=claims, on_progress=view.update, on_notice=view.notice,
-        )  # fmt: skip
+        batch_run = None
+        if sending.batches is not None:
+            batch_run = _batch_run(
+                sending.batches, walks, store, journal, claims, budgets, client, project, progress, view, run
+            )
         starting = loop.call_later(STARTED_S, on_start)
         try:
-            interrupter.attach(executor)
             for number in handled:
                 loop.add_signal_handler(number, interrupter.interrupt)
-            return await executor.run()
+            if batch_run is not None:
+                interrupter.attach(batch_run)
+                await batch_run.begin()
+            while True:
+                executor = Executor(
+                    walks, store, client, connections=sending.connections,
+                    retry_policy=RetryPolicy(max_wait_s=sending.max_wait_s, max_retries=sending.max_retries), run=run,
+                    budgets=budgets, claims=claims, progress=progress, held=journal.held,
+                    defers=batch_run.defers if batch_run is not None else _never,
+                    on_progress=view.update, on_notice=view.notice,
+                )  # fmt: skip
+                interrupter.attach(executor)
+                report.add(await executor.run())
+                if batch_run is None or report.interrupted:
+                    return report
+                interrupter.attach(batch_run)
+                if not await batch_run.go_on(report):
+                    return report
         finally:
             starting.cancel()
             interrupter.detach()
@@ -173,6 +211,21 @@ async def _send(
             await http.close()
             if simulator is not None:
                 await simulator.stop()
+
+
+def _never(_: Query) -> bool:
+    return False
+
+
+def _batch_run(
+    plan: BatchPlan, walks: list[Rows], store: DiskStore, journal: Journal, claims: Claims, budgets: Budgets,
+    client: Client, project: Project, progress: Progress, view: ProgressView, run: str,
+) -> BatchRun:  # fmt: skip
+    from emdsl.providers.batch_client import BatchClient  # noqa: PLC0415 - only a run with batches needs it
+    from emdsl.study.batch_run import BatchRun  # noqa: PLC0415 - only a run with batches needs it
+
+    provider = BatchClient(client, project.environment)
+    return BatchRun(plan, walks, store, journal, claims, budgets, provider, progress, view, run)
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

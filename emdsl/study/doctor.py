@@ -121,7 +121,7 @@ def _notes(head: RequestSettings, response: Response) -> list[str]:
 
 def _entry(head: RequestSettings, steps: list[str], response: Response | None, note: str) -> dict[str, Any]:
     usage = response.usage if response is not None else Usage()
-    cost = cost_usd(head.model, usage) if response is not None else None
+    cost = cost_usd(head.model, response) if response is not None else None
     return {
         "model": head.model.use,
         "steps": steps,

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from emdsl.errors import SetupError
 from emdsl.outcomes.load_ids import REPAIRED, check_name, known_loads, load_id
 from emdsl.price_list import price_of
-from emdsl.providers.secret import find_url, server
+from emdsl.providers.secret import server
 from emdsl.run import history
 from emdsl.run.executor import CONNECTIONS
 from emdsl.run.progress import Report
 from emdsl.run.rows import Rows
 from emdsl.store.removals import store_version
 from emdsl.study.asking import Interrupter, Sending, send_pending
+from emdsl.study.batch_choice import batch_plan, embedded
 from emdsl.study.cost import budget_parts, check_budgets, question_of_cost, spent_json, spent_parts
 from emdsl.study.counts import (
     check_datasets,
@@ -46,10 +47,10 @@ if TYPE_CHECKING:
 
     from emdsl.digest import Digest
     from emdsl.experiment import Experiment
-    from emdsl.query import Model
     from emdsl.run.count import ExperimentCount
     from emdsl.store.disk import DiskStore
     from emdsl.store.removals import StoreVersion
+    from emdsl.study.batch_run import BatchPlan
     from emdsl.study.compiled import Compiled
     from emdsl.study.options import RunOptions
 
@@ -129,6 +130,9 @@ class Run:
         if not again and (probes := _fresh_probes(self.counts)):
             shown["probes"] = len(probes)
         shown |= spent_json(self.counts, again=again)
+        if self.report.batches:
+            shown["batches"] = [r.name for r in self.report.batches]
+            shown["in_batches"] = self.report.n_in_batches
         if self.report.closed:
             shown["keys_not_used"] = self.report.closed
         if self.report.throttled:
@@ -169,6 +173,7 @@ class Run:
 
     def _to_do(self) -> Iterator[Part]:
         offline = self.options.offline
+        yield from batch_parts(self.report)
         if self.pending > 0:
             where = "are not in the store (--offline)" if offline else "are pending"
             yield f"{self.pending:,} requests {where}: incomplete"
@@ -260,12 +265,14 @@ def run_study(
             question = question_of_cost(counts, options.confirm_over, options.budget)
             if question and not confirm(question):
                 return replace(_result(study, options, counts, report, [], ""), declined=True)
+            batches = batch_plan(study, counts, batch=options.batch, detach=options.detach)
+            at_once = pending if batches is None else 0  # a loader that follows the store would wait for a day
             with loader_of(
-                study, options, walks, store, run=run, pending=pending, on_error=interrupter.interrupt
+                study, options, walks, store, run=run, pending=at_once, on_error=interrupter.interrupt
             ) as loader:
                 report = _send(
                     study, options, walks, store, counts, run=run, pending=pending, view=view,
-                    interrupter=interrupter, on_start=loader.start,
+                    interrupter=interrupter, on_start=loader.start, batches=batches,
                 )  # fmt: skip
                 loader.check()
                 final_counts, notices, load_error = loader.load(report)
@@ -310,7 +317,7 @@ def _plan_parts(
 def _send(
     study: Compiled, options: RunOptions, walks: list[Rows], store: DiskStore, counts: list[ExperimentCount], *,
     run: str, pending: int, view: Callable[[int], ProgressView] | None, interrupter: Interrupter,
-    on_start: Callable[[], None],
+    on_start: Callable[[], None], batches: BatchPlan | None,
 ) -> Report:  # fmt: skip
     """Send what is pending, and keep a record of the run."""
     missing = missing_setup(study, counts, insecure=options.insecure)
@@ -322,7 +329,7 @@ def _send(
     sending = Sending(
         connections=options.connections or min(parallel, default=CONNECTIONS), max_wait_s=options.max_wait,
         max_retries=options.max_retries, budget=options.budget,
-        simulate=any(_embedded(m, study) for c in counts for m in c.models.values()),
+        simulate=any(embedded(m, study) for c in counts for m in c.models.values()), batches=batches,
     )  # fmt: skip
     shown = view(pending) if view is not None else ProgressView(NONE, pending, lambda _: None)
     report = send_pending(
@@ -333,11 +340,6 @@ def _send(
             project.cache, record, sent=report.sent, failed=len(report.failures), interrupted=report.interrupted
         )
     return report
-
-
-def _embedded(model: Model, study: Compiled) -> bool:
-    """Whether a model needs the embedded simulator: it is simulated, and no server has it."""
-    return model.simulated and find_url(model, study.project.environment)[0] is None
 
 
 def _record(study: Compiled, options: RunOptions, counts: list[ExperimentCount], run: str) -> history.Record:

@@ -1,0 +1,114 @@
+"""Shards: the pending requests of models that are asked by batches, written to files and to the journal."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from emdsl.digest import Hasher
+from emdsl.files import private
+from emdsl.query import ingredients
+from emdsl.store.journal import BatchRecord, BatchRequest, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from decimal import Decimal
+    from pathlib import Path
+
+    from emdsl.digest import Digest
+    from emdsl.providers.batches import BatchApi
+    from emdsl.query import Query, RequestSettings
+    from emdsl.store.journal import Journal
+
+PREFIX = "emdsl-"  # of the names of batches
+
+
+class Kept(NamedTuple):
+    """What the journal needs of a request, without its prompt."""
+
+    key: Digest
+    settings: RequestSettings
+    messages: str  # the digest of its prompt, in hex
+    sample: int
+    tries: int
+    experiment: str
+    most_usd: Decimal | None
+
+
+@dataclass(slots=True)
+class Shard:
+    """A file of requests that one batch will hold, as far as it is written."""
+
+    name: str
+    path: Path
+    file: IO[bytes]
+    place: Mapping[str, Any]
+    format: str
+    request_path: str
+    api: BatchApi
+    requests: list[Kept] = field(default_factory=list)
+    size: int = 0
+    hasher: Hasher = field(default_factory=Hasher)
+
+    def has_room(self, line: bytes) -> bool:
+        """Whether the batch may hold one more request."""
+        limits = self.api.limits
+        return len(self.requests) < limits.requests and self.size + len(line) <= limits.size
+
+    def add(self, query: Query, line: bytes, experiment: str, most_usd: Decimal | None) -> None:
+        """Write a request."""
+        self.file.write(line)
+        self.hasher.add(line)
+        self.size += len(line)
+        messages = query.prompt.digest.hex()
+        self.requests.append(
+            Kept(query.key, query.settings, messages, query.sample, query.tries, experiment, most_usd)
+        )  # fmt: skip
+
+    def close(self, journal: Journal, study: str, run: str) -> BatchRecord:
+        """Sync the file, and write the batch down in the journal; raises Held and StoreError."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
+        _sync_folder(self.path.parent)
+        record = BatchRecord(
+            name=self.name, state=State.PLANNED, place=self.place, format=self.format, path=self.request_path,
+            study=study, run=run, n=len(self.requests), size=self.size, sha256=self.hasher.hex(),
+            planned_at=time.time(), shard=str(self.path.relative_to(journal.folder)),
+        )  # fmt: skip
+        journal.plan(record, self._requests())
+        return record
+
+    def drop(self) -> None:
+        """Delete the file."""
+        self.file.close()
+        self.path.unlink(missing_ok=True)
+
+    def _requests(self) -> Iterator[BatchRequest]:
+        for kept in self.requests:
+            yield BatchRequest(
+                key=kept.key, ingredients=ingredients(kept.settings, kept.messages, kept.sample, kept.tries),
+                experiment=kept.experiment, most_usd=kept.most_usd,
+            )  # fmt: skip
+
+
+def new_shard(
+    journal: Journal, api: BatchApi, place: Mapping[str, Any], format_: str, request_path: str
+) -> Shard:  # fmt: skip
+    """Return an empty shard with a name of its own."""
+    name = PREFIX + secrets.token_hex(8)
+    path = journal.shards / f"{name}.jsonl"
+    file = open(path, "wb", opener=private)  # noqa: SIM115 - `close` or `drop` closes it
+    return Shard(name, path, file, place, format_, request_path, api)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the name of a new file survive a crash."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

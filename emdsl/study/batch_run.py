@@ -1,0 +1,152 @@
+"""The part of a run that goes by batches: what is submitted, waited for and collected between two executors."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from emdsl.run.batching import Batching
+from emdsl.run.gathering import Gatherer
+from emdsl.store.journal import OPEN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from emdsl.digest import Digest
+    from emdsl.providers.batches import BatchProvider
+    from emdsl.query import Model, Query
+    from emdsl.run.budget import Budgets
+    from emdsl.run.progress import Progress, Report
+    from emdsl.run.rows import Rows
+    from emdsl.store.claims import Claims
+    from emdsl.store.disk import DiskStore
+    from emdsl.store.journal import BatchRecord, Journal
+    from emdsl.study.progress_view import ProgressView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchPlan:
+    """What of a run goes by batches."""
+
+    study: str
+    chosen: Callable[[Model], bool]  # models that are asked by batches
+    submits: bool = True  # else only what was submitted before is collected
+    detach: bool = False  # do not wait
+
+
+@dataclass(slots=True)
+class BatchRun:
+    """Batches of one run. An Interrupter ends the wait for them; they go on at their providers."""
+
+    plan: BatchPlan
+    walks: list[Rows]
+    store: DiskStore
+    journal: Journal
+    claims: Claims
+    budgets: Budgets
+    provider: BatchProvider
+    progress: Progress
+    view: ProgressView
+    run: str
+    _held: set[Digest] = field(default_factory=set)  # requests in open batches, as of the last look
+    _waiting: set[Digest] = field(default_factory=set)  # of these, the requests of this run
+    _ending: asyncio.Event = field(default_factory=asyncio.Event)
+    _batching: Batching = field(init=False)
+    _gatherer: Gatherer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._batching = Batching(
+            self.journal, self.store, self.provider, self.run, submits=self.plan.submits,
+            on_notice=self.view.notice, on_answers=self._add_answers, on_poll=self._show,
+        )  # fmt: skip
+        self._gatherer = Gatherer(
+            self.walks, self.store, self.journal, self.claims, self.budgets, self.provider,
+            self.plan.chosen if self.plan.submits else lambda _: False, self.plan.study, self.run,
+            self._batching.reserved, self._batching.failures,
+        )  # fmt: skip
+
+    async def begin(self) -> None:
+        """Collect what has ended since the last run, and find what is still open."""
+        if self.budgets.limited:
+            self._reserve_open()
+        if self.journal.batches(*OPEN):
+            await self._batching.advance()
+        self._held = self.journal.all_held()
+
+    def _reserve_open(self) -> None:
+        """Reserve the money of the requests of this study that an earlier run has submitted."""
+        for record in self.journal.batches(*OPEN):
+            for request in self.journal.requests(record.name) if record.study == self.plan.study else ():
+                if request.most_usd is not None:
+                    self._batching.reserved[request.key] = self.budgets.hold(request.most_usd, request.experiment)
+
+    def defers(self, query: Query) -> bool:
+        """Whether a request is not sent alone: it goes by a batch, or is in one."""
+        return query.key in self._held or (self.plan.submits and self.plan.chosen(query.settings.model))
+
+    async def go_on(self, report: Report) -> bool:
+        """Submit what is pending, and wait until a batch has ended; whether there may be more to send then."""
+        failed_before = len(self._batching.failures)
+        gathered = self._gatherer.gather()
+        self._waiting = gathered.waiting
+        names = list(self.journal.holders(self._waiting))
+        if gathered.planned:
+            self._tell(gathered.planned)
+            await self._batching.advance([r.name for r in gathered.planned])
+        goes_on = bool(names) and not self.plan.detach
+        if goes_on:
+            await self._batching.wait(names, until=self._ending)
+        self._held = self.journal.all_held()
+        self.progress.failed += len(self._batching.failures) - failed_before
+        self._complete(report)
+        return goes_on and not self.progress.draining
+
+    def _complete(self, report: Report) -> None:
+        report.failures |= self._batching.failures
+        for step, keys in self._gatherer.failed.items():
+            report.failed.setdefault(step, set()).update(keys)
+        held = self.journal.holders(self._waiting)
+        report.batches = [r for r in self.journal.batches(*OPEN) if r.name in held]
+        report.n_in_batches = sum(held.values())
+        report.interrupted = report.interrupted or self.progress.draining
+        report.over_budget |= self.budgets.exhausted
+        self.progress.batches = ""
+
+    def drain(self) -> None:
+        """Wait no longer."""
+        self.progress.draining = True
+        self._ending.set()
+
+    stop = drain
+
+    def _add_answers(self, n: int) -> None:
+        self.progress.answered += n
+        self.view.update(self.progress)
+
+    def _tell(self, planned: list[BatchRecord]) -> None:
+        n = sum(r.n for r in planned)
+        models = sorted({str(r.place["use"]) for r in planned})
+        self.view.notice(f"submitting {n:,} requests in {len(planned)} {_batches(planned)}: {', '.join(models)}")
+
+    def _show(self) -> None:
+        self.progress.batches = under_way(self.journal.batches(*OPEN))
+        self.view.update(self.progress)
+
+
+def under_way(records: Iterable[BatchRecord]) -> str:
+    """Return how far open batches are, in one line."""
+    some = list(records)
+    done, n = sum(r.answered + r.failed for r in some), sum(r.n for r in some)
+    return f"{done:,} of {n:,} requests in {len(some)} {_batches(some)} done"
+
+
+def expected_by(records: Iterable[BatchRecord]) -> str:
+    """Return the time by which open batches end, as far as it is known."""
+    times = [r.expires_at for r in records if r.expires_at is not None]
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(max(times))) if times else ""
+
+
+def _batches(some: list[BatchRecord]) -> str:
+    return "batch" if len(some) == 1 else "batches"
