@@ -79,7 +79,7 @@ class Gatherer:
                 self._close(shard, found)
         finally:
             for shard in self._shards.values():
-                shard.drop()  # nothing, if it was closed
+                shard.drop()
             self._shards.clear()
         return found
 

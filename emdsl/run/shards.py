@@ -83,9 +83,10 @@ class Shard:
         return record
 
     def drop(self) -> None:
-        """Delete the file."""
-        self.file.close()
-        self.path.unlink(missing_ok=True)
+        """Delete the file of a shard that was not closed."""
+        if not self.file.closed:
+            self.file.close()
+            self.path.unlink(missing_ok=True)
 
     def _requests(self) -> Iterator[BatchRequest]:
         for kept in self.requests:

@@ -21,7 +21,7 @@ from emdsl.run.progress import Report
 from emdsl.run.rows import Rows
 from emdsl.store.removals import store_version
 from emdsl.study.asking import Interrupter, Sending, send_pending
-from emdsl.study.batch_choice import batch_plan, embedded
+from emdsl.study.batch_choice import batch_parts, batch_plan, embedded
 from emdsl.study.cost import budget_parts, check_budgets, question_of_cost, spent_json, spent_parts
 from emdsl.study.counts import (
     check_datasets,
