@@ -15,6 +15,7 @@ VERBS = {
     "init": ("emdsl.cli.init", "Create a new study."),
     "run": ("emdsl.cli.run", "Send pending requests and load the results."),
     "plan": ("emdsl.cli.plan", "Preview a run: cached and pending requests, reasons and cost."),
+    "batch": ("emdsl.cli.batch", "List, wait for and cancel batches of requests."),
     "check": ("emdsl.cli.check", "Find errors and warnings in studies, and fix the certain ones."),
     "explain": ("emdsl.cli.explain", "Explain an error code, a warning code or a word."),
     "fmt": ("emdsl.cli.fmt", "Format files."),

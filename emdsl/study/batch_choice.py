@@ -54,6 +54,18 @@ def batch_plan(
     )  # fmt: skip
 
 
+def in_batches(study: Compiled, counts: list[ExperimentCount]) -> dict[str, int]:
+    """Return the open batches that hold pending requests of a study, and how many each."""
+    journal = Journal(study.project.answers)
+    try:
+        if not journal.batches(*OPEN):
+            return {}
+        pending = set[bytes]().union(*(s.pending for c in counts for s in c.steps))
+        return journal.holders(pending)
+    finally:
+        journal.close()
+
+
 def batch_parts(report: Report) -> Iterator[Part]:
     """Yield where the requests are that a run has left in open batches."""
     if not report.batches:

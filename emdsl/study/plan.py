@@ -13,6 +13,7 @@ from emdsl.outcomes.load_ids import DATABASE, check_name, known_loads
 from emdsl.providers.secret import why_unusable
 from emdsl.run.planner import Planner
 from emdsl.run.rows import Rows
+from emdsl.study.batch_choice import in_batches
 from emdsl.study.compiled import unknown
 from emdsl.study.cost import budget_parts, budgets_json, check_budgets, costs
 from emdsl.study.counts import (
@@ -62,6 +63,7 @@ class Plan:
     walks: list[Rows] = field(repr=False)
     reasons_unknown: str = field(default="", repr=False)  # why reasons are not known, if so
     store_parts: tuple[Part, ...] = field(default=(), repr=False)
+    in_batches: dict[str, int] = field(default_factory=dict, repr=False)  # pending requests by open batch
 
     @property
     def complete(self) -> bool:
@@ -78,6 +80,9 @@ class Plan:
         yield from count_parts(self.counts)
         yield from budget_parts(self.counts, self.budget)
         yield from reason_parts(self.counts, self.reasons_unknown)
+        if self.in_batches:
+            n, held = len(self.in_batches), sum(self.in_batches.values())
+            yield f"{held:,} pending requests are in {n} open batch{'es' if n > 1 else ''}: they are not sent again\n"
         yield from self.store_parts
         yield from (Aside(f"note: needed before a run: {what}") for what in self.missing)
         yield from (Aside(f"note: {notice}\n") for notice in self.notices)
@@ -89,6 +94,7 @@ class Plan:
         """Return the plan as `emdsl plan --json` prints it."""
         shown = plan_json(self.counts, self.wall_s) | budgets_json(self.counts, self.budget)
         shown |= warnings_json(self.study.program, self.notices)
+        shown |= {"in_batches": self.in_batches} if self.in_batches else {}
         return shown | ({"missing": list(self.missing)} if self.missing else {})
 
     def next_step(self, file: Path, options: str, *, written: bool, detailed: bool) -> Iterator[Part]:
@@ -164,6 +170,7 @@ def make_plan(
         missing=tuple(missing_setup(study, counts, insecure=insecure)), notices=tuple(notices), listed=tuple(requests),
         budget=budget, wall_s=time.monotonic() - start_s, study=study, counts=counts, walks=walks,
         reasons_unknown=first_run(study, counts) if no_previous == FIRST_RUN else no_previous, store_parts=of_store,
+        in_batches=in_batches(study, counts),
     )  # fmt: skip
 
 
