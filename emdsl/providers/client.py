@@ -12,30 +12,40 @@ from emdsl.body import RESPONSES
 from emdsl.errors import ProviderError, Rejected
 from emdsl.providers.address import join_url
 from emdsl.providers.anthropic import Anthropic
+from emdsl.providers.batch_account import BatchAccount, blocked
+from emdsl.providers.batch_anthropic import AnthropicBatches
+from emdsl.providers.batch_google import GoogleBatches
+from emdsl.providers.batch_mistral import MistralBatches
+from emdsl.providers.batch_openai import GroqBatches, OpenAIBatches, TogetherBatches
 from emdsl.providers.google import Google
 from emdsl.providers.http_errors import Blocked
 from emdsl.providers.openai import OpenAI
 from emdsl.providers.responses import Responses
 from emdsl.providers.secret import find_headers, find_keys, find_url
 from emdsl.providers.streaming import LONG_ANSWER, STREAM_ONLY, supports_streams, with_stream
-from emdsl.query import Response
 from emdsl.redact import MIN_SECRET, Redactor, Secret, api_keys
-from emdsl.service import ANTHROPIC, GOOGLE, OPENAI, SAMPLE_HEADER
+from emdsl.service import ANTHROPIC, GOOGLE, GROQ, MISTRAL, OPENAI, SAMPLE_HEADER, TOGETHER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from emdsl.logprobs import TokenLogprobs
+    from emdsl.providers.batches import BatchApi
     from emdsl.providers.http import Http
     from emdsl.providers.limits import Limits
     from emdsl.providers.provider import Format
-    from emdsl.query import Model, Query, RequestSettings
+    from emdsl.query import Model, Query, RequestSettings, Response
 
 UNAUTHORIZED = 401
 _RESPONSES_ONLY = "v1/responses"  # in OpenAI's error for a model without chat completions
 
 
 FORMATS: dict[str, Format] = {OPENAI: OpenAI(), ANTHROPIC: Anthropic(), GOOGLE: Google(), RESPONSES: Responses()}
+
+BATCHES: dict[str, Callable[[BatchAccount], BatchApi]] = {  # by Service.batch
+    OPENAI: OpenAIBatches, ANTHROPIC: AnthropicBatches, GOOGLE: GoogleBatches, MISTRAL: MistralBatches,
+    TOGETHER: TogetherBatches, GROQ: GroqBatches,
+}  # fmt: skip
 
 
 def format_of(query: Query) -> str:
@@ -89,6 +99,24 @@ class Client:
         names = [m.get(field) for m in listed if isinstance(m, dict)] if isinstance(listed, list) else []
         return [self._redactor.mask(n.removeprefix("models/")) for n in names if isinstance(n, str)]
 
+    def batches(self, model: Model, account: int, format_name: str) -> BatchApi:
+        """Return the batch API of an account of a model, for requests in the wire format of a name in FORMATS.
+
+        Raises Rejected if the service has none.
+        """
+        kind = BATCHES.get(model.service.batch or "")
+        if kind is None:
+            raise Rejected(f"not sent: `{model.service.name}` has no batch API", for_all=True)
+        endpoint = self._endpoint(model)
+        key = endpoint.keys[account]
+        return kind(
+            BatchAccount(
+                http=self._http, base=endpoint.url, headers=self._headers(endpoint, format_name, account),
+                mask=self._redactor.mask, model=model.wire_name, read=FORMATS[format_name].read,
+                complete=self._complete, explain=lambda error: self._explain(error, model, key),
+            )
+        )  # fmt: skip
+
     def _headers(self, endpoint: _Endpoint, name: str, account: int) -> dict[str, str]:
         """Return the headers of a request; those of the model replace those of its format, `name`."""
         headers = endpoint.headers.get((name, account))
@@ -127,20 +155,28 @@ class Client:
                 mask=self._redactor.mask, timeout_s=model.timeout_s, format_=name, on_limits=on_limits,
             )  # fmt: skip
             response = format_.read(reply)
-        except Blocked as blocked:
-            response, request_id = Response(text=blocked.reason, finish="blocked"), None
-        except ProviderError as error:  # its text may quote the reply
-            error.args = (self._redactor.mask(str(error)) + self._key_hint(error, model, endpoint.keys[account]),)
+        except Blocked as error:
+            response, request_id = blocked(error), None
+        except ProviderError as error:
+            self._explain(error, model, endpoint.keys[account])
             raise
-        now, mask = time.time(), self._redactor.mask_optional
+        response = dataclasses.replace(response, request_id=request_id) if request_id else response
+        return self._complete(response, elapsed_s=round(time.time() - start, 4))
+
+    def _complete(self, response: Response, elapsed_s: float = 0.0) -> Response:
+        """Return an answer without API keys, with its run and the time of its arrival."""
+        mask = self._redactor.mask_optional
         return dataclasses.replace(
             response, text=self._redactor.mask(response.text), reasoning=mask(response.reasoning),
             model=mask(response.model), fingerprint=mask(response.fingerprint),
             logprobs=self._mask_logprobs(response.logprobs),
             tokens=tuple(mask(t) or "" for t in response.tokens) if response.tokens is not None else None,
-            request_id=mask(request_id or response.request_id), answered_at=now, elapsed_s=round(now - start, 4),
-            run=self._run,
+            request_id=mask(response.request_id), answered_at=time.time(), elapsed_s=elapsed_s, run=self._run,
         )  # fmt: skip
+
+    def _explain(self, error: ProviderError, model: Model, key: Secret | None) -> None:
+        """Mask the text of an error, which may quote the reply, and name the variable of a refused key."""
+        error.args = (self._redactor.mask(str(error)) + self._key_hint(error, model, key),)
 
     def _key_hint(self, error: ProviderError, model: Model, key: Secret | None) -> str:
         """Return the variable of the key that a server refused."""

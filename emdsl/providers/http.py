@@ -7,16 +7,16 @@ import errno
 import json
 import os
 import socket
-import zlib
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import zstandard
 
 from emdsl.errors import ProviderError, Rejected, Unavailable
 from emdsl.providers.address import CA_FILES, BadNetworkSettings, certificates, is_encrypted, proxy_of, server_of
+from emdsl.providers.compression import ENCODINGS, MAX_BODY, decompress, too_large
 from emdsl.providers.error_body import find_error
 from emdsl.providers.http_errors import OK, error_in_200, error_of, short
 from emdsl.providers.limits import read_limits
@@ -27,7 +27,7 @@ from emdsl.version import __version__
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Container, Mapping
     from types import SimpleNamespace
 
     from aiohttp.connector import AddrInfoType
@@ -40,11 +40,8 @@ TIMEOUT_S = 600.0  # reasoning models think for minutes
 CONNECT_S = 30.0
 SLOW_S = 4.0  # without a connection, until that is reported
 SUCCESS = range(200, 300)  # 201 and 203 too may carry an answer
-MAX_BODY = 64 * 2**20  # bytes of a reply
 MAX_HEADER = 64 * 2**10  # bytes of one header of a reply
 KEEPALIVE_S = 30  # between two probes on an idle connection
-CHUNK = 1024  # compressed bytes at a time: each may unpack to a hundred thousand
-ENCODINGS = ("gzip", "deflate", "zstd")  # supported compression of replies
 MALFORMED = "not sent: the `url`, the proxy or a header is malformed"
 
 
@@ -107,7 +104,42 @@ class Http:
         self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], *, mask: Mask,
         timeout_s: float | None, on_limits: Callable[[Limits], None], format_: str,
     ) -> tuple[dict[str, Any], str | None]:  # fmt: skip
-        timeout = self._timeout(timeout_s)
+        async with self.open(
+            method, url, headers, mask=mask, body=body, timeout_s=timeout_s, on_limits=on_limits
+        ) as reply:
+            raw = await read_body(reply)
+            request_id = reply.headers.get("x-request-id") or reply.headers.get("request-id")
+            if reply.content_type == EVENTS:
+                content = assemble(read_events(_decode(raw, reply.charset)), format_, reply.headers, mask)
+            else:
+                content = _parse(raw, reply, mask)
+            if (error := find_error(content)) is not None:  # some proxies wrap an error in a 200
+                raise error_in_200(error, reply.headers, mask)
+            return content, request_id
+
+    @asynccontextmanager
+    async def open(
+        self, method: str, url: str, headers: Mapping[str, str], *, mask: Mask,
+        body: bytes | AsyncIterator[bytes] | None = None, timeout_s: float | None = None, stall_s: float | None = None,
+        on_limits: Callable[[Limits], None] = lambda _: None, accepted: Container[int] = SUCCESS,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:  # fmt: skip
+        """Yield a reply with an accepted status, its body unread.
+
+        Raises ProviderError or Blocked, for a connection that breaks while the body is read too.
+
+        Args:
+            method: of the request.
+            url: of the request.
+            headers: of the request, beside those of all requests.
+            mask: as in `post`.
+            body: of the request.
+            timeout_s: for all of it, TIMEOUT_S if None; not with `stall_s`.
+            stall_s: from one received byte to the next, however long all of it takes.
+            on_limits: as in `post`.
+            accepted: statuses that are not errors.
+        """
+        stalling = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=stall_s)
+        timeout = self._timeout(timeout_s) if stall_s is None else stalling
         try:
             route = self._route(url)
             session = self._session if route.answers else self._watched
@@ -122,23 +154,15 @@ class Http:
                 ssl=route.ssl,
                 trace_request_ctx=None if route.answers else Connecting(partial(self._report_slow, route.server)),
             ) as reply:
-                raw = await _read_bounded(reply)
                 route.answers = True
                 limits = read_limits(reply.headers)
                 if limits is not None:
                     on_limits(limits)
-                encoding = reply.headers.get("Content-Encoding", "")
-                if reply.status not in SUCCESS:
+                if reply.status not in accepted:
+                    raw = await _read_bounded(reply)
+                    encoding = reply.headers.get("Content-Encoding", "")
                     raise error_of(reply.status, reply.headers, _error_text(raw, encoding, reply.charset), mask)
-                raw = decompress(raw, encoding) if encoding else raw
-                request_id = reply.headers.get("x-request-id") or reply.headers.get("request-id")
-                if reply.content_type == EVENTS:
-                    content = assemble(read_events(_decode(raw, reply.charset)), format_, reply.headers, mask)
-                else:
-                    content = _parse(raw, reply, mask)
-                if (error := find_error(content)) is not None:  # some proxies wrap an error in a 200
-                    raise error_in_200(error, reply.headers, mask)
-                return content, request_id
+                yield reply
         except BadNetworkSettings as error:
             raise Rejected(f"not sent: {error}", for_all=True) from None
         except (
@@ -148,8 +172,9 @@ class Http:
         ) as error:  # before ValueError: a wrong certificate is one too
             if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
                 raise Rejected(MALFORMED, for_all=True) from None
-            never_sent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-            raise Unavailable(mask(_describe(error, url, timeout.total)), paid=not never_sent) from None
+            sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+            message = _describe(error, url, timeout.total or timeout.sock_read)
+            raise Unavailable(mask(message), paid=sent and method == "POST") from None
         except ValueError:  # its text may contain the password of a proxy
             raise Rejected(MALFORMED, for_all=True) from None
 
@@ -283,6 +308,13 @@ def _os_reason(error: OSError) -> str:
     return os.strerror(error.errno) if is_standard and error.errno else error.strerror or type(error).__name__
 
 
+async def read_body(reply: aiohttp.ClientResponse) -> bytes:
+    """Return the body of a reply, decompressed; raises Unavailable, Rejected."""
+    raw = await _read_bounded(reply)
+    encoding = reply.headers.get("Content-Encoding", "")
+    return decompress(raw, encoding) if encoding else raw
+
+
 async def _read_bounded(reply: aiohttp.ClientResponse) -> bytes:
     length = reply.content_length
     if length is not None and length <= MAX_BODY:
@@ -291,67 +323,8 @@ async def _read_bounded(reply: aiohttp.ClientResponse) -> bytes:
     async for chunk in reply.content.iter_chunked(1 << 20):
         raw += chunk
         if len(raw) > MAX_BODY:
-            raise _too_large(reply.status)
+            raise too_large(reply.status)
     return bytes(raw)
-
-
-def _too_large(status: int) -> Rejected:
-    return Rejected(f"the reply is larger than {MAX_BODY // 2**20} MiB", status=status)
-
-
-def decompress(raw: bytes, encodings: str) -> bytes:
-    """Undo the encodings of a body, the last one first; raises Unavailable, Rejected."""
-    for encoding in reversed([e.strip().lower() for e in encodings.split(",")]):
-        if not raw or encoding in ("", "identity", "none", "utf-8"):
-            continue
-        if encoding.removeprefix("x-") not in ENCODINGS:
-            raise Rejected(f"the reply has the unsupported encoding `{short(encoding)}`", status=OK)
-        try:
-            content = _zlib(raw) if encoding != "zstd" else _zstd(raw)
-        except (zlib.error, zstandard.ZstdError):
-            if raw.lstrip()[:1] in (b"{", b"["):  # declared as compressed, but plain
-                continue
-            raise Unavailable(
-                f"the reply is not valid `{encoding}`, the encoding that it declares", status=OK
-            ) from None
-        if len(content) > MAX_BODY:
-            raise _too_large(OK)
-        raw = content
-    return raw
-
-
-def _zlib(raw: bytes) -> bytes:
-    """Decompress gzip or deflate, with either header or none; returns little more than MAX_BODY bytes."""
-    try:
-        return _members(raw, zlib.MAX_WBITS | 32)
-    except zlib.error:
-        return _members(raw, -zlib.MAX_WBITS)
-
-
-def _members(raw: bytes, bits: int) -> bytes:
-    content, left = b"", raw
-    while left and len(content) <= MAX_BODY:  # gzip may come in several members
-        unpacker = zlib.decompressobj(bits)
-        content += unpacker.decompress(left, MAX_BODY + 1 - len(content))
-        if not unpacker.eof and len(content) <= MAX_BODY:
-            raise zlib.error("cut")
-        left = unpacker.unused_data
-    return content
-
-
-def _zstd(raw: bytes) -> bytes:
-    """Decompress zstd, one frame or several; returns little more than MAX_BODY bytes."""
-    content, left = b"", raw
-    while left and len(content) <= MAX_BODY:
-        unpacker = zstandard.ZstdDecompressor(max_window_size=MAX_BODY).decompressobj()
-        for start in range(0, len(left), CHUNK):
-            content += unpacker.decompress(left[start : start + CHUNK])
-            if unpacker.eof or len(content) > MAX_BODY:
-                left = unpacker.unused_data + left[start + CHUNK :]
-                break
-        else:
-            raise zstandard.ZstdError("cut")
-    return content
 
 
 def _error_text(raw: bytes, encoding: str, charset: str | None) -> str:
@@ -375,18 +348,23 @@ def _decode(raw: bytes, charset: str | None) -> str:
 
 
 def _parse(raw: bytes, reply: aiohttp.ClientResponse, mask: Mask) -> dict[str, Any]:
+    content = parse_json(raw, reply, mask)
+    if isinstance(content, list) and len(content) == 1:
+        content = content[0]
+    if not isinstance(content, dict):
+        raise Unavailable(f"the reply is not a JSON object: {short(mask(_decode(raw, reply.charset)))}", status=OK)
+    return content
+
+
+def parse_json(raw: bytes, reply: aiohttp.ClientResponse, mask: Mask) -> Any:
+    """Return the JSON of a reply's body; raises Unavailable."""
     content = plain_json(raw)
-    if isinstance(content, dict):
+    if content is not None:
         return content
     text = _decode(raw, reply.charset)
     if not text.strip():
         raise Unavailable(f"the reply is empty, with status {reply.status}", status=OK)
     try:
-        content = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
         raise Unavailable(f"the reply is not JSON: {short(mask(text))}", status=OK) from None
-    if isinstance(content, list) and len(content) == 1:
-        content = content[0]
-    if not isinstance(content, dict):
-        raise Unavailable(f"the reply is not a JSON object: {short(mask(text))}", status=OK)
-    return content
