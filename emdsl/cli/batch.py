@@ -26,8 +26,8 @@ EVERY_S = 30.0  # between two lines about the progress
 def command() -> None:
     """List, wait for and cancel batches of requests.
 
-    A model with `batch = true`, or `run --batch`, is asked by its provider's batch API. Batches go on when the run
-    that submitted them has ended: any run of the project collects them.
+    With `batch = true` in a model, or `run --batch`, requests go by the provider's batch API. Batches go on when the
+    run that submitted them has ended: any run of the project collects them.
     """
 
 

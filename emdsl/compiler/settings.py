@@ -333,7 +333,7 @@ MODEL = (
         Spec(
             "batch",
             "true, false or auto",
-            "ask by the provider's batch API, within a day at half the price",
+            "requests go by the provider's batch API: answers within a day, at half the price",
             _batch,
             "false",
         ),
