@@ -178,7 +178,7 @@ def _providers() -> str:
         (f"`{s.name}/`", _code(p for p in sent if s.params is not None and p not in s.params) or "",
          f"0 - {s.temperature}", str(s.stops or "any"),
          str(s.top_logprobs) if s.params is None or "top_logprobs" in s.params else "none", yes(s.prefill),
-         "first" if s.system_first else "anywhere", str(s.prefix_tokens or "none"))
+         "first" if s.system_first else "anywhere", str(s.prefix_tokens or "none"), yes(s.batch))
         for s in SERVICES.values()
     ]  # fmt: skip
     return (
@@ -186,7 +186,7 @@ def _providers() -> str:
         f"`{OPENAI_API}/<service>/<model>` with a `url`.\n\n"
         + _table(("provider", "address", "API key", "format"), where)
         + "\nAn unsupported parameter or message is an error (E735, E736): the provider would reject it or silently "
-        "ignore it.\nThe last column is the minimum length, in tokens, of a prompt prefix in the provider's cache.\n\n"
+        "ignore it.\nThe prefix is the minimum length, in tokens, of a prompt prefix in the provider's cache.\n\n"
         + _table(
             (
                 "provider",
@@ -197,6 +197,7 @@ def _providers() -> str:
                 "prefill",
                 "system messages",
                 "cached prefix",
+                "batch API",
             ),
             takes,
         )

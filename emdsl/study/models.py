@@ -83,6 +83,7 @@ def _capabilities(service: Service) -> dict[str, Any]:
         "system_first": service.system_first,
         "response_format": service.json_schema,
         "prefix_tokens": service.prefix_tokens,
+        "batch_API": service.batch is not None,
     }
 
 
@@ -131,7 +132,9 @@ def _price_text(model: Model) -> str:
     price = price_of(model)
     if price is None:
         return "unknown; declare it: `price = { input: $1, output: $2 }`"
-    return f"{_price(price)} per million tokens ({'declared' if model.price is not None else 'listed'})"
+    together = price_of(model, batch=True) if model.service.batch is not None else None
+    batch = f"; by batch {_price(together)}" if together is not None else ""
+    return f"{_price(price)} per million tokens ({'declared' if model.price is not None else 'listed'}){batch}"
 
 
 def _price(price: Price) -> str:
