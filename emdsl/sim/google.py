@@ -22,7 +22,7 @@ CHUNK = 20  # characters of a streamed part
 _OUR_NAMES = {
     "frequencyPenalty": "frequency_penalty", "presencePenalty": "presence_penalty", "logprobs": "top_logprobs",
 }  # fmt: skip
-_UNKNOWN = 'Invalid JSON payload received. Unknown name "{}": Cannot find field.'
+UNKNOWN = 'Invalid JSON payload received. Unknown name "{}": Cannot find field.'
 _KINDS = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
     429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE",
@@ -31,12 +31,12 @@ _KINDS = {
 
 def generate(body: Any, model: str) -> Request:
     """Read a request; raises Refused."""
-    body = check_fields(_camel(body, _FIELDS), dict.fromkeys(_FIELDS), _UNKNOWN)
+    body = check_fields(camel(body, _FIELDS), dict.fromkeys(_FIELDS), UNKNOWN)
     if model.startswith("no-"):
         raise Refused(
             f"models/{model} is not found for API version v1beta, or is not supported for generateContent.", status=404
         )
-    config = check_fields(_camel(body.get("generationConfig") or {}, _CONFIG), dict.fromkeys(_CONFIG), _UNKNOWN)
+    config = check_fields(camel(body.get("generationConfig") or {}, _CONFIG), dict.fromkeys(_CONFIG), UNKNOWN)
     check_number(config, "temperature", 0, 2, _out_of_bounds)
     check_number(config, "topP", 0, 1, _out_of_bounds)
     check_number(config, "maxOutputTokens", 1, 2**31, _out_of_bounds)
@@ -59,7 +59,7 @@ def generate(body: Any, model: str) -> Request:
         if not text:
             raise Refused("Unable to submit request because it must have a text parameter.")
         turns.append({"role": "assistant" if role == "model" else "user", "content": text})
-    thinking = _camel(config.get("thinkingConfig") or {}, _THINKING)
+    thinking = camel(config.get("thinkingConfig") or {}, _THINKING)
     if thinking and not model.startswith(("gemini-2.5", "gemini-3", "gemini-4")):
         raise Refused(f"Thinking is not enabled for models/{model}")
     _check_supported(config, thinking, model)
@@ -154,7 +154,7 @@ def _check_supported(config: dict[str, Any], thinking: dict[str, Any], model: st
     raise Refused("Penalty is not enabled for this model")
 
 
-def _camel(fields: Any, known: frozenset[str]) -> Any:
+def camel(fields: Any, known: frozenset[str]) -> Any:
     """Return an object with its known fields in camel case: Google accepts `a_b` for `aB`."""
     if not isinstance(fields, dict):
         return fields

@@ -65,10 +65,10 @@ def chat(body: Any) -> Request:
     _check_types(body)
     _check_supported(body, model, effort="reasoning_effort")
     _check_common(body)
-    check_number(body, "max_tokens", 1, 2**31, _out_of_bounds)
-    check_number(body, "max_completion_tokens", 1, 2**31, _out_of_bounds)
-    check_number(body, "frequency_penalty", -2, 2, _out_of_bounds)
-    check_number(body, "presence_penalty", -2, 2, _out_of_bounds)
+    check_number(body, "max_tokens", 1, 2**31, out_of_bounds)
+    check_number(body, "max_completion_tokens", 1, 2**31, out_of_bounds)
+    check_number(body, "frequency_penalty", -2, 2, out_of_bounds)
+    check_number(body, "presence_penalty", -2, 2, out_of_bounds)
     stop = body.get("stop")
     if isinstance(stop, list) and len(stop) > 4:
         raise Refused("Invalid 'stop': array too long. Expected an array with maximum length 4.", param="stop")
@@ -130,7 +130,7 @@ def responses(body: Any) -> Request:
     flat = {**body, **({"reasoning_effort": reasoning["effort"]} if reasoning.get("effort") else {})}
     _check_supported(flat, model, effort="reasoning.effort")
     _check_common(body)
-    check_number(body, "max_output_tokens", MIN_OUTPUT, 2**31, _out_of_bounds)
+    check_number(body, "max_output_tokens", MIN_OUTPUT, 2**31, out_of_bounds)
     content = body.get("input")
     messages = [{"role": "user", "content": content}] if isinstance(content, str) else _messages(content, "input")
     return Request(
@@ -190,14 +190,22 @@ def _model(body: Mapping[str, Any]) -> str:
 
 
 def _check_common(body: Mapping[str, Any]) -> None:
-    check_number(body, "temperature", 0, 2, _out_of_bounds)
-    check_number(body, "top_p", 0, 1, _out_of_bounds)
-    check_number(body, "top_logprobs", 0, 20, _out_of_bounds)
+    check_number(body, "temperature", 0, 2, out_of_bounds)
+    check_number(body, "top_p", 0, 1, out_of_bounds)
+    check_number(body, "top_logprobs", 0, 20, out_of_bounds)
     if body.get("n") not in (None, 1):
         raise Refused("the simulator returns one answer per request: n must be 1", param="n")
 
 
-def _out_of_bounds(name: str, value: Any, bound: float, below: bool) -> Refused:
+def wrong_type(name: str, expected: str, value: Any) -> Refused:
+    """Return the error of a field of the wrong type."""
+    got = "null" if value is None else _TYPE_NAMES.get(type(value), "object")
+    message = f"Invalid type for '{name}': expected {expected}, but got {got} instead."
+    return Refused(message, kind="invalid_type", param=name)
+
+
+def out_of_bounds(name: str, value: Any, bound: float, below: bool) -> Refused:
+    """Return the error of a number beyond a bound."""
     kind = "integer" if isinstance(value, int) else "decimal"
     which, sign = ("below minimum", ">=") if below else ("above maximum", "<=")
     code = f"{kind}_{'below_min' if below else 'above_max'}_value"
@@ -213,12 +221,7 @@ def _check_types(body: Mapping[str, Any]) -> None:
             continue
         types, type_name = expected
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            got = _TYPE_NAMES.get(type(value), "object")
-            raise Refused(
-                f"Invalid type for '{name}': expected {type_name}, but got {got} instead.",
-                kind="invalid_type",
-                param=name,
-            )
+            raise wrong_type(name, type_name, value)
 
 
 def _check_supported(body: Mapping[str, Any], model: str, *, effort: str) -> None:

@@ -16,11 +16,18 @@ from aiohttp import web
 
 from emdsl.digest import digest
 from emdsl.service import SAMPLE_HEADER, SIM_MODELS
-from emdsl.sim import anthropic, google, openai
-from emdsl.sim.answering import OVERHEAD, Answer, Refused, Request, respond
+from emdsl.sim import google_files, openai, openai_files
+from emdsl.sim.answering import OVERHEAD, Refused, Request, respond
+from emdsl.sim.anthropic_batches import AnthropicBatches
+from emdsl.sim.batches import BatchFaults, Engine, LostReply
+from emdsl.sim.formats import FORMATS, Format, failure, too_many
+from emdsl.sim.google_batches import GoogleBatches
+from emdsl.sim.openai_batches import OpenAIBatches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from emdsl.sim.batch_http import Route
 
 MAX_BODY = 64 * 2**20  # bytes of a request
 MIN_PREFIX = 1_024  # tokens of a cached prefix
@@ -29,8 +36,8 @@ MAX_PREFIXES = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Faults:
-    """Shares of requests in [0, 1] with each fault; `seed` makes their order repeatable."""
+class Faults(BatchFaults):
+    """Shares of requests in [0, 1] with each fault, and those of batches; `seed` makes their order repeatable."""
 
     throttled: float = 0.0
     retry_after_s: float = 0.05
@@ -39,7 +46,6 @@ class Faults:
     slow_s: float = 1.0
     cut: float = 0.0
     malformed: float = 0.0
-    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,53 +58,9 @@ class RateLimit:
     announced: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class _Format:
-    """A wire format: functions that read a body and write its reply or error."""
-
-    read: Callable[..., Request]
-    reply: Callable[[Request, Answer, int, int], dict[str, Any]]
-    error: Callable[[Refused], dict[str, Any]]
-    key: Callable[[web.Request], str | None]
-    events: Callable[[dict[str, Any], dict[str, Any]], list[dict[str, Any]]] | None = None  # of a reply and its request
-    marks: bool = False  # whether the cache keeps marked prefixes only
-
-
-def _bearer(request: web.Request) -> str | None:
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    return key if scheme == "Bearer" else None
-
-
 def _event(event: dict[str, Any]) -> str:
     """Return an event as text of a stream."""
     return (f"event: {event['type']}\n" if "type" in event else "") + f"data: {json.dumps(event)}\n\n"
-
-
-def _chat_events(reply: dict[str, Any], body: dict[str, Any]) -> list[dict[str, Any]]:
-    return openai.chat_events(reply, usage=bool((body.get("stream_options") or {}).get("include_usage")))
-
-
-_FORMATS = {
-    "chat": _Format(openai.chat, openai.chat_reply, openai.error, _bearer, _chat_events),
-    "responses": _Format(
-        openai.responses, openai.responses_reply, openai.error, _bearer, lambda reply, _: openai.responses_events(reply)
-    ),
-    "anthropic": _Format(
-        anthropic.messages,
-        anthropic.reply,
-        anthropic.error,
-        lambda r: r.headers.get("x-api-key") or _bearer(r),
-        lambda reply, _: anthropic.events(reply),
-        marks=True,
-    ),
-    "google": _Format(
-        google.generate,
-        google.reply,
-        google.error,
-        lambda r: r.headers.get("x-goog-api-key"),
-        lambda reply, _: google.events(reply),
-    ),
-}
 
 
 class Simulator:
@@ -106,7 +68,7 @@ class Simulator:
 
     def __init__(
         self, faults: Faults | None = None, latency_s: float = 0.0, *, limit: RateLimit | None = None,
-        keys: frozenset[str] | None = None,
+        keys: frozenset[str] | None = None, batch_s: float = 2.0,
     ) -> None:  # fmt: skip
         self.faults = faults or Faults()
         self.latency_s = latency_s
@@ -117,6 +79,7 @@ class Simulator:
         self._not_before: dict[bytes, float] = {}  # by request: the end of its wait
         self._n_draws: Counter[bytes] = Counter()
         self._prefixes = _Prefixes()
+        self._engine = Engine(batch_s, self.faults, self.counts)
         self._runner: web.AppRunner | None = None
         self.url = ""
 
@@ -131,6 +94,8 @@ class Simulator:
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/v1beta/models", self._models)
         app.router.add_get("/stats", self._stats)
+        for route in self._batch_routes():
+            app.router.add_route(route.method, route.path, self._guarded(route))
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.5)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", port)
@@ -143,6 +108,35 @@ class Simulator:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        await self._engine.close()
+
+    def _batch_routes(self) -> list[Route]:
+        files, google = openai_files.Files(self._engine), google_files.Files(self._engine)
+        return [
+            *files.routes(), *OpenAIBatches(self._engine, files).routes(), *AnthropicBatches(self._engine).routes(),
+            *google.routes(), *GoogleBatches(self._engine, google).routes(),
+        ]  # fmt: skip
+
+    def _guarded(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """Return the handler of a route with its faults, its check of the API key, and its errors."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            name = digest("asked", request.method, request.path)
+            self._count_early(name)
+            fault = await self._fault(request, route.format, name)
+            if fault is not None:
+                return fault
+            try:
+                if route.ticket not in request.query:
+                    self._authenticate(request, route.format)
+                return await route.handle(request)
+            except Refused as refused:
+                self.counts["rejected"] += 1
+                return self._refusal(route.format, refused)
+            except LostReply:
+                return _cut(request)
+
+        return handle
 
     async def _models(self, _: web.Request) -> web.Response:
         models = [
@@ -154,28 +148,27 @@ class Simulator:
         return web.json_response(dict(self.counts))
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        return await self._answer(request, _FORMATS["chat"])
+        return await self._answer(request, FORMATS["chat"])
 
     async def _responses(self, request: web.Request) -> web.StreamResponse:
-        return await self._answer(request, _FORMATS["responses"])
+        return await self._answer(request, FORMATS["responses"])
 
     async def _messages(self, request: web.Request) -> web.StreamResponse:
-        return await self._answer(request, _FORMATS["anthropic"])
+        return await self._answer(request, FORMATS["anthropic"])
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
-        return await self._answer(request, _FORMATS["google"], request.match_info["model"])
+        return await self._answer(request, FORMATS["google"], request.match_info["model"])
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        return await self._answer(request, _FORMATS["google"], request.match_info["model"], streams=True)
+        return await self._answer(request, FORMATS["google"], request.match_info["model"], streams=True)
 
     async def _answer(
-        self, request: web.Request, format_: _Format, *names: str, streams: bool = False
+        self, request: web.Request, format_: Format, *names: str, streams: bool = False
     ) -> web.StreamResponse:
         raw = await request.read()
         self.counts["requests"] += 1
         name = digest("asked", raw, request.headers.get(SAMPLE_HEADER, ""))
-        if time.monotonic() < self._not_before.pop(name, 0.0):
-            self.counts["early"] += 1
+        self._count_early(name)
         if self.latency_s:
             await asyncio.sleep(self.latency_s)
         fault = await self._fault(request, format_, name)
@@ -199,13 +192,18 @@ class Simulator:
         reply = format_.reply(typed, answer, cached, written)
         if (streams or body.get("stream")) and format_.events is not None:
             text = "".join(map(_event, format_.events(reply, body)))
-            text += "data: [DONE]\n\n" if format_ is _FORMATS["chat"] else ""
+            text += "data: [DONE]\n\n" if format_ is FORMATS["chat"] else ""
             return web.Response(text=text, content_type="text/event-stream", headers=self._limit_headers())
         response = web.json_response(reply, headers=self._limit_headers())
         if "gzip" in request.headers.get("Accept-Encoding", "") and len(response.body or b"") > 4096:  # type: ignore[arg-type]  # bytes
             response.body = gzip.compress(response.body)  # type: ignore[arg-type]  # as above
             response.headers["Content-Encoding"] = "gzip"
         return response
+
+    def _count_early(self, name: bytes) -> None:
+        """Count a request that was told to wait longer."""
+        if time.monotonic() < self._not_before.pop(name, 0.0):
+            self.counts["early"] += 1
 
     def _sample(self, request: web.Request, name: bytes) -> str:
         """Return the number of the draw: from the client, else the next one of this request."""
@@ -215,13 +213,13 @@ class Simulator:
         self._n_draws[name] += 1
         return f"{self._n_draws[name] - 1}:0"
 
-    def _authenticate(self, request: web.Request, format_: _Format) -> None:
+    def _authenticate(self, request: web.Request, format_: Format) -> None:
         """Refuse a request without a valid key."""
-        key = format_.key(request)
+        key = format_.key(request.headers)
         if format_.marks and "anthropic-version" not in request.headers:
             raise Refused("anthropic-version: header is required")
         if self._keys is not None and key not in self._keys:
-            if format_ is _FORMATS["google"]:
+            if format_ is FORMATS["google"]:
                 raise Refused("API key not valid. Please pass a valid API key.", kind="API_KEY_INVALID")
             if format_.marks:
                 raise Refused("invalid x-api-key", status=401)
@@ -230,11 +228,11 @@ class Simulator:
     def _limit_headers(self) -> dict[str, str]:
         return self._bucket.headers() if self._bucket is not None else {}
 
-    def _refusal(self, format_: _Format, refused: Refused, **headers: str) -> web.Response:
+    def _refusal(self, format_: Format, refused: Refused, **headers: str) -> web.Response:
         extra = {name.replace("_", "-"): value for name, value in headers.items()}
         return web.json_response(format_.error(refused), status=refused.status, headers=self._limit_headers() | extra)
 
-    async def _fault(self, request: web.Request, format_: _Format, name: bytes) -> web.StreamResponse | None:
+    async def _fault(self, request: web.Request, format_: Format, name: bytes) -> web.StreamResponse | None:
         if self._bucket is not None and (wait_s := self._bucket.take()) > 0:
             self.counts["over the limit"] += 1
             return self._throttle(format_, name, wait_s)
@@ -254,11 +252,9 @@ class Simulator:
                 case "throttled":
                     return self._throttle(format_, name, faults.retry_after_s)
                 case "failed":
-                    return self._refusal(format_, Refused("the simulator was configured to fail", status=500))
+                    return self._refusal(format_, failure())
                 case "cut":
-                    if request.transport is not None:  # None if the client has disconnected
-                        request.transport.abort()
-                    return web.Response()
+                    return _cut(request)
                 case "malformed":
                     return web.Response(text='{"choices": [{"message": ', content_type="application/json")
                 case _:
@@ -266,11 +262,16 @@ class Simulator:
                     return None
         return None
 
-    def _throttle(self, format_: _Format, name: bytes, wait_s: float) -> web.Response:
+    def _throttle(self, format_: Format, name: bytes, wait_s: float) -> web.Response:
         self._not_before[name] = time.monotonic() + wait_s
-        kind = "rate_limit_exceeded" if format_.error is openai.error else ""
-        refused = Refused("Rate limit reached: slow down", status=429, kind=kind)
-        return self._refusal(format_, refused, Retry_After=f"{wait_s:.3f}")
+        return self._refusal(format_, too_many(format_), Retry_After=f"{wait_s:.3f}")
+
+
+def _cut(request: web.Request) -> web.Response:
+    """Break the connection of a request."""
+    if request.transport is not None:  # None if the client has disconnected
+        request.transport.abort()
+    return web.Response()
 
 
 class _TokenBucket:
