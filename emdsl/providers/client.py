@@ -53,6 +53,23 @@ def format_of(query: Query) -> str:
     return body.format_of(query.settings.model, query.params)
 
 
+def masked(response: Response, redactor: Redactor) -> Response:
+    """Return a response without the secrets of a redactor."""
+    mask = redactor.mask_optional
+    return dataclasses.replace(
+        response, text=redactor.mask(response.text), reasoning=mask(response.reasoning), model=mask(response.model),
+        fingerprint=mask(response.fingerprint), logprobs=_mask_logprobs(response.logprobs, redactor),
+        tokens=tuple(mask(t) or "" for t in response.tokens) if response.tokens is not None else None,
+        request_id=mask(response.request_id),
+    )  # fmt: skip
+
+
+def _mask_logprobs(logprobs: tuple[TokenLogprobs, ...] | None, redactor: Redactor) -> tuple[TokenLogprobs, ...] | None:
+    if logprobs is None:
+        return None
+    return tuple(tuple((redactor.mask(t) if len(t) >= MIN_SECRET else t, p) for t, p in at) for at in logprobs)
+
+
 class Client:
     """Answers the queries of every service; `simulator` is the URL of the embedded one. See Provider."""
 
@@ -165,14 +182,8 @@ class Client:
 
     def _complete(self, response: Response, elapsed_s: float = 0.0) -> Response:
         """Return an answer without API keys, with its run and the time of its arrival."""
-        mask = self._redactor.mask_optional
-        return dataclasses.replace(
-            response, text=self._redactor.mask(response.text), reasoning=mask(response.reasoning),
-            model=mask(response.model), fingerprint=mask(response.fingerprint),
-            logprobs=self._mask_logprobs(response.logprobs),
-            tokens=tuple(mask(t) or "" for t in response.tokens) if response.tokens is not None else None,
-            request_id=mask(response.request_id), answered_at=time.time(), elapsed_s=elapsed_s, run=self._run,
-        )  # fmt: skip
+        received = dataclasses.replace(response, answered_at=time.time(), elapsed_s=elapsed_s, run=self._run)
+        return masked(received, self._redactor)
 
     def _explain(self, error: ProviderError, model: Model, key: Secret | None) -> None:
         """Mask the text of an error, which may quote the reply, and name the variable of a refused key."""
@@ -184,13 +195,6 @@ class Client:
         if error.status != UNAUTHORIZED or not variable:
             return ""
         return f"; the key comes from `{variable}`" if key is not None else f"; no key was sent: set `{variable}`"
-
-    def _mask_logprobs(self, logprobs: tuple[TokenLogprobs, ...] | None) -> tuple[TokenLogprobs, ...] | None:
-        if logprobs is None:
-            return None
-        return tuple(
-            tuple((self._redactor.mask(t) if len(t) >= MIN_SECRET else t, p) for t, p in at) for at in logprobs
-        )
 
     def _endpoint(self, model: Model) -> _Endpoint:
         """Return where and with which API keys a model is asked; raises Rejected."""
