@@ -67,6 +67,7 @@ stress: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/outcomes/test_names.py 60
 	LARGE_BYTES=1048576 $(BIN)/python -m pytest -q -n0 tests/lang/test_fuzz.py -k large
 	$(BIN)/python tests/bench/stress.py
+	$(BIN)/python tests/bench/request_files.py
 	$(BIN)/python tests/bench/dose.py
 	$(BIN)/python tests/bench/weird_icl.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/analysis.py

@@ -36,21 +36,12 @@ def digest_bytes(content: bytes) -> Digest:
     return hashlib.sha256(content).digest()
 
 
-class Hasher:
-    """The SHA-256 of bytes that come in parts, as `digest_bytes` of all of them."""
-
-    __slots__ = ("_state",)
-
-    def __init__(self) -> None:
-        self._state: HASH = hashlib.sha256()
-
-    def add(self, part: bytes) -> None:
-        """Take in the next bytes."""
-        self._state.update(part)
-
-    def hex(self) -> str:
-        """Return the digest of all bytes so far, in hex."""
-        return self._state.hexdigest()
+def digest_parts(parts: Iterable[bytes]) -> Digest:
+    """Name bytes that come in parts, as `digest_bytes` names them in one: of a file that is too large to hold."""
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(part)
+    return state.digest()
 
 
 def _encoded(value: Any) -> bytes:

@@ -10,12 +10,17 @@ import time
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
+from emdsl.digest import digest_parts
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from emdsl.digest import Digest
+
 MAX_FILE = 2**30  # bytes of a data file; its rows take several times as much memory
 PRIVATE, PRIVATE_FOLDER = 0o600, 0o700  # of all that holds answers or prompts, whatever a process' mask allows
+CHUNK = 2**20  # bytes of a large file that are read at once
 POLL_S = 0.02  # between two tries for a lock
 _KINDS = (
     (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"),
@@ -34,6 +39,12 @@ def read_whole(path: Path, limit: int = MAX_FILE) -> bytes:
         if status.st_size > limit or len(content) > limit:
             raise OSError(errno.EFBIG, f"it is larger than {_size(limit)}", str(path))
         return content
+
+
+def file_digest(path: Path) -> Digest:
+    """Return the SHA-256 of a file of any size; raises OSError."""
+    with path.open("rb") as file:
+        return digest_parts(iter(lambda: file.read(CHUNK), b""))
 
 
 def private(path: str, flags: int) -> int:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from emdsl.cli import console
 from emdsl.cli.cache_options import CACHE_SIM, open_cache
 from emdsl.cli.options import option
+from emdsl.errors import UsageError
 from emdsl.store.bundle import CANARY, is_encrypted
 from emdsl.study import sharing
+from emdsl.study.batch_answers import import_batch
 from emdsl.study.compiled import compile_study
 from emdsl.study.importing import FORMATS
+
+if TYPE_CHECKING:
+    from emdsl.study.batch_answers import Collected
+    from emdsl.study.project import Project
+
+BATCH = "batch"  # results in OpenAI's format, of written requests
 
 PASSPHRASE = option(
     "--passphrase", envvar="EMDSL_PASSPHRASE", help="Of an encrypted file.  [default: $EMDSL_PASSPHRASE, or a prompt]"
@@ -58,30 +70,42 @@ def export(
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 @option("--files", "folder", type=click.Path(path_type=Path, file_okay=False), help="Write the study's files here.")
 @option(
-    "--from", "form", type=click.Choice(FORMATS), envvar=None, help="FILE, or a folder of files, is of another tool."
-)
+    "--from", "form", type=click.Choice((*FORMATS, BATCH)), envvar=None,
+    help="FILE, or a folder of files, is of another tool.",
+)  # fmt: skip
 @option("--service", metavar="NAME", envvar=None, help="With --from llmcomp: the service of its models.")
 @option("--revision", envvar=None, help="With --from: the weights of a self-hosted model.")
+@option(
+    "--served-as", multiple=True, metavar="NAME", envvar=None,
+    help="With --from batch: another name of the model that answered; repeat for more.",
+)  # fmt: skip
 @PASSPHRASE
 @CACHE_SIM
 def import_(
     path: Path, folder: Path | None, form: str | None, service: str | None, revision: str | None,
-    passphrase: str | None, cache: Path | None, simulate: bool, as_json: bool,
+    served_as: tuple[str, ...], passphrase: str | None, cache: Path | None, simulate: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Import the answers of a file from `emdsl cache export`.
 
     Answers that are cached already are kept.
 
     A damaged file is refused, and one with an answer to another request than that of its key. With --from, an answer of
-    another tool is imported if every part of its key is known; the rest is listed with the reason.
+    another tool is imported if every part of its key is known; the rest is listed with the reason. With --from batch,
+    FILE is a folder of `emdsl plan --requests`, with the results of its requests in any `.jsonl` or `.jsonl.gz` file.
 
     \b
     Examples:
       emdsl cache import study.emdsl --files .
       emdsl cache import logs/ --from inspect
+      emdsl cache import gpu/ --from batch
     """
     near = folder if folder and folder.exists() else Path()
     project = open_cache(cache, simulate=simulate, as_json=as_json, near=near)
+    if form == BATCH:
+        if service is not None or revision is not None:
+            raise UsageError("--service and --revision are not for --from batch: the folder has every part of each key")
+        _show_batch(import_batch(project, path, served_as), project, as_json=as_json)
+        return 0
     if form is not None:
         new, old, rejected = sharing.import_foreign(project, path, form, service=service, revision=revision)
         _show_foreign(new, old, rejected, as_json=as_json)
@@ -136,6 +160,21 @@ def _show_foreign(new: int, old: int, rejected: list[tuple[str, int]], *, as_jso
         console.say(f"  {n:,} rejected: {reason}")
     if new:
         console.say("Next: emdsl plan FILE shows which requests of a study are cached now")
+
+
+def _show_batch(collected: Collected, project: Project, *, as_json: bool) -> None:
+    if as_json:
+        shown = {n: getattr(collected, n) for n in ("requests", "new", "known", "repeated", "pending")}
+        console.show_json(shown | {"unmatched": [asdict(u) for u in collected.unmatched]})
+        return
+    console.say(f"{collected.new:,} answers imported" + _already(collected.known))
+    for lines in collected.unmatched:
+        console.say(f"  {lines.n:,} not imported: {lines.reason} ({lines.example})")
+    if collected.repeated:
+        console.say(f"  {collected.repeated:,} not imported: the same answer again")
+    console.say(f"{collected.pending:,} of {collected.requests:,} requests are still pending")
+    file = os.path.relpath(project.root / collected.file)
+    console.say(f"Next: emdsl plan {shlex.quote(file)}{' --sim' if project.simulate else ''}")
 
 
 def _passphrase(given: str | None, *, confirm: bool = False) -> str:

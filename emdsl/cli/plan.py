@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,9 +18,13 @@ from emdsl.study import uptodate
 from emdsl.study.project import open_project
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from decimal import Decimal
 
+    from emdsl.study.compiled import Compiled
     from emdsl.study.planfile import PlanFile
+    from emdsl.study.request_files import RequestFiles
+    from emdsl.study.screen import Part
 
 
 @click.command("plan")
@@ -27,6 +33,14 @@ if TYPE_CHECKING:
 @options.option("--by", metavar="AXIS[,AXIS]", help="Count by the levels of these axes, too.")
 @options.option("--list", "as_list", is_flag=True, help="List every pending request.")
 @options.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the plan, to be run.")
+@options.option(
+    "--requests", type=click.Path(path_type=Path, file_okay=False), envvar=None,
+    help="Write the pending requests to this new folder, for engines that answer files.",
+)  # fmt: skip
+@options.option(
+    "--shard", type=click.IntRange(1), envvar=None,
+    help="With --requests: maximum requests per file.  [default: 50,000]",
+)  # fmt: skip
 def command(
     file: Path,
     cache: Path | None,
@@ -41,6 +55,8 @@ def command(
     by: str | None = None,
     as_list: bool = False,
     output: Path | None = None,
+    requests: Path | None = None,
+    shard: int | None = None,
     plan_file: PlanFile | None = None,
     **_of_run: object,
 ) -> int:
@@ -53,13 +69,14 @@ def command(
       emdsl plan study.em
       emdsl plan study.em --by model,k --samples 3
       emdsl plan study.em -o plan.json && emdsl run plan.json
+      emdsl plan study.em --requests gpu --shard 5000
     """
     console.expect_json(wanted=as_json)
     if file.suffix.lower() == ".json":
         raise UsageError(f"{file} is a plan: run it with `emdsl run {file}`, or plan the .em file again")
     project = open_project(file, cache, env_file, simulate=simulate)
     marks = ("plan", cache, samples, only, budget, insecure, by, as_list, as_json, *console.layout_marks())
-    kept = output is None and plan_file is None
+    kept = output is None and plan_file is None and requests is None
     if kept and (screen := uptodate.find(project, file, marks)) is not None:
         console.say_screen(screen)
         return 0
@@ -69,17 +86,20 @@ def command(
 
     before, load = store_version(project.answers), load_id(project.cache, project.study(file))
     study = compile_study(project, file)
-    plan = make_plan(
-        study, samples=samples, only=only, budget=budget, insecure=insecure, listed=as_list,
-        by=[n.strip() for n in by.split(",")] if by else (),
-    )  # fmt: skip
+    files = _request_files(study, requests, shard)
+    with files or nullcontext():
+        plan = make_plan(
+            study, samples=samples, only=only, budget=budget, insecure=insecure, listed=as_list,
+            by=[n.strip() for n in by.split(",")] if by else (), on_pending=files.add if files else None,
+        )  # fmt: skip
     if plan_file is not None:  # `emdsl run plan.json --dry-run`
         plan_file.check(plan.walks)
         plan_file.check_pending(plan.requests, plan.counts)
     if output is not None:
         plan.write(output, samples, only)
     if as_json:
-        listed = {"list": list(plan.listed)} if as_list else {}
+        listed: dict[str, Any] = {"list": list(plan.listed)} if as_list else {}
+        listed |= {"written": files.as_json()} if files else {}
         console.show_json(plan.as_json() | listed)
         screen = [(console.json_text(plan.as_json() | listed | {"wall_s": 0.0}), False)]
     else:
@@ -88,9 +108,24 @@ def command(
         if held is None:  # a written plan holds the rest
             again = repeated(samples=samples, only=only, simulate=simulate) + again
         detailed = bool(by or as_list or plan_file)
-        next_step = plan.next_step(held or file, again, written=output is not None, detailed=detailed)
+        next_step: Iterable[Part] = plan.next_step(held or file, again, written=output is not None, detailed=detailed)
+        if files:
+            written = [f"Written: {output}"] if output is not None else []
+            importing = repeated(simulate=simulate, cache=cache)
+            next_step = (*written, *files.parts(importing, shlex.quote(str(held or file)) + again))
         screen = list(console.rendered((*plan.parts(), *next_step)))
         console.say_screen(screen)
     if kept and plan.complete:
         uptodate.keep(project, file, marks, study.program, load, before, screen, exact=True)
     return EXIT_INCOMPLETE if exit_code and plan.requests else 0
+
+
+def _request_files(study: Compiled, folder: Path | None, shard: int | None) -> RequestFiles | None:
+    """Return the writer of request files, if they are wanted."""
+    if folder is None:
+        if shard is not None:
+            raise UsageError("needs --requests DIR", parameter="shard")
+        return None
+    from emdsl.study.request_files import MAX_REQUESTS, RequestFiles  # noqa: PLC0415 - it loads the formats of requests
+
+    return RequestFiles(study, folder, shard or MAX_REQUESTS)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import ProviderError, Rejected, SetupError, Throttled, Unavailable
-from emdsl.files import Busy
+from emdsl.files import Busy, file_digest
 from emdsl.price_list import cost_usd
 from emdsl.providers.batches import Left, Phase
 from emdsl.store.codec import encode_with
@@ -154,8 +154,8 @@ class Batching:
     async def _submit(self, record: BatchRecord, api: BatchApi) -> BatchRecord:
         """Create a planned batch. The next state is written down before its creation is tried."""
         shard, now = self.journal.folder / record.shard, time.time()
-        if not shard.is_file():
-            return self._refuse(record, Rejected("the file of its requests is gone"))
+        if not shard.is_file() or file_digest(shard).hex() != record.sha256:
+            return self._refuse(record, Rejected(f"{record.shard} in the cache is gone, or was changed"))
         if not record.upload:
             record = replace(record, upload=await api.upload(shard, record.name))
             self.journal.note(record)

@@ -8,8 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from emdsl.digest import Hasher
-from emdsl.files import private
+from emdsl.files import file_digest, private
 from emdsl.query import ingredients
 from emdsl.store.journal import BatchRecord, BatchRequest, State
 
@@ -51,7 +50,6 @@ class Shard:
     api: BatchApi
     requests: list[Kept] = field(default_factory=list)
     size: int = 0
-    hasher: Hasher = field(default_factory=Hasher)
 
     def has_room(self, line: bytes) -> bool:
         """Whether the batch may hold one more request."""
@@ -61,7 +59,6 @@ class Shard:
     def add(self, query: Query, line: bytes, experiment: str, most_usd: Decimal | None) -> None:
         """Write a request."""
         self.file.write(line)
-        self.hasher.add(line)
         self.size += len(line)
         messages = query.prompt.digest.hex()
         self.requests.append(
@@ -76,7 +73,7 @@ class Shard:
         _sync_folder(self.path.parent)
         record = BatchRecord(
             name=self.name, state=State.PLANNED, place=self.place, format=self.format, path=self.request_path,
-            study=study, run=run, n=len(self.requests), size=self.size, sha256=self.hasher.hex(),
+            study=study, run=run, n=len(self.requests), size=self.size, sha256=file_digest(self.path).hex(),
             planned_at=time.time(), shard=str(self.path.relative_to(journal.folder)),
         )  # fmt: skip
         journal.plan(record, self._requests())

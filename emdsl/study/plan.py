@@ -31,7 +31,7 @@ from emdsl.study.screen import Aside, Part, Table, short, text_of
 from emdsl.study.selection import selections
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from decimal import Decimal
     from pathlib import Path
 
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from emdsl.query import Query
     from emdsl.run.count import ExperimentCount
     from emdsl.study.compiled import Compiled
+
+    OnPending = Callable[[Rows, Step, Outcome, Query | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +128,7 @@ def make_plan(
     insecure: bool = False,
     by: Sequence[str] = (),
     listed: bool = False,
+    on_pending: OnPending | None = None,
 ) -> Plan:
     """Return the plan of a study.
 
@@ -137,6 +140,7 @@ def make_plan(
         insecure: A run may use http to other machines.
         by: Count by the levels of these axes, too.
         listed: Name each pending request.
+        on_pending: Is called with each pending request, in the order of rows; without a query if it reads an answer.
 
     Raises:
         SourceError: The study has an error that only evaluating a cell shows.
@@ -148,6 +152,8 @@ def make_plan(
     walks = [Rows(e, s) for e, s in zip(program.experiments, selections(program, samples, only), strict=True)]
     previous, no_previous = last_run(study)
     requests: list[dict[str, Any]] = []
+    called: list[OnPending] = [partial(_list_request, requests)] if listed else []
+    called += [on_pending] if on_pending is not None else []
     with study.store() as store:
         counts: list[ExperimentCount] = []
         for walk in walks:
@@ -155,7 +161,7 @@ def make_plan(
             planner = Planner(
                 walk, budget=budget, comparison=previous.of(experiment) if previous is not None else None,
                 by=_positions(experiment, by, program), previous=counts,
-                on_pending=partial(_list_request, requests, experiment) if listed else None,
+                on_pending=partial(_call, called, walk) if called else None,
             )  # fmt: skip
             counts.append(planner.plan(store))
         of_store = tuple(store_parts(project, store))
@@ -207,9 +213,13 @@ def _positions(experiment: Experiment, names: Sequence[str], program: Program) -
     return tuple(own.index(n) for n in names if n in own)
 
 
-def _list_request(
-    requests: list[dict[str, Any]], experiment: Experiment, step: Step, row: Outcome, query: Query | None
-) -> None:
+def _call(functions: Sequence[OnPending], walk: Rows, step: Step, row: Outcome, query: Query | None) -> None:
+    for function in functions:
+        function(walk, step, row, query)
+
+
+def _list_request(requests: list[dict[str, Any]], walk: Rows, step: Step, row: Outcome, query: Query | None) -> None:
+    experiment = walk.experiment
     levels = [f"{a.name}={a.levels[i].shown}" for a, i in zip(experiment.axes, row.cell, strict=True)]
     requests.append(
         {
