@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -98,8 +98,7 @@ def command(
     if output is not None:
         plan.write(output, samples, only)
     if as_json:
-        listed: dict[str, Any] = {"list": list(plan.listed)} if as_list else {}
-        listed |= {"written": files.as_json()} if files else {}
+        listed = ({"list": list(plan.listed)} if as_list else {}) | ({"written": files.as_json()} if files else {})
         console.show_json(plan.as_json() | listed)
         screen = [(console.json_text(plan.as_json() | listed | {"wall_s": 0.0}), False)]
     else:
@@ -110,9 +109,8 @@ def command(
         detailed = bool(by or as_list or plan_file)
         next_step: Iterable[Part] = plan.next_step(held or file, again, written=output is not None, detailed=detailed)
         if files:
-            written = [f"Written: {output}"] if output is not None else []
-            importing = repeated(simulate=simulate, cache=cache)
-            next_step = (*written, *files.parts(importing, shlex.quote(str(held or file)) + again))
+            parts = files.parts(repeated(simulate=simulate, cache=cache), shlex.quote(str(held or file)) + again)
+            next_step = parts if output is None else (f"Written: {output}", *parts)
         screen = list(console.rendered((*plan.parts(), *next_step)))
         console.say_screen(screen)
     if kept and plan.complete:
