@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.digest import digest
 from emdsl.errors import FileMissing, UsageError
-from emdsl.files import read_whole
+from emdsl.files import file_digest, read_whole
 from emdsl.providers.batch_lines import parse_line, read_line
 from emdsl.providers.http_errors import OK
 from emdsl.query import SIMULATED
@@ -24,7 +24,7 @@ from emdsl.redact import Redactor, Secret, api_keys
 from emdsl.service import SIM
 from emdsl.store.codec import encode_with
 from emdsl.study.answers import open_store
-from emdsl.study.request_files import FORMAT, MANIFEST, file_digest
+from emdsl.study.request_files import FORMAT, MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

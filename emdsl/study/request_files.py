@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.body import format_of
 from emdsl.errors import FileExists, UsageError
-from emdsl.files import PRIVATE_FOLDER, private
+from emdsl.files import PRIVATE_FOLDER, file_digest, private
 from emdsl.providers.openai import Encoder
 from emdsl.service import OPENAI
 from emdsl.study.screen import Aside, Part, counted
@@ -42,7 +42,6 @@ MAX_SIZE = 200_000_000  # bytes of one file, the same
 MANIFEST, KEYS, COMMANDS = "manifest.json", "keys.jsonl", "commands.sh"
 REQUESTS, ANSWERS = "requests", "answers"
 URL = "/v1/chat/completions"
-CHUNK = 2**20  # bytes read at once
 MAX_NAME = 80  # characters of a file's name that come from the model's
 _COMMIT = re.compile(r"[0-9a-f]{40}")  # a revision that vLLM can load; a shorter one may be any name
 _FORMATS = {"responses": "OpenAI's Responses API", "anthropic": "Anthropic's", "google": "Google's"}
