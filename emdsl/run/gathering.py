@@ -11,7 +11,7 @@ from emdsl.files import Busy
 from emdsl.run.budget import NEVER, worst_usd
 from emdsl.run.passes import chunks, settle_from_store
 from emdsl.run.rows import settle_failure
-from emdsl.run.shards import Shard, new_shard
+from emdsl.run.shards import Shard, new_shard, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,6 +63,7 @@ class Gatherer:
 
     def gather(self) -> Gathered:
         """Make one pass over all rows, and plan batches of what is pending; raises StoreError."""
+        sweep(self.journal)
         found, seen = Gathered(), set[bytes]()
         part: list[Ready] = []
         try:
@@ -79,7 +80,7 @@ class Gatherer:
                 self._close(shard, found)
         finally:
             for shard in self._shards.values():
-                shard.drop()
+                shard.drop(self.journal)
             self._shards.clear()
         return found
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from emdsl.files import file_digest, private
+from emdsl.files import file_digest, private, try_lock
 from emdsl.query import ingredients
 from emdsl.store.journal import BatchRecord, BatchRequest, State
 
@@ -69,7 +70,6 @@ class Shard:
         """Sync the file, and write the batch down in the journal; raises Held and StoreError."""
         self.file.flush()
         os.fsync(self.file.fileno())
-        self.file.close()
         _sync_folder(self.path.parent)
         record = BatchRecord(
             name=self.name, state=State.PLANNED, place=self.place, format=self.format, path=self.request_path,
@@ -77,13 +77,15 @@ class Shard:
             planned_at=time.time(), shard=str(self.path.relative_to(journal.folder)),
         )  # fmt: skip
         journal.plan(record, self._requests())
+        self.file.close()
         return record
 
-    def drop(self) -> None:
-        """Delete the file of a shard that was not closed."""
+    def drop(self, journal: Journal) -> None:
+        """Delete the file of a shard that no batch holds."""
         if not self.file.closed:
             self.file.close()
-            self.path.unlink(missing_ok=True)
+            if journal.get(self.name) is None:
+                self.path.unlink(missing_ok=True)
 
     def _requests(self) -> Iterator[BatchRequest]:
         for kept in self.requests:
@@ -100,7 +102,16 @@ def new_shard(
     name = PREFIX + secrets.token_hex(8)
     path = journal.shards / f"{name}.jsonl"
     file = open(path, "wb", opener=private)  # noqa: SIM115 - `close` or `drop` closes it
+    try_lock(file)  # for `sweep`; nobody else knows the name
     return Shard(name, path, file, place, format_, request_path, api)
+
+
+def sweep(journal: Journal) -> None:
+    """Delete the files of processes that died before they had written down a batch."""
+    for path in journal.shards.glob(f"{PREFIX}*.jsonl"):
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            if try_lock(file, shared=True) and journal.get(path.stem) is None:
+                path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
