@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from emdsl.capability import max_answer_tokens
 from emdsl.price import MILLION
 from emdsl.price_list import cost_usd, price_of
+from emdsl.run.spending import Money
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -82,12 +83,60 @@ class Budgets:
     def __init__(self, budgets: Mapping[str, Number | None], whole: Number | None) -> None:
         self._budgets = {name: Budget(usd) for name, usd in budgets.items() if usd is not None}
         self._whole = Budget(whole) if whole is not None else None
+        self._paid = Money()  # without a budget of the run: what it has spent all the same
+        self._unsure_usd = Decimal(0)  # maximum cost of answers and requests that may have cost something unknown
         self.exhausted: set[str] = set()
 
     @property
     def limited(self) -> bool:
         """Whether there is any budget."""
         return bool(self._budgets) or self._whole is not None
+
+    @property
+    def whole_usd(self) -> Decimal | None:
+        """The budget of the whole run; None without one."""
+        return self._whole.limit_usd if self._whole is not None else None
+
+    @property
+    def spent_usd(self) -> Decimal:
+        """US dollars that the run has spent; an answer without a count of its tokens counts in full."""
+        return self._whole.spent_usd if self._whole is not None else self._paid.spent_usd + self._unsure_usd
+
+    @property
+    def n_unpriced(self) -> int:
+        """Answers that `spent_usd` lacks, because their model has no price."""
+        return self._paid.n_unpriced
+
+    def change_whole(self, usd: Decimal, in_flight: Iterable[Query]) -> None:
+        """Set the budget of the whole run; `in_flight` are the queries of all requests in flight.
+
+        Requests that were given up stay so. Those that do not fit any more are given up, as if the money were spent.
+        """
+        if self._whole is not None:
+            self._whole.limit_usd = usd
+            return
+        self._whole = Budget(usd)
+        self._whole.spent_usd = self._paid.spent_usd + self._unsure_usd
+        for query in in_flight:
+            self._whole.reserve(worst_usd(query))
+
+    def settle(self, reserved: Reserved, query: Query, response: Response | None, *, maybe_billed: bool) -> None:
+        """Give the reservations of a request back, and count the cost of its answer, as `Budget.settle`."""
+        for budget, most_usd in reserved:
+            budget.settle(most_usd, query, response, maybe_billed=maybe_billed)
+        if self._whole is None:
+            self._count(query, response, maybe_billed=maybe_billed)
+        elif all(budget is not self._whole for budget, _ in reserved):  # it was in flight when the budget was set
+            self._whole.settle(worst_usd(query), query, response, maybe_billed=maybe_billed)
+
+    def _count(self, query: Query, response: Response | None, *, maybe_billed: bool) -> None:
+        model = query.settings.model
+        if response is not None:
+            self._paid.add(model, response, fresh=True)
+            usage = response.usage
+            maybe_billed = usage.cost_usd is None and None in (usage.input_tokens, usage.output_tokens)
+        if maybe_billed and price_of(model) is not None:
+            self._unsure_usd += worst_usd(query)
 
     def reserve(self, query: Query, payers: Iterable[str]) -> Reserved | None:
         """Reserve the maximum cost of a request from the run and from an experiment that waits for it.

@@ -71,7 +71,7 @@ class Dispatcher:
         self._provider = provider
         self._budgets = budgets
         self._control = control
-        self._connections = connections
+        self.connections = connections
         self._send, self._fail, self._drop = send, fail, drop
         self._prefixes = Prefixes()
         self._timer: asyncio.TimerHandle | None = None
@@ -97,7 +97,7 @@ class Dispatcher:
             return
         self._dispatching = True
         with self._control.guarded:
-            while self._control.progress.in_flight < self._connections and not self._control.draining.is_set():
+            while self._control.progress.in_flight < self.connections and not self._control.draining.is_set():
                 chosen = self.lanes.choose(time.monotonic())
                 if isinstance(chosen, float):
                     self._come_back(chosen)
@@ -111,12 +111,23 @@ class Dispatcher:
         if request.state is State.IN_FLIGHT:
             request.state = State.WAITING
         self._control.progress.in_flight -= 1
-        for budget, most_usd in attempt.reserved:
-            budget.settle(most_usd, request.query, response, maybe_billed=maybe_billed)
-        if attempt.reserved:
-            for lane in self.lanes.all.values():
-                lane.put_back(lane.awaiting_budget)
-                lane.awaiting_budget.clear()
+        self._budgets.settle(attempt.reserved, request.query, response, maybe_billed=maybe_billed)
+        if self._budgets.limited:
+            self.retry_budgets()
+
+    def retry_budgets(self) -> None:
+        """Let the requests that wait for money try again: some was given back, or a budget was changed."""
+        for lane in self.lanes.all.values():
+            lane.put_back(lane.awaiting_budget)
+            lane.awaiting_budget.clear()
+
+    def resize(self, connections: int) -> None:
+        """Change the maximum of requests in flight; those in flight are finished."""
+        self.connections = connections
+        for lane in self.lanes.all.values():
+            for controller in lane.controllers:
+                controller.resize(self._most(lane.model))
+        self.dispatch()
 
     def close(self) -> None:
         """Cancel the timer."""
@@ -126,11 +137,14 @@ class Dispatcher:
     def _lane(self, model: Model) -> Lane:
         lane = self.lanes.all.get(model.lane)
         if lane is None:
-            most = min(self._connections, model.parallel or self._connections)
             n = self._provider.accounts(model)
-            controllers = tuple(RateController(most=most, rpm=model.rpm, tpm=model.tpm) for _ in range(n))
+            controllers = tuple(RateController(most=self._most(model), rpm=model.rpm, tpm=model.tpm) for _ in range(n))
             lane = self.lanes.all[model.lane] = Lane(model, controllers)
         return lane
+
+    def _most(self, model: Model) -> int:
+        """Return the maximum of requests in flight to a model by one account."""
+        return min(self.connections, model.parallel or self.connections)
 
     def _come_back(self, delay_s: float) -> None:
         if self._timer is not None:

@@ -15,6 +15,7 @@ from emdsl.run.budget import Budgets
 from emdsl.run.claiming import ClaimQueue
 from emdsl.run.control import RunControl
 from emdsl.run.dispatcher import Attempt, Dispatcher
+from emdsl.run.live import LiveSettings
 from emdsl.run.passes import settle_from_store
 from emdsl.run.progress import Progress, Report
 from emdsl.run.requests import ROWS_AHEAD, Group, Request, State, Target
@@ -82,7 +83,6 @@ class Executor:
         self._experiments = experiments
         self._store = store
         self._provider = provider
-        self._connections = connections
         self._run = run
         self._budgets = budgets or Budgets({r.experiment.name: r.experiment.budget for r in experiments}, budget)
         self._defers = defers
@@ -95,6 +95,7 @@ class Executor:
             provider, self._budgets, self._control, connections=connections, send=self._send, fail=self._fail,
             drop=self._drop,
         )  # fmt: skip
+        self.live = LiveSettings(self._dispatcher, self._budgets, self._requests, self._need_rows)
         self._claiming = ClaimQueue(
             store, claims, self._dispatcher, self._control, on_answer=self._deliver, held=held, on_held=self._drop
         )
@@ -146,6 +147,7 @@ class Executor:
     def _complete_report(self) -> None:
         report = self.report
         report.sent, report.over_budget = self.progress.sent, self._budgets.exhausted
+        report.budget = self._budgets.whole_usd
         for lane in self._dispatcher.lanes.all.values():
             report.throttled += sum(c.n_throttled for c in lane.controllers)
             n, closed = len(lane.controllers), [(i + 1, c.closed) for i, c in enumerate(lane.controllers) if c.closed]
@@ -159,7 +161,11 @@ class Executor:
         groups = [Group(rows, part) for rows in self._experiments for part in rows.groups()]
         chars_ahead = max(1, CHARS_AHEAD // max(len(groups), 1))
         while groups and not self._control.draining.is_set():
-            idle = [g for g in groups if len(g.waiting) < max(g.size, 2 * g.size * self._connections // ROWS_AHEAD)]
+            idle = [
+                g
+                for g in groups
+                if len(g.waiting) < max(g.size, 2 * g.size * self._dispatcher.connections // ROWS_AHEAD)
+            ]
             if not idle:
                 self._need_rows.clear()
                 await self._need_rows.wait()

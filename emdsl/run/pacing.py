@@ -225,6 +225,13 @@ class RateController:
         """Send nothing more by this account."""
         self.closed = self.closed or why
 
+    def resize(self, most: int) -> None:
+        """Change the maximum of requests in flight; an account that was never throttled starts as at the beginning."""
+        self.most = most
+        if self._steady == math.inf and not self.doubts:
+            self.limit = max(self.limit, START)
+        self.limit = min(self.limit, float(most))
+
     def skip(self, seconds: float) -> None:
         """Leave out a time in which this process was suspended."""
         if self.silent_since is not None:

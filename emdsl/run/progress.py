@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from emdsl.digest import Digest
     from emdsl.store.journal import BatchRecord
 
@@ -36,6 +38,7 @@ class Report:
     sent: int = 0
     interrupted: bool = False
     over_budget: set[str] = field(default_factory=set)  # experiments whose budget was not enough; "": the run's
+    budget: Decimal | None = None  # of the whole run in the end, in US dollars
     throttled: int = 0  # attempts that the server throttled
     closed: list[str] = field(default_factory=list)  # API keys that were given up while others went on
     batches: list[BatchRecord] = field(default_factory=list)  # still open, with requests that this run waits for

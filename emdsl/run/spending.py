@@ -111,6 +111,11 @@ class Money:
         return sum(s.n_unknown for s in self._of(fresh=True))
 
     @property
+    def n_unpriced(self) -> int:
+        """Answers of this run whose model has no price, and whose provider reported no cost."""
+        return sum(s.n_unknown for s in self._of(fresh=True) if s.price is None)
+
+    @property
     def input_tokens(self) -> int:
         """Input tokens of this run."""
         return sum(s.all_input_tokens for s in self._of(fresh=True))

@@ -203,3 +203,76 @@ def test_requests_that_experiments_share_cost_once() -> None:
     after = [p.plan(store) for p in planners(walks)]
     assert provider.n == 30
     assert sum(s.money.saved_usd for c in after for s in c.steps) == provider.spent
+
+
+class Changing(Priced):
+    """Changes the budget after some of its answers."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.executor: Executor
+        self.after: dict[int, Decimal] = {}  # a budget to set, by the number of answers
+
+    async def ask(self, query: Query, *_: Any) -> Response:
+        response = await super().ask(query)
+        if (usd := self.after.get(self.n)) is not None:
+            self.executor.live.budget = usd
+        return response
+
+
+def spend_changing(provider: Changing, budget: Decimal | None) -> Report:
+    """Run the study with 4 connections."""
+    walks = [Rows(e) for e in program(STUDY.replace("  budget = $BUDGET\n", "")).experiments]
+
+    async def main() -> Report:
+        provider.executor = Executor(
+            walks, MemoryStore(), provider, connections=4, retry_policy=RetryPolicy(max_wait_s=5), run="r",
+            budget=budget,
+        )  # fmt: skip
+        return await provider.executor.run()
+
+    return asyncio.run(asyncio.wait_for(main(), 60))
+
+
+@pytest.mark.parametrize("first", [None, Decimal(1000)], ids=["none before", "a large one before"])
+def test_a_budget_that_is_set_on_the_way_holds(first: Decimal | None) -> None:
+    """What was spent before counts, and so does what was in flight, at the most that it can cost."""
+    for seed in range(10):
+        provider = Changing(seed)
+        provider.after = {5: Decimal(8)}  # spent and in flight are at most 9 x 1.02 dollars
+        report = spend_changing(provider, first)
+        assert 5 <= provider.n < 30
+        assert provider.spent <= max(Decimal(8), 9 * Decimal("1.03"))
+        assert provider.executor.live.spent_usd == provider.spent
+        assert (report.over_budget, report.budget) == ({""}, Decimal(8))
+
+
+def test_a_budget_that_is_raised_in_time_is_no_limit_any_more() -> None:
+    """A raise before it is spent goes on; requests that were given up before are pending, not sent."""
+    for seed in range(10):
+        provider = Changing(seed)
+        provider.after = {2: Decimal(1000)}
+        report = spend_changing(provider, Decimal(5))
+        assert (provider.n, report.over_budget, report.budget) == (30, set(), Decimal(1000))
+    provider = Changing(1)
+    provider.after = {1: Decimal(0), 4: Decimal(1000)}  # three more are in flight when it falls to nothing
+    report = spend_changing(provider, Decimal(100))
+    assert provider.n == 4, "the others were given up while nothing was left"
+    assert report.over_budget == {""}
+
+
+def test_an_unlimited_run_knows_its_cost() -> None:
+    """Without token counts an answer counts in full; a budget that is set later counts it so."""
+
+    class Uncounted(Changing):
+        async def ask(self, query: Query, *_: Any) -> Response:
+            await super().ask(query)
+            return Response(text="a", finish="stop")
+
+    provider = Uncounted(1)
+    spend_changing(provider, None)
+    assert Decimal(30) < provider.executor.live.spent_usd < 31
+    provider = Uncounted(1)
+    provider.after = {10: Decimal(20)}
+    spend_changing(provider, None)
+    assert provider.n == 19, "of at most 1.03 dollars each"
