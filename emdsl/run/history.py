@@ -6,6 +6,7 @@ that an answer came from.
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -18,11 +19,28 @@ from emdsl.project import RUNS
 from emdsl.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 KEPT = "kept"
 MAX_KEPT = 64 * 2**20  # bytes of one file: of a larger file only the digest is kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A change of a run under way, by `emdsl runs`."""
+
+    at: float  # seconds since 1970
+    what: str  # connections, budget (US dollars), stop
+    old: float | None = None  # None: there was none
+    new: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The change as people read it."""
+        unit = "$" if self.what == "budget" else ""
+        old = "none" if self.old is None else f"{unit}{self.old:,g}"
+        return self.what if self.new is None else f"{self.what} {old} -> {unit}{self.new:,g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +62,7 @@ class Record:
     files: Mapping[str, str] = field(default_factory=dict)
     prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # by model: of input and of output
     servers: Mapping[str, str] = field(default_factory=dict)  # by model: which was asked
+    changes: tuple[Change, ...] = ()  # while it was under way
 
 
 def begin(cache: Path, project: Path, record: Record, files: Mapping[str, str]) -> Record:
@@ -63,22 +82,29 @@ def begin(cache: Path, project: Path, record: Record, files: Mapping[str, str]) 
 
 
 def end(cache: Path, record: Record, *, sent: int, failed: int, interrupted: bool) -> None:
-    """Write the end of a run into its record."""
-    _write(cache, replace(record, ended_at=time.time(), sent=sent, failed=failed, interrupted=interrupted))
+    """Write the end of a run into its record, which keeps the changes that were made since it began."""
+    written = _read(_path(cache, record))
+    changes = written.changes if written is not None else record.changes
+    ended = replace(record, ended_at=time.time(), sent=sent, failed=failed, interrupted=interrupted, changes=changes)
+    _write(cache, ended)
+
+
+def add_changes(cache: Path, run: str, changes: Iterable[Change]) -> None:
+    """Write changes into the record of a run under way; raises OSError."""
+    path = next((cache / RUNS).glob(f"*-{run}.json"), cache / RUNS / run)
+    record = _read(path)
+    if record is None:
+        raise FileNotFoundError(errno.ENOENT, "the record of this run cannot be read", str(path))
+    _write(cache, replace(record, changes=(*record.changes, *changes)))
 
 
 def records(cache: Path) -> Iterator[Record]:
     """Yield the records of all runs, last first, without those that cannot be read."""
     folder = cache / RUNS
     for path in sorted(folder.glob("*.json"), reverse=True) if folder.is_dir() else ():
-        try:
-            fields: Any = json.loads(path.read_text(encoding="utf-8"))
-            fields["prices"] = {k: (float(v[0]), float(v[1])) for k, v in fields["prices"].items()}
-            fields["files"], fields["only"] = dict(fields["files"]), tuple(fields["only"])
-            fields["servers"] = {str(k): str(v) for k, v in fields.get("servers", {}).items()}
-            yield Record(**fields)
-        except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError):
-            continue
+        record = _read(path)
+        if record is not None:
+            yield record
 
 
 def last(cache: Path, study: str) -> Record | None:
@@ -128,10 +154,26 @@ def _keep(cache: Path, path: Path, sha256: str) -> None:
         fresh.unlink(missing_ok=True)
 
 
+def _path(cache: Path, record: Record) -> Path:
+    return cache / RUNS / f"{int(record.started_at * 1000):013d}-{record.run}.json"
+
+
+def _read(path: Path) -> Record | None:
+    """Return the record in a file; None if it cannot be read."""
+    try:
+        fields: Any = json.loads(path.read_text(encoding="utf-8"))
+        fields["prices"] = {k: (float(v[0]), float(v[1])) for k, v in fields["prices"].items()}
+        fields["files"], fields["only"] = dict(fields["files"]), tuple(fields["only"])
+        fields["servers"] = {str(k): str(v) for k, v in fields.get("servers", {}).items()}
+        fields["changes"] = tuple(Change(**c) for c in fields.get("changes", ()))
+        return Record(**fields)
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError):
+        return None
+
+
 def _write(cache: Path, record: Record) -> None:
-    folder = cache / RUNS
-    folder.mkdir(exist_ok=True, mode=0o700)
-    path = folder / f"{int(record.started_at * 1000):013d}-{record.run}.json"
+    path = _path(cache, record)
+    path.parent.mkdir(exist_ok=True, mode=0o700)
     fresh = path.with_name(path.name + ".new")
     write_whole(fresh, json.dumps(asdict(record), indent=1))
     fresh.replace(path)

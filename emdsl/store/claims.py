@@ -108,10 +108,17 @@ if hasattr(os, "register_at_fork"):  # Windows has none
 
 def live_owners(folder: Path) -> int:
     """Return the number of processes that use a store right now."""
+    return len(live_runs(folder))
+
+
+def live_runs(folder: Path) -> dict[str, int]:
+    """Return the runs that use a store right now, with the ids of their processes."""
     claims = folder / "claims"
-    n = 0
+    runs = {}
     for path in claims.iterdir() if claims.is_dir() else ():
         if path.name != LOCK:
+            pid, _, run = path.name.partition("-")
             with suppress(FileNotFoundError), path.open("rb") as file:
-                n += not try_lock(file, shared=True)
-    return n
+                if not try_lock(file, shared=True):
+                    runs[run] = int(pid)
+    return runs
