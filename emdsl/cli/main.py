@@ -14,6 +14,7 @@ from emdsl.version import __version__
 VERBS = {
     "init": ("emdsl.cli.init", "Create a new study."),
     "run": ("emdsl.cli.run", "Send pending requests and load the results."),
+    "runs": ("emdsl.cli.runs", "List, change and stop the runs that are under way."),
     "plan": ("emdsl.cli.plan", "Preview a run: cached and pending requests, reasons and cost."),
     "batch": ("emdsl.cli.batch", "List, wait for and cancel batches of requests."),
     "check": ("emdsl.cli.check", "Find errors and warnings in studies, and fix the certain ones."),

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from emdsl.run.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+class Drains(Protocol):
+    """A part of a run that can be interrupted."""
+
+    @property
+    def progress(self) -> Progress:
+        """Counts of the run; `draining` once it was interrupted."""
+
+    def drain(self) -> None:
+        """Start nothing more."""
+
+    def stop(self) -> None:
+        """Stop at once."""
 
 
 class RunControl:

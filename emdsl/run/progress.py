@@ -52,5 +52,6 @@ class Report:
         self.sent = max(self.sent, other.sent)  # a count that goes on
         self.interrupted = self.interrupted or other.interrupted
         self.over_budget = self.over_budget | other.over_budget
+        self.budget = other.budget
         self.throttled += other.throttled
         self.closed += [c for c in other.closed if c not in self.closed]

@@ -9,7 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from emdsl.errors import StoreError
 from emdsl.run.budget import Budgets
@@ -18,6 +18,8 @@ from emdsl.run.progress import Progress, Report
 from emdsl.run.retries import RetryPolicy
 from emdsl.store.claims import Claims
 from emdsl.store.journal import Journal
+from emdsl.study.control_server import ControlServer
+from emdsl.study.options import MAX_CONNECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from emdsl.providers.client import Client
     from emdsl.query import Query
+    from emdsl.run.control import Drains
     from emdsl.run.rows import Rows
     from emdsl.store.disk import DiskStore
     from emdsl.study.batch_run import BatchPlan, BatchRun
@@ -37,20 +40,6 @@ STARTED_S = 0.05  # from then on the first requests are under way
 SIGNALS = tuple(  # SIGHUP comes from a terminal that is closed; Windows has none
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-
-
-class Drains(Protocol):
-    """A part of a run that can be interrupted."""
-
-    @property
-    def progress(self) -> Progress:
-        """Counts of the run; `draining` once it was interrupted."""
-
-    def drain(self) -> None:
-        """Start nothing more."""
-
-    def stop(self) -> None:
-        """Stop at once."""
 
 
 class Interrupter:
@@ -99,6 +88,7 @@ class Sending:
     budget: Decimal | None = None  # of the whole run, in US dollars
     simulate: bool = False  # start the embedded simulator
     batches: BatchPlan | None = None  # what goes by batches
+    uncapped: tuple[str, ...] = ()  # why no budget can be set while it runs
 
 
 def send_pending(
@@ -171,9 +161,10 @@ async def _send(
     loop = asyncio.get_running_loop()
     handled = [n for n in SIGNALS if signals and signal.getsignal(n) is not signal.SIG_IGN]  # as under nohup
     budgets = Budgets({r.experiment.name: r.experiment.budget for r in walks}, sending.budget)
-    progress, report = Progress(), Report()
+    progress = Progress()
     with view, closing(Journal(project.answers)) as journal:
-        http = Http(sending.connections, project.environment, view.notice)
+        # the executor alone bounds the requests in flight: `emdsl runs set` may raise their number
+        http = Http(MAX_CONNECTIONS, project.environment, view.notice)
         client = Client(http, project.environment, simulator.url if simulator else None, run=run)
         batch_run = None
         if sending.batches is not None:
@@ -181,36 +172,60 @@ async def _send(
                 sending.batches, walks, store, journal, claims, budgets, client, project, progress, view, run
             )
         starting = loop.call_later(STARTED_S, on_start)
+        control = ControlServer(
+            project.cache, run, total=lambda: view.total, uncapped=sending.uncapped, notice=view.notice
+        )
+        controlling = loop.create_task(control.serve(STARTED_S))
         try:
             for number in handled:
                 loop.add_signal_handler(number, interrupter.interrupt)
             if batch_run is not None:
                 interrupter.attach(batch_run)
                 await batch_run.begin()
-            while True:
-                executor = Executor(
-                    walks, store, client, connections=sending.connections,
-                    retry_policy=RetryPolicy(max_wait_s=sending.max_wait_s, max_retries=sending.max_retries), run=run,
-                    budgets=budgets, claims=claims, progress=progress, held=journal.held,
-                    defers=batch_run.defers if batch_run is not None else _never,
-                    on_progress=view.update, on_notice=view.notice,
-                )  # fmt: skip
-                interrupter.attach(executor)
-                report.add(await executor.run())
-                if batch_run is None or report.interrupted:
-                    return report
-                interrupter.attach(batch_run)
-                if not await batch_run.go_on(report):
-                    return report
+            return await _rounds(
+                walks, store, client, sending, run, view, interrupter, control, claims, journal, budgets, progress,
+                batch_run,
+            )  # fmt: skip
         finally:
             starting.cancel()
+            controlling.cancel()
             interrupter.detach()
             for number in handled:
                 loop.remove_signal_handler(number)
+            await asyncio.gather(
+                controlling, return_exceptions=True
+            )  # its socket is removed before the claims of the run
             claims.close()
             await http.close()
             if simulator is not None:
                 await simulator.stop()
+
+
+async def _rounds(
+    walks: list[Rows], store: DiskStore, client: Client, sending: Sending, run: str, view: ProgressView,
+    interrupter: Interrupter, control: ControlServer, claims: Claims, journal: Journal, budgets: Budgets,
+    progress: Progress, batch_run: BatchRun | None,
+) -> Report:  # fmt: skip
+    """Send what is sent alone, then what goes by batches, as long as one makes requests of the other ready."""
+    report, connections = Report(), sending.connections
+    while True:
+        executor = Executor(
+            walks, store, client, connections=connections,
+            retry_policy=RetryPolicy(max_wait_s=sending.max_wait_s, max_retries=sending.max_retries), run=run,
+            budgets=budgets, claims=claims, progress=progress, held=journal.held,
+            defers=batch_run.defers if batch_run is not None else _never,
+            on_progress=view.update, on_notice=view.notice,
+        )  # fmt: skip
+        interrupter.attach(executor)
+        control.attach(executor, executor.live)
+        report.add(await executor.run())
+        if batch_run is None or report.interrupted:
+            return report
+        interrupter.attach(batch_run)
+        control.attach(batch_run, executor.live)
+        if not await batch_run.go_on(report):
+            return report
+        connections = executor.live.connections  # `emdsl runs set` may have changed them
 
 
 def _never(_: Query) -> bool:

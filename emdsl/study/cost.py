@@ -36,20 +36,21 @@ def check_budgets(counts: list[ExperimentCount], budget: Decimal | None) -> None
         raise SourceError([Diagnostic(code="E733", message=m, span=s, help=help_) for s, m in too_small])
     if budget is None:
         return
-    unlimited = []
+    if reasons := list(unlimited(counts)):
+        raise SourceError(reasons)
+    least = sum((c.least_usd for c in counts), Decimal(0))
+    if least > budget:
+        raise OverBudget(beyond(least, budget), parameter="budget")
+
+
+def unlimited(counts: list[ExperimentCount]) -> Iterator[Diagnostic]:
+    """Yield why the cost of the pending requests has no upper limit: an error of each step, if they had a budget."""
     for count in counts:
         for head, step in count.heads.values():
             reason = why_unbounded(head.model, dict(head.params))
             if reason is not None:
                 code, message, note, help_ = reason
-                unlimited.append(
-                    Diagnostic(code=code, message=message, span=step.span, note=f"{note} (--budget)", help=help_)
-                )
-    if unlimited:
-        raise SourceError(unlimited)
-    least = sum((c.least_usd for c in counts), Decimal(0))
-    if least > budget:
-        raise OverBudget(beyond(least, budget), parameter="budget")
+                yield Diagnostic(code=code, message=message, span=step.span, note=f"{note} (--budget)", help=help_)
 
 
 def question_of_cost(counts: list[ExperimentCount], over: Decimal | None, budget: Decimal | None) -> str:

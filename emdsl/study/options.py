@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from emdsl.study.planfile import PlanFile
 
+MAX_CONNECTIONS = 10_000  # maximum of `connections`
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:

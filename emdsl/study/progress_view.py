@@ -79,6 +79,11 @@ class ProgressView:
         elif self._display == PLAIN and self._done:
             self._say(f"{self._done:,} of at most {self._total:,} requests done")
 
+    @property
+    def total(self) -> int:
+        """Number of requests, at most."""
+        return self._total
+
     def notice(self, text: str) -> None:
         """Show a line beside the progress: what a person should know at once."""
         if self._bar is not None:

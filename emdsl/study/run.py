@@ -22,7 +22,7 @@ from emdsl.run.rows import Rows
 from emdsl.store.removals import store_version
 from emdsl.study.asking import Interrupter, Sending, send_pending
 from emdsl.study.batch_choice import batch_parts, batch_plan, embedded
-from emdsl.study.cost import budget_parts, check_budgets, question_of_cost, spent_json, spent_parts
+from emdsl.study.cost import budget_parts, check_budgets, question_of_cost, spent_json, spent_parts, unlimited
 from emdsl.study.counts import (
     check_datasets,
     count_parts,
@@ -274,6 +274,7 @@ def run_study(
                     study, options, walks, store, counts, run=run, pending=pending, view=view,
                     interrupter=interrupter, on_start=loader.start, batches=batches,
                 )  # fmt: skip
+                options = replace(options, budget=report.budget)  # it may have been changed on the way
                 loader.check()
                 final_counts, notices, load_error = loader.load(report)
         elif survey.loaded is not None:
@@ -330,6 +331,7 @@ def _send(
         connections=options.connections or min(parallel, default=CONNECTIONS), max_wait_s=options.max_wait,
         max_retries=options.max_retries, budget=options.budget,
         simulate=any(embedded(m, study) for c in counts for m in c.models.values()), batches=batches,
+        uncapped=tuple(d.message for d in unlimited(counts)),
     )  # fmt: skip
     shown = view(pending) if view is not None else ProgressView(NONE, pending, lambda _: None)
     report = send_pending(

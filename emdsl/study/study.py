@@ -20,7 +20,7 @@ from emdsl.study.asking import Interrupter, apart_from_loop
 from emdsl.study.checking import diagnostics_of
 from emdsl.study.compiled import Compiled, compile_study, unknown
 from emdsl.study.deviations import marked
-from emdsl.study.options import RunOptions
+from emdsl.study.options import MAX_CONNECTIONS, RunOptions
 from emdsl.study.plan import Plan, make_plan
 from emdsl.study.progress_view import ProgressView, choose_display
 from emdsl.study.project import open_project
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from emdsl.study.results_diff import ResultsDiff
     from emdsl.study.selection import Only
     from emdsl.study.why import Why
-
-MAX_CONNECTIONS = 10_000
 
 
 class Study:

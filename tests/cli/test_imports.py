@@ -34,6 +34,7 @@ finally:
         (["check", "study.em"], (*RESULTS, *SENDING, *SLOW, "diskcache", "emdsl.forms", "emdsl.run.rows")),
         (["plan", "study.em"], (*RESULTS, *SENDING, *READING, "lark", "asyncio", "ssl", "urllib.request",
                                 "emdsl.run.executor")),
+        (["runs"], (*RESULTS, *SENDING, *SLOW, "diskcache", "emdsl.run.executor")),
         (["why", "study.em"], (*RESULTS, *SENDING, "emdsl.run.executor")),
         (["render", "study.em"], (*RESULTS, *SENDING, "emdsl.run.executor")),
     ],

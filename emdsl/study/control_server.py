@@ -1,0 +1,192 @@
+"""The running side of `emdsl runs`: a run under way answers at its control socket, and is changed by it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import socket
+import struct
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from emdsl.errors import UsageError
+from emdsl.run import history
+from emdsl.study import control_socket
+from emdsl.study.options import MAX_CONNECTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from emdsl.run.control import Drains
+    from emdsl.run.live import LiveSettings
+
+_USD = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?")
+_CREDENTIALS = struct.Struct("3i")  # of the process that connects: its id, its user, its group
+
+
+class ControlServer:
+    """Answers messages about one run, in its event loop. Nothing that arrives can hurt the run."""
+
+    def __init__(
+        self, cache: Path, run: str, *, total: Callable[[], int], uncapped: tuple[str, ...],
+        notice: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        """Prepare to answer.
+
+        Args:
+            cache: The folder of the socket and of the run's record.
+            run: The id of the run.
+            total: Returns the number of requests of the run, at most.
+            uncapped: Why no budget can be set; empty if one can.
+            notice: Shows a person who watches the run that it was changed.
+        """
+        self._cache, self._run = cache, run
+        self._part: Drains | None = None
+        self._live: LiveSettings | None = None
+        self._total, self._uncapped, self._notice = total, uncapped, notice
+
+    def attach(self, part: Drains, live: LiveSettings) -> None:
+        """Answer for the part of the run that begins: an executor or the wait for batches, and for its settings."""
+        self._part, self._live = part, live
+
+    async def serve(self, after_s: float) -> None:
+        """Listen from `after_s` on until it is cancelled; return at once if there can be no socket."""
+        await asyncio.sleep(after_s)
+        if not control_socket.has_sockets():
+            return
+        try:
+            listening = control_socket.bound(self._cache, self._run)
+        except OSError:  # a cache that is read-only, or on a file system without sockets: a run needs no control
+            return
+        try:
+            server = await asyncio.start_unix_server(self._answer, sock=listening, limit=control_socket.MAX_BYTES)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                server.close()
+        finally:
+            listening.close()
+            with suppress(OSError):
+                control_socket.remove(self._cache, self._run)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(control_socket.TIMEOUT_S):
+                if _same_user(writer):
+                    reply = self._reply(await reader.readline())
+                    writer.write(json.dumps(reply).encode() + b"\n")
+                    await writer.drain()
+        except (OSError, ValueError):  # it has gone, is too slow, or the line is too long
+            pass
+        finally:
+            writer.close()
+
+    def _reply(self, line: bytes) -> dict[str, Any]:
+        """Return the reply to a message: `error`, or the state of the run with the changes just made."""
+        try:
+            message = json.loads(line)
+            match message:
+                case {"do": "status"}:
+                    return self._status()
+                case {"do": "set"}:
+                    changes = self._set(message.get("connections"), message.get("budget"))
+                case {"do": "stop"}:
+                    changes = self._stop(now=message.get("now") is True)
+                case _:
+                    return {"error": "the message is not understood"}
+        except (UsageError, ValueError, RecursionError) as error:
+            return {"error": str(error)}
+        recorded = self._record(changes)
+        return self._status() | {"changes": [asdict(c) for c in changes], "recorded": recorded}
+
+    def _attached(self) -> tuple[Drains, LiveSettings]:
+        if self._part is None or self._live is None:
+            raise UsageError("the run looks for its batches, and has not begun to send")
+        return self._part, self._live
+
+    def _status(self) -> dict[str, Any]:
+        part, settings = self._attached()
+        progress = part.progress
+        return {
+            "answered": progress.answered,
+            "failed": progress.failed,
+            "total": self._total(),
+            "in_flight": progress.in_flight,
+            "connections": settings.connections,
+            "spent_usd": float(settings.spent_usd),
+            "of_unknown_cost": settings.n_unpriced,
+            "budget_usd": float(settings.budget) if settings.budget is not None else None,
+            "over_budget": settings.over_budget,
+            "stopping": progress.draining,
+        }
+
+    def _set(self, connections: Any, budget: Any) -> list[history.Change]:
+        """Change the settings, all of them or none; raises UsageError."""
+        (part, settings), changes = self._attached(), list[history.Change]()
+        if part.progress.draining:
+            raise UsageError("the run is stopping")
+        if connections is not None and not (type(connections) is int and 1 <= connections <= MAX_CONNECTIONS):
+            raise UsageError(f"connections are a number from 1 to {MAX_CONNECTIONS:,}")
+        usd = self._amount(budget) if budget is not None else settings.budget
+        if usd is not None and usd != settings.budget:
+            changes.append(_change("budget", settings.budget, usd))
+            settings.budget = usd
+        if connections is not None and connections != settings.connections:
+            changes.append(_change("connections", settings.connections, connections))
+            settings.connections = connections
+        return changes
+
+    def _amount(self, text: Any) -> Decimal:
+        """Return the budget of a text: `50`, or by how much it changes: `+20`."""
+        old = self._attached()[1].budget
+        if not (isinstance(text, str) and _USD.fullmatch(text)):
+            raise UsageError("a budget is an amount of US dollars, such as 50, or +20 to raise it")
+        if old is None and self._uncapped:
+            raise UsageError("no budget can be set: " + "; ".join(self._uncapped))
+        if text[0] not in "+-":
+            return Decimal(text)
+        if old is None:
+            raise UsageError(f"the run has no budget to change by {text}: give an amount, such as 50")
+        return max(old + Decimal(text), Decimal(0))
+
+    def _stop(self, *, now: bool) -> list[history.Change]:
+        part, _ = self._attached()
+        if now:
+            part.stop()
+        elif not part.progress.draining:
+            part.drain()
+        else:
+            return []
+        return [_change("stop now" if now else "stop")]
+
+    def _record(self, changes: list[history.Change]) -> bool:
+        """Write changes into the record of the run, and show them beside its progress; whether they were written."""
+        for change in changes:
+            self._notice(f"emdsl runs: {change.text}")
+        try:
+            history.add_changes(self._cache, self._run, changes)
+        except OSError:
+            return False
+        return True
+
+
+def _change(what: str, old: Decimal | int | None = None, new: Decimal | int | None = None) -> history.Change:
+    return history.Change(at=time.time(), what=what, old=_plain(old), new=_plain(new))
+
+
+def _plain(number: Decimal | int | None) -> float | None:
+    return float(number) if isinstance(number, Decimal) else number
+
+
+def _same_user(writer: asyncio.StreamWriter) -> bool:
+    """Whether the other process is of this user; the permissions of the socket say so where the system does not."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True
+    credentials = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return bool(_CREDENTIALS.unpack(credentials)[1] == os.geteuid())
