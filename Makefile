@@ -8,8 +8,8 @@
 # make bench        ratios against the raw limit on this machine; bench-scale with 1,000,000 queries too
 # make conformance  studies against a LiteLLM proxy and tiny models, the providers' clients, older DuckDB: 2 GB, 15 minutes
 # make pace         a server that fails, and one that has a limit: some minutes
-# make stress       100 kills with -9, 200,000 entries of 4 KB, made-up studies, odd names, a newcomer, a mixed model,
-#                   coverage of intervals by clusters and of fits over doses: some minutes
+# make stress       100 kills with -9, 200,000 entries of 4 KB, batches of 200 MB, made-up studies, odd names, a newcomer,
+#                   a mixed model, coverage of intervals by clusters and of fits over doses: some minutes
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -68,6 +68,8 @@ stress: .venv/installed-dev
 	LARGE_BYTES=1048576 $(BIN)/python -m pytest -q -n0 tests/lang/test_fuzz.py -k large
 	$(BIN)/python tests/bench/stress.py
 	$(BIN)/python tests/bench/request_files.py
+	$(BIN)/python tests/bench/batches.py
+	$(BIN)/python tests/bench/batch_kills.py
 	$(BIN)/python tests/bench/dose.py
 	$(BIN)/python tests/bench/weird_icl.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/analysis.py

@@ -7,7 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
@@ -17,8 +17,7 @@ from emdsl.providers.address import join_url, server_of
 from emdsl.providers.batches import Line, Phase
 from emdsl.providers.error_body import find_error
 from emdsl.providers.http_errors import Blocked, error_in_200, error_of
-from emdsl.providers.wire import as_json, plain_json
-from emdsl.query import Response
+from emdsl.providers.wire import as_json, blocked, plain_json
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from emdsl.providers.batches import Batch
     from emdsl.providers.http import Http, Mask
     from emdsl.providers.transfers import FileBody
+    from emdsl.query import Response
 
 CALL_S = 120.0  # for a call without a file
 CLOCKS_S = 300.0  # by which the provider's clock may be behind ours
@@ -67,21 +67,31 @@ class BatchAccount:
         """Return the JSON of a reply and its headers; the account's headers go to its own server only."""
         own = self.headers if server_of(url) == server_of(self.base) else {}
         with self.explained():
-            return await transfers.exchange(
+            reply, received = await transfers.exchange(
                 self.http, method, url, {**own, **headers}, mask=self.mask, body=body, timeout_s=CALL_S
             )
+            named = isinstance(reply, dict) and (reply.get("id") or reply.get("name"))  # a batch may have an error
+            if isinstance(reply, dict) and not named and (error := find_error(reply)) is not None:
+                raise error_in_200(error, received, self.mask)
+            return reply, received
 
     async def results(self, url: str, read: Callable[[dict[str, Any]], Line]) -> AsyncGenerator[Line, None]:
-        """Yield the results in a JSONL file, of which `read` reads each object."""
-        with self.explained():
-            async with aclosing(transfers.lines(self.http, url, self.headers, mask=self.mask)) as lines:
-                async for line in lines:
-                    row = read_line(line)
-                    if row is not None:
-                        yield read(row)
-                    else:
-                        match = _ID.search(line[: transfers.HEAD])
-                        yield self.unreadable(match[1].decode() if match else "")
+        """Yield the results in a JSONL file, of which `read` reads each object; Rejected with status 404: deleted."""
+        try:
+            with self.explained():
+                async with aclosing(transfers.lines(self.http, url, self.headers, mask=self.mask)) as lines:
+                    async for line in lines:
+                        row = read_line(line)
+                        if row is not None:
+                            yield read(row)
+                        else:
+                            match = _ID.search(line[: transfers.HEAD])
+                            yield self.unreadable(match[1].decode() if match else "")
+        except Rejected as error:
+            if error.status != NOT_FOUND:
+                raise
+            # says nothing about other requests to the model
+            raise Rejected(f"the provider no longer has these results: {error}", status=NOT_FOUND) from None
 
     async def delete(self, *urls: str) -> None:
         """Delete files; errors are ignored."""
@@ -138,7 +148,7 @@ class BatchAccount:
 
     def _failed(self, custom_id: str, error: ProviderError | Blocked) -> Line:
         if isinstance(error, Blocked):
-            return Line(custom_id, response=self.complete(blocked(error)))
+            return Line(custom_id, response=self.complete(blocked(error.reason)))
         self.explain(error)
         return Line(custom_id, error=error)
 
@@ -205,11 +215,6 @@ class AccountBatches(ABC):
         """Return the result in a line."""
 
 
-def blocked(error: Blocked) -> Response:
-    """Return the answer of a request that the provider's content policy refused."""
-    return Response(text=error.reason, finish="blocked")
-
-
 def of_batch(line: Line, batch: Batch) -> Line:
     """Return a result whose answer names the batch."""
     if line.response is None:
@@ -236,9 +241,10 @@ def seconds_of(time: Any) -> float | None:
     """
     if isinstance(time, str):
         try:
-            return datetime.fromisoformat(time).timestamp()
+            moment = datetime.fromisoformat(time)
         except ValueError:
             return None
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
     return float(time) if isinstance(time, int | float) and not isinstance(time, bool) and time > 0 else None
 
 
@@ -256,5 +262,5 @@ async def recent(pages: AsyncIterator[Sequence[Batch]], since: float) -> AsyncIt
 
 def entries_of(reply: Any, name: str) -> list[dict[str, Any]]:
     """Return the objects of a list in a reply."""
-    found = reply.get(name) if isinstance(reply, dict) else None
-    return [x for x in found if isinstance(x, dict)] if isinstance(found, list) else []
+    entries = reply.get(name) if isinstance(reply, dict) else None
+    return [x for x in entries if isinstance(x, dict)] if isinstance(entries, list) else []

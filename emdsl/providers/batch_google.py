@@ -51,9 +51,9 @@ class _Output(Wire):
     @property
     def inlined(self) -> list[Any]:
         """The results of a batch without a file."""
-        found = self.inlinedResponses
-        found = found.get("inlinedResponses") if isinstance(found, dict) else found
-        return found if isinstance(found, list) else []
+        responses = self.inlinedResponses
+        responses = responses.get("inlinedResponses") if isinstance(responses, dict) else responses
+        return responses if isinstance(responses, list) else []
 
 
 class _Metadata(Wire):

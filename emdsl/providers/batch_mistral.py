@@ -56,7 +56,7 @@ class MistralBatches(OpenAIBatches):
         }  # fmt: skip
 
     async def _pages(self, since: float) -> AsyncIterator[list[Batch]]:
-        after = datetime.fromtimestamp(max(since - CLOCKS_S, 0), UTC).isoformat()
+        after = datetime.fromtimestamp(max(since - CLOCKS_S, 0), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         number = 0
         while True:
             url = self._account.url(

@@ -138,9 +138,11 @@ class Http:
             on_limits: as in `post`.
             accepted: statuses that are not errors.
         """
-        stalling = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=stall_s)
-        timeout = self._timeout(timeout_s) if stall_s is None else stalling
-        try:
+        if stall_s is None:
+            timeout = self._timeout(timeout_s)
+        else:
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=stall_s)
+        with _Translated(method, url, timeout, mask):
             route = self._route(url)
             session = self._session if route.answers else self._watched
             async with session.request(
@@ -163,20 +165,6 @@ class Http:
                     encoding = reply.headers.get("Content-Encoding", "")
                     raise error_of(reply.status, reply.headers, _error_text(raw, encoding, reply.charset), mask)
                 yield reply
-        except BadNetworkSettings as error:
-            raise Rejected(f"not sent: {error}", for_all=True) from None
-        except (
-            TimeoutError,
-            aiohttp.ClientError,
-            OSError,
-        ) as error:  # before ValueError: a wrong certificate is one too
-            if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-                raise Rejected(MALFORMED, for_all=True) from None
-            sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-            message = _describe(error, url, timeout.total or timeout.sock_read)
-            raise Unavailable(mask(message), paid=sent and method == "POST") from None
-        except ValueError:  # its text may contain the password of a proxy
-            raise Rejected(MALFORMED, for_all=True) from None
 
     def _report_slow(self, server: str) -> None:
         if server not in self._slow:
@@ -261,6 +249,32 @@ def _keepalive_socket(address: AddrInfoType) -> socket.socket:
             connection.setsockopt(socket.IPPROTO_TCP, option, value)
     connection.setblocking(False)
     return connection
+
+
+@dataclass(slots=True)
+class _Translated:
+    """Turns the errors of a connection into ours; a class, because a generator would cost every request 3 us."""
+
+    method: str
+    url: str
+    timeout: aiohttp.ClientTimeout
+    mask: Mask
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        match error:
+            case BadNetworkSettings():
+                raise Rejected(f"not sent: {error}", for_all=True) from None
+            case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+                raise Rejected(MALFORMED, for_all=True) from None
+            case TimeoutError() | aiohttp.ClientError() | OSError():
+                sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+                message = _describe(error, self.url, self.timeout.total or self.timeout.sock_read)
+                raise Unavailable(self.mask(message), paid=sent and self.method == "POST") from None
+            case ValueError():  # not a wrong certificate, which is one too; its text may contain a proxy's password
+                raise Rejected(MALFORMED, for_all=True) from None
 
 
 def _describe(error: Exception, url: str, timeout_s: float | None) -> str:

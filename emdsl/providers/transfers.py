@@ -32,7 +32,7 @@ REDIRECTS = (301, 302, 303, 307, 308)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileBody:
-    """A body that is streamed from a file of lines, between two texts."""
+    """A body that is streamed from a file of lines with line ends, between two texts."""
 
     file: Path
     before: bytes = b""
@@ -70,7 +70,8 @@ async def exchange(
 ) -> tuple[Any, Mapping[str, str]]:  # fmt: skip
     """Return the JSON of a reply, None if it is empty, and its headers; raises ProviderError or Blocked.
 
-    A body from a file takes as long as it needs while there is progress; `timeout_s` is for all others.
+    A body from a file takes as long as it needs while there is progress, and may raise OSError; `timeout_s` is for all
+    others.
     """
     if isinstance(body, FileBody):
         return await _upload(http, method, url, headers, mask=mask, body=body)
@@ -83,8 +84,7 @@ async def _upload(
     http: Http, method: str, url: str, headers: Mapping[str, str], *, mask: Mask, body: FileBody
 ) -> tuple[Any, Mapping[str, str]]:
     with await asyncio.to_thread(body.file.open, "rb") as file:
-        size = await asyncio.to_thread(lambda: body.file.stat().st_size)
-        size -= 1 if body.listed and size else 0
+        size = await asyncio.to_thread(lambda: body.file.stat().st_size) - body.listed  # without the last line end
         headers = {**headers, "Content-Length": str(len(body.before) + size + len(body.after))}
         try:
             async with asyncio.timeout(STALL_S) as limit:

@@ -86,6 +86,11 @@ def checked_finish(finish: str | None, *parts: object) -> str:
     return finish or "stop"
 
 
+def blocked(reason: str) -> Response:
+    """Return the answer to a request that the provider's content policy refused."""
+    return Response(text=reason, finish="blocked")
+
+
 def _as_text(value: Any) -> str | None:
     """Return a text, lone surrogates included: pydantic's own `str` refuses them."""
     if value is None or isinstance(value, str):

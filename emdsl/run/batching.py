@@ -189,10 +189,11 @@ class Batching:
         async for batch in api.list_recent(since):
             if batch.phase is Phase.REFUSED or batch.id in known:
                 continue
-            if api.tagged:
-                if batch.tag == record.name:
-                    return self._created(record, batch)
-            elif batch.total in (None, record.n) and batch.id not in self._not_ours:
+            if batch.tag == record.name or (record.upload and record.upload in batch.inputs):
+                return self._created(record, batch)
+            if api.tagged or batch.inputs:  # its name, or the file of its requests, is another
+                continue
+            if batch.total in (None, record.n) and batch.id not in self._not_ours:
                 ours = await self._holds(record, batch, api)
                 if ours:
                     return self._created(record, batch)
