@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -12,7 +13,6 @@ import aiohttp
 from emdsl.sim.server import Simulator
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Awaitable, Callable, Iterable
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
@@ -25,10 +25,10 @@ GEMINI = {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}
 class Calls:
     """Calls to a running simulator, each of which returns the status and the reply."""
 
-    def __init__(self, simulator: Simulator, session: aiohttp.ClientSession) -> None:
-        self.simulator = simulator
-        self.url = simulator.url.removesuffix("/v1")
+    def __init__(self, url: str, session: aiohttp.ClientSession, counts: Counter[str] | None = None) -> None:
+        self.url = url.removesuffix("/v1")
         self.session = session
+        self.counts = Counter[str]() if counts is None else counts  # of a simulator in this process
 
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         data = body if isinstance(body, bytes | aiohttp.FormData) or body is None else json.dumps(body)
@@ -81,7 +81,7 @@ def run(test: Callable[[Calls], Awaitable[None]], **settings: Any) -> Counter[st
         await simulator.start()
         try:
             async with aiohttp.ClientSession() as session:
-                await test(Calls(simulator, session))
+                await test(Calls(simulator.url, session, simulator.counts))
         finally:
             await simulator.stop()
         return simulator.counts

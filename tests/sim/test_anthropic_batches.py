@@ -43,7 +43,7 @@ def test_a_batch_of_anthropic() -> None:
         assert await calls.call("DELETE", path) == (200, {"id": batch["id"], "type": "message_batch_deleted"})
         assert (await calls.call("GET", path))[0] == 404
 
-    run(test, batch_s=0.2)
+    run(test, batch_s=0.5)
 
 
 def test_a_cancelled_batch_of_anthropic() -> None:
@@ -53,7 +53,7 @@ def test_a_cancelled_batch_of_anthropic() -> None:
         requests = [asked(str(i)) for i in range(60)]
         _, batch = await calls.call("POST", "/v1/messages/batches", {"requests": requests})
         path = f"/v1/messages/batches/{batch['id']}"
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.7)
         status, batch = await calls.call("POST", f"{path}/cancel")
         assert (status, batch["processing_status"]) == (200, "canceling")
         assert batch["cancel_initiated_at"] >= batch["created_at"]
@@ -64,7 +64,7 @@ def test_a_cancelled_batch_of_anthropic() -> None:
         assert min(counts["succeeded"], counts["canceled"], counts["expired"]) > 0
         assert (await calls.call("POST", f"{path}/cancel"))[1] == batch, "it has ended"
 
-    run(test, batch_s=0.5, faults=Faults(batch_expired=0.5))
+    run(test, batch_s=2.0, faults=Faults(batch_expired=0.5))
 
 
 @pytest.mark.parametrize(
