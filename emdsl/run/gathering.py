@@ -82,6 +82,7 @@ class Gatherer:
             for shard in self._shards.values():
                 shard.drop(self.journal)
             self._shards.clear()
+        found.waiting = self.journal.held(seen)
         return found
 
     def _ready(self) -> Iterator[Ready]:
@@ -110,11 +111,10 @@ class Gatherer:
     def _take(self, part: list[Ready], found: Gathered) -> None:
         """Add requests to shards, but for those that another process sends, or that are in a batch."""
         keys = [query.key for query, _ in part]
-        found.waiting |= self.journal.held(keys)
-        wanted = [r for r in part if r[0].key not in found.waiting and self.chosen(r[0].settings.model)]
+        held = self.journal.held(keys)
+        wanted = [r for r in part if r[0].key not in held and self.chosen(r[0].settings.model)]
         claimed = self._claim([query.key for query, _ in wanted])
         stored, held = self.store.get_many(claimed), self.journal.held(claimed)  # another process may have come first
-        found.waiting |= held
         for query, experiment in wanted:
             if query.key in claimed and query.key not in stored and query.key not in held:
                 self._add(query, experiment, found)
@@ -168,7 +168,6 @@ class Gatherer:
             return
         keys = [kept.key for kept in shard.requests]
         found.planned.append(shard.close(self.journal, self.study, self.run))
-        found.waiting.update(keys)
         shard.requests = []
         self.claims.release(keys)  # from now on the journal holds them
 

@@ -31,7 +31,7 @@ class Kept(NamedTuple):
 
     key: Digest
     settings: RequestSettings
-    messages: str  # the digest of its prompt, in hex
+    messages: Digest  # of its prompt
     sample: int
     tries: int
     experiment: str
@@ -61,7 +61,7 @@ class Shard:
         """Write a request."""
         self.file.write(line)
         self.size += len(line)
-        messages = query.prompt.digest.hex()
+        messages = query.prompt.digest
         self.requests.append(
             Kept(query.key, query.settings, messages, query.sample, query.tries, experiment, most_usd)
         )  # fmt: skip
@@ -90,7 +90,7 @@ class Shard:
     def _requests(self) -> Iterator[BatchRequest]:
         for kept in self.requests:
             yield BatchRequest(
-                key=kept.key, ingredients=ingredients(kept.settings, kept.messages, kept.sample, kept.tries),
+                key=kept.key, ingredients=ingredients(kept.settings, kept.messages.hex(), kept.sample, kept.tries),
                 experiment=kept.experiment, most_usd=kept.most_usd,
             )  # fmt: skip
 

@@ -57,13 +57,16 @@ class Loader(Protocol):
 
 def loader_of(
     study: Compiled, options: RunOptions, walks: list[Rows], store: DiskStore, *, run: str, pending: int,
-    on_error: Callable[[], None],
+    on_error: Callable[[], None], late: bool = False,
 ) -> Loader:  # fmt: skip
-    """Return the loader of a run; `on_error` is called, from another thread, if its tables cannot be made."""
+    """Return the loader of a run; `on_error` is called, from another thread, if its tables cannot be made.
+
+    `late`: answers may come in a day, so that nothing follows the store meanwhile.
+    """
     inline = InlineLoader(study, walks, store, run, on_error)
     if pending < LARGE or os.name != "posix" or not sys.executable:
         return inline
-    return ProcessLoader(inline, options)
+    return LateLoader(inline, options) if late else ProcessLoader(inline, options)
 
 
 class InlineLoader:
@@ -219,6 +222,29 @@ class ProcessLoader:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(line) + "\n")
         self._process.stdin.flush()
+
+
+class LateLoader(ProcessLoader):
+    """Loads after the run, in a process of its own: the memory of a large load is not kept while batches are open."""
+
+    def __exit__(self, *error: object) -> None:
+        """See Loader."""
+        self._inline.__exit__(*error)
+        super().__exit__(*error)
+
+    def start(self) -> None:
+        """See Loader."""
+        self._inline.start()
+
+    def check(self) -> None:
+        """See Loader."""
+        self._inline.check()
+
+    def load(self, report: Report) -> Loaded:
+        """See Loader."""
+        super().start()
+        self._started.wait()
+        return super().load(report)
 
 
 def _source_error(experiments: Sequence[Experiment], faults: Sequence[Any]) -> SourceError:

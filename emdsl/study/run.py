@@ -266,9 +266,15 @@ def run_study(
             if question and not confirm(question):
                 return replace(_result(study, options, counts, report, [], ""), declined=True)
             batches = batch_plan(study, counts, batch=options.batch, detach=options.detach)
-            at_once = pending if batches is None else 0  # a loader that follows the store would wait for a day
             with loader_of(
-                study, options, walks, store, run=run, pending=at_once, on_error=interrupter.interrupt
+                study,
+                options,
+                walks,
+                store,
+                run=run,
+                pending=pending,
+                on_error=interrupter.interrupt,
+                late=batches is not None,
             ) as loader:
                 report = _send(
                     study, options, walks, store, counts, run=run, pending=pending, view=view,
