@@ -56,6 +56,9 @@ SAMPLES = option("--samples", type=int, help="Only the first N samples of each c
 ONLY = click.option(  # not from the environment: click would split a level at its blanks
     "--only", multiple=True, metavar="AXIS=VALUE[,VALUE]", help="Only these levels; repeat for more axes."
 )
+PILOT = option(
+    "--pilot", is_flag=True, help="Only a small balanced sample of all rows, to measure the cost of the rest."
+)
 SIM = option(
     "--sim", "simulate", is_flag=True, help="Use the simulator in place of every model, with a separate store."
 )
@@ -102,8 +105,8 @@ def with_options(*options: Decorator) -> Decorator:
 
 STUDY = with_options(FILE, CACHE, ENV_FILE, SIM)
 OF_RUN = with_options(  # `plan` has the options of `run`, so that one call can become the other
-    FILE, CACHE, ENV_FILE, SAMPLES, ONLY, SIM, AS_JSON, CONNECTIONS, OFFLINE, MAX_WAIT, MAX_RETRIES, BUDGET, YES,
-    CONFIRM, INSECURE, BATCH, DETACH,
+    FILE, CACHE, ENV_FILE, SAMPLES, ONLY, PILOT, SIM, AS_JSON, CONNECTIONS, OFFLINE, MAX_WAIT, MAX_RETRIES, BUDGET,
+    YES, CONFIRM, INSECURE, BATCH, DETACH,
 )  # fmt: skip
 
 

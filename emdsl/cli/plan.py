@@ -47,6 +47,7 @@ def command(
     env_file: Path | None,
     samples: int | None,
     only: tuple[str, ...],
+    pilot: bool,
     simulate: bool,
     as_json: bool,
     budget: Decimal | None,
@@ -74,8 +75,10 @@ def command(
     console.expect_json(wanted=as_json)
     if file.suffix.lower() == ".json":
         raise UsageError(f"{file} is a plan: run it with `emdsl run {file}`, or plan the .em file again")
+    if pilot and output is not None:
+        raise UsageError("a pilot is not written to a file: use `emdsl run FILE --pilot`", parameter="pilot")
     project = open_project(file, cache, env_file, simulate=simulate)
-    marks = ("plan", cache, samples, only, budget, insecure, by, as_list, as_json, *console.layout_marks())
+    marks = ("plan", cache, samples, only, pilot, budget, insecure, by, as_list, as_json, *console.layout_marks())
     kept = output is None and plan_file is None and requests is None
     if kept and (screen := uptodate.find(project, file, marks)) is not None:
         console.say_screen(screen)
@@ -89,7 +92,7 @@ def command(
     files = _request_files(study, requests, shard)
     with files or nullcontext():
         plan = make_plan(
-            study, samples=samples, only=only, budget=budget, insecure=insecure, listed=as_list,
+            study, samples=samples, only=only, budget=budget, insecure=insecure, listed=as_list, pilot=pilot,
             by=[n.strip() for n in by.split(",")] if by else (), on_pending=files.add if files else None,
         )  # fmt: skip
     if plan_file is not None:  # `emdsl run plan.json --dry-run`
@@ -105,7 +108,7 @@ def command(
         again = repeated(cache=cache, budget=budget, insecure=insecure, env_file=env_file)
         held = output or (plan_file.written if plan_file is not None else None)
         if held is None:  # a written plan holds the rest
-            again = repeated(samples=samples, only=only, simulate=simulate) + again
+            again = repeated(samples=samples, only=only, simulate=simulate) + again + repeated(pilot=pilot)
         detailed = bool(by or as_list or plan_file)
         next_step: Iterable[Part] = plan.next_step(held or file, again, written=output is not None, detailed=detailed)
         if files:

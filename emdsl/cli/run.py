@@ -10,6 +10,7 @@ import click
 
 from emdsl.cli import console, options
 from emdsl.cli.main import EXIT_INCOMPLETE, EXIT_STALE
+from emdsl.errors import UsageError
 from emdsl.outcomes.load_ids import note_last
 from emdsl.redact import mask
 from emdsl.study import uptodate
@@ -36,6 +37,7 @@ def command(
     env_file: Path | None,
     samples: int | None,
     only: tuple[str, ...],
+    pilot: bool,
     simulate: bool,
     as_json: bool,
     connections: int | None,
@@ -59,6 +61,7 @@ def command(
     Examples:
       emdsl run study.em
       emdsl run study.em --samples 2 --only k=0,16 --budget 5
+      emdsl run study.em --pilot
       emdsl run study.em --sim
     """
     console.expect_json(wanted=as_json)
@@ -66,18 +69,20 @@ def command(
     if file.suffix.lower() == ".json":
         from emdsl.study.planfile import read_plan  # noqa: PLC0415 - the short way does without
 
+        if pilot:
+            raise UsageError("a plan has its own rows: use `--pilot` with the .em file", parameter="pilot")
         plan_file = read_plan(file, samples, only, simulate=simulate)
         file, samples, only, simulate = plan_file.file, plan_file.samples, plan_file.only, plan_file.simulate
     if dry_run:
         from emdsl.cli.plan import command as plan  # noqa: PLC0415 - the short way does without
 
         return int(ctx.invoke(
-            plan, file=file, cache=cache, env_file=env_file, samples=samples, only=only, simulate=simulate,
-            as_json=as_json, budget=budget, insecure=insecure, batch=batch, plan_file=plan_file,
+            plan, file=file, cache=cache, env_file=env_file, samples=samples, only=only, pilot=pilot,
+            simulate=simulate, as_json=as_json, budget=budget, insecure=insecure, batch=batch, plan_file=plan_file,
         ))  # fmt: skip
     project = open_project(file, cache, env_file, simulate=simulate)
     marks = ("run", cache, samples, only, as_json, *console.layout_marks())
-    if plan_file is None and (screen := uptodate.find(project, file, marks)) is not None:
+    if plan_file is None and not pilot and (screen := uptodate.find(project, file, marks)) is not None:
         note_last(project.cache, project.study(file))  # `query` without --study is about the last run
         console.say_screen(screen)
         return 0
@@ -86,7 +91,7 @@ def command(
     chosen = RunOptions(
         samples=samples, only=only, connections=connections, offline=offline, max_wait=max_wait,
         max_retries=max_retries, budget=budget, insecure=insecure, confirm_over=None if yes else confirm_over,
-        plan_file=plan_file, cache=cache, env_file=env_file, batch=batch, detach=detach,
+        plan_file=plan_file, cache=cache, env_file=env_file, batch=batch, detach=detach, pilot=pilot,
     )  # fmt: skip
     return _Shown(project, file, chosen, marks, as_json=as_json).run()
 
@@ -125,7 +130,7 @@ class _Shown:
             console.say("nothing was sent", err=True)
             return EXIT_INCOMPLETE
         screen = self._show(run)
-        if run.complete and not (run.load_error or run.failed or run.repaired):
+        if run.complete and not (run.load_error or run.failed or run.repaired or self.options.pilot):
             restricted = self.options.samples is not None or bool(self.options.only)
             uptodate.keep(
                 self.project, self.file, self.marks, study.program, run.id, run.store_before, screen,

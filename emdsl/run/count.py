@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.run.estimate import Estimate
 from emdsl.run.spending import Money
+from emdsl.run.token_stats import TokenStats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,6 +106,7 @@ class ExperimentCount:
     steps: list[StepCount]
     only: Mapping[int, frozenset[int]] = field(default_factory=dict)  # selected levels, by axis
     by: tuple[int, ...] = ()  # axes by which requests are counted too
+    pilot: int = 0  # rows, if only a pilot is selected
     compared: bool = False  # with the program that ran last: there are `reasons`
     models: dict[tuple[str, Any], Model] = field(default_factory=dict)  # of the requests to send
     heads: dict[int, tuple[RequestSettings, Step]] = field(default_factory=dict)  # of the requests to send
@@ -114,6 +116,7 @@ class ExperimentCount:
     probed: dict[Digest, bool] = field(default_factory=dict)  # probes with an answer: whether this run sent them
     by_levels: dict[tuple[int, ...], list[int]] = field(default_factory=dict)  # stored, and to send at most
     examples: list[tuple[Step, Outcome]] = field(default_factory=list)  # of requests to send
+    tokens: TokenStats = field(default_factory=TokenStats)  # of the stored answers of all experiments of the program
 
     @property
     def beyond_budget(self) -> str:

@@ -1,8 +1,7 @@
-"""Estimates of tokens and cost, from the stored answers of the same models."""
+"""Estimates of tokens and cost: from stored answers like those to come, else from assumed lengths."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -11,125 +10,24 @@ from emdsl.capability import max_answer_tokens
 from emdsl.price import MILLION
 from emdsl.price_list import price_of
 from emdsl.run.prefixes import beginning
+from emdsl.run.priors import WORD_CHARS, likely_answer, tokens_per_char
+from emdsl.run.token_stats import Basis
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
+    from emdsl.experiment import Step
+    from emdsl.price import Price
     from emdsl.prompt import Prompt
-    from emdsl.query import Model, Query, RequestSettings, Response
+    from emdsl.query import Model, Query, RequestSettings
+    from emdsl.run.token_stats import Past, Stratum, TokenStats
 
-CHARS_PER_TOKEN = 4.0  # of a model without a stored answer
-MIN_CHARS, MAX_CHARS = 2.0, 6.0  # per token: the ends of the estimate then
-MIN_ANSWERS = 5  # of one group, from which its own mean is used
-MAX_GROUPS = 2_000  # prompts with other system messages get other answers
-SPREAD = 2.0  # standard errors of a mean, for the low end
-MAX_RENDERED = 50  # requests of a step rendered without the answers that they will quote
-
-Group = tuple[Any, ...]
-
-
-@dataclass(slots=True)
-class _Stats:
-    chars: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    squares: int = 0  # of output tokens
-    n: int = 0
-
-    def add(self, other: _Stats) -> None:
-        """Add the answers of another group."""
-        self.chars += other.chars
-        self.input_tokens += other.input_tokens
-        self.output_tokens += other.output_tokens
-        self.squares += other.squares
-        self.n += other.n
-
-    def low_mean(self) -> float:
-        """Return the mean of output tokens, less its error."""
-        mean = self.output_tokens / self.n
-        variance = max(self.squares / self.n - mean * mean, 0.0)
-        return max(1.0, mean - SPREAD * math.sqrt(variance / self.n))
-
-
-@dataclass(slots=True)
-class TokenStats:
-    """Tokens of the stored answers, by group: one step, model, set of parameters, and system message."""
-
-    _stats: dict[Group, _Stats] = field(default_factory=dict)  # of the narrowest groups, each with its step
-    _found: dict[tuple[str, int, str], _Stats] = field(default_factory=dict)  # of these, by head and system message
-    _wider: dict[Group, _Stats] | None = None  # of all groups; None: to be summed again
-    _groups: dict[tuple[int, str], Group] = field(default_factory=dict)
-    _heads: dict[int, tuple[RequestSettings, Group]] = field(
-        default_factory=dict
-    )  # kept, because they are found by identity
-
-    def add(self, step: str, query: Query, response: Response) -> None:
-        """Add a stored answer, if its provider counted the tokens."""
-        into, out = response.usage.input_tokens, response.usage.output_tokens
-        if into is None or out is None:
-            return
-        self._wider = None
-        prompt = query.prompt
-        at = step, id(query.settings), _system_message(prompt)
-        stats = self._found.get(at)
-        if stats is None:
-            stats = self._stats.setdefault((step, *self.group(query.settings, prompt)), _Stats())
-            if len(self._found) < MAX_GROUPS:
-                self._found[at] = stats
-        stats.n += 1
-        stats.chars += prompt.chars
-        stats.input_tokens += into
-        stats.output_tokens += out
-        stats.squares += out * out
-
-    def group(self, head: RequestSettings, prompt: Prompt | None) -> Group:
-        """Return the group of a request: its model, parameters and system message."""
-        known = self._heads.get(id(head))
-        if known is None:
-            known = self._heads[id(head)] = head, (head.model.use, repr(head.params))
-        if prompt is None:
-            return known[1]
-        system = _system_message(prompt)
-        group = self._groups.get((id(head), system))
-        if group is None:
-            if len(self._groups) >= MAX_GROUPS:
-                return known[1]
-            group = self._groups[id(head), system] = (*known[1], system)
-        return group
-
-    def nearest(self, step: str, group: Group) -> _Stats | None:
-        """Return the statistics of the narrowest group with enough answers that holds this one, or None."""
-        if self._wider is None:
-            self._wider = {}
-            for narrow, stats in self._stats.items():
-                for wider in _wider(narrow):
-                    self._wider.setdefault(wider, _Stats()).add(stats)
-        for wider in reversed(_wider((step, *group))):
-            found = self._wider.get(wider)
-            if found is not None and (found.n >= MIN_ANSWERS or len(wider) == 2):
-                return found
-        return None
-
-
-def _system_message(prompt: Prompt) -> str:
-    first = prompt.messages[0] if prompt.messages else None
-    return first.text if first is not None and first.role == "system" else ""
-
-
-def _wider(group: Group) -> list[Group]:
-    """Return the groups of its step that hold a group, from the widest to itself."""
-    return [group[:n] for n in range(2, len(group) + 1)]
-
-
-@dataclass(slots=True)
-class _Requests:
-    model: Model
-    group: Group
-    most_out: int | None
-    n: int = 0
-    chars: int = 0
-    prefix_chars: int = 0
-    n_symbolic: int = 0
+MIN_CHARS, MAX_CHARS = 2.0, 6.0  # per token, of a model without a stored answer: the ends of the estimate
+FIRST_RENDERED, MAX_RENDERED = 20, 200  # requests of a step rendered without the answers that they will quote
+MAX_READ = 100  # prompts of a step whose text is read for its tokens per character
+UNDECIDED_SHARE = 0.5  # of the requests under a condition that was never decided: it is as likely to hold as not
+MIN_SHARE = Decimal("0.1")  # of the cost, from which its basis is named
+ORDER = list(Basis)  # from the best to the worst
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +43,55 @@ NOTHING = Range(0.0, 0.0, 0.0)
 
 
 @dataclass(slots=True)
+class _Requests:
+    """Pending requests of one model, parameters and stratum."""
+
+    head: RequestSettings
+    stratum: Stratum
+    least: int | None  # characters of a prefix that the provider's cache keeps
+    n: int = 0
+    chars: int = 0
+    prefix_chars: int = 0
+    n_symbolic: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens of some requests to one model, as `n` requests of equal length: what a price is applied to."""
+
+    model: Model
+    basis: Basis
+    n: Range
+    input: Range  # of one request
+    output: Range  # of one answer
+    prefix: float = 0.0  # of the input of all, expected: shared with the request before
+
+    def usd(self, price: Price | None, end: str = "expected") -> Decimal | None:
+        """Return their cost by a price, at the `low`, `expected` or `high` end of the ranges; None if it is unknown."""
+        if price is None:
+            return None
+        if not (price.input or price.output):
+            return Decimal(0)
+        n, into, out = (getattr(x, end) for x in (self.n, self.input, self.output))
+        if n is None or into is None or out is None:
+            return None
+        at = price.at(into)
+        return Decimal(n) * (Decimal(at.input) * Decimal(into) + Decimal(at.output) * Decimal(out)) / MILLION
+
+    def discount_usd(self, price: Price | None) -> Decimal:
+        """Return the most that the provider's cache of prefixes can save."""
+        if price is None or price.cached_input is None or not self.model.service.prefix_tokens:
+            return Decimal(0)
+        return (Decimal(price.input) - Decimal(price.cached_input)) * Decimal(self.prefix) / MILLION
+
+
+@dataclass(slots=True)
 class Estimate:
     """Tokens and cost of one step's requests to send; None is unknown.
 
-    `usd` is the expected cost, from `low_usd` to `high_usd`; `discount_usd` is the most of it that the provider's cache
-    of prompt prefixes can save. `most` marks numbers that are bounds by `max_tokens`.
+    `usd` is the likely cost, from `low_usd` to `high_usd`; `discount_usd` is the most of it that the provider's cache
+    of prompt prefixes can save. `assumed` marks numbers that rest on assumed lengths, or on a condition that was never
+    decided.
     """
 
     input_tokens: float | None = 0.0
@@ -158,110 +100,150 @@ class Estimate:
     low_usd: Decimal | None = Decimal(0)
     high_usd: Decimal | None = Decimal(0)
     discount_usd: Decimal = Decimal(0)
-    most: bool = False
+    assumed: bool = False
     chars: int = 0
     prefix_chars: int = 0  # of these, in a prefix that the request before has too
-    answer: Range = NOTHING  # tokens of one answer
+    answer: Range = NOTHING  # tokens of one answer that a judge would quote
+    tokens: list[Tokens] = field(default_factory=list)  # by model and length
+    n_answers: int = 0  # stored ones that it rests on
     rendered: list[int] = field(default_factory=list)  # characters of requests without the answers that they quote
-    _requests: dict[Group, _Requests] = field(default_factory=dict)
+    _requests: dict[tuple[RequestSettings, Stratum], _Requests] = field(default_factory=dict)
     _last: dict[str, Prompt] = field(default_factory=dict)  # by model
+    _per_char: list[float] = field(default_factory=list)  # assumed tokens per character, of some prompts
 
-    def add(self, query: Query, stats: TokenStats) -> None:
+    def add(self, query: Query, stratum: Stratum) -> None:
         """Add a request."""
-        prompt, use = query.prompt, query.settings.model.use
-        requests = self._of(query.settings, stats.group(query.settings, prompt))
+        prompt = query.prompt
+        requests = self._requests.get((query.settings, stratum)) or self._of(query.settings, stratum)
+        if not requests.n and len(self._per_char) < MAX_READ and prompt.messages:
+            self._per_char.append(tokens_per_char(prompt))
+        chars = prompt.chars
         requests.n += 1
-        requests.chars += prompt.chars
-        self.chars += prompt.chars
-        least, before = beginning(query.settings.model), self._last.get(use)
-        if before is not None and least is not None and min(before.chars, prompt.chars) >= least:
-            prefix = before.common(prompt)
-            if prefix >= least:
-                requests.prefix_chars += prefix
-                self.prefix_chars += prefix
-        self._last[use] = prompt
+        requests.chars += chars
+        self.chars += chars
+        least = requests.least
+        if least is not None:
+            use = query.settings.model.use
+            before = self._last.get(use)
+            if before is not None and min(before.chars, chars) >= least:
+                prefix = before.common(prompt)
+                if prefix >= least:
+                    requests.prefix_chars += prefix
+                    self.prefix_chars += prefix
+            self._last[use] = prompt
 
-    def add_symbolic(self, head: RequestSettings, stats: TokenStats) -> None:
-        """Add a request whose messages are not known yet."""
-        self._of(head, stats.group(head, None)).n_symbolic += 1
+    def add_symbolic(self, head: RequestSettings, stratum: Stratum) -> bool:
+        """Add a request whose messages are not known yet; return whether its length should be added to `rendered`."""
+        requests = self._requests.get((head, stratum)) or self._of(head, stratum)
+        requests.n_symbolic += 1
+        n = len(self.rendered)
+        return n < FIRST_RENDERED or (n < MAX_RENDERED and requests.n_symbolic == 1)
 
-    def _of(self, head: RequestSettings, group: Group) -> _Requests:
-        requests = self._requests.get(group)
-        if requests is None:
-            params = dict(head.params)
-            requests = self._requests[group] = _Requests(head.model, group, max_answer_tokens(head.model, params))
+    def _of(self, head: RequestSettings, stratum: Stratum) -> _Requests:
+        requests = self._requests[head, stratum] = _Requests(head, stratum, beginning(head.model))
         return requests
 
-    def finish(self, stats: TokenStats, step: str, quoted: Iterable[Range], *, share: float | None) -> None:
-        """Estimate from all stored answers.
+    def finish(self, stats: TokenStats, step: Step, quoted: Iterable[Range], *, share: float | None) -> None:
+        """Estimate from all stored answers; it may be called again when there are more.
 
         Args:
-            stats: of the stored answers.
-            step: the step's name.
+            stats: of the stored answers of the program.
+            step: the step.
             quoted: tokens of the answers that symbolic requests will quote.
             share: of the symbolic requests, how many will be sent; None if no condition was ever decided.
         """
         quoted = list(quoted)
-        total = [0.0, 0.0]
+        self.tokens, self.assumed = [], False
+        answers: list[tuple[float, Range]] = []
+        n_answers: dict[RequestSettings, int] = {}
+        least, expected = (0.0, UNDECIDED_SHARE) if share is None else (share, share)
+        for requests in self._requests.values():
+            head = requests.head
+            past = stats.past(step, head, requests.stratum)
+            basis = past.basis if past is not None else Basis.ASSUMED
+            out, text = _output(step, head, past)
+            ratio = self._ratio(past)
+            if requests.n:
+                known = _scaled(ratio, requests.chars / requests.n)
+                prefix = requests.prefix_chars * (ratio.expected or 0.0)
+                self.tokens.append(Tokens(head.model, basis, _exactly(requests.n), known, out, prefix))
+            if more := requests.n_symbolic:
+                n = Range(more * least, more * expected, more)
+                self.tokens.append(Tokens(head.model, basis, n, self._symbolic(past, ratio, quoted), out))
+                self.assumed = self.assumed or share is None
+            self.assumed = self.assumed or (past is None and out.low != out.expected)
+            if past is not None:
+                n_answers[head] = past.n
+            answers.append((requests.n + more * expected, text))
+        self.n_answers = sum(n_answers.values())
+        self.answer = _together(answers)
+        self._add_up()
+
+    def _add_up(self) -> None:
         self.input_tokens, self.output_tokens = 0.0, 0.0
         self.usd, self.low_usd, self.high_usd, self.discount_usd = Decimal(0), Decimal(0), Decimal(0), Decimal(0)
-        for requests in self._requests.values():
-            past = stats.nearest(step, requests.group)
-            into, out = self._input(requests, past, quoted), _output(requests, past)
-            least, expected = (0.0, 1.0) if share is None else (share, share)
-            known, more = float(requests.n), requests.n_symbolic
-            n = Range(known + more * least, known + more * expected, known + more)
-            self.most = self.most or (share is None and requests.n_symbolic > 0)
-            self.most = self.most or (past is None and out.expected is not None)
-            self.input_tokens = _sum(self.input_tokens, _times(n.expected, into.expected))
-            self.output_tokens = _sum(self.output_tokens, _times(n.expected, out.expected))
-            total[0] += n.expected or 0.0
-            total[1] += (n.expected or 0.0) * (out.expected or 0.0)
-            self._add_money(requests, n, into, out)
-            self.answer = _longest(self.answer, out)
-        if total[0] and self.answer.expected is not None:
-            self.answer = Range(self.answer.low, total[1] / total[0], self.answer.high)
+        for tokens in self.tokens:
+            price, n = price_of(tokens.model), tokens.n.expected
+            self.input_tokens = _sum(self.input_tokens, _times(n, tokens.input.expected))
+            self.output_tokens = _sum(self.output_tokens, _times(n, tokens.output.expected))
+            self.usd = _sum_usd(self.usd, tokens.usd(price))
+            self.low_usd = _sum_usd(self.low_usd, tokens.usd(price, "low"))
+            self.high_usd = _sum_usd(self.high_usd, tokens.usd(price, "high"))
+            self.discount_usd += tokens.discount_usd(price)
 
-    def _input(self, requests: _Requests, past: _Stats | None, quoted: list[Range]) -> Range:
-        """Return the tokens of one request."""
-        ratio = past.input_tokens / past.chars if past and past.chars else None
-        low, expected, high = (ratio, ratio, ratio) if ratio else (1 / MAX_CHARS, 1 / CHARS_PER_TOKEN, 1 / MIN_CHARS)
-        if requests.n:
-            chars = requests.chars / requests.n
-            return Range(chars * low, chars * expected, chars * high)
-        if past is not None:
-            mean = past.input_tokens / past.n
-            return Range(mean, mean, mean)
+    def usd_at(self, price: Callable[[Model], Price | None]) -> Decimal | None:
+        """Return the likely cost of the same tokens at other prices; None if one of them is unknown."""
+        total: Decimal | None = Decimal(0)
+        for tokens in self.tokens:
+            total = _sum_usd(total, tokens.usd(price(tokens.model)))
+        return total
+
+    @property
+    def prefix_tokens(self) -> float:
+        """Expected input tokens in a prefix that the request before has too."""
+        return sum(t.prefix for t in self.tokens)
+
+    def usd_by_basis(self) -> dict[Basis, Decimal]:
+        """Return the known part of the likely cost by the source of the lengths that it rests on."""
+        parts: dict[Basis, Decimal] = {}
+        for tokens in self.tokens:
+            usd = tokens.usd(price_of(tokens.model))
+            parts[tokens.basis] = parts.get(tokens.basis, Decimal(0)) + (usd or Decimal(0))
+        return parts
+
+    @property
+    def basis(self) -> Basis:
+        """The worst source of lengths on which at least a tenth of the cost rests; of free requests, of any."""
+        parts = self.usd_by_basis()
+        total = sum(parts.values(), Decimal(0))
+        return max((b for b, usd in parts.items() if usd >= MIN_SHARE * total), key=ORDER.index, default=Basis.ANSWERS)
+
+    @property
+    def assumed_tokens(self) -> tuple[float, float]:
+        """How many answers have an assumed length, and their tokens."""
+        assumed = [(t.n.expected or 0.0, t.output.expected or 0.0) for t in self.tokens if t.basis is Basis.ASSUMED]
+        return sum([n for n, _ in assumed]), sum([n * out for n, out in assumed])
+
+    def _ratio(self, past: Past | None) -> Range:
+        """Return the tokens per character of a prompt."""
+        if past is not None and past.per_char:
+            return _exactly(past.per_char)
+        expected = sum(self._per_char) / len(self._per_char) if self._per_char else 1 / WORD_CHARS
+        return Range(min(1 / MAX_CHARS, expected), expected, max(1 / MIN_CHARS, 1.5 * expected))
+
+    def _symbolic(self, past: Past | None, ratio: Range, quoted: list[Range]) -> Range:
+        """Return the input tokens of a request that quotes answers which are not stored."""
+        if past is not None and past.input is not None:
+            return _exactly(past.input)
         if not self.rendered:
             return Range(0.0, None, None)
         base = sum(self.rendered) / len(self.rendered)
-        more = [sum([q.low for q in quoted]), _all([q.expected for q in quoted]), _all([q.high for q in quoted])]
+        expected, high = (_all([getattr(q, end) for q in quoted]) for end in ("expected", "high"))
         return Range(
-            base * low + (more[0] or 0.0),
-            base * expected + more[1] if more[1] is not None else None,
-            base * high + more[2] if more[2] is not None else None,
+            base * ratio.low + sum([q.low for q in quoted]),
+            base * (ratio.expected or 0.0) + expected if expected is not None else None,
+            base * (ratio.high or 0.0) + high if high is not None else None,
         )
-
-    def _add_money(self, requests: _Requests, n: Range, into: Range, out: Range) -> None:
-        price = price_of(requests.model)
-        if price is None:
-            self.usd = self.low_usd = self.high_usd = None
-            return
-
-        def cost(n: float | None, into: float | None, out: float | None) -> Decimal | None:
-            if not (price.input or price.output):
-                return Decimal(0)
-            if n is None or into is None or out is None:
-                return None
-            at = price.at(into)
-            return Decimal(n) * (Decimal(at.input) * Decimal(into) + Decimal(at.output) * Decimal(out)) / MILLION
-
-        self.usd = _sum_usd(self.usd, cost(n.expected, into.expected, out.expected))
-        self.low_usd = _sum_usd(self.low_usd, cost(n.low, into.low, out.low))
-        self.high_usd = _sum_usd(self.high_usd, cost(n.high, into.high, out.high))
-        if requests.chars and into.expected and price.cached_input is not None and requests.model.service.prefix_tokens:
-            tokens = requests.prefix_chars * into.expected * requests.n / requests.chars
-            self.discount_usd += (Decimal(price.input) - Decimal(price.cached_input)) * Decimal(tokens) / MILLION
 
     def as_json(self) -> dict[str, Any]:
         """Return tokens and cost, None for unknown; empty if there is no request to send."""
@@ -274,25 +256,42 @@ class Estimate:
             "est_usd_low": _rounded(self.low_usd),
             "est_usd_high": _rounded(self.high_usd),
             "est_usd_discount": _rounded(self.discount_usd),
+            "est_basis": self.basis.value,
+            "est_basis_answers": self.n_answers,
         }
 
 
-def _output(requests: _Requests, past: _Stats | None) -> Range:
-    """Return the tokens of one answer."""
-    most = float(requests.most_out) if requests.most_out else None
-    if past is None:
-        return Range(1.0, most, most)
-    mean = past.output_tokens / past.n
+def _output(step: Step, head: RequestSettings, past: Past | None) -> tuple[Range, Range]:
+    """Return the tokens of one answer, and of its text without reasoning."""
+    limit = max_answer_tokens(head.model, dict(head.params))
+    most = float(limit) if limit else None
+    if past is not None:
+        output, text, low = past.output, past.text, past.low_output
+    else:
+        likely = likely_answer(step, head)
+        output, text, low = likely.tokens, likely.text, 1.0
     if most is not None:
-        mean = min(mean, most)
-    return Range(min(past.low_mean(), mean), mean, most)
+        output, text = min(output, most), min(text, most)
+    return Range(min(low, output), output, most), Range(min(1.0, text), text, most)
 
 
-def _longest(a: Range, b: Range) -> Range:
-    if a is NOTHING:
-        return b
-    high = max(a.high, b.high) if a.high is not None and b.high is not None else None
-    return Range(min(a.low, b.low), _sum(a.expected, b.expected), high)
+def _together(answers: list[tuple[float, Range]]) -> Range:
+    """Return one range of several, each with its number of answers; NOTHING for none."""
+    if not answers:
+        return NOTHING
+    total = sum([n for n, _ in answers])
+    weights = [n / total if total else 1 / len(answers) for n, _ in answers]
+    expected = sum([w * (r.expected or 0.0) for w, (_, r) in zip(weights, answers, strict=True)])
+    highs = [r.high for _, r in answers if r.high is not None]
+    return Range(min(r.low for _, r in answers), expected, max(highs) if len(highs) == len(answers) else None)
+
+
+def _exactly(number: float) -> Range:
+    return Range(number, number, number)
+
+
+def _scaled(some: Range, factor: float) -> Range:
+    return Range(some.low * factor, _times(some.expected, factor), _times(some.high, factor))
 
 
 def _rounded(usd: Decimal | None) -> float | None:

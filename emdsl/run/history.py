@@ -59,6 +59,7 @@ class Record:
     interrupted: bool = False
     samples: int | None = None  # what it was restricted to
     only: tuple[str, ...] = ()
+    pilot: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
     prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # by model: of input and of output
     servers: Mapping[str, str] = field(default_factory=dict)  # by model: which was asked

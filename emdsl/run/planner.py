@@ -10,10 +10,10 @@ from emdsl.experiment import ASK
 from emdsl.frame import EvalFault, Frame, MissingInput
 from emdsl.run.budget import least_usd
 from emdsl.run.count import ExperimentCount, StepCount
-from emdsl.run.estimate import MAX_RENDERED, Range, TokenStats
 from emdsl.run.passes import chunks, settle_from_store
 from emdsl.run.reasons import BAD_REPLY
 from emdsl.run.states import Cached, NotNeeded, Pending, Symbolic, state_of
+from emdsl.run.token_stats import strata
 from emdsl.value import INVALID, NOT_NEEDED, SPLIT_NUMBER
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from emdsl.experiment import Step
     from emdsl.outcome import Outcome, Result
     from emdsl.query import Query, RequestSettings, Response
+    from emdsl.run.estimate import Range
     from emdsl.run.reasons import Comparison
     from emdsl.run.rows import Rows
     from emdsl.store.store import Store
@@ -60,11 +61,13 @@ class Planner:
             previous: counts of other experiments that may share requests, whose cost counts once.
         """
         experiment, selection = rows.experiment, rows.selection
-        cells = sum(1 for c in experiment.cells() if selection.takes(c)) if selection.only else experiment.n_cells
+        cells = experiment.n_cells if selection.all_cells else sum(1 for c in experiment.cells() if selection.takes(c))
         self.count = ExperimentCount(
             experiment, cells, rows.samples, [StepCount(s) for s in experiment.steps], only=selection.only, by=by,
-            compared=comparison is not None,
+            compared=comparison is not None, pilot=sum(selection.pilot.values()) if selection.pilot is not None else 0,
         )  # fmt: skip
+        if previous:
+            self.count.tokens = previous[0].tokens
         self._rows = rows
         self._run = run
         self._comparison = comparison
@@ -73,7 +76,8 @@ class Planner:
         counts = [s for c in (*previous, self.count) for s in c.steps]
         self._others = {s.step.name: [c for c in counts if c is not s] for s in self.count.steps}
         self._has_budget = budget is not None or experiment.budget is not None
-        self._tokens = TokenStats()
+        self._tokens = self.count.tokens
+        self._strata = strata(experiment)
         self._n_added = 0
 
     def plan(self, store: Store) -> ExperimentCount:
@@ -116,14 +120,17 @@ class Planner:
                     count.unknown += 1
 
     def finish(self) -> ExperimentCount:
-        """Estimate tokens and cost from all stored answers, and return the counts."""
+        """Estimate tokens and cost from all stored answers, and return the counts.
+
+        It may be called again when the planners of other experiments have added their answers.
+        """
         answers: dict[str, Range] = {}
         for count in self.count.steps:
             n_symbolic = len(count.symbolic) + len(count.undecided)
             expected = count.expected
             share = None if expected is None else (expected - len(count.pending)) / n_symbolic if n_symbolic else 1.0
             quoted = [answers[need] for need in count.step.needs if need in answers]
-            count.estimate.finish(self._tokens, count.step.name, quoted, share=share)
+            count.estimate.finish(self._tokens, count.step, quoted, share=share)
             if count.step.kind == ASK:
                 answers[count.step.name] = count.estimate.answer
         return self.count
@@ -154,7 +161,7 @@ class Planner:
         count.n_rows += 1
         if key not in count.stored:
             count.stored.add(key)
-            self._tokens.add(count.step.name, query, response)
+            self._tokens.add(count.step, query, response, self._strata[count.step.name](row.cell))
             self.count.runs[run] += 1
             if not self._is_counted(count, key):
                 count.money.add(query.settings.model, response, fresh=fresh)
@@ -175,7 +182,7 @@ class Planner:
         count.pending.add(query.key)
         if self._has_budget and not self._is_counted(count, query.key):
             self.count.least_usd += least_usd(query)
-        count.estimate.add(query, self._tokens)
+        count.estimate.add(query, self._strata[count.step.name](row.cell))
         if self._comparison is not None:
             reason = BAD_REPLY if query.tries else self._comparison.reason(row, count.step, query)
             self.count.reasons[reason] += 1
@@ -189,8 +196,7 @@ class Planner:
         if state.id in same:
             return
         same.add(state.id)
-        count.estimate.add_symbolic(state.head, self._tokens)
-        if len(count.estimate.rendered) < MAX_RENDERED:
+        if count.estimate.add_symbolic(state.head, self._strata[count.step.name](row.cell)):
             _render(count, row)
         self._add_to_send(count, row, state.head, None)
 
@@ -257,6 +263,12 @@ def planners(rows: Sequence[Rows], *, budget: Decimal | None = None, run: str = 
     for one in rows:
         made.append(Planner(one, budget=budget, run=run, previous=[p.count for p in made]))
     return made
+
+
+def plan_all(made: Sequence[Planner], store: Store) -> list[ExperimentCount]:
+    """Return the counts of all experiments of a program; each estimate knows the answers of all."""
+    counts = [planner.plan(store) for planner in made]
+    return [planner.finish() for planner in made] if len(made) > 1 else counts
 
 
 def _add_condition(count: StepCount, row: Outcome) -> None:

@@ -47,7 +47,7 @@ class Reason:
 
 BAD_REPLY = Reason("requested again: the last reply could not be read")
 UNANSWERED = Reason("requested before without an answer, or dropped since")
-LEFT_OUT = Reason("left out by --samples or --only in the last run")
+LEFT_OUT = Reason("left out by --samples, --only or --pilot in the last run")
 STOPPED = Reason("the last run was stopped first")
 
 

@@ -38,7 +38,7 @@ from emdsl.value import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from types import ModuleType
 
     from emdsl.digest import KeyState
@@ -59,14 +59,26 @@ Variant = tuple[str, tuple[int, ...], tuple[int, ...], int]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A part of an experiment: fewer samples, and some levels of some axes, by position."""
+    """A part of an experiment: fewer samples, some levels of some axes by position, and of these only a pilot."""
 
     samples: int | None = None
     only: Mapping[int, frozenset[int]] = field(default_factory=dict)
+    pilot: Mapping[Cell, int] | None = None  # its cells, each with its number of samples
+
+    @property
+    def all_cells(self) -> bool:
+        """Whether every cell is selected."""
+        return not self.only and self.pilot is None
 
     def takes(self, cell: Cell) -> bool:
-        """Whether a cell is selected."""
+        """Whether a cell is selected, with at least its first sample."""
+        if self.pilot is not None and cell not in self.pilot:
+            return False
         return all(cell[axis] in levels for axis, levels in self.only.items())
+
+    def samples_of(self, cell: Cell, samples: range) -> range:
+        """Return those of some samples of a selected cell that are selected."""
+        return samples if self.pilot is None else range(samples.start, min(samples.stop, self.pilot[cell]))
 
 
 class Rows:
@@ -93,7 +105,7 @@ class Rows:
 
     def selected(self) -> Iterator[Outcome]:
         """Yield the selected rows in balanced order, those whose prompts begin alike together."""
-        return self._rows(self.samples, self.selection.takes if self.selection.only else None)
+        return self._rows(self.samples, None if self.selection.all_cells else self.selection)
 
     def everything(self) -> Iterator[Outcome]:
         """Yield all rows, selected or not, in the same order."""
@@ -121,18 +133,15 @@ class Rows:
     def _open(self) -> Iterator[Outcome]:
         return self.selected() if self.incomplete is None else compress(self.selected(), self.incomplete)
 
-    def _rows(self, samples: int, takes: Callable[[Cell], bool] | None) -> Iterator[Outcome]:
+    def _rows(self, samples: int, selection: Selection | None) -> Iterator[Outcome]:
         for first in range(0, samples, SAMPLE_BLOCK):
             block = range(first, min(first + SAMPLE_BLOCK, samples))
             cells: Iterable[Cell] = self.experiment.cells()
-            if takes is not None:
-                cells = filter(takes, cells)
-            if self._order is None:
-                for cell in cells:
-                    yield from self._of_cell(cell, block)
-            else:
-                for cell, part in arranged(cells, self._order, block):
-                    yield from self._of_cell(cell, part)
+            if selection is not None:
+                cells = filter(selection.takes, cells)
+            parts = ((cell, block) for cell in cells) if self._order is None else arranged(cells, self._order, block)
+            for cell, part in parts:
+                yield from self._of_cell(cell, part if selection is None else selection.samples_of(cell, part))
 
     @cached_property
     def _order(self) -> tuple[int, ...] | None:
@@ -144,13 +153,17 @@ class Rows:
 
     def takes_at(self, cell: Cell, sample: int) -> bool:
         """Whether the row of a cell and sample is selected."""
-        return sample < self.samples and self.selection.takes(cell)
+        selection = self.selection
+        return (
+            sample < self.samples and selection.takes(cell) and sample in selection.samples_of(cell, range(sample + 1))
+        )
 
     def ends(self) -> list[Outcome]:
         """Return the selected row of the first sample of the first cell, and of the last of the last."""
         cells = list(islice(filter(self.selection.takes, self.experiment.cells()), 1))
         cells += deque(filter(self.selection.takes, self.experiment.cells()), maxlen=1)
-        return [self.row(cell, sample) for cell, sample in zip(cells, (0, self.samples - 1), strict=False)]
+        samples = [self.selection.samples_of(cell, range(self.samples)) for cell in cells]
+        return [self.row(cell, of[end]) for cell, of, end in zip(cells, samples, (0, -1), strict=False)]
 
     def row(self, cell: Cell, sample: int) -> Outcome:
         """Return a row with all its steps blocked."""

@@ -11,6 +11,7 @@ from emdsl.price import FREE
 from emdsl.price_list import price_of
 from emdsl.run.count import beyond
 from emdsl.source import Diagnostic
+from emdsl.study.basis import assumes, basis_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from emdsl.study.screen import Part
 
 MANY_USD = 100  # from which cents are not shown
+MARGIN = 2  # a cost that rests on assumed lengths can be this many times as high
 CENT = Decimal("0.01")
 
 
@@ -56,7 +58,8 @@ def unlimited(counts: list[ExperimentCount]) -> Iterator[Diagnostic]:
 def question_of_cost(counts: list[ExperimentCount], over: Decimal | None, budget: Decimal | None) -> str:
     """Return the question to confirm before a run that costs more than `over`, or whose cost is unknown; else nothing.
 
-    Requests to self-hosted and simulated models cost nothing. With `over` None there is no question.
+    Requests to self-hosted and simulated models cost nothing. With `over` None there is no question. A cost that rests
+    on assumed lengths counts twice, and the question says so.
     """
     if over is None:
         return ""
@@ -68,11 +71,16 @@ def question_of_cost(counts: list[ExperimentCount], over: Decimal | None, budget
     unknown = expected is None and any(
         not m.service.self_hosted and not m.simulated for c in counts for m in c.models.values()
     )
-    if not unknown and (expected is None or expected <= over):
+    assumed = expected is not None and expected != cap and assumes(counts)
+    if not unknown and (expected is None or expected * (MARGIN if assumed else 1) <= over):
         return ""
     cost = "at an unknown cost" if expected is None else f"for about {usd(expected)}"
     if expected == cap:
         cost = f"for at most {usd(cap)} (the budget)"
+    elif assumed:
+        high = costs(counts)[2]
+        most = f", at most {usd(high)}" if high is not None else ", no upper limit"
+        cost += f" ({basis_of(counts)}{most})"
     return f"Send {sum(c.at_most for c in counts):,} requests {cost}?"
 
 
@@ -92,12 +100,14 @@ def total_usd(amounts: Iterable[Decimal | None]) -> Decimal | None:
 
 
 def cost_parts(count: ExperimentCount) -> Iterator[Part]:
-    """Yield the cost of one experiment's pending requests (expected, minimum, maximum) and what its budget covers."""
+    """Yield the cost of one experiment's pending requests (likely, minimum, maximum) and what its budget covers."""
     low, expected, high = costs([count])
     if any(s.at_most for s in count.steps) and high != 0:  # nothing costs nothing
-        about = "unknown" if expected is None else f"{usd(expected)} expected"
+        about = "unknown" if expected is None else f"about {usd(expected)} likely"
         least = "" if low is None else f", at least {usd(low)}"
         yield f"  cost: {about}{least}, " + (f"at most {usd(high)}" if high is not None else "no upper limit")
+        if expected is not None:
+            yield f"    ({basis_of([count])})"
         yield from (f"    {reason}" for reason in _unpriced(count))
         discount = sum((s.estimate.discount_usd for s in count.steps), Decimal(0))
         if discount >= CENT:
@@ -139,12 +149,15 @@ def costs(counts: list[ExperimentCount]) -> tuple[Decimal | None, Decimal | None
 
 def coverage(counts: list[ExperimentCount], budget: Decimal) -> str:
     """Return what a budget covers of the pending requests."""
-    _, expected, high = costs(counts)
+    low, expected, high = costs(counts)
     if high is not None and high <= budget:
         return "covers the maximum estimated cost"
     if expected is None:
         return "may be too small: the cost is unknown"
-    return "covers the expected cost" if expected <= budget else "too small: the run will stop early (exit code 3)"
+    if assumes(counts) and (low is None or low <= budget):
+        covers = "covers the likely cost, not measured yet"
+        return covers if expected <= budget else "likely too small: the run may stop early (exit code 3)"
+    return "covers the likely cost" if expected <= budget else "too small: the run will stop early (exit code 3)"
 
 
 def affordable_share(count: ExperimentCount, counts: list[ExperimentCount], budget: Decimal | None) -> float:

@@ -33,6 +33,7 @@ def plan_json(counts: list[ExperimentCount], wall_s: float) -> dict[str, Any]:
                 "samples": c.samples,
                 "steps": [s.as_json() for s in c.steps],
             }
+            | ({"pilot_rows": c.pilot} if c.pilot else {})
             | ({"why": _reasons_json(c)} if c.compared else {})
             | ({"by": _by_json(c)} if c.by else {})
             for c in counts
@@ -143,7 +144,10 @@ def _experiment_parts(count: ExperimentCount) -> Iterator[Part]:
         f"{a.name} {len(chosen[i]) if i in chosen else len(a.levels)}" for i, a in enumerate(experiment.axes)
     )
     skipped = f"  ({experiment.n_skipped:,} skipped)" if experiment.n_skipped else ""
-    yield f"{experiment.name}   {counted(count.cells, 'cell')} x {counted(count.samples, 'sample')}   {axes}{skipped}"
+    size = f"{counted(count.cells, 'cell')} x {counted(count.samples, 'sample')}"
+    if count.pilot:
+        size = f"pilot of {counted(count.pilot, 'row')}"
+    yield f"{experiment.name}   {size}   {axes}{skipped}"
     pending = count.at_most > 0
     columns = ["  step", "needed", "cached", "pending", *(["est. tokens in/out", "est. cost"] if pending else [])]
     rows = [_step_row(s, wide=pending) for s in count.steps]
@@ -160,7 +164,7 @@ def _experiment_parts(count: ExperimentCount) -> Iterator[Part]:
     if by := _by_json(count) if count.by else []:
         yield Table([f"  {k}" for k in by[0]], [[f"  {short(str(v))}" for v in x.values()] for x in by])
     if unknown := max((s.unknown for s in count.steps), default=0):
-        rows_in_all = count.cells * count.samples
+        rows_in_all = count.pilot or count.cells * count.samples
         yield f"  {unknown:,} of {rows_in_all:,} rows are unknown: a dataset file is missing (see its warning)"
     if count.beyond_budget:
         yield f"  {count.beyond_budget}: `emdsl run` stops with E733"
@@ -214,8 +218,8 @@ def _step_row(step: StepCount, *, wide: bool) -> list[str]:
     ]
     if wide:
         row += [
-            _tokens(estimate.input_tokens, estimate.output_tokens, most=estimate.most),
-            _cost(estimate.usd, most=estimate.most),
+            _tokens(estimate.input_tokens, estimate.output_tokens, assumed=estimate.assumed),
+            _cost(estimate.usd, assumed=estimate.assumed),
         ]
     return row
 
@@ -227,12 +231,12 @@ def _total_row(count: ExperimentCount) -> list[str]:
     tokens = _tokens(
         None if None in sent else sum(x or 0 for x in sent),
         None if None in answered else sum(x or 0 for x in answered),
-        most=any(e.most for e in estimates),
+        assumed=any(e.assumed for e in estimates),
     )
     return [
         "  total", "", f"{sum(s.cached for s in count.steps):,}",
         ("<=" if any(s.undecided for s in count.steps) else "") + f"{count.at_most:,}", tokens,
-        _cost(total_usd(e.usd for e in estimates), most=any(e.most for e in estimates)),
+        _cost(total_usd(e.usd for e in estimates), assumed=any(e.assumed for e in estimates)),
     ]  # fmt: skip
 
 
@@ -246,12 +250,13 @@ def _sharing_parts(count: ExperimentCount) -> Iterator[Part]:
         yield f"  {100 * prefix // chars} % of the pending prompt text is a prefix that requests share"
 
 
-def _tokens(sent: float | None, answered: float | None, *, most: bool) -> str:
-    return f"{_rounded(sent)} / {'<=' if most and answered is not None else ''}{_rounded(answered)}"
+def _tokens(sent: float | None, answered: float | None, *, assumed: bool) -> str:
+    return f"{_rounded(sent)} / {'~' if assumed and answered is not None else ''}{_rounded(answered)}"
 
 
-def _cost(amount: Decimal | None, *, most: bool) -> str:
-    return ("<=" if most and amount else "") + usd(amount)
+def _cost(amount: Decimal | None, *, assumed: bool) -> str:
+    shown = usd(amount)
+    return "~" + shown if assumed and amount and shown.startswith("$") else shown
 
 
 def _rounded(n: float | None) -> str:

@@ -39,13 +39,14 @@ class RunOptions:
         """Return the options to write behind a command that goes on with this run."""
         return repeated(
             samples=self.samples, only=self.only, simulate=project_simulates, cache=self.cache, budget=self.budget,
-            insecure=self.insecure, env_file=self.env_file, batch=self.batch,
+            insecure=self.insecure, env_file=self.env_file, batch=self.batch, pilot=self.pilot,
         )  # fmt: skip
 
 
 def repeated(
     *, samples: int | None = None, only: tuple[str, ...] = (), simulate: bool = False, cache: Path | None = None,
     budget: Decimal | None = None, insecure: bool = False, env_file: Path | None = None, batch: bool | None = None,
+    pilot: bool = False,
 ) -> str:  # fmt: skip
     """Return options as they are written behind a command."""
     parts = ["--sim"] if simulate else []
@@ -56,4 +57,5 @@ def repeated(
     parts += ["--budget", f"{budget:f}"] if budget is not None else []
     parts += ["--insecure"] if insecure else []
     parts += [] if batch is None else ["--batch" if batch else "--no-batch"]
+    parts += ["--pilot"] if pilot else []
     return "".join(" " + shlex.quote(p) for p in parts)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from emdsl.errors import UnknownAxis
 from emdsl.outcomes.load_ids import DATABASE, check_name, known_loads
 from emdsl.providers.secret import why_unusable
-from emdsl.run.planner import Planner
+from emdsl.run.planner import Planner, plan_all
 from emdsl.run.rows import Rows
 from emdsl.study.batch_choice import in_batches
 from emdsl.study.compiled import unknown
@@ -129,6 +129,7 @@ def make_plan(
     by: Sequence[str] = (),
     listed: bool = False,
     on_pending: OnPending | None = None,
+    pilot: bool = False,
 ) -> Plan:
     """Return the plan of a study.
 
@@ -141,6 +142,7 @@ def make_plan(
         by: Count by the levels of these axes, too.
         listed: Name each pending request.
         on_pending: Is called with each pending request, in the order of rows; without a query if it reads an answer.
+        pilot: Plan only the rows of a pilot.
 
     Raises:
         SourceError: The study has an error that only evaluating a cell shows.
@@ -149,21 +151,22 @@ def make_plan(
     start_s = time.monotonic()
     program, project = study.program, study.project
     check_name(study.name, known_loads(project.cache))
-    walks = [Rows(e, s) for e, s in zip(program.experiments, selections(program, samples, only), strict=True)]
+    chosen = selections(program, samples, only, pilot=pilot)
+    walks = [Rows(e, s) for e, s in zip(program.experiments, chosen, strict=True)]
     previous, no_previous = last_run(study)
     requests: list[dict[str, Any]] = []
     called: list[OnPending] = [partial(_list_request, requests)] if listed else []
     called += [on_pending] if on_pending is not None else []
+    made: list[Planner] = []
+    for walk in walks:
+        experiment = walk.experiment
+        made.append(Planner(
+            walk, budget=budget, comparison=previous.of(experiment) if previous is not None else None,
+            by=_positions(experiment, by, program), previous=[p.count for p in made],
+            on_pending=partial(_call, called, walk) if called else None,
+        ))  # fmt: skip
     with study.store() as store:
-        counts: list[ExperimentCount] = []
-        for walk in walks:
-            experiment = walk.experiment
-            planner = Planner(
-                walk, budget=budget, comparison=previous.of(experiment) if previous is not None else None,
-                by=_positions(experiment, by, program), previous=counts,
-                on_pending=partial(_call, called, walk) if called else None,
-            )  # fmt: skip
-            counts.append(planner.plan(store))
+        counts = plan_all(made, store)
         of_store = tuple(store_parts(project, store))
     if budget is not None:
         check_budgets(counts, budget)

@@ -95,7 +95,7 @@ def _as_it_was(study: Compiled, record: Record) -> PreviousProgram | None:
             old = compile_study(project, study.file, history.snapshot(project.cache, project.root, record))
             if {project.relative(Path(n)): sha256 for n, sha256 in old.program.files.items()} != record.files:
                 return None  # a file was too large to be kept, or its copy has gone
-        chosen = selections(old.program, record.samples, record.only)
+        chosen = selections(old.program, record.samples, record.only, pilot=record.pilot)
     except (EmdslError, OSError, RecursionError):
         return None
     by_name = {e.name: s for e, s in zip(old.program.experiments, chosen, strict=True)}

@@ -35,7 +35,7 @@ from emdsl.study.counts import (
 )
 from emdsl.study.loader import loader_of
 from emdsl.study.options import repeated
-from emdsl.study.plan import missing_setup
+from emdsl.study.plan import make_plan, missing_setup
 from emdsl.study.progress_view import NONE, ProgressView
 from emdsl.study.project import cache_option
 from emdsl.study.screen import Aside, Part, short, text_of
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from emdsl.study.batch_run import BatchPlan
     from emdsl.study.compiled import Compiled
     from emdsl.study.options import RunOptions
+    from emdsl.study.plan import Plan
 
 MAX_SHOWN = 5  # reasons of failures
 
@@ -77,6 +78,7 @@ class Run:
     id: str = field(default="", repr=False)
     store_before: StoreVersion | None = field(default=None, repr=False)  # the version of the store at the start
     wall_s: float = 0.0
+    rest: Plan | None = field(default=None, repr=False)  # of a pilot: the whole study, planned again
 
     def __str__(self) -> str:
         """Return the results and the summary as `emdsl run` shows them."""
@@ -96,11 +98,17 @@ class Run:
             again_ = f"emdsl show {self.study.file}{flag}"
             yield Aside(f"error: {self.load_error}", important=True)
             yield Aside(f"All answers are stored. The tables are stale: load them with `{again_}`.", important=True)
-        else:
+        elif self.rest is None:  # the measures of a pilot rest on a few rows
             from emdsl.study.tables import measure_parts  # noqa: PLC0415 - DuckDB waits until requests are under way
 
             yield from measure_parts(self.study, bars=bars, only=level_names(self.study.program, self.options.only))
         yield from self._summary(again=again, verbose=verbose)
+        if self.rest is not None:
+            options = replace(self.options, pilot=False).repeated(self.study.project.simulate)
+            yield ""
+            yield from count_parts(self.rest.counts)
+            yield from budget_parts(self.rest.counts, self.options.budget)
+            yield from self.rest.next_step(self.study.file, options, written=False, detailed=True)
 
     def again_parts(self, *, bars: bool) -> Iterator[Part]:
         """Yield the screen of the next run, if nothing changes."""
@@ -139,6 +147,8 @@ class Run:
             shown["throttled"] = self.report.throttled
         if self.report.failures:
             shown["failures"] = [{"n": n, "error": reason} for reason, n in self._failures()]
+        if self.rest is not None:
+            shown["rest"] = self.rest.as_json()
         for experiment, entry in zip(self.study.program.experiments, shown["experiments"], strict=True):
             entry["measures"] = {} if self.load_error else _measures_json(self.study, experiment)
         return shown | warnings_json(
@@ -168,7 +178,7 @@ class Run:
         if self.report.interrupted:
             yield "interrupted: all answers are kept"
         yield from self._to_do()
-        if not self.load_error:
+        if not self.load_error and self.rest is None:
             yield from self._next()
 
     def _to_do(self) -> Iterator[Part]:
@@ -242,9 +252,8 @@ def run_study(
     program, project = study.program, study.project
     run = secrets.token_hex(8)
     check_name(study.name, known_loads(project.cache))
-    walks = [
-        Rows(e, s) for e, s in zip(program.experiments, selections(program, options.samples, options.only), strict=True)
-    ]
+    chosen = selections(program, options.samples, options.only, pilot=options.pilot)
+    walks = [Rows(e, s) for e, s in zip(program.experiments, chosen, strict=True)]
     if options.plan_file is not None:
         options.plan_file.check(walks)
     with study.store(create=not options.offline) as store:
@@ -294,7 +303,10 @@ def run_study(
     if not (pending or options.offline):
         _remember(study, options, counts, run)
     result = _result(study, options, final_counts, report, notices, load_error)
-    return replace(result, id=run, store_before=before, wall_s=time.monotonic() - start_s)
+    rest = None
+    if options.pilot:
+        rest = make_plan(study, samples=options.samples, only=options.only, insecure=options.insecure)
+    return replace(result, id=run, store_before=before, rest=rest, wall_s=time.monotonic() - start_s)
 
 
 def _result(
@@ -357,7 +369,7 @@ def _record(study: Compiled, options: RunOptions, counts: list[ExperimentCount],
     prices = {m.use: (float(p.input), float(p.output)) for m in models if (p := price_of(m)) and not m.simulated}
     record = history.Record(
         run=run, study=study.name, file=project.relative(study.file), program=study.program.digest.hex(),
-        started_at=time.time(), prices=prices, samples=options.samples, only=options.only,
+        started_at=time.time(), prices=prices, samples=options.samples, only=options.only, pilot=options.pilot,
         servers={m.use: s for m in models if (s := server(m, project.environment))},
     )  # fmt: skip
     return history.begin(project.cache, project.root, record, study.program.files)
@@ -368,7 +380,8 @@ def _remember(study: Compiled, options: RunOptions, counts: list[ExperimentCount
     cache = study.project.cache
     last = history.last(cache, study.name)
     same = last is not None and last.program == study.program.digest.hex() and last.ended_at is not None
-    restricted_alike = last is not None and (last.samples, last.only) == (options.samples, options.only)
+    restricted = options.samples, options.only, options.pilot
+    restricted_alike = last is not None and (last.samples, last.only, last.pilot) == restricted
     if last is None or not same or last.interrupted or not restricted_alike:
         with suppress(OSError):  # a cache that cannot be written
             history.end(cache, _record(study, options, counts, run), sent=0, failed=0, interrupted=False)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import UnknownAxis, UnknownLevel, UsageError
-from emdsl.run.rows import Selection
+from emdsl.run.rows import Rows, Selection
 from emdsl.source import listed, near, one_of
 from emdsl.value import render
 
@@ -47,13 +48,14 @@ def whole(number: int, least: int, parameter: str, most: float = math.inf) -> in
     return value
 
 
-def selections(program: Program, samples: int | None, only: Sequence[str]) -> list[Selection]:
+def selections(program: Program, samples: int | None, only: Sequence[str], *, pilot: bool = False) -> list[Selection]:
     """Return the selection of each experiment; an axis need only belong to one of them.
 
     Args:
         program: The compiled study.
         samples: Take only this many samples of each cell; None takes all.
         only: Texts `AXIS=VALUE[,VALUE]`.
+        pilot: Of these, take only a balanced sample of rows.
 
     Raises:
         UnknownAxis: No experiment has the axis.
@@ -69,7 +71,16 @@ def selections(program: Program, samples: int | None, only: Sequence[str]) -> li
         if name not in axes:
             hint = near(name, axes) or listed("axis", "axes", _in_order(program))
             raise UnknownAxis(f"unknown axis `{name}`; {hint}", parameter="only")
-    return [_selection(e, samples, only, program.experiments) for e in program.experiments]
+    chosen = [_selection(e, samples, only, program.experiments) for e in program.experiments]
+    return [_pilot(e, s) for e, s in zip(program.experiments, chosen, strict=True)] if pilot else chosen
+
+
+def _pilot(experiment: Experiment, selection: Selection) -> Selection:
+    from emdsl.run.pilot import pilot_rows  # noqa: PLC0415 - few runs are pilots
+
+    samples = Rows(experiment, selection).samples
+    rows = pilot_rows(experiment, samples, selection.takes)
+    return replace(selection, samples=max(rows.values(), default=samples), pilot=rows)
 
 
 def _in_order(program: Program) -> list[str]:

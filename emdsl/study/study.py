@@ -72,20 +72,22 @@ class Study:
         return diagnostics_of(self.file, self.project.environment)
 
     def plan(
-        self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | None = None
-    ) -> Plan:
+        self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | None = None,
+        pilot: bool = False,
+    ) -> Plan:  # fmt: skip
         """Return the pending requests, their reasons and their cost; nothing is sent.
 
         Args:
             samples: Only this many samples of each cell.
             only: Only some levels of some axes: `{"k": [0, 16]}`.
             budget: A cap on the cost of a run, in US dollars.
+            pilot: Only a small balanced sample of all rows.
         """
-        return make_plan(self._compiled(), samples=samples, only=only_texts(only), budget=_usd(budget))
+        return make_plan(self._compiled(), samples=samples, only=only_texts(only), budget=_usd(budget), pilot=pilot)
 
     def run(
         self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | None = None,
-        offline: bool = False, connections: int | None = None, display: str | None = None,
+        offline: bool = False, connections: int | None = None, display: str | None = None, pilot: bool = False,
     ) -> Run:  # fmt: skip
         """Send the pending requests, load the results, and return what came of it.
 
@@ -99,25 +101,26 @@ class Study:
             offline: Send nothing; load the results from the store alone.
             connections: Maximum concurrent requests; by default the study's `parallel`, or 64.
             display: How progress is shown: `rich`, `plain` or `none`.
+            pilot: Send only a small balanced sample of all rows; `rest` of the returned run is the plan of the study.
 
         Raises:
             SetupError: An API key or an address is missing.
             StoreError: Answers can no longer be kept.
         """
         interrupter = Interrupter()
-        options = _run_options(samples, only, budget, offline=offline, connections=connections)
+        options = _run_options(samples, only, budget, offline=offline, connections=connections, pilot=pilot)
         return apart_from_loop(partial(self._run, options, display, interrupter), interrupter)
 
     async def arun(
         self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | None = None,
-        offline: bool = False, connections: int | None = None, display: str | None = None,
+        offline: bool = False, connections: int | None = None, display: str | None = None, pilot: bool = False,
     ) -> Run:  # fmt: skip
         """Do as `run`, without blocking the event loop.
 
         If it is cancelled, the requests in flight are finished and kept; if it is cancelled again, it stops at once.
         """
         interrupter = Interrupter()
-        options = _run_options(samples, only, budget, offline=offline, connections=connections)
+        options = _run_options(samples, only, budget, offline=offline, connections=connections, pilot=pilot)
         call = partial(copy_context().run, self._run, options, display, interrupter)
         # No task, as of `asyncio.to_thread`: its KeyboardInterrupt would end the event loop.
         running = asyncio.get_running_loop().run_in_executor(None, call)
@@ -333,13 +336,15 @@ def _arrow(study: Compiled, sql: str) -> pa.Table:
 
 
 def _run_options(
-    samples: int | None, only: Only | None, budget: Decimal | float | None, *, offline: bool, connections: int | None
-) -> RunOptions:
+    samples: int | None, only: Only | None, budget: Decimal | float | None, *, offline: bool, connections: int | None,
+    pilot: bool,
+) -> RunOptions:  # fmt: skip
     if connections is not None:
         connections = whole(connections, 1, "connections", MAX_CONNECTIONS)
     return RunOptions(
-        samples=samples, only=only_texts(only), budget=_usd(budget), offline=offline, connections=connections
-    )
+        samples=samples, only=only_texts(only), budget=_usd(budget), offline=offline, connections=connections,
+        pilot=pilot,
+    )  # fmt: skip
 
 
 def _path(path: str | PathLike[str] | None) -> Path | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from emdsl.errors import OutcomesError
 from emdsl.run.passes import collect, settle_from_store
-from emdsl.run.planner import Planner, planners
+from emdsl.run.planner import Planner, plan_all, planners
 from emdsl.study.project import prepare
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Survey:
     def _count(self) -> None:
         if not self.counts:
             self._check()
-            self.counts = [p.plan(self._store) for p in self._planners]
+            self.counts = plan_all(self._planners, self._store)
 
     def _ends_are_stored(self) -> bool:
         """Whether the first and the last row are complete: most edits change one of them."""

@@ -45,13 +45,18 @@ def keyed(url: str) -> dict[str, str]:
 def test_a_plan_shows_low_expected_and_high(folder: Path) -> None:
     """And what a budget is to that; as text and as JSON."""
     text = emdsl("plan", "s.em", cwd=folder).stdout
-    assert "  cost: $0.07 expected, at least $0.02, at most $0.10" in text
+    assert (
+        "  cost: about $0.07 likely, at least $0.02, at most $0.10\n    (no answers yet: assumes 85 tokens an answer)\n"
+    ) in text
+    assert "         120 / ~3.4k     ~$0.03\n" in text
     step = json.loads(emdsl("plan", "s.em", "--json", cwd=folder).stdout)["experiments"][0]["steps"][0]
     assert 0 < step["est_usd_low"] < step["est_usd"] <= step["est_usd_high"]
+    assert (step["est_basis"], step["est_basis_answers"]) == ("assumed", 0)
     for budget, said in [
         ("1", "covers the maximum estimated cost"),
-        ("0.08", "covers the expected cost"),
-        ("0.02", "too small: the run will stop early (exit code 3)"),
+        ("0.08", "covers the likely cost, not measured yet"),
+        ("0.018", "likely too small: the run may stop early (exit code 3)"),
+        ("0.016", "too small: the run will stop early (exit code 3)"),
     ]:
         (folder / "s.em").write_text(
             STUDY.replace("samples = 2", f"samples = 2\n  budget = ${budget}"), encoding="utf-8"
@@ -108,7 +113,8 @@ def test_a_run_on_a_terminal_asks_once(folder: Path, answer: str, code: int, sen
         seen = b""
         while b"?" not in seen:
             seen += os.read(master, 1000)
-        assert b"requests for about $0.07?" in seen
+        said = b"requests for about $0.07 (no answers yet: assumes 85 tokens an answer, at most $0.10)?"
+        assert said in seen
         os.write(master, answer.encode() + b"\n")
         process.communicate(timeout=60)
         os.close(master)
@@ -186,3 +192,42 @@ def test_insecure_allows_it(folder: Path) -> None:
     done = emdsl("run", "s.em", "--insecure", "--max-wait", "0.1", cwd=folder, env=env, code=3)
     assert "failed" in done.stdout
     assert time.monotonic() - start < 60
+
+
+def test_a_pilot_measures_the_cost_of_the_rest(folder: Path) -> None:
+    """It sends some rows of the study, judges too, and plans all again: by its answers, and without paying twice."""
+    (folder / "s.em").write_text(STUDY.replace("samples = 2", "samples = 20"), encoding="utf-8")
+    planned = emdsl("plan", "s.em", "--pilot", cwd=folder).stdout
+    assert "e   pilot of 60 rows   q 20\n" in planned
+    assert "Run: emdsl run s.em --pilot " in planned
+    with simulator() as url:
+        done = emdsl("run", "s.em", "--pilot", cwd=folder, env=keyed(url)).stdout
+        assert stats(url)["answered"] == 121, "60 answers, 60 verdicts and a probe"
+        whole = done[done.index("121 answered, 0 cached") :]
+        assert "e   20 cells x 20 samples   q 20\n" in whole
+        assert "    (from 120 answers of this model)\n" in whole
+        assert "low" not in whole, "measures of a pilot are not shown"
+        assert whole.endswith("Run: emdsl run s.em\n")
+        said = json.loads(emdsl("run", "s.em", "--pilot", "--json", cwd=folder, env=keyed(url)).stdout)
+        assert stats(url)["answered"] == 121, "the same rows again"
+        assert (said["experiments"][0]["pilot_rows"], said["requests"], said["rest"]["requests"]) == (60, 0, 680)
+        answer, aligned = said["rest"]["experiments"][0]["steps"]
+        assert (answer["est_basis"], answer["est_basis_answers"], answer["cached"]) == ("answers", 60, 60)
+        plan = json.loads(emdsl("plan", "s.em", "--json", cwd=folder).stdout)["experiments"][0]
+        assert [(s["est_usd"], s["cached"]) for s in plan["steps"]] == [
+            (answer["est_usd"], 60), (aligned["est_usd"], 60),
+        ]  # fmt: skip
+        assert (
+            "340" in emdsl("plan", "s.em", cwd=folder).stdout.partition("left out by --samples, --only or --pilot")[0]
+        )
+        rest = json.loads(emdsl("run", "s.em", "--json", cwd=folder, env=keyed(url)).stdout)
+        assert rest["requests"] == 680
+        assert rest["spent_usd"] == pytest.approx(answer["est_usd"] + aligned["est_usd"], rel=0.1)
+
+
+@pytest.mark.parametrize(("verb", "options"), [("plan", ["-o", "plan.json"]), ("run", [])])
+def test_a_pilot_is_no_written_plan(folder: Path, verb: str, options: list[str]) -> None:
+    """A plan in a file has its own rows."""
+    emdsl("plan", "s.em", "-o", "plan.json", cwd=folder)
+    file = "s.em" if verb == "plan" else "plan.json"
+    assert "pilot" in emdsl(verb, file, "--pilot", *options, cwd=folder, code=2).stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -10,14 +11,18 @@ from support import InProcess, program, run
 
 from emdsl.price import Price
 from emdsl.price_list import cost_of, price_of
-from emdsl.query import Model, Usage
-from emdsl.run.planner import Planner
+from emdsl.query import Model, Response, Usage
+from emdsl.run.planner import Planner, plan_all, planners
 from emdsl.run.rows import Rows, Selection
+from emdsl.run.token_stats import Basis
 from emdsl.service import SERVICES
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from emdsl.run.count import ExperimentCount
+    from emdsl.run.estimate import Estimate
 
 STUDY = """
 import alignment from "std:judges@1"
@@ -93,12 +98,12 @@ def test_before_anything_is_stored_the_bounds_hold() -> None:
     ("change", "low", "usd", "high"),
     [
         (("price = { input: $1, output: $4 }", ""), False, False, False),
-        (("max_tokens = 1000, ", ""), True, False, False),
+        (("max_tokens = 1000, ", ""), True, True, False),
     ],
     ids=["no price", "no max_tokens"],
 )
 def test_unknown_stays_unknown(change: tuple[str, str], low: bool, usd: bool, high: bool) -> None:
-    """A price or a bound that is not known is never $0."""
+    """A price or a bound that is not known is never $0; without a bound, a length is assumed."""
     (experiment,) = program(STUDY.replace(*change)).experiments
     said = totals(Planner(Rows(experiment)).plan(MemoryStore()))
     assert {n: v is not None for n, v in said.items()} == {"low_usd": low, "usd": usd, "high_usd": high}
@@ -157,3 +162,94 @@ def test_what_is_simulated_is_free() -> None:
     assert totals(Planner(Rows(experiment)).plan(store)) == {"low_usd": 0, "usd": 0, "high_usd": 0}
     run(text, store, InProcess())
     assert spent(Planner(Rows(experiment)).plan(store)) == 0
+
+
+BASES = """
+model a { use = "openai-api/lab/a", SETTINGS }
+model b { use = "openai-api/lab/b", SETTINGS }
+model c { use = "openai-api/lab/c", SETTINGS, reasoning_effort = "high" }
+experiment e {
+  for who in [a, b, c]
+  for k in [0, 1]
+  for q in 1..20
+  ask first from who with "{q} {k}?"
+  ask second from a with "{q} of {k}"
+}
+experiment f {
+  for q in 1..20
+  ask third from b with "other {q}"
+}
+""".replace(
+    "SETTINGS",
+    'url = "http://127.0.0.1:1/v1", revision = "1", price = { input: $1, output: $10 }, max_tokens = 5000',
+)
+
+
+def planned(answers: dict[tuple[str, str], Sequence[int]]) -> dict[str, Estimate]:
+    """Plan the study with some answers of a step by a model, of these tokens; return the estimates by step."""
+    found, store = program(BASES), MemoryStore()
+    for walk in [Rows(e) for e in found.experiments]:
+        left = {key: list(tokens) for key, tokens in answers.items()}
+        for row in walk.selected():
+            for step, query in walk.advance(row):
+                tokens = left.get((step.name, query.settings.model.name))
+                if tokens:
+                    out = tokens.pop(0)
+                    store.answers[query.key] = Response(
+                        text="x", finish="stop", usage=Usage(input_tokens=3, output_tokens=out)
+                    )
+    counts = plan_all(planners([Rows(e) for e in found.experiments]), store)
+    return {s.step.name: s.estimate for c in counts for s in c.steps}
+
+
+def test_the_source_of_lengths() -> None:
+    """Answers of the step and model, else of the model elsewhere, else of the step by models that reason as much."""
+    nothing = planned({})
+    assert {n: e.basis for n, e in nothing.items()} == dict.fromkeys(nothing, Basis.ASSUMED)
+    assert all(e.assumed for e in nothing.values())
+    of_third = nothing["third"]
+    assert of_third.output_tokens == pytest.approx(6000)
+    assert of_third.input_tokens == pytest.approx(20 * 2.2, rel=0.3), "`other 7`"
+
+    some = planned({("first", "a"): [40] * 10})
+    lengths = {(t.model.name, t.basis, round(t.output.expected or 0)) for t in some["first"].tokens}
+    assert lengths == {("a", Basis.ANSWERS, 40), ("b", Basis.SIMILAR, 40), ("c", Basis.ASSUMED, 1763)}
+    assert some["first"].basis is Basis.ASSUMED
+    assert {(t.basis, t.output.expected) for t in some["second"].tokens} == {(Basis.MODEL, 40)}
+    assert some["third"].basis is Basis.ASSUMED, "neither its model nor its step has an answer"
+    assert (some["second"].as_json()["est_basis"], some["second"].as_json()["est_basis_answers"]) == ("model", 10)
+
+    other = planned({("third", "b"): [70] * 6})
+    assert {(t.model.name, t.basis) for t in other["first"].tokens} == {
+        ("a", Basis.ASSUMED), ("b", Basis.MODEL), ("c", Basis.ASSUMED),
+    }  # fmt: skip
+    few = planned({("first", "a"): [40] * 4})
+    assert few["second"].basis is Basis.ASSUMED, "four answers of another step are too few"
+    assert few["first"].tokens[0].basis is Basis.ANSWERS, "of the same step one is enough"
+
+
+def test_cells_that_differ_have_their_own_means() -> None:
+    """Answers at k = 1 are five times as long, and most of the stored ones are at k = 0."""
+    (experiment,) = program(BASES[: BASES.index("experiment f")]).experiments
+    walk, store = Rows(experiment), MemoryStore()
+    for row in walk.selected():
+        q, k = row.cell[2], row.cell[1]
+        for _, query in walk.advance(row):
+            if q < (15 if k == 0 else 5):
+                usage = Usage(input_tokens=5 + 5 * k, output_tokens=20 + 80 * k)
+                store.answers[query.key] = Response(text="x", finish="stop", usage=usage)
+    first = Planner(Rows(experiment)).plan(store).steps[0].estimate
+    assert first.n_answers == 60
+    lengths = Counter((round(t.output.expected or 0), (t.input.expected or 0) > 7) for t in first.tokens)
+    assert lengths == {(23, False): 15, (78, True): 45}, "drawn to the mean of 40 by three answers"
+
+
+def test_other_prices_for_the_same_tokens() -> None:
+    """A batch at half the price costs half; an unknown price makes the sum unknown."""
+    estimate = planned({})["first"]
+    assert estimate.usd is not None
+    half = Price(input=Decimal("0.5"), output=Decimal(5))
+    at_half = estimate.usd_at(lambda _: half)
+    assert at_half is not None
+    assert float(at_half) == pytest.approx(float(estimate.usd) / 2)
+    assert estimate.usd_at(lambda _: None) is None

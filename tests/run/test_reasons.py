@@ -130,7 +130,7 @@ def test_what_a_restricted_run_left_out_is_said_so(tmp_path: Path) -> None:
         before = PreviousProgram(found, found, {"e": Selection()}, interrupted=interrupted)
         assert said in next(iter(_planned(experiment, store, before))).what
     ((reason, n),) = _planned(experiment, store, PreviousProgram(found, found, {"e": taken})).items()
-    assert reason.what == "left out by --samples or --only in the last run"
+    assert reason.what == "left out by --samples, --only or --pilot in the last run"
     assert n == 12
 
 

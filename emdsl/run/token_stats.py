@@ -1,0 +1,217 @@
+"""Tokens of stored answers, from which those of pending requests are estimated."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from emdsl.experiment import levels_at
+from emdsl.run.prefixes import beginning
+from emdsl.run.priors import kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from emdsl.experiment import Cell, Experiment, Step
+    from emdsl.prompt import Prompt
+    from emdsl.query import Query, RequestSettings, Response
+    from emdsl.run.priors import Kind
+
+MAX_STRATA = 1_000  # of one step: combinations of levels with a mean of their own
+BORROWED = 3.0  # answers of the wider group that count beside those of a stratum
+MIN_ANSWERS = 5  # of other steps or models, from which their mean is used
+SPREAD = 2.0  # standard errors of a mean, for the low end
+
+Stratum = tuple[int, ...]  # levels of the axes that change prompts; its beginnings are wider strata
+
+
+class Basis(enum.Enum):
+    """The source of an estimated length of answers, from the best to the worst."""
+
+    ANSWERS = "answers"  # of this step and model
+    MODEL = "model"  # of this model, in other steps of the program
+    SIMILAR = "similar"  # of this step, by other models
+    ASSUMED = "assumed"
+
+
+@dataclass(slots=True)
+class Sums:
+    """Sums over answers."""
+
+    n: int = 0
+    chars: int = 0  # of their prompts
+    input_tokens: int = 0
+    output_tokens: int = 0
+    text_tokens: int = 0  # of the output, without reasoning
+    squares: int = 0  # of output tokens
+
+    def add(self, other: Sums) -> None:
+        """Add the answers of another group."""
+        self.n += other.n
+        self.chars += other.chars
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+        self.text_tokens += other.text_tokens
+        self.squares += other.squares
+
+    def low_mean(self) -> float:
+        """Return the mean of output tokens, less its error."""
+        mean = self.output_tokens / self.n
+        variance = max(self.squares / self.n - mean * mean, 0.0)
+        return max(1.0, mean - SPREAD * math.sqrt(variance / self.n))
+
+
+class Past(NamedTuple):
+    """Means of the stored answers that are most like a group of requests."""
+
+    basis: Basis
+    n: int  # answers
+    output: float  # tokens of one answer
+    text: float  # of these, without reasoning
+    low_output: float
+    input: float | None  # tokens of one prompt; None from other steps
+    per_char: float | None  # tokens of a character of a prompt
+
+
+@dataclass(slots=True)
+class CacheUse:
+    """Input tokens that requests share with the request before, and those that a provider's cache served."""
+
+    n: int = 0
+    prefix_tokens: float = 0.0
+    cached_tokens: int = 0
+
+    @property
+    def hit_rate(self) -> float | None:
+        """The share of the prefixes' tokens that the cache served; None without a prefix."""
+        return min(self.cached_tokens / self.prefix_tokens, 1.0) if self.prefix_tokens else None
+
+
+@dataclass(slots=True)
+class TokenStats:
+    """Tokens of the stored answers of a program, by step, model, parameters and stratum."""
+
+    cache_use: dict[tuple[str, bool], CacheUse] = field(default_factory=dict)  # by model, and whether by a batch
+    _sums: dict[tuple[Step, RequestSettings, Stratum], Sums] = field(default_factory=dict)
+    _last: dict[str, Prompt] = field(default_factory=dict)  # by model
+    _least: dict[RequestSettings, int | None] = field(default_factory=dict)  # characters of a prefix
+    _groups: dict[tuple[object, ...], Sums] | None = None  # wider groups; None: to be summed again
+
+    def add(self, step: Step, query: Query, response: Response, stratum: Stratum) -> None:
+        """Add a stored answer, if its provider counted the tokens."""
+        usage = response.usage
+        into, out = usage.input_tokens, usage.output_tokens
+        if into is None or out is None:
+            return
+        self._groups = None
+        at = step, query.settings, stratum
+        sums = self._sums.get(at)
+        if sums is None:
+            sums = self._sums[at] = Sums()
+            if query.settings not in self._least:
+                self._least[query.settings] = beginning(query.settings.model)
+        chars = query.prompt.chars
+        sums.n += 1
+        sums.chars += chars
+        sums.input_tokens += into
+        sums.output_tokens += out
+        sums.text_tokens += out - (usage.reasoning_tokens or 0)
+        sums.squares += out * out
+        least = self._least[query.settings]
+        if least is not None and chars >= least:
+            self._add_prefix(query, response, least)
+
+    def _add_prefix(self, query: Query, response: Response, least: int) -> None:
+        """Add what a long prompt shares with the long prompt before, in the order of the rows."""
+        use, prompt, usage = query.settings.model.use, query.prompt, response.usage
+        before = self._last.get(use)
+        self._last[use] = prompt
+        if before is None:
+            return
+        prefix = before.common(prompt)
+        if prefix < least:
+            return
+        cache = self.cache_use.setdefault((use, response.batch is not None), CacheUse())
+        cache.n += 1
+        cache.prefix_tokens += prefix * (usage.input_tokens or 0) / prompt.chars
+        cache.cached_tokens += usage.cached_tokens or 0
+
+    def past(self, step: Step, head: RequestSettings, stratum: Stratum) -> Past | None:
+        """Return the means of the answers most like a request; None if an assumed length is better."""
+        groups = self._summed()
+        kind = kind_of(step, head)
+        use, params = head.model.use, repr(head.params)
+        own = [groups.get(key) for key in ((step, kind, use), (step, kind, use, params))]
+        wide = next((sums for sums in reversed(own) if sums is not None and sums.n >= MIN_ANSWERS), own[0])
+        if wide is not None:
+            narrower = [groups.get((step, kind, use, params, stratum[:n])) for n in range(1, len(stratum) + 1)]
+            return _pooled(wide, [sums for sums in narrower if sums is not None])
+        for basis, key in ((Basis.MODEL, (kind, use)), (Basis.SIMILAR, (step, kind))):
+            sums = groups.get(key)
+            if sums is not None and sums.n >= MIN_ANSWERS:
+                of_step = basis is Basis.SIMILAR
+                output, text, into, per_char = _means(sums)
+                return Past(basis, sums.n, output, text, 1.0, into if of_step else None, per_char)
+        return None
+
+    def _summed(self) -> dict[tuple[object, ...], Sums]:
+        """Return the sums of all groups: a stratum, its step and model, its model, its step."""
+        if self._groups is None:
+            self._groups = {}
+            kinds: dict[tuple[Step, RequestSettings], Kind] = {}
+            for (step, head, stratum), sums in self._sums.items():
+                kind = kinds.get((step, head))
+                if kind is None:
+                    kind = kinds[step, head] = kind_of(step, head)
+                use, params = head.model.use, repr(head.params)
+                own = (step, kind, use, params)
+                wider = [(*own, stratum[:n]) for n in range(1, len(stratum) + 1)]
+                for key in ((kind, use), (step, kind), (step, kind, use), own, *wider):
+                    self._groups.setdefault(key, Sums()).add(sums)
+        return self._groups
+
+
+def _means(sums: Sums) -> tuple[float, float, float, float | None]:
+    n = sums.n
+    per_char = sums.input_tokens / sums.chars if sums.chars else None
+    return sums.output_tokens / n, sums.text_tokens / n, sums.input_tokens / n, per_char
+
+
+def _pooled(wide: Sums, narrower: list[Sums]) -> Past:
+    """Return the means of the last of nested groups, each drawn to those before it: less, if it has more answers."""
+    output, text, into, per_char = _means(wide)
+    low = wide.low_mean()
+    for group in narrower:
+        share = group.n / (group.n + BORROWED)
+        own_output, own_text, own_into, own_per_char = _means(group)
+        output += share * (own_output - output)
+        text += share * (own_text - text)
+        into += share * (own_into - into)
+        if per_char is not None and own_per_char is not None:
+            per_char += share * (own_per_char - per_char)
+        if group.n >= MIN_ANSWERS:
+            low = group.low_mean()
+    return Past(Basis.ANSWERS, wide.n, output, text, min(low, output), into, per_char)
+
+
+def strata(experiment: Experiment) -> dict[str, Callable[[Cell], Stratum]]:
+    """Return for each step the function from a cell to its stratum.
+
+    A stratum has the levels of the axes that the step's prompts depend on, also through the answers that they read,
+    from the axis with the fewest levels to the one with the most. Axes with too many levels are left out.
+    """
+    axes: dict[str, set[int]] = {}
+    of_cells: dict[str, Callable[[Cell], Stratum]] = {}
+    for step in experiment.steps:
+        read = {*step.prompt_axes}.union(*(axes[need] for need in step.needs if need in axes))
+        axes[step.name] = read | {*step.settings_axes}
+        chosen, combinations = [], 1
+        for axis in sorted(read, key=lambda a: (len(experiment.axes[a].levels), a)):
+            combinations *= len(experiment.axes[axis].levels)
+            if combinations > MAX_STRATA:
+                break
+            chosen.append(axis)
+        of_cells[step.name] = levels_at(tuple(chosen))
+    return of_cells
