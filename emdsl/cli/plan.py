@@ -52,6 +52,7 @@ def command(
     as_json: bool,
     budget: Decimal | None,
     insecure: bool,
+    batch: bool | None = None,
     exit_code: bool = False,
     by: str | None = None,
     as_list: bool = False,
@@ -93,7 +94,7 @@ def command(
     with files or nullcontext():
         plan = make_plan(
             study, samples=samples, only=only, budget=budget, insecure=insecure, listed=as_list, pilot=pilot,
-            by=[n.strip() for n in by.split(",")] if by else (), on_pending=files.add if files else None,
+            batch=batch, by=[n.strip() for n in by.split(",")] if by else (), on_pending=files.add if files else None,
         )  # fmt: skip
     if plan_file is not None:  # `emdsl run plan.json --dry-run`
         plan_file.check(plan.walks)
@@ -105,7 +106,7 @@ def command(
         console.show_json(plan.as_json() | listed)
         screen = [(console.json_text(plan.as_json() | listed | {"wall_s": 0.0}), False)]
     else:
-        again = repeated(cache=cache, budget=budget, insecure=insecure, env_file=env_file)
+        again = repeated(cache=cache, budget=budget, insecure=insecure, env_file=env_file, batch=batch)
         held = output or (plan_file.written if plan_file is not None else None)
         if held is None:  # a written plan holds the rest
             again = repeated(samples=samples, only=only, simulate=simulate) + again + repeated(pilot=pilot)

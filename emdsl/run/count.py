@@ -96,6 +96,17 @@ class StepCount:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """The way of one model's pending requests, with the likely cost of both; None for an unknown price."""
+
+    model: Model
+    by_batch: bool
+    online_usd: Decimal | None
+    batch_usd: Decimal | None
+    why: str = ""  # of `auto`
+
+
 @dataclass(slots=True)
 class ExperimentCount:
     """Counts of one experiment; cells and samples as selected."""
@@ -110,13 +121,20 @@ class ExperimentCount:
     compared: bool = False  # with the program that ran last: there are `reasons`
     models: dict[tuple[str, Any], Model] = field(default_factory=dict)  # of the requests to send
     heads: dict[int, tuple[RequestSettings, Step]] = field(default_factory=dict)  # of the requests to send
-    least_usd: Decimal = Decimal(0)  # the least cost of the pending requests
+    ways: tuple[Way, ...] = ()  # of the models with a batch API
+    least: dict[Any, Decimal] = field(default_factory=dict)  # the least cost of the pending requests, by queue
     reasons: Counter[Reason] = field(default_factory=Counter)  # of the pending requests
     runs: Counter[str] = field(default_factory=Counter)  # that paid for the stored answers
     probed: dict[Digest, bool] = field(default_factory=dict)  # probes with an answer: whether this run sent them
     by_levels: dict[tuple[int, ...], list[int]] = field(default_factory=dict)  # stored, and to send at most
     examples: list[tuple[Step, Outcome]] = field(default_factory=list)  # of requests to send
     tokens: TokenStats = field(default_factory=TokenStats)  # of the stored answers of all experiments of the program
+
+    @property
+    def least_usd(self) -> Decimal:
+        """The least cost of the pending requests: half of that of each that goes by a batch."""
+        halved = {way.model.lane for way in self.ways if way.by_batch}
+        return sum((usd / 2 if lane in halved else usd for lane, usd in self.least.items()), Decimal(0))
 
     @property
     def beyond_budget(self) -> str:

@@ -85,6 +85,10 @@ class Tokens:
         return (Decimal(price.input) - Decimal(price.cached_input)) * Decimal(self.prefix) / MILLION
 
 
+def _never(_: Model) -> bool:
+    return False
+
+
 @dataclass(slots=True)
 class Estimate:
     """Tokens and cost of one step's requests to send; None is unknown.
@@ -107,6 +111,7 @@ class Estimate:
     tokens: list[Tokens] = field(default_factory=list)  # by model and length
     n_answers: int = 0  # stored ones that it rests on
     rendered: list[int] = field(default_factory=list)  # characters of requests without the answers that they quote
+    _by_batch: Callable[[Model], bool] = _never  # models whose requests go by batches
     _requests: dict[tuple[RequestSettings, Stratum], _Requests] = field(default_factory=dict)
     _last: dict[str, Prompt] = field(default_factory=dict)  # by model
     _per_char: list[float] = field(default_factory=list)  # assumed tokens per character, of some prompts
@@ -183,13 +188,19 @@ class Estimate:
         self.input_tokens, self.output_tokens = 0.0, 0.0
         self.usd, self.low_usd, self.high_usd, self.discount_usd = Decimal(0), Decimal(0), Decimal(0), Decimal(0)
         for tokens in self.tokens:
-            price, n = price_of(tokens.model), tokens.n.expected
+            batch = self._by_batch(tokens.model)
+            price, n = price_of(tokens.model, batch=batch), tokens.n.expected
             self.input_tokens = _sum(self.input_tokens, _times(n, tokens.input.expected))
             self.output_tokens = _sum(self.output_tokens, _times(n, tokens.output.expected))
             self.usd = _sum_usd(self.usd, tokens.usd(price))
             self.low_usd = _sum_usd(self.low_usd, tokens.usd(price, "low"))
             self.high_usd = _sum_usd(self.high_usd, tokens.usd(price, "high"))
-            self.discount_usd += tokens.discount_usd(price)
+            self.discount_usd += Decimal(0) if batch else tokens.discount_usd(price)
+
+    def price_by(self, by_batch: Callable[[Model], bool]) -> None:
+        """Estimate the cost again, for requests to some models by batches: no hits of a prefix cache are counted."""
+        self._by_batch = by_batch
+        self._add_up()
 
     def usd_at(self, price: Callable[[Model], Price | None]) -> Decimal | None:
         """Return the likely cost of the same tokens at other prices; None if one of them is unknown."""
@@ -207,7 +218,7 @@ class Estimate:
         """Return the known part of the likely cost by the source of the lengths that it rests on."""
         parts: dict[Basis, Decimal] = {}
         for tokens in self.tokens:
-            usd = tokens.usd(price_of(tokens.model))
+            usd = tokens.usd(price_of(tokens.model, batch=self._by_batch(tokens.model)))
             parts[tokens.basis] = parts.get(tokens.basis, Decimal(0)) + (usd or Decimal(0))
         return parts
 

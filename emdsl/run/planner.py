@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from decimal import Decimal
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,6 @@ from emdsl.value import INVALID, NOT_NEEDED, SPLIT_NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from decimal import Decimal
 
     from emdsl.digest import Digest
     from emdsl.experiment import Step
@@ -181,7 +181,8 @@ class Planner:
             return
         count.pending.add(query.key)
         if self._has_budget and not self._is_counted(count, query.key):
-            self.count.least_usd += least_usd(query)
+            lane = query.settings.model.lane
+            self.count.least[lane] = self.count.least.get(lane, Decimal(0)) + least_usd(query)
         count.estimate.add(query, self._strata[count.step.name](row.cell))
         if self._comparison is not None:
             reason = BAD_REPLY if query.tries else self._comparison.reason(row, count.step, query)

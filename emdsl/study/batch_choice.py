@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emdsl.providers.secret import find_url
+from emdsl.run.ways import apply_ways, of_model
 from emdsl.store.journal import OPEN, Journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from decimal import Decimal
 
     from emdsl.query import Model
-    from emdsl.run.count import ExperimentCount
+    from emdsl.run.count import ExperimentCount, Way
     from emdsl.run.progress import Report
     from emdsl.study.batch_run import BatchPlan
     from emdsl.study.compiled import Compiled
@@ -23,24 +25,36 @@ def embedded(model: Model, study: Compiled) -> bool:
     return model.simulated and find_url(model, study.project.environment)[0] is None
 
 
-def by_batch(model: Model, study: Compiled, *, batch: bool | None) -> bool:
-    """Whether a model is asked by batches. The embedded simulator ends with the run: it has none."""
-    wanted = model.batch if batch is None else batch
-    return bool(wanted) and model.service.batch is not None and not embedded(model, study)
+def choose_ways(
+    study: Compiled, counts: list[ExperimentCount], *, batch: bool | None, pilot: bool = False
+) -> tuple[Way, ...]:  # fmt: skip
+    """Choose whether requests go by batches, for each model that has a batch API, and price them by that.
+
+    Args:
+        study: The compiled study.
+        counts: Of its pending requests.
+        batch: Whether all such models get batches, or none; None: as each says.
+        pilot: Only a pilot is sent: alone, so that it is soon there and shows the hits of prefix caches.
+    """
+    models = {m.lane: m for c in counts for m in c.models.values() if m.service.batch and not embedded(m, study)}
+    wanted = False if pilot and batch is None else batch
+    ways = tuple(of_model(m, counts, wanted if wanted is not None else m.batch or False) for m in models.values())
+    apply_ways(counts, ways)
+    return ways
 
 
 def batch_plan(
-    study: Compiled, counts: list[ExperimentCount], *, batch: bool | None, detach: bool
+    study: Compiled, ways: tuple[Way, ...], *, batch: bool | None, detach: bool
 ) -> BatchPlan | None:  # fmt: skip
     """Return what of a run goes by batches; None if nothing does and no batch is open.
 
     Args:
         study: The compiled study.
-        counts: Of its pending requests.
-        batch: Whether every model that can is asked by batches, or none; None: as each says.
+        ways: Of its models with a batch API.
+        batch: Whether all such models get batches, or none; None: as each says.
         detach: Whether the run does not wait.
     """
-    chosen = {m.lane for c in counts for m in c.models.values() if by_batch(m, study, batch=batch)}
+    chosen = {way.model.lane for way in ways if way.by_batch}
     journal = Journal(study.project.answers)
     open_ = bool(journal.batches(*OPEN))
     journal.close()
@@ -52,6 +66,22 @@ def batch_plan(
         study=study.name, chosen=lambda model: model.lane in chosen, submits=batch is not False,
         detach=detach or batch is False,
     )  # fmt: skip
+
+
+def ways_json(ways: tuple[Way, ...]) -> dict[str, Any]:
+    """Return the ways of the models as `emdsl plan --json` prints them."""
+
+    def amount(usd: Decimal | None) -> float | None:
+        return None if usd is None else float(round(usd, 4))
+
+    entries = [
+        {
+            "model": way.model.name, "by_batch": way.by_batch, "online_usd": amount(way.online_usd),
+            "batch_usd": amount(way.batch_usd), "why": way.why or None,
+        }
+        for way in ways
+    ]  # fmt: skip
+    return {"batch": entries} if entries else {}
 
 
 def in_batches(study: Compiled, counts: list[ExperimentCount]) -> dict[str, int]:

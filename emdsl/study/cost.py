@@ -109,6 +109,7 @@ def cost_parts(count: ExperimentCount) -> Iterator[Part]:
         if expected is not None:
             yield f"    ({basis_of([count])})"
         yield from (f"    {reason}" for reason in _unpriced(count))
+        yield from _way_parts(count)
         discount = sum((s.estimate.discount_usd for s in count.steps), Decimal(0))
         if discount >= CENT:
             yield f"  the provider's prefix cache can save up to {usd(discount)} of it"
@@ -120,6 +121,26 @@ def cost_parts(count: ExperimentCount) -> Iterator[Part]:
     budget = count.experiment.budget
     if budget is not None and not count.beyond_budget and count.at_most:
         yield f"  budget ${budget}: {coverage([count], Decimal(budget))}"
+
+
+def _way_parts(count: ExperimentCount) -> Iterator[Part]:
+    """Yield the cost of both ways, if some of the models have a batch API, and which was chosen."""
+    ways = [way for way in count.ways if way.online_usd or way.batch_usd]
+    if not ways:
+        return
+    lanes = {way.model.lane: way for way in ways}
+
+    def total(*, batch: bool) -> Decimal | None:
+        tokens = [t for s in count.steps for t in s.estimate.tokens]
+        return total_usd(t.usd(price_of(t.model, batch=batch and t.model.lane in lanes)) for t in tokens)
+
+    by_batch = [f"`{way.model.name}`" for way in ways if way.by_batch]
+    chosen = "batch" if len(by_batch) == len(count.models) else f"batch for {', '.join(by_batch)}"
+    chosen = chosen if by_batch else "online (`--batch` chooses batch)"
+    yield f"  online {usd(total(batch=False))} - batch {usd(total(batch=True))} (within 24 h): {chosen}"
+    for way in ways:
+        if way.why:
+            yield f"    `{way.model.name}`: {'batch' if way.by_batch else 'online'}, {way.why}"
 
 
 def budget_parts(counts: list[ExperimentCount], budget: Decimal | None) -> Iterator[Part]:

@@ -13,7 +13,7 @@ from emdsl.outcomes.load_ids import DATABASE, check_name, known_loads
 from emdsl.providers.secret import why_unusable
 from emdsl.run.planner import Planner, plan_all
 from emdsl.run.rows import Rows
-from emdsl.study.batch_choice import in_batches
+from emdsl.study.batch_choice import choose_ways, in_batches, ways_json
 from emdsl.study.compiled import unknown
 from emdsl.study.cost import budget_parts, budgets_json, check_budgets, costs
 from emdsl.study.counts import (
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from emdsl.experiment import Experiment, Program, Step
     from emdsl.outcome import Outcome
     from emdsl.query import Query
-    from emdsl.run.count import ExperimentCount
+    from emdsl.run.count import ExperimentCount, Way
     from emdsl.study.compiled import Compiled
 
     OnPending = Callable[[Rows, Step, Outcome, Query | None], None]
@@ -65,6 +65,7 @@ class Plan:
     walks: list[Rows] = field(repr=False)
     reasons_unknown: str = field(default="", repr=False)  # why reasons are not known, if so
     store_parts: tuple[Part, ...] = field(default=(), repr=False)
+    ways: tuple[Way, ...] = field(default=(), repr=False)  # of the models with a batch API
     in_batches: dict[str, int] = field(default_factory=dict, repr=False)  # pending requests by open batch
 
     @property
@@ -96,6 +97,7 @@ class Plan:
         """Return the plan as `emdsl plan --json` prints it."""
         shown = plan_json(self.counts, self.wall_s) | budgets_json(self.counts, self.budget)
         shown |= warnings_json(self.study.program, self.notices)
+        shown |= ways_json(self.ways)
         shown |= {"in_batches": self.in_batches} if self.in_batches else {}
         return shown | ({"missing": list(self.missing)} if self.missing else {})
 
@@ -130,6 +132,7 @@ def make_plan(
     listed: bool = False,
     on_pending: OnPending | None = None,
     pilot: bool = False,
+    batch: bool | None = None,
 ) -> Plan:
     """Return the plan of a study.
 
@@ -143,6 +146,7 @@ def make_plan(
         listed: Name each pending request.
         on_pending: Is called with each pending request, in the order of rows; without a query if it reads an answer.
         pilot: Plan only the rows of a pilot.
+        batch: Whether all models with a batch API get batches, or none; None: as each says.
 
     Raises:
         SourceError: The study has an error that only evaluating a cell shows.
@@ -168,6 +172,7 @@ def make_plan(
     with study.store() as store:
         counts = plan_all(made, store)
         of_store = tuple(store_parts(project, store))
+    ways = choose_ways(study, counts, batch=batch, pilot=pilot)
     if budget is not None:
         check_budgets(counts, budget)
     notices = _notices(study, counts, budget)
@@ -179,7 +184,7 @@ def make_plan(
         missing=tuple(missing_setup(study, counts, insecure=insecure)), notices=tuple(notices), listed=tuple(requests),
         budget=budget, wall_s=time.monotonic() - start_s, study=study, counts=counts, walks=walks,
         reasons_unknown=first_run(study, counts) if no_previous == FIRST_RUN else no_previous, store_parts=of_store,
-        in_batches=in_batches(study, counts),
+        in_batches=in_batches(study, counts), ways=ways,
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from emdsl.run.progress import Report
 from emdsl.run.rows import Rows
 from emdsl.store.removals import store_version
 from emdsl.study.asking import Interrupter, Sending, send_pending
-from emdsl.study.batch_choice import batch_parts, batch_plan, embedded
+from emdsl.study.batch_choice import batch_parts, batch_plan, choose_ways, embedded
 from emdsl.study.cost import budget_parts, check_budgets, question_of_cost, spent_json, spent_parts, unlimited
 from emdsl.study.counts import (
     check_datasets,
@@ -262,6 +262,7 @@ def run_study(
         survey.take()
         counts = survey.counts
         pending = n_pending(counts)
+        ways = choose_ways(study, counts, batch=options.batch, pilot=options.pilot)
         if options.plan_file is not None:
             options.plan_file.check_pending(pending, counts)
         if not options.offline:
@@ -274,7 +275,7 @@ def run_study(
             question = question_of_cost(counts, options.confirm_over, options.budget)
             if question and not confirm(question):
                 return replace(_result(study, options, counts, report, [], ""), declined=True)
-            batches = batch_plan(study, counts, batch=options.batch, detach=options.detach)
+            batches = batch_plan(study, ways, batch=options.batch, detach=options.detach)
             with loader_of(
                 study,
                 options,

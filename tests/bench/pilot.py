@@ -196,7 +196,7 @@ def answered(experiment: Experiment, law: Law) -> tuple[MemoryStore, dict[bytes,
                 response = store.answers.get(query.key)
                 if response is None:
                     response = store.answers[query.key] = law.answer(row, step, query)
-                    costs[query.key] = cost_usd(query.settings.model, response.usage) or Decimal(0)
+                    costs[query.key] = cost_usd(query.settings.model, response) or Decimal(0)
                 settle_answer(row, step, response, split(response, query))
             ready = rows.advance(row)
     return store, costs
