@@ -93,6 +93,11 @@ class RequestSettings:
         """Return the state of a key before the messages."""
         return KeyState([self.model.identity, keyed(self.params)])
 
+    @property
+    def shown_params(self) -> dict[str, Any]:
+        """The parameters as they are stored with an answer."""
+        return {name: _shown(value) for name, value in keyed(self.params).items()}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Query:
@@ -127,7 +132,7 @@ def ingredients(settings: RequestSettings, messages: str, sample: int, tries: in
     parts: dict[str, Any] = {
         "model": settings.model.use,
         "revision": settings.model.revision or settings.model.server_id,
-        "params": {name: _shown(value) for name, value in keyed(settings.params).items()},
+        "params": settings.shown_params,
         "messages": messages,
         "stream": settings.replicate,
         "sample": sample,

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from emdsl.capability import max_answer_tokens
-from emdsl.price import MILLION
+from emdsl.price import FREE, MILLION
 from emdsl.price_list import price_of
 from emdsl.run.prefixes import beginning
 from emdsl.run.priors import WORD_CHARS, likely_answer, tokens_per_char
@@ -148,8 +148,13 @@ class Estimate:
         requests = self._requests[head, stratum] = _Requests(head, stratum, beginning(head.model))
         return requests
 
+    def lacks(self, stats: TokenStats, step: Step) -> bool:
+        """Whether a model that costs money has no stored answer like those to come."""
+        heads = {head: None for head, _ in self._requests}
+        return any(price_of(h.model) is not FREE and stats.past(step, h, ()) is None for h in heads)
+
     def finish(self, stats: TokenStats, step: Step, quoted: Iterable[Range], *, share: float | None) -> None:
-        """Estimate from all stored answers; it may be called again when there are more.
+        """Estimate from the stored answers of all experiments.
 
         Args:
             stats: of the stored answers of the program.
@@ -162,7 +167,7 @@ class Estimate:
         answers: list[tuple[float, Range]] = []
         n_answers: dict[RequestSettings, int] = {}
         least, expected = (0.0, UNDECIDED_SHARE) if share is None else (share, share)
-        for requests in self._requests.values():
+        for requests in self._grouped(stats, step):
             head = requests.head
             past = stats.past(step, head, requests.stratum)
             basis = past.basis if past is not None else Basis.ASSUMED
@@ -183,6 +188,24 @@ class Estimate:
         self.n_answers = sum(n_answers.values())
         self.answer = _together(answers)
         self._add_up()
+
+    def _grouped(self, stats: TokenStats, step: Step) -> list[_Requests]:
+        """Return the requests by model and stratum; strata of a model without an answer are together."""
+        groups: list[_Requests] = []
+        whole: dict[RequestSettings, _Requests] = {}
+        for requests in self._requests.values():
+            if stats.measured(step, requests.head):
+                groups.append(requests)
+                continue
+            together = whole.get(requests.head)
+            if together is None:
+                together = whole[requests.head] = _Requests(requests.head, (), requests.least)
+                groups.append(together)
+            together.n += requests.n
+            together.chars += requests.chars
+            together.prefix_chars += requests.prefix_chars
+            together.n_symbolic += requests.n_symbolic
+        return groups
 
     def _add_up(self) -> None:
         self.input_tokens, self.output_tokens = 0.0, 0.0

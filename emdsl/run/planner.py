@@ -81,7 +81,11 @@ class Planner:
         self._n_added = 0
 
     def plan(self, store: Store) -> ExperimentCount:
-        """Add every selected row that was not added yet, finish, and return the counts.
+        """Add every selected row that was not added yet, finish, and return the counts."""
+        return plan_all([self], store)[0]
+
+    def add_all(self, store: Store) -> None:
+        """Add every selected row that was not added yet.
 
         A planner that adds all of them leaves a note in the rows: which of them a run need not look at.
         """
@@ -93,7 +97,6 @@ class Planner:
                 incomplete.append(bool(row.ready or row.blocked))
         if whole:
             self._rows.incomplete = incomplete
-        return self.finish()
 
     def add(self, row: Outcome) -> None:
         """Add a row whose stored answers are settled; rows come in their order."""
@@ -119,11 +122,13 @@ class Planner:
                 case _:
                     count.unknown += 1
 
-    def finish(self) -> ExperimentCount:
-        """Estimate tokens and cost from all stored answers, and return the counts.
+    @property
+    def lacks_answers(self) -> bool:
+        """Whether a paid model has no stored answer of this program from which its answers can be estimated."""
+        return any(c.estimate.lacks(self._tokens, c.step) for c in self.count.steps)
 
-        It may be called again when the planners of other experiments have added their answers.
-        """
+    def finish(self) -> ExperimentCount:
+        """Estimate tokens and cost from the stored answers of all experiments so far, and return the counts."""
         answers: dict[str, Range] = {}
         for count in self.count.steps:
             n_symbolic = len(count.symbolic) + len(count.undecided)
@@ -268,8 +273,11 @@ def planners(rows: Sequence[Rows], *, budget: Decimal | None = None, run: str = 
 
 def plan_all(made: Sequence[Planner], store: Store) -> list[ExperimentCount]:
     """Return the counts of all experiments of a program; each estimate knows the answers of all."""
-    counts = [planner.plan(store) for planner in made]
-    return [planner.finish() for planner in made] if len(made) > 1 else counts
+    for planner in made:
+        planner.add_all(store)
+    if any(planner.lacks_answers for planner in made):
+        made[0].count.tokens.look_elsewhere(store)
+    return [planner.finish() for planner in made]
 
 
 def _add_condition(count: StepCount, row: Outcome) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
+import json
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emdsl.experiment import levels_at
 from emdsl.run.prefixes import beginning
-from emdsl.run.priors import kind_of
+from emdsl.run.priors import ANSWER, JSON, VERDICT, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
     from emdsl.prompt import Prompt
     from emdsl.query import Query, RequestSettings, Response
     from emdsl.run.priors import Kind
+    from emdsl.store.store import Store
 
 MAX_STRATA = 1_000  # of one step: combinations of levels with a mean of their own
 BORROWED = 3.0  # answers of the wider group that count beside those of a stratum
+SAMPLED = 300  # answers of other studies that are looked at
+SHORT_TOKENS = 16  # of an answer that is taken for a verdict
 MIN_ANSWERS = 5  # of other steps or models, from which their mean is used
 SPREAD = 2.0  # standard errors of a mean, for the low end
 
@@ -32,6 +36,7 @@ class Basis(enum.Enum):
 
     ANSWERS = "answers"  # of this step and model
     MODEL = "model"  # of this model, in other steps of the program
+    STORE = "store"  # of this model and its parameters, in other studies
     SIMILAR = "similar"  # of this step, by other models
     ASSUMED = "assumed"
 
@@ -95,9 +100,11 @@ class TokenStats:
 
     cache_use: dict[tuple[str, bool], CacheUse] = field(default_factory=dict)  # by model, and whether by a batch
     _sums: dict[tuple[Step, RequestSettings, Stratum], Sums] = field(default_factory=dict)
-    _last: dict[str, Prompt] = field(default_factory=dict)  # by model
+    _last: dict[tuple[Step, str], Prompt] = field(default_factory=dict)  # by step and model
     _least: dict[RequestSettings, int | None] = field(default_factory=dict)  # characters of a prefix
+    _elsewhere: dict[tuple[str, str, str], Sums] | None = None  # by model, parameters and form; None: not looked up
     _groups: dict[tuple[object, ...], Sums] | None = None  # wider groups; None: to be summed again
+    _names: dict[tuple[Step, RequestSettings], tuple[Kind, str, str]] = field(default_factory=dict)  # in their keys
 
     def add(self, step: Step, query: Query, response: Response, stratum: Stratum) -> None:
         """Add a stored answer, if its provider counted the tokens."""
@@ -121,13 +128,13 @@ class TokenStats:
         sums.squares += out * out
         least = self._least[query.settings]
         if least is not None and chars >= least:
-            self._add_prefix(query, response, least)
+            self._add_prefix(step, query, response, least)
 
-    def _add_prefix(self, query: Query, response: Response, least: int) -> None:
+    def _add_prefix(self, step: Step, query: Query, response: Response, least: int) -> None:
         """Add what a long prompt shares with the long prompt before, in the order of the rows."""
         use, prompt, usage = query.settings.model.use, query.prompt, response.usage
-        before = self._last.get(use)
-        self._last[use] = prompt
+        before = self._last.get((step, use))
+        self._last[step, use] = prompt
         if before is None:
             return
         prefix = before.common(prompt)
@@ -138,39 +145,77 @@ class TokenStats:
         cache.prefix_tokens += prefix * (usage.input_tokens or 0) / prompt.chars
         cache.cached_tokens += usage.cached_tokens or 0
 
+    def look_elsewhere(self, store: Store) -> None:
+        """Add some answers of other studies, once."""
+        if self._elsewhere is not None:
+            return
+        self._elsewhere = {}
+        for of, response in store.sample(SAMPLED):
+            into, out = response.usage.input_tokens, response.usage.output_tokens
+            if into is not None and out is not None:
+                at = of["model"], _params_text(of.get("params")), _form_of(response)
+                self._elsewhere.setdefault(at, Sums()).add(Sums(
+                    n=1, input_tokens=into, output_tokens=out, squares=out * out,
+                    text_tokens=out - (response.usage.reasoning_tokens or 0),
+                ))  # fmt: skip
+
     def past(self, step: Step, head: RequestSettings, stratum: Stratum) -> Past | None:
         """Return the means of the answers most like a request; None if an assumed length is better."""
         groups = self._summed()
-        kind = kind_of(step, head)
-        use, params = head.model.use, repr(head.params)
+        kind, use, params = self._named(step, head)
         own = [groups.get(key) for key in ((step, kind, use), (step, kind, use, params))]
         wide = next((sums for sums in reversed(own) if sums is not None and sums.n >= MIN_ANSWERS), own[0])
         if wide is not None:
             narrower = [groups.get((step, kind, use, params, stratum[:n])) for n in range(1, len(stratum) + 1)]
             return _pooled(wide, [sums for sums in narrower if sums is not None])
-        for basis, key in ((Basis.MODEL, (kind, use)), (Basis.SIMILAR, (step, kind))):
-            sums = groups.get(key)
+        elsewhere = (self._elsewhere or {}).get((use, _params_text(head.shown_params), kind.form))
+        for basis, sums in (
+            (Basis.MODEL, groups.get((kind, use))), (Basis.STORE, elsewhere), (Basis.SIMILAR, groups.get((step, kind))),
+        ):  # fmt: skip
             if sums is not None and sums.n >= MIN_ANSWERS:
-                of_step = basis is Basis.SIMILAR
                 output, text, into, per_char = _means(sums)
-                return Past(basis, sums.n, output, text, 1.0, into if of_step else None, per_char)
+                return Past(basis, sums.n, output, text, 1.0, into if basis is Basis.SIMILAR else None, per_char)
         return None
+
+    def measured(self, step: Step, head: RequestSettings) -> bool:
+        """Whether a step has answers of a model and its parameters, so that its strata may differ."""
+        kind, use, params = self._named(step, head)
+        return (step, kind, use, params) in self._summed()
+
+    def hit_rate(self, use: str, *, batch: bool = False) -> float | None:
+        """Return the share of shared prefixes that a model's cache served, by batches or online; None if unknown."""
+        cache = self.cache_use.get((use, batch))
+        return cache.hit_rate if cache is not None else None
+
+    def _named(self, step: Step, head: RequestSettings) -> tuple[Kind, str, str]:
+        names = self._names.get((step, head))
+        if names is None:
+            names = self._names[step, head] = kind_of(step, head), head.model.use, repr(head.params)
+        return names
 
     def _summed(self) -> dict[tuple[object, ...], Sums]:
         """Return the sums of all groups: a stratum, its step and model, its model, its step."""
         if self._groups is None:
             self._groups = {}
-            kinds: dict[tuple[Step, RequestSettings], Kind] = {}
             for (step, head, stratum), sums in self._sums.items():
-                kind = kinds.get((step, head))
-                if kind is None:
-                    kind = kinds[step, head] = kind_of(step, head)
-                use, params = head.model.use, repr(head.params)
+                kind, use, params = self._named(step, head)
                 own = (step, kind, use, params)
                 wider = [(*own, stratum[:n]) for n in range(1, len(stratum) + 1)]
                 for key in ((kind, use), (step, kind), (step, kind, use), own, *wider):
                     self._groups.setdefault(key, Sums()).add(sums)
         return self._groups
+
+
+def _params_text(params: Any) -> str:
+    return json.dumps(params, sort_keys=True)
+
+
+def _form_of(response: Response) -> str:
+    """Return the form of a stored answer, as far as it shows."""
+    if response.text.lstrip().startswith("{"):
+        return JSON
+    short = (response.usage.output_tokens or 0) <= SHORT_TOKENS
+    return VERDICT if short else ANSWER
 
 
 def _means(sums: Sums) -> tuple[float, float, float, float | None]:

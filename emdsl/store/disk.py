@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 import diskcache
 
 from emdsl.errors import StoreError
-from emdsl.store.codec import Corrupt, decode, encode
+from emdsl.store.codec import Corrupt, decode, encode, ingredients
 from emdsl.store.insertion import RAW, connect, insert, transaction
 from emdsl.store.place import claim_host, on_network
 from emdsl.store.removals import StoreVersion, known_format, move_to_trash, prepare, version_of
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from emdsl.digest import Digest
     from emdsl.query import Query, Response
@@ -135,6 +135,24 @@ class DiskStore:
                     self.corrupt.add(key)  # planted or damaged: never unpickled, never opened
                     continue
                 yield key, value
+
+    def sample(self, n: int) -> list[tuple[Mapping[str, Any], Response]]:
+        """Return at most n of the answers, evenly over the order of storing; damaged ones are left out."""
+        if self._reader is None:
+            return []
+        try:
+            (last,) = self._reader.execute("SELECT max(rowid) FROM Cache").fetchone()
+            ids = range(1, (last or 0) + 1) if (last or 0) <= n else [1 + i * last // n for i in range(n)]
+            sql = f"SELECT mode, filename, value FROM Cache WHERE raw = 1 AND rowid IN ({','.join('?' * len(ids))})"
+            rows = self._reader.execute(sql, list(ids)).fetchall()
+        except sqlite3.Error:  # a sample is a help for estimates: what is needed is read by its key, and reported
+            return []
+        answers: list[tuple[Mapping[str, Any], Response]] = []
+        for mode, filename, value in rows:
+            if mode == RAW and filename is None and type(value) is bytes:
+                with suppress(Corrupt):
+                    answers.append((ingredients(value), decode(value)))
+        return answers
 
     def each(self) -> Iterator[tuple[Digest, bytes | None]]:
         """Yield all entries in the order of storing; None for one that emdsl did not write."""

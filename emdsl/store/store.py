@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from emdsl.digest import Digest
     from emdsl.query import Query, Response
@@ -17,6 +17,9 @@ class Store(Protocol):
 
     def get_many(self, keys: Iterable[Digest]) -> dict[Digest, Response]:
         """Return the stored answers by key."""
+
+    def sample(self, n: int) -> list[tuple[Mapping[str, Any], Response]]:
+        """Return at most n of the answers, from all times, each with the ingredients of its key."""
 
     def put(self, query: Query, response: Response) -> asyncio.Future[Response]:
         """Store an answer; the future is done when it would survive a crash, and holds the stored answer."""
@@ -34,6 +37,10 @@ class MemoryStore:
     def get_many(self, keys: Iterable[Digest]) -> dict[Digest, Response]:
         """See Store."""
         return {k: self.answers[k] for k in keys if k in self.answers}
+
+    def sample(self, n: int) -> list[tuple[Mapping[str, Any], Response]]:  # noqa: ARG002 - as in the protocol
+        """See Store; it keeps no ingredients."""
+        return []
 
     def put(self, query: Query, response: Response) -> asyncio.Future[Response]:
         """See Store."""

@@ -37,7 +37,11 @@ def basis_of(counts: list[ExperimentCount]) -> str:
     best = max(own, key=parts.__getitem__, default=Basis.ANSWERS)
     one = len({t.model.use for e in estimates for t in e.tokens}) == 1
     these = "this model" if one else "these models"
-    whose = {Basis.MODEL: f"{these} in other steps", Basis.SIMILAR: "other models"}.get(best, these)
+    whose = {
+        Basis.MODEL: f"{these} in other steps",
+        Basis.STORE: f"{these} in the store",
+        Basis.SIMILAR: "other models",
+    }.get(best, these)
     return f"from {counted(n, 'answer')} of {whose}"
 
 

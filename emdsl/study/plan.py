@@ -133,6 +133,7 @@ def make_plan(
     on_pending: OnPending | None = None,
     pilot: bool = False,
     batch: bool | None = None,
+    reasons: bool = True,
 ) -> Plan:
     """Return the plan of a study.
 
@@ -147,6 +148,7 @@ def make_plan(
         on_pending: Is called with each pending request, in the order of rows; without a query if it reads an answer.
         pilot: Plan only the rows of a pilot.
         batch: Whether all models with a batch API get batches, or none; None: as each says.
+        reasons: Compare with the last run.
 
     Raises:
         SourceError: The study has an error that only evaluating a cell shows.
@@ -157,7 +159,7 @@ def make_plan(
     check_name(study.name, known_loads(project.cache))
     chosen = selections(program, samples, only, pilot=pilot)
     walks = [Rows(e, s) for e, s in zip(program.experiments, chosen, strict=True)]
-    previous, no_previous = last_run(study)
+    previous, no_previous = last_run(study) if reasons else (None, "")
     requests: list[dict[str, Any]] = []
     called: list[OnPending] = [partial(_list_request, requests)] if listed else []
     called += [on_pending] if on_pending is not None else []

@@ -306,7 +306,7 @@ def run_study(
     result = _result(study, options, final_counts, report, notices, load_error)
     rest = None
     if options.pilot:
-        rest = make_plan(study, samples=options.samples, only=options.only, insecure=options.insecure)
+        rest = make_plan(study, samples=options.samples, only=options.only, insecure=options.insecure, reasons=False)
     return replace(result, id=run, store_before=before, rest=rest, wall_s=time.monotonic() - start_s)
 
 

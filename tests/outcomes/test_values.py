@@ -255,7 +255,7 @@ def test_a_value_of_another_kind_is_none(value: Value, kind: str, wanted: Value)
 
 def test_a_verdict_costs_all_its_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replies that could not be read were paid for; where one cost is not known, neither is the sum."""
-    monkeypatch.setattr(table, "cost_usd", lambda _, usage: usage.cost_usd)
+    monkeypatch.setattr(table, "cost_usd", lambda _, response: response.usage.cost_usd)
     query: Any = SimpleNamespace(settings=SimpleNamespace(model=None))
     half, quarter, unknown = (
         (query, Response(text="a", finish="stop", usage=Usage(cost_usd=x))) for x in (0.5, 0.25, None)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -16,10 +19,12 @@ from emdsl.run.planner import Planner, plan_all, planners
 from emdsl.run.rows import Rows, Selection
 from emdsl.run.token_stats import Basis
 from emdsl.service import SERVICES
+from emdsl.store.disk import DiskStore
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from emdsl.run.count import ExperimentCount
     from emdsl.run.estimate import Estimate
@@ -253,3 +258,61 @@ def test_other_prices_for_the_same_tokens() -> None:
     assert at_half is not None
     assert float(at_half) == pytest.approx(float(estimate.usd) / 2)
     assert estimate.usd_at(lambda _: None) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "basis", "tokens"),
+    [("max_tokens = 5000", Basis.STORE, 70), ("max_tokens = 900", Basis.ASSUMED, 285)],
+    ids=["same parameters", "others"],
+)
+def test_answers_of_other_studies(tmp_path: Path, settings: str, basis: Basis, tokens: int) -> None:
+    """Of the same model and parameters; short ones are taken for verdicts. A damaged entry is left out."""
+    model = 'model b { use = "openai-api/lab/b", url = "http://127.0.0.1:1/v1", revision = "1", SETTINGS }\n'.replace(
+        "SETTINGS", "price = { input: $1, output: $10 }, " + settings
+    )
+    other = program(BASES).experiments[1]
+    lengths = [*[70] * 8, *[3] * 12]
+
+    async def fill(store: DiskStore) -> None:
+        walk = Rows(other)
+        for row, out in zip(walk.selected(), lengths, strict=True):
+            for _, query in walk.advance(row):
+                usage = Usage(input_tokens=9, output_tokens=out)
+                await store.put(query, Response(text="x", finish="stop", usage=usage))
+
+    store = DiskStore(tmp_path)
+    asyncio.run(fill(store))
+    assert len(store.sample(100)) == 20
+    assert len(store.sample(7)) == 7
+    (experiment,) = program(model + 'experiment g { for q in 1..5\n ask answer from b with "new {q}" }').experiments
+    (step,) = Planner(Rows(experiment)).plan(store).steps
+    assert step.estimate.basis is basis
+    assert round((step.estimate.output_tokens or 0) / 5) == tokens
+    with closing(sqlite3.connect(tmp_path / "cache.db")) as database:
+        database.execute("UPDATE Cache SET value = x'00' WHERE rowid % 2 = 0")
+        database.commit()
+    assert len(store.sample(100)) == 10
+    store.close()
+
+
+def test_the_hits_of_a_cache_of_prefixes() -> None:
+    """By the tokens that a long prompt shares with the one before; those of batches apart."""
+    text = BASES[: BASES.index("experiment e")] + (
+        'experiment e { for q in 1..21\n ask first from a with "{why} {q}" }'
+    )
+    text = f'let why = "{"many words " * 1000}"\n' + text
+    (experiment,) = program(text).experiments
+    walk, store = Rows(experiment), MemoryStore()
+    for row in walk.selected():
+        for _, query in walk.advance(row):
+            n = row.cell[0]
+            usage = Usage(input_tokens=2000, output_tokens=5, cached_tokens=1000 if 0 < n < 11 else 0)
+            if n < 16:
+                store.answers[query.key] = Response(text="x", finish="stop", usage=usage, batch="b" if n > 10 else None)
+    count = Planner(Rows(experiment)).plan(store)
+    assert count.tokens.hit_rate("openai-api/lab/a") == pytest.approx(0.5, rel=0.01)
+    assert count.tokens.hit_rate("openai-api/lab/a", batch=True) == 0
+    assert count.tokens.hit_rate("openai-api/lab/b") is None
+    estimate = count.steps[0].estimate
+    assert estimate.prefix_tokens == pytest.approx(4 * 2000, rel=0.01), "of five pending requests, all but the first"
+    assert estimate.input_tokens == pytest.approx(5 * 2000, rel=0.01)
