@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from emdsl.run.passes import settle_from_store
 from emdsl.run.planner import Planner
 from emdsl.run.reasons import middle, shown
 from emdsl.run.rows import Rows
+from emdsl.store.journal import Journal
 from emdsl.study.compiled import unknown
 from emdsl.study.counts import grouped
 from emdsl.study.previous import FIRST_RUN, last_run, previous_runs
@@ -143,8 +145,10 @@ def _explained(study: Compiled, experiment: Experiment, store: DiskStore, row: O
         return entry | {
             "cached": True, "answered_at": response.answered_at, "run": response.run,
             "file": record.file if record else None, "model": response.model,
-        }  # fmt: skip
-    return entry | {"cached": False} | _nearest(study, experiment, store, row, step, query)
+        } | ({"batch": response.batch} if response.batch is not None else {})  # fmt: skip
+    with closing(Journal(study.project.answers)) as journal:
+        held = {"in_batch": name for name in journal.holders([query.key])}
+    return entry | {"cached": False} | held | _nearest(study, experiment, store, row, step, query)
 
 
 def _nearest(
@@ -203,12 +207,15 @@ def _step_parts(step: dict[str, Any]) -> Iterator[Part]:
     elif step["cached"]:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(step["answered_at"]))
         by = f"by run {step['run'][:8]}" + (f" of {step['file']}" if step["file"] else "")
+        by += f", by a batch ({step['batch']})" if "batch" in step else ""
         yield f"{head}  cached: answered {when} {by}. It is not sent again while its key stays the same:"
         for name, value in (step["of"] | {"params": None} | step["of"]["params"]).items():
             if value is not None:
                 yield f"    {'replicate' if name == 'stream' else name}: {shown(value)}"
     else:
         yield f"{head}  pending: {step['reason']}"
+        if "in_batch" in step:
+            yield f"    it is in the open batch {step['in_batch']}, and not sent again while that is open"
         if "nearest" in step:
             yield from _nearest_parts(step)
 

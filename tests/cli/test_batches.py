@@ -96,12 +96,15 @@ def test_leaving_and_collecting(folder: Path, url: str) -> None:
     listed = call(folder, url, "batch", "list")["batches"]
     assert {b["state"] for b in listed} == {"running"}
     assert {b["name"] for b in listed} == set(left["batches"])
+    why = ("why", "e.em", "--only", "m=claude", "--step", "answer")
+    assert call(folder, url, *why)["steps"][0]["in_batch"] in left["batches"]
     (folder / "e.em").write_text(text.replace('"uno"', '"tre"'), encoding="utf-8")  # the study changes meanwhile
     waited = call(folder, url, "batch", "wait")
     assert (waited["collected"], waited["answers"], waited["open"]) == (3, 24, [])
     (folder / "e.em").write_text(text, encoding="utf-8")
     whole = call(folder, url, "run", "e.em")
     assert [s["cached"] + s["answered"] for s in whole["experiments"][0]["steps"]] == [24, 24]
+    assert "by a batch (msgbatch_" in emdsl(*why, cwd=folder, env=environment(url)).stdout
     assert call(folder, url, "batch", "list")["batches"] == []
     assert len(call(folder, url, "batch", "list", "--all")["batches"]) == 4
 

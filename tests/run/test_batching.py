@@ -73,8 +73,7 @@ def test_a_study_by_batches(tmp_path: Path, tagged: bool) -> None:
     assert ran.progress.answered == N
 
 
-@pytest.mark.parametrize("tagged", [True, False])
-@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize(("tagged", "lost"), [(True, 0), (False, 1)])
 def test_a_run_may_be_killed_at_any_step(tmp_path: Path, tagged: bool, lost: int) -> None:
     """The run dies at each call of the provider in turn, before or after its effect; the next one ends the study."""
     at = 0
