@@ -73,10 +73,10 @@ def stats(cache: Path | None, simulate: bool, as_json: bool) -> int:
     console.say(f"\n{n:,} entries, {contents.bytes:,} bytes on disk: {project.answers}")
     if contents.damaged:
         console.say(f"{contents.damaged:,} are damaged: `emdsl cache verify` lists them")
-    for batch in contents.trash:
-        day = time.strftime("%Y-%m-%d %H:%M", time.localtime(batch.at))
-        back = f"; restore with `emdsl cache restore {batch.name}`" if batch.name else ""
-        console.say(f"trash, {day}: {batch.entries:,} entries ({batch.why}){back}")
+    for removed in contents.trash:
+        day = time.strftime("%Y-%m-%d %H:%M", time.localtime(removed.at))
+        back = f"; restore with `emdsl cache restore {removed.name}`" if removed.name else ""
+        console.say(f"trash, {day}: {removed.entries:,} entries ({removed.why}){back}")
     return 0
 
 

@@ -33,7 +33,7 @@ def gc(files: tuple[Path, ...], cache: Path | None, simulate: bool, as_json: boo
     if as_json:
         console.show_json(
             {"reachable": removal.reachable, "unreachable": removal.matching, "usd": removal.usd,
-             "moved": removal.moved, "batch": removal.batch}
+             "moved": removal.moved, "removal": removal.name}
         )  # fmt: skip
         return 0
     cost = f" (they cost ${removal.usd:,.2f})" if removal.usd else ""
@@ -57,7 +57,7 @@ def drop(cache: Path | None, simulate: bool, as_json: bool, where: str, yes: boo
     """
     removal = answers.drop(open_cache(cache, simulate=simulate, as_json=as_json), where, yes=yes)
     if as_json:
-        console.show_json({"matching": removal.matching, "moved": removal.moved, "batch": removal.batch})
+        console.show_json({"matching": removal.matching, "moved": removal.moved, "removal": removal.name})
         return 0
     for study, model, n in removal.groups:
         console.say(f"  {n:,} of {model} in {study or 'an unknown study'}")
@@ -67,16 +67,16 @@ def drop(cache: Path | None, simulate: bool, as_json: bool, where: str, yes: boo
 
 
 @click.command("restore")
-@click.argument("batch")
+@click.argument("removal")
 @CACHE_SIM
-def restore(batch: str, cache: Path | None, simulate: bool, as_json: bool) -> int:
-    """Restore a BATCH from the trash. Answers that were requested again since then stay.
+def restore(removal: str, cache: Path | None, simulate: bool, as_json: bool) -> int:
+    """Restore a REMOVAL from the trash. Answers that were requested again since then stay.
 
     \b
     Example:
       emdsl cache restore 20261129-101500-1a2b
     """
-    new, old = answers.restore(open_cache(cache, simulate=simulate, as_json=as_json), batch)
+    new, old = answers.restore(open_cache(cache, simulate=simulate, as_json=as_json), removal)
     if as_json:
         console.show_json({"restored": new, "answered_since": old})
     else:
@@ -85,17 +85,17 @@ def restore(batch: str, cache: Path | None, simulate: bool, as_json: bool) -> in
 
 
 @click.command("purge")
-@click.argument("batch", required=False)
+@click.argument("removal", required=False)
 @CACHE_SIM
 @YES
-def purge(batch: str | None, cache: Path | None, simulate: bool, as_json: bool, yes: bool) -> int:
-    """Permanently delete the trash, or one BATCH of it. Dry run unless --yes.
+def purge(removal: str | None, cache: Path | None, simulate: bool, as_json: bool, yes: bool) -> int:
+    """Permanently delete the trash, or one REMOVAL in it. Dry run unless --yes.
 
     \b
     Example:
       emdsl cache purge --yes
     """
-    n = answers.purge(open_cache(cache, simulate=simulate, as_json=as_json), batch, yes=yes)
+    n = answers.purge(open_cache(cache, simulate=simulate, as_json=as_json), removal, yes=yes)
     if as_json:
         console.show_json({"entries": n, "purged": yes})
     else:
@@ -107,8 +107,8 @@ def purge(batch: str | None, cache: Path | None, simulate: bool, as_json: bool, 
 def _say_moved(removal: Removal, *, yes: bool, verb: str) -> None:
     if removal.moved:
         console.say(
-            f"{removal.moved:,} moved to the trash. Restore: emdsl cache restore {removal.batch}    "
-            f"permanently delete: emdsl cache purge {removal.batch} --yes"
+            f"{removal.moved:,} moved to the trash. Restore: emdsl cache restore {removal.name}    "
+            f"permanently delete: emdsl cache purge {removal.name} --yes"
         )
     elif removal.matching and not yes:
         console.say(f"dry run: `emdsl cache {verb} ... --yes` moves them to the trash")

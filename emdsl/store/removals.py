@@ -105,7 +105,7 @@ def _plain(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode()
 
 
-def move_to_trash(folder: Path, keys: Iterable[Digest], why: str, batch: str = "") -> int:
+def move_to_trash(folder: Path, keys: Iterable[Digest], why: str, name: str = "") -> int:
     """Move entries to the trash, so that they are requested again; return their number. Raises sqlite3.Error."""
     now, n = time.time(), 0
     with _database(folder) as database:
@@ -113,7 +113,7 @@ def move_to_trash(folder: Path, keys: Iterable[Digest], why: str, batch: str = "
         for key in keys:
             moved = database.execute(
                 "INSERT INTO Removed SELECT ?, ?, ?, key, value FROM Cache WHERE raw = 1 AND key = ?",
-                (batch, why, now, key),
+                (name, why, now, key),
             )
             n += moved.rowcount
             database.execute("DELETE FROM Cache WHERE raw = 1 AND key = ?", (key,))
@@ -121,8 +121,8 @@ def move_to_trash(folder: Path, keys: Iterable[Digest], why: str, batch: str = "
     return n
 
 
-def trash_batches(folder: Path) -> list[tuple[str, str, float, int]]:
-    """Return the batches in the trash, last first: name, reason, time, number of entries."""
+def trash_removals(folder: Path) -> list[tuple[str, str, float, int]]:
+    """Return the removals in the trash, last first: name, reason, time, number of entries."""
     with _database(folder, write=False) as database:
         if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'Removed'").fetchone():
             return []
@@ -132,18 +132,18 @@ def trash_batches(folder: Path) -> list[tuple[str, str, float, int]]:
     return [(str(b), str(w), float(at), int(n)) for b, w, at, n in rows]
 
 
-def trash_entries(folder: Path, batch: str) -> list[tuple[Digest, bytes]]:
-    """Return the entries of a batch in the trash."""
+def trash_entries(folder: Path, name: str) -> list[tuple[Digest, bytes]]:
+    """Return the entries of a removal in the trash."""
     with _database(folder) as database:
-        return database.execute("SELECT key, value FROM Removed WHERE batch = ?", (batch,)).fetchall()
+        return database.execute("SELECT key, value FROM Removed WHERE batch = ?", (name,)).fetchall()
 
 
-def purge(folder: Path, batch: str | None) -> int:
-    """Permanently delete one batch in the trash, or all; return the number of entries."""
+def purge(folder: Path, name: str | None) -> int:
+    """Permanently delete one removal in the trash, or all; return the number of entries."""
     with _database(folder) as database:
-        if batch is None:
+        if name is None:
             return database.execute("DELETE FROM Removed").rowcount
-        return database.execute("DELETE FROM Removed WHERE batch = ?", (batch,)).rowcount
+        return database.execute("DELETE FROM Removed WHERE batch = ?", (name,)).rowcount
 
 
 @contextmanager

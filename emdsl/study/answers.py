@@ -34,7 +34,7 @@ COLUMNS = table.COLUMNS  # that a condition of `drop` can use
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class Trashed:
     """Answers in the trash that were moved there together."""
 
     name: str
@@ -50,7 +50,7 @@ class Contents:
     rows: tuple[dict[str, Any], ...]  # by study and model: entries, bytes, tokens, usd ...
     bytes: int  # on the disk
     damaged: int
-    trash: tuple[Batch, ...]
+    trash: tuple[Trashed, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class Removal:
 
     matching: int
     moved: int  # to the trash; 0 in a dry run
-    batch: str  # its name there, if any was moved
+    name: str  # its name there, if any was moved
     usd: float | None = None  # paid for those that match
     reachable: int = 0  # answers that the studies use
     groups: tuple[tuple[str | None, str, int], ...] = ()  # study, model and number of those that match
@@ -101,10 +101,10 @@ def contents(project: Project) -> Contents:
     return Contents(rows=rows, bytes=size, damaged=damaged, trash=trash(project))
 
 
-def trash(project: Project) -> tuple[Batch, ...]:
-    """Return the batches in the trash."""
-    batches = removals.trash_batches(project.answers)
-    return tuple(Batch(name=name, why=why, at=at, entries=n) for name, why, at, n in batches)
+def trash(project: Project) -> tuple[Trashed, ...]:
+    """Return the removals in the trash."""
+    removed = removals.trash_removals(project.answers)
+    return tuple(Trashed(name=name, why=why, at=at, entries=n) for name, why, at, n in removed)
 
 
 def verify(project: Project) -> Verified:
@@ -140,14 +140,14 @@ def collect_garbage(project: Project, files: Sequence[Path], *, yes: bool) -> Re
         with table.opened(_entry_rows(project, store, without=used)) as entries:
             n, usd, _ = entries.select("SELECT count(*), sum(cost_usd), count(cost_usd) FROM entries").rows[0]
             keys = entries.keys("true")
-    moved, batch = 0, ""
+    moved, name = 0, ""
     if yes and keys:
         if live_owners(project.answers):
             raise StoreError(
                 "a run is using this store: which answers it needs is unknown; try again when it has ended"
             )
-        moved, batch = _move_to_trash(project, keys, "gc: not used by " + ", ".join(map(str, files)))
-    return Removal(matching=n, moved=moved, batch=batch, usd=usd, reachable=len(used))
+        moved, name = _move_to_trash(project, keys, "gc: not used by " + ", ".join(map(str, files)))
+    return Removal(matching=n, moved=moved, name=name, usd=usd, reachable=len(used))
 
 
 def drop(project: Project, where: str, *, yes: bool) -> Removal:
@@ -155,36 +155,38 @@ def drop(project: Project, where: str, *, yes: bool) -> Removal:
     with open_store(project) as store, table.opened(_entry_rows(project, store)) as entries:
         keys = entries.keys(where)
         groups = entries.counted(where)
-    moved, batch = _move_to_trash(project, keys, f"drop: {where}") if yes and keys else (0, "")
-    return Removal(matching=len(keys), moved=moved, batch=batch, groups=tuple(groups))
+    moved, name = _move_to_trash(project, keys, f"drop: {where}") if yes and keys else (0, "")
+    return Removal(matching=len(keys), moved=moved, name=name, groups=tuple(groups))
 
 
-def restore(project: Project, batch: str) -> tuple[int, int]:
-    """Restore a batch from the trash; return the number of restored answers, and of those with a newer answer."""
+def restore(project: Project, removal: str) -> tuple[int, int]:
+    """Restore a removal from the trash; return the number of restored answers, and of those with a newer answer."""
     with open_store(project):
-        entries = removals.trash_entries(project.answers, batch) if batch else []
+        entries = removals.trash_entries(project.answers, removal) if removal else []
         if not entries:
-            raise _no_batch(project, batch)
+            raise _no_removal(project, removal)
     with open_store(project, write=True) as store:
         new, old = store.adopt(entries)
-        removals.purge(project.answers, batch)
+        removals.purge(project.answers, removal)
     return new, old
 
 
-def purge(project: Project, batch: str | None = None, *, yes: bool) -> int:
+def purge(project: Project, removal: str | None = None, *, yes: bool) -> int:
     """Permanently delete a batch of the trash, or all of it; return how many answers. A dry run unless `yes`."""
     with open_store(project):
-        n = sum(b.entries for b in trash(project) if batch in (None, b.name))
-        if batch is not None and not n:
-            raise _no_batch(project, batch)
+        n = sum(b.entries for b in trash(project) if removal in (None, b.name))
+        if removal is not None and not n:
+            raise _no_removal(project, removal)
         if yes:
-            removals.purge(project.answers, batch)
+            removals.purge(project.answers, removal)
     return n
 
 
-def _no_batch(project: Project, batch: str) -> UsageError:
+def _no_removal(project: Project, removal: str) -> UsageError:
     names = [b.name for b in trash(project) if b.name]
-    return UsageError(f"the trash has no batch `{batch}`; " + (f"it has {one_of(names)}" if names else "it is empty"))
+    return UsageError(
+        f"the trash has no removal `{removal}`; " + (f"it has {one_of(names)}" if names else "it is empty")
+    )
 
 
 def answers_of(study: Compiled, store: DiskStore) -> set[Digest]:
@@ -227,5 +229,5 @@ def _entry_rows(project: Project, store: DiskStore, without: set[Digest] | None 
 
 
 def _move_to_trash(project: Project, keys: list[Digest], why: str) -> tuple[int, str]:
-    batch = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
-    return removals.move_to_trash(project.answers, keys, why, batch), batch
+    name = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
+    return removals.move_to_trash(project.answers, keys, why, name), name

@@ -147,7 +147,8 @@ def _explained(study: Compiled, experiment: Experiment, store: DiskStore, row: O
             "file": record.file if record else None, "model": response.model,
         } | ({"batch": response.batch} if response.batch is not None else {})  # fmt: skip
     with closing(Journal(study.project.answers)) as journal:
-        held = {"in_batch": name for name in journal.holders([query.key])}
+        holders = list(journal.holders([query.key]))
+    held = {"in_batch": holders[0]} if holders else {}
     return entry | {"cached": False} | held | _nearest(study, experiment, store, row, step, query)
 
 

@@ -147,10 +147,10 @@ def test_stats_verify_drop_restore(folder: Path) -> None:
         ("study", "sim/judge", 13), ("study", "sim/subject", 12),
     ]  # fmt: skip
     where = ("cache", "drop", "--where", "model = 'sim/judge' and sample = 0")
-    assert found(folder, *where) == {"matching": 13, "moved": 0, "batch": ""}, "the probe too"
-    batch = found(folder, *where, "--yes")["batch"]
+    assert found(folder, *where) == {"matching": 13, "moved": 0, "removal": ""}, "the probe too"
+    removal = found(folder, *where, "--yes")["removal"]
     assert found(folder, "plan", "study.em")["requests"] == 13
-    assert found(folder, "cache", "restore", batch) == {"restored": 13, "answered_since": 0}
+    assert found(folder, "cache", "restore", removal) == {"restored": 13, "answered_since": 0}
     assert found(folder, "plan", "study.em")["requests"] == 0
     assert found(folder, "cache", "verify")["damaged"] == []
     (error,) = found(folder, "cache", "drop", "--where", "modell = 'x'", code=1)["error"]
@@ -161,14 +161,14 @@ def test_gc_goes_by_what_programs_reach(folder: Path) -> None:
     """Neither by age nor by size; dry unless told, and undone like a drop."""
     edit(folder, "[0, 4]", "[0]")
     assert found(folder, "cache", "gc", "study.em") | {"usd": None} == {
-        "reachable": 13, "unreachable": 12, "usd": None, "moved": 0, "batch": "",
+        "reachable": 13, "unreachable": 12, "usd": None, "moved": 0, "removal": "",
     }  # fmt: skip
     done = found(folder, "cache", "gc", "study.em", "--yes")
     assert done["moved"] == 12
     assert found(folder, "run", "study.em")["requests"] == 0
     edit(folder, "[0]", "[0, 4]")
     assert found(folder, "plan", "study.em")["requests"] == 12
-    found(folder, "cache", "restore", done["batch"])
+    found(folder, "cache", "restore", done["removal"])
     assert found(folder, "run", "study.em")["requests"] == 0
     assert found(folder, "cache", "purge", "--yes")["entries"] == 0
 

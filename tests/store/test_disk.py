@@ -24,7 +24,7 @@ from emdsl.service import SERVICES
 from emdsl.store.codec import Corrupt, decode, encode, ingredients
 from emdsl.store.disk import DiskStore
 from emdsl.store.insertion import connect
-from emdsl.store.removals import move_to_trash, purge, store_version, trash_batches, trash_entries
+from emdsl.store.removals import move_to_trash, purge, store_version, trash_entries, trash_removals
 
 MODEL = Model(name="m", use="sim/m", service=SERVICES["sim"], wire_name="m")
 HEAD = RequestSettings(MODEL, (("temperature", 1),))
@@ -134,7 +134,7 @@ def test_a_damaged_entry_that_nobody_has_read_is_replaced(tmp_path: Path, value:
     assert [r.text for r in put(store, 5, "new")] == ["answer 0", "new 1", "answer 2", "new 3", "new 4"]
     assert len(store.get_many(query(i).key for i in range(5))) == 5
     store.close()
-    assert [n for _, why, _, n in trash_batches(tmp_path) if why == "damaged"] == [1]
+    assert [n for _, why, _, n in trash_removals(tmp_path) if why == "damaged"] == [1]
 
 
 def test_a_full_disk_is_called_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,7 +277,7 @@ def test_what_is_damaged_is_set_aside_and_counted(tmp_path: Path) -> None:
     assert after is not None
     assert after[:2] == (before.store, 1)
     assert not after.holds(before)
-    assert [(why, n) for _, why, _, n in trash_batches(folder)] == [("damaged", 1)]
+    assert [(why, n) for _, why, _, n in trash_removals(folder)] == [("damaged", 1)]
 
 
 def test_set_aside_and_put_back(tmp_path: Path) -> None:
