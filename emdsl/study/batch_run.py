@@ -52,6 +52,7 @@ class BatchRun:
     run: str
     _held: set[Digest] = field(default_factory=set)  # requests in open batches, as of the last look
     _waiting: set[Digest] = field(default_factory=set)  # of these, the requests of this run
+    _told: bool = False  # that batches can be left
     _ending: asyncio.Event = field(default_factory=asyncio.Event)
     _batching: Batching = field(init=False)
     _gatherer: Gatherer = field(init=False)
@@ -129,10 +130,15 @@ class BatchRun:
         n = sum(r.n for r in planned)
         models = sorted({str(r.place["use"]) for r in planned})
         self.view.notice(f"submitting {n:,} requests in {len(planned)} {_batches(planned)}: {', '.join(models)}")
+        if not (self.plan.detach or self._told):
+            self._told = True
+            self.view.notice("Ctrl-C leaves batches: the same command collects them later")
 
     def _show(self) -> None:
-        self.progress.batches = under_way(self.journal.batches(*OPEN))
-        self.view.update(self.progress)
+        shown = under_way(self.journal.batches(*OPEN))
+        if shown != self.progress.batches:  # a poll a minute for a day is not a line each
+            self.progress.batches = shown
+            self.view.update(self.progress)
 
 
 def under_way(records: Iterable[BatchRecord]) -> str:

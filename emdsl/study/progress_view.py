@@ -96,6 +96,7 @@ class ProgressView:
         done = self._done = progress.answered + progress.failed
         self._total = self._planned + progress.again
         notes = [f"{progress.failed} failed"] if progress.failed else []
+        notes += [progress.batches] if progress.batches else []
         if progress.waiting or progress.paused_s >= 1:
             until = f", next in {progress.paused_s:,.0f} s" if progress.paused_s >= 1 else ""
             notes.append(f"{progress.waiting} waiting{until} ({progress.last_error[:80]})")
