@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
+    from emdsl.digest import Digest
     from emdsl.experiment import Experiment
     from emdsl.providers.client import Client
     from emdsl.query import Model
@@ -195,6 +196,7 @@ class Ran:
 def run_batched(
     found: Experiment, folder: Path, server: Server, *, chosen: Callable[[Model], bool] = lambda _: True,
     budget: Decimal | None = None, detach: bool = False, submits: bool = True,
+    pending: Callable[[Digest], bool] = lambda _: True,
     patch: Callable[[BatchRun], None] = lambda _: None,
 ) -> Ran:  # fmt: skip
     """Run an experiment with batches until nothing is to be done; raises Killed where the server says so."""
@@ -206,7 +208,7 @@ def run_batched(
         online, client = InProcess(), cast("Client", OneServer(server))
         view = Noticing(notices)
         with closing(store), closing(claims), closing(Journal(folder)) as journal:
-            plan = BatchPlan(study="s", chosen=chosen, submits=submits, detach=detach)
+            plan = BatchPlan(study="s", chosen=chosen, submits=submits, detach=detach, pending=pending)
             batches = BatchRun(
                 plan, walks, store, journal, claims, budgets, BatchClient(client, {}), progress, view, "run"
             )  # fmt: skip

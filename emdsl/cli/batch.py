@@ -112,15 +112,17 @@ def wait(names: tuple[str, ...], cache: Path | None, simulate: bool, as_json: bo
             done, n = sum(r.answered + r.failed for r in open_), sum(r.n for r in open_)
             console.say(f"{done:,} of {n:,} requests in {counted_batches(len(open_))} done", err=True)
 
-    waited = batches.wait(project, names, on_poll=on_poll, once=once)
+    def on_notice(notice: str) -> None:
+        if not as_json:
+            console.say(f"note: {notice}", err=True)
+
+    waited = batches.wait(project, names, on_poll=on_poll, on_notice=on_notice, once=once)
     if as_json:
         console.show_json(
             {"collected": waited.collected, "answers": waited.answers, "open": [r.name for r in waited.open],
              "notices": list(waited.notices)}
         )  # fmt: skip
     else:
-        for notice in waited.notices:
-            console.say(f"note: {notice}", err=True)
         if not (waited.collected or waited.open):
             console.say("no open batches")
             return 0

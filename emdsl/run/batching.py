@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from emdsl.files import Busy, file_digest
 from emdsl.price_list import cost_usd
 from emdsl.providers.batches import Left, Phase
 from emdsl.store.codec import encode_with
-from emdsl.store.journal import OPEN, State
+from emdsl.store.journal import CANCELLED, OPEN, Ended, State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
@@ -37,8 +37,9 @@ CLOCKS_S = 3_600.0  # by which the clock of a provider may differ
 REFUSED_WAIT_S = 60.0  # least time until a batch that a provider has no room for is tried again
 STORED = 512  # results that are stored together
 MAX_TRIES = 2  # of one request in the batches of one run: errors that may pass, and expired ones
+MAX_REFUSALS = 3  # of looks at a batch, until waiting is no help: its API key is wrong, or its account has it no more
 MAX_LOOKED = 200  # results of a nameless batch whose ids are compared
-ANSWERED, EXPIRED, CANCELLED, MISSING = "answered", "expired", "cancelled", "no result"  # of a request
+ANSWERED, EXPIRED, MISSING = "answered", "expired", "no result"  # of a request
 
 
 @dataclass(slots=True)
@@ -55,7 +56,8 @@ class Batching:
     run: str  # the name of the run that the answers are of; "" for the run that submitted them
     submits: bool = True
     on_notice: Callable[[str], None] = lambda _: None
-    on_answers: Callable[[int], None] = lambda _: None
+    on_answers: Callable[[list[Digest]], None] = lambda _: None
+    goes_on: Callable[[], bool] = lambda: True  # whether one more batch is looked at
     on_poll: Callable[[], None] = lambda: None
     settle_s: float = SETTLE_S
     failures: dict[Digest, str] = field(default_factory=dict)
@@ -64,6 +66,9 @@ class Batching:
     _tries: Counter[Digest] = field(default_factory=Counter)
     _not_ours: set[str] = field(default_factory=set)  # ids of nameless batches that hold other requests
     _told: set[tuple[str, str]] = field(default_factory=set)  # notices, by batch
+    _refusals: Counter[str] = field(
+        default_factory=Counter
+    )  # of looks at a batch, one after the other: a wrong API key
 
     async def advance(self, names: Collection[str] | None = None) -> bool:
         """Submit, find, poll and collect all open batches, or those with these names.
@@ -74,6 +79,8 @@ class Batching:
         open_ = [r.name for r in self.journal.batches(*OPEN) if names is None or r.name in names]
         ended = not open_
         for name in open_:
+            if not self.goes_on():
+                break
             async with self._alone():
                 record = self.journal.get(name)  # as another process may have left it
                 if record is not None and record.state in OPEN:
@@ -82,30 +89,35 @@ class Batching:
                     ended = True
         return ended
 
-    async def wait(self, names: Collection[str], *, until: asyncio.Event) -> None:
-        """Poll batches until one of them has ended, or `until` is set."""
+    async def wait(self, names: Collection[str], *, until: asyncio.Event) -> bool:
+        """Poll batches until one of them has ended, or `until` is set; False if waiting is no help."""
         delay_s = FIRST_POLL_S
         while not until.is_set() and not await self.advance(names):
+            if all(self._refusals[name] >= MAX_REFUSALS for name in names):
+                return False
             self.on_poll()
             try:
                 await asyncio.wait_for(until.wait(), delay_s)
             except TimeoutError:
                 delay_s = min(delay_s * SLOWER, LAST_POLL_S)
+        return True
 
     async def cancel(self, name: str) -> BatchRecord:
         """Cancel a batch: at its provider if that has it; one that was never created is released at once."""
         async with self._alone():
             record = self.journal.get(name)
             assert record is not None
-            if record.state is State.SUBMITTING:
-                record = await self._find(record, self._api(record))
-            if record.state is State.RUNNING:
-                await self._api(record).cancel(record.id)
-                record = replace(record, cancelling=True)
-                self.journal.note(record)
-            elif record.state is State.PLANNED:
-                record = self.journal.end(record, State.RELEASED, CANCELLED)
-            return record
+            with suppress(Ended):  # by `cancel --forget` in another process
+                if record.state is State.SUBMITTING:
+                    record = await self._find(record, self._api(record))
+                if record.state is State.RUNNING:
+                    await self._api(record).cancel(record.id)
+                    self.journal.note(replace(record, cancelling=True))
+                elif record.state is State.PLANNED:
+                    self.journal.end(record, State.RELEASED, CANCELLED)
+            current = self.journal.get(name)
+            assert current is not None
+            return current
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
@@ -130,10 +142,16 @@ class Batching:
             if record.state is State.PLANNED and self.submits and time.time() >= record.not_before:
                 record = await self._submit(record, api)
             if record.state is State.RUNNING:
-                return await self._poll(record, api)
+                ended = await self._poll(record, api)
+                self._refusals[record.name] = 0
+                return ended
+        except Ended:  # `cancel --forget` in another process
+            return True
         except SetupError as error:
+            self._refusals[record.name] += 1
             self._tell(record, str(error))
         except ProviderError as error:
+            self._refusals[record.name] = self._refusals[record.name] + 1 if isinstance(error, Rejected) else 0
             if record.state is State.RUNNING and error.status == 404:
                 self._tell(record, f"{error}. If it is gone for good, `emdsl batch cancel {record.name} --forget`")
             else:
@@ -147,7 +165,8 @@ class Batching:
             self.on_notice(f"batch {record.name}: {text}")
             current = self.journal.get(record.name)
             if current is not None and current.state in OPEN:
-                self.journal.note(replace(current, note=text))
+                with suppress(Ended):
+                    self.journal.note(replace(current, note=text))
 
     # -------------------------------------------------------------- to the provider
 
@@ -156,21 +175,24 @@ class Batching:
         shard, now = self.journal.folder / record.shard, time.time()
         if not shard.is_file() or file_digest(shard).hex() != record.sha256:
             return self._refuse(record, Rejected(f"{record.shard} in the cache is gone, or was changed"))
-        if not record.upload:
-            record = replace(record, upload=await api.upload(shard, record.name))
-            self.journal.note(record)
-            now = time.time()
-        record = replace(record, state=State.SUBMITTING, submitted_at=record.submitted_at or now, tried_at=now)
-        self.journal.note(record)
         try:
+            if not record.upload:
+                record = replace(record, upload=await api.upload(shard, record.name))
+                self.journal.note(record)
+                now = time.time()
+            record = replace(record, state=State.SUBMITTING, submitted_at=record.submitted_at or now, tried_at=now)
+            self.journal.note(record)
             batch = await api.create(shard, record.upload, tag=record.name, path=record.path)
         except Throttled as error:  # refused for now
             return self._postpone(record, error)
         except Rejected as error:
             return self._refuse(record, error)
+        except OSError as error:  # of the file alone; it is deleted with a batch that is forgotten
+            return self._refuse(record, Rejected(f"{record.shard} in the cache cannot be read: {error.strerror}"))
         except Unavailable as error:
-            if not (error.paid or error.status):  # it was never sent
-                self.journal.note(replace(record, state=State.PLANNED))
+            if record.state is State.SUBMITTING:  # its provider has it at the latest soon after the reply was lost
+                never = not (error.paid or error.status)  # it was never sent
+                self.journal.note(replace(record, state=State.PLANNED if never else record.state, tried_at=time.time()))
             raise
         return self._created(record, batch)
 
@@ -251,6 +273,7 @@ class Batching:
         seen = replace(
             record, total=batch.total, answered=batch.answered, failed=batch.failed,
             expires_at=batch.expires_at or record.expires_at, cancelling=batch.phase is Phase.CANCELLING,
+            note="",
         )  # fmt: skip
         if seen != record:
             self.journal.note(seen)
@@ -298,7 +321,7 @@ class Batching:
         self.store.adopt(entries)
         self.journal.settle(record.name, results)
         self.n_answered += len(entries)
-        self.on_answers(len(entries))
+        self.on_answers([key for key, _ in entries])
         return len(self.journal.unknown(record.name, [k for k in lines if k not in requests]))
 
     def _entry(self, record: BatchRecord, request: BatchRequest, response: Response) -> tuple[Digest, bytes]:
@@ -330,10 +353,29 @@ class Batching:
         if self._tries[key] >= MAX_TRIES:
             self.failures[key] = f"{record.place.get('use')}: {why} ({MAX_TRIES} batches in this run)"
 
-    def _pay(self, key: Digest, response: Response | None, record: BatchRecord) -> None:
+    def take_over(self, names: Collection[str], held: Collection[Digest]) -> None:
+        """See what came of batches that another process has ended: cancelled requests are not sent again by this run.
+
+        Args:
+            names: of the batches.
+            held: the requests that are still in open batches.
+        """
+        records = {r.name: r for r in self.journal.batches() if r.name in names}
+        for name, record in records.items():
+            for key in self.journal.given_up(name) - self.failures.keys() - set(held):
+                self.failures[key] = f"{record.place.get('use')}: its batch was cancelled"
+        gone = [key for key in self.reserved if key not in held]
+        stored = self.store.get_many(gone) if gone else {}
+        by_id = {r.id: r for r in records.values()}
+        for key in gone:
+            response = stored.get(key)
+            paid_by = by_id.get(response.batch or "") if response is not None else None
+            self._pay(key, response if paid_by is not None else None, paid_by)
+
+    def _pay(self, key: Digest, response: Response | None, record: BatchRecord | None) -> None:
         """Settle the money that was reserved for a request."""
         for budget, most_usd in self.reserved.pop(key, ()):
-            cost = cost_usd(self.provider.model(record.place), response) if response is not None else None
+            cost = cost_usd(self.provider.model(record.place), response) if response and record else None
             budget.settle_usd(most_usd, most_usd if response is not None and cost is None else cost)
 
 

@@ -106,7 +106,7 @@ class ClaimQueue:
         alone = claims is None or claims.alone
         unsure = [r.query.key for r in requests if r.query.key in claimed and not (alone and r.store_checked)]
         stored = self._store.get_many(unsure) if unsure else {}
-        held = self._held(unsure) if unsure else set()
+        held = self._held([k for k in keys if k in claimed])  # a batch may be older than the claims of this process
         for request in requests:
             key = request.query.key
             if key in stored:

@@ -39,6 +39,8 @@ class Gathered:
 
     planned: list[BatchRecord] = field(default_factory=list)
     waiting: set[Digest] = field(default_factory=set)  # requests in open batches, these included
+    refused: set[Digest] = field(default_factory=set)  # requests that cannot be expressed
+    n_elsewhere: int = 0  # requests that another process sends
     n_later: int = 0  # requests that the budget may cover when other batches have ended
 
 
@@ -82,6 +84,7 @@ class Gatherer:
             for shard in self._shards.values():
                 shard.drop(self.journal)
             self._shards.clear()
+            self._show_claims()
         found.waiting = self.journal.held(seen)
         return found
 
@@ -115,9 +118,21 @@ class Gatherer:
         wanted = [r for r in part if r[0].key not in held and self.chosen(r[0].settings.model)]
         claimed = self._claim([query.key for query, _ in wanted])
         stored, held = self.store.get_many(claimed), self.journal.held(claimed)  # another process may have come first
+        self.claims.release(held | stored.keys())
         for query, experiment in wanted:
-            if query.key in claimed and query.key not in stored and query.key not in held:
+            if query.key not in claimed:
+                found.n_elsewhere += 1
+            elif query.key not in stored and query.key not in held:
                 self._add(query, experiment, found)
+
+    def _show_claims(self) -> None:
+        """Let other processes see which claims are released: none are taken until a batch has ended."""
+        while True:
+            try:
+                self.claims.take([])
+                break
+            except Busy:
+                time.sleep(RETRY_S)
 
     def _claim(self, keys: list[Digest]) -> set[Digest]:
         while keys:
@@ -142,6 +157,7 @@ class Gatherer:
         except Rejected as error:
             self.failures[query.key] = f"{query.settings.model.use}: {error}"
             self._give_back(query.key)
+            found.refused.add(query.key)
             return
         shard = self._shard(query.settings.model, format_, path)
         line = shard.api.line(query.key.hex(), body, path)

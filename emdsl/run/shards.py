@@ -102,7 +102,10 @@ def new_shard(
     name = PREFIX + secrets.token_hex(8)
     path = journal.shards / f"{name}.jsonl"
     file = open(path, "wb", opener=private)  # noqa: SIM115 - `close` or `drop` closes it
-    try_lock(file)  # for `sweep`; nobody else knows the name
+    if not try_lock(file) or not path.exists():  # `sweep` of another process has just met it
+        file.close()
+        path.unlink(missing_ok=True)
+        return new_shard(journal, api, place, format_, request_path)
     return Shard(name, path, file, place, format_, request_path, api)
 
 

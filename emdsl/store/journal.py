@@ -61,6 +61,7 @@ class State(enum.Enum):
 
 
 OPEN = (State.PLANNED, State.SUBMITTING, State.RUNNING)
+CANCELLED, FORGOTTEN = "cancelled", "forgotten"  # results of requests that their user wants no more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +106,10 @@ class BatchRequest:
 
 class Held(Exception):
     """Some of the requests are in another open batch."""
+
+
+class Ended(Exception):
+    """The batch has ended: another process has cancelled or collected it."""
 
 
 @dataclass(slots=True)
@@ -202,6 +207,11 @@ class Journal:
             left.difference_update(key for (key,) in self._all(sql, name, *part))
         return left
 
+    def given_up(self, name: str) -> set[Digest]:
+        """Return the keys of a batch that were cancelled or forgotten."""
+        sql = "SELECT key FROM Request WHERE batch = ? AND result IN (?, ?)"
+        return {key for (key,) in self._all(sql, name, CANCELLED, FORGOTTEN)} if self.exists else set()
+
     def counts(self, name: str) -> dict[str, int]:
         """Return the number of a batch's requests by result; those without any as `open`."""
         sql = "SELECT COALESCE(result, 'open'), count(*) FROM Request WHERE batch = ? GROUP BY 1"
@@ -234,10 +244,17 @@ class Journal:
         return request.key, name, number, json.dumps(own), request.experiment, most
 
     def note(self, record: BatchRecord) -> None:
-        """Write down a batch's new state."""
+        """Write down the new state of an open batch.
+
+        Raises:
+            Ended: It is not open any more: `emdsl batch cancel --forget` asks nobody.
+        """
+        ended = (State.COLLECTED.value, State.RELEASED.value)
         with self._transaction() as database:
             name, state, written = _row(record)
-            database.execute("UPDATE Batch SET state = ?, fields = ? WHERE name = ?", (state, written, name))
+            sql = "UPDATE Batch SET state = ?, fields = ? WHERE name = ? AND state NOT IN (?, ?)"
+            if database.execute(sql, (state, written, name, *ended)).rowcount == 0:
+                raise Ended
 
     def settle(self, name: str, results: Iterable[tuple[Digest, str]]) -> None:
         """Write down what came of some requests of a batch, by key: they are no longer held."""

@@ -207,7 +207,9 @@ async def _rounds(
     progress: Progress, batch_run: BatchRun | None,
 ) -> Report:  # fmt: skip
     """Send what is sent alone, then what goes by batches, as long as one makes requests of the other ready."""
-    report, connections = Report(), sending.connections
+    report, connections = Report(budget=budgets.whole_usd, interrupted=progress.draining), sending.connections
+    if report.interrupted:  # while batches of earlier runs were collected
+        return report
     while True:
         executor = Executor(
             walks, store, client, connections=connections,

@@ -62,9 +62,10 @@ def batch_plan(
         return None
     from emdsl.study.batch_run import BatchPlan  # noqa: PLC0415 - few runs have batches
 
+    steps = [s for c in counts for s in c.steps]
     return BatchPlan(
         study=study.name, chosen=lambda model: model.lane in chosen, submits=batch is not False,
-        detach=detach or batch is False,
+        detach=detach or batch is False, pending=lambda key: any(key in s.pending for s in steps),
     )  # fmt: skip
 
 

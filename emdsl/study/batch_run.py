@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from emdsl.run.gathering import Gatherer
 from emdsl.store.journal import OPEN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
     from emdsl.digest import Digest
     from emdsl.providers.batches import BatchProvider
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from emdsl.store.journal import BatchRecord, Journal
     from emdsl.study.progress_view import ProgressView
 
+ELSEWHERE_S = 1.0  # between two looks for the answers of requests that another process sends
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchPlan:
@@ -34,6 +37,7 @@ class BatchPlan:
     chosen: Callable[[Model], bool]  # models that are asked by batches
     submits: bool = True  # else only what was submitted before is collected
     detach: bool = False  # do not wait
+    pending: Callable[[Digest], bool] = lambda _: True  # whether a request was pending when the run began
 
 
 @dataclass(slots=True)
@@ -53,7 +57,9 @@ class BatchRun:
     _held: set[Digest] = field(default_factory=set)  # requests in open batches, as of the last look
     _waiting: set[Digest] = field(default_factory=set)  # of these, the requests of this run
     _told: bool = False  # that batches can be left
+    _ours: set[Digest] = field(default_factory=set)  # requests that were in an open batch during this run, or refused
     _ending: asyncio.Event = field(default_factory=asyncio.Event)
+    _working: asyncio.Task[bool] | None = None  # submits, polls or collects
     _batching: Batching = field(init=False)
     _gatherer: Gatherer = field(init=False)
 
@@ -61,6 +67,7 @@ class BatchRun:
         self._batching = Batching(
             self.journal, self.store, self.provider, self.run, submits=self.plan.submits,
             on_notice=self.view.notice, on_answers=self._add_answers, on_poll=self._show,
+            goes_on=lambda: not self.progress.draining,
         )  # fmt: skip
         self._gatherer = Gatherer(
             self.walks, self.store, self.journal, self.claims, self.budgets, self.provider,
@@ -73,7 +80,7 @@ class BatchRun:
         if self.budgets.limited:
             self._reserve_open()
         if self.journal.batches(*OPEN):
-            await self._batching.advance()
+            await self._unless_stopped(self._batching.advance())
         self._held = self.journal.all_held()
 
     def _reserve_open(self) -> None:
@@ -89,23 +96,49 @@ class BatchRun:
 
     async def go_on(self, report: Report) -> bool:
         """Submit what is pending, and wait until a batch has ended; whether there may be more to send then."""
-        failed_before = len(self._batching.failures)
+        failed_before = len(self._failures())
         gathered = self._gatherer.gather()
         self._waiting = gathered.waiting
+        self._ours |= gathered.waiting | gathered.refused
         names = list(self.journal.holders(self._waiting))
         if gathered.planned:
             self._tell(gathered.planned)
-            await self._batching.advance([r.name for r in gathered.planned])
-        goes_on = bool(names) and not self.plan.detach
-        if goes_on:
-            await self._batching.wait(names, until=self._ending)
+            await self._unless_stopped(self._batching.advance([r.name for r in gathered.planned]))
+        goes_on = bool(gathered.refused)  # what depends on a request may be asked without its answer
+        if names and not self.plan.detach:
+            goes_on = await self._unless_stopped(self._batching.wait(names, until=self._ending))
+        elif gathered.n_elsewhere and not self.plan.detach:
+            await self._pause()
+            goes_on = True
         self._held = self.journal.all_held()
-        self.progress.failed += len(self._batching.failures) - failed_before
+        self._batching.take_over(names, self._held)
+        self.progress.failed += len(self._failures()) - failed_before
         self._complete(report)
         return goes_on and not self.progress.draining
 
+    async def _unless_stopped(self, work: Coroutine[None, None, bool]) -> bool:
+        """Do some work, until the second interrupt ends it: another process, or the next run, goes on with it."""
+        self._working = asyncio.create_task(work)
+        try:
+            await asyncio.wait([self._working])
+            return not self._working.cancelled() and self._working.result()
+        finally:
+            self._working.cancel()
+
+    async def _pause(self) -> None:
+        """Wait a moment for the requests that another process sends."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ending.wait(), ELSEWHERE_S)
+
+    def _failures(self) -> dict[Digest, str]:
+        """Return the failures of requests of this run: batches of other studies are collected, too."""
+        return {k: e for k, e in self._batching.failures.items() if self._is_ours(k)}
+
+    def _is_ours(self, key: Digest) -> bool:
+        return key in self._ours or self.plan.pending(key)
+
     def _complete(self, report: Report) -> None:
-        report.failures |= self._batching.failures
+        report.failures |= self._failures()
         for step, keys in self._gatherer.failed.items():
             report.failed.setdefault(step, set()).update(keys)
         held = self.journal.holders(self._waiting)
@@ -120,10 +153,14 @@ class BatchRun:
         self.progress.draining = True
         self._ending.set()
 
-    stop = drain
+    def stop(self) -> None:
+        """Wait no longer, and leave what is under way."""
+        self.drain()
+        if self._working is not None:
+            self._working.cancel()
 
-    def _add_answers(self, n: int) -> None:
-        self.progress.answered += n
+    def _add_answers(self, keys: list[Digest]) -> None:
+        self.progress.answered += sum(map(self._is_ours, keys))
         self.view.update(self.progress)
 
     def _tell(self, planned: list[BatchRecord]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from emdsl.errors import ProviderError, SetupError, UnknownName
 from emdsl.source import near
-from emdsl.store.journal import OPEN, Journal, State
+from emdsl.store.journal import FORGOTTEN, OPEN, Journal, State
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from emdsl.study.project import Project
 
 T = TypeVar("T")
-FORGOTTEN = "forgotten"  # the result of requests whose batch is not asked for any more
 
 
 def batches(project: Project, *, ended: bool = False) -> list[BatchRecord]:
@@ -53,14 +52,17 @@ class Waited:
 
 def wait(
     project: Project, names: Sequence[str] = (), *, on_poll: Callable[[list[BatchRecord]], None] = lambda _: None,
-    once: bool = False,
+    on_notice: Callable[[str], None] = lambda _: None, once: bool = False,
 ) -> Waited:  # fmt: skip
     """Wait for batches and collect their answers; the current thread must have no running event loop.
+
+    It ends when the batches have ended, or when the rest cannot be asked for: their API key is not set, or refused.
 
     Args:
         project: The project.
         names: Of the batches, or the beginnings of names; all open ones by default.
         on_poll: Is given the open batches after each look.
+        on_notice: Is given each notice as it comes.
         once: Look once, and do not wait.
 
     Raises:
@@ -68,6 +70,11 @@ def wait(
         StoreError: The store or the journal cannot be written.
     """
     notices: list[str] = []
+
+    def keep(notice: str) -> None:
+        notices.append(notice)
+        on_notice(notice)
+
     with closing(Journal(project.answers)) as journal:
         wanted = {_named(journal, n).name for n in names} or {r.name for r in journal.batches(*OPEN)}
         n_open = len(_open_of(journal, wanted))
@@ -77,10 +84,11 @@ def wait(
             while not once and (left := _open_of(journal, wanted)):
                 on_poll(left)
                 batching.on_poll = lambda: on_poll(_open_of(journal, wanted))
-                await batching.wait([r.name for r in left], until=asyncio.Event())
+                if not await batching.wait([r.name for r in left], until=asyncio.Event()):
+                    break
             return batching.n_answered
 
-        n_answers = _with_batching(project, journal, work, notices) if n_open else 0
+        n_answers = _with_batching(project, journal, work, keep) if n_open else 0
         left = tuple(_open_of(journal, wanted))
         return Waited(collected=n_open - len(left), answers=n_answers, open=left, notices=tuple(notices))
 
@@ -104,11 +112,17 @@ def cancel(project: Project, name: str, *, forget: bool = False) -> BatchRecord:
         if forget:
             return journal.end(record, State.RELEASED, FORGOTTEN)
         try:
-            return _with_batching(project, journal, lambda batching: batching.cancel(record.name), [])
+            record = _with_batching(project, journal, lambda batching: batching.cancel(record.name), lambda _: None)
         except ProviderError as error:
             raise SetupError(
                 f"batch {record.name} was not cancelled: {error}. `--forget` frees its requests all the same"
             ) from error
+        if record.state is State.SUBMITTING:
+            raise SetupError(
+                f"batch {record.name} was not cancelled: its provider may have it, and does not show it yet. Try again "
+                "later; `--forget` frees its requests at once"
+            )
+        return record
 
 
 def as_json(record: BatchRecord) -> dict[str, Any]:
@@ -153,7 +167,7 @@ def _named(journal: Journal, name: str) -> BatchRecord:
 
 
 def _with_batching(
-    project: Project, journal: Journal, work: Callable[[Batching], Awaitable[T]], notices: list[str]
+    project: Project, journal: Journal, work: Callable[[Batching], Awaitable[T]], on_notice: Callable[[str], None]
 ) -> T:
     """Do some work with the batches in an event loop."""
 
@@ -166,7 +180,7 @@ def _with_batching(
         http = Http(1, project.environment)
         provider = BatchClient(Client(http, project.environment), project.environment)
         try:
-            return await work(Batching(journal, store, provider, "", on_notice=notices.append))
+            return await work(Batching(journal, store, provider, "", on_notice=on_notice))
         finally:
             await http.close()
 

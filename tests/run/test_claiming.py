@@ -84,6 +84,20 @@ def queue_of(claiming: Claiming, stored: Iterable[Digest] = (), *, claims: bool 
     )  # fmt: skip
 
 
+def test_a_request_in_a_batch_is_not_sent_even_if_its_row_was_read_before() -> None:
+    """A batch may be older than the claims of this process, and its row younger than the batch."""
+
+    async def go() -> list[Digest]:
+        claiming, dropped = Claiming([], alone=True), list[bytes]()
+        queue = queue_of(claiming)
+        queue._held, queue._on_held = (lambda keys: {A} & set(keys)), lambda r: dropped.append(r.query.key)
+        await claimed(queue, request(A, checked=True), request(B, checked=True))
+        assert claiming.queued == [B]
+        return dropped
+
+    assert asyncio.run(go()) == [A]
+
+
 async def claimed(queue: ClaimQueue, *requests: Request) -> None:
     """Add some requests, and let the queue claim them."""
     task = asyncio.create_task(queue.run())
