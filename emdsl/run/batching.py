@@ -7,6 +7,7 @@ written down before or after it, so that another process goes on wherever this o
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter
 from contextlib import ExitStack, asynccontextmanager, suppress
@@ -40,6 +41,7 @@ MAX_TRIES = 2  # of one request in the batches of one run: errors that may pass,
 MAX_REFUSALS = 3  # of looks at a batch, until waiting is no help: its API key is wrong, or its account has it no more
 MAX_LOOKED = 200  # results of a nameless batch whose ids are compared
 ANSWERED, EXPIRED, MISSING = "answered", "expired", "no result"  # of a request
+_NUMBERED = re.compile(r"\S*\d\S*")  # the words of a message that may differ each time: ids of requests, seconds
 
 
 @dataclass(slots=True)
@@ -65,7 +67,7 @@ class Batching:
     n_answered: int = 0
     _tries: Counter[Digest] = field(default_factory=Counter)
     _not_ours: set[str] = field(default_factory=set)  # ids of nameless batches that hold other requests
-    _told: set[tuple[str, str]] = field(default_factory=set)  # notices, by batch
+    _told: set[tuple[str, str]] = field(default_factory=set)  # notices, by batch, but for their numbers
     _refusals: Counter[str] = field(
         default_factory=Counter
     )  # of looks at a batch, one after the other: a wrong API key
@@ -160,8 +162,9 @@ class Batching:
 
     def _tell(self, record: BatchRecord, text: str) -> None:
         """Tell the user once what is wrong with a batch; it is written down, too."""
-        if (record.name, text) not in self._told:
-            self._told.add((record.name, text))
+        told = record.name, _NUMBERED.sub("", text)
+        if told not in self._told:
+            self._told.add(told)
             self.on_notice(f"batch {record.name}: {text}")
             current = self.journal.get(record.name)
             if current is not None and current.state in OPEN:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from emdsl.errors import Rejected
+from emdsl.errors import Rejected, StoreError
 from emdsl.files import Busy
 from emdsl.run.budget import NEVER, worst_usd
 from emdsl.run.passes import chunks, settle_from_store
@@ -80,6 +80,8 @@ class Gatherer:
             self._take(part, found)
             for shard in self._shards.values():
                 self._close(shard, found)
+        except OSError as error:
+            raise StoreError(f"batches cannot be written to {self.journal.folder}: {error.strerror}") from error
         finally:
             for shard in self._shards.values():
                 shard.drop(self.journal)

@@ -83,7 +83,8 @@ class Shard:
     def drop(self, journal: Journal) -> None:
         """Delete the file of a shard that no batch holds."""
         if not self.file.closed:
-            self.file.close()
+            with suppress(OSError):  # on a full disk, what is not written yet
+                self.file.close()
             if journal.get(self.name) is None:
                 self.path.unlink(missing_ok=True)
 

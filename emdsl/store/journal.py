@@ -281,8 +281,9 @@ class Journal:
         if self._database is None:
             path = self.folder / JOURNAL
             try:
-                self.folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
-                path.touch(mode=PRIVATE)
+                if not path.exists():  # an existing one may be read where it cannot be written
+                    self.folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+                    path.touch(mode=PRIVATE)
                 database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
                 with closing(database.execute("PRAGMA user_version")) as cursor:
                     version = cursor.fetchone()[0]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from collections.abc import Awaitable
 from contextlib import closing
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from batched import Api, Ran, Server, run_batched
 from support import experiment, outcomes
 
-from emdsl.errors import Rejected, Unavailable
+from emdsl.errors import Rejected, StoreError, Unavailable
 from emdsl.providers.batches import Line
+from emdsl.run import shards
 from emdsl.run.batching import Batching
 from emdsl.run.budget import NEVER, Budgets
 from emdsl.run.progress import Progress
@@ -26,7 +29,6 @@ from emdsl.study.batch_run import BatchRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from emdsl.providers.batches import BatchProvider
 
@@ -126,6 +128,22 @@ def test_a_run_does_not_wait_for_a_batch_that_it_may_not_see(tmp_path: Path, mon
     assert [n.partition(": ")[2] for n in ran.notices[1:]] == ["401 wrong API key"]
 
 
+def test_a_notice_comes_once_whatever_the_id_of_the_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = list[int]()
+
+    def failing() -> None:
+        looks.append(1)
+        if len(looks) < 4:
+            raise Unavailable(f"500 ask about req_{len(looks)}", status=500)
+
+    before("get", monkeypatch, failing)
+    ran = run(tmp_path, Server())
+    assert [n for n in ran.notices if "req_" in n] == [n for n in ran.notices if "req_1" in n] != []
+    with closing(Journal(tmp_path)) as journal:
+        assert {r.note for r in journal.batches()} == {""}
+    assert stored(tmp_path) == N_SMALL
+
+
 def test_the_first_interrupt_submits_nothing_more_and_the_second_stops_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,3 +236,26 @@ def test_an_interrupt_while_batches_are_collected_sends_nothing() -> None:
         _rounds([], unused, unused, Sending(), "r", unused, unused, unused, unused, unused, budgets, progress, unused)
     )
     assert (report.interrupted, report.budget) == (True, Decimal(1))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_leaves_no_requests_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, mode: str, **_: Any) -> Any:
+        path.touch()
+        return Path("/dev/full").open(mode)
+
+    monkeypatch.setattr(shards, "open", full, raising=False)
+    with pytest.raises(StoreError, match=r"batches cannot be written to .*: No space left on device"):
+        run(tmp_path, Server())
+    assert (list((tmp_path / "batches").glob("*.jsonl")), open_batches(tmp_path)) == ([], 0)
+
+
+def test_a_journal_is_read_where_it_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path, Server(), detach=True)
+
+    def forbidden(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "touch", forbidden)
+    monkeypatch.setattr(Path, "mkdir", forbidden)
+    assert open_batches(tmp_path) == 1
