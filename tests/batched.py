@@ -191,6 +191,7 @@ class Ran:
     online: list[bytes]  # keys that were sent alone
     notices: list[str]
     progress: Progress
+    spent_usd: Decimal
 
 
 def run_batched(
@@ -221,7 +222,7 @@ def run_batched(
                 )  # fmt: skip
                 report.add(await executor.run())
                 if not await batches.go_on(report):
-                    return Ran(report, online.keys, notices, progress)
+                    return Ran(report, online.keys, notices, progress, budgets.spent_usd)
 
     with suppress(asyncio.CancelledError):
         return asyncio.run(go())

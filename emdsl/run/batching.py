@@ -23,6 +23,7 @@ from emdsl.store.journal import CANCELLED, OPEN, Ended, State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection
+    from decimal import Decimal
 
     from emdsl.digest import Digest
     from emdsl.providers.batches import Batch, BatchApi, BatchProvider, Line
@@ -59,6 +60,7 @@ class Batching:
     submits: bool = True
     on_notice: Callable[[str], None] = lambda _: None
     on_answers: Callable[[list[Digest]], None] = lambda _: None
+    on_cost: Callable[[Digest, Decimal, Reserved], None] = lambda *_: None  # of an answer, with its reservations
     goes_on: Callable[[], bool] = lambda: True  # whether one more batch is looked at
     on_poll: Callable[[], None] = lambda: None
     settle_s: float = SETTLE_S
@@ -186,7 +188,9 @@ class Batching:
             record = replace(record, state=State.SUBMITTING, submitted_at=record.submitted_at or now, tried_at=now)
             self.journal.note(record)
             batch = await api.create(shard, record.upload, tag=record.name, path=record.path)
-        except Throttled as error:  # refused for now
+        except Throttled as error:
+            if record.state is State.PLANNED:  # an upload too many: the next look tries again
+                raise
             return self._postpone(record, error)
         except Rejected as error:
             return self._refuse(record, error)
@@ -377,9 +381,12 @@ class Batching:
 
     def _pay(self, key: Digest, response: Response | None, record: BatchRecord | None) -> None:
         """Settle the money that was reserved for a request."""
-        for budget, most_usd in self.reserved.pop(key, ()):
-            cost = cost_usd(self.provider.model(record.place), response) if response and record else None
+        reserved = self.reserved.pop(key, ())
+        cost = cost_usd(self.provider.model(record.place), response) if response and record else None
+        for budget, most_usd in reserved:
             budget.settle_usd(most_usd, most_usd if response is not None and cost is None else cost)
+        if cost is not None:
+            self.on_cost(key, cost, reserved)
 
 
 def _key(custom_id: Any) -> Digest | None:

@@ -84,7 +84,7 @@ class Budgets:
         self._budgets = {name: Budget(usd) for name, usd in budgets.items() if usd is not None}
         self._whole = Budget(whole) if whole is not None else None
         self._paid = Money()  # without a budget of the run: what it has spent all the same
-        self._unsure_usd = Decimal(0)  # maximum cost of answers and requests that may have cost something unknown
+        self._unsure_usd = Decimal(0)  # maximum cost of what may have cost something unknown, and cost by batches
         self.exhausted: set[str] = set()
 
     @property
@@ -128,6 +128,13 @@ class Budgets:
             self._count(query, response, maybe_billed=maybe_billed)
         elif all(budget is not self._whole for budget, _ in reserved):  # it was in flight when the budget was set
             self._whole.settle(worst_usd(query), query, response, maybe_billed=maybe_billed)
+
+    def settle_batched(self, cost: Decimal, reserved: Reserved) -> None:
+        """Count the cost of an answer by a batch for the whole run, unless its budget was among the reservations."""
+        if self._whole is None:
+            self._unsure_usd += cost
+        elif all(budget is not self._whole for budget, _ in reserved):  # it was submitted before the budget was set
+            self._whole.spent_usd += cost
 
     def _count(self, query: Query, response: Response | None, *, maybe_billed: bool) -> None:
         model = query.settings.model

@@ -14,11 +14,12 @@ from emdsl.store.journal import OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
+    from decimal import Decimal
 
     from emdsl.digest import Digest
     from emdsl.providers.batches import BatchProvider
     from emdsl.query import Model, Query
-    from emdsl.run.budget import Budgets
+    from emdsl.run.budget import Budgets, Reserved
     from emdsl.run.progress import Progress, Report
     from emdsl.run.rows import Rows
     from emdsl.store.claims import Claims
@@ -67,7 +68,7 @@ class BatchRun:
         self._batching = Batching(
             self.journal, self.store, self.provider, self.run, submits=self.plan.submits,
             on_notice=self.view.notice, on_answers=self._add_answers, on_poll=self._show,
-            goes_on=lambda: not self.progress.draining,
+            goes_on=lambda: not self.progress.draining, on_cost=self._count,
         )  # fmt: skip
         self._gatherer = Gatherer(
             self.walks, self.store, self.journal, self.claims, self.budgets, self.provider,
@@ -162,6 +163,10 @@ class BatchRun:
     def _add_answers(self, keys: list[Digest]) -> None:
         self.progress.answered += sum(map(self._is_ours, keys))
         self.view.update(self.progress)
+
+    def _count(self, key: Digest, cost: Decimal, reserved: Reserved) -> None:
+        if self._is_ours(key):
+            self.budgets.settle_batched(cost, reserved)
 
     def _tell(self, planned: list[BatchRecord]) -> None:
         n = sum(r.n for r in planned)

@@ -259,3 +259,20 @@ def test_a_journal_is_read_where_it_cannot_be_written(tmp_path: Path, monkeypatc
     monkeypatch.setattr(Path, "touch", forbidden)
     monkeypatch.setattr(Path, "mkdir", forbidden)
     assert open_batches(tmp_path) == 1
+
+
+def test_a_budget_that_is_set_while_a_batch_is_open_counts_its_answers() -> None:
+    budgets = Budgets({}, None)
+    budgets.settle_batched(Decimal("0.5"), ())
+    assert budgets.spent_usd == Decimal("0.5")
+    budgets.change_whole(Decimal(1), [])
+    reserved = budgets.reserve_usd(Decimal("0.25"), ["e"])
+    budgets.settle_batched(Decimal("0.125"), ())  # submitted before
+    budgets.settle_batched(Decimal("0.25"), reserved or ())  # counted when its reservation is settled
+    assert budgets.spent_usd == Decimal("0.625")
+
+
+def test_a_run_has_spent_what_its_batches_cost(tmp_path: Path) -> None:
+    text = SMALL.replace("sim/subject", "openai/gpt-4o-2024-08-06")
+    ran = run_batched(experiment(text), tmp_path, Server())
+    assert 0 < ran.spent_usd < Decimal("0.01")
