@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 LOCKED_S = 0.1  # between two tries to be alone with the journal
 FIRST_POLL_S, LAST_POLL_S, SLOWER = 0.5, 60.0, 1.3  # between two looks at open batches
 SETTLE_S = 5.0  # after a creation whose reply was lost, until the provider's list shows it
-CLOCKS_S = 3_600.0  # by which the clock of a provider may differ
+CLOCKS_S = 86_400.0  # by which the clocks of a provider and of this machine may differ: a wrong time zone, a wrong day
 REFUSED_WAIT_S = 60.0  # least time until a batch that a provider has no room for is tried again
 STORED = 512  # results that are stored together
 MAX_TRIES = 2  # of one request in the batches of one run: errors that may pass, and expired ones

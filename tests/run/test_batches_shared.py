@@ -51,7 +51,10 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(folder: Path, server: Server, text: str = SMALL, **options: Any) -> Ran:
-    return run_batched(experiment(text), folder, server, **options)
+    def at_once(batches: BatchRun) -> None:
+        batches._batching.settle_s = 0.0
+
+    return run_batched(experiment(text), folder, server, patch=at_once, **options)
 
 
 def stored(folder: Path) -> int:
@@ -276,3 +279,9 @@ def test_a_run_has_spent_what_its_batches_cost(tmp_path: Path) -> None:
     text = SMALL.replace("sim/subject", "openai/gpt-4o-2024-08-06")
     ran = run_batched(experiment(text), tmp_path, Server())
     assert 0 < ran.spent_usd < Decimal("0.01")
+
+
+def test_a_batch_is_found_though_the_clock_of_its_provider_is_half_a_day_behind(tmp_path: Path) -> None:
+    server = Server(now=lambda: time.time() - 12 * 3_600, lose_create=1)
+    run(tmp_path, server)
+    assert (stored(tmp_path), set(server.submitted.values())) == (N_SMALL, {1})
