@@ -53,7 +53,7 @@ def list_(cache: Path | None, simulate: bool, as_json: bool, ended: bool) -> int
          batches.expected(r))
         for r in found
     ]  # fmt: skip
-    columns = ("batch", "state", "model", "study", "requests", "done", "ends by")
+    columns = ("batch", "state", "model", "study", "requests", "done", "end")
     console.show([Table(columns, rows, numeric=("requests", "done"), optional=("study", "done"))])
     for record in found:
         if record.note:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from emdsl.providers.secret import find_url
@@ -44,20 +45,21 @@ def choose_ways(
 
 
 def batch_plan(
-    study: Compiled, ways: tuple[Way, ...], *, batch: bool | None, detach: bool
+    study: Compiled, counts: list[ExperimentCount], ways: tuple[Way, ...], *, batch: bool | None, detach: bool
 ) -> BatchPlan | None:  # fmt: skip
     """Return what of a run goes by batches; None if nothing does and no batch is open.
 
     Args:
         study: The compiled study.
+        counts: Of its pending requests.
         ways: Of its models with a batch API.
         batch: Whether all such models get batches, or none; None: as each says.
         detach: Whether the run does not wait.
     """
     chosen = {way.model.lane for way in ways if way.by_batch}
-    journal = Journal(study.project.answers)
-    open_ = bool(journal.batches(*OPEN))
-    journal.close()
+    with closing(Journal(study.project.answers)) as journal:
+        own = {r.name for r in journal.batches(*OPEN) if r.study == study.name}
+        open_ = own | _holders(journal, counts).keys()
     if not chosen and not open_:
         return None
     from emdsl.study.batch_run import BatchPlan  # noqa: PLC0415 - few runs have batches
@@ -65,7 +67,8 @@ def batch_plan(
     steps = [s for c in counts for s in c.steps]
     return BatchPlan(
         study=study.name, chosen=lambda model: model.lane in chosen, submits=batch is not False,
-        detach=detach or batch is False, pending=lambda key: any(key in s.pending for s in steps),
+        detach=detach or batch is False, awaited=frozenset(open_),
+        pending=lambda key: any(key in s.pending for s in steps),
     )  # fmt: skip
 
 
@@ -87,14 +90,14 @@ def ways_json(ways: tuple[Way, ...]) -> dict[str, Any]:
 
 def in_batches(study: Compiled, counts: list[ExperimentCount]) -> dict[str, int]:
     """Return the open batches that hold pending requests of a study, and how many each."""
-    journal = Journal(study.project.answers)
-    try:
-        if not journal.batches(*OPEN):
-            return {}
-        pending = set[bytes]().union(*(s.pending for c in counts for s in c.steps))
-        return journal.holders(pending)
-    finally:
-        journal.close()
+    with closing(Journal(study.project.answers)) as journal:
+        return _holders(journal, counts)
+
+
+def _holders(journal: Journal, counts: list[ExperimentCount]) -> dict[str, int]:
+    if not journal.batches(*OPEN):
+        return {}
+    return journal.holders(set[bytes]().union(*(s.pending for c in counts for s in c.steps)))
 
 
 def batch_parts(report: Report) -> Iterator[Part]:

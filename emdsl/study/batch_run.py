@@ -38,6 +38,7 @@ class BatchPlan:
     chosen: Callable[[Model], bool]  # models that are asked by batches
     submits: bool = True  # else only what was submitted before is collected
     detach: bool = False  # do not wait
+    awaited: frozenset[str] | None = None  # open batches of the study, or with its requests; None: all
     pending: Callable[[Digest], bool] = lambda _: True  # whether a request was pending when the run began
 
 
@@ -80,8 +81,8 @@ class BatchRun:
         """Collect what has ended since the last run, and find what is still open."""
         if self.budgets.limited:
             self._reserve_open()
-        if self.journal.batches(*OPEN):
-            await self._unless_stopped(self._batching.advance())
+        if self.journal.batches(*OPEN) and self.plan.awaited != frozenset():
+            await self._unless_stopped(self._batching.advance(self.plan.awaited))
         self._held = self.journal.all_held()
 
     def _reserve_open(self) -> None:

@@ -275,7 +275,7 @@ def run_study(
             question = question_of_cost(counts, options.confirm_over, options.budget)
             if question and not confirm(question):
                 return replace(_result(study, options, counts, report, [], ""), declined=True)
-            batches = batch_plan(study, ways, batch=options.batch, detach=options.detach)
+            batches = batch_plan(study, counts, ways, batch=options.batch, detach=options.detach)
             with loader_of(
                 study,
                 options,

@@ -128,7 +128,7 @@ def test_a_run_does_not_wait_for_a_batch_that_it_may_not_see(tmp_path: Path, mon
     before("get", monkeypatch, raising(Rejected("401 wrong API key", status=401)))
     ran = run(tmp_path, Server())
     assert (ran.report.failures, ran.report.n_in_batches, open_batches(tmp_path)) == ({}, 2, 1)
-    assert [n.partition(": ")[2] for n in ran.notices[1:]] == ["401 wrong API key"]
+    assert [n.partition(": ")[2] for n in ran.notices[2:]] == ["401 wrong API key"]
 
 
 def test_a_notice_comes_once_whatever_the_id_of_the_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
