@@ -105,6 +105,7 @@ class Way:
     online_usd: Decimal | None
     batch_usd: Decimal | None
     why: str = ""  # of `auto`
+    hit_rate: float | None = None  # of the provider's prefix cache, measured: `online_usd` is less by that
 
 
 @dataclass(slots=True)

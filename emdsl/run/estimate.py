@@ -84,6 +84,12 @@ class Tokens:
             return Decimal(0)
         return (Decimal(price.input) - Decimal(price.cached_input)) * Decimal(self.prefix) / MILLION
 
+    def writing_usd(self, price: Price | None) -> Decimal:
+        """Return the most that writing their prefixes to the provider's cache adds."""
+        if price is None or price.cache_write is None:
+            return Decimal(0)
+        return (Decimal(price.cache_write) - Decimal(price.input)) * Decimal(self.prefix) / MILLION
+
 
 def _never(_: Model) -> bool:
     return False

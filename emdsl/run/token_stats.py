@@ -82,16 +82,22 @@ class Past(NamedTuple):
 
 @dataclass(slots=True)
 class CacheUse:
-    """Input tokens that requests share with the request before, and those that a provider's cache served."""
+    """Input tokens that requests share with the request before, and those that a provider's cache served or wrote."""
 
     n: int = 0
     prefix_tokens: float = 0.0
     cached_tokens: int = 0
+    written_tokens: int = 0  # again, after the request before had written them
 
     @property
     def hit_rate(self) -> float | None:
         """The share of the prefixes' tokens that the cache served; None without a prefix."""
         return min(self.cached_tokens / self.prefix_tokens, 1.0) if self.prefix_tokens else None
+
+    @property
+    def write_rate(self) -> float | None:
+        """The share of the prefixes' tokens that were written to the cache; None without a prefix."""
+        return min(self.written_tokens / self.prefix_tokens, 1.0) if self.prefix_tokens else None
 
 
 @dataclass(slots=True)
@@ -144,6 +150,7 @@ class TokenStats:
         cache.n += 1
         cache.prefix_tokens += prefix * (usage.input_tokens or 0) / prompt.chars
         cache.cached_tokens += usage.cached_tokens or 0
+        cache.written_tokens += usage.written_tokens or 0
 
     def look_elsewhere(self, store: Store) -> None:
         """Add some answers of other studies, once."""

@@ -33,18 +33,21 @@ def of_model(model: Model, counts: Iterable[ExperimentCount], wanted: bool | str
     discount = sum((t.discount_usd(price_of(model)) for t in tokens), Decimal(0))
     if wanted != AUTO:
         return Way(model=model, by_batch=bool(wanted), online_usd=online, batch_usd=together)
-    rate = use.hit_rate if use.n >= MIN_SHARED else None
+    rate, written = (use.hit_rate, use.write_rate) if use.n >= MIN_SHARED else (None, None)
     if online is None or together is None:
         return Way(model=model, by_batch=True, online_usd=None, batch_usd=None, why="its price is unknown, and halved")
     if online - discount >= together:
         shared = " even if its prefix cache served all shared prefixes" if discount else ""
         return Way(model=model, by_batch=True, online_usd=online, batch_usd=together, why=f"cheaper{shared}")
-    if rate is None:
+    if rate is None or written is None:
         why = "no answers yet show whether its prefix cache would save more; `emdsl run --pilot` measures it"
         return Way(model=model, by_batch=True, online_usd=online, batch_usd=together, why=why)
-    online -= discount * Decimal(rate)
+    writing = sum((t.writing_usd(price_of(model)) for t in tokens), Decimal(0))
+    online += writing * Decimal(written) - discount * Decimal(rate)
     why = f"its prefix cache served {100 * rate:.0f} % of the shared prefixes of {use.n:,} answers"
-    return Way(model=model, by_batch=online >= together, online_usd=online, batch_usd=together, why=why)
+    return Way(
+        model=model, by_batch=online >= together, online_usd=online, batch_usd=together, why=why, hit_rate=rate
+    )  # fmt: skip
 
 
 def _tokens_of(model: Model, counts: Iterable[ExperimentCount]) -> tuple[list[Tokens], CacheUse]:
@@ -60,6 +63,7 @@ def _tokens_of(model: Model, counts: Iterable[ExperimentCount]) -> tuple[list[To
             total.n += use.n
             total.prefix_tokens += use.prefix_tokens
             total.cached_tokens += use.cached_tokens
+            total.written_tokens += use.written_tokens
     return tokens, total
 
 

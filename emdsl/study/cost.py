@@ -140,7 +140,8 @@ def _way_parts(count: ExperimentCount) -> Iterator[Part]:
     yield f"  online {usd(total(batch=False))} - batch {usd(total(batch=True))} (within 24 h): {chosen}"
     for way in ways:
         if way.why:
-            yield f"    `{way.model.name}`: {'batch' if way.by_batch else 'online'}, {way.why}"
+            hits = f": about {usd(way.online_usd)} online" if way.hit_rate else ""
+            yield f"    `{way.model.name}`: {'batch' if way.by_batch else 'online'}, {way.why}{hits}"
 
 
 def budget_parts(counts: list[ExperimentCount], budget: Decimal | None) -> Iterator[Part]:
