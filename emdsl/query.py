@@ -76,6 +76,11 @@ class Model:
         return (self.use, self.url, self.key, self.headers, self.parallel, self.rpm, self.tpm)
 
     @property
+    def way(self) -> tuple[Any, ...]:
+        """The identity of its queue, and whether its requests go by batches: two models may share a queue alone."""
+        return (self.lane, self.batch)
+
+    @property
     def simulated(self) -> bool:
         """Whether the embedded simulator answers."""
         return self.service.name == "sim"

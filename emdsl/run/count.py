@@ -120,10 +120,10 @@ class ExperimentCount:
     by: tuple[int, ...] = ()  # axes by which requests are counted too
     pilot: int = 0  # rows, if only a pilot is selected
     compared: bool = False  # with the program that ran last: there are `reasons`
-    models: dict[tuple[str, Any], Model] = field(default_factory=dict)  # of the requests to send
+    models: dict[tuple[Any, ...], Model] = field(default_factory=dict)  # of the requests to send
     heads: dict[int, tuple[RequestSettings, Step]] = field(default_factory=dict)  # of the requests to send
     ways: tuple[Way, ...] = ()  # of the models with a batch API
-    least: dict[Any, Decimal] = field(default_factory=dict)  # the least cost of the pending requests, by queue
+    least: dict[Any, Decimal] = field(default_factory=dict)  # the least cost of the pending requests, by Model.way
     reasons: Counter[Reason] = field(default_factory=Counter)  # of the pending requests
     runs: Counter[str] = field(default_factory=Counter)  # that paid for the stored answers
     probed: dict[Digest, bool] = field(default_factory=dict)  # probes with an answer: whether this run sent them
@@ -134,8 +134,8 @@ class ExperimentCount:
     @property
     def least_usd(self) -> Decimal:
         """The least cost of the pending requests: half of that of each that goes by a batch."""
-        halved = {way.model.lane for way in self.ways if way.by_batch}
-        return sum((usd / 2 if lane in halved else usd for lane, usd in self.least.items()), Decimal(0))
+        halved = {way.model.way for way in self.ways if way.by_batch}
+        return sum((usd / 2 if way in halved else usd for way, usd in self.least.items()), Decimal(0))
 
     @property
     def beyond_budget(self) -> str:

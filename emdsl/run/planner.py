@@ -186,8 +186,8 @@ class Planner:
             return
         count.pending.add(query.key)
         if self._has_budget and not self._is_counted(count, query.key):
-            lane = query.settings.model.lane
-            self.count.least[lane] = self.count.least.get(lane, Decimal(0)) + least_usd(query)
+            way = query.settings.model.way
+            self.count.least[way] = self.count.least.get(way, Decimal(0)) + least_usd(query)
         count.estimate.add(query, self._strata[count.step.name](row.cell))
         if self._comparison is not None:
             reason = BAD_REPLY if query.tries else self._comparison.reason(row, count.step, query)
@@ -220,7 +220,7 @@ class Planner:
         total = self.count
         if id(head) not in total.heads:
             total.heads[id(head)] = head, count.step
-            total.models.setdefault((head.model.use, head.model.url), head.model)
+            total.models.setdefault((head.model.use, head.model.url, head.model.batch), head.model)
         if len(total.examples) < MAX_EXAMPLES:
             total.examples.append((count.step, row))
         if total.by:

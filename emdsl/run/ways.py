@@ -56,7 +56,7 @@ def _tokens_of(model: Model, counts: Iterable[ExperimentCount]) -> tuple[list[To
     total, seen = CacheUse(), set[int]()
     for count in counts:
         for step in count.steps:
-            tokens += [t for t in step.estimate.tokens if t.model.lane == model.lane]
+            tokens += [t for t in step.estimate.tokens if t.model.way == model.way]
         use = count.tokens.cache_use.get((model.use, False))
         if use is not None and id(use) not in seen:
             seen.add(id(use))
@@ -74,8 +74,8 @@ def _sum_usd(tokens: Iterable[Tokens], model: Model, *, batch: bool) -> Decimal 
 
 def apply_ways(counts: Iterable[ExperimentCount], ways: Iterable[Way]) -> None:
     """Price the pending requests of some models by their ways."""
-    chosen = {way.model.lane for way in ways if way.by_batch}
+    chosen = {way.model.way for way in ways if way.by_batch}
     for count in counts:
         count.ways = tuple(ways)
         for step in count.steps:
-            step.estimate.price_by(lambda model: model.lane in chosen)
+            step.estimate.price_by(lambda model: model.way in chosen)

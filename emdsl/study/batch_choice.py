@@ -37,7 +37,7 @@ def choose_ways(
         batch: Whether all such models get batches, or none; None: as each says.
         pilot: Only a pilot is sent: alone, so that it is soon there and shows the hits of prefix caches.
     """
-    models = {m.lane: m for c in counts for m in c.models.values() if m.service.batch and not embedded(m, study)}
+    models = {m.way: m for c in counts for m in c.models.values() if m.service.batch and not embedded(m, study)}
     wanted = False if pilot and batch is None else batch
     ways = tuple(of_model(m, counts, wanted if wanted is not None else m.batch or False) for m in models.values())
     apply_ways(counts, ways)
@@ -56,7 +56,7 @@ def batch_plan(
         batch: Whether all such models get batches, or none; None: as each says.
         detach: Whether the run does not wait.
     """
-    chosen = {way.model.lane for way in ways if way.by_batch}
+    chosen = {way.model.way for way in ways if way.by_batch}
     with closing(Journal(study.project.answers)) as journal:
         own = {r.name for r in journal.batches(*OPEN) if r.study == study.name}
         open_ = own | _holders(journal, counts).keys()
@@ -66,7 +66,7 @@ def batch_plan(
 
     steps = [s for c in counts for s in c.steps]
     return BatchPlan(
-        study=study.name, chosen=lambda model: model.lane in chosen, submits=batch is not False,
+        study=study.name, chosen=lambda model: model.way in chosen, submits=batch is not False,
         detach=detach or batch is False, awaited=frozenset(open_),
         pending=lambda key: any(key in s.pending for s in steps),
     )  # fmt: skip

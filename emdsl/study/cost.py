@@ -128,11 +128,11 @@ def _way_parts(count: ExperimentCount) -> Iterator[Part]:
     ways = [way for way in count.ways if way.online_usd or way.batch_usd]
     if not ways:
         return
-    lanes = {way.model.lane: way for way in ways}
+    with_batches = {way.model.way for way in ways}
 
     def total(*, batch: bool) -> Decimal | None:
         tokens = [t for s in count.steps for t in s.estimate.tokens]
-        return total_usd(t.usd(price_of(t.model, batch=batch and t.model.lane in lanes)) for t in tokens)
+        return total_usd(t.usd(price_of(t.model, batch=batch and t.model.way in with_batches)) for t in tokens)
 
     by_batch = [f"`{way.model.name}`" for way in ways if way.by_batch]
     chosen = "batch" if len(by_batch) == len(count.models) else f"batch for {', '.join(by_batch)}"

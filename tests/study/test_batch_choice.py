@@ -64,7 +64,7 @@ def test_who_goes_by_batch(
     assert {w.model.name: w.by_batch for w in ways} == by_batch
     assert [bool(w.why) for w in ways] == [False, False, batch is None and not pilot], "only `auto` has a reason"
     assert counts[0].ways == ways
-    plan = batch_plan(compiled, ways, batch=batch, detach=False)
+    plan = batch_plan(compiled, counts, ways, batch=batch, detach=False)
     models = {m.name: m for m in counts[0].models.values()}
     if not any(by_batch.values()):
         assert plan is None
