@@ -113,7 +113,7 @@ class Client:
         Raises Rejected if the service has none.
         """
         from emdsl.providers.batch_account import BatchAccount  # noqa: PLC0415 - 0.2 s that only batches should cost
-        from emdsl.providers.batch_apis import BATCH_APIS  # noqa: PLC0415 - the same
+        from emdsl.providers.batch_apis import BATCH_APIS  # noqa: PLC0415 - all batch APIs, which few runs need
 
         api = BATCH_APIS.get(model.service.batch or "")
         if api is None:

@@ -1,4 +1,4 @@
-"""Gathering: the pending requests of models that are asked by batches, from rows to planned batches."""
+"""Gathering: the pending requests that go by batches, from rows to planned batches."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Gathered:
 
 @dataclass(slots=True)
 class Gatherer:
-    """Plans batches of the requests of one run. `chosen` tells which models are asked by batches."""
+    """Plans batches of the requests of one run. `chosen` tells of which models."""
 
     walks: list[Rows]
     store: Store

@@ -1,4 +1,4 @@
-"""Shards: the pending requests of models that are asked by batches, written to files and to the journal."""
+"""Shards: the pending requests that go by batches, written to files and to the journal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which models of a run are asked by batches, and what is said about the batches of a run."""
+"""Which requests of a run go by batches, and the lines about the batches of a run."""
 
 from __future__ import annotations
 

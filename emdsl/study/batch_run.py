@@ -35,7 +35,7 @@ class BatchPlan:
     """What of a run goes by batches."""
 
     study: str
-    chosen: Callable[[Model], bool]  # models that are asked by batches
+    chosen: Callable[[Model], bool]  # models whose requests go by batches
     submits: bool = True  # else only what was submitted before is collected
     detach: bool = False  # do not wait
     awaited: frozenset[str] | None = None  # open batches of the study, or with its requests; None: all

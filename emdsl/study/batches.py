@@ -175,7 +175,7 @@ def _with_batching(
         from emdsl.providers.batch_client import BatchClient  # noqa: PLC0415 - 0.2 s that only asking should cost
         from emdsl.providers.client import Client  # noqa: PLC0415 - 0.2 s that only asking should cost
         from emdsl.providers.http import Http  # noqa: PLC0415 - 0.2 s that only asking should cost
-        from emdsl.run.batching import Batching  # noqa: PLC0415 - as the three above, it is not needed to list
+        from emdsl.run.batching import Batching  # noqa: PLC0415 - listing batches needs none of it
 
         http = Http(1, project.environment)
         provider = BatchClient(Client(http, project.environment), project.environment)

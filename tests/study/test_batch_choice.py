@@ -1,4 +1,4 @@
-"""Which models of a run are asked by batches: as each declares, as the command says, and what `plan` prints of it."""
+"""Which requests go by batches: as each model declares, as the command says, and what `plan` prints of it."""
 
 from __future__ import annotations
 
