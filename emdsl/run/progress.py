@@ -43,6 +43,7 @@ class Report:
     closed: list[str] = field(default_factory=list)  # API keys that were given up while others went on
     batches: list[BatchRecord] = field(default_factory=list)  # still open, with requests that this run waits for
     n_in_batches: int = 0  # of its requests, in these
+    n_later: int = 0  # that the budget may cover when some of these have ended
 
     def add(self, other: Report) -> None:
         """Add the report of a later part of the same run."""

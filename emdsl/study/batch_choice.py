@@ -110,4 +110,6 @@ def batch_parts(report: Report) -> Iterator[Part]:
     by = expected_by(report.batches)
     until = f", which end by {by}" if by and n > 1 else f", which ends by {by}" if by else ""
     yield f"{report.n_in_batches:,} requests are in {n} open batch{'es' if n > 1 else ''}{until}"
+    if report.n_later:
+        yield f"  {report.n_later:,} more wait for the budget: the maximum cost of these is reserved"
     yield "  run again to collect them, or `emdsl batch wait`; `emdsl batch cancel NAME` frees their requests"

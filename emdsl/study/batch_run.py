@@ -100,7 +100,7 @@ class BatchRun:
         """Submit what is pending, and wait until a batch has ended; whether there may be more to send then."""
         failed_before = len(self._failures())
         gathered = self._gatherer.gather()
-        self._waiting = gathered.waiting
+        self._waiting, report.n_later = gathered.waiting, gathered.n_later
         self._ours |= gathered.waiting | gathered.refused
         names = list(self.journal.holders(self._waiting))
         if gathered.planned:

@@ -16,6 +16,8 @@ from emdsl.study.basis import assumes, basis_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from emdsl.price import Price
+    from emdsl.query import Model
     from emdsl.run.count import ExperimentCount
     from emdsl.run.spending import Money
     from emdsl.study.screen import Part
@@ -131,8 +133,10 @@ def _way_parts(count: ExperimentCount) -> Iterator[Part]:
     with_batches = {way.model.way for way in ways}
 
     def total(*, batch: bool) -> Decimal | None:
-        tokens = [t for s in count.steps for t in s.estimate.tokens]
-        return total_usd(t.usd(price_of(t.model, batch=batch and t.model.way in with_batches)) for t in tokens)
+        def price(model: Model) -> Price | None:
+            return price_of(model, batch=batch and model.way in with_batches)
+
+        return total_usd(s.estimate.usd_at(price) for s in count.steps)
 
     by_batch = [f"`{way.model.name}`" for way in ways if way.by_batch]
     chosen = "batch" if len(by_batch) == len(count.models) else f"batch for {', '.join(by_batch)}"

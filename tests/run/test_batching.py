@@ -276,6 +276,7 @@ def test_a_budget_reserves_the_whole_batch_at_its_price(tmp_path: Path, budget: 
     server = Server(polls=10**9)
     ran = run(tmp_path, server, PRICED.format(budget=budget), detach=True)
     assert (ran.report.n_in_batches, sum(server.submitted.values())) == (sent, sent)
+    assert ran.report.n_later == (6 - sent if sent else 0)
     server.polls = 0
     more = run(tmp_path, server, PRICED.format(budget=budget))
     spent = {"0.01": 6, "0.0016": 6, "0.0001": 0}[budget]
