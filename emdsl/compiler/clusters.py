@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emdsl.compiler.columns import COLUMN_KINDS
-from emdsl.compiler.functions import BUILTINS
+from emdsl.compiler.functions import built_in
 from emdsl.compiler.read_settings import once
 from emdsl.compiler.settings import CLUSTER
 from emdsl.experiment import MIN_CROSSED, MIN_DETECTED, Axis, Clusters
@@ -86,10 +86,13 @@ def clusters_of(
         return Clusters(names=(axis.name,), detected=True)
     if samples < ENOUGH_SETS:
         included = "are wide with so few" if samples >= MIN_CROSSED else "do not include how much they differ"
+        many, few_of, one = "sets of demonstrations", "sets", "draw a set"
+        if set_of.text.startswith("shuffle"):
+            many, few_of, one = "orders of a list", "orders", "choose an order"
         faults.warning(
-            "W851", f"{samples} samples are {samples} sets of demonstrations: all levels of `{axis.name}` share them",
-            set_of, note=f"intervals {included}: {ENOUGH_SETS} sets or more give a good estimate",
-            help=f"set `samples` to {ENOUGH_SETS} or more, or draw a set for each question: "
+            "W851", f"{samples} samples are {samples} {many}: all levels of `{axis.name}` share them",
+            set_of, note=f"intervals {included}: {ENOUGH_SETS} {few_of} or more give a good estimate",
+            help=f"set `samples` to {ENOUGH_SETS} or more, or {one} for each question: "
             f"`seed: [{axis.name}, sample]`",
         )  # fmt: skip
     names = (axis.name, "sample") if samples >= MIN_CROSSED else (axis.name,)
@@ -130,9 +133,10 @@ def _items(
 def _shared_set(statements: Statements, local: LocalScope, axis: str) -> Span | None:
     """Return the place of a choice that differs from sample to sample, and is the same for all levels of an axis."""
     for node in walk(statements.decl.body):
-        if not (isinstance(node, ast.Call) and isinstance(node.function, ast.Ref) and node.function.name in BUILTINS):
+        if not (isinstance(node, ast.Call) and isinstance(node.function, ast.Ref)):
             continue
-        params = BUILTINS[node.function.name].params
+        function = built_in(node.function.name, local.names | local.file.own, len(node.args))
+        params = function.params if function is not None else ()
         if "seed" not in params:
             continue
         by_name = {a.name.text: a.value for a in node.args if a.name is not None}

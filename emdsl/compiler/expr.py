@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.arguments import argument, by_parameter, call_frame
 from emdsl.compiler.free_names import free_names
-from emdsl.compiler.functions import BUILTINS, Builtin
+from emdsl.compiler.functions import Builtin, built_in
 from emdsl.compiler.operations import (
     MAX_TEXT,
     calculate,
@@ -45,29 +45,31 @@ from emdsl.value import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
 
 
 class Compiler:
     """Compiles the expressions of one scope.
 
-    `constant` returns the value of a file-level name and raises KeyError for one that is none; `local` are
-    the names that a frame will hold; `words` are the replies (`REFUSAL`) that a missing verdict can have.
+    `constant` returns the value of a file-level name and raises KeyError for one that is none; `own` are these names;
+    `local` are those that a frame will hold; `words` are the replies (`REFUSAL`) that a missing verdict can have.
     """
 
     def __init__(
         self,
         constant: Callable[[str], Value],
+        own: Container[str],
         local: frozenset[str] = frozenset(),
         words: frozenset[str] = frozenset(),
     ) -> None:
         self._constant = constant
+        self._own = own
         self._local = local
         self._words = words
 
     def inner(self, names: Iterable[str]) -> Compiler:
         """Return a compiler that knows some more local names."""
-        return Compiler(self._constant, self._local | frozenset(names), self._words)
+        return Compiler(self._constant, self._own, self._local | frozenset(names), self._words)
 
     def expr(self, node: ast.Expr) -> Fn:
         """Return the function that evaluates an expression."""
@@ -379,10 +381,9 @@ class Compiler:
         return index
 
     def _call(self, node: ast.Call) -> Fn:
-        if isinstance(node.function, ast.Ref) and node.function.name not in self._local:
-            built_in = BUILTINS.get(node.function.name)
-            if built_in is not None:
-                return self._call_builtin(node, built_in)
+        name = node.function.name if isinstance(node.function, ast.Ref) else ""
+        if name not in self._local and (called := built_in(name, self._own, len(node.args))) is not None:
+            return self._call_builtin(node, called)
         function = self.expr(node.function)
         args = [(a.name, argument(a, self.expr(a.value))) for a in node.args]
 
@@ -412,8 +413,8 @@ class Compiler:
                 return function.body(node.span, values)
 
             return call_rest
-        bound = by_parameter(function.name, function.params, function.required, args, node.span)
-        readers = [bound.get(p) for p in function.params]
+        given = by_parameter(function.name, function.params, function.required, args, node.span)
+        readers = [given.get(p) for p in function.params]
 
         def call(frame: Frame) -> Value:
             values = [None if read is None else read(frame) for read in readers]

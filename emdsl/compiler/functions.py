@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any
 
+from emdsl.compiler.measure_specs import MEASURES
 from emdsl.compiler.operations import MAX_TEXT, elements
-from emdsl.compiler.shots import draw, mix, pick
+from emdsl.compiler.shots import draw, mix, pick, shuffle
 from emdsl.compiler.written import describe
 from emdsl.digest import digest
 from emdsl.frame import fail
@@ -25,7 +26,7 @@ from emdsl.value import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from emdsl.source import Span
 
@@ -40,6 +41,20 @@ class Builtin:
     body: Callable[[Span, list[Value]], Value]
     doc: str
     rest: bool = False  # the last parameter takes any number of arguments
+    takes: tuple[str, ...] = ()  # the kind of each parameter, checked without running: see `call_types`
+    result: str = ""  # the kind of its value, if that does not depend on the arguments
+    weak: bool = False  # whether a name of the program that is equal to its name wins: it is newer than edition 1
+
+
+def built_in(name: str, own: Container[str], n_args: int) -> Builtin | None:
+    """Return the function that a call means; None if the program defines its name, or nothing does.
+
+    `count` of one argument is the measure; of two, the function of a text.
+    """
+    function = BUILTINS.get(name)
+    if function is None or (function.weak and name in own) or (name in MEASURES and n_args < function.required):
+        return None
+    return function
 
 
 def _texts(values: Value, span: Span) -> list[str]:
@@ -168,6 +183,13 @@ def _pick(span: Span, args: list[Value]) -> Value:
     return pick(values, seed)
 
 
+def _shuffle(span: Span, args: list[Value]) -> Value:
+    values = tuple(elements(args[0], span))
+    for value in values:
+        _content(value, "the list of `shuffle`", span)
+    return shuffle(values, _content(args[1], "a seed", span))
+
+
 def _mix(span: Span, args: list[Value]) -> Value:
     first, second = (tuple(elements(a, span)) for a in args[:2])
     share = args[2]
@@ -187,26 +209,77 @@ def _mix(span: Span, args: list[Value]) -> Value:
     return mix(first, second, n, _content(args[3], "a seed", span))
 
 
-BUILTINS: dict[str, Builtin] = {
-    b.name: b
-    for b in (
-        Builtin("join", ("list", "between"), 1, _join, "one text from the texts of a list"),
-        Builtin("len", ("of",), 1, _len, "number of items or characters"),
-        Builtin("lower", ("text",), 1, _of_text(str.lower), "the text in lower case"),
-        Builtin("upper", ("text",), 1, _of_text(str.upper), "the text in upper case"),
-        Builtin("trim", ("text",), 1, _of_text(str.strip), "the text without surrounding white space"),
-        Builtin("replace", ("text", "old", "new"), 3, _replace, "the text with every `old` replaced by `new`"),
-        Builtin("min", ("values",), 1, _extreme(min), "smallest number", rest=True),
-        Builtin("max", ("values",), 1, _extreme(max), "largest number", rest=True),
-        Builtin("draw", ("dataset", "k", "seed", "by"), 2, _draw, "k rows of a dataset, chosen by the seed"),
-        Builtin("pick", ("list", "seed"), 2, _pick, "one item of a list, chosen by the seed"),
-        Builtin(
-            "mix",
-            ("first", "second", "share", "seed"),
-            4,
-            _mix,
-            "the first list with a share of its items replaced by those of the second",
-        ),
-        Builtin("round", ("number", "digits"), 1, _round, "rounded number, halves to even"),
-    )
-}
+def _text_function(
+    name: str, params: tuple[str, ...], required: int, takes: tuple[str, ...], result: str, doc: str
+) -> Builtin:
+    """Return a function whose body is in `text_functions`."""
+
+    def body(span: Span, args: list[Value]) -> Value:
+        from emdsl.compiler.text_functions import FUNCTIONS  # noqa: PLC0415 - start-up: most studies call none
+
+        return FUNCTIONS[name](span, args)
+
+    return Builtin(name, params, required, body, doc, takes=takes, result=result, weak=True)
+
+
+_EDITION_1 = (
+    Builtin("join", ("list", "between"), 1, _join, "one text from the texts of a list"),
+    Builtin("len", ("of",), 1, _len, "number of items or characters"),
+    Builtin("lower", ("text",), 1, _of_text(str.lower), "the text in lower case"),
+    Builtin("upper", ("text",), 1, _of_text(str.upper), "the text in upper case"),
+    Builtin("trim", ("text",), 1, _of_text(str.strip), "the text without surrounding white space"),
+    Builtin("replace", ("text", "old", "new"), 3, _replace, "the text with every `old` replaced by `new`"),
+    Builtin("min", ("values",), 1, _extreme(min), "smallest number", rest=True),
+    Builtin("max", ("values",), 1, _extreme(max), "largest number", rest=True),
+    Builtin("draw", ("dataset", "k", "seed", "by"), 2, _draw, "k rows of a dataset, chosen by the seed"),
+    Builtin("pick", ("list", "seed"), 2, _pick, "one item of a list, chosen by the seed"),
+    Builtin(
+        "mix",
+        ("first", "second", "share", "seed"),
+        4,
+        _mix,
+        "the first list with a share of its items replaced by those of the second",
+    ),
+    Builtin("round", ("number", "digits"), 1, _round, "rounded number, halves to even"),
+)
+_NEWER = (
+    _text_function("matches", ("text", "pattern"), 2, ("text", "text"), "bool", "whether a pattern (RE2) matches"),
+    _text_function(
+        "find", ("text", "pattern", "last"), 2, ("text", "text", "bool"), "text",
+        "the first match of a pattern (RE2), or its first group; the last one with `last: true`",
+    ),
+    _text_function(
+        "number", ("text", "after", "last"), 1, ("text", "text", "bool"), "number",
+        "the first number in a text, or the first one right after a name; the last one with `last: true`",
+    ),
+    _text_function("split", ("text", "between"), 2, ("text", "text"), "texts", "the parts of a text, as a list"),
+    _text_function("starts", ("text", "part"), 2, ("text", "texts"), "bool", "whether a text starts with another one"),
+    _text_function("ends", ("text", "part"), 2, ("text", "texts"), "bool", "whether a text ends with another one"),
+    _text_function("words", ("text",), 1, ("text",), "number", "number of words"),
+    _text_function("sentences", ("text",), 1, ("text",), "number", "number of sentences"),
+    _text_function("count", ("text", "part"), 2, ("text", "texts"), "number", "how often a part occurs in a text"),
+    _text_function(
+        "exact", ("text", "target", "ignore"), 2, ("text", "texts", "texts"), "bool", "whether a text equals a target"
+    ),
+    _text_function(
+        "includes", ("text", "target", "ignore"), 2, ("text", "texts", "texts"), "bool",
+        "whether a text contains a target",
+    ),
+    _text_function(
+        "close", ("x", "y", "within"), 3, ("value", "value", "value"), "bool", "whether two numbers differ by no more"
+    ),
+    _text_function(
+        "choice", ("text", "list"), 1, ("text", "list"), "text",
+        "the letter that an answer chooses; with a list, the item of this letter",
+    ),
+    _text_function("letter", ("list", "item"), 2, ("list", "any"), "text", "the letter of an item of a list"),
+    _text_function(
+        "lettered", ("list", "style"), 1, ("list", "text"), "text", "the items of a list as lines `A) item`"
+    ),
+    _text_function("cycle", ("list", "position"), 2, ("list", "number"), "", "the item at a position, round and round"),
+    Builtin(
+        "shuffle", ("list", "seed"), 2, _shuffle, "the list in an order chosen by the seed", takes=("list", "any"),
+        weak=True,
+    ),
+)  # fmt: skip
+BUILTINS: dict[str, Builtin] = {b.name: b for b in (*_EDITION_1, *_NEWER)}

@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from emdsl.compiler.arguments import by_parameter
+from emdsl.compiler.call_types import call_type, check_arguments, hidden_help
 from emdsl.compiler.callables import Function, PromptMaker, RubricMaker
 from emdsl.compiler.comparisons import check_compare
 from emdsl.compiler.faults import Faults, Silent
-from emdsl.compiler.functions import BUILTINS, Builtin
+from emdsl.compiler.functions import BUILTINS, Builtin, built_in
 from emdsl.compiler.measure_specs import MEASURES
 from emdsl.compiler.rubrics import CHOICES, SHAPE
 from emdsl.compiler.types import (
@@ -106,8 +107,8 @@ class Checker:
     def _ref(self, node: ast.Ref) -> Type:
         if node.name in self._local:
             return self._local[node.name]
-        if node.name in BUILTINS:
-            return Type("function", value=BUILTINS[node.name])
+        if (function := BUILTINS.get(node.name)) is not None and not function.weak:
+            return Type("function", value=function)
         with self._faults.caught():
             try:
                 return type_of(self._scope.value(node.name))
@@ -159,7 +160,7 @@ class Checker:
 
     def _placeholder(self, path: ast.Path) -> None:
         name, shown = path.names[0], "{" + ".".join(path.names) + "}"
-        if name not in self._local and name not in BUILTINS:
+        if name not in self._local and (name not in BUILTINS or BUILTINS[name].weak):
             try:
                 self._scope.value(name)
             except KeyError:
@@ -314,8 +315,8 @@ class Checker:
         if owner.kind == "answer" and f"{of}.{name.text}" in self._local:
             return self._local[f"{of}.{name.text}"]
         if name.text in owner.names and owner.kind in ("row", "map"):
-            built_in = owner.kind == "row" and name.text == "position" and owner.names[-1] == "position"
-            return NUMBER if built_in else (owner.item or ANY)
+            is_place = owner.kind == "row" and name.text == "position" and owner.names[-1] == "position"
+            return NUMBER if is_place else (owner.item or ANY)
         known = ANSWER_FIELDS if owner.kind == "answer" else owner.names
         what = {"row": "column", "map": "label"}.get(owner.kind, "field")
         self._faults.error(
@@ -341,15 +342,16 @@ class Checker:
         return owner.item or ANY if owner.kind == "map" else ANY
 
     def _call(self, node: ast.Call) -> Type:
-        if (
-            isinstance(node.function, ast.Ref)
-            and node.function.name in MEASURES
-            and node.function.name not in self._local
-            and not (MEASURES[node.function.name].weak and node.function.name in self._scope.names)
-        ):
-            self._faults.error("E840", f"`{node.function.name}` is only allowed in a `measure`", node.span,
-                               help=f"write `measure NAME = {node.span.text}`")  # fmt: skip
-            return ANY
+        name = node.function.name if isinstance(node.function, ast.Ref) else ""
+        if name and name not in self._local:
+            called = built_in(name, self._scope.own, len(node.args))
+            measured = name in MEASURES and not (MEASURES[name].weak and name in self._scope.names)
+            if measured and called is None:
+                self._faults.error("E840", f"`{name}` is only allowed in a `measure`", node.span,
+                                   help=f"write `measure NAME = {node.span.text}`")  # fmt: skip
+                return ANY
+            if called is not None:
+                return self._call_builtin(node, called)
         callee = self.infer(node.function)
         function = callee.value
         if callee.kind == "any":
@@ -358,10 +360,8 @@ class Checker:
             return ANY
         if callee.kind not in ("function", "rubric"):
             self._faults.error("E509", f"{callee} cannot be called", node.function.span,
-                               help="only functions, prompts and rubrics can be called")  # fmt: skip
+                               help=hidden_help(name, BUILTINS))  # fmt: skip
             return ANY
-        if isinstance(function, Builtin):
-            return self._call_builtin(node, function)
         if function is None:
             return ANY
         types = self._arguments(node, function.name, function.params, len(function.params))
@@ -390,17 +390,11 @@ class Checker:
         types = self._arguments(node, function.name, function.params, function.required)
         if types is None:
             return ANY
-        if function.name == "draw":
-            source = types["dataset"]
-            if source.kind not in ("dataset", "list", "any"):
-                self._faults.error("E513", f"`draw` expects rows of a dataset, got {source}", node.args[0].span)
-                return ANY
-            return Type("list", item=source.item or ANY)
-        if function.name == "pick":
-            return self._element(types["list"], node.args[0].span)
-        if function.name == "mix":
-            return union([types["first"], types["second"]])
-        return NUMBER if function.name in ("len", "round") else TEXT
+        nodes = by_parameter(function.name, function.params, function.required, [(a.name, a) for a in node.args],
+                             node.span)  # fmt: skip
+        compiler = self._scope.compiler(frozenset(self._local))
+        fit = check_arguments(function, types, nodes, compiler, self._faults)
+        return call_type(function, types, nodes, self._element, self._faults) if fit else ANY
 
     def _inside(self, node: ast.Call, function: Function | PromptMaker | RubricMaker, types: dict[str, Type]) -> Type:
         """Check the body of a function, a prompt or a rubric with the types of its arguments."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from emdsl.compiler.callables import Function, RubricMaker, constantly
 from emdsl.compiler.faults import Silent
 from emdsl.compiler.free_names import free_names, transitive_reads
+from emdsl.compiler.functions import BUILTINS
 from emdsl.compiler.types import ANSWER_FIELDS
 from emdsl.compiler.written import describe
 from emdsl.frame import Frame
@@ -104,7 +105,8 @@ def local_scope(statements: Statements, scope: Scope, constants: Mapping[str, Va
     circular = frozenset(name for name, let in lets.items() if name in transitive_reads(free_names(let), lets))
     for name in sorted(circular):
         faults.error("E207", f"circular definition: `{name}` depends on itself", lets[name].name.span,
-                     help=f"remove one of the references that lead back to `{name}`")  # fmt: skip
+                     help=f"give the `let` another name: this one hides the function `{name}(...)`"
+                     if name in BUILTINS else f"remove one of the references that lead back to `{name}`")  # fmt: skip
     axes = statements.axes
     names = {*axes, *lets, *steps, *constants, "sample"}
     for name, step in steps.items():

@@ -134,7 +134,7 @@ def _functions() -> str:
         "## Functions\n\nParameters in brackets are optional. Every parameter can be given by name.\n\n"
         + _table(("function", "result"), rows)
         + "\n"
-        + _entries(BUILTINS)
+        + _entries(name for name in BUILTINS if name not in MEASURES)
     )
 
 

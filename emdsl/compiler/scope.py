@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from emdsl.value import Value
 
 RESERVED = frozenset(
-    (*BUILTINS, *(n for n, spec in MEASURES.items() if not spec.weak), *INTERVAL_METHODS, "sample", "missing")
+    (
+        *(n for table in (BUILTINS, MEASURES) for n, function in table.items() if not function.weak),
+        *INTERVAL_METHODS,
+        "sample",
+        "missing",
+    )
 )
 
 
@@ -61,6 +66,7 @@ class Scope:
         for decl in module.file.decls:
             for name in declared_names(decl):
                 self._bind(name, decl, faults)
+        self.own = frozenset(self.names) | module.file.lost  # those of unreadable declarations included
 
     def _bind(self, name: ast.Name, decl: ast.Decl, faults: Faults) -> None:
         if name.text in self.names:
@@ -111,6 +117,10 @@ class Scope:
         if name in other_languages.WORDS:
             word = other_languages.WORDS[name]
             return fail("E143", f"unknown name `{name}`: use `{word}`", span, put=word)
+        function = BUILTINS.get(name)
+        if function is not None and function.weak:
+            call = f"{name}({', '.join(function.params[: function.required])})"
+            return fail("E201", f"unknown name `{name}`", span, help=f"`{name}` is a function: write `{call}`")
         hint = other_languages.NAMES.get(name) or near(name, [*self.names, *local, *BUILTINS])
         library = next((file for file, names in std_names().items() if name in names), None)
         if library:
@@ -163,7 +173,7 @@ class Scope:
 
     def compiler(self, local: frozenset[str] = frozenset(), words: frozenset[str] = frozenset()) -> Compiler:
         """Return the compiler of expressions that stand in this file."""
-        return Compiler(self.value, local, words)
+        return Compiler(self.value, self.own, local, words)
 
 
 def declared_names(decl: ast.Decl) -> list[ast.Name]:

@@ -89,6 +89,14 @@ def pick(values: tuple[Value, ...], seed: Any) -> Value:
     return values[_order([digest("value", plain(v)) for v in values], ("pick", seed))[0]]
 
 
+def shuffle(values: tuple[Value, ...], seed: Any) -> tuple[Value, ...]:
+    """Return some values in an order chosen by the seed, whatever their order in the list.
+
+    Raises TypeError for a seed or a value without content.
+    """
+    return tuple(values[i] for i in _order([digest("value", plain(v)) for v in values], ("shuffle", seed)))
+
+
 def mix(first: tuple[Value, ...], second: tuple[Value, ...], n: int, seed: Any) -> tuple[Value, ...]:
     """Return the first values with `n` of them replaced by those at the same places of the second.
 

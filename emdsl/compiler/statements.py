@@ -167,7 +167,7 @@ def check_names(statements: Statements, scope: Scope, faults: Faults) -> None:
                 "E413", "`sample` is a reserved name: the index of the draw, from 0", name.span,
                 help="choose another name; `samples = 50` sets the number of draws",
             )  # fmt: skip
-        elif name.text in BUILTINS or name.text in ("seed", "missing"):
+        elif (name.text in BUILTINS and not BUILTINS[name.text].weak) or name.text in ("seed", "missing"):
             faults.error(
                 "E204",
                 f"`{name.text}` is a built-in name and cannot be redefined",

@@ -659,3 +659,48 @@ experiment e {
   measure c = contrast(mean(v), k, versus: 0, interval: wald(0.95, cluster: k))    ### E843
   measure d = contrast(mean(v), k >= 2, k == 0, interval: wald(0.95, cluster: [data, k]))    ### E843
 }
+---
+em 1
+let look = "a(b"
+experiment e {
+  for q in ["a", "b"]
+  ask answer from "sim/subject" with "{q}"
+  let a = matches(answer, "^(?=[AB])")    ### E519
+  let b = matches(answer, look)    ### E519
+  let c = find(answer, "ab**c")    ### E519
+  let d = words(5)    ### E506
+  let f = close(answer)    ### E212
+  let g = exact(answer, q, ignore: "cases")    ### E506
+  let h = split(answer, 3)    ### E506
+  let i = letter(answer, q)    ### E506
+  let j = count(answer == "x")    ### E840
+  let k = cycle(["a"], "b")    ### E506
+  let sentences = sentences(answer)    ### E207
+  let l = number    ### E201
+  let m = "{choice}"    ### E310
+  let n = number(answer, before: "x")    ### E213
+  let o = shuffle("abc", seed: 1)    ### E506
+  let p = choice(answer, 5)    ### E506
+  let r = exact(answer, q, ignore: none)    ### E506
+  let s = answer.tokens
+  let t = matches(answer, q)
+  measure u = count(answer, "x")    ### E213
+  measure v = rate(exact(answer, q))    ### E845
+}
+---
+em 1
+let a = lettered(["x"], style: "1) ")    ### E513
+let b = letter(["x"], "y")    ### E513
+let c = cycle([], 1)    ### E513
+let ff(x) = x
+let d = shuffle([ff], seed: 1)    ### E513
+let f = exact("x", "")    ### E506
+let g = count("x", "")    ### E506
+let h = split("x", "")    ### E506
+let i = number("x", after: " ")    ### E506
+let j = close(1, 1, 0 - 1)    ### E506
+experiment e {
+  for starts in ["a", "b"]
+  ask answer from "sim/subject" with "{starts}"
+  let a2 = starts(answer, "x")    ### E509
+}
