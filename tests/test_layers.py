@@ -81,6 +81,7 @@ DOORS = {
     "zstandard": ("store/codec.py", "importers/inspect.py", "providers/compression.py"),
     "pyrage": ("store/bundle.py",),
     "markdown_it": ("manual/html.py",),
+    "re2": ("compiler/patterns.py",),
     "lark": ("lang/lark_grammar.py", "lang/syntax_errors.py"),
     "aiohttp": (
         "providers/http.py",

@@ -11,9 +11,9 @@ from emdsl.frame import EvalFault, Frame, MissingInput
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from emdsl.compiler.expr import Compiler
     from emdsl.compiler.faults import Faults
     from emdsl.compiler.functions import Builtin
+    from emdsl.frame import Fn
     from emdsl.lang import ast
     from emdsl.source import Span
 
@@ -31,15 +31,16 @@ _NUMERIC = ("len", "round")
 
 
 def check_arguments(
-    function: Builtin, types: Mapping[str, Type], nodes: Mapping[str, ast.Arg], compiler: Compiler, faults: Faults
-) -> bool:
+    function: Builtin, types: Mapping[str, Type], nodes: Mapping[str, ast.Arg],
+    compiled: Callable[[ast.Expr], Fn], faults: Faults,
+) -> bool:  # fmt: skip
     """Check the kinds of arguments, and patterns and words that are the same in every row; whether all kinds fit.
 
     Args:
         function: The function that is called.
         types: The types of its arguments, by parameter.
         nodes: The arguments, by parameter.
-        compiler: Evaluates what is the same in every row.
+        compiled: Compiles an argument.
         faults: Takes the faults.
     """
     fit = True
@@ -54,18 +55,18 @@ def check_arguments(
                          nodes[param].value.span, help=help_)  # fmt: skip
         elif param in ("pattern", "ignore"):
             with faults.caught():
-                _check_constant(param, nodes[param].value, compiler)
+                _check_constant(param, nodes[param].value, compiled)
     return fit
 
 
-def _check_constant(param: str, node: ast.Expr, compiler: Compiler) -> None:
+def _check_constant(param: str, node: ast.Expr, compiled: Callable[[ast.Expr], Fn]) -> None:
     """Check a pattern, or the words of `ignore`; one that differs from row to row is checked when it is used."""
     from emdsl.compiler.patterns import check_pattern  # noqa: PLC0415 - start-up: used by few studies
     from emdsl.compiler.text_functions import check_ignored  # noqa: PLC0415 - the same
 
     check: Callable[[object, Span], None] = check_pattern if param == "pattern" else check_ignored
     try:
-        value = compiler.expr(node)(Frame())
+        value = compiled(node)(Frame())
     except (KeyError, EvalFault, MissingInput, Silent):  # a name of the row, or a fault that is reported where it is
         return
     check(value, node.span)

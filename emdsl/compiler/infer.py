@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from emdsl.compiler.scope import Scope
+    from emdsl.frame import Fn
 
 
 _BRACED = re.compile(r"\{\s*(?P<name>[A-Za-z_]\w*)(?:\.\w+)*\s*\}")
@@ -392,9 +393,11 @@ class Checker:
             return ANY
         nodes = by_parameter(function.name, function.params, function.required, [(a.name, a) for a in node.args],
                              node.span)  # fmt: skip
-        compiler = self._scope.compiler(frozenset(self._local))
-        fit = check_arguments(function, types, nodes, compiler, self._faults)
+        fit = check_arguments(function, types, nodes, self._constantly, self._faults)
         return call_type(function, types, nodes, self._element, self._faults) if fit else ANY
+
+    def _constantly(self, node: ast.Expr) -> Fn:
+        return self._scope.compiler(frozenset(self._local)).expr(node)
 
     def _inside(self, node: ast.Call, function: Function | PromptMaker | RubricMaker, types: dict[str, Type]) -> Type:
         """Check the body of a function, a prompt or a rubric with the types of its arguments."""

@@ -1,4 +1,4 @@
-"""Functions of measures that are newer than edition 1: a program that uses their names keeps its meaning."""
+"""Functions that are newer than edition 1: a program that uses their names keeps its meaning."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import pytest
 from support import experiment, program
 from told import loaded
 
+from emdsl.compiler.functions import BUILTINS
 from emdsl.compiler.measure_specs import MEASURES
 from emdsl.errors import SourceError
 
 WEAK = sorted(name for name, spec in MEASURES.items() if spec.weak)
+FUNCTIONS = sorted(name for name, function in BUILTINS.items() if function.weak and name not in MEASURES)
 STRONG = sorted(name for name, spec in MEASURES.items() if not spec.weak)
 COLUMNS = (
     "source",
@@ -92,7 +94,7 @@ USES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [*WEAK, *COLUMNS])
+@pytest.mark.parametrize("name", [*WEAK, *FUNCTIONS, *COLUMNS])
 @pytest.mark.parametrize("use", USES)
 def test_a_name_of_the_program_wins(name: str, use: str) -> None:
     """As a function, prompt, axis, rubric, judge, `let` or parameter: the requests are those of a neutral name."""
@@ -126,6 +128,25 @@ def test_a_program_can_use_both(name: str) -> None:
     found = experiment(text)
     assert found.axes[0].levels[0].value == 1
     assert found.measures[0].function == name
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_call_means_the_function_of_the_program(name: str) -> None:
+    """Of a file, an import, an experiment or a parameter, with other arguments and another value than the built-in."""
+    found = experiment(
+        f"""
+        let {name}(x) = x + 1
+        let twice({name}) = {name}(1) * 2
+        prompt ask_for(text) {{ user "{{text}}" }}
+        experiment e {{
+          for k in [{name}(1), twice({name})]
+          ask a from "sim/subject" with ask_for({name}(k))
+        }}
+        """
+    )
+    assert [level.value for level in found.axes[0].levels] == [2, 4]
+    (_, second) = (found.steps[0].prompt(found.frame((0,), (i,))).messages[0].text for i in range(2))
+    assert second == "5"
 
 
 @pytest.mark.parametrize("name", WEAK)
