@@ -113,6 +113,18 @@ class Clusters:
     crossed: str = ""  # the axis whose levels share each sample's set of demonstrations, if there is one
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellSamples:
+    """The number of samples of each cell, by its levels on some axes, both as positions."""
+
+    axes: tuple[int, ...]
+    numbers: Mapping[tuple[int, ...], int]
+    levels: Callable[[Cell], tuple[int, ...]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "levels", levels_at(self.axes))
+
+
 NO_CLUSTERS = Clusters()
 MIN_DETECTED = 5  # levels of an axis that is a cluster unless the experiment says otherwise
 MIN_CROSSED = 3  # sets of demonstrations that cross with it, so that intervals are clustered by both
@@ -200,7 +212,7 @@ class Experiment:
 
     name: str
     axes: tuple[Axis, ...]
-    samples: int
+    samples: int  # of each cell, or the largest number if they differ
     seed: Any
     parallel: int | None
     budget: Number | None  # maximum USD of one run
@@ -217,6 +229,7 @@ class Experiment:
     words: frozenset[str]
     thresholds: Mapping[str, tuple[float, ...]]  # of scores, by step
     conditions: Mapping[str, tuple[ast.Expr, ...]] = field(repr=False)  # as written, of the steps under a `when`
+    cell_samples: CellSamples | None = None  # if cells have different numbers of samples
     inlined: Callable[[ast.Expr], ast.Expr] = field(repr=False)  # an expression over axes, steps and samples alone
     span: Span = field(repr=False)
     whole: Span = field(repr=False)  # from its first word to its last brace
@@ -225,6 +238,11 @@ class Experiment:
     def constants(self) -> dict[str, Any]:
         """The settings that expressions can read."""
         return {"seed": self.seed} if self.seed is not None else {}
+
+    def samples_of(self, cell: Cell) -> int:
+        """Return the number of samples of a cell."""
+        by_cell = self.cell_samples
+        return self.samples if by_cell is None else by_cell.numbers[by_cell.levels(cell)]
 
     def frame(self, axes: tuple[int, ...], levels: tuple[int, ...], sample: int = 0) -> Frame:
         """Return a frame with levels for some axes, both given by position."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import settings as tables
 from emdsl.compiler.axes import grid_of
+from emdsl.compiler.cell_samples import SAMPLES, cell_samples_of, written_by_cell
 from emdsl.compiler.check import check
 from emdsl.compiler.check_input import check_doses, check_input, check_sides
 from emdsl.compiler.check_types import check_statements, checker_of, loose_types, types_of
@@ -44,7 +45,8 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
     started = faults.n_errors
     statements = statements_of(decl, scope, faults)
     check_names(statements, scope, faults)
-    plain = tuple(s for s in statements.settings if s.name.text != tables.CLUSTER)
+    by_cell = written_by_cell(statements)
+    plain = tuple(s for s in statements.settings if s.name.text != tables.CLUSTER and s is not by_cell)
     settings = read_settings(plain, tables.EXPERIMENT, "experiment", scope, faults)
     seed = settings.get("seed")
     local = local_scope(statements, scope, {} if seed is None else {"seed": seed}, faults)
@@ -56,13 +58,17 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
         _measures(statements, local, (), types, NO_CLUSTERS, faults)
         return None
     axes = tuple(Axis(name=n, levels=tuple(grid.levels[n].met), span=local.axes[n]) for n in grid.names)
-    if not _check_size(grid, settings.get("samples", 1), statements, faults):
+    cell_samples = None
+    if by_cell is not None:
+        cell_samples = cell_samples_of(by_cell, local, lets, axes, grid, faults)
+        settings[SAMPLES] = max(cell_samples.numbers.values(), default=1) if cell_samples is not None else 1
+    if not _check_size(grid, settings.get(SAMPLES, 1), statements, faults):
         return None
     types = types_of(local, axes, faults)
     before = faults.n_errors
     check_statements(statements, types, checker_of(local, types, faults), faults)
     steps, rules = steps_of(statements, local, resolver, lets, faults)
-    clusters = clusters_of(statements, local, types, axes, settings.get("samples", 1), faults)
+    clusters = clusters_of(statements, local, types, axes, settings.get(SAMPLES, 1), faults)
     measures = _measures(statements, local, axes, types, clusters, faults)
     if faults.n_errors > before:
         return None
@@ -71,7 +77,8 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
     experiment = Experiment(
         name=decl.name.text,
         axes=axes,
-        samples=settings.get("samples", 1),
+        samples=settings.get(SAMPLES, 1),
+        cell_samples=cell_samples if cell_samples is not None and cell_samples.axes else None,
         seed=seed,
         parallel=settings.get("parallel"),
         budget=settings.get("budget"),

@@ -61,9 +61,13 @@ def dry_render(experiment: Experiment) -> list[Request]:
 
 def _rendered(experiment: Experiment, step: Step) -> Iterator[Request]:
     samples = range(min(experiment.samples, MAX_SAMPLES)) if step.prompt_sample else (0,)
-    axes = tuple(sorted({*step.settings_axes, *step.prompt_axes}))
+    by_cell = experiment.cell_samples if step.prompt_sample else None
+    axes = tuple(sorted({*step.settings_axes, *step.prompt_axes, *(by_cell.axes if by_cell is not None else ())}))
     heads: dict[tuple[int, ...], RequestSettings] = {}  # by the levels that settings depend on
-    places = ((levels, n) for n in samples for levels in itertools.islice(experiment.projected(axes), MAX_PROMPTS))
+    places = (
+        (levels, n) for n in samples for levels in itertools.islice(experiment.projected(axes), MAX_PROMPTS)
+        if by_cell is None or n < by_cell.numbers[tuple([levels[axes.index(a)] for a in by_cell.axes])]
+    )  # fmt: skip
     for levels, sample in itertools.islice(places, MAX_PROMPTS):
         frame = experiment.frame(axes, levels, sample)
         own = tuple([levels[axes.index(a)] for a in step.settings_axes])

@@ -374,7 +374,9 @@ RUBRIC = _table(
 ) | {k: v for k, v in PARAMS.items() if k != "sim"}
 CLUSTER = "cluster"  # read by `emdsl.compiler.clusters`: its names are those of the experiment
 EXPERIMENT = _table(
-    Spec("samples", "number", "number of draws of every cell", _whole(1, MAX_SAMPLES), "1"),
+    Spec(
+        "samples", "number", "number of draws of each cell, or an expression of its levels", _whole(1, MAX_SAMPLES), "1"
+    ),
     Spec("seed", "value", "a value named `seed`, for `draw(..., seed: seed)`", _seed),
     Spec("parallel", "number", "maximum concurrent requests", _whole(1), "64"),
     Spec("budget", "money", "hard limit on the cost of one run, in US dollars", _money),

@@ -114,11 +114,12 @@ class ExperimentCount:
 
     experiment: Experiment
     cells: int
-    samples: int
+    samples: int  # of each cell, or the largest number if they differ
     steps: list[StepCount]
     only: Mapping[int, frozenset[int]] = field(default_factory=dict)  # selected levels, by axis
     by: tuple[int, ...] = ()  # axes by which requests are counted too
     pilot: int = 0  # rows, if only a pilot is selected
+    rows: int = 0
     compared: bool = False  # with the program that ran last: there are `reasons`
     models: dict[tuple[Any, ...], Model] = field(default_factory=dict)  # of the requests to send
     heads: dict[int, tuple[RequestSettings, Step]] = field(default_factory=dict)  # of the requests to send

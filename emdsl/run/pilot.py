@@ -40,26 +40,28 @@ def pilot_rows(experiment: Experiment, samples: int, takes: Callable[[Cell], boo
         takes: Whether a cell is selected.
     """
     chance = random.Random(SEED)  # noqa: S311 - a sample of rows, no secret
-    cells, n_cells = _candidates(experiment, takes, chance)
-    return _Choice(experiment, cells, samples, chance).rows(n_cells * samples)
+    cells, n_rows = _candidates(experiment, samples, takes, chance)
+    return _Choice(experiment, cells, samples, chance).rows(n_rows)
 
 
-def _candidates(experiment: Experiment, takes: Callable[[Cell], bool], chance: random.Random) -> tuple[list[Cell], int]:
-    """Return some of the selected cells, in random order, and the number of all.
+def _candidates(
+    experiment: Experiment, samples: int, takes: Callable[[Cell], bool], chance: random.Random
+) -> tuple[list[Cell], int]:
+    """Return some of the selected cells, in random order, and the number of rows of all.
 
     Of a large grid these are as many as can be kept, and the first cells of each level.
     """
     share = MAX_CANDIDATES / experiment.n_cells if experiment.n_cells else 1.0
     few = [i for i, a in enumerate(experiment.axes) if len(a.levels) <= MAX_LEVELS]
     seen: Counter[tuple[int, int]] = Counter()
-    cells, n_cells = [], 0
+    cells, n_rows = [], 0
     for cell in filter(takes, experiment.cells()):
-        n_cells += 1
+        n_rows += min(samples, experiment.samples_of(cell))
         if share >= 1 or chance.random() < share or any(seen[i, cell[i]] < MIN_EACH for i in few):
             cells.append(cell)
             seen.update((i, cell[i]) for i in few)
     chance.shuffle(cells)
-    return cells, n_cells
+    return cells, n_rows
 
 
 class _Choice:
@@ -74,6 +76,7 @@ class _Choice:
         self._many = {i for i in self._axes if len(experiment.axes[i].levels) > MAX_LEVELS}
         self._model_of = levels_at(tuple(self._models))
         self._cells, self._samples, self._chance = cells, samples, chance
+        self._samples_of = experiment.samples_of
         self._with: dict[Feature, list[Cell]] = {}
         for cell in cells:
             for feature in self._features(cell):
@@ -106,15 +109,18 @@ class _Choice:
     def _choose(self, cells: list[Cell]) -> bool:
         """Choose a row of one of some cells; return whether there was one."""
         some = cells if len(cells) <= COMPARED else self._chance.sample(cells, COMPARED)
-        open_ = [cell for cell in some if self._taken[cell] < self._samples]
+        open_ = list(filter(self._is_open, some))
         if not open_ and some is not cells:
-            open_ = [cell for cell in cells if self._taken[cell] < self._samples]
+            open_ = list(filter(self._is_open, cells))
         if not open_:
             return False
         chosen = max(open_, key=self._rarity)
         self._taken[chosen] += 1
         self._n.update(self._features(chosen))
         return True
+
+    def _is_open(self, cell: Cell) -> bool:
+        return self._taken[cell] < min(self._samples, self._samples_of(cell))
 
     def _rarity(self, cell: Cell) -> float:
         rare = sum([1 / (1 + self._n[f]) for f in self._features(cell)])

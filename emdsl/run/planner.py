@@ -64,6 +64,7 @@ class Planner:
         cells = experiment.n_cells if selection.all_cells else sum(1 for c in experiment.cells() if selection.takes(c))
         self.count = ExperimentCount(
             experiment, cells, rows.samples, [StepCount(s) for s in experiment.steps], only=selection.only, by=by,
+            rows=rows.n_rows(cells),
             compared=comparison is not None, pilot=sum(selection.pilot.values()) if selection.pilot is not None else 0,
         )  # fmt: skip
         if previous:

@@ -132,6 +132,8 @@ class Comparison:
         if reason is not UNANSWERED:
             return reason
         old_cell = self._old_cell(row.cell)
+        if old_cell is not None and row.sample >= self.old.samples_of(old_cell):
+            return self._more_samples
         if old_cell is not None and not self._rows.takes_at(old_cell, row.sample):
             return LEFT_OUT
         return STOPPED if self._interrupted else UNANSWERED
@@ -144,7 +146,8 @@ class Comparison:
     def _more_samples(self) -> Reason:
         assert self.old is not None
         place = self._places.setting("samples") or self.new.span.line_place
-        return Reason("more samples", f"{self.old.samples} -> {self.new.samples}", place)
+        by_cell = self.old.cell_samples or self.new.cell_samples
+        return Reason("more samples", "" if by_cell else f"{self.old.samples} -> {self.new.samples}", place)
 
     def _changed(self, row: Outcome, step: Step, query: Query) -> Reason:
         """Return the change that makes a request another one; UNANSWERED for none."""

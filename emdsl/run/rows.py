@@ -141,7 +141,13 @@ class Rows:
                 cells = filter(selection.takes, cells)
             parts = ((cell, block) for cell in cells) if self._order is None else arranged(cells, self._order, block)
             for cell, part in parts:
-                yield from self._of_cell(cell, part if selection is None else selection.samples_of(cell, part))
+                yield from self._of_cell(cell, self._drawn(cell, part, selection))
+
+    def _drawn(self, cell: Cell, part: range, selection: Selection | None) -> range:
+        """Return those of some samples that a cell has, and that are selected."""
+        if self.experiment.cell_samples is not None:
+            part = range(part.start, min(part.stop, self.experiment.samples_of(cell)))
+        return part if selection is None else selection.samples_of(cell, part)
 
     @cached_property
     def _order(self) -> tuple[int, ...] | None:
@@ -155,15 +161,26 @@ class Rows:
         """Whether the row of a cell and sample is selected."""
         selection = self.selection
         return (
-            sample < self.samples and selection.takes(cell) and sample in selection.samples_of(cell, range(sample + 1))
-        )
+            sample < self.samples and selection.takes(cell)
+            and sample in self._drawn(cell, range(sample + 1), selection)
+        )  # fmt: skip
 
     def ends(self) -> list[Outcome]:
         """Return the selected row of the first sample of the first cell, and of the last of the last."""
         cells = list(islice(filter(self.selection.takes, self.experiment.cells()), 1))
         cells += deque(filter(self.selection.takes, self.experiment.cells()), maxlen=1)
-        samples = [self.selection.samples_of(cell, range(self.samples)) for cell in cells]
+        samples = [self._drawn(cell, range(self.samples), self.selection) for cell in cells]
         return [self.row(cell, of[end]) for cell, of, end in zip(cells, samples, (0, -1), strict=False)]
+
+    def n_rows(self, n_cells: int) -> int:
+        """Return the number of selected rows, of so many selected cells."""
+        selection = self.selection
+        if selection.pilot is not None:
+            return sum(selection.pilot.values())
+        if self.experiment.cell_samples is None:
+            return n_cells * self.samples
+        cells = filter(selection.takes, self.experiment.cells())
+        return sum(min(self.samples, self.experiment.samples_of(cell)) for cell in cells)
 
     def row(self, cell: Cell, sample: int) -> Outcome:
         """Return a row with all its steps blocked."""

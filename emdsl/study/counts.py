@@ -33,6 +33,7 @@ def plan_json(counts: list[ExperimentCount], wall_s: float) -> dict[str, Any]:
                 "samples": c.samples,
                 "steps": [s.as_json() for s in c.steps],
             }
+            | ({"rows": c.rows} if c.experiment.cell_samples is not None else {})
             | ({"pilot_rows": c.pilot} if c.pilot else {})
             | ({"why": _reasons_json(c)} if c.compared else {})
             | ({"by": _by_json(c)} if c.by else {})
@@ -145,6 +146,8 @@ def _experiment_parts(count: ExperimentCount) -> Iterator[Part]:
     )
     skipped = f"  ({experiment.n_skipped:,} skipped)" if experiment.n_skipped else ""
     size = f"{counted(count.cells, 'cell')} x {counted(count.samples, 'sample')}"
+    if experiment.cell_samples is not None:
+        size = f"{counted(count.cells, 'cell')}, {counted(count.rows, 'row')}"
     if count.pilot:
         size = f"pilot of {counted(count.pilot, 'row')}"
     yield f"{experiment.name}   {size}   {axes}{skipped}"
@@ -164,8 +167,7 @@ def _experiment_parts(count: ExperimentCount) -> Iterator[Part]:
     if by := _by_json(count) if count.by else []:
         yield Table([f"  {k}" for k in by[0]], [[f"  {short(str(v))}" for v in x.values()] for x in by])
     if unknown := max((s.unknown for s in count.steps), default=0):
-        rows_in_all = count.pilot or count.cells * count.samples
-        yield f"  {unknown:,} of {rows_in_all:,} rows are unknown: a dataset file is missing (see its warning)"
+        yield f"  {unknown:,} of {count.rows:,} rows are unknown: a dataset file is missing (see its warning)"
     if count.beyond_budget:
         yield f"  {count.beyond_budget}: `emdsl run` stops with E733"
     yield ""

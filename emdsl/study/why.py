@@ -95,7 +95,7 @@ def explain_cell(study: Compiled, *, only: tuple[str, ...] = (), step: str | Non
     sample = whole(sample, 0, "sample")
     experiment, selection = _experiment(study.program, only, step, sample)
     walk = Rows(experiment, selection)
-    cell = next((c for c in experiment.cells() if selection.takes(c)), None)
+    cell = next((c for c in experiment.cells() if selection.takes(c) and sample < experiment.samples_of(c)), None)
     if cell is None:
         raise NoCell(f"no cell of `{experiment.name}` has these levels: they are skipped, or never meet")
     with study.store() as store:
@@ -108,7 +108,7 @@ def explain_cell(study: Compiled, *, only: tuple[str, ...] = (), step: str | Non
     levels = {a.name: a.levels[i].shown for a, i in zip(experiment.axes, cell, strict=True)}
     return Why(
         experiment=experiment.name, cell=levels, sample=sample, steps=explained, effect=tuple(effect),
-        n_cells=sum(1 for c in experiment.cells() if selection.takes(c)),
+        n_cells=sum(1 for c in experiment.cells() if selection.takes(c) and sample < experiment.samples_of(c)),
     )  # fmt: skip
 
 

@@ -704,3 +704,32 @@ experiment e {
   ask answer from "sim/subject" with "{starts}"
   let a2 = starts(answer, "x")    ### E509
 }
+---
+em 1
+experiment e {
+  for q in ["a", "b"]
+  samples = words(answer)    ### E401
+  ask answer from "sim/subject" with "{q}"
+}
+---
+em 1
+experiment e {
+  for q in ["1", "x"]
+  samples = q    ### E520
+  ask answer from "sim/subject" with "{q}"
+}
+---
+em 1
+experiment e {
+  for q in ["1", "x"]
+  samples = number(q)    ### E520
+  ask answer from "sim/subject" with "{q}"
+}
+---
+em 1
+experiment e {
+  for q in [{ n: 1 }, { n: 2 }]
+  samples = q.m + sample    ### E401
+  let text = q.n
+  ask answer from "sim/subject" with "{text}"
+}
