@@ -16,6 +16,7 @@ RESULTS = ("duckdb", "pyarrow", "numpy", "pandas", "altair")
 SENDING = ("aiohttp", "pydantic", "uvloop")
 SLOW = ("lark", "asyncio", "ssl", "rich", "yaml", "importlib.resources", "importlib.metadata", "difflib")
 READING = ("emdsl.judge", "emdsl.forms")  # of replies
+PATTERNS = ("re2", "emdsl.compiler.text_functions")  # of answers, in a study that reads some
 CODE = """
 import sys
 sys.argv = ["emdsl", *sys.argv[1:]]
@@ -31,7 +32,7 @@ finally:
     ("call", "never"),
     [
         (["--help"], (*RESULTS, *SENDING, *SLOW, "pathlib", "dataclasses", "emdsl.source", "emdsl.cli.options")),
-        (["check", "study.em"], (*RESULTS, *SENDING, *SLOW, "diskcache", "emdsl.forms", "emdsl.run.rows")),
+        (["check", "study.em"], (*RESULTS, *SENDING, *SLOW, *PATTERNS, "diskcache", "emdsl.forms", "emdsl.run.rows")),
         (["plan", "study.em"], (*RESULTS, *SENDING, *READING, "lark", "asyncio", "ssl", "urllib.request",
                                 "emdsl.run.executor")),
         (["runs"], (*RESULTS, *SENDING, *SLOW, "diskcache", "emdsl.run.executor")),
