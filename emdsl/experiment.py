@@ -275,4 +275,5 @@ class Program:
     links: Mapping[str, str] = field(repr=False)  # of these, by the path as written, if it is a link
     sources: Mapping[str, Source] = field(repr=False)  # of these, the `.em` files
     variables: Mapping[str, str | None] = field(repr=False)  # of the environment, read for URLs
+    patterns: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict, repr=False)  # by folder: files
     absent: tuple[Diagnostic, ...] = ()  # missing datasets, and how to get them

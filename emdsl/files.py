@@ -19,8 +19,13 @@ if TYPE_CHECKING:
     from emdsl.digest import Digest
 
 MAX_FILE = 2**30  # bytes of a data file; its rows take several times as much memory
+MAX_MATCHES = 10_000  # files of one pattern
+MAX_WINDOW = 2**27  # bytes that a packed file may refer back to: what zstd itself allows by default
 PRIVATE, PRIVATE_FOLDER = 0o600, 0o700  # of all that holds answers or prompts, whatever a process' mask allows
 CHUNK = 2**20  # bytes of a large file that are read at once
+PIECE = 1024  # bytes of a packed file that are unpacked at once: each may become a hundred thousand
+PACKED = (".gz", ".zst")  # endings of packed files
+PATTERN = frozenset("*?[")  # characters that make a path a pattern
 POLL_S = 0.02  # between two tries for a lock
 _KINDS = (
     (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"),
@@ -39,6 +44,66 @@ def read_whole(path: Path, limit: int = MAX_FILE) -> bytes:
         if status.st_size > limit or len(content) > limit:
             raise OSError(errno.EFBIG, f"it is larger than {_size(limit)}", str(path))
         return content
+
+
+def unpacked(content: bytes, ending: str, limit: int) -> bytes:
+    """Return the content of a packed file, of one stream or several.
+
+    Args:
+        content: The packed bytes.
+        ending: One of PACKED.
+        limit: The maximum size of the unpacked content, in bytes.
+
+    Raises:
+        OSError: It unpacks to more than the limit.
+        ValueError: It is damaged, or not packed by this format.
+    """
+    import zlib  # noqa: PLC0415 - packed files only: an up-to-date run imports this module
+
+    import zstandard  # noqa: PLC0415 - the same
+
+    parts, size, stream = list[bytes](), 0, None
+    for start in range(0, len(content), PIECE):
+        left = content[start : start + PIECE]
+        while left:
+            if stream is None:
+                stream = (
+                    zlib.decompressobj(zlib.MAX_WBITS | 16)
+                    if ending == ".gz"
+                    else zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).decompressobj()
+                )
+            try:
+                parts.append(stream.decompress(left))
+            except (zlib.error, zstandard.ZstdError) as error:
+                raise ValueError(str(error)) from error
+            size += len(parts[-1])
+            if size > limit:
+                raise OSError(errno.EFBIG, f"it unpacks to more than the maximum of {_size(limit)}")
+            left = stream.unused_data if stream.eof else b""
+            stream = None if stream.eof else stream
+    if stream is not None:
+        raise ValueError("it ends too early")
+    return b"".join(parts)
+
+
+def is_pattern(path: str) -> bool:
+    """Whether a path is a pattern, such as `data/train-*.parquet`."""
+    return any(char in PATTERN for char in path)
+
+
+def matches(folder: Path, pattern: str) -> list[Path]:
+    """Return the files that match a pattern, by their paths within the folder; raises OSError.
+
+    As in a shell, `*` stops at the border of a folder and leaves out hidden files. The order is that of code points.
+    """
+    import glob  # noqa: PLC0415 - patterns only: an up-to-date run imports this module
+    from itertools import islice  # noqa: PLC0415 - the same
+
+    found = glob.iglob(pattern, root_dir=folder)  # noqa: PTH207 - Path.glob finds hidden files too
+    names = sorted(islice(found, MAX_MATCHES + 1))
+    if len(names) > MAX_MATCHES:
+        raise OSError(errno.E2BIG, f"more than {MAX_MATCHES:,} files match it", pattern)
+    return [path for path in (folder / name for name in names) if not path.is_dir()]
 
 
 def file_digest(path: Path) -> Digest:

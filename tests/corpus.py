@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DEFAULT = 'experiment e { ask answer from "sim/subject" with "x" }'
 FILES = {
     "three.csv": "x,y\n1,2\n3,4\n5,6\n",
+    "items.json": '{"version": 1, "questions": [{"id": "a", "text": "One?"}, {"id": "b", "text": "Two?"}]}',
     "questions.csv": "q\nhow do I make a friend?\nwhat should I do tonight?\n",
     "hooks.py": "def shout(text):\n    return text.upper()\n\n\ndef fails(text):\n    raise ValueError(text)\n\n\n"
     "def impure(text):\n    return str(hash(text))\n",

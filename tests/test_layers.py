@@ -78,7 +78,7 @@ DOORS = {
     "duckdb": ("outcomes/database.py", "data/parquet.py"),
     "pyarrow": ("outcomes/table.py", "study/study.py"),
     "diskcache": ("store/disk.py",),
-    "zstandard": ("store/codec.py", "importers/inspect.py", "providers/compression.py"),
+    "zstandard": ("files.py", "store/codec.py", "importers/inspect.py", "providers/compression.py"),
     "pyrage": ("store/bundle.py",),
     "markdown_it": ("manual/html.py",),
     "re2": ("compiler/patterns.py",),

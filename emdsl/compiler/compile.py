@@ -104,6 +104,7 @@ def _compiled(
         links=_links(sources) | resolver.inputs.links,
         sources=sources,
         variables=resolver.inputs.variables,
+        patterns=resolver.inputs.patterns,
         absent=tuple(resolver.inputs.absent),
     )
 

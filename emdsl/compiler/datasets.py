@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import settings as tables
 from emdsl.compiler.faults import Silent
 from emdsl.compiler.read_settings import once, read_setting
 from emdsl.data.dataset import MIN_SHA256, Dataset, read_dataset
+from emdsl.data.reading import READERS, matching
 from emdsl.data.records import DataError
+from emdsl.files import is_pattern
 from emdsl.frame import fail
 from emdsl.lang import ast
-from emdsl.source import Diagnostic, Severity, Span, near
+from emdsl.source import Diagnostic, Severity, Span, near, one_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from emdsl.compiler.faults import Faults
     from emdsl.compiler.scope import Scope
     from emdsl.lang.loader import Instead
+
+MAX_LISTED = 10_000  # names of a folder that a message looks through
 
 
 @dataclass(slots=True)
@@ -30,6 +35,7 @@ class Inputs:
     files: dict[str, str] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     variables: dict[str, str | None] = field(default_factory=dict)
+    patterns: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)  # by folder and pattern: files
     absent: list[Diagnostic] = field(default_factory=list)  # datasets that are not here, and how to get them
 
 
@@ -74,21 +80,31 @@ def dataset_of(decl: ast.Dataset, scope: Scope, inputs: Inputs, instead: Instead
         raise fail("E602", f"`sha256` must be {MIN_SHA256} or more hex digits", written["sha256"][0].value.span,
                    help="copy the first digits of the file's SHA-256, or remove `sha256`")  # fmt: skip
     try:
+        paths = matching(folder, values["file"], instead)
         dataset = read_dataset(
-            decl.name.text, path, values.get("columns"), pin, values.get("obtain", ""), instead.get(real),
-            values.get("delimiter"),
+            decl.name.text, path, values.get("columns"), pin, values.get("obtain", ""), instead,
+            values.get("delimiter"), values.get("rows", ""), paths,
         )  # fmt: skip
     except DataError as error:
         span = file_setting.value.span
         if error.column and "columns" in written:
             span = _entry_span(written["columns"][0].value, error.column) or span
+        elif error.setting in written:
+            span = written[error.setting][0].value.span
         help_ = error.help
         if error.missing:
-            beside = [f.name for f in path.parent.iterdir()] if path.parent.is_dir() else []
-            help_ = near(path.name, beside) or f"paths are relative to {os.path.relpath(folder)}/"
+            help_ = _other_files(path, folder)
+        elif error.folder:
+            help_ = _files_within(path, values["file"])
         raise fail("E603" if error.missing else "E604", str(error), span, help=help_) from error
-    inputs.files[str(real)] = dataset.sha256
-    inputs.links |= linked(path)
+    if paths is not None:
+        inputs.patterns[os.path.abspath(folder), values["file"]] = tuple(map(os.path.abspath, paths))  # noqa: PTH100 - links are kept
+    for each, sha256 in dataset.files.items():
+        inputs.files[str(each.resolve())] = sha256
+        inputs.links |= linked(each)
+    if not dataset.files:
+        inputs.files[str(real)] = ""
+        inputs.links |= linked(path)
     if dataset.obtain:
         absent = Diagnostic(
             code="W601", message=f"the file of the dataset `{decl.name.text}` is missing", span=file_setting.value.span,
@@ -98,6 +114,26 @@ def dataset_of(decl: ast.Dataset, scope: Scope, inputs: Inputs, instead: Instead
         inputs.absent.append(absent)
         faults.add(absent)
     return dataset
+
+
+def _other_files(path: Path, folder: Path) -> str:
+    """Return help for a file that does not exist."""
+    if not path.parent.is_dir():
+        return f"there is no folder {os.path.relpath(path.parent)}/; paths are relative to {os.path.relpath(folder)}/"
+    beside = sorted(f.name for f in islice(path.parent.iterdir(), MAX_LISTED) if not f.name.startswith("."))
+    if is_pattern(path.name):
+        return f"{os.path.relpath(path.parent)}/ has {one_of(beside, 5)}" if beside else "its folder is empty"
+    return near(path.name, beside) or f"paths are relative to {os.path.relpath(folder)}/"
+
+
+def _files_within(path: Path, written: str) -> str:
+    """Return help for a folder: patterns for the files in it, or in the folders in it."""
+    ways = []
+    for inner in ("*", "*/*"):
+        names = sorted(f.name for f in islice(path.glob(inner), MAX_LISTED) if f.is_file())
+        endings = dict.fromkeys(e for name in names for e in READERS if name.lower().endswith(e) and name[0] != ".")
+        ways += [f'`file = "{written.rstrip("/")}/{inner}{e}"`' for e in endings]
+    return f"name its files: {' or '.join(ways[:3])}" if ways else f"it has no file that ends in {one_of(READERS)}"
 
 
 def _written_settings(

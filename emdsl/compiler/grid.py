@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.operations import elements
+from emdsl.compiler.same_rows import ways
 from emdsl.compiler.written import called, describe
 from emdsl.digest import digest
 from emdsl.frame import Fn, Frame, MissingInput, fail
@@ -233,14 +234,11 @@ class Grid:
             shown = tuple(x.shown for x in group)
             text = ", ".join(called(x) for x in group)[:MAX_SHOWN]
             if shown in seen:
-                raise fail(
-                    "E405",
-                    f"duplicate level `{text}` of `{', '.join(source.names)}`",
-                    span,
-                    help="rows are named by their `id` column, if there is one: give each row a unique `id`"
-                    if isinstance(group[0].value, Row)
-                    else "remove one of them; for repeated draws set `samples`",
-                )
+                note, help_ = "", "remove one of them; for repeated draws set `samples`"
+                if isinstance(group[0].value, Row):
+                    note, help_ = ways([g[0] for g in levels], shown[0], source.list_span.text)
+                what = f"duplicate level `{text}` of `{', '.join(source.names)}`"
+                raise fail("E405", what, span, note=note, help=help_)
             seen[shown] = text
             content = digest("levels", *(_content(x.value) for x in group))
             if content in values:

@@ -320,12 +320,11 @@ class Checker:
             return NUMBER if is_place else (owner.item or ANY)
         known = ANSWER_FIELDS if owner.kind == "answer" else owner.names
         what = {"row": "column", "map": "label"}.get(owner.kind, "field")
-        self._faults.error(
-            "E215",
-            f"{owner} has no {what} `{name.text}`",
-            name.span,
-            help=near(name.text, known) or (f"available: {one_of(known)}" if known else ""),
-        )
+        help_ = near(name.text, known) or (f"available: {one_of(known)}" if known else "")
+        for column in known if owner.kind == "row" and of else ():
+            if not column.isidentifier():  # `Best Answer`
+                help_ = help_.replace(f"`{column}`", f'`{of}["{column}"]`')
+        self._faults.error("E215", f"{owner} has no {what} `{name.text}`", name.span, help=help_)
         return ANY
 
     def _index(self, node: ast.Index) -> Type:

@@ -169,9 +169,13 @@ def _price(value: Value) -> Price:
     return Price(**{label: v.usd for label, v in value.entries})
 
 
-def _columns(value: Value) -> dict[str, str]:
+def _columns(value: Value) -> dict[str, str] | tuple[str, ...]:
+    if isinstance(value, tuple) and value and all(isinstance(v, str) and v for v in value):
+        if len(set(value)) < len(value):
+            raise Refused("a list of distinct names")
+        return value
     if not isinstance(value, LabelledMap) or not value.entries:
-        raise Refused('a map such as { name: "path" }')
+        raise Refused('a map such as { name: "path" }, or a list such as ["name"] for rows without names')
     return {label: _text(v) for label, v in value.entries}
 
 
@@ -260,6 +264,7 @@ SYNONYMS = {  # what other tools call a setting
     "max_new_tokens": "max_tokens",
     "max_completion_tokens": "max_tokens", "labels": "choices", "options": "choices", "range": "scale",
     "concurrency": "parallel", "max_connections": "parallel", "fields": "columns", "schema": "shape", "json": "shape",
+    "names": "columns", "field": "rows", "records": "rows", "files": "file", "data_files": "file",
     "requests_per_minute": "rpm", "tokens_per_minute": "tpm", "thinking_budget": "reasoning_tokens",
     "budget_tokens": "reasoning_tokens", "effort": "reasoning_effort",
 }  # fmt: skip
@@ -341,13 +346,15 @@ MODEL = (
     | PARAMS
 )
 DATASET = _table(
-    Spec("file", "text", "path, relative to the `.em` file", _text),
+    Spec("file", "text", 'path or pattern ("train-*.parquet"), relative to the `.em` file', _text),
     Spec(
         "columns",
-        "map",
-        '{ name: "path.in.row" }, or "path?" if some rows lack it; all top-level fields by default',
+        "map or list",
+        '{ name: "path.in.row" }, "path?" if some rows lack it, or a list of names for a file without; all top-level '
+        "fields by default",
         _columns,
     ),
+    Spec("rows", "text", 'path of the rows in a JSON or YAML file; "*" for each field, "." for one row', _text),
     Spec(
         "delimiter",
         "text",

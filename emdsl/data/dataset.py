@@ -1,43 +1,25 @@
-"""Datasets: a file, the paths of its columns, and its rows, addressed by content."""
+"""Datasets: one file or several, the paths of its columns, and its rows, addressed by content."""
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from emdsl.data.csv import read_csv, read_tsv
-from emdsl.data.json import read_json, read_jsonl
-from emdsl.data.parquet import read_parquet
-from emdsl.data.records import DataError, Record
-from emdsl.digest import digest_bytes
-from emdsl.files import read_whole
-from emdsl.source import near, one_of
+from emdsl.data.paths import OPTIONAL, pick
+from emdsl.data.reading import contents_of, read
+from emdsl.data.records import Budget, DataError, Layout, Record
+from emdsl.digest import digest_parts
 from emdsl.value import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-
-def _read_yaml(path: Path) -> list[Record]:
-    from emdsl.data.yaml import read_yaml  # noqa: PLC0415 - 15 ms, for YAML files only
-
-    return read_yaml(path)
-
-
-READERS: dict[str, Callable[[Path], list[Record]]] = {
-    ".csv": read_csv,
-    ".tsv": read_tsv,
-    ".jsonl": read_jsonl,
-    ".ndjson": read_jsonl,
-    ".json": read_json,
-    ".yaml": _read_yaml,
-    ".yml": _read_yaml,
-    ".parquet": read_parquet,
-}
 MIN_SHA256 = 8  # hex digits of a pin
-OPTIONAL = "?"  # at the end of the path of an optional column
+MAX_NAMED = 12  # columns that a message writes out
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,120 +32,106 @@ class Dataset:
     sha256: str = ""
     obtain: str = ""  # how to get the file, if it does not exist
     paths: tuple[str, ...] = ()  # of each column, within a row
+    place: str = ""  # of the rows, within the file
+    files: Mapping[Path, str] = field(default_factory=dict)  # that were read, with the SHA-256 of each
 
     @property
-    def plain(self) -> tuple[bytes, str, tuple[str, ...], tuple[str, ...]]:
+    def plain(self) -> tuple[Any, ...]:
         """Its content: the file, and which paths are read under which names; a missing file equals no other."""
-        return (b"dataset", self.sha256 or f"{self.name}: {self.obtain}", self.columns, self.paths)
+        whole = (b"dataset", self.sha256 or f"{self.name}: {self.obtain}", self.columns, self.paths)
+        return (*whole, self.place) if self.place else whole
 
 
 def read_dataset(
     name: str,
     path: Path,
-    columns: dict[str, str] | None,
+    columns: dict[str, str] | tuple[str, ...] | None,
     sha256: str | None,
     obtain: str = "",
-    instead: Path | None = None,
+    instead: Mapping[Path, Path] | None = None,
     delimiter: str | None = None,
+    rows: str = "",
+    paths: Sequence[Path] | None = None,
 ) -> Dataset:
-    """Read a dataset from a file.
+    """Read a dataset from a file or several.
 
     Args:
         name: The name of the dataset in the study.
-        path: The file; its ending chooses the reader.
-        columns: Names of columns, each with a path within a row (`"messages.0.content"`); None: all top-level fields.
-        sha256: A pin: the first 8 or more hex digits of the file's digest.
+        path: The file as declared, or the pattern; the ending of each file chooses its reader.
+        columns: Names of columns, each with a path within a row (`"messages.0.content"`), or the names of all columns
+            of rows without names; None: all fields of the first row.
+        sha256: A pin: the first 8 or more hex digits of the digest of all bytes, file after file.
         obtain: How to get the file. If given, a missing file is a dataset without rows.
-        instead: A copy to read in place of the file.
+        instead: Copies to read in place of files, by resolved path.
         delimiter: The delimiter of a CSV file.
+        rows: The path of the rows within a JSON or YAML file.
+        paths: The files, in the order of their rows; None: `path` itself.
 
     Raises:
         DataError: The file does not exist, is not of its format, or lacks a column.
     """
-    place = instead or path
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        endings = ", ".join(f"`{ending}`" for ending in READERS)
-        raise DataError(f"`{path.name}`: `{path.suffix}` files are not supported", help=f"supported: {endings}")
-    try:
-        content = read_whole(place)
-    except IsADirectoryError:
-        raise DataError(f"`{path}` is a folder, not a file") from None
-    except FileNotFoundError:
+    files = contents_of([path] if paths is None else paths, instead or {})
+    if not files:
         if obtain:
             return Dataset(name, tuple(columns or ()), (), "", obtain)
-        raise DataError(f"there is no file `{path}`", missing=True) from None
-    except OSError as error:
-        raise DataError(f"cannot read `{path}`: {error.strerror or error}") from error
-    except ValueError as error:  # a name that no file can have
-        raise DataError(f"`{path}` is not a possible file name: {error}") from error
-    digest = digest_bytes(content).hex()
+        raise DataError(f"there is no file `{path}`" if paths is None else f"no file matches `{path}`", missing=True)
+    digest = digest_parts(file.raw for file in files).hex()
     if sha256 is not None and not digest.startswith(sha256.lower()):
         raise DataError(
             f"`{path.name}` has changed: its sha256 starts with `{digest[:16]}`, not with `{sha256}`",
             help=f'restore the file, or accept the change with `sha256 = "{digest[:16]}"`',
         )
-    if delimiter is not None and reader not in (read_csv, read_tsv):
-        raise DataError(f"`{path.name}` has no delimiter", help="remove `delimiter`: it is for CSV files")
-    records = read_csv(place, delimiter) if delimiter is not None else reader(place)
+    names = columns if isinstance(columns, tuple) else ()
+    layout, budget = Layout(rows, names, delimiter or ""), Budget()
+    records = [(file.name, record) for file in files for record in read(file, layout, budget)]
     if not records:
         raise DataError(f"`{path.name}` has no rows")
-    paths = columns if columns is not None else {k: k for k in records[0].fields}
-    for column_path in paths.values():
-        _check_optional(records, column_path, path)
-    rows = tuple(
-        Row(name, i, {column: pick(record, column_path, path) for column, column_path in paths.items()})
-        for i, record in enumerate(records)
-    )
-    return Dataset(name, tuple(paths), rows, digest, paths=tuple(paths.values()))
+    wanted = {n: n for n in columns} if isinstance(columns, tuple) else columns
+    column_paths = wanted if wanted is not None else {k: k for k in records[0][1].fields}
+    _check_optional(records, column_paths)
+    return Dataset(
+        name, tuple(column_paths), tuple(_rows(name, records, column_paths, declared=columns is not None)), digest,
+        paths=tuple(column_paths.values()), place=rows, files={file.path: file.sha256 for file in files},
+    )  # fmt: skip
 
 
-def _check_optional(records: list[Record], column: str, path: Path) -> None:
+def _rows(name: str, records: list[tuple[str, Record]], paths: Mapping[str, str], *, declared: bool) -> Iterator[Row]:
+    """Yield the rows with their columns; raises DataError with the way to declare a column that some rows lack."""
+    for i, (file, record) in enumerate(records):
+        row: dict[str, Any] = {}
+        for column, path in paths.items():
+            try:
+                row[column] = _cell(record, path, file)
+            except DataError as error:
+                if i and not path.endswith(OPTIONAL):
+                    error.help = _optional(column, records, paths, declared=declared)
+                raise
+        yield Row(name, i, row)
+
+
+def _cell(record: Record, path: str, file: str) -> Any:
+    fields = record.fields
+    return fields[path] if path in fields else pick(fields, path, f"`{file}`, {record.place}")
+
+
+def _optional(column: str, records: list[tuple[str, Record]], paths: Mapping[str, str], *, declared: bool) -> str:
+    """Return the setting that allows rows without a column, and without any other column that some rows lack."""
+    if declared or len(paths) > MAX_NAMED:
+        others = "" if declared else "the columns that the study reads, and "
+        return f"some rows lack it: in `columns`, write {others}`{_entry(column, paths[column] + OPTIONAL)}`"
+    lacking = {c for c, p in paths.items() if any(p not in record.fields for _, record in records)}
+    entries = (_entry(c, p + OPTIONAL * (c in lacking)) for c, p in paths.items())
+    return f"some rows lack it: add `columns = {{ {', '.join(entries)} }}`"
+
+
+def _entry(column: str, path: str) -> str:
+    """Return an entry of `columns` as a study writes it."""
+    label = column if _NAME.fullmatch(column) else json.dumps(column, ensure_ascii=False)
+    return f"{label}: {json.dumps(path, ensure_ascii=False)}"
+
+
+def _check_optional(records: list[tuple[str, Record]], paths: Mapping[str, str]) -> None:
     """Raise DataError for an optional column that no row has: its name is misspelt."""
-    if column.endswith(OPTIONAL) and all(pick(r, column, path) == "" for r in records):
-        pick(records[0], column.removesuffix(OPTIONAL), path)
-
-
-def pick(record: Record, column: str, path: Path) -> Any:
-    """Return the value at the path of a column, e.g. `messages.0.content`; raises DataError naming the row.
-
-    If the path ends in `?`, a missing or null field is an empty text.
-    """
-    if column in record.fields:  # a field whose name contains a dot
-        return record.fields[column]
-    if column.endswith(OPTIONAL):
-        try:
-            optional = pick(record, column.removesuffix(OPTIONAL), path)
-        except DataError:
-            return ""
-        return "" if optional is None else optional
-    value: Any = record.fields
-    steps = column.split(".")
-    for i, step in enumerate(steps):
-        place = f"`{path.name}`, {record.place}"
-        parent = ".".join(steps[:i])
-        if isinstance(value, dict):
-            if step not in value:
-                raise DataError(
-                    f"{place}: no column or field `{step}`" + (f" in `{parent}`" if i else ""),
-                    help=near(step, value) or f"available: {one_of(value)}",
-                    column=column,
-                )
-            value = value[step]
-        elif isinstance(value, tuple):
-            if not re.fullmatch(r"[0-9]{1,9}", step):
-                raise DataError(
-                    f"{place}: `{parent}` is a list, and `{step}` is not a position",
-                    help="positions are counted from 0",
-                    column=column,
-                )
-            if int(step) >= len(value):
-                raise DataError(
-                    f"{place}: `{parent}` has no item {step}, only {len(value)} item{'s' if len(value) != 1 else ''}",
-                    help="positions are counted from 0",
-                    column=column,
-                )
-            value = value[int(step)]
-        else:
-            raise DataError(f"{place}: `{parent}` is not an object or a list, so it has no `{step}`", column=column)
-    return value
+    for path in paths.values():
+        if path.endswith(OPTIONAL) and all(_cell(record, path, file) == "" for file, record in records):
+            _cell(records[0][1], path.removesuffix(OPTIONAL), records[0][0])

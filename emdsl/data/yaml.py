@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from emdsl.data.records import DataError, Record
+from emdsl.data.records import DataError
+from emdsl.data.rows import rows_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from emdsl.data.records import File, Layout, Record
 
 MAX_NODES = 2_000_000  # aliases of aliases grow without bound ("billion laughs")
+_WAYS = {  # what to do, by libyaml's words
+    "mapping values are not allowed": "put quotes around a text that contains `: `",
+    "cannot start any token": "indent by spaces, not tabs, and put quotes around a text that begins with %, @ or `",
+    "unknown escape character": "use single quotes around a text with backslashes",
+    "undefined alias": "put quotes around a text that begins with *",
+    "expected alphabetic or numeric character": "put quotes around a text that begins with * or &",
+    "did not find expected": "put quotes around a text that holds quotes or brackets, and align the items of a list",
+}
 
 
 class _TextLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml's, if installed
@@ -51,44 +60,43 @@ _TextLoader.yaml_constructors = {
 _TextLoader.yaml_multi_constructors = {"": _text}
 
 
-def read_yaml(path: Path) -> list[Record]:
-    """Read a file that holds one list of records; raises DataError."""
+def read_yaml(file: File, layout: Layout) -> list[Record]:
+    """Read a file that holds a list or an object, or several documents; raises DataError."""
+    name = file.name
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            items = yaml.load(file, Loader=_TextLoader)  # noqa: S506 - derived from SafeLoader
-    except UnicodeDecodeError as error:
-        raise DataError(f"`{path.name}` is not UTF-8 text (byte {error.start})", help="save it as UTF-8") from error
+        documents = list(yaml.load_all(file.text, Loader=_TextLoader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise DataError(f"`{path.name}`{where}: {error.problem}") from error
+        help_ = next((way for problem, way in _WAYS.items() if problem in str(error.problem)), "")
+        raise DataError(f"`{name}`{where}: {error.problem}", help=help_) from error
     except yaml.YAMLError as error:
-        raise DataError(f"`{path.name}`: {error}") from error
+        raise DataError(f"`{name}`: {error}") from error
     except RecursionError:
-        raise DataError(f"`{path.name}`: nested too deeply") from None
-    if not isinstance(items, list):
-        raise DataError(f"`{path.name}`: expected a list of records, each starting with `-`")
-    budget = [MAX_NODES]
-    records = []
-    for i, value in enumerate(items, start=1):
-        place = f"row {i}" + (
-            f" (id `{value['id']}`)" if isinstance(value, dict) and isinstance(value.get("id"), str) else ""
-        )
-        if not isinstance(value, dict):
-            raise DataError(f"`{path.name}`, {place}: expected a record of fields (`name: value`)")
-        try:
-            records.append(Record(_frozen(value, path, budget), place))
-        except RecursionError:
-            raise DataError(f"`{path.name}`, {place}: nested too deeply, or within itself") from None
-    return records
+        raise DataError(f"`{name}`: nested too deeply") from None
+    if not documents:
+        return []
+    while len(documents) > 1 and documents[-1] in (None, ""):  # after a last `---`
+        documents.pop()
+    try:
+        tree = _frozen(documents[0] if len(documents) == 1 else documents, name, [MAX_NODES])
+    except RecursionError:
+        raise DataError(f"`{name}`: nested too deeply, or within itself") from None
+    return rows_of(tree, name, layout, _place)
 
 
-def _frozen(value: Any, path: Path, budget: list[int]) -> Any:
+def _place(i: int, value: Any) -> str:
+    return f"row {i}" + (
+        f" (id `{value['id']}`)" if isinstance(value, dict) and isinstance(value.get("id"), str) else ""
+    )
+
+
+def _frozen(value: Any, name: str, budget: list[int]) -> Any:
     budget[0] -= 1
     if budget[0] < 0:
-        raise DataError(f"`{path.name}`: its aliases expand to more than the maximum of {MAX_NODES:,} values")
+        raise DataError(f"`{name}`: its aliases expand to more than the maximum of {MAX_NODES:,} values")
     if isinstance(value, list):
-        return tuple(_frozen(x, path, budget) for x in value)
+        return tuple(_frozen(x, name, budget) for x in value)
     if isinstance(value, dict):
-        return {str(k): _frozen(v, path, budget) for k, v in value.items()}
+        return {str(k): _frozen(v, name, budget) for k, v in value.items()}
     return value if isinstance(value, str) else str(value)

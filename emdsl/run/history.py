@@ -128,13 +128,13 @@ def by_run(cache: Path) -> dict[str, Record]:
 
 
 def snapshot(cache: Path, project: Path, record: Record) -> dict[Path, Path]:
-    """Return the copies of the files of a run, by their path; a file without a copy is missing."""
+    """Return the copies of the files of a run, by their path; a file without a copy is its own, as it is now."""
     copies = {}
     for name, sha256 in record.files.items():
         path = project / name
         copy = cache / KEPT / f"{sha256}{path.suffix}"
-        if copy.exists():
-            copies[path.resolve()] = copy
+        if sha256:
+            copies[path.resolve()] = copy if copy.exists() else path
     return copies
 
 

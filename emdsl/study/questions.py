@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from emdsl.data.dataset import READERS
+from emdsl.data.reading import READERS, read_records
 from emdsl.data.records import DataError
 from emdsl.errors import UsageError
 from emdsl.lang.format import format_source
@@ -109,11 +109,11 @@ def _left_out(questions: list[dict[str, Any]]) -> list[str]:
 
 
 def _questions(path: Path) -> list[dict[str, Any]]:
-    reader = READERS.get(path.suffix.lower())
-    if reader is None or not path.is_file():
-        raise UsageError(f"no such file: {path}" if reader else f"{path}: expected a YAML or JSON file")
+    known = path.suffix.lower() in READERS
+    if not known or not path.is_file():
+        raise UsageError(f"no such file: {path}" if known else f"{path}: expected a YAML or JSON file")
     try:
-        questions = [dict(r.fields) for r in reader(path)]
+        questions = [dict(r.fields) for r in read_records(path)]
     except DataError as error:
         raise UsageError(str(error)) from None
     seen: set[str] = set()

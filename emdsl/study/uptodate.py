@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emdsl.digest import digest, digest_bytes
-from emdsl.files import write_whole
+from emdsl.files import matches, write_whole
 from emdsl.outcomes.load_ids import load_id
 from emdsl.project import RUNS
 from emdsl.store.removals import StoreVersion, still_there, store_version
@@ -49,6 +49,7 @@ def find(project: Project, file: Path, call: Iterable[object]) -> Screen | None:
             and record["installed"] == digest("installed", installed()).hex()
             and record["variables"] == _variables(project.environment, record["variables"])
             and all(str(Path(name).resolve()) == real for name, real in record["links"].items())
+            and all(_matched(folder, pattern) == files for folder, pattern, files in record["patterns"])
             and all(_unchanged(Path(name), mark) for name, mark in record["files"].items())
         )
         return [(str(text), bool(err)) for text, err in record["screen"]] if holds else None
@@ -78,7 +79,7 @@ def keep(
         return
     absent = {str(p): "" for p in project.env_files if str(p) not in program.files}
     files = {name: _mark(Path(name), sha256) for name, sha256 in (absent | dict(program.files)).items()}
-    if None in files.values():
+    if None in files.values() or any(_matched(*where) != list(m) for where, m in program.patterns.items()):
         return
     record = {
         "emdsl": __version__,
@@ -88,6 +89,7 @@ def keep(
         "exact": _exact(project, now) if exact else [],
         "variables": _variables(project.environment, program.variables),
         "files": files,
+        "patterns": [(*where, list(matched)) for where, matched in program.patterns.items()],
         "links": dict(program.links),
         "screen": screen,
     }
@@ -117,6 +119,14 @@ def _path(project: Project, file: Path, call: Iterable[object]) -> Path:
 def _variables(environment: Mapping[str, str], names: Iterable[str]) -> dict[str, str | None]:
     """Return the variables that addresses were read from, as digests: an address may hold a password."""
     return {n: digest("variable", environment[n]).hex() if n in environment else None for n in names}
+
+
+def _matched(folder: str, pattern: str) -> list[str] | None:
+    """Return the files that match a pattern now, or None for too many: a new one adds rows to the study."""
+    try:
+        return list(map(str, matches(Path(folder), pattern)))
+    except OSError:
+        return None
 
 
 def _mark(path: Path, sha256: str) -> list[Any] | None:

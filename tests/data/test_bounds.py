@@ -16,7 +16,7 @@ import pytest
 from support import emdsl, program
 
 from emdsl import files
-from emdsl.data import parquet
+from emdsl.data import records
 from emdsl.data.dataset import read_dataset
 from emdsl.data.records import DataError
 from emdsl.errors import SourceError
@@ -88,7 +88,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytes
 
 def test_a_parquet_file_that_unpacks_to_more_than_fits_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One value of a megabyte, two thousand times, in some kilobytes."""
-    monkeypatch.setattr(parquet, "MAX_UNPACKED", 200 * 2**20)
+    monkeypatch.setattr(records, "MAX_UNPACKED", 200 * 2**20)
     column = pa.DictionaryArray.from_arrays(pa.array([0] * 2_000), pa.array(["x" * 2**20]))
     pq.write_table(pa.table({"q": column}), tmp_path / "d.parquet")
     assert (tmp_path / "d.parquet").stat().st_size < 2 * 2**20
