@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emdsl.data.paths import OPTIONAL, pick
@@ -14,11 +16,11 @@ from emdsl.digest import digest_parts
 from emdsl.value import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
 MIN_SHA256 = 8  # hex digits of a pin
 MAX_NAMED = 12  # columns that a message writes out
+_Records = Mapping[Path, list[Record]]  # by file
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -83,11 +85,12 @@ def read_dataset(
         )
     names = columns if isinstance(columns, tuple) else ()
     layout, budget = Layout(rows, names, delimiter or ""), Budget()
-    records = [(file.name, record) for file in files for record in read(file, layout, budget)]
-    if not records:
+    records = {file.path: read(file, layout, budget) for file in files}
+    first = next((record for some in records.values() for record in some), None)
+    if first is None:
         raise DataError(f"`{path.name}` has no rows")
     wanted = {n: n for n in columns} if isinstance(columns, tuple) else columns
-    column_paths = wanted if wanted is not None else {k: k for k in records[0][1].fields}
+    column_paths = wanted if wanted is not None else {k: k for k in first.fields}
     _check_optional(records, column_paths)
     return Dataset(
         name, tuple(column_paths), tuple(_rows(name, records, column_paths, declared=columns is not None)), digest,
@@ -95,10 +98,17 @@ def read_dataset(
     )  # fmt: skip
 
 
-def _rows(name: str, records: list[tuple[str, Record]], paths: Mapping[str, str], *, declared: bool) -> Iterator[Row]:
+def _rows(name: str, records: _Records, paths: Mapping[str, str], *, declared: bool) -> Iterator[Row]:
     """Yield the rows with their columns; raises DataError with the way to declare a column that some rows lack."""
-    for i, (file, record) in enumerate(records):
-        row: dict[str, Any] = {}
+    for i, (file, record) in enumerate(_every(records)):
+        fields = record.fields
+        try:
+            row: dict[str, Any] = {c: fields[p] for c, p in paths.items()}
+        except KeyError:  # a path into a field, or a column that this row lacks
+            row = {}
+        if row:
+            yield Row(name, i, row)
+            continue
         for column, path in paths.items():
             try:
                 row[column] = _cell(record, path, file)
@@ -109,17 +119,24 @@ def _rows(name: str, records: list[tuple[str, Record]], paths: Mapping[str, str]
         yield Row(name, i, row)
 
 
-def _cell(record: Record, path: str, file: str) -> Any:
+def _every(records: _Records) -> Iterator[tuple[Path, Record]]:
+    """Yield all rows, each with its file."""
+    for file, some in records.items():
+        for record in some:
+            yield file, record
+
+
+def _cell(record: Record, path: str, file: Path) -> Any:
     fields = record.fields
-    return fields[path] if path in fields else pick(fields, path, f"`{file}`, {record.place}")
+    return fields[path] if path in fields else pick(fields, path, f"`{file.name}`, {record.place}")
 
 
-def _optional(column: str, records: list[tuple[str, Record]], paths: Mapping[str, str], *, declared: bool) -> str:
+def _optional(column: str, records: _Records, paths: Mapping[str, str], *, declared: bool) -> str:
     """Return the setting that allows rows without a column, and without any other column that some rows lack."""
     if declared or len(paths) > MAX_NAMED:
         others = "" if declared else "the columns that the study reads, and "
         return f"some rows lack it: in `columns`, write {others}`{_entry(column, paths[column] + OPTIONAL)}`"
-    lacking = {c for c, p in paths.items() if any(p not in record.fields for _, record in records)}
+    lacking = {c for c, p in paths.items() if any(p not in record.fields for _, record in _every(records))}
     entries = (_entry(c, p + OPTIONAL * (c in lacking)) for c, p in paths.items())
     return f"some rows lack it: add `columns = {{ {', '.join(entries)} }}`"
 
@@ -130,8 +147,9 @@ def _entry(column: str, path: str) -> str:
     return f"{label}: {json.dumps(path, ensure_ascii=False)}"
 
 
-def _check_optional(records: list[tuple[str, Record]], paths: Mapping[str, str]) -> None:
+def _check_optional(records: _Records, paths: Mapping[str, str]) -> None:
     """Raise DataError for an optional column that no row has: its name is misspelt."""
     for path in paths.values():
-        if path.endswith(OPTIONAL) and all(_cell(record, path, file) == "" for file, record in records):
-            _cell(records[0][1], path.removesuffix(OPTIONAL), records[0][0])
+        if path.endswith(OPTIONAL) and all(_cell(record, path, file) == "" for file, record in _every(records)):
+            file, record = next(_every(records))
+            _cell(record, path.removesuffix(OPTIONAL), file)

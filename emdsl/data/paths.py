@@ -37,7 +37,7 @@ def pick(value: Any, path: str, place: str) -> Any:
         except DataError:
             return ""
         return "" if optional is None else optional
-    return _Walk(path, place).at(value, 0)
+    return value[path] if isinstance(value, dict) and path in value else _Walk(path, place).at(value, 0)
 
 
 class _Walk:
@@ -52,11 +52,11 @@ class _Walk:
         while i < len(self._steps):
             if isinstance(value, str):
                 value = self._cell(value, i)
-            if isinstance(value, dict):
+            step = self._steps[i]
+            if isinstance(value, dict) and step not in value:
                 rest = ".".join(self._steps[i:])
                 if rest in value:  # a field whose name contains a dot
                     return value[rest]
-            step = self._steps[i]
             if step == ALL and isinstance(value, dict | tuple) and not (isinstance(value, dict) and ALL in value):
                 items = value.values() if isinstance(value, dict) else value
                 return tuple(self.at(item, i + 1) for item in items)

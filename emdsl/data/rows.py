@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
 WHOLE = "."  # the file itself, which may be one row
 MAX_DEPTH, MAX_WAYS = 3, 3
-# for a list of columns
-_TO_RECORDS = "python -c \"import pandas; pandas.read_json('{0}').to_json('rows-{0}', orient='records')\""
+_TO_ROWS = (  # for an object of columns
+    "python -c \"import json; d = json.load(open('{0}')); "
+    "c = [list(x.values()) if isinstance(x, dict) else x for x in d.values()]; "
+    "json.dump([dict(zip(d, r)) for r in zip(*c)], open('rows-{0}', 'w'))\""
+)
 
 
 def rows_of(tree: Any, name: str, layout: Layout, place: Callable[[int, Any], str]) -> list[Record]:
@@ -45,7 +48,8 @@ def rows_of(tree: Any, name: str, layout: Layout, place: Callable[[int, Any], st
                 help="in YAML, put quotes around a text that contains `: `" if isinstance(value, dict) else
                 "give all rows one form: only objects, or only texts or lists",
             )  # fmt: skip
-        records.append(Record(_fields(key, value, layout, f"`{name}`, {where}"), where))
+        plain = first and (key is None or ID in value)
+        records.append(Record(value if plain else _fields(key, value, layout, f"`{name}`, {where}"), where))
     return records
 
 
@@ -56,7 +60,7 @@ def _content(record: Record, layout: Layout) -> Any:
 def _fields(key: str | None, value: Any, layout: Layout, where: str) -> dict[str, Any]:
     named = {} if key is None else {ID: key}
     if isinstance(value, dict):
-        return value if ID in value else named | value
+        return named | value
     if not layout.names:
         return named | {VALUE: value}
     items = value if isinstance(value, tuple) else (value,)
@@ -66,9 +70,11 @@ def _fields(key: str | None, value: Any, layout: Layout, where: str) -> dict[str
 
 
 def _items(tree: Any, name: str, rows: str) -> Iterator[tuple[str | None, Any]]:
-    """Yield the rows at a place, each with the name of the field that holds it; None for an item of a list."""
+    """Return the rows at a place, each with the name of the field that holds it; None for an item of a list."""
+    if isinstance(tree, tuple) and rows in ("", WHOLE):
+        return ((None, item) for item in tree)
     steps = [] if rows in ("", WHOLE) else rows.split(".")
-    yield from _at(tree, steps, 0, None, name, whole=bool(rows))
+    return _at(tree, steps, 0, None, name, whole=bool(rows))
 
 
 def _at(
@@ -123,7 +129,7 @@ def _no_list(value: Any, name: str, *, whole: bool) -> DataError:
     ways.append(f'`rows = "{WHOLE}"` for one row')
     help_ = "add " + ", or ".join(ways)
     if _is_columns(fields):
-        help_ = f"if each field is a column, run `{_TO_RECORDS.format(name)}`; else {help_}"
+        help_ = f"if each field is a column, run `{_TO_ROWS.format(name)}`; else {help_}"
     return DataError(f"`{name}` holds one object, not a list of rows", help=help_)
 
 

@@ -128,3 +128,48 @@ def test_a_pattern_that_matches_nothing_shows_what_there_is(tmp_path: Path) -> N
     assert "there is no folder" in fault(tmp_path, 'file = "dat/*.jsonl"').help
     near = fault(tmp_path, 'file = "data/trian-0.jsonl"').help
     assert rows(tmp_path, set_to("", f'file = "data/{near.split("`", 2)[1]}"')) == replace(shape).rows
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "settings", "message", "help_"),
+    [
+        ("a.json", '{"questions": [{"q": 1}]}', 'rows = "question"', "no field `question`", "mean `questions`?"),
+        ("a.json", '{"x": {"q": 1}}', 'rows = "x.y"', "no field `y` in `x`", "available: `q`"),
+        ("a.json", '{"x": 1}', 'rows = "x"', "expected a list of rows, got a number", ""),
+        ("a.json", '{"x": 1}', 'rows = "x.y"', "`x` is a number, so it has no `y`", ""),
+        ("a.csv", "q,a\nx,1\n", 'columns = ["q", "b"]', "the header has no column `b`", "available: `q`, `a`"),
+        ("a.csv", "x,1\ny,2\n", 'columns = ["q"]', "1 names in `columns`, but 2 cells", "name every column"),
+        ("a.csv", "x,1\ny\n", 'columns = ["q", "a"]', "expected 2 cells as in the first row, got 1", "quote a cell"),
+        ("a.json", '[["x", 1], ["y"]]', 'columns = ["q", "a"]', "row 2: 2 names in `columns`, but 1 items", ""),
+        ("a.json", '[{"q": 1}, "x"]', "", "row 2: expected an object as in row 1, got a text", "one form"),
+        ("a.jsonl", '{"q": 1}\n', 'columns = { t: "q.x" }', "`q` is not an object or a list", ""),
+        ("a.xlsx", "", "", "`.xlsx` files are not supported", "save its sheet as CSV (UTF-8)"),
+    ],
+)  # fmt: skip
+def test_what_is_not_where_a_setting_says(
+    name: str, content: str, settings: str, message: str, help_: str, tmp_path: Path
+) -> None:
+    """The field or row is named, with what there is; the place is that of the setting."""
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    found = fault(tmp_path, f'file = "{name}"\n{settings}')
+    assert found.code == "E604"
+    assert message in found.message
+    assert help_ in found.help
+    assert found.span is not None
+    if settings.startswith("rows"):
+        assert found.span.text == settings.removeprefix("rows = ")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ('columns = ["q", "q"]', "`columns` must be a list of distinct names"),
+        ('columns = "q"', "`columns` must be a map"),
+        ("rows = 1", "`rows` must be a text"),
+        ('records = "x"', "no setting `records`"),
+    ],
+)
+def test_a_setting_of_another_kind(setting: str, message: str, tmp_path: Path) -> None:
+    """Is told with the kind; a word of another tool with ours."""
+    (tmp_path / "a.csv").write_text("q\nx\n", encoding="utf-8")
+    assert message in fault(tmp_path, f'file = "a.csv"\n{setting}').message
