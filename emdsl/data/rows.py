@@ -120,7 +120,9 @@ def _no_list(value: Any, name: str, *, whole: bool) -> DataError:
     """Return the error of a file without a list of rows, with the ways to read it that its content shows."""
     if not isinstance(value, dict):
         return DataError(f"`{name}`: expected a list of rows, got {kind(value)}", setting="rows" * whole)
-    ways = [f'`rows = "{p}"` for the {n} items of `{p}`' for p, n in _lists(value, "", MAX_DEPTH)][:MAX_WAYS]
+    ways = [f'`rows = "{p}"` for the {n} item{"s" * (n != 1)} of `{p}`' for p, n in _lists(value, "", MAX_DEPTH)][
+        :MAX_WAYS
+    ]
     fields = list(value.values())
     if fields and all(isinstance(x, dict) for x in fields):
         ways.append(f'`rows = "{ALL}"` for a row of each field, with its name as `{ID}`')

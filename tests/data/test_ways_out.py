@@ -17,7 +17,7 @@ LISTED = dump({"version": 1, "eval": {"questions": [{"id": "a", "t": "One?"}, {"
 FEW = lines({"m": [{"role": "user", "content": "a"}]}, {"m": [{"role": "system", "content": "b"}]})
 WAYS = [
     one("list below", "a.json", LISTED, "", [{"id": "a", "t": "One?"}, {"id": "b", "t": "Two?"}], "for the 2 items"),
-    one("list below in yaml", "a.yaml", "q:\n  - t: One?\n", "", [{"t": "One?"}], "for the 1 items"),
+    one("list below in yaml", "a.yaml", "q:\n  - t: One?\n", "", [{"t": "One?"}], "for the 1 item of `q`"),
     one("names and texts", "a.json", dump(TEXTS), "", [{"id": k, "value": v} for k, v in TEXTS.items()], "each field"),
     one("names and records", "a.json", dump({"x": {"t": 1}, "y": {"t": 2}}), "",
         [{"id": "x", "t": 1}, {"id": "y", "t": 2}], "its name as `id`"),
