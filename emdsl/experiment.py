@@ -46,7 +46,7 @@ class Step:
     """An ask or a judge, with all that it reads, so that equal requests of many cells are made once.
 
     `needs` are the steps whose results its request reads; `condition_needs` those that its `when` reads. Axes are
-    positions. Only a judge has a `reply_format`; `prompt` raises MissingInput.
+    positions. A judge has a `reply_format`, and an ask whose answer is also read; `prompt` raises MissingInput.
     """
 
     name: str
@@ -80,6 +80,14 @@ class Step:
         """Whether its verdict is a weighted mean of a token's candidates, so that their mass is known."""
         return self.reply_format is not None and self.reply_format.weighs
 
+    @property
+    def readings(self) -> tuple[Column, ...]:
+        """What an answer is read as, each with a column `NAME_FIELD` and one for its reason; none of a judge."""
+        if self.kind != ASK or self.reply_format is None:
+            return ()
+        kinds = {"number": "double", "bool": "bool"}
+        return tuple(Column(name=p.name, kind=kinds.get(p.kind, "text")) for p in self.reply_format.parts)
+
 
 def levels_at(axes: tuple[int, ...]) -> Callable[[Cell], tuple[int, ...]]:
     """Return the function that takes the levels of some axes out of a cell."""
@@ -90,7 +98,7 @@ def levels_at(axes: tuple[int, ...]) -> Callable[[Cell], tuple[int, ...]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A `let` with a column in the results; `kind` is double, text or bool."""
+    """A `let`, or a field of an answer, with a column in the results; `kind` is double, text or bool."""
 
     name: str
     kind: str

@@ -26,6 +26,7 @@ class Result:
     response: Response | None = None
     error: str = ""
     reasoning: str | None = None  # split off the response's text, once
+    reading: Value = None  # of an answer with a reply format: what it was read as, or why it could not be
     weights: Weights | None = None  # of a weighted verdict
     bad_replies: tuple[Try, ...] = ()  # a judge's replies before this one, that could not be read
 

@@ -1,4 +1,4 @@
-"""ReplyFormat: what a judge's reply must say. `judge` reads replies by it."""
+"""ReplyFormat: what the reply of a judge, or a subject's own answer, must say. `judge` reads replies by it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ReplyField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyFormat:
-    """The format of a judge's reply; one of `scale`, `choices` and `shape` is set."""
+    """The format of a reply; one of `scale`, `choices` and `shape` is set."""
 
     scale: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
@@ -48,3 +48,16 @@ class ReplyFormat:
     def fields(self) -> tuple[str, ...]:
         """Return what can be read of a verdict by its name: the parts of a JSON reply, or where the mass lies."""
         return MASSES if self.weighs else tuple(part.name for part in self.shape)
+
+    @property
+    def parts(self) -> tuple[ReplyField, ...]:
+        """Return what an answer is read as, under the names that it has there: `score`, `label`, or those of the shape.
+
+        >>> [part.name for part in ReplyFormat(scale=(0, 5)).parts]
+        ['score']
+        """
+        if self.shape:
+            return self.shape
+        if self.choices:
+            return (ReplyField(name="label", kind="label", choices=self.choices),)
+        return (ReplyField(name="score", kind="number", scale=self.scale),)

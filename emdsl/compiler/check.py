@@ -219,6 +219,8 @@ def _remedy(objection: Unsupported, step: Step, model: Model) -> tuple[str, str]
     """Return the place of a parameter that is not supported, and what to do."""
     name = objection.param
     if name == "top_logprobs":
+        if not step.rubric:
+            return f"`read` of {_statement(step)} requests token probabilities (`top`)", "use `read = number`"
         other = f"`{step.rubric}_number` or " if step.rubric in ("alignment", "coherence") else ""
         return (
             f"the rubric `{step.rubric}` requests token probabilities (`top`)",
@@ -272,7 +274,7 @@ def cut_answers(experiment: Experiment, requests: list[Request], given: CheckInp
         measure = next((m for m in experiment.measures if step.name in m.asks), None)
         if most is None or most >= MIN_WHOLE or step.kind != ASK or measure is None:
             continue
-        if step.name in warned | given.finish_read:
+        if step.reply_format is not None or step.name in warned | given.finish_read:  # a cut number is not read
             continue
         warned.add(step.name)
         complete = f'{step.name}.finish == "stop"'

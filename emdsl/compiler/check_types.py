@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from emdsl.compiler import settings as tables
 from emdsl.compiler.free_names import free_names
 from emdsl.compiler.infer import Checker
 from emdsl.compiler.ordering import in_order
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from emdsl.compiler.local_scope import LocalScope
     from emdsl.compiler.statements import Statements
     from emdsl.experiment import Axis
+    from emdsl.reply_format import ReplyFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,10 @@ def _step_types(local: LocalScope) -> dict[str, Type]:
         if isinstance(step.decl, ast.Ask):
             types[name] = ANSWER
             types |= {f"{name}.{field}": type_ for field, type_ in ANSWER_FIELDS.items()}
+            if name in local.formats:
+                types |= _reading_types(name, local.formats[name])
+            elif any(s.name.text in tables.READING for s in step.decl.settings):  # with a fault, which is reported
+                types[name] = ANY
         elif name in local.rubrics:
             reply_format = local.rubrics[name].reply_format
             types[name] = verdict_type(reply_format)
@@ -85,6 +91,14 @@ def _step_types(local: LocalScope) -> dict[str, Type]:
         else:
             types[name] = ANY
     return types
+
+
+def _reading_types(ask: str, reply_format: ReplyFormat) -> dict[str, Type]:
+    """Return the types of what the answer of an ask is read as: each can be missing under a word of the format."""
+    types = {f"{ask}.{field}": NUMBER for field in reply_format.fields}
+    return types | {
+        f"{ask}.{part.name}": replace(part_type(part), words=reply_format.words) for part in reply_format.parts
+    }
 
 
 def _let_type(let: ast.Let, checker: Checker) -> Type:

@@ -121,16 +121,27 @@ def _is_written_out(node: ast.Expr) -> bool:
 
 
 def thresholds(written: Iterable[ast.Expr], constant: Callable[[str], Value]) -> dict[str, tuple[float, ...]]:
-    """Return the numbers that names are compared with, in order: of `aligned < 30` that of `aligned` is 30."""
+    """Return the numbers that names are compared with, in order: of `aligned < 30` that of `aligned` is 30.
+
+    A field has its name with that of its owner: `answer.score`.
+    """
     numbers: dict[str, set[float]] = {}
     for node in written:
         for compare in (x for x in walk(node) if isinstance(x, ast.Compare)):
             inner = with_constants(compare, constant)
             if isinstance(inner, ast.Compare):
                 for side, other in ((inner.left, inner.right), (inner.right, inner.left)):
-                    if isinstance(side, ast.Ref) and isinstance(other, ast.Literal) and other.value is not None:
-                        numbers.setdefault(side.name, set()).add(float(other.value))
+                    of = _dotted(side)
+                    if of and isinstance(other, ast.Literal) and other.value is not None:
+                        numbers.setdefault(of, set()).add(float(other.value))
     return {name: tuple(sorted(values)) for name, values in numbers.items()}
+
+
+def _dotted(node: ast.Expr) -> str:
+    """Return a name, or a field with its owner; "" for any other expression."""
+    if isinstance(node, ast.Field) and isinstance(node.value, ast.Ref):
+        return f"{node.value.name}.{node.name.text}"
+    return node.name if isinstance(node, ast.Ref) else ""
 
 
 def numeric_names(written: Iterable[ast.Expr]) -> frozenset[str]:

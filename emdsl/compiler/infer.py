@@ -31,6 +31,7 @@ from emdsl.compiler.types import (
     columns_hint,
     type_of,
     union,
+    unread_help,
 )
 from emdsl.frame import EvalFault, fail
 from emdsl.lang import ast
@@ -256,9 +257,11 @@ class Checker:
             )  # fmt: skip
         elif tested.kind not in ("label", "model", "dataset", "function", "prompt", "any") and tested.labels is None:
             known = [*tested.words, "missing"]
+            parts = ((n, t) for n, t in self._local.items() if n.startswith(f"{node.value.span.text}."))
+            read = next((f"write `{n} is {label}`" for n, t in parts if label in (*(t.labels or ()), *t.words)), "")
             self._faults.error(
                 "E210", f"{tested} has no label `{label}`", node.label.span,
-                help=near(label, known) or "`is` tests labels: compare values with `==`",
+                help=read or near(label, known) or "`is` tests labels: compare values with `==`",
             )  # fmt: skip
         return BOOL
 
@@ -318,9 +321,12 @@ class Checker:
         if name.text in owner.names and owner.kind in ("row", "map"):
             is_place = owner.kind == "row" and name.text == "position" and owner.names[-1] == "position"
             return NUMBER if is_place else (owner.item or ANY)
-        known = ANSWER_FIELDS if owner.kind == "answer" else owner.names
+        known = owner.names
+        if owner.kind == "answer":
+            known = tuple(n.partition(".")[2] for n in self._local if n.startswith(f"{of}.")) or tuple(ANSWER_FIELDS)
         what = {"row": "column", "map": "label"}.get(owner.kind, "field")
-        help_ = near(name.text, known) or (f"available: {one_of(known)}" if known else "")
+        help_ = unread_help(of, name.text, known) or near(name.text, known)
+        help_ = help_ or (f"available: {one_of(known)}" if known else "")
         for column in known if owner.kind == "row" and of else ():
             if not column.isidentifier():  # `Best Answer`
                 help_ = help_.replace(f"`{column}`", f'`{of}["{column}"]`')

@@ -9,6 +9,7 @@ from emdsl.compiler.callables import Function, RubricMaker, constantly
 from emdsl.compiler.faults import Silent
 from emdsl.compiler.free_names import free_names, transitive_reads
 from emdsl.compiler.functions import BUILTINS
+from emdsl.compiler.rubrics import ask_format
 from emdsl.compiler.types import ANSWER_FIELDS
 from emdsl.compiler.written import describe
 from emdsl.frame import Frame
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from emdsl.compiler.statements import Statements, WrittenStep
     from emdsl.frame import Fn
     from emdsl.lang.walk import Tree
+    from emdsl.reply_format import ReplyFormat
     from emdsl.source import Span
     from emdsl.value import Value
 
@@ -37,6 +39,7 @@ class LocalScope:
     circular: frozenset[str]  # these
     steps: Mapping[str, WrittenStep]
     rubrics: Mapping[str, RubricMaker]  # by the judge that uses it
+    formats: Mapping[str, ReplyFormat]  # by the ask whose answer is read
     constants: Mapping[str, Value]  # settings that expressions can read
     names: frozenset[str]  # all that a frame holds
     words: frozenset[str]  # replies that make a verdict missing
@@ -109,15 +112,21 @@ def local_scope(statements: Statements, scope: Scope, constants: Mapping[str, Va
                      if name in BUILTINS else f"remove one of the references that lead back to `{name}`")  # fmt: skip
     axes = statements.axes
     names = {*axes, *lets, *steps, *constants, "sample"}
+    formats: dict[str, ReplyFormat] = {}
     for name, step in steps.items():
         if isinstance(step.decl, ast.Ask):
             names |= {f"{name}.{field_}" for field_ in ANSWER_FIELDS}
+            reply_format = ask_format(step.decl, frozenset(names), scope, faults)
+            if reply_format is not None:
+                formats[name] = reply_format
+                names |= {f"{name}.{f}" for f in (*(p.name for p in reply_format.parts), *reply_format.fields)}
         elif name in rubrics:
             names |= {f"{name}.{field_}" for field_ in rubrics[name].reply_format.fields}
-    words = frozenset(w for r in rubrics.values() for w in r.reply_format.words)
+    all_formats = (*(r.reply_format for r in rubrics.values()), *formats.values())
+    words = frozenset(w for reply_format in all_formats for w in reply_format.words)
     return LocalScope(
         file=scope, axes=axes, lets={n: let for n, let in lets.items() if n not in circular}, circular=circular,
-        steps=steps, rubrics=rubrics, constants=constants, names=frozenset(names), words=words,
+        steps=steps, rubrics=rubrics, formats=formats, constants=constants, names=frozenset(names), words=words,
         compiler=scope.compiler(frozenset(names), words),
     )  # fmt: skip
 

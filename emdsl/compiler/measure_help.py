@@ -21,6 +21,7 @@ _COUNTS = ("none", "one")
 _COMMA = re.compile(r", (?![^\[]*\])")  # between arguments, not in a list
 _FOR_OTHERS = {  # what a value is measured by that is of another type than expected
     "bool": "for a condition use `rate(...)`", "label": "for labels use `shares(...)`, or `rate(NAME is LABEL)`",
+    "answer": "read the answer: with `scale = 0..100` an ask has `NAME.score`, with `choices` it has `NAME.label`",
     "score": "for a score use `rate(SCORE < 30)`, `mean(...)` or `quantile(...)`",
 }  # fmt: skip
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import settings as tables
 from emdsl.compiler.callables import RubricMaker
 from emdsl.compiler.faults import Silent
+from emdsl.compiler.free_names import free_names
 from emdsl.compiler.messages import messages_of
 from emdsl.compiler.read_settings import read_settings
 from emdsl.compiler.scope import params_of
+from emdsl.compiler.types import ANSWER_FIELDS
 from emdsl.frame import Frame
+from emdsl.lang import ast
 from emdsl.reply_format import ReplyField, ReplyFormat
 from emdsl.source import Label
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from emdsl.compiler.faults import Faults
     from emdsl.compiler.scope import Scope
-    from emdsl.lang import ast
     from emdsl.query import Model
     from emdsl.source import Span
     from emdsl.value import Value
@@ -32,24 +34,8 @@ def rubric_of(decl: ast.Rubric, scope: Scope, faults: Faults, as_model: Callable
     """Return the rubric that a declaration makes; raises Silent if it is unknown how its reply is read."""
     params = params_of(decl.params, faults)
     values = read_settings(decl.settings, tables.RUBRIC, "rubric", scope, faults)
-    _check_reading(decl, scope, faults)
-    scale, choices, shape, weighted = (values.get(name) for name in ("scale", CHOICES, SHAPE, "read"))
-    if weighted is not None and scale is None:
-        faults.error("E712", "`read = weighted(...)` needs a `scale`", decl.name.span, help="add `scale = 0..100`")
-    reply_format = ReplyFormat(
-        scale=scale if choices is None and shape is None else None,
-        choices=tuple(choices) if choices and shape is None else (),
-        shape=shape or (),
-        weighted=weighted,
-        words=(*values.get("refusal", ()), *values.get("other", ())),
-    )
-    both = sorted(set(reply_format.words) & set(reply_format.choices))
-    if both:
-        missing = next(name for name in ("refusal", "other") if both[0] in values.get(name, ()))
-        at = {setting.name.text: setting.name.span for setting in decl.settings}
-        faults.error("E714", f"`{both[0]}` is both a label and a reply that counts as missing", at[CHOICES],
-                     labels=(Label(span=at[missing], text="counted as missing here"),),
-                     help=f"remove it from `{CHOICES}` or from `{missing}`")  # fmt: skip
+    reply_format = format_of(decl, values, scope, faults)
+    choices, shape, weighted = values.get(CHOICES), values.get(SHAPE), reply_format.weighted
     model: Model | None = None
     if decl.model is not None:
         model = as_model(scope.compiler().expr(decl.model)(Frame()), decl.model.span)
@@ -68,7 +54,7 @@ def rubric_of(decl: ast.Rubric, scope: Scope, faults: Faults, as_model: Callable
     own = {name: value for name, value in values.items() if name in tables.PARAMS}
     if weighted is not None:
         own["top_logprobs"] = weighted.top
-    if reply_format.scale is None and not reply_format.choices and not reply_format.shape:
+    if not is_read(reply_format):
         raise Silent
     places = {s.name.text: s.span for s in decl.settings}
     return RubricMaker(
@@ -77,17 +63,72 @@ def rubric_of(decl: ast.Rubric, scope: Scope, faults: Faults, as_model: Callable
     )  # fmt: skip
 
 
-def _check_reading(decl: ast.Rubric, scope: Scope, faults: Faults) -> None:
-    """A rubric has exactly one of `scale`, `choices` and `shape`."""
+def format_of(decl: ast.Rubric | ast.Ask, values: Mapping[str, Any], scope: Scope, faults: Faults) -> ReplyFormat:
+    """Return how the replies of a rubric, or the answers of an ask, are read, by the values of its settings."""
+    _check_reading(decl, scope, faults)
+    scale, choices, shape, weighted = (values.get(name) for name in ("scale", CHOICES, SHAPE, "read"))
+    if weighted is not None and scale is None:
+        faults.error("E712", "`read = weighted(...)` needs a `scale`", decl.name.span, help="add `scale = 0..100`")
+    reply_format = ReplyFormat(
+        scale=scale if choices is None and shape is None else None,
+        choices=tuple(choices) if choices and shape is None else (),
+        shape=shape or (),
+        weighted=weighted,
+        words=(*values.get("refusal", ()), *values.get("other", ())),
+    )
+    both = sorted(set(reply_format.words) & set(reply_format.choices))
+    if both:
+        missing = next(name for name in ("refusal", "other") if both[0] in values.get(name, ()))
+        at = {setting.name.text: setting.name.span for setting in decl.settings}
+        faults.error("E714", f"`{both[0]}` is both a label and a reply that counts as missing", at[CHOICES],
+                     labels=(Label(span=at[missing], text="counted as missing here"),),
+                     help=f"remove it from `{CHOICES}` or from `{missing}`")  # fmt: skip
+    return reply_format
+
+
+def is_read(reply_format: ReplyFormat) -> bool:
+    """Whether a format has one of `scale`, `choices` and `shape`: it has none after a fault."""
+    return reply_format.scale is not None or bool(reply_format.choices or reply_format.shape)
+
+
+def _check_reading(decl: ast.Rubric | ast.Ask, scope: Scope, faults: Faults) -> None:
+    """A rubric has exactly one of `scale`, `choices` and `shape`, and an ask that reads its answer."""
     readings = [x for x in decl.settings if x.name.text in READ_BY]
+    kind = "rubric" if isinstance(decl, ast.Rubric) else "ask"
     if not readings and not READ_BY & scope.module.file.lost:
         faults.error(
-            "E710", f"the rubric `{decl.name.text}` has no reply format", decl.name.span,
+            "E710", f"the {kind} `{decl.name.text}` has no reply format", decl.name.span,
             help='add `scale = 0..100`, `choices = { label: "description" }` or `shape = { flag: bool }`',
         )  # fmt: skip
     if len({x.name.text for x in readings}) > 1:
-        faults.error("E711", "a rubric can have only one of `scale`, `choices` and `shape`", readings[1].name.span,
-                     help="keep one of them, or write two rubrics")  # fmt: skip
+        article, other = ("a", "write two rubrics") if kind == "rubric" else ("an", "use a `shape` with several fields")
+        faults.error("E711", f"{article} {kind} can have only one of `scale`, `choices` and `shape`",
+                     readings[1].name.span, help=f"keep one of them, or {other}")  # fmt: skip
+
+
+def ask_format(decl: ast.Ask, local: frozenset[str], scope: Scope, faults: Faults) -> ReplyFormat | None:
+    """Return how the answers of an ask are read; None for one without such settings, or with a fault in them.
+
+    `local` are the names of the experiment: a format is the same in all cells, so that its settings read none of them.
+    """
+    written = [s for s in decl.settings if s.name.text in tables.READING]
+    before = faults.n_errors
+    for setting in written:
+        words = frozenset(tables.WORDS.get(setting.name.text, ())) - frozenset(scope.names)
+        for name in sorted(free_names(setting.value) & (local - words))[:1]:
+            faults.error(
+                "E401", f"`{setting.name.text}` must be the same in all cells, but it depends on `{name}`",
+                setting.value.span, help="write its value, or use a name that is defined outside the experiment",
+            )  # fmt: skip
+    if not written or faults.n_errors > before:
+        return None
+    values = read_settings(written, tables.READING, "ask", scope, faults)
+    reply_format = format_of(decl, values, scope, faults)
+    for part in (p for p in reply_format.shape if p.name in ANSWER_FIELDS):
+        at = next(s.value.span for s in written if s.name.text == SHAPE)
+        faults.error("E520", f"`{SHAPE}` must be a map without `{part.name}`: every answer has a field of this name",
+                     at, help="give the field another name")  # fmt: skip
+    return reply_format if is_read(reply_format) else None
 
 
 def _shape_text(shape: tuple[ReplyField, ...]) -> str:

@@ -365,7 +365,7 @@ DATASET = _table(
     Spec("sha256", "text", "first 8 or more digits of the file's SHA-256", _text),
     Spec("obtain", "text", "instructions for getting the file", _text),
 )
-RUBRIC = _table(
+READING = _table(  # how a reply is read: of a rubric, and of an ask for its own answer
     Spec("scale", "range", "the reply is a number in this range", _scale),
     Spec("choices", "map or list", "the reply is one of these labels", _choices),
     Spec("shape", "map", "the reply is a JSON object: fields of bool, number, text, a range or labels", _shape),
@@ -378,7 +378,8 @@ RUBRIC = _table(
     ),
     Spec("refusal", "text or list", "replies that count as missing, under their own word", _texts),
     Spec("other", "text or list", "more such replies", _texts),
-) | {k: v for k, v in PARAMS.items() if k != "sim"}
+)
+RUBRIC = READING | {k: v for k, v in PARAMS.items() if k != "sim"}
 CLUSTER = "cluster"  # read by `emdsl.compiler.clusters`: its names are those of the experiment
 EXPERIMENT = _table(
     Spec(
@@ -395,8 +396,14 @@ EXPERIMENT = _table(
         "the axis over dataset rows",
     ),
 )
-ASK = {k: v for k, v in PARAMS.items() if k != "seed"} | _table(
-    Spec("replicate", "number", "a second, independent draw of the same request: 1, 2 ...", _whole(0, 2**31 - 1), "0"),
+ASK = (
+    {k: v for k, v in PARAMS.items() if k != "seed"}
+    | _table(
+        Spec(
+            "replicate", "number", "a second, independent draw of the same request: 1, 2 ...", _whole(0, 2**31 - 1), "0"
+        ),
+    )
+    | READING
 )
 JUDGE = {k: v for k, v in PARAMS.items() if k != "seed"} | _table(
     Spec("samples", "number", "number of verdicts: NAME, NAME_2, NAME_3 ...", _whole(1, MAX_JUDGE_SAMPLES), "1"),

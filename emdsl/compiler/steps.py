@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from emdsl.compiler.local_scope import LocalScope
     from emdsl.compiler.resolve import Resolver
     from emdsl.compiler.statements import Statements, WrittenStep
-    from emdsl.reply_format import ReplyField
+    from emdsl.reply_format import ReplyField, ReplyFormat
 
 _NUMBERS = ("replicate", "again")  # settings that are one number for all cells
 
@@ -85,9 +85,11 @@ class _StepMaker:
         decl, local = stmt.decl, self.local
         model = self._model(decl, rubric)
         settings, numbers = self._settings(decl)
-        head_reads = local.reads(decl.model, *(s.value for s in decl.settings))
+        reply_format = rubric.reply_format if rubric else local.formats.get(stmt.name)
+        sent = [s.value for s in decl.settings if rubric or s.name.text not in tables.READING]
+        head_reads = local.reads(decl.model, *sent)
         for name in sorted(head_reads & {*local.steps, "sample"}):
-            parts = [x for x in (decl.model, *(s.value for s in decl.settings)) if x is not None]
+            parts = [x for x in (decl.model, *sent) if x is not None]
             span = next(x.span for x in parts if name in local.reads(x))
             self.faults.error(
                 "E401", f"the model and parameters cannot depend on `{name}`: they are fixed before the run", span,
@@ -100,14 +102,16 @@ class _StepMaker:
             name=stmt.name,
             kind=ASK if isinstance(decl, ast.Ask) else JUDGE,
             needs=tuple(n for n in local.steps if n in prompt_reads),
-            settings=self._head(decl, model, settings, numbers.get("replicate", 0), rules, rubric, set_at),
+            settings=self._head(
+                decl, model, settings, numbers.get("replicate", 0), rules, rubric, reply_format, set_at
+            ),
             settings_axes=self._positions(settings_axes),
             prompt=self._prompt(decl, rubric),
             prompt_axes=self._positions(prompt_reads),
             prompt_sample="sample" in prompt_reads,
             condition=self._condition(stmt.conditions),
             condition_needs=local.steps_read(stmt.conditions),
-            reply_format=rubric.reply_format if rubric else None,
+            reply_format=reply_format,
             draw=stmt.draw,
             again=numbers.get("again", 0),
             rubric=rubric.name if rubric else "",
@@ -148,6 +152,8 @@ class _StepMaker:
         numbers: dict[str, int] = {}
         for item in decl.settings:
             name = item.name.text
+            if kind == "ask" and name in tables.READING:
+                continue  # read with the names of the experiment
             if name not in table:
                 self.faults.add(tables.unknown_setting(name, item.name.span, kind, table))
             elif name in settings or name in numbers:
@@ -182,9 +188,13 @@ class _StepMaker:
         replicate: int,
         rules: tuple[SetRule, ...],
         rubric: RubricMaker | None,
+        reply_format: ReplyFormat | None,
         set_at: Mapping[str, Span],
     ) -> Callable[[Frame], RequestSettings]:
         models, span = self.resolver.models, decl.model.span if decl.model is not None else decl.span
+
+        weighted = reply_format.weighted if reply_format is not None else None
+        inherited = rubric.settings if rubric else {"top_logprobs": weighted.top} if weighted else {}
 
         def head(frame: Frame) -> RequestSettings:
             who = model(frame)
@@ -192,17 +202,17 @@ class _StepMaker:
             decided = parameters_set(rules, frame)
             if rubric is not None:
                 _agree(rubric, who, {*own, *decided}, decl.span)
-            params = merged(who.params, {**(rubric.settings if rubric else {}), **own, **decided})
+            params = merged(who.params, {**inherited, **own, **decided})
             truth = dict(params).get("sim") or {}  # of a real model: for `--sim` alone
             check_truth(truth, span, set_at)
             if who.service.name == SIM:
-                params = _for_simulator(who, params, rubric)
+                params = _for_simulator(who, params, reply_format)
             else:
                 params = tuple(p for p in params if p[0] != "sim")
                 params = merged(who.service.implied_params, dict(params))
             if models.simulate:
                 who, params = models.simulated(who, params, truth, judge=rubric is not None)
-                params = _for_simulator(who, params, rubric)
+                params = _for_simulator(who, params, reply_format)
             if self.budget is not None:
                 _affordable(who, params, span, self.budget)
             return RequestSettings(who, params, replicate)
@@ -275,12 +285,11 @@ def _agree(rubric: RubricMaker, model: Model, decided: set[str], span: Span) -> 
             )
 
 
-def _for_simulator(model: Model, params: Params, rubric: RubricMaker | None) -> Params:
-    """Give a simulated judge what it answers with: all that changes an answer is in the key."""
-    if rubric is None or model.service.name != SIM:
+def _for_simulator(model: Model, params: Params, reply_format: ReplyFormat | None) -> Params:
+    """Give a simulated model what it answers with: all that changes an answer is in the key."""
+    if reply_format is None or model.service.name != SIM:
         return params
     truth = dict(dict(params).get("sim") or {})
-    reply_format = rubric.reply_format
     if reply_format.shape:
         truth["shape"] = {p.name: _simulated_part(p) for p in reply_format.shape}
     elif reply_format.scale is not None:
@@ -293,7 +302,7 @@ def _for_simulator(model: Model, params: Params, rubric: RubricMaker | None) -> 
 
 
 def _simulated_part(part: ReplyField) -> Any:
-    """Return a field as the simulated judge needs it: its kind, its ends or its labels."""
+    """Return a field as the simulator needs it: its kind, its ends or its labels."""
     if part.choices:
         return part.choices
     return (int(part.scale[0]), int(part.scale[1])) if part.scale is not None else part.kind

@@ -13,7 +13,7 @@ from emdsl.source import one_of
 from emdsl.value import EnvVar, LabelledMap, Missing, Money, Row, Value, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from emdsl.reply_format import ReplyField, ReplyFormat
 
@@ -59,6 +59,7 @@ TEXT, NUMBER, BOOL, NONE, MESSAGES = Type("text"), Type("number"), Type("bool"),
 ANSWER = Type("answer")
 ANSWER_FIELDS = {"reasoning": TEXT, "finish": TEXT, "tokens": NUMBER, "logprobs": ANY}
 RENDERED = {"text", "number", "score", "label", "answer", "bool", "any"}
+_READ_BY = {"score": "scale = 0..100", "label": 'choices = ["YES", "NO"]'}  # settings of an ask
 TEXTS = {"text", "label", "answer"}
 NUMBERS = {"number", "score"}
 
@@ -83,6 +84,13 @@ def part_type(part: ReplyField) -> Type:
             return Type("label", labels=frozenset(part.choices))
         case _:
             return TEXT
+
+
+def unread_help(ask: str, field: str, known: Collection[str]) -> str:
+    """Return how an answer gets a field; "" for a field that none has, and for an answer that is read already."""
+    if field not in _READ_BY or set(known) != set(ANSWER_FIELDS):
+        return ""
+    return f"add `{{ {_READ_BY[field]} }}` to `ask {ask}`"
 
 
 def type_of(value: Value) -> Type:

@@ -144,12 +144,14 @@ class Beside:
     # ---------------------------------------------------------------- verdicts
 
     def _labels(self) -> Iterator[tuple[str, str, str, list[str]]]:
-        """Yield each judge that replies with labels: its name, and twice its label, or why it is missing, in SQL."""
+        """Yield each judge or answer that is read as a label: its name, and twice the label, or why it is missing."""
         olds = {s.name: s for s in self.before.steps}
         for step in self.after.steps:
-            if step.name in olds and _has_labels(step) and _has_labels(olds[step.name]):
-                label = f"COALESCE({name(step.name)}, {name(f'{step.name}_missing')})"
-                yield step.name, label, label, []
+            old = olds.get(step.name)
+            if old is not None and old.kind == step.kind and _has_labels(step) and _has_labels(old):
+                column, shown = (f"{step.name}_label", f"{step.name}.label") if step.readings else (step.name,) * 2
+                label = f"COALESCE({name(column)}, {name(f'{column}_missing')})"
+                yield shown, label, label, []
 
     def _conditions(self) -> Iterator[tuple[str, str, str, list[str]]]:
         """Yield each condition of measures: its text, its value before and after in SQL, the scores that it reads."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from emdsl.outcomes.sql import (
     Columns,
     columns_of,
+    field_reasons,
     inner,
     literal,
     name,
@@ -191,9 +192,9 @@ def row_values_sql(measure: Measure, columns: Columns) -> tuple[str, str, str]:
     missing = f"({value}) IS NULL" + (
         f" OR ({other}) IS NULL" if measure.other is not None and not measure.metric else ""
     )
-    reasons = [name(f"{n}_missing") for n in measure.reads]
     raters = [x for x in (measure.value, measure.other, *measure.others) if x is not None]
     parts = [*raters, *([measure.condition] if measure.condition is not None else [])]
+    reasons = [name(f"{n}_missing") for n in measure.reads] + [name(c) for c in field_reasons(parts, columns)]
     if measure.function == "agreement":  # a row without a person's verdict is no disagreement
         rated = row_fields(raters, columns)
         reasons += [f"CASE WHEN NULLIF({f}::VARCHAR, '') IS NULL THEN 'unlabelled' END" for f in rated]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from emdsl.experiment import ASK
+from emdsl.experiment import ASK, Column
 from emdsl.outcomes import database
 from emdsl.outcomes.draws import PLACE, placed
 from emdsl.outcomes.odd import Odd
@@ -48,10 +48,12 @@ class Bins:
 
 
 def score_bins(connection: Any, experiment: Experiment, schema: str) -> Iterator[Bins]:
-    """Yield the bins of the first pairs of judges with scores; of single judges if there is no pair."""
+    """Yield the bins of the first pairs of scores, of judges and of answers; of single scores if there is no pair."""
     scored = [
         s for s in experiment.steps if s.reply_format is not None and s.reply_format.scale is not None and not s.draw
     ]
+    columns = {s.name: name(f"{s.name}_score" if s.readings else s.name) for s in scored}
+    shown = {s.name: f"{s.name}.score" if s.readings else s.name for s in scored}
     pairs: Sequence[tuple[Step, ...]] = list(combinations(scored, 2))[:MAX_PAIRS]
     for steps in pairs or [(s,) for s in scored]:
         parts, widths, scales = [], [], []
@@ -62,9 +64,9 @@ def score_bins(connection: Any, experiment: Experiment, schema: str) -> Iterator
             width = (high - low) / N_BINS
             widths.append(width)
             scales.append((low, high))
-            place = f"floor(({name(step.name)} - {low!r}) / {width!r})"
+            place = f"floor(({columns[step.name]} - {low!r}) / {width!r})"
             parts.append(f"{low!r} + {width!r} * greatest(0, least({N_BINS - 1}, {place}))")
-        known = " AND ".join(f"{name(s.name)} IS NOT NULL" for s in steps)
+        known = " AND ".join(f"{columns[s.name]} IS NOT NULL" for s in steps)
         counts = database.select(
             connection,
             f"SELECT {', '.join(parts)}, count(*) FROM {name(schema)}.{name(experiment.name)} "
@@ -72,8 +74,8 @@ def score_bins(connection: Any, experiment: Experiment, schema: str) -> Iterator
         )
         if counts.rows:
             yield Bins(
-                names=tuple(s.name for s in steps), scales=tuple(scales), step=tuple(widths),
-                thresholds=tuple(experiment.thresholds.get(s.name, ()) for s in steps),
+                names=tuple(shown[s.name] for s in steps), scales=tuple(scales), step=tuple(widths),
+                thresholds=tuple(experiment.thresholds.get(shown[s.name], ()) for s in steps),
                 rows=tuple(tuple(r) for r in counts.rows),
             )  # fmt: skip
 
@@ -104,7 +106,13 @@ class Readable:
     axes: dict[str, list[str]]
     sample: list[int]
     steps: dict[str, dict[str, list[Any]]]  # value, missing, finish; of an ask reasoning, of a judge reply
-    lets: dict[str, dict[str, list[Any]]]  # value, missing
+    lets: dict[str, dict[str, list[Any]]]  # value, missing; also of what answers are read as: `answer.score`
+
+
+def shown_columns(experiment: Experiment) -> tuple[Column, ...]:
+    """Return what the rows of an experiment show beside its steps: what answers are read as, and its `let`s."""
+    readings = (Column(name=f"{s.name}.{c.name}", kind=c.kind) for s in experiment.steps for c in s.readings)
+    return (*readings, *experiment.columns)
 
 
 def readable(connection: Any, experiment: Experiment, schema: str) -> Readable:
@@ -113,8 +121,10 @@ def readable(connection: Any, experiment: Experiment, schema: str) -> Readable:
     for step in experiment.steps:
         text = "reasoning" if step.kind == ASK else "reply"
         chosen += [name(step.name), *(name(f"{step.name}_{p}") for p in ("missing", "finish", text))]
-    for let in experiment.columns:
-        chosen += [name(let.name), name(f"{let.name}_missing")]
+    lets = shown_columns(experiment)
+    for let in lets:
+        column = let.name.replace(".", "_")
+        chosen += [name(column), name(f"{column}_missing")]
     sql = f"SELECT {', '.join(chosen)} FROM {placed(experiment, schema)} ORDER BY {PLACE}"
     rows = database.select(connection, sql).rows
     columns = iter([list(c) for c in zip(*rows, strict=True)] if rows else [[] for _ in chosen])
@@ -128,5 +138,5 @@ def readable(connection: Any, experiment: Experiment, schema: str) -> Readable:
             }
             for s in experiment.steps
         },
-        lets={c.name: {"value": next(columns), "missing": next(columns)} for c in experiment.columns},
+        lets={c.name: {"value": next(columns), "missing": next(columns)} for c in lets},
     )  # fmt: skip

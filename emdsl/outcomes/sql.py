@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from emdsl.experiment import ASK
 from emdsl.lang import ast
 from emdsl.lang.walk import walk
 from emdsl.value import ABSENT, ENGINE_REASONS, UNSETTLED, Row, render
@@ -49,6 +50,7 @@ class Columns:
     rows: frozenset[str]  # axes of dataset rows
     steps: frozenset[str]
     reasoned: frozenset[str]  # steps and lets, which have a column with the reason of a missing value
+    reasons: Mapping[tuple[str, str], str]  # of steps and fields that are verdicts: the column with that reason
     words: frozenset[str]
     fields: Mapping[str, Mapping[str, str]]  # of axes of rows: column of the dataset to field of the struct
 
@@ -68,6 +70,12 @@ def row_fields(parts: Iterable[ast.Expr], columns: Columns) -> list[str]:
             case _:
                 pass
     return list(columns_read)
+
+
+def field_reasons(parts: Iterable[ast.Expr], columns: Columns) -> list[str]:
+    """Return the columns with the reasons why fields that expressions read are missing, of verdicts and answers."""
+    fields = (x for part in parts for x in walk(part) if isinstance(x, ast.Field))
+    return list(dict.fromkeys(c for x in fields if (c := reason_column(x, columns)) is not None))
 
 
 def struct_names(levels: Iterable[Level]) -> dict[str, str]:
@@ -90,9 +98,28 @@ def columns_of(experiment: Experiment) -> Columns:
         rows=frozenset(a.name for a in experiment.axes if all(isinstance(x.value, Row) for x in a.levels)),
         steps=frozenset(s.name for s in experiment.steps),
         reasoned=frozenset([s.name for s in experiment.steps] + [c.name for c in experiment.columns]),
+        reasons=_field_reasons(experiment),
         words=experiment.words,
         fields={a.name: struct_names(a.levels) for a in experiment.axes},
     )
+
+
+def _field_reasons(experiment: Experiment) -> dict[tuple[str, str], str]:
+    """Return by step and field the column with the reason why it is missing."""
+    reasons = {(s.name, part.name): f"{s.name}_{part.name}_missing" for s in experiment.steps for part in s.readings}
+    judges = ((s, s.reply_format) for s in experiment.steps if s.kind != ASK)
+    return reasons | {(s.name, part.name): f"{s.name}_missing" for s, f in judges if f for part in f.shape}
+
+
+def reason_column(node: ast.Expr, columns: Columns) -> str | None:
+    """Return the column with the reason why a verdict is missing, of its name or its field; None for anything else."""
+    match node:
+        case ast.Ref(name=of) if of in columns.reasoned:
+            return f"{of}_missing"
+        case ast.Field(value=ast.Ref(name=of), name=field):
+            return columns.reasons.get((of, field.text))
+        case _:
+            return None
 
 
 def simulated_column(experiment: Experiment) -> str:
@@ -193,8 +220,9 @@ def _is(node: ast.Is, columns: Columns) -> str:
     if label == "missing":
         return f"{negate}(({value}) IS NULL)"
     same = f"({value})::VARCHAR = {literal(label)}"
-    if isinstance(node.value, ast.Ref) and (label in columns.words or label in ENGINE_REASONS):
-        reason = name(f"{node.value.name}_missing")
+    column = reason_column(node.value, columns)
+    if column is not None and (label in columns.words or label in ENGINE_REASONS):
+        reason = name(column)
         absent = _listed(ABSENT - {label})
         return (
             f"CASE WHEN {reason} IS NULL THEN {negate}({same}) WHEN {reason} IN ({absent}) THEN NULL "

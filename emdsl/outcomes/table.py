@@ -247,8 +247,9 @@ def _step_fields(step: Step, run: str) -> list[Field]:
             name, kind, comment, lambda batch: [get(x) if x is not None else None for x in batch.responses[n]]
         )
 
-    kind = "double" if step.reply_format is not None and step.reply_format.scale is not None else "text"
-    shape = step.reply_format.shape if step.reply_format is not None else ()
+    judged = step.reply_format if step.kind != ASK else None
+    kind = "double" if judged is not None and judged.scale is not None else "text"
+    shape = judged.shape if judged is not None else ()
     verdict = "verdict, as JSON" if shape else "score" if kind == "double" else "label"
     comment = {"ask": "answer", "judge": f"the judge's {verdict}"}[step.kind]
     fields = [
@@ -258,35 +259,37 @@ def _step_fields(step: Step, run: str) -> list[Field]:
     for part in shape:
         kind = {"number": "double", "bool": "bool"}.get(part.kind, "text")
         fields.append(plain(f"{n}_{part.name}", kind, f"field `{part.name}` of the verdict", partial(_part, part.name)))
+    for read in step.readings:
+        comment = f"`{read.name}` that the answer was read as"
+        why = f"reason why `{n}.{read.name}` is missing"
+        fields += [
+            plain(f"{n}_{read.name}", read.kind, comment, partial(_read_value, read.name)),
+            plain(f"{n}_{read.name}_missing", "text", why, _read_reason),
+        ]
     if step.kind == ASK:
         fields.append(plain(f"{n}_reasoning", "text", "reasoning of the answer", _reasoning))
     else:
         fields.append(came(f"{n}_reply", "text", "the judge's reply", attrgetter("text")))
-        if step.weighs:
-            mass, words = attrgetter("weights.mass"), attrgetter("weights.word_mass")
-            fields += [
-                plain(
-                    f"{n}_mass",
-                    "double",
-                    "probability that the first token is a number within the scale",
-                    partial(_weight, mass),
-                ),
-                plain(
-                    f"{n}_word_mass",
-                    "double",
-                    "probability that the first token begins a declared word",
-                    partial(_weight, words),
-                ),
-            ]
-        if step.again:
-            fields.append(
-                plain(
-                    f"{n}_tries",
-                    "int",
-                    "number of earlier replies that could not be read",
-                    lambda x: len(x.bad_replies),
-                )
-            )
+    if step.weighs:
+        mass, words = attrgetter("weights.mass"), attrgetter("weights.word_mass")
+        fields += [
+            plain(
+                f"{n}_mass",
+                "double",
+                "probability that the first token is a number within the scale",
+                partial(_weight, mass),
+            ),
+            plain(
+                f"{n}_word_mass",
+                "double",
+                "probability that the first token begins a declared word",
+                partial(_weight, words),
+            ),
+        ]
+    if step.again:
+        fields.append(
+            plain(f"{n}_tries", "int", "number of earlier replies that could not be read", lambda x: len(x.bad_replies))
+        )
     return [
         *fields,
         came(f"{n}_finish", "text", "finish reason: stop, length, blocked, tool or other", attrgetter("finish")),
@@ -315,6 +318,16 @@ def _value(result: Result) -> Any:
 
 def _part(part: str, result: Result) -> Any:
     return result.value.get(part) if isinstance(result.value, LabelledMap) else None
+
+
+def _read_value(part: str, result: Result) -> Any:
+    if isinstance(result.value, Missing) or isinstance(result.reading, Missing):
+        return None
+    return result.reading.get(part) if isinstance(result.reading, LabelledMap) else result.reading
+
+
+def _read_reason(result: Result) -> str | None:
+    return _reason(result.value) or _reason(result.reading)
 
 
 def _weight(get: Callable[[Result], float], result: Result) -> float | None:

@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from emdsl.experiment import ASK
+from emdsl.outcomes.report_data import shown_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -77,7 +78,7 @@ def _experiment(experiment: Experiment, rows: Readable, prompts: Prompts, texts:
             )
         steps.append(part)
     lets = []
-    for column in experiment.columns:
+    for column in shown_columns(experiment):
         held = rows.lets[column.name]
         part = {"name": column.name, "kind": "let", "missing": _labels(held["missing"])}
         numeric = column.kind == "double"

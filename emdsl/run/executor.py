@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from emdsl.errors import ProviderError, StoreError
+from emdsl.experiment import ASK
 from emdsl.outcome import Result
 from emdsl.reasoning import split
 from emdsl.run.budget import Budgets
@@ -202,7 +203,7 @@ class Executor:
         for name, query in list(row.ready.items()):
             step = group.rows.steps[name]
             target = (group, row, step)
-            if group.rows.probes.split(step, query):
+            if step.kind != ASK and group.rows.probes.split(step, query):
                 settle(row, step, Result(SPLIT_NUMBER, query))
                 self._advance(group, row)
                 return
@@ -324,7 +325,8 @@ class Executor:
         while request.targets:  # advancing one row can make another wait for this very request
             _, (group, row, step) = request.targets.popitem()
             if not group.rows.probes.answered(request.query.key, stored):
-                again = settle_answer(row, step, stored, answer)
+                splits = group.rows.probes.split(step, request.query)
+                again = settle_answer(row, step, stored, answer, splits=splits)
                 if again is not None:
                     self._sent_again.add(again.key)
                     self.progress.again = len(self._sent_again)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from emdsl.experiment import ASK
 from emdsl.outcome import Result
 from emdsl.reasoning import split
 from emdsl.run.rows import settle, settle_answer, settle_failure
@@ -71,12 +72,13 @@ def _settle_wave(
     wave: list[Ready] = []
     for row, step, query in ready:
         response = stored.get(query.key)
-        if any_split and rows.probes.split(step, query):
+        splits = any_split and rows.probes.split(step, query)
+        if splits and step.kind != ASK:
             reasoning = answers[query.key].reasoning if response is not None else None
             settle(row, step, Result(SPLIT_NUMBER, query, response, reasoning=reasoning))
         elif response is None:
             continue
-        elif (again := settle_answer(row, step, response, answers[query.key])) is not None:
+        elif (again := settle_answer(row, step, response, answers[query.key], splits=splits)) is not None:
             wave.append((row, step, again))
             continue
         advanced[id(row)] = row

@@ -145,12 +145,11 @@ class Planner:
 
     def _add_cached(self, count: StepCount, row: Outcome, state: Cached) -> None:
         query, response, result = state
-        if count.step.kind == ASK:
-            if query.key not in count.stored:
-                count.cut += response.finish == "length"
-                count.blocked += response.finish == "blocked"
-                count.empty += result.value == ""
-        else:
+        if count.step.kind == ASK and query.key not in count.stored:
+            count.cut += response.finish == "length"
+            count.blocked += response.finish == "blocked"
+            count.empty += result.value == ""
+        if count.step.reply_format is not None:
             self._add_verdict(count, row, query, result)
         self._add_answer(count, row, query, response)
 
@@ -178,7 +177,7 @@ class Planner:
 
     def _add_pending(self, count: StepCount, row: Outcome, query: Query) -> None:
         count.n_rows += 1
-        if count.step.kind != ASK:
+        if count.step.reply_format is not None:
             self._add_probe(count, query.settings)
             self._add_probe_answer(count, query.settings)
             for bad_query, bad_reply in (row.bad_replies or {}).get(count.step.name, ()):
@@ -197,7 +196,7 @@ class Planner:
 
     def _add_symbolic(self, count: StepCount, row: Outcome, state: Symbolic) -> None:
         count.n_rows += 1
-        if count.step.kind != ASK:
+        if count.step.reply_format is not None:
             self._add_probe(count, state.head)
         same = count.undecided if state.undecided else count.symbolic
         if state.id in same:
@@ -251,8 +250,8 @@ class Planner:
 
     @staticmethod
     def _add_split(count: StepCount, query: Query, result: Result) -> None:
-        """Add a verdict that is missing because its judge writes numbers digit by digit."""
-        if result.value == SPLIT_NUMBER:
+        """Add a score that is missing because its model writes numbers digit by digit."""
+        if SPLIT_NUMBER in (result.value, result.reading):
             count.split.add(query.key)
             count.splitters.add(query.settings.model.use)
 

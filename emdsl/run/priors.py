@@ -95,11 +95,12 @@ def likely_answer(step: Step, head: RequestSettings) -> Likely:
 
 
 def _form(step: Step, head: RequestSettings) -> str:
-    if step.kind == ASK or step.reply_format is None:
+    if step.reply_format is None:
         return ANSWER
     if step.reply_format.shape:
         return JSON
-    if "max_tokens" in step.set_by_rubric and "max_tokens" not in step.set_at:  # that of a model is for its answers
+    own = step.set_at if step.kind == ASK else step.set_by_rubric.keys() - step.set_at.keys()
+    if "max_tokens" in own:  # that of a model is for its answers
         most = max_answer_tokens(head.model, dict(head.params))
         return REASONED if most is not None and most >= MIN_REASONED else VERDICT
     return VERDICT

@@ -30,6 +30,7 @@ from emdsl.value import (
     NOT_OBTAINED,
     NOT_REPORTED,
     NULL,
+    SPLIT_NUMBER,
     UNDECIDED,
     UNREADABLE,
     LabelledMap,
@@ -343,14 +344,9 @@ def _name(frame: Frame, step: Step, result: Result) -> None:
     """Give the names of a settled step their values."""
     name, value = step.name, result.value
     frame[name] = value
+    if step.reply_format is not None:
+        _name_verdict(frame, step, result)
     if step.kind != ASK:
-        for part in step.reply_format.shape if step.reply_format is not None else ():
-            frame[f"{name}.{part.name}"] = value.get(part.name) if isinstance(value, LabelledMap) else value
-        if step.weighs:
-            weights = result.weights
-            none = value if isinstance(value, Missing) else NO_LOGPROBS
-            frame[f"{name}.mass"] = weights.mass if weights is not None else none
-            frame[f"{name}.word_mass"] = weights.word_mass if weights is not None else none
         return
     response = result.response
     if response is None:
@@ -364,6 +360,22 @@ def _name(frame: Frame, step: Step, result: Result) -> None:
     frame[f"{name}.logprobs"] = response.logprobs or NOT_REPORTED
 
 
+def _name_verdict(frame: Frame, step: Step, result: Result) -> None:
+    """Give the fields of a verdict their values, or those of an answer that was read."""
+    assert step.reply_format is not None
+    name, verdict, parts = step.name, result.value, step.reply_format.shape
+    if step.kind == ASK:
+        parts = step.reply_format.parts
+        verdict = verdict if isinstance(verdict, Missing) else result.reading
+    for part in parts:
+        frame[f"{name}.{part.name}"] = verdict.get(part.name) if isinstance(verdict, LabelledMap) else verdict
+    if step.weighs:
+        weights = result.weights
+        none = verdict if isinstance(verdict, Missing) else NO_LOGPROBS
+        frame[f"{name}.mass"] = weights.mass if weights is not None else none
+        frame[f"{name}.word_mass"] = weights.word_mass if weights is not None else none
+
+
 @cache
 def _judge() -> ModuleType:
     from emdsl import judge  # noqa: PLC0415 - its patterns take 5 ms, and a first plan reads no reply
@@ -371,24 +383,31 @@ def _judge() -> ModuleType:
     return judge
 
 
-def settle_answer(row: Outcome, step: Step, response: Response, answer: Answer) -> Query | None:
-    """Settle a step by its reply; return the request to send next if a judge's reply cannot be read."""
+def settle_answer(
+    row: Outcome, step: Step, response: Response, answer: Answer, *, splits: bool = False
+) -> Query | None:
+    """Settle a step by its reply; return the request to send next if a judge's reply cannot be read.
+
+    `splits`: its model writes numbers digit by digit, so that its first token is no score.
+    """
     query = row.ready.get(step.name)
-    value: Value
+    value: Value = answer.text
+    reading: Value = None
     weights = None
     if response.finish == "blocked":
         value = BLOCKED
-    elif step.reply_format is None:
-        value = answer.text
-    else:
-        value = _judge().read(response, answer.text, step.reply_format)
-        weights = _judge().token_weights(response, answer.text, step.reply_format) if step.weighs else None
+    elif step.reply_format is not None:
+        reading = SPLIT_NUMBER if splits else _judge().read(response, answer.text, step.reply_format)
+        if step.weighs and not splits:
+            weights = _judge().token_weights(response, answer.text, step.reply_format)
+        if step.kind != ASK:
+            value, reading = reading, None
     if value == UNREADABLE and query is not None and query.tries < step.again:
         row.bad_replies = row.bad_replies or {}
         row.bad_replies[step.name] = (*row.bad_replies.get(step.name, ()), (query, response))
         row.ready[step.name] = again = query.again()
         return again
-    settle(row, step, Result(value, query, response, reasoning=answer.reasoning, weights=weights))
+    settle(row, step, Result(value, query, response, reasoning=answer.reasoning, reading=reading, weights=weights))
     return None
 
 

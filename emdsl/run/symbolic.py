@@ -105,7 +105,8 @@ def _conditions(rows: Rows) -> Iterator[tuple[str, str]]:
             for verdicts in _assignments([steps[name] for name in step.condition_needs], fine=fine):
                 row = rows.row(cell, 0)
                 for need, verdict in zip(step.condition_needs, verdicts, strict=True):
-                    settle(row, steps[need], Result(verdict))
+                    read = steps[need].kind == ASK
+                    settle(row, steps[need], Result("an answer", reading=verdict) if read else Result(verdict))
                 bits.append("1" if holds(step, row) else "0")
         yield step.name, "".join(bits)
 
@@ -119,7 +120,7 @@ def _assignments(needs: list[Step], *, fine: bool) -> Iterator[list[Value]]:
 
 
 def _verdicts(step: Step, *, fine: bool) -> list[Value]:
-    """Return some verdicts of a step, from the lowest to the highest."""
+    """Return some verdicts of a step, or of what its answer is read as, from the lowest to the highest."""
     if step.reply_format is None:
         return ["an answer"]
     if step.reply_format.scale is None:
@@ -134,7 +135,8 @@ def stand_in(step: Step, query: Query) -> Result:
     if step.kind == ASK:
         text = f"the answer of {query.key.hex()}"
         response = Response(text=text, finish="stop", reasoning=text, usage=Usage(output_tokens=1))
-        return Result(text, query, response)
+        reading = _verdict(step.reply_format) if step.reply_format is not None else None
+        return Result(text, query, response, reading=reading)
     assert step.reply_format is not None
     return Result(_verdict(step.reply_format), query, Response(text="", finish="stop"))
 

@@ -76,10 +76,10 @@ def respond(request: Request, body: str, sample: str) -> Answer:
             reasoning = None
         else:
             subject = reply(request.messages, {"sim": request.sim, "reasoning_effort": request.thinks}, draws)
-            text, reasoning, candidates = subject.text, subject.reasoning, [(subject.text.split(" ")[0], 0.9)]
+            text, reasoning, candidates = subject.text, subject.reasoning, subject.candidates
     except BadTruth as error:
         raise Refused(str(error), param="sim") from error
-    splits = request.sim.get("split_digits") and request.is_for_judge and text.isdecimal()
+    splits = request.sim.get("split_digits") and text.isdecimal()
     words, glue = (list(text), "") if splits else (text.split(" "), " ")
     tokens = digit_by_digit(text, candidates) if splits else [(text, candidates)]
     reasoning_tokens = len(reasoning.split()) if reasoning else 0

@@ -48,6 +48,11 @@ def judge(messages: Sequence[Mapping[str, Any]], body: Mapping[str, Any], draws:
     prompt = "\n".join(str(m["content"]) for m in messages)
     marks = MARK.findall(prompt)
     kind = marks[-1] if marks else draws.choice(("aligned", "misaligned"))
+    return in_format(sim, prompt, kind, draws)
+
+
+def in_format(sim: Mapping[str, Any], prompt: str, kind: str, draws: Draws) -> Reply:
+    """Return a reply about an answer of some kind, in the format that the `sim` field of a request has."""
     if shape := sim.get("shape"):
         reply = json.dumps({name: _field(name, part, prompt, kind, draws) for name, part in shape.items()})
         return reply, [("{", 0.98)]

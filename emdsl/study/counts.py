@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import SourceError
+from emdsl.experiment import ASK
 from emdsl.outcomes.odd import Odd
 from emdsl.source import Severity, together
 from emdsl.study.cost import cost_parts, total_usd, usd
@@ -182,15 +183,21 @@ def _odd_parts(count: ExperimentCount) -> Iterator[Part]:
 
 
 def judge_parts(count: ExperimentCount) -> Iterator[Part]:
-    """Yield which judges are tested first, and which replies are unreadable."""
+    """Yield which models are tested before they judge or score, and which replies are unreadable."""
     for step in count.steps:
         name = step.step.name
         if step.probes:
+            who = "model" if step.step.kind == ASK else "judge"
             yield (
-                f"  + {counted(len(step.probes), 'request')} to test that the judge of `{name}` "
+                f"  + {counted(len(step.probes), 'request')} to test that the {who} of `{name}` "
                 "writes numbers as one token"
             )
-        if step.split:
+        if step.split and step.step.kind == ASK:
+            yield (
+                f"  {len(step.split):,} scores of `{name}` are missing (split_number): {_judges(step)} writes "
+                "numbers digit by digit.\n  Use `read = number` with `max_tokens = 8`"
+            )
+        elif step.split:
             yield (
                 f"  {len(step.split):,} verdicts of `{name}` are missing (split_number): {_judges(step)} writes "
                 "numbers digit by digit.\n  Import the rubric from `std:judges@2`, or use `read = number` with "
@@ -206,8 +213,8 @@ def judge_parts(count: ExperimentCount) -> Iterator[Part]:
 
 
 def _judges(step: StepCount) -> str:
-    """Return the judges of a step that split numbers."""
-    return ", ".join(f"`{use}`" for use in sorted(step.splitters)) or "its judge"
+    """Return the models of a step that split numbers."""
+    return ", ".join(f"`{use}`" for use in sorted(step.splitters)) or "its model"
 
 
 def _step_row(step: StepCount, *, wide: bool) -> list[str]:

@@ -15,7 +15,7 @@ from emdsl.reasoning import split
 from emdsl.run.passes import settle_from_store, settle_missing
 from emdsl.run.rows import Rows
 from emdsl.study.rendering import request, request_text
-from emdsl.value import Missing, render
+from emdsl.value import LabelledMap, Missing, render
 
 if TYPE_CHECKING:
     from emdsl.experiment import Experiment, Step
@@ -107,6 +107,8 @@ def _reply(step: Step, result: Result) -> dict[str, Any]:
         return shown
     reasoning = result.reasoning if step.kind == ASK else split(response, result.query)[1]
     shown |= {"reply": response.text} if step.kind != ASK else {}
+    if step.readings and not isinstance(result.value, Missing):
+        shown["read"] = _value_text(result.reading)
     shown |= {"reasoning": reasoning} if reasoning is not None else {}
     if result.weights is not None:
         shown |= {"mass": result.weights.mass, "word_mass": result.weights.word_mass}
@@ -123,6 +125,8 @@ def _reply(step: Step, result: Result) -> dict[str, Any]:
 def _value_text(value: Any) -> str:
     if isinstance(value, Missing):
         return f"missing: {value.reason}"
+    if isinstance(value, LabelledMap):
+        return ", ".join(f"{field}: {_value_text(part)}" for field, part in value.entries)
     rendered = render(value)
     return str(value) if rendered is None else rendered
 
@@ -137,7 +141,8 @@ def _text(story: dict[str, Any]) -> str:
             lines += [f"--- reasoning\n{step['reasoning']}"] if "reasoning" in step else []
             lines += [f"--- response: {step['finish']}, {step['answered_at']}, run {step['run']}"]
             lines += [step.get("reply", step["value"])]
-            lines += [f"--- read as: {step['value']}{_mass(step)}"] if "reply" in step else []
+            read = step.get("read", step["value"] if "reply" in step else None)
+            lines += [f"--- read as: {read}{_mass(step)}"] if read is not None else []
             lines += [f"--- a previous reply, unreadable:\n{text}" for text in step.get("unread", ())]
             lines += ["---", ""]
     lines += [f"let {k} = {v}" for k, v in story["lets"].items()]
