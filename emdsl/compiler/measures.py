@@ -216,7 +216,7 @@ class MeasureBinder:
         else:
             type_ = self.checker.infer(node)
             if kind == "label":
-                fields["labels"] = self._labels(node, type_)
+                fields["labels"] = self._labels(node, type_) if self.faults.n_errors == before else ()
             if kind == "number" and type_.kind not in ("number", "score", "any"):
                 self.faults.error(
                     "E842", f"expected a number in `{spec.name}(...)`, got {type_}", node.span,

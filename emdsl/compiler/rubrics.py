@@ -67,7 +67,7 @@ def format_of(decl: ast.Rubric | ast.Ask, values: Mapping[str, Any], scope: Scop
     """Return how the replies of a rubric, or the answers of an ask, are read, by the values of its settings."""
     _check_reading(decl, scope, faults)
     scale, choices, shape, weighted = (values.get(name) for name in ("scale", CHOICES, SHAPE, "read"))
-    if weighted is not None and scale is None:
+    if weighted is not None and scale is None and READ_BY & values.keys():
         faults.error("E712", "`read = weighted(...)` needs a `scale`", decl.name.span, help="add `scale = 0..100`")
     reply_format = ReplyFormat(
         scale=scale if choices is None and shape is None else None,
