@@ -13,7 +13,7 @@ from emdsl.outcomes.database import Error
 from emdsl.outcomes.draws import PLACE, SIDE, by_columns, draws_sql, group_columns, row_values_sql
 from emdsl.outcomes.measure_views import MEANS, view_sql
 from emdsl.outcomes.spread import SPREAD
-from emdsl.outcomes.sql import columns_of, inner, literal, name
+from emdsl.outcomes.sql import columns_of, field_reasons, inner, literal, name
 from emdsl.value import UNSETTLED
 
 if TYPE_CHECKING:
@@ -163,7 +163,8 @@ class Beside:
             texts = _text(old), _text(new)
             if texts not in seen:
                 seen.add(texts)
-                scores = [n for n in new.reads if n in old.reads and n in self.scores]
+                before = _columns_read(self.before, old)
+                scores = [n for n in _columns_read(self.after, new) if n in before and n in self.scores]
                 shown = texts[1] if texts[0] == texts[1] else f"measure {new.name}"
                 yield shown, _state(self.before, old), _state(self.after, new), scores
 
@@ -288,6 +289,13 @@ def beside(connection: Connection, before: Experiment, after: Experiment, places
         coordinate=coordinate, left_out=frozenset(left_out),
         scores=frozenset(n for n, kind in types[0].items() if kind == types[1].get(n) == "DOUBLE"),
     )  # fmt: skip
+
+
+def _columns_read(experiment: Experiment, measure: Measure) -> list[str]:
+    """Return the columns of steps and `let`s that a measure reads: `aligned`, `answer_score`."""
+    parts = [x for x in (measure.value, measure.condition) if x is not None]
+    reasons = field_reasons(parts, columns_of(experiment))
+    return [*measure.reads, *(column.removesuffix("_missing") for column in reasons)]
 
 
 def _has_labels(step: Step) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import InProcess, experiment, keys, outcomes, program, run
+from support import InProcess, emdsl, experiment, keys, outcomes, program, run
 
+import emdsl as api
 from emdsl.errors import Rejected, SourceError
 from emdsl.outcomes import database, loading
 from emdsl.outcomes.report_data import readable, score_bins
@@ -201,7 +203,8 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, list[An
     _, report = run(found, store, Varied())
     (only,) = found.experiments
     load = loading.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
-    assert loading.load(folder, load, [(only, collect(Rows(only), store, report.failures))]) == []
+    few = dataclasses.replace(only, measures=only.measures[-4:])
+    assert loading.load(folder, load, [(few, collect(Rows(only), store, report.failures))]) == []
     return folder, only, [row for rows in collect(Rows(only), store, report.failures) for row in rows]
 
 
@@ -372,6 +375,45 @@ def test_the_simulator_answers_in_the_format(
         run(text, store)
         values = {r.frame[f"answer.{field}"] for r in outcomes(experiment(text), store)}
         assert {v.reason if isinstance(v, Missing) else v for v in values} <= wanted
+
+
+SHOWN = """em 1
+experiment e {
+  for q in ["one", "two", "three"]
+  samples = 4
+  ask rated from "sim/subject" with "{q} 0..9" { scale = 0..9, refusal = "NONE" }
+  ask named from "sim/subject" with "{q}?" { choices = ["bad", "good"] }
+  ask shaped from "sim/subject" with "{q} as JSON" { shape = { harm: bool, level: 0..5 } }
+  measure high = rate(rated.score > 8)
+}
+"""
+
+
+def test_what_was_read_is_shown_and_compared(tmp_path: Path) -> None:
+    """`show --row` has it below each answer, `diff --results` the labels that flipped, by the name of the program."""
+    (tmp_path / "pyproject.toml").touch()
+    for file, text in (("a.em", SHOWN), ("b.em", SHOWN.replace("{q}?", "{q} now?").replace("score > 8", "score > 7"))):
+        (tmp_path / file).write_text(text, encoding="utf-8")
+        api.open(tmp_path / file).run(display="none")
+    table = api.open(tmp_path / "b.em").results().to_pandas()
+    rows = table[table.q == "two"].set_index("sample")
+    told = emdsl("show", "b.em", "--row", "q = 'two' AND sample = 1", cwd=tmp_path).stdout
+    shaped = f"harm: {str(rows.shaped_harm[1]).lower()}, level: {rows.shaped_level[1]:.0f}"
+    assert rows.named_label_missing[1] == "unreadable"  # a refusal
+    for text, read in (
+        (rows.rated[1], rows.rated[1]),
+        (rows.named[1], "missing: unreadable"),
+        (rows.shaped[1], shaped),
+    ):
+        assert f"\n{text}\n--- read as: {read}\n" in told
+    (changes,) = api.open(tmp_path / "b.em").diff_results(tmp_path / "a.em").experiments
+    before = api.open(tmp_path / "a.em").results().to_pandas().merge(table, on=["q", "sample"], suffixes=("_a", "_b"))
+    pairs = before[["named_label_a", "named_label_b"]].fillna("unreadable").value_counts()
+    assert {(f.before, f.after): f.n for f in changes.flips if f.of == "named.label"} == {
+        pair: n for pair, n in pairs.items() if pair[0] != pair[1]
+    }
+    (flip,) = (f for f in changes.flips if f.of == "measure high")
+    assert [x.scores for x in flip.examples] == [{"rated_score": (8.0, 8.0)}] * len(flip.examples) != []
 
 
 # ---------------------------------------------------------------- what is refused
