@@ -77,7 +77,7 @@ class Step:
 
     @property
     def weighs(self) -> bool:
-        """Whether its verdict is a weighted mean of a token's candidates, so that their mass is known."""
+        """Whether its verdict is read from a token's candidates, so that their mass is known."""
         return self.reply_format is not None and self.reply_format.weighs
 
     @property
@@ -87,6 +87,11 @@ class Step:
             return ()
         kinds = {"number": "double", "bool": "bool"}
         return tuple(Column(name=p.name, kind=kinds.get(p.kind, "text")) for p in self.reply_format.parts)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of its verdict; none of a score or a JSON reply."""
+        return self.reply_format.choices if self.reply_format is not None else ()
 
 
 def levels_at(axes: tuple[int, ...]) -> Callable[[Cell], tuple[int, ...]]:

@@ -113,6 +113,11 @@ def bare(text: str) -> str:
     return (text.rstrip(_AROUND).lstrip(_AROUND.replace("!", "")) or text).casefold()  # "!A" is not A
 
 
+def opened(text: str) -> str:
+    """Return a text without the punctuation before its first word: `(A)` as `A)`."""
+    return text.lstrip(_AROUND.replace("!", ""))
+
+
 def stated(text: str, parse: Parse) -> Any:
     """Return the one value that a reply states in a closed form; None for prose or two values."""
     if (value := parse(text)) is not None:

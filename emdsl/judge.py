@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from functools import lru_cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from emdsl.forms import MAX_LINE, MAX_OBJECTS, bare, objects, plain, stated
-from emdsl.logprobs import MIN_PREFIX, digits, spelled, start_of, weigh
+from emdsl.forms import MAX_LINE, MAX_OBJECTS, bare, objects, opened, plain, stated
+from emdsl.logprobs import MIN_PREFIX, LabelWeights, digits, spelled, start_of, weigh, weigh_labels
 from emdsl.reasoning import without_thoughts
 from emdsl.reply_format import ReplyField, ReplyFormat
-from emdsl.value import NO_LOGPROBS, NO_MASS, SPLIT_NUMBER, UNREADABLE, LabelledMap, Missing
+from emdsl.value import NO_LOGPROBS, NO_MASS, SPLIT_LABEL, SPLIT_NUMBER, UNREADABLE, LabelledMap, Missing
 
 if TYPE_CHECKING:
     from emdsl.logprobs import TokenLogprobs, Weights
@@ -33,6 +34,7 @@ _STATES = re.compile(
 )  # the name of a number
 _EXAMPLE = re.compile(r"\b(?:example|e\.g\.|format|template|instance)\b[^\n{]{0,40}\Z", re.IGNORECASE)
 MAX_KEPT = 80  # characters of a reply whose verdict is kept for equal ones
+MAX_SHARED = 0.01  # of the mass on labels, that may be on beginnings which several of them share
 MAX_NESTED = 1  # objects of one shape inside another: of more it is not clear which is meant
 _BEHIND_WORD = re.compile(r"\s*(?:\Z|[.,:;!(\u2013\u2014]|-+\s)|[ \t]*\n")
 
@@ -50,10 +52,15 @@ def read(reply: Response, answer: str, reply_format: ReplyFormat) -> Verdict:
     weights = token_weights(reply, answer, reply_format)
     if weights is None:
         return NO_LOGPROBS
-    if _in_parts(reply, answer):
-        return SPLIT_NUMBER
-    if weights.mean is not None and weights.mass >= min_mass:
-        return weights.mean
+    weighed: Verdict | None
+    if isinstance(weights, LabelWeights):
+        weighed = _weighed_label(weights, min_mass)
+    elif _in_parts(reply, answer):
+        weighed = SPLIT_NUMBER
+    else:
+        weighed = weights.mean if weights.mass >= min_mass else None
+    if weighed is not None:
+        return weighed
     word = _word(plain(without_thoughts(answer) or ""), reply_format, cut=cut)
     return word if word is not None and word != UNREADABLE else NO_MASS
 
@@ -61,7 +68,7 @@ def read(reply: Response, answer: str, reply_format: ReplyFormat) -> Verdict:
 @lru_cache(maxsize=4096)  # most judges give the same few replies
 def _stated(answer: str, reply_format: ReplyFormat, *, cut: bool, one_token: bool) -> Verdict | None:
     """Return the verdict that the text of a reply states; None if its tokens must be weighed, or thoughts hide it."""
-    own = None if reply_format.weighs and reply_format.scale is not None else without_thoughts(answer)
+    own = None if reply_format.weighs else without_thoughts(answer)
     if own is None:
         return None
     if reply_format.shape:
@@ -75,10 +82,31 @@ def _stated(answer: str, reply_format: ReplyFormat, *, cut: bool, one_token: boo
     )
 
 
-def token_weights(reply: Response, answer: str, reply_format: ReplyFormat) -> Weights | None:
-    """Weigh the candidates of the answer's first token; None if it is unknown which token that is."""
+def token_weights(reply: Response, answer: str, reply_format: ReplyFormat) -> Weights | LabelWeights | None:
+    """Weigh the candidates of the answer's first token; None if it is unknown which token that is.
+
+    Of a label it is the first token behind opening punctuation: in `(A)`, written as three tokens, the second.
+    """
+    if reply_format.choices:
+        at = first_token(reply, opened(answer)) or first_token(reply, answer)
+        return weigh_labels(at, reply_format.choices, reply_format.words) if at else None
     at = first_token(reply, answer)
     return weigh(at, reply_format.scale, reply_format.words) if at and reply_format.scale is not None else None
+
+
+def _weighed_label(weights: LabelWeights, min_mass: float) -> Verdict | None:
+    """Return the most probable label, or a declared word that is more probable; None if labels have too little mass.
+
+    As Chen et al. (2025), "Persona Vectors", read a judge's `YES`, `NO` and `REFUSAL`.
+    """
+    total = weights.mass + weights.shared
+    if total >= min_mass and weights.shared > MAX_SHARED * total:
+        return SPLIT_LABEL
+    if not weights.mass or weights.mass < min_mass:
+        return None
+    label, most = max(weights.by_label, key=itemgetter(1))
+    word, said = max(weights.by_word, key=itemgetter(1), default=("", 0.0))
+    return Missing(word) if said > most else label
 
 
 def first_token(reply: Response, answer: str) -> TokenLogprobs | None:

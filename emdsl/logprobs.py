@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -23,6 +24,28 @@ class Weights(NamedTuple):
     mean: float | None
     mass: float  # on whole numbers within the scale
     word_mass: float  # on declared words
+
+
+class LabelWeights(NamedTuple):
+    """The probability mass of one token's candidates, by the label or the declared word that they begin."""
+
+    by_label: tuple[tuple[str, float], ...]  # of each label, in their order
+    by_word: tuple[tuple[str, float], ...]  # of each declared word
+    shared: float  # of candidates that begin a label and something else
+
+    @property
+    def mass(self) -> float:
+        """The mass on labels."""
+        return math.fsum(mass for _, mass in self.by_label)
+
+    @property
+    def word_mass(self) -> float:
+        """The mass on declared words."""
+        return math.fsum(mass for _, mass in self.by_word)
+
+    def share(self, label: str) -> float:
+        """Return the probability of a label among all labels; raises KeyError, and ZeroDivisionError without mass."""
+        return dict(self.by_label)[label] / self.mass
 
 
 def spelled(token: str) -> str:
@@ -99,6 +122,43 @@ def weigh(candidates: TokenLogprobs, scale: tuple[float, float], words: Iterable
             total += value * probability
             mass += probability
     return Weights(total / mass if mass > 0 else None, mass, word_mass)
+
+
+def weigh_labels(candidates: TokenLogprobs, labels: tuple[str, ...], words: tuple[str, ...] = ()) -> LabelWeights:
+    """Weigh candidates by the label that they spell or begin, whatever their case and the punctuation around them.
+
+    Sources: `P(YES) / (P(YES) + P(NO))` of Chen et al. (2025), "Persona Vectors", `judge.py`; `P(A) / (P(A) + P(B))`
+    of Rimsky et al. (2024), "Steering Llama 2 via Contrastive Activation Addition".
+    """
+    by_label, by_word, shared = dict.fromkeys(labels, 0.0), dict.fromkeys(words, 0.0), 0.0
+    for token, logprob in candidates:
+        probability = math.exp(min(logprob, 0.0))
+        of_labels, of_words = _begun(token, labels), _begun(token, words)
+        if not of_labels:
+            if of_words:
+                by_word[of_words[0]] += probability
+        elif len(of_labels) > 1 or of_words:
+            shared += probability
+        else:
+            by_label[of_labels[0]] += probability
+    return LabelWeights(tuple(by_label.items()), tuple(by_word.items()), shared)
+
+
+@lru_cache(maxsize=4096)  # most replies have the same few candidates
+def _begun(token: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names that a token spells or begins.
+
+    One ASCII letter begins too much to count, and the digits of one number begin no other: `10` is not a part of `100`.
+    """
+    from emdsl.forms import bare  # noqa: PLC0415 - its patterns take 5 ms; what providers need of this file is without
+
+    text = bare(spelled(token))
+    enough = len(text.encode("utf-8", "replace")) >= MIN_PREFIX
+    return tuple(
+        n
+        for n, name in ((n, bare(n)) for n in names)
+        if name == text or (enough and name.startswith(text) and not (text[-1].isdigit() and name[len(text)].isdigit()))
+    )
 
 
 def _begins(token: str, words: Iterable[str]) -> bool:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from emdsl.experiment import Cell, Step
     from emdsl.frame import Frame
-    from emdsl.logprobs import Weights
+    from emdsl.logprobs import LabelWeights, Weights
     from emdsl.query import Query, Response
     from emdsl.value import Value
 
@@ -27,7 +27,7 @@ class Result:
     error: str = ""
     reasoning: str | None = None  # split off the response's text, once
     reading: Value = None  # of an answer with a reply format: what it was read as, or why it could not be
-    weights: Weights | None = None  # of a weighted verdict
+    weights: Weights | LabelWeights | None = None  # of a weighted verdict
     bad_replies: tuple[Try, ...] = ()  # a judge's replies before this one, that could not be read
 
 

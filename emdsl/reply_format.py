@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MASSES = ("mass", "word_mass")  # of a weighted verdict: the probability of numbers, and of declared words
+MASSES = ("mass", "word_mass")  # of a weighted verdict: the probability of its values, and of declared words
+
+
+def share(label: str) -> str:
+    """Return the field of a weighted verdict with the probability of a label: `p(YES)`."""
+    return f"p({label})"
+
+
+def column_of(field: str) -> str:
+    """Return the end of the column of a field: `p_YES` of `p(YES)`, else its own name."""
+    return f"p_{field[2:-1]}" if field.startswith("p(") else field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weighted:
-    """A score as the probability-weighted mean of the numbers among the first token's candidates.
+    """A verdict from the candidates of the first token: the weighted mean of numbers, or the most probable label.
 
-    Source: Betley et al. (2025). `top` candidates are requested; with less than `mass` of probability on numbers the
-    score is missing. Without `mass` the number in the reply is read, from the same request.
+    Source: Betley et al. (2025) for scores, Chen et al. (2025) for labels. `top` candidates are requested; with less
+    than `mass` of probability on numbers or labels the verdict is missing. Without `mass` the number in the reply is
+    read, from the same request.
     """
 
     top: int = 20
@@ -41,13 +52,13 @@ class ReplyFormat:
 
     @property
     def weighs(self) -> bool:
-        """Whether its score is a weighted mean of a token's candidates, so that their mass is known."""
+        """Whether its verdict is read from the candidates of a token, so that their mass is known."""
         return self.weighted is not None and self.weighted.mass is not None
 
     @property
     def fields(self) -> tuple[str, ...]:
         """Return what can be read of a verdict by its name: the parts of a JSON reply, or where the mass lies."""
-        return MASSES if self.weighs else tuple(part.name for part in self.shape)
+        return (*MASSES, *map(share, self.choices)) if self.weighs else tuple(part.name for part in self.shape)
 
     @property
     def parts(self) -> tuple[ReplyField, ...]:

@@ -84,7 +84,7 @@ class Missing:
 
 
 UNREADABLE = Missing("unreadable")  # the judge's reply states neither number nor label
-NO_MASS = Missing("no_mass")  # too little probability on numbers
+NO_MASS = Missing("no_mass")  # too little probability on numbers or labels
 FAILED = Missing("failed")  # the request failed in this run
 NO_ANSWER = Missing("no_answer")  # a step that it reads has no answer
 UNDECIDED = Missing("undecided")  # its condition is missing
@@ -96,8 +96,9 @@ NOT_REPORTED = Missing("not_reported")  # by the provider: token counts, logprob
 BLOCKED = Missing("blocked")  # by the provider's content policy
 INVALID = Missing("invalid")  # an expression without a value, such as an index past the end
 UNDEFINED = Missing("undefined")  # division by zero
-NO_LOGPROBS = Missing("no_logprobs")  # a weighted score, but no probabilities for the answer's first token
+NO_LOGPROBS = Missing("no_logprobs")  # a weighted verdict, but no probabilities for the answer's first token
 SPLIT_NUMBER = Missing("split_number")  # the model writes numbers digit by digit: the first token is not the score
+SPLIT_LABEL = Missing("split_label")  # the model splits labels after a beginning that several of them share
 
 NULL = Missing("null")  # an empty value in the data
 NOT_OBTAINED = Missing("not_obtained")  # its dataset is missing: `obtain` tells how to get it
@@ -113,6 +114,7 @@ ENGINE_REASONS = (
     "no_mass",
     "no_logprobs",
     "split_number",
+    "split_label",
     "blocked",
     "invalid",
     "undefined",

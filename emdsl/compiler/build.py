@@ -17,6 +17,7 @@ from emdsl.compiler.dry_render import dry_render
 from emdsl.compiler.grid import MAX_ROWS, Grid
 from emdsl.compiler.inline import Inliner
 from emdsl.compiler.intervals import IntervalBinder
+from emdsl.compiler.label_shares import with_shares
 from emdsl.compiler.local_scope import LocalScope, local_scope
 from emdsl.compiler.measure_values import MeasureValues
 from emdsl.compiler.measures import MeasureBinder
@@ -45,6 +46,7 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
     started = faults.n_errors
     statements = statements_of(decl, scope, faults)
     check_names(statements, scope, faults)
+    statements = with_shares(statements)
     by_cell = written_by_cell(statements)
     plain = tuple(s for s in statements.settings if s.name.text != tables.CLUSTER and s is not by_cell)
     settings = read_settings(plain, tables.EXPERIMENT, "experiment", scope, faults)

@@ -14,6 +14,7 @@ from emdsl.compiler.types import (
     ANSWER_FIELDS,
     ANY,
     NUMBER,
+    SHARE,
     Type,
     columns_hint,
     label_names,
@@ -23,6 +24,7 @@ from emdsl.compiler.types import (
     verdict_type,
 )
 from emdsl.lang import ast
+from emdsl.reply_format import share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,6 +89,8 @@ def _step_types(local: LocalScope) -> dict[str, Type]:
             reply_format = local.rubrics[name].reply_format
             types[name] = verdict_type(reply_format)
             types |= {f"{name}.{field}": NUMBER for field in reply_format.fields}
+            if reply_format.weighs:
+                types |= {f"{name}.{share(label)}": SHARE for label in reply_format.choices}
             types |= {f"{name}.{part.name}": part_type(part) for part in reply_format.shape}
         else:
             types[name] = ANY

@@ -15,6 +15,7 @@ from emdsl.compiler.callables import Function, PromptMaker, RubricMaker
 from emdsl.compiler.comparisons import check_compare
 from emdsl.compiler.faults import Faults, Silent
 from emdsl.compiler.functions import BUILTINS, Builtin, built_in
+from emdsl.compiler.label_shares import report_no_share
 from emdsl.compiler.measure_specs import MEASURES
 from emdsl.compiler.rubrics import CHOICES, SHAPE
 from emdsl.compiler.types import (
@@ -321,6 +322,9 @@ class Checker:
         if name.text in owner.names and owner.kind in ("row", "map"):
             is_place = owner.kind == "row" and name.text == "position" and owner.names[-1] == "position"
             return NUMBER if is_place else (owner.item or ANY)
+        if owner.kind in ("label", "score", "answer") and (name.text == "p" or name.text.startswith("p(")):
+            report_no_share(owner, name, of, self._local, self._faults)
+            return ANY
         known = owner.names
         if owner.kind == "answer":
             known = tuple(n.partition(".")[2] for n in self._local if n.startswith(f"{of}.")) or tuple(ANSWER_FIELDS)

@@ -12,6 +12,7 @@ from emdsl.compiler.messages import messages_of
 from emdsl.compiler.read_settings import read_settings
 from emdsl.compiler.scope import params_of
 from emdsl.compiler.types import ANSWER_FIELDS
+from emdsl.forms import bare
 from emdsl.frame import Frame
 from emdsl.lang import ast
 from emdsl.reply_format import ReplyField, ReplyFormat
@@ -67,8 +68,8 @@ def format_of(decl: ast.Rubric | ast.Ask, values: Mapping[str, Any], scope: Scop
     """Return how the replies of a rubric, or the answers of an ask, are read, by the values of its settings."""
     _check_reading(decl, scope, faults)
     scale, choices, shape, weighted = (values.get(name) for name in ("scale", CHOICES, SHAPE, "read"))
-    if weighted is not None and scale is None and READ_BY & values.keys():
-        faults.error("E712", "`read = weighted(...)` needs a `scale`", decl.name.span, help="add `scale = 0..100`")
+    if READ_BY & values.keys():
+        _check_weighted(decl, values, faults)
     reply_format = ReplyFormat(
         scale=scale if choices is None and shape is None else None,
         choices=tuple(choices) if choices and shape is None else (),
@@ -89,6 +90,33 @@ def format_of(decl: ast.Rubric | ast.Ask, values: Mapping[str, Any], scope: Scop
 def is_read(reply_format: ReplyFormat) -> bool:
     """Whether a format has one of `scale`, `choices` and `shape`: it has none after a fault."""
     return reply_format.scale is not None or bool(reply_format.choices or reply_format.shape)
+
+
+def _check_weighted(decl: ast.Rubric | ast.Ask, values: Mapping[str, Any], faults: Faults) -> None:
+    """Token probabilities are of numbers on a scale or of labels, and one token must tell labels apart."""
+    weighted, choices = values.get("read"), values.get(CHOICES)
+    if weighted is None or "scale" in values:
+        return
+    if weighted.mass is None:
+        faults.error("E712", "`read = number(...)` needs a `scale`", decl.name.span, help="add `scale = 0..100`")
+    elif choices is None:
+        faults.error("E712", "`read = weighted(...)` needs a `scale` or `choices`", decl.name.span,
+                     help="add `scale = 0..100`, or `choices` with labels")  # fmt: skip
+    else:
+        words = (*values.get("refusal", ()), *values.get("other", ()))
+        pair = next(((a, b) for a in choices for b in (*choices, *words) if a != b and _alike(a, b)), None)
+        if pair is not None:
+            one, other = sorted(pair, key=len)
+            span = next(s.span for s in decl.settings if s.name.text == CHOICES)
+            faults.error(
+                "E715", f"`{other}` begins with `{one}`: the first token of a reply does not tell them apart", span,
+                help="rename one of them, so that none is the beginning of another",
+            )  # fmt: skip
+
+
+def _alike(label: str, other: str) -> bool:
+    one, two = bare(label), bare(other)
+    return one.startswith(two) or two.startswith(one)
 
 
 def _check_reading(decl: ast.Rubric | ast.Ask, scope: Scope, faults: Faults) -> None:

@@ -372,7 +372,7 @@ READING = _table(  # how a reply is read: of a rubric, and of an ask for its own
     Spec(
         "read",
         "number, number(top: n) or weighted(...)",
-        "method of reading a score from the reply",
+        "method of reading a score or a label from the reply",
         lambda v: v,
         "number",
     ),

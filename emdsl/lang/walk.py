@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from emdsl.lang import ast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+N = TypeVar("N", bound=ast.Node)
 Tree = ast.Node | tuple[object, ...] | None  # what a field of a node can hold, texts and numbers left out
 
 
@@ -38,17 +39,28 @@ def walk(tree: Tree) -> Iterator[ast.Node]:
 
 def renamed(node: ast.Expr, names: Mapping[str, str]) -> ast.Expr:
     """Return an expression with other names for some of those that it reads."""
-    return _renamed(node, names) if names else node
+
+    def change(part: ast.Node) -> ast.Node | None:
+        return part.replaced(name=names.get(part.name, part.name)) if isinstance(part, ast.Ref) else None
+
+    return replaced(node, change) if names else node
 
 
-def _renamed(part: Any, names: Mapping[str, str]) -> Any:
+def replaced(node: N, change: Callable[[ast.Node], ast.Node | None]) -> N:
+    """Return a tree in which `change` replaces nodes, each before its parts; it returns None for one that stays."""
+    tree: N = _replaced(node, change)
+    return tree
+
+
+def _replaced(part: Any, change: Callable[[ast.Node], ast.Node | None]) -> Any:
     if isinstance(part, tuple):
-        return tuple(_renamed(x, names) for x in part)
-    if isinstance(part, ast.Ref):
-        return part.replaced(name=names.get(part.name, part.name))
+        return tuple(_replaced(x, change) for x in part)
     if not isinstance(part, ast.Node):
         return part
-    return part.replaced(**{n: _renamed(getattr(part, n), names) for n in part.fields})
+    changed = change(part)
+    if changed is not None:
+        return changed
+    return part.replaced(**{n: _replaced(getattr(part, n), change) for n in part.fields})
 
 
 def _add_roots(tree: object, found: list[ast.Node]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from emdsl.experiment import ASK
 from emdsl.lang import ast
 from emdsl.lang.walk import walk
+from emdsl.reply_format import column_of
 from emdsl.value import ABSENT, ENGINE_REASONS, UNSETTLED, Row, render
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def to_sql(node: ast.Expr, columns: Columns) -> str:
             return literal("".join(p for p in node.parts if isinstance(p, str)))
         case ast.Field(value=ast.Ref(name=of), name=field):
             if of in columns.steps:
-                return name(f"{of}_{_FIELDS.get(field.text, field.text)}")
+                return name(f"{of}_{_FIELDS.get(field.text) or column_of(field.text)}")
             return row_field(columns.axes.get(of, of), field.text, columns.fields.get(of, {}))
         case ast.Logic():
             parts = [to_sql(x, columns) for x in node.items]

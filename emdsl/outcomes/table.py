@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from emdsl.experiment import ASK
+from emdsl.logprobs import LabelWeights
 from emdsl.outcomes.sql import has_value_column, name, simulated_column, struct_names, value_column
 from emdsl.price_list import cost_usd
+from emdsl.reply_format import column_of, share
 from emdsl.value import INVALID, LabelledMap, Missing, Row, Value, is_number, name_of, render
 
 if TYPE_CHECKING:
@@ -272,18 +274,23 @@ def _step_fields(step: Step, run: str) -> list[Field]:
         fields.append(came(f"{n}_reply", "text", "the judge's reply", attrgetter("text")))
     if step.weighs:
         mass, words = attrgetter("weights.mass"), attrgetter("weights.word_mass")
+        values = "begins a label" if step.labels else "is a number within the scale"
         fields += [
-            plain(
-                f"{n}_mass",
-                "double",
-                "probability that the first token is a number within the scale",
-                partial(_weight, mass),
-            ),
+            plain(f"{n}_mass", "double", f"probability that the first token {values}", partial(_weight, mass)),
             plain(
                 f"{n}_word_mass",
                 "double",
                 "probability that the first token begins a declared word",
                 partial(_weight, words),
+            ),
+            *(
+                plain(
+                    f"{n}_{column_of(share(label))}",
+                    "double",
+                    f"probability of `{label}` among all labels",
+                    partial(_share, label),
+                )
+                for label in step.labels
             ),
         ]
     if step.again:
@@ -332,6 +339,12 @@ def _read_reason(result: Result) -> str | None:
 
 def _weight(get: Callable[[Result], float], result: Result) -> float | None:
     return get(result) if result.weights is not None else None
+
+
+def _share(label: str, result: Result) -> float | None:
+    if isinstance(result.value, Missing) or not isinstance(result.weights, LabelWeights):
+        return None
+    return result.weights.share(label)
 
 
 def _requested(result: Result) -> str | None:

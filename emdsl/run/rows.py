@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.experiment import ASK
 from emdsl.frame import EvalFault, MissingInput, RowFrame
+from emdsl.logprobs import LabelWeights
 from emdsl.outcome import Outcome, Result
 from emdsl.query import Query, Response
+from emdsl.reply_format import share
 from emdsl.run.order import arranged, first_ask, order_of
 from emdsl.run.probes import Probes
 from emdsl.value import (
@@ -374,6 +376,9 @@ def _name_verdict(frame: Frame, step: Step, result: Result) -> None:
         none = verdict if isinstance(verdict, Missing) else NO_LOGPROBS
         frame[f"{name}.mass"] = weights.mass if weights is not None else none
         frame[f"{name}.word_mass"] = weights.word_mass if weights is not None else none
+        shares = weights if isinstance(weights, LabelWeights) and not isinstance(verdict, Missing) else None
+        for label in step.labels:
+            frame[f"{name}.{share(label)}"] = shares.share(label) if shares is not None else none
 
 
 @cache

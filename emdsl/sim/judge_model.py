@@ -87,10 +87,16 @@ def _label(choices: list[str], kind: str, draws: Draws) -> Reply:
     """Return a label that names the kind, else draw one: for bad kinds from the first half."""
     matching = [c for c in choices if kind.startswith(c.casefold()[:5]) or c.casefold().startswith(kind[:5])]
     if matching:
-        return matching[0], [(matching[0], 0.98)]
+        return matching[0], _among(matching[0], choices, 0.98)
     half = max(1, len(choices) // 2)
     chosen = draws.choice(choices[:half] if kind in ("misaligned", "incoherent") else choices[half:] or choices)
-    return chosen, [(chosen, 0.98)]
+    return chosen, _among(chosen, choices, 0.8)
+
+
+def _among(chosen: str, choices: list[str], probability: float) -> list[tuple[str, float]]:
+    """Return all labels as candidates; a hundredth of the mass is on nothing."""
+    others = [c for c in choices if c != chosen]
+    return [(chosen, probability), *((c, (0.99 - probability) / len(others)) for c in others)]
 
 
 def _field(name: str, part: Any, prompt: str, kind: str, draws: Draws) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import OutcomesError, UsageError
 from emdsl.experiment import ASK
+from emdsl.logprobs import LabelWeights
 from emdsl.outcomes import database
 from emdsl.outcomes.draws import part_sql
 from emdsl.reasoning import split
@@ -112,6 +113,8 @@ def _reply(step: Step, result: Result) -> dict[str, Any]:
     shown |= {"reasoning": reasoning} if reasoning is not None else {}
     if result.weights is not None:
         shown |= {"mass": result.weights.mass, "word_mass": result.weights.word_mass}
+        if isinstance(result.weights, LabelWeights) and result.weights.mass:
+            shown["p"] = {label: result.weights.share(label) for label in step.labels}
     if result.bad_replies:
         shown["unread"] = [previous.text for _, previous in result.bad_replies]
     return shown | {
@@ -157,7 +160,9 @@ def _mass(step: dict[str, Any]) -> str:
     """Return the probability mass behind a weighted verdict."""
     if "mass" not in step:
         return ""
-    return f"   (probability of numbers {step['mass']:.3f}, of declared words {step['word_mass']:.3f})"
+    values = "labels" if "p" in step else "numbers"
+    shares = "".join(f"; {label} {p:.3f}" for label, p in step.get("p", {}).items())
+    return f"   (probability of {values} {step['mass']:.3f}, of declared words {step['word_mass']:.3f}{shares})"
 
 
 def _number(value: Any) -> str:
