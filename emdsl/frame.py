@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emdsl.source import Diagnostic, Edit, Label, Span
 from emdsl.value import INVALID, Value
@@ -48,7 +48,7 @@ class Frame(dict[str, Value]):
     names.
     """
 
-    __slots__ = ("_lets", "_parent", "_root", "levels", "work")
+    __slots__ = ("_lets", "_parent", "_root", "levels", "results", "work")
 
     def __init__(
         self,
@@ -59,6 +59,7 @@ class Frame(dict[str, Value]):
         super().__init__(values or {})
         self._lets = lets or {}
         self._parent = parent
+        self.results: Mapping[str, Any] = {}  # of the root of a row: the Result of each step
         self.work = 0  # of a root: number of items in loops so far
         self.levels: dict[str, Level] = parent.levels if parent is not None else {}
         self._root = parent.root if parent is not None else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from emdsl.price_list import cost_usd
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -29,6 +31,15 @@ class Result:
     reading: Value = None  # of an answer with a reply format: what it was read as, or why it could not be
     weights: Weights | LabelWeights | None = None  # of a weighted verdict
     bad_replies: tuple[Try, ...] = ()  # a judge's replies before this one, that could not be read
+
+    @property
+    def cost_usd(self) -> float | None:
+        """The cost of its replies in US dollars, unreadable ones included; None if any of them is unknown."""
+        if self.response is None or self.query is None:
+            return None
+        tries = (*self.bad_replies, (self.query, self.response))
+        costs = [cost_usd(query.settings.model, response) for query, response in tries]
+        return sum(float(c) for c in costs if c is not None) if None not in costs else None
 
 
 class Outcome:

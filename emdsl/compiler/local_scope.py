@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from emdsl.compiler.callables import Function, RubricMaker, constantly
@@ -14,6 +15,7 @@ from emdsl.compiler.types import ANSWER_FIELDS
 from emdsl.compiler.written import describe
 from emdsl.frame import Frame
 from emdsl.lang import ast
+from emdsl.value import NOT_REPORTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from emdsl.compiler.statements import Statements, WrittenStep
     from emdsl.frame import Fn
     from emdsl.lang.walk import Tree
+    from emdsl.outcome import Result
     from emdsl.reply_format import ReplyFormat
     from emdsl.source import Span
     from emdsl.value import Value
@@ -79,7 +82,10 @@ class LocalScope:
         return self.file.value(name)
 
     def compiled_lets(self, written: tuple[ast.Let, ...], faults: Faults) -> dict[str, Fn]:
-        """Return every `let` as a function of a frame; one with a fault raises Silent when it is read."""
+        """Return every `let` as a function of a frame, and each ask's `cost`, whose price is then looked up.
+
+        A `let` with a fault raises Silent when it is read.
+        """
         functions: dict[str, Fn] = {let.name.text: _reported for let in written}
         for name, let in self.lets.items():
             with faults.caught():
@@ -89,7 +95,8 @@ class LocalScope:
                     params = tuple(p.text for p in let.params)
                     body = self.compiler.inner(params).expr(let.value)
                     functions[name] = constantly(Function(name, params, body))
-        return functions
+        asks = (name for name, step in self.steps.items() if isinstance(step.decl, ast.Ask))
+        return functions | {f"{name}.cost": partial(_cost, name) for name in asks}
 
 
 def local_scope(statements: Statements, scope: Scope, constants: Mapping[str, Value], faults: Faults) -> LocalScope:
@@ -153,6 +160,14 @@ def _rubric(decl: ast.Judge, scope: Scope, faults: Faults) -> RubricMaker | None
         )  # fmt: skip
         return None
     return value
+
+
+def _cost(name: str, frame: Frame) -> Value:
+    result: Result = frame.root.results[name]
+    if result.response is None:
+        return result.value
+    cost = result.cost_usd
+    return cost if cost is not None else NOT_REPORTED
 
 
 def _reported(_: Frame) -> Value:

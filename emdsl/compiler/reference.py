@@ -56,6 +56,7 @@ _EXPRESSIONS = '''## Expressions
 | `x is label`, `is not` | a test for a label of an axis or a verdict, or for a name |
 | `and or not` | if one side is missing, the result is missing |
 | `judged.p(LABEL)` | the probability of a label, of a judge with `choices` and `read = weighted(top: 20)` |
+| `answer.tokens`, `answer.cost` | the output tokens of an answer; its cost in US dollars |
 | `judged.mass` | the probability behind a weighted verdict |
 | `x else v`, `x is missing` | a replacement, and a test, for a missing value |
 | `p given q` | in a measure: `p` among the rows where `q` holds |

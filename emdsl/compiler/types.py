@@ -58,7 +58,7 @@ ANY = Type("any")
 TEXT, NUMBER, BOOL, NONE, MESSAGES = Type("text"), Type("number"), Type("bool"), Type("none"), Type("prompt")
 ANSWER = Type("answer")
 SHARE = Type("score", scale=(0.0, 1.0))  # the probability of a label
-ANSWER_FIELDS = {"reasoning": TEXT, "finish": TEXT, "tokens": NUMBER, "logprobs": ANY}
+ANSWER_FIELDS = {"reasoning": TEXT, "finish": TEXT, "tokens": NUMBER, "cost": NUMBER, "logprobs": ANY}
 RENDERED = {"text", "number", "score", "label", "answer", "bool", "any"}
 _READ_BY = {"score": "scale = 0..100", "label": 'choices = ["YES", "NO"]'}  # settings of an ask
 TEXTS = {"text", "label", "answer"}

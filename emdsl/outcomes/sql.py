@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from emdsl.experiment import Experiment
     from emdsl.value import Level
 
-_FIELDS = {"reasoning": "reasoning", "finish": "finish", "tokens": "output_tokens"}
+_FIELDS = {"reasoning": "reasoning", "finish": "finish", "tokens": "output_tokens", "cost": "cost_usd"}
 
 
 def name(text: str) -> str:

@@ -15,7 +15,6 @@ import pyarrow as pa
 from emdsl.experiment import ASK
 from emdsl.logprobs import LabelWeights
 from emdsl.outcomes.sql import has_value_column, name, simulated_column, struct_names, value_column
-from emdsl.price_list import cost_usd
 from emdsl.reply_format import column_of, share
 from emdsl.value import INVALID, LabelledMap, Missing, Row, Value, is_number, name_of, render
 
@@ -308,7 +307,7 @@ def _step_fields(step: Step, run: str) -> list[Field]:
         came(
             f"{n}_reasoning_tokens", "int", "reasoning tokens, part of the output", attrgetter("usage.reasoning_tokens")
         ),
-        plain(f"{n}_cost_usd", "double", "cost in US dollars, if known", _cost),
+        plain(f"{n}_cost_usd", "double", "cost in US dollars, if known", attrgetter("cost_usd")),
         plain(f"{n}_key", "text", "key of the request", _key),
         came(f"{n}_answered_at", "time", "time of the answer", lambda x: round(x.answered_at * 1e6)),
         came(f"{n}_cached", "bool", "whether the answer was stored before the last run", lambda x: x.run != run),
@@ -361,14 +360,6 @@ def _reason(value: Value) -> str | None:
 
 def _key(result: Result) -> str | None:
     return result.query.key.hex() if result.query is not None else None
-
-
-def _cost(result: Result) -> float | None:
-    if result.response is None or result.query is None:
-        return None
-    tries = (*result.bad_replies, (result.query, result.response))
-    costs = [cost_usd(query.settings.model, response) for query, response in tries]
-    return sum(float(c) for c in costs if c is not None) if None not in costs else None
 
 
 def _simulated(row: Outcome) -> bool:

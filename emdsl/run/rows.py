@@ -204,6 +204,7 @@ class Rows:
         frame = RowFrame(values, self.experiment.lets)
         frame["sample"] = row.sample
         frame.levels = levels
+        frame.results = row.results
         for name, result in row.results.items():
             _name(frame, self.steps[name], result)
         return frame

@@ -1,4 +1,4 @@
-"""`judged.p(LABEL)`, and `judged.mass` in a study: evaluated, in SQL, in conditions, with errors."""
+"""`judged.p(LABEL)`, `judged.mass` and `answer.cost` in a study: evaluated, in SQL, in conditions, with errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from emdsl.query import Response, Usage
 from emdsl.run.passes import collect
 from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
-from emdsl.value import Missing
+from emdsl.value import NOT_REPORTED, Missing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +80,8 @@ def loaded(tmp_path: Path, body: str) -> tuple[Experiment, list[Any]]:
 
 EXPRESSIONS = [
     "v.p(YES)", "v.p(NO) + v.p(YES)", 'v.p("very unsure")', "v_2.p(YES) - v.p(YES)", "more.p(YES)", "v.p(YES) else 2",
-    "v.p(YES) * v.mass", "v.mass", "v.word_mass", "if v is YES then v.p(YES) else v.p(NO)",
+    "v.p(YES) * v.mass", "v.mass", "v.word_mass", "answer.cost",
+    "answer.cost * 1000 + answer.tokens", "answer.cost else 7", "if v is YES then v.p(YES) else v.p(NO)",
 ]  # fmt: skip
 
 
@@ -195,7 +196,7 @@ def test_candidates_are_requested_as_for_scores() -> None:
         ("v.p(1)", "E215", "write `v.p(NO)`"),
         ("said.p(YES)", "E215", "add `read = weighted(top: 20)`"),
         ("number.p(YES)", "E215", "use a rubric with `choices`"),
-        ("answer.p(YES)", "E215", "available: `reasoning`, `finish`, `tokens`, `logprobs`"),
+        ("answer.p(YES)", "E215", "available: `reasoning`, `finish`, `tokens`, `cost`, `logprobs`"),
     ],
 )
 def test_labels_are_checked(expression: str, code: str, words: str) -> None:
@@ -258,3 +259,20 @@ def test_a_programs_own_names_stay() -> None:
     assert only.measures[0].reads == ("v",)
     assert len(keys(study)) == 1
     assert program(study).experiments[0].axes[0].name == "YES"
+
+
+def test_a_cost_is_that_of_its_answer() -> None:
+    """The cost that its provider reports; without one and without a price it is not reported."""
+    study = STUDY.replace('use = "sim/subject"', 'use = "vllm/m", url = "http://127.0.0.1:9/v1"')
+    study += "  let spent = answer.cost\n}"
+    store = MemoryStore()
+    run(study, store, Judges())
+    costs = set()
+    for row in outcomes(experiment(study), store):
+        response = row.results["answer"].response
+        assert response is not None
+        reported = response.usage.cost_usd
+        assert row.frame["spent"] == (reported if reported is not None else NOT_REPORTED)
+        costs.add(reported)
+    assert None in costs
+    assert len(costs) > 2

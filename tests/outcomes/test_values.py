@@ -10,6 +10,7 @@ import duckdb
 import pytest
 from support import experiment, run
 
+from emdsl import outcome
 from emdsl.errors import OutcomesError
 from emdsl.files import locked
 from emdsl.outcome import Result
@@ -255,14 +256,14 @@ def test_a_value_of_another_kind_is_none(value: Value, kind: str, wanted: Value)
 
 def test_a_verdict_costs_all_its_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replies that could not be read were paid for; where one cost is not known, neither is the sum."""
-    monkeypatch.setattr(table, "cost_usd", lambda _, response: response.usage.cost_usd)
+    monkeypatch.setattr(outcome, "cost_usd", lambda _, response: response.usage.cost_usd)
     query: Any = SimpleNamespace(settings=SimpleNamespace(model=None))
     half, quarter, unknown = (
         (query, Response(text="a", finish="stop", usage=Usage(cost_usd=x))) for x in (0.5, 0.25, None)
     )
-    assert table._cost(Result(1.0, *half, bad_replies=(quarter, quarter))) == 1.0
-    assert table._cost(Result(1.0, *half, bad_replies=(unknown,))) is None
-    assert table._cost(Result(1.0)) is None
+    assert Result(1.0, *half, bad_replies=(quarter, quarter)).cost_usd == 1.0
+    assert Result(1.0, *half, bad_replies=(unknown,)).cost_usd is None
+    assert Result(1.0).cost_usd is None
 
 
 def test_values_of_rows_are_one_struct() -> None:
