@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import InProcess, experiment, keys, outcomes, program, run
+from support import InProcess, emdsl, experiment, keys, outcomes, program, run
 
 from emdsl.errors import SourceError
 from emdsl.outcomes import database, loading
@@ -276,3 +276,18 @@ def test_a_cost_is_that_of_its_answer() -> None:
         costs.add(reported)
     assert None in costs
     assert len(costs) > 2
+
+
+def test_the_story_of_a_row_names_the_probabilities(tmp_path: Path) -> None:
+    """`show --row` prints them beside the verdict, and has them as data."""
+    study = "em 1\n" + STUDY.replace("when v.p(YES) > 0.5 { judge more", "judge more").replace(
+        '{answer}") }', '{answer}")'
+    )
+    (tmp_path / "study.em").write_text(study + "\n}\n", encoding="utf-8")
+    emdsl("run", "study.em", "-q", cwd=tmp_path)
+    shown = emdsl("show", "study.em", "--row", "sample = 0", cwd=tmp_path).stdout
+    assert "(probability of labels 0.990, of declared words 0.000; YES 0." in shown
+    told = json.loads(emdsl("show", "study.em", "--row", "sample = 0", "--json", cwd=tmp_path).stdout)
+    step = next(s for story in told["stories"] for s in story["steps"] if s["step"] == "v")
+    assert sum(step["p"].values()) == pytest.approx(1)
+    assert list(step["p"]) == ["YES", "NO", "very unsure"]
