@@ -13,7 +13,7 @@ from emdsl.source import listed, near
 from emdsl.value import render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Iterable
 
     from emdsl.compiler.faults import Faults
     from emdsl.compiler.statements import Statements
@@ -69,18 +69,19 @@ def _label(node: Any) -> str:
             return ""
 
 
-def report_no_share(owner: Type, name: ast.Name, of: str, known: Container[str], faults: Faults) -> None:
+def report_no_share(owner: Type, name: ast.Name, of: str, known: Iterable[str], faults: Faults) -> None:
     """Report `judged.p(LABEL)` of an unknown label, without a label, or of a judge that has no probabilities.
 
     Args:
-        owner: The type of the verdict.
+        owner: The type of the verdict, or of the answer.
         name: The field `p(LABEL)`, or `p` as written.
-        of: The name of the judge.
+        of: The name of the judge, or of the ask.
         known: Every name and field of the experiment.
         faults: Takes the fault.
     """
     label = name.text[2:-1]
-    labels = sorted(x for x in owner.labels or () if f"{of}.{share(x)}" in known)
+    start = f"{of}.{share('')[:-1]}"
+    labels = sorted(n[len(start) : -1] for n in known if of and n.startswith(start))
     if labels and label:
         faults.error("E210", f"unknown label `{label}`", name.span,
                      help=near(label, labels) or listed("label", "labels", labels))  # fmt: skip
@@ -90,5 +91,7 @@ def report_no_share(owner: Type, name: ast.Name, of: str, known: Container[str],
         help_ = "add `read = weighted(top: 20)` to its rubric"
         if owner.kind == "score":
             help_ = "use a rubric with `choices` and `read = weighted(top: 20)`"
+        if owner.kind == "answer":
+            help_ = f"add `choices` and `read = weighted(top: 20)` to `ask {of}`" if of else "name the `ask` itself"
         what = f"`{of}`" if of else str(owner)
         faults.error("E215", f"{what} has no probabilities of labels", name.span, help=help_)

@@ -196,7 +196,7 @@ def test_candidates_are_requested_as_for_scores() -> None:
         ("v.p(1)", "E215", "write `v.p(NO)`"),
         ("said.p(YES)", "E215", "add `read = weighted(top: 20)`"),
         ("number.p(YES)", "E215", "use a rubric with `choices`"),
-        ("answer.p(YES)", "E215", "available: `reasoning`, `finish`, `tokens`, `cost`, `logprobs`"),
+        ("answer.p(YES)", "E215", "add `choices` and `read = weighted(top: 20)` to `ask answer`"),
     ],
 )
 def test_labels_are_checked(expression: str, code: str, words: str) -> None:

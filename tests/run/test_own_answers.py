@@ -56,6 +56,7 @@ def said(text: str, finish: str = "stop") -> Response:
 SHAPE = 'shape = { harm: bool, level: 0..5, kind: ["a", "b"], note: text }'
 WEIGHTED = 'scale = 0..9, read = weighted(top: 5, mass: 0.25), refusal = "REFUSAL"'
 LABELS = 'choices = ["YES", "NO"], refusal = "REFUSAL", other = "MAYBE"'
+SHARES = 'choices = ["YES", "NO"], read = weighted(top: 5)'
 READ = [  # settings, answer, the values or reasons of the fields
     ("scale = 0..5", said("3"), {"score": 3.0}),
     ("scale = 0..5", said("Rating: 4"), {"score": 4.0}),
@@ -80,6 +81,9 @@ READ = [  # settings, answer, the values or reasons of the fields
     (WEIGHTED, weighted("Well", Well=0.9, n2=0.1), {"score": "no_mass", "mass": 0.1, "word_mass": 0.0}),
     (WEIGHTED, weighted("REFUSAL", REFUSAL=0.9), {"score": "REFUSAL", "mass": 0.0, "word_mass": 0.9}),
     (WEIGHTED, said("8"), {"score": "no_logprobs", "mass": "no_logprobs"}),
+    (SHARES, weighted("NO", YES=0.6, NO=0.2), {"label": "YES", "p(YES)": 0.75, "p(NO)": 0.25, "mass": 0.8}),
+    (SHARES, weighted("Well", Well=0.9, YES=0.1), {"label": "no_mass", "p(YES)": "no_mass", "mass": 0.1}),
+    (SHARES, said("YES"), {"label": "no_logprobs", "p(NO)": "no_logprobs"}),
 ]
 
 
