@@ -67,6 +67,7 @@ stress: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/made_up.py
 	PYTHONPATH=tests $(BIN)/python tests/outcomes/test_names.py 60
 	LARGE_BYTES=1048576 $(BIN)/python -m pytest -q -n0 tests/lang/test_fuzz.py -k large
+	N_HABITS=500 $(BIN)/python -m pytest -q -n0 tests/lang/test_habits.py
 	$(BIN)/python tests/bench/stress.py
 	$(BIN)/python tests/bench/request_files.py
 	$(BIN)/python tests/bench/batches.py

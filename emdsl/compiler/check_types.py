@@ -16,7 +16,7 @@ from emdsl.compiler.types import (
     NUMBER,
     SHARE,
     Type,
-    columns_hint,
+    column_hint,
     label_names,
     part_type,
     type_of,
@@ -140,7 +140,7 @@ def check_statements(statements: Statements, types: Mapping[str, Type], checker:
 def _check_prompt(node: ast.Expr, checker: Checker, faults: Faults) -> None:
     type_ = checker.infer(node)
     if type_.kind not in ("text", "prompt", "any", "answer", "label"):
-        help_ = columns_hint(f"with {node.name}.{{}}", type_) if isinstance(node, ast.Ref) else ""
+        help_ = column_hint("with {}", node.name, type_) if isinstance(node, ast.Ref) else ""
         help_ = help_ or "use a text or a `prompt`"
         faults.error("E415", f"expected a prompt after `with`, got {type_}", node.span, help=help_)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from emdsl.compiler.types import NUMBERS, TEXTS, Type
 from emdsl.lang import ast
-from emdsl.source import listed, near
+from emdsl.source import Diagnostic, Edit, listed, near, one_of
 
 if TYPE_CHECKING:
     from emdsl.compiler.faults import Faults
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 def check_compare(node: ast.Compare, left: Type, right: Type, faults: Faults) -> None:
     """Check a comparison of two types; faults are reported."""
+    if node.op in ("==", "!=") and _word(node, left, right, faults):
+        return
     both_known = left.kind != "any" and right.kind != "any"
     if node.op in ("==", "!="):
         sides = ({left.kind, right.kind} <= NUMBERS) or ({left.kind, right.kind} <= TEXTS)
@@ -33,6 +35,18 @@ def check_compare(node: ast.Compare, left: Type, right: Type, faults: Faults) ->
         _label_text(verdict, other, faults)
         if node.op in ("==", "!="):
             _label_value(verdict, other, side, node, faults)
+
+
+def _word(node: ast.Compare, left: Type, right: Type, faults: Faults) -> bool:
+    """Report a reply such as `REFUSAL` that is compared as if it were a value; return whether it is."""
+    for verdict, other, side in ((left, node.right, node.left), (right, node.left, node.right)):
+        if isinstance(other, ast.Text) and len(other.parts) == 1 and other.parts[0] in verdict.words:
+            test = f"{side.span.text} {'is' if node.op == '==' else 'is not'} {other.parts[0]}"
+            fix = (Edit(span=node.span, text=test),) if "\n" not in node.span.text else ()
+            message = f'"{other.parts[0]}" is a reason why `{side.span.text}` is missing: no value equals it'
+            faults.add(Diagnostic(code="E505", message=message, span=node.span, help=f"write `{test}`", fix=fix))
+            return True
+    return False
 
 
 def _label_value(axis: Type, other: ast.Expr, side: ast.Expr, node: ast.Compare, faults: Faults) -> None:
@@ -69,3 +83,11 @@ def _within(score: Type, other: ast.Expr, faults: Faults) -> None:
             note="the result would be the same for every answer",
             help="compare with a number within the scale",
         )
+
+
+def comparison_help(type_: Type, text: str) -> str:
+    """Return how to make a condition of a value of another type."""
+    if type_.kind == "verdict":
+        example = f"`{text[:40]}.{type_.names[0]} == ...`"
+        return f"compare one of its fields, e.g. {example}; the fields are {one_of(type_.names)}"
+    return f"compare it with a value, e.g. `{text[:40]} {'<' if type_.kind in NUMBERS else '=='} ...`"

@@ -91,7 +91,9 @@ def _compiled(
             faults.error("E605", f"{absent.message}, and the study cannot be read without its rows", absent.span,
                          help=absent.help, note="a setting, an axis or a prompt uses them")  # fmt: skip
     if faults.errors:
-        raise SourceError(faults.sorted())
+        from emdsl.compiler.habits import explained  # noqa: PLC0415 - a correct program does without
+
+        raise SourceError(explained(faults.sorted()))
     sources = _sources(module)
     texts = {name: s.text for name, s in sources.items()}
     return Program(

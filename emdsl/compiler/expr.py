@@ -87,8 +87,9 @@ class Compiler:
             try:
                 return self._constant(name)
             except KeyError:
-                raise fail("E143" if name in WORDS else code, f"unknown name `{name}`", node.span,
-                           help=f"define `{name}` or import it; a text needs quotes") from None  # fmt: skip
+                message = f"unknown name `{name}`" + (f": use `{word}`" if (word := WORDS.get(name)) else "")
+                help_ = "" if word else f"define `{name}` or import it; a text needs quotes"
+                raise fail("E143" if word else code, message, node.span, help=help_, put=word) from None
 
         return _once(constant)
 

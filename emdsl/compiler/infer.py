@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from emdsl.compiler.arguments import by_parameter
 from emdsl.compiler.call_types import call_type, check_arguments, hidden_help
 from emdsl.compiler.callables import Function, PromptMaker, RubricMaker
-from emdsl.compiler.comparisons import check_compare
+from emdsl.compiler.callers import Argument, arguments_of, at_caller
+from emdsl.compiler.comparisons import check_compare, comparison_help
 from emdsl.compiler.faults import Faults, Silent
 from emdsl.compiler.functions import BUILTINS, Builtin, built_in
 from emdsl.compiler.label_shares import report_no_share
@@ -29,7 +30,7 @@ from emdsl.compiler.types import (
     TEXT,
     TEXTS,
     Type,
-    columns_hint,
+    column_hint,
     type_of,
     union,
     unread_help,
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 
 
 _BRACED = re.compile(r"\{\s*(?P<name>[A-Za-z_]\w*)(?:\.\w+)*\s*\}")
+
+
 MAX_CALLS = 40  # calls within calls that are looked into
 MAX_CALLS_IN_ALL = 20_000  # of one program; more grow without bound
 
@@ -54,15 +57,20 @@ MAX_CALLS_IN_ALL = 20_000  # of one program; more grow without bound
 class Checker:
     """Checks the expressions of one scope; `local` gives the types of names that are not file-level."""
 
-    def __init__(self, scope: Scope, faults: Faults, local: Mapping[str, Type], calls: int = 0) -> None:
+    def __init__(
+        self, scope: Scope, faults: Faults, local: Mapping[str, Type], calls: int = 0,
+        params: Mapping[str, Argument] | None = None,
+    ) -> None:  # fmt: skip
         self._scope = scope
         self._faults = faults
         self._local = local
         self._calls = calls
+        self._params = params or {}  # of the call that is looked into
 
     def inner(self, names: Mapping[str, Type]) -> Checker:
         """Return a checker that knows some more names."""
-        return Checker(self._scope, self._faults, {**self._local, **names}, self._calls)
+        params = {name: x for name, x in self._params.items() if name not in names}
+        return Checker(self._scope, self._faults, {**self._local, **names}, self._calls, params)
 
     def infer(self, node: ast.Expr) -> Type:
         """Return the type of an expression; faults gather."""
@@ -75,8 +83,9 @@ class Checker:
             match item:
                 case ast.Say():
                     type_ = self.infer(item.content)
-                    if type_.kind not in RENDERED:
-                        self._faults.error("E311", f"expected a text, got {type_}", item.content.span)
+                    if type_.kind not in RENDERED and not at_caller(item.content, type_, self._params, self._faults):
+                        self._faults.error("E311", f"expected a text, got {type_}", item.content.span,
+                                           help=column_hint("{}", item.content.span.text, type_))  # fmt: skip
                 case ast.Each():
                     source = self.infer(item.source)
                     if item.name.text in self._local:
@@ -96,7 +105,7 @@ class Checker:
         type_ = self.infer(node)
         if type_.kind not in ("bool", "any"):
             self._faults.error("E511", f"expected a condition (true or false), got {type_}", node.span,
-                               help=_comparison(type_, node.span.text))  # fmt: skip
+                               help=comparison_help(type_, node.span.text))  # fmt: skip
 
     def _element(self, source: Type, span: Span) -> Type:
         if source.kind in ("list", "dataset", "map"):
@@ -180,8 +189,11 @@ class Checker:
         type_: Type = self._ref(ast.Ref(name=name, span=path.span))
         for field in path.names[1:]:
             type_ = self._field_of(type_, ast.Name(text=field, span=path.span), name)
-        if type_.kind not in RENDERED:
-            hint = columns_hint(f"{{{{{'.'.join(path.names)}.{{}}}}}}", type_)
+        root = ast.Ref(name=name, span=path.span)
+        if type_.kind not in RENDERED and not (
+            len(path.names) == 1 and at_caller(root, type_, self._params, self._faults)
+        ):
+            hint = column_hint("{{{}}}", ".".join(path.names), type_)
             self._faults.error("E311", f"`{shown}` is {type_} and cannot be inserted into a text", path.span, help=hint)
 
     # ------------------------------------------------------------ structures
@@ -426,7 +438,9 @@ class Checker:
         with self._faults.caught():
             decl, scope = self._scope.origin(ast.Name(text=node.function.name, span=node.function.span))
             # an argument is a value, and an axis that is given as it is brings its labels along
-            inner = Checker(scope, self._faults, types, self._calls + 1)
+            inner = Checker(
+                scope, self._faults, types, self._calls + 1, arguments_of(node, function.params, self._params)
+            )
             if isinstance(decl, ast.Let):
                 return inner.infer(decl.value)
             if isinstance(decl, ast.Rubric):
@@ -435,11 +449,3 @@ class Checker:
             elif isinstance(decl, ast.Prompt):
                 inner.body(decl.body)
         return result
-
-
-def _comparison(type_: Type, text: str) -> str:
-    """Return how to make a condition of a value of another type."""
-    if type_.kind == "verdict":
-        example = f"`{text[:40]}.{type_.names[0]} == ...`"
-        return f"compare one of its fields, e.g. {example}; the fields are {one_of(type_.names)}"
-    return f"compare it with a value, e.g. `{text[:40]} {'<' if type_.kind in NUMBERS else '=='} ...`"

@@ -61,6 +61,7 @@ class Scope:
     ) -> None:
         self.module = module
         self.names: dict[str, Binding] = {}
+        self._refused: set[str] = set()  # declared under the name of a built-in
         self._evaluate = evaluate
         self._scope_of = scope_of
         for decl in module.file.decls:
@@ -72,12 +73,12 @@ class Scope:
         if name.text in self.names:
             faults.doubled(name, self.names[name.text].name)
         elif name.text in RESERVED:
+            word = type(decl).__name__.lower()
             faults.error(
-                "E204",
-                f"`{name.text}` is a built-in name and cannot be redefined",
-                name.span,
-                help="choose another name",
-            )
+                "E204", f"`{name.text}` is a built-in name and cannot be the name of a `{word}`", name.span,
+                help=f"choose another name, e.g. `{name.text}_{word}`, here and where it is used",
+            )  # fmt: skip
+            self._refused.add(name.text)
         else:
             self.names[name.text] = Binding(name, decl)
 
@@ -85,7 +86,7 @@ class Scope:
         """Return the value of a name; raises KeyError, or Silent if its own fault was reported."""
         binding = self.names.get(name)
         if binding is None:
-            if name in self.module.file.lost:
+            if name in self.module.file.lost or name in self._refused:
                 raise Silent
             raise KeyError(name)
         if binding.state == "done":

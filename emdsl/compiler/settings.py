@@ -258,7 +258,11 @@ def _seed(value: Value) -> Any:
 
 
 SYNONYMS = {  # what other tools call a setting
-    "n": "samples", "num_samples": "samples", "epochs": "samples", "repeat": "samples", "temp": "temperature",
+    "n": "samples", "num_samples": "samples", "n_samples": "samples", "nsamples": "samples", "draws": "samples",
+    "epochs": "samples", "repeat": "samples", "repeats": "samples", "repetitions": "samples", "runs": "samples",
+    "trials": "samples", "temp": "temperature", "commit": "revision", "version": "revision", "maxtokens": "max_tokens",
+    "stop_sequences": "stop", "stop_words": "stop", "max_concurrency": "parallel", "workers": "parallel",
+    "cost_limit": "budget", "max_cost": "budget", "categories": "choices", "baseurl": "url", "apikey": "key",
     "provider": "use", "model": "use", "name": "use", "path": "file", "filename": "file", "data": "file",
     "sep": "delimiter", "separator": "delimiter", "base_url": "url", "endpoint": "url", "api_key": "key",
     "max_new_tokens": "max_tokens",

@@ -173,6 +173,21 @@ def label_names(values: Iterable[tuple[str | None, Value]]) -> frozenset[str]:
     return frozenset(names)
 
 
-def columns_hint(form: str, type_: Type) -> str:
-    """Return the columns of a row as they are written, `form` with `{}` in place of the column; "" for no row."""
-    return f"use one of its columns: {one_of(form.format(n) for n in type_.names)}" if type_.kind == "row" else ""
+_TEXT_COLUMNS = ("text", "question", "prompt", "content", "input", "user", "query")
+
+
+def column_hint(form: str, row: str, type_: Type, param: str = "") -> str:
+    """Return what to write instead of a row or a list where a text is expected; "" for other types.
+
+    Args:
+        form: How a value is written there, with `{}` in its place.
+        row: The row or the list as written.
+        type_: Its type.
+        param: The parameter that it is given as: a column of this name is likely meant.
+    """
+    if type_.kind == "list":
+        return f'join its items: `join({row}, ", ")`'
+    if type_.kind != "row" or not type_.names:
+        return ""
+    likely = next((n for n in (param, *_TEXT_COLUMNS) if n in type_.names), type_.names[0])
+    return f"use one of its columns, e.g. `{form.format(f'{row}.{likely}')}`; it has {one_of(type_.names)}"

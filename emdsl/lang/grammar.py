@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from emdsl.files import write_whole
 from emdsl.lang.cache import cache_file
-from emdsl.lang.lalr import Parser
+from emdsl.lang.lalr import Parser, Unparsed
 
 if TYPE_CHECKING:
     from emdsl.lang.lalr import Branch, Tables
@@ -30,6 +30,17 @@ def parse(text: str, start: str) -> Branch:
 
         return parse_by_lark(text, start)
     return tree
+
+
+def failure(text: str, start: str) -> int | None:
+    """Return the offset of the first token that cannot follow, or None if a text parses."""
+    try:
+        parse(text, start)
+    except Unparsed as error:
+        token = getattr(error.reason, "token", None)
+        at = error.reason.pos_in_stream if token is None else token.start_pos  # type: ignore[attr-defined]  # lark's own
+        return len(text) if (token is not None and token.type == "$END") or at is None else int(at)
+    return None
 
 
 @functools.cache

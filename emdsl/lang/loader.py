@@ -17,6 +17,8 @@ from emdsl.source import Diagnostic, Edit, Label, Source, near, one_of
 
 STD = "std:"
 MAX_BYTES = 16 * 2**20  # no study is longer; a data file passed by mistake often is
+DATA = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".yaml", ".yml", ".parquet", ".gz", ".zst")  # no declarations
+_EDITION = re.compile(r"\ufeff?(?:\s|#[^\n]*\n)*em[ \t]+\d")
 Instead = Mapping[Path, Path]  # copies to read in place of files, by resolved path
 
 
@@ -75,9 +77,13 @@ class _Loader:
         return module
 
     def _follow(self, decl: ast.Import, folder: Path) -> Module | None:
+        is_data = decl.path.lower().endswith(DATA)
         try:
             source, inner = _locate(decl.path, folder, self._instead)
         except (OSError, UnicodeDecodeError, ValueError) as error:
+            if is_data:
+                self.diagnostics.append(_data(decl, missing=isinstance(error, FileNotFoundError)))
+                return None
             message = f'cannot import "{decl.path}": {_reason(error)}'
             help_ = error.args[1] if isinstance(error, _UnknownStd) else (
                 "import a file by its path relative to this one, or from the standard library, e.g. "
@@ -86,6 +92,9 @@ class _Loader:
             put = error.args[2] if isinstance(error, _UnknownStd) else ""
             fix = (Edit(span=decl.path_span, text=f'"{put}"'),) if put else ()
             self.diagnostics.append(Diagnostic(code="E205", message=message, span=decl.path_span, help=help_, fix=fix))
+            return None
+        if is_data and not _EDITION.match(source.text):
+            self.diagnostics.append(_data(decl))
             return None
         identity = _identity(source)
         if identity in (i for i, _ in self._open):
@@ -101,6 +110,16 @@ class _Loader:
             )
             return None
         return self._modules.get(identity) or self.module(source, inner, decl)
+
+
+def _data(decl: ast.Import, *, missing: bool = False) -> Diagnostic:
+    """Return the error of an import of rows; a file that is missing would be an error of the dataset too."""
+    name = decl.names[0].alias.text
+    text = f'dataset {name} {{ file = "{decl.path}" }}'
+    return Diagnostic(
+        code="E205", message=f'"{decl.path}" is a file of rows: its rows are a `dataset`', span=decl.path_span,
+        help=f"write `{text}`", fix=(Edit(span=decl.span, text=text),) if len(decl.names) == 1 and not missing else (),
+    )  # fmt: skip
 
 
 class _UnknownStd(ValueError):

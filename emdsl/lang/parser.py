@@ -21,10 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EDITION = 1
+MAX_EXPLAINED = 300  # errors of one file that are searched for habits of other languages: more is no program
 
 _BOM = "\ufeff"
 _EDITION_LINE = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*[ \t]*em[ \t]+(?P<edition>[0-9]+)[ \t]*(?=[\r\n#]|$)")
-_ODD_EDITION = re.compile(r"[ \t]*em(?:[ \t]+v?\d[\w.]*|\d[\w.]*)(?=[ \t]*(?:[\r\n#]|$))")
+_ODD_EDITION = re.compile(
+    r"(?:[ \t]*em(?:[ \t]+v?\d[\w.]*|\d[\w.]*)|[ \t]*(?:em|edition|version)[ \t]*[:=]?[ \t]*\"?v?\d[\w.]*\"?|-{3,})"
+    r"(?=[ \t]*(?:[\r\n#]|$))"
+)  # `em 1.0`, `em: 1`, the first line of a YAML file
 _BLANK = re.compile(r"(?:\s|#[^\n]*(?:\n|$))*")  # blanks and comments
 _BLOCK = re.compile(r"\s*(?P<word>experiment|grid|when|prompt|rubric|each)\b")
 _BINDINGS = re.compile(
@@ -35,7 +39,6 @@ _BINDINGS = re.compile(
 _RULE_INSIDE = {
     "experiment": "stmt",
     "grid": "stmt",
-    "when": "stmt",
     "prompt": "rubric_item",
     "rubric": "rubric_item",
     "each": "rubric_item",
@@ -68,6 +71,11 @@ def parse(source: Source) -> tuple[ast.File, tuple[Diagnostic, ...]]:
     reader = _PieceReader(source, text, diagnostics, lost)
     rest = [Piece(head, p.end, p.closed, p.body, p.inner) if p.start < head < p.end else p for p in pieces]
     decls = tuple(reader.read([p for p in rest if p.start >= head], "decl"))
+    if any(d.code == "E146" for d in diagnostics):
+        from emdsl.lang.habit_statements import JINJA  # noqa: PLC0415 - few programs have blocks of another language
+        from emdsl.lang.habits import fixed_blocks  # noqa: PLC0415 - the same
+
+        diagnostics = fixed_blocks(source, diagnostics, JINJA)
     return ast.File(source=source, decls=decls, lost=frozenset(lost)), tuple(diagnostics)
 
 
@@ -76,7 +84,7 @@ def _edition(source: Source, text: str, diagnostics: list[Diagnostic]) -> int | 
     match = _EDITION_LINE.match(text)
     start = 1 if source.text.startswith(_BOM) else 0
     if not match:
-        odd = _ODD_EDITION.match(text)  # `em 1.0`, `em v1`
+        odd = _ODD_EDITION.match(text)
         end = odd.end() if odd else start
         line_end = "\r\n" if "\r\n" in text else "\n"
         line = f"em {EDITION}" + ("" if odd else line_end)
@@ -126,6 +134,7 @@ class _PieceReader:
         self._text = text
         self._diagnostics = diagnostics
         self._lost = lost
+        self._scanned = [d.span.start for d in diagnostics if d.span is not None]  # the places of brackets and quotes
 
     def read(self, pieces: list[Piece], start: str) -> Iterator[Any]:
         for piece in pieces:
@@ -159,7 +168,7 @@ class _PieceReader:
             yield whole
             return
         head = self._text[piece.start : body_start]
-        inside = list(self.read(list(piece.inner), _RULE_INSIDE[word]))
+        inside = list(self.read(list(piece.inner), start if word == "when" else _RULE_INSIDE[word]))
         try:
             node = self._parsed(head + "}", piece.start, start)
         except Unparsed as error:
@@ -195,4 +204,7 @@ class _PieceReader:
         from emdsl.lang.syntax_errors import syntax_error  # noqa: PLC0415 - it imports lark
 
         self._lost |= _bound_names(text)
-        self._diagnostics.append(syntax_error(self._source, text, piece.start, error.reason, start))
+        if any(piece.start <= at < piece.end for at in self._scanned):
+            return  # it is reported
+        habits = len(self._diagnostics) < MAX_EXPLAINED
+        self._diagnostics.append(syntax_error(self._source, text, piece.start, error.reason, start, habits=habits))

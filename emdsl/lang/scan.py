@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from emdsl.source import Diagnostic, Label, Source, Span
+from emdsl.source import Diagnostic, Edit, Label, Source, Span
 
 MAX_DEPTH = 60  # brackets within brackets
 
@@ -25,6 +25,8 @@ _TOKEN = re.compile(
     r"|(?P<newline>\r?\n(?>(?:[ \t]*(?:#[^\n]*)?\r?\n)*))"  # with the empty lines after it
 )
 _GOES_ON = re.compile(r"[ \t]*(?:and|or|then|else|by|given|with|from|is)\b")
+_JINJA_COMMENT = re.compile(r"\{#([^\n]*)#\}")
+_AXIS_BLOCK = re.compile(r"^[ \t]*for[ \t]+\w[\w, \t]*[ \t]in[ \t]+[^\s{][^\n]*?([ \t]*)(\{)[ \t]*$", re.MULTILINE)
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -187,18 +189,38 @@ class _Scanner:
         if noticed is not None:
             span = Span(self._source, noticed, self._source.text.find("\n", noticed) % (len(self._text) + 1))
             labels = (Label(span=span, text="the next declaration starts here"),)
-        self._errors.append(
-            Diagnostic(
-                code="E135",
-                message=f"`{opener}` is not closed",
-                span=Span(self._source, opened, opened + 1),
-                labels=labels,
-                help=f"close it with `{_PAIRS[opener]}`",
+        if (habit := self._habit(opened, at)) is not None:
+            self._errors.append(habit)
+        else:
+            self._errors.append(
+                Diagnostic(
+                    code="E135",
+                    message=f"`{opener}` is not closed",
+                    span=Span(self._source, opened, opened + 1),
+                    labels=labels,
+                    help=f"close it with `{_PAIRS[opener]}`",
+                )
             )
-        )
         while self._stack:
             self._pop(at)
             self._piece.closed = False
+
+    def _habit(self, start: int, end: int) -> Diagnostic | None:
+        """Return the diagnostic of a bracket of another language that leaves one unclosed."""
+        if comment := _JINJA_COMMENT.search(self._text, start, end):  # its `#` hides its `}`
+            span, text = Span(self._source, *comment.span()), f"# {comment[1].strip()}"
+            return Diagnostic(
+                code="E146", message="a comment starts with `#`, and ends with its line", span=span,
+                help=f"write `{text}`", fix=(Edit(span=span, text=text),),
+            )  # fmt: skip
+        if block := _AXIS_BLOCK.search(self._text, start, end):
+            span, both = Span(self._source, *block.span(2)), Span(self._source, block.start(1), block.end(2))
+            return Diagnostic(
+                code="E150", message="an axis has no block: the statements follow it", span=span,
+                help="remove the `{`: every statement of the experiment is done for each level",
+                fix=(Edit(span=both, text=""),),
+            )  # fmt: skip
+        return None
 
     def _finish(self, at: int) -> None:
         self._piece.end = at

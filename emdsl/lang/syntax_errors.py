@@ -6,6 +6,8 @@ import re
 
 from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
+from emdsl.lang.habit_statements import RULES
+from emdsl.lang.habits import habit, missing_comma
 from emdsl.lang.lark_grammar import grammar
 from emdsl.lang.words import DECLARATIONS, RESERVED, ROLES, STATEMENTS
 from emdsl.source import Diagnostic, Edit, Source, Span, near, one_of
@@ -44,6 +46,7 @@ _NOUNS = {  # of a value, by the word before it, or by the first word of the sta
     "ask with": "a prompt", "judge with": "a rubric", "user": "a text", "system": "a text", "assistant": "a text",
 }  # fmt: skip
 MAX_LISTED = 10  # alternatives
+_STARTS = {"decl": DECLARATIONS, "stmt": STATEMENTS, "rubric_item": (*ROLES, "each", "when")}
 _TERMINALS = {
     "NAME": "a name",
     "INT": "a number",
@@ -60,7 +63,9 @@ _TERMINALS = {
 }
 
 
-def syntax_error(source: Source, text: str, offset: int, error: Exception, start: str) -> Diagnostic:
+def syntax_error(
+    source: Source, text: str, offset: int, error: Exception, start: str, *, habits: bool = True
+) -> Diagnostic:
     """Turn an error of lark into a diagnostic.
 
     Args:
@@ -69,12 +74,18 @@ def syntax_error(source: Source, text: str, offset: int, error: Exception, start
         offset: Its offset in the file.
         error: Lark's error.
         start: The rule of the grammar that the statement was parsed as.
+        habits: Whether habits of other languages are looked for.
     """
+    if habits:
+        at = _place(text, error, start)
+        known = habit(source, text, offset, at, start, RULES) or missing_comma(source, text, offset, at, start)
+        if known is not None:
+            return known
     first = re.match(r"\s*([A-Za-z_]\w*)", text)
     word, word_span = "", Span(source, offset, offset)
     if first:
         word, word_span = first[1], Span(source, offset + first.start(1), offset + first.end(1))
-    words = {"decl": DECLARATIONS, "stmt": STATEMENTS, "rubric_item": (*ROLES, "each", "when")}[start]
+    words = _STARTS[start]
     rest = text[first.end() :].lstrip(" \t") if first else ""
     if first and word not in words and not (rest.startswith("=") and start != "decl"):
         if start == "decl" and word in STATEMENTS:
@@ -96,6 +107,18 @@ def syntax_error(source: Source, text: str, offset: int, error: Exception, start
         return _bad_token(source, text, offset, error)
     end = offset + len(text.rstrip())
     return Diagnostic(code="E107", message="the statement is incomplete", span=Span(source, end, end))
+
+
+def _place(text: str, error: Exception, start: str) -> int:
+    """Return the offset of an error in a statement; of one that starts with an unknown word, that of the word."""
+    first = re.match(r"\s*([A-Za-z_]\w*)(?!\w)(?![ \t]*=)" if start != "decl" else r"\s*([A-Za-z_]\w*)", text)
+    if first and first[1] not in _STARTS[start]:
+        return first.start(1)
+    if isinstance(error, UnexpectedCharacters):
+        return error.pos_in_stream or 0
+    if isinstance(error, UnexpectedToken) and error.token.type not in ("$END", "_NL"):
+        return error.token.start_pos or 0
+    return len(text.rstrip())
 
 
 def _start_help(word: str, rest: str, start: str, words: tuple[str, ...]) -> str:
@@ -131,10 +154,19 @@ def _bad_character(source: Source, text: str, offset: int, error: UnexpectedChar
     if char in _OTHER_LANGUAGES:
         message, code, pattern, replacement = _OTHER_LANGUAGES[char]
         match = re.compile(pattern).match(source.text, offset + at) if pattern else None
+        if char == "&" and (text[:at].rstrip().endswith('"') or text[at + 1 :].lstrip(" &").startswith('"')):
+            return Diagnostic(
+                code="E140",
+                message="`&` does not join texts",
+                span=span,
+                help='write a placeholder: `"... {name} ..."`',
+            )
         if match is None:
             return Diagnostic(code=code, message=message, span=span, help=_without(char, text[:at], text[at + 1 :]))
         span = Span(source, match.start(), match.end())
-        return Diagnostic(code=code, message=message, span=span, fix=(Edit(span=span, text=match.expand(replacement)),))
+        new = match.expand(replacement)
+        help_ = f"write `{new}`" if '"' in new else ""
+        return Diagnostic(code=code, message=message, span=span, help=help_, fix=(Edit(span=span, text=new),))
     shown = char if " " < char <= "~" else f"U+{ord(char):04X}"
     return _unexpected(shown, span, _expected(error.allowed, text[:at].rstrip()))
 
@@ -151,6 +183,8 @@ def _without(char: str, before: str, after: str) -> str:
                 "write a Python file `hooks.py` with `def mod(a, b): return a % b`, declare "
                 f'`python mod(a, b) from "hooks.py"` at the top of this file, and write `{call}`'
             )
+        case "?" if "?" in after:
+            return "write `if A then B else if C then D else E`"
         case "?":
             left = re.search(r"(?:^|[^=!<>])=\s+([^=?]+(?:[=!<>]=[^=?]+)?)$", before)
             other = re.match(rf"\s*{_OPERAND}\s*:\s*{_OPERAND}", after)

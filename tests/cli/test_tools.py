@@ -46,7 +46,7 @@ def test_check_shows_all_faults_and_fixes_what_is_certain(tmp_path: Path) -> Non
     "line",
     [
         "let a = f(k=1)",
-        'let a = { b = "x" }',
+        "measure r = rate(a = 1)",
         "for q = [1, 2]",
         "let a = '''x'''",
         "let a = 'don't'",

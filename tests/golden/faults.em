@@ -404,7 +404,7 @@ experiment e {
 ---
 em 1
 rubric r(a) from "sim/judge" {
-  user = 3    ### E109
+  user = 3    ### E155
   scale = 0..10
   user a
 }
@@ -424,7 +424,7 @@ experiment e {
 em 1
 # The statement that does not parse is dropped; what it would have bound is unknown but silent.
 prompt p(q) { user q ! }    ### E140
-dataset d { file = nowhere.csv }    ### E201
+dataset d { file = nowhere.csv }    ### E218
 experiment e {
   for x in d
   for y in xs    ### E201
@@ -488,7 +488,7 @@ let b = f(k=1)    ### E142
 model m { use: "sim/subject" }    ### E109
 let c = "\u{d800}"    ### E122
 experiment e {
-  for q = [1, 2]    ### E142
+  for q = [1, 2]    ### E151
   ask answer from "sim/subject" with "x"
 }
 ---
@@ -510,22 +510,22 @@ experiment e {
 }
 ---
 em 1
-model c = "sim/subject"    ### E142
+model c = "sim/subject"    ### E152
 experiment e {
-  ask a = "x"    ### E142
+  ask a = "x"    ### E151
   judge b = a    ### E142
-  skip if k == 3    ### E109
-  samples: 10    ### E105
+  skip if k == 3    ### E151
+  samples: 10    ### E155
   measure m = median(z)    ### E841
   measure n = avg(z)    ### E841
 }
 ---
 em 1
 let a = x * 5 % 2    ### E140
-let b = "a" % x    ### E140
+let b = "a" % x    ### E144
 let c = a == 2 ? 1 : 2    ### E140
 prompt p(q) {
-  user = q    ### E109
+  user = q    ### E155
   user q
 }
 experiment e {
