@@ -431,9 +431,7 @@ class Checker:
                 "E516", f"this needs more than {MAX_CALLS_IN_ALL:,} function calls in all", node.span,
                 help="nest fewer calls: each function here calls others several times",
             )  # fmt: skip
-        if self._calls >= MAX_CALLS or not isinstance(node.function, ast.Ref):
-            return result
-        if node.function.name in self._local:
+        if self._calls >= MAX_CALLS or not isinstance(node.function, ast.Ref) or node.function.name in self._local:
             return result
         with self._faults.caught():
             decl, scope = self._scope.origin(ast.Name(text=node.function.name, span=node.function.span))

@@ -122,7 +122,9 @@ class Scope:
         if function is not None and function.weak:
             call = f"{name}({', '.join(function.params[: function.required])})"
             return fail("E201", f"unknown name `{name}`", span, help=f"`{name}` is a function: write `{call}`")
-        hint = other_languages.NAMES.get(name) or near(name, [*self.names, *local, *BUILTINS])
+        called = span.source.text[span.end :].lstrip().startswith("(")
+        functions = [n for n, f in BUILTINS.items() if called or not f.weak]  # the weak ones are words of texts, too
+        hint = other_languages.NAMES.get(name) or near(name, [*self.names, *local, *functions])
         library = next((file for file, names in std_names().items() if name in names), None)
         if library:
             hint = f'add `import {name} from "{library}"` at the top'
