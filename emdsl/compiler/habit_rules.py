@@ -27,7 +27,8 @@ _RENAMED = {  # functions by their names elsewhere
 }  # fmt: skip
 _METHODS = {
     "lower": "lower|casefold|toLowerCase", "upper": "upper|toUpperCase", "trim": "strip|trim",
-    "replace": "replace|replaceAll", "len": "length|len|size|__len__",
+    "replace": "replace|replaceAll", "len": "length|len|size|__len__", "starts": "startswith|startsWith|starts_with",
+    "ends": "endswith|endsWith|ends_with",
 }  # fmt: skip
 _MEASURES = {  # measures by their names elsewhere
     "mean": r"avg|average|AVG|Avg|Average|MEAN|Mean|np\.mean|mean_score|expected",
@@ -85,7 +86,8 @@ def _built_in(found: Found) -> str | None:
     """Return a call of a method as that of the function of this name."""
     name = found[2]
     args = found[3][1:-1].strip()
-    return f"{name}({found[1]}{', ' if args else ''}{args})" if name in BUILTINS else None
+    enough = name in BUILTINS and BUILTINS[name].required <= 1 + (args.count(",") + 1 if args else 0)
+    return f"{name}({found[1]}{', ' if args else ''}{args})" if enough else None
 
 
 def _among(found: Found) -> str:
@@ -184,8 +186,7 @@ FIELDS = (
       for new, old in _METHODS.items()),
     Rule("", rf"({_OWNER})\.(\w+)({ROUND})", "`\\2` is a function, not a field", put=_built_in),
     Rule("", rf"({_OWNER})\.split\(", "a text has no methods",
-         help="count or read parts of a text by a function: `len(\\1)` is the "
-         'number of characters, and `python words(text) from "hooks.py"` declares one of yours'),
+         help='`words(\\1)` is the number of words, and `split(\\1, ",")` the list of the parts between commas'),
     Rule("", rf"({_OWNER})\.(\w+)\b(?!\()", "a list of rows has no columns: its rows have", put="[x.\\2 for x in \\1]",
          sure=False, said="^a (?:dataset|list) has no"),
 )  # fmt: skip

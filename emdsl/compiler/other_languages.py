@@ -10,7 +10,6 @@ NAMES = {
     "avg": "use `mean`",
     "sum": "use `mean` or `count`",
     "median": "write `quantile(x, 0.5)`",
-    "shuffle": "write `draw(dataset, k, seed: ...)`",
     "random": "write `draw(..., seed: ...)` or `pick(..., seed: ...)`",
-    "choice": "write `pick(list, seed: sample)`",
+    "re": 'write `matches(text, "pattern")` or `find(text, "pattern")`',
 }
