@@ -184,9 +184,9 @@ FIELDS = (
          put="[x for x in \\1 if x.position < \\2]"),
     *(Rule("", rf"({_OWNER})\.(?:{old})(?:({ROUND})|\b)", f"`{new}` is a function, not a field", put=_method(new))
       for new, old in _METHODS.items()),
-    Rule("", rf"({_OWNER})\.(\w+)({ROUND})", "`\\2` is a function, not a field", put=_built_in),
-    Rule("", rf"({_OWNER})\.split\(", "a text has no methods",
+    Rule("", rf"({_OWNER})\.split\(\s*\)", "a text has no methods",
          help='`words(\\1)` is the number of words, and `split(\\1, ",")` the list of the parts between commas'),
+    Rule("", rf"({_OWNER})\.(\w+)({ROUND})", "`\\2` is a function, not a field", put=_built_in),
     Rule("", rf"({_OWNER})\.(\w+)\b(?!\()", "a list of rows has no columns: its rows have", put="[x.\\2 for x in \\1]",
          sure=False, said="^a (?:dataset|list) has no"),
 )  # fmt: skip
