@@ -26,7 +26,7 @@ from emdsl.compiler.operations import (
     whole_numbers,
 )
 from emdsl.compiler.other_languages import WORDS
-from emdsl.compiler.shots import By
+from emdsl.compiler.shots import chosen_by
 from emdsl.compiler.written import describe
 from emdsl.frame import EvalFault, Fn, Frame, fail
 from emdsl.lang import ast
@@ -402,7 +402,7 @@ class Compiler:
         for arg in node.args:
             if arg.name is not None and arg.name.text == "by" and function.name == "draw":
                 by = self.inner(["s"]).expr(arg.value)  # a function of the row `s`
-                args.append((arg.name, _of_row(by, alone=free_names(arg.value) <= {"s"})))
+                args.append((arg.name, chosen_by(by, alone=free_names(arg.value) <= {"s"})))
             else:
                 args.append((arg.name, self.expr(arg.value)))
         if function.rest:
@@ -444,8 +444,3 @@ def _once(make: Callable[[], Value]) -> Fn:
         return cell[0]
 
     return once
-
-
-def _of_row(by: Fn, *, alone: bool) -> Fn:
-    """Return the function that makes of a frame a function of the row `s`."""
-    return lambda frame: By(by, frame, alone)

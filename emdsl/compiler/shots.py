@@ -36,6 +36,11 @@ class By:
         return digest("value", plain(self.value(self.frame.child("s", row))))
 
 
+def chosen_by(value: Fn, *, alone: bool) -> Callable[[Frame], By]:
+    """Return the function that makes the key of a frame; see By."""
+    return lambda frame: By(value, frame, alone)
+
+
 def draw(owner: object, rows: tuple[Row, ...], k: int, seed: Any, by: By | None) -> tuple[Row, ...]:
     """Return the `k` rows of smallest digest(seed, content), in that order.
 
