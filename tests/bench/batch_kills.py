@@ -67,7 +67,7 @@ def main(times: int) -> None:
             run_until_whole(place, environment)
             assert stats(url).get("batch duplicates", 0) == 0, (trial, point, when, provider, stats(url))
     n = len(POINTS) * times
-    assert killed > n // 2, f"only {killed} of {n} runs met their point"
+    assert killed > n // 3, f"only {killed} of {n} runs met their point"
     took_s = time.monotonic() - start
     print(
         f"batches: {killed} of {n} runs killed at {len(POINTS)} points; all whole, none submitted twice; {took_s:.0f} s"
