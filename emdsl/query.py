@@ -100,7 +100,7 @@ class RequestSettings:
 
     @property
     def shown_params(self) -> dict[str, Any]:
-        """The parameters as they are stored with an answer."""
+        """The parameters in the form in which they are stored with an answer."""
         return {name: _shown(value) for name, value in keyed(self.params).items()}
 
 

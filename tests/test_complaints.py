@@ -214,7 +214,7 @@ def test_dspy_7570_usage_is_kept_with_the_answer() -> None:
     store = MemoryStore()
     asked(store)
     rows = outcomes(experiment(STUDY), store)
-    assert all(r.results["answer"].response.usage.output_tokens for r in rows)  # type: ignore[union-attr]
+    assert all(r.results["answer"].response.usage.output_tokens for r in rows)  # type: ignore[union-attr]  # all are answered
 
 
 def test_promptfoo_1419_rows_are_not_all_alive(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,7 +130,8 @@ def test_equal_answers_are_judged_once() -> None:
     class Parrot(InProcess):
         async def ask(self, query: object, *_: Any) -> Response:
             found = await super().ask(query, *_)  # type: ignore[arg-type]  # any query
-            return found if query.settings.model.wire_name == "judge" else Response(text="same", finish="stop")  # type: ignore[attr-defined]
+            judge = query.settings.model.wire_name == "judge"  # type: ignore[attr-defined]  # any query
+            return found if judge else Response(text="same", finish="stop")
 
     text = """
     import alignment from "std:judges@1"

@@ -67,7 +67,7 @@ def _check_constant(param: str, node: ast.Expr, compiled: Callable[[ast.Expr], F
     check: Callable[[object, Span], None] = check_pattern if param == "pattern" else check_ignored
     try:
         value = compiled(node)(Frame())
-    except (KeyError, EvalFault, MissingInput, Silent):  # a name of the row, or a fault that is reported where it is
+    except (KeyError, EvalFault, MissingInput, Silent):  # it reads the row, or its error is reported elsewhere
         return
     check(value, node.span)
 

@@ -82,7 +82,7 @@ def _number(
         value = compute(frame)
     except MissingInput as missing:
         value = missing.missing
-    if value == NOT_OBTAINED:  # its dataset is missing, so that no row has a request
+    if value == NOT_OBTAINED:  # its dataset is missing: no row has a request
         return 1
     where = ", ".join(f"{axis.name}={called(axis.levels[i])[:40]}" for axis, i in place)
     if isinstance(value, Missing):

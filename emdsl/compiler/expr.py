@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 class Compiler:
     """Compiles the expressions of one scope.
 
-    `constant` returns the value of a file-level name and raises KeyError for one that is none; `own` are these names;
+    `constant` returns the value of a name of the file and raises KeyError for any other name; `own` are these names;
     `local` are those that a frame will hold; `words` are the replies (`REFUSAL`) that a missing verdict can have.
     """
 

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from emdsl.compiler.statements import Statements
     from emdsl.compiler.types import Type
 
-_MAYBE = re.compile(r"\.\s*p\s*\(")  # most experiments have none, and their trees stay as they are
+_MAYBE = re.compile(r"\.\s*p\s*\(")  # most experiments have no such call, and their trees are not copied
 
 
 def with_shares(statements: Statements) -> Statements:
-    """Return statements in which `judged.p(LABEL)` of a step is the field `p(LABEL)`, so that no label is a name."""
+    """Return statements in which the call `judged.p(LABEL)` is the field `p(LABEL)`: a label is never a name."""
     if not _MAYBE.search(statements.decl.span.text):
         return statements
     change = _of_steps({step.name for step in statements.steps})

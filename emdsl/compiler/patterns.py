@@ -1,6 +1,6 @@
 r"""Regular expressions in RE2's syntax: the time of a search is linear in the length of the text.
 
-RE2 has no look-around and no back-references, which is why it cannot be slow. `\w`, `\d`, `\s` and `\b` know ASCII
+RE2 has no look-around and no back-references, and so it is never slow. `\w`, `\d`, `\s` and `\b` know ASCII
 only, and `$` is the end of the text (in Python's `re` also the place before a last line end).
 """
 
@@ -61,7 +61,7 @@ def _encoded(text: str) -> bytes:
 
 
 def check_pattern(pattern: Value, span: Span) -> None:
-    """Check a pattern; raises EvalFault with the place of the error, if it is written as it is searched."""
+    """Check a pattern; raises EvalFault, at the wrong part of the pattern if that is in the source text unchanged."""
     if not isinstance(pattern, str):
         return  # its type is reported
     if len(pattern) > MAX_PATTERN:
@@ -80,7 +80,7 @@ def check_pattern(pattern: Value, span: Span) -> None:
 
 
 def searched(text: str, pattern: str, span: Span) -> bool:
-    """Whether a pattern matches somewhere in a text; raises EvalFault for a pattern or a text that is none or too long.
+    """Whether a pattern matches somewhere in a text; raises EvalFault if one is not a text, or too long.
 
     >>> searched("The answer is B", "^[AB]$", None), searched("B", "^[AB]$", None)
     (False, True)

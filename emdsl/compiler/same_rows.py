@@ -57,7 +57,7 @@ def _copies(rows: Sequence[Row]) -> list[int]:
 
 
 def _names(rows: Sequence[Row], columns: Sequence[str]) -> str:
-    """Return the column with the shortest texts that differ in every row; an empty text if there is none."""
+    """Return the column with the shortest texts that differ in every row; an empty text without such a column."""
     longest = {}
     for column in columns:
         texts = [render(r.columns[column]) or "" for r in rows]

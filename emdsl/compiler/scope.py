@@ -76,7 +76,7 @@ class Scope:
             word = type(decl).__name__.lower()
             faults.error(
                 "E204", f"`{name.text}` is a built-in name and cannot be the name of a `{word}`", name.span,
-                help=f"choose another name, e.g. `{name.text}_{word}`, here and where it is used",
+                help=f"choose another name, e.g. `{name.text}_{word}`, here and in every use",
             )  # fmt: skip
             self._refused.add(name.text)
         else:

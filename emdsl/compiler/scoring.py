@@ -18,7 +18,7 @@ _IN_NUMBER = re.compile(rf"[{_SIGNS}]*(?P<number>[-+]?[0-9]+(?:,[0-9]{{3}})*(?:\
 
 
 def normalized(text: str, ignore: Iterable[str]) -> str:
-    """Return a text as it is compared.
+    """Return the normalized form of a text.
 
     Args:
         text: The text.

@@ -191,7 +191,7 @@ def letter(span: Span, args: list[Value]) -> Value:
     places = [i for i, option in enumerate(options) if type(option) is type(args[1]) and option == args[1]]
     if not places:
         raise fail("E513", f"`{written(args[1])}` is not among the options of `letter`", span,
-                   help="the item must be one of the list, as it is written there")  # fmt: skip
+                   help="the item must equal one of the list exactly")  # fmt: skip
     return LETTERS[places[0]]
 
 

@@ -74,7 +74,7 @@ class RawFile:
 
 
 def matching(folder: Path, file: str, instead: Mapping[Path, Path]) -> list[Path] | None:
-    """Return the files that a pattern names, by name; None if it is no pattern, or names a file as it is written.
+    """Return the files that a pattern names, by name; None without a pattern, and for the exact name of a file.
 
     Args:
         folder: The folder that the pattern starts from.
@@ -141,7 +141,7 @@ def contents_of(paths: Sequence[Path], instead: Mapping[Path, Path]) -> list[Raw
 
 
 def read_records(path: Path) -> list[Record]:
-    """Return the rows of a file, as they are read without any setting; raises DataError."""
+    """Return the rows of a file, read without any setting; raises DataError."""
     (file,) = contents_of([path], {})
     return read(file, Layout(), Budget())
 

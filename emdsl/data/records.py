@@ -33,7 +33,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file as read: its name for messages, where it is, and its content, unpacked."""
+    """A file: its name for messages, its path, and its unpacked content."""
 
     name: str
     place: Path

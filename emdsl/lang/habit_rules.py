@@ -105,7 +105,7 @@ COMMENTS = (
 )  # fmt: skip
 CONDITIONALS = (
     Rule("E148", rf"\b1\s+if\s+({EXPR})\s+else\s+0\b(?=\s*[,)]|\s+given\b)",
-         "a condition counts as it is, without `if`", put="\\1", places=STMT),
+         "a condition counts by itself, without `if`", put="\\1", places=STMT),
     Rule("E148", rf"\bcase\s+when\s+({EXPR})\s+then\s+({EXPR})\s+else\s+({EXPR})\s+end\b",
          "`case` is not an expression: use `if`", put="if \\1 then \\2 else \\3"),
     Rule("E148", rf"({EXPR})\s+if\s+({EXPR})\s+else\s+({EXPR})", "a condition comes first: `if C then A else B`",

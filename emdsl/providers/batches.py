@@ -19,7 +19,7 @@ class BatchLimits:
     """The bounds of one batch."""
 
     requests: int
-    size: int  # bytes of its requests as they are sent
+    size: int  # bytes of its encoded requests
     hours: int  # from its creation until the requests without an answer expire
 
 

@@ -128,7 +128,7 @@ def by_run(cache: Path) -> dict[str, Record]:
 
 
 def snapshot(cache: Path, project: Path, record: Record) -> dict[Path, Path]:
-    """Return the copies of the files of a run, by their path; a file without a copy is its own, as it is now."""
+    """Return the copies of the files of a run, by their path; of a file without a copy, the file itself."""
     copies = {}
     for name, sha256 in record.files.items():
         path = project / name

@@ -40,7 +40,7 @@ class Kept(NamedTuple):
 
 @dataclass(slots=True)
 class Shard:
-    """A file of requests that one batch will hold, as far as it is written."""
+    """A file of requests under way, for one batch."""
 
     name: str
     path: Path

@@ -38,8 +38,8 @@ class Claims:
         self._held: set[Digest] = set()
         self._met = False
         with locked(self._folder / LOCK, wait_s=math.inf):
-            # held as long as the claims are; without a buffer, which a forked process would write too
-            self._file = open(self._path, "w+b", buffering=0, opener=private)  # noqa: SIM115
+            # without a buffer, which a forked process would write too
+            self._file = open(self._path, "w+b", buffering=0, opener=private)  # noqa: SIM115 - open as long as the claims
             _open.add(self)
             while not try_lock(self._file):  # `live_owners` of another process may look at it just now
                 time.sleep(POLL_S)

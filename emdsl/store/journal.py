@@ -77,7 +77,7 @@ class BatchRecord:
     run: str  # that submitted it
     n: int  # requests
     size: int  # bytes
-    sha256: str  # of its requests as they are sent
+    sha256: str  # of the file of its requests
     planned_at: float
     shard: str = ""  # the file of its requests within the folder of the store, until it is created
     upload: str = ""  # the provider's id of the uploaded file

@@ -274,7 +274,7 @@ def _batch(response: Response, model: _Model) -> str | None:
 
 
 def _key_of(custom_id: str) -> Digest:
-    """Return the key that a `custom_id` is; no key for one that is none."""
+    """Return the key that a `custom_id` names; an empty one for any other text."""
     try:
         return bytes.fromhex(custom_id) if len(custom_id) == _HEX else b""
     except ValueError:

@@ -192,7 +192,7 @@ def under_way(records: Iterable[BatchRecord]) -> str:
 
 
 def expected_by(records: Iterable[BatchRecord]) -> str:
-    """Return the time by which open batches end, as far as it is known."""
+    """Return the time by which open batches end; empty if no provider has given one."""
     times = [r.expires_at for r in records if r.expires_at is not None]
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(max(times))) if times else ""
 

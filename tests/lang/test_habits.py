@@ -238,4 +238,4 @@ def test_a_rubric_named_like_a_function(folder: Path) -> None:
     assert [(d.code, d.message) for d in found] == [
         ("E204", "`round` is a built-in name and cannot be the name of a `rubric`")
     ]
-    assert found[0].help == "choose another name, e.g. `round_rubric`, here and where it is used"
+    assert found[0].help == "choose another name, e.g. `round_rubric`, here and in every use"
