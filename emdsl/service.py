@@ -53,6 +53,7 @@ class Service:
     prefix_tokens: int | None = None  # minimum length of a prefix that its cache keeps; None: no cache
     prices: str | None = None  # its name in the table of prices
     batch: str | None = None  # the format of its batch API; None: it has none
+    batch_hours: int = 24  # until the requests of a batch expire
     implied_params: tuple[tuple[str, Any], ...] = ()  # defaults for parameters that its API requires: in the key
     key_version: int = 1
 
@@ -101,6 +102,7 @@ SERVICES = {
             prefix_tokens=2_048,
             prices="google",
             batch=GOOGLE,
+            batch_hours=48,
         ),
         Service(
             name="openrouter",

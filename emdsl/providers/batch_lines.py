@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.body import RESPONSES
 from emdsl.errors import ProviderError
-from emdsl.providers.batches import Left, Line
+from emdsl.providers.batches import BATCH_CODES, Line
 from emdsl.providers.client import FORMATS, masked
 from emdsl.providers.http_errors import OK, Blocked, error_of
 from emdsl.providers.wire import plain_json
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from emdsl.redact import Redactor
 
 MIN_TIME, MAX_AHEAD_S = 1.5e9, 86_400.0  # some servers send the time since they were started as `created`
-_LEFT = {"batch_expired": Left.EXPIRED, "batch_cancelled": Left.CANCELLED}
 
 
 def parse_line(line: bytes) -> Any:
@@ -41,8 +40,8 @@ def read_line(entry: Mapping[str, Any], redactor: Redactor) -> Line:
     custom_id = entry["custom_id"]
     response, error = entry.get("response"), entry.get("error")
     code = error.get("code") if isinstance(error, dict) else None
-    if isinstance(code, str) and code in _LEFT:
-        return Line(custom_id, left=_LEFT[code])
+    if isinstance(code, str) and code in BATCH_CODES:
+        return Line(custom_id, left=BATCH_CODES[code])
     body, status = _body_of(response)
     try:
         if status == OK and _is_reply(body):

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from emdsl.errors import ProviderError, Unavailable
 from emdsl.providers.batch_account import AccountBatches, entries_of, read_line, seconds_of
-from emdsl.providers.batches import Batch, BatchLimits, Left, Line, Phase
+from emdsl.providers.batches import BATCH_CODES, Batch, BatchLimits, Line, Phase
 from emdsl.providers.http_errors import OK
 from emdsl.providers.transfers import file_name, form
 from emdsl.providers.wire import Count, Lenient, LenientText, Wire, as_json, parse
@@ -28,7 +28,6 @@ _PHASES = {
     "cancelling": Phase.CANCELLING, "completed": Phase.ENDED, "expired": Phase.ENDED, "cancelled": Phase.ENDED,
     "failed": Phase.REFUSED,
 }  # fmt: skip
-_LEFT = {"batch_expired": Left.EXPIRED, "batch_cancelled": Left.CANCELLED}
 _ENQUEUED = "token_limit_exceeded"  # of all batches that wait: it passes as they end
 _LATER, _NEVER = 429, 400  # statuses of the two kinds of refusals
 
@@ -194,8 +193,8 @@ def result_of(account: BatchAccount, row: dict[str, Any]) -> Line:
     custom_id = custom_id if isinstance(custom_id, str) else ""
     if not isinstance(response, dict):
         code = error.get("code") if isinstance(error, dict) else None
-        if code in _LEFT:
-            return Line(custom_id, left=_LEFT[code])
+        if isinstance(code, str) and code in BATCH_CODES:
+            return Line(custom_id, left=BATCH_CODES[code])
         return account.failed(custom_id, None, error) if error else account.unreadable(custom_id)
     status, body = response.get("status_code"), response.get("body")
     status = int(str(status)) if str(status).isdecimal() else OK

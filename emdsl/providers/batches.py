@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
+    from emdsl.digest import Digest
     from emdsl.errors import ProviderError
     from emdsl.query import Model, Query, Response
 
@@ -64,6 +65,18 @@ class Line:
     response: Response | None = None
     error: ProviderError | None = None
     left: Left | None = None
+
+
+BATCH_CODES = {"batch_expired": Left.EXPIRED, "batch_cancelled": Left.CANCELLED}  # of errors, in OpenAI's format
+
+
+def key_of(custom_id: object) -> Digest | None:
+    """Return the key that a result names, in 64 characters of hex; None for any other name."""
+    try:
+        key = bytes.fromhex(custom_id) if isinstance(custom_id, str) else b""
+    except ValueError:
+        return None
+    return key if len(key) == 32 and key.hex() == custom_id else None
 
 
 class BatchApi(Protocol):

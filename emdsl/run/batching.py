@@ -12,12 +12,12 @@ import time
 from collections import Counter
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from emdsl.errors import ProviderError, Rejected, SetupError, Throttled, Unavailable
 from emdsl.files import Busy, file_digest
 from emdsl.price_list import cost_usd
-from emdsl.providers.batches import Left, Phase
+from emdsl.providers.batches import Left, Phase, key_of
 from emdsl.store.codec import encode_with
 from emdsl.store.journal import CANCELLED, OPEN, Ended, State
 
@@ -243,7 +243,7 @@ class Batching:
             return None
         looked = 0
         async for line in api.results(batch):
-            key = _key(line.custom_id)
+            key = key_of(line.custom_id)
             if key is not None and any(self.journal.requests(record.name, [key])):
                 return True
             looked += 1
@@ -294,7 +294,7 @@ class Batching:
         """Store the results of a batch as they come; requests without one are pending again."""
         foreign, part = 0, dict[bytes, "Line"]()
         async for line in api.results(batch):
-            key = _key(line.custom_id)
+            key = key_of(line.custom_id)
             if key is None:
                 foreign += 1
                 continue
@@ -387,12 +387,3 @@ class Batching:
             budget.settle_usd(most_usd, most_usd if response is not None and cost is None else cost)
         if cost is not None:
             self.on_cost(key, cost, reserved)
-
-
-def _key(custom_id: Any) -> Digest | None:
-    """Return the key that a result names; None for a name that is not ours."""
-    try:
-        key = bytes.fromhex(custom_id)
-    except (TypeError, ValueError):
-        return None
-    return key if len(key) == 32 and key.hex() == custom_id else None

@@ -18,6 +18,7 @@ from emdsl.digest import digest
 from emdsl.errors import FileMissing, UsageError
 from emdsl.files import file_digest, read_whole
 from emdsl.providers.batch_lines import parse_line, read_line
+from emdsl.providers.batches import key_of
 from emdsl.providers.http_errors import OK
 from emdsl.query import SIMULATED
 from emdsl.redact import Redactor, Secret, api_keys
@@ -41,7 +42,6 @@ MAX_SHOWN = 200  # characters of an example
 OF_BATCH = "import"  # in place of the id of a batch, which most results do not name
 MAX_STATUS = 599  # of HTTP
 _KEY = slice(8, 72)  # of a line of keys: {"key":"...
-_HEX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +145,8 @@ class _Reader:
         """Index the keys; raises UsageError if they are damaged."""
         at = 0
         for line in self.keys:
-            key = _key_of(line[_KEY].decode("latin-1"))
-            if not key:
+            key = key_of(line[_KEY].decode("latin-1"))
+            if key is None:
                 raise self._damaged()
             self.offsets[key] = at
             at += len(line)
@@ -206,8 +206,8 @@ class _Reader:
         custom_id = value.get("custom_id") if isinstance(value, dict) else None
         if not isinstance(custom_id, str):
             raise _NotTaken("no `custom_id`")
-        key = _key_of(custom_id)
-        if key not in self.offsets:
+        key = key_of(custom_id)
+        if key is None or key not in self.offsets:
             raise _NotTaken("unknown `custom_id`: not a request of this folder", custom_id)
         if "response" not in value and "error" not in value:
             raise _NotTaken("a request, not an answer")
@@ -271,14 +271,6 @@ def _last(path: str) -> str:
 def _batch(response: Response, model: _Model) -> str | None:
     """Return the batch of an answer, if its model has a price for batches."""
     return (response.batch or OF_BATCH) if model.batch_price else None
-
-
-def _key_of(custom_id: str) -> Digest:
-    """Return the key that a `custom_id` names; an empty one for any other text."""
-    try:
-        return bytes.fromhex(custom_id) if len(custom_id) == _HEX else b""
-    except ValueError:
-        return b""
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -141,7 +141,8 @@ def _way_parts(count: ExperimentCount) -> Iterator[Part]:
     by_batch = [f"`{way.model.name}`" for way in ways if way.by_batch]
     chosen = "batch" if len(by_batch) == len(count.models) else f"batch for {', '.join(by_batch)}"
     chosen = chosen if by_batch else "online (`--batch` chooses batch)"
-    yield f"  online {usd(total(batch=False))} - batch {usd(total(batch=True))} (within 24 h): {chosen}"
+    hours = max(way.model.service.batch_hours for way in ways)
+    yield f"  online {usd(total(batch=False))} - batch {usd(total(batch=True))} (within {hours} h): {chosen}"
     for way in ways:
         if way.why:
             hits = f": about {usd(way.online_usd)} online" if way.hit_rate else ""

@@ -66,6 +66,7 @@ def test_a_line_has_the_format_of_the_provider(service: str) -> None:
     assert line == LINES[service].replace(b"ID", IDS[0].encode()).replace(b"BODY", BODY)
     requests, size, hours, has_tag = LIMITS[service]
     assert (limits, tagged) == (BatchLimits(requests=requests, size=size, hours=hours), has_tag)
+    assert SERVICES[service].batch_hours == hours, "which a plan shows"
 
 
 def test_the_lines_of_the_responses_api_name_its_path() -> None:

@@ -341,3 +341,13 @@ def test_a_refused_key_of_a_line_is_named() -> None:
     """As online."""
     (line,) = read(jsonl(chat_error(IDS[0], 401, {"message": "Incorrect API key provided"})))
     assert str(line.error).endswith("the key comes from `K`")
+
+
+@pytest.mark.parametrize("code", [["batch_expired"], {"a": 1}, 7, None])
+def test_a_code_of_another_type_is_an_error_of_its_line(code: object) -> None:
+    """No line may end the collection of a batch."""
+    odd = {"custom_id": IDS[0], "response": None, "error": {"code": code, "message": "odd"}}
+    lines, _ = results("openai", OUTPUT, {
+        "GET /v1/files/o/content": jsonl(odd, chat(IDS[1], "a")), "GET /v1/files/e/content": jsonl(),
+    })  # fmt: skip
+    assert [(x.custom_id, x.left, x.error is not None) for x in lines] == [(IDS[0], None, True), (IDS[1], None, False)]
