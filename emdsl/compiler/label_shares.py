@@ -86,7 +86,9 @@ def report_no_share(owner: Type, name: ast.Name, of: str, known: Iterable[str], 
         faults.error("E210", f"unknown label `{label}`", name.span,
                      help=near(label, labels) or listed("label", "labels", labels))  # fmt: skip
     elif labels:
-        faults.error("E215", f"`{of}.p` needs one label", name.span, help=f"write `{of}.{share(labels[0])}`")
+        one, *others = (f"{of}.{share(known_label)}" for known_label in labels)
+        choose = f", or choose by a condition: `if CONDITION then {one} else {others[0]}`" if others else ""
+        faults.error("E215", f"`{of}.p` needs one label", name.span, help=f"write `{one}`{choose}")
     else:
         help_ = "add `read = weighted(top: 20)` to its rubric"
         if owner.kind == "score":

@@ -25,7 +25,8 @@ def odd_answers(connection: Any, experiment: Experiment, schema: str) -> Iterato
     """Yield the numbers of truncated, empty and blocked answers of each ask that has any."""
     for step in (s for s in experiment.steps if s.kind == ASK):
         key, finish, text = (name(f"{step.name}{end}") for end in ("_key", "_finish", ""))
-        kinds = (f"{finish} = 'length'", f"{text} = ''", f"{finish} = 'blocked'")
+        is_cut = "FALSE" if step.weighs else f"{finish} = 'length'"  # one token is all that is read
+        kinds = (is_cut, f"{text} = ''", f"{finish} = 'blocked'")
         counts = ", ".join(
             f"count(DISTINCT {key}) FILTER ({finish} IS NOT NULL AND {kind})" for kind in ("TRUE", *kinds)
         )

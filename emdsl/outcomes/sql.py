@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from emdsl.experiment import ASK
 from emdsl.lang import ast
 from emdsl.lang.walk import walk
-from emdsl.reply_format import column_of
+from emdsl.reply_format import column_of, share
 from emdsl.value import ABSENT, ENGINE_REASONS, UNSETTLED, Row, render
 
 if TYPE_CHECKING:
@@ -108,6 +108,10 @@ def columns_of(experiment: Experiment) -> Columns:
 def _field_reasons(experiment: Experiment) -> dict[tuple[str, str], str]:
     """Return by step and field the column with the reason why it is missing."""
     reasons = {(s.name, part.name): f"{s.name}_{part.name}_missing" for s in experiment.steps for part in s.readings}
+    weighing = [s for s in experiment.steps if s.weighs]
+    reasons |= {
+        (s.name, share(x)): f"{s.name}_{'label_' if s.kind == ASK else ''}missing" for s in weighing for x in s.labels
+    }
     judges = ((s, s.reply_format) for s in experiment.steps if s.kind != ASK)
     return reasons | {(s.name, part.name): f"{s.name}_missing" for s, f in judges if f for part in f.shape}
 

@@ -341,7 +341,9 @@ def _weight(get: Callable[[Result], float], result: Result) -> float | None:
 
 
 def _share(label: str, result: Result) -> float | None:
-    if isinstance(result.value, Missing) or not isinstance(result.weights, LabelWeights):
+    """Return the probability of a label: None where the verdict, or what an answer is read as, is missing."""
+    unread = isinstance(result.value, Missing) or isinstance(result.reading, Missing)
+    if unread or not isinstance(result.weights, LabelWeights):
         return None
     return result.weights.share(label)
 

@@ -146,7 +146,7 @@ class Planner:
     def _add_cached(self, count: StepCount, row: Outcome, state: Cached) -> None:
         query, response, result = state
         if count.step.kind == ASK and query.key not in count.stored:
-            count.cut += response.finish == "length"
+            count.cut += response.finish == "length" and not count.step.weighs  # one token is all that is read
             count.blocked += response.finish == "blocked"
             count.empty += result.value == ""
         if count.step.reply_format is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -81,7 +82,8 @@ def loaded(tmp_path: Path, body: str) -> tuple[Experiment, list[Any]]:
 EXPRESSIONS = [
     "v.p(YES)", "v.p(NO) + v.p(YES)", 'v.p("very unsure")', "v_2.p(YES) - v.p(YES)", "more.p(YES)", "v.p(YES) else 2",
     "v.p(YES) * v.mass", "v.mass", "v.word_mass", "answer.cost",
-    "answer.cost * 1000 + answer.tokens", "answer.cost else 7", "if v is YES then v.p(YES) else v.p(NO)",
+    "if v.p(YES) is no_mass then 2 else v.p(YES)", "answer.cost * 1000 + answer.tokens",
+    "answer.cost else 7", "if v is YES then v.p(YES) else v.p(NO)",
 ]  # fmt: skip
 
 
@@ -126,6 +128,61 @@ def test_the_mean_of_a_probability_is_that_of_its_kept_rows(tmp_path: Path) -> N
     assert (shown["mean"], shown["n"]) == (pytest.approx(sum(by_hand) / len(by_hand), abs=1e-12), len(by_hand))
     assert shown["dropped"] == dropped
     assert only.words == frozenset(["REFUSAL"])
+
+
+OF_AN_ANSWER = """
+experiment e {
+  samples = 40
+  ask answer from "sim/judge" with "one" { choices = ["YES", "NO"], read = weighted(top: 20) }
+"""
+OF_ANSWERS = [
+    "answer.p(YES)", "answer.p(YES) else 2", "answer.p(NO) * answer.mass", "answer.mass",
+    "if answer.p(YES) is no_mass then 1 else 0",
+]  # fmt: skip
+
+
+def test_probabilities_of_an_answer_are_missing_where_it_is_unread(tmp_path: Path) -> None:
+    """Without mass on a label, or with too little of it: with that reason, in SQL too."""
+    text = OF_AN_ANSWER + "".join(f"  let e{i} = {e}\n  measure m{i} = mean({e})\n" for i, e in enumerate(OF_ANSWERS))
+    only, store = experiment(text + "}"), MemoryStore()
+    run(text + "}", store, Judges())
+    load = loading.Load(study="s", file="f", program="p", store_state=(0, 0, 0, 0, 0), run="r")
+    assert loading.load(tmp_path, load, [(only, collect(Rows(only), store, {}))]) == []
+    rows, columns = outcomes(only, store), columns_of(only)
+    reasons = Counter(p.reason for row in rows if isinstance(p := row.frame["answer.p(YES)"], Missing))
+    assert set(reasons) == {"no_mass", "no_logprobs"}
+    with database.opened(tmp_path) as (connection, study):
+        assert study is not None
+        for i, expression in enumerate(OF_ANSWERS):
+            value = only.measures[i].value
+            assert value is not None
+            sql = f"SELECT {to_sql(value, columns)}, e{i} FROM e ORDER BY rowid"
+            wanted = [None if isinstance(v := row.frame[f"e{i}"], Missing) else pytest.approx(float(v)) for row in rows]
+            assert [r[0] for r in database.select(connection, sql).rows] == wanted, expression
+            assert [r[1] for r in database.select(connection, sql).rows] == wanted, expression
+            assert len({str(w) for w in wanted}) > 1, f"{expression} tests nothing"
+        result = database.measure_rows(connection, study, "m0")
+    assert result is not None
+    shown = dict(zip(result.columns, result.rows[0], strict=True))
+    assert (shown["n"], shown["dropped"]) == (40 - reasons.total(), dict(reasons))
+
+
+def test_an_answer_of_one_token_is_not_reported_as_truncated(tmp_path: Path) -> None:
+    """Its first token is all that is read; that of an answer that is read as a text still is."""
+    study = """em 1
+model wordy { use = "sim/subject", sim = { refusal: 1, floor: 0, ceiling: 0, incoherent: 0 } }
+experiment e {
+  samples = 3
+  ask first from wordy with "one" { choices = ["YES", "NO"], read = weighted(top: 20), max_tokens = 1 }
+  ask second from wordy with "two" { max_tokens = 1 }
+}
+"""
+    (tmp_path / "study.em").write_text(study, encoding="utf-8")
+    (tmp_path / "pyproject.toml").touch()
+    for verb in ("run", "plan"):
+        shown = emdsl(verb, "study.em", cwd=tmp_path)
+        assert "answers of `first`" not in shown.stdout + shown.stderr
+        assert "3 answers of `second`: 3 truncated" in shown.stdout + shown.stderr
 
 
 def test_a_condition_on_a_probability_decides_what_is_asked() -> None:
@@ -194,6 +251,8 @@ def test_candidates_are_requested_as_for_scores() -> None:
         ("v.p(YES, NO)", "E215", "write `v.p(NO)`"),
         ("v.p(label: YES)", "E215", "write `v.p(NO)`"),
         ("v.p(1)", "E215", "write `v.p(NO)`"),
+        ("v.p(x)", "E210", "the labels are"),
+        ("v.p(lower(x))", "E215", "`if CONDITION then v.p(NO) else v.p(YES)`"),
         ("said.p(YES)", "E215", "add `read = weighted(top: 20)`"),
         ("number.p(YES)", "E215", "use a rubric with `choices`"),
         ("answer.p(YES)", "E215", "add `choices` and `read = weighted(top: 20)` to `ask answer`"),
