@@ -43,7 +43,7 @@ def other_help(expected: str, kind: str) -> str:
     """Return what to do with a value of a kind where another is expected: a number or a label."""
     default = {
         "number": "use a score, or a number of a verdict",
-        "label": "use a judge with `choices`, or a field of a verdict with labels",
+        "label": "use a judge with `choices`, `NAME.label` of an `ask`, or a field of a verdict with labels",
     }
     return _FOR_OTHERS.get(kind, default[expected])
 

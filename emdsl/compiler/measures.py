@@ -390,9 +390,10 @@ class MeasureBinder:
             return True
         if name not in self.axes:
             axes = listed("axis", "axes", self.axes) if self.axes else f"add an axis: `for {name} in [...]`"
-            self.faults.error(
-                "E844", f"unknown axis `{name}` after `by`", path.span, help=near(name, self.axes) or axes,
-            )  # fmt: skip
+            help_ = near(name, self.axes) or axes
+            if name in self.columns.types:
+                help_ = f"`{name}` is not an axis: write a measure for each of its values, with `given {name} == VALUE`"
+            self.faults.error("E844", f"unknown axis `{name}` after `by`", path.span, help=help_)
             return False
         if len(path.names) == 1:
             return True
