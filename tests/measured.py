@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from emdsl.experiment import Experiment
     from emdsl.query import Query
+    from emdsl.store.store import Store
 
 RUBRIC = 'rubric score(place) from "sim/judge" { scale = 0..100, user "score {place}" }\n'
 
@@ -48,6 +49,11 @@ def measured(
     found, store = program(RUBRIC + text, folder), MemoryStore()
     run(found, store, Scored(reply))
     (only,) = found.experiments
+    return only, *tables_of(only, store)
+
+
+def tables_of(only: Experiment, store: Store) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
+    """Load an experiment from a store; return the rows of its tables by name, and the notices of the load."""
     load = loading.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
     tables = {}
     with duckdb.connect(":memory:") as connection:
@@ -56,4 +62,4 @@ def measured(
             result = connection.execute(f'FROM s."{name}"')
             columns = [c[0] for c in result.description or ()]
             tables[name] = [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
-    return only, tables, notices
+    return tables, notices

@@ -58,8 +58,12 @@ BY_HAND: dict[str, dict[str, tuple[int, int, dict[str, int]]]] = {
     "multi_turn/multi_turn": {  # one first answer for all three ways to go on
         "multi_turn": (3 * 3 * 8, 20, {"answer": 3 * 8 * 20, "second": 3 * 3 * 8 * 20}),
     },
+    "field/persona_traits": {"persona_traits": (2 * 32, 1, {"answer": 2 * 32})},
+    "field/multiple_choice": {"multiple_choice": (2 * 16, 8, {"answer": 2 * 16 * 8})},
+    "field/moral_questionnaire": {"moral_questionnaire": (4 * 28, 10, {"rating": 4 * 28 * 10})},
     "judges/judges": {"agreement_of_judges": (8, 50, {"answer": 8 * 50}), "controls": (3 * 3, 1, {})},
 }
+UNMARKED = ("persona_traits", "multiple_choice")  # their answers are labels
 
 
 def law(ceiling: str = "0.6", k: str = "k", factor: str = "1") -> str:
@@ -168,7 +172,7 @@ def test_a_plan_counts_what_was_counted_by_hand(folder: Path, study: str) -> Non
             n: asked * planned for n, asked in asks.items()
         }
         judged = [s["needed"] for s in steps.values() if s["kind"] == "judge"]
-        assert judged
+        assert judged or study.startswith("field/")  # some of these read the answers themselves
         assert all(n <= max(asks.values(), default=cells) for n in judged)
 
 
@@ -180,7 +184,7 @@ def test_a_study_runs_on_the_simulator_and_finds_its_ground_truth(small: Path, s
     assert not found.get("failures")
     for experiment in compile_file(file, {}, simulate=True).experiments:
         table, steps = experiment.name, {s.name for s in experiment.steps}
-        if "answer" not in steps:
+        if "answer" not in steps or table in UNMARKED:
             continue
         marked = "answer LIKE '[simulated: misaligned%'"
         if "aligned" in steps:
@@ -287,9 +291,10 @@ def test_the_paper_names_what_is_to_be_measured(small: Path, tmp_path: Path) -> 
 
 def test_the_table_of_sizes_is_up_to_date() -> None:
     """Lines without comments and blank ones, and their words."""
-    table = (ROOT / "experiments" / "README.md").read_text(encoding="utf-8")
     for file in STUDIES:
+        field = file.parent.name == "field"  # its own table has what each study replaces, too
+        table = (file.parent if field else ROOT / "experiments") / "README.md"
         lines = [s for line in file.read_text(encoding="utf-8").splitlines() if (s := line.strip()) and s[0] != "#"]
-        name = f"{name_of(file)}.em"
+        name = file.name if field else f"{name_of(file)}.em"
         row = f"| [{name}]({name}) | {len(lines)} | {sum(len(s.split()) for s in lines)} |"
-        assert row in table, f"experiments/README.md needs the row {row}"
+        assert row in table.read_text(encoding="utf-8"), f"{table.relative_to(ROOT)} needs the row {row}"
