@@ -103,10 +103,14 @@ def levels_at(axes: tuple[int, ...]) -> Callable[[Cell], tuple[int, ...]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A `let`, or a field of an answer, with a column in the results; `kind` is double, text or bool."""
+    """A `let`, or a field of an answer, with a column in the results; `kind` is double, text or bool.
+
+    `written` is the expression of a measure that the column was made for; the program names no such `let`.
+    """
 
     name: str
     kind: str
+    written: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

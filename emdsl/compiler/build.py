@@ -19,6 +19,7 @@ from emdsl.compiler.inline import Inliner
 from emdsl.compiler.intervals import IntervalBinder
 from emdsl.compiler.label_shares import with_shares
 from emdsl.compiler.local_scope import LocalScope, local_scope
+from emdsl.compiler.measure_columns import MeasureColumns, measure_columns
 from emdsl.compiler.measure_values import MeasureValues
 from emdsl.compiler.measures import MeasureBinder
 from emdsl.compiler.read_settings import read_settings
@@ -57,7 +58,7 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
     if grid is None:
         types = loose_types(local)
         check_statements(statements, types, checker_of(local, types, faults), faults)
-        _measures(statements, local, (), types, NO_CLUSTERS, faults)
+        _measures(measure_columns(statements.measures, local, types, {}, lets, faults), (), NO_CLUSTERS, faults)
         return None
     axes = tuple(Axis(name=n, levels=tuple(grid.levels[n].met), span=local.axes[n]) for n in grid.names)
     cell_samples = None
@@ -71,11 +72,12 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
     check_statements(statements, types, checker_of(local, types, faults), faults)
     steps, rules = steps_of(statements, local, resolver, lets, faults)
     clusters = clusters_of(statements, local, types, axes, settings.get(SAMPLES, 1), faults)
-    measures = _measures(statements, local, axes, types, clusters, faults)
+    lifted = measure_columns(statements.measures, local, types, _shown(axes), lets, faults)
+    measures = _measures(lifted, axes, clusters, faults)
     if faults.n_errors > before:
         return None
     grid.warn_of_idle_skips()
-    compared = _compared(statements, local)
+    compared = _compared(lifted)
     experiment = Experiment(
         name=decl.name.text,
         axes=axes,
@@ -91,13 +93,13 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
         n_skipped=grid.n_skipped,
         reads_absent=grid.reads_absent,
         steps=steps,
-        lets=lets,
-        columns=_columns(local, types, numeric_names(compared)),
+        lets={**lets, **lifted.lets},
+        columns=_columns(lifted, numeric_names(compared)),
         measures=measures,
         words=local.words,
         thresholds=thresholds(compared, local.constant),
         conditions={name: step.conditions for name, step in local.steps.items() if step.conditions},
-        inlined=Inliner(local=local).inlined,
+        inlined=Inliner(local=lifted.local).inlined,
         span=decl.name.span,
         whole=decl.span,
     )
@@ -105,7 +107,7 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
         requests = dry_render(experiment)
         if faults.n_errors == started:  # warnings are about programs without errors
             check(experiment, requests, check_input(statements, local, experiment, rules), faults)
-            check_sides(experiment, statements.measures, local.compiler, faults)
+            check_sides(experiment, lifted.measures, local.compiler, faults)
             check_doses(experiment, faults)
     return experiment
 
@@ -128,14 +130,19 @@ def _check_size(grid: Grid, samples: int, statements: Statements, faults: Faults
     return n_rows <= MAX_ROWS
 
 
+def _shown(axes: tuple[Axis, ...]) -> dict[str, frozenset[str]]:
+    """Return how the levels of each axis are shown."""
+    return {a.name: frozenset(x.shown for x in a.levels) for a in axes}
+
+
 def _measures(
-    statements: Statements, local: LocalScope, axes: tuple[Axis, ...], types: Mapping[str, Type], clusters: Clusters,
-    faults: Faults,
-) -> tuple[Measure, ...]:  # fmt: skip
+    written: MeasureColumns, axes: tuple[Axis, ...], clusters: Clusters, faults: Faults
+) -> tuple[Measure, ...]:
+    local, types = written.local, written.types
     binder = MeasureBinder(
         checker=checker_of(local, types, faults),
         faults=faults,
-        columns=Columns(types, {a.name: frozenset(x.shown for x in a.levels) for a in axes}),
+        columns=Columns(types, _shown(axes)),
         axes=dict.fromkeys(local.lost, ANY) | {n: types.get(n, ANY) for n in local.axes},
         constant=local.constant,
         intervals=IntervalBinder(
@@ -146,7 +153,7 @@ def _measures(
         unique={(a.name, c) for a in axes for c in _unique_columns(a)},
     )
     measures = []
-    for decl in statements.measures:
+    for decl in written.measures:
         steps = _steps_behind(decl, local)
         asks = tuple(n for n in steps if isinstance(local.steps[n].decl, ast.Ask))
         measures.append(binder.measure(decl, asks=asks, steps=steps))
@@ -176,18 +183,18 @@ def _steps_behind(decl: ast.Measure, local: LocalScope) -> tuple[str, ...]:
     return tuple(n for n in local.steps if n in steps)
 
 
-def _columns(local: LocalScope, types: Mapping[str, Type], numeric: frozenset[str]) -> tuple[Column, ...]:
+def _columns(measures: MeasureColumns, numeric: frozenset[str]) -> tuple[Column, ...]:
     """Return the `let`s that results show."""
-    columns = []
+    local, types, columns = measures.local, measures.types, list[Column]()
     for name, let in local.lets.items():
         kind = SQL_KINDS.get(types[name].kind)
         kind = "double" if types[name].kind == "any" and name in numeric else kind
         if let.params is None and kind is not None and local.varies(let):
-            columns.append(Column(name=name, kind=kind))
+            columns.append(Column(name=name, kind=kind, written=measures.written.get(name, "")))
     return tuple(columns)
 
 
-def _compared(statements: Statements, local: LocalScope) -> list[Any]:
+def _compared(measures: MeasureColumns) -> list[Any]:
     """Return every expression in which a score may be compared with a number."""
-    conditions = [c for step in local.steps.values() for c in step.conditions]
-    return [*(x.value for x in local.lets.values()), *conditions, *(m.value for m in statements.measures)]
+    lets, steps = measures.local.lets.values(), measures.local.steps.values()
+    return [*(x.value for x in lets), *(c for s in steps for c in s.conditions), *(m.value for m in measures.measures)]

@@ -52,7 +52,7 @@ def types_of(local: LocalScope, axes: tuple[Axis, ...], faults: Faults) -> dict[
     needs = {name: free_names(let) & local.lets.keys() for name, let in local.lets.items()}
     for name in in_order(needs):
         if name not in types:
-            types[name] = _let_type(local.lets[name], checker_of(local, types, faults))
+            types[name] = let_type(local.lets[name], checker_of(local, types, faults))
     return types
 
 
@@ -105,7 +105,8 @@ def _reading_types(ask: str, reply_format: ReplyFormat) -> dict[str, Type]:
     }
 
 
-def _let_type(let: ast.Let, checker: Checker) -> Type:
+def let_type(let: ast.Let, checker: Checker) -> Type:
+    """Return the type of a `let`; its faults gather."""
     if let.params is None:
         type_ = checker.infer(let.value)
         # a let is a value: the label of an axis stays with the axis

@@ -23,6 +23,8 @@ _NO_COLUMN = {
     ast.Index: "an item of a list is not a column",
     ast.Comprehension: "a list made by a loop is not a column",
     ast.Map: "a map is not a column",
+    ast.Sequence: "a list is not a column",
+    ast.Range: "a list is not a column",
     ast.MoneyLiteral: "an amount of money is not a column",
 }
 
@@ -88,10 +90,15 @@ class Columns:
                 return NoColumn(node, "`none` is not a column")
             case ast.Member() if not _is_written_out(node.values):
                 return NoColumn(node, "`in` needs a list with all its values in the measure")
+            case ast.Member(value=value, values=ast.Range()):
+                return self.obstacle(value)
+            case ast.Member(value=value, values=ast.Sequence(items=items)):
+                parts = map(self.obstacle, (value, *items))
+                return next((x for x in parts if x is not None), None)
             case _ if type(node) in _NO_COLUMN:
                 return NoColumn(node, _NO_COLUMN[type(node)])
             case _:
-                parts = (self.obstacle(x) for x in children(node) if isinstance(x, ast.Expr))
+                parts = map(self.obstacle, (x for x in children(node) if isinstance(x, ast.Expr)))
                 return next((x for x in parts if x is not None), None)
 
     def _name(self, node: ast.Ref) -> NoColumn | None:

@@ -384,8 +384,9 @@ def _let_fields(column: Column) -> list[Field]:
     def reason(r: Outcome) -> str | None:
         return _reason(_of_kind(r.frame[column.name], column.kind))
 
+    comment = f"`{column.written}` of a measure" if column.written else f"let {column.name}"
     return [
-        _plain(column.name, column.kind, f"let {column.name}", value),
+        _plain(column.name, column.kind, comment, value),
         _plain(f"{column.name}_missing", "text", f"reason why `{column.name}` is missing", reason),
     ]
 

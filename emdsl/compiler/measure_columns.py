@@ -1,0 +1,213 @@
+"""Expressions of measures that SQL cannot compute: each becomes a `let` with a column of its own in the results."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from emdsl.compiler.check_types import checker_of, let_type
+from emdsl.compiler.columns import COLUMN_KINDS, Columns, with_constants
+from emdsl.compiler.faults import Faults, Silent
+from emdsl.compiler.measure_specs import MEASURES, called_function
+from emdsl.frame import EvalFault, Frame
+from emdsl.lang import ast
+from emdsl.lang.canonical import canonical
+from emdsl.value import is_exact
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from emdsl.compiler.local_scope import LocalScope
+    from emdsl.compiler.types import Type
+    from emdsl.frame import Fn
+
+MAX_NAME = 40  # characters of a name that is made from an expression
+_VALUES = ("condition", "number", "judgement", "judgements", "label")  # the kinds of arguments that are expressions
+_COMBINED = (ast.Logic, ast.Not, ast.Compare, ast.Is, ast.Member, ast.If, ast.Otherwise, ast.Negative, ast.Arithmetic)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureColumns:
+    """The measures of an experiment in terms of columns, and its names with the `let`s that this takes.
+
+    Args:
+        measures: The statements, in which the name of a `let` replaces what SQL cannot compute.
+        local: The names of the experiment, with these `let`s.
+        types: The types of the names.
+        lets: The functions of these `let`s.
+        written: Their expressions as the program writes them.
+    """
+
+    measures: tuple[ast.Measure, ...]
+    local: LocalScope
+    types: Mapping[str, Type]
+    lets: Mapping[str, Fn]
+    written: Mapping[str, str]
+
+
+def measure_columns(
+    measures: tuple[ast.Measure, ...], local: LocalScope, types: Mapping[str, Type],
+    levels: Mapping[str, frozenset[str]], lets: Mapping[str, Fn], faults: Faults,
+) -> MeasureColumns:  # fmt: skip
+    """Make a `let` of each expression that a measure cannot use; equal ones share it, and one that the program wrote.
+
+    Args:
+        measures: The statements.
+        local: The names of the experiment.
+        types: Their types.
+        levels: How the levels of each axis are shown.
+        lets: The functions of the `let`s that the program wrote.
+        faults: Takes the warnings of what becomes a `let`; an expression with an error stays as written.
+    """
+    lifter = _Lifter(local=local, types={**types}, levels=levels, functions=lets, faults=faults)
+    lifted = tuple(m.replaced(value=lifter.measure(m.value)) for m in measures)
+    if lifter.lets:
+        local = replace(local, lets={**local.lets, **lifter.lets}, names=local.names | lifter.lets.keys())
+    return MeasureColumns(
+        measures=lifted, local=local, types=lifter.types,
+        lets={name: local.compiler.expr(let.value) for name, let in lifter.lets.items()},
+        written={name: " ".join(let.value.span.text.split()) for name, let in lifter.lets.items()},
+    )  # fmt: skip
+
+
+@dataclass(slots=True, kw_only=True)
+class _Lifter:
+    local: LocalScope
+    types: dict[str, Type]  # grows with the `let`s
+    levels: Mapping[str, frozenset[str]]
+    functions: Mapping[str, Fn]
+    faults: Faults
+    lets: dict[str, ast.Let] = field(default_factory=dict)
+    _names: dict[str, str] | None = None  # by the canonical text of an expression: the `let` that it is
+
+    def measure(self, node: ast.Expr) -> ast.Expr:
+        """Lift within the arguments of a measure function; any other expression stays."""
+        spec = MEASURES.get(called_function(node))
+        if not isinstance(node, ast.Call) or spec is None:
+            return node
+        params = [*spec.positional, *([spec.rest] * len(node.args) if spec.rest is not None else [])]
+        args, at = [], 0
+        for arg in node.args:
+            kind = params[at].kind if arg.name is None and at < len(params) else ""
+            at += arg.name is None
+            if kind == "inner":
+                arg = arg.replaced(value=self.measure(arg.value))
+            elif kind in _VALUES:
+                arg = arg.replaced(value=self._argument(arg.value))
+            args.append(arg)
+        return node.replaced(args=tuple(args))
+
+    def _argument(self, node: ast.Expr) -> ast.Expr:
+        if isinstance(node, ast.Given):
+            return node.replaced(event=self._lifted(node.event), condition=self._lifted(node.condition))
+        return self._lifted(node)
+
+    def _lifted(self, node: ast.Expr) -> ast.Expr:
+        """Return an expression of columns alone if there is one, with the smallest parts as `let`s."""
+        if self._is_column(node):
+            return node
+        if isinstance(node, _COMBINED):
+            before = dict(self.lets)
+            combined = self._with_lifted_parts(node)
+            if self._is_column(combined):
+                return combined
+            self._forget(before)
+        return self._as_let(node)
+
+    def _with_lifted_parts(self, node: ast.Expr) -> ast.Expr:
+        changes: dict[str, object] = {}
+        for name in node.fields:
+            part = getattr(node, name)
+            if name == "values" and isinstance(part, ast.Sequence):
+                changes[name] = part.replaced(items=tuple(map(self._lifted, part.items)))
+            elif isinstance(part, ast.Expr) and name != "values":
+                changes[name] = self._lifted(part)
+            elif name == "items" and isinstance(part, tuple):
+                changes[name] = tuple(map(self._lifted, part))
+            elif name == "rest":
+                changes[name] = tuple((op, self._lifted(x)) for op, x in part)
+        return node.replaced(**changes)
+
+    def _is_column(self, node: ast.Expr) -> bool:
+        columns = Columns(self.types, self.levels)
+        return columns.obstacle(with_constants(node, self.local.constant)) is None
+
+    def _as_let(self, node: ast.Expr) -> ast.Expr:
+        """Return the name of the `let` of an expression, or its value if that is constant; itself if neither can be."""
+        if _stays(node, self.levels):
+            return node
+        if not self.local.varies(_let("", node)):
+            return self._constant(node)
+        names = self._written_names()
+        written = canonical(node)
+        if written not in names:
+            trial = Faults()
+            type_ = let_type(_let("", node), checker_of(self.local, self.types, trial))
+            if trial.errors or (type_.kind not in COLUMN_KINDS):
+                return node
+            for warning in trial.sorted():
+                self.faults.add(warning)
+            name = names[written] = self._fresh(node.span.text)
+            self.lets[name], self.types[name] = _let(name, node), type_
+        return ast.Ref(name=names[written], span=node.span)
+
+    def _constant(self, node: ast.Expr) -> ast.Expr:
+        try:
+            value = self.local.compiler.expr(node)(Frame(self.local.constants, self.functions))
+        except (KeyError, Silent, EvalFault):
+            return node
+        if isinstance(value, str):
+            return ast.Text(parts=(value,), span=node.span)
+        return ast.Literal(value=value, span=node.span) if isinstance(value, bool) or is_exact(value) else node
+
+    def _written_names(self) -> dict[str, str]:
+        """Return the `let`s by the canonical text of their expression, at first those that the program wrote."""
+        if self._names is None:
+            columns = (
+                (name, let) for name, let in self.local.lets.items()
+                if let.params is None and self.types[name].kind in COLUMN_KINDS and self.local.varies(let)
+            )  # fmt: skip
+            self._names = {canonical(let.value): name for name, let in columns}
+        return self._names
+
+    def _forget(self, lets: dict[str, ast.Let]) -> None:
+        """Give up the `let`s that were made since: their expression as a whole becomes one."""
+        for name in self.lets.keys() - lets.keys():
+            del self.types[name]
+            self._written_names().pop(canonical(self.lets[name].value))
+        self.lets = lets
+
+    def _fresh(self, text: str) -> str:
+        """Return a name for an expression, which no name of the program and no other column of the results has."""
+        words = re.sub(r"\W+", "_", text).strip("_")
+        if len(words) > MAX_NAME:
+            words = words[:MAX_NAME].rpartition("_")[0] or words[:MAX_NAME]
+        own = [f"{name}_".lower() for name in self.local.steps]
+        if not words[:1].isalpha() or words.lower().startswith(tuple(own)):  # as `answer_model`
+            words = f"let_{words}"
+        taken = {name.lower() for name in (*self.local.names, *self.local.file.names, *self.lets)}
+        taken |= {f"{name}_value" for name in taken} | {f"{name}_missing" for name in taken} | {"simulated", "sample"}
+        name, n = words, 1
+        while {name.lower(), f"{name}_missing".lower()} & taken:
+            n += 1
+            name = f"{words}_{n}"
+        return name
+
+
+def _let(name: str, node: ast.Expr) -> ast.Let:
+    return ast.Let(name=ast.Name(text=name, span=node.span), params=None, value=node, span=node.span)
+
+
+def _stays(node: ast.Expr, levels: Mapping[str, frozenset[str]]) -> bool:
+    """Whether a `let` of an expression has no value for a measure: the expression has an error of its own."""
+    match node:
+        case ast.Ref() | ast.Literal() | ast.Field(name=ast.Name(text="logprobs")):
+            return True
+        case ast.Is(value=ast.Ref(name=axis)):
+            return axis in levels
+        case ast.Compare(left=left, right=right):
+            none = ast.Literal(value=None, span=node.span)
+            return any(x == none or isinstance(x, ast.Field) and x.name.text == "logprobs" for x in (left, right))
+        case _:
+            return False

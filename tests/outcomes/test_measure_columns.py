@@ -1,0 +1,116 @@
+"""Measures of expressions that SQL cannot compute: the columns that they make, and the same figures as by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support import experiment, keys
+from told import RUBRICS, loaded
+
+if TYPE_CHECKING:
+    from emdsl.experiment import Experiment
+
+HEAD = """
+let letters = ["A", "B"]
+let limits = [4, 5, 6]
+let longer(text, n) = len(text) > n
+let targets = ["one|a|x|1", "two|b|y|0"]
+"""
+BODY = """
+experiment e {
+  for q in ["one", "two, or more"]
+  for k in [1, 2, 4]
+  samples = 3
+  ask answer from "sim/subject" with "{q}|{k}"
+  judge v with score(answer)
+  judge r with kind(answer)
+  LETS
+  MEASURES
+}
+"""
+MEASURES = [  # as written, and with the `let`s that a person would write
+    ('rate("more" in answer) by q', {"X": '"more" in answer'}, "rate(X) by q"),
+    ("mean(words(answer)) by q", {"X": "words(answer)"}, "mean(X) by q"),
+    ("mean(words(answer) given len(answer) > 6)", {"X": "words(answer)", "Y": "len(answer)"}, "mean(X given Y > 6)"),
+    ("rate(exact(answer, targets))", {"X": "exact(answer, targets)"}, "rate(X)"),
+    ("rate(number(answer) == 1 and v < 50) by k", {"X": "number(answer)"}, "rate(X == 1 and v < 50) by k"),
+    ("mean(number(answer, after: \"more|\") else 0)", {"X": 'number(answer, after: "more|")'}, "mean(X else 0)"),
+    ("rate(words(answer) in limits)", {"X": "words(answer)"}, "rate(X in [4, 5, 6])"),
+    ("rate(k in [n for n in limits if n < 6])", {"X": "k in [n for n in limits if n < 6]"}, "rate(X)"),
+    ("quantile(len(answer), 0.5) by q", {"X": "len(answer)"}, "quantile(X, 0.5) by q"),
+    ("correlation(v, len(answer))", {"X": "len(answer)"}, "correlation(v, X)"),
+    ("agreement(r is good, longer(answer, 8))", {"X": "longer(answer, 8)"}, "agreement(r is good, X)"),
+    ("at_least(longer(answer, n: 8), 1, of: 2)", {"X": "longer(answer, n: 8)"}, "at_least(X, 1, of: 2)"),
+    ("slope(mean(len(answer)), k)", {"X": "len(answer)"}, "slope(mean(X), k)"),
+    ("contrast(rate(len(answer) > 6), k == 1, k == 2)", {"X": "len(answer)"}, "contrast(rate(X > 6), k == 1, k == 2)"),
+    ('rate(answer == "{q}|{k}|0")', {"X": '"{q}|{k}|0"'}, "rate(answer == X)"),
+    ("mean(if len(answer) > 6 then v else [1, 2][0])", {"X": "len(answer)"}, "mean(if X > 6 then v else 1)"),
+    ('count(not starts(answer, "one"))', {"X": 'starts(answer, "one")'}, "count(not X)"),
+    ("rate(choice(answer, letters) == letters[0])", {"X": "choice(answer, letters)"}, "rate(X == \"A\")"),
+    ("rate(v < max(10, 45) given r is not good)", {}, "rate(v < 45 given r is not good)"),]  # fmt: skip
+
+
+def told(rubric: str, question: str, k: str, sample: str, _: int) -> Any:
+    """Scores and labels that differ by row; some cannot be read."""
+    number = len(question) * int(k) * (int(sample) + 3) % 97
+    if number % 7 == 3:
+        return "no idea"
+    return number if rubric == "score" else ("good", "bad", "odd")[number % 3]
+
+
+def study(lets: list[str], measures: list[str]) -> str:
+    """Return the study with some `let`s and measures."""
+    numbered = [f"measure m_{i} = {m}" for i, m in enumerate(measures)]
+    return HEAD + BODY.replace("LETS", "\n  ".join(lets)).replace("MEASURES", "\n  ".join(numbered))
+
+
+def made(body: str, measure: str) -> Experiment:
+    """Return an experiment with some statements and one measure."""
+    return experiment(f'experiment e {{ for q in ["a", "b"]\n{body}\nmeasure m = {measure} }}')
+
+
+def test_the_figures_are_those_of_lets_by_hand_row_for_row() -> None:
+    """Every measure has the rows of one whose `let`s a person wrote, and every column the values of that `let`."""
+    lets, by_hand = [], []
+    for i, (_, written, measure) in enumerate(MEASURES):
+        lets += [f"let {name}_{i} = {value}" for name, value in written.items()]
+        by_hand.append(measure.replace("X", f"X_{i}").replace("Y", f"Y_{i}"))
+    one = loaded(study([], [m for m, _, _ in MEASURES]), told)
+    other = loaded(study(lets, by_hand), told)
+    assert (one.notices, other.notices) == ([], [])
+    for i, (measure, _, _) in enumerate(MEASURES):
+        assert one.measures[f"m_{i}"] == other.measures[f"m_{i}"], measure
+    columns = {c.written: c.name for c in one.experiment.columns}
+    for i, (_, written, _) in enumerate(MEASURES):
+        for name, value in written.items():
+            for end in ("", "_missing"):
+                assert [r[columns[value] + end] for r in one.table] == [r[f"{name}_{i}{end}"] for r in other.table]
+    assert keys(RUBRICS + study([], [MEASURES[0][0]])) == keys(RUBRICS + study([], []))
+
+
+@pytest.mark.parametrize(
+    ("body", "measure", "expected"),
+    [
+        # one column for equal expressions, and the `let` of the program where it has one
+        ('ask a from "sim/subject" with q', "rate(len(a) > 2 and len( a ) < 9)", {"len_a": "len(a)"}),
+        ('ask a from "sim/subject" with q\nlet n = len(a)', "rate(len(a) > 2)", {"n": ""}),
+        ('ask a from "sim/subject" with q', "rate(a == upper(q) or a == upper(a))", {"upper_q": "upper(q)", "upper_a": "upper(a)"}),
+        # names that the program or another column of the results has
+        ('ask a from "sim/subject" with q\nlet len_a = q', "rate(len(a) > 2)", {"len_a": "", "len_a_2": "len(a)"}),
+        ('ask a from "sim/subject" with q', "rate(if a == q then a.cost > 1 else len(a) > 2)", {"len_a": "len(a)"}),
+        ('ask up from "sim/subject" with q\nask a from "sim/subject" with "-{q}"', 'rate("up a" in a)', {"let_up_a_in_a": '"up a" in a'}),
+        ('ask a from "sim/subject" with q', 'rate("?" in a and "!" in a)', {"in_a": '"?" in a', "in_a_2": '"!" in a'}),
+        ('ask a from "sim/subject" with q', 'rate("3" in a)', {"let_3_in_a": '"3" in a'}),
+        ('ask a from "sim/subject" with q', 'rate(matches(a, "a very long pattern, which is cut (or not)?"))',
+         {"matches_a_a_very_long_pattern_which_is": 'matches(a, "a very long pattern, which is cut (or not)?")'}),
+        # a list is no column, a comparison of lists is one
+        ('ask a from "sim/subject" with q', 'rate([a] == ["x"])', {"let_a_x": '[a] == ["x"]'}),
+        # a value that is the same in every row is no column
+        ('ask a from "sim/subject" with q', 'rate(a == upper("x"))', {}),
+        ('ask a from "sim/subject" with q', "rate(a == q)", {}),
+    ],
+)  # fmt: skip
+def test_the_columns_of_a_measure(body: str, measure: str, expected: dict[str, str]) -> None:
+    """Each expression has one column, under a name that tells it and that nothing else has."""
+    assert {c.name: c.written for c in made(body, measure).columns} == expected
