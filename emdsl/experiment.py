@@ -105,12 +105,14 @@ def levels_at(axes: tuple[int, ...]) -> Callable[[Cell], tuple[int, ...]]:
 class Column:
     """A `let`, or a field of an answer, with a column in the results; `kind` is double, text or bool.
 
-    `written` is the expression of a measure that the column was made for; the program names no such `let`.
+    `written` is the expression of a measure that the column was made for; the program names no such `let`. `path` is
+    the field of an axis of records that a measure has after `by`.
     """
 
     name: str
     kind: str
     written: str = ""
+    path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +218,7 @@ class Measure:
     least: int = 1  # of an `at_least`: minimum number of draws of a cell
     among: int | None = None  # out of this number; None: out of all kept draws
     by: tuple[tuple[str, ...], ...]
+    levels: tuple[Axis | tuple[str, ...] | None, ...] = ()  # of each group: its axis, or its labels in their order
     asks: tuple[str, ...]  # the asks that its draws come from
     steps: tuple[str, ...]  # all steps that it reads: those asks and their judges
     reads: tuple[str, ...]  # the steps and lets that it names

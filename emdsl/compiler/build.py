@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import settings as tables
@@ -19,20 +20,20 @@ from emdsl.compiler.inline import Inliner
 from emdsl.compiler.intervals import IntervalBinder
 from emdsl.compiler.label_shares import with_shares
 from emdsl.compiler.local_scope import LocalScope, local_scope
-from emdsl.compiler.measure_columns import MeasureColumns, measure_columns
+from emdsl.compiler.measure_columns import MeasureColumns, measure_columns, shown_levels
 from emdsl.compiler.measure_values import MeasureValues
 from emdsl.compiler.measures import MeasureBinder
 from emdsl.compiler.read_settings import read_settings
 from emdsl.compiler.statements import Statements, check_names, statements_of
 from emdsl.compiler.steps import steps_of
-from emdsl.compiler.types import ANY, Type
+from emdsl.compiler.types import ANY
 from emdsl.experiment import NO_CLUSTERS, Axis, Clusters, Column, Experiment, Measure
 from emdsl.lang import ast
 from emdsl.source import Label
-from emdsl.value import Row, render
+from emdsl.value import LabelledMap, Row, render
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from emdsl.compiler.faults import Faults
     from emdsl.compiler.resolve import Resolver
@@ -58,7 +59,7 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
     if grid is None:
         types = loose_types(local)
         check_statements(statements, types, checker_of(local, types, faults), faults)
-        _measures(measure_columns(statements.measures, local, types, {}, lets, faults), (), NO_CLUSTERS, faults)
+        _measures(measure_columns(statements.measures, local, types, (), lets, faults), (), NO_CLUSTERS, faults)
         return None
     axes = tuple(Axis(name=n, levels=tuple(grid.levels[n].met), span=local.axes[n]) for n in grid.names)
     cell_samples = None
@@ -72,7 +73,7 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
     check_statements(statements, types, checker_of(local, types, faults), faults)
     steps, rules = steps_of(statements, local, resolver, lets, faults)
     clusters = clusters_of(statements, local, types, axes, settings.get(SAMPLES, 1), faults)
-    lifted = measure_columns(statements.measures, local, types, _shown(axes), lets, faults)
+    lifted = measure_columns(statements.measures, local, types, axes, lets, faults)
     measures = _measures(lifted, axes, clusters, faults)
     if faults.n_errors > before:
         return None
@@ -130,11 +131,6 @@ def _check_size(grid: Grid, samples: int, statements: Statements, faults: Faults
     return n_rows <= MAX_ROWS
 
 
-def _shown(axes: tuple[Axis, ...]) -> dict[str, frozenset[str]]:
-    """Return how the levels of each axis are shown."""
-    return {a.name: frozenset(x.shown for x in a.levels) for a in axes}
-
-
 def _measures(
     written: MeasureColumns, axes: tuple[Axis, ...], clusters: Clusters, faults: Faults
 ) -> tuple[Measure, ...]:
@@ -142,7 +138,7 @@ def _measures(
     binder = MeasureBinder(
         checker=checker_of(local, types, faults),
         faults=faults,
-        columns=Columns(types, _shown(axes)),
+        columns=Columns(types, shown_levels(axes)),
         axes=dict.fromkeys(local.lost, ANY) | {n: types.get(n, ANY) for n in local.axes},
         constant=local.constant,
         intervals=IntervalBinder(
@@ -151,20 +147,37 @@ def _measures(
             cluster_columns=cluster_columns(local, types),
         ),
         unique={(a.name, c) for a in axes for c in _unique_columns(a)},
+        paths=written.paths,
     )
     measures = []
     for decl in written.measures:
         steps = _steps_behind(decl, local)
         asks = tuple(n for n in steps if isinstance(local.steps[n].decl, ast.Ask))
-        measures.append(binder.measure(decl, asks=asks, steps=steps))
-    return check_families(tuple(m for m in measures if m is not None), faults)
+        measure = binder.measure(decl, asks=asks, steps=steps)
+        if measure is not None:
+            measures.append(replace(measure, levels=tuple(_levels(measure, path, axes, local) for path in measure.by)))
+    return check_families(tuple(measures), faults)
+
+
+def _levels(
+    measure: Measure, path: tuple[str, ...], axes: tuple[Axis, ...], local: LocalScope
+) -> Axis | tuple[str, ...] | None:
+    """Return what has the order of a group's values: its axis, or the labels of `shares` as they are declared."""
+    if measure.labels and path is measure.by[-1]:
+        formats = (*(r.reply_format for r in local.rubrics.values()), *local.formats.values())
+        orders = [part.choices for f in formats for part in (f.parts if f.shape else (f,))]
+        return next((labels for labels in orders if {*labels} == {*measure.labels}), measure.labels)
+    return next((axis for axis in axes if axis.name == path[0]), None)
 
 
 def _unique_columns(axis: Axis) -> Iterator[str]:
-    """Yield the columns of an axis of rows that tell its levels apart: to group by one is to group by the axis."""
-    rows = [x.value for x in axis.levels if isinstance(x.value, Row)]
-    for column in rows[0].columns if rows else ():
-        values = {render(r.columns.get(column)) for r in rows}
+    """Yield the columns of rows or records that tell the levels of an axis apart: to group by one is to group by it."""
+    rows = [
+        x.value.columns if isinstance(x.value, Row) else dict(x.value.entries)
+        for x in axis.levels if isinstance(x.value, Row | LabelledMap)
+    ]  # fmt: skip
+    for column in rows[0] if rows else ():
+        values = {render(r.get(column)) for r in rows}
         if len(values) == len(rows):
             yield column
 
@@ -186,11 +199,13 @@ def _steps_behind(decl: ast.Measure, local: LocalScope) -> tuple[str, ...]:
 def _columns(measures: MeasureColumns, numeric: frozenset[str]) -> tuple[Column, ...]:
     """Return the `let`s that results show."""
     local, types, columns = measures.local, measures.types, list[Column]()
+    paths = {let: path for path, let in measures.paths.items()}
     for name, let in local.lets.items():
         kind = SQL_KINDS.get(types[name].kind)
         kind = "double" if types[name].kind == "any" and name in numeric else kind
         if let.params is None and kind is not None and local.varies(let):
-            columns.append(Column(name=name, kind=kind, written=measures.written.get(name, "")))
+            written = measures.written.get(name, "")
+            columns.append(Column(name=name, kind=kind, written=written, path=paths.get(name, ())))
     return tuple(columns)
 
 

@@ -83,6 +83,8 @@ class Columns:
             case ast.Field():
                 if node.name.text in ("logprobs", "position"):
                     return NoColumn(node, f"`{node.name.text}` is not a column")
+                if isinstance(node.value, ast.Ref) and self._has_records(node.value.name):
+                    return NoColumn(node, f"`{node.name.text}` is a field of a record")
                 return self._tested(node.value)
             case ast.Text() if not all(isinstance(p, str) for p in node.parts):
                 return NoColumn(node, "a text with placeholders is not a column")
@@ -100,6 +102,10 @@ class Columns:
             case _:
                 parts = map(self.obstacle, (x for x in children(node) if isinstance(x, ast.Expr)))
                 return next((x for x in parts if x is not None), None)
+
+    def _has_records(self, name: str) -> bool:
+        """Whether a name is an axis of records: a row of a dataset has columns, a record is one text."""
+        return name in self.levels and name in self.types and self.types[name].kind == "map"
 
     def _name(self, node: ast.Ref) -> NoColumn | None:
         type_ = self.types.get(node.name)

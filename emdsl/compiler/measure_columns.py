@@ -10,16 +10,19 @@ from emdsl.compiler.check_types import checker_of, let_type
 from emdsl.compiler.columns import COLUMN_KINDS, Columns, with_constants
 from emdsl.compiler.faults import Faults, Silent
 from emdsl.compiler.measure_specs import MEASURES, called_function
+from emdsl.compiler.types import type_of, union
 from emdsl.frame import EvalFault, Frame
 from emdsl.lang import ast
 from emdsl.lang.canonical import canonical
-from emdsl.value import is_exact
+from emdsl.lang.walk import walk
+from emdsl.value import LabelledMap, is_exact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from emdsl.compiler.local_scope import LocalScope
     from emdsl.compiler.types import Type
+    from emdsl.experiment import Axis
     from emdsl.frame import Fn
 
 MAX_NAME = 40  # characters of a name that is made from an expression
@@ -37,6 +40,7 @@ class MeasureColumns:
         types: The types of the names.
         lets: The functions of these `let`s.
         written: Their expressions as the program writes them.
+        paths: The `let` of each field of a record after `by`.
     """
 
     measures: tuple[ast.Measure, ...]
@@ -44,11 +48,12 @@ class MeasureColumns:
     types: Mapping[str, Type]
     lets: Mapping[str, Fn]
     written: Mapping[str, str]
+    paths: Mapping[tuple[str, ...], str]
 
 
 def measure_columns(
-    measures: tuple[ast.Measure, ...], local: LocalScope, types: Mapping[str, Type],
-    levels: Mapping[str, frozenset[str]], lets: Mapping[str, Fn], faults: Faults,
+    measures: tuple[ast.Measure, ...], local: LocalScope, types: Mapping[str, Type], axes: tuple[Axis, ...],
+    lets: Mapping[str, Fn], faults: Faults,
 ) -> MeasureColumns:  # fmt: skip
     """Make a `let` of each expression that a measure cannot use; equal ones share it, and one that the program wrote.
 
@@ -56,18 +61,20 @@ def measure_columns(
         measures: The statements.
         local: The names of the experiment.
         types: Their types.
-        levels: How the levels of each axis are shown.
+        axes: The axes with their levels, or none if they are not known.
         lets: The functions of the `let`s that the program wrote.
         faults: Takes the warnings of what becomes a `let`; an expression with an error stays as written.
     """
-    lifter = _Lifter(local=local, types={**types}, levels=levels, functions=lets, faults=faults)
+    lifter = _Lifter(local=local, types={**types}, axes=axes, levels=shown_levels(axes), functions=lets, faults=faults)
     lifted = tuple(m.replaced(value=lifter.measure(m.value)) for m in measures)
+    paths = {path.names: let for m in measures for path in m.by if (let := lifter.path(path))}
     if lifter.lets:
         local = replace(local, lets={**local.lets, **lifter.lets}, names=local.names | lifter.lets.keys())
     return MeasureColumns(
         measures=lifted, local=local, types=lifter.types,
         lets={name: local.compiler.expr(let.value) for name, let in lifter.lets.items()},
         written={name: " ".join(let.value.span.text.split()) for name, let in lifter.lets.items()},
+        paths=paths,
     )  # fmt: skip
 
 
@@ -75,6 +82,7 @@ def measure_columns(
 class _Lifter:
     local: LocalScope
     types: dict[str, Type]  # grows with the `let`s
+    axes: tuple[Axis, ...]
     levels: Mapping[str, frozenset[str]]
     functions: Mapping[str, Fn]
     faults: Faults
@@ -91,12 +99,21 @@ class _Lifter:
         for arg in node.args:
             kind = params[at].kind if arg.name is None and at < len(params) else ""
             at += arg.name is None
+            value = arg.value
             if kind == "inner":
-                arg = arg.replaced(value=self.measure(arg.value))
+                value = self.measure(value)
             elif kind in _VALUES:
-                arg = arg.replaced(value=self._argument(arg.value))
-            args.append(arg)
+                value = self._argument(value)
+            args.append(arg.replaced(value=value))
         return node.replaced(args=tuple(args))
+
+    def path(self, path: ast.Path) -> str:
+        """Return the `let` of a field of a record after `by`; "" for any other path, and for a field without a text."""
+        axis, *names = path.names
+        if len(names) != 1 or axis not in self.local.axes or self.types[axis].kind != "map":
+            return ""
+        node = self._lifted(_field(path))
+        return node.name if isinstance(node, ast.Ref) else ""
 
     def _argument(self, node: ast.Expr) -> ast.Expr:
         if isinstance(node, ast.Given):
@@ -130,8 +147,7 @@ class _Lifter:
         return node.replaced(**changes)
 
     def _is_column(self, node: ast.Expr) -> bool:
-        columns = Columns(self.types, self.levels)
-        return columns.obstacle(with_constants(node, self.local.constant)) is None
+        return Columns(self.types, self.levels).obstacle(with_constants(node, self.local.constant)) is None
 
     def _as_let(self, node: ast.Expr) -> ast.Expr:
         """Return the name of the `let` of an expression, or its value if that is constant; itself if neither can be."""
@@ -144,6 +160,7 @@ class _Lifter:
         if written not in names:
             trial = Faults()
             type_ = let_type(_let("", node), checker_of(self.local, self.types, trial))
+            type_ = self._of_records(node) or type_
             if trial.errors or (type_.kind not in COLUMN_KINDS):
                 return node
             for warning in trial.sorted():
@@ -151,6 +168,16 @@ class _Lifter:
             name = names[written] = self._fresh(node.span.text)
             self.lets[name], self.types[name] = _let(name, node), type_
         return ast.Ref(name=names[written], span=node.span)
+
+    def _of_records(self, node: ast.Expr) -> Type | None:
+        """Return the type of a field of an axis of records: each of its fields has one of its own."""
+        match node:
+            case ast.Field(value=ast.Ref(name=of), name=ast.Name(text=field)):
+                records = [x.value for a in self.axes if a.name == of for x in a.levels]
+                maps = [dict(x.entries) for x in records if isinstance(x, LabelledMap)]
+                return union(type_of(x[field]) for x in maps if field in x) if maps else None
+            case _:
+                return None
 
     def _constant(self, node: ast.Expr) -> ast.Expr:
         try:
@@ -199,15 +226,35 @@ def _let(name: str, node: ast.Expr) -> ast.Let:
     return ast.Let(name=ast.Name(text=name, span=node.span), params=None, value=node, span=node.span)
 
 
-def _stays(node: ast.Expr, levels: Mapping[str, frozenset[str]]) -> bool:
+def shown_levels(axes: tuple[Axis, ...]) -> dict[str, frozenset[str]]:
+    """Return how the levels of each axis are shown."""
+    return {a.name: frozenset(x.shown for x in a.levels) for a in axes}
+
+
+def _field(path: ast.Path) -> ast.Expr:
+    axis, name = path.names
+    return ast.Field(
+        value=ast.Ref(name=axis, span=path.span.of(axis)), name=ast.Name(text=name, span=path.span.of(name)),
+        span=path.span,
+    )  # fmt: skip
+
+
+def _stays(node: ast.Expr, axes: Container[str]) -> bool:
     """Whether a `let` of an expression has no value for a measure: the expression has an error of its own."""
     match node:
         case ast.Ref() | ast.Literal() | ast.Field(name=ast.Name(text="logprobs")):
             return True
         case ast.Is(value=ast.Ref(name=axis)):
-            return axis in levels
+            return axis in axes
+        case _:
+            return any(_compares_no_value(x) for x in walk(node))
+
+
+def _compares_no_value(node: ast.Node) -> bool:
+    """Whether a node is a comparison with `none` or with candidates of tokens: it is never true."""
+    match node:
         case ast.Compare(left=left, right=right):
             none = ast.Literal(value=None, span=node.span)
-            return any(x == none or isinstance(x, ast.Field) and x.name.text == "logprobs" for x in (left, right))
+            return any(x == none or (isinstance(x, ast.Field) and x.name.text == "logprobs") for x in (left, right))
         case _:
             return False

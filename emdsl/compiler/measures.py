@@ -23,14 +23,14 @@ from emdsl.compiler.measure_specs import (
     MeasureSpec,
     called_function,
 )
-from emdsl.compiler.types import NUMBERS, TEXTS
+from emdsl.compiler.types import ANY, NUMBERS, TEXTS
 from emdsl.experiment import Interval, Measure
 from emdsl.lang import ast
 from emdsl.lang.walk import walk
 from emdsl.source import listed, near, one_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from collections.abc import Set as AbstractSet
 
     from emdsl.compiler.columns import Columns
@@ -63,6 +63,7 @@ class MeasureBinder:
         constant: Returns the value of a name that is the same in every row; raises KeyError for any other.
         intervals: Binds the intervals.
         unique: Columns of rows that tell the levels of their axis apart, as axis and column.
+        paths: Fields of records that have a column, as axis and field.
     """
 
     checker: Checker
@@ -72,6 +73,7 @@ class MeasureBinder:
     constant: Callable[[str], Value]
     intervals: IntervalBinder
     unique: AbstractSet[tuple[str, str]]
+    paths: Collection[tuple[str, ...]]
 
     def measure(self, decl: ast.Measure, *, asks: tuple[str, ...], steps: tuple[str, ...]) -> Measure | None:
         """Return a measure; None if its faults, which are reported, leave nothing to compute."""
@@ -302,9 +304,11 @@ class MeasureBinder:
     def _check_columns(self, node: ast.Expr) -> None:
         obstacle = self.columns.obstacle(with_constants(node, self.constant))
         if obstacle is not None:
+            type_ = self.axes.get(obstacle.node.name, ANY) if isinstance(obstacle.node, ast.Ref) else ANY
+            field = f", e.g. `{obstacle.node.span.text}.{type_.names[0]}`" if type_.kind in ("row", "map") else ""
             self.faults.error(
-                "E845", "a measure can only use columns", obstacle.node.span, note=obstacle.reason,
-                help=f"move it into a `let`: `let NAME = {obstacle.node.span.text[:60]}`",
+                "E845", "a measure can only use texts, numbers and conditions", obstacle.node.span,
+                note=obstacle.reason, help=f"use one of its fields{field}" if field else "",
             )  # fmt: skip
 
     def _check_together(self, call: ast.Call, spec: MeasureSpec, fields: Fields) -> None:
@@ -379,9 +383,11 @@ class MeasureBinder:
                               help=f"remove `{name}` from `by`, or use another axis")  # fmt: skip
         if not fields.get("of") or "sides" not in fields:
             return ()
-        for side in fields["sides"]:
+        before = self.faults.n_errors
+        sides = self._contrasts.checked(fields["sides"], by)
+        for side in fields["sides"] if self.faults.n_errors == before else ():
             self._check_columns(side)
-        return self._contrasts.checked(fields["sides"], by)
+        return sides
 
     def _is_group(self, path: ast.Path) -> bool:
         """Check one path behind `by`: an axis, `sample`, or a column of an axis of rows."""
@@ -395,11 +401,11 @@ class MeasureBinder:
                 help_ = f"`{name}` is not an axis: write a measure for each of its values, with `given {name} == VALUE`"
             self.faults.error("E844", f"unknown axis `{name}` after `by`", path.span, help=help_)
             return False
-        if len(path.names) == 1:
+        if len(path.names) == 1 or path.names in self.paths:
             return True
         type_ = self.axes[name]
-        known = type_.names if type_.kind == "row" else ()
-        if len(path.names) == 2 and path.names[1] in known and path.names[1] != "position":
+        known = type_.names if type_.kind in ("row", "map") else ()
+        if len(path.names) == 2 and path.names[1] in known and type_.kind == "row" and path.names[1] != "position":
             return True
         columns = listed("column", "columns", [c for c in known if c != "position"]) if known else ""
         self.faults.error("E844", f"unknown column `{'.'.join(path.names)}` after `by`", path.span.of(path.names[-1]),

@@ -245,7 +245,9 @@ def placed(experiment: Experiment, schema: str) -> str:
 
 
 def group_sql(path: tuple[str, ...], columns: Columns) -> str:
-    """Return what a path of `by` is in a row, in SQL: an axis, or a column of a dataset row."""
+    """Return what a path of `by` is in a row, in SQL: an axis, a field of a record, or a column of a dataset row."""
+    if path in columns.paths:
+        return name(columns.paths[path])
     return name(path[0]) if len(path) == 1 else row_field(columns.axes[path[0]], path[1], columns.fields[path[0]])
 
 

@@ -12,6 +12,7 @@ from emdsl.files import PRIVATE_FOLDER, Busy, locked, replacing
 from emdsl.outcomes import database
 from emdsl.outcomes.database import FILE, WRITTEN, connected, first_line
 from emdsl.outcomes.draws import PLACE, conflicts_sql, draws_sql, group_columns, rows_sql, shared_sql, unshared_sql
+from emdsl.outcomes.level_order import order_sql
 from emdsl.outcomes.load_ids import REPAIRED, check_name, known_loads, note_last, note_load
 from emdsl.outcomes.macros import macros_sql
 from emdsl.outcomes.measure_views import is_computed, view_sql
@@ -304,7 +305,7 @@ def _figures(connection: Connection, measure: Measure, draws: str, number: int) 
     """Put the figures of a measure into a temporary table, and return what SQL cannot compute of them."""
     from emdsl.outcomes.computed import computed  # noqa: PLC0415 - only a load needs it
 
-    ordered = ", ".join(map(name, group_columns(measure)))
+    ordered = order_sql(measure, [name(column) for column in group_columns(measure)])
     place = f"row_number() OVER ({f'ORDER BY {ordered}' if ordered else ''})"
     table = f"temp.found_{number}"
     connection.execute(

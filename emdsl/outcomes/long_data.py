@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from emdsl.lang import ast
 from emdsl.lang.walk import walk
 from emdsl.outcomes.draws import DRAW, draw_sql, group_sql, row_values_sql
+from emdsl.outcomes.level_order import axis_order_sql
 from emdsl.outcomes.sql import columns_of, name, to_sql
 
 if TYPE_CHECKING:
@@ -77,10 +78,11 @@ def long_data(connection: Connection, experiment: Experiment, measure: Measure, 
         f"WHERE ({reason}) IS NULL{where} "
         f"QUALIFY row_number() OVER (PARTITION BY {within} ORDER BY {place}) = 1 ORDER BY {place}"
     )
-    levels = {}
+    levels, axes = {}, {a.name: a for a in experiment.axes}
     for column, held in fixed.items():
         first = f"bool_or({sides[-1]}) DESC, " if column in compared else ""
-        rows = connection.execute(f"SELECT {held}::VARCHAR FROM {table} GROUP BY {held} ORDER BY {first}{held}")
+        order = axis_order_sql(axes[column], held) if column in axes else held
+        rows = connection.execute(f"SELECT {held}::VARCHAR FROM {table} GROUP BY {held} ORDER BY {first}{order}")
         levels[column] = [text for (text,) in rows.fetchall() if text is not None]
     ((shared,),) = connection.execute(f"SELECT count(*) - count(DISTINCT {DRAW}) FROM ({sql})").fetchall()
     return LongData(

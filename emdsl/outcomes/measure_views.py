@@ -26,6 +26,7 @@ from emdsl.outcomes.draws import (
     ways_of,
 )
 from emdsl.outcomes.intervals import alpha_sql, kappa_sql, mean_sql, ranks_sql, rate_sql, t_sql
+from emdsl.outcomes.level_order import order_sql
 from emdsl.outcomes.sql import inner, literal, name
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def view_sql(measure: Measure, draws: str, *, parts: bool = False) -> str:
         return sql
     by = ", ".join(groups)
     shown = "".join(f"{g} AS {name(column)}, " for g, column in zip(groups, group_columns(measure), strict=True))
-    return f"SELECT {shown}* EXCLUDE ({by})\nFROM (\n{sql}\n)\nORDER BY {by}"
+    return f"SELECT {shown}* EXCLUDE ({by})\nFROM (\n{sql}\n)\nORDER BY {order_sql(measure, groups)}"
 
 
 def _weighted(measure: Measure, draws: str, groups: list[str]) -> str:
@@ -375,7 +376,7 @@ def atoms_sql(measure: Measure, draws: str) -> str:
     """
     groups = groups_of(measure)
     ways = ways_of(measure)
-    ranked = f"dense_rank() OVER (ORDER BY {', '.join(groups)})" if groups else "1"
+    ranked = f"dense_rank() OVER (ORDER BY {order_sql(measure, groups)})" if groups else "1"
     sides = range(1, len(measure.sides) + 1) if measure.sides else (None,)
     unit = () if ways else (UNIT,) if measure.sides else ()
     when = ["TRUE" if s is None else f"{SIDE} = {s}" for s in sides]

@@ -54,6 +54,7 @@ class Columns:
     reasons: Mapping[tuple[str, str], str]  # of steps and fields that are verdicts: the column with that reason
     words: frozenset[str]
     fields: Mapping[str, Mapping[str, str]]  # of axes of rows: column of the dataset to field of the struct
+    paths: Mapping[tuple[str, ...], str]  # fields of records, which have a column of their own
 
 
 def row_field(column: str, field: str, fields: Mapping[str, str]) -> str:
@@ -102,6 +103,7 @@ def columns_of(experiment: Experiment) -> Columns:
         reasons=_field_reasons(experiment),
         words=experiment.words,
         fields={a.name: struct_names(a.levels) for a in experiment.axes},
+        paths={c.path: c.name for c in experiment.columns if c.path},
     )
 
 

@@ -149,12 +149,18 @@ def _axis_fields(axis: Axis, position: int) -> list[Field]:
         return [_taken(axis.name, _SQL[kind], f"axis {axis.name}", held, position)]
     shown = [clean(x.shown) or "" for x in axis.levels]
     sql = "VARCHAR"
-    if len(shown) <= MAX_ENUM and len(set(shown)) == len(shown):
+    if is_enum(axis):
         sql = "ENUM (" + ", ".join("'" + s.replace("'", "''") + "'" for s in shown) + ")"
     fields = [_taken(axis.name, sql, f"axis {axis.name}: label of the level", pa.array(shown), position)]
     held_sql, held = _value_column(axis.levels)
     fields.append(_taken(value_column(axis.name), held_sql, f"axis {axis.name}: value of the level", held, position))
     return fields
+
+
+def is_enum(axis: Axis) -> bool:
+    """Whether the column of an axis has an ENUM type: it has labels, not too many, and each is another."""
+    shown = {clean(x.shown) for x in axis.levels}
+    return has_value_column(axis.levels) and len(shown) == len(axis.levels) <= MAX_ENUM
 
 
 def _taken(name: str, sql: str, comment: str, held: Any, position: int) -> Field:
@@ -179,6 +185,12 @@ def _fits(value: Any) -> bool:
     except OverflowError:
         return False
     return math.isfinite(binary) and (not isinstance(value, int) or int(binary) == value)
+
+
+def column_values(values: list[Value]) -> tuple[Any, ...]:
+    """Return values as a column of them holds these: numbers, booleans or texts."""
+    kind = _kind([v for v in values if v is not None] or [""])
+    return tuple(_held(v, kind) if v is not None else None for v in values)
 
 
 def _held(value: Value, kind: str) -> Any:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Design = dict[str, Any]
 NO_MEANING = frozenset(  # fields of a Measure: its name and place, and what follows from the others
-    ("name", "span", "whole", "asks", "steps", "reads", "pair", "nominal", "by")
+    ("name", "span", "whole", "asks", "steps", "reads", "pair", "nominal", "by", "levels")
 )
 CALLED = {"condition": "given", "among": "of", "of": "function of"}  # fields of a Measure, as people call them
 UNSET = (None, ())

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import NotDrawable
 from emdsl.outcomes.draws import by_columns
+from emdsl.outcomes.level_order import in_order
 from emdsl.redact import mask
 from emdsl.report import charts
 from emdsl.study.tables import chosen_measure, heading_of, interval_of, measure_results
@@ -70,7 +71,7 @@ def table_of(measure: Measure, result: SqlResult) -> charts.Table:
         name=measure.name,
         what=heading_of(measure),
         interval=interval_of(measure, rows),
-        groups=tuple(charts.Group(name=b, levels=tuple(dict.fromkeys(r[b] for r in rows))) for b in by),
+        groups=_groups(measure, rows),
         rows=tuple((*(r[b] for b in by), r[measure.function], r.get("low"), r.get("high"), r["n"]) for r in rows),
         simulated=any(r["simulated"] for r in rows),
         incomplete=any(not r["complete"] for r in rows),
@@ -87,12 +88,18 @@ def curves_of(measure: Measure, result: SqlResult) -> charts.Table | None:
         (*(r[b] for b in by), p["dose"], p["rate"], p["low"], p["high"], r["n"]) for r in rows for p in r["curve"] or ()
     ]
     doses = tuple(dict.fromkeys(p[len(by)] for p in points))
-    groups = [charts.Group(name=b, levels=tuple(dict.fromkeys(r[b] for r in rows))) for b in by]
     return charts.Table(
         name=measure.name, what="rate", interval=interval_of(measure, rows),
-        groups=(*groups, charts.Group(name=measure.slope, levels=doses)), rows=tuple(points),
+        groups=(*_groups(measure, rows), charts.Group(name=measure.slope, levels=doses)), rows=tuple(points),
         simulated=any(r["simulated"] for r in rows), incomplete=any(not r["complete"] for r in rows), smooth=True,
     ) if points else None  # fmt: skip
+
+
+def _groups(measure: Measure, rows: list[dict[str, Any]]) -> tuple[charts.Group, ...]:
+    """Return the groups of a measure's rows, each with its levels in their order."""
+    levels = [tuple(dict.fromkeys(r[b] for r in rows)) for b in by_columns(measure)]
+    levels[: len(measure.by)] = [in_order(measure, i, values) for i, values in enumerate(levels[: len(measure.by)])]
+    return tuple(charts.Group(name=b, levels=x) for b, x in zip(by_columns(measure), levels, strict=True))
 
 
 def _masked(value: Any) -> Any:

@@ -32,7 +32,7 @@ from emdsl.study.cost import affordable_share
 from emdsl.study.refresh import load_if_stale
 from emdsl.study.screen import Table, text_of
 from emdsl.study.tables import chosen_measure
-from emdsl.value import Row
+from emdsl.value import LabelledMap, Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from emdsl.run.count import ExperimentCount
     from emdsl.study.compiled import Compiled
     from emdsl.study.screen import Part
+    from emdsl.value import Level
 
 FUNCTIONS = ("rate", "mean", "contrast")
 N_SIDES = 2  # of a contrast with a power analysis
@@ -381,9 +382,20 @@ def _groups(experiment: Experiment, measure: Measure) -> Counter[tuple[Any, ...]
                 group.append("")
                 continue
             level = experiment.axes[axes[first]].levels[cell[axes[first]]]
-            group.append(level.value.columns.get(field[0]) if field and isinstance(level.value, Row) else level.shown)
+            group.append(_part(level, field[0]) if field else level.shown)
         groups[tuple(group)] += 1
     return groups
+
+
+def _part(level: Level, name: str) -> Any:
+    """Return a column of the row, or a field of the record, that a level is; otherwise how it is shown."""
+    match level.value:
+        case Row(columns=columns):
+            return columns.get(name)
+        case LabelledMap(entries=entries):
+            return dict(entries).get(name)
+        case _:
+            return level.shown
 
 
 def power_notices(study: Compiled, counts: list[ExperimentCount], budget: Decimal | None) -> list[str]:

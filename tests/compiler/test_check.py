@@ -94,7 +94,7 @@ def test_rules(body: str, expected: list[str]) -> None:
         ("at_least(v < 30, 3, of: 2)", ["E843"]), ("contrast(v, k is one, k is two)", ["E847"]),
         ("contrast(rate(v < 30), k is one, k is one)", ["E848"]), ("contrast(rate(v < 30), v < 1, v > 1)", ["E848"]),
         ("contrast(rate(v < 30), k is one, d == 1)", ["E848"]), ("slope(mean(v), k)", ["E844"]),
-        ("agreement(v, v)", ["E849"]), ("agreement(v, a)", ["E849"]), ("rate(len(a) > 1)", ["E845"]),
+        ("agreement(v, v)", ["E849"]), ("agreement(v, a)", ["E849"]), ("rate(len(a) > 1)", []),
         ("rate(v < 30) by z", ["E844"]), ("rate(v < 30) by low", ["E844", "E846"]),
         ("contrast(rate(v < 30), k is one, k is two) by k", ["E848"]),
     ],
@@ -106,12 +106,21 @@ def test_measures(call: str, expected: list[str]) -> None:
     assert codes(f"{axes}\n{judge}\nmeasure n = {call}") == expected
 
 
-def test_an_expression_that_is_no_column_is_told_why() -> None:
+@pytest.mark.parametrize(
+    ("measure", "where", "note", "help_"),
+    [
+        ("rate(true and a.logprobs == 1)", "a.logprobs", "`logprobs` is not a column", ""),
+        ("agreement(q, a == q.text)", "q", "the axis `q` can only be tested, as in `q is LABEL`",
+         "use one of its fields, e.g. `q.text`"),
+    ],
+)  # fmt: skip
+def test_an_expression_that_is_no_column_is_told_why(measure: str, where: str, note: str, help_: str) -> None:
     """E845 names the part and the reason, not the measure."""
-    (found,) = diagnostics(f"{HEAD}experiment e {{\n{ASK}\nmeasure n = rate(true and a in [upper(a)])\n}}\n")
-    assert (found.code, found.note) == ("E845", "a function call is not a column")
-    assert found.span is not None
-    assert found.span.text == "upper(a)"
+    axis = 'for q in [{ text: "x" }, { text: "y" }]\nask a from m with q.text'
+    (first, *_) = diagnostics(f"{HEAD}experiment e {{\n{axis}\nmeasure n = {measure}\n}}\n")
+    assert (first.code, first.note, first.help) == ("E845", note, help_)
+    assert first.span is not None
+    assert first.span.text == where
 
 
 def test_the_fix_of_an_earlier_name_is_certain() -> None:

@@ -685,7 +685,7 @@ experiment e {
   let s = answer.tokens
   let t = matches(answer, q)
   measure u = count(answer, "x")    ### E213
-  measure v = rate(exact(answer, q))    ### E845
+  measure v = rate(answer.logprobs == q)    ### E845
 }
 ---
 em 1

@@ -220,7 +220,7 @@ def test_equal_models_without_clusters() -> None:
 def test_shares_of_labels_with_joint_intervals() -> None:
     """A row for each label, also one that was never given; an interval is that of a rate at the level 1 - 0.05 / 3."""
     rows = study().measures["m_shares"]
-    assert [(r["model"], r["label"]) for r in rows] == [(m, x) for m in ("a", "b") for x in ("bad", "good", "odd")]
+    assert [(r["model"], r["label"]) for r in rows] == [(m, x) for m in ("a", "b") for x in ("good", "bad", "odd")]
     for row in rows:
         draws = [r for r in kept(lambda _: True, "r") if r["model"] == row["model"]]
         hits = sum(r["r"] == row["label"] for r in draws)
@@ -235,7 +235,7 @@ def test_shares_of_labels_with_joint_intervals() -> None:
             assert (row["hits"], row["low"], row["se"]) == (0, 0, 0)
             assert 0.05 < row["high"] < 0.5
     assert sum(r["shares"] for r in study().measures["m_shares_given"]) == pytest.approx(1)
-    assert [(r["label"], r["shares"]) for r in study().measures["never"]] == [("bad", 0), ("good", 1), ("odd", 0)]
+    assert [(r["label"], r["shares"]) for r in study().measures["never"]] == [("good", 1), ("bad", 0), ("odd", 0)]
 
 
 EDGES = """

@@ -173,7 +173,7 @@ def test_what_is_not_given_is_not_dropped() -> None:
         m, database.SqlResult(tuple(rows["m"][0]), [tuple(r.values()) for r in rows["m"]])
     )
     place = columns.index("not given")
-    assert [r[place] for r in shown] == [0, 20, 15]
+    assert [r[place] for r in shown] == [20, 0, 15]
     assert {r[columns.index("dropped")] for r in shown} == {""}
     assert (interval_of(m, rows["m"]), interval_of(n, rows["n"])) == ("95 % wilson", "")
     clustered: list[dict[str, Any]] = [

@@ -29,13 +29,14 @@ experiment e {
   MEASURES
 }
 """
+ASK = 'ask a from "sim/subject" with q'
 MEASURES = [  # as written, and with the `let`s that a person would write
     ('rate("more" in answer) by q', {"X": '"more" in answer'}, "rate(X) by q"),
     ("mean(words(answer)) by q", {"X": "words(answer)"}, "mean(X) by q"),
     ("mean(words(answer) given len(answer) > 6)", {"X": "words(answer)", "Y": "len(answer)"}, "mean(X given Y > 6)"),
     ("rate(exact(answer, targets))", {"X": "exact(answer, targets)"}, "rate(X)"),
     ("rate(number(answer) == 1 and v < 50) by k", {"X": "number(answer)"}, "rate(X == 1 and v < 50) by k"),
-    ("mean(number(answer, after: \"more|\") else 0)", {"X": 'number(answer, after: "more|")'}, "mean(X else 0)"),
+    ('mean(number(answer, after: "more|") else 0)', {"X": 'number(answer, after: "more|")'}, "mean(X else 0)"),
     ("rate(words(answer) in limits)", {"X": "words(answer)"}, "rate(X in [4, 5, 6])"),
     ("rate(k in [n for n in limits if n < 6])", {"X": "k in [n for n in limits if n < 6]"}, "rate(X)"),
     ("quantile(len(answer), 0.5) by q", {"X": "len(answer)"}, "quantile(X, 0.5) by q"),
@@ -47,8 +48,8 @@ MEASURES = [  # as written, and with the `let`s that a person would write
     ('rate(answer == "{q}|{k}|0")', {"X": '"{q}|{k}|0"'}, "rate(answer == X)"),
     ("mean(if len(answer) > 6 then v else [1, 2][0])", {"X": "len(answer)"}, "mean(if X > 6 then v else 1)"),
     ('count(not starts(answer, "one"))', {"X": 'starts(answer, "one")'}, "count(not X)"),
-    ("rate(choice(answer, letters) == letters[0])", {"X": "choice(answer, letters)"}, "rate(X == \"A\")"),
-    ("rate(v < max(10, 45) given r is not good)", {}, "rate(v < 45 given r is not good)"),]  # fmt: skip
+    ("rate(choice(answer, letters) == letters[0])", {"X": "choice(answer, letters)"}, 'rate(X == "A")'),
+    ("rate(v < max(10, 45) given r is not good)", {}, "rate(v < 45 given r is not good)")]  # fmt: skip
 
 
 def told(rubric: str, question: str, k: str, sample: str, _: int) -> Any:
@@ -93,22 +94,22 @@ def test_the_figures_are_those_of_lets_by_hand_row_for_row() -> None:
     ("body", "measure", "expected"),
     [
         # one column for equal expressions, and the `let` of the program where it has one
-        ('ask a from "sim/subject" with q', "rate(len(a) > 2 and len( a ) < 9)", {"len_a": "len(a)"}),
-        ('ask a from "sim/subject" with q\nlet n = len(a)', "rate(len(a) > 2)", {"n": ""}),
-        ('ask a from "sim/subject" with q', "rate(a == upper(q) or a == upper(a))", {"upper_q": "upper(q)", "upper_a": "upper(a)"}),
+        (ASK, "rate(len(a) > 2 and len( a ) < 9)", {"len_a": "len(a)"}),
+        (f"{ASK}\nlet n = len(a)", "rate(len(a) > 2)", {"n": ""}),
+        (ASK, "rate(a == upper(q) or a == upper(a))", {"upper_q": "upper(q)", "upper_a": "upper(a)"}),
         # names that the program or another column of the results has
-        ('ask a from "sim/subject" with q\nlet len_a = q', "rate(len(a) > 2)", {"len_a": "", "len_a_2": "len(a)"}),
-        ('ask a from "sim/subject" with q', "rate(if a == q then a.cost > 1 else len(a) > 2)", {"len_a": "len(a)"}),
-        ('ask up from "sim/subject" with q\nask a from "sim/subject" with "-{q}"', 'rate("up a" in a)', {"let_up_a_in_a": '"up a" in a'}),
-        ('ask a from "sim/subject" with q', 'rate("?" in a and "!" in a)', {"in_a": '"?" in a', "in_a_2": '"!" in a'}),
-        ('ask a from "sim/subject" with q', 'rate("3" in a)', {"let_3_in_a": '"3" in a'}),
-        ('ask a from "sim/subject" with q', 'rate(matches(a, "a very long pattern, which is cut (or not)?"))',
+        (f"{ASK}\nlet len_a = q", "rate(len(a) > 2)", {"len_a": "", "len_a_2": "len(a)"}),
+        (ASK, "rate(if a == q then a.cost > 1 else len(a) > 2)", {"len_a": "len(a)"}),
+        (f'ask up from "sim/subject" with "-{{q}}"\n{ASK}', 'rate("up a" in a)', {"let_up_a_in_a": '"up a" in a'}),
+        (ASK, 'rate("?" in a and "!" in a)', {"in_a": '"?" in a', "in_a_2": '"!" in a'}),
+        (ASK, 'rate("3" in a)', {"let_3_in_a": '"3" in a'}),
+        (ASK, 'rate(matches(a, "a very long pattern, which is cut (or not)?"))',
          {"matches_a_a_very_long_pattern_which_is": 'matches(a, "a very long pattern, which is cut (or not)?")'}),
         # a list is no column, a comparison of lists is one
-        ('ask a from "sim/subject" with q', 'rate([a] == ["x"])', {"let_a_x": '[a] == ["x"]'}),
+        (ASK, 'rate([a] == ["x"])', {"let_a_x": '[a] == ["x"]'}),
         # a value that is the same in every row is no column
-        ('ask a from "sim/subject" with q', 'rate(a == upper("x"))', {}),
-        ('ask a from "sim/subject" with q', "rate(a == q)", {}),
+        (ASK, 'rate(a == upper("x"))', {}),
+        (ASK, "rate(a == q)", {}),
     ],
 )  # fmt: skip
 def test_the_columns_of_a_measure(body: str, measure: str, expected: dict[str, str]) -> None:
