@@ -72,11 +72,12 @@ def _value(item: ast.Setting, spec: tables.Spec, scope: Scope) -> Any:
     if spec.name == "read":
         return _weighted(item.value, scope)
     value: Value
+    written = _with_labels(item.value, scope) if spec.name in tables.LABELLED else item.value
     if spec.name in tables.WORDS and isinstance(item.value, ast.Map | ast.Ref):
         words = frozenset(tables.WORDS[spec.name]) - frozenset(scope.names)
-        value = scope.compiler(words).expr(item.value)(Frame({w: tables.Word(w) for w in words}))
+        value = scope.compiler(words).expr(written)(Frame({w: tables.Word(w) for w in words}))
     else:
-        value = scope.compiler().expr(item.value)(Frame())
+        value = scope.compiler().expr(written)(Frame())
     if isinstance(value, EnvVar) and spec.name not in ("key", "url"):
         raise fail("E702", "`env` is only allowed in `key`, `url` and `headers`", item.value.span,
                    help="write the value itself")  # fmt: skip
@@ -86,6 +87,24 @@ def _value(item: ast.Setting, spec: tables.Spec, scope: Scope) -> Any:
         return spec.read(value)
     except tables.Refused as refused:
         raise fail("E520", f"`{spec.name}` must be {refused}", item.value.span) from None
+
+
+def _with_labels(node: ast.Expr, scope: Scope) -> ast.Expr:
+    """Return a list, or a map with lists, in which a word is a text unless the program has a name like it."""
+    match node:
+        case ast.Sequence(items=items):
+            return node.replaced(items=tuple(_label(x, scope) for x in items))
+        case ast.Map(entries=entries):
+            lists = (e.replaced(value=_with_labels(e.value, scope)) for e in entries)
+            return node.replaced(entries=tuple(lists))
+        case _:
+            return node
+
+
+def _label(node: ast.Expr, scope: Scope) -> ast.Expr:
+    if isinstance(node, ast.Ref) and node.name not in scope.own:
+        return ast.Text(parts=(node.name,), span=node.span)
+    return node
 
 
 def _weighted(value: ast.Expr, scope: Scope) -> Weighted | None:

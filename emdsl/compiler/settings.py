@@ -46,6 +46,7 @@ class Word:
 AUTO = "auto"
 SHAPE_WORDS = ("bool", "number", "text")
 WORDS = {"shape": SHAPE_WORDS, "batch": (AUTO,)}  # by setting; the names of a program go before them
+LABELLED = ("choices", "shape")  # settings with lists of labels: a word in one is a text
 # what every judgement has a column for
 TAKEN_PARTS = frozenset(
     ("missing", "reply", "finish", "model", "reported", "input_tokens", "output_tokens", "reasoning_tokens",
@@ -237,7 +238,7 @@ def _choices(value: Value) -> dict[str, str]:
         if len(set(value)) < len(value):
             raise Refused("a list of distinct labels")
         return _unlike(dict.fromkeys(value, ""))
-    raise Refused('a map such as { label: "description" } or a list such as ["label"]')
+    raise Refused('a map such as { label: "description" } or a list such as [label, "other label"]')
 
 
 def _unlike(choices: dict[str, str]) -> dict[str, str]:
