@@ -246,6 +246,7 @@ class Experiment:
     lets: Mapping[str, Fn] = field(repr=False)
     columns: tuple[Column, ...]
     measures: tuple[Measure, ...]
+    drawn: tuple[str, ...]  # `let`s with rows of datasets that differ from row to row, as those of `draw`
     words: frozenset[str]
     thresholds: Mapping[str, tuple[float, ...]]  # of scores, by step
     conditions: Mapping[str, tuple[ast.Expr, ...]] = field(repr=False)  # as written, of the steps under a `when`

@@ -18,6 +18,7 @@ from emdsl.study.project import open_project
 from emdsl.study.screen import Table, counted
 
 if TYPE_CHECKING:
+    from emdsl.study.compiled import Compiled
     from emdsl.study.project import Project
 
 MAX_SQL = 2**20  # bytes of a file of SQL
@@ -32,10 +33,11 @@ MAX_SQL = 2**20  # bytes of a file of SQL
 @options.option("--spreadsheet", is_flag=True, help="In CSV, put ' before cells that look like formulas.")
 @options.option("--schema", is_flag=True, help="List tables, measures and macros with their columns; needs no SQL.")
 @options.option("--live", is_flag=True, help="Include the answers of a run in progress; needs --study FILE.")
+@options.option("--prompts", is_flag=True, help="Add tables of prompts and drawn rows; needs --study FILE.")
 @options.option("--sim", "simulate", is_flag=True, help="Query the results of `run --sim`.")
 def command(
     sql: str | None, cache: Path | None, study: str | None, form: str | None, output: Path | None, schema: bool,
-    live: bool, simulate: bool, spreadsheet: bool,
+    live: bool, prompts: bool, simulate: bool, spreadsheet: bool,
 ) -> int:  # fmt: skip
     """Query the results with SQL (DuckDB): one table for each experiment, and one for each measure.
 
@@ -58,14 +60,15 @@ def command(
         raise UsageError("--spreadsheet needs --format csv")
     if (sql is None) == (not schema):
         raise UsageError("expected SQL, such as 'FROM NAME LIMIT 5', or --schema")
-    if live and not (file is not None and file.is_file()):
-        raise UsageError("--live needs --study FILE")
+    if (live or prompts) and not (file is not None and file.is_file()):
+        raise UsageError(f"{'--live' if live else '--prompts'} needs --study FILE")
     with ExitStack() as stack:
         folder = project.cache
         if live and file is not None:
             folder = Path(stack.enter_context(TemporaryDirectory()))
             _load_now(project, file, folder)
         connection, chosen = stack.enter_context(database.opened(folder, wanted))
+        compiled = _with_prompts(project, file, connection) if prompts and file is not None else None
         if chosen is not None and not console.settings.quiet:
             console.say(f"-- study {chosen}{database.simulated_mark(connection, chosen)}", err=True)
         if chosen_form == "parquet" and output is not None:
@@ -73,7 +76,8 @@ def command(
             return 0
         if schema and chosen is not None:
             columns = ("relation", "column", "type", "contents")
-            result = database.SqlResult(columns, list(database.schema_of(connection, chosen)))
+            more = _schema_of_prompts(compiled, connection) if compiled is not None else []
+            result = database.SqlResult(columns, [*more, *database.schema_of(connection, chosen)])
         else:
             result = database.select(connection, sql or "")
     if chosen_form == "table" and output is None:
@@ -117,3 +121,19 @@ def _load_now(project: Project, file: Path, folder: Path) -> None:
     from emdsl.study.refresh import load_apart  # noqa: PLC0415 - only `--live` compiles a study
 
     load_apart(compile_study(project, file), folder)
+
+
+def _with_prompts(project: Project, file: Path, connection: database.Connection) -> Compiled:
+    """Add the prompts of a study to its open tables."""
+    from emdsl.study.compiled import compile_study  # noqa: PLC0415 - only `--prompts` and `--live` compile a study
+    from emdsl.study.prompts import load_prompts  # noqa: PLC0415 - only `--prompts` renders rows
+
+    study = compile_study(project, file)
+    load_prompts(study, connection)
+    return study
+
+
+def _schema_of_prompts(study: Compiled, connection: database.Connection) -> list[tuple[str, str, str, str]]:
+    from emdsl.outcomes.prompts import schema_of_prompts  # noqa: PLC0415 - only `--prompts` needs it
+
+    return [row for e in study.program.experiments for row in schema_of_prompts(connection, e)]

@@ -26,7 +26,7 @@ from emdsl.compiler.measures import MeasureBinder
 from emdsl.compiler.read_settings import read_settings
 from emdsl.compiler.statements import Statements, check_names, statements_of
 from emdsl.compiler.steps import steps_of
-from emdsl.compiler.types import ANY
+from emdsl.compiler.types import ANY, Type
 from emdsl.experiment import NO_CLUSTERS, Axis, Clusters, Column, Experiment, Measure
 from emdsl.lang import ast
 from emdsl.source import Label
@@ -97,6 +97,7 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
         lets={**lets, **lifted.lets},
         columns=_columns(lifted, numeric_names(compared)),
         measures=measures,
+        drawn=tuple(n for n, x in local.lets.items() if _holds_rows(types[n]) and local.varies(x)),
         words=local.words,
         thresholds=thresholds(compared, local.constant),
         conditions={name: step.conditions for name, step in local.steps.items() if step.conditions},
@@ -207,6 +208,10 @@ def _columns(measures: MeasureColumns, numeric: frozenset[str]) -> tuple[Column,
             written = measures.written.get(name, "")
             columns.append(Column(name=name, kind=kind, written=written, path=paths.get(name, ())))
     return tuple(columns)
+
+
+def _holds_rows(type_: Type) -> bool:
+    return type_.kind == "list" and type_.item is not None and type_.item.kind == "row"
 
 
 def _compared(measures: MeasureColumns) -> list[Any]:

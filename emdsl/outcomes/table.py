@@ -19,7 +19,7 @@ from emdsl.reply_format import column_of, share
 from emdsl.value import INVALID, LabelledMap, Missing, Row, Value, is_number, name_of, render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import IO
 
     from emdsl.experiment import Axis, Column, Experiment, Step
@@ -90,6 +90,16 @@ def batch(fields: list[Field], experiment: Experiment, rows: list[Outcome]) -> A
     return pa.table([f.array(columns) for f in fields], names=[f.name for f in fields])
 
 
+def joined(fields: list[Field], experiment: Experiment, rows: list[Outcome], more: Mapping[str, list[Any]]) -> Any:
+    """Return some columns of rows as an Arrow table, beside columns of plain values; None for no rows."""
+    if not rows:
+        return None
+    table = batch(fields, experiment, rows)
+    for called, values in more.items():
+        table = table.append_column(called, pa.array(values))
+    return table
+
+
 def concatenated(batches: list[Any]) -> Any:
     """Concatenate Arrow tables without copying them."""
     return pa.concat_tables(batches)
@@ -107,7 +117,9 @@ def tables_in(file: IO[bytes]) -> Iterator[Any]:
 
 
 def of_rows(names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Any:
-    """Return rows of plain values as an Arrow table."""
+    """Return rows of plain values as an Arrow table; None for no rows."""
+    if not rows:
+        return None
     columns = [[clean(v) if isinstance(v, str) else v for v in column] for column in zip(*rows, strict=True)]
     return pa.table([pa.array(c) for c in columns], names=list(names))
 

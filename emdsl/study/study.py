@@ -24,6 +24,7 @@ from emdsl.study.options import MAX_CONNECTIONS, RunOptions
 from emdsl.study.plan import Plan, make_plan
 from emdsl.study.progress_view import ProgressView, choose_display
 from emdsl.study.project import open_project
+from emdsl.study.prompts import load_prompts
 from emdsl.study.refresh import load_if_stale
 from emdsl.study.run import Run, run_study
 from emdsl.study.screen import text_of
@@ -157,9 +158,14 @@ class Study:
         study = self._compiled()
         return _arrow(study, f"FROM {quoted(chosen_measure(study.program, measure)[1].name)}")
 
-    def query(self, sql: str) -> pa.Table:
-        """Return the result of SQL over the tables of the study; raises OutcomesError with DuckDB's message."""
-        return _arrow(self._compiled(), sql)
+    def query(self, sql: str, *, prompts: bool = False) -> pa.Table:
+        """Return the result of SQL over the tables of the study; raises OutcomesError with DuckDB's message.
+
+        Args:
+            sql: A query.
+            prompts: Add `EXPERIMENT_prompts`, the rendered prompts, and `EXPERIMENT_draws`, the rows that `draw` took.
+        """
+        return _arrow(self._compiled(), sql, prompts=prompts)
 
     def show(self, *, registered: str | PathLike[str] | None = None) -> str:
         """Return all measures as text, as `emdsl show` prints them.
@@ -328,10 +334,12 @@ def _say(line: str) -> None:
     sys.stderr.write(f"{mask(line)}\n")
 
 
-def _arrow(study: Compiled, sql: str) -> pa.Table:
+def _arrow(study: Compiled, sql: str, *, prompts: bool = False) -> pa.Table:
     """Return the result of SQL over what is cached now."""
     load_if_stale(study)
     with study.tables() as (connection, _):
+        if prompts:
+            load_prompts(study, connection)
         return database.arrow(connection, sql)
 
 
