@@ -99,4 +99,5 @@ def test_what_is_stored_while_a_run_goes_on(folder: Path) -> None:
         assert rows(folder, count) in ([{"n": 4}], [{"n": 40}]), "never half"
         assert process.wait(60) == 0
     assert rows(folder, count) == [{"n": 40}]
-    assert "--live needs --study" in emdsl("query", "FROM e", "--live", cwd=folder, code=2).stderr
+    for option in ("--live", "--prompts"):
+        assert f"{option} needs --study" in emdsl("query", "FROM e", option, cwd=folder, code=2).stderr

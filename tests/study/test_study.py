@@ -80,6 +80,8 @@ def test_a_study_is_planned_run_and_read(study: Study, tmp_path: Path) -> None:
     assert measured.set_index("k").rate.to_dict() == pytest.approx(by_hand.to_dict())
     table = pl.from_arrow(study.query("SELECT k, count(*) AS n FROM e GROUP BY k ORDER BY k"))
     assert table.to_dict(as_series=False) == {"k": [0, 2], "n": [20, 20]}  # type: ignore[union-attr]  # a DataFrame
+    prompts = study.query("SELECT count(*) AS n, count(DISTINCT key) AS keys FROM e_prompts", prompts=True)
+    assert prompts.to_pylist() == [{"n": 80, "keys": 80}]
     spec = study.figure("low").to_dict()
     assert "low" in spec["title"]
     assert repr(study) == f"emdsl.open('{tmp_path}/study.em')"
