@@ -69,7 +69,7 @@ class _Tables:
         for step in self._experiment.steps:
             asked = [(row, query) for row in rows if (query := row.results[step.name].query) is not None]
             prompts = {query.prompt.digest: query.prompt for _, query in asked}
-            more = {
+            more: dict[str, list[Any]] = {
                 STEP: [step.name] * len(asked), KEY: [query.key.hex() for _, query in asked],
                 PROMPT: [query.prompt.digest for _, query in asked],
             }  # fmt: skip
@@ -86,7 +86,7 @@ class _Tables:
         items = [
             (row, at, i, x) for row in rows for at in self._experiment.drawn for i, x in enumerate(_drawn(row, at), 1)
         ]
-        more = {
+        more: dict[str, list[Any]] = {
             LIST: [at for _, at, _, _ in items], PLACE: [i for _, _, i, _ in items],
             DATASET: [x.dataset for *_, x in items], POSITION: [x.position for *_, x in items],
         }  # fmt: skip
