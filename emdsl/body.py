@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from emdsl.capability import returns_thoughts, takes_max_completion_tokens, thinks_adaptively, uses_responses_api
+from emdsl.capability import (
+    enforces_bounds,
+    returns_thoughts,
+    takes_max_completion_tokens,
+    thinks_adaptively,
+    uses_responses_api,
+)
+from emdsl.json_schema import SCHEMA_NAME, without_bounds
 from emdsl.service import ANTHROPIC, GOOGLE
 
 if TYPE_CHECKING:
@@ -37,6 +45,13 @@ _GOOGLE = {
     "frequency_penalty": "frequencyPenalty", "presence_penalty": "presencePenalty", "temperature": "temperature",
 }  # fmt: skip
 LOGPROBS = "message.output_text.logprobs"
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An object that is sent as it is: its names are those of a study, and no fields of a format."""
+
+    value: Mapping[str, Any]
 
 
 class FieldConflict(ValueError):
@@ -95,6 +110,8 @@ def as_sent(body: Mapping[str, Any]) -> str:
 
 def sendable(value: Any) -> Any:
     """Convert a value that JSON does not know: an exact number becomes the nearest float."""
+    if isinstance(value, Whole):
+        return dict(value.value)
     if isinstance(value, Decimal):
         return float(value)  # 0.7 is sent as 0.7: the shortest text that reads back the same
     raise TypeError(f"{type(value).__name__} in a request")
@@ -145,7 +162,7 @@ def setting_fields(
     """
     match format_:
         case "responses":
-            parts = _responses(params)
+            parts = _responses(model, params)
         case name if name == ANTHROPIC:
             parts = _anthropic(model, params)
         case name if name == GOOGLE:
@@ -156,6 +173,11 @@ def setting_fields(
     extra = params.get(EXTRA)
     if extra:
         yield EXTRA, extra
+
+
+def _schema(model: Model, schema: Mapping[str, Any]) -> Whole:
+    """Return the schema of `strict = true` as a model's provider accepts it."""
+    return Whole(schema if enforces_bounds(model) else without_bounds(schema))
 
 
 def _openai(model: Model, params: Mapping[str, Any], sample: int, *, prefilled: bool) -> Iterator[SettingFields]:
@@ -174,6 +196,9 @@ def _openai(model: Model, params: Mapping[str, Any], sample: int, *, prefilled: 
                 yield name, {"logprobs": value}
             case "top_logprobs":
                 yield name, {"logprobs": True, "top_logprobs": value}
+            case "json_schema":
+                schema = {"name": SCHEMA_NAME, "strict": True, "schema": _schema(model, value)}
+                yield name, {"response_format": {"type": "json_schema", "json_schema": schema}}
             case "max_tokens" if takes_max_completion_tokens(model):
                 yield name, {"max_completion_tokens": value}
             case "reasoning_effort" if service == "openrouter":
@@ -190,12 +215,15 @@ def _openai(model: Model, params: Mapping[str, Any], sample: int, *, prefilled: 
                 yield name, {name: value}
 
 
-def _responses(params: Mapping[str, Any]) -> Iterator[SettingFields]:
+def _responses(model: Model, params: Mapping[str, Any]) -> Iterator[SettingFields]:
     yield OURS, {"store": False}
     for name, value in params.items():
         match name:
             case "max_tokens":
                 yield name, {"max_output_tokens": value}
+            case "json_schema":
+                schema = {"type": "json_schema", "name": SCHEMA_NAME, "strict": True, "schema": _schema(model, value)}
+                yield name, {"text": {"format": schema}}
             case "top_logprobs":
                 yield name, {"top_logprobs": value, "include": [LOGPROBS]}
             case "reasoning_effort":
@@ -211,6 +239,8 @@ def _responses(params: Mapping[str, Any]) -> Iterator[SettingFields]:
 def _anthropic(model: Model, params: Mapping[str, Any]) -> Iterator[SettingFields]:
     for name, value in params.items():
         match name:
+            case "json_schema":
+                yield name, {"output_config": {"format": {"type": "json_schema", "schema": _schema(model, value)}}}
             case "reasoning_tokens":
                 yield name, {"thinking": _thinking(value)}
             case "reasoning_effort" if value == "none":
@@ -236,6 +266,8 @@ def _google(model: Model, params: Mapping[str, Any], sample: int) -> Iterator[Se
                 config = {"seed": value + sample}
             case "top_logprobs":
                 config = {"responseLogprobs": True, "logprobs": value}
+            case "json_schema":
+                config = {"responseMimeType": "application/json", "responseJsonSchema": _schema(model, value)}
             case "reasoning_tokens":
                 config = {"thinkingConfig": {"thinkingBudget": value}}
             case "reasoning_effort":

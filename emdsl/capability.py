@@ -110,6 +110,11 @@ def returns_thoughts(model: Model) -> bool:
     return model.service.format == GOOGLE and bool(_GEMINI_THINKS.search(model.wire_name))
 
 
+def enforces_bounds(model: Model) -> bool:
+    """Whether a schema's `minimum` and `maximum` can be sent: some servers reject them, as OpenAI for tuned models."""
+    return model.service.schema_bounds and not model.wire_name.startswith("ft:")
+
+
 def thinks_adaptively(model: Model) -> bool:
     """Whether this Claude model chooses the length of its thinking itself, given an effort."""
     return bool(_CLAUDE_NEW.search(model.wire_name) or _CLAUDE_4_6.search(model.wire_name))
@@ -137,7 +142,7 @@ def unsupported(model: Model, params: Mapping[str, Any]) -> Iterator[Unsupported
     service = model.service
     for name, value in params.items():
         if service.params is not None and name not in service.params and name != "sim":
-            yield Unsupported(name, f"`{service.name}` does not support `{name}`", _instead(name))
+            yield Unsupported(name, f"`{service.name}` does not support `{_written(name)}`", _instead(name))
         elif name == "temperature" and value > service.temperature:
             why = f"the maximum `temperature` of `{service.name}` is {service.temperature}"
             yield Unsupported(name, why, f"use {service.temperature} or less", value=True)
@@ -168,6 +173,11 @@ def unsupported(model: Model, params: Mapping[str, Any]) -> Iterator[Unsupported
     yield from _of_model(model, params)
 
 
+def _written(name: str) -> str:
+    """Return a parameter as a study writes it."""
+    return "strict = true" if name == "json_schema" else name
+
+
 def _instead(name: str) -> str:
     match name:
         case "seed":
@@ -193,7 +203,7 @@ def _of_model(model: Model, params: Mapping[str, Any]) -> Iterator[Unsupported]:
             case parameters.NO if row.condition == "temperature given":
                 yield Unsupported(param, f"`{name}` supports `temperature` or `{param}`, not both", sure=row.sure)
             case parameters.NO:
-                why = f"`{name}` does not support `{param}`{while_}"
+                why = f"`{name}` does not support `{_written(param)}`{while_}"
                 yield Unsupported(param, why, ends or _instead(param), sure=row.sure)
             case parameters.IGNORED:
                 yield Unsupported(param, f"`{name}` ignores `{param}`{while_}", ends, sure=row.sure)
@@ -263,6 +273,9 @@ def unsupported_prompt(
         if service.format == ANTHROPIC and last.text != last.text.rstrip():
             why = "Anthropic does not support a prefill that ends in whitespace"
             return Unsupported(PREFILL, why, f"remove the whitespace at the end of the last message of {prompt}")
+        if service.format == ANTHROPIC and "json_schema" in params:
+            why = "Anthropic does not support a prefill with `strict = true`"
+            return Unsupported(PREFILL, why, f"remove the last `assistant` message of {prompt}, or `strict = true`")
     roles = [m.role for m in messages]
     if service.system_first:
         talk = roles[_n_system(roles) :]

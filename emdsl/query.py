@@ -150,13 +150,15 @@ def ingredients(settings: RequestSettings, messages: str, sample: int, tries: in
 
 
 def keyed(params: Params) -> dict[str, Any]:
-    """Return parameters as they enter a key: by name, and in `extra` with the order of nested fields.
+    """Return parameters as they enter a key: by name, and in `extra` and a JSON schema with the order of nested fields.
 
     A schema with its fields in another order gets another answer, and `extra` is sent as written.
     """
     by_name = dict(params)
     if isinstance(by_name.get("extra"), Mapping):
         by_name["extra"] = {name: _in_order(value) for name, value in by_name["extra"].items()}
+    if "json_schema" in by_name:
+        by_name["json_schema"] = _in_order(by_name["json_schema"])
     return by_name
 
 

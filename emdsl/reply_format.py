@@ -49,6 +49,7 @@ class ReplyFormat:
     shape: tuple[ReplyField, ...] = ()
     weighted: Weighted | None = None
     words: tuple[str, ...] = ()  # `refusal` and `other`: final replies without a score
+    strict: bool = False  # whether the provider enforces the shape
 
     @property
     def weighs(self) -> bool:

@@ -22,7 +22,7 @@ SIM_PARAMS = (  # see sim/truth.py
 PROBE = "Reply with the number 85 and nothing else."  # the first request to a judge of numbers: see run/probes.py
 SAMPLE_HEADER = "X-Emdsl-Sample"  # to the simulator alone: real servers draw by themselves
 
-_PLAIN = frozenset(("temperature", "max_tokens", "top_p", "stop", "extra"))
+_PLAIN = frozenset(("temperature", "max_tokens", "top_p", "stop", "extra", "json_schema"))
 _PENALTIES = frozenset(("frequency_penalty", "presence_penalty"))
 _OPEN = _PLAIN | _PENALTIES | {"top_k", "min_p", "repetition_penalty", "seed", "top_logprobs", "reasoning_effort"}
 
@@ -50,6 +50,7 @@ class Service:
     prefill: bool = True  # an answer can continue a last message of the assistant
     system_first: bool = False  # supports system messages only at the beginning
     json_schema: bool = True  # supports `extra = { response_format: ... }`
+    schema_bounds: bool = False  # supports `minimum` and `maximum` in the schema of `strict = true`
     prefix_tokens: int | None = None  # minimum length of a prefix that its cache keeps; None: no cache
     prices: str | None = None  # its name in the table of prices
     batch: str | None = None  # the format of its batch API; None: it has none
@@ -69,6 +70,7 @@ SERVICES = {
             params=_PLAIN | _PENALTIES | {"seed", "top_logprobs", "reasoning_effort", "reasoning_summary"},
             stops=4,
             prefill=False,
+            schema_bounds=True,
             prefix_tokens=1_024,
             prices="openai",
             batch=OPENAI,
@@ -99,6 +101,7 @@ SERVICES = {
             stops=5,
             system_first=True,
             json_schema=False,
+            schema_bounds=True,
             prefix_tokens=2_048,
             prices="google",
             batch=GOOGLE,
@@ -135,7 +138,7 @@ SERVICES = {
             name="deepseek",
             url="https://api.deepseek.com",
             key_variable="DEEPSEEK_API_KEY",
-            params=_PLAIN | _PENALTIES | {"top_logprobs", "reasoning_effort"},
+            params=(_PLAIN | _PENALTIES | {"top_logprobs", "reasoning_effort"}) - {"json_schema"},
             stops=16,
             json_schema=False,
             prefix_tokens=64,
@@ -169,6 +172,7 @@ SERVICES = {
             self_hosted=True,
             key_required=False,
             params=_OPEN,
+            schema_bounds=True,
             prefix_tokens=256,
             key_version=2,  # 2: a last message of the assistant is continued, not closed
         ),
@@ -180,6 +184,7 @@ SERVICES = {
             self_hosted=True,
             key_required=False,
             params=_OPEN,
+            schema_bounds=True,
             prefix_tokens=256,
         ),
         Service(
@@ -199,6 +204,7 @@ SERVICES = {
             self_hosted=True,
             key_required=False,
             params=_OPEN - {"reasoning_effort"},
+            schema_bounds=True,
             prefix_tokens=256,
         ),
         Service(

@@ -20,7 +20,7 @@ HALF = Decimal("0.5")
 def test_a_row_is_well_formed(row: Row) -> None:
     """Its provider, settings, condition and values are known words; it has a source and a month."""
     assert row.provider in SERVICES
-    assert set(row.parameters) <= {*PARAMS, "top_logprobs", PREFILL}
+    assert set(row.parameters) <= {*PARAMS, "top_logprobs", "json_schema", PREFILL}
     assert _holds(row.condition, {}, thinking=False) in (True, False)
     words = row.takes.split()
     numbers = all(w.replace("..", "").replace(".", "").isdigit() for w in words)

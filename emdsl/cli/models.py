@@ -17,6 +17,7 @@ from emdsl.study.project import open_project
 LEGEND = """\
 max temperature, max stops, max logprobs: the maximum of each. prefill: it continues a last message of the assistant.
 system first: it accepts system messages only at the beginning. response format: it accepts one in `extra`.
+strict: it enforces the `shape` of a reply.
 prefix tokens: its cache stores prompt prefixes from this length. batch API: `batch = true` halves the price."""
 
 

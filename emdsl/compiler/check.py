@@ -226,6 +226,10 @@ def _remedy(objection: Unsupported, step: Step, model: Model) -> tuple[str, str]
             f"the rubric `{step.rubric}` requests token probabilities (`top`)",
             objection.help or f"use {other}a rubric with `read = number`",
         )
+    if name == "json_schema":
+        of = f"the rubric `{step.rubric}`" if step.rubric else _statement(step)
+        back = "remove `strict = true`: the reply is read without it too; or use another model, see `emdsl models`"
+        return f"`strict = true` of {of} sends a JSON schema", back
     if name in step.set_at:
         place, back = f"`{name}` is set in this statement, or by a `set`", f"remove `{name}`"
     elif name in step.set_by_rubric:

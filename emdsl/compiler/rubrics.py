@@ -13,6 +13,7 @@ from emdsl.compiler.read_settings import read_settings
 from emdsl.compiler.scope import params_of
 from emdsl.compiler.types import ANSWER_FIELDS
 from emdsl.frame import Frame
+from emdsl.json_schema import sent_for
 from emdsl.lang import ast
 from emdsl.reply_format import ReplyField, ReplyFormat
 from emdsl.source import Label
@@ -35,7 +36,7 @@ def rubric_of(decl: ast.Rubric, scope: Scope, faults: Faults, as_model: Callable
     params = params_of(decl.params, faults)
     values = read_settings(decl.settings, tables.RUBRIC, "rubric", scope, faults)
     reply_format = format_of(decl, values, scope, faults)
-    choices, shape, weighted = values.get(CHOICES), values.get(SHAPE), reply_format.weighted
+    choices, shape = values.get(CHOICES), values.get(SHAPE)
     model: Model | None = None
     if decl.model is not None:
         model = as_model(scope.compiler().expr(decl.model)(Frame()), decl.model.span)
@@ -51,9 +52,7 @@ def rubric_of(decl: ast.Rubric, scope: Scope, faults: Faults, as_model: Callable
                 help="give the parameter another name",
             )  # fmt: skip
     body = messages_of(decl.body, scope.compiler(frozenset([*params, *shown])))
-    own = {name: value for name, value in values.items() if name in tables.PARAMS}
-    if weighted is not None:
-        own["top_logprobs"] = weighted.top
+    own = {name: value for name, value in values.items() if name in tables.PARAMS} | sent_for(reply_format)
     if not is_read(reply_format):
         raise Silent
     places = {s.name.text: s.span for s in decl.settings}
@@ -69,12 +68,14 @@ def format_of(decl: ast.Rubric | ast.Ask, values: Mapping[str, Any], scope: Scop
     scale, choices, shape, weighted = (values.get(name) for name in ("scale", CHOICES, SHAPE, "read"))
     if READ_BY & values.keys():
         _check_weighted(decl, values, faults)
+        _check_strict(decl, values, faults)
     reply_format = ReplyFormat(
         scale=scale if choices is None and shape is None else None,
         choices=tuple(choices) if choices and shape is None else (),
         shape=shape or (),
         weighted=weighted,
         words=(*values.get("refusal", ()), *values.get("other", ())),
+        strict=bool(shape) and values.get("strict", False),
     )
     both = sorted(set(reply_format.words) & set(reply_format.choices))
     if both:
@@ -111,6 +112,22 @@ def _check_weighted(decl: ast.Rubric | ast.Ask, values: Mapping[str, Any], fault
                 "E715", f"`{other}` begins with `{one}`: the first token of a reply does not tell them apart", span,
                 help="rename one of them, so that none is the beginning of another",
             )  # fmt: skip
+
+
+def _check_strict(decl: ast.Rubric | ast.Ask, values: Mapping[str, Any], faults: Faults) -> None:
+    """A provider enforces a JSON object: a label or a word of `refusal` could never be the reply."""
+    if not values.get("strict"):
+        return
+    at = {setting.name.text: setting.name.span for setting in decl.settings}
+    other = next((name for name in ("scale", CHOICES) if name in at), "")
+    word = next((name for name in ("refusal", "other") if values.get(name)), "")
+    if SHAPE not in at and other:
+        faults.error("E716", f"`strict = true` needs a `shape`, but the reply format is `{other}`", at["strict"],
+                     help="remove `strict = true`, or use a `shape`: `shape = { score: 0..100 }`")  # fmt: skip
+    elif word:
+        faults.error("E716", f"with `strict = true` no reply can be a word of `{word}`", at[word],
+                     labels=(Label(span=at["strict"], text="the provider allows nothing but the `shape`"),),
+                     help=f"remove `{word}`, and give the `shape` a field for it: `refused: bool`")  # fmt: skip
 
 
 def _alike(label: str, other: str) -> bool:

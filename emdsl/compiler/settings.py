@@ -102,6 +102,12 @@ def _effort(value: Value) -> str:
     return value
 
 
+def _bool(value: Value) -> bool:
+    if not isinstance(value, bool):
+        raise Refused(f"true or false, got {_shown(value)}")
+    return value
+
+
 def _batch(value: Value) -> bool | str:
     if isinstance(value, Word):
         return value.text
@@ -381,6 +387,7 @@ READING = _table(  # how a reply is read: of a rubric, and of an ask for its own
         lambda v: v,
         "number",
     ),
+    Spec("strict", "true or false", "the provider enforces the `shape`: its JSON schema is sent", _bool, "false"),
     Spec("refusal", "text or list", "replies that count as missing, under their own word", _texts),
     Spec("other", "text or list", "more such replies", _texts),
 )

@@ -14,6 +14,7 @@ from emdsl.compiler.set_rules import SetRule, parameter_reader, parameters_set, 
 from emdsl.compiler.written import describe, written
 from emdsl.experiment import ASK, JUDGE, Step
 from emdsl.frame import Fn, Frame, MissingInput, fail
+from emdsl.json_schema import sent_for
 from emdsl.lang import ast
 from emdsl.prompt import Prompt, of_text
 from emdsl.query import Model, Params, RequestSettings
@@ -193,8 +194,7 @@ class _StepMaker:
     ) -> Callable[[Frame], RequestSettings]:
         models, span = self.resolver.models, decl.model.span if decl.model is not None else decl.span
 
-        weighted = reply_format.weighted if reply_format is not None else None
-        inherited = rubric.settings if rubric else {"top_logprobs": weighted.top} if weighted else {}
+        inherited = rubric.settings if rubric else sent_for(reply_format) if reply_format is not None else {}
 
         def head(frame: Frame) -> RequestSettings:
             who = model(frame)

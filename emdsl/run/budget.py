@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from emdsl.value import Number
 
 OVERHEAD_TOKENS = 16  # of a message, beside its text
+SCHEMA_TOKENS = 1_000  # of the instructions that a provider adds to a JSON schema
 MAX_TOKEN_BYTES = 32  # bytes
 
 
@@ -183,7 +184,10 @@ class Budgets:
 def sent_tokens(query: Query) -> int:
     """Return the maximum tokens of a request: one for each byte that is sent."""
     sent = sum([len(m.text.encode("utf-8", "surrogatepass")) + OVERHEAD_TOKENS for m in query.prompt.messages])
-    return sent + len(str(query.params.get("extra", "")).encode("utf-8", "surrogatepass"))
+    params = query.params
+    if "json_schema" in params:
+        sent += len(str(params["json_schema"]).encode("utf-8", "surrogatepass")) + SCHEMA_TOKENS
+    return sent + len(str(params.get("extra", "")).encode("utf-8", "surrogatepass"))
 
 
 def worst_usd(query: Query, *, batch: bool = False) -> Decimal:

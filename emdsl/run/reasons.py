@@ -307,7 +307,7 @@ def compare(old: Query, new: Query) -> list[Difference]:
     was_params, now_params = dict(old.settings.params), dict(new.settings.params)
     for name in sorted({*was_params, *now_params}):
         if was_params.get(name) != now_params.get(name):
-            differences.append(Difference(name, was_params.get(name), now_params.get(name)))
+            differences.append(_parameter(name, was_params.get(name), now_params.get(name)))
     before, after = old.prompt.messages, new.prompt.messages
     if len(before) != len(after):
         differences.append(Difference("messages", len(before), len(after)))
@@ -322,6 +322,15 @@ def compare(old: Query, new: Query) -> list[Difference]:
     if old.sample != new.sample:
         differences.append(Difference("sample", old.sample, new.sample))
     return differences
+
+
+def _parameter(name: str, old: Any, new: Any) -> Difference:
+    """Return the difference of a parameter, by the name of the setting that a study has for it."""
+    if name != "json_schema":
+        return Difference(name, old, new)
+    if old is None or new is None:
+        return Difference("strict", None if old is None else True, None if new is None else True)
+    return Difference("shape", old["properties"], new["properties"])
 
 
 def middle(old: str, new: str) -> tuple[str, str]:
@@ -340,6 +349,10 @@ def shown(value: Any) -> str:
     if value is None:
         return "unset"
     if isinstance(value, tuple | list):
+        if value[:1] == ["in order"] and all(
+            isinstance(v, list) and len(v) == len(("name", "value")) for v in value[1:]
+        ):
+            return shown(dict(value[1:]))  # as a key has it
         return "[" + ", ".join(shown(v) for v in value) + "]"
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{k}: {shown(v)}" for k, v in value.items()) + " }"

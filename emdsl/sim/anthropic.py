@@ -6,6 +6,7 @@ from typing import Any
 
 from emdsl.parameters import NO, PREFILL, row_of
 from emdsl.sim.answering import Answer, Refused, Request, check_fields, check_number, refused_by_table
+from emdsl.sim.schemas import anthropic_shape
 
 _FIELDS = frozenset(
     ("model", "messages", "max_tokens", "system", "temperature", "top_p", "top_k", "stop_sequences", "metadata",
@@ -59,8 +60,11 @@ def messages(body: Any) -> Request:
         )
     if last["role"] == "assistant" and last["content"] != last["content"].rstrip():
         raise Refused("messages: final assistant content cannot end with trailing whitespace")
+    shape = anthropic_shape((body.get("output_config") or {}).get("format"))
+    if shape and last["role"] == "assistant":
+        raise Refused("Prefilling assistant messages is not supported with `output_config.format`.")
     return Request(
-        model=model, messages=turns, max_tokens=body["max_tokens"],
+        model=model, messages=turns, max_tokens=body["max_tokens"], sim={"shape": shape} if shape else {},
         thinks=thinking.get("type") in ("enabled", "adaptive"), cut=marked,
     )  # fmt: skip
 

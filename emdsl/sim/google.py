@@ -8,6 +8,7 @@ from typing import Any
 
 from emdsl.parameters import NO
 from emdsl.sim.answering import Answer, Refused, Request, check_fields, check_number, refused_by_table
+from emdsl.sim.schemas import google_shape
 
 _FIELDS = frozenset(
     ("contents", "systemInstruction", "generationConfig", "safetySettings", "tools", "toolConfig", "cachedContent")
@@ -63,8 +64,9 @@ def generate(body: Any, model: str) -> Request:
     if thinking and not model.startswith(("gemini-2.5", "gemini-3", "gemini-4")):
         raise Refused(f"Thinking is not enabled for models/{model}")
     _check_supported(config, thinking, model)
+    shape = google_shape(config)
     return Request(
-        model=model, messages=turns, max_tokens=config.get("maxOutputTokens"),
+        model=model, messages=turns, max_tokens=config.get("maxOutputTokens"), sim={"shape": shape} if shape else {},
         thinks=bool(thinking.get("includeThoughts")),
         top_logprobs=(config.get("logprobs") or 0) if config.get("responseLogprobs") else None,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 
 from emdsl.parameters import DEFAULT, NO
 from emdsl.sim.answering import Answer, Refused, Request, check_fields, check_number, refused_by_table
+from emdsl.sim.schemas import openai_shape
 
 _ROLES = ("system", "user", "assistant", "tool", "developer")
 _CHAT = frozenset(
@@ -77,8 +78,10 @@ def chat(body: Any) -> Request:
     sim = body.get("sim") or {}
     if not isinstance(sim, Mapping):
         raise Refused("sim must be an object", param="sim")
+    shape = openai_shape((body.get("response_format") or {}).get("json_schema"), "response_format")
     return Request(
-        model=model, messages=_messages(body.get("messages"), "messages"), sim=sim,
+        model=model, messages=_messages(body.get("messages"), "messages"),
+        sim={"shape": shape, **sim} if shape else sim,
         max_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
         thinks=bool(body.get("reasoning_effort")),
         top_logprobs=(body.get("top_logprobs") or 0) if body.get("logprobs") else None,
@@ -133,8 +136,9 @@ def responses(body: Any) -> Request:
     check_number(body, "max_output_tokens", MIN_OUTPUT, 2**31, out_of_bounds)
     content = body.get("input")
     messages = [{"role": "user", "content": content}] if isinstance(content, str) else _messages(content, "input")
+    shape = openai_shape((body.get("text") or {}).get("format"), "text.format.schema")
     return Request(
-        model=model, messages=messages, max_tokens=body.get("max_output_tokens"),
+        model=model, messages=messages, max_tokens=body.get("max_output_tokens"), sim={"shape": shape} if shape else {},
         thinks=bool(_REASONS.match(model)),
         top_logprobs=body.get("top_logprobs", 0 if _LOGPROBS in (body.get("include") or ()) else None),
     )  # fmt: skip

@@ -82,6 +82,7 @@ def _capabilities(service: Service) -> dict[str, Any]:
         "prefill": service.prefill,
         "system_first": service.system_first,
         "response_format": service.json_schema,
+        "strict": takes("json_schema"),
         "prefix_tokens": service.prefix_tokens,
         "batch_API": service.batch is not None,
     }
@@ -94,6 +95,8 @@ def _of_model(model: Model) -> dict[str, Any]:
     prefill = row_of(model.service.name, plain_name(model), PREFILL, {})
     if prefill is not None and prefill.takes == NO:
         entry["prefill"] = False
+    if any(o.param == "json_schema" for o in unsupported(model, EXAMPLE | {"json_schema": {}})):
+        entry["strict"] = False
     entry["known"] = [
         {
             "parameters": list(row.parameters), "takes": row.takes, "while": row.condition or None, "sure": row.sure,

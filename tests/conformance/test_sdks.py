@@ -6,19 +6,27 @@ does not declare.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING, Any, Literal
 
 import anthropic
 import openai
 import pytest
 from anthropic import Anthropic
+from anthropic.types import OutputConfigParam
 from google import genai
 from google.genai import errors, types
 from openai import OpenAI
 from openai.types.chat import ChatCompletion
-from openai.types.responses import ResponseCompletedEvent, ResponseTextDeltaEvent
-from pydantic import BaseModel
+from openai.types.responses import ResponseCompletedEvent, ResponseTextConfigParam, ResponseTextDeltaEvent
+from openai.types.shared_params import ResponseFormatJSONSchema
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from support import simulator
+
+from emdsl.body import as_sent, format_of, merge_fields, setting_fields
+from emdsl.compiler.compile import model_of
+from emdsl.json_schema import schema_of
+from emdsl.reply_format import ReplyField
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -243,6 +251,43 @@ def test_gemini_as_a_stream(gemini: Any) -> None:
     assert "".join(part.text for part in parts).startswith("[simulated: ")
     assert [p.candidates[0].finish_reason for p in parts if p.candidates[0].finish_reason] == ["STOP"]
     assert parts[-1].usage_metadata.candidates_token_count > 0
+
+
+class Flags(BaseModel):
+    """A shape, as the clients make a schema of it."""
+
+    model_config = ConfigDict(extra="forbid")
+    harm: bool
+    level: float
+    kind: Literal["a", "b"]
+
+
+def test_a_schema_is_enforced(chat: Any, claude: Any, gemini: Any) -> None:
+    """Each client sends the schema of a class in its own way, and reads the reply as an object of it."""
+    said: Any = [{"role": "user", "content": "think"}]
+    found = chat.chat.completions.parse(model="gpt-4o", messages=said, response_format=Flags)
+    assert isinstance(found.choices[0].message.parsed, Flags)
+    assert isinstance(chat.responses.parse(model="gpt-4o", input=said, text_format=Flags).output_parsed, Flags)
+    asked = {"model": "claude-sonnet-4-6", "max_tokens": 99, "messages": said}
+    assert isinstance(claude.messages.parse(**asked, output_format=Flags).parsed_output, Flags)
+    config = {"response_mime_type": "application/json", "response_json_schema": Flags.model_json_schema()}
+    found = gemini.models.generate_content(model="gemini-2.5-pro", contents="think", config=config)
+    assert Flags.model_validate_json(found.text)
+
+
+@pytest.mark.parametrize("use", ["openai/gpt-4o-2024-08-06", "openai/o3-pro", "anthropic/claude-sonnet-4-6"])
+def test_a_body_with_a_schema_has_the_clients_types(use: str) -> None:
+    """What emdsl sends for `strict = true` is of the types that the clients declare for these fields."""
+    model = model_of(use, {})
+    shape = (ReplyField(name="harm", kind="bool"), ReplyField(name="level", kind="number", scale=(0, 5)))
+    params = {"json_schema": schema_of(shape)}
+    fields = json.loads(as_sent(merge_fields(setting_fields(model, params, format_of(model, params)))))
+    types_by_field: dict[str, Any] = {
+        "response_format": ResponseFormatJSONSchema, "text": ResponseTextConfigParam,
+        "output_config": OutputConfigParam,
+    }  # fmt: skip
+    (name,) = types_by_field.keys() & fields.keys()
+    assert TypeAdapter(types_by_field[name]).validate_python(fields[name]) == fields[name]
 
 
 def test_models_are_listed(chat: Any, gemini: Any) -> None:

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from providers.asking import sent
 
-from emdsl.body import FieldConflict, format_of, merge_fields, setting_fields
+from emdsl.body import FieldConflict, format_of, merge_fields, sendable, setting_fields
 from emdsl.capability import unsupported
 from emdsl.compiler.models import parse_use
 from emdsl.compiler.settings import PARAMS
+from emdsl.json_schema import schema_of
 from emdsl.query import Model
+from emdsl.reply_format import ReplyField
 from emdsl.service import SERVICES, SIM
 from emdsl.source import Source, Span
 
@@ -33,12 +35,17 @@ MODELS = {
     "anthropic": ("claude-sonnet-4-5-20250929", "claude-opus-4-8"),
     "google": ("gemini-2.5-pro", "gemini-3-pro-preview", "gemini-2.0-flash"),
     "openrouter": ("anthropic/claude-sonnet-4.5",), "deepseek": ("deepseek-chat",),
+    "groq": ("m", "openai/gpt-oss-20b"),
 }  # fmt: skip
+SHAPE = (  # two names that are one field of a format, if case and `_` do not count
+    ReplyField(name="a_b", kind="bool"), ReplyField(name="ab", kind="number", scale=(0, 10)),
+    ReplyField(name="type", kind="label", choices=("x", "y")),
+)  # fmt: skip
 VALUES: dict[str, Any] = {
     "temperature": Decimal("0.7"), "max_tokens": 2_000, "top_p": Decimal("0.9"), "top_k": 5, "min_p": Decimal("0.1"),
     "frequency_penalty": 1, "presence_penalty": Decimal("-0.5"), "repetition_penalty": Decimal("1.1"),
     "stop": ("END", "\n\n"), "seed": 7, "top_logprobs": 5, "reasoning_effort": "low", "reasoning_tokens": 1_024,
-    "reasoning_summary": "auto", "extra": {"user": "me", "metadata": {"study": "x"}},
+    "reasoning_summary": "auto", "extra": {"user": "me", "metadata": {"study": "x"}}, "json_schema": schema_of(SHAPE),
 }  # fmt: skip
 
 
@@ -55,12 +62,12 @@ def lines() -> Iterator[str]:
             use = f"{service.name}/{name}"
             whole = sent(use, messages=TALK, **({"max_tokens": 9} if service.name == "anthropic" else {}))
             yield f"\n==== {use}\n{whole['path']}\n{json.dumps(whole['body'], ensure_ascii=False)}"
-            for setting in (*PARAMS, "top_logprobs"):
+            for setting in (*PARAMS, "top_logprobs", "json_schema"):
                 params = dict(service.implied_params) | {setting: VALUES.get(setting)}
                 if setting not in VALUES or any(o.sure for o in unsupported(model_of(use), params)):
                     continue
                 fields = merge_fields(setting_fields(model_of(use), params, format_of(model_of(use), params), sample=3))
-                yield f"{setting:<20}{json.dumps(fields, default=float, ensure_ascii=False)}"
+                yield f"{setting:<20}{json.dumps(fields, default=sendable, ensure_ascii=False)}"
     prefilled = (*TALK[1:3],)
     for use in ("anthropic/claude-3-haiku-20240307", "mistral/m", "deepseek/deepseek-chat", "vllm/m", "sglang/m"):
         whole = sent(use, messages=prefilled)
@@ -102,6 +109,11 @@ def test_bodies_are_as_written_down() -> None:
         ("llama-cpp/m", {"repetition_penalty": 2, "extra": {"repeat_penalty": 1}}, "repeat_penalty"),
         ("vllm/m", {"top_k": 2, "extra": {"top_k": 3}}, "top_k"),
         ("together/m", {"top_logprobs": 2, "extra": {"logprobs": 3}}, "logprobs"),
+        ("vllm/m", {"json_schema": schema_of(SHAPE), "extra": {"response_format": {"type": "json_object"}}},
+         "response_format.type"),
+        ("google/gemini-2.5-pro",
+         {"json_schema": schema_of(SHAPE), "extra": {"generationConfig": {"response_mime_type": "text/plain"}}},
+         "generationConfig.response_mime_type"),
     ],
 )  # fmt: skip
 def test_two_settings_of_one_field_are_never_sent(use: str, params: dict[str, Any], path: str) -> None:
