@@ -53,14 +53,14 @@ class RubricMaker:
     params: tuple[str, ...]
     body: Callable[[Frame], tuple[Message, ...]]
     reply_format: ReplyFormat
-    shown: Mapping[str, str]  # `choices`: the labels with their meanings, a line each; `shape`: the fields
+    shown: Mapping[str, Fn]  # `choices`: the labels with their meanings, a line each; `shape`: the fields
     model: Model | None
     settings: Mapping[str, Any]
     places: Mapping[str, Span]  # where each setting stands
 
     def messages(self, frame: Frame) -> tuple[Message, ...]:
         """Return the messages in a frame that holds its parameters."""
-        frame.update(self.shown)
+        frame.update({name: text(frame) for name, text in self.shown.items()})
         return self.body(frame)
 
 

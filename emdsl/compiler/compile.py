@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emdsl.compiler.build import build_experiment
+from emdsl.compiler.choice_texts import CHOICES, check_texts, described
 from emdsl.compiler.datasets import linked
 from emdsl.compiler.faults import Faults
 from emdsl.compiler.free_names import free_names
 from emdsl.compiler.infer import Checker
 from emdsl.compiler.models import Models
 from emdsl.compiler.resolve import Resolver
-from emdsl.compiler.rubrics import CHOICES, SHAPE
+from emdsl.compiler.rubrics import SHAPE
 from emdsl.compiler.types import ANY
 from emdsl.digest import digest, digest_bytes
 from emdsl.errors import HookError, SourceError
@@ -131,8 +132,10 @@ def check_names(decl: ast.Decl, scope: Scope, faults: Faults) -> None:
         case ast.Rubric():
             names = [p.text for p in decl.params]
             extra = [s.name.text for s in decl.settings if s.name.text in (CHOICES, SHAPE)]
-            Checker(scope, faults, dict.fromkeys([*names, *extra], ANY)).body(decl.body)
-            _unused(decl.params, decl.body, "the judge", faults)
+            texts = described(decl, scope)
+            Checker(scope, faults, dict.fromkeys([*names, *extra], ANY)).body((*texts, *decl.body))
+            _unused(decl.params, (texts, decl.body), "the judge", faults)
+            check_texts(decl, scope, faults)
         case ast.Let():
             Checker(scope, faults, dict.fromkeys((p.text for p in decl.params or ()), ANY)).infer(decl.value)
             _unused(decl.params or (), decl.value, f"`{decl.name.text}`", faults)

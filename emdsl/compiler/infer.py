@@ -13,12 +13,13 @@ from emdsl.compiler.arguments import by_parameter
 from emdsl.compiler.call_types import call_type, check_arguments, hidden_help
 from emdsl.compiler.callables import Function, PromptMaker, RubricMaker
 from emdsl.compiler.callers import Argument, arguments_of, at_caller
+from emdsl.compiler.choice_texts import CHOICES, described
 from emdsl.compiler.comparisons import check_compare, comparison_help
 from emdsl.compiler.faults import Faults, Silent
 from emdsl.compiler.functions import BUILTINS, Builtin, built_in
 from emdsl.compiler.label_shares import report_no_share
 from emdsl.compiler.measure_specs import MEASURES
-from emdsl.compiler.rubrics import CHOICES, SHAPE
+from emdsl.compiler.rubrics import SHAPE
 from emdsl.compiler.types import (
     ANSWER_FIELDS,
     ANY,
@@ -77,15 +78,15 @@ class Checker:
         type_: Type = getattr(self, f"_{type(node).__name__.lower()}")(node)
         return type_
 
-    def body(self, items: tuple[ast.Item, ...]) -> None:
-        """Check the messages of a prompt or rubric."""
+    def body(self, items: tuple[ast.Item | ast.Entry, ...]) -> None:
+        """Check the messages of a prompt or rubric, and the texts of its labels."""
         for item in items:
             match item:
-                case ast.Say():
-                    type_ = self.infer(item.content)
-                    if type_.kind not in RENDERED and not at_caller(item.content, type_, self._params, self._faults):
-                        self._faults.error("E311", f"expected a text, got {type_}", item.content.span,
-                                           help=column_hint("{}", item.content.span.text, type_))  # fmt: skip
+                case ast.Say(content=text) | ast.Entry(value=text):
+                    type_ = self.infer(text)
+                    if type_.kind not in RENDERED and not at_caller(text, type_, self._params, self._faults):
+                        self._faults.error("E311", f"expected a text, got {type_}", text.span,
+                                           help=column_hint("{}", text.span.text, type_))  # fmt: skip
                 case ast.Each():
                     source = self.infer(item.source)
                     if item.name.text in self._local:
@@ -443,7 +444,7 @@ class Checker:
                 return inner.infer(decl.value)
             if isinstance(decl, ast.Rubric):
                 extra = {s.name.text: TEXT for s in decl.settings if s.name.text in (CHOICES, SHAPE)}
-                inner.inner(extra).body(decl.body)
+                inner.inner(extra).body((*described(decl, scope), *decl.body))
             elif isinstance(decl, ast.Prompt):
                 inner.body(decl.body)
         return result

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import settings as tables
-from emdsl.compiler.callables import RubricMaker
+from emdsl.compiler.callables import RubricMaker, constantly
+from emdsl.compiler.choice_texts import CHOICES, described, lines_of, without_texts
 from emdsl.compiler.faults import Silent
 from emdsl.compiler.free_names import free_names
 from emdsl.compiler.messages import messages_of
@@ -27,14 +28,16 @@ if TYPE_CHECKING:
     from emdsl.source import Span
     from emdsl.value import Value
 
-CHOICES, SHAPE = "choices", "shape"  # names under which a rubric's messages see its labels, or its fields
+SHAPE = "shape"  # the setting, and the name under which a rubric's messages see its fields
 READ_BY = frozenset(("scale", CHOICES, SHAPE))  # each says how a reply is read
 
 
 def rubric_of(decl: ast.Rubric, scope: Scope, faults: Faults, as_model: Callable[[Value, Span], Model]) -> RubricMaker:
     """Return the rubric that a declaration makes; raises Silent if it is unknown how its reply is read."""
     params = params_of(decl.params, faults)
-    values = read_settings(decl.settings, tables.RUBRIC, "rubric", scope, faults)
+    texts = described(decl, scope)
+    settings = without_texts(decl.settings) if texts else decl.settings
+    values = read_settings(settings, tables.RUBRIC, "rubric", scope, faults)
     reply_format = format_of(decl, values, scope, faults)
     choices, shape = values.get(CHOICES), values.get(SHAPE)
     model: Model | None = None
@@ -42,9 +45,10 @@ def rubric_of(decl: ast.Rubric, scope: Scope, faults: Faults, as_model: Callable
         model = as_model(scope.compiler().expr(decl.model)(Frame()), decl.model.span)
     shown = {}
     if choices:
-        shown[CHOICES] = "\n".join(f"{k}: {v}" if v else k for k, v in choices.items())
+        lines = "\n".join(f"{k}: {v}" if v else k for k, v in choices.items())
+        shown[CHOICES] = lines_of(texts, scope.compiler(frozenset(params))) if texts else constantly(lines)
     if shape:
-        shown[SHAPE] = _shape_text(shape)
+        shown[SHAPE] = constantly(_shape_text(shape))
     for name in decl.params:
         if name.text in shown:
             faults.error(
