@@ -60,6 +60,7 @@ class Step:
     condition: Fn | None = None
     condition_needs: tuple[str, ...] = ()
     reply_format: ReplyFormat | None = None
+    format_by_cell: Callable[[Frame], ReplyFormat] | None = None  # of an ask whose labels differ by cell
     draw: int = 0  # of a judge: the number of the draw, its sample in the query; an ask uses the row's sample
     again: int = 0  # maximum repetitions of a judge whose reply cannot be read
     rubric: str = ""
@@ -90,8 +91,12 @@ class Step:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels of its verdict; none of a score or a JSON reply."""
-        return self.reply_format.choices if self.reply_format is not None else ()
+        """The labels of its verdict; none of a score or a JSON reply, and of labels that differ by cell."""
+        return self.reply_format.labels if self.reply_format is not None else ()
+
+    def format_in(self, frame: Frame) -> ReplyFormat | None:
+        """Return how a reply is read in the cell of a frame."""
+        return self.reply_format if self.format_by_cell is None else self.format_by_cell(frame)
 
 
 def levels_at(axes: tuple[int, ...]) -> Callable[[Cell], tuple[int, ...]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+BY_CELL = ("(by cell)",)  # in place of labels that differ by cell
 MASSES = ("mass", "word_mass")  # of a weighted verdict: the probability of its values, and of declared words
 
 
@@ -50,6 +51,16 @@ class ReplyFormat:
     weighted: Weighted | None = None
     words: tuple[str, ...] = ()  # `refusal` and `other`: final replies without a score
     strict: bool = False  # whether the provider enforces the shape
+    by_cell: str = ""  # the expression of its labels, if they differ by cell; `choices` is BY_CELL until they are known
+
+    def with_choices(self, choices: tuple[str, ...]) -> ReplyFormat:
+        """Return the format with the labels of one cell."""
+        return replace(self, choices=choices)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of every cell; none if they differ by cell."""
+        return () if self.by_cell else self.choices
 
     @property
     def weighs(self) -> bool:
@@ -57,9 +68,14 @@ class ReplyFormat:
         return self.weighted is not None and self.weighted.mass is not None
 
     @property
+    def shares(self) -> bool:
+        """Whether it gives each label a probability."""
+        return self.weighs and bool(self.choices)
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """Return what can be read of a verdict by its name: the parts of a JSON reply, or where the mass lies."""
-        return (*MASSES, *map(share, self.choices)) if self.weighs else tuple(part.name for part in self.shape)
+        return (*MASSES, *map(share, self.labels)) if self.weighs else tuple(part.name for part in self.shape)
 
     @property
     def parts(self) -> tuple[ReplyField, ...]:

@@ -92,6 +92,7 @@ NOT_NEEDED = Missing("not_needed")  # its condition is false
 NOT_ASKED = Missing("not_asked")  # pending: not in the store, and not sent in this run
 NO_REASONING = Missing("no_reasoning")  # the answer has no reasoning
 NOT_REPORTED = Missing("not_reported")  # by the provider: token counts, logprobs
+UNKNOWN_LABEL = Missing("unknown_label")  # the probability of a text that is not among the labels
 
 BLOCKED = Missing("blocked")  # by the provider's content policy
 INVALID = Missing("invalid")  # an expression without a value, such as an index past the end

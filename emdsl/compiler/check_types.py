@@ -23,6 +23,7 @@ from emdsl.compiler.types import (
     union,
     verdict_type,
 )
+from emdsl.label_share import FIELD, SIGNATURE
 from emdsl.lang import ast
 from emdsl.reply_format import share
 
@@ -42,6 +43,9 @@ class _LocalFunction:
 
     name: str
     params: tuple[str, ...]
+
+
+_SHARE_OF = Type("function", SIGNATURE.params, item=SHARE, value=SIGNATURE)
 
 
 def types_of(local: LocalScope, axes: tuple[Axis, ...], faults: Faults) -> dict[str, Type]:
@@ -89,8 +93,9 @@ def _step_types(local: LocalScope) -> dict[str, Type]:
             reply_format = local.rubrics[name].reply_format
             types[name] = verdict_type(reply_format)
             types |= {f"{name}.{field}": NUMBER for field in reply_format.fields}
-            if reply_format.weighs:
+            if reply_format.shares:
                 types |= {f"{name}.{share(label)}": SHARE for label in reply_format.choices}
+                types[f"{name}.{FIELD}"] = _SHARE_OF
             types |= {f"{name}.{part.name}": part_type(part) for part in reply_format.shape}
         else:
             types[name] = ANY
@@ -100,6 +105,7 @@ def _step_types(local: LocalScope) -> dict[str, Type]:
 def _reading_types(ask: str, reply_format: ReplyFormat) -> dict[str, Type]:
     """Return the types of what the answer of an ask is read as: each can be missing under a word of the format."""
     types = {f"{ask}.{field}": NUMBER for field in reply_format.fields}
+    types |= {f"{ask}.{FIELD}": _SHARE_OF} if reply_format.shares else {}
     return types | {
         f"{ask}.{part.name}": replace(part_type(part), words=reply_format.words) for part in reply_format.parts
     }

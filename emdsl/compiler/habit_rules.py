@@ -244,7 +244,8 @@ VALUES = (
          plain=True, help="write `\\2..\\3`, both ends included"),
     Rule("", r"\b(\w+\s*[=:]\s*)\"(\d[\d_]*(?:\.\d+)?)\"", "", put="\\1\\2", plain=True,
          help="write `\\2`, without quotes"),
-    Rule("", rf"\b(\w+)\s*=\s*({SQUARE})", "", help="for an axis write `for \\1 in \\2`, and `\\1 = \\1` here"),
+    Rule("", rf"\b(?!choices\b)(\w+)\s*=\s*({SQUARE})", "",
+         help="for an axis write `for \\1 in \\2`, and `\\1 = \\1` here"),
 )  # fmt: skip
 RULES: dict[str, tuple[Rule, ...]] = {
     "E201": UNKNOWN, "E143": NONE, "E845": NONE, "E505": NONE, "E210": LABELS, "E215": FIELDS, "E841": MEASURE,

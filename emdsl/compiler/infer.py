@@ -320,11 +320,9 @@ class Checker:
     # ------------------------------------------------------------ fields and calls
 
     def _field(self, node: ast.Field) -> Type:
-        if isinstance(node.value, ast.Ref):
-            step = f"{node.value.name}.{node.name.text}"
-            if step in self._local:
-                return self._local[step]
         name = node.value.name if isinstance(node.value, ast.Ref) else ""
+        if name and f"{name}.{node.name.text}" in self._local:
+            return self._local[f"{name}.{node.name.text}"]
         return self._field_of(self.infer(node.value), node.name, name)
 
     def _field_of(self, owner: Type, name: ast.Name, of: str) -> Type:
@@ -340,7 +338,8 @@ class Checker:
             return ANY
         known = owner.names
         if owner.kind == "answer":
-            known = tuple(n.partition(".")[2] for n in self._local if n.startswith(f"{of}.")) or tuple(ANSWER_FIELDS)
+            fields = [n.partition(".")[2] for n in self._local if n.startswith(f"{of}.") and n[-2:] != "()"]
+            known = tuple(fields or ANSWER_FIELDS)
         what = {"row": "column", "map": "label"}.get(owner.kind, "field")
         help_ = unread_help(of, name.text, known) or near(name.text, known)
         help_ = help_ or (f"available: {one_of(known)}" if known else "")

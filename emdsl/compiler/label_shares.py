@@ -1,4 +1,4 @@
-"""`judged.p(LABEL)`: the probability of a label, read as a field of its judge."""
+"""`judged.p(LABEL)`: the probability of a label, read as a field of its judge, and with any other argument a call."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from emdsl.compiler.cell_choices import choices_by_cell
+from emdsl.label_share import FIELD
 from emdsl.lang import ast
 from emdsl.lang.walk import replaced
 from emdsl.reply_format import share
@@ -26,7 +28,10 @@ def with_shares(statements: Statements) -> Statements:
     """Return statements in which the call `judged.p(LABEL)` is the field `p(LABEL)`: a label is never a name."""
     if not _MAYBE.search(statements.decl.span.text):
         return statements
-    change = _of_steps({step.name for step in statements.steps})
+    known = {*statements.axes, *(let.name.text for let in statements.lets)}
+    asks = {s.name: s.decl for s in statements.steps if isinstance(s.decl, ast.Ask)}
+    by_cell = {name for name, decl in asks.items() if choices_by_cell(decl, known) is not None}
+    change = _of_steps({step.name for step in statements.steps}, by_cell, known)
     return replace(
         statements,
         lets=tuple(replaced(x, change) for x in statements.lets),
@@ -38,8 +43,14 @@ def with_shares(statements: Statements) -> Statements:
     )
 
 
-def _of_steps(steps: Container[str]) -> Callable[[ast.Node], ast.Node | None]:
-    """Return the change of a call of `p`: the field, `p()` if its argument is no label; None for any other node."""
+def _of_steps(
+    steps: Container[str], by_cell: Container[str], known: Container[str]
+) -> Callable[[ast.Node], ast.Node | None]:
+    """Return the change of a call of `p`: the field of a label, `p` itself without one; None for any other node.
+
+    An expression as the argument stays one, of a call of the field FIELD. Of a step in `by_cell`, whose labels are in
+    the data, an argument in `known` is a name, and any other word a text.
+    """
 
     def change(node: ast.Node) -> ast.Node | None:
         match node:
@@ -47,9 +58,17 @@ def _of_steps(steps: Container[str]) -> Callable[[ast.Node], ast.Node | None]:
                 function=ast.Field(value=ast.Ref(name=of) as step, name=ast.Name(text="p")),
                 args=args,
             ) if of in steps:
-                label = _label(args[0].value) if len(args) == 1 and args[0].name is None else ""
-                span = args[0].span if label else node.span
-                return ast.Field(value=step, name=ast.Name(text=share(label), span=span), span=node.span)
+                single = len(args) == 1 and args[0].name is None
+                label = _label(args[0].value) if single else ""
+                computed = single and not isinstance(args[0].value, ast.Literal) and not label
+                if computed or (label and of in by_cell):
+                    is_name = isinstance(args[0].value, ast.Ref) and label in known
+                    text = ast.Text(parts=(label,), span=args[0].span) if label and not is_name else None
+                    value = text or replaced(args[0].value, change)
+                    function = ast.Field(value=step, name=ast.Name(text=FIELD, span=node.span), span=node.function.span)
+                    return node.replaced(function=function, args=(args[0].replaced(value=value),))
+                name = ast.Name(text=share(label) if label else "p", span=args[0].span if label else node.span)
+                return ast.Field(value=step, name=name, span=node.span)
             case _:
                 return None
 
@@ -81,14 +100,14 @@ def report_no_share(owner: Type, name: ast.Name, of: str, known: Iterable[str], 
     """
     label = name.text[2:-1]
     start = f"{of}.{share('')[:-1]}"
-    labels = sorted(n[len(start) : -1] for n in known if of and n.startswith(start))
+    names = frozenset(known)
+    labels = sorted(n[len(start) : -1] for n in names if of and n.startswith(start) and n != f"{of}.{FIELD}")
     if labels and label:
         faults.error("E210", f"unknown label `{label}`", name.span,
                      help=near(label, labels) or listed("label", "labels", labels))  # fmt: skip
-    elif labels:
-        one, *others = (f"{of}.{share(known_label)}" for known_label in labels)
-        choose = f", or choose by a condition: `if CONDITION then {one} else {others[0]}`" if others else ""
-        faults.error("E215", f"`{of}.p` needs one label", name.span, help=f"write `{one}`{choose}")
+    elif f"{of}.{FIELD}" in names:
+        example = labels[0] if labels else "LABEL"
+        faults.error("E215", f"`{of}.p` needs one label", name.span, help=f"write `{of}.{share(example)}`")
     else:
         help_ = "add `read = weighted(top: 20)` to its rubric"
         if owner.kind == "score":

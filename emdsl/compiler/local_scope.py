@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from emdsl.compiler.callables import Function, RubricMaker, constantly
+from emdsl.compiler.cell_choices import choices_by_cell, reads_late
 from emdsl.compiler.faults import Silent
 from emdsl.compiler.free_names import free_names, transitive_reads
 from emdsl.compiler.functions import BUILTINS
@@ -14,6 +15,7 @@ from emdsl.compiler.rubrics import ask_format
 from emdsl.compiler.types import ANSWER_FIELDS
 from emdsl.compiler.written import describe
 from emdsl.frame import Frame
+from emdsl.label_share import FIELD
 from emdsl.lang import ast
 from emdsl.value import NOT_REPORTED
 
@@ -121,14 +123,20 @@ def local_scope(statements: Statements, scope: Scope, constants: Mapping[str, Va
     names = {*axes, *lets, *steps, *constants, "sample"}
     formats: dict[str, ReplyFormat] = {}
     for name, step in steps.items():
+        reply_format: ReplyFormat | None = None
         if isinstance(step.decl, ast.Ask):
             names |= {f"{name}.{field_}" for field_ in ANSWER_FIELDS}
-            reply_format = ask_format(step.decl, frozenset(names), scope, faults)
+            by_cell = choices_by_cell(step.decl, names)
+            if not reads_late(by_cell, lets, {*steps, "sample"}, faults):
+                reply_format = ask_format(step.decl, frozenset(names), by_cell, scope, faults)
             if reply_format is not None:
                 formats[name] = reply_format
                 names |= {f"{name}.{f}" for f in (*(p.name for p in reply_format.parts), *reply_format.fields)}
         elif name in rubrics:
-            names |= {f"{name}.{field_}" for field_ in rubrics[name].reply_format.fields}
+            reply_format = rubrics[name].reply_format
+            names |= {f"{name}.{field_}" for field_ in reply_format.fields}
+        if reply_format is not None and reply_format.shares:
+            names.add(f"{name}.{FIELD}")
     all_formats = (*(r.reply_format for r in rubrics.values()), *formats.values())
     words = frozenset(w for reply_format in all_formats for w in reply_format.words)
     return LocalScope(

@@ -232,9 +232,11 @@ class MeasureBinder:
         """Return the labels that a value can be, in their order."""
         axis = isinstance(node, ast.Ref) and node.name in self.axes
         if axis or not type_.labels:
-            what = "an axis" if axis else str(type_)
+            by_cell = not axis and type_.kind == "label"
+            what = "an axis" if axis else "labels that differ by cell" if by_cell else str(type_)
+            help_ = f"use `rate({node.span.text[:40]} == LABEL)`" if by_cell else ""
             self.faults.error("E842", f"expected a label in `shares(...)`, got {what}", node.span,
-                              help=other_help("label", "" if axis else type_.kind))  # fmt: skip
+                              help=help_ or other_help("label", "" if axis else type_.kind))  # fmt: skip
         return tuple(sorted(type_.labels or ()))
 
     def _equal(self, node: ast.Expr) -> str:

@@ -56,6 +56,7 @@ _EXPRESSIONS = '''## Expressions
 | `x is label`, `is not` | a test for a label of an axis or a verdict, or for a name |
 | `and or not` | if one side is missing, the result is missing |
 | `judged.p(LABEL)` | the probability of a label, of a judge with `choices` and `read = weighted(top: 20)` |
+| `answer.p(q.key)` | the probability of the label that an expression names |
 | `answer.tokens`, `answer.cost` | the output tokens of an answer; its cost in US dollars |
 | `judged.mass` | the probability behind a weighted verdict |
 | `x else v`, `x is missing` | a replacement, and a test, for a missing value |
@@ -63,7 +64,7 @@ _EXPRESSIONS = '''## Expressions
 | `sample`, `seed` | the number of the draw, from 0; the setting of the experiment |
 | `row.position` | the place of a row in its dataset, from 0 |
 '''
-REASONS = (*ENGINE_REASONS, "no_reasoning", "not_reported", "not_given", "too_few", "unlabelled")
+REASONS = (*ENGINE_REASONS, "no_reasoning", "not_reported", "not_given", "too_few", "unknown_label", "unlabelled")
 _FORMS = {  # of statements; their rules in the grammar are exact
     "import": 'import a, b as c from "path"',
     "model": "model NAME from BASE { settings }",

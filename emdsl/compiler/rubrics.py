@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import settings as tables
@@ -16,7 +17,7 @@ from emdsl.compiler.types import ANSWER_FIELDS
 from emdsl.frame import Frame
 from emdsl.json_schema import sent_for
 from emdsl.lang import ast
-from emdsl.reply_format import ReplyField, ReplyFormat
+from emdsl.reply_format import BY_CELL, ReplyField, ReplyFormat
 from emdsl.source import Label
 
 if TYPE_CHECKING:
@@ -156,12 +157,15 @@ def _check_reading(decl: ast.Rubric | ast.Ask, scope: Scope, faults: Faults) -> 
                      readings[1].name.span, help=f"keep one of them, or {other}")  # fmt: skip
 
 
-def ask_format(decl: ast.Ask, local: frozenset[str], scope: Scope, faults: Faults) -> ReplyFormat | None:
+def ask_format(
+    decl: ast.Ask, local: frozenset[str], by_cell: ast.Setting | None, scope: Scope, faults: Faults
+) -> ReplyFormat | None:
     """Return how the answers of an ask are read; None for one without such settings, or with a fault in them.
 
-    `local` are the names of the experiment: a format is the same in all cells, so that its settings read none of them.
+    `local` are the names of the experiment: a format is the same in all cells, so that its settings read none of them,
+    but for the labels of `by_cell`.
     """
-    written = [s for s in decl.settings if s.name.text in tables.READING]
+    written = [s for s in decl.settings if s.name.text in tables.READING and s is not by_cell]
     before = faults.n_errors
     for setting in written:
         words = frozenset(tables.WORDS.get(setting.name.text, ())) - frozenset(scope.names)
@@ -170,10 +174,14 @@ def ask_format(decl: ast.Ask, local: frozenset[str], scope: Scope, faults: Fault
                 "E401", f"`{setting.name.text}` must be the same in all cells, but it depends on `{name}`",
                 setting.value.span, help="write its value, or use a name that is defined outside the experiment",
             )  # fmt: skip
-    if not written or faults.n_errors > before:
+    if not (written or by_cell) or faults.n_errors > before:
         return None
     values = read_settings(written, tables.READING, "ask", scope, faults)
+    if by_cell is not None:
+        values[CHOICES] = dict.fromkeys(BY_CELL, "")
     reply_format = format_of(decl, values, scope, faults)
+    if by_cell is not None:
+        reply_format = replace(reply_format, by_cell=by_cell.value.span.text)
     for part in (p for p in reply_format.shape if p.name in ANSWER_FIELDS):
         at = next(s.value.span for s in written if s.name.text == SHAPE)
         faults.error("E520", f"`{SHAPE}` must be a map without `{part.name}`: every answer has a field of this name",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from emdsl.capability import why_unbounded
 from emdsl.compiler import settings as tables
 from emdsl.compiler.arguments import argument, by_parameter, call_frame
+from emdsl.compiler.cell_choices import format_by_cell
+from emdsl.compiler.choice_texts import CHOICES
 from emdsl.compiler.models import check_truth, merged
 from emdsl.compiler.ordering import circle, in_order
 from emdsl.compiler.set_rules import SetRule, parameter_reader, parameters_set, set_rules
@@ -87,7 +89,11 @@ class _StepMaker:
         model = self._model(decl, rubric)
         settings, numbers = self._settings(decl)
         reply_format = rubric.reply_format if rubric else local.formats.get(stmt.name)
-        sent = [s.value for s in decl.settings if rubric or s.name.text not in tables.READING]
+        by_cell = format_by_cell(decl, reply_format, local.compiler)
+        sent = [
+            s.value for s in decl.settings
+            if rubric or s.name.text not in tables.READING or (by_cell and s.name.text == CHOICES)
+        ]  # fmt: skip
         head_reads = local.reads(decl.model, *sent)
         for name in sorted(head_reads & {*local.steps, "sample"}):
             parts = [x for x in (decl.model, *sent) if x is not None]
@@ -104,7 +110,14 @@ class _StepMaker:
             kind=ASK if isinstance(decl, ast.Ask) else JUDGE,
             needs=tuple(n for n in local.steps if n in prompt_reads),
             settings=self._head(
-                decl, model, settings, numbers.get("replicate", 0), rules, rubric, reply_format, set_at
+                decl,
+                model,
+                settings,
+                numbers.get("replicate", 0),
+                rules,
+                rubric,
+                by_cell or (lambda _: reply_format),
+                set_at,
             ),
             settings_axes=self._positions(settings_axes),
             prompt=self._prompt(decl, rubric),
@@ -113,6 +126,7 @@ class _StepMaker:
             condition=self._condition(stmt.conditions),
             condition_needs=local.steps_read(stmt.conditions),
             reply_format=reply_format,
+            format_by_cell=by_cell,
             draw=stmt.draw,
             again=numbers.get("again", 0),
             rubric=rubric.name if rubric else "",
@@ -189,15 +203,14 @@ class _StepMaker:
         replicate: int,
         rules: tuple[SetRule, ...],
         rubric: RubricMaker | None,
-        reply_format: ReplyFormat | None,
+        format_in: Callable[[Frame], ReplyFormat | None],
         set_at: Mapping[str, Span],
     ) -> Callable[[Frame], RequestSettings]:
         models, span = self.resolver.models, decl.model.span if decl.model is not None else decl.span
 
-        inherited = rubric.settings if rubric else sent_for(reply_format) if reply_format is not None else {}
-
         def head(frame: Frame) -> RequestSettings:
-            who = model(frame)
+            who, reply_format = model(frame), format_in(frame)
+            inherited = rubric.settings if rubric else sent_for(reply_format) if reply_format is not None else {}
             own = {name: value(frame) for name, value in settings.items()}
             decided = parameters_set(rules, frame)
             if rubric is not None:

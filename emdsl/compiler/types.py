@@ -9,6 +9,7 @@ from emdsl.compiler.callables import Function, HookFunction, PromptMaker, Rubric
 from emdsl.data.dataset import Dataset
 from emdsl.prompt import Prompt
 from emdsl.query import Model
+from emdsl.reply_format import BY_CELL
 from emdsl.source import one_of
 from emdsl.value import EnvVar, LabelledMap, Missing, Money, Row, Value, name_of
 
@@ -82,7 +83,7 @@ def part_type(part: ReplyField) -> Type:
         case "number":
             return Type("score", scale=part.scale)
         case "label":
-            return Type("label", labels=frozenset(part.choices))
+            return Type("label", labels=frozenset(part.choices) if part.choices != BY_CELL else None)
         case _:
             return TEXT
 

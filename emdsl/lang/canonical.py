@@ -90,7 +90,10 @@ def _atom(node: ast.Expr) -> str:
         case ast.Call():
             named = sorted(f"{a.name.text}: {canonical(a.value)}" for a in node.args if a.name is not None)
             args = [*_texts(a.value for a in node.args if a.name is None), *named]
-            return f"{_text(node.function, ATOM)}({', '.join(args)})"
+            function = _text(node.function, ATOM)
+            if isinstance(node.function, ast.Field):
+                function = function.removesuffix("()")  # of `judged.p(EXPRESSION)`
+            return f"{function}({', '.join(args)})"
         case ast.Sequence():
             return f"[{', '.join(_texts(node.items))}]"
         case ast.Map():

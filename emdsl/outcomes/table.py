@@ -297,7 +297,7 @@ def _step_fields(step: Step, run: str) -> list[Field]:
         fields.append(came(f"{n}_reply", "text", "the judge's reply", attrgetter("text")))
     if step.weighs:
         mass, words = attrgetter("weights.mass"), attrgetter("weights.word_mass")
-        values = "begins a label" if step.labels else "is a number within the scale"
+        values = "begins a label" if step.reply_format and step.reply_format.choices else "is a number within the scale"
         fields += [
             plain(f"{n}_mass", "double", f"probability that the first token {values}", partial(_weight, mass)),
             plain(

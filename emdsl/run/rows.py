@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.experiment import ASK
 from emdsl.frame import EvalFault, MissingInput, RowFrame
+from emdsl.label_share import FIELD, LabelShare
 from emdsl.logprobs import LabelWeights
 from emdsl.outcome import Outcome, Result
 from emdsl.query import Query, Response
@@ -380,6 +381,8 @@ def _name_verdict(frame: Frame, step: Step, result: Result) -> None:
         shares = weights if isinstance(weights, LabelWeights) and not isinstance(verdict, Missing) else None
         for label in step.labels:
             frame[f"{name}.{share(label)}"] = shares.share(label) if shares is not None else none
+        if step.reply_format.choices:
+            frame[f"{name}.{FIELD}"] = LabelShare(shares, none)
 
 
 @cache
@@ -402,10 +405,10 @@ def settle_answer(
     weights = None
     if response.finish == "blocked":
         value = BLOCKED
-    elif step.reply_format is not None:
-        reading = SPLIT_NUMBER if splits else _judge().read(response, answer.text, step.reply_format)
+    elif step.reply_format is not None and (reply_format := step.format_in(row.frame)) is not None:
+        reading = SPLIT_NUMBER if splits else _judge().read(response, answer.text, reply_format)
         if step.weighs and not splits:
-            weights = _judge().token_weights(response, answer.text, step.reply_format)
+            weights = _judge().token_weights(response, answer.text, reply_format)
         if step.kind != ASK:
             value, reading = reading, None
     if value == UNREADABLE and query is not None and query.tries < step.again:

@@ -114,7 +114,7 @@ def _reply(step: Step, result: Result) -> dict[str, Any]:
     if result.weights is not None:
         shown |= {"mass": result.weights.mass, "word_mass": result.weights.word_mass}
         if isinstance(result.weights, LabelWeights) and result.weights.mass:
-            shown["p"] = {label: result.weights.share(label) for label in step.labels}
+            shown["p"] = {label: result.weights.share(label) for label, _ in result.weights.by_label}
     if result.bad_replies:
         shown["unread"] = [previous.text for _, previous in result.bad_replies]
     return shown | {
