@@ -94,10 +94,6 @@ class Step:
         """The labels of its verdict; none of a score or a JSON reply, and of labels that differ by cell."""
         return self.reply_format.labels if self.reply_format is not None else ()
 
-    def format_in(self, frame: Frame) -> ReplyFormat | None:
-        """Return how a reply is read in the cell of a frame."""
-        return self.reply_format if self.format_by_cell is None else self.format_by_cell(frame)
-
 
 def levels_at(axes: tuple[int, ...]) -> Callable[[Cell], tuple[int, ...]]:
     """Return the function that takes the levels of some axes out of a cell."""

@@ -27,8 +27,8 @@ class LabelShare:
     def call(self, frame: Mapping[str, Value]) -> Value:
         """Return the probability of a label among all labels, in [0, 1].
 
-        It is missing if the argument is, and as `unknown_label` for a text that is not among the labels: its probability
-        is not 0, but was not measured. Case and blanks around a label do not count.
+        It is missing if the argument is, and as `unknown_label` for a text that is not among the labels: the model was
+        not offered it, so that 0 would be wrong. Case and blanks around a label do not count.
         """
         value = frame["label"]
         if isinstance(value, Missing):

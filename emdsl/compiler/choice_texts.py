@@ -21,16 +21,17 @@ CHOICES = "choices"  # the setting, and the name under which a rubric's messages
 
 
 def described(decl: ast.Rubric, scope: Scope) -> tuple[ast.Entry, ...]:
-    """Return the labels of a rubric with their texts, if these read a parameter; otherwise none.
-
-    A name of the file goes before a parameter in `choices`: rubrics of before parameters could be read keep their keys.
-    """
-    params = {name.text for name in decl.params} - frozenset(scope.names)
-    entries = _entries(decl)
-    return entries if free_names(entries) & params else ()
+    """Return the labels of a rubric with their texts, if these read a parameter; otherwise none."""
+    entries = texts_of(decl)
+    return entries if free_names(entries) & readable(decl, scope) else ()
 
 
-def _entries(decl: ast.Rubric) -> tuple[ast.Entry, ...]:
+def readable(decl: ast.Rubric, scope: Scope) -> frozenset[str]:
+    """Return the parameters that texts can read: a name of the file goes first, and older rubrics keep their keys."""
+    return frozenset(name.text for name in decl.params) - frozenset(scope.names)
+
+
+def texts_of(decl: ast.Rubric | ast.Ask) -> tuple[ast.Entry, ...]:
     """Return the labels with their texts, if they are written as a map."""
     maps = (s.value for s in decl.settings if s.name.text == CHOICES and isinstance(s.value, ast.Map))
     return next((choices.entries for choices in maps), ())
@@ -71,7 +72,7 @@ def lines_of(entries: tuple[ast.Entry, ...], compiler: Compiler) -> Fn:
 def check_texts(decl: ast.Rubric, scope: Scope, faults: Faults) -> None:
     """Warn of a text that reads a name of the file where a parameter has this name."""
     both = {name.text for name in decl.params} & frozenset(scope.names)
-    for entry in _entries(decl):
+    for entry in texts_of(decl):
         for name in sorted(free_names(entry.value) & both):
             faults.warning(
                 "W325", f"`{name}` in `{CHOICES}` is the `{name}` of the file, not the parameter", entry.value.span,

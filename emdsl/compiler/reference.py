@@ -182,7 +182,8 @@ def _providers() -> str:
         (f"`{s.name}/`", _code(p for p in sent if s.params is not None and p not in s.params) or "",
          f"0 - {s.temperature}", str(s.stops or "any"),
          str(s.top_logprobs) if s.params is None or "top_logprobs" in s.params else "none", yes(s.prefill),
-         "first" if s.system_first else "anywhere", str(s.prefix_tokens or "none"), yes(s.batch))
+         "first" if s.system_first else "anywhere", str(s.prefix_tokens or "none"), yes(s.batch),
+         yes(s.params is None or "json_schema" in s.params))
         for s in SERVICES.values()
     ]  # fmt: skip
     return (
@@ -202,6 +203,7 @@ def _providers() -> str:
                 "system messages",
                 "cached prefix",
                 "batch API",
+                "`strict`",
             ),
             takes,
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import settings as tables
 from emdsl.compiler.callables import RubricMaker, constantly
-from emdsl.compiler.choice_texts import CHOICES, described, lines_of, without_texts
+from emdsl.compiler.choice_texts import CHOICES, described, lines_of, readable, texts_of, without_texts
 from emdsl.compiler.faults import Silent
 from emdsl.compiler.free_names import free_names
 from emdsl.compiler.messages import messages_of
@@ -17,6 +17,7 @@ from emdsl.compiler.types import ANSWER_FIELDS
 from emdsl.frame import Frame
 from emdsl.json_schema import sent_for
 from emdsl.lang import ast
+from emdsl.lang.canonical import canonical
 from emdsl.reply_format import BY_CELL, ReplyField, ReplyFormat
 from emdsl.source import Label
 
@@ -47,7 +48,7 @@ def rubric_of(decl: ast.Rubric, scope: Scope, faults: Faults, as_model: Callable
     shown = {}
     if choices:
         lines = "\n".join(f"{k}: {v}" if v else k for k, v in choices.items())
-        shown[CHOICES] = lines_of(texts, scope.compiler(frozenset(params))) if texts else constantly(lines)
+        shown[CHOICES] = lines_of(texts, scope.compiler(readable(decl, scope))) if texts else constantly(lines)
     if shape:
         shown[SHAPE] = constantly(_shape_text(shape))
     for name in decl.params:
@@ -163,9 +164,10 @@ def ask_format(
     """Return how the answers of an ask are read; None for one without such settings, or with a fault in them.
 
     `local` are the names of the experiment: a format is the same in all cells, so that its settings read none of them,
-    but for the labels of `by_cell`.
+    except for the labels of `by_cell`, and the texts of labels, which no answer is read by.
     """
-    written = [s for s in decl.settings if s.name.text in tables.READING and s is not by_cell]
+    settings = without_texts(decl.settings) if free_names(texts_of(decl)) & local else decl.settings
+    written = [s for s in settings if s.name.text in tables.READING and s is not by_cell]
     before = faults.n_errors
     for setting in written:
         words = frozenset(tables.WORDS.get(setting.name.text, ())) - frozenset(scope.names)
@@ -181,7 +183,7 @@ def ask_format(
         values[CHOICES] = dict.fromkeys(BY_CELL, "")
     reply_format = format_of(decl, values, scope, faults)
     if by_cell is not None:
-        reply_format = replace(reply_format, by_cell=by_cell.value.span.text)
+        reply_format = replace(reply_format, by_cell=canonical(by_cell.value))
     for part in (p for p in reply_format.shape if p.name in ANSWER_FIELDS):
         at = next(s.value.span for s in written if s.name.text == SHAPE)
         faults.error("E520", f"`{SHAPE}` must be a map without `{part.name}`: every answer has a field of this name",

@@ -405,7 +405,8 @@ def settle_answer(
     weights = None
     if response.finish == "blocked":
         value = BLOCKED
-    elif step.reply_format is not None and (reply_format := step.format_in(row.frame)) is not None:
+    elif step.reply_format is not None:
+        reply_format = step.reply_format if step.format_by_cell is None else step.format_by_cell(row.frame)
         reading = SPLIT_NUMBER if splits else _judge().read(response, answer.text, reply_format)
         if step.weighs and not splits:
             weights = _judge().token_weights(response, answer.text, reply_format)

@@ -59,3 +59,5 @@ def test_a_name_of_the_file_goes_first() -> None:
     text = text.replace("for trait", "for t").replace("let scale_end", 'let trait = "odd"\nlet scale_end')
     assert prompts(experiment(text))[0] == "evil 3 x: YES: is odd\nNO: is not"
     assert [d.code for d in program(text).warnings] == ["W325"]
+    both = text.replace('"is {trait}"', '"{level} is {trait}"')
+    assert prompts(experiment(both))[0] == "evil 3 x: YES: 3 is odd\nNO: is not"

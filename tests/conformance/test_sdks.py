@@ -23,7 +23,7 @@ from openai.types.shared_params import ResponseFormatJSONSchema
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from support import simulator
 
-from emdsl.body import as_sent, format_of, merge_fields, setting_fields
+from emdsl.body import format_of, merge_fields, sendable, setting_fields
 from emdsl.compiler.compile import model_of
 from emdsl.json_schema import schema_of
 from emdsl.reply_format import ReplyField
@@ -281,7 +281,8 @@ def test_a_body_with_a_schema_has_the_clients_types(use: str) -> None:
     model = model_of(use, {})
     shape = (ReplyField(name="harm", kind="bool"), ReplyField(name="level", kind="number", scale=(0, 5)))
     params = {"json_schema": schema_of(shape)}
-    fields = json.loads(as_sent(merge_fields(setting_fields(model, params, format_of(model, params)))))
+    fields = merge_fields(setting_fields(model, params, format_of(model, params)))
+    fields = json.loads(json.dumps(fields, default=sendable))
     types_by_field: dict[str, Any] = {
         "response_format": ResponseFormatJSONSchema, "text": ResponseTextConfigParam,
         "output_config": OutputConfigParam,

@@ -74,6 +74,13 @@ def test_each_answer_is_read_by_the_labels_of_its_cell(choices: str, tmp_path: P
     assert right == [True, True, "unreadable"]
 
 
+def test_texts_of_fixed_labels_can_differ(tmp_path: Path) -> None:
+    """A map has the same labels in all cells; no answer is read by their texts."""
+    said = {"one": "A", "two": "b", "three": "7"}
+    (labels,) = values(tmp_path, "choices = { A: q.ask, B: q.key }", "", said, "answer.label")
+    assert labels == ["A", "B", "unreadable"]
+
+
 SAID = {"one": {"Rome": 0.6, "Paris": 0.2}, "two": {"7": 0.5, "Os": 0.25}, "three": {"B": 0.3, "A": 0.1}}
 SHARES = [  # an argument of `p`, and its values in the three rows
     ("q.key", [0.25, 2 / 3, "unknown_label"]),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import InProcess, experiment, keys, outcomes, run
 
-from emdsl.body import format_of
+from emdsl.body import as_sent, format_of, merge_fields, setting_fields
 from emdsl.capability import unsupported, unsupported_prompt
 from emdsl.compiler.compile import model_of
 from emdsl.json_schema import schema_of
@@ -191,6 +191,14 @@ def test_a_prefill_of_claude_goes_without_a_schema() -> None:
     assert refused.why == "Anthropic does not support a prefill with `strict = true`"
     vllm = query("vllm/m")
     assert unsupported_prompt(vllm.settings.model, vllm.params, messages) is None
+
+
+def test_the_order_of_the_fields_makes_two_requests() -> None:
+    """W741 warns of equal requests under two keys, and these are not: a model writes the fields in this order."""
+    made = [query("vllm/m", fields) for fields in (FIELDS, FIELDS[::-1])]
+    one, other = (merge_fields(setting_fields(q.settings.model, q.params, "openai")) for q in made)
+    assert as_sent(one) != as_sent(other)
+    assert as_sent(one) == as_sent(dict(reversed(one.items())))
 
 
 def test_a_budget_reserves_the_schema() -> None:
