@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ANSWERS, RUNS = "answers", "runs"  # folders inside a cache: the store, and the records of runs
+HOOKS = "hooks"  # another one: values of functions in Python
 
 
 def find_project(folder: Path) -> Path:

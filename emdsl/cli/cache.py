@@ -56,8 +56,9 @@ def stats(cache: Path | None, simulate: bool, as_json: bool) -> int:
     if as_json:
         n_trash = sum(b.entries for b in contents.trash)
         console.show_json(
-            {"entries": list(contents.rows), "bytes": contents.bytes, "damaged": contents.damaged, "trash": n_trash}
-        )
+            {"entries": list(contents.rows), "bytes": contents.bytes, "damaged": contents.damaged, "trash": n_trash,
+             "hook_values": contents.hook_values.values}
+        )  # fmt: skip
         return 0
     rows = [
         (
@@ -73,6 +74,10 @@ def stats(cache: Path | None, simulate: bool, as_json: bool) -> int:
     console.say(f"\n{n:,} entries, {contents.bytes:,} bytes on disk: {project.answers}")
     if contents.damaged:
         console.say(f"{contents.damaged:,} are damaged: `emdsl cache verify` lists them")
+    if (hooks := contents.hook_values).values:
+        console.say(
+            f"{hooks.values:,} values of functions in Python, {hooks.bytes:,} bytes on disk: {project.hook_values}"
+        )
     for removed in contents.trash:
         day = time.strftime("%Y-%m-%d %H:%M", time.localtime(removed.at))
         back = f"; restore with `emdsl cache restore {removed.name}`" if removed.name else ""
@@ -94,6 +99,7 @@ def verify(cache: Path | None, simulate: bool, as_json: bool) -> int:
     if as_json:
         console.show_json({"entries": result.entries, "database": result.database or "ok",
                            "empty_aborts": result.empty_aborts,
+                           "damaged_hook_values": result.hook_values.damaged,
                            "damaged": [{"key": k, "why": w} for k, w in result.damaged]})  # fmt: skip
         return int(damaged)
     if result.database:
@@ -110,6 +116,9 @@ def verify(cache: Path | None, simulate: bool, as_json: bool) -> int:
         )
     else:
         console.say(f"{result.entries:,} entries, all sound")
+    if hooks := result.hook_values.values + result.hook_values.damaged:
+        damage = f"{result.hook_values.damaged:,} damaged: these are computed again"
+        console.say(f"{hooks:,} values of functions in Python, {damage if result.hook_values.damaged else 'all sound'}")
     if result.empty_aborts:
         flag = repeated(simulate=simulate, cache=cache)
         console.say(

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 def gc(files: tuple[Path, ...], cache: Path | None, simulate: bool, as_json: bool, yes: bool) -> int:
     """Move answers that no FILE uses to the trash. Dry run unless --yes. Age and size do not matter.
 
+    Values of functions in Python that no FILE uses are deleted: they can be computed again.
+
     \b
     Example:
       emdsl cache gc experiments/*.em
@@ -33,13 +35,18 @@ def gc(files: tuple[Path, ...], cache: Path | None, simulate: bool, as_json: boo
     if as_json:
         console.show_json(
             {"reachable": removal.reachable, "unreachable": removal.matching, "usd": removal.usd,
-             "moved": removal.moved, "removal": removal.name}
+             "moved": removal.moved, "removal": removal.name, "hook_values": removal.hook_values}
         )  # fmt: skip
         return 0
     cost = f" (they cost ${removal.usd:,.2f})" if removal.usd else ""
     console.say(
         f"{removal.reachable:,} entries are used by {', '.join(map(str, files))}; {removal.matching:,} are not{cost}"
     )
+    if removal.hook_values:
+        console.say(
+            f"{counted(removal.hook_values, 'value')} of functions in Python that no file uses "
+            + ("deleted" if yes else "would be deleted")
+        )
     _say_moved(removal, yes=yes, verb="gc")
     return 0
 
@@ -112,3 +119,5 @@ def _say_moved(removal: Removal, *, yes: bool, verb: str) -> None:
         )
     elif removal.matching and not yes:
         console.say(f"dry run: `emdsl cache {verb} ... --yes` moves them to the trash")
+    elif removal.hook_values and not yes:
+        console.say(f"dry run: `emdsl cache {verb} ... --yes` deletes them")

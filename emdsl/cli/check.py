@@ -46,8 +46,8 @@ def command(files: tuple[Path, ...], env_file: Path | None, as_json: bool, fix: 
     for file in files:
         project = open_project(file, None, env_file)
         if fix or edition:
-            n_fixed += fix_file(file, project.environment, only=EDITION_CODES if edition else None)
-        diagnostics += diagnostics_of(file, project.environment)
+            n_fixed += fix_file(project, file, only=EDITION_CODES if edition else None)
+        diagnostics += diagnostics_of(project, file)
     n_errors = sum(d.severity is Severity.ERROR for d in diagnostics)
     if as_json:
         fixed = {"fixed": n_fixed} if fix or edition else {}

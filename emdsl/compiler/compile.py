@@ -38,17 +38,26 @@ if TYPE_CHECKING:
 
 def compile_file(
     path: Path, environment: Mapping[str, str] | None = None, *, simulate: bool = False, library: bool = False,
-    instead: Instead | None = None,
+    instead: Instead | None = None, hook_values: Path | None = None,
 ) -> Program:  # fmt: skip
-    """Return the program of a file; `simulate` replaces every model by the simulator.
+    """Return the program of a file.
 
-    A `library` may hold no experiment. Files of `instead` are read in place of those they stand for: the program
-    as it was.
+    Args:
+        path: The file.
+        environment: The variables that it may read; by default those of the process.
+        simulate: Replace every model by the simulator.
+        library: It may hold no experiment.
+        instead: Files that are read in place of others: the program as it was.
+        hook_values: The folder with values of functions in Python; None if they are not kept.
 
-    Raises SourceError with every fault diagnostics, and UsageError if the file cannot be read.
+    Raises:
+        SourceError: It has errors; these are its diagnostics.
+        UsageError: The file cannot be read.
     """
     module, diagnostics = load(path, instead)
-    return _compiled(module, diagnostics, environment, simulate=simulate, library=library, instead=instead)
+    return _compiled(
+        module, diagnostics, environment, simulate=simulate, library=library, instead=instead, hook_values=hook_values
+    )
 
 
 def compile_source(source: Source, environment: Mapping[str, str] | None = None) -> Program:
@@ -68,13 +77,14 @@ def model_of(use: str, environment: Mapping[str, str]) -> Model:
 
 def _compiled(
     module: Module, diagnostics: list[Diagnostic], environment: Mapping[str, str] | None, *, simulate: bool,
-    library: bool = False, instead: Instead | None = None,
+    library: bool = False, instead: Instead | None = None, hook_values: Path | None = None,
 ) -> Program:  # fmt: skip
     faults = Faults()
     for diagnostic in diagnostics:
         faults.add(diagnostic)
     variables = os.environ if environment is None else environment
-    resolver = Resolver(faults, variables, find_project(module.folder.resolve()), simulate=simulate, instead=instead)
+    root = find_project(module.folder.resolve())
+    resolver = Resolver(faults, variables, root, simulate=simulate, instead=instead, hook_values=hook_values)
     scope = resolver.scope(module)
     experiments: tuple[Experiment, ...] = ()
     try:

@@ -9,6 +9,7 @@ from emdsl.compiler.callables import HOOK_KINDS, HookFunction
 from emdsl.digest import digest_bytes
 from emdsl.frame import fail
 from emdsl.hooks.hook import Hook, isolated
+from emdsl.hooks.values import Values
 from emdsl.source import near, one_of
 
 if TYPE_CHECKING:
@@ -20,11 +21,19 @@ if TYPE_CHECKING:
 
 
 def hook_of(
-    decl: ast.Python, folder: Path, root: Path, faults: Faults, files: dict[str, str], instead: Instead | None = None
-) -> HookFunction:
+    decl: ast.Python, folder: Path, root: Path, faults: Faults, files: dict[str, str],
+    instead: Instead | None = None, kept: Path | None = None,
+) -> HookFunction:  # fmt: skip
     """Return the function that a declaration names; raises EvalFault.
 
-    `root` is the project of the program that is run, `files` takes the file's digest.
+    Args:
+        decl: The declaration.
+        folder: The folder of its file, where its path starts.
+        root: The project of the program that is run.
+        faults: Takes warnings.
+        files: Takes the digest of the hook file.
+        instead: Files that are read in place of others.
+        kept: The folder with values of earlier calls; None if they are not kept.
     """
     name = decl.name.text
     try:
@@ -64,7 +73,7 @@ def hook_of(
         raise fail("E623", f"`{name}` has {len(taken)} parameter{plural} in {path.name}, but {len(decl.params)} here",
                    decl.name.span, help=f"write `python {name}({', '.join(a.arg for a in taken)})`")  # fmt: skip
     sha256 = files[str(path)] = digest_bytes(content).hex()
-    if not isolated(place):
+    if not isolated(place, content):
         faults.warning("W621", f"`{name}` runs with network access on this system", decl.name.span,
                        note="this system does not allow emdsl to block the network for a process",
                        help="make sure that the function does not use the network")  # fmt: skip
@@ -73,4 +82,5 @@ def hook_of(
         help_ = near(kind, HOOK_KINDS) or "omit the type for a list, or for values of several types"
         raise fail("E623", f"expected one of {one_of(HOOK_KINDS)} after `->`, got `{kind}`", decl.kind.span, help=help_)
     names = tuple(p.text for p in decl.params)
-    return HookFunction(name, names, Hook(name, name, names, place), decl.span, kind, sha256)
+    values = Values(kept, root, sha256) if kept is not None else None
+    return HookFunction(name, names, Hook(name, name, names, place, content, values), decl.span, kind, sha256)

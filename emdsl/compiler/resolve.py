@@ -36,17 +36,19 @@ class Resolver:
         project: The folder that holds the program, for functions in Python.
         simulate: Whether the simulator stands in for every model.
         instead: Files that are read in place of others.
+        hook_values: The folder with values of functions in Python; None if they are not kept.
     """
 
     def __init__(
         self, faults: Faults, environment: Mapping[str, str], project: Path, *, simulate: bool = False,
-        instead: Instead | None = None,
+        instead: Instead | None = None, hook_values: Path | None = None,
     ) -> None:  # fmt: skip
         self.inputs = Inputs()
         self.models = Models(faults, environment, self.inputs.variables, simulate=simulate)
         self._faults = faults
         self._project = project
         self._instead = instead or {}
+        self._hook_values = hook_values
         self._scopes: dict[int, Scope] = {}
 
     def scope(self, module: Module) -> Scope:
@@ -82,7 +84,9 @@ class Resolver:
 
                 folder = scope.module.folder
                 self.inputs.links |= linked(folder / decl.path)
-                return hook_of(decl, folder, self._project, self._faults, self.inputs.files, self._instead)
+                return hook_of(
+                    decl, folder, self._project, self._faults, self.inputs.files, self._instead, self._hook_values
+                )
             case _:
                 raise fail("E216", f"`{name}` is an experiment and cannot be used as a value", decl.name.span)
 

@@ -1,7 +1,8 @@
 """Hook: a function of a hook file, called in a separate process.
 
 The process has an empty environment and, if the operating system allows it, no network. The first calls are made
-twice, in two processes with different hash seeds, to detect functions that are not pure.
+twice, in two processes with different hash seeds, to detect functions that are not pure. Values are kept in the cache,
+so that a function is called once for the same arguments, over rows and over runs.
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ import threading
 import weakref
 from collections import OrderedDict
 from decimal import Decimal
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from emdsl.digest import digest_bytes
 from emdsl.errors import HookError
 from emdsl.frame import HookFault
 from emdsl.hooks import worker
+from emdsl.hooks.values import dependency, mark
 from emdsl.value import LabelledMap, Row, canonical, number
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from emdsl.hooks.values import Values
     from emdsl.value import Value
 
 CALL_S = 20.0  # timeout of one call
@@ -36,13 +39,27 @@ MAX_CACHED = 50_000  # values
 
 
 class Hook:
-    """A function of a hook file; equal calls are made once."""
+    """A function of a hook file; equal calls are made once.
 
-    def __init__(self, name: str, function: str, params: tuple[str, ...], path: Path) -> None:
+    Args:
+        name: The name of the function in the program.
+        function: Its name in the file.
+        params: The names of its parameters.
+        path: The file.
+        content: The source of the file, as it was read.
+        values: Values of earlier calls; None if they are not kept.
+    """
+
+    def __init__(
+        self, name: str, function: str, params: tuple[str, ...], path: Path, content: bytes,
+        values: Values | None = None,
+    ) -> None:  # fmt: skip
         self.name = name
         self.params = params
         self._function = function
         self._path = path
+        self._content = content
+        self._kept = values
         self._values: OrderedDict[str, Value] = OrderedDict()
         self._n_checked = 0
         self._n_timeouts = 0
@@ -62,27 +79,10 @@ class Hook:
         if call in self._values:
             self._values.move_to_end(call)
             return self._values[call]
-        if self._n_timeouts >= MAX_TIMEOUTS:
-            raise HookFault(f"timed out in {MAX_TIMEOUTS} calls: it is not called again")
+        kept = self._kept.get(call) if self._kept is not None else None
+        packed = self._called(call) if kept is None else json.loads(kept)
         try:
-            reply = _process(self._path, 0).ask(call)
-        except TimeoutError as error:
-            self._n_timeouts += 1
-            raise HookFault(str(error)) from error
-        if self._n_checked < CHECKED_CALLS:
-            self._n_checked += 1
-            again = _process(self._path, 1).ask(call)
-            if again != reply:
-                raise HookError(
-                    f"`{self.name}` is not pure: `{self._path.name}` returned two different results for the same "
-                    "arguments. It must depend on its arguments only, not on the time, randomness, `hash` or set order"
-                )
-            if self._n_checked == CHECKED_CALLS:
-                _stop(self._path, 1)
-        if "error" in reply:
-            raise HookFault(reply["error"])
-        try:
-            value = self._values[call] = _frozen(worker.unpack(reply["value"]))
+            value = self._values[call] = _frozen(worker.unpack(packed))
         except ValueError as error:
             raise HookFault(f"returned a number that cannot be used: {error}") from error
         except RecursionError as error:
@@ -91,16 +91,54 @@ class Hook:
             self._values.popitem(last=False)
         return value
 
+    def _called(self, call: str) -> Any:
+        """Call the function, keep its value and return it packed; an error is not kept."""
+        if self._n_timeouts >= MAX_TIMEOUTS:
+            raise HookFault(f"timed out in {MAX_TIMEOUTS} calls: it is not called again")
+        process = _process(self._path, self._content, 0)
+        try:
+            reply = process.ask(call)
+        except TimeoutError as error:
+            self._n_timeouts += 1
+            raise HookFault(str(error)) from error
+        if self._n_checked < CHECKED_CALLS:
+            self._n_checked += 1
+            again = _process(self._path, self._content, 1).ask(call)
+            if again != reply:
+                raise HookError(
+                    f"`{self.name}` is not pure: `{self._path.name}` returned two different results for the same "
+                    "arguments. It must depend on its arguments only, not on the time, randomness, `hash` or set order"
+                )
+            if self._n_checked == CHECKED_CALLS:
+                _stop(self._path, self._content, 1)
+        if "error" in reply:
+            raise HookFault(reply["error"])
+        packed = reply["value"]
+        if self._kept is not None and not process.unseen:
+            self._kept.add(call, json.dumps(packed), process.reads)
+        return packed
 
-def isolated(path: Path) -> bool:
-    """Whether this machine can run the functions of a file without network; starts their process."""
-    return _process(path, 0).isolated
+
+def isolated(path: Path, content: bytes) -> bool:
+    """Whether this machine can run the functions of a file without network; starts their process.
+
+    A process that has read a file that changed since is replaced.
+    """
+    if _process(path, content, 0).outdated:
+        _stop(path, content, 0)
+        _stop(path, content, 1)
+    return _process(path, content, 0).isolated
 
 
 class _Process:
-    """A worker process of one file; `seed` is its hash seed."""
+    """A worker process of one file with some content; `seed` is its hash seed.
 
-    def __init__(self, path: Path, seed: int) -> None:
+    `unseen`: it may have read what cannot be named, such as a file that another program opened for it.
+    """
+
+    def __init__(self, path: Path, content: bytes, seed: int) -> None:
+        self.unseen = False
+        self.reads: dict[str, str] = {}  # what it has read, by path, each with its mark
         self._path = path
         self._n_calls = 0
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -119,26 +157,44 @@ class _Process:
         arguments = (self._process.stdout, self._lines)
         threading.Thread(target=self._read, args=arguments, name="emdsl-hook", daemon=True).start()
         self.isolated = bool(json.loads(self._line())["isolated"])
+        with contextlib.suppress(OSError):  # it has ended: the first call tells
+            self._send(json.dumps(content.decode("latin-1")))
+
+    @property
+    def outdated(self) -> bool:
+        """Whether a file that it has read has changed since."""
+        return any(mark(Path(name)) != was for name, was in self.reads.items())
 
     def ask(self, call: str) -> dict[str, Any]:
         """Send a call and return its reply; raises HookError, HookFault or TimeoutError."""
-        assert self._process.stdin is not None
         self._n_calls += 1
         try:
-            self._process.stdin.write(f"[{self._n_calls}, {call[1:]}\n")
-            self._process.stdin.flush()
+            self._send(f"[{self._n_calls}, {call[1:]}")
         except (OSError, ValueError):
             raise self._ended() from None
         try:
             reply: dict[str, Any] = json.loads(self._line())
             if reply.pop("call") != self._n_calls:
                 raise KeyError("call")  # noqa: TRY301 - handled as any other invalid line
+            self._note(reply.pop("reads"), unseen=bool(reply.pop("unseen")))
         except (ValueError, KeyError, AttributeError, TypeError):
             self.stop()
             raise HookError(
                 f"`{self._path.name}` wrote to the pipe of its process: a function may only return a value"
             ) from None
         return reply
+
+    def _send(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def _note(self, files: list[str], *, unseen: bool) -> None:
+        """Note the files that it has read since its last reply."""
+        self.unseen |= unseen
+        for path in filter(None, map(dependency, files)):
+            if path not in self.reads:
+                self.reads[path] = mark(Path(path))
 
     @property
     def stopped(self) -> bool:
@@ -171,18 +227,18 @@ class _Process:
         return HookFault("ended its process: it may exit, or run out of memory")
 
 
-_processes: dict[tuple[Path, int, int], _Process] = {}
+_processes: dict[tuple[Path, bytes, int, int], _Process] = {}
 
 
-def _process(path: Path, seed: int) -> _Process:
-    key = (path, seed, os.getpid())
+def _process(path: Path, content: bytes, seed: int) -> _Process:
+    key = (path, digest_bytes(content), seed, os.getpid())
     if key not in _processes or _processes[key].stopped:
-        _processes[key] = _Process(path, seed)
+        _processes[key] = _Process(path, content, seed)
     return _processes[key]
 
 
-def _stop(path: Path, seed: int) -> None:
-    if (process := _processes.pop((path, seed, os.getpid()), None)) is not None:
+def _stop(path: Path, content: bytes, seed: int) -> None:
+    if (process := _processes.pop((path, digest_bytes(content), seed, os.getpid()), None)) is not None:
         process.stop()
 
 

@@ -1,7 +1,8 @@
-"""The program of a hook file's process: reads calls from standard input, one JSON line each, and writes replies.
+"""The program of a hook file's process: reads its source and then calls from standard input, and writes replies.
 
-It is started as a file, without the package, and uses only the standard library. Values carry their type, so
-that `1`, `0.5` as an exact decimal and `true` arrive unchanged.
+Each is one line of JSON. It is started as a file, without the package, and uses only the standard library. Values
+carry their type, so that `1`, `0.5` as an exact decimal and `true` arrive unchanged. A reply names the files that were
+read since the one before, and whether something else may have been read.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from typing import Any
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 PR_SET_PDEATHSIG = 1
+UNSEEN = frozenset(  # events after which other programs may read files
+    ("os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "socket.connect", "sqlite3.connect",
+     "subprocess.Popen"),
+)  # fmt: skip
 
 
 def isolated() -> bool:
@@ -70,6 +75,38 @@ def unpack(value: Any) -> Any:
             return value
 
 
+class Reads:
+    """What the functions of this process read: an audit hook of Python."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, None] = {}
+        self._n_sent = 0
+        self._unseen = False
+
+    def watch(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Note a file that is opened for reading."""
+        if event == "open":
+            path, _, flags = arguments
+            if isinstance(path, int) or (isinstance(flags, int) and flags & os.O_ACCMODE == os.O_WRONLY):
+                return
+            try:
+                name = os.path.abspath(os.fsdecode(path))  # noqa: PTH100 - this runs for every file that is opened
+            except (TypeError, ValueError, OSError):
+                return
+            folder, file = os.path.split(name)
+            if os.path.basename(folder) == "__pycache__":  # noqa: PTH119 - as above
+                name = os.path.join(os.path.dirname(folder), file.partition(".")[0] + ".py")  # noqa: PTH118, PTH120 - as above
+            self._files[name] = None
+        elif event in UNSEEN:
+            self._unseen = True
+
+    def new(self) -> dict[str, Any]:
+        """Return what is new for the next reply."""
+        names = list(self._files)[self._n_sent :]
+        self._n_sent += len(names)
+        return {"reads": names, "unseen": self._unseen}
+
+
 def main() -> None:
     """Answer calls until standard input ends."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -83,15 +120,17 @@ def main() -> None:
     load_error = ""
     replies.write(json.dumps({"isolated": isolated()}) + "\n")
     replies.flush()
+    source = json.loads(calls.readline() or '""').encode("latin-1")  # bytes, one character each
+    reads = Reads()
+    sys.addaudithook(reads.watch)
     try:
-        code = Path(sys.argv[1]).read_bytes()
-        exec(compile(code, sys.argv[1], "exec"), names)  # noqa: S102 - the purpose of this process
+        exec(compile(source, sys.argv[1], "exec"), names)  # noqa: S102 - the purpose of this process
     except BaseException as error:  # noqa: BLE001 - every error is reported to the caller
         load_error = f"cannot be called: its file raised {describe(error)}"
     for line in calls:
         number, name, args = json.loads(line)
         reply = {"error": load_error} if load_error else call(names, name, args)
-        replies.write(json.dumps({"call": number, **reply}) + "\n")
+        replies.write(json.dumps({"call": number, **reply, **reads.new()}) + "\n")
         replies.flush()
 
 

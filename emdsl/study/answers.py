@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import FileMissing, StoreError, UsageError
+from emdsl.hooks.values import Counts, counts, file_name
 from emdsl.outcomes import store_table as table
 from emdsl.run import history
 from emdsl.run.passes import chunks, settle_from_store
@@ -51,6 +52,7 @@ class Contents:
     bytes: int  # on the disk
     damaged: int
     trash: tuple[Trashed, ...]
+    hook_values: Counts  # of functions in Python
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,7 @@ class Verified:
     damaged: tuple[tuple[str, str], ...]  # key in hexadecimal, and what is wrong
     database: str  # damage of the database itself; empty if it is sound
     empty_aborts: int
+    hook_values: Counts  # of functions in Python
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,7 @@ class Removal:
     name: str  # its name there, if any was moved
     usd: float | None = None  # paid for those that match
     reachable: int = 0  # answers that the studies use
+    hook_values: int = 0  # of functions in Python, by files that no study uses; deleted unless it is a dry run
     groups: tuple[tuple[str | None, str, int], ...] = ()  # study, model and number of those that match
 
 
@@ -98,7 +102,15 @@ def contents(project: Project) -> Contents:
         size = sum(f.stat().st_size for f in project.answers.glob("cache.db*"))
         damaged = len(store.corrupt)
     rows = tuple(dict(zip(result.columns, row, strict=True)) for row in result.rows)
-    return Contents(rows=rows, bytes=size, damaged=damaged, trash=trash(project))
+    return Contents(rows=rows, bytes=size, damaged=damaged, trash=trash(project), hook_values=hook_counts(project))
+
+
+def hook_counts(project: Project) -> Counts:
+    """Return how many values of functions in Python the cache has, damaged lines, and bytes."""
+    found = counts(project.hook_values).values()
+    return Counts(
+        values=sum(c.values for c in found), damaged=sum(c.damaged for c in found), bytes=sum(c.bytes for c in found)
+    )
 
 
 def trash(project: Project) -> tuple[Trashed, ...]:
@@ -120,7 +132,8 @@ def verify(project: Project) -> Verified:
                 empty += response.finish == "other" and not (response.text or response.reasoning)
             except Corrupt as error:
                 damaged.append((key.hex(), str(error)))
-    return Verified(entries=n, damaged=tuple(damaged), database=database or "", empty_aborts=empty)
+    return Verified(entries=n, damaged=tuple(damaged), database=database or "", empty_aborts=empty,
+                    hook_values=hook_counts(project))  # fmt: skip
 
 
 def collect_garbage(project: Project, files: Sequence[Path], *, yes: bool) -> Removal:
@@ -132,22 +145,31 @@ def collect_garbage(project: Project, files: Sequence[Path], *, yes: bool) -> Re
     """
     with open_store(project) as store:
         used: set[Digest] = set()
+        used_hooks: set[str] = set()
         for file in files:
             study = compile_study(project, file)
             if study.program.absent:
                 raise UsageError(f"{file} reads a dataset that is missing: which answers it uses is unknown")
             used |= answers_of(study, store)
+            used_hooks |= {file_name(sha256) for sha256 in study.program.files.values()}
         with table.opened(_entry_rows(project, store, without=used)) as entries:
             n, usd, _ = entries.select("SELECT count(*), sum(cost_usd), count(cost_usd) FROM entries").rows[0]
             keys = entries.keys("true")
     moved, name = 0, ""
-    if yes and keys:
+    hook_values = {n: c for n, c in counts(project.hook_values).items() if n not in used_hooks}
+    if yes and (keys or hook_values):
         if live_owners(project.answers):
             raise StoreError(
                 "a run is using this store: which answers it needs is unknown; try again when it has ended"
             )
-        moved, name = _move_to_trash(project, keys, "gc: not used by " + ", ".join(map(str, files)))
-    return Removal(matching=n, moved=moved, name=name, usd=usd, reachable=len(used))
+        if keys:
+            moved, name = _move_to_trash(project, keys, "gc: not used by " + ", ".join(map(str, files)))
+        for unused in hook_values:
+            (project.hook_values / unused).unlink(missing_ok=True)  # they are computed again if they are needed
+    return Removal(
+        matching=n, moved=moved, name=name, usd=usd, reachable=len(used),
+        hook_values=sum(c.values for c in hook_values.values()),
+    )  # fmt: skip
 
 
 def drop(project: Project, where: str, *, yes: bool) -> Removal:

@@ -12,23 +12,23 @@ from emdsl.lang.loader import read
 from emdsl.source import Diagnostic, fixed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from emdsl.experiment import Experiment, Program
+    from emdsl.study.project import Project
 
 MAX_ROUNDS = 20  # one fix can reveal another
 EDITION_CODES = ("E101",)  # what `--edition` fixes; programs of an older edition will be translated here
 
 
-def fix_file(file: Path, environment: Mapping[str, str], *, only: tuple[str, ...] | None = None) -> int:
+def fix_file(project: Project, file: Path, *, only: tuple[str, ...] | None = None) -> int:
     """Apply the certain fixes of a file until none is left; return how many. Raises UsageError if that fails."""
     n_fixed = 0
     for _ in range(MAX_ROUNDS):
         source = read(file)
         edits = [
             edit
-            for diagnostic in diagnostics_of(file, environment)
+            for diagnostic in diagnostics_of(project, file)
             if only is None or diagnostic.code in only
             for edit in diagnostic.fix
             if edit.span.source.text == source.text and edit.span.source.name == source.name
@@ -40,10 +40,10 @@ def fix_file(file: Path, environment: Mapping[str, str], *, only: tuple[str, ...
     return n_fixed
 
 
-def diagnostics_of(file: Path, environment: Mapping[str, str]) -> tuple[Diagnostic, ...]:
+def diagnostics_of(project: Project, file: Path) -> tuple[Diagnostic, ...]:
     """Return every diagnostic of a file."""
     try:
-        program = compile_file(file, environment, library=True)
+        program = compile_file(file, project.environment, library=True, hook_values=project.hook_values)
     except SourceError as error:
         return error.diagnostics
     return program.warnings + table_diagnostics(program)

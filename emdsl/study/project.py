@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from emdsl import redact
 from emdsl.errors import UsageError
 from emdsl.files import PRIVATE_FOLDER, write_whole
-from emdsl.project import ANSWERS, find_project
+from emdsl.project import ANSWERS, HOOKS, find_project
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +36,11 @@ class Project:
     def answers(self) -> Path:
         """The folder of the store."""
         return self.cache / ANSWERS
+
+    @property
+    def hook_values(self) -> Path:
+        """The folder with values of functions in Python."""
+        return self.cache / HOOKS
 
     def store(self, *, create: bool) -> DiskStore:
         """Open the store, read-only unless it may be created."""

@@ -70,7 +70,7 @@ class Study:
 
     def check(self) -> tuple[Diagnostic, ...]:
         """Return all errors and warnings of the study; nothing is sent."""
-        return diagnostics_of(self.file, self.project.environment)
+        return diagnostics_of(self.project, self.file)
 
     def plan(
         self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | None = None,

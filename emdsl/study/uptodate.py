@@ -78,7 +78,8 @@ def keep(
     if load_id(project.cache, project.study(file)) != load or now is None or before is None or not now.holds(before):
         return
     absent = {str(p): "" for p in project.env_files if str(p) not in program.files}
-    files = {name: _mark(Path(name), sha256) for name, sha256 in (absent | dict(program.files)).items()}
+    read = absent | _read_by_hooks(project, program) | dict(program.files)
+    files = {name: _mark(Path(name), sha256) for name, sha256 in read.items()}
     if None in files.values() or any(_matched(*where) != list(m) for where, m in program.patterns.items()):
         return
     record = {
@@ -99,6 +100,16 @@ def keep(
         write_whole(path, json.dumps(record))
     except (OSError, UnicodeEncodeError):
         return
+
+
+def _read_by_hooks(project: Project, program: Program) -> dict[str, str]:
+    """Return the files that functions in Python have read, with the SHA-256 of each as it was."""
+    sources = {name: sha256 for name, sha256 in program.files.items() if name.endswith(".py")}
+    if not sources:
+        return {}
+    from emdsl.hooks.values import files_read  # noqa: PLC0415 - only who has such functions waits for it
+
+    return files_read(project.hook_values, project.root, sources.values())
 
 
 def _exact(project: Project, store: StoreVersion) -> list[int]:

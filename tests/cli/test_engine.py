@@ -161,7 +161,7 @@ def test_gc_goes_by_what_programs_reach(folder: Path) -> None:
     """Neither by age nor by size; dry unless told, and undone like a drop."""
     edit(folder, "[0, 4]", "[0]")
     assert found(folder, "cache", "gc", "study.em") | {"usd": None} == {
-        "reachable": 13, "unreachable": 12, "usd": None, "moved": 0, "removal": "",
+        "reachable": 13, "unreachable": 12, "usd": None, "moved": 0, "removal": "", "hook_values": 0,
     }  # fmt: skip
     done = found(folder, "cache", "gc", "study.em", "--yes")
     assert done["moved"] == 12

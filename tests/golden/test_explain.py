@@ -21,7 +21,7 @@ WRONG, RIGHT = examples("wrong"), examples("right")
 def _no_isolation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page of W621 is about systems on which a process cannot leave the network."""
     if "W621" in request.node.name:
-        monkeypatch.setattr("emdsl.compiler.hooks.isolated", lambda _: False)
+        monkeypatch.setattr("emdsl.compiler.hooks.isolated", lambda *_: False)
 
 
 @pytest.mark.parametrize(("code", "snippet"), WRONG, ids=[c for c, _ in WRONG])

@@ -25,7 +25,7 @@ def test_every_message_is_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """What, where, why, what to do: of each page's wrong program, and of each program with faults."""
     parts = []
     for code, snippet in examples("wrong"):
-        monkeypatch.setattr("emdsl.compiler.hooks.isolated", lambda _, code=code: code != "W621")
+        monkeypatch.setattr("emdsl.compiler.hooks.isolated", lambda *_, code=code: code != "W621")
         text = snippet if code in ("E101", "E102") else whole(snippet)
         if code in BY_RUN:
             told = told_by_run(text, tmp_path)

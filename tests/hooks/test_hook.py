@@ -64,7 +64,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def hook(folder: Path, name: str) -> Hook:
-    return Hook(name, name, ("x",), folder / "hooks.py")
+    return Hook(name, name, ("x",), folder / "hooks.py", FILE.encode())
 
 
 def test_values_arrive_and_come_back_as_what_they_are(folder: Path) -> None:
@@ -84,7 +84,7 @@ def test_nothing_of_the_machine_gets_in(folder: Path, monkeypatch: pytest.Monkey
         server.bind(("127.0.0.1", 0))
         server.listen()
         reached = hook(folder, "reach").value([server.getsockname()[1]])
-    assert reached == ("cut off" if hooks.isolated(folder / "hooks.py") else "reached")
+    assert reached == ("cut off" if hooks.isolated(folder / "hooks.py", FILE.encode()) else "reached")
 
 
 @pytest.mark.parametrize("name", ["noise", "clock", "order"])
@@ -133,7 +133,7 @@ def test_a_function_stands_between_an_answer_and_a_prompt(folder: Path) -> None:
 
 def test_where_no_network_can_be_left_that_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A function that could reach the network is a warning at its declaration."""
-    monkeypatch.setattr("emdsl.compiler.hooks.isolated", lambda _: False)
+    monkeypatch.setattr("emdsl.compiler.hooks.isolated", lambda *_: False)
     found = program(STUDY.replace("NAME", "variables"), folder)
     assert [d.code for d in found.warnings if d.code == "W621"] == ["W621"] * 2
 
