@@ -166,6 +166,22 @@ class Interval:
         return self.clusters.names
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupLet:
+    """A `let` with `over`: a function in Python gets a list for each argument, and returns one value for each row.
+
+    The rows of a group differ in `axes` (positions) and, with `samples`, in their sample. An argument is a function of
+    a frame, and whether it is the same in all rows: then it is passed once. `steps` are all that the arguments read,
+    directly or not. `call` takes the arguments and the number of rows, and returns None for a row without a value.
+    """
+
+    axes: tuple[int, ...]
+    samples: bool
+    args: tuple[tuple[Fn, bool], ...]
+    steps: tuple[str, ...]
+    call: Callable[[list[Any], int], tuple[Any, ...]]
+
+
 DOSE_COLUMNS = (  # of a `dose`, beside k50 and its interval
     *(f"{part}{end}" for part in ("floor", "ceiling", "slope") for end in ("", "_low", "_high")),
     "trend", "p_trend", "p_fit", "curve",
@@ -245,6 +261,7 @@ class Experiment:
     reads_absent: bool  # whether its grid reads rows of a missing dataset
     steps: tuple[Step, ...]
     lets: Mapping[str, Fn] = field(repr=False)
+    groups: Mapping[str, GroupLet] = field(repr=False)  # the `let`s with `over`
     columns: tuple[Column, ...]
     measures: tuple[Measure, ...]
     drawn: tuple[str, ...]  # `let`s with rows of datasets that differ from row to row, as those of `draw`

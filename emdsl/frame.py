@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from emdsl.source import Diagnostic, Edit, Label, Span
 from emdsl.value import INVALID, Value
@@ -86,10 +86,22 @@ class Frame(dict[str, Value]):
         raise KeyError(name)
 
 
-class RowFrame(Frame):
-    """The frame of one row: a `let` without a value is missing there, and raises nothing."""
+class GroupLookup(Protocol):
+    """The values of groups of rows, in one pass over an experiment."""
 
-    __slots__ = ()
+    def value(self, name: str, place: tuple[tuple[int, ...], int]) -> Value:
+        """Return the value of a `let` with `over` in the row of a cell and sample."""
+
+
+class RowFrame(Frame):
+    """The frame of one row: a `let` without a value is missing there, and raises nothing.
+
+    `groups` has the values of groups of rows, by the `place` of a row; unset in a pass that needs none.
+    """
+
+    __slots__ = ("groups", "place")
+    groups: GroupLookup
+    place: tuple[tuple[int, ...], int]  # cell and sample
 
     def __missing__(self, name: str) -> Value:
         try:

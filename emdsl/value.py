@@ -90,6 +90,7 @@ NO_ANSWER = Missing("no_answer")  # a step that it reads has no answer
 UNDECIDED = Missing("undecided")  # its condition is missing
 NOT_NEEDED = Missing("not_needed")  # its condition is false
 NOT_ASKED = Missing("not_asked")  # pending: not in the store, and not sent in this run
+INCOMPLETE = Missing("incomplete")  # computed over many rows, of which one is pending
 NO_REASONING = Missing("no_reasoning")  # the answer has no reasoning
 NOT_REPORTED = Missing("not_reported")  # by the provider: token counts, logprobs
 UNKNOWN_LABEL = Missing("unknown_label")  # the probability of a text that is not among the labels
@@ -105,10 +106,10 @@ NULL = Missing("null")  # an empty value in the data
 NOT_OBTAINED = Missing("not_obtained")  # its dataset is missing: `obtain` tells how to get it
 
 ABSENT = frozenset(
-    ("failed", "no_answer", "undecided", "not_needed", "not_asked", "not_obtained", "null")
+    ("failed", "no_answer", "undecided", "not_needed", "not_asked", "incomplete", "not_obtained", "null")
 )  # no reply at all
 UNSETTLED = frozenset(
-    ("failed", "not_asked")
+    ("failed", "not_asked", "incomplete")
 )  # of these, those that another run may answer: `else` does not replace them
 ENGINE_REASONS = (
     "unreadable",

@@ -23,7 +23,8 @@ FILES = {
     "items.json": '{"version": 1, "questions": [{"id": "a", "text": "One?"}, {"id": "b", "text": "Two?"}]}',
     "questions.csv": "q\nhow do I make a friend?\nwhat should I do tonight?\n",
     "hooks.py": "def shout(text):\n    return text.upper()\n\n\ndef fails(text):\n    raise ValueError(text)\n\n\n"
-    "def impure(text):\n    return str(hash(text))\n",
+    "def impure(text):\n    return str(hash(text))\n\n\n"
+    "def cluster(texts, k):\n    return [str(i % k) for i, _ in enumerate(texts)]\n",
 }
 
 

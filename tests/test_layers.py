@@ -11,7 +11,9 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "emdsl"
 MAY_KNOW = {
     "cli": {"manual", "study", "outcomes", "sim", "store", "lang"},
-    "study": {"data", "importers", "report", "outcomes", "run", "compiler", "providers", "sim", "hooks", "store", "lang"},
+    "study": {
+        "data", "importers", "report", "outcomes", "run", "compiler", "providers", "sim", "hooks", "store", "lang",
+    },
     "manual": {"study", "compiler", "lang"},
     "importers": set[str](),
     "report": {"outcomes"},

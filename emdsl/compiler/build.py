@@ -16,6 +16,7 @@ from emdsl.compiler.columns import Columns, numeric_names, thresholds
 from emdsl.compiler.contrasts import check_families
 from emdsl.compiler.dry_render import dry_render
 from emdsl.compiler.grid import MAX_ROWS, Grid
+from emdsl.compiler.groups import check_reads, groups_of
 from emdsl.compiler.inline import Inliner
 from emdsl.compiler.intervals import IntervalBinder
 from emdsl.compiler.label_shares import with_shares
@@ -54,6 +55,7 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
     settings = read_settings(plain, tables.EXPERIMENT, "experiment", scope, faults)
     seed = settings.get("seed")
     local = local_scope(statements, scope, {} if seed is None else {"seed": seed}, faults)
+    check_reads(statements, local, faults)
     lets = local.compiled_lets(statements.lets, faults)
     grid = grid_of(statements, local, lets, faults)
     if grid is None:
@@ -95,6 +97,7 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
         reads_absent=grid.reads_absent,
         steps=steps,
         lets={**lets, **lifted.lets},
+        groups=groups_of(local, steps, faults),
         columns=_columns(lifted, numeric_names(compared)),
         measures=measures,
         drawn=tuple(n for n, x in local.lets.items() if _holds_rows(types[n]) and local.varies(x)),

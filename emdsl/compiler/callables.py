@@ -67,6 +67,7 @@ class RubricMaker:
 _IS_KIND: dict[str, Callable[[Value], bool]] = {
     "number": is_number, "text": lambda v: isinstance(v, str), "bool": lambda v: isinstance(v, bool),
 }  # fmt: skip
+GROUP_CALL_S = 3600.0  # timeout of a call for a group of rows
 HOOK_KINDS = tuple(_IS_KIND)  # result types that a function in Python can declare
 
 
@@ -100,6 +101,38 @@ class HookFunction:
         if self.kind and not _IS_KIND[self.kind](value):
             raise fail("E624", f"`{self.name}` must return a {self.kind}, got {describe(value)}", self.span)
         return value
+
+    def call_all(self, args: list[Value], n_rows: int) -> tuple[Value, ...]:
+        """Return its values for all rows of a group, None for a row without one.
+
+        Args:
+            args: Its arguments: a list over the rows, or one value for all of them.
+            n_rows: How many rows there are.
+
+        Raises:
+            HookError: It failed, or did not return a list with one value for each row.
+        """
+        try:
+            values = self.hook.value(args, GROUP_CALL_S)
+        except HookFault as fault:
+            raise HookError(f"`{self.name}` {fault}", self.span) from fault
+        except HookError as error:
+            raise HookError(str(error), self.span) from error
+        except TypeError as error:
+            message = f"`{self.name}` supports only texts, numbers, lists, maps and rows as arguments"
+            raise HookError(message, self.span) from error
+        expected = f"`{self.name}` must return a list of {n_rows:,} value{'s' * (n_rows != 1)}, one for each row"
+        if not isinstance(values, tuple):
+            raise HookError(f"{expected}, got {describe(values)}", self.span)
+        if len(values) != n_rows:
+            raise HookError(f"{expected}, got {len(values):,}", self.span)
+        for i, value in enumerate(values):
+            if self.kind and value is not None and not _IS_KIND[self.kind](value):
+                raise HookError(
+                    f"`{self.name}` must return a {self.kind} for each row, got {describe(value)} for row {i + 1:,}",
+                    self.span,
+                )
+        return values
 
 
 def constantly(value: Value) -> Fn:

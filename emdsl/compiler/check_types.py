@@ -9,6 +9,7 @@ from emdsl.compiler import settings as tables
 from emdsl.compiler.free_names import free_names
 from emdsl.compiler.infer import Checker
 from emdsl.compiler.ordering import in_order
+from emdsl.compiler.over import value_of
 from emdsl.compiler.types import (
     ANSWER,
     ANSWER_FIELDS,
@@ -114,7 +115,7 @@ def _reading_types(ask: str, reply_format: ReplyFormat) -> dict[str, Type]:
 def let_type(let: ast.Let, checker: Checker) -> Type:
     """Return the type of a `let`; its faults gather."""
     if let.params is None:
-        type_ = checker.infer(let.value)
+        type_ = checker.infer(value_of(let))
         # a let is a value: the label of an axis stays with the axis
         return type_ if type_.kind == "label" else replace(type_, labels=None)
     params = tuple(p.text for p in let.params)
@@ -126,7 +127,7 @@ def check_statements(statements: Statements, types: Mapping[str, Type], checker:
     """Check the types of what stands in an experiment's statements, but for its measures."""
     for let in statements.lets:
         if types.get(let.name.text, ANY) is ANY:
-            checker.inner({p.text: ANY for p in let.params or ()}).infer(let.value)
+            checker.inner({p.text: ANY for p in let.params or ()}).infer(value_of(let))
     for skip in statements.skips:
         checker.condition(skip.condition)
     for rule in statements.sets:

@@ -11,6 +11,7 @@ from emdsl.compiler.cell_choices import choices_by_cell, reads_late
 from emdsl.compiler.faults import Silent
 from emdsl.compiler.free_names import free_names, transitive_reads
 from emdsl.compiler.functions import BUILTINS
+from emdsl.compiler.over import faulty, group_value
 from emdsl.compiler.rubrics import ask_format
 from emdsl.compiler.types import ANSWER_FIELDS
 from emdsl.compiler.written import describe
@@ -41,7 +42,7 @@ class LocalScope:
     file: Scope
     axes: Mapping[str, Span]
     lets: Mapping[str, ast.Let]  # without those that are defined by themselves
-    circular: frozenset[str]  # these
+    circular: frozenset[str]  # these, and those with a wrong `over`
     steps: Mapping[str, WrittenStep]
     rubrics: Mapping[str, RubricMaker]  # by the judge that uses it
     formats: Mapping[str, ReplyFormat]  # by the ask whose answer is read
@@ -91,7 +92,9 @@ class LocalScope:
         functions: dict[str, Fn] = {let.name.text: _reported for let in written}
         for name, let in self.lets.items():
             with faults.caught():
-                if let.params is None:
+                if isinstance(let.value, ast.Over):
+                    functions[name] = group_value(name, let.name.span)
+                elif let.params is None:
                     functions[name] = self.compiler.expr(let.value)
                 else:
                     params = tuple(p.text for p in let.params)
@@ -120,6 +123,7 @@ def local_scope(statements: Statements, scope: Scope, constants: Mapping[str, Va
                      help=f"give the `let` another name: this one hides the function `{name}(...)`"
                      if name in BUILTINS else f"remove one of the references that lead back to `{name}`")  # fmt: skip
     axes = statements.axes
+    circular |= faulty({n: let for n, let in lets.items() if n not in circular}, axes, scope, faults)
     names = {*axes, *lets, *steps, *constants, "sample"}
     formats: dict[str, ReplyFormat] = {}
     for name, step in steps.items():

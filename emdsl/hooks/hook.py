@@ -64,8 +64,8 @@ class Hook:
         self._n_checked = 0
         self._n_timeouts = 0
 
-    def value(self, args: list[Value]) -> Value:
-        """Return the function's value.
+    def value(self, args: list[Value], timeout_s: float | None = None) -> Value:
+        """Return the function's value; a call times out after CALL_S, or `timeout_s`.
 
         Raises:
             HookFault: The function raised, ended its process or timed out; the text starts with a verb.
@@ -80,7 +80,7 @@ class Hook:
             self._values.move_to_end(call)
             return self._values[call]
         kept = self._kept.get(call) if self._kept is not None else None
-        packed = self._called(call) if kept is None else json.loads(kept)
+        packed = self._called(call, timeout_s) if kept is None else json.loads(kept)
         try:
             value = self._values[call] = _frozen(worker.unpack(packed))
         except ValueError as error:
@@ -91,19 +91,19 @@ class Hook:
             self._values.popitem(last=False)
         return value
 
-    def _called(self, call: str) -> Any:
+    def _called(self, call: str, timeout_s: float | None) -> Any:
         """Call the function, keep its value and return it packed; an error is not kept."""
         if self._n_timeouts >= MAX_TIMEOUTS:
             raise HookFault(f"timed out in {MAX_TIMEOUTS} calls: it is not called again")
         process = _process(self._path, self._content, 0)
         try:
-            reply = process.ask(call)
+            reply = process.ask(call, timeout_s)
         except TimeoutError as error:
             self._n_timeouts += 1
             raise HookFault(str(error)) from error
         if self._n_checked < CHECKED_CALLS:
             self._n_checked += 1
-            again = _process(self._path, self._content, 1).ask(call)
+            again = _process(self._path, self._content, 1).ask(call, timeout_s)
             if again != reply:
                 raise HookError(
                     f"`{self.name}` is not pure: `{self._path.name}` returned two different results for the same "
@@ -165,7 +165,7 @@ class _Process:
         """Whether a file that it has read has changed since."""
         return any(mark(Path(name)) != was for name, was in self.reads.items())
 
-    def ask(self, call: str) -> dict[str, Any]:
+    def ask(self, call: str, timeout_s: float | None = None) -> dict[str, Any]:
         """Send a call and return its reply; raises HookError, HookFault or TimeoutError."""
         self._n_calls += 1
         try:
@@ -173,7 +173,7 @@ class _Process:
         except (OSError, ValueError):
             raise self._ended() from None
         try:
-            reply: dict[str, Any] = json.loads(self._line())
+            reply: dict[str, Any] = json.loads(self._line(timeout_s))
             if reply.pop("call") != self._n_calls:
                 raise KeyError("call")  # noqa: TRY301 - handled as any other invalid line
             self._note(reply.pop("reads"), unseen=bool(reply.pop("unseen")))
@@ -212,12 +212,13 @@ class _Process:
                 lines.put(line)
         lines.put("")
 
-    def _line(self) -> str:
+    def _line(self, timeout_s: float | None = None) -> str:
+        limit = CALL_S if timeout_s is None else timeout_s
         try:
-            line = self._lines.get(timeout=CALL_S)
+            line = self._lines.get(timeout=limit)
         except queue.Empty:
             self.stop()
-            raise TimeoutError(f"took more than {CALL_S:g} s") from None
+            raise TimeoutError(f"took more than {limit:g} s") from None
         if not line:
             raise self._ended()
         return line

@@ -201,6 +201,13 @@ class Index(Node):
     key: Expr
 
 
+class Over(Node):
+    """`call over axes`: a call of a function in Python for all rows that differ in these axes alone; of a `let`."""
+
+    call: Expr
+    axes: tuple[Ref, ...]  # or `sample`
+
+
 Expr = (
     Ref
     | Literal
@@ -224,6 +231,7 @@ Expr = (
     | Field
     | Call
     | Index
+    | Over
 )
 
 # ------------------------------------------------------------------ what prompts are made of

@@ -64,6 +64,8 @@ def _written(node: ast.Expr) -> tuple[int, str]:
             return LOOSE, "if {} then {} else {}".format(*parts)
         case ast.Otherwise():
             return LOOSE, f"{_text(node.value, OR)} else {_text(node.other, LOOSE)}"
+        case ast.Over():
+            return LOOSE, f"{_text(node.call, OR)} over {', '.join(sorted(x.name for x in node.axes))}"
         case ast.Given():
             return LOOSE, f"{_text(node.event, OR)} given {_text(node.condition, OR)}"
         case _:

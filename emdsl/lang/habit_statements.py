@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _ITEM = ("rubric_item",)
 _SETTINGS = "samples|seed|parallel|budget|cluster|scale|choices|shape|read|refusal|other"
+_FIGURES = "rate|mean|avg|average|sd|count|contrast|shares|slope|agreement|at_least|quantile|median|correlation|sum"
 _PARAMETERS = r"(?:temperature|max_tokens|top_p|top_k|min_p|stop|reasoning_\w+|\w+_penalty|extra|sim|model|use)\b"
 _ROLES = "system|user|assistant"
 _LIST = rf"(?:\[[^\n]*\]|\{{[^\n]*\}}|\d+\.\.\d+|{SUM})"
@@ -227,8 +228,20 @@ STATEMENTS = (
     Rule("E151", r"^([ \t]*measure\s+\w+)\s*:\s*", "a measure gets its value by `=`", put="\\1 = ", places=STMT),
     Rule("E151", r"^([ \t]*measure)\s+(\w+\()", "a measure has a name", put="\\1 result = \\2", places=STMT, sure=False,
          help="write `measure NAME = \\2...)`"),
-    Rule("E151", r"^([ \t]*)let(\s+\w+\s*=\s*\w+\([^\n]*\)\s+by\b)", "a figure over the results is a `measure`",
-         put="\\1measure\\2", places=STMT),
+    Rule("E151", r"(?<==)\s*python\s+(?=\w+\()", "`python` declares a function; a call has its name alone", put=" "),
+    Rule("E626", r"^([ \t]*let\s+\w+\s*=[^\n]*\bover\s+)[(\[]([\w, ]+)[)\]]", "the axes after `over` need no brackets",
+         put="\\1\\2", places=STMT),
+    Rule("E626", r"^([ \t]*let\s+\w+\s*=[^\n]*\bover\s+\w+)\s+and\s+(\w+)", "the axes after `over` need commas",
+         put="\\1, \\2", places=STMT),
+    Rule("E626", r"^[ \t]*let\s+\w+\([^)\n]*\)\s*=[^\n]*(?P<at>\bover\b)", "a `let` with parameters has no `over`",
+         help="write `let NAME = f(x) over AXIS`, without parameters", places=STMT),
+    Rule("E626", r"^[ \t]*let\b[^\n]*(?P<at>\bover\b)", "`over` is only allowed in an experiment", places=DECL,
+         help="move this `let` into the experiment that has the axis"),
+    Rule("E151", rf"^([ \t]*)let(\s+\w+\s*=\s*(?:{_FIGURES})\([^\n]*\)\s+by\b)",
+         "a figure over the results is a `measure`", put="\\1measure\\2", places=STMT),
+    Rule("E626", r"^([ \t]*let\s+\w+\s*=\s*\w+\([^\n]*\)\s+)(?P<at>by\b)",
+         "a value of many rows has the axes in which they differ after `over`", put="\\1over", places=STMT, sure=False,
+         help="write `measure NAME = ...` for a figure, `let NAME = f(x) over AXIS` for a function in Python"),
     Rule("E151", rf"^([ \t]*)({_SETTINGS})\s*:=\s*", "a setting is written with `=`", put="\\1\\2 = ",
          help="write `\\2 = ...`"),
     Rule("E151", r"^([ \t]*)([A-Za-z_]\w*)\s*:=\s*", "a name is defined by `let`", put="\\1let \\2 = "),

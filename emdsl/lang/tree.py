@@ -76,6 +76,14 @@ class TreeReader:
             span=self._span(tree),
         )
 
+    def let_over(self, tree: Branch) -> ast.Let:
+        name, call, *axes = cast("Sequence[Any]", tree.children)
+        refs = tuple(ast.Ref(name=axis.text, span=self._span_of(axis)) for axis in axes)
+        value = self.read(call)
+        span = Span(self._source, value.span.start, refs[-1].span.end)
+        over = ast.Over(call=value, axes=refs, span=span)
+        return ast.Let(name=self._name(name), params=None, value=over, span=self._span(tree))
+
     def python(self, tree: Branch) -> ast.Python:
         name, params, kind, path = cast("tuple[Token, Branch, Token | None, Token]", tree.children)
         return ast.Python(

@@ -22,7 +22,7 @@ def _starting(name: str) -> tuple[str, ...]:
     """Return the first words of the alternatives of a rule."""
     alternatives = [x.strip() for x in rule(name).partition(": ")[2].split("|")]
     firsts = (re.match(r'[?!]*\w+: "([a-z]+)"', rule(x)) for x in alternatives)
-    return tuple(match[1] for match in firsts if match is not None)
+    return tuple(dict.fromkeys(match[1] for match in firsts if match is not None))
 
 
 _TEXT = grammar_text()

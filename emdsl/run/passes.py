@@ -86,6 +86,20 @@ def _settle_wave(
     return wave
 
 
+def with_groups(rows: Rows, store: Store, failures: Mapping[Digest, str]) -> None:
+    """Let the rows of a pass find the values of their groups; these are settled from the same store."""
+    if not rows.experiment.groups:
+        return
+    from emdsl.run.grouped import GroupValues  # noqa: PLC0415 - few experiments have a `let` with `over`
+
+    def settled(group: list[Outcome]) -> None:
+        settle_from_store(rows, group, store)
+        for row in group:
+            settle_missing(rows, row, failures)
+
+    rows.group_values = GroupValues(rows, settled)
+
+
 def collect(
     rows: Rows,
     store: Store,
@@ -96,6 +110,7 @@ def collect(
 
     `on_row` gets each selected row before its missing answers are settled as missing.
     """
+    with_groups(rows, store, failures)
     for chunk in chunks(rows.everything()):
         settle_from_store(rows, chunk, store)
         for row in chunk:

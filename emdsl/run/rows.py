@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from emdsl.digest import KeyState
     from emdsl.experiment import Cell, Experiment, Step
-    from emdsl.frame import Frame
+    from emdsl.frame import Frame, GroupLookup
     from emdsl.prompt import Message, Prompt
     from emdsl.query import RequestSettings
     from emdsl.reasoning import Answer
@@ -93,6 +93,7 @@ class Rows:
         self.selection = selection or Selection()
         self.steps = {s.name: s for s in experiment.steps}
         self.probes = Probes(experiment)
+        self.group_values: GroupLookup | None = None  # of a pass that reads them
         self.incomplete: bytearray | None = None  # of each selected row, in order: whether it needs an answer
         self._heads: dict[tuple[str, tuple[int, ...]], tuple[RequestSettings, KeyState]] = {}
         self._trails: dict[tuple[str, tuple[int, ...]], tuple[tuple[Message, ...], list[KeyState]]] = {}
@@ -205,6 +206,8 @@ class Rows:
         frame = RowFrame(values, self.experiment.lets)
         frame["sample"] = row.sample
         frame.levels = levels
+        if self.group_values is not None:
+            frame.groups, frame.place = self.group_values, (row.cell, row.sample)
         frame.results = row.results
         for name, result in row.results.items():
             _name(frame, self.steps[name], result)

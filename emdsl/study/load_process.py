@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import EmdslError, OutcomesError
 from emdsl.outcomes import loading
-from emdsl.run.passes import CHUNK, settle_from_store, settle_missing
+from emdsl.run.passes import CHUNK, settle_from_store, settle_missing, with_groups
 from emdsl.run.rows import Rows
 from emdsl.study.compiled import compile_study
 from emdsl.study.project import Project, prepare
@@ -65,7 +65,9 @@ class _Experiment:
         self._next: list[tuple[tuple[int, ...], int]] = []  # cells and samples of rows that were not complete
 
     def follow(self, run: _Run) -> None:
-        """Stage rows until the run ends or all are staged."""
+        """Stage rows until the run ends or all are staged; none of those that read others, which may be pending."""
+        if self._rows.experiment.groups:
+            return
         while not run.ended.is_set():
             self._next = self._next or [(row.cell, row.sample) for row in islice(self._left, CHUNK)]
             if not self._next:
@@ -81,6 +83,7 @@ class _Experiment:
 
     def chunks(self, failures: Mapping[Digest, str]) -> Iterator[loading.Chunk]:
         """Yield all rows, staged or not."""
+        with_groups(self._rows, self._store, failures)
         yield from self._staged.tables()
         while self._next or (chunk := list(islice(self._left, CHUNK))):
             self._next = self._next or [(row.cell, row.sample) for row in chunk]

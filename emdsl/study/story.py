@@ -13,7 +13,7 @@ from emdsl.logprobs import LabelWeights
 from emdsl.outcomes import database
 from emdsl.outcomes.draws import part_sql
 from emdsl.reasoning import split
-from emdsl.run.passes import settle_from_store, settle_missing
+from emdsl.run.passes import settle_from_store, settle_missing, with_groups
 from emdsl.run.rows import Rows
 from emdsl.study.rendering import request, request_text
 from emdsl.value import LabelledMap, Missing, render
@@ -60,6 +60,7 @@ def tell_rows(study: Compiled, where: str, limit: int = 1) -> Stories:
                 continue
             n_rows += len(places)
             walk = Rows(experiment)
+            with_groups(walk, store, {})
             for place, row in _rows_at(walk, places[: limit - len(stories)]):
                 settle_from_store(walk, [row], store)
                 settle_missing(walk, row, {})
