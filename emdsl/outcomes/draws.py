@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from emdsl.experiment import Experiment, Measure
     from emdsl.lang import ast
 
-_OPEN = ("failed", "not_asked")  # reasons that make a group incomplete
+_OPEN = ("failed", "not_asked", "incomplete")  # reasons that make a group incomplete
 DRAW, VALUE, OTHER, SIDE, UNIT, REASON, OPEN, SIMULATED = map(
     inner, ("key", "value", "other", "side", "unit", "reason", "open", "simulated")
 )
@@ -71,6 +71,27 @@ def conflicts_sql(measure: Measure, draws: str) -> str:
     return f"SELECT count(*) FROM (SELECT {keys} FROM (\n{draws}\n) GROUP BY {keys} HAVING count(*) > 1)"
 
 
+def conflict_notice(experiment: Experiment, measure: Measure, n: int) -> str:
+    """Return why a measure is left out that would count `n` draws twice, with the two ways to count each once."""
+    by_name = {step.name: step for step in experiment.steps}
+    asked = [by_name[name] for name in measure.asks]
+    fixed = {i for step in asked for i in (*step.prompt_axes, *step.settings_axes)}
+    judged = {i for name in measure.steps for i in by_name[name].prompt_axes if by_name[name] not in asked}
+    grouped_by = {path[0] for path in measure.by}
+    free = [i for i, a in enumerate(experiment.axes) if i not in fixed and a.name not in grouped_by]
+    free.sort(key=lambda i: i not in judged)
+    axis = f"`{experiment.axes[free[0]].name}`" if free else "an axis"
+    by = f"`by {', '.join(['.'.join(path) for path in measure.by] + [axis.strip('`')])}`" if free else "it after `by`"
+    joined = f"a `judge` for each level of {axis}, and a `let` that joins their verdicts"
+    if not judged & set(free[:1]):
+        joined = f"a `let` for each level of {axis}, and one that joins them"
+    return (
+        f"measure `{measure.name}` is left out: {n:,} answers count in several rows with different values, so these "
+        f"are not independent draws. The rows of one answer differ in {axis}. There are two ways: write {by} for a "
+        f"figure of each level, or make one row of all levels, for one figure: {joined}"
+    )
+
+
 def shared_sql(measure: Measure, rows: str) -> str:
     """Return the SELECT of whether several rows may be one draw; it is false only if none are."""
     keys = ", ".join([*groups_of(measure), SIDE, DRAW])
@@ -106,9 +127,9 @@ def rows_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
     columns = columns_of(experiment)
     value, other, reason = row_values_sql(measure, columns)
     key = draw_sql(experiment, measure)
-    opened = " OR ".join(
-        f"COALESCE({name(f'{s}_missing')} IN ({', '.join(map(literal, _OPEN))}), FALSE)" for s in measure.steps
-    )
+    reasons = ", ".join(map(literal, _OPEN))
+    read = (*measure.steps, *(c.name for c in experiment.columns if experiment.groups and c.name in measure.reads))
+    opened = " OR ".join(f"COALESCE({name(f'{x}_missing')} IN ({reasons}), FALSE)" for x in read)
     group = "".join(
         f"    {_grouped_by(measure, path, columns)} AS {called},\n"
         for path, called in zip(measure.by, groups_of(measure), strict=True)

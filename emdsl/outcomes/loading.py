@@ -11,7 +11,16 @@ from emdsl.errors import OutcomesError
 from emdsl.files import PRIVATE_FOLDER, Busy, locked, replacing
 from emdsl.outcomes import database
 from emdsl.outcomes.database import FILE, WRITTEN, connected, first_line
-from emdsl.outcomes.draws import PLACE, conflicts_sql, draws_sql, group_columns, rows_sql, shared_sql, unshared_sql
+from emdsl.outcomes.draws import (
+    PLACE,
+    conflict_notice,
+    conflicts_sql,
+    draws_sql,
+    group_columns,
+    rows_sql,
+    shared_sql,
+    unshared_sql,
+)
 from emdsl.outcomes.level_order import order_sql
 from emdsl.outcomes.load_ids import REPAIRED, check_name, known_loads, note_last, note_load
 from emdsl.outcomes.macros import macros_sql
@@ -260,10 +269,7 @@ def _measures(connection: Connection, experiment: Experiment, schema: str) -> li
         try:
             draws, n_conflicts = _draws(connection, experiment, measure, schema)
             if n_conflicts:
-                notices.append(
-                    f"measure `{measure.name}` is left out: {n_conflicts:,} answers count in several rows with "
-                    "different values, so these are not independent draws; add the axis in which they differ to `by`"
-                )
+                notices.append(conflict_notice(experiment, measure, n_conflicts))
             elif is_computed(measure):
                 found[number] = _figures(connection, measure, draws, number)
                 notices += [found[number].notice] if found[number].notice else []

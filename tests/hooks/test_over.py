@@ -146,6 +146,20 @@ def test_a_measure_counts_groups(folder: Path) -> None:
     assert inlined.endswith('.rank(q) over q) == "0"'), "a study that is registered names the groups"
 
 
+def test_a_measure_of_a_pending_group_is_not_complete(folder: Path, tmp_path: Path) -> None:
+    """Rows that are answered count as open too: their value depends on one that is not."""
+    text = STUDY.format(function="size(texts) -> number", let="size(answer) over q\n  measure m = mean(value) by style")
+    found, store = program(text, folder), MemoryStore()
+    run(found, store, selection=Selection(only={0: frozenset({0}), 1: frozenset({0, 1})}))
+    run(found, store, selection=Selection(only={0: frozenset({1})}))
+    (only,) = found.experiments
+    load = loading.Load(study="s", file="", program="", store_state=(0, 0, 0, 0, 0), run="")
+    assert loading.load(tmp_path, load, [(only, collect(Rows(only), store, {}))]) == []
+    with database.opened(tmp_path, "s") as (connection, _):
+        rows = database.select(connection, "SELECT style, mean, n, complete, dropped FROM s.m ORDER BY style").rows
+    assert rows == [("x", None, 0, False, {"incomplete": 6}), ("y", 2.0, 4, True, None)]
+
+
 @pytest.mark.parametrize(
     ("line", "code"),
     [

@@ -186,9 +186,24 @@ def test_draws_shared_by_rows_count_once(tmp_path: Path) -> None:
     assert rows == [(0, 10), (1, 30)]
 
 
-def test_shared_draws_with_unlike_values_are_told(tmp_path: Path) -> None:
-    """One answer under two thresholds is no two independent draws: the measure is left out, with why."""
-    text = """
+PAIRS = """
+    rubric better(first, second) from "sim/judge" {
+      choices = { FIRST: "the first", SECOND: "the second" }
+      user "Which is better? {first} / {second} {choices}"
+    }
+    experiment e {
+      for q in ["hi", "bye"]
+      for order in ["ab", "ba"]
+      samples = 10
+      ask a from "sim/subject" with q
+      ask b from "sim/subject" with "{q}!"
+      judge winner with better(if order == "ab" then a else b, if order == "ab" then b else a)
+      let a_won = (winner is FIRST) == (order == "ab")
+      measure long = rate(a_won) by q
+      measure split = rate(a_won) by order
+    }
+    """
+LIMITS = """
     experiment e {
       for limit in [1, 1000]
       samples = 3
@@ -197,6 +212,21 @@ def test_shared_draws_with_unlike_values_are_told(tmp_path: Path) -> None:
       measure split = rate(answer.tokens < limit) by limit
     }
     """
+
+
+@pytest.mark.parametrize(
+    ("text", "by", "joined"),
+    [
+        (
+            PAIRS,
+            "differ in `order`. There are two ways: write `by q, order` for a",
+            "a `judge` for each level of `order`",
+        ),
+        (LIMITS, "differ in `limit`. There are two ways: write `by limit` for a", "a `let` for each level of `limit`"),
+    ],
+)
+def test_shared_draws_with_unlike_values_are_told(tmp_path: Path, text: str, by: str, joined: str) -> None:
+    """One answer under two thresholds is no two independent draws: the measure is left out, with two ways."""
     found = experiment(text)
     store = MemoryStore()
     run(text, store)
@@ -204,6 +234,8 @@ def test_shared_draws_with_unlike_values_are_told(tmp_path: Path) -> None:
     notices = loading.load(tmp_path, load, [(found, collect(Rows(found), store, {}))])
     assert len(notices) == 1
     assert "`long`" in notices[0]
+    assert by in notices[0]
+    assert joined in notices[0]
     with database.opened(tmp_path) as (connection, study):
         assert study is not None
         assert database.measure_rows(connection, study, "long") is None
