@@ -102,6 +102,18 @@ class _NoPandas:
             raise ModuleNotFoundError("no command uses pandas", name=name)
 
 
+def _check_arguments(arguments: list[str]) -> None:
+    """Raise UsageError for an argument that is not text: Python holds such bytes as lone surrogates."""
+    if all(map(str.isascii, arguments)):
+        return
+    from emdsl.errors import UsageError  # noqa: PLC0415 - keeps `--version` at click's own speed
+    from emdsl.surrogates import as_text, is_text  # noqa: PLC0415 - the same
+
+    for argument in arguments:
+        if not is_text(argument):
+            raise UsageError(f"'{as_text(argument)}' is not text in UTF-8: rename the file, or correct the argument")
+
+
 def main() -> None:
     """Run the command line; the one place that catches EmdslError."""
     from emdsl.errors import EmdslError, UsageError  # noqa: PLC0415 - keeps `--version` at click's own speed
@@ -112,6 +124,7 @@ def main() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - `pathlib` takes 3 ms
     try:
+        _check_arguments(sys.argv[1:])
         code = cli.main(standalone_mode=False)
     except click.ClickException as error:
         from emdsl.cli.failures import show_usage_error  # noqa: PLC0415 - keeps `--version` at click's own speed

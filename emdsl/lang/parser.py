@@ -16,6 +16,7 @@ from emdsl.lang.scan import Piece, scan
 from emdsl.lang.tree import TreeReader
 from emdsl.lang.words import DECLARATIONS
 from emdsl.source import Diagnostic, Edit, Source, Span
+from emdsl.surrogates import is_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,7 @@ EDITION = 1
 MAX_EXPLAINED = 300  # errors of one file that are searched for habits of other languages: more is no program
 
 _BOM = "\ufeff"
+_HALF = re.compile("[\ud800-\udfff]")
 _EDITION_LINE = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*[ \t]*em[ \t]+(?P<edition>[0-9]+)[ \t]*(?=[\r\n#]|$)")
 _ODD_EDITION = re.compile(
     r"(?:[ \t]*em(?:[ \t]+v?\d[\w.]*|\d[\w.]*)|[ \t]*(?:em|edition|version)[ \t]*[:=]?[ \t]*\"?v?\d[\w.]*\"?|-{3,})"
@@ -46,8 +48,12 @@ _RULE_INSIDE = {
 
 
 def parse(source: Source) -> tuple[ast.File, tuple[Diagnostic, ...]]:
-    """Return the syntax tree of a source, and every error of its text."""
+    """Return the syntax tree of a source, and every error of its text.
+
+    The tree's source has no lone surrogates: no file can contain one, and no later pass has to expect it.
+    """
     diagnostics: list[Diagnostic] = []
+    source = _without_halves(source, diagnostics)
     text = source.text
     if text.startswith(_BOM):
         text = " " + text[1:]  # the same length, so offsets stay
@@ -77,6 +83,23 @@ def parse(source: Source) -> tuple[ast.File, tuple[Diagnostic, ...]]:
 
         diagnostics = fixed_blocks(source, diagnostics, JINJA)
     return ast.File(source=source, decls=decls, lost=frozenset(lost)), tuple(diagnostics)
+
+
+def _without_halves(source: Source, diagnostics: list[Diagnostic]) -> Source:
+    """Return a source with another character in place of each lone surrogate; the first is reported."""
+    first = None if is_text(source.text) else _HALF.search(source.text)
+    if first is None:
+        return source
+    whole = Source(source.name, _HALF.sub("\ufffd", source.text), source.path)
+    diagnostics.append(
+        Diagnostic(
+            code="E122",
+            message=f"`\\u{{{ord(first[0]):x}}}` is half of a character (a lone surrogate)",
+            span=Span(whole, *first.span()),
+            help="write the whole character, or its code, such as `\\u{1f600}`",
+        )
+    )
+    return whole
 
 
 def _edition(source: Source, text: str, diagnostics: list[Diagnostic]) -> int | None:

@@ -11,6 +11,7 @@ from emdsl import redact
 from emdsl.errors import UsageError
 from emdsl.files import PRIVATE_FOLDER, write_whole
 from emdsl.project import ANSWERS, HOOKS, find_project
+from emdsl.surrogates import as_text, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,13 +80,16 @@ def open_project(
         simulate: Use the separate cache of simulated answers.
 
     Raises:
-        UsageError: An env file cannot be read.
+        UsageError: An env file cannot be read, or a path is not text in UTF-8: databases cannot hold it.
     """
     try:
         folder = near_path.resolve() if near_path.is_dir() else near_path.resolve().parent
     except RuntimeError:  # before Python 3.13
         raise UsageError(f"{near_path} is a loop of symbolic links") from None
     root = find_project(folder)
+    for path in (near_path.absolute(), folder, *([cache.resolve()] if cache is not None else ())):
+        if not is_text(str(path)):
+            raise UsageError(f"the path {as_text(str(path))} is not text in UTF-8: rename the file or its folder")
     environment = read_environment(folder, env_file)
     redact.register(environment)
     chosen = cache.resolve() if cache is not None else root / "cache"
