@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import threading
@@ -24,6 +25,7 @@ MAX_WINDOW = 2**27  # bytes that a packed file may refer back to: what zstd itse
 PRIVATE, PRIVATE_FOLDER = 0o600, 0o700  # of all that holds answers or prompts, whatever a process' mask allows
 CHUNK = 2**20  # bytes of a large file that are read at once
 PIECE = 1024  # bytes of a packed file that are unpacked at once: each may become a hundred thousand
+MAX_LINE = 64 * 2**20  # bytes of a line of JSON: no answer is this long
 PACKED = (".gz", ".zst")  # endings of packed files
 PATTERN = frozenset("*?[")  # characters that make a path a pattern
 POLL_S = 0.02  # between two tries for a lock
@@ -58,13 +60,70 @@ def unpacked(content: bytes, ending: str, limit: int) -> bytes:
         OSError: It unpacks to more than the limit.
         ValueError: It is damaged, or not packed by this format.
     """
+    parts, size = list[bytes](), 0
+    for part in _unpack(io.BytesIO(content), ending):
+        parts.append(part)
+        size += len(part)
+        if size > limit:
+            raise OSError(errno.EFBIG, f"it unpacks to more than the maximum of {_size(limit)}")
+    return b"".join(parts)
+
+
+def open_unpacked(path: Path) -> IO[bytes]:
+    """Open a file for reading from its beginning; a packed one is unpacked as it is read. Raises OSError.
+
+    Reading a damaged packed file raises ValueError after the content before the damage.
+    """
+    _check_regular(path.stat(), path)
+    ending = path.suffix.lower()
+    file = path.open("rb")
+    return io.BufferedReader(_Unpacked(file, ending), CHUNK) if ending in PACKED else file
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file with their ends, of a longer one its first MAX_LINE bytes.
+
+    Raises OSError or ValueError where the file cannot be read further.
+    """
+    with open_unpacked(path) as file:
+        while line := file.readline(MAX_LINE):
+            yield line
+            while len(line) == MAX_LINE and not line.endswith(b"\n"):
+                line = file.readline(MAX_LINE)
+
+
+class _Unpacked(io.RawIOBase):
+    """The content of a packed file, which closes with it."""
+
+    def __init__(self, file: IO[bytes], ending: str) -> None:
+        self._file, self._parts, self._left = file, _unpack(file, ending), b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        while not self._left:
+            part = next(self._parts, None)
+            if part is None:
+                return 0
+            self._left = part
+        n = min(len(target), len(self._left))
+        target[:n], self._left = self._left[:n], self._left[n:]
+        return n
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _unpack(file: IO[bytes], ending: str) -> Iterator[bytes]:
+    """Yield the content of packed bytes, of one stream or several; raises ValueError if they are damaged."""
     import zlib  # noqa: PLC0415 - packed files only: an up-to-date run imports this module
 
     import zstandard  # noqa: PLC0415 - the same
 
-    parts, size, stream = list[bytes](), 0, None
-    for start in range(0, len(content), PIECE):
-        left = content[start : start + PIECE]
+    stream = None
+    while left := file.read(PIECE):
         while left:
             if stream is None:
                 stream = (
@@ -73,17 +132,13 @@ def unpacked(content: bytes, ending: str, limit: int) -> bytes:
                     else zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).decompressobj()
                 )
             try:
-                parts.append(stream.decompress(left))
+                yield stream.decompress(left)
             except (zlib.error, zstandard.ZstdError) as error:
                 raise ValueError(str(error)) from error
-            size += len(parts[-1])
-            if size > limit:
-                raise OSError(errno.EFBIG, f"it unpacks to more than the maximum of {_size(limit)}")
             left = stream.unused_data if stream.eof else b""
             stream = None if stream.eof else stream
     if stream is not None:
         raise ValueError("it ends too early")
-    return b"".join(parts)
 
 
 def is_pattern(path: str) -> bool:

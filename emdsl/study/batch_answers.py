@@ -6,17 +6,15 @@ pending, and a line that does not match is reported, never stored.
 
 from __future__ import annotations
 
-import gzip
 import json
 import secrets
-import zlib
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.digest import digest
 from emdsl.errors import FileMissing, UsageError
-from emdsl.files import file_digest, read_whole
+from emdsl.files import file_digest, read_lines, read_whole
 from emdsl.providers.batch_lines import parse_line, read_line
 from emdsl.providers.batches import key_of
 from emdsl.providers.http_errors import OK
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
     from emdsl.query import Response
     from emdsl.study.project import Project
 
-MAX_LINE = 64 * 2**20  # bytes: no answer is this long
+RESULTS = (".jsonl", ".jsonl.gz", ".jsonl.zst")  # endings of files of results
 MAX_SHOWN = 200  # characters of an example
 OF_BATCH = "import"  # in place of the id of a batch, which most results do not name
 MAX_STATUS = 599  # of HTTP
@@ -99,7 +97,7 @@ def import_batch(project: Project, folder: Path, served_as: Sequence[str] = ()) 
 
     Args:
         project: The project.
-        folder: The folder; results are in any `.jsonl` or `.jsonl.gz` file within it.
+        folder: The folder; results are in any `.jsonl` file within it, packed (`.gz`, `.zst`) or not.
         served_as: More names under which the right models were served.
 
     Raises:
@@ -184,7 +182,7 @@ class _Reader:
             yield Unmatched(n, reason, examples[reason])
 
     def _files(self) -> list[Path]:
-        results = (p for p in self.folder.rglob("*") if p.name.lower().endswith((".jsonl", ".jsonl.gz")))
+        results = (p for p in self.folder.rglob("*") if p.name.lower().endswith(RESULTS))
         own = self.manifest.files
         return sorted(p for p in results if p.is_file() and p.relative_to(self.folder).as_posix() not in own)
 
@@ -217,7 +215,7 @@ class _Reader:
         """Return the entry of a result, None for an answer that was read before; raises _NotTaken."""
         response = result.response
         if response is None:
-            raise _why_not(result)
+            raise _NotTaken(reason_of(result), str(result.error) if result.left is None else "")
         of, model = self._request(key)
         self._check_model(response.model, of["model"], model)
         text = digest("answer", response.text, response.reasoning)
@@ -256,12 +254,12 @@ class _Reader:
             raise _NotTaken(f"another model than `{model.wire_name}`, unless it is --served-as NAME", reported)
 
 
-def _why_not(result: Line) -> _NotTaken:
-    """Return why a request has no answer."""
+def reason_of(result: Line) -> str:
+    """Return why a result has no answer."""
     if result.left is not None:
-        return _NotTaken(result.left.value)
+        return result.left.value
     status = result.error.status if result.error is not None else 0
-    return _NotTaken(f"error {status}" if OK < status <= MAX_STATUS else "error", str(result.error))
+    return f"error {status}" if OK < status <= MAX_STATUS else "error"
 
 
 def _last(path: str) -> str:
@@ -276,12 +274,8 @@ def _batch(response: Response, model: _Model) -> str | None:
 def _lines(path: Path) -> Iterator[bytes]:
     """Yield the lines of a file, a long one as its beginning; raises _NotTaken where it cannot be read further."""
     try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-            while line := file.readline(MAX_LINE):
-                yield line
-                while len(line) == MAX_LINE and not line.endswith(b"\n"):
-                    line = file.readline(MAX_LINE)
-    except (OSError, EOFError, zlib.error) as error:  # the last two: a compressed file is cut or damaged
+        yield from read_lines(path)
+    except (OSError, ValueError) as error:  # the last: a packed file is cut or damaged
         raise _NotTaken("a file that cannot be read to its end", str(error)) from error
 
 
