@@ -22,6 +22,7 @@ from emdsl.study.importing import FORMATS
 
 if TYPE_CHECKING:
     from emdsl.study.batch_answers import Collected
+    from emdsl.study.importing import Rejected
     from emdsl.study.project import Project
 
 BATCH = "batch"  # results in OpenAI's format, of written requests
@@ -73,7 +74,14 @@ def export(
     "--from", "form", type=click.Choice((*FORMATS, BATCH)), envvar=None,
     help="FILE, or a folder of files, is of another tool.",
 )  # fmt: skip
-@option("--service", metavar="NAME", envvar=None, help="With --from llmcomp: the service of its models.")
+@option(
+    "--service", metavar="NAME", envvar=None,
+    help="With --from llmcomp, openai-batch, or lm-eval of a local model: the service of the models.",
+)  # fmt: skip
+@option(
+    "--param", "params", multiple=True, metavar="NAME=VALUE", envvar=None,
+    help="With --from promptfoo or lm-eval: a parameter as it was sent (null: not sent); repeat for more.",
+)  # fmt: skip
 @option("--revision", envvar=None, help="With --from: the weights of a self-hosted model.")
 @option(
     "--served-as", multiple=True, metavar="NAME", envvar=None,
@@ -83,7 +91,8 @@ def export(
 @CACHE_SIM
 def import_(
     path: Path, folder: Path | None, form: str | None, service: str | None, revision: str | None,
-    served_as: tuple[str, ...], passphrase: str | None, cache: Path | None, simulate: bool, as_json: bool,
+    params: tuple[str, ...], served_as: tuple[str, ...], passphrase: str | None, cache: Path | None, simulate: bool,
+    as_json: bool,
 ) -> int:  # fmt: skip
     """Import the answers of a file from `emdsl cache export`.
 
@@ -91,7 +100,8 @@ def import_(
 
     A damaged file is refused, and one with an answer to another request than that of its key. With --from, an answer of
     another tool is imported if every part of its key is known; the rest is listed with the reason. With --from batch,
-    FILE is a folder of `emdsl plan --requests`, with the results of its requests in any `.jsonl` or `.jsonl.gz` file.
+    FILE is a folder of `emdsl plan --requests`, with the results of its requests in any `.jsonl` file. With --from
+    openai-batch, FILE is a folder of batches of another program. Files may be packed (`.gz`, `.zst`).
 
     \b
     Examples:
@@ -102,12 +112,14 @@ def import_(
     near = folder if folder and folder.exists() else Path()
     project = open_cache(cache, simulate=simulate, as_json=as_json, near=near)
     if form == BATCH:
-        if service is not None or revision is not None:
-            raise UsageError("--service and --revision are not for --from batch: the folder has every part of each key")
+        if service is not None or revision is not None or params:
+            raise UsageError("--from batch takes no --service, --revision or --param: its folder has all of each key")
         _show_batch(import_batch(project, path, served_as), project, as_json=as_json)
         return 0
     if form is not None:
-        new, old, rejected = sharing.import_foreign(project, path, form, service=service, revision=revision)
+        new, old, rejected = sharing.import_foreign(
+            project, path, form, service=service, revision=revision, params=params
+        )
         _show_foreign(new, old, rejected, as_json=as_json)
         return 0
     secret = _passphrase(passphrase) if is_encrypted(path) else None
@@ -150,14 +162,15 @@ def _already(n: int) -> str:
     return f", {n:,} were cached already" if n else ""
 
 
-def _show_foreign(new: int, old: int, rejected: list[tuple[str, int]], *, as_json: bool) -> None:
+def _show_foreign(new: int, old: int, rejected: list[Rejected], *, as_json: bool) -> None:
     if as_json:
-        reasons = [{"n": n, "reason": reason} for reason, n in rejected]
+        reasons = [{"n": r.n, "reason": r.reason, "examples": r.examples} for r in rejected]
         console.show_json({"new": new, "known": old, "rejected": reasons})
         return
     console.say(f"{new:,} answers imported" + _already(old))
-    for reason, n in rejected:
-        console.say(f"  {n:,} rejected: {reason}")
+    for r in rejected:
+        examples = ", ".join(r.examples) + (", ..." if r.n > len(r.examples) else "")
+        console.say(f"  {r.n:,} rejected: {r.reason}" + (f" ({examples})" if r.examples else ""))
     if new:
         console.say("Next: emdsl plan FILE shows which requests of a study are cached now")
 

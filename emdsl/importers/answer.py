@@ -28,6 +28,16 @@ class ImportedAnswer:
     response: Response
     sample: int | None = None
     revision: str | None = None
+    sent: Sent | None = None  # what was sent, if the file has it: compared with what a study would send
+    place: str = ""  # FILE:LINE
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request as it was sent: the path of its URL, "" if unknown, and its body."""
+
+    url: str
+    body: Mapping[str, Any]
 
 
 def identity_of(response: Response) -> tuple[object, ...]:
@@ -42,9 +52,10 @@ def text_identity(response: Response) -> tuple[object, ...]:
 
 @dataclass(frozen=True, slots=True)
 class NotImported:
-    """Why an entry is not imported: it is not an answer, or a part of its key is unknown."""
+    """Why an entry is not imported: it is not an answer, or a part of its key is unknown. `place` is FILE:LINE."""
 
     reason: str
+    place: str = ""
 
 
 class CannotImport(Exception):
@@ -56,6 +67,17 @@ def messages_of(value: Any) -> tuple[Message, ...]:
     if not isinstance(value, list) or not value:
         raise CannotImport("the entry has no messages")
     return tuple(_message(m) for m in value)
+
+
+def wire_messages(value: Any) -> tuple[Message, ...]:
+    """Return the messages of a request's body, which have a role, one text and nothing else; raises CannotImport."""
+    messages = messages_of(value)
+    for message in value:
+        if more := sorted(name for name in message.keys() - {"role", "content"} if message[name] is not None):
+            raise CannotImport(f"a message has the field `{more[0]}`")
+        if isinstance(message["content"], list) and len(message["content"]) != 1:
+            raise CannotImport("a message has several parts")
+    return messages
 
 
 def _message(value: Any) -> Message:

@@ -1,13 +1,17 @@
-"""Logs of Inspect (inspect_ai), `.eval` and `.json`: every model call that they contain.
+"""Logs of Inspect (inspect_ai), `.eval` and `.json`, of log versions 1 and 2: every model call that they contain.
 
-An `.eval` file is a zip whose members may be compressed with zstd, which `zipfile` does not support. Source: "Log
-files" in Inspect's documentation, and logs that it wrote.
+An `.eval` file is a zip whose members may be compressed with zstd, which `zipfile` does not support. Its header is
+`header.json`, `start.json` in early versions and `_journal/start.json` in a log that did not finish. Samples of early
+versions have their events in `transcript`; those of log version 1 have none, only messages. Source: "Log files" in
+Inspect's documentation, `log/_log.py`, `log/_recorders/eval.py`, `model/_model_output.py`, and logs that it wrote.
 """
 
 from __future__ import annotations
 
 import struct
 import zipfile
+import zlib
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +24,17 @@ from emdsl.importers.answer import (
     NotImported,
     loads,
     messages_of,
-    read_text,
     renamed,
     text_of,
 )
+from emdsl.importers.reading import Entry, array_items, imported, parse, plain_name
 from emdsl.query import Response, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+HEADERS = ("header.json", "start.json", "_journal/start.json")
 ZSTD = 93  # in the zip format
 MAX_MEMBER = 2**30  # bytes of a sample, unpacked
 ATTACHED = "attachment://"
@@ -43,26 +48,50 @@ _IGNORED = frozenset((  # settings that change no answer
     "max_retries", "timeout", "attempt_timeout", "max_connections", "adaptive_connections", "cache", "cache_prompt",
     "batch", "logprobs", "reasoning_history", "parallel_tool_calls", "internal_tools", "max_tool_output",
 ))  # fmt: skip
-_FINISH = {"stop": "stop", "max_tokens": "length", "model_length": "length", "content_filter": "blocked"}
+_FINISH = {
+    "stop": "stop", "max_tokens": "length", "length": "length", "model_length": "length", "content_filter": "blocked",
+}  # fmt: skip
+# Solvers that write messages before the only call; their effect is in the messages of a sample.
+_BEFORE = frozenset(("system_message", "user_message", "assistant_message", "prompt_template", "chain_of_thought"))
 
 
 def read(path: Path) -> Iterator[ImportedAnswer | NotImported]:
     """Yield the answers of a log, by epoch; raises UsageError if the file is not a log."""
-    header, samples = _json_log(path) if path.suffix.lower() == ".json" else _eval_log(path)
+    header: dict[str, Any] = {}
+    found: list[tuple[int, str, list[ImportedAnswer | NotImported]]] = []  # by epoch and sample
+    json_log = plain_name(path).endswith(".json")
+    for place, sample in array_items(path, ("samples",), header) if json_log else _members(path, header):
+        if isinstance(sample, NotImported):
+            found.append((0, "", [sample]))
+        else:
+            epoch, name = (sample.get("epoch"), sample.get("id")) if isinstance(sample, dict) else (1, "")
+            found.append((epoch if isinstance(epoch, int) else 1, str(name), list(_of_sample(sample, header, place))))
+    if json_log and not isinstance(header.get("samples"), list):
+        raise UsageError(f"`{path}` is not a log of Inspect: it has no `samples`")
     if (header.get("eval") or {}).get("model_base_url"):
-        yield NotImported("the model was served by a custom server (`model_base_url`)")
+        yield NotImported("the model was served by a custom server (`model_base_url`)", str(path))
         return
-    if not samples:
+    if not found:
         raise UsageError(f"`{path}` has no samples: it was written with `--no-log-samples`, or nothing was evaluated")
-    for sample in sorted(samples, key=lambda s: (s.get("epoch", 1), str(s.get("id")))):
-        calls = [e for e in sample.get("events") or () if isinstance(e, dict) and e.get("event") == "model"]
-        if not calls:
-            yield NotImported("the log has no model calls: only its `events` contain requests")
-        for n, event in enumerate(calls):
-            try:
-                yield _answer(event, sample, n)
-            except CannotImport as reason:
-                yield NotImported(str(reason))
+    for _, _, answers in sorted(found, key=lambda one: one[:2]):
+        yield from answers
+
+
+def _of_sample(sample: Any, header: dict[str, Any], place: str) -> Iterator[ImportedAnswer | NotImported]:
+    """Yield the answers of a sample: of its model calls, or of its messages if it has no events."""
+    if isinstance(sample, dict) and isinstance(sample.get("transcript"), dict):  # of the first logs with events
+        old = sample["transcript"]
+        sample = {"events": old.get("events"), "attachments": old.get("content"), **sample}
+    calls = [
+        Entry(place, (n, e))
+        for n, e in enumerate(
+            x for x in sample.get("events") or () if isinstance(x, dict) and x.get("event") == "model"
+        )
+    ]
+    if calls:
+        yield from imported(calls, lambda call: _answer(call[1], sample, call[0]))
+    else:
+        yield from imported([Entry(place, sample)], lambda one: _of_messages(one, header))
 
 
 def _answer(event: dict[str, Any], sample: dict[str, Any], n: int) -> ImportedAnswer:
@@ -75,29 +104,80 @@ def _answer(event: dict[str, Any], sample: dict[str, Any], n: int) -> ImportedAn
     if not isinstance(event.get("model"), str):
         raise CannotImport("the call does not name its model")
     output = event["output"]
-    choices = output.get("choices") or []
-    if len(choices) != 1:
-        raise CannotImport("the reply does not have exactly one choice")
-    params = renamed(event.get("config") or {}, _PARAMS, _IGNORED)
-    text, reasoning = _text_and_reasoning(choices[0].get("message") or {}, sample)
-    usage = output.get("usage") or {}
     return ImportedAnswer(
         model=event["model"],
         messages=messages_of([_attached(m, sample) for m in _input(event, sample)]),
-        params=params,
-        response=Response(
-            text=text, reasoning=reasoning, model=output.get("model"),
-            finish=_FINISH.get(str(choices[0].get("stop_reason")), "other"),
-            usage=Usage(
-                input_tokens=usage.get("input_tokens"), output_tokens=usage.get("output_tokens"),
-                reasoning_tokens=usage.get("reasoning_tokens"), cached_tokens=usage.get("input_tokens_cache_read"),
-            ),
-            logprobs=_logprobs(choices[0]),
-            request_id=_identity(event, sample, n),
+        params=_params(event),
+        response=replace(
+            _response(output, sample), request_id=_identity(event, sample, n),
             answered_at=_time(event.get("completed") or event.get("timestamp")),
-            elapsed_s=float(output.get("time") or 0),
         ),
     )  # fmt: skip
+
+
+def _response(output: dict[str, Any], sample: dict[str, Any]) -> Response:
+    """Return the answer in an output; raises CannotImport."""
+    choices = output.get("choices") or []
+    if len(choices) != 1:
+        raise CannotImport("the reply does not have exactly one choice")
+    text, reasoning = _text_and_reasoning(choices[0].get("message") or {}, sample)
+    usage = output.get("usage") or {}
+    return Response(
+        text=text, reasoning=reasoning, model=output.get("model"),
+        finish=_FINISH.get(str(choices[0].get("stop_reason")), "other"),
+        usage=Usage(
+            input_tokens=usage.get("input_tokens"), output_tokens=usage.get("output_tokens"),
+            reasoning_tokens=usage.get("reasoning_tokens"), cached_tokens=usage.get("input_tokens_cache_read"),
+        ),
+        logprobs=_logprobs(choices[0]),
+        elapsed_s=float(output.get("time") or 0),
+    )  # fmt: skip
+
+
+def _of_messages(sample: dict[str, Any], header: dict[str, Any]) -> ImportedAnswer:
+    """Return the answer of a sample without events, if its messages show its only request; raises CannotImport."""
+    spec, plan, output = header.get("eval") or {}, header.get("plan") or {}, sample.get("output") or {}
+    *request, last = sample.get("messages") or [{}]
+    steps = [
+        (s.get("solver"), {k: v for k, v in (s.get("params") or {}).items() if v}) for s in plan.get("steps") or ()
+    ]
+    if not request or last.get("role") != "assistant" or not output.get("choices"):
+        raise CannotImport("the log has no model calls: only its `events` contain requests")
+    if not steps or steps[-1] != ("generate", {}) or not all(name in _BEFORE for name, _ in steps[:-1]):
+        raise CannotImport("the log has no model calls, and its solvers may have made several")
+    if any(m.get("role") == "assistant" and m.get("source") == "generate" for m in request):
+        raise CannotImport("the log has no model calls, and its messages have several answers")
+    if spec.get("model_args") or spec.get("model_generate_config"):
+        raise CannotImport("the log has no model calls, and the settings of its model are not certain")
+    params = params_of(plan.get("config") or {})
+    if "max_tokens" not in params:
+        raise CannotImport("the log does not record `max_tokens`, and Inspect's versions differ in their default")
+    response = _response(output, sample)
+    if _text_and_reasoning(last, sample)[0] != response.text or not isinstance(spec.get("model"), str):
+        raise CannotImport("the log has no model calls, and its last message is not the answer")
+    return ImportedAnswer(
+        model=spec["model"], messages=messages_of([_attached(m, sample) for m in request]), params=params,
+        response=replace(
+            response, request_id=f"{sample['uuid']}:0" if isinstance(sample.get("uuid"), str) else None,
+            answered_at=_time((header.get("stats") or {}).get("completed_at") or spec.get("created")),
+        ),
+    )  # fmt: skip
+
+
+def _params(event: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a call."""
+    params = params_of(event.get("config") or {})
+    if "max_tokens" not in params and event["model"].startswith("anthropic/"):
+        sent = ((event.get("call") or {}).get("request") or {}).get("max_tokens")
+        if type(sent) is not int:
+            raise CannotImport("the log does not record `max_tokens`, which Anthropic requires")
+        params["max_tokens"] = sent
+    return params
+
+
+def params_of(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a GenerateConfig in our names; raises CannotImport."""
+    return renamed({k: v for k, v in config.items() if (k, v) != ("num_choices", 1)}, _PARAMS, _IGNORED)
 
 
 def _identity(event: dict[str, Any], sample: dict[str, Any], n: int) -> str | None:
@@ -134,9 +214,9 @@ def _text_and_reasoning(message: dict[str, Any], sample: dict[str, Any]) -> tupl
     message = _attached(message, sample)
     if message.get("tool_calls"):
         raise CannotImport("the entry contains tool calls")
-    content = message.get("content")
+    content, thought = message.get("content"), message.get("reasoning")  # the last: of versions 0.3.59 to 0.3.63
     if not isinstance(content, list):
-        return text_of(content), None
+        return text_of(content), thought if isinstance(thought, str) and thought else None
     thoughts = [p for p in content if isinstance(p, dict) and p.get("type") == "reasoning"]
     readable = [
         p for p in thoughts if not p.get("redacted")
@@ -162,28 +242,29 @@ def _time(value: Any) -> float:
         return 0.0
 
 
-def _json_log(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    log = loads(read_text(path), f"`{path}`")
-    if not isinstance(log, dict) or not isinstance(log.get("samples"), list):
-        raise UsageError(f"`{path}` is not a log of Inspect: it has no `samples`")
-    return log, log["samples"]
-
-
-def _eval_log(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _members(path: Path, header: dict[str, Any]) -> Iterator[Entry]:
+    """Yield the samples of an `.eval` file; fills the header first."""
     try:
         with zipfile.ZipFile(path) as log, path.open("rb") as raw:
             names = {i.filename: i for i in log.infolist()}
-            if "header.json" not in names:
-                raise UsageError(f"`{path}` has no `header.json`: its evaluation did not finish")
-            header = loads(_member(log, raw, names["header.json"]), f"`{path}`, header.json")
-            samples = [
-                loads(_member(log, raw, info), f"`{path}`, {name}")
-                for name, info in names.items()
-                if name.startswith("samples/") and name.endswith(".json")
-            ]
+            start = next((n for n in HEADERS if n in names), None)
+            if start is None:
+                raise UsageError(f"`{path}` has no `header.json`: it is not a log of Inspect")
+            header |= loads(_member(log, raw, names[start]), f"`{path}`, {start}")
+            for name, info in names.items():
+                if name.startswith("samples/") and name.endswith(".json"):
+                    yield _sample(log, raw, info, f"{path}:{name}")
     except (OSError, zipfile.BadZipFile, zstandard.ZstdError, UnicodeDecodeError) as error:
         raise UsageError(f"`{path}` is not a log of Inspect: {_reason(error)}") from None
-    return header, samples
+
+
+def _sample(log: zipfile.ZipFile, raw: Any, info: zipfile.ZipInfo, place: str) -> Entry:
+    try:
+        return Entry(place, parse(_member(log, raw, info)))
+    except CannotImport as damaged:
+        return Entry(place, NotImported(str(damaged), place))
+    except (OSError, zipfile.BadZipFile, zlib.error, zstandard.ZstdError, UnicodeDecodeError) as error:
+        return Entry(place, NotImported(f"a member is damaged: {_reason(error)}", place))
 
 
 def _reason(error: Exception) -> str:

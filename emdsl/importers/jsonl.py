@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from emdsl.importers.answer import CannotImport, ImportedAnswer, NotImported, loads, messages_of, read_text
+from emdsl.importers.answer import CannotImport, ImportedAnswer, NotImported, messages_of
+from emdsl.importers.reading import imported, json_lines
 from emdsl.query import Response, Usage
 from emdsl.source import one_of
 
@@ -25,13 +26,8 @@ _FIELDS = {
 
 
 def read(path: Path) -> Iterator[ImportedAnswer | NotImported]:
-    """Yield the answers of a file; raises UsageError for a line that is not JSON."""
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if line.strip():
-            try:
-                yield _answer(loads(line, f"`{path}`, line {number}"))
-            except CannotImport as reason:
-                yield NotImported(str(reason))
+    """Yield the answers of a file; raises UsageError if it cannot be opened."""
+    yield from imported(json_lines(path), _answer)
 
 
 def _answer(entry: Any) -> ImportedAnswer:

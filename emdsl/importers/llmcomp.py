@@ -11,7 +11,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import UsageError
-from emdsl.importers.answer import CannotImport, ImportedAnswer, NotImported, loads, messages_of, read_text, renamed
+from emdsl.files import open_unpacked
+from emdsl.importers.answer import CannotImport, ImportedAnswer, NotImported, renamed, wire_messages
+from emdsl.importers.reading import Entry, imported, json_lines, plain_name
 from emdsl.query import Response
 
 if TYPE_CHECKING:
@@ -31,19 +33,15 @@ def read(path: Path, service: str) -> Iterator[ImportedAnswer | NotImported]:
 
     Raises UsageError if the file is not of llmcomp's cache.
     """
-    if path.suffix.lower() == ".json":
+    if plain_name(path).endswith(".json"):
         yield from _judged(path)
         return
-    first, *rest = read_text(path).splitlines() or [""]
-    header = loads(first, f"`{path}`, line 1")
+    lines = json_lines(path)
+    header = next(lines, Entry("", None)).value
     if not isinstance(header, dict) or not isinstance(header.get("model"), str):
         raise UsageError(f"`{path}` is not a file of llmcomp's cache: its first line has no `model`")
     at = _time(header.get("last_update"))
-    for number, line in enumerate(rest, start=2):
-        try:
-            yield _answer(loads(line, f"`{path}`, line {number}"), f"{service}/{header['model']}", at)
-        except CannotImport as reason:
-            yield NotImported(str(reason))
+    yield from imported(lines, lambda entry: _answer(entry, f"{service}/{header['model']}", at))
 
 
 def _answer(entry: Any, model: str, at: float) -> ImportedAnswer:
@@ -54,7 +52,7 @@ def _answer(entry: Any, model: str, at: float) -> ImportedAnswer:
     sent = entry["api_kwargs"]
     return ImportedAnswer(
         model=model,
-        messages=messages_of(sent.get("messages")),
+        messages=wire_messages(sent.get("messages")),
         params=renamed(sent, _PARAMS, _IGNORED),
         response=Response(
             text=entry["answer"], finish="other", answered_at=at
@@ -64,12 +62,13 @@ def _answer(entry: Any, model: str, at: float) -> ImportedAnswer:
 
 def _judged(path: Path) -> Iterator[NotImported]:
     try:
-        cache = json.loads(read_text(path))
+        with open_unpacked(path) as file:
+            cache = json.load(file)
         n = sum(len(answers) for answers in cache["data"].values())
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(f"`{path}` is not a file of llmcomp's cache") from None
     for _ in range(n):
-        yield NotImported("the reply of a judge, stored without its parameters")
+        yield NotImported("the reply of a judge, stored without its parameters", str(path))
 
 
 def _time(value: Any) -> float:

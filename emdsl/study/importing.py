@@ -6,7 +6,7 @@ import itertools
 import json
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from functools import partial
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.compile import compile_source
@@ -14,12 +14,18 @@ from emdsl.compiler.models import merged
 from emdsl.compiler.settings import PARAMS, Refused
 from emdsl.errors import SourceError, UsageError
 from emdsl.experiment import request_settings
-from emdsl.importers import inspect, jsonl, llmcomp
+from emdsl.importers import inspect, jsonl, llmcomp, lm_eval, openai_batch, promptfoo
 from emdsl.importers.answer import NotImported, identity_of, text_identity
+from emdsl.importers.reading import plain_name
 from emdsl.prompt import Prompt
+from emdsl.providers.batch_lines import read_line
 from emdsl.query import Query, RequestSettings
+from emdsl.redact import Redactor, api_keys
+from emdsl.service import SERVICES
 from emdsl.source import Source
-from emdsl.store.codec import encode
+from emdsl.store.codec import Corrupt, decode, encode
+from emdsl.study.batch_answers import OF_BATCH, reason_of
+from emdsl.study.same_request import difference
 from emdsl.value import plain
 
 if TYPE_CHECKING:
@@ -30,8 +36,15 @@ if TYPE_CHECKING:
     from emdsl.importers.answer import ImportedAnswer
     from emdsl.query import Model, Response
 
-ENDINGS = {"jsonl": (".jsonl",), "inspect": (".eval", ".json"), "llmcomp": (".jsonl", ".json")}
+JSONL, INSPECT, LLMCOMP, LM_EVAL = "jsonl", "inspect", "llmcomp", "lm-eval"
+PROMPTFOO, OPENAI_BATCH = "promptfoo", "openai-batch"
+ENDINGS = {
+    JSONL: (".jsonl",), INSPECT: (".eval", ".json"), PROMPTFOO: (".json",), LM_EVAL: (".jsonl",),
+    OPENAI_BATCH: (".jsonl",), LLMCOMP: (".jsonl", ".json"),
+}  # fmt: skip
 FORMATS = tuple(ENDINGS)
+STATED = (PROMPTFOO, LM_EVAL)  # formats that do not record every parameter
+MAX_EXAMPLES = 3  # of the places of one reason
 TOP_LOGPROBS = 20  # most that any service gives
 LOOKED = 64  # draws of a request that are looked up together
 
@@ -43,6 +56,7 @@ class _Draws:
     numbers: dict[tuple[object, ...], list[int]] = field(default_factory=dict)
     used: set[int] = field(default_factory=set)
     in_file: Counter[tuple[object, ...]] = field(default_factory=Counter)
+    free: int = 0  # no number below is free
 
     def take(self, response: Response, number: int) -> None:
         """Add a sample that has a number."""
@@ -61,58 +75,109 @@ class _Draws:
         self.in_file[text] += n < len(numbers) or identity == text
         if n < len(numbers):
             return numbers[n]
-        fresh = next(i for i in itertools.count() if i not in self.used)
-        self.take(response, fresh)
-        return fresh
+        while self.free in self.used:
+            self.free += 1
+        self.take(response, self.free)
+        return self.free
+
+
+@dataclass(slots=True)
+class Rejected:
+    """Entries that are not imported for one reason; `examples` are the places of the first."""
+
+    reason: str
+    n: int = 0
+    examples: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True, kw_only=True)
 class Importer:
-    """Makes entries of the answers in files; rejected answers are counted by reason."""
+    """Makes entries of the answers in files; rejected answers are counted by reason. `stated` are parameters."""
 
     form: str
     environment: Mapping[str, str]
     run: str
     service: str | None = None
     revision: str | None = None
-    rejected: Counter[str] = field(default_factory=Counter)
+    stated: Mapping[str, Any] = field(default_factory=dict)
+    rejected: dict[str, Rejected] = field(default_factory=dict)  # by reason
     _models: dict[tuple[str, str | None], Model | str] = field(default_factory=dict)
     stored: Callable[[Iterable[Digest]], Mapping[Digest, Response]] = lambda _: {}  # answers by key
+    _redactor: Redactor = field(init=False)
     _draws: dict[Digest, _Draws] = field(default_factory=dict)  # by the key of a request's first draw
+
+    def __post_init__(self) -> None:
+        self._redactor = Redactor(api_keys(self.environment))
 
     def entries(self, path: Path) -> Iterator[tuple[Digest, bytes]]:
         """Yield the entries of a file, or of all files in a folder; raises UsageError.
 
         A sample is known by its identity, not by its order: one that is stored, or in another file, is the same sample.
         """
-        for file in self._files(path):
+        for answers in self._answers(self._files(path)):
             for draws in self._draws.values():
                 draws.in_file.clear()
-            for answer in self._reader()(file):
-                entry = NotImported(answer.reason) if isinstance(answer, NotImported) else self._entry(answer)
+            for answer in answers:
+                entry = answer if isinstance(answer, NotImported) else self._entry(answer)
                 if isinstance(entry, NotImported):
-                    self.rejected[entry.reason] += 1
+                    self._reject(entry.reason, entry.place or answer.place)
                 else:
                     yield entry
 
+    def _reject(self, reason: str, place: str) -> None:
+        rejected = self.rejected.setdefault(reason, Rejected(reason))
+        rejected.n += 1
+        if place and len(rejected.examples) < MAX_EXAMPLES and place not in rejected.examples:
+            rejected.examples.append(place)
+
     def _files(self, path: Path) -> list[Path]:
         if path.is_dir():
-            files = sorted(f for f in path.rglob("*") if f.suffix.lower() in ENDINGS[self.form])
+            endings = ENDINGS[self.form]
+            files = sorted(f for f in path.rglob("*") if plain_name(f).endswith(endings) and f.is_file())
+            if self.form == LM_EVAL:
+                files = [f for f in files if lm_eval.is_samples(f)]
             if not files:
-                raise UsageError(f"{path} has no file that ends in {' or '.join(ENDINGS[self.form])}")
+                raise UsageError(f"{path} has no file that ends in {' or '.join(endings)}")
             return files
         if not path.is_file():
             raise UsageError(f"no such file: {path}")
+        if self.form == OPENAI_BATCH:
+            raise UsageError(f"{path} is one file: name the folder with the requests and the results of a batch")
         return [path]
 
-    def _reader(self) -> Callable[[Path], Iterator[ImportedAnswer | NotImported]]:
-        if self.form != "llmcomp":
-            return {"jsonl": jsonl.read, "inspect": inspect.read}[self.form]
+    def _answers(self, files: list[Path]) -> Iterator[Iterator[ImportedAnswer | NotImported]]:
+        """Yield the answers of each file, or of all files together if one has the requests of another."""
+        if self.stated and self.form not in STATED:
+            raise UsageError(f"--param is for {' and '.join(STATED)}, whose files do not record every parameter")
+        if self.form == OPENAI_BATCH:
+            yield openai_batch.read(files, self._service(), self._result)
+            return
+        for file in files:
+            match self.form:
+                case "inspect":
+                    yield inspect.read(file)
+                case "llmcomp":
+                    yield llmcomp.read(file, self._service())
+                case "lm-eval":
+                    yield lm_eval.read(file, self.service, self.stated)
+                case "promptfoo":
+                    yield promptfoo.read(file, self.stated)
+                case _:
+                    yield jsonl.read(file)
+
+    def _service(self) -> str:
         if self.service is None:
-            raise UsageError(
-                "files of llmcomp do not name the service of a model: add --service openai, or openrouter ..."
-            )
-        return partial(llmcomp.read, service=self.service)
+            files = "files of llmcomp" if self.form == LLMCOMP else "files of batches"
+            raise UsageError(f"{files} do not name the service of a model: add --service openai, or openrouter ...")
+        return self.service
+
+    def _result(self, result: Mapping[str, Any]) -> Response | str:
+        """Return the answer in a result of a batch, or why it has none."""
+        line = read_line(result, self._redactor)
+        if line.response is None:
+            return f"the request failed: {reason_of(line)}"
+        discounted = self.service in SERVICES and SERVICES[self.service].batch is not None
+        return replace(line.response, batch=(line.response.batch or OF_BATCH) if discounted else None)
 
     def _entry(self, answer: ImportedAnswer) -> tuple[Digest, bytes] | NotImported:
         model = self._model(answer.model, answer.revision or self.revision)
@@ -129,7 +194,14 @@ class Importer:
         if sample and "seed" in own:
             return NotImported("samples after the first have the same seed: a study sends each its own")
         query = Query(head, prompt, sample, state.key(0, sample))
-        return query.key, encode(query, replace(answer.response, run=self.run))
+        if answer.sent is not None and (reason := difference(query, answer.sent)) is not None:
+            return NotImported(reason)
+        try:
+            entry = encode(query, replace(answer.response, run=self.run))
+            decode(entry)
+        except (Corrupt, TypeError, ValueError):  # what another tool wrote may be of any type
+            return NotImported("the answer has a field of an unknown type")
+        return query.key, entry
 
     def _sample(self, state: KeyState, answer: ImportedAnswer) -> int:
         """Return the number of a draw: that under which it is stored or came before, else the next one that is free."""
@@ -168,6 +240,20 @@ class Importer:
         if head.model.service.self_hosted and revision is None:
             return f"model {use}: its weights are unknown: name them with --revision"
         return head.model
+
+
+def stated_params(texts: Iterable[str]) -> dict[str, Any]:
+    """Return parameters from texts `NAME=VALUE`, values in JSON or plain text; raises UsageError."""
+    params: dict[str, Any] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or name not in PARAMS or name in ("sim", "extra"):
+            raise UsageError(f"--param {text}: expected NAME=VALUE, such as temperature=0", parameter="param")
+        try:
+            params[name] = json.loads(value, parse_float=Decimal)
+        except ValueError:
+            params[name] = value
+    return params
 
 
 def _param(name: str, value: Any) -> Any:

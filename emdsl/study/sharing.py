@@ -16,13 +16,14 @@ from emdsl.store.codec import Corrupt, decode
 from emdsl.store.disk import DiskStore
 from emdsl.study.answers import answers_of, open_store
 from emdsl.study.bundled import compare
-from emdsl.study.importing import Importer
+from emdsl.study.importing import Importer, stated_params
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from emdsl.digest import Digest
     from emdsl.study.compiled import Compiled
+    from emdsl.study.importing import Rejected
     from emdsl.study.project import Project
 
 
@@ -102,8 +103,9 @@ def import_bundle(project: Project, path: Path, folder: Path | None = None, pass
 
 
 def import_foreign(
-    project: Project, path: Path, form: str, *, service: str | None = None, revision: str | None = None
-) -> tuple[int, int, list[tuple[str, int]]]:
+    project: Project, path: Path, form: str, *, service: str | None = None, revision: str | None = None,
+    params: Sequence[str] = (),
+) -> tuple[int, int, list[Rejected]]:  # fmt: skip
     """Import answers that another tool has paid for, each under the key that a study gives the same request.
 
     Args:
@@ -112,18 +114,19 @@ def import_foreign(
         form: The tool: one of `importing.FORMATS`.
         service: The service of the models, if the files do not name it.
         revision: The weights of a self-hosted model.
+        params: Parameters as they were sent, `NAME=VALUE`, in place of what the files record.
 
     Returns:
-        The number of new answers, of those cached already, and of rejected ones by reason.
+        The number of new answers, of those cached already, and the rejected ones by reason, the most frequent first.
     """
     with open_store(project, write=True) as store:
         importer = Importer(
             form=form, environment=project.environment, run=secrets.token_hex(8), service=service, revision=revision,
-            stored=store.get_many,
+            stored=store.get_many, stated=stated_params(params),
         )  # fmt: skip
         entries = list(importer.entries(path))  # all of it is read before any of it is stored
         new, old = store.adopt(entries)
-    return new, old, importer.rejected.most_common()
+    return new, old, sorted(importer.rejected.values(), key=lambda rejected: -rejected.n)
 
 
 def merge(project: Project, other: Path) -> tuple[int, int, int]:
