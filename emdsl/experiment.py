@@ -40,6 +40,15 @@ class Axis:
                 return i
         return None
 
+    def positions(self, shown: str) -> frozenset[int]:
+        """Return the positions of all levels with the label `shown`: on a dependent axis it can have several values."""
+        return frozenset(i for i, level in enumerate(self.levels) if level.shown == shown)
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The labels of the levels, each once."""
+        return tuple(dict.fromkeys(level.shown for level in self.levels))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Step:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from emdsl.outcomes.sql import has_value_column, literal
-from emdsl.outcomes.table import column_values, is_enum
+from emdsl.outcomes.table import column_values, enum_names
 from emdsl.value import LabelledMap
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _declared(path: tuple[str, ...], levels: Axis | tuple[str, ...] | None) -> t
 
 def _place_sql(path: tuple[str, ...], levels: Axis | tuple[str, ...] | None, column: str) -> tuple[str, ...]:
     """Return the place of a group's value among its levels, if SQL has another order than theirs, as an ENUM has."""
-    if len(path) == 1 and levels is not None and not isinstance(levels, tuple) and is_enum(levels):
+    if len(path) == 1 and levels is not None and not isinstance(levels, tuple) and enum_names(levels):
         return ()
     declared = [v for v in dict.fromkeys(_declared(path, levels)) if v is not None]
     if not 1 < len(declared) <= MAX_ORDERED or declared == sorted(declared):

@@ -161,18 +161,23 @@ def _axis_fields(axis: Axis, position: int) -> list[Field]:
         return [_taken(axis.name, _SQL[kind], f"axis {axis.name}", held, position)]
     shown = [clean(x.shown) or "" for x in axis.levels]
     sql = "VARCHAR"
-    if is_enum(axis):
-        sql = "ENUM (" + ", ".join("'" + s.replace("'", "''") + "'" for s in shown) + ")"
+    if names := enum_names(axis):
+        sql = "ENUM (" + ", ".join("'" + s.replace("'", "''") + "'" for s in names) + ")"
     fields = [_taken(axis.name, sql, f"axis {axis.name}: label of the level", pa.array(shown), position)]
     held_sql, held = _value_column(axis.levels)
     fields.append(_taken(value_column(axis.name), held_sql, f"axis {axis.name}: value of the level", held, position))
     return fields
 
 
-def is_enum(axis: Axis) -> bool:
-    """Whether the column of an axis has an ENUM type: it has labels, not too many, and each is another."""
-    shown = {clean(x.shown) for x in axis.levels}
-    return has_value_column(axis.levels) and len(shown) == len(axis.levels) <= MAX_ENUM
+def enum_names(axis: Axis) -> list[str]:
+    """Return the values of an axis' column with an ENUM type: its labels; none if it has another type.
+
+    An axis that depends on another one can have one label for several values. Labels that are not one text, but would be
+    in UTF-8, stay apart: their column is of text.
+    """
+    labels = list(dict.fromkeys(x.shown for x in axis.levels))
+    names = [clean(label) or "" for label in labels]
+    return names if has_value_column(axis.levels) and len(set(names)) == len(names) <= MAX_ENUM else []
 
 
 def _taken(name: str, sql: str, comment: str, held: Any, position: int) -> Field:

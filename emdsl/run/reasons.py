@@ -105,7 +105,7 @@ class Comparison:
         self._interrupted = interrupted
         self._rows = Rows(old, selection) if old is not None else None
         self._reasons: dict[Any, Reason] = {}
-        self._old_cells: set[Cell] | None = None
+        self._old_cells: dict[Cell, Cell] | None = None  # by the first position of each of its names
         self._names: dict[str, str] = {}  # of axes, by their previous name
         self._old_axes: dict[str, _OldAxis] = {}  # by their name now
         self._last_cell: tuple[Cell | None, Cell | None] = (None, None)  # now, and before
@@ -113,7 +113,7 @@ class Comparison:
             self._names = _names(old.axes, new.axes)
             self._old_axes = {self._names[a.name]: _OldAxis(a) for a in old.axes if a.name in self._names}
             if old.n_cells <= MAX_OLD_CELLS:
-                self._old_cells = set(old.cells())
+                self._old_cells = _by_names(old)
 
     def reason(self, row: Outcome, step: Step, query: Query) -> Reason:
         """Return why a request of a row is not stored; the answers that it reads are settled in the row."""
@@ -214,7 +214,7 @@ class Comparison:
             if position is None:
                 return None
             found.append(position)
-        return tuple(found) if self._old_cells is None or tuple(found) in self._old_cells else None
+        return tuple(found) if self._old_cells is None else self._old_cells.get(tuple(found))
 
     def query(self, old_row: Outcome, name: str) -> Query | None:
         """Return the request of a step of the previous program; None if it made none."""
@@ -236,6 +236,17 @@ class Comparison:
         return next((s for s in self.old.steps if s.name == name), None)
 
 
+def _by_names(old: Experiment) -> dict[Cell, Cell]:
+    """Return the cells of an experiment by the names of their levels: by the first position of each name.
+
+    On a dependent axis a name can have several positions, one for each of its values.
+    """
+    firsts = [_OldAxis(a).firsts for a in old.axes]
+    if all(first == i for axis in firsts for i, first in enumerate(axis)):
+        return {cell: cell for cell in old.cells()}
+    return {tuple(axis[i] for axis, i in zip(firsts, cell, strict=True)): cell for cell in old.cells()}
+
+
 class _OldAxis:
     """An axis of the previous program."""
 
@@ -246,6 +257,11 @@ class _OldAxis:
     def _positions(self) -> dict[str, int]:
         """The first position of each name."""
         return {level.shown: i for i, level in reversed(list(enumerate(self._levels)))}
+
+    @property
+    def firsts(self) -> list[int]:
+        """The first position of the name of each level."""
+        return [self._positions[level.shown] for level in self._levels]
 
     def position(self, level: Level) -> int | None:
         """Return the position that a level of now had: by its name, or if that is new, by its value."""

@@ -94,9 +94,14 @@ def _reasons_json(count: ExperimentCount) -> list[dict[str, Any]]:
 
 def _by_json(count: ExperimentCount) -> list[dict[str, Any]]:
     axes = [count.experiment.axes[i] for i in count.by]
+    merged: dict[tuple[str, ...], list[int]] = {}  # a dependent axis can have one label for several values
+    for levels, numbers in sorted(count.by_levels.items()):
+        labels = tuple(a.levels[x].shown for a, x in zip(axes, levels, strict=True))
+        merged[labels] = [sum(n) for n in zip(merged.get(labels, [0, 0]), numbers, strict=True)]
+    names = [a.name for a in axes]
     return [
-        {a.name: a.levels[x].shown for a, x in zip(axes, levels, strict=True)} | {"cached": cached, "pending": pending}
-        for levels, (cached, pending) in sorted(count.by_levels.items())
+        dict(zip(names, labels, strict=True)) | {"cached": cached, "pending": pending}
+        for labels, (cached, pending) in merged.items()
     ]
 
 
@@ -143,7 +148,8 @@ def count_parts(counts: list[ExperimentCount]) -> Iterator[Part]:
 def _experiment_parts(count: ExperimentCount) -> Iterator[Part]:
     experiment, chosen = count.experiment, count.only
     axes = "  ".join(
-        f"{a.name} {len(chosen[i]) if i in chosen else len(a.levels)}" for i, a in enumerate(experiment.axes)
+        f"{a.name} {len({a.levels[x].shown for x in chosen.get(i, range(len(a.levels)))})}"
+        for i, a in enumerate(experiment.axes)
     )
     skipped = f"  ({experiment.n_skipped:,} skipped)" if experiment.n_skipped else ""
     size = f"{counted(count.cells, 'cell')} x {counted(count.samples, 'sample')}"

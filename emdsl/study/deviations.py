@@ -237,9 +237,9 @@ class _Pair:
         old, axes = self.old["axes"], {self.names.get(a.name, a.name): a for a in self.experiment.axes}
         if set(old) != set(axes) or self.old["samples"] > self.experiment.samples:
             return None
-        places = {i: [a.position(x) for x in old[n]] for i, (n, a) in enumerate(axes.items())}
-        only = {i: frozenset(p for p in some if p is not None) for i, some in places.items()}
-        if any(None in some for some in places.values()):
+        places = {i: [a.positions(x) for x in old[n]] for i, (n, a) in enumerate(axes.items())}
+        only = {i: frozenset[int]().union(*some) for i, some in places.items()}
+        if not all(all(some) for some in places.values()):
             return None
         return requests_by_step(Rows(self.experiment, Selection(samples=self.old["samples"], only=only)))
 

@@ -102,13 +102,12 @@ def _selection(
 
 def _positions(axis: Axis, levels: str, others: Sequence[Experiment]) -> frozenset[int]:
     """Return the positions of levels; a level of the same axis in another experiment selects no cell of this one."""
-    positions = set()
-    for level in [levels] if axis.position(levels) is not None else levels.split(","):
-        position = axis.position(level)
-        if position is not None:
-            positions.add(position)
-        elif not any(a.name == axis.name and a.position(level) is not None for e in others for a in e.axes):
-            names = [x.shown for x in axis.levels]
+    positions = set[int]()
+    for level in [levels] if axis.positions(levels) else levels.split(","):
+        places = axis.positions(level)
+        positions |= places
+        if not places and not any(a.name == axis.name and a.positions(level) for e in others for a in e.axes):
+            names = axis.shown
             hint = near(level, names) or f"it has {one_of(names)}"
             raise UnknownLevel(f"`{axis.name}` has no level `{level}`; {hint}", parameter="only")
     return frozenset(positions)
