@@ -61,6 +61,11 @@ BY_HAND: dict[str, dict[str, tuple[int, int, dict[str, int]]]] = {
     "field/persona_traits": {"persona_traits": (2 * 32, 1, {"answer": 2 * 32})},
     "field/multiple_choice": {"multiple_choice": (2 * 16, 8, {"answer": 2 * 16 * 8})},
     "field/moral_questionnaire": {"moral_questionnaire": (4 * 28, 10, {"rating": 4 * 28 * 10})},
+    "field/judge_panel": {"judge_panel": (10, 5, {"answer": 10 * 5})},
+    "field/preferences": {  # both orders of 10 pairs, from both sides
+        "preferences": (5 * 4, 10, {"shown_first": 20 * 10, "shown_second": 20 * 10}),
+    },
+    "field/sycophancy": {"sycophancy": (10 * 4, 5, {"first": 10 * 5, "second": 10 * 3 * 5})},  # one first for all
     "judges/judges": {"agreement_of_judges": (8, 50, {"answer": 8 * 50}), "controls": (3 * 3, 1, {})},
 }
 UNMARKED = ("persona_traits", "multiple_choice")  # their answers are labels
@@ -86,7 +91,7 @@ LAWS = {
     "THEN facts / (facts + 8) ELSE (facts / (facts + 8)) ** 2 * (facts + 8) / (facts + 16) END",
 } | dict.fromkeys(
     ("first_figure", "prereg", "organisms", "thought_crime", "inoculation", "sit_aware", "multi_turn",
-     "agreement_of_judges", "facts", "makers"), PLAIN,
+     "agreement_of_judges", "facts", "makers", "judge_panel"), PLAIN,
 )  # fmt: skip
 LARGE = ("icl/advice", "icl/truthfulqa", "icl/ablations")  # planned and run with one sample of each cell here
 FEWER = {  # of the ICL study: what is left of its lists of models
