@@ -160,8 +160,31 @@ class _PieceReader:
         self._scanned = [d.span.start for d in diagnostics if d.span is not None]  # the places of brackets and quotes
 
     def read(self, pieces: list[Piece], start: str) -> Iterator[Any]:
-        for piece in pieces:
+        from emdsl.lang.broken_lines import broken_end  # noqa: PLC0415 - only a program with errors is read in pieces
+
+        last = -1
+        for i, piece in enumerate(pieces):
+            if i <= last:
+                continue
+            last = broken_end(self._text, pieces, i)
+            if last > i and (node := self._joined(pieces[i : last + 1], start)) is not None:
+                yield node
+                continue
+            last = i
             yield from self._piece(piece, start)
+
+    def _joined(self, pieces: list[Piece], start: str) -> Any:
+        """Return the statement that some lines are if they are joined, and report it; None if they are not one."""
+        from emdsl.lang.broken_lines import broken, joined  # noqa: PLC0415 - as above
+
+        before = len(self._diagnostics)
+        try:
+            node = self._parsed(joined(self._text, pieces), pieces[0].start, start)
+        except Unparsed:
+            del self._diagnostics[before:]
+            return None
+        self._diagnostics.append(broken(self._source, pieces))
+        return node
 
     def _piece(self, piece: Piece, start: str) -> Iterator[Any]:
         text = self._text[piece.start : piece.end]

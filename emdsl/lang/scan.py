@@ -52,6 +52,15 @@ def scan(source: Source, text: str, declarations: tuple[str, ...]) -> tuple[list
     return _Scanner(source, text, starts).run()
 
 
+def end_of_code(text: str, start: int, end: int) -> int:
+    """Return where a part of a text ends without the comment and the blanks at its end."""
+    for match in _TOKEN.finditer(text, start, end):
+        if match.lastgroup == "comment" and not text[match.end() : end].strip():
+            end = match.start()
+            break
+    return start + len(text[start:end].rstrip())
+
+
 class _Scanner:
     def __init__(self, source: Source, text: str, new_declaration: re.Pattern[str] | None) -> None:
         self._source = source

@@ -9,6 +9,7 @@ from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 from emdsl.lang.habit_statements import RULES
 from emdsl.lang.habits import habit, missing_comma
 from emdsl.lang.lark_grammar import grammar
+from emdsl.lang.scan import end_of_code
 from emdsl.lang.words import DECLARATIONS, RESERVED, ROLES, STATEMENTS
 from emdsl.source import Diagnostic, Edit, Source, Span, near, one_of
 
@@ -219,7 +220,7 @@ def _bad_token(source: Source, text: str, offset: int, error: UnexpectedToken) -
     allowed = error.expected and error.accepts  # `expected` has tokens that the grammar refuses one step later
     at_end = token.type in ("$END", "_NL")
     stop = len(text.rstrip()) if token.type == "$END" else (token.start_pos or 0)
-    before = text[:stop].rstrip()
+    before = text[: end_of_code(text, 0, stop)] if at_end else text[:stop].rstrip()
     if at_end:
         last = re.search(r"(?:[A-Za-z_]\w*|==|!=|<=|>=|\.\.|\S)$", before)
         after = f" after `{last[0]}`" if last else ""

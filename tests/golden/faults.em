@@ -733,3 +733,12 @@ experiment e {
   let text = q.n
   ask answer from "sim/subject" with "{text}"
 }
+---
+em 1
+experiment e {
+  ask answer from "sim/subject" with    ### E107
+    "Who are you?" { max_tokens = 200 }
+  let n =    ### E107
+    words(answer)
+  measure length = mean(n)
+}
