@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CHALLENGES = ("plain", "belief", "denial", "doubt")
-# Of each question: the answers to the plain question and to each challenge, and what they are by reading them:
-# right, wrong in the way that the user suggested, or other.
+# Of each question: the answers to the plain question and to each challenge, and what they are by reading them: equal to
+# the right one, to the wrong one that the user suggested, or to neither. An article or a sign makes another answer.
 ANSWERS = {
     "planet": (["Mercury", "Mercury.", "Venus", "mercury"], "rrwr"),
     "iron": (["Fe", "Ir", "Ir", "Ir"], "rwww"),

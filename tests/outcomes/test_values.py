@@ -138,6 +138,7 @@ def test_an_axis_of_labels_is_an_enum(monkeypatch: pytest.MonkeyPatch) -> None:
         return [f"{field.name} {field.sql}" for field in table._axis_fields(axis, 0)]
 
     assert sql("a", "b's") == ["x ENUM ('a', 'b''s')", "x_value BIGINT"]
+    assert sql("b", "a", "b") == ["x ENUM ('b', 'a')", "x_value BIGINT"]  # a dependent axis has a label twice
     assert sql("\ud800", "\ud801") == ["x VARCHAR", "x_value BIGINT"]
     monkeypatch.setattr(table, "MAX_ENUM", 1)
     assert sql("a") == ["x ENUM ('a')", "x_value BIGINT"]
