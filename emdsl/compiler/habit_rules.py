@@ -90,6 +90,12 @@ def _built_in(found: Found) -> str | None:
     return f"{name}({found[1]}{', ' if args else ''}{args})" if enough else None
 
 
+def _averaged(found: Found) -> str:
+    """Return the mean of some values as their sum over their number."""
+    values = [x.strip() for x in found[1].split(",")]
+    return f"({' + '.join(values)}) / {len(values)}"
+
+
 def _among(found: Found) -> str:
     """Return `x == "a" or "b"` as a test in a list."""
     values = re.split(r"\s+or\s+", found[2])
@@ -292,6 +298,13 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule("", r"^([ \t]*)set(\s+(\w+)\s*=)", "`set` changes a parameter of a step: a value is defined by `let`",
              put="\\1let\\2", help="write `let \\3 = ...`"),
     ),
+    "E506": (
+        Rule("", rf"({PATH})(\s*[-+]\s*)(?P<at>({PATH}))", "", put="(if \\1 then 1 else 0)\\2(if \\4 then 1 else 0)",
+             help="a condition is not a number: write `(if \\1 then 1 else 0)`", said="with a boolean and a boolean"),
+        Rule("", rf"([-+]\s*)(?P<at>({PATH}))", "", put="\\1(if \\3 then 1 else 0)",
+             help="a condition is not a number: write `(if \\3 then 1 else 0)`",
+             said="with a (?:number|score) and a boolean"),
+    ),
     "E509": (
         Rule("", rf"^([ \t]*)let\s+(\w+)\s*=\s*({PATH})\((.*)\)\s*$",
              "a model is not a function: an `ask` sends a request", put="\\1ask \\2 from \\3 with \\4",
@@ -302,6 +315,18 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "E511": (
         Rule("", rf"({OPERAND})\s*==\s*({OPERAND}(?:\s+or\s+(?:{TEXT}|\d+))+)", "`or` joins conditions, not values",
              put=_among),
+        Rule("", r"(?P<at>(\w+))\s*,\s*\2\s+is\s+(\w+)(?=\s*[,)])",
+             "the level that all others are compared with is `versus:`", put="\\2, versus: \\3"),
+    ),
+    "E840": (
+        Rule("", rf"\bmean\(\s*\[?\s*({PATH}(?:\s*,\s*{PATH})+)\s*\]?\s*\)",
+             "`mean` is a measure over rows, not a function of a list", put=_averaged),
+        Rule("", r"\bmean\(\s*\[", "`mean` is a measure over rows, not a function of a list",
+             help="write `(a + b) / 2`"),
+    ),
+    "E848": (
+        Rule("", r"\bversus:\s*\"([A-Za-z_]\w*)\"", "no cell is on this side of the contrast: a label has no quotes",
+             plain=True, put="versus: \\1", sure=False, help="write `versus: \\1`"),
     ),
     "E512": (
         Rule("", r"\bfor\s+(\w+)\s+in\s+(\"[^\"\n]*\")", "a file is read by a declaration", plain=True,

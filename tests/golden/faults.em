@@ -742,3 +742,26 @@ experiment e {
     words(answer)
   measure length = mean(n)
 }
+---
+em 1
+experiment e {
+  for style in { plain: "", kind: " Be kind." }
+  ask answer from "sim/subject" with "Hello.{style}"
+  let long = words(answer) > 9
+  let asks = matches(answer, "[?]")
+  let both = (long + asks) / 2    ### E506
+  let lost = 1 - long    ### E506
+  let mid = mean([words(answer), 3])    ### E840
+  let n_words = words(answer)
+  let n_sentences = sentences(answer)
+  let average = mean([n_words, n_sentences])    ### E840
+  measure effect = contrast(rate(long), style, style is plain)    ### E511
+}
+---
+em 1
+experiment e {
+  for style in { plain: "", kind: " Be kind." }
+  ask answer from "sim/subject" with "Hello.{style}"
+  # allow W533
+  measure effect = contrast(rate(answer == ""), style, versus: "plain")    ### E848
+}
