@@ -40,14 +40,13 @@ class Axis:
                 return i
         return None
 
-    def positions(self, shown: str) -> frozenset[int]:
-        """Return the positions of all levels with the label `shown`: on a dependent axis it can have several values."""
-        return frozenset(i for i, level in enumerate(self.levels) if level.shown == shown)
-
     @property
-    def shown(self) -> tuple[str, ...]:
-        """The labels of the levels, each once."""
-        return tuple(dict.fromkeys(level.shown for level in self.levels))
+    def places(self) -> dict[str, list[int]]:
+        """The positions of each label or text, in order: on a dependent axis one can have several values."""
+        places: dict[str, list[int]] = {}
+        for i, level in enumerate(self.levels):
+            places.setdefault(level.shown, []).append(i)
+        return places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -237,10 +237,10 @@ class _Pair:
         old, axes = self.old["axes"], {self.names.get(a.name, a.name): a for a in self.experiment.axes}
         if set(old) != set(axes) or self.old["samples"] > self.experiment.samples:
             return None
-        places = {i: [a.positions(x) for x in old[n]] for i, (n, a) in enumerate(axes.items())}
-        only = {i: frozenset[int]().union(*some) for i, some in places.items()}
-        if not all(all(some) for some in places.values()):
+        places = [(old[n], a.places) for n, a in axes.items()]
+        if any(x not in now for levels, now in places for x in levels):
             return None
+        only = {i: frozenset(p for x in levels for p in now[x]) for i, (levels, now) in enumerate(places)}
         return requests_by_step(Rows(self.experiment, Selection(samples=self.old["samples"], only=only)))
 
     def _step(self, name: str) -> list[str]:

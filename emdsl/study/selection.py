@@ -102,12 +102,11 @@ def _selection(
 
 def _positions(axis: Axis, levels: str, others: Sequence[Experiment]) -> frozenset[int]:
     """Return the positions of levels; a level of the same axis in another experiment selects no cell of this one."""
-    positions = set[int]()
-    for level in [levels] if axis.positions(levels) else levels.split(","):
-        places = axis.positions(level)
-        positions |= places
-        if not places and not any(a.name == axis.name and a.positions(level) for e in others for a in e.axes):
-            names = axis.shown
+    positions, places = set[int](), axis.places
+    for level in [levels] if levels in places else levels.split(","):
+        positions.update(places.get(level, ()))
+        if level not in places and not any(a.name == axis.name and level in a.places for e in others for a in e.axes):
+            names = list(places)
             hint = near(level, names) or f"it has {one_of(names)}"
             raise UnknownLevel(f"`{axis.name}` has no level `{level}`; {hint}", parameter="only")
     return frozenset(positions)
