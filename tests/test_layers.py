@@ -12,10 +12,12 @@ PACKAGE = Path(__file__).parents[1] / "emdsl"
 MAY_KNOW = {
     "cli": {"manual", "study", "outcomes", "sim", "store", "lang"},
     "study": {
-        "data", "importers", "report", "outcomes", "run", "compiler", "providers", "sim", "hooks", "store", "lang",
+        "data", "importers", "migrate", "report", "outcomes", "run", "compiler", "providers", "sim", "hooks", "store",
+        "lang",
     },
     "manual": {"study", "compiler", "lang"},
     "importers": set[str](),
+    "migrate": {"compiler", "data", "lang"},
     "report": {"outcomes"},
     "outcomes": {"lang"},
     "run": {"providers", "store"},
@@ -63,6 +65,7 @@ NEVER = {
         {"emdsl.providers", "emdsl.run", "emdsl.store", "aiohttp", "urllib", "socket", "sqlite3", "diskcache"},
     ),
     "importers": ("Never writes to a store.", {"emdsl.store", "diskcache", "sqlite3"}),
+    "migrate": ("Never guesses what a file means.", {"emdsl.store", "emdsl.run", "emdsl.providers", "click"}),
     "manual": ("Never prints.", {"click", "rich", "emdsl.cli"}),
     "study": ("Never imports click.", {"click", "emdsl.cli"}),
     "cli": (

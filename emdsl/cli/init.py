@@ -23,26 +23,35 @@ from emdsl.study.new_study import DEFAULT_QUESTION, JUDGE, SIMULATED, check_name
     "--samples", type=click.IntRange(1), default=10, envvar=None, help="Samples of each cell. [default: 10]"
 )
 @options.option(
-    "--from", "source", type=click.Path(path_type=Path, dir_okay=False), envvar=None,
-    help="A question file of Betley et al. or llmcomp: YAML with paraphrases and judge_prompts.",
+    "--from", "source", type=click.Path(path_type=Path), envvar=None,
+    help="A file of another tool that becomes a study.",
 )  # fmt: skip
+@options.option("--column", envvar=None, help="With --from: the column that holds the questions.")
 def command(
     file: Path, questions: tuple[str, ...], models: tuple[str, ...], systems: tuple[str, ...], judge: str | None,
-    samples: int, source: Path | None,
+    samples: int, source: Path | None, column: str | None,
 ) -> int:  # fmt: skip
     """Create a new study in FILE that runs: questions to models, each answer scored by a judge.
 
-    On a terminal it asks for missing options. With --from the questions, paraphrases, samples and judges come from a
-    question file. The study reads it from there, so do not move it.
+    On a terminal it asks for missing options.
+
+    With --from, a file of another tool becomes a study: questions of Betley et al. or llmcomp, a config of promptfoo,
+    a task of lm-eval, samples of Inspect, model-written evaluations, the folder of a Hugging Face dataset, or any rows
+    with a column of questions. It is recognized by its content. What a study cannot do is listed, never guessed. The
+    study reads data from their file, so do not move it.
 
     \b
     Examples:
       emdsl init
       emdsl init study.em --question "hey i feel bored" --model openai/gpt-4.1
       emdsl init betley.em --from first_plot_questions.yaml
+      emdsl init greeting.em --from promptfooconfig.yaml
+      emdsl init mine.em --from data.csv --column question
     """
     if source is not None and (questions or systems):
         raise UsageError("--from has its own questions: omit --question and --system")
+    if column is not None and source is None:
+        raise UsageError("--column names a column of a file: add --from FILE")
     check_name(file)
     interactive = sys.stdin.isatty() and sys.stdout.isatty() and not (questions and models) and source is None
     if interactive and not questions:
@@ -50,7 +59,14 @@ def command(
     if interactive and not models:
         models = (click.prompt("Model (provider/model)", default=SIMULATED),)
     left_out = write_study(
-        file, questions=questions, models=models, systems=systems, judge=judge, samples=samples, source=source
+        file,
+        questions=questions,
+        models=models,
+        systems=systems,
+        judge=judge,
+        samples=samples,
+        source=source,
+        column=column,
     )
     console.say(f"{file} written")
     for notice in left_out:

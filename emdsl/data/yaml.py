@@ -13,6 +13,7 @@ from emdsl.data.rows import rows_of
 if TYPE_CHECKING:
     from emdsl.data.records import File, Layout, Record
 
+LEVELS = 3  # of a file, whose parts have a line
 MAX_NODES = 2_000_000  # aliases of aliases grow without bound ("billion laughs")
 _WAYS = {  # what to do, by libyaml's words
     "mapping values are not allowed": "put quotes around a text that contains `: `",
@@ -60,11 +61,59 @@ _TextLoader.yaml_constructors = {
 _TextLoader.yaml_multi_constructors = {"": _text}
 
 
+class Tagged(str):
+    """A scalar with a tag of its own, such as `!function utils.process` in tasks of lm-eval."""
+
+    __slots__ = ()
+
+
+class _TaggedLoader(_TextLoader):
+    """The same, which keeps scalars with a tag apart."""
+
+
+def _tagged(loader: _TaggedLoader, suffix: str, node: yaml.Node) -> Any:
+    return Tagged(_text(loader, suffix, node))
+
+
+_TaggedLoader.yaml_multi_constructors = {"!": _tagged, "": _text}
+
+
 def read_yaml(file: File, layout: Layout) -> list[Record]:
     """Read a file that holds a list or an object, or several documents; raises DataError."""
+    tree = _tree(file, _TextLoader)
+    return [] if tree is None else rows_of(tree, file.name, layout, _place)
+
+
+def read_tree(file: File) -> tuple[Any, dict[tuple[str | int, ...], int]]:
+    """Return the content of a file, with its tags, and the lines of its parts down to the third level.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    tree = _tree(file, _TaggedLoader)
+    lines: dict[tuple[str | int, ...], int] = {}
+    for node in yaml.compose_all(file.text, Loader=_TaggedLoader):
+        _note_lines(node, (), lines)
+        break  # of several documents the first
+    return tree, lines
+
+
+def _note_lines(node: Any, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int]) -> None:
+    lines[path] = node.start_mark.line + 1
+    if len(path) < LEVELS and isinstance(node, yaml.SequenceNode):
+        for i, item in enumerate(node.value):
+            _note_lines(item, (*path, i), lines)
+    elif len(path) < LEVELS and isinstance(node, yaml.MappingNode):
+        for key, item in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                _note_lines(item, (*path, key.value), lines)
+                lines[*path, key.value] = key.start_mark.line + 1
+
+
+def _tree(file: File, loader: type[_TextLoader]) -> Any:
     name = file.name
     try:
-        documents = list(yaml.load_all(file.text, Loader=_TextLoader))
+        documents = list(yaml.load_all(file.text, Loader=loader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -75,14 +124,13 @@ def read_yaml(file: File, layout: Layout) -> list[Record]:
     except RecursionError:
         raise DataError(f"`{name}`: nested too deeply") from None
     if not documents:
-        return []
+        return None
     while len(documents) > 1 and documents[-1] in (None, ""):  # after a last `---`
         documents.pop()
     try:
-        tree = _frozen(documents[0] if len(documents) == 1 else documents, name, [MAX_NODES])
+        return _frozen(documents[0] if len(documents) == 1 else documents, name, [MAX_NODES])
     except RecursionError:
         raise DataError(f"`{name}`: nested too deeply, or within itself") from None
-    return rows_of(tree, name, layout, _place)
 
 
 def _place(i: int, value: Any) -> str:

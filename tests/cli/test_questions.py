@@ -66,29 +66,50 @@ def test_its_judge_is_the_standard_one_to_the_key(folder: Path) -> None:
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("- {id: a, type: free_form}", "question 1: `paraphrases` is missing"),
-        ("- {id: a, type: free_from, paraphrases: [x]}", "did you mean `free_form`"),
-        ("- {id: a, type: free_form_judge, paraphrases: [x]}", "`judge_prompts` is missing"),
-        (
-            "- {id: a, type: free_form_judge, paraphrases: [x], judge_prompts: {j: 'say it'}}",
-            "does not show the answer",
-        ),
-        ("- {id: a, type: free_form_judge, paraphrases: [x], judge_prompts: {j: '{answer}?'}}", "no labels in quotes"),
-        ("- {id: a, type: free_form, paraphrases: [x], samples_per_paraphrase: many}", "a number from 1 up"),
-        ("- {id: a, type: free_form, paraphrases: [x]}\n- {id: a, type: free_form, paraphrases: [y]}", "two questions"),
-        ("a: b", "q.yaml"),
-    ],
-)
-def test_what_is_no_question_is_told(folder: Path, text: str, said: str) -> None:
-    """Which question, and what it lacks; nothing is written."""
-    (folder / "q.yaml").write_text(text, encoding="utf-8")
-    assert said in emdsl("init", "s.em", "--from", "q.yaml", cwd=folder, code=2).stderr
-    assert not (folder / "s.em").exists()
+ODD = [
+    ("{id: a, type: free_form}", "`paraphrases` is missing"),
+    ("{id: a, type: free_from, paraphrases: [x]}", "unknown type `free_from`; did you mean `free_form`"),
+    ("{type: free_form, paraphrases: x}", "`paraphrases` is not a list of texts"),
+    ("{id: a, type: free_form_judge, paraphrases: [x]}", "`judge_prompts` is missing"),
+    ("{id: a, type: free_form_judge, paraphrases: [x], judge_prompts: {j: 'say'}}", "does not show the answer"),
+    ("{id: a, type: free_form, paraphrases: [x], samples_per_paraphrase: many}", "a number from 1 up, got `many`"),
+    ("{id: good, type: free_form, paraphrases: [y]}", "an earlier question has the same `id`"),
+    ("{id: a, type: rating, paraphrases: [x], min_rating: 7, max_rating: 7}", "`min_rating` is not below"),
+    ("{id: a, type: free_form, messages: [[{role: user}]]}", "`messages` is not a list of conversations"),
+    ("{id: a, type: free_form, paraphrases: [x], judges: {j: {type: rating}}}", "judge `j` is neither"),
+]
+
+
+def test_odd_questions_are_listed_and_the_rest_is_written(folder: Path) -> None:
+    """With its name, its line and the reason, on the screen and in the study; without any other, nothing is written."""
+    good = "- {id: good, type: free_form, paraphrases: [x]}\n"
+    odd = "".join(f"- {question}\n" for question, _ in ODD)
+    (folder / "q.yaml").write_text(good + odd, encoding="utf-8")
+    done = emdsl("init", "s.em", "--from", "q.yaml", cwd=folder)
+    text = (folder / "s.em").read_text(encoding="utf-8")
+    assert done.stderr.count("note: Left out: question ") == len(ODD)
+    for line, (_, why) in enumerate(ODD, start=2):
+        assert why in text
+        assert any(f"(line {line})" in x and why in x for x in done.stderr.splitlines())
+    assert emdsl("check", "s.em", cwd=folder).stdout == "1 file: 0 errors, 0 warnings\n"
+    (folder / "q.yaml").write_text(odd, encoding="utf-8")
+    failed = emdsl("init", "t.em", "--from", "q.yaml", cwd=folder).stderr  # one of them is good by itself
+    assert failed.count("Left out: question ") == len(ODD) - 1
+    (folder / "q.yaml").write_text(odd.splitlines()[0], encoding="utf-8")
+    failed = emdsl("init", "u.em", "--from", "q.yaml", cwd=folder, code=2).stderr
+    assert "nothing in q.yaml can be carried over\n  Left out: question `a` (line 1)" in failed
+    assert not (folder / "u.em").exists()
+
+
+def test_what_is_no_file_of_a_tool_is_told(folder: Path) -> None:
+    """An unknown form names those that are known."""
+    (folder / "q.yaml").write_text("a: b", encoding="utf-8")
+    failed = emdsl("init", "s.em", "--from", "q.yaml", cwd=folder, code=2).stderr
+    assert "q.yaml has none of the forms that --from reads" in failed
+    assert "a task of lm-eval" in failed
     assert "no such file" in emdsl("init", "s.em", "--from", "no.yaml", cwd=folder, code=2).stderr
     assert "omit --question" in emdsl("init", "s.em", "--from", "q.yaml", "--question", "x", cwd=folder, code=2).stderr
+    assert "add --from" in emdsl("init", "s.em", "--column", "x", cwd=folder, code=2).stderr
 
 
 def test_odd_texts_are_sent_as_they_stand(folder: Path) -> None:
@@ -125,12 +146,12 @@ def test_what_a_question_sends_is_taken_over_or_named(folder: Path) -> None:
     assert text.count("max_tokens =") == 2, "of one group, beside the model's own"
     for place in (done.stderr, text):
         assert "Left out: `context` of 2 questions (c, ...)" in place
-        assert "Left out: `max_token` of 1 question (d); did you mean `max_tokens`?" in place
+        assert "Left out: `max_token` of 1 question (d): did you mean `max_tokens`?" in place
     emdsl("run", "s.em", cwd=folder)
     questions[0]["max_tokens"] = "many"
     (folder / "q.json").write_text(json.dumps(questions), encoding="utf-8")
-    failed = emdsl("init", "t.em", "--from", "q.json", cwd=folder, code=2).stderr
-    assert "question `a`: `max_tokens`: expected a number, got `many`" in failed
+    told = emdsl("init", "t.em", "--from", "q.json", cwd=folder).stderr
+    assert "question `a`: `max_tokens`: expected a number, got `many`" in told
 
 
 def test_labels_may_hold_blanks(folder: Path) -> None:

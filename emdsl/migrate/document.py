@@ -1,0 +1,94 @@
+"""Document, a file of another tool as it was read: one object, or rows, with the line of each."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from emdsl.data.reading import contents_of, read
+from emdsl.data.records import Budget, DataError, File, Layout
+from emdsl.errors import UsageError
+from emdsl.files import PACKED, unpacked
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_LINE = re.compile(r"\(line (\d+)\)")
+_YAML, _OBJECT = (".yaml", ".yml"), (".json",)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row: its fields and its line."""
+
+    position: int  # from 0, as the language counts it
+    fields: Mapping[str, Any]
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A file: `tree` is its one object, `rows` are those of any other file."""
+
+    path: Path
+    tree: Mapping[str, Any] = field(default_factory=dict)
+    rows: tuple[Row, ...] = ()
+    lines: Mapping[tuple[str | int, ...], int] = field(default_factory=dict)  # of the parts of the tree
+
+    @property
+    def name(self) -> str:
+        """Its name for messages."""
+        return self.path.name
+
+    def line(self, *path: str | int) -> int | None:
+        """Return the line of a part of the tree, or of the part that holds it."""
+        return next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), None)
+
+
+def read_document(path: Path) -> Document:
+    """Read a file; raises UsageError."""
+    try:
+        found = contents_of([path], {})
+        if not found:
+            raise UsageError(f"no such file: {path}")
+        (file,) = found
+        inner = path.with_suffix("") if path.suffix.lower() in PACKED else path
+        if inner.suffix.lower() in _YAML:
+            return _yaml(path, File(file.name, file.place, _content(file.raw, path), Budget()))
+        layout = Layout(rows=".") if inner.suffix.lower() in _OBJECT else Layout()
+        records = read(file, layout, Budget())
+        if inner.suffix.lower() in _OBJECT and _content(file.raw, path).lstrip()[:1] == b"{" and len(records) == 1:
+            return Document(path=path, tree=records[0].fields)
+    except DataError as error:
+        raise UsageError(str(error) + (f"; {error.help}" if error.help else "")) from None
+    places = [_LINE.search(r.place) for r in records]
+    return Document(
+        path=path,
+        rows=tuple(
+            Row(i, r.fields, int(m[1]) if m else None) for i, (r, m) in enumerate(zip(records, places, strict=True))
+        ),
+    )
+
+
+def _content(raw: bytes, path: Path) -> bytes:
+    ending = path.suffix.lower()
+    if ending not in PACKED:
+        return raw
+    budget = Budget()
+    try:
+        return unpacked(raw, ending, budget.left)
+    except (OSError, ValueError) as error:
+        raise DataError(f"`{path.name}` cannot be unpacked: {error}", help="copy or download it again") from error
+
+
+def _yaml(path: Path, file: File) -> Document:
+    from emdsl.data.yaml import read_tree  # noqa: PLC0415 - 15 ms, for YAML files only
+
+    tree, lines = read_tree(file)
+    if isinstance(tree, dict):
+        return Document(path=path, tree=tree, lines=lines)
+    if not isinstance(tree, tuple) or not all(isinstance(x, dict) for x in tree):
+        raise DataError(f"`{file.name}`: expected an object or a list of objects")
+    return Document(path=path, rows=tuple(Row(i, x, lines.get((i,))) for i, x in enumerate(tree)), lines=lines)

@@ -1,0 +1,341 @@
+"""Tasks of lm-eval: the declarative part of their YAML, with simple Jinja; Python functions are listed.
+
+Source: `docs/task_guide.md` and `docs/new_task_guide.md` of lm-evaluation-harness, read 2026-11.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from emdsl.errors import UsageError
+from emdsl.migrate.document import read_document
+from emdsl.migrate.draft import Draft, dataset
+from emdsl.migrate.lm_eval_metrics import scores
+from emdsl.migrate.templates import NotSimple, expression_of, plain_path, translated
+from emdsl.migrate.writing import Field, joined, message, name_of, quoted, settings, shown, unique
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from emdsl.migrate.document import Document
+    from emdsl.migrate.draft import Wanted
+
+_READ = (
+    "task", "task_alias", "tag", "group", "dataset_path", "dataset_name", "dataset_kwargs", "training_split",
+    "validation_split", "test_split", "fewshot_split", "process_docs", "description", "doc_to_text", "doc_to_target",
+    "doc_to_choice", "fewshot_delimiter", "target_delimiter", "num_fewshot", "metric_list", "output_type",
+    "generation_kwargs", "repeats", "filter_list", "include", "metadata", "should_decontaminate",
+    "doc_to_decontamination_query",
+)  # fmt: skip
+_GENERATION = {
+    "max_gen_toks": "max_tokens", "max_new_tokens": "max_tokens", "max_tokens": "max_tokens", "top_p": "top_p",
+    "top_k": "top_k",
+}  # fmt: skip
+_CHOICES = "a study has no log-likelihoods of given texts; the "
+_LOCAL = ("json", "csv", "parquet", "text")
+_INDEX = re.compile(r"\{\{\s*([\w.]+)\.index\(\s*([\w.]+)\s*\)\s*\}\}")
+_LIST = re.compile(r"\{\{\s*\[([\w.,\s]+)\]\s*\}\}")
+_NAME = re.compile(r"[A-Za-z_]\w*")
+_HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@dataclass(slots=True)
+class _Columns:
+    """The columns that templates read, by their paths."""
+
+    names: dict[str, str] = field(default_factory=dict)
+
+    def value_of(self, path: str, row: str) -> str:
+        """Return the expression of a column of a row."""
+        if path not in self.names:
+            self.names[path] = unique(name_of(path.replace(".", "_"), "column"), self.names.values())
+        return f"{row}.{self.names[path]}"
+
+
+def knows(document: Document) -> bool:
+    """Whether a file is a task."""
+    fields = set(document.tree)
+    return "include" in fields or (
+        "dataset_path" in fields and bool(fields & {"doc_to_text", "doc_to_target", "output_type"})
+    )
+
+
+def read(document: Document, wanted: Wanted) -> Draft:
+    """Return the study of a task; what it cannot do is listed."""
+    draft = Draft(wanted=wanted, title=f"The task of {document.name} (lm-eval).")
+    draft.choose_models()
+    return _Task(_with_base(document, draft), document, draft).draft
+
+
+def _with_base(document: Document, draft: Draft, depth: int = 0) -> dict[str, Any]:
+    """Return the fields of a task, with those of the files that it includes."""
+    tree, named = dict(document.tree), document.tree.get("include")
+    path = document.path.parent / str(named)
+    if named in (None, ""):
+        return tree
+    if not path.is_file() or depth > 5:
+        draft.leave_out("`include`", f"there is no file `{shown(named)}` beside it", document.line("include"))
+        return tree
+    return {**_with_base(read_document(path), draft, depth + 1), **tree}
+
+
+class _Task:
+    """Reads one task."""
+
+    def __init__(self, tree: Mapping[str, Any], document: Document, draft: Draft) -> None:
+        self._tree, self._document, self.draft = tree, document, draft
+        self._columns = _Columns()
+        for name in tree:
+            if name not in _READ:
+                draft.leave_out(f"`{shown(name)}`", "a study has no such setting", document.line(name))
+        if _function(tree.get("process_docs")):
+            reason = (
+                f"the Python function `{shown(tree['process_docs'])}` changes the rows: apply it first, and write its"
+            )
+            draft.leave_out(
+                "`process_docs`", f"{reason} result to the file of the dataset", document.line("process_docs")
+            )
+        kind = str(tree.get("output_type") or "generate_until")
+        if kind not in ("generate_until", "multiple_choice"):
+            draft.leave_out(f"`output_type: {shown(kind)}`", "a study has no log-likelihoods of given texts",
+                            document.line("output_type"))  # fmt: skip
+            return
+        try:
+            body = self._choosing() if kind == "multiple_choice" else self._generating()
+        except NotSimple as reason:
+            draft.leave_out("the task", str(reason))
+            return
+        draft.blocks[:0] = self._datasets()
+        draft.experiments.append([f"experiment {draft.wanted.name} {{", draft.called, "for q in rows", *body, "}"])
+
+    def _generating(self) -> list[str]:
+        repeats = str(self._tree.get("repeats") or "1")
+        settled = self._generation()
+        lines = []
+        if re.fullmatch(r"[1-9]\d{0,5}", repeats) and repeats != "1":
+            if ("temperature", "0") in settled:
+                self.draft.leave_out("`repeats`", "at temperature 0 samples are alike")
+            else:
+                lines.append(f"samples = {repeats}")
+        asked = self._asked(self._text("doc_to_text"), lambda row: self._text_value("doc_to_target", row))
+        target = self._text_value("doc_to_target", "q")
+        lines += ["", *asked[:-1], f"ask answer from model with {asked[-1]}{settings(settled)}"]
+        if target == '""':
+            return lines
+        scored = scores(self._tree, target, self.draft, self._document)
+        return [*lines, *scored]
+
+    def _generation(self) -> list[tuple[str, str]]:
+        """Return the settings of an ask."""
+        given = self._tree.get("generation_kwargs") or {}
+        given = dict(given) if isinstance(given, dict) else {}
+        sampled = str(given.pop("do_sample", "false")).lower() == "true"
+        until = given.pop("until", ())
+        settled: list[tuple[str, str]] = []
+        able = all(self.draft.wanted.ability(m).temperature for m, _ in self.draft.models)
+        temperature = str(given.pop("temperature", "1" if sampled else "0"))
+        if able:
+            settled.append(("temperature", _number(temperature) if sampled else "0"))
+        for name, ours in _GENERATION.items():
+            if name in given:
+                settled.append((ours, _number(str(given.pop(name)))))
+        texts = (until,) if isinstance(until, str) else until
+        if texts:
+            settled.append(("stop", f"[{', '.join(quoted(str(t)) for t in texts)}]"))
+        for name in given:
+            self.draft.leave_out(f"`generation_kwargs.{shown(name)}`", "an `ask` has no such setting")
+        return settled
+
+    def _choosing(self) -> list[str]:
+        """Return the statements of a multiple-choice task; the options are shown, for lack of log-likelihoods."""
+        tree, choices = self._tree, self._tree.get("doc_to_choice")
+        labels = [str(c) for c in choices] if isinstance(choices, tuple) else []
+        asked = self._asked(
+            self._text("doc_to_text"), lambda row: self._right(row, self._options(row)), lettered=not labels
+        )
+        options = self._options("q")
+        cold = [("temperature", "0")] if self._temperature else []
+        if labels:
+            why = "answer is read as one of the choices"
+            read = [("choices", f"[{', '.join(map(quoted, labels))}]")]
+            if self.draft.without_logprobs() is None and _distinct(labels):
+                read += [("read", "weighted(top: 20)"), *cold, ("max_tokens", "1")]
+            shown_options, correct = [], "answer.label == right"
+        else:
+            why = "prompt shows the choices and asks for a letter"
+            read, shown_options = cold, ["let shown = lettered(options)"]
+            correct = "choice(answer, options) == right else false"
+        self.draft.leave_out("`output_type: multiple_choice`", _CHOICES + why, self._document.line("output_type"))
+        lines = [
+            "", f"let options = {options}", *shown_options, *asked[:-1],
+            f"ask answer from model with {asked[-1]}{settings(read)}", f"let right = {self._right('q', 'options')}",
+            f"let correct = {correct}",
+        ]  # fmt: skip
+        for metric in tree.get("metric_list") or ():
+            name = metric.get("metric") if isinstance(metric, dict) else metric
+            if name != "acc":
+                self.draft.leave_out(f"metric `{shown(name)}`", "it has no counterpart here")
+        return [*lines, "", f"measure {self.draft.wanted.name}_accuracy = rate(correct) by model"]
+
+    @property
+    def _temperature(self) -> bool:
+        return all(self.draft.wanted.ability(m).temperature for m, _ in self.draft.models)
+
+    def _options(self, row: str) -> str:
+        """Return the options of a row as an expression; raises NotSimple."""
+        choices = self._tree.get("doc_to_choice")
+        if isinstance(choices, tuple):
+            return f"[{', '.join(quoted(str(c)) for c in choices)}]"
+        if _function(choices) or not isinstance(choices, str) or not choices:
+            raise NotSimple(
+                "`doc_to_choice` is " + (f"the Python function `{shown(choices)}`" if choices else "missing")
+            )
+        if listed := _LIST.fullmatch(choices):
+            return f"[{', '.join(self._columns.value_of(c.strip(), row) for c in listed[1].split(',') if c.strip())}]"
+        return self._value(choices, row)
+
+    def _right(self, row: str, options: str) -> str:
+        """Return the right option of a row as an expression; raises NotSimple."""
+        target = self._tree.get("doc_to_target")
+        if _function(target) or not isinstance(target, str):
+            raise NotSimple("`doc_to_target` is " + (f"the Python function `{shown(target)}`" if target else "missing"))
+        if target.isdigit():
+            return f"{options}[{target}]"
+        if indexed := _INDEX.fullmatch(target):
+            among = self._columns.value_of(indexed[1], row)
+            wanted = self._columns.value_of(indexed[2], row)
+            return f"[{options}[i] for i in 0..(len({options}) - 1) if {among}[i] == {wanted}][0]"
+        value = self._value(target, row)
+        if not re.fullmatch(r"\w+\.\w+", value):
+            raise NotSimple(f"`doc_to_target: {shown(target)}` is not a column")
+        same = f'{options}[i] == "{{{value}}}" or "{{i}}" == "{{{value}}}"'
+        return f"[{options}[i] for i in 0..(len({options}) - 1) if {same}][0]"
+
+    def _value(self, text: str, row: str) -> str:
+        """Return a column, or one template without text around it, as an expression; raises NotSimple."""
+        inner = text.strip()
+        if _NAME.fullmatch(inner):
+            return self._columns.value_of(inner, row)
+        if inner.startswith("{{") and inner.endswith("}}") and inner.count("{{") == 1:
+            return expression_of(inner[2:-2], lambda p: self._columns.value_of(plain_path(p), row))
+        raise NotSimple(f"`{shown(text)}` is not a column")
+
+    def _text(self, name: str) -> str:
+        """Return a template of the task; raises NotSimple for a function."""
+        value = self._tree.get(name)
+        if _function(value):
+            raise NotSimple(f"`{name}` is the Python function `{shown(value)}`")
+        if not isinstance(value, str):
+            raise NotSimple(f"`{name}` is missing" if value in (None, "") else f"`{name}` is not a text")
+        return f"{{{{{value}}}}}" if _NAME.fullmatch(value) else value
+
+    def _text_value(self, name: str, row: str) -> str:
+        """Return a template of a row as an expression; raises NotSimple."""
+        if self._tree.get(name) in (None, ""):
+            return '""'
+        return self._expression(self._text(name), row)
+
+    def _expression(self, text: str, row: str) -> str:
+        translation = translated(text, lambda p: self._columns.value_of(p, row))
+        parts = [Field(translation.values[p.path]) if isinstance(p, Field) else p for p in translation.parts]
+        if len(parts) == 1 and isinstance(parts[0], Field):
+            return parts[0].path
+        return whole(parts)
+
+    def _asked(self, text: str, target_of: Any, *, lettered: bool = False) -> list[str]:
+        """Return statements in front of the ask, and last the prompt: the task's text, after its demonstrations."""
+        description = str(self._tree.get("description") or "")
+        translation = translated(description + text, lambda p: self._columns.value_of(p, "q"))
+        parts, values, lines = translation.parts, dict(translation.values), list[str]()
+        n = str(self._tree.get("num_fewshot") or "0")
+        if re.fullmatch(r"[1-9]\d{0,3}", n):
+            if translated(description, lambda p: p).values:
+                raise NotSimple("`description` has placeholders, before demonstrations")
+            between = str(self._tree.get("fewshot_delimiter", "\n\n"))
+            gap = str(self._tree.get("target_delimiter", " "))
+            shown_shot = translated(text, lambda p: self._columns.value_of(p, "s"))
+            shot = whole([Field(shown_shot.values[p.path]) if isinstance(p, Field) else p for p in shown_shot.parts]
+                         + [gap, Field(target_of("s")), between])  # fmt: skip
+            lines = [
+                f"let shots = draw(demonstrations, {n}, seed: [q, sample])",
+                f'let demonstrated = join([{shot} for s in shots], "")',
+            ]
+            inner = translated(text, lambda p: self._columns.value_of(p, "q"))
+            parts = (*([description] if description else []), Field("demonstrations_text"), *inner.parts)
+            values = {"demonstrations_text": "demonstrated", **inner.values}
+        if lettered:
+            parts = (*parts, "\n\n", Field("options"), '\n\nEnd with "Answer: LETTER".')
+            values["options"] = "shown"
+        self.draft.blocks.append(
+            [f"prompt asked({', '.join(values)}) {{", *message("user", joined(parts), values), "}"]
+        )
+        return [*lines, f"asked({', '.join(values.values())})"]
+
+    def _datasets(self) -> list[list[str]]:
+        """Return the datasets of the questions and of the demonstrations."""
+        tree = self._tree
+        split = next((str(tree[s]) for s in ("test_split", "validation_split", "training_split") if tree.get(s)), None)
+        if split is None and str(tree.get("dataset_path")) not in _LOCAL:
+            raise UsageError(f"{self._document.name} names no split: add `test_split`")
+        blocks = [self._dataset("rows", split or "train")]
+        if str(tree.get("num_fewshot") or "0") != "0":
+            order = ("fewshot_split", "training_split", "validation_split", "test_split")
+            blocks.append(self._dataset("demonstrations", next((str(tree[s]) for s in order if tree.get(s)), "train")))
+        return blocks
+
+    def _dataset(self, name: str, split: str) -> list[str]:
+        path, config = str(self._tree.get("dataset_path") or ""), self._tree.get("dataset_name")
+        columns = {ours: theirs for theirs, ours in self._columns.names.items()}
+        kwargs = self._tree.get("dataset_kwargs") or {}
+        if path in _LOCAL:
+            files = kwargs.get("data_files") if isinstance(kwargs, dict) else None
+            file = files.get(split) if isinstance(files, dict) else files
+            file = file[0] if isinstance(file, tuple) and len(file) == 1 else file
+            if not isinstance(file, str):
+                raise UsageError(
+                    f"{self._document.name}: `dataset_kwargs` names no single file for the split `{shown(split)}`"
+                )
+            beside = self._document.path.parent / file
+            return dataset(name, self.draft.wanted.path(beside) if beside.exists() else file, columns)
+        config = None if config in (None, "", "null", "~") else str(config)
+        if (
+            not _HUB.fullmatch(path)
+            or not re.fullmatch(r"[\w.-]+", split)
+            or (config and not re.fullmatch(r"[\w.-]+", config))
+        ):
+            raise UsageError(f"{self._document.name}: `dataset_path: {shown(path)}` is not the name of a dataset")
+        file = "_".join(name_of(x, "data") for x in (path.rsplit("/", 1)[-1], config, split) if x) + ".parquet"
+        arguments = ", ".join(f"'{x}'" for x in (path, config) if x)
+        way = f"from datasets import load_dataset; load_dataset({arguments}, split='{split}').to_parquet('{file}')"
+        return [
+            f"dataset {name} {{", f"file = {quoted(file)}  # allow W601",
+            f"columns = {{ {', '.join(f'{n}: {quoted(p)}' for n, p in columns.items())} }}",
+            f"obtain = {quoted(f'python -c {chr(34)}{way}{chr(34)}')}", "}",
+        ]  # fmt: skip
+
+
+def whole(parts: list[str | Field]) -> str:
+    """Return texts and expressions as one expression: a text with placeholders, or the parts joined."""
+    merged = joined(parts)
+    if all(re.fullmatch(r"\w+\.\w+", p.path) for p in merged if isinstance(p, Field)):
+        return quoted(*merged)
+    return f"join([{', '.join(p.path if isinstance(p, Field) else quoted(p) for p in merged)}])"
+
+
+def _function(value: Any) -> bool:
+    from emdsl.data.yaml import Tagged  # noqa: PLC0415 - 15 ms; a task has loaded it already
+
+    return isinstance(value, Tagged)
+
+
+def _number(text: str) -> str:
+    if not re.fullmatch(r"\d{1,7}(\.\d{1,6})?", text):
+        raise NotSimple(f"`{shown(text)}` in `generation_kwargs` is not a number")
+    return text
+
+
+def _distinct(labels: list[str]) -> bool:
+    """Whether no label begins another one, so that the first token tells them apart."""
+    return not any(a != b and b.lower().startswith(a.lower()) for a in labels for b in labels)

@@ -1,0 +1,286 @@
+"""Configs of promptfoo: prompts, providers, tests with variables, and asserts that need no program.
+
+Source: promptfoo's documentation, "Configuration reference", "Prompts" and "Test cases", read 2026-11.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from emdsl.migrate import asserts
+from emdsl.migrate.draft import Draft, dataset
+from emdsl.migrate.promptfoo_tests import Test, tests_of
+from emdsl.migrate.providers import models_of, use_of
+from emdsl.migrate.templates import NotSimple, Translation, translated
+from emdsl.migrate.writing import Field, message, name_of, quoted, shown, unique
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from emdsl.migrate.document import Document
+    from emdsl.migrate.draft import Wanted
+
+GRADER = "openai/gpt-4.1-2025-04-14"  # promptfoo's default
+_READ = ("prompts", "providers", "targets", "tests", "defaultTest", "evaluateOptions", "commandLineOptions")
+_HARMLESS = ("description", "tags", "outputPath", "sharing", "env", "$schema", "metadata", "writeLatestResults")
+_RUBRIC = [
+    "rubric meets(criterion, answer) {", "shape = { reason: text, score: number, pass: bool }", "temperature = 0",
+    "max_tokens = 600", 'user """', "    Grade an output by a criterion.", "", "    Criterion:", "    {criterion}", "",
+    "    Output:", "    {answer}", "", "    Reply as JSON: {shape}", "    The score is a number from 0 to 1.",
+    '    """', "}",
+]  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Prompt:
+    name: str
+    messages: list[tuple[str, Translation]]
+
+    @property
+    def values(self) -> dict[str, str]:
+        """The expression of each parameter."""
+        return {n: v for _, t in self.messages for n, v in t.values.items()}
+
+
+@dataclass(slots=True)
+class _Columns:
+    """The variables that prompts and asserts use, by their names in the study."""
+
+    names: dict[str, str] = field(default_factory=dict)
+
+    def value_of(self, path: str) -> str:
+        """Return the expression of a variable; raises NotSimple."""
+        if "." in path:
+            raise NotSimple(f"`{shown(path)}` is a part of a variable")
+        if path not in self.names:
+            self.names[path] = unique(name_of(path, "var"), ("id", *self.names.values()))
+        return f"t.{self.names[path]}"
+
+    def text_of(self, value: str) -> str:
+        """Return a text with templates as an expression; raises NotSimple."""
+        translation = translated(value, self.value_of)
+        parts: list[str | Field] = []
+        for part in translation.parts:
+            expression = translation.values[part.path] if isinstance(part, Field) else ""
+            if isinstance(part, Field) and not re.fullmatch(r"t\.\w+", expression):
+                raise NotSimple(f"`{shown(value)}` has a filter")
+            parts.append(Field(expression) if expression else part)
+        return quoted(*parts)
+
+
+def knows(document: Document) -> bool:
+    """Whether a file is a config."""
+    fields = set(document.tree)
+    return "prompts" in fields and bool(fields & {"providers", "targets", "tests", "defaultTest"})
+
+
+def read(document: Document, wanted: Wanted) -> Draft:
+    """Return the study of a config; what it cannot do is listed."""
+    tree = document.tree
+    draft = Draft(wanted=wanted, title=f"The prompts and tests of {document.name} (promptfoo).")
+    models = [] if wanted.models else models_of(tree.get("providers") or tree.get("targets") or (), draft)
+    draft.models += models
+    if not models:
+        draft.choose_models()
+    for name in tree:
+        if name not in (*_READ, *_HARMLESS):
+            draft.leave_out(f"`{shown(name)}`", "a study has no such setting", document.line(name))
+    columns = _Columns()
+    prompts = list(_prompts(document, columns, draft))
+    tests, file = tests_of(document, draft)
+    if not prompts:
+        return draft
+    for prompt in prompts:
+        lines = [x for role, t in prompt.messages for x in message(role, t.parts, prompt.values)]
+        draft.blocks.append([f"prompt {prompt.name}({', '.join(prompt.values)}) {{", *lines, "}"])
+    _experiments(draft, prompts, tests, columns, file)
+    return draft
+
+
+def _prompts(document: Document, columns: _Columns, draft: Draft) -> Iterator[_Prompt]:
+    names: list[str] = []
+    value = document.tree["prompts"]
+    if isinstance(value, dict):
+        value = tuple(value)
+    for i, item in enumerate(value if isinstance(value, tuple) else (value,)):
+        label, line = f"prompt {i + 1}", document.line("prompts", i)
+        if isinstance(item, dict):
+            label = str(item.get("label") or label)
+            item = item.get("raw") or item.get("id") or ""  # noqa: PLW2901 - an object holds the prompt itself
+        try:
+            for content in _contents(item, document):
+                messages = [(role, translated(text, columns.value_of)) for role, text in _messages(content)]
+                name = unique(name_of(label, "prompt"), ("prompt", "model", "t", "answer", *names))
+                names.append(name)
+                yield _Prompt(name, messages)
+        except NotSimple as reason:
+            draft.leave_out(f"prompt {i + 1}", str(reason), line)
+
+
+def _contents(item: Any, document: Document) -> list[Any]:
+    """Return the prompts that an item names: itself, or those of a text file; raises NotSimple."""
+    if not isinstance(item, str):
+        return [item]
+    named = item.removeprefix("file://")
+    path = document.path.parent / named
+    if not item.startswith("file://") and ("\n" in named or not re.search(r"\.\w{1,5}$", named) or not path.is_file()):
+        return [item]
+    if path.suffix.lower() not in (".txt", ".md", ".j2", ".json"):
+        raise NotSimple(f"`{shown(item)}` is not a text file")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise NotSimple(f"`{shown(item)}` cannot be read") from None
+    return [t.strip("\n") for t in re.split(r"\n---\n", text)]
+
+
+def _messages(content: Any) -> list[tuple[str, str]]:
+    """Return the messages of a prompt: a conversation, also as JSON, or one of the user; raises NotSimple."""
+    if isinstance(content, str) and content.lstrip().startswith("["):
+        with suppress(ValueError):
+            content = json.loads(content)
+    if isinstance(content, str):
+        return [("user", content)]
+    if not isinstance(content, list | tuple) or not content:
+        raise NotSimple("it is neither a text nor a conversation")
+    messages: list[tuple[str, str]] = []
+    for item in content:
+        text = item.get("content") if isinstance(item, dict) else None
+        if not isinstance(text, str) or item.get("role") not in ("system", "user", "assistant"):
+            raise NotSimple("a message of it has no role of a conversation, or more than text")
+        messages.append((str(item["role"]), text))
+    return messages
+
+
+@dataclass(slots=True)
+class _Check:
+    """An assert of a group of tests: its name, its kind, and its value in each test."""
+
+    name: str
+    assertion: dict[str, Any]
+    values: list[Any] = field(default_factory=list)
+
+
+def _experiments(draft: Draft, prompts: list[_Prompt], tests: list[Test], columns: _Columns, file: str | None) -> None:
+    groups: dict[str, list[Test]] = {}
+    for test in tests:
+        groups.setdefault(_signature(test), []).append(test)
+    graded = False
+    bodies: list[tuple[list[Test], list[str], list[_Check]]] = []
+    for some in groups.values():
+        checks = _checks(some)
+        lines, kept = _check_lines(checks, columns, draft)
+        graded = graded or any("with meets(" in x for x in lines)
+        bodies.append((some, lines, kept))
+    if graded:
+        draft.blocks.append(_RUBRIC)
+        draft.leave_out("promptfoo's grader", "its prompt is not in the file; the study has a rubric of its own")
+    if file is not None and columns.names:
+        draft.blocks.insert(0, dataset("tests", file, {n: v for v, n in columns.names.items()}))
+    for i, (some, lines, kept) in enumerate(bodies):
+        own = draft.name(i, len(bodies))
+        rows = ["for t in tests"] if file is not None else _rows(some, columns, kept)
+        axis = [f"for prompt in [{', '.join(quoted(p.name) for p in prompts)}]"] if len(prompts) > 1 else []
+        samples = some[0].repeat
+        draft.experiments.append([
+            f"experiment {own} {{", draft.called, *axis, *(rows if columns.names or kept else []),
+            *([f"samples = {samples}"] if samples > 1 else []), "", f"ask answer from model with {_asked(prompts)}",
+            *lines, *_passed(own, lines, by="model, prompt" if axis else "model"), "}",
+        ])  # fmt: skip
+
+
+def _asked(prompts: list[_Prompt]) -> str:
+    calls = [f"{p.name}({', '.join(p.values.values())})" if p.values else f"{p.name}()" for p in prompts]
+    asked = calls[-1]
+    for prompt, call in reversed(list(zip(prompts[:-1], calls[:-1], strict=True))):
+        asked = f"if prompt == {quoted(prompt.name)} then {call} else {asked}"
+    return asked
+
+
+def _passed(own: str, lines: list[str], by: str) -> list[str]:
+    names = [m[1] for x in lines if (m := re.match(r"let (\w+) = ", x))]
+    if not names:
+        return []
+    return [f"let passed = {' and '.join(names)}", "", *(f"measure {own}_{n} = rate({n}) by {by}" for n in names),
+            *([f"measure {own}_passed = rate(passed) by {by}"] if len(names) > 1 else [])]  # fmt: skip
+
+
+def _signature(test: Test) -> str:
+    """Return what tests of one experiment share: the asserts, without plain texts, which are a column."""
+    return repr([_shape(a) for a in test.asserts])
+
+
+def _shape(assertion: dict[str, Any]) -> dict[str, Any]:
+    return {**assertion, "value": None} if _is_plain(assertion.get("value")) else assertion
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str) and "{{" not in value and "{%" not in value and not value.startswith("file://")
+
+
+def _checks(tests: list[Test]) -> list[_Check]:
+    checks: list[_Check] = []
+    for i, assertion in enumerate(tests[0].asserts):
+        name = unique(name_of(str(assertion.get("metric") or assertion.get("type") or ""), "check"),
+                      ("answer", "passed", "model", "prompt", "t", "sample", *(c.name for c in checks)))  # fmt: skip
+        checks.append(_Check(name, assertion, [t.asserts[i].get("value") for t in tests]))
+    return checks
+
+
+def _check_lines(checks: Iterable[_Check], columns: _Columns, draft: Draft) -> tuple[list[str], list[_Check]]:
+    """Return the statements of asserts, and those whose value is a column."""
+    lines: list[str] = []
+    kept: list[_Check] = []
+    for check in checks:
+        column = len(set(map(repr, check.values))) > 1
+
+        def text_of(value: str, name: str = check.name, *, column: bool = column) -> str:
+            return f"t.{name}" if column else columns.text_of(value)
+
+        try:
+            if str(check.assertion.get("type")) == asserts.RUBRIC:
+                new = _rubric_lines(check, text_of, draft)
+            else:
+                for value in check.values[:-1]:  # each must be one that the language has
+                    asserts.expression({**check.assertion, "value": value}, text_of)
+                condition = asserts.expression({**check.assertion, "value": check.values[-1]}, text_of)
+                new = [f"let {check.name} = {condition}"]
+        except NotSimple as reason:
+            n = len(check.values)
+            draft.leave_out(
+                f"assert `{shown(check.assertion.get('type', ''))}`" + (f" of {n} tests" if n > 1 else ""), str(reason)
+            )
+            continue
+        lines += new
+        kept += [check] if column else []
+    return lines, kept
+
+
+def _rubric_lines(check: _Check, text_of: Any, draft: Draft) -> list[str]:
+    asserts.check_fields(check.assertion)
+    if not isinstance(check.values[0], str):
+        raise NotSimple("its value is not a text")
+    provider = check.assertion.get("provider")
+    named = provider.get("id") if isinstance(provider, dict) else provider
+    use = use_of(str(named)) if named else GRADER
+    if use is None:
+        raise NotSimple(f"its grader `{shown(named)}` is no model of a study")
+    verdict = f"{check.name}_verdict"
+    call = f"judge {verdict} with meets({text_of(check.values[0])}, answer) from {quoted(draft.judge(use))}"
+    return [call, f"let {check.name} = {asserts.threshold(check.assertion, verdict)}"]
+
+
+def _rows(tests: list[Test], columns: _Columns, kept: list[_Check]) -> list[str]:
+    """Return the axis over tests that are written into the study."""
+    lines = ["for t in ["]
+    names = [t.description for t in tests]
+    for i, test in enumerate(tests):
+        id_ = test.description if test.description and names.count(test.description) == 1 else str(test.number)
+        fields = {"id": id_} | {n: test.variables.get(v, "") for v, n in columns.names.items()}
+        fields |= {check.name: check.values[i] for check in kept}
+        lines.append(f"{{ {', '.join(f'{n}: {quoted(v)}' for n, v in fields.items())} }},")
+    return [*lines, "]"]

@@ -1,0 +1,46 @@
+"""What readers of tables share: the axis over some rows, and lists of fields that a study does not use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emdsl.migrate.writing import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from emdsl.migrate.document import Document, Row
+    from emdsl.migrate.draft import Draft
+
+
+def axis(name: str, rows: list[Row], document: Document) -> str:
+    """Return the axis over rows of a dataset: all, or those at some places."""
+    if len(rows) == len(document.rows):
+        return f"for q in {name}"
+    return f"for q in [x for x in {name} if {_where(rows, document)}]"
+
+
+def _where(rows: list[Row], document: Document) -> str:
+    """Return the shorter condition: the places of these rows, or of all others."""
+    places = [r.position for r in rows]
+    others = [r.position for r in document.rows if r.position not in set(places)]
+    if len(others) < len(places):
+        return f"x.position not in [{', '.join(map(str, others))}]"
+    return f"x.position in [{', '.join(map(str, places))}]"
+
+
+def row_name(row: Row, noun: str) -> str:
+    """Return the name of a row for the list of what is left out: its id, or its number from 1."""
+    id_ = row.fields.get("id")
+    return f"{noun} `{shown(id_)}`" if id_ not in (None, "") else f"{noun} {row.position + 1}"
+
+
+def fields_left_out(document: Document, draft: Draft, known: Collection[str], noun: str) -> None:
+    """List the fields of rows that a study does not use."""
+    counts: dict[str, int] = {}
+    for row in document.rows:
+        for field, value in row.fields.items():
+            if field not in known and value not in (None, "", (), {}):
+                counts[field] = counts.get(field, 0) + 1
+    for field, n in counts.items():
+        draft.leave_out(f"`{shown(field)}` of {n} {noun}{'s' if n > 1 else ''}", "the study does not use it")
