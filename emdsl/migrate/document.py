@@ -33,6 +33,7 @@ class Document:
     """A file: `tree` is its one object, `rows` are those of any other file."""
 
     path: Path
+    title: str = ""  # its name for people, if it is not that of the path
     tree: Mapping[str, Any] = field(default_factory=dict)
     rows: tuple[Row, ...] = ()
     lines: Mapping[tuple[str | int, ...], int] = field(default_factory=dict)  # of the parts of the tree
@@ -40,7 +41,7 @@ class Document:
     @property
     def name(self) -> str:
         """Its name for messages."""
-        return self.path.name
+        return self.title or self.path.name
 
     def line(self, *path: str | int) -> int | None:
         """Return the line of a part of the tree, or of the part that holds it."""

@@ -59,7 +59,11 @@ def _rows(folder: Path, pattern: str) -> Document:
     if not files:
         raise UsageError(f"no file matches {folder / pattern}")
     rows = [row for file in files for row in read_document(file).rows]
-    return Document(path=folder / pattern, rows=tuple(Row(i, r.fields, r.line) for i, r in enumerate(rows)))
+    lines = len(files) == 1  # of several files a line says little
+    return Document(
+        path=folder / pattern, title=f"{folder.resolve().name}/{pattern}",
+        rows=tuple(Row(i, r.fields, r.line if lines else None) for i, r in enumerate(rows)),
+    )  # fmt: skip
 
 
 def _configured(folder: Path, left_out: list[LeftOut]) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from emdsl.migrate.writing import inserted, message, name_of, quoted, settings, unique
+from emdsl.migrate.writing import inserted, message, name_of, quoted, settings, unique, word_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -117,4 +117,4 @@ def measures(judge: Judge, short: str, experiment: str) -> list[str]:
         return []
     first = judge.labels[0]
     holds = f"{short} is {first}" if re.fullmatch(r"[A-Za-z]\w*", first) else f"{short} == {quoted(first)}"
-    return [f"measure {experiment}_{short}_{name_of(first, 'label')} = rate({holds}) by model, q"]
+    return [f"measure {experiment}_{short}_{word_of(first)} = rate({holds}) by model, q"]

@@ -34,6 +34,8 @@ _GENERATION = {
     "top_k": "top_k",
 }  # fmt: skip
 _CHOICES = "a study has no log-likelihoods of given texts; the "
+_QUESTIONS = ("test_split", "validation_split", "training_split")  # the first that a task has
+_SHOTS = ("fewshot_split", "training_split", "validation_split", "test_split")
 _LOCAL = ("json", "csv", "parquet", "text")
 _INDEX = re.compile(r"\{\{\s*([\w.]+)\.index\(\s*([\w.]+)\s*\)\s*\}\}")
 _LIST = re.compile(r"\{\{\s*\[([\w.,\s]+)\]\s*\}\}")
@@ -259,7 +261,7 @@ class _Task:
             shot = whole([Field(shown_shot.values[p.path]) if isinstance(p, Field) else p for p in shown_shot.parts]
                          + [gap, Field(target_of("s")), between])  # fmt: skip
             lines = [
-                f"let shots = draw(demonstrations, {n}, seed: [q, sample])",
+                f"let shots = draw({self._demonstrations()}, {n}, seed: [q, sample])",
                 f'let demonstrated = join([{shot} for s in shots], "")',
             ]
             inner = translated(text, lambda p: self._columns.value_of(p, "q"))
@@ -273,16 +275,23 @@ class _Task:
         )
         return [*lines, f"asked({', '.join(values.values())})"]
 
+    def _split(self, *fields: str) -> str | None:
+        return next((str(self._tree[f]) for f in fields if self._tree.get(f)), None)
+
+    def _demonstrations(self) -> str:
+        """Return the rows to draw from: never the question itself, if both are of one split."""
+        if self._split(*_SHOTS) == self._split(*_QUESTIONS):
+            return "[x for x in demonstrations if x.position != q.position]"
+        return "demonstrations"
+
     def _datasets(self) -> list[list[str]]:
         """Return the datasets of the questions and of the demonstrations."""
-        tree = self._tree
-        split = next((str(tree[s]) for s in ("test_split", "validation_split", "training_split") if tree.get(s)), None)
-        if split is None and str(tree.get("dataset_path")) not in _LOCAL:
+        split = self._split(*_QUESTIONS)
+        if split is None and str(self._tree.get("dataset_path")) not in _LOCAL:
             raise UsageError(f"{self._document.name} names no split: add `test_split`")
         blocks = [self._dataset("rows", split or "train")]
-        if str(tree.get("num_fewshot") or "0") != "0":
-            order = ("fewshot_split", "training_split", "validation_split", "test_split")
-            blocks.append(self._dataset("demonstrations", next((str(tree[s]) for s in order if tree.get(s)), "train")))
+        if str(self._tree.get("num_fewshot") or "0") != "0":
+            blocks.append(self._dataset("demonstrations", self._split(*_SHOTS) or "train"))
         return blocks
 
     def _dataset(self, name: str, split: str) -> list[str]:

@@ -63,6 +63,8 @@ class _Columns:
     def text_of(self, value: str) -> str:
         """Return a text with templates as an expression; raises NotSimple."""
         translation = translated(value, self.value_of)
+        if len(translation.parts) == 1 and isinstance(translation.parts[0], Field):
+            return translation.values[translation.parts[0].path]
         parts: list[str | Field] = []
         for part in translation.parts:
             expression = translation.values[part.path] if isinstance(part, Field) else ""
@@ -163,6 +165,14 @@ class _Check:
     name: str
     assertion: dict[str, Any]
     values: list[Any] = field(default_factory=list)
+    tests: list[Test] = field(default_factory=list)
+
+    @property
+    def place(self) -> str:
+        """What it is called in the list of what is left out."""
+        numbers = [str(n) for n in dict.fromkeys(t.origin for t in self.tests)]
+        some = ", ".join(numbers[:3]) + (", ..." if len(numbers) > 3 else "")
+        return f"assert `{shown(self.assertion.get('type', ''))}` of test{'s' if len(numbers) > 1 else ''} {some}"
 
 
 def _experiments(draft: Draft, prompts: list[_Prompt], tests: list[Test], columns: _Columns, file: str | None) -> None:
@@ -205,7 +215,8 @@ def _passed(own: str, lines: list[str], by: str) -> list[str]:
     names = [m[1] for x in lines if (m := re.match(r"let (\w+) = ", x))]
     if not names:
         return []
-    return [f"let passed = {' and '.join(names)}", "", *(f"measure {own}_{n} = rate({n}) by {by}" for n in names),
+    passed = [f"let passed = {' and '.join(names)}"] if len(names) > 1 else []
+    return [*passed, "", *(f"measure {own}_{n} = rate({n}) by {by}" for n in names),
             *([f"measure {own}_passed = rate(passed) by {by}"] if len(names) > 1 else [])]  # fmt: skip
 
 
@@ -227,7 +238,7 @@ def _checks(tests: list[Test]) -> list[_Check]:
     for i, assertion in enumerate(tests[0].asserts):
         name = unique(name_of(str(assertion.get("metric") or assertion.get("type") or ""), "check"),
                       ("answer", "passed", "model", "prompt", "t", "sample", *(c.name for c in checks)))  # fmt: skip
-        checks.append(_Check(name, assertion, [t.asserts[i].get("value") for t in tests]))
+        checks.append(_Check(name, assertion, [t.asserts[i].get("value") for t in tests], tests))
     return checks
 
 
@@ -250,10 +261,7 @@ def _check_lines(checks: Iterable[_Check], columns: _Columns, draft: Draft) -> t
                 condition = asserts.expression({**check.assertion, "value": check.values[-1]}, text_of)
                 new = [f"let {check.name} = {condition}"]
         except NotSimple as reason:
-            n = len(check.values)
-            draft.leave_out(
-                f"assert `{shown(check.assertion.get('type', ''))}`" + (f" of {n} tests" if n > 1 else ""), str(reason)
-            )
+            draft.leave_out(check.place, str(reason), check.tests[0].line)
             continue
         lines += new
         kept += [check] if column else []

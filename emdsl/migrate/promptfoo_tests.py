@@ -29,7 +29,9 @@ _TYPED = re.compile(r"\s*((?:not-)?[a-z][a-z-]*)(?:\(([\d.]+)\))?:\s?(.*)", re.D
 class Test:
     """A test: its variables as texts, and its asserts with those of all tests."""
 
-    number: int
+    number: int  # from 1, after lists of values became tests
+    origin: int  # its number in the file
+    line: int | None
     description: str
     variables: dict[str, str]
     asserts: list[dict[str, Any]] = field(default_factory=list)
@@ -49,11 +51,11 @@ def tests_of(document: Document, draft: Draft) -> tuple[list[Test], str | None]:
     if len(items) == 1 and isinstance(items[0], str):
         file = _table(items[0], document)
         if file is not None and not default.get("vars"):
-            made = list(_tests({"vars": {}}, 1, default, repeat))
+            made = list(_tests({"vars": {}}, (1, 1, None), default, repeat))
             return made, draft.wanted.path(document.path.parent / file)
-    for place, line, item in _items(items, document, draft):
+    for i, (place, line, item) in enumerate(_items(items, document, draft), start=1):
         try:
-            tests += _tests(item, len(tests) + 1, default, repeat, draft, place)
+            tests += _tests(item, (len(tests) + 1, i, line), default, repeat, draft, place)
             if len(tests) > MAX_TESTS:
                 raise UsageError(
                     f"{document.name} has more than {MAX_TESTS} tests; put their variables into a CSV file"
@@ -61,7 +63,7 @@ def tests_of(document: Document, draft: Draft) -> tuple[list[Test], str | None]:
         except NotSimple as reason:
             draft.leave_out(place, str(reason), line)
     if not items:
-        tests = list(_tests({"vars": {}}, 1, default, repeat))
+        tests = list(_tests({"vars": {}}, (1, 1, None), default, repeat))
     return tests, None
 
 
@@ -135,10 +137,13 @@ def _of_table(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tests(
-    item: Mapping[str, Any], number: int, default: Mapping[str, Any], repeat: int, draft: Draft | None = None,
-    place: str = "",
+    item: Mapping[str, Any], at: tuple[int, int, int | None], default: Mapping[str, Any], repeat: int,
+    draft: Draft | None = None, place: str = "",
 ) -> Iterator[Test]:  # fmt: skip
-    """Yield a test for each combination of its lists of values; raises NotSimple."""
+    """Yield a test for each combination of its lists of values; raises NotSimple.
+
+    `at` has its first number, its number in the file, and its line; without a `draft`, nothing is listed.
+    """
     variables = {**(default.get("vars") or {}), **(item.get("vars") or {})}
     lists: list[tuple[str, ...]] = []
     for name, value in variables.items():
@@ -162,8 +167,10 @@ def _tests(
     if len(list(itertools.islice(itertools.product(*lists), MAX_TESTS + 1))) > MAX_TESTS:
         raise NotSimple(f"its lists of values make more than {MAX_TESTS} tests")
     for i, values in enumerate(itertools.product(*lists)):
-        yield Test(number=number + i, description=shown(item.get("description") or ""), asserts=asserts, repeat=repeat,
-                   variables=dict(zip(variables, values, strict=True)))  # fmt: skip
+        yield Test(
+            number=at[0] + i, origin=at[1], line=at[2], description=shown(item.get("description") or ""),
+            asserts=asserts, repeat=repeat, variables=dict(zip(variables, values, strict=True)),
+        )  # fmt: skip
 
 
 def _asserts(owner: Mapping[str, Any]) -> list[dict[str, Any]]:

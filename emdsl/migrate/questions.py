@@ -236,7 +236,7 @@ class _Reader:
         if group.kind != FREE:
             return self._read_body(group, own, texts)
         text = f"cycle({texts}, sample)" if group.many else f"{texts}[0]"
-        lines = [f"samples = {group.samples}", ""]
+        lines = [*([f"samples = {group.samples}"] if group.samples > 1 else []), ""]
         if group.messages:
             lines += [f"let messages = {text}", "let text = messages[len(messages) - 1].content"]
             asked = "conversation(messages)"

@@ -95,13 +95,22 @@ def _odd(text: str) -> bool:
     return any(m[0] not in '\\"{}\n\0' for m in _SPECIAL.finditer(text))
 
 
+def word_of(text: str) -> str:
+    """Return the letters and digits of a text, for a part of a name.
+
+    >>> word_of("NOT FUNNY!")
+    'not_funny'
+    """
+    return re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower()[:40].rstrip("_")
+
+
 def name_of(text: str, otherwise: str) -> str:
     """Return a name of the language for a text: its letters and digits; `otherwise` comes before a digit.
 
     >>> name_of("is it?", "judge"), name_of("7", "judge"), name_of("from", "judge")
     ('is_it', 'judge_7', 'judge_from')
     """
-    name = re.sub(r"\W+", "_", text, flags=re.ASCII).strip("_").lower()[:40].rstrip("_")
+    name = word_of(text)
     if not name or not name[0].isalpha() or name in RESERVED or name in ROLES:
         return f"{otherwise}_{name}".rstrip("_")
     return name
