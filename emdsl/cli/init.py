@@ -37,8 +37,8 @@ def command(
 
     With --from, a file of another tool becomes a study: questions of Betley et al. or llmcomp, a config of promptfoo,
     a task of lm-eval, samples of Inspect, model-written evaluations, the folder of a Hugging Face dataset, or any rows
-    with a column of questions. It is recognized by its content. What a study cannot do is listed, never guessed. The
-    study reads data from their file, so do not move it.
+    with a column of questions. It is recognized by its content. A part without a counterpart is listed, never guessed.
+    The study reads data from their file, so do not move it.
 
     \b
     Examples:

@@ -170,6 +170,8 @@ class _Check:
     @property
     def place(self) -> str:
         """What it is called in the list of what is left out."""
+        if self.tests[0].origin == 0:
+            return f"assert `{shown(self.assertion.get('type', ''))}` of all tests"
         numbers = [str(n) for n in dict.fromkeys(t.origin for t in self.tests)]
         some = ", ".join(numbers[:3]) + (", ..." if len(numbers) > 3 else "")
         return f"assert `{shown(self.assertion.get('type', ''))}` of test{'s' if len(numbers) > 1 else ''} {some}"

@@ -30,7 +30,7 @@ class Test:
     """A test: its variables as texts, and its asserts with those of all tests."""
 
     number: int  # from 1, after lists of values became tests
-    origin: int  # its number in the file
+    origin: int  # its number in the file; 0 for all rows of a table
     line: int | None
     description: str
     variables: dict[str, str]
@@ -51,7 +51,7 @@ def tests_of(document: Document, draft: Draft) -> tuple[list[Test], str | None]:
     if len(items) == 1 and isinstance(items[0], str):
         file = _table(items[0], document)
         if file is not None and not default.get("vars"):
-            made = list(_tests({"vars": {}}, (1, 1, None), default, repeat))
+            made = list(_tests({"vars": {}}, (1, 0, None), default, repeat))
             return made, draft.wanted.path(document.path.parent / file)
     for i, (place, line, item) in enumerate(_items(items, document, draft), start=1):
         try:
