@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from emdsl.lang.words import RESERVED
 from emdsl.migrate.draft import Draft, dataset
 from emdsl.migrate.rows import axis, fields_left_out, row_name
 from emdsl.migrate.writing import quoted, settings, shown
@@ -45,7 +46,10 @@ def read(document: Document, wanted: Wanted) -> Draft:
         else:
             groups.setdefault(words, []).append(row)
     fields_left_out(document, draft, ("question", MATCHING, OTHER, "id"), "statement")
-    columns = {"question": "question", "matching": MATCHING}
+    columns = {
+        name: path + "?" * (not all(path in r.fields for r in document.rows))
+        for name, path in (("question", "question"), ("matching", MATCHING))
+    }
     draft.blocks.append(dataset("statements", wanted.path(document.path), columns))
     for i, (words, rows) in enumerate(groups.items()):
         own = draft.name(i, len(groups))
@@ -75,10 +79,15 @@ def _words(fields: Mapping[str, Any]) -> tuple[str, ...] | None:
 def _labelled(draft: Draft, words: tuple[str, ...], own: str) -> list[str]:
     """Return the statements of answers in words: the probability of the one that matches, or its share."""
     first, second = words
-    who = draft.without_logprobs()
+    who, begins = draft.without_logprobs(), first.lower().startswith(second.lower())
+    named = not {first, second} & RESERVED
     read = [("choices", f"[{quoted(first)}, {quoted(second)}]")]
-    if who is not None:
-        draft.leave_out("probabilities of the answers", f"{who} returns none, so the share of answers is measured")
+    if who is not None or begins or second.lower().startswith(first.lower()) or not named:
+        alike = (
+            f"`{first}` and `{second}` begin alike" if named else f"`{first}` or `{second}` is a word of the language"
+        )
+        why = f"{who} returns none" if who else alike
+        draft.leave_out("probabilities of the answers", f"{why}, so the share of answers is measured")
         return [f"ask answer from model with q.question{settings(read)}",
                 "let matching = answer.label == trim(q.matching)", "",
                 f"measure {own}_matching = rate(matching) by model"]  # fmt: skip

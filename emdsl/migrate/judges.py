@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from emdsl.lang.words import RESERVED
 from emdsl.migrate.writing import inserted, message, name_of, quoted, settings, unique, word_of
 
 if TYPE_CHECKING:
@@ -116,5 +117,9 @@ def measures(judge: Judge, short: str, experiment: str) -> list[str]:
     if judge.asks:
         return []
     first = judge.labels[0]
-    holds = f"{short} is {first}" if re.fullmatch(r"[A-Za-z]\w*", first) else f"{short} == {quoted(first)}"
+    holds = (
+        f"{short} is {first}"
+        if re.fullmatch(r"[A-Za-z]\w*", first) and first not in RESERVED
+        else f"{short} == {quoted(first)}"
+    )
     return [f"measure {experiment}_{short}_{word_of(first)} = rate({holds}) by model, q"]

@@ -9,15 +9,18 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from emdsl.data.reading import READERS
 from emdsl.errors import UsageError
 from emdsl.migrate.document import read_document
 from emdsl.migrate.draft import Draft, dataset
 from emdsl.migrate.lm_eval_metrics import scores
 from emdsl.migrate.templates import NotSimple, expression_of, plain_path, translated
 from emdsl.migrate.writing import Field, joined, message, name_of, quoted, settings, shown, unique
+from emdsl.source import near, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from emdsl.migrate.document import Document
     from emdsl.migrate.draft import Wanted
@@ -159,6 +162,8 @@ class _Task:
         )
         options = self._options("q")
         cold = [("temperature", "0")] if self._temperature else []
+        if len({c.lower() for c in labels}) < len(labels):
+            raise NotSimple("`doc_to_choice` repeats a choice")
         if labels:
             why = "answer is read as one of the choices"
             read = [("choices", f"[{', '.join(map(quoted, labels))}]")]
@@ -208,12 +213,12 @@ class _Task:
         if indexed := _INDEX.fullmatch(target):
             among = self._columns.value_of(indexed[1], row)
             wanted = self._columns.value_of(indexed[2], row)
-            return f"[{options}[i] for i in 0..(len({options}) - 1) if {among}[i] == {wanted}][0]"
+            return f"[{options}[index] for index in 0..(len({options}) - 1) if {among}[index] == {wanted}][0]"
         value = self._value(target, row)
         if not re.fullmatch(r"\w+\.\w+", value):
             raise NotSimple(f"`doc_to_target: {shown(target)}` is not a column")
-        same = f'{options}[i] == "{{{value}}}" or "{{i}}" == "{{{value}}}"'
-        return f"[{options}[i] for i in 0..(len({options}) - 1) if {same}][0]"
+        same = f'{options}[index] == "{{{value}}}" or "{{index}}" == "{{{value}}}"'
+        return f"[{options}[index] for index in 0..(len({options}) - 1) if {same}][0]"
 
     def _value(self, text: str, row: str) -> str:
         """Return a column, or one template without text around it, as an expression; raises NotSimple."""
@@ -257,12 +262,12 @@ class _Task:
                 raise NotSimple("`description` has placeholders, before demonstrations")
             between = str(self._tree.get("fewshot_delimiter", "\n\n"))
             gap = str(self._tree.get("target_delimiter", " "))
-            shown_shot = translated(text, lambda p: self._columns.value_of(p, "s"))
+            shown_shot = translated(text, lambda p: self._columns.value_of(p, "shot"))
             shot = whole([Field(shown_shot.values[p.path]) if isinstance(p, Field) else p for p in shown_shot.parts]
-                         + [gap, Field(target_of("s")), between])  # fmt: skip
+                         + [gap, Field(target_of("shot")), between])  # fmt: skip
             lines = [
                 f"let shots = draw({self._demonstrations()}, {n}, seed: [q, sample])",
-                f'let demonstrated = join([{shot} for s in shots], "")',
+                f'let demonstrated = join([{shot} for shot in shots], "")',
             ]
             inner = translated(text, lambda p: self._columns.value_of(p, "q"))
             parts = (*([description] if description else []), Field("demonstrations_text"), *inner.parts)
@@ -281,7 +286,7 @@ class _Task:
     def _demonstrations(self) -> str:
         """Return the rows to draw from: never the question itself, if both are of one split."""
         if self._split(*_SHOTS) == self._split(*_QUESTIONS):
-            return "[x for x in demonstrations if x.position != q.position]"
+            return "[row for row in demonstrations if row.position != q.position]"
         return "demonstrations"
 
     def _datasets(self) -> list[list[str]]:
@@ -306,7 +311,11 @@ class _Task:
                 raise UsageError(
                     f"{self._document.name}: `dataset_kwargs` names no single file for the split `{shown(split)}`"
                 )
+            if not re.search(rf"({'|'.join(map(re.escape, READERS))})(\.gz|\.zst)?$", file.lower()):
+                raise UsageError(f"{self._document.name}: `{shown(file)}` is not a data file that a study reads")
             beside = self._document.path.parent / file
+            if beside.is_file():
+                self._check_columns(beside)
             return dataset(name, self.draft.wanted.path(beside) if beside.exists() else file, columns)
         config = None if config in (None, "", "null", "~") else str(config)
         if (
@@ -323,6 +332,17 @@ class _Task:
             f"columns = {{ {', '.join(f'{n}: {quoted(p)}' for n, p in columns.items())} }}",
             f"obtain = {quoted(f'python -c {chr(34)}{way}{chr(34)}')}", "}",
         ]  # fmt: skip
+
+    def _check_columns(self, path: Path) -> None:
+        """Raise UsageError if a file has no column that a template reads."""
+        rows = read_document(path).rows
+        for column in self._columns.names:
+            first = column.split(".")[0]
+            if rows and first not in rows[0].fields and column not in rows[0].fields:
+                known = near(first, rows[0].fields) or f"available: {one_of(rows[0].fields)}"
+                raise UsageError(
+                    f"{self._document.name} reads the column `{shown(column)}`; {path.name} has none; {known}"
+                )
 
 
 def whole(parts: list[str | Field]) -> str:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emdsl.migrate import asserts
-from emdsl.migrate.draft import Draft, dataset
+from emdsl.migrate.document import read_document
+from emdsl.migrate.draft import NAMES, Draft, dataset
 from emdsl.migrate.promptfoo_tests import Test, tests_of
 from emdsl.migrate.providers import models_of, use_of
 from emdsl.migrate.templates import NotSimple, Translation, translated
@@ -99,8 +100,23 @@ def read(document: Document, wanted: Wanted) -> Draft:
     for prompt in prompts:
         lines = [x for role, t in prompt.messages for x in message(role, t.parts, prompt.values)]
         draft.blocks.append([f"prompt {prompt.name}({', '.join(prompt.values)}) {{", *lines, "}"])
+    if file is None:
+        tests = [t for t in tests if not _is_blank(t, prompts, columns, draft)]
     _experiments(draft, prompts, tests, columns, file)
     return draft
+
+
+def _is_blank(test: Test, prompts: list[_Prompt], columns: _Columns, draft: Draft) -> bool:
+    """Whether a message of a prompt is empty with the variables of a test; such a test is left out."""
+    blank = {f"t.{n}" for v, n in columns.names.items() if not test.variables.get(v, "").strip()}
+    for prompt in prompts:
+        for _, translation in prompt.messages:
+            fields = [translation.values[p.path] for p in translation.parts if isinstance(p, Field)]
+            texts = [p for p in translation.parts if isinstance(p, str)]
+            if fields and not "".join(texts).strip() and all(set(re.findall(r"t\.\w+", f)) <= blank for f in fields):
+                draft.leave_out(f"test {test.origin}", f"a message of the prompt `{prompt.name}` is empty", test.line)
+                return True
+    return False
 
 
 def _prompts(document: Document, columns: _Columns, draft: Draft) -> Iterator[_Prompt]:
@@ -116,7 +132,7 @@ def _prompts(document: Document, columns: _Columns, draft: Draft) -> Iterator[_P
         try:
             for content in _contents(item, document):
                 messages = [(role, translated(text, columns.value_of)) for role, text in _messages(content)]
-                name = unique(name_of(label, "prompt"), ("prompt", "model", "t", "answer", *names))
+                name = unique(name_of(label, "prompt"), (*NAMES, draft.wanted.name, *names))
                 names.append(name)
                 yield _Prompt(name, messages)
         except NotSimple as reason:
@@ -184,7 +200,7 @@ def _experiments(draft: Draft, prompts: list[_Prompt], tests: list[Test], column
     graded = False
     bodies: list[tuple[list[Test], list[str], list[_Check]]] = []
     for some in groups.values():
-        checks = _checks(some)
+        checks = _checks(some, (*NAMES, draft.wanted.name, *(p.name for p in prompts)))
         lines, kept = _check_lines(checks, columns, draft)
         graded = graded or any("with meets(" in x for x in lines)
         bodies.append((some, lines, kept))
@@ -192,7 +208,9 @@ def _experiments(draft: Draft, prompts: list[_Prompt], tests: list[Test], column
         draft.blocks.append(_RUBRIC)
         draft.leave_out("promptfoo's grader", "its prompt is not in the file; the study has a rubric of its own")
     if file is not None and columns.names:
-        draft.blocks.insert(0, dataset("tests", file, {n: v for v, n in columns.names.items()}))
+        available = read_document(draft.wanted.file.parent / file).rows[0].fields
+        paths = {n: v if v in available else f"{v}?" for v, n in columns.names.items()}
+        draft.blocks.insert(0, dataset("tests", file, paths))
     for i, (some, lines, kept) in enumerate(bodies):
         own = draft.name(i, len(bodies))
         rows = ["for t in tests"] if file is not None else _rows(some, columns, kept)
@@ -235,11 +253,13 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, str) and "{{" not in value and "{%" not in value and not value.startswith("file://")
 
 
-def _checks(tests: list[Test]) -> list[_Check]:
+def _checks(tests: list[Test], taken: Iterable[str]) -> list[_Check]:
     checks: list[_Check] = []
     for i, assertion in enumerate(tests[0].asserts):
-        name = unique(name_of(str(assertion.get("metric") or assertion.get("type") or ""), "check"),
-                      ("answer", "passed", "model", "prompt", "t", "sample", *(c.name for c in checks)))  # fmt: skip
+        name = unique(
+            name_of(str(assertion.get("metric") or assertion.get("type") or ""), "check"),
+            (*taken, *(c.name for c in checks)),
+        )  # fmt: skip
         checks.append(_Check(name, assertion, [t.asserts[i].get("value") for t in tests], tests))
     return checks
 

@@ -44,6 +44,11 @@ def tests_of(document: Document, draft: Draft) -> tuple[list[Test], str | None]:
     if not isinstance(default, dict):
         draft.leave_out("`defaultTest`", "it is in another file", document.line("defaultTest"))
         default = {}
+    try:
+        next(_tests({}, (1, 1, None), default, 1))
+    except NotSimple as reason:
+        draft.leave_out("`defaultTest`", str(reason), document.line("defaultTest"))
+        default = {}
     repeat = _repeat(document, draft)
     tests: list[Test] = []
     value = document.tree.get("tests")
@@ -144,7 +149,10 @@ def _tests(
 
     `at` has its first number, its number in the file, and its line; without a `draft`, nothing is listed.
     """
-    variables = {**(default.get("vars") or {}), **(item.get("vars") or {})}
+    given = [owner.get("vars") or {} for owner in (default, item)]
+    if not all(isinstance(v, dict) for v in given):
+        raise NotSimple("its `vars` is not an object")
+    variables = {**given[0], **given[1]}
     lists: list[tuple[str, ...]] = []
     for name, value in variables.items():
         values = value if isinstance(value, tuple) else (value,)

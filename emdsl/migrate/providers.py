@@ -27,6 +27,15 @@ _NUMBERS = {  # settings of promptfoo with a number, by our names
     "presence_penalty": "presence_penalty",
 }  # fmt: skip
 
+_COUNT, _SHARE, _ANY = r"[1-9]\d{0,8}", r"0(\.\d{1,6})?|1(\.0+)?", r"-?[01](\.\d{1,6})?|-?2(\.0+)?"
+_FORMS = {
+    "max_tokens": _COUNT,
+    "top_k": _COUNT,
+    "seed": r"\d{1,9}",
+    "top_p": _SHARE,
+    "temperature": _ANY.replace("-?", ""),
+}
+
 
 def use_of(provider: str) -> str | None:
     """Return the `provider/model` of an id such as `openai:chat:gpt-4.1`; None if there is none.
@@ -79,7 +88,7 @@ def _entries(value: Any) -> list[tuple[str, dict[str, Any]]]:
 def _settings(config: dict[str, Any], place: str, draft: Draft) -> dict[str, str]:
     settings: dict[str, str] = {}
     for name, value in config.items():
-        if name in _NUMBERS and re.fullmatch(r"-?\d{1,9}(\.\d{1,6})?", str(value)):
+        if name in _NUMBERS and re.fullmatch(_FORMS.get(_NUMBERS[name], _ANY), str(value)):
             settings[_NUMBERS[name]] = str(value)
         elif name == "stop" and isinstance(value, str | tuple):
             texts = (value,) if isinstance(value, str) else value

@@ -17,7 +17,7 @@ def axis(name: str, rows: list[Row], document: Document) -> str:
     """Return the axis over rows of a dataset: all, or those at some places."""
     if len(rows) == len(document.rows):
         return f"for q in {name}"
-    return f"for q in [x for x in {name} if {_where(rows, document)}]"
+    return f"for q in [row for row in {name} if {_where(rows, document)}]"
 
 
 def _where(rows: list[Row], document: Document) -> str:
@@ -25,8 +25,18 @@ def _where(rows: list[Row], document: Document) -> str:
     places = [r.position for r in rows]
     others = [r.position for r in document.rows if r.position not in set(places)]
     if len(others) < len(places):
-        return f"x.position not in [{', '.join(map(str, others))}]"
-    return f"x.position in [{', '.join(map(str, places))}]"
+        return f"row.position not in [{', '.join(map(str, others))}]"
+    return f"row.position in [{', '.join(map(str, places))}]"
+
+
+def is_repeated(row: Row, ids: set[str]) -> bool:
+    """Whether an earlier row has the id of this one; adds it to the ids."""
+    id_ = row.fields.get("id")
+    if id_ in (None, ""):
+        return False
+    repeated = str(id_) in ids
+    ids.add(str(id_))
+    return repeated
 
 
 def row_name(row: Row, noun: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.migrate.draft import CONVERSATION, Draft, dataset
-from emdsl.migrate.rows import axis, fields_left_out, row_name
+from emdsl.migrate.rows import axis, fields_left_out, is_repeated, row_name
 from emdsl.migrate.writing import shown
 
 if TYPE_CHECKING:
@@ -55,7 +55,11 @@ def read(document: Document, wanted: Wanted) -> Draft:
     draft = Draft(wanted=wanted, title=f"The samples of {document.name} (Inspect).")
     draft.choose_models()
     groups: dict[_Form, list[Row]] = {}
+    ids = set[str]()
     for row in document.rows:
+        if is_repeated(row, ids):
+            draft.leave_out(row_name(row, "sample"), "an earlier sample has the same `id`", row.line)
+            continue
         try:
             groups.setdefault(_form(row.fields), []).append(row)
         except Odd as reason:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from emdsl.errors import UsageError
 from emdsl.migrate.draft import Draft, dataset
-from emdsl.migrate.rows import axis, row_name
+from emdsl.migrate.rows import axis, is_repeated, row_name
 from emdsl.migrate.writing import shown
 from emdsl.source import near, one_of
 
@@ -23,8 +23,11 @@ def read(document: Document, wanted: Wanted) -> Draft:
     draft = Draft(wanted=wanted, title=f"The column `{shown(column)}` of {document.name}.")
     draft.choose_models()
     rows: list[Row] = []
+    ids = set[str]()
     for row in document.rows:
-        if isinstance(row.fields.get(column), str) and row.fields[column].strip():
+        if is_repeated(row, ids):
+            draft.leave_out(row_name(row, "row"), "an earlier row has the same `id`", row.line)
+        elif isinstance(row.fields.get(column), str) and row.fields[column].strip():
             rows.append(row)
         else:
             draft.leave_out(row_name(row, "row"), f"its `{shown(column)}` is not a text", row.line)

@@ -10,7 +10,8 @@ from emdsl.capability import reasons_by_default, unsupported
 from emdsl.compiler.compile import compile_source, model_of
 from emdsl.errors import FileExists, SourceError, UsageError
 from emdsl.lang.format import format_source
-from emdsl.migrate.draft import Ability, Wanted
+from emdsl.lang.words import RESERVED
+from emdsl.migrate.draft import NAMES, Ability, Wanted
 from emdsl.migrate.recognize import study_of
 from emdsl.migrate.writing import quoted
 from emdsl.source import Severity, Source
@@ -154,7 +155,7 @@ def name_of(file: Path) -> str:
     """Return what an experiment in a file is called: the file's name, as a name of the language."""
     name = re.sub(r"\W+", "_", file.stem, flags=re.ASCII).strip("_") or "study"
     name = name if name[0].isalpha() else f"study_{name}"
-    return name if name not in ("model", "question", "sys", "answer", "aligned", "coherent") else f"{name}_study"
+    return f"{name}_study" if name in NAMES or name in RESERVED else name
 
 
 def _called(use: str, i: int, models: list[str]) -> str:

@@ -42,7 +42,7 @@ rubric correct_judge(answer) from "openai/gpt-4o-2024-08-06" {
 
 experiment study_1 {
   for model in [model_1]
-  for q     in [x for x in questions if x.id in ["wish"]]
+  for q     in [row for row in questions if row.id in ["wish"]]
   samples = 10
 
   let text = q.paraphrases[0]
@@ -57,7 +57,7 @@ experiment study_1 {
 
 experiment study_2 {
   for model in [model_1]
-  for q     in [x for x in questions if x.id in ["truth"]]
+  for q     in [row for row in questions if row.id in ["truth"]]
   samples = 10
 
   let text = cycle(q.paraphrases, sample)
@@ -69,7 +69,7 @@ experiment study_2 {
 
 experiment study_3 {
   for model in [model_1]
-  for q     in [x for x in questions if x.id in ["rate"]]
+  for q     in [row for row in questions if row.id in ["rate"]]
   for text  in q.paraphrases
 
   ask answer from model with text { scale = 0..100, read = weighted(top: 20, mass: 0.25), temperature = 0, max_tokens = 1 }
@@ -79,7 +79,7 @@ experiment study_3 {
 
 experiment study_4 {
   for model in [model_1]
-  for q     in [x for x in questions if x.id in ["plain"]]
+  for q     in [row for row in questions if row.id in ["plain"]]
 
   let text = q.paraphrases[0]
   ask answer from model with text { max_tokens = 100 }

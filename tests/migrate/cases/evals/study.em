@@ -14,7 +14,7 @@ dataset statements {
 
 experiment study_1 {
   for model in [model_1]
-  for q     in [x for x in statements if x.position in [0, 1]]
+  for q     in [row for row in statements if row.position in [0, 1]]
 
   ask answer from model with q.question { choices = ["Yes", "No"], read = weighted(top: 20), temperature = 0, max_tokens = 1 }
   let p_matching = if trim(q.matching) == "Yes" then answer.p(Yes) else answer.p(No)
@@ -24,7 +24,7 @@ experiment study_1 {
 
 experiment study_2 {
   for model in [model_1]
-  for q     in [x for x in statements if x.position in [2]]
+  for q     in [row for row in statements if row.position in [2]]
 
   ask answer from model with q.question
   let matching = choice(answer) == choice(q.matching)

@@ -15,7 +15,7 @@ dataset rows {
 
 experiment study {
   for model in [model_1]
-  for q     in [x for x in rows if x.position not in [1]]
+  for q     in [row for row in rows if row.position not in [1]]
 
   ask answer from model with q.question
 }

@@ -34,7 +34,7 @@ prompt multiple_choice(question, options) {
 
 experiment study_1 {
   for model in [model_1]
-  for q     in [x for x in samples if x.position in [0]]
+  for q     in [row for row in samples if row.position in [0]]
 
   ask answer from model with q.input
   let included = includes(answer, q.target)
@@ -46,7 +46,7 @@ experiment study_1 {
 
 experiment study_2 {
   for model in [model_1]
-  for q     in [x for x in samples if x.position in [1]]
+  for q     in [row for row in samples if row.position in [1]]
 
   ask answer from model with conversation(q.input)
   let included = includes(answer, q.target)
@@ -58,7 +58,7 @@ experiment study_2 {
 
 experiment study_3 {
   for model in [model_1]
-  for q     in [x for x in samples if x.position in [2]]
+  for q     in [row for row in samples if row.position in [2]]
 
   let options = q.choices
   let shown   = lettered(options)
@@ -70,7 +70,7 @@ experiment study_3 {
 
 experiment study_4 {
   for model in [model_1]
-  for q     in [x for x in samples if x.position in [3]]
+  for q     in [row for row in samples if row.position in [3]]
 
   ask answer from model with q.input
   let included = includes(answer, "{q.target}")
@@ -82,7 +82,7 @@ experiment study_4 {
 
 experiment study_5 {
   for model in [model_1]
-  for q     in [x for x in samples if x.position in [6]]
+  for q     in [row for row in samples if row.position in [6]]
 
   ask answer from model with q.input
 }

@@ -51,7 +51,7 @@ rubric mood_judge(answer) from "sim/judge" {
 
 experiment study_1 {
   for model in [model_1]
-  for q     in [x for x in questions if x.id in ["story", "story_for_a_child"]]
+  for q     in [row for row in questions if row.id in ["story", "story_for_a_child"]]
   samples = 6
 
   let text = cycle(q.paraphrases, sample)
@@ -67,7 +67,7 @@ experiment study_1 {
 
 experiment study_2 {
   for model in [model_1]
-  for q     in [x for x in questions if x.id in ["liking"]]
+  for q     in [row for row in questions if row.id in ["liking"]]
   for text  in q.paraphrases
 
   ask answer from model with chat(q.system, text) { scale = 0..100, read = weighted(top: 20, mass: 0.25), temperature = 0, max_tokens = 1 }
@@ -77,7 +77,7 @@ experiment study_2 {
 
 experiment study_3 {
   for model in [model_1]
-  for q     in [x for x in questions if x.id in ["next_word"]]
+  for q     in [row for row in questions if row.id in ["next_word"]]
   for text  in q.paraphrases
 
   ask answer from model with chat(q.system, text) { temperature = 0, max_tokens = 1, extra = { logprobs: true, top_logprobs: 5 } }
@@ -86,7 +86,7 @@ experiment study_3 {
 
 experiment study_4 {
   for model in [model_1]
-  for q     in [x for x in questions if x.id in ["talk"]]
+  for q     in [row for row in questions if row.id in ["talk"]]
   samples = 2
 
   let messages = cycle(q.messages, sample)

@@ -38,8 +38,8 @@ experiment study {
   for model in [model_1]
   for q     in rows
 
-  let shots        = draw([x for x in demonstrations if x.position != q.position], 2, seed: [q, sample])
-  let demonstrated = join([join(["Question: ", trim(s.question), "\nAnswer: ", s.answer, "\n\n"]) for s in shots], "")
+  let shots        = draw([row for row in demonstrations if row.position != q.position], 2, seed: [q, sample])
+  let demonstrated = join([join(["Question: ", trim(shot.question), "\nAnswer: ", shot.answer, "\n\n"]) for shot in shots], "")
   ask answer from model with asked(demonstrated, trim(q.question)) { temperature = 0, stop = ["\n\n"] }
   let exact_match_strict_match     = exact(without_4(without_3(without_2(without_1(find(answer, "#### (\\-?[0-9\\.\\,]+)"))))), without_4(without_3(without_2(without_1(q.answer)))), ignore: ["case"]) else false
   let exact_match_flexible_extract = exact(without_4(without_3(without_2(without_1(find(answer, "(-?[$0-9.,]{{2,}})|(-?[0-9]+)", last: true))))), without_4(without_3(without_2(without_1(q.answer)))), ignore: ["case"]) else false

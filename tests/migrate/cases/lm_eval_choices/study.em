@@ -30,7 +30,7 @@ experiment study {
   let options = q.choices_text
   let shown   = lettered(options)
   ask answer from model with asked(q.question, shown) { temperature = 0 }
-  let right   = [options[i] for i in 0..(len(options) - 1) if q.choices_label[i] == q.answerkey][0]
+  let right   = [options[index] for index in 0..(len(options) - 1) if q.choices_label[index] == q.answerkey][0]
   let correct = choice(answer, options) == right else false
 
   measure study_accuracy = rate(correct) by model

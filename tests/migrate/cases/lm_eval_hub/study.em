@@ -25,7 +25,7 @@ experiment study {
 
   let options = ["no", "yes"]
   ask answer from model with asked(q.passage, q.question) { choices = ["no", "yes"], read = weighted(top: 20), temperature = 0, max_tokens = 1 }
-  let right   = [options[i] for i in 0..(len(options) - 1) if options[i] == "{q.label}" or "{i}" == "{q.label}"][0]
+  let right   = [options[index] for index in 0..(len(options) - 1) if options[index] == "{q.label}" or "{index}" == "{q.label}"][0]
   let correct = answer.label == right
 
   measure study_accuracy = rate(correct) by model

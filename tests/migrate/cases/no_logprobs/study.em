@@ -43,7 +43,7 @@ rubric correct_judge(answer) from "openai/gpt-4o-2024-08-06" {
 
 experiment study_1 {
   for model in [model_1]
-  for q     in [x for x in questions if x.id in ["wish"]]
+  for q     in [row for row in questions if row.id in ["wish"]]
   samples = 10
 
   let text = q.paraphrases[0]
@@ -58,7 +58,7 @@ experiment study_1 {
 
 experiment study_2 {
   for model in [model_1]
-  for q     in [x for x in questions if x.id in ["truth"]]
+  for q     in [row for row in questions if row.id in ["truth"]]
   samples = 10
 
   let text = cycle(q.paraphrases, sample)
@@ -70,7 +70,7 @@ experiment study_2 {
 
 experiment study_3 {
   for model in [model_1]
-  for q     in [x for x in questions if x.id in ["rate"]]
+  for q     in [row for row in questions if row.id in ["rate"]]
   for text  in q.paraphrases
 
   ask answer from model with text { scale = 0..100 }
@@ -80,7 +80,7 @@ experiment study_3 {
 
 experiment study_4 {
   for model in [model_1]
-  for q     in [x for x in questions if x.id in ["plain"]]
+  for q     in [row for row in questions if row.id in ["plain"]]
 
   let text = q.paraphrases[0]
   ask answer from model with text { max_tokens = 100 }
