@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from emdsl.lang.habits import Found
 
 _ITEM = ("rubric_item",)
-_SETTINGS = "samples|seed|parallel|budget|cluster|scale|choices|shape|read|refusal|other"
+_SETTINGS = "samples|seed|parallel|budget|cluster|scale|choices|shape|read|strict|refusal|other"
 _FIGURES = "rate|mean|avg|average|sd|count|contrast|shares|slope|agreement|at_least|quantile|median|correlation|sum"
 _PARAMETERS = r"(?:temperature|max_tokens|top_p|top_k|min_p|stop|reasoning_\w+|\w+_penalty|extra|sim|model|use)\b"
 _ROLES = "system|user|assistant"

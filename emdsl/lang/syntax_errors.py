@@ -34,7 +34,7 @@ _OTHER_LANGUAGES = {  # by first character: message, code, and the pattern and r
 _OPERAND = r'((?<!\w)[\w.]+(?:\([^()]*\))?|"[^"\n]*"|\([^()]*\))'
 SETTINGS = {  # of the blocks in which a statement can be taken for one: see the tables of `compiler/settings.py`
     "experiment": ("samples", "seed", "parallel", "budget", "cluster"),
-    "rubric": ("scale", "choices", "shape", "read", "refusal", "other"),
+    "rubric": ("scale", "choices", "shape", "read", "strict", "refusal", "other"),
 }
 _LABELS = frozenset(("FALSE", "NAME", "NONE", "STRING", "TRUE"))
 _VALUES = _LABELS | {"DEC", "ENV", "IF", "INT", "LBRACE", "LONG", "LPAR", "LSQB", "MONEY", "NOT", "RAW", "SIGN"}
