@@ -177,11 +177,8 @@ def private(path: str, flags: int) -> int:
 
 
 def write_whole(path: Path, content: str | bytes, *, public: bool = False) -> None:
-    """Write a file whole or not at all, with permissions as in `replacing`; raises OSError.
-
-    A lone surrogate of a text is written as the escape that it has in JSON.
-    """
-    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    """Write a file whole or not at all, with permissions as in `replacing`; raises OSError."""
+    data = content.encode("utf-8") if isinstance(content, str) else content
     with replacing(path, public=public) as fresh, open(fresh, "wb", opener=None if public else private) as file:
         file.write(data)
 

@@ -18,6 +18,7 @@ from emdsl.outcomes.sql import name
 from emdsl.study.analysis import write_analysis
 from emdsl.study.refresh import load_apart
 from emdsl.study.screen import Aside, plain_json
+from emdsl.surrogates import as_text
 from emdsl.version import __version__
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _describe(folder: Path, study: Compiled, counts: list[dict[str, Any]], analy
     citation = CITATION.format(title=json.dumps(study.name), date=today, version=__version__)
     (folder / "CITATION.cff").write_text(citation, encoding="utf-8")
     manifest = plain_json(_manifest(folder, study, counts))
-    text = json.dumps(manifest, ensure_ascii=False, indent=1) + "\n"
+    text = as_text(json.dumps(manifest, ensure_ascii=False, indent=1)) + "\n"
     (folder / "manifest.json").write_text(text, encoding="utf-8")
 
 

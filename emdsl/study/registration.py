@@ -14,6 +14,7 @@ from emdsl.run.rows import Rows
 from emdsl.run.symbolic import keys_digest, requests_by_step
 from emdsl.study.counts import check_datasets
 from emdsl.study.design import Design, design
+from emdsl.surrogates import as_text
 from emdsl.version import __version__
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def freeze(study: Compiled, output: Path | None = None, *, replace: bool = False
         "program": study.program.digest.hex(), "simulate": study.project.simulate, "experiments": experiments,
     }  # fmt: skip
     try:
-        write_whole(path, json.dumps(held, ensure_ascii=False, indent=1) + "\n", public=True)
+        write_whole(path, as_text(json.dumps(held, ensure_ascii=False, indent=1)) + "\n", public=True)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}", parameter="output") from error
     return read_registration(path)
