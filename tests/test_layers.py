@@ -12,7 +12,17 @@ PACKAGE = Path(__file__).parents[1] / "emdsl"
 MAY_KNOW = {
     "cli": {"manual", "study", "outcomes", "sim", "store", "lang"},
     "study": {
-        "data", "importers", "migrate", "report", "outcomes", "run", "compiler", "providers", "sim", "hooks", "store",
+        "data",
+        "importers",
+        "migrate",
+        "report",
+        "outcomes",
+        "run",
+        "compiler",
+        "providers",
+        "sim",
+        "hooks",
+        "store",
         "lang",
     },
     "manual": {"study", "compiler", "lang"},
