@@ -172,8 +172,8 @@ def _axis_fields(axis: Axis, position: int) -> list[Field]:
 def enum_names(axis: Axis) -> list[str]:
     """Return the values of an axis' column with an ENUM type: its labels; none if it has another type.
 
-    An axis that depends on another one can have one label for several values. Labels that differ only in characters that
-    UTF-8 does not have stay apart: their column is of text.
+    An axis that depends on another one can have one label for several values. Labels that differ only by characters
+    that UTF-8 does not have stay apart: their column is of text.
     """
     labels = list(dict.fromkeys(x.shown for x in axis.levels))
     names = [clean(label) or "" for label in labels]
