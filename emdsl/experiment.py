@@ -69,6 +69,7 @@ class Step:
     condition_needs: tuple[str, ...] = ()
     reply_format: ReplyFormat | None = None
     format_by_cell: Callable[[Frame], ReplyFormat] | None = None  # of an ask whose labels differ by cell
+    choices: ast.Expr | None = None  # these, as written
     draw: int = 0  # of a judge: the number of the draw, its sample in the query; an ask uses the row's sample
     again: int = 0  # maximum repetitions of a judge whose reply cannot be read
     rubric: str = ""

@@ -51,7 +51,7 @@ class ReplyFormat:
     weighted: Weighted | None = None
     words: tuple[str, ...] = ()  # `refusal` and `other`: final replies without a score
     strict: bool = False  # whether the provider enforces the shape
-    by_cell: str = ""  # the expression of its labels, if they differ by cell; `choices` is BY_CELL until they are known
+    by_cell: bool = False  # whether its labels differ by cell; `choices` is BY_CELL until they are known
 
     def with_choices(self, choices: tuple[str, ...]) -> ReplyFormat:
         """Return the format with the labels of one cell."""

@@ -17,7 +17,6 @@ from emdsl.compiler.types import ANSWER_FIELDS
 from emdsl.frame import Frame
 from emdsl.json_schema import sent_for
 from emdsl.lang import ast
-from emdsl.lang.canonical import canonical
 from emdsl.reply_format import BY_CELL, ReplyField, ReplyFormat
 from emdsl.source import Label
 
@@ -183,7 +182,7 @@ def ask_format(
         values[CHOICES] = dict.fromkeys(BY_CELL, "")
     reply_format = format_of(decl, values, scope, faults)
     if by_cell is not None:
-        reply_format = replace(reply_format, by_cell=canonical(by_cell.value))
+        reply_format = replace(reply_format, by_cell=True)
     for part in (p for p in reply_format.shape if p.name in ANSWER_FIELDS):
         at = next(s.value.span for s in written if s.name.text == SHAPE)
         faults.error("E520", f"`{SHAPE}` must be a map without `{part.name}`: every answer has a field of this name",

@@ -127,6 +127,7 @@ class _StepMaker:
             condition_needs=local.steps_read(stmt.conditions),
             reply_format=reply_format,
             format_by_cell=by_cell,
+            choices=next((s.value for s in decl.settings if s.name.text == CHOICES), None) if by_cell else None,
             draw=stmt.draw,
             again=numbers.get("again", 0),
             rubric=rubric.name if rubric else "",

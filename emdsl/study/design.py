@@ -82,7 +82,10 @@ class _Plain:
         """Return what the requests of a step do not show: its condition, and how its reply is read."""
         conditions = self.experiment.conditions.get(step.name, ())
         both = ast.Logic(op="and", items=conditions, span=conditions[0].span) if conditions else None
-        fields = {"when": self.value(both), "reply": self.value(step.reply_format), "again": step.again}
+        reply = self.value(step.reply_format)
+        if step.choices is not None:
+            reply["choices"] = self.value(step.choices)
+        fields = {"when": self.value(both), "reply": reply, "again": step.again}
         return {name: value for name, value in fields.items() if value}
 
     def measure(self, measure: Measure) -> dict[str, Any]:

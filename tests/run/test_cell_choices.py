@@ -12,7 +12,9 @@ from emdsl.errors import SourceError
 from emdsl.lang.canonical import canonical
 from emdsl.query import Response
 from emdsl.run.rows import Rows
+from emdsl.run.symbolic import requests_by_step
 from emdsl.store.store import MemoryStore
+from emdsl.study.design import design
 from emdsl.value import Missing
 
 if TYPE_CHECKING:
@@ -170,3 +172,20 @@ def test_a_row_without_labels_is_not_asked(tmp_path: Path) -> None:
     assert len(keys(text, tmp_path)) == 2
     with pytest.raises(SourceError, match="`choices` must be a map"):
         program(text.replace("q.options }", "q.key }"), tmp_path)
+
+
+def test_a_registration_has_the_labels_as_written(tmp_path: Path) -> None:
+    """Another expression is another design, a renamed axis is none."""
+    (tmp_path / "rows.json").write_text(ROWS, encoding="utf-8")
+    text = STUDY.format(MODEL, "choices = q.options", "")
+    replies = []
+    for study, names in (
+        (text, {}),
+        (text.replace("for q", "for row").replace("q.", "row."), {"row": "q"}),
+        (text.replace("= q.options }", "= shown }"), {}),  # a `let` is written out
+        (text.replace("= q.options }", "= [x for x in q.options] }"), {}),
+    ):
+        (only,) = program(study, tmp_path).experiments
+        steps = design(only, requests_by_step(Rows(only)), names)["steps"]
+        replies.append(steps["answer"]["reply"]["choices"])
+    assert replies == ["q.options"] * 3 + ["[x for x in q.options]"]
