@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from emdsl.compiler import habit_calls as calls
 from emdsl.compiler.functions import BUILTINS
 from emdsl.compiler.settings import EFFORTS, PARAMS
 from emdsl.lang.habit_rules import EXPR, OPERAND, PATH, ROUND, SQUARE, SUM, TEXT
@@ -23,7 +24,8 @@ _RENAMED = {  # functions by their names elsewhere
     "upper": "uppercase|toupper|toUpper|to_upper|UPPER", "join": "concat|concatenate|paste|implode|JOIN",
     "pick": "choose|choice|random_choice|pick_one", "len": "length|size|nchar|count_items|LEN|LENGTH",
     "replace": "substitute|gsub|REPLACE", "min": "minimum|least|MIN", "max": "maximum|greatest|MAX",
-    "draw": "take|sample_rows|choose_rows",
+    "draw": "take|sample_rows|choose_rows", "starts": "startswith|startsWith|starts_with",
+    "ends": "endswith|endsWith|ends_with", "words": "word_count|wordcount|n_words|count_words",
 }  # fmt: skip
 _METHODS = {
     "lower": "lower|casefold|toLowerCase", "upper": "upper|toUpperCase", "trim": "strip|trim",
@@ -254,8 +256,10 @@ VALUES = (
          help="for an axis write `for \\1 in \\2`, and `\\1 = \\1` here"),
 )  # fmt: skip
 RULES: dict[str, tuple[Rule, ...]] = {
-    "E201": UNKNOWN, "E143": NONE, "E845": NONE, "E505": NONE, "E210": LABELS, "E215": FIELDS, "E841": MEASURE,
-    "E520": VALUES, "E202": SETTINGS,
+    "E143": NONE, "E845": NONE, "E505": NONE, "E210": LABELS, "E520": VALUES, "E415": calls.PROMPTS,
+    "E201": (*UNKNOWN, *calls.NAMES, *calls.WORDS), "E215": (*calls.FIELDS, *FIELDS),
+    "E841": (*calls.FIGURES, *MEASURE),
+    "E202": (*SETTINGS, *calls.SETTINGS),
     "E120": (
         Rule("", r"(\"[^\"\n]*\{\}[^\"\n]*\")\.format\(([^()\n]*)\)", "a text has no methods: it has placeholders",
              put=_formatted, plain=True),
@@ -270,6 +274,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
              help='write `"\\2"`'),
     ),
     "E213": (
+        *calls.INTERVALS,
         Rule("", r",\s*by:\s*\[?([\w., ]+?)\]?\s*\)", "the groups of a measure come after `by`, behind its brackets",
              put=") by \\1", help="write `by \\1` after the brackets"),
         Rule("", r"^([^,\n]*\([^,\n]*),\s*(?:where|filter|when|if|condition|only)\s*:\s*",

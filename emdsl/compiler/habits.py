@@ -10,6 +10,8 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from emdsl.compiler.functions import BUILTINS
+from emdsl.compiler.habit_calls import SETTINGS, WORDS
 from emdsl.compiler.habit_rules import RULES
 from emdsl.lang import grammar
 from emdsl.lang.habits import MAX_SHOWN, MAX_STATEMENT, Found, Rule, masked
@@ -29,6 +31,7 @@ _ABSENT = {
 _UNUSED = ("W320", "W402", "W403", "W404", "W405", "W701")  # an error can be what hides the use
 _BLOCK_END = re.compile(r"^(?=[^\s#}])", re.MULTILINE)
 _LIST = re.compile(r"\b(\w+)\s+in\s*\[([^\[\]\n]*)\]")
+_NEAR = re.compile(r"did you mean `(\w+)`")
 _NAME = re.compile(r"(?<![\w.])[A-Za-z_][\w-]*(?![\w(.])")
 
 
@@ -110,7 +113,10 @@ class _Reader:
         """Return a diagnostic, explained if it is the end of a habit."""
         span, rules = diagnostic.span, RULES.get(diagnostic.code, ())
         if diagnostic.code == "E202" and not diagnostic.help.startswith("available"):
-            return diagnostic
+            rules = SETTINGS if diagnostic.help.startswith("did you mean") else ()
+        near = _NEAR.match(diagnostic.help)
+        if near is not None and near[1] not in BUILTINS:
+            rules = tuple(rule for rule in rules if rule not in WORDS)
         if span is None or not rules or diagnostic.severity is not Severity.ERROR or len(span.text) > MAX_STATEMENT:
             return diagnostic
         start, end = _line(span)

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from emdsl.lang.habit_rules import DECL, EXPR, EXPRESSIONS, OPERAND, PATH, STMT, SUM, TEXT
+from emdsl.lang.habit_steps import AXES, FIGURES, NAMES, STEPS, VALUES
 from emdsl.lang.habits import Rule
 
 if TYPE_CHECKING:
@@ -285,4 +286,8 @@ UNQUOTED = (
     Rule("E155", r"(?<=[=\[,] )((?:[A-Za-z]\w*[-./])+[\w.-]*\w)(?=\s*(?:[,}\]\n]|$))", "a text is in quotes",
          put='"\\1"', plain=True),
 )  # fmt: skip
-RULES = (*BLOCKS, *JINJA, *DECLARATIONS, *YAML, *STATEMENTS, *EXPRESSIONS, *UNQUOTED, *_words())
+RULES = (
+    *BLOCKS, *JINJA, *DECLARATIONS, *YAML, *STEPS, *FIGURES, *AXES, *NAMES, *STATEMENTS, *VALUES, *EXPRESSIONS,
+         *UNQUOTED,
+    *_words(),
+)  # fmt: skip

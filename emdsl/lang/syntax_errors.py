@@ -324,6 +324,8 @@ def _expected(names: set[str] | frozenset[str] | list[str] | None, before: str =
     """Return "expected ..." for the terminals that the grammar allows after a text, "" for none."""
     left = set(names or ())
     words = set()
+    if len(left) > 1:  # after every value of a `let`, and few need it
+        left.discard("OVER")
     if "NAME" in left:  # the lexer accepts a line end everywhere, the grammar not before a name
         left.discard("_NL")
     if "INT" in left:

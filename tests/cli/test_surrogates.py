@@ -33,11 +33,8 @@ experiment e {
     "call",
     [
         ["check", f"{ODD}.em"],
-        ["plan", "study.em", "--only", f"q={ODD}"],
-        ["query", f"select '{ODD}'"],
         ["cache", "restore", ODD],
         ["export", "study.em", "-o", ODD],
-        ["run", "study.em", "--cache", ODD],
         [ODD],
     ],
     ids=lambda call: call[0],

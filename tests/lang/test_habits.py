@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from habit_programs import FILES, PROGRAMS
+from habit_rows import ROWS, STUDY
 from habits import HABITS, SEED, Case, cases
 
 from emdsl.compiler.compile import compile_source
@@ -239,3 +240,16 @@ def test_a_rubric_named_like_a_function(folder: Path) -> None:
         ("E204", "`round` is a built-in name and cannot be the name of a `rubric`")
     ]
     assert found[0].help == "choose another name, e.g. `round_rubric`, here and in every use"
+
+
+@pytest.mark.parametrize(("statement", "code", "help", "after"), ROWS, ids=[row[0] for row in ROWS])
+def test_a_statement_of_another_tool(statement: str, code: str, help: str, after: str | None, folder: Path) -> None:
+    """A fix is there exactly where the meaning is certain, and it leaves no error but that of an equal request."""
+    text = STUDY.replace("STATEMENT", statement)
+    found = found_in(text, folder)
+    assert (found[0].code, found[0].help) == (code, help)
+    if after is None:
+        assert not found[0].fix
+    else:
+        fixed, errors = after_fixes(text, found, folder)
+        assert (fixed, set(errors) - {"E420"}) == (STUDY.replace("STATEMENT", after), set())
