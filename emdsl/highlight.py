@@ -22,6 +22,7 @@ CONSTANTS = ("true", "false", "none", "env", "missing", "sample")
 STARTING = tuple(sorted({"em", "each", *DECLARATIONS, *STATEMENTS, *ROLES}))
 WORDS = tuple(sorted(RESERVED - set(CONSTANTS)))
 FUNCTIONS = tuple(sorted({*BUILTINS, *MEASURES, *INTERVAL_METHODS}))
+_OVER = r"(?<=\) )over(?=[ \t]+[A-Za-z_])"  # `f(x) over q`; a name everywhere else
 _NUMBER = r"\$?[0-9][0-9_]*(?:\.[0-9][0-9_]*)?(?:[eE][+-]?[0-9]+)?"
 _PLACEHOLDER = r"\{[ \t]*[A-Za-z_]\w*(?:\.\w+)*[ \t]*\}"
 _ESCAPE = r"\\(?:u\{[0-9A-Fa-f]{1,6}\}|.)|\{\{|\}\}"
@@ -44,6 +45,7 @@ class EmLexer(RegexLexer):  # type: ignore[misc]  # Pygments ships no types
             (r"\n", Text, "start"),
             (r"\{", Punctuation, "start"),
             (words(WORDS, prefix=r"\b", suffix=r"\b"), Keyword),
+            (_OVER, Keyword),
             (words(CONSTANTS, prefix=r"\b", suffix=r"\b"), Keyword.Constant),
             (words(FUNCTIONS, prefix=r"\b", suffix=r"\b(?=\()"), Name.Builtin),
             (r"[A-Za-z_]\w*(?=[ \t]*=(?!=))", Name.Attribute),
@@ -112,7 +114,7 @@ def textmate() -> str:
             match("comment.line.number-sign", "#.*$"),
             *texts,
             match("keyword.declaration", rf"(?:^|(?<=\{{))[ \t]*(?:{listed(STARTING)})\b(?=[ \t])"),
-            match("keyword.control", rf"\b(?:{listed(WORDS)})\b"),
+            match("keyword.control", rf"\b(?:{listed(WORDS)})\b|{_OVER}"),
             match("constant.language", rf"\b(?:{listed(CONSTANTS)})\b"),
             match("support.function", rf"\b(?:{listed(FUNCTIONS)})\b(?=\()"),
             match("variable.parameter", r"\b[A-Za-z_]\w*(?=[ \t]*=(?!=))"),

@@ -64,6 +64,8 @@ def test_names_are_no_keywords() -> None:
     """`for model in` names an axis: only what starts a statement is a word of it."""
     tokens = list(EmLexer().get_tokens("experiment e {\n  for model in [a]\n  ask data from model with user\n}\n"))
     assert [v for k, v in tokens if k is Keyword.Declaration] == ["experiment", "for", "ask"]
+    tokens = list(EmLexer().get_tokens("let over = f(over) over q\nlet b = over\n"))
+    assert [v for k, v in tokens if k is Keyword] == ["over"]
 
 
 def test_the_textmate_grammar_holds_every_word() -> None:
