@@ -176,6 +176,10 @@ def test_a_second_run_calls_nothing(folder: Path) -> None:
     assert json.loads(output("cache", "stats", "--sim", "--json"))["hook_values"] == 5
     assert "5 values of functions in Python, all sound" in output("cache", "verify", "--sim")
     assert json.loads(output("cache", "gc", "study.em", "--sim", "--json"))["hook_values"] == 0
+    output("run", "study.em", "--sim")
+    (folder / "words.py").write_text("def loud(x): return x.upper() + '!'\n", encoding="utf-8")
+    output("run", "study.em", "--sim")
+    assert "one" in calls.read_text(encoding="utf-8"), "the short way of a finished run knows what hooks read"
     old = only_file(folder / "cache" / "sim")
     (folder / "hooks.py").write_text(FILE + "\n# edited\n", encoding="utf-8")
     assert "5 values of functions in Python that no file uses deleted" in output(
