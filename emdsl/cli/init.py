@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from emdsl.cli import console, options
 from emdsl.errors import UsageError
 from emdsl.study.new_study import DEFAULT_QUESTION, JUDGE, SIMULATED, check_name, write_study
 
+SAMPLES = 10
+
 
 @click.command("init")
 @click.argument("file", type=click.Path(path_type=Path), default=Path("study.em"))
@@ -19,9 +22,7 @@ from emdsl.study.new_study import DEFAULT_QUESTION, JUDGE, SIMULATED, check_name
                 help="A model, as provider/model; repeat for more.  [default: sim/subject]")  # fmt: skip
 @options.option("--system", "systems", multiple=True, envvar=None, help="A system prompt; several become an axis.")
 @options.option("--judge", envvar=None, help=f"The judge.  [default: {JUDGE}, or the simulator's]")
-@options.option(
-    "--samples", type=click.IntRange(1), default=10, envvar=None, help="Samples of each cell. [default: 10]"
-)
+@options.option("--samples", type=click.IntRange(1), envvar=None, help=f"Samples of each cell. [default: {SAMPLES}]")
 @options.option(
     "--from", "source", type=click.Path(path_type=Path), envvar=None,
     help="A file of another tool that becomes a study.",
@@ -29,7 +30,7 @@ from emdsl.study.new_study import DEFAULT_QUESTION, JUDGE, SIMULATED, check_name
 @options.option("--column", envvar=None, help="With --from: the column that holds the questions.")
 def command(
     file: Path, questions: tuple[str, ...], models: tuple[str, ...], systems: tuple[str, ...], judge: str | None,
-    samples: int, source: Path | None, column: str | None,
+    samples: int | None, source: Path | None, column: str | None,
 ) -> int:  # fmt: skip
     """Create a new study in FILE that runs: questions to models, each answer scored by a judge.
 
@@ -48,8 +49,8 @@ def command(
       emdsl init greeting.em --from promptfooconfig.yaml
       emdsl init mine.em --from data.csv --column question
     """
-    if source is not None and (questions or systems):
-        raise UsageError("--from has its own questions: omit --question and --system")
+    if source is not None and (questions or systems or samples):
+        raise UsageError("--from has its own questions and samples: omit --question, --system and --samples")
     if column is not None and source is None:
         raise UsageError("--column names a column of a file: add --from FILE")
     check_name(file)
@@ -59,19 +60,13 @@ def command(
     if interactive and not models:
         models = (click.prompt("Model (provider/model)", default=SIMULATED),)
     left_out = write_study(
-        file,
-        questions=questions,
-        models=models,
-        systems=systems,
-        judge=judge,
-        samples=samples,
-        source=source,
-        column=column,
-    )
+        file, questions=questions, models=models, systems=systems, judge=judge, samples=samples or SAMPLES,
+        source=source, column=column,
+    )  # fmt: skip
     console.say(f"{file} written")
     for notice in left_out:
         console.note(notice)
-    if any(not m.startswith("sim/") for m in models):
+    if re.search(r'use = "(?!sim/)', file.read_text(encoding="utf-8")):
         console.say(f"Test it without cost:  emdsl run {file} --sim --samples 1")
     console.say(f"Preview it:  emdsl plan {file}\nRun it:  emdsl run {file}")
     return 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from emdsl.data.reading import contents_of, read
 from emdsl.data.records import Budget, DataError, File, Layout
 from emdsl.errors import UsageError
-from emdsl.files import PACKED, unpacked
+from emdsl.files import PACKED, read_whole, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +71,16 @@ def read_document(path: Path) -> Document:
             Row(i, r.fields, int(m[1]) if m else None) for i, (r, m) in enumerate(zip(records, places, strict=True))
         ),
     )
+
+
+def read_yaml(path: Path) -> Document:
+    """Read a YAML file, whatever its name ends in; raises UsageError."""
+    try:
+        return _yaml(path, File(path.name, path, read_whole(path), Budget()))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+    except DataError as error:
+        raise UsageError(str(error) + (f"; {error.help}" if error.help else "")) from None
 
 
 def _content(raw: bytes, path: Path) -> bytes:

@@ -23,11 +23,11 @@ CHAT = [
     "prompt chat(system_text, question) {", 'when system_text != "" { system system_text }', "user question", "}",
 ]  # fmt: skip
 NAMES = frozenset((  # of the studies of these files: no experiment and no prompt of a file has one
-    "model", "model_1", "q", "t", "row", "shot", "index", "text", "answer", "sample", "seed", "messages", "message",
-    "score", "tokens", "questions", "question", "rows", "samples", "statements", "tests", "demonstrations",
-    "demonstrated", "shots", "chat", "system_text", "conversation", "multiple_choice", "meets", "criterion",
-    "asked", "prompt", "options", "shown", "right", "correct", "included", "matched", "matching", "p_matching",
-    "passed", "exact_match", "sys", "aligned", "coherent",
+    "model", "model_1", "q", "t", "row", "shot", "index", "labels", "chosen", "labeled", "value", "text", "answer",
+    "sample", "seed", "messages", "message", "score", "tokens", "questions", "question", "rows", "samples",
+    "statements", "tests", "demonstrations", "demonstrated", "shots", "chat", "system_text", "conversation",
+    "multiple_choice", "meets", "criterion", "asked", "prompt", "options", "shown", "right", "correct", "included",
+    "matched", "matching", "p_matching", "passed", "exact_match", "sys", "aligned", "coherent",
 ))  # fmt: skip
 SIMULATED, SIMULATED_JUDGE = "sim/subject", "sim/judge"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.data.reading import READERS
 from emdsl.errors import UsageError
-from emdsl.migrate.document import read_document
+from emdsl.migrate.document import read_document, read_yaml
 from emdsl.migrate.draft import Draft, dataset
 from emdsl.migrate.lm_eval_metrics import scores
 from emdsl.migrate.templates import NotSimple, expression_of, plain_path, translated
@@ -28,19 +28,29 @@ if TYPE_CHECKING:
 _READ = (
     "task", "task_alias", "tag", "group", "dataset_path", "dataset_name", "dataset_kwargs", "training_split",
     "validation_split", "test_split", "fewshot_split", "process_docs", "description", "doc_to_text", "doc_to_target",
-    "doc_to_choice", "fewshot_delimiter", "target_delimiter", "num_fewshot", "metric_list", "output_type",
+    "doc_to_choice", "fewshot_delimiter", "target_delimiter", "num_fewshot", "fewshot_config", "metric_list",
+    "output_type",
     "generation_kwargs", "repeats", "filter_list", "include", "metadata", "should_decontaminate",
     "doc_to_decontamination_query",
 )  # fmt: skip
+MAX_DEPTH = 5  # of files that include each other
+NOTHING = '""'
 _GENERATION = {
     "max_gen_toks": "max_tokens", "max_new_tokens": "max_tokens", "max_tokens": "max_tokens", "top_p": "top_p",
     "top_k": "top_k",
 }  # fmt: skip
+_CHOSEN = (  # the option that a value is, or whose place from 0 it is
+    "let chosen(options, value) = [options[index] for index in 0..(len(options) - 1) "
+    'if options[index] == "{value}" or "{index}" == "{value}"][0]'
+)
+_LABELED = (  # the option with a label
+    "let labeled(options, marks, mark) = [options[index] for index in 0..(len(options) - 1) if marks[index] == mark][0]"
+)
 _CHOICES = "a study has no log-likelihoods of given texts; the "
 _QUESTIONS = ("test_split", "validation_split", "training_split")  # the first that a task has
 _SHOTS = ("fewshot_split", "training_split", "validation_split", "test_split")
 _LOCAL = ("json", "csv", "parquet", "text")
-_INDEX = re.compile(r"\{\{\s*([\w.]+)\.index\(\s*([\w.]+)\s*\)\s*\}\}")
+_INDEX = re.compile(r"\{\{\s*([\w.]+)\.index\(\s*([\w.]+(?:\.\w+\(\))?)\s*\)\s*\}\}")
 _LIST = re.compile(r"\{\{\s*\[([\w.,\s]+)\]\s*\}\}")
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -80,10 +90,11 @@ def _with_base(document: Document, draft: Draft, depth: int = 0) -> dict[str, An
     path = document.path.parent / str(named)
     if named in (None, ""):
         return tree
-    if not path.is_file() or depth > 5:
-        draft.leave_out("`include`", f"there is no file `{shown(named)}` beside it", document.line("include"))
+    if not path.is_file() or depth > MAX_DEPTH:
+        reason = f"the file `{shown(named)}` is not beside it" if depth <= MAX_DEPTH else "it includes itself"
+        draft.leave_out("`include`", reason, document.line("include"))
         return tree
-    return {**_with_base(read_document(path), draft, depth + 1), **tree}
+    return {**_with_base(read_yaml(path), draft, depth + 1), **tree}
 
 
 class _Task:
@@ -125,9 +136,15 @@ class _Task:
             else:
                 lines.append(f"samples = {repeats}")
         asked = self._asked(self._text("doc_to_text"), lambda row: self._text_value("doc_to_target", row))
-        target = self._text_value("doc_to_target", "q")
+        try:
+            target = self._text_value("doc_to_target", "q")
+        except NotSimple as reason:
+            self.draft.leave_out(
+                "`doc_to_target`, so no answer is scored", str(reason), self._document.line("doc_to_target")
+            )
+            target = NOTHING
         lines += ["", *asked[:-1], f"ask answer from model with {asked[-1]}{settings(settled)}"]
-        if target == '""':
+        if target == NOTHING:
             return lines
         scored = scores(self._tree, target, self.draft, self._document)
         return [*lines, *scored]
@@ -166,19 +183,18 @@ class _Task:
             raise NotSimple("`doc_to_choice` repeats a choice")
         if labels:
             why = "answer is read as one of the choices"
-            read = [("choices", f"[{', '.join(map(quoted, labels))}]")]
+            read = [("choices", "labels")]
             if self.draft.without_logprobs() is None and _distinct(labels):
                 read += [("read", "weighted(top: 20)"), *cold, ("max_tokens", "1")]
-            shown_options, correct = [], "answer.label == right"
+            named, correct = [], "answer.label == right"
         else:
             why = "prompt shows the choices and asks for a letter"
-            read, shown_options = cold, ["let shown = lettered(options)"]
+            read, named = cold, [f"let options = {options}", "let shown = lettered(options)"]
             correct = "choice(answer, options) == right else false"
         self.draft.leave_out("`output_type: multiple_choice`", _CHOICES + why, self._document.line("output_type"))
         lines = [
-            "", f"let options = {options}", *shown_options, *asked[:-1],
-            f"ask answer from model with {asked[-1]}{settings(read)}", f"let right = {self._right('q', 'options')}",
-            f"let correct = {correct}",
+            "", *named, *asked[:-1], f"ask answer from model with {asked[-1]}{settings(read)}",
+            f"let right = {self._right('q', 'options' if named else options)}", f"let correct = {correct}",
         ]  # fmt: skip
         for metric in tree.get("metric_list") or ():
             name = metric.get("metric") if isinstance(metric, dict) else metric
@@ -194,7 +210,7 @@ class _Task:
         """Return the options of a row as an expression; raises NotSimple."""
         choices = self._tree.get("doc_to_choice")
         if isinstance(choices, tuple):
-            return f"[{', '.join(quoted(str(c)) for c in choices)}]"
+            return self._function("labels", f"let labels = [{', '.join(quoted(str(c)) for c in choices)}]")
         if _function(choices) or not isinstance(choices, str) or not choices:
             raise NotSimple(
                 "`doc_to_choice` is " + (f"the Python function `{shown(choices)}`" if choices else "missing")
@@ -212,13 +228,18 @@ class _Task:
             return f"{options}[{target}]"
         if indexed := _INDEX.fullmatch(target):
             among = self._columns.value_of(indexed[1], row)
-            wanted = self._columns.value_of(indexed[2], row)
-            return f"[{options}[index] for index in 0..(len({options}) - 1) if {among}[index] == {wanted}][0]"
+            wanted = expression_of(indexed[2], lambda p: self._columns.value_of(p, row))
+            return f"{self._function('labeled', _LABELED)}({options}, {among}, {wanted})"
         value = self._value(target, row)
         if not re.fullmatch(r"\w+\.\w+", value):
             raise NotSimple(f"`doc_to_target: {shown(target)}` is not a column")
-        same = f'{options}[index] == "{{{value}}}" or "{{index}}" == "{{{value}}}"'
-        return f"[{options}[index] for index in 0..(len({options}) - 1) if {same}][0]"
+        return f"{self._function('chosen', _CHOSEN)}({options}, {value})"
+
+    def _function(self, name: str, text: str) -> str:
+        """Declare a function of the study once; return its name."""
+        if [text] not in self.draft.blocks:
+            self.draft.blocks.append([text])
+        return name
 
     def _value(self, text: str, row: str) -> str:
         """Return a column, or one template without text around it, as an expression; raises NotSimple."""
@@ -241,7 +262,7 @@ class _Task:
     def _text_value(self, name: str, row: str) -> str:
         """Return a template of a row as an expression; raises NotSimple."""
         if self._tree.get(name) in (None, ""):
-            return '""'
+            return NOTHING
         return self._expression(self._text(name), row)
 
     def _expression(self, text: str, row: str) -> str:
@@ -266,7 +287,7 @@ class _Task:
             shot = whole([Field(shown_shot.values[p.path]) if isinstance(p, Field) else p for p in shown_shot.parts]
                          + [gap, Field(target_of("shot")), between])  # fmt: skip
             lines = [
-                f"let shots = draw({self._demonstrations()}, {n}, seed: [q, sample])",
+                f"let shots = {self._shots(n)}",
                 f'let demonstrated = join([{shot} for shot in shots], "")',
             ]
             inner = translated(text, lambda p: self._columns.value_of(p, "q"))
@@ -288,6 +309,16 @@ class _Task:
         if self._split(*_SHOTS) == self._split(*_QUESTIONS):
             return "[row for row in demonstrations if row.position != q.position]"
         return "demonstrations"
+
+    def _shots(self, n: str) -> str:
+        """Return the demonstrations of a question: drawn, or the first ones."""
+        config = self._tree.get("fewshot_config") or {}
+        config = config if isinstance(config, dict) else {"": config}
+        if set(config) - {"sampler", "split"} or config.get("sampler", "default") not in ("default", "first_n"):
+            raise NotSimple("its `fewshot_config` has no counterpart")
+        if config.get("sampler") == "first_n":
+            return f"[row for row in demonstrations if row.position < {n}]"
+        return f"draw({self._demonstrations()}, {n}, seed: [q, sample])"
 
     def _datasets(self) -> list[list[str]]:
         """Return the datasets of the questions and of the demonstrations."""

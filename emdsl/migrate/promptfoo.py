@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.migrate import asserts
@@ -20,13 +20,23 @@ from emdsl.migrate.templates import NotSimple, Translation, translated
 from emdsl.migrate.writing import Field, message, name_of, quoted, shown, unique
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from emdsl.migrate.document import Document
     from emdsl.migrate.draft import Wanted
 
+MAX_DEPTH = 5  # of references to references
 GRADER = "openai/gpt-4.1-2025-04-14"  # promptfoo's default
-_READ = ("prompts", "providers", "targets", "tests", "defaultTest", "evaluateOptions", "commandLineOptions")
+_READ = (
+    "prompts",
+    "providers",
+    "targets",
+    "tests",
+    "defaultTest",
+    "evaluateOptions",
+    "commandLineOptions",
+    "assertionTemplates",
+)
 _HARMLESS = ("description", "tags", "outputPath", "sharing", "env", "$schema", "metadata", "writeLatestResults")
 _RUBRIC = [
     "rubric meets(criterion, answer) {", "shape = { reason: text, score: number, pass: bool }", "temperature = 0",
@@ -83,7 +93,8 @@ def knows(document: Document) -> bool:
 
 def read(document: Document, wanted: Wanted) -> Draft:
     """Return the study of a config; what it cannot do is listed."""
-    tree = document.tree
+    tree = _resolved(document.tree, document.tree)
+    document = replace(document, tree=tree)
     draft = Draft(wanted=wanted, title=f"The prompts and tests of {document.name} (promptfoo).")
     models = [] if wanted.models else models_of(tree.get("providers") or tree.get("targets") or (), draft)
     draft.models += models
@@ -104,6 +115,21 @@ def read(document: Document, wanted: Wanted) -> Draft:
         tests = [t for t in tests if not _is_blank(t, prompts, columns, draft)]
     _experiments(draft, prompts, tests, columns, file)
     return draft
+
+
+def _resolved(value: Any, tree: Mapping[str, Any], depth: int = 0) -> Any:
+    """Return a value with the parts of the file that `$ref: "#/path"` names in their places."""
+    if isinstance(value, tuple):
+        return tuple(_resolved(v, tree, depth) for v in value)
+    if not isinstance(value, dict):
+        return value
+    reference = value.get("$ref")
+    if isinstance(reference, str) and reference.startswith("#/") and depth < MAX_DEPTH:
+        target: Any = tree
+        for step in reference[2:].split("/"):
+            target = target.get(step) if isinstance(target, dict) else None
+        return value if target is None else _resolved(target, tree, depth + 1)
+    return {k: _resolved(v, tree, depth) for k, v in value.items()}
 
 
 def _is_blank(test: Test, prompts: list[_Prompt], columns: _Columns, draft: Draft) -> bool:

@@ -15,6 +15,7 @@ from emdsl.migrate.writing import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from emdsl.migrate.document import Document
     from emdsl.migrate.draft import Draft
@@ -44,7 +45,9 @@ def tests_of(document: Document, draft: Draft) -> tuple[list[Test], str | None]:
     if not isinstance(default, dict):
         draft.leave_out("`defaultTest`", "it is in another file", document.line("defaultTest"))
         default = {}
+    folder = document.path.parent
     try:
+        default = _with_texts(default, folder)
         next(_tests({}, (1, 1, None), default, 1))
     except NotSimple as reason:
         draft.leave_out("`defaultTest`", str(reason), document.line("defaultTest"))
@@ -60,7 +63,7 @@ def tests_of(document: Document, draft: Draft) -> tuple[list[Test], str | None]:
             return made, draft.wanted.path(document.path.parent / file)
     for i, (place, line, item) in enumerate(_items(items, document, draft), start=1):
         try:
-            tests += _tests(item, (len(tests) + 1, i, line), default, repeat, draft, place)
+            tests += _tests(_with_texts(item, folder), (len(tests) + 1, i, line), default, repeat, draft, place)
             if len(tests) > MAX_TESTS:
                 raise UsageError(
                     f"{document.name} has more than {MAX_TESTS} tests; put their variables into a CSV file"
@@ -70,6 +73,22 @@ def tests_of(document: Document, draft: Draft) -> tuple[list[Test], str | None]:
     if not items:
         tests = list(_tests({"vars": {}}, (1, 1, None), default, repeat))
     return tests, None
+
+
+def _with_texts(item: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """Return a test whose variables have the content of the text files that they name."""
+    variables = item.get("vars")
+    if not isinstance(variables, dict):
+        return item
+    texts: dict[str, Any] = {}
+    for name, value in variables.items():
+        path = folder / value.removeprefix("file://") if isinstance(value, str) else folder
+        if isinstance(value, str) and value.startswith("file://") and path.suffix.lower() in (".txt", ".md"):
+            try:
+                texts[name] = path.read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError):
+                raise NotSimple(f"its variable `{shown(name)}` is in a file that cannot be read") from None
+    return {**item, "vars": {**variables, **texts}}
 
 
 def _repeat(document: Document, draft: Draft) -> int:

@@ -108,6 +108,7 @@ def test_what_is_no_file_of_a_tool_is_told(folder: Path) -> None:
     assert "q.yaml has none of the forms that --from reads" in failed
     assert "a task of lm-eval" in failed
     assert "no such file" in emdsl("init", "s.em", "--from", "no.yaml", cwd=folder, code=2).stderr
+    assert "omit --question" in emdsl("init", "s.em", "--from", "q.yaml", "--samples", "3", cwd=folder, code=2).stderr
     assert "omit --question" in emdsl("init", "s.em", "--from", "q.yaml", "--question", "x", cwd=folder, code=2).stderr
     assert "add --from" in emdsl("init", "s.em", "--column", "x", cwd=folder, code=2).stderr
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pytest
+import zstandard
 from support import InProcess, emdsl, outcomes, run
 
 from emdsl.compiler.compile import compile_file, compile_source
@@ -102,6 +105,35 @@ def test_a_study_runs(case: str, folder: Path) -> None:
     for experiment in study.experiments:
         for row in outcomes(experiment, store):
             assert not row.blocked
+
+
+def test_data_may_be_packed_or_in_shards_of_parquet(folder: Path) -> None:
+    """The study reads them from there, as one dataset; of several splits it asks the test."""
+    statements = (CASES / "evals/statements.jsonl").read_bytes()
+    (folder / "statements.jsonl.gz").write_bytes(gzip.compress(statements))
+    (folder / "statements.jsonl.zst").write_bytes(zstandard.compress(statements))
+    shards = folder / "facts" / "data"
+    shards.mkdir(parents=True)
+    for name in ("train-00000-of-00001", "test-00000-of-00002", "test-00001-of-00002"):
+        duckdb.execute(f"COPY (SELECT '{name}?' AS question, 1 AS n) TO '{shards / name}.parquet' (FORMAT parquet)")
+    for source, n in (("statements.jsonl.gz", 3), ("statements.jsonl.zst", 3), ("facts", 2)):
+        study = folder / f"{source.replace('.', '_')}.em"
+        write_study(study, source=folder / source)
+        experiments = compile_file(study, {}).experiments
+        assert sum(e.n_cells for e in experiments) == n
+    assert 'file    = "facts/data/test-*.parquet"' in (folder / "facts.em").read_text(encoding="utf-8")
+
+
+def test_data_of_the_hub_are_read_when_they_are_there(folder: Path) -> None:
+    """From the file that the command in `obtain` writes."""
+    written("lm_eval_hub", folder)
+    for name in ("dev", "test"):
+        rows = "SELECT 'Up?' AS question, ['yes', 'no'] AS choices, 1 AS answer FROM range(3)"
+        duckdb.execute(f"COPY ({rows}) TO '{folder}/facts_easy_{name}.parquet' (FORMAT parquet)")
+    (experiment,) = compile_file(folder / "study.em", {}).experiments
+    ((_, query), *_) = Rows(experiment).advance(next(iter(Rows(experiment).selected())))
+    shot = "Up?\nA. yes\nB. no\nAnswer:"
+    assert query.prompt.messages[0].text == f"The following are questions.\n\n{shot} B\n\n{shot} B\n\n{shot}"
 
 
 def answered(case: str, folder: Path, *texts: str) -> list[dict[str, Any]]:

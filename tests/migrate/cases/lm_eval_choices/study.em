@@ -23,6 +23,8 @@ prompt asked(question, options) {
     """
 }
 
+let labeled(options, marks, mark) = [options[index] for index in 0..(len(options) - 1) if marks[index] == mark][0]
+
 experiment study {
   for model in [model_1]
   for q     in rows
@@ -30,7 +32,7 @@ experiment study {
   let options = q.choices_text
   let shown   = lettered(options)
   ask answer from model with asked(q.question, shown) { temperature = 0 }
-  let right   = [options[index] for index in 0..(len(options) - 1) if q.choices_label[index] == q.answerkey][0]
+  let right   = labeled(options, q.choices_label, q.answerkey)
   let correct = choice(answer, options) == right else false
 
   measure study_accuracy = rate(correct) by model

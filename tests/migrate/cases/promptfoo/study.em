@@ -4,11 +4,11 @@ em 1
 # Left out: the API key of provider `anthropic:messages:claude-sonnet-4-5-20250929`: a study names its variable: `key = env.NAME`
 # Left out: `tools` of provider `anthropic:messages:claude-sonnet-4-5-20250929`: a model of a study has no such setting
 # Left out: provider `file://custom.py`: no model of a study; name one with --model
-# Left out: `scenarios` (line 44): a study has no such setting
+# Left out: `scenarios` (line 45): a study has no such setting
 # Left out: `threshold` of test 3: a study has no such setting
 # Left out: prompt 2 (line 4): `{{"{"}}` is not a path with filters
 # Left out: prompt 4 (line 7): `{% if formal %}` is a block
-# Left out: test 4 (line 42): its variable `input` is in another file
+# Left out: test 4 (line 43): its variable `input` is in a file that cannot be read
 # Left out: assert `latency` of tests 1, 2 (line 22): asserts of type `latency` have no counterpart
 # Left out: assert `latency` of test 3 (line 31): asserts of type `latency` have no counterpart
 # Left out: assert `regex` of test 3 (line 31): invalid pattern: perl operator `(?=`
@@ -52,9 +52,9 @@ experiment study_1 {
   for model  in [model_1, model_2]
   for prompt in ["prompt_1", "prompt_3"]
   for t      in [
-    { id: "french", language: "French", input: "Hello world", role: "a translator", contains: "Bonjour \"le\" {{monde}}" },
-    { id: "2", language: "Spanish", input: "One", role: "a translator", contains: "Uno" },
-    { id: "3", language: "Spanish", input: "Two", role: "a translator", contains: "Uno" },
+    { id: "french", language: "French", input: "Hello world", role: "a careful translator", contains: "Bonjour \"le\" {{monde}}" },
+    { id: "2", language: "Spanish", input: "One", role: "a careful translator", contains: "Uno" },
+    { id: "3", language: "Spanish", input: "Two", role: "a careful translator", contains: "Uno" },
   ]
   samples = 2
 
@@ -73,7 +73,7 @@ experiment study_2 {
   for model  in [model_1, model_2]
   for prompt in ["prompt_1", "prompt_3"]
   for t      in [
-    { id: "4", language: "German", input: "Where?", role: "a translator" },
+    { id: "4", language: "German", input: "Where?", role: "a careful translator" },
   ]
   samples = 2
 
@@ -84,15 +84,17 @@ experiment study_2 {
   let contains_all  = includes(answer, "{{", ignore: []) and includes(answer, "}}", ignore: [])
   let not_regex     = not (matches(answer, "^\\d{{4}}$"))
   let starts_with   = starts(answer, "Wo")
+  let asks          = includes(answer, "?", ignore: [])
   let equals        = exact(answer, "Wo?", ignore: [])
   let word_count    = words(answer) >= 1 and words(answer) <= 5
-  let passed        = llm_rubric and icontains_any and contains_all and not_regex and starts_with and equals and word_count
+  let passed        = llm_rubric and icontains_any and contains_all and not_regex and starts_with and asks and equals and word_count
 
   measure study_2_llm_rubric    = rate(llm_rubric) by model, prompt
   measure study_2_icontains_any = rate(icontains_any) by model, prompt
   measure study_2_contains_all  = rate(contains_all) by model, prompt
   measure study_2_not_regex     = rate(not_regex) by model, prompt
   measure study_2_starts_with   = rate(starts_with) by model, prompt
+  measure study_2_asks          = rate(asks) by model, prompt
   measure study_2_equals        = rate(equals) by model, prompt
   measure study_2_word_count    = rate(word_count) by model, prompt
   measure study_2_passed        = rate(passed) by model, prompt
