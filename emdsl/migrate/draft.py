@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,10 @@ class Wanted:
     def path(self, file: Path) -> str:
         """Return the path of a data file as the study writes it."""
         return os.path.relpath(file, self.file.parent).replace(os.sep, "/")
+
+    def free(self, name: str, kind: str) -> str:
+        """Return a name for a part of the study, with its kind if experiments of the study may have it."""
+        return f"{name}_{kind}" if re.fullmatch(rf"{re.escape(self.name)}(_\d+)?", name) else name
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from emdsl.migrate.writing import inserted, message, name_of, quoted, settings, 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from emdsl.migrate.draft import Draft
+    from emdsl.migrate.draft import Draft, Wanted
 
 MISSING = ("UNKNOWN", "REFUSAL", "CODE")  # replies that are no verdict
 _LABEL = re.compile(r'"([A-Za-z]\w{0,30}|[A-Z][A-Z0-9_]*(?:[ -][A-Z0-9_]+){1,4})"')  # how templates name replies
@@ -62,11 +62,12 @@ class Judge:
         return self.scale is None and not self.labels
 
 
-def name_judges(judges: Iterable[Judge]) -> dict[Judge, str]:
+def name_judges(judges: Iterable[Judge], wanted: Wanted) -> dict[Judge, str]:
     """Return the name of each rubric or prompt; those of one name with unlike templates are numbered."""
     names: dict[Judge, str] = {}
     for judge in dict.fromkeys(judges):
-        names[judge] = unique(f"{name_of(judge.name, 'judge')}_judge", names.values())
+        base = wanted.free(f"{name_of(judge.name, 'judge')}_judge", "rubric")
+        names[judge] = unique(base, names.values())
     return names
 
 

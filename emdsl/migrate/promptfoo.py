@@ -158,7 +158,7 @@ def _prompts(document: Document, columns: _Columns, draft: Draft) -> Iterator[_P
         try:
             for content in _contents(item, document):
                 messages = [(role, translated(text, columns.value_of)) for role, text in _messages(content)]
-                name = unique(name_of(label, "prompt"), (*NAMES, draft.wanted.name, *names))
+                name = unique(draft.wanted.free(name_of(label, "prompt"), "prompt"), (*NAMES, *names))
                 names.append(name)
                 yield _Prompt(name, messages)
         except NotSimple as reason:
@@ -187,15 +187,15 @@ def _messages(content: Any) -> list[tuple[str, str]]:
     if isinstance(content, str) and content.lstrip().startswith("["):
         with suppress(ValueError):
             content = json.loads(content)
-    if isinstance(content, str):
+    if isinstance(content, str) and content:
         return [("user", content)]
     if not isinstance(content, list | tuple) or not content:
         raise NotSimple("it is neither a text nor a conversation")
     messages: list[tuple[str, str]] = []
     for item in content:
         text = item.get("content") if isinstance(item, dict) else None
-        if not isinstance(text, str) or item.get("role") not in ("system", "user", "assistant"):
-            raise NotSimple("a message of it has no role of a conversation, or more than text")
+        if not isinstance(text, str) or not text or item.get("role") not in ("system", "user", "assistant"):
+            raise NotSimple("a message of it has no text, or no role of a conversation")
         messages.append((str(item["role"]), text))
     return messages
 
@@ -226,7 +226,7 @@ def _experiments(draft: Draft, prompts: list[_Prompt], tests: list[Test], column
     graded = False
     bodies: list[tuple[list[Test], list[str], list[_Check]]] = []
     for some in groups.values():
-        checks = _checks(some, (*NAMES, draft.wanted.name, *(p.name for p in prompts)))
+        checks = _checks(some, draft.wanted, (*NAMES, *(p.name for p in prompts)))
         lines, kept = _check_lines(checks, columns, draft)
         graded = graded or any("with meets(" in x for x in lines)
         bodies.append((some, lines, kept))
@@ -279,11 +279,11 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, str) and "{{" not in value and "{%" not in value and not value.startswith("file://")
 
 
-def _checks(tests: list[Test], taken: Iterable[str]) -> list[_Check]:
+def _checks(tests: list[Test], wanted: Wanted, taken: Iterable[str]) -> list[_Check]:
     checks: list[_Check] = []
     for i, assertion in enumerate(tests[0].asserts):
         name = unique(
-            name_of(str(assertion.get("metric") or assertion.get("type") or ""), "check"),
+            wanted.free(name_of(str(assertion.get("metric") or assertion.get("type") or ""), "check"), "check"),
             (*taken, *(c.name for c in checks)),
         )  # fmt: skip
         checks.append(_Check(name, assertion, [t.asserts[i].get("value") for t in tests], tests))

@@ -227,7 +227,7 @@ class _Reader:
         self._draft.blocks.append(dataset("questions", self._draft.wanted.path(self._document.path), columns))
         self._draft.blocks += [CHAT] if self._systems else []
         self._draft.blocks += [CONVERSATION] if any(g.messages for g in groups) else []
-        self._names = name_judges(j for g in groups for j in g.judges)
+        self._names = name_judges((j for g in groups for j in g.judges), self._draft.wanted)
         self._draft.blocks += [block(judge, called, self._draft) for judge, called in self._names.items()]
 
     def choice(self, rows: list[Row]) -> str:
@@ -265,9 +265,8 @@ class _Reader:
 
     def _short(self, judge: Judge) -> str:
         """Return the name of a judge's verdict."""
-        short = name_of(judge.name, "judge")
-        taken = short in {*_TAKEN, self._draft.wanted.name, *self._names.values()}
-        return f"{short}_verdict" if taken else short
+        short = self._draft.wanted.free(name_of(judge.name, "judge"), "verdict")
+        return f"{short}_verdict" if short in {*_TAKEN, *self._names.values()} else short
 
     def _read_body(self, group: _Group, own: str, texts: str) -> list[str]:
         """Return the statements of questions whose answers are read from probabilities."""

@@ -155,7 +155,8 @@ def name_of(file: Path) -> str:
     """Return what an experiment in a file is called: the file's name, as a name of the language."""
     name = re.sub(r"\W+", "_", file.stem, flags=re.ASCII).strip("_") or "study"
     name = name if name[0].isalpha() else f"study_{name}"
-    return f"{name}_study" if name in NAMES or name in RESERVED else name
+    taken = name in NAMES or name in RESERVED or re.fullmatch(r"(without|model|prompt)_\d+", name)
+    return f"{name}_study" if taken else name
 
 
 def _called(use: str, i: int, models: list[str]) -> str:
