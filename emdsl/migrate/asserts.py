@@ -6,6 +6,7 @@ Source: promptfoo's documentation, "Deterministic metrics" and "LLM Rubric", rea
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler.patterns import check_pattern
@@ -67,6 +68,20 @@ def expression(assertion: Mapping[str, Any], text_of: Callable[[str], str]) -> s
         raise NotSimple(f"asserts of type `{shown(kind)}` have no counterpart" if name not in _ONE
                         else "its value is not a text")  # fmt: skip
     return f"not ({condition})" if negated else condition
+
+
+def takes_text(assertion: Mapping[str, Any]) -> bool:
+    """Whether the value of an assert is a plain text that may differ from test to test."""
+    kind, value = str(assertion.get("type", "")), assertion.get("value")
+    if not isinstance(value, str) or "{{" in value or "{%" in value or value.startswith("file://"):
+        return False
+    name = kind.removeprefix("not-")
+    if name == "regex":
+        with suppress(NotSimple):
+            check_regex(value)
+            return True
+        return False
+    return name in _ONE or kind == RUBRIC
 
 
 def check_fields(assertion: Mapping[str, Any]) -> None:

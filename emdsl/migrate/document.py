@@ -73,6 +73,15 @@ def read_document(path: Path) -> Document:
     )
 
 
+def within(folder: Path, name: str) -> Path | None:
+    """Return the path of a file that another file names; None if it is outside of the folder, as a secret may be."""
+    path = folder / name.removeprefix("file://")
+    try:
+        return path if path.resolve().is_relative_to(folder.resolve()) else None
+    except (OSError, ValueError):  # a name that no file can have
+        return None
+
+
 def read_yaml(path: Path) -> Document:
     """Read a YAML file, whatever its name ends in; raises UsageError."""
     try:

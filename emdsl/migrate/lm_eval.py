@@ -163,6 +163,8 @@ class _Task:
         for name, ours in _GENERATION.items():
             if name in given:
                 settled.append((ours, _number(str(given.pop(name)))))
+        if not any(name == "max_tokens" for name, _ in settled):
+            self.draft.leave_out("`max_gen_toks`", "not in the file; each model of the study has its own `max_tokens`")
         texts = (until,) if isinstance(until, str) else until
         if texts:
             settled.append(("stop", f"[{', '.join(quoted(str(t)) for t in texts)}]"))

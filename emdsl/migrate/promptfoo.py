@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.migrate import asserts
-from emdsl.migrate.document import read_document
+from emdsl.migrate.document import read_document, within
 from emdsl.migrate.draft import NAMES, Draft, dataset
 from emdsl.migrate.promptfoo_tests import Test, tests_of
 from emdsl.migrate.providers import models_of, use_of
@@ -169,12 +169,12 @@ def _contents(item: Any, document: Document) -> list[Any]:
     """Return the prompts that an item names: itself, or those of a text file; raises NotSimple."""
     if not isinstance(item, str):
         return [item]
-    named = item.removeprefix("file://")
-    path = document.path.parent / named
-    if not item.startswith("file://") and ("\n" in named or not re.search(r"\.\w{1,5}$", named) or not path.is_file()):
+    is_name = "\n" not in item and re.search(r"\.\w{1,5}$", item)
+    path = within(document.path.parent, item) if is_name or item.startswith("file://") else None
+    if not item.startswith("file://") and (path is None or not path.is_file()):
         return [item]
-    if path.suffix.lower() not in (".txt", ".md", ".j2", ".json"):
-        raise NotSimple(f"`{shown(item)}` is not a text file")
+    if path is None or path.suffix.lower() not in (".txt", ".md", ".j2", ".json"):
+        raise NotSimple(f"`{shown(item)}` is " + ("not a text file" if path else "outside of the folder of the config"))
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -272,11 +272,7 @@ def _signature(test: Test) -> str:
 
 
 def _shape(assertion: dict[str, Any]) -> dict[str, Any]:
-    return {**assertion, "value": None} if _is_plain(assertion.get("value")) else assertion
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, str) and "{{" not in value and "{%" not in value and not value.startswith("file://")
+    return {**assertion, "value": None} if asserts.takes_text(assertion) else assertion
 
 
 def _checks(tests: list[Test], wanted: Wanted, taken: Iterable[str]) -> list[_Check]:

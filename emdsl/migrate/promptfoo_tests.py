@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.data.reading import READERS
 from emdsl.errors import UsageError
-from emdsl.migrate.document import read_document
+from emdsl.migrate.document import read_document, within
 from emdsl.migrate.templates import NotSimple
 from emdsl.migrate.writing import shown
 
@@ -59,7 +59,7 @@ def tests_of(document: Document, draft: Draft) -> tuple[list[Test], str | None]:
     if len(items) == 1 and isinstance(items[0], str):
         file = _table(items[0], document)
         if file is not None and not default.get("vars"):
-            made = list(_tests({"vars": {}}, (1, 0, None), default, repeat))
+            made = list(_tests({"vars": {}}, (1, 0, None), default, repeat, draft, "all tests"))
             return made, draft.wanted.path(document.path.parent / file)
     for i, (place, line, item) in enumerate(_items(items, document, draft), start=1):
         try:
@@ -82,8 +82,10 @@ def _with_texts(item: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
         return item
     texts: dict[str, Any] = {}
     for name, value in variables.items():
-        path = folder / value.removeprefix("file://") if isinstance(value, str) else folder
-        if isinstance(value, str) and value.startswith("file://") and path.suffix.lower() in (".txt", ".md"):
+        if isinstance(value, str) and value.startswith("file://") and value.lower().endswith((".txt", ".md")):
+            path = within(folder, value)
+            if path is None:
+                raise NotSimple(f"its variable `{shown(name)}` is outside of the folder of the config")
             try:
                 texts[name] = path.read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError):
@@ -187,6 +189,10 @@ def _tests(
         for key in owner:
             if key not in _READ and draft is not None:
                 draft.leave_out(f"`{shown(key)}` of {name}", "a study has no such setting")
+        options = owner.get("options")
+        for key in options if isinstance(options, dict) else ():
+            if key != "provider" and draft is not None:
+                draft.leave_out(f"`options.{shown(key)}` of {name}", "a study has no such setting")
     grader = _grader(item) or _grader(default)
     asserts = [*_asserts(default), *_asserts(item)]
     if grader:

@@ -67,6 +67,9 @@ def models_of(value: Any, draft: Draft) -> list[tuple[str, dict[str, str]]]:
         for field in options:
             if field not in ("id", "label", "config"):
                 draft.leave_out(f"`{shown(field)}` of {place}", "a model of a study has no such setting")
+        unset = [f"`{name}`" for name in ("temperature", "max_tokens") if name not in settings]
+        if unset:
+            draft.leave_out(f"{' and '.join(unset)} of {place}", "not in the file, so the provider's defaults hold")
         if (use, settings) not in models:
             models.append((use, settings))
     return models

@@ -37,8 +37,8 @@ _FIELDS = (
 )  # fmt: skip
 _COUNT = r"[1-9][0-9]{0,5}"
 _NUMBERS = {  # settings with a number, by the pattern of what a study can have
-    "max_tokens": _COUNT, "temperature": r"[0-9](\.[0-9]{1,6})?", "samples_per_paraphrase": _COUNT,
-    "min_rating": r"[0-9]{1,3}", "max_rating": r"[0-9]{1,3}", "top_logprobs": r"[1-9][0-9]?",
+    "max_tokens": _COUNT, "temperature": r"[01](\.[0-9]{1,6})?|2(\.0+)?", "samples_per_paraphrase": _COUNT,
+    "min_rating": r"[0-9]{1,3}", "max_rating": r"[0-9]{1,3}", "top_logprobs": r"[1-9]|1[0-9]|20",
     "refusal_threshold": r"0?\.[0-9]{1,6}|[01](\.0+)?", "num_samples": _COUNT,
 }  # fmt: skip
 _ALIKE = "its answer is read from probabilities at temperature 0, where samples are alike"
@@ -183,12 +183,14 @@ class _Reader:
         if kind == NEXT and (who or len(ways) > 1):
             reason = f"{who} returns none" if who else "the models return them in unlike ways"
             raise Odd(f"it reads the probabilities of tokens, and {reason}")
-        if each > 1 and not who:
-            self._draft.leave_out(f"`samples_per_paraphrase` of {shown(fields.get(self._key, ''))}", _ALIKE)
-        return _Group(
+        group = _Group(
             kind=NEXT if kind == NEXT else READ[0], samples=each if who else 1, messages=bool(fields.get("messages")),
             scale=_scale(numbers), mass=_mass(numbers), top=numbers.get("top_logprobs", "20"),
         )  # fmt: skip
+        for name in ("samples_per_paraphrase", "num_samples"):
+            if numbers.get(name, "1") != "1" and not (who and name == "samples_per_paraphrase"):
+                self._draft.leave_out(f"`{name}` of {shown(fields.get(self._key, ''))}", _ALIKE)
+        return group
 
     def _judges_of(self, kind: str, fields: Mapping[str, Any]) -> tuple[Judge, ...]:
         judges: list[Judge] = []

@@ -107,6 +107,35 @@ def test_a_study_runs(case: str, folder: Path) -> None:
             assert not row.blocked
 
 
+def test_asserts_with_other_values_are_no_one_assert(folder: Path) -> None:
+    """Texts become a column; numbers of words and patterns that the language lacks keep tests apart."""
+    (folder / "secret.txt").write_text("secret", encoding="utf-8")
+    (folder / "data").mkdir()
+    tests = [
+        {"vars": {"x": "1"}, "assert": [{"type": "word-count", "value": "5"}]},
+        {"vars": {"x": "2"}, "assert": [{"type": "word-count", "value": "6"}]},
+        {"vars": {"x": "3"}, "assert": [{"type": "regex", "value": "a"}]},
+        {"vars": {"x": "4"}, "assert": [{"type": "regex", "value": "(?=a)"}]},
+        {"vars": {"x": "5"}, "assert": [{"type": "regex", "value": "b"}], "options": {"transform": "output"}},
+        {"vars": {"x": "file://../secret.txt"}},
+    ]
+    config = {"prompts": ["{{x}}", "file://../secret.txt"], "tests": tests}
+    (folder / "data/config.json").write_text(json.dumps(config), encoding="utf-8")
+    left_out = write_study(folder / "study.em", source=folder / "data/config.json")
+    text = (folder / "study.em").read_text(encoding="utf-8")
+    assert [x for x in text.splitlines() if "words(" in x or "matches(" in x] == [
+        "  let word_count = words(answer) == 5", "  let word_count = words(answer) == 6",
+        "  let regex = matches(answer, t.regex)",
+    ]  # fmt: skip
+    assert '{ id: "5", x: "5", regex: "b" },' in text
+    assert left_out == [
+        "Left out: prompt 2: `file://../secret.txt` is outside of the folder of the config",
+        "Left out: `options.transform` of test 5: a study has no such setting",
+        "Left out: test 6: its variable `x` is outside of the folder of the config",
+        "Left out: assert `regex` of test 4: invalid pattern: perl operator `(?=`",
+    ]
+
+
 def test_data_may_be_packed_or_in_shards_of_parquet(folder: Path) -> None:
     """The study reads them from there, as one dataset; of several splits it asks the test."""
     statements = (CASES / "evals/statements.jsonl").read_bytes()

@@ -1,6 +1,7 @@
 em 1
 
 # The task of task.yaml (lm-eval).
+# Left out: `max_gen_toks`: not in the file; each model of the study has its own `max_tokens`
 # Left out: `generation_kwargs.num_beams`: an `ask` has no such setting
 # Left out: metric `bleu`: it has no counterpart here
 # Left out: filter `vote` (line 4): its function `majority_vote` has no counterpart

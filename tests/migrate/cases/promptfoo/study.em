@@ -1,6 +1,7 @@
 em 1
 
 # The prompts and tests of config.yaml (promptfoo).
+# Left out: `temperature` and `max_tokens` of provider `openai:gpt-4.1-2025-04-14`: not in the file, so the provider's defaults hold
 # Left out: the API key of provider `anthropic:messages:claude-sonnet-4-5-20250929`: a study names its variable: `key = env.NAME`
 # Left out: `tools` of provider `anthropic:messages:claude-sonnet-4-5-20250929`: a model of a study has no such setting
 # Left out: provider `file://custom.py`: no model of a study; name one with --model
