@@ -70,9 +70,13 @@ def measure_columns(
     paths = {path.names: let for m in measures for path in m.by if (let := lifter.path(path))}
     if lifter.lets:
         local = replace(local, lets={**local.lets, **lifter.lets}, names=local.names | lifter.lets.keys())
+    functions: dict[str, Fn] = {}
+    for name, let in lifter.lets.items():
+        with faults.caught():
+            functions[name] = local.compiler.expr(let.value)
     return MeasureColumns(
         measures=lifted, local=local, types=lifter.types,
-        lets={name: local.compiler.expr(let.value) for name, let in lifter.lets.items()},
+        lets=functions,
         written={name: " ".join(let.value.span.text.split()) for name, let in lifter.lets.items()},
         paths=paths,
     )  # fmt: skip

@@ -8,6 +8,8 @@ import pytest
 from support import experiment, keys
 from told import RUBRICS, loaded
 
+from emdsl.lang.canonical import canonical
+
 if TYPE_CHECKING:
     from emdsl.experiment import Experiment
 
@@ -82,6 +84,13 @@ def test_the_figures_are_those_of_lets_by_hand_row_for_row() -> None:
     assert (one.notices, other.notices) == ([], [])
     for i, (measure, _, _) in enumerate(MEASURES):
         assert one.measures[f"m_{i}"] == other.measures[f"m_{i}"], measure
+    for lifted, written in zip(one.experiment.measures, other.experiment.measures, strict=True):
+        meanings = [
+            canonical(e.inlined(m.value))
+            for e, m in ((one.experiment, lifted), (other.experiment, written))
+            if m.value is not None
+        ]
+        assert len(set(meanings)) == 1  # a registration sees no difference
     columns = {c.written: c.name for c in one.experiment.columns}
     for i, (_, written, _) in enumerate(MEASURES):
         for name, value in written.items():

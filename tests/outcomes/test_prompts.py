@@ -76,9 +76,9 @@ def test_the_prompts_and_the_draws_are_those_of_the_rows(tmp_path: Path) -> None
         assert isinstance(shots, tuple)
         for i, shot in enumerate(shots, 1):
             assert isinstance(shot, Row)
-            columns = {"id": f"f{shot.position}", "text": f'fact "{shot.position}" é?'}
-            sure = {"sure": f"{shot.position / 2:g}" if shot.position else None}
-            drawn.append((*a, "shots", i, "facts", shot.position, columns | sure))
+            columns: dict[str, str | None] = {"id": f"f{shot.position}", "text": f'fact "{shot.position}" é?'}
+            columns["sure"] = f"{shot.position / 2:g}" if shot.position else None
+            drawn.append((*a, "shots", i, "facts", shot.position, columns))
     assert len(drawn) == 4 * (2 + 3)
     assert told(connection, "FROM e_draws") == sorted(drawn, key=repr)
     assert told(connection, 'SELECT count(*) FROM temp."e rows"') == [(6,)]
