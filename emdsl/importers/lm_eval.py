@@ -56,7 +56,7 @@ def read(path: Path, service: str | None, stated: Mapping[str, Any]) -> Iterator
     Raises:
         UsageError: The file cannot be opened, or needs a service.
     """
-    run: _Run | CannotImport | None = None
+    run: _Run | str | None = None
     for entry in json_lines(path):
         if isinstance(entry.value, NotImported):
             yield entry.value
@@ -64,14 +64,17 @@ def read(path: Path, service: str | None, stated: Mapping[str, Any]) -> Iterator
         try:
             _check_kind(entry.value)
             run = run or _run_of(path, service)
-            if isinstance(run, CannotImport):
-                raise run
-            yield from _answers(entry, run, stated)
+            yield from _answers(entry, _certain(run), stated)
         except CannotImport as reason:
-            run = reason if run is None and reason.args[1:] == (path,) else run
-            yield NotImported(str(reason.args[0]), entry.place)
+            yield NotImported(str(reason), entry.place)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError):  # an entry may have any shape
             yield NotImported("the entry has an unknown format", entry.place)
+
+
+def _certain(run: _Run | str) -> _Run:
+    if isinstance(run, str):
+        raise CannotImport(run)
+    return run
 
 
 def _check_kind(sample: Any) -> None:
@@ -150,12 +153,12 @@ def _stop(until: Any, run: _Run) -> list[str]:
     return texts[:MAX_STOPS]
 
 
-def _run_of(path: Path, service: str | None) -> _Run:
-    """Return the evaluation of a file; raises CannotImport, with the file, if its requests are unknown."""
+def _run_of(path: Path, service: str | None) -> _Run | str:
+    """Return the evaluation of a file, or why its requests are unknown; raises UsageError."""
     try:
         return _read_run(path, service)
     except CannotImport as reason:
-        raise CannotImport(str(reason), path) from None
+        return str(reason)
 
 
 def _read_run(path: Path, service: str | None) -> _Run:

@@ -22,6 +22,7 @@ from emdsl.query import Response, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
 VERSIONS = (3, 4)
@@ -42,10 +43,11 @@ _PARAMS = {
 _IGNORED = frozenset((  # settings that change no answer; the last two lines are of tests
     "apiKey", "apiKeyEnvar", "organization", "cost", "inputCost", "outputCost", "maxRetries", "showThinking", "user",
     "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_options",
-    "prompt_cache_retention", "cache_control", "omitDefaults",
+    "prompt_cache_retention", "cache_control", "omitDefaults", "basePath",
     "provider", "rubricPrompt", "factuality", "storeOutputAs", "transformVars", "prefix", "suffix", "runSerially",
     "disableConversationVar", "disableVarExpansion", "disableDefaultAsserts", "repeat",
 ))  # fmt: skip
+_OF_REASONING = ("max_completion_tokens", "reasoning_effort")  # sent to OpenAI's reasoning models only
 _TRANSFORMS = ("transform", "postprocess")
 _FINISH = {"stop": "stop", "length": "length", "tool_calls": "tool", "function_call": "tool"}
 _SPEAKS = re.compile(r"(?:system|user|assistant|thinking):")  # at the beginning of a line of a prompt for Anthropic
@@ -58,7 +60,8 @@ class _Provider:
     id: str
     label: str | None
     settings: Mapping[str, Any]
-    transformed: bool
+    transformed: bool = False
+    variables: tuple[str, ...] = ()  # that it sets and whose effect is unknown
 
 
 def read(path: Path, stated: Mapping[str, Any]) -> Iterator[ImportedAnswer | NotImported]:
@@ -92,11 +95,7 @@ class _File:
         self._stated = stated
         self._time = _time(header["results"].get("timestamp") or header.get("createdAt"))
         self._providers = list(_providers(config.get("providers")))
-        env = config.get("env")
-        self._env = sorted(
-            name for name in (env if isinstance(env, dict) else {})
-            if name.startswith(("OPENAI_", "ANTHROPIC_")) and not name.endswith(("_KEY", "_ORGANIZATION"))
-        )  # fmt: skip
+        self._variables = _variables(config.get("env"))
 
     def answer(self, row: Any) -> ImportedAnswer:
         """Return the answer of a result; raises CannotImport."""
@@ -109,6 +108,8 @@ class _File:
         if provider.transformed or any(settings.get(name) for name in _TRANSFORMS):
             raise CannotImport("the output was changed by a `transform`, so the answer is unknown")
         service, name = _model(provider.id)
+        if unknown := self._variables + provider.variables:
+            raise CannotImport(f"the environment of the evaluation sets `{unknown[0]}`, whose effect is unknown")
         params = self._params(service, name, settings)
         usage = reply.get("tokenUsage") or {}
         return ImportedAnswer(
@@ -138,28 +139,30 @@ class _File:
         """Return the parameters that were sent; raises CannotImport if one of them is unknown."""
         if any(settings.get(field) for field in ("apiBaseUrl", "apiHost")):
             raise CannotImport("the model was served by a custom server (`apiBaseUrl`)")
-        if self._env:
-            raise CannotImport(f"the environment of the evaluation sets `{self._env[0]}`, whose effect is unknown")
         params = renamed(settings, _PARAMS[service], _IGNORED)
         if service == "openai" and _REASONS.match(name):
             if unsure := [n for n in ("temperature", "max_tokens") if settings.get(n) is not None]:
                 raise CannotImport(f"promptfoo's versions differ in whether they send `{unsure[0]}` to {name}")
-        elif (
-            service == "openai" and settings.get("max_completion_tokens", settings.get("reasoning_effort")) is not None
-        ):
-            raise CannotImport(f"promptfoo does not send `max_completion_tokens` or `reasoning_effort` to {name}")
+        elif service == "openai" and (unsent := [n for n in _OF_REASONING if settings.get(n) is not None]):
+            raise CannotImport(f"promptfoo does not send `{unsent[0]}` to {name}")
         elif service == "anthropic" and _NEW_CLAUDE.search(name) and not self._stated.keys() >= DEFAULTS.keys():
             raise CannotImport(
                 f"promptfoo's versions differ in the `temperature` that they send to {name}: state it and the "
                 "`max_tokens`, such as --param temperature=null --param max_tokens=1024"
             )
         elif not (settings.get("omitDefaults") and service == "openai"):
-            for missing in (n for n in DEFAULTS if n not in params and n not in self._stated):
-                raise CannotImport(
-                    f"`{missing}` is not recorded: promptfoo sends {DEFAULTS[missing]} unless an environment variable "
-                    f"is set. State it, such as --param {missing}={DEFAULTS[missing]}"
-                )
+            _check_recorded(params.keys() | self._stated.keys())
         return {k: v for k, v in (params | dict(self._stated)).items() if v is not None}
+
+
+def _check_recorded(names: AbstractSet[str]) -> None:
+    """Raise CannotImport if a parameter that promptfoo always sends is not among those that are known."""
+    missing = next((n for n in DEFAULTS if n not in names), None)
+    if missing is not None:
+        raise CannotImport(
+            f"`{missing}` is not recorded: promptfoo sends {DEFAULTS[missing]} unless an environment variable is set. "
+            f"State it, such as --param {missing}={DEFAULTS[missing]}"
+        )
 
 
 def _check_reply(row: Mapping[str, Any], reply: Mapping[str, Any], test: Mapping[str, Any]) -> None:
@@ -183,15 +186,23 @@ def _providers(given: Any) -> Iterator[_Provider]:
     """Yield the providers of a `config`: names, objects with an `id`, or objects with the name as their only field."""
     for one in given if isinstance(given, list) else [given]:
         if isinstance(one, str):
-            yield _Provider(one, None, {}, transformed=False)
+            yield _Provider(one, None, {})
         elif isinstance(one, dict):
             name, options = (one["id"], one) if "id" in one else next(iter(one.items()), ("", {}))
             if isinstance(name, str) and isinstance(options, dict):
                 settings = options.get("config")
                 yield _Provider(
                     str(options.get("id") or name), options.get("label"),
-                    settings if isinstance(settings, dict) else {}, transformed=bool(options.get("transform")),
+                    settings if isinstance(settings, dict) else {}, bool(options.get("transform")),
+                    _variables(options.get("env")),
                 )  # fmt: skip
+
+
+def _variables(env: Any) -> tuple[str, ...]:
+    """Return the variables of an environment that may change what is sent, in alphabetical order."""
+    names = env if isinstance(env, dict) else {}
+    found = (n for n in names if n.startswith(("OPENAI_", "ANTHROPIC_")) and not n.endswith(("_KEY", "_ORGANIZATION")))
+    return tuple(sorted(found))
 
 
 def _model(provider: str) -> tuple[str, str]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from emdsl.digest import Digest, KeyState
     from emdsl.importers.answer import ImportedAnswer
-    from emdsl.query import Model, Response
+    from emdsl.query import Model, Params, Response
 
 JSONL, INSPECT, LLMCOMP, LM_EVAL = "jsonl", "inspect", "llmcomp", "lm-eval"
 PROMPTFOO, OPENAI_BATCH = "promptfoo", "openai-batch"
@@ -103,6 +103,7 @@ class Importer:
     rejected: dict[str, Rejected] = field(default_factory=dict)  # by reason
     _models: dict[tuple[str, str | None], Model | str] = field(default_factory=dict)
     stored: Callable[[Iterable[Digest]], Mapping[Digest, Response]] = lambda _: {}  # answers by key
+    _heads: dict[tuple[Model, Params], tuple[RequestSettings, KeyState]] = field(default_factory=dict)
     _redactor: Redactor = field(init=False)
     _draws: dict[Digest, _Draws] = field(default_factory=dict)  # by the key of a request's first draw
 
@@ -188,8 +189,11 @@ class Importer:
         except Refused as refused:
             return NotImported(str(refused))
         params = merged(model.service.implied_params, dict(merged(model.params, own)))
-        head, prompt = RequestSettings(model, params), Prompt(answer.messages)
-        state = head.key_state().add(prompt.messages).close()
+        if (model, params) not in self._heads:
+            settings = RequestSettings(model, params)
+            self._heads[model, params] = settings, settings.key_state()
+        (head, started), prompt = self._heads[model, params], Prompt(answer.messages)
+        state = started.copy().add(prompt.messages).close()
         sample = answer.sample if answer.sample is not None else self._sample(state, answer)
         if sample and "seed" in own:
             return NotImported("samples after the first have the same seed: a study sends each its own")

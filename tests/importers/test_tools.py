@@ -212,6 +212,10 @@ def test_what_promptfoo_does_not_record_can_be_stated(tmp_path: Path) -> None:
     write(folder, "env.json", results(result("x", "y"), env={"OPENAI_TOP_P": "0.5", "OPENAI_API_KEY": "k"}))
     reason = "the environment of the evaluation sets `OPENAI_TOP_P`, whose effect is unknown"
     assert take(folder, "promptfoo", "env.json") == (0, 0, {reason: ["env.json:1 (item 1)"]})
+    own = PROVIDER | {"env": {"OPENAI_MAX_TOKENS": "9"}, "config": CONFIG | {"basePath": "/a", "user": "u"}}
+    write(folder, "env.json", results(result("x", "y"), providers=[own]))
+    reason = "the environment of the evaluation sets `OPENAI_MAX_TOKENS`, whose effect is unknown"
+    assert take(folder, "promptfoo", "env.json") == (0, 0, {reason: ["env.json:1 (item 1)"]})
 
 
 def test_results_of_promptfoo_that_are_cut(tmp_path: Path) -> None:
