@@ -27,7 +27,7 @@ from emdsl.importers.answer import (
     renamed,
     text_of,
 )
-from emdsl.importers.reading import Entry, array_items, imported, parse, plain_name
+from emdsl.importers.reading import UNKNOWN, Entry, array_items, imported, parse, plain_name
 from emdsl.query import Response, Usage
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def read(path: Path) -> Iterator[ImportedAnswer | NotImported]:
             found.append((epoch if isinstance(epoch, int) else 1, str(name), list(_of_sample(sample, header, place))))
     if json_log and not isinstance(header.get("samples"), list):
         raise UsageError(f"`{path}` is not a log of Inspect: it has no `samples`")
-    if (header.get("eval") or {}).get("model_base_url"):
+    if isinstance(spec := header.get("eval"), dict) and spec.get("model_base_url"):
         yield NotImported("the model was served by a custom server (`model_base_url`)", str(path))
         return
     if not found:
@@ -79,7 +79,10 @@ def read(path: Path) -> Iterator[ImportedAnswer | NotImported]:
 
 def _of_sample(sample: Any, header: dict[str, Any], place: str) -> Iterator[ImportedAnswer | NotImported]:
     """Yield the answers of a sample: of its model calls, or of its messages if it has no events."""
-    if isinstance(sample, dict) and isinstance(sample.get("transcript"), dict):  # of the first logs with events
+    if not isinstance(sample, dict) or not isinstance(sample.get("events"), list | None):
+        yield NotImported(UNKNOWN, place)
+        return
+    if isinstance(sample.get("transcript"), dict):  # of the first logs with events
         old = sample["transcript"]
         sample = {"events": old.get("events"), "attachments": old.get("content"), **sample}
     calls = [
@@ -250,7 +253,8 @@ def _members(path: Path, header: dict[str, Any]) -> Iterator[Entry]:
             start = next((n for n in HEADERS if n in names), None)
             if start is None:
                 raise UsageError(f"`{path}` has no `header.json`: it is not a log of Inspect")
-            header |= loads(_member(log, raw, names[start]), f"`{path}`, {start}")
+            head = loads(_member(log, raw, names[start]), f"`{path}`, {start}")
+            header |= head if isinstance(head, dict) else {}
             for name, info in names.items():
                 if name.startswith("samples/") and name.endswith(".json"):
                     yield _sample(log, raw, info, f"{path}:{name}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import UsageError
 from emdsl.importers.answer import CannotImport, ImportedAnswer, NotImported, loads, read_text, renamed, wire_messages
-from emdsl.importers.reading import Entry, json_lines, parse, plain_name
+from emdsl.importers.reading import UNKNOWN, Entry, json_lines, parse, plain_name
 from emdsl.query import Response
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def read(path: Path, service: str | None, stated: Mapping[str, Any]) -> Iterator
         except CannotImport as reason:
             yield NotImported(str(reason), entry.place)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError):  # an entry may have any shape
-            yield NotImported("the entry has an unknown format", entry.place)
+            yield NotImported(UNKNOWN, entry.place)
 
 
 def _certain(run: _Run | str) -> _Run:

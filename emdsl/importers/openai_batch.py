@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from emdsl.files import MAX_LINE, PACKED, open_unpacked
 from emdsl.importers.answer import CannotImport, ImportedAnswer, NotImported, Sent, renamed, wire_messages
 from emdsl.importers.reading import CUT, Entry, imported, parse, unreadable
-from emdsl.service import SIM
+from emdsl.service import SERVICES, SIM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -175,6 +175,9 @@ def _answer(
     response = files.answer(results, result_of)
     if response.simulated and service != SIM:
         raise CannotImport("an answer of the simulator")
+    hosted = service in SERVICES and not SERVICES[service].self_hosted  # a provider reports the version behind a name
+    if not hosted and response.model is not None and _last(response.model) != _last(model):
+        raise CannotImport(f"another model than `{model}` answered")
     if unusual := [n for n, usual in DEFAULTS.items() if body.get(n) not in (None, usual)]:
         raise CannotImport(f"the effect of `{unusual[0]}` on the answer is unknown")
     if not isinstance(body.get("logprobs"), bool | None):
@@ -185,3 +188,8 @@ def _answer(
         model=f"{service}/{model}", messages=wire_messages(body.get("messages")), response=response,
         params=renamed(body, PARAMS, _IGNORED), sent=Sent(url, body),
     )  # fmt: skip
+
+
+def _last(model: str) -> str:
+    """Return the name of a model without the folder or the organization of its weights."""
+    return model.rstrip("/").rpartition("/")[2].casefold()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_VALUE = 256 * 2**20  # characters of one value: no entry is this long
 DAMAGED = "not valid JSON"
+UNKNOWN = "the entry has an unknown format"
 CUT = "the file cannot be read to its end"
 
 
@@ -113,7 +114,7 @@ def imported(
         except CannotImport as reason:
             yield NotImported(str(reason), place)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError):  # an entry may have any shape
-            yield NotImported("the entry has an unknown format", place)
+            yield NotImported(UNKNOWN, place)
 
 
 @dataclass(slots=True)

@@ -477,6 +477,17 @@ def test_batches_whose_requests_are_not_those_of_a_study(tmp_path: Path) -> None
     assert [x[3] for x in stored(folder)] == ["good"]
 
 
+def test_batches_of_an_own_server(tmp_path: Path) -> None:
+    """Its engine reports the name or the folder of the weights: another one is another model."""
+    folder = study(tmp_path)
+    write(folder, "batch/in.jsonl", [request(name, name, model=f"org/{name}") for name in (GPT, "other")])
+    write(folder, "batch/out.jsonl", [reply(GPT, "good"), reply("other", "bad")])
+    more = ("--service", "vllm", "--revision", "abc")
+    reason = "another model than `org/other` answered"
+    assert take(folder, "openai-batch", "batch", *more) == (1, 0, {reason: ["batch/out.jsonl:2"]})
+    assert [x[:1] + x[3:] for x in stored(folder)] == [(f"vllm/org/{GPT}", "good", "stop", None)]
+
+
 # early versions of Inspect
 
 CALL: Json = {
@@ -493,7 +504,7 @@ def output(text: str, **more: Any) -> Json:
     }  # fmt: skip
 
 
-def old_log(version: int, *samples: Json, steps: Any = ("system_message", "generate"), **config: Any) -> Json:
+def old_log(version: int, *samples: Any, steps: Any = ("system_message", "generate"), **config: Any) -> Json:
     """A log as Inspect 0.3.3 (version 1) or 0.3.43 (version 2) wrote it."""
     return {
         "version": version, "status": "success",
@@ -546,6 +557,7 @@ def test_early_logs_of_inspect(tmp_path: Path, shape: str) -> None:
 
 TWO = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "source": "generate"}]
 INSPECT_REJECTS: tuple[tuple[Json, str], ...] = (
+    (old_log(2, 7), "the entry has an unknown format"),
     (
         old_log(1, of_messages("x", "y"), steps=("generate", "self_critique")),
         "the log has no model calls, and its solvers may have made several",
