@@ -33,13 +33,6 @@ class Axis:
     levels: tuple[Level, ...]
     span: Span = field(compare=False, repr=False)
 
-    def position(self, shown: str) -> int | None:
-        """Return the position of the level with the label or text `shown`, or None."""
-        for i, level in enumerate(self.levels):
-            if level.shown == shown:
-                return i
-        return None
-
     @property
     def places(self) -> dict[str, list[int]]:
         """The positions of each label or text, in order: on a dependent axis one can have several values."""
