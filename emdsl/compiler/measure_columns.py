@@ -67,7 +67,7 @@ def measure_columns(
     """
     lifter = _Lifter(local=local, types={**types}, axes=axes, levels=shown_levels(axes), functions=lets, faults=faults)
     lifted = tuple(m.replaced(value=lifter.measure(m.value)) for m in measures)
-    paths = {path.names: let for m in measures for path in m.by if (let := lifter.path(path))}
+    paths = {path.names: column for m in measures for path in m.by if (column := lifter.path(path))}
     if lifter.lets:
         local = replace(local, lets={**local.lets, **lifter.lets}, names=local.names | lifter.lets.keys())
     functions: dict[str, Fn] = {}

@@ -252,7 +252,6 @@ def test_candidates_are_requested_as_for_scores() -> None:
         ("v.p(label: YES)", "E215", "write `v.p(NO)`"),
         ("v.p(1)", "E215", "write `v.p(NO)`"),
         ("v.p(x)", "E210", "the labels are"),
-        ("v.p(lower(x))", "E215", "`if CONDITION then v.p(NO) else v.p(YES)`"),
         ("said.p(YES)", "E215", "add `read = weighted(top: 20)`"),
         ("number.p(YES)", "E215", "use a rubric with `choices`"),
         ("answer.p(YES)", "E215", "add `choices` and `read = weighted(top: 20)` to `ask answer`"),
