@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from emdsl.errors import UsageError
 from emdsl.migrate import asserts
 from emdsl.migrate.document import read_document, within
 from emdsl.migrate.draft import NAMES, Draft, dataset
@@ -235,8 +236,9 @@ def _experiments(draft: Draft, prompts: list[_Prompt], tests: list[Test], column
         draft.leave_out("promptfoo's grader", "its prompt is not in the file; the study has a rubric of its own")
     if file is not None and columns.names:
         available = read_document(draft.wanted.file.parent / file).rows[0].fields
-        paths = {n: v if v in available else f"{v}?" for v, n in columns.names.items()}
-        draft.blocks.insert(0, dataset("tests", file, paths))
+        if missing := [v for v in columns.names if v not in available]:
+            raise UsageError(f"`{file}` has no column `{shown(missing[0])}`, which the config uses as a variable")
+        draft.blocks.insert(0, dataset("tests", file, {n: v for v, n in columns.names.items()}))
     for i, (some, lines, kept) in enumerate(bodies):
         own = draft.name(i, len(bodies))
         rows = ["for t in tests"] if file is not None else _rows(some, columns, kept)
