@@ -84,10 +84,10 @@ def test_the_figures_are_those_of_lets_by_hand_row_for_row() -> None:
     assert (one.notices, other.notices) == ([], [])
     for i, (measure, _, _) in enumerate(MEASURES):
         assert one.measures[f"m_{i}"] == other.measures[f"m_{i}"], measure
-    for lifted, written in zip(one.experiment.measures, other.experiment.measures, strict=True):
+    for lifted, plain in zip(one.experiment.measures, other.experiment.measures, strict=True):
         meanings = [
             canonical(e.inlined(m.value))
-            for e, m in ((one.experiment, lifted), (other.experiment, written))
+            for e, m in ((one.experiment, lifted), (other.experiment, plain))
             if m.value is not None
         ]
         assert len(set(meanings)) == 1  # a registration sees no difference
