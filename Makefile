@@ -9,8 +9,8 @@
 # make conformance  studies against a LiteLLM proxy and tiny models, the providers' clients, older DuckDB: 2 GB, 15 minutes
 # make pace         a server that fails, and one that has a limit: some minutes
 # make stress       100 kills with -9, 200,000 entries of 4 KB, batches of 200 MB, made-up studies, odd names, a newcomer,
-#                   a mixed model, coverage of intervals by clusters and of fits over doses, estimated costs, `batch = auto`:
-#                   some minutes
+#                   a mixed model, coverage of intervals by clusters, of corrected judges and of fits over doses, estimated
+#                   costs, `batch = auto`: some minutes
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -77,6 +77,7 @@ stress: .venv/installed-dev
 	$(BIN)/python tests/bench/weird_icl.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/analysis.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/coverage.py
+	PYTHONPATH=tests $(BIN)/python tests/bench/corrected.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/pilot.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/auto.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/newcomer.py
