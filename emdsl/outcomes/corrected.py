@@ -9,8 +9,11 @@ The interval of PPI++ for a rate is the score interval of an effective number of
 covers only 90 to 92 % at a rate of 10 % with 60 or 120 annotations. The interval of Rogan and Gladen is Fieller's, with
 the same quantiles: the score interval covers up to 99 %, as a low sensitivity makes both the value and its error large.
 Of a judge with fewer than 5 errors among the annotated draws, both have half an error of each kind more: otherwise 60
-annotations without an error would make it perfect, and intervals of 95 % cover 86 to 94 %. Simulated in
-`tests/bench/corrected.py`.
+annotations without an error would make it perfect, and intervals of 95 % cover 86 to 94 %.
+
+Simulated with 2,000 studies in each of 90 cells (a lenient and a strict judge, 24 and 48 questions and independent
+draws, rates of 10 to 50 %, 60, 120 and 240 annotations of 960 draws), PPI++ covers 93.6 to 97.3 %, Rogan and Gladen
+92.8 to 97.0 %, the judge's own rate 0 to 69 %. See `tests/bench/corrected.py`.
 
 Sources: Angelopoulos, Duchi and Zrnic (2023), "PPI++: Efficient prediction-powered inference", arXiv 2311.01453; Fisch
 and others (2024), "Stratified prediction-powered inference", arXiv 2406.04291; Rogan and Gladen (1978), American
