@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,9 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from emdsl.cli import console, options
+from emdsl.compiler.measure_specs import RESULT_COLUMNS
 from emdsl.errors import FileMissing, OutcomesError, UsageError
+from emdsl.experiment import CORRECTED_COLUMNS
 from emdsl.files import read_whole
+from emdsl.lang.explain import entry
 from emdsl.outcomes import database
+from emdsl.source import listed, near
 from emdsl.study.formats import FORMATS, format_of, short_cell, text_in
 from emdsl.study.project import open_project
 from emdsl.study.screen import Table, counted
@@ -31,7 +36,11 @@ MAX_SQL = 2**20  # bytes of a file of SQL
 @options.option("--format", "form", type=click.Choice(FORMATS), help="[default: table, or by the suffix of -o]")
 @options.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to a file.")
 @options.option("--spreadsheet", is_flag=True, help="In CSV, put ' before cells that look like formulas.")
-@options.option("--schema", is_flag=True, help="List tables, measures and macros with their columns; needs no SQL.")
+@options.option(
+    "--schema",
+    is_flag=True,
+    help="List tables, measures and macros with their columns, or those of one: --schema NAME.",
+)
 @options.option("--live", is_flag=True, help="Include the answers of a run in progress; needs --study FILE.")
 @options.option("--prompts", is_flag=True, help="Add tables of prompts and drawn rows; needs --study FILE.")
 @options.option("--sim", "simulate", is_flag=True, help="Query the results of `run --sim`.")
@@ -48,6 +57,7 @@ def command(
       emdsl query "FROM study LIMIT 5"
       emdsl query "SELECT k, avg(aligned) FROM study GROUP BY k" -o aligned.csv
       emdsl query --schema
+      emdsl query --schema study
     """
     sql = _of_file(sql)
     file = Path(study) if study is not None and Path(study).exists() else None
@@ -58,7 +68,7 @@ def command(
         raise UsageError("--format parquet needs -o FILE")
     if spreadsheet and chosen_form != "csv":
         raise UsageError("--spreadsheet needs --format csv")
-    if (sql is None) == (not schema):
+    if sql is None and not schema:
         raise UsageError("expected SQL, such as 'FROM NAME LIMIT 5', or --schema")
     if (live or prompts) and not (file is not None and file.is_file()):
         raise UsageError(f"{'--live' if live else '--prompts'} needs --study FILE")
@@ -77,7 +87,8 @@ def command(
         if schema and chosen is not None:
             columns = ("relation", "column", "type", "contents")
             more = _schema_of_prompts(compiled, connection) if compiled is not None else []
-            result = database.SqlResult(columns, [*more, *database.schema_of(connection, chosen)])
+            rows = [*more, *database.schema_of(connection, chosen)]
+            result = database.SqlResult(columns, _of_relation(rows, sql))
         else:
             result = database.select(connection, sql or "")
     if chosen_form == "table" and output is None:
@@ -87,6 +98,25 @@ def command(
     else:
         _write(output, text_in(result, chosen_form, spreadsheet=spreadsheet))
     return 0
+
+
+def _of_relation(rows: list[tuple[str, str, str, str]], relation: str | None) -> list[tuple[str, str, str, str]]:
+    """Return the columns of one table or measure, or all of them; those of measures with what the glossary says."""
+    known = list(dict.fromkeys(row[0] for row in rows))
+    if relation is not None and relation not in known:
+        hint = near(relation, known) or listed("relation", "relations", known)
+        raise UsageError(f"unknown table or measure `{relation}`; {hint}")
+    held = {column: contents for _, column, _, contents in rows if contents}  # of tables: groups are axes of one
+    chosen = [row for row in rows if relation in (None, row[0])]
+    return [(of, c, type_, contents or _meaning(c) or held.get(c, "")) for of, c, type_, contents in chosen]
+
+
+def _meaning(column: str) -> str:
+    """Return what a column of measures is: the first sentence of its entry in the glossary."""
+    if column not in {*RESULT_COLUMNS, *CORRECTED_COLUMNS}:
+        return ""
+    text = " ".join((entry(column) or "").partition("\n\n")[2].partition("\n\n")[0].split())
+    return re.split(r"(?<=[\w`)])\. ", text)[0].rstrip(".")
 
 
 def _show(result: database.SqlResult) -> None:

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import ProviderError, UnknownStep, UsageError
+from emdsl.experiment import ASK
+from emdsl.outcome import Result
 from emdsl.redact import mask, mask_password
 from emdsl.run.passes import settle_from_store
-from emdsl.run.rows import Rows
+from emdsl.run.rows import Rows, settle
 from emdsl.study.compiled import unknown
 from emdsl.study.selection import selections, whole
-from emdsl.value import EnvVar, render
+from emdsl.value import NOT_ASKED, EnvVar, render
 
 if TYPE_CHECKING:
     from emdsl.experiment import Step
@@ -36,11 +38,13 @@ class Rendered:
 
 
 def render_cells(
-    study: Compiled, *, only: tuple[str, ...] = (), step: str | None = None, sample: int = 0, limit: int = 1
-) -> Rendered:
+    study: Compiled, *, only: tuple[str, ...] = (), step: str | None = None, sample: int = 0, limit: int = 1,
+    answer: str | None = None,
+) -> Rendered:  # fmt: skip
     """Return the requests of the first cells of each experiment; nothing is sent.
 
-    A request that depends on an answer is shown if the answer is cached.
+    A request that depends on an answer is shown if the answer is cached, or with another text in its place: `answer`,
+    or for the request of a chosen step a placeholder. Such a request has no key.
 
     Args:
         study: The compiled study.
@@ -48,6 +52,7 @@ def render_cells(
         step: Show only this ask or judge.
         sample: Which sample of the cell, from 0.
         limit: Show at most this many cells of each experiment.
+        answer: The text in place of each answer that is not cached.
 
     Raises:
         UsageError: The axis, level or step does not exist, or a number is out of range.
@@ -65,14 +70,32 @@ def render_cells(
             for cell in itertools.islice((c for c in experiment.cells() if selection.takes(c)), limit):
                 row = walk.row(cell, sample)
                 settle_from_store(walk, [row], store)
+                assumed = _assume(walk, row, answer) if answer is not None or step is not None else frozenset()
                 levels = {a.name: a.levels[i].shown for a, i in zip(experiment.axes, row.cell, strict=True)}
                 at = {"experiment": experiment.name, "cell": levels, "sample": sample}
                 requests += [
-                    at | request(row, s) | {"query": query_of(row, s)}
+                    at | _assuming(request(row, s), s, assumed) | {"query": query_of(row, s)}
                     for s in experiment.steps
                     if step in (None, s.name)
                 ]
     return Rendered(tuple(requests))
+
+
+def _assume(walk: Rows, row: Outcome, answer: str | None) -> frozenset[str]:
+    """Settle the pending asks of a row by a text, or by placeholders; return the steps that have read one."""
+    assumed: set[str] = set()
+    while pending := [s for s in walk.experiment.steps if s.kind == ASK and s.name in row.ready]:
+        for step in pending:
+            text = answer if answer is not None else f"[the answer of `{step.name}`]"
+            settle(row, step, Result(text, row.ready[step.name], reading=NOT_ASKED))
+            assumed.add(step.name)
+        walk.advance(row)
+    return frozenset(s.name for s in walk.experiment.steps if assumed & {*s.needs, *s.condition_needs})
+
+
+def _assuming(shown: dict[str, Any], step: Step, assumed: frozenset[str]) -> dict[str, Any]:
+    """Return a request without its key if it contains a text in place of an answer."""
+    return shown | {"key": None} if step.name in assumed and "key" in shown else shown
 
 
 def request(row: Outcome, step: Step) -> dict[str, Any]:
@@ -124,7 +147,8 @@ def request_text(shown: dict[str, Any]) -> str:
         for k, v in shown["parameters"].items()
     )
     cached = "cached" if shown["cached"] else "pending"
-    lines = [head + f"   {shown['model']}   {settings}", f"key {shown['key']}   {cached}"]
+    key = f"key {shown['key']}   {cached}" if shown["key"] else "no key: an answer that it contains is not cached"
+    lines = [head + f"   {shown['model']}   {settings}", key]
     for message in shown["messages"]:
         lines += [f"--- {message['role']}", message["content"]]
     return "\n".join([*lines, "---", ""])

@@ -242,7 +242,10 @@ class Study:
             pass
         return path
 
-    def render(self, *, only: Only | None = None, step: str | None = None, sample: int = 0, limit: int = 1) -> Rendered:
+    def render(
+        self, *, only: Only | None = None, step: str | None = None, sample: int = 0, limit: int = 1,
+        answer: str | None = None,
+    ) -> Rendered:  # fmt: skip
         """Return the requests of the first cells, exactly as they are sent.
 
         Args:
@@ -250,10 +253,13 @@ class Study:
             step: Only this ask or judge.
             sample: Which sample of the cell, from 0.
             limit: At most this many cells of each experiment.
+            answer: A text in place of each answer that is not cached, so that prompts of judges can be read.
         """
         from emdsl.study.rendering import render_cells  # noqa: PLC0415 - a notebook loads only what it calls
 
-        return render_cells(self._compiled(), only=only_texts(only), step=step, sample=sample, limit=limit)
+        return render_cells(
+            self._compiled(), only=only_texts(only), step=step, sample=sample, limit=limit, answer=answer
+        )
 
     def why(self, *, only: Only | None = None, step: str | None = None, sample: int = 0) -> Why:
         """Return why the requests of one cell are cached or pending.

@@ -39,9 +39,13 @@ def test_the_schema_is_told(folder: Path) -> None:
     assert {"e", "low", "emdsl.wilson", "emdsl.kept_rate"} <= {r["relation"] for r in found}
     comments = {(r["relation"], r["column"]): r["contents"] for r in found}
     assert comments["e", "sample"] == "sample number, from 0"
-    assert all(r["contents"] for r in found if r["relation"] == "e")
+    assert all(r["contents"] for r in found if r["relation"] in ("e", "low"))
+    assert {r["column"] for r in rows(folder, "low", "--schema")} == {
+        r["column"] for r in found if r["relation"] == "low"
+    }
     assert "expected SQL" in emdsl("query", cwd=folder, code=2).stderr
-    assert "expected SQL" in emdsl("query", "FROM e", "--schema", cwd=folder, code=2).stderr
+    told = emdsl("query", "FROM e", "--schema", cwd=folder, code=2).stderr
+    assert "unknown table or measure `FROM e`" in told
 
 
 def test_macros_are_there_for_any_client(folder: Path) -> None:

@@ -167,6 +167,12 @@ def test_render_shows_what_is_sent_and_never_a_key(tmp_path: Path) -> None:
     assert "e   q=two   sample 0\nask answer   openai/gpt-4o-2024-08-06   temperature=0.5" in shown.stdout
     assert '--- system\nIt\'s "brief".\n--- user\ntwo\n---' in shown.stdout
     assert "depends on the answer of `answer`" in shown.stdout
+    placed = emdsl("render", "s.em", "--step", "again", cwd=tmp_path, env=env).stdout
+    assert "no key: an answer that it contains is not cached\n--- user\n[the answer of `answer`]?\n---" in placed
+    given = emdsl("render", "s.em", "--with", "Sell it", "--json", cwd=tmp_path, env=env).stdout
+    first, second = json.loads(given)["requests"]
+    assert (len(first["key"]), second["key"]) == (64, None)
+    assert second["messages"] == [{"role": "user", "content": "Sell it?"}]
     curl = emdsl("render", "s.em", "--step", "answer", "--curl", cwd=tmp_path, env=env)
     words = shlex.split(curl.stdout)
     assert words[:2] == ["curl", "https://api.openai.com/v1/chat/completions"]
