@@ -73,6 +73,7 @@ stress: .venv/installed-dev
 	$(BIN)/python tests/bench/batches.py
 	$(BIN)/python tests/bench/batch_kills.py
 	$(BIN)/python tests/bench/batch_scale.py
+	PYTHONPATH=tests $(BIN)/python tests/bench/annotations.py
 	$(BIN)/python tests/bench/dose.py
 	$(BIN)/python tests/bench/weird_icl.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/analysis.py

@@ -11,6 +11,7 @@ EmdslError
     FileMissing, FileExists
   SetupError         the environment lacks something: an API key, a URL
   HookError          a function of `python f(x) from "f.py"` cannot be run, or is not pure
+  AnnotationError    a file of people's verdicts cannot be read
   StoreError         cache/ cannot be read or written
   OutcomesError      outcomes.duckdb cannot be read or written; the answers are safe in the store
   ProviderError      a request without an answer
@@ -121,6 +122,10 @@ class HookError(EmdslError):
     def __init__(self, message: str, span: Span | None = None) -> None:
         super().__init__(message)
         self.span = span
+
+
+class AnnotationError(EmdslError):
+    """A file of people's verdicts cannot be read; the message names the line, and what to do."""
 
 
 class StoreError(EmdslError):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from emdsl.frame import Frame, MissingInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from emdsl.annotation import Annotation
     from emdsl.frame import Fn
     from emdsl.lang import ast
     from emdsl.prompt import Prompt
@@ -184,6 +185,9 @@ class GroupLet:
     call: Callable[[list[Any], int], tuple[Any, ...]]
 
 
+CORRECTED_COLUMNS = (  # of a rate with `via`, beside the corrected rate and its interval
+    "raw", "sensitivity", "specificity", "annotated", "positive", "reason",
+)  # fmt: skip
 DOSE_COLUMNS = (  # of a `dose`, beside k50 and its interval
     *(f"{part}{end}" for part in ("floor", "ceiling", "slope") for end in ("", "_low", "_high")),
     "trend", "p_trend", "p_fit", "curve",
@@ -232,6 +236,9 @@ class Measure:
     slope: str = ""  # of a `slope` or a `dose`: the axis
     steepness: float | None = None  # of a `dose`: the slope of its law, if it is given
     equal: str = ""  # of a rate or mean: the axis whose levels weigh the same
+    via: Literal["", "ppi", "rogan_gladen"] = ""  # of a rate: how people's verdicts correct it
+    person: ast.Expr | None = None  # then the condition on their verdict
+    strata: tuple[str, ...] = ()  # then the axes within which rows were drawn for people
     labels: tuple[str, ...] = ()  # of `shares`: the labels, each a group
     factors: tuple[str, ...] = ()  # of `components`: the axes, `sample` and `let`s
     least: int = 1  # of an `at_least`: minimum number of draws of a cell
@@ -265,6 +272,7 @@ class Experiment:
     lets: Mapping[str, Fn] = field(repr=False)
     groups: Mapping[str, GroupLet] = field(repr=False)  # the `let`s with `over`
     columns: tuple[Column, ...]
+    annotations: tuple[Annotation, ...]
     measures: tuple[Measure, ...]
     drawn: tuple[str, ...]  # `let`s with rows of datasets that differ from row to row, as those of `draw`
     words: frozenset[str]
@@ -318,3 +326,4 @@ class Program:
     variables: Mapping[str, str | None] = field(repr=False)  # of the environment, read for URLs
     patterns: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict, repr=False)  # by folder: files
     absent: tuple[Diagnostic, ...] = ()  # missing datasets, and how to get them
+    annotations: Mapping[str, str] = field(default_factory=dict)  # files of people's verdicts, as `files`

@@ -43,7 +43,7 @@ def test_each_word_of_the_language_has_its_text_and_example() -> None:
 def test_the_words_are_those_of_the_design() -> None:
     """Read off the grammar: declarations, statements, roles and what is reserved."""
     assert DECLARATIONS == ("import", "model", "dataset", "prompt", "rubric", "let", "python", "experiment")
-    assert STATEMENTS == ("for", "grid", "skip", "set", "let", "ask", "judge", "when", "measure")
+    assert STATEMENTS == ("for", "grid", "skip", "set", "let", "ask", "judge", "annotate", "when", "measure")
     assert ROLES == ("system", "user", "assistant", "tool")
     reserved = "and or not in is if then else for from with by given when true false none env"
     assert reserved.split() == sorted(RESERVED, key=reserved.split().index)

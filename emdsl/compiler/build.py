@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from emdsl.annotation import REASONS
 from emdsl.compiler import settings as tables
+from emdsl.compiler.annotations import annotation_types, annotations_of, check_use
 from emdsl.compiler.axes import grid_of
 from emdsl.compiler.cell_samples import SAMPLES, cell_samples_of, written_by_cell
 from emdsl.compiler.check import check
@@ -36,6 +38,7 @@ from emdsl.value import LabelledMap, Row, render
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from emdsl.annotation import Annotation
     from emdsl.compiler.faults import Faults
     from emdsl.compiler.resolve import Resolver
     from emdsl.compiler.scope import Scope
@@ -49,6 +52,9 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
     started = faults.n_errors
     statements = statements_of(decl, scope, faults)
     check_names(statements, scope, faults)
+    check_use(statements, faults)
+    if faults.has("E432", decl.span):
+        return None
     statements = with_shares(statements)
     by_cell = written_by_cell(statements)
     plain = tuple(s for s in statements.settings if s.name.text != tables.CLUSTER and s is not by_cell)
@@ -56,12 +62,15 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
     seed = settings.get("seed")
     local = local_scope(statements, scope, {} if seed is None else {"seed": seed}, faults)
     check_reads(statements, local, faults)
+    annotations = annotations_of(statements, local.axes, seed, scope, resolver.inputs, faults)
     lets = local.compiled_lets(statements.lets, faults)
     grid = grid_of(statements, local, lets, faults)
     if grid is None:
         types = loose_types(local)
         check_statements(statements, types, checker_of(local, types, faults), faults)
-        _measures(measure_columns(statements.measures, local, types, (), lets, faults), (), NO_CLUSTERS, faults)
+        types = {**types, **annotation_types(statements, annotations)}
+        lifted = measure_columns(statements.measures, local, types, (), lets, statements.people, faults)
+        _measures(lifted, (), annotations, NO_CLUSTERS, faults)
         return None
     axes = tuple(Axis(name=n, levels=tuple(grid.levels[n].met), span=local.axes[n]) for n in grid.names)
     cell_samples = None
@@ -75,8 +84,9 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
     check_statements(statements, types, checker_of(local, types, faults), faults)
     steps, rules = steps_of(statements, local, resolver, lets, faults)
     clusters = clusters_of(statements, local, types, axes, settings.get(SAMPLES, 1), faults)
-    lifted = measure_columns(statements.measures, local, types, axes, lets, faults)
-    measures = _measures(lifted, axes, clusters, faults)
+    of_measures = {**types, **annotation_types(statements, annotations)}
+    lifted = measure_columns(statements.measures, local, of_measures, axes, lets, statements.people, faults)
+    measures = _measures(lifted, axes, annotations, clusters, faults)
     if faults.n_errors > before:
         return None
     grid.warn_of_idle_skips()
@@ -99,9 +109,10 @@ def build_experiment(decl: ast.Experiment, scope: Scope, resolver: Resolver, fau
         lets={**lets, **lifted.lets},
         groups=groups_of(local, steps, faults),
         columns=_columns(lifted, numeric_names(compared)),
+        annotations=annotations,
         measures=measures,
         drawn=tuple(n for n, x in local.lets.items() if _holds_rows(types[n]) and local.varies(x)),
-        words=local.words,
+        words=local.words.union(*(REASONS for _ in annotations)),
         thresholds=thresholds(compared, local.constant),
         conditions={name: step.conditions for name, step in local.steps.items() if step.conditions},
         inlined=Inliner(local=lifted.local).inlined,
@@ -136,8 +147,9 @@ def _check_size(grid: Grid, samples: int, statements: Statements, faults: Faults
 
 
 def _measures(
-    written: MeasureColumns, axes: tuple[Axis, ...], clusters: Clusters, faults: Faults
-) -> tuple[Measure, ...]:
+    written: MeasureColumns, axes: tuple[Axis, ...], annotations: tuple[Annotation, ...], clusters: Clusters,
+    faults: Faults,
+) -> tuple[Measure, ...]:  # fmt: skip
     local, types = written.local, written.types
     binder = MeasureBinder(
         checker=checker_of(local, types, faults),
@@ -150,12 +162,13 @@ def _measures(
             clusters=clusters,
             cluster_columns=cluster_columns(local, types),
         ),
+        annotations={a.name: a for a in annotations},
         unique={(a.name, c) for a in axes for c in _unique_columns(a)},
         paths=written.paths,
     )
     measures = []
     for decl in written.measures:
-        steps = _steps_behind(decl, local)
+        steps = _steps_behind(decl, local, annotations)
         asks = tuple(n for n in steps if isinstance(local.steps[n].decl, ast.Ask))
         measure = binder.measure(decl, asks=asks, steps=steps)
         if measure is not None:
@@ -186,10 +199,11 @@ def _unique_columns(axis: Axis) -> Iterator[str]:
             yield column
 
 
-def _steps_behind(decl: ast.Measure, local: LocalScope) -> tuple[str, ...]:
+def _steps_behind(decl: ast.Measure, local: LocalScope, annotations: tuple[Annotation, ...]) -> tuple[str, ...]:
     """Return the steps that a measure rests on: a judgement's draws are those of the answers it reads."""
     steps: set[str] = set()
-    pending = list(local.steps_read(decl.value))
+    read = local.reads(decl.value)
+    pending = [*local.steps_read(decl.value), *(a.ask for a in annotations if a.name in read)]
     while pending:
         name = pending.pop()
         if name not in steps:

@@ -119,6 +119,7 @@ def _compiled(
         variables=resolver.inputs.variables,
         patterns=resolver.inputs.patterns,
         absent=tuple(resolver.inputs.absent),
+        annotations=resolver.inputs.annotations,
     )
 
 

@@ -19,6 +19,7 @@ from emdsl.lang import ast
 from emdsl.source import Diagnostic, Severity, Span, near, one_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from emdsl.compiler.faults import Faults
@@ -37,6 +38,11 @@ class Inputs:
     variables: dict[str, str | None] = field(default_factory=dict)
     patterns: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)  # by folder and pattern: files
     absent: list[Diagnostic] = field(default_factory=list)  # datasets that are not here, and how to get them
+    annotations: dict[str, str] = field(default_factory=dict)  # files of people's verdicts: no request reads them
+
+    def watch(self, folder: Path, pattern: str, paths: Iterable[Path]) -> None:
+        """Remember which files a pattern matched: another one changes the program."""
+        self.patterns[os.path.abspath(folder), pattern] = tuple(map(os.path.abspath, paths))  # noqa: PTH100 - links are kept
 
 
 def linked(path: Path) -> dict[str, str]:
@@ -98,7 +104,7 @@ def dataset_of(decl: ast.Dataset, scope: Scope, inputs: Inputs, instead: Instead
             help_ = _files_within(path, values["file"])
         raise fail("E603" if error.missing else "E604", str(error), span, help=help_) from error
     if paths is not None:
-        inputs.patterns[os.path.abspath(folder), values["file"]] = tuple(map(os.path.abspath, paths))  # noqa: PTH100 - links are kept
+        inputs.watch(folder, values["file"], paths)
     for each, sha256 in dataset.files.items():
         inputs.files[str(each.resolve())] = sha256
         inputs.links |= linked(each)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from emdsl.compiler.check_types import checker_of, let_type
 from emdsl.compiler.columns import COLUMN_KINDS, Columns, with_constants
 from emdsl.compiler.faults import Faults, Silent
+from emdsl.compiler.free_names import free_names
 from emdsl.compiler.measure_specs import MEASURES, called_function
 from emdsl.compiler.types import type_of, union
 from emdsl.frame import EvalFault, Frame
@@ -53,7 +54,7 @@ class MeasureColumns:
 
 def measure_columns(
     measures: tuple[ast.Measure, ...], local: LocalScope, types: Mapping[str, Type], axes: tuple[Axis, ...],
-    lets: Mapping[str, Fn], faults: Faults,
+    lets: Mapping[str, Fn], people: frozenset[str], faults: Faults,
 ) -> MeasureColumns:  # fmt: skip
     """Make a `let` of each expression that a measure cannot use; equal ones share it, and one that the program wrote.
 
@@ -63,9 +64,12 @@ def measure_columns(
         types: Their types.
         axes: The axes with their levels, or none if they are not known.
         lets: The functions of the `let`s that the program wrote.
+        people: The names of people's verdicts, which SQL alone reads.
         faults: Takes the warnings of what becomes a `let`; an expression with an error stays as written.
     """
-    lifter = _Lifter(local=local, types={**types}, axes=axes, levels=shown_levels(axes), functions=lets, faults=faults)
+    lifter = _Lifter(
+        local=local, types={**types}, axes=axes, levels=shown_levels(axes), functions=lets, people=people, faults=faults
+    )  # fmt: skip
     lifted = tuple(m.replaced(value=lifter.measure(m.value)) for m in measures)
     paths = {path.names: column for m in measures for path in m.by if (column := lifter.path(path))}
     if lifter.lets:
@@ -89,6 +93,7 @@ class _Lifter:
     axes: tuple[Axis, ...]
     levels: Mapping[str, frozenset[str]]
     functions: Mapping[str, Fn]
+    people: frozenset[str]
     faults: Faults
     lets: dict[str, ast.Let] = field(default_factory=dict)
     _names: dict[str, str] | None = None  # by the canonical text of an expression: the `let` that it is
@@ -155,7 +160,7 @@ class _Lifter:
 
     def _as_let(self, node: ast.Expr) -> ast.Expr:
         """Return the name of the `let` of an expression, or its value if that is constant; itself if neither can be."""
-        if _stays(node, self.levels):
+        if _stays(node, self.levels) or self.people & free_names(node):
             return node
         if not self.local.varies(_let("", node)):
             return self._constant(node)

@@ -51,14 +51,18 @@ METRICS = ("nominal", "ordinal", "interval")  # of Krippendorff's alpha
 SCALES, CORRECTIONS = ("difference", "ratio", "odds"), ("holm", "bh")
 SLOPES = (0.25, 8.0)  # of the law of a `dose`: flatter is a line in log k, steeper a step between two doses
 _EQUAL = ("equal", Parameter(field="equal", kind="level_axis"))
+_VIA = ("via", Parameter(field="via", kind="via"))
+VIA = ("ppi", "rogan_gladen")  # corrections by people's verdicts
 _AMONG = ("of", Parameter(field="among", kind="whole"))
 
 MEASURES: dict[str, MeasureSpec] = {
     spec.name: spec
     for spec in (
         MeasureSpec(
-            name="rate", signature="rate(CONDITION given CONDITION, interval: wilson(0.95), equal: AXIS, effect: 0.05)",
-            positional=(_CONDITION,), named=(_INTERVAL, _EQUAL, _EFFECT), intervals=METHODS,
+            name="rate",
+            signature="rate(CONDITION given CONDITION, interval: wilson(0.95), equal: AXIS, effect: 0.05, "
+            "via: ppi(CONDITION))",
+            positional=(_CONDITION,), named=(_INTERVAL, _EQUAL, _EFFECT, _VIA), intervals=METHODS,
             columns=("rate", "low", "high", "hits", "se"),
         ),
         MeasureSpec(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.compiler import other_languages
+from emdsl.compiler.annotations import corrected_by
 from emdsl.compiler.clusters import factor_names
 from emdsl.compiler.columns import with_constants
 from emdsl.compiler.contrasts import ContrastBinder
@@ -24,7 +25,7 @@ from emdsl.compiler.measure_specs import (
     called_function,
 )
 from emdsl.compiler.types import ANY, NUMBERS, TEXTS
-from emdsl.experiment import Interval, Measure
+from emdsl.experiment import CORRECTED_COLUMNS, Interval, Measure
 from emdsl.lang import ast
 from emdsl.lang.walk import walk
 from emdsl.source import listed, near, one_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from collections.abc import Set as AbstractSet
 
+    from emdsl.annotation import Annotation
     from emdsl.compiler.columns import Columns
     from emdsl.compiler.faults import Faults
     from emdsl.compiler.infer import Checker
@@ -62,6 +64,7 @@ class MeasureBinder:
         axes: The types of the axes, in their order.
         constant: Returns the value of a name that is the same in every row; raises KeyError for any other.
         intervals: Binds the intervals.
+        annotations: The verdicts of people, by name.
         unique: Columns of rows that tell the levels of their axis apart, as axis and column.
         paths: Fields of records that have a column, as axis and field.
     """
@@ -72,6 +75,7 @@ class MeasureBinder:
     axes: Mapping[str, Type]
     constant: Callable[[str], Value]
     intervals: IntervalBinder
+    annotations: Mapping[str, Annotation]
     unique: AbstractSet[tuple[str, str]]
     paths: Collection[tuple[str, ...]]
 
@@ -89,7 +93,7 @@ class MeasureBinder:
             return None
         by += ((fields["versus"],),) if fields.get("versus") else ()
         by += (("label",),) if fields.get("labels") else ()
-        for field in ("value", "condition", "other"):
+        for field in ("value", "condition", "other", "person"):
             fields[field] = self.values.folded(fields.get(field))
         fields["others"] = tuple(with_constants(x, self.constant) for x in fields.get("others", ()))
         written = (fields["value"], fields["condition"], fields["other"], *fields["others"])
@@ -180,6 +184,8 @@ class MeasureBinder:
                 return {field: self._equal(node)}
             case "factors":
                 return {field: factor_names(node, self.intervals.cluster_columns, self.faults)}
+            case "via":
+                return self._via(node)
             case "interval":
                 interval = self.intervals.interval(node, spec)
                 return {field: interval} if interval is not None else {}
@@ -226,6 +232,16 @@ class MeasureBinder:
                 )  # fmt: skip
         if self.faults.n_errors == before:
             self._check_columns(node)
+        return fields
+
+    def _via(self, node: ast.Expr) -> Fields:
+        """Read how people's verdicts correct a rate: the method, with a condition on them."""
+        fields = corrected_by(node, self.annotations, self.faults)
+        if fields:
+            before = self.faults.n_errors
+            self.checker.condition(fields["person"])
+            if self.faults.n_errors == before:
+                self._check_columns(fields["person"])
         return fields
 
     def _labels(self, node: ast.Expr, type_: Type) -> tuple[str, ...]:
@@ -325,6 +341,9 @@ class MeasureBinder:
         if spec.name == "correlation" and fields["value"] == fields["other"]:
             self.faults.error("E849", "a score always correlates with itself", call.span,
                               help="give two different scores")  # fmt: skip
+        if fields.get("via") and (fields.get("equal") or fields["interval"].method == "bootstrap"):
+            self.faults.error("E843", "a rate with `via` has its own interval, and no `equal`", call.span,
+                              help="leave `equal` and `bootstrap` out")  # fmt: skip
         if fields.get("equal") and fields["interval"].method == "bootstrap":
             self.faults.error("E843", "`bootstrap` is not an interval for `equal`", call.span,
                               help="leave `interval` out: the default rests on the same clusters")  # fmt: skip
@@ -363,7 +382,7 @@ class MeasureBinder:
     def _check_groups(self, decl: ast.Measure, fields: Fields, by: Mapping[str, Span]) -> tuple[ast.Expr, ...]:
         """Check what stands behind `by` against the arguments; return the sides of a contrast."""
         own = (*COMMON_COLUMNS, *MEASURES[called_function(decl.value)].columns)
-        own += ("reason",) if fields.get("of") == "dose" else ()
+        own += ("reason",) if fields.get("of") == "dose" else CORRECTED_COLUMNS if fields.get("via") else ()
         for path in decl.by:
             column = "_".join(path.names)
             if column.lower() in own:

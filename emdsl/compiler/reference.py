@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emdsl.annotation import REASONS as PEOPLE
 from emdsl.compiler import settings as tables
 from emdsl.compiler.functions import BUILTINS
 from emdsl.compiler.measure_specs import COMMON_COLUMNS, INTERVAL_METHODS, MEASURES
@@ -64,7 +65,16 @@ _EXPRESSIONS = '''## Expressions
 | `sample`, `seed` | the number of the draw, from 0; the setting of the experiment |
 | `row.position` | the place of a row in its dataset, from 0 |
 '''
-REASONS = (*ENGINE_REASONS, "no_reasoning", "not_reported", "not_given", "too_few", "unknown_label", "unlabelled")
+REASONS = (
+    *ENGINE_REASONS,
+    "no_reasoning",
+    "not_reported",
+    "not_given",
+    "too_few",
+    "unknown_label",
+    "unlabelled",
+    *PEOPLE,
+)
 _FORMS = {  # of statements; their rules in the grammar are exact
     "import": 'import a, b as c from "path"',
     "model": "model NAME from BASE { settings }",
@@ -80,13 +90,14 @@ _FORMS = {  # of statements; their rules in the grammar are exact
     "set": "set STEP.PARAMETER = value when condition",
     "ask": "ask NAME from MODEL with PROMPT { settings }",
     "judge": "judge NAME with RUBRIC(...) from MODEL { settings }",
+    "annotate": "annotate NAME of ASK { settings }",
     "when": "when condition { ask ... judge ... let ... }",
     "measure": "measure NAME = FUNCTION(...) by AXIS, ...",
 }
 _RULES = {"import": "import_", "for": "for_", "set": "set_"}
 _TABLES = {
     "model": tables.MODEL, "dataset": tables.DATASET, "rubric": tables.RUBRIC, "experiment": tables.EXPERIMENT,
-    "ask": tables.ASK, "judge": tables.JUDGE,
+    "ask": tables.ASK, "judge": tables.JUDGE, "annotation": tables.ANNOTATION,
 }  # fmt: skip
 
 

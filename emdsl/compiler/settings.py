@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MAX_SAMPLES = 1_000_000
 MAX_JUDGE_SAMPLES = 100
 MAX_AGAIN = 20
+MAX_RATERS = 100
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max", "default")
 PRICES = ("input", "output", "cached_input", "cache_write")
 
@@ -416,6 +417,19 @@ ASK = (
         ),
     )
     | READING
+)
+ANNOTATION = _table(
+    Spec("choices", "map or list", "the labels that people choose from, with what they mean", _choices),
+    Spec("draw", "number", "number of rows that are drawn in each group", _whole(1), "all rows"),
+    Spec(
+        "within",
+        "axis or list",
+        "axes whose levels are groups of the draw",
+        lambda value: value,
+        "all rows are one group",
+    ),
+    Spec("raters", "number", "number of people who judge each row", _whole(1, MAX_RATERS), "1"),
+    Spec("split", "number", "share of the rows on which a judge is tuned: figures leave them out", _between(0, 1), "0"),
 )
 JUDGE = {k: v for k, v in PARAMS.items() if k != "seed"} | _table(
     Spec("samples", "number", "number of verdicts: NAME, NAME_2, NAME_3 ...", _whole(1, MAX_JUDGE_SAMPLES), "1"),

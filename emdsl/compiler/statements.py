@@ -58,6 +58,7 @@ class Statements:
     sets: tuple[ast.SetRule, ...]
     lets: tuple[ast.Let, ...]
     steps: tuple[WrittenStep, ...]
+    annotations: tuple[ast.Annotate, ...]
     measures: tuple[ast.Measure, ...]
 
     @property
@@ -65,6 +66,11 @@ class Statements:
         """Every `for`, each once, in the order of the text."""
         fors = {f.span.start: f for block in self.blocks for f in block.fors}
         return tuple(fors[start] for start in sorted(fors))
+
+    @property
+    def people(self) -> frozenset[str]:
+        """The names of people's verdicts."""
+        return frozenset(a.name.text for a in self.annotations)
 
     @property
     def skips(self) -> tuple[ast.Skip, ...]:
@@ -110,6 +116,7 @@ def statements_of(decl: ast.Experiment, scope: Scope, faults: Faults) -> Stateme
             step for stmt, conditions in flat if isinstance(stmt, ast.Ask | ast.Judge)
             for step in _draws(stmt, conditions, scope, faults)
         ),
+        annotations=tuple(s for s in body if isinstance(s, ast.Annotate)),
         measures=tuple(s for s in body if isinstance(s, ast.Measure)),
     )  # fmt: skip
 
@@ -158,7 +165,8 @@ def check_names(statements: Statements, scope: Scope, faults: Faults) -> None:
                 faults.doubled(name, once[name.text])
     for name in (n for names in per_block for n in names):  # grids bind the same axes
         first.setdefault(name.text, name)
-    for name in (*(x.name for x in statements.lets), *(s.decl.name for s in statements.steps)):
+    names = [*(x.name for x in statements.lets), *(x.name for x in statements.annotations)]
+    for name in (*names, *(s.decl.name for s in statements.steps)):
         if first.setdefault(name.text, name) is not name:
             faults.doubled(name, first[name.text])
     for name in first.values():

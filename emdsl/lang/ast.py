@@ -325,6 +325,14 @@ class Judge(Node):
     settings: tuple[Setting, ...]
 
 
+class Annotate(Node):
+    """`annotate name of ask { settings }`."""
+
+    name: Name
+    answer: Expr
+    settings: tuple[Setting, ...]
+
+
 class When(Node):
     """`when condition { judge ... }`."""
 
@@ -340,7 +348,7 @@ class Measure(Node):
     by: tuple[Path, ...]
 
 
-Stmt = Setting | For | Skip | Grid | SetRule | Let | Ask | Judge | When | Measure
+Stmt = Setting | For | Skip | Grid | SetRule | Let | Ask | Judge | Annotate | When | Measure
 
 # ------------------------------------------------------------------ declarations
 

@@ -47,7 +47,7 @@ _WORDS: dict[str, dict[str, str]] = {  # by the rule of the grammar: a word, and
     },
 }
 _CAPITALS = {
-    "stmt": "for|grid|skip|set|let|ask|judge|when|measure",
+    "stmt": "for|grid|skip|set|let|ask|judge|annotate|when|measure",
     "decl": "import|model|dataset|prompt|rubric|let|python|experiment",
     "rubric_item": "system|user|assistant|tool|each|when",
 }

@@ -34,7 +34,7 @@ _ODD_EDITION = re.compile(
 _BLANK = re.compile(r"(?:\s|#[^\n]*(?:\n|$))*")  # blanks and comments
 _BLOCK = re.compile(r"\s*(?P<word>experiment|grid|when|prompt|rubric|each)\b")
 _BINDINGS = re.compile(
-    r"\s*(?:import|model|dataset|prompt|rubric|let|python|experiment|ask|judge|measure|grid|for|each)\s+"
+    r"\s*(?:import|model|dataset|prompt|rubric|let|python|experiment|ask|judge|annotate|measure|grid|for|each)\s+"
     r"(?P<names>[A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)"
     r"|^\s*(?P<setting>[A-Za-z_]\w*)\s*="
 )

@@ -186,6 +186,12 @@ class TreeReader:
             span=self._span(tree),
         )
 
+    def annotate(self, tree: Branch) -> ast.Annotate:
+        name, answer, settings = cast("tuple[Token, Branch, Branch]", tree.children)
+        return ast.Annotate(
+            name=self._name(name), answer=self.read(answer), settings=self.attrs(settings), span=self._span(tree)
+        )
+
     def when(self, tree: Branch) -> ast.When:
         condition, *body = cast("Sequence[Branch]", tree.children)
         return ast.When(condition=self.read(condition), body=self._all(body), span=self._span(tree))

@@ -12,6 +12,7 @@ from emdsl.outcomes.comparisons import Compared, Sides
 from emdsl.outcomes.draws import PLACE, REASON, VALUE
 from emdsl.outcomes.intervals import Interval, clopper_pearson, quantile_of, wilson
 from emdsl.outcomes.measure_views import (
+    CORRECTED_SQL,
     CURVE_SQL,
     MEANS,
     NUMBERS,
@@ -46,7 +47,8 @@ COLUMNS = {
     "p_equivalent": "DOUBLE", "source": "VARCHAR", "components": "DOUBLE", "variance": "DOUBLE", "levels": "BIGINT",
     "se_twice": "DOUBLE", "se_nested": "DOUBLE",
     "agreement": "DOUBLE", "contrast": "DOUBLE", "first": "DOUBLE", "second": "DOUBLE",
-    "dose": "DOUBLE", "reason": "VARCHAR", **{c: CURVE_SQL if c == "curve" else "DOUBLE" for c in DOSE_COLUMNS},
+    "dose": "DOUBLE", "reason": "VARCHAR", "rate": "DOUBLE", **CORRECTED_SQL,
+    **{c: CURVE_SQL if c == "curve" else "DOUBLE" for c in DOSE_COLUMNS},
 }  # fmt: skip
 
 
@@ -61,6 +63,10 @@ def computed(select: Callable[[str], list[tuple[Any, ...]]], measure: Measure, d
 
         doses = doses_sql(measure, draws, relation)
         return Computed((dose_rows if measure.function == "dose" else dose_contrasts)(select, measure, doses))
+    if measure.via:
+        from emdsl.outcomes.corrected_rows import corrected_rows  # noqa: PLC0415 - few studies have verdicts of people
+
+        return Computed(*corrected_rows(select, measure, draws, relation))
     assert measure.interval is not None
     found = spreads(select, measure, draws, relation)
     match measure.function:

@@ -30,6 +30,7 @@ WAYS = tuple(inner(f"{which} cluster") for which in ("first", "second", "third")
 DOSE = inner("dose")  # of a slope
 LEVEL = inner("level")  # of `versus` the level that is compared with the baseline, of `shares` the label
 EQUAL = inner("equal")  # what weighs the same
+STRATUM = inner("stratum")  # within which rows were drawn for people, of a rate that they correct
 KEPT = f"FILTER ({REASON} IS NULL)"
 LABEL = ("label",)  # the last group of `shares`
 PLACE = inner("place")  # of a row in its table, from 0
@@ -110,7 +111,8 @@ def draws_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
     with the first of them. With `versus`, the draws of the baseline are there once for each other level.
     """
     groups = groups_of(measure)
-    firsts = [UNIT, *ways_of(measure), *([EQUAL] if measure.equal else []), *([DOSE] if measure.slope else [])]
+    firsts = [UNIT, *ways_of(measure), *([EQUAL] if measure.equal else []), *([DOSE] if measure.slope else []),
+              *([STRATUM] if measure.via else [])]  # fmt: skip
     given = f"{REASON} IS DISTINCT FROM 'not_given'"
     return (
         f"  SELECT DISTINCT {listed(groups)}{SIDE}, {', '.join(f'min({x}) OVER same AS {x}' for x in firsts)},\n"
@@ -156,6 +158,9 @@ def rows_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
     )
     if measure.equal:
         ways += f"    {name(measure.equal)}::VARCHAR AS {EQUAL},\n"
+    if measure.via:
+        strata = ", ".join(f"{name(axis)}::VARCHAR" for axis in measure.strata)
+        ways += f"    [{strata}]::VARCHAR AS {STRATUM},\n"
     if measure.slope:
         ways += f"    {name(columns.axes[measure.slope])}::DOUBLE AS {DOSE},\n"
     return (
@@ -207,6 +212,8 @@ def row_values_sql(measure: Measure, columns: Columns) -> tuple[str, str, str]:
     value = _rated(measure, measure.value, columns) if measure.value is not None else "TRUE"
     value = f"({value})::VARCHAR = {LEVEL}" if measure.labels else value
     other = _rated(measure, measure.other, columns) if measure.other is not None else "NULL"
+    if measure.person is not None:  # of most rows it is missing, and they count
+        other = to_sql(measure.person, columns)
     if measure.metric:
         value, other = _ratings(measure, value, other, columns), "NULL"
     condition = to_sql(measure.condition, columns) if measure.condition is not None else "TRUE"

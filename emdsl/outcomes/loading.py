@@ -25,6 +25,7 @@ from emdsl.outcomes.level_order import order_sql
 from emdsl.outcomes.load_ids import REPAIRED, check_name, known_loads, note_last, note_load
 from emdsl.outcomes.macros import macros_sql
 from emdsl.outcomes.measure_views import is_computed, view_sql
+from emdsl.outcomes.people import not_drawn_sql, outside_notice, outside_sql
 from emdsl.outcomes.sql import is_inner, literal, name, simulated_column
 from emdsl.outcomes.table import Field, batch, concatenated, fields_of, table_writer, tables_in, twin
 
@@ -192,6 +193,11 @@ def _fill(
         fields = fields_of(experiment, study.run)
         _create(connection, table, fields)
         _insert_all(connection, table, _parts(fields, experiment, chunks))
+        for annotation in experiment.annotations:
+            if update := not_drawn_sql(annotation, table):
+                connection.execute(update)
+                (n,) = connection.execute(outside_sql(annotation, table)).fetchone() or (0,)
+                notices += outside_notice(annotation, n)
         connection.execute(
             f"COMMENT ON TABLE {table} IS {literal(f'results of {experiment.name}: one row per cell and sample')}"
         )

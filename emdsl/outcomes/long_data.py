@@ -37,8 +37,8 @@ class LongData:
 
 
 def is_modelled(measure: Measure) -> bool:
-    """Whether a mixed model fits a measure: one of rates or means."""
-    return (measure.of or measure.function) in MODELLED
+    """Whether a mixed model fits a measure: one of rates or means, without a correction by people's verdicts."""
+    return (measure.of or measure.function) in MODELLED and not measure.via
 
 
 def long_data(connection: Connection, experiment: Experiment, measure: Measure, schema: str) -> LongData:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emdsl.experiment import DOSE_COLUMNS
+from emdsl.experiment import CORRECTED_COLUMNS, DOSE_COLUMNS
 from emdsl.outcomes.draws import (
     DOSE,
     EQUAL,
@@ -37,6 +37,9 @@ COMPUTED = ("clopper_pearson", "bootstrap")  # intervals that SQL cannot compute
 TOO_FEW = "too_few"  # the reason for a cell that an `at_least` drops
 _NO_INTERVAL = ("NULL::DOUBLE AS low", "NULL::DOUBLE AS high", "NULL::DOUBLE AS se")
 FIRSTS_OF, SECONDS_OF = ((inner(f"mean of {x}"), inner(f"spread of {x}")) for x in ("first", "second"))
+CORRECTED_SQL = dict.fromkeys(CORRECTED_COLUMNS, "DOUBLE") | {
+    "annotated": "BIGINT", "positive": "BIGINT", "reason": "VARCHAR",
+}  # fmt: skip
 CURVE_SQL = "STRUCT(dose DOUBLE, rate DOUBLE, low DOUBLE, high DOUBLE)[]"
 LEVELS = inner("levels")  # number of levels that weigh the same
 CENTRE, SQUARES = inner("centre"), inner("squares")  # of the doses of a slope
@@ -48,8 +51,10 @@ MEANS, NUMBERS = (tuple(inner(f"{word} {i}") for i in range(1, N_SIDES + 1)) for
 def is_computed(measure: Measure) -> bool:
     """Whether SQL cannot compute a part of a measure: see `computed.py`."""
     interval = measure.interval
-    return measure.function in _ALWAYS or (
-        interval is not None and (bool(interval.cluster) or bool(measure.equal) or interval.method in COMPUTED)
+    return (
+        measure.function in _ALWAYS
+        or bool(measure.via)
+        or (interval is not None and (bool(interval.cluster) or bool(measure.equal) or interval.method in COMPUTED))
     )
 
 
@@ -170,6 +175,9 @@ def _figures(measure: Measure, *, parts: bool) -> list[str]:
             error = f"CASE WHEN {n} > 1 THEN sqrt(({hits})::DOUBLE * ({n} - {hits}) / ({n} - 1)) / ({n}) END"
             if measure.equal:
                 rate, *more = _macro_mean(value)
+            corrected = [f"{rate} AS raw", *(f"NULL::{CORRECTED_SQL[c]} AS {c}" for c in CORRECTED_COLUMNS[1:])]
+            if measure.via:
+                rate, low, high, error = ("NULL::DOUBLE",) * 4
             figures = [
                 *more,
                 f"{rate} AS rate",
@@ -177,6 +185,7 @@ def _figures(measure: Measure, *, parts: bool) -> list[str]:
                 f"{high} AS high",
                 f"{hits} AS hits",
                 f"{error} AS se",
+                *(corrected if measure.via else []),
             ]
     return [*figures, *_COUNTS]
 

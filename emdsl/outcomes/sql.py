@@ -99,7 +99,7 @@ def columns_of(experiment: Experiment) -> Columns:
         axes={a.name: value_column(a.name) if has_value_column(a.levels) else a.name for a in experiment.axes},
         rows=frozenset(a.name for a in experiment.axes if all(isinstance(x.value, Row) for x in a.levels)),
         steps=frozenset(s.name for s in experiment.steps),
-        reasoned=frozenset([s.name for s in experiment.steps] + [c.name for c in experiment.columns]),
+        reasoned=frozenset(_reasoned(experiment)),
         reasons=_field_reasons(experiment),
         words=experiment.words,
         fields={a.name: struct_names(a.levels) for a in experiment.axes},
@@ -131,10 +131,14 @@ def reason_column(node: ast.Expr, columns: Columns) -> str | None:
 
 def simulated_column(experiment: Experiment) -> str:
     """Return the name of the column for simulated rows, distinct from all names of the study."""
-    names = (
-        [a.name for a in experiment.axes] + [s.name for s in experiment.steps] + [c.name for c in experiment.columns]
-    )
-    return "simulated" if "simulated" not in {n.lower() for n in names} else "any_simulated"
+    names = {n.lower() for n in (*(a.name for a in experiment.axes), *_reasoned(experiment))}
+    return "simulated" if "simulated" not in names else "any_simulated"
+
+
+def _reasoned(experiment: Experiment) -> list[str]:
+    """Return the names with a column for the reason of a missing value: steps, `let`s and annotations."""
+    steps, lets = [s.name for s in experiment.steps], [c.name for c in experiment.columns]
+    return [*steps, *lets, *(a.name for a in experiment.annotations)]
 
 
 def has_value_column(levels: tuple[object, ...]) -> bool:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from emdsl.experiment import ASK
 from emdsl.logprobs import LabelWeights
+from emdsl.outcomes.people import Judged, judged
 from emdsl.outcomes.sql import has_value_column, name, simulated_column, struct_names, value_column
 from emdsl.reply_format import column_of, share
 from emdsl.value import INVALID, LabelledMap, Missing, Row, Value, is_number, name_of, render
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import IO
 
+    from emdsl.annotation import Annotation
     from emdsl.experiment import Axis, Column, Experiment, Step
     from emdsl.outcome import Outcome, Result
     from emdsl.query import Response
@@ -51,12 +53,13 @@ class Field:
 class Batch:
     """Some rows, with the results and responses of each step, extracted once for all columns."""
 
-    __slots__ = ("responses", "results", "rows")
+    __slots__ = ("judged", "responses", "results", "rows")
 
     def __init__(self, rows: list[Outcome], experiment: Experiment) -> None:
         self.rows = rows
         self.results = {s.name: [r.results[s.name] for r in rows] for s in experiment.steps}
         self.responses = {n: [x.response for x in results] for n, results in self.results.items()}
+        self.judged: dict[str, list[Judged]] = {}  # by annotation
 
 
 def fields_of(experiment: Experiment, run: str) -> list[Field]:
@@ -69,6 +72,8 @@ def fields_of(experiment: Experiment, run: str) -> list[Field]:
         fields += _step_fields(step, run)
     for column in experiment.columns:
         fields += _let_fields(column)
+    for annotation in experiment.annotations:
+        fields += annotation_fields(annotation)
     fields.append(
         _plain(simulated_column(experiment), "bool", "whether any answer of this row is simulated", _simulated)
     )
@@ -417,6 +422,31 @@ def _let_fields(column: Column) -> list[Field]:
     return [
         _plain(column.name, column.kind, comment, value),
         _plain(f"{column.name}_missing", "text", f"reason why `{column.name}` is missing", reason),
+    ]
+
+
+# ---------------------------------------------------------------- annotations
+
+
+def annotation_fields(annotation: Annotation) -> list[Field]:
+    """Return the columns of people's verdicts: see `emdsl.outcomes.people`, which removes those that were not drawn."""
+
+    def field(name: str, kind: str, comment: str, get: Callable[[Judged], Any]) -> Field:
+        def values(batch: Batch) -> list[Any]:
+            if annotation.name not in batch.judged:
+                batch.judged[annotation.name] = [judged(annotation, x) for x in batch.results[annotation.ask]]
+            return [get(x) for x in batch.judged[annotation.name]]
+
+        return _field(name, kind, comment, values)
+
+    n = annotation.name
+    return [
+        field(n, "text", "verdict of people on a drawn row, as measures use it", attrgetter("label")),
+        field(f"{n}_missing", "text", f"reason why `{n}` is missing", attrgetter("reason")),
+        field(f"{n}_verdict", "text", "verdict of people, also on rows that measures leave out", attrgetter("verdict")),
+        field(f"{n}_raters", "int", "number of people who judged the row", attrgetter("raters")),
+        field(f"{n}_shown", "text", "digest of what people see of the row", attrgetter("shown")),
+        field(f"{n}_order", "text", "place of the answer in the draw: the smallest are drawn", attrgetter("order")),
     ]
 
 

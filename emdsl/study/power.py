@@ -133,6 +133,11 @@ def compute_power(
             f"`{chosen.name}` has no power analysis: it is not the difference of two rates or means",
             parameter="measure",
         )
+    if chosen.via:
+        raise UnknownMeasure(
+            f"people's verdicts correct `{chosen.name}`: how many are needed, `emdsl power FILE --annotations` says",
+            parameter="measure",
+        )
     size = effect if effect is not None else chosen.effect
     if size is None:
         raise UsageError(

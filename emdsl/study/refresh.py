@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+from emdsl.digest import digest
 from emdsl.errors import OutcomesError
 from emdsl.outcomes import database, loading
 from emdsl.outcomes.load_ids import note_last
@@ -111,7 +112,9 @@ def _is_current(study: Compiled, store: DiskStore) -> bool:
 
 def _source_of(study: Compiled) -> str:
     """Return what tables are made from beside the answers: the program, and the columns that this version makes."""
-    return f"{study.program.digest.hex()} {TABLES}"
+    annotations = study.program.annotations
+    people = f" {digest('annotations', dict(annotations)).hex()}" if annotations else ""
+    return f"{study.program.digest.hex()} {TABLES}{people}"
 
 
 def _load_anew(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emdsl.annotation import FOLDER, merged
 from emdsl.errors import FileExists, FileMissing, UsageError
 from emdsl.project import ANSWERS
 from emdsl.run import history
@@ -61,8 +62,9 @@ def export_answers(study: Compiled, output: Path, passphrase: str | None = None)
         raise FileExists(f"{output} is a file of the study; it is not overwritten", parameter="output")
     with open_store(project) as store:
         keys = sorted(answers_of(study, store))
-        contents = {project.relative(p): p.read_bytes() for p in map(Path, program.files) if p.exists()}
-        digests = {project.relative(Path(n)): sha256 for n, sha256 in program.files.items() if sha256}
+        files = {**program.files, **program.annotations}
+        contents = {project.relative(p): p.read_bytes() for p in map(Path, files) if p.exists()}
+        digests = {project.relative(Path(n)): sha256 for n, sha256 in files.items() if sha256}
         file = project.relative(study.file)
         manifest = Manifest(study=study.name, file=file, n_entries=len(keys), files=digests)
         inside = {n: c for n, c in contents.items() if n in digests and not Path(n).is_absolute()}
@@ -173,7 +175,9 @@ def _files(bundle: Bundle, folder: Path) -> tuple[dict[Path, bytes], list[str]]:
             continue
         content = bundle.content(name)
         path = folder / name
-        if path.is_dir() or (path.exists() and path.read_bytes() != content):
+        if path.is_file() and path.parent.name == FOLDER and path.suffix == ".jsonl":
+            content = merged(path.read_bytes(), content)
+        elif path.is_dir() or (path.exists() and path.read_bytes() != content):
             raise FileExists(f"{path} exists and differs; choose another folder with --files")
         contents[path] = content
     for path in contents:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import UnknownMeasure
+from emdsl.experiment import CORRECTED_COLUMNS
 from emdsl.outcomes import database
 from emdsl.outcomes.draws import by_columns
 from emdsl.outcomes.report_data import odd_answers
@@ -182,6 +183,8 @@ def heading_of(measure: Measure) -> str:
 
 def more_of(measure: Measure) -> tuple[str, ...]:
     """Return further columns of a measure that people read."""
+    if measure.via:
+        return CORRECTED_COLUMNS
     return ("reason",) if measure.function == "contrast" and measure.of == "dose" else MORE.get(measure.function, ())
 
 
@@ -227,7 +230,7 @@ def interval_of(measure: Measure, rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     joint = " jointly" if measure.labels else ""
-    called = "profile" if "dose" in (measure.function, measure.of) else interval.method
+    called = "profile" if "dose" in (measure.function, measure.of) else measure.via or interval.method
     method = f"{interval.level * 100:g} % {called}{joint}"
     clustered = list(dict.fromkeys(r.get("clustered_by") for r in rows))
     named = [c for c in clustered if c]

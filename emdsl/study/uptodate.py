@@ -78,7 +78,7 @@ def keep(
     if load_id(project.cache, project.study(file)) != load or now is None or before is None or not now.holds(before):
         return
     absent = {str(p): "" for p in project.env_files if str(p) not in program.files}
-    read = absent | _read_by_hooks(project, program) | dict(program.files)
+    read = absent | _read_by_hooks(project, program) | {**program.files, **program.annotations}
     files = {name: _mark(Path(name), sha256) for name, sha256 in read.items()}
     if None in files.values() or any(_matched(*where) != list(m) for where, m in program.patterns.items()):
         return

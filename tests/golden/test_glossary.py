@@ -10,9 +10,10 @@ from corpus import found_in, whole
 
 from emdsl.compiler import settings
 from emdsl.compiler.functions import BUILTINS
-from emdsl.compiler.measure_specs import INTERVAL_METHODS, MEASURES, RESULT_COLUMNS
+from emdsl.compiler.measure_specs import INTERVAL_METHODS, MEASURES, RESULT_COLUMNS, VIA
 from emdsl.compiler.reference import REASONS
 from emdsl.compiler.types import ANSWER_FIELDS
+from emdsl.experiment import CORRECTED_COLUMNS
 from emdsl.lang.explain import entry, pages, suggestion, words
 from emdsl.lang.words import DECLARATIONS, RESERVED, ROLES, STATEMENTS
 from emdsl.outcomes.measure_views import TOO_FEW
@@ -26,15 +27,16 @@ SETTINGS = {
     name
     for table in (
         settings.MODEL, settings.DATASET, settings.RUBRIC, settings.EXPERIMENT, settings.ASK, settings.JUDGE,
+        settings.ANNOTATION,
     )
     for name in table
 }  # fmt: skip
 NEED_AN_EXAMPLE = {
-    *BUILTINS, *MEASURES, *INTERVAL_METHODS, *DECLARATIONS, *STATEMENTS, *SETTINGS,
+    *VIA, *BUILTINS, *MEASURES, *INTERVAL_METHODS, *DECLARATIONS, *STATEMENTS, *SETTINGS,
 }  # fmt: skip
 WORDS = {
     *NEED_AN_EXAMPLE, *settings.SHAPE_WORDS, *RESERVED, *ROLES, *ENGINE_REASONS, *REASONS, *RESULT_COLUMNS,
-    *ANSWER_FIELDS, *MASSES, TOO_FEW,
+    *ANSWER_FIELDS, *MASSES, TOO_FEW, *CORRECTED_COLUMNS,
 }  # fmt: skip
 EXAMPLES = [
     (heading, example)

@@ -1,0 +1,211 @@
+"""Annotation: the labels that people give to answers, what is shown to them, and their verdicts.
+
+A verdict is kept by two digests, of the shown texts and of the choices, never by its place in a grid: it outlives any
+edit of the grid, of the judges and of names. Files hold these digests, and no text of a study.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from emdsl.digest import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from emdsl.digest import Digest
+    from emdsl.prompt import Prompt
+    from emdsl.source import Span
+
+FOLDER = "annotations"  # beside the `.em` file
+MAX_LINE = 100_000  # characters
+REASONS = ("not_annotated", "not_drawn", "tuning", "disagreement")  # why a row has no verdict of people
+_ORDER = 16  # hex digits
+_TUNING = 2**64
+
+
+class Shown(NamedTuple):
+    """What a person sees of a row: the last message of the user, and the answer without its reasoning."""
+
+    question: str
+    answer: str
+
+    @property
+    def digest(self) -> str:
+        """Its digest, in hex."""
+        return digest("shown", self.question, self.answer).hex()
+
+
+def shown(prompt: Prompt, answer: str) -> Shown:
+    """Return the shown texts of an answer to a prompt; the question is empty without a message of the user."""
+    question = next((m.text for m in reversed(prompt.messages) if m.role == "user"), "")
+    return Shown(question, answer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One line of a file: the label that a person chose; None if it was taken back.
+
+    Attributes:
+        choices: The digest of the labels and their descriptions, in hex.
+        shown: The digest of the shown texts, in hex.
+        rater: The name of the person.
+        label: The label that was chosen.
+        note: A remark of the person.
+        at: The time, in seconds since 1970.
+    """
+
+    choices: str
+    shown: str
+    rater: str
+    label: str | None
+    note: str = ""
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Annotation:
+    """`annotate name of ask { settings }`.
+
+    `said` are the labels that stand, by the digest of the shown texts and by person. Of each group by `within`, the
+    `draw` rows of smallest order are drawn; without `draw`, all rows. `split` is the share of rows to tune a judge on.
+    """
+
+    name: str
+    ask: str
+    choices: Mapping[str, str]  # labels with their descriptions
+    draw: int | None = None
+    within: tuple[str, ...] = ()  # axes
+    raters: int = 1
+    split: float = 0.0
+    seed: Any = None
+    said: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    span: Span = field(repr=False)
+
+    @property
+    def choices_digest(self) -> str:
+        """The digest of the labels and their descriptions, in hex."""
+        return choices_digest(self.choices)
+
+    def order(self, key: Digest) -> str:
+        """Return the place of an answer among all: it depends on the seed and on the key of its request alone."""
+        return digest("drawn", self.seed, key).hex()[:_ORDER]
+
+    def tunes(self, key: Digest) -> bool:
+        """Whether an answer is of the share on which a judge is tuned."""
+        return int.from_bytes(digest("tuning", self.seed, key)[:8], "big") < self.split * _TUNING
+
+
+def choices_digest(choices: Mapping[str, str]) -> str:
+    """Return the digest of labels with their descriptions, in hex."""
+    return digest("choices", dict(choices)).hex()
+
+
+def agreed(labels: Iterable[str]) -> str | None:
+    """Return the label that most people chose; None for a tie."""
+    first, *others = Counter(labels).most_common(2)
+    return None if others and others[0][1] == first[1] else first[0]
+
+
+def standing(verdicts: Iterable[Verdict], choices: str) -> dict[str, dict[str, str]]:
+    """Return the labels that stand, by the digest of the shown texts and by person; `choices` is a digest.
+
+    The last verdict of a person holds, by its time: lines of merged files are in any order.
+    """
+    last: dict[tuple[str, str], Verdict] = {}
+    for verdict in verdicts:
+        if verdict.choices != choices:
+            continue
+        place = (verdict.shown, verdict.rater)
+        if place not in last or last[place].at <= verdict.at:
+            last[place] = verdict
+    said: dict[str, dict[str, str]] = {}
+    for (what, rater), verdict in last.items():
+        if verdict.label is not None:
+            said.setdefault(what, {})[rater] = verdict.label
+    return said
+
+
+# ---------------------------------------------------------------- files
+
+
+class Unreadable(ValueError):
+    """A line that is not a verdict: its number, from 1, and why."""
+
+    def __init__(self, number: int, why: str) -> None:
+        super().__init__(f"line {number} is not a verdict: {why}")
+
+
+def verdicts_in(content: bytes) -> Iterator[Verdict]:
+    """Yield the verdicts of a file; a last line that was cut off by a crash was never acknowledged, and is left out.
+
+    Raises:
+        Unreadable: A line is not a verdict.
+    """
+    *lines, last = content.split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield _verdict(number, line)
+    with suppress(Unreadable):
+        yield _verdict(len(lines) + 1, last)
+
+
+def _verdict(number: int, line: bytes) -> Verdict:
+    if len(line) > MAX_LINE:
+        raise Unreadable(number, f"it is longer than {MAX_LINE:,} characters")
+    try:
+        held: Any = json.loads(line)
+    except ValueError:
+        marks = (b"<<<<<<<", b"=======", b">>>>>>>")
+        merged = "it is a mark of a merge: keep the lines of both sides" if line.startswith(marks) else "it is not JSON"
+        raise Unreadable(number, merged) from None
+    if not isinstance(held, dict):
+        raise Unreadable(number, "it is not an object")
+    texts = [x for name in ("choices", "shown", "rater") if isinstance(x := held.get(name), str) and x]
+    label, note, at = held.get("label"), held.get("note", ""), held.get("at", 0.0)
+    if len(texts) < 3:
+        raise Unreadable(number, "it needs `choices`, `shown` and `rater`")
+    if not (label is None or (isinstance(label, str) and label)) or not isinstance(note, str):
+        raise Unreadable(number, "`label` and `note` are texts")
+    if isinstance(at, bool) or not isinstance(at, int | float):
+        raise Unreadable(number, "`at` is a time in seconds")
+    return Verdict(choices=texts[0], shown=texts[1], rater=texts[2], label=label, note=note, at=float(at))
+
+
+def line_of(verdict: Verdict) -> bytes:
+    """Return the line of a verdict, with its end."""
+    held: dict[str, Any] = {"choices": verdict.choices, "shown": verdict.shown, "rater": verdict.rater}
+    held |= {"label": verdict.label, "at": round(verdict.at, 3)} | ({"note": verdict.note} if verdict.note else {})
+    return json.dumps(held, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
+def append(path: Path, verdicts: Iterable[Verdict]) -> None:
+    """Add verdicts to the end of a file, and wait until they are on the disk.
+
+    A last line that was cut off by a crash is removed first.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    with path.open("ab+") as file:
+        file.seek(0)
+        content = file.read()
+        last = content[content.rfind(b"\n") + 1 :]
+        if last and not list(verdicts_in(last)):
+            file.truncate(len(content) - len(last))
+            last = b""
+        file.write((b"\n" if last else b"") + b"".join(map(line_of, verdicts)))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def merged(mine: bytes, theirs: bytes) -> bytes:
+    """Return the lines of two files of verdicts, each once: the last verdict of a person holds, by its time."""
+    lines = dict.fromkeys(x for content in (mine, theirs) for x in content.split(b"\n") if x.strip())
+    return b"".join(line + b"\n" for line in lines)

@@ -1,0 +1,168 @@
+"""`emdsl annotate`."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import sys
+import textwrap
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from emdsl.cli import console, options
+from emdsl.cli.keys import keys
+from emdsl.errors import FileExists, UsageError
+from emdsl.files import write_whole
+from emdsl.study.annotating import annotating, check_rater
+from emdsl.study.compiled import compile_study
+from emdsl.study.project import open_project
+from emdsl.study.screen import counted
+
+if TYPE_CHECKING:
+    from emdsl.cli.keys import Keys
+    from emdsl.study.annotating import Annotating, Row
+
+MAX_KEYS = 9  # labels that have a key
+_WIDTH = 100
+_HELP = "u undo   n note   s skip   q quit"
+
+
+@click.command("annotate")
+@options.with_options(options.STUDY, options.AS_JSON)
+@options.option("--name", metavar="NAME", envvar=None, help="The annotation.  [default: the only one of FILE]")
+@options.option("--rater", metavar="NAME", help="Your name in the files.  [default: your name on this machine]")
+@options.option(
+    "--sheet", type=click.Path(path_type=Path, dir_okay=False), envvar=None,
+    help="Write the rows that you have still to judge as CSV, for a spreadsheet.",
+)  # fmt: skip
+@options.option(
+    "--import", "sheet_in", type=click.Path(path_type=Path, exists=True, dir_okay=False), envvar=None,
+    help="Read the labels of such a sheet.",
+)  # fmt: skip
+@options.option("--status", is_flag=True, envvar=None, help="Show how far all people are, and how they agree.")
+@options.option(
+    "--disagreements", is_flag=True, envvar=None, help="As --status, with the texts that people judge unlike."
+)
+def command(
+    file: Path, cache: Path | None, env_file: Path | None, simulate: bool, as_json: bool, name: str | None,
+    rater: str | None, sheet: Path | None, sheet_in: Path | None, status: bool, disagreements: bool,
+) -> int:  # fmt: skip
+    """Judge answers of FILE by hand: its statement `annotate NAME of ASK { ... }` has the labels.
+
+    You see the question and the answer alone, in random order. Each verdict is on the disk before the next answer is
+    shown, in annotations/NAME.RATER.jsonl beside FILE. Files hold digests and no texts: keep them in git.
+
+    \b
+    Keys: 1-9 a label, u undo, n note, s skip, q quit. Run it again to go on.
+
+    \b
+    Examples:
+      emdsl annotate study.em
+      emdsl annotate study.em --status
+      emdsl annotate study.em --sheet todo.csv
+      emdsl annotate study.em --import todo.csv --rater ann
+    """
+    console.expect_json(wanted=as_json)
+    if sum(map(bool, (sheet, sheet_in, status or disagreements))) > 1:
+        raise UsageError("--sheet, --import and --status are one call each")
+    project = open_project(file, cache, env_file, simulate=simulate)
+    task = annotating(compile_study(project, file), name)
+    if status or disagreements:
+        if as_json:
+            console.show_json(task.as_json())
+        else:
+            console.show(task.parts(disagreements=disagreements))
+        return 0
+    person = check_rater(rater or _user())
+    if sheet is not None:
+        return _write_sheet(task, person, sheet)
+    if sheet_in is not None:
+        new, empty = task.take_in(sheet_in, person)
+        left = f"; {counted(empty, 'row')} without a label" if empty else ""
+        console.say(f"{counted(new, 'verdict')} of {person}{left}")
+        return 0
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("annotations by keys need a terminal; elsewhere use --sheet and --import")
+    if len(task.labels) > MAX_KEYS:
+        raise UsageError(f"{len(task.labels)} labels have no keys; use --sheet and --import")
+    return _by_keys(task, person)
+
+
+def _user() -> str:
+    """Return the name of the user on this machine, as it can be a part of a file's name."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):
+        raise UsageError("this machine has no name for you: give --rater NAME", parameter="rater") from None
+    return re.sub(r"[^\w.-]", "_", name).lstrip(".-") or "me"
+
+
+def _write_sheet(task: Annotating, person: str, path: Path) -> int:
+    if path.exists():
+        raise FileExists(f"{path} exists; it is not overwritten", parameter="sheet")
+    write_whole(path, task.sheet(person))
+    console.say(f"{counted(len(task.pending(person)), 'row')} in {path}: fill in the column `label` with one of")
+    for label, text in task.annotation.choices.items():
+        console.say(f"  {label}" + (f"  {text}" if text else ""))
+    console.say(f"Next: emdsl annotate {task.study.file} --import {path} --rater {person}")
+    return 0
+
+
+def _by_keys(task: Annotating, person: str) -> int:
+    if task.unanswered:
+        console.note(f"{counted(task.unanswered, 'row')} without an answer yet: emdsl run {task.study.file}")
+    with suppress(EOFError), keys() as pressed:
+        _judge_all(task, person, pressed)
+    left = len(task.pending(person))
+    console.say(f"{counted(task.n_judged(person), 'text')} judged by {person}, {left:,} left")
+    if not left:
+        console.say(f"Next: emdsl show {task.study.file}")
+    return 0
+
+
+def _judge_all(task: Annotating, person: str, pressed: Keys) -> None:
+    """Show one text after the other; each verdict is on the disk before the next text is shown."""
+    queue, done = task.pending(person), list["Row"]()
+    note, known = "", {*map(str, range(1, len(task.labels) + 1)), *"unsq"}
+    while queue:
+        _show(task, person, queue[0], len(queue))
+        while (key := pressed.next().lower()) not in known or key == "n":
+            if key == "n":
+                note = pressed.line("note")
+        if key == "q":
+            return
+        if key == "s":
+            queue.append(queue.pop(0))
+        elif key == "u" and done:
+            queue.insert(0, done.pop())
+            task.judge(queue[0], person, None)
+        elif key != "u":
+            task.judge(queue[0], person, task.labels[int(key) - 1], note)
+            done.append(queue.pop(0))
+            note = ""
+
+
+def _show(task: Annotating, person: str, row: Row, left: int) -> None:
+    """Show a question and an answer, with the labels and their keys."""
+    width = min(_WIDTH, click.get_current_context().terminal_width or _columns())
+    judged = task.n_judged(person)
+    head = f"{task.annotation.name}: {judged + 1:,} of {judged + left:,}"
+    console.say(f"\n{'=' * width}\n{head:<{max(1, width - len(_HELP))}}{_HELP}\n")
+    console.say(_wrapped(row.shown.question, width) + f"\n{'-' * width}\n" + _wrapped(row.shown.answer, width) + "\n")
+    longest = max(map(len, task.labels))
+    for i, (label, text) in enumerate(task.annotation.choices.items(), start=1):
+        console.say(f"  {i}  {label:<{longest}}  {text}".rstrip())
+
+
+def _columns() -> int:
+    import shutil  # noqa: PLC0415 - on a terminal only
+
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def _wrapped(text: str, width: int) -> str:
+    lines = (textwrap.wrap(x, width, replace_whitespace=False, drop_whitespace=False) or [""] for x in text.split("\n"))
+    return "\n".join(line for part in lines for line in part)

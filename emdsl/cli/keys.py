@@ -1,0 +1,79 @@
+"""Single keys of a terminal, in the order in which they are pressed, however fast."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_AT_ONCE = 64  # bytes: an arrow or a function key is several
+
+
+class Keys:
+    """The keys of this terminal; between two reads nothing is lost, and nothing is echoed."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[str] = deque()
+
+    def next(self) -> str:
+        """Return the next key that is one character; keys of several, such as arrows, are passed over.
+
+        Raises:
+            EOFError: The terminal is closed.
+        """
+        while not self._waiting:
+            read = os.read(sys.stdin.fileno(), _AT_ONCE)
+            if not read:
+                raise EOFError
+            self._waiting.extend("" if read.startswith(b"\x1b") else read.decode("utf-8", "ignore"))
+        return self._waiting.popleft()
+
+    def line(self, prompt: str) -> str:
+        """Ask for a line of text."""
+        with _mode(at_once=False):
+            return str(click.prompt(prompt, default="", show_default=False))
+
+
+class _OtherKeys(Keys):
+    """The same where terminals have no modes."""
+
+    def next(self) -> str:
+        """See Keys."""
+        return click.getchar()
+
+
+@contextmanager
+def keys() -> Iterator[Keys]:
+    """Take keys of the terminal as they are pressed, while this context lasts."""
+    if os.name != "posix":
+        yield _OtherKeys()
+        return
+    with _mode(at_once=True):
+        yield Keys()
+
+
+@contextmanager
+def _mode(*, at_once: bool) -> Iterator[None]:
+    """Let the terminal give each key at once and show none, or a line at a time."""
+    if os.name != "posix":
+        yield
+        return
+    import termios  # noqa: PLC0415 - there is none on other systems
+
+    stream = sys.stdin.fileno()
+    before = termios.tcgetattr(stream)
+    after = termios.tcgetattr(stream)
+    flags = termios.ECHO | termios.ICANON
+    after[3] = after[3] & ~flags if at_once else after[3] | flags
+    termios.tcsetattr(stream, termios.TCSADRAIN, after)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(stream, termios.TCSADRAIN, before)

@@ -1,0 +1,305 @@
+"""People's verdicts: which rows a person judges next, sheets for spreadsheets, and how far people agree."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from heapq import heappush, heapreplace
+from typing import TYPE_CHECKING, Any
+
+from emdsl.annotation import FOLDER, Shown, Verdict, agreed, append, shown
+from emdsl.errors import UsageError
+from emdsl.files import read_whole
+from emdsl.outcomes.people import judged
+from emdsl.run.passes import collect
+from emdsl.run.rows import Rows
+from emdsl.source import listed, near
+from emdsl.study.screen import Aside, Table, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from emdsl.annotation import Annotation
+    from emdsl.experiment import Experiment
+    from emdsl.outcome import Outcome
+    from emdsl.study.compiled import Compiled
+    from emdsl.study.screen import Part
+
+MAX_HELD = 20_000  # rows of one group that are kept in memory, if all of them are drawn
+SHEET = ("row", "question", "answer", "label", "note")
+_RATER = re.compile(r"[\w][\w.-]{0,63}")
+_ATTRIBUTES = "*.jsonl merge=union\n"  # lines of two people, or of one on two machines, never conflict
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute such a cell
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is shown of a drawn row, with its digest and its place in the draw."""
+
+    shown: Shown
+    digest: str
+    order: str
+
+
+@dataclass(slots=True)
+class Annotating:
+    """One annotation of a study: its drawn rows, and the labels that stand, by digest and person."""
+
+    study: Compiled
+    annotation: Annotation
+    rows: tuple[Row, ...]  # each text once, in the order of the draw
+    unanswered: int  # rows without an answer
+    said: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that people choose from."""
+        return tuple(self.annotation.choices)
+
+    def pending(self, rater: str) -> list[Row]:
+        """Return the rows that a person has still to judge: the least judged ones are not left for the end."""
+        raters = self.annotation.raters
+        open_ = [r for r in self.rows if rater not in (said := self.said.get(r.digest, {})) and len(said) < raters]
+        return sorted(open_, key=lambda r: r.order)
+
+    def n_judged(self, rater: str) -> int:
+        """Return how many of the drawn rows a person has judged."""
+        return sum(rater in self.said.get(r.digest, {}) for r in self.rows)
+
+    def judge(self, row: Row, rater: str, label: str | None, note: str = "") -> None:
+        """Write a verdict, or take one back; it is on the disk when this returns. Raises OSError."""
+        self.write([self._verdict(row.digest, rater, label, note)])
+
+    def write(self, verdicts: Sequence[Verdict]) -> None:
+        """Write verdicts of one person. Raises OSError."""
+        folder = self.study.file.parent / FOLDER
+        if not folder.is_dir():
+            folder.mkdir()
+            (folder / ".gitattributes").write_text(_ATTRIBUTES, encoding="utf-8")
+        append(folder / f"{self.annotation.name}.{verdicts[0].rater}.jsonl", verdicts)
+        for verdict in verdicts:
+            said = self.said.setdefault(verdict.shown, {})
+            if verdict.label is None:
+                said.pop(verdict.rater, None)
+            else:
+                said[verdict.rater] = verdict.label
+
+    def _verdict(self, digest: str, rater: str, label: str | None, note: str) -> Verdict:
+        choices = self.annotation.choices_digest
+        return Verdict(choices=choices, shown=digest, rater=rater, label=label, note=note, at=time.time())
+
+    # ------------------------------------------------------------ sheets
+
+    def sheet(self, rater: str) -> str:
+        """Return the rows that a person has still to judge as CSV, to be filled in by a spreadsheet."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(SHEET)
+        for row in self.pending(rater):
+            writer.writerow([row.digest, _cell(row.shown.question), _cell(row.shown.answer), "", ""])
+        return text.getvalue()
+
+    def take_in(self, path: Path, rater: str) -> tuple[int, int]:
+        """Write the verdicts of a filled-in sheet; return how many are new, and how many rows have no label yet.
+
+        Raises:
+            UsageError: The file is not a sheet of this annotation; nothing of it is written then.
+        """
+        known = {r.digest for r in self.rows}
+        labels = {label.casefold(): label for label in self.labels}
+        new: list[Verdict] = []
+        empty = 0
+        for number, held in _sheet_rows(path):
+            label = (held.get("label") or "").strip()
+            digest = (held.get("row") or "").strip()
+            if digest not in known:
+                raise UsageError(f"{path}:{number}: this row is not drawn by the annotation `{self.annotation.name}`")
+            if not label:
+                empty += 1
+            elif label.casefold() not in labels:
+                hint = near(label, self.labels) or listed("label", "labels", self.labels)
+                raise UsageError(f"{path}:{number}: unknown label `{label}`; {hint}")
+            elif self.said.get(digest, {}).get(rater) != labels[label.casefold()]:
+                note = (held.get("note") or "").strip()
+                new.append(self._verdict(digest, rater, labels[label.casefold()], note))
+        if new:
+            self.write(new)
+        return len(new), empty
+
+    # ------------------------------------------------------------ progress
+
+    def parts(self, *, disagreements: bool = False) -> Iterator[Part]:
+        """Yield the screen of `emdsl annotate --status`."""
+        n, raters = len(self.rows), self.annotation.raters
+        done = sum(len(self.said.get(r.digest, {})) >= raters for r in self.rows)
+        of = f" by {raters} people each" if raters > 1 else ""
+        yield f"{self.annotation.name} of {self.annotation.ask}: {done:,} of {counted(n, 'drawn text')} judged{of}"
+        if self.unanswered:
+            yield Aside(f"note: {counted(self.unanswered, 'row')} without an answer yet: emdsl run {self.study.file}")
+        names = sorted({rater for r in self.rows for rater in self.said.get(r.digest, {})})
+        if names:
+            columns = ("person", "judged", *self.labels)
+            yield Table(columns, [self._of_person(name) for name in names], numeric=columns[1:])
+        twice = [r for r in self.rows if len(self.said.get(r.digest, {})) > 1]
+        apart = [r for r in twice if len(set(self.said[r.digest].values())) > 1]
+        if twice:
+            yield (
+                f"agreement: {counted(len(twice) - len(apart), 'text')} of {len(twice):,} judged alike, "
+                f"Krippendorff's alpha {self._alpha()}"
+            )
+        outside = sum(d not in {r.digest for r in self.rows} for d in self.said)
+        if outside:
+            yield f"{counted(outside, 'verdict')} on texts outside of the draw: no figure uses them"
+        if disagreements:
+            for row in apart:
+                said = ", ".join(f"{person} {label}" for person, label in sorted(self.said[row.digest].items()))
+                yield f"\n--- {said}\n{row.shown.question}\n\n{row.shown.answer}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the progress as `emdsl annotate --status --json` prints it."""
+        raters = self.annotation.raters
+        return {
+            "annotation": self.annotation.name,
+            "ask": self.annotation.ask,
+            "drawn": len(self.rows),
+            "judged": sum(len(self.said.get(r.digest, {})) >= raters for r in self.rows),
+            "unanswered": self.unanswered,
+            "rows": [
+                {"row": r.digest, "said": self.said[r.digest], "agreed": agreed(self.said[r.digest].values())}
+                for r in self.rows if self.said.get(r.digest)
+            ],
+        }  # fmt: skip
+
+    def _of_person(self, name: str) -> list[Any]:
+        labels = Counter(said[name] for r in self.rows if name in (said := self.said.get(r.digest, {})))
+        return [name, sum(labels.values()), *(labels[label] for label in self.labels)]
+
+    def _alpha(self) -> str:
+        from emdsl.outcomes.krippendorff import alpha, ratings_of  # noqa: PLC0415 - numpy is imported only if needed
+
+        units = [list(said.values()) for r in self.rows if len(said := self.said.get(r.digest, {})) > 1]
+        found = alpha(ratings_of((None, unit, 1) for unit in units), "nominal")
+        return "unknown: all labels are the same" if found is None else f"{found:.2f}"
+
+
+def _cell(text: str) -> str:
+    """Return a text as a cell of a sheet: one that begins like a formula gets a mark before it."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _sheet_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a sheet with their line."""
+    try:
+        text = read_whole(path).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8: save the sheet as CSV (UTF-8)", parameter="import") from None
+    first = text.partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)  # spreadsheets of some countries write semicolons
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    if not {"row", "label"} <= set(reader.fieldnames or ()):
+        raise UsageError(f"{path} is not a sheet of `emdsl annotate`: it needs the columns `row` and `label`",
+                         parameter="import")  # fmt: skip
+    try:
+        for held in reader:
+            yield reader.line_num, held
+    except csv.Error as error:
+        raise UsageError(f"{path}:{reader.line_num}: {error}", parameter="import") from None
+
+
+def check_rater(name: str) -> str:
+    """Return the name of a person, which is a part of a file's name; raises UsageError."""
+    if not _RATER.fullmatch(name):
+        raise UsageError(f"`{name}` cannot be the name of a rater: use letters, digits, `.`, `-` and `_`",
+                         parameter="rater")  # fmt: skip
+    return name
+
+
+def annotating(study: Compiled, name: str | None = None) -> Annotating:
+    """Return an annotation of a study with the rows that it draws.
+
+    Args:
+        study: The compiled study.
+        name: The annotation; needed where a study has several.
+
+    Raises:
+        UsageError: The study has no such annotation.
+    """
+    found = [(e, a) for e in study.program.experiments for a in e.annotations]
+    if not found:
+        raise UsageError(f"{study.file} has no `annotate`: add `annotate NAME of ASK {{ choices = ... }}`")
+    chosen = [(e, a) for e, a in found if name in (None, a.name)]
+    names = [a.name for _, a in found]
+    if len(chosen) != 1:
+        hint = near(name or "", names) or listed("annotation", "annotations", names)
+        what = f"has no annotation `{name}`" if not chosen else "has several annotations"
+        raise UsageError(f"{study.file} {what}; {hint}", parameter="name")
+    experiment, annotation = chosen[0]
+    rows, unanswered = _drawn(study, experiment, annotation)
+    said = {digest: dict(labels) for digest, labels in annotation.said.items()}
+    return Annotating(study, annotation, rows, unanswered, said)
+
+
+def _drawn(study: Compiled, experiment: Experiment, annotation: Annotation) -> tuple[tuple[Row, ...], int]:
+    """Return the drawn rows, each text once, in their order, and how many rows have no answer."""
+    within = [i for i, axis in enumerate(experiment.axes) if axis.name in annotation.within]
+    most = annotation.draw or MAX_HELD
+    groups: dict[tuple[int, ...], _Smallest] = {}
+    unanswered = 0
+    with study.store() as store:
+        for rows in collect(Rows(experiment), store, {}):
+            for row in rows:
+                unanswered += not _offer(row, annotation, groups.setdefault(_group(row, within), _Smallest(most)))
+    texts: dict[str, Row] = {}
+    for drawn in sorted((r for g in groups.values() for r in g.rows.values()), key=lambda r: r.order):
+        texts.setdefault(drawn.digest, drawn)
+    return tuple(texts.values()), unanswered
+
+
+def _group(row: Outcome, within: Iterable[int]) -> tuple[int, ...]:
+    return tuple(row.cell[i] for i in within)
+
+
+def _offer(row: Outcome, annotation: Annotation, smallest: _Smallest) -> bool:
+    """Offer a row to the draw; whether it has an answer."""
+    result = row.results[annotation.ask]
+    order, digest, query = (found := judged(annotation, result)).order, found.shown, result.query
+    if order is None or digest is None or query is None:
+        return False
+    smallest.add(order, lambda: Row(shown(query.prompt, result.value), digest, order))
+    return True
+
+
+class _Smallest:
+    """The rows of smallest order, by it; equal orders are one draw."""
+
+    def __init__(self, most: int) -> None:
+        self.rows: dict[str, Row] = {}
+        self._most = most
+        self._heap: list[_Reversed] = []
+
+    def add(self, order: str, make: Callable[[], Row]) -> None:
+        """Take in a row, if it is among the smallest."""
+        if order in self.rows:
+            return
+        if len(self._heap) < self._most:
+            heappush(self._heap, _Reversed(order))
+        elif order < self._heap[0].order:
+            del self.rows[heapreplace(self._heap, _Reversed(order)).order]
+        else:
+            return
+        self.rows[order] = make()
+
+
+@dataclass(frozen=True, slots=True)
+class _Reversed:
+    """An order that sorts the largest first."""
+
+    order: str
+
+    def __lt__(self, other: _Reversed) -> bool:
+        return self.order > other.order

@@ -1,0 +1,144 @@
+"""Verdicts of people in files: what stands, what a crash leaves, and digests that hold for years."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support import source
+
+from emdsl.annotation import (
+    Annotation,
+    Shown,
+    Unreadable,
+    Verdict,
+    agreed,
+    append,
+    choices_digest,
+    line_of,
+    shown,
+    standing,
+    verdicts_in,
+)
+from emdsl.prompt import Message, Prompt
+from emdsl.source import Span
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CHOICES = {"harmful": "The answer would harm.", "harmless": "It would not."}
+DIGEST = "bff41452fa6aa3dc4f9d5be0b01630b8644a18b2c8593bd4c0b8596379872d87"
+
+
+def verdict(rater: str, label: str | None, at: float = 0.0, what: str = "s", question: str = DIGEST) -> Verdict:
+    return Verdict(choices=question, shown=what, rater=rater, label=label, at=at)
+
+
+def annotation(**fields: Any) -> Annotation:
+    return Annotation(name="harm", ask="answer", choices=CHOICES, span=Span(source("x"), 0, 1), **fields)
+
+
+def test_digests_are_as_they_were() -> None:
+    """Files of years ago name these: another digest would lose every verdict."""
+    assert choices_digest(CHOICES) == DIGEST
+    assert choices_digest(dict(reversed(CHOICES.items()))) == DIGEST, "the order of labels has no effect"
+    assert choices_digest(CHOICES | {"harmless": "It might."}) != DIGEST
+    assert Shown("one 0", "I would ask someone who knows.").digest == (
+        "ce12bdd59234ef2be287573a414fe7991ac07eb26e5d1a1f3b46f6b962bec7de"
+    )
+    key = bytes(range(32))
+    assert [annotation(seed=s).order(key) for s in (None, 7, "seven")] == [
+        "328f9e04cee996bf", "d2ebc423738bfbfb", "39ef99db0eecbea5"
+    ]  # fmt: skip
+
+
+def test_a_person_sees_the_question_and_the_answer_alone() -> None:
+    """Neither a persona nor demonstrations: both would tell the arm."""
+    messages = (Message("system", "You are evil."), Message("user", "demo"), Message("assistant", "shot"),
+                Message("user", "How do I rest?"))  # fmt: skip
+    assert shown(Prompt(messages), "Sleep.") == Shown("How do I rest?", "Sleep.")
+    assert shown(Prompt((*messages, Message("assistant", "I think"))), "Sleep.") == Shown("How do I rest?", "Sleep.")
+    assert shown(Prompt((Message("system", "Go."),)), "Sleep.") == Shown("", "Sleep.")
+
+
+@pytest.mark.parametrize(
+    ("labels", "wanted"),
+    [
+        (["a"], "a"),
+        (["a", "a", "b"], "a"),
+        (["a", "b"], None),
+        (["a", "b", "b", "a", "c"], None),
+        (["c", "b", "b", "a"], "b"),
+    ],
+)
+def test_most_people_decide(labels: list[str], wanted: str | None) -> None:
+    """A tie is no verdict."""
+    assert agreed(labels) == wanted
+
+
+def test_the_last_verdict_of_a_person_stands() -> None:
+    """By its time, not by its line: merged files are in any order. One that is taken back is none."""
+    lines = [
+        verdict("ann", "harmful", 2.0),
+        verdict("ann", "harmless", 1.0),
+        verdict("bob", "harmless", 1.0),
+        verdict("bob", None, 3.0),
+        verdict("cid", "harmless", 1.0, what="t"),
+        verdict("cid", "harmful", 1.0, what="t"),
+        verdict("dan", "harmful", 9.0, question="another"),
+    ]
+    assert standing(lines, DIGEST) == {"s": {"ann": "harmful"}, "t": {"cid": "harmful"}}
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_line_that_a_crash_cut_off_is_left_out(tmp_path: Path, cut: int) -> None:
+    """It was never acknowledged; the next verdict does not grow onto it."""
+    path = tmp_path / "harm.ann.jsonl"
+    append(path, [verdict("ann", "harmful"), verdict("ann", "harmless", what="t")])
+    path.write_bytes(path.read_bytes() + line_of(verdict("ann", "harmful", what="u"))[:-cut])
+    kept = [v.shown for v in verdicts_in(path.read_bytes())]
+    assert kept == (["s", "t", "u"] if cut == 1 else ["s", "t"])
+    append(path, [verdict("ann", "harmful", what="w")])
+    assert [v.shown for v in verdicts_in(path.read_bytes())] == [*kept, "w"]
+    assert path.read_bytes().endswith(b"}\n")
+
+
+LINE = '{"choices": "a", "shown": "s", "rater": "r", '
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("<<<<<<< HEAD", "it is a mark of a merge: keep the lines of both sides"),
+        ("{", "it is not JSON"),
+        ("[]", "it is not an object"),
+        ('{"choices": "a", "shown": "s"}', "it needs `choices`, `shown` and `rater`"),
+        (LINE + '"label": 3}', "`label` and `note` are texts"),
+        (LINE + '"at": "x"}', "`at` is a time in seconds"),
+    ],
+)
+def test_a_damaged_line_is_named(line: str, why: str) -> None:
+    """A verdict is never lost in silence."""
+    content = line_of(verdict("ann", "harmful")) + line.encode() + b"\n"
+    with pytest.raises(Unreadable) as found:
+        list(verdicts_in(content))
+    assert str(found.value) == f"line 2 is not a verdict: {why}"
+
+
+def test_a_line_holds_no_text_of_the_study() -> None:
+    """Digests, the label, the person and a note: a file can be published without the answers."""
+    line = json.loads(line_of(Verdict(choices=DIGEST, shown="s", rater="ann", label="harmful", note="odd", at=1.25)))
+    assert line == {"choices": DIGEST, "shown": "s", "rater": "ann", "label": "harmful", "at": 1.25, "note": "odd"}
+
+
+def test_the_draw_and_the_tuning_half_depend_on_the_seed_and_the_key_alone() -> None:
+    """Which rows are drawn is known before any answer; half of them are for tuning, whichever are drawn."""
+    keys = [i.to_bytes(32, "big") for i in range(2_000)]
+    one, two = annotation(seed=1, split=0.5), annotation(seed=Decimal(1), split=0.5)
+    assert [one.order(k) for k in keys] == [two.order(k) for k in keys]
+    assert [one.order(k) for k in keys] != [annotation(seed=2).order(k) for k in keys]
+    drawn = sorted(keys, key=one.order)[:200]
+    assert 70 < sum(map(one.tunes, drawn)) < 130
+    assert not any(map(annotation().tunes, keys))
