@@ -78,7 +78,7 @@ stress: .venv/installed-dev
 	$(BIN)/python tests/bench/weird_icl.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/analysis.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/coverage.py
-	PYTHONPATH=tests $(BIN)/python tests/bench/corrected.py
+	PYTHONPATH=tests $(BIN)/python tests/bench/corrected.py 2000 5
 	PYTHONPATH=tests $(BIN)/python tests/bench/pilot.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/auto.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/newcomer.py

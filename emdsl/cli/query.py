@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,15 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from emdsl.cli import console, options
-from emdsl.compiler.measure_specs import RESULT_COLUMNS
 from emdsl.errors import FileMissing, OutcomesError, UsageError
-from emdsl.experiment import CORRECTED_COLUMNS
 from emdsl.files import read_whole
-from emdsl.lang.explain import entry
 from emdsl.outcomes import database
-from emdsl.source import listed, near
 from emdsl.study.formats import FORMATS, format_of, short_cell, text_in
 from emdsl.study.project import open_project
+from emdsl.study.schema import described
 from emdsl.study.screen import Table, counted
 
 if TYPE_CHECKING:
@@ -88,7 +84,7 @@ def command(
             columns = ("relation", "column", "type", "contents")
             more = _schema_of_prompts(compiled, connection) if compiled is not None else []
             rows = [*more, *database.schema_of(connection, chosen)]
-            result = database.SqlResult(columns, _of_relation(rows, sql))
+            result = database.SqlResult(columns, described(rows, sql))
         else:
             result = database.select(connection, sql or "")
     if chosen_form == "table" and output is None:
@@ -98,25 +94,6 @@ def command(
     else:
         _write(output, text_in(result, chosen_form, spreadsheet=spreadsheet))
     return 0
-
-
-def _of_relation(rows: list[tuple[str, str, str, str]], relation: str | None) -> list[tuple[str, str, str, str]]:
-    """Return the columns of one table or measure, or all of them; those of measures with what the glossary says."""
-    known = list(dict.fromkeys(row[0] for row in rows))
-    if relation is not None and relation not in known:
-        hint = near(relation, known) or listed("relation", "relations", known)
-        raise UsageError(f"unknown table or measure `{relation}`; {hint}")
-    held = {column: contents for _, column, _, contents in rows if contents}  # of tables: groups are axes of one
-    chosen = [row for row in rows if relation in (None, row[0])]
-    return [(of, c, type_, contents or _meaning(c) or held.get(c, "")) for of, c, type_, contents in chosen]
-
-
-def _meaning(column: str) -> str:
-    """Return what a column of measures is: the first sentence of its entry in the glossary."""
-    if column not in {*RESULT_COLUMNS, *CORRECTED_COLUMNS}:
-        return ""
-    text = " ".join((entry(column) or "").partition("\n\n")[2].partition("\n\n")[0].split())
-    return re.split(r"(?<=[\w`)])\. ", text)[0].rstrip(".")
 
 
 def _show(result: database.SqlResult) -> None:

@@ -59,7 +59,7 @@ def test_a_word_in_a_list_of_a_shape_is_a_label() -> None:
         ("choices = [yes, Yes]", "`choices` must be distinct labels, ignoring case"),
         ("choices = [yes, missing]", "`choices` must be labels without the reserved word `missing`"),
         ("choices = [yes, 1]", f"`choices` must be a map such as {EXAMPLES}"),
-        ("choices = yes", "unknown name `yes`"),
+        ("choices = yes", "unknown name `yes`: a truth value is `true`"),
     ],
 )  # fmt: skip
 def test_faults_of_labels(reply_format: str, message: str) -> None:

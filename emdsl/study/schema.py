@@ -1,0 +1,44 @@
+"""The columns of tables, measures and macros, each with its contents."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from emdsl.compiler.measure_specs import RESULT_COLUMNS
+from emdsl.errors import UsageError
+from emdsl.experiment import CORRECTED_COLUMNS
+from emdsl.lang.explain import entry
+from emdsl.source import listed, near
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Line = tuple[str, str, str, str]  # relation, column, type and contents
+
+
+def described(lines: Sequence[Line], relation: str | None = None) -> list[Line]:
+    """Return the columns of one table or measure, or of all; those of measures with what the glossary says.
+
+    Args:
+        lines: All columns, as `emdsl.outcomes.database.schema_of` returns them.
+        relation: The table or measure; None for all.
+
+    Raises:
+        UsageError: There is no such table or measure.
+    """
+    known = list(dict.fromkeys(line[0] for line in lines))
+    if relation is not None and relation not in known:
+        hint = near(relation, known) or listed("relation", "relations", known)
+        raise UsageError(f"unknown table or measure `{relation}`; {hint}")
+    held = {column: contents for _, column, _, contents in lines if contents}  # of tables: groups are axes of one
+    chosen = [line for line in lines if relation in (None, line[0])]
+    return [(of, c, type_, contents or _meaning(c) or held.get(c, "")) for of, c, type_, contents in chosen]
+
+
+def _meaning(column: str) -> str:
+    """Return what a column of measures is: the first sentence of its entry in the glossary."""
+    if column not in {*RESULT_COLUMNS, *CORRECTED_COLUMNS}:
+        return ""
+    text = " ".join((entry(column) or "").partition("\n\n")[2].partition("\n\n")[0].split())
+    return re.split(r"(?<=[\w`)])\. ", text)[0].rstrip(".")
