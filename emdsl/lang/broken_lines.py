@@ -25,10 +25,12 @@ def broken_end(text: str, pieces: Sequence[Piece], first: int) -> int:
     """Return the position of the last piece that a statement seems to go on in; `first` if it does not.
 
     Each line before the last ends with a word or sign that needs more, and the next one is indented more deeply than
-    the statement.
+    the statement. An item of a list in YAML is no such line.
     """
     margin, last = _indent(text, pieces[first]), first
     while last + 1 < len(pieces) and _open(text, pieces[last]) is not None and _indent(text, pieces[last + 1]) > margin:
+        if text.startswith("- ", _content(text, pieces[last + 1])):
+            return first
         last += 1
     return last
 
