@@ -65,7 +65,7 @@ def _mode(*, at_once: bool) -> Iterator[None]:
     if os.name != "posix":
         yield
         return
-    import termios  # noqa: PLC0415 - there is none on other systems
+    import termios  # noqa: PLC0415 - Windows has no such module
 
     stream = sys.stdin.fileno()
     before = termios.tcgetattr(stream)

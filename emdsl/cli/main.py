@@ -108,7 +108,7 @@ def _check_arguments(arguments: list[str]) -> None:
     if all(map(str.isascii, arguments)):
         return
     from emdsl.errors import UsageError  # noqa: PLC0415 - keeps `--version` at click's own speed
-    from emdsl.surrogates import as_text, is_text  # noqa: PLC0415 - the same
+    from emdsl.surrogates import as_text, is_text  # noqa: PLC0415 - only arguments beyond ASCII need it
 
     for argument in arguments:
         if not is_text(argument):

@@ -94,8 +94,8 @@ class Reads:
             except (TypeError, ValueError, OSError):
                 return
             folder, file = os.path.split(name)
-            if os.path.basename(folder) == "__pycache__":  # noqa: PTH119 - as above
-                name = os.path.join(os.path.dirname(folder), file.partition(".")[0] + ".py")  # noqa: PTH118, PTH120 - as above
+            if os.path.basename(folder) == "__pycache__":  # noqa: PTH119 - a Path takes 8 times as long
+                name = os.path.join(os.path.dirname(folder), file.partition(".")[0] + ".py")  # noqa: PTH118, PTH120 - two more Paths
             self._files[name] = None
         elif event in UNSEEN:
             self._unseen = True

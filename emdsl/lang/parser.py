@@ -175,7 +175,7 @@ class _PieceReader:
 
     def _joined(self, pieces: list[Piece], start: str) -> Any:
         """Return the statement that some lines are if they are joined, and report it; None if they are not one."""
-        from emdsl.lang.broken_lines import broken, joined  # noqa: PLC0415 - as above
+        from emdsl.lang.broken_lines import broken, joined  # noqa: PLC0415 - only a broken statement needs them
 
         before = len(self._diagnostics)
         try:
