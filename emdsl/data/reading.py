@@ -140,12 +140,6 @@ def contents_of(paths: Sequence[Path], instead: Mapping[Path, Path]) -> list[Raw
     return found
 
 
-def read_records(path: Path) -> list[Record]:
-    """Return the rows of a file, read without any setting; raises DataError."""
-    (file,) = contents_of([path], {})
-    return read(file, Layout(), Budget())
-
-
 def read(file: RawFile, layout: Layout, budget: Budget) -> list[Record]:
     """Return the rows of a file; raises DataError.
 
@@ -154,25 +148,36 @@ def read(file: RawFile, layout: Layout, budget: Budget) -> list[Record]:
         layout: How its rows lie in it.
         budget: What the files of its dataset may still take.
     """
-    ending, packed = _endings(file.path)
-    reader = READERS[ending]
+    reader = READERS[ending_of(file.path)]
     if layout.delimiter and reader not in _CELLS:
         raise DataError(f"`{file.name}` has no delimiter", help="remove `delimiter`: it is for CSV files",
                         setting="delimiter")  # fmt: skip
     if layout.rows and reader not in _TREES:
         raise DataError(f"`{file.name}` has no place inside that `rows` could name",
                         help="remove `rows`: it is for JSON and YAML files", setting="rows")  # fmt: skip
-    content = file.raw
-    if packed:
-        try:
-            content = unpacked(file.raw, packed, budget.left)
-        except OSError:
-            budget.spend(budget.left + 1, file.name)
-        except ValueError as error:
-            raise DataError(f"`{file.name}` cannot be unpacked: {error}", help="copy or download it again") from error
+    content = content_of(file, budget)
     if reader is not read_parquet:
         budget.spend(len(content), file.name)
     return reader(File(file.name, file.place, content, budget), layout)
+
+
+def content_of(file: RawFile, budget: Budget) -> bytes:
+    """Return the content of a file, unpacked; raises DataError if it is damaged or too large."""
+    _, packed = _endings(file.path)
+    if not packed:
+        return file.raw
+    try:
+        return unpacked(file.raw, packed, budget.left)
+    except OSError:
+        budget.spend(budget.left + 1, file.name)
+        raise
+    except ValueError as error:
+        raise DataError(f"`{file.name}` cannot be unpacked: {error}", help="copy or download it again") from error
+
+
+def ending_of(path: Path) -> str:
+    """Return the ending of a file's format, without that of a packed file; raises DataError for an unsupported one."""
+    return _endings(path)[0]
 
 
 def _endings(path: Path) -> tuple[str, str]:

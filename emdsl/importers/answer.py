@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,14 @@ def messages_of(value: Any) -> tuple[Message, ...]:
     if not isinstance(value, list) or not value:
         raise CannotImport("the entry has no messages")
     return tuple(_message(m) for m in value)
+
+
+def time_of(value: Any) -> float:
+    """Return a time of ISO 8601 in seconds since 1970; 0 for any other value."""
+    try:
+        return datetime.fromisoformat(str(value)).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def wire_messages(value: Any) -> tuple[Message, ...]:

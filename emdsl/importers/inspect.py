@@ -12,7 +12,6 @@ import struct
 import zipfile
 import zlib
 from dataclasses import replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import zstandard
@@ -26,6 +25,7 @@ from emdsl.importers.answer import (
     messages_of,
     renamed,
     text_of,
+    time_of,
 )
 from emdsl.importers.reading import UNKNOWN, Entry, array_items, imported, parse, plain_name
 from emdsl.query import Response, Usage
@@ -113,7 +113,7 @@ def _answer(event: dict[str, Any], sample: dict[str, Any], n: int) -> ImportedAn
         params=_params(event),
         response=replace(
             _response(output, sample), request_id=_identity(event, sample, n),
-            answered_at=_time(event.get("completed") or event.get("timestamp")),
+            answered_at=time_of(event.get("completed") or event.get("timestamp")),
         ),
     )  # fmt: skip
 
@@ -162,7 +162,7 @@ def _of_messages(sample: dict[str, Any], header: dict[str, Any]) -> ImportedAnsw
         model=spec["model"], messages=messages_of([_attached(m, sample) for m in request]), params=params,
         response=replace(
             response, request_id=f"{sample['uuid']}:0" if isinstance(sample.get("uuid"), str) else None,
-            answered_at=_time((header.get("stats") or {}).get("completed_at") or spec.get("created")),
+            answered_at=time_of((header.get("stats") or {}).get("completed_at") or spec.get("created")),
         ),
     )  # fmt: skip
 
@@ -236,13 +236,6 @@ def _logprobs(choice: dict[str, Any]) -> Any:
         if at.get("top_logprobs")
     )
     return candidates or None
-
-
-def _time(value: Any) -> float:
-    try:
-        return datetime.fromisoformat(str(value)).timestamp()
-    except ValueError:
-        return 0.0
 
 
 def _members(path: Path, header: dict[str, Any]) -> Iterator[Entry]:

@@ -7,12 +7,11 @@ Replies of its judges are stored without parameters, so they are not imported. S
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import UsageError
 from emdsl.files import open_unpacked
-from emdsl.importers.answer import CannotImport, ImportedAnswer, NotImported, renamed, wire_messages
+from emdsl.importers.answer import CannotImport, ImportedAnswer, NotImported, renamed, time_of, wire_messages
 from emdsl.importers.reading import Entry, imported, json_lines, plain_name
 from emdsl.query import Response
 
@@ -40,7 +39,7 @@ def read(path: Path, service: str) -> Iterator[ImportedAnswer | NotImported]:
     header = next(lines, Entry("", None)).value
     if not isinstance(header, dict) or not isinstance(header.get("model"), str):
         raise UsageError(f"`{path}` is not a file of llmcomp's cache: its first line has no `model`")
-    at = _time(header.get("last_update"))
+    at = time_of(header.get("last_update"))
     yield from imported(lines, lambda entry: _answer(entry, f"{service}/{header['model']}", at))
 
 
@@ -69,10 +68,3 @@ def _judged(path: Path) -> Iterator[NotImported]:
         raise UsageError(f"`{path}` is not a file of llmcomp's cache") from None
     for _ in range(n):
         yield NotImported("the reply of a judge, stored without its parameters", str(path))
-
-
-def _time(value: Any) -> float:
-    try:
-        return datetime.fromisoformat(str(value)).timestamp()
-    except ValueError:
-        return 0.0

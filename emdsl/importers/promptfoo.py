@@ -11,11 +11,10 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import UsageError
-from emdsl.importers.answer import CannotImport, ImportedAnswer, NotImported, renamed, wire_messages
+from emdsl.importers.answer import CannotImport, ImportedAnswer, NotImported, renamed, time_of, wire_messages
 from emdsl.importers.reading import array_items, imported
 from emdsl.prompt import Message
 from emdsl.query import Response, Usage
@@ -93,7 +92,7 @@ class _File:
         config = header.get("config")
         config = config if isinstance(config, dict) else {}
         self._stated = stated
-        self._time = _time(header["results"].get("timestamp") or header.get("createdAt"))
+        self._time = time_of(header["results"].get("timestamp") or header.get("createdAt"))
         self._providers = list(_providers(config.get("providers")))
         self._variables = _variables(config.get("env"))
 
@@ -241,10 +240,3 @@ def _text(output: Any, settings: Mapping[str, Any]) -> str:
 
 def _count(value: Any) -> int | None:
     return value if type(value) is int and 0 <= value < 2**53 else None
-
-
-def _time(value: Any) -> float:
-    try:
-        return datetime.fromisoformat(str(value)).timestamp()
-    except ValueError:
-        return 0.0

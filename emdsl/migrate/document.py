@@ -6,17 +6,17 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from emdsl.data.reading import contents_of, read
+from emdsl.data.reading import content_of, contents_of, ending_of, read
 from emdsl.data.records import Budget, DataError, File, Layout
 from emdsl.errors import UsageError
-from emdsl.files import PACKED, read_whole, unpacked
+from emdsl.files import read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 _LINE = re.compile(r"\(line (\d+)\)")
-_YAML, _OBJECT = (".yaml", ".yml"), (".json",)
+_YAML = (".yaml", ".yml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +51,16 @@ class Document:
 def read_document(path: Path) -> Document:
     """Read a file; raises UsageError."""
     try:
-        found = contents_of([path], {})
-        if not found:
+        files = contents_of([path], {})
+        if not files:
             raise UsageError(f"no such file: {path}")
-        (file,) = found
-        inner = path.with_suffix("") if path.suffix.lower() in PACKED else path
-        if inner.suffix.lower() in _YAML:
-            return _yaml(path, File(file.name, file.place, _content(file.raw, path), Budget()))
-        layout = Layout(rows=".") if inner.suffix.lower() in _OBJECT else Layout()
-        records = read(file, layout, Budget())
-        if inner.suffix.lower() in _OBJECT and _content(file.raw, path).lstrip()[:1] == b"{" and len(records) == 1:
+        (file,) = files
+        ending = ending_of(path)
+        if ending in _YAML:
+            return _yaml(path, File(file.name, file.place, content_of(file, Budget()), Budget()))
+        is_json = ending == ".json"
+        records = read(file, Layout(rows=".") if is_json else Layout(), Budget())
+        if is_json and content_of(file, Budget()).lstrip()[:1] == b"{" and len(records) == 1:
             return Document(path=path, tree=records[0].fields)
     except DataError as error:
         raise UsageError(str(error) + (f"; {error.help}" if error.help else "")) from None
@@ -90,17 +90,6 @@ def read_yaml(path: Path) -> Document:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
     except DataError as error:
         raise UsageError(str(error) + (f"; {error.help}" if error.help else "")) from None
-
-
-def _content(raw: bytes, path: Path) -> bytes:
-    ending = path.suffix.lower()
-    if ending not in PACKED:
-        return raw
-    budget = Budget()
-    try:
-        return unpacked(raw, ending, budget.left)
-    except (OSError, ValueError) as error:
-        raise DataError(f"`{path.name}` cannot be unpacked: {error}", help="copy or download it again") from error
 
 
 def _yaml(path: Path, file: File) -> Document:

@@ -115,6 +115,11 @@ class Draft:
         return [*(["temperature = 0"] if able.temperature else []),
                 f"max_tokens = {4000 if able.reasons else max_tokens}"]  # fmt: skip
 
+    @property
+    def greedy(self) -> list[tuple[str, str]]:
+        """The settings of greedy decoding, at temperature 0; empty unless all models accept a temperature."""
+        return [("temperature", "0")] if all(self.wanted.ability(use).temperature for use, _ in self.models) else []
+
     def name(self, i: int, n: int) -> str:
         """Return the name of experiment `i` of `n`."""
         return f"{self.wanted.name}_{i + 1}" if n > 1 else self.wanted.name

@@ -91,8 +91,7 @@ def _labelled(draft: Draft, words: tuple[str, ...], own: str) -> list[str]:
         return [f"ask answer from model with q.question{settings(read)}",
                 "let matching = answer.label == trim(q.matching)", "",
                 f"measure {own}_matching = rate(matching) by model"]  # fmt: skip
-    cold = [("temperature", "0")] if all(draft.wanted.ability(m).temperature for m, _ in draft.models) else []
-    read += [("read", "weighted(top: 20)"), *cold, ("max_tokens", "1")]
+    read += [("read", "weighted(top: 20)"), *draft.greedy, ("max_tokens", "1")]
     p = f"if trim(q.matching) == {quoted(first)} then answer.p({first}) else answer.p({second})"
     return [f"ask answer from model with q.question{settings(read)}", f"let p_matching = {p}", "",
             f"measure {own}_matching = mean(p_matching) by model"]  # fmt: skip

@@ -156,10 +156,11 @@ class _Task:
         sampled = str(given.pop("do_sample", "false")).lower() == "true"
         until = given.pop("until", ())
         settled: list[tuple[str, str]] = []
-        able = all(self.draft.wanted.ability(m).temperature for m, _ in self.draft.models)
         temperature = str(given.pop("temperature", "1" if sampled else "0"))
-        if able:
-            settled.append(("temperature", _number(temperature) if sampled else "0"))
+        if sampled and self.draft.greedy:
+            settled.append(("temperature", _number(temperature)))
+        elif not sampled:
+            settled += self.draft.greedy
         for name, ours in _GENERATION.items():
             if name in given:
                 settled.append((ours, _number(str(given.pop(name)))))
@@ -180,7 +181,7 @@ class _Task:
             self._text("doc_to_text"), lambda row: self._right(row, self._options(row)), lettered=not labels
         )
         options = self._options("q")
-        cold = [("temperature", "0")] if self._temperature else []
+        cold = self.draft.greedy
         if len({c.lower() for c in labels}) < len(labels):
             raise NotSimple("`doc_to_choice` repeats a choice")
         if labels:
@@ -203,10 +204,6 @@ class _Task:
             if name != "acc":
                 self.draft.leave_out(f"metric `{shown(name)}`", "it has no counterpart here")
         return [*lines, "", f"measure {self.draft.wanted.name}_accuracy = rate(correct) by model"]
-
-    @property
-    def _temperature(self) -> bool:
-        return all(self.draft.wanted.ability(m).temperature for m, _ in self.draft.models)
 
     def _options(self, row: str) -> str:
         """Return the options of a row as an expression; raises NotSimple."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.migrate.draft import CHAT, CONVERSATION, Draft, dataset
 from emdsl.migrate.judges import Judge, block, measures, name_judges, served, step
+from emdsl.migrate.rows import Odd, is_message
 from emdsl.migrate.writing import name_of, quoted, settings, shown, unique
 from emdsl.source import near, one_of
 
@@ -42,10 +43,6 @@ _NUMBERS = {  # settings with a number, by the pattern of what a study can have
     "refusal_threshold": r"0?\.[0-9]{1,6}|[01](\.0+)?", "num_samples": _COUNT,
 }  # fmt: skip
 _ALIKE = "its answer is read from probabilities at temperature 0, where samples are alike"
-
-
-class Odd(Exception):
-    """Why a question cannot be carried over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +162,7 @@ class _Reader:
             raise Odd("it has both `paraphrases` and `messages`")
         if messages:
             if not isinstance(messages, tuple) or not all(
-                isinstance(m, tuple) and m and all(map(_is_message, m)) for m in messages
+                isinstance(m, tuple) and m and all(map(is_message, m)) for m in messages
             ):
                 raise Odd(
                     "`messages` is not a list of conversations, each a list of messages with a role and a content"
@@ -275,7 +272,7 @@ class _Reader:
         draft = self._draft
         first = draft.models[0][0]
         who = draft.without_logprobs()
-        cold = [("temperature", "0")] if all(draft.wanted.ability(m).temperature for m, _ in draft.models) else []
+        cold = draft.greedy
         item = "messages" if group.messages else "text"
         asked = "conversation(messages)" if group.messages else "chat(q.system, text)" if self._systems else "text"
         lines = [f"for {item} in {texts}", *([f"samples = {group.samples}"] if group.samples > 1 else []), ""]
@@ -323,14 +320,6 @@ def _scale(numbers: Mapping[str, str]) -> tuple[str, str]:
     if int(scale[0]) >= int(scale[1]):
         raise Odd("`min_rating` is not below `max_rating`")
     return scale
-
-
-def _is_message(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and value.get("role") in ("system", "user", "assistant")
-        and isinstance(value.get("content"), str)
-    )
 
 
 def _mass(numbers: dict[str, str]) -> str:

@@ -1,8 +1,8 @@
-"""What readers of tables share: the axis over some rows, and lists of fields that a study does not use."""
+"""Parts that readers of rows share: messages, the axis over some rows, and fields that a study does not use."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emdsl.migrate.writing import shown
 
@@ -11,6 +11,19 @@ if TYPE_CHECKING:
 
     from emdsl.migrate.document import Document, Row
     from emdsl.migrate.draft import Draft
+
+
+class Odd(Exception):
+    """Why a row cannot be carried over."""
+
+
+def is_message(value: Any) -> bool:
+    """Whether a value is a message of a conversation: a role, and a text."""
+    return (
+        isinstance(value, dict)
+        and value.get("role") in ("system", "user", "assistant")
+        and isinstance(value.get("content"), str)
+    )
 
 
 def axis(name: str, rows: list[Row], document: Document) -> str:

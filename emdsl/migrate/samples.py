@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.migrate.draft import CONVERSATION, Draft, dataset
-from emdsl.migrate.rows import axis, fields_left_out, is_repeated, row_name
+from emdsl.migrate.rows import Odd, axis, fields_left_out, is_message, is_repeated, row_name
 from emdsl.migrate.writing import shown
 
 if TYPE_CHECKING:
@@ -24,11 +24,6 @@ MULTIPLE_CHOICE = [
     '    End with "Answer: LETTER".', '    """', "}",
 ]  # fmt: skip
 _KNOWN = ("input", "target", "choices", "id", "metadata")
-_ROLES = ("system", "user", "assistant")
-
-
-class Odd(Exception):
-    """Why a row cannot be carried over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +84,7 @@ def read(document: Document, wanted: Wanted) -> Draft:
 def _form(fields: Mapping[str, Any]) -> _Form:
     value, choices, target = fields.get("input"), fields.get("choices"), fields.get("target")
     if isinstance(value, tuple) and value:
-        if not all(
-            isinstance(m, dict) and m.get("role") in _ROLES and isinstance(m.get("content"), str) for m in value
-        ):
+        if not all(map(is_message, value)):
             raise Odd("a message of its `input` has another role, or more than text")
     elif not isinstance(value, str) or not value:
         raise Odd("its `input` is neither a text nor a list of messages")
