@@ -7,21 +7,23 @@ gives 5: one rate of each line, another one in each.
 
 from __future__ import annotations
 
-import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 from made_judges import LEVEL, Arm, Coverage, Design, coverage
+from promises import report
 
 from emdsl.experiment import Clusters
 from emdsl.outcomes.annotated import Item
 from emdsl.outcomes.corrected import ppi
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from concurrent.futures import ProcessPoolExecutor
+
+    from promises import Line
 
 STUDIES = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000
 EVERY = int(sys.argv[2]) if len(sys.argv) > 2 else 1
@@ -35,7 +37,6 @@ JUDGES = {"lenient": (0.95, 0.7), "strict": (0.55, 0.98)}  # sensitivity, specif
 SHAPES = {"48 questions x 20 draws": (48, 20), "24 questions x 40 draws": (24, 40), "960 draws": (1, 960)}
 APART = 0.4  # of the mean of two arms' rates, in which each differs from it
 HARD = {"that hardly errs": (0.98, 0.99), "that tells little": (0.65, 0.65)}
-Line = tuple[str, bool]  # what is printed, and whether what is promised holds
 Cell = tuple[Design, int, list[int]]  # with the number of studies and the seed
 
 
@@ -160,17 +161,5 @@ def scores(pool: ProcessPoolExecutor) -> Iterator[Line]:
         yield f"{questions} questions, {n} annotated: {covers:.1%}", COVERS <= covers <= AT_MOST
 
 
-def main() -> int:
-    parts: tuple[Callable[[ProcessPoolExecutor], Iterator[Line]], ...] = (arms, together, crossed, hard, scores)
-    n_missed = 0
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for part in parts:
-            print(part.__doc__)
-            for line, holds in part(pool):
-                print(f"  {line}{'' if holds else '  <- MISSED'}", flush=True)
-                n_missed += not holds
-    return int(n_missed > 0)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report(arms, together, crossed, hard, scores))

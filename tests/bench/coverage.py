@@ -5,9 +5,7 @@ Made-up studies, given to the project's own functions: some minutes. Exits 1 if 
 
 from __future__ import annotations
 
-import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -35,11 +33,15 @@ from made_clusters import (
     variance,
     width,
 )
+from promises import report
 
 from emdsl.compiler.clusters import ENOUGH_SETS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from concurrent.futures import ProcessPoolExecutor
+
+    from promises import Line
 
 STUDIES = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000
 RESAMPLED, RESAMPLES = 200, 499  # studies with a bootstrap, which takes long
@@ -62,7 +64,6 @@ CROSSED_COVER, CROSSED_AT_MOST = 0.92, 0.985  # the latter without an effect of 
 RARE = 0.02
 MILD = 0.5  # standard deviation of the logarithm of scores that are not very skewed
 MEANS_COVER, MEDIANS_COVER = 0.90, 0.93
-Line = tuple[str, bool]  # what is printed, and whether what is promised holds
 
 
 def exact(hits: Floats, n: Floats) -> Pair:
@@ -237,17 +238,5 @@ def scores(pool: ProcessPoolExecutor) -> Iterator[Line]:
         yield line, median >= MEDIANS_COVER and (mean >= MEANS_COVER or spread > MILD)
 
 
-def main() -> int:
-    parts: tuple[Callable[[ProcessPoolExecutor], Iterator[Line]], ...] = (rates, differences, sets, scores)
-    n_missed = 0
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for part in parts:
-            print(part.__doc__)
-            for line, holds in part(pool):
-                print(f"  {line}{'' if holds else '  <- MISSED'}", flush=True)
-                n_missed += not holds
-    return int(n_missed > 0)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report(rates, differences, sets, scores))
