@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from emdsl.outcomes.column_values import column_values, enum_names
 from emdsl.outcomes.sql import has_value_column, literal
-from emdsl.outcomes.table import column_values, enum_names
 from emdsl.value import LabelledMap
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from emdsl.outcomes.column_values import clean, column_values
 from emdsl.outcomes.sql import inner, literal, name
-from emdsl.outcomes.table import Field, clean, column_values, fields_of, joined, of_rows
+from emdsl.outcomes.table import Field, fields_of, joined, of_rows
 from emdsl.value import Row
 
 if TYPE_CHECKING:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -14,10 +12,11 @@ import pyarrow as pa
 
 from emdsl.experiment import ASK
 from emdsl.logprobs import LabelWeights
+from emdsl.outcomes.column_values import cell_value, clean, enum_names, json_value, kind_of, of_kind, text_of
 from emdsl.outcomes.people import Judged, judged
 from emdsl.outcomes.sql import has_value_column, name, simulated_column, struct_names, value_column
 from emdsl.reply_format import column_of, share
-from emdsl.value import INVALID, LabelledMap, Missing, Row, Value, is_number, name_of, render
+from emdsl.value import LabelledMap, Missing, Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from emdsl.experiment import Axis, Column, Experiment, Step
     from emdsl.outcome import Outcome, Result
     from emdsl.query import Response
-    from emdsl.value import Level
+    from emdsl.value import Level, Value
 
 _TYPES = {
     "double": pa.float64(),
@@ -37,7 +36,6 @@ _TYPES = {
     "time": pa.timestamp("us", tz="UTC"),
 }
 _SQL = {"double": "DOUBLE", "text": "VARCHAR", "bool": "BOOLEAN", "int": "BIGINT", "time": "TIMESTAMPTZ"}
-MAX_ENUM = 10_000  # levels; a longer axis is a column of text
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +147,6 @@ def _field(name: str, kind: str, comment: str, values_of: Callable[[Batch], list
     return Field(name, _SQL[kind], comment, array)
 
 
-def clean(text: str | None) -> str | None:
-    """Return a text as valid UTF-8: a lone surrogate becomes `?`."""
-    return text.encode("utf-8", "replace").decode() if text is not None else None
-
-
 # ---------------------------------------------------------------- axes
 
 
@@ -161,8 +154,8 @@ def _axis_fields(axis: Axis, position: int) -> list[Field]:
     labelled = has_value_column(axis.levels)
     values = [x.value for x in axis.levels]
     if not labelled:
-        kind = _kind(values)
-        held = pa.array([_held(v, kind) for v in values], _TYPES[kind])
+        kind = kind_of(values)
+        held = pa.array([cell_value(v, kind) for v in values], _TYPES[kind])
         return [_taken(axis.name, _SQL[kind], f"axis {axis.name}", held, position)]
     shown = [clean(x.shown) or "" for x in axis.levels]
     sql = "VARCHAR"
@@ -174,17 +167,6 @@ def _axis_fields(axis: Axis, position: int) -> list[Field]:
     return fields
 
 
-def enum_names(axis: Axis) -> list[str]:
-    """Return the values of an axis' column with an ENUM type: its labels; none if it has another type.
-
-    An axis that depends on another one can have one label for several values. Labels that differ only by characters
-    that UTF-8 does not have stay apart: their column is of text.
-    """
-    labels = list(dict.fromkeys(x.shown for x in axis.levels))
-    names = [clean(label) or "" for label in labels]
-    return names if has_value_column(axis.levels) and len(set(names)) == len(names) <= MAX_ENUM else []
-
-
 def _taken(name: str, sql: str, comment: str, held: Any, position: int) -> Field:
     def array(batch: Batch) -> Any:
         return held.take(pa.array([r.cell[position] for r in batch.rows], pa.int32()))
@@ -192,74 +174,18 @@ def _taken(name: str, sql: str, comment: str, held: Any, position: int) -> Field
     return Field(name, sql, comment, array)
 
 
-def _kind(values: list[Value]) -> str:
-    if all(isinstance(v, bool) for v in values):
-        return "bool"
-    if all(type(v) is int and abs(v) < 2**63 for v in values):
-        return "int"
-    return "double" if all(is_number(v) and _fits(v) for v in values) else "text"
-
-
-def _fits(value: Any) -> bool:
-    """Whether a float holds a number, as far as people write digits: `0.1` it does, 2**64 + 1 it does not."""
-    try:
-        binary = float(value)
-    except OverflowError:
-        return False
-    return math.isfinite(binary) and (not isinstance(value, int) or int(binary) == value)
-
-
-def column_values(values: list[Value]) -> tuple[Any, ...]:
-    """Return values as a column of them holds these: numbers, booleans or texts."""
-    kind = _kind([v for v in values if v is not None] or [""])
-    return tuple(_held(v, kind) if v is not None else None for v in values)
-
-
-def _held(value: Value, kind: str) -> Any:
-    if kind == "double":
-        return float(value)
-    return _text(value) if kind == "text" else value
-
-
-def _text(value: Value) -> str | None:
-    if value is None:
-        return None
-    shown = render(value)
-    if shown is None:
-        shown = getattr(value, "use", None) or name_of(value) or json.dumps(_json(value), ensure_ascii=False)
-    return clean(shown)
-
-
-def _json(value: Value) -> Any:
-    match value:
-        case None | bool() | int() | float() | str():
-            return value
-        case Decimal():
-            return float(value)
-        case tuple() | list():
-            return [_json(v) for v in value]
-        case dict():
-            return {k: _json(v) for k, v in value.items()}
-        case LabelledMap():
-            return {k: _json(v) for k, v in value.entries}
-        case Row():
-            return {k: _json(v) for k, v in value.columns.items()}
-        case _:
-            return name_of(value) or str(value)
-
-
 def _value_column(levels: Sequence[Level]) -> tuple[str, Any]:
     """Return the type and the array of the values of labels: a struct for dataset rows."""
     values = [x.value for x in levels]
     if not all(isinstance(v, Row) for v in values):
-        kind = _kind(values)
-        return _SQL[kind], pa.array([_held(v, kind) for v in values], _TYPES[kind])
+        kind = kind_of(values)
+        return _SQL[kind], pa.array([cell_value(v, kind) for v in values], _TYPES[kind])
     called = struct_names(levels)
     columns = list(called)
-    kinds = {c: _kind([v.columns[c] for v in values if v.columns.get(c) is not None] or [""]) for c in columns}
+    kinds = {c: kind_of([v.columns[c] for v in values if v.columns.get(c) is not None] or [""]) for c in columns}
     parts = [
         pa.array(
-            [_held(x, kinds[c]) if (x := v.columns.get(c)) is not None else None for v in values],
+            [cell_value(x, kinds[c]) if (x := v.columns.get(c)) is not None else None for v in values],
             _TYPES[kinds[c]],
         )
         for c in columns
@@ -352,7 +278,7 @@ def _step_fields(step: Step, run: str) -> list[Field]:
 def _value(result: Result) -> Any:
     value = result.value
     if isinstance(value, LabelledMap):
-        return json.dumps(_json(value), ensure_ascii=False)
+        return json.dumps(json_value(value), ensure_ascii=False)
     return None if isinstance(value, Missing) else value
 
 
@@ -408,15 +334,15 @@ def _simulated(row: Outcome) -> bool:
 
 def _let_fields(column: Column) -> list[Field]:
     def value(r: Outcome) -> Any:
-        held = _of_kind(r.frame[column.name], column.kind)
+        held = of_kind(r.frame[column.name], column.kind)
         if isinstance(held, Missing):
             return None
         if column.kind == "double":
             return float(held)
-        return _text(held) if column.kind == "text" else held
+        return text_of(held) if column.kind == "text" else held
 
     def reason(r: Outcome) -> str | None:
-        return _reason(_of_kind(r.frame[column.name], column.kind))
+        return _reason(of_kind(r.frame[column.name], column.kind))
 
     comment = f"`{column.written}` of a measure" if column.written else f"let {column.name}"
     return [
@@ -448,12 +374,3 @@ def annotation_fields(annotation: Annotation) -> list[Field]:
         field(f"{n}_shown", "text", "digest of what people see of the row", attrgetter("shown")),
         field(f"{n}_order", "text", "place of the answer in the draw: the smallest are drawn", attrgetter("order")),
     ]
-
-
-def _of_kind(value: Value, kind: str) -> Value:
-    """Return a value of a column's kind; of another kind, as a Python function may return, it is INVALID."""
-    if isinstance(value, Missing):
-        return value
-    if kind == "double":
-        return value if is_number(value) and math.isfinite(value) else INVALID
-    return INVALID if kind == "bool" and not isinstance(value, bool) else value

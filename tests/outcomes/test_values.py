@@ -14,8 +14,9 @@ from emdsl import outcome
 from emdsl.errors import OutcomesError
 from emdsl.files import locked
 from emdsl.outcome import Result
-from emdsl.outcomes import database, load_ids, loading, store_table, table
+from emdsl.outcomes import column_values, database, load_ids, loading, store_table, table
 from emdsl.outcomes.bootstrap import _seed
+from emdsl.outcomes.column_values import of_kind, text_of
 from emdsl.outcomes.comparisons import Compared, Sides
 from emdsl.outcomes.computed import _within
 from emdsl.outcomes.draws import part_sql
@@ -23,7 +24,7 @@ from emdsl.outcomes.intervals import agresti_coull, clopper_pearson, rate_sql, w
 from emdsl.outcomes.odd import Odd
 from emdsl.outcomes.spread import Spread, Way
 from emdsl.outcomes.sql import name, struct_names
-from emdsl.outcomes.table import _text, _value, fields_of
+from emdsl.outcomes.table import _value, fields_of
 from emdsl.query import Response, Usage
 from emdsl.run.passes import collect
 from emdsl.run.rows import Rows
@@ -121,7 +122,7 @@ def test_what_a_row_adds_to_a_measure(loaded: Any) -> None:
 
 def test_a_model_is_shown_by_its_use() -> None:
     """As a value, a model is the text that says which one it is, not its name in the program."""
-    assert [_text(level.value) for level in EXPERIMENT.axes[0].levels] == ["sim/subject", "sim/judge"]
+    assert [text_of(level.value) for level in EXPERIMENT.axes[0].levels] == ["sim/subject", "sim/judge"]
 
 
 def test_columns_of_rows_are_told_apart() -> None:
@@ -140,7 +141,7 @@ def test_an_axis_of_labels_is_an_enum(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sql("a", "b's") == ["x ENUM ('a', 'b''s')", "x_value BIGINT"]
     assert sql("b", "a", "b") == ["x ENUM ('b', 'a')", "x_value BIGINT"]  # a dependent axis has a label twice
     assert sql("\ud800", "\ud801") == ["x VARCHAR", "x_value BIGINT"]
-    monkeypatch.setattr(table, "MAX_ENUM", 1)
+    monkeypatch.setattr(column_values, "MAX_ENUM", 1)
     assert sql("a") == ["x ENUM ('a')", "x_value BIGINT"]
     assert sql("a", "b") == ["x VARCHAR", "x_value BIGINT"]
 
@@ -252,7 +253,7 @@ def test_rates_whose_units_are_alike_are_tested_by_their_table() -> None:
 )  # fmt: skip
 def test_a_value_of_another_kind_is_none(value: Value, kind: str, wanted: Value) -> None:
     """A function in Python may give what its column cannot hold; why a value is missing stays."""
-    assert table._of_kind(value, kind) == wanted
+    assert of_kind(value, kind) == wanted
 
 
 def test_a_verdict_costs_all_its_tries(monkeypatch: pytest.MonkeyPatch) -> None:
