@@ -50,13 +50,13 @@ def shown(prompt: Prompt, answer: str) -> Shown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """One line of a file: the label that a person chose; None if it was taken back.
+    """One line of a file: the label that a person chose, or the withdrawal of one.
 
     Attributes:
         choices: The digest of the labels and their descriptions, in hex.
         shown: The digest of the shown texts, in hex.
         rater: The name of the person.
-        label: The label that was chosen.
+        label: The chosen label; None withdraws the label that the person chose before.
         note: A remark of the person.
         at: The time, in seconds since 1970.
     """
@@ -73,8 +73,9 @@ class Verdict:
 class Annotation:
     """`annotate name of ask { settings }`.
 
-    `said` are the labels that stand, by the digest of the shown texts and by person. Of each group by `within`, the
-    `draw` rows of smallest order are drawn; without `draw`, all rows. `split` is the share of rows to tune a judge on.
+    Of each group by `within`, the `draw` rows of smallest order are drawn; without `draw`, all rows. `split` is the
+    share of rows to tune a judge on, in [0, 1]. `labels` has the last label of each person, by the digest of the shown
+    texts and by person.
     """
 
     name: str
@@ -85,7 +86,7 @@ class Annotation:
     raters: int = 1
     split: float = 0.0
     seed: Any = None
-    said: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     span: Span = field(repr=False)
 
     @property
@@ -94,11 +95,11 @@ class Annotation:
         return choices_digest(self.choices)
 
     def order(self, key: Digest) -> str:
-        """Return the place of an answer among all: it depends on the seed and on the key of its request alone."""
+        """Return the place of an answer in the draw, in hex: only the seed and the key of its request decide it."""
         return digest("drawn", self.seed, key).hex()[:_ORDER]
 
     def tunes(self, key: Digest) -> bool:
-        """Whether an answer is of the share on which a judge is tuned."""
+        """Whether an answer belongs to the share on which a judge is tuned."""
         return int.from_bytes(digest("tuning", self.seed, key)[:8], "big") < self.split * _TUNING
 
 
@@ -113,10 +114,14 @@ def agreed(labels: Iterable[str]) -> str | None:
     return None if others and others[0][1] == first[1] else first[0]
 
 
-def standing(verdicts: Iterable[Verdict], choices: str) -> dict[str, dict[str, str]]:
-    """Return the labels that stand, by the digest of the shown texts and by person; `choices` is a digest.
+def last_labels(verdicts: Iterable[Verdict], choices: str) -> dict[str, dict[str, str]]:
+    """Return the last label of each person, by the digest of the shown texts and by person.
 
-    The last verdict of a person holds, by its time: lines of merged files are in any order.
+    The time of a verdict decides which is the last: lines of merged files are in any order.
+
+    Args:
+        verdicts: Verdicts of all people.
+        choices: The digest of the choices; verdicts about others are ignored.
     """
     last: dict[tuple[str, str], Verdict] = {}
     for verdict in verdicts:
@@ -125,11 +130,11 @@ def standing(verdicts: Iterable[Verdict], choices: str) -> dict[str, dict[str, s
         place = (verdict.shown, verdict.rater)
         if place not in last or last[place].at <= verdict.at:
             last[place] = verdict
-    said: dict[str, dict[str, str]] = {}
-    for (what, rater), verdict in last.items():
+    labels: dict[str, dict[str, str]] = {}
+    for (shown_digest, rater), verdict in last.items():
         if verdict.label is not None:
-            said.setdefault(what, {})[rater] = verdict.label
-    return said
+            labels.setdefault(shown_digest, {})[rater] = verdict.label
+    return labels
 
 
 # ---------------------------------------------------------------- files
@@ -143,7 +148,7 @@ class Unreadable(ValueError):
 
 
 def verdicts_in(content: bytes) -> Iterator[Verdict]:
-    """Yield the verdicts of a file; a last line that was cut off by a crash was never acknowledged, and is left out.
+    """Yield the verdicts of a file, without a last line that a crash cut off: it was never acknowledged.
 
     Raises:
         Unreadable: A line is not a verdict.
@@ -160,15 +165,15 @@ def _verdict(number: int, line: bytes) -> Verdict:
     if len(line) > MAX_LINE:
         raise Unreadable(number, f"it is longer than {MAX_LINE:,} characters")
     try:
-        held: Any = json.loads(line)
+        fields: Any = json.loads(line)
     except ValueError:
         marks = (b"<<<<<<<", b"=======", b">>>>>>>")
-        merged = "it is a mark of a merge: keep the lines of both sides" if line.startswith(marks) else "it is not JSON"
-        raise Unreadable(number, merged) from None
-    if not isinstance(held, dict):
+        why = "it is a mark of a merge: keep the lines of both sides" if line.startswith(marks) else "it is not JSON"
+        raise Unreadable(number, why) from None
+    if not isinstance(fields, dict):
         raise Unreadable(number, "it is not an object")
-    texts = [x for name in ("choices", "shown", "rater") if isinstance(x := held.get(name), str) and x]
-    label, note, at = held.get("label"), held.get("note", ""), held.get("at", 0.0)
+    texts = [x for name in ("choices", "shown", "rater") if isinstance(x := fields.get(name), str) and x]
+    label, note, at = fields.get("label"), fields.get("note", ""), fields.get("at", 0.0)
     if len(texts) < 3:
         raise Unreadable(number, "it needs `choices`, `shown` and `rater`")
     if not (label is None or (isinstance(label, str) and label)) or not isinstance(note, str):
@@ -180,9 +185,9 @@ def _verdict(number: int, line: bytes) -> Verdict:
 
 def line_of(verdict: Verdict) -> bytes:
     """Return the line of a verdict, with its end."""
-    held: dict[str, Any] = {"choices": verdict.choices, "shown": verdict.shown, "rater": verdict.rater}
-    held |= {"label": verdict.label, "at": round(verdict.at, 3)} | ({"note": verdict.note} if verdict.note else {})
-    return json.dumps(held, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    fields: dict[str, Any] = {"choices": verdict.choices, "shown": verdict.shown, "rater": verdict.rater}
+    fields |= {"label": verdict.label, "at": round(verdict.at, 3)} | ({"note": verdict.note} if verdict.note else {})
+    return json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 def append(path: Path, verdicts: Iterable[Verdict]) -> None:
@@ -206,6 +211,6 @@ def append(path: Path, verdicts: Iterable[Verdict]) -> None:
 
 
 def merged(mine: bytes, theirs: bytes) -> bytes:
-    """Return the lines of two files of verdicts, each once: the last verdict of a person holds, by its time."""
+    """Return the lines of two files of verdicts, each once."""
     lines = dict.fromkeys(x for content in (mine, theirs) for x in content.split(b"\n") if x.strip())
     return b"".join(line + b"\n" for line in lines)

@@ -17,9 +17,9 @@ from emdsl.annotation import (
     agreed,
     append,
     choices_digest,
+    last_labels,
     line_of,
     shown,
-    standing,
     verdicts_in,
 )
 from emdsl.prompt import Message, Prompt
@@ -89,7 +89,7 @@ def test_the_last_verdict_of_a_person_stands() -> None:
         verdict("cid", "harmful", 1.0, what="t"),
         verdict("dan", "harmful", 9.0, question="another"),
     ]
-    assert standing(lines, DIGEST) == {"s": {"ann": "harmful"}, "t": {"cid": "harmful"}}
+    assert last_labels(lines, DIGEST) == {"s": {"ann": "harmful"}, "t": {"cid": "harmful"}}
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))

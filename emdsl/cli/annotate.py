@@ -36,21 +36,21 @@ _HELP = "u undo   n note   s skip   q quit"
 @options.option("--rater", metavar="NAME", help="Your name in the files.  [default: your name on this machine]")
 @options.option(
     "--sheet", type=click.Path(path_type=Path, dir_okay=False), envvar=None,
-    help="Write the rows that you have still to judge as CSV, for a spreadsheet.",
+    help="Write your pending rows as CSV, for a spreadsheet.",
 )  # fmt: skip
 @options.option(
     "--import", "sheet_in", type=click.Path(path_type=Path, exists=True, dir_okay=False), envvar=None,
-    help="Read the labels of such a sheet.",
+    help="Read the labels of a sheet.",
 )  # fmt: skip
-@options.option("--status", is_flag=True, envvar=None, help="Show how far all people are, and how they agree.")
+@options.option("--status", is_flag=True, envvar=None, help="Show the progress and the agreement of all people.")
 @options.option(
-    "--disagreements", is_flag=True, envvar=None, help="As --status, with the texts that people judge unlike."
+    "--disagreements", is_flag=True, envvar=None, help="As --status, with the texts on which people disagree."
 )
 def command(
     file: Path, cache: Path | None, env_file: Path | None, simulate: bool, as_json: bool, name: str | None,
     rater: str | None, sheet: Path | None, sheet_in: Path | None, status: bool, disagreements: bool,
 ) -> int:  # fmt: skip
-    """Judge answers of FILE by hand: its statement `annotate NAME of ASK { ... }` has the labels.
+    """Judge answers of FILE by hand, by the labels of its statement `annotate NAME of ASK { ... }`.
 
     You see the question and the answer alone, in random order. Each verdict is on the disk before the next answer is
     shown, in annotations/NAME.RATER.jsonl beside FILE. Files hold digests and no texts: keep them in git.
@@ -67,7 +67,7 @@ def command(
     """
     console.expect_json(wanted=as_json)
     if sum(map(bool, (sheet, sheet_in, status or disagreements))) > 1:
-        raise UsageError("--sheet, --import and --status are one call each")
+        raise UsageError("use only one of --sheet, --import and --status")
     project = open_project(file, cache, env_file, simulate=simulate)
     task = annotating(compile_study(project, file), name)
     if status or disagreements:
@@ -80,19 +80,19 @@ def command(
     if sheet is not None:
         return _write_sheet(task, person, sheet)
     if sheet_in is not None:
-        new, empty = task.take_in(sheet_in, person)
+        new, empty = task.import_sheet(sheet_in, person)
         left = f"; {counted(empty, 'row')} without a label" if empty else ""
         console.say(f"{counted(new, 'verdict')} of {person}{left}")
         return 0
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("annotations by keys need a terminal; elsewhere use --sheet and --import")
     if len(task.labels) > MAX_KEYS:
-        raise UsageError(f"{len(task.labels)} labels have no keys; use --sheet and --import")
+        raise UsageError(f"{len(task.labels)} labels are more than the {MAX_KEYS} keys; use --sheet and --import")
     return _by_keys(task, person)
 
 
 def _user() -> str:
-    """Return the name of the user on this machine, as it can be a part of a file's name."""
+    """Return the name of the user on this machine, without characters that a file's name cannot have."""
     try:
         name = getpass.getuser()
     except (OSError, KeyError):
@@ -124,12 +124,12 @@ def _by_keys(task: Annotating, person: str) -> int:
 
 
 def _judge_all(task: Annotating, person: str, pressed: Keys) -> None:
-    """Show one text after the other; each verdict is on the disk before the next text is shown."""
+    """Show one text after the other, and write each verdict to the disk before the next text."""
     queue, done = task.pending(person), list["Row"]()
-    note, known = "", {*map(str, range(1, len(task.labels) + 1)), *"unsq"}
+    note, allowed = "", {*map(str, range(1, len(task.labels) + 1)), *"unsq"}
     while queue:
         _show(task, person, queue[0], len(queue))
-        while (key := pressed.next().lower()) not in known or key == "n":
+        while (key := pressed.next().lower()) not in allowed or key == "n":
             if key == "n":
                 note = pressed.line("note")
         if key == "q":
@@ -158,7 +158,7 @@ def _show(task: Annotating, person: str, row: Row, left: int) -> None:
 
 
 def _columns() -> int:
-    import shutil  # noqa: PLC0415 - on a terminal only
+    import shutil  # noqa: PLC0415 - only keys of a terminal need its width
 
     return shutil.get_terminal_size((80, 24)).columns
 

@@ -1,4 +1,4 @@
-"""Single keys of a terminal, in the order in which they are pressed, however fast."""
+"""Single keys of a terminal, in the order in which they are pressed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _AT_ONCE = 64  # bytes: an arrow or a function key is several
 
 
 class Keys:
-    """The keys of this terminal; between two reads nothing is lost, and nothing is echoed."""
+    """The keys of this terminal. Keys that are pressed between two reads are kept, and none is echoed."""
 
     def __init__(self) -> None:
         self._waiting: deque[str] = deque()
 
     def next(self) -> str:
-        """Return the next key that is one character; keys of several, such as arrows, are passed over.
+        """Return the next key of one character; arrows and other keys of several characters are ignored.
 
         Raises:
             EOFError: The terminal is closed.
@@ -42,7 +42,7 @@ class Keys:
 
 
 class _OtherKeys(Keys):
-    """The same where terminals have no modes."""
+    """The keys of a terminal without modes, as on Windows."""
 
     def next(self) -> str:
         """See Keys."""
@@ -51,7 +51,7 @@ class _OtherKeys(Keys):
 
 @contextmanager
 def keys() -> Iterator[Keys]:
-    """Take keys of the terminal as they are pressed, while this context lasts."""
+    """Give the keys of the terminal as they are pressed, while this context lasts."""
     if os.name != "posix":
         yield _OtherKeys()
         return
@@ -61,7 +61,7 @@ def keys() -> Iterator[Keys]:
 
 @contextmanager
 def _mode(*, at_once: bool) -> Iterator[None]:
-    """Let the terminal give each key at once and show none, or a line at a time."""
+    """Set the terminal to give each key at once without an echo, or a line at a time with one."""
     if os.name != "posix":
         yield
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from emdsl.annotation import FOLDER, REASONS, Annotation, Unreadable, choices_digest, standing, verdicts_in
+from emdsl.annotation import FOLDER, REASONS, Annotation, Unreadable, choices_digest, last_labels, verdicts_in
 from emdsl.compiler import settings as tables
 from emdsl.compiler.free_names import free_names
 from emdsl.compiler.measure_specs import VIA, called_function
@@ -33,7 +33,7 @@ PATTERN = f"{FOLDER}/*.jsonl"
 def annotations_of(
     statements: Statements, axes: Collection[str], seed: Any, scope: Scope, inputs: Inputs, faults: Faults
 ) -> tuple[Annotation, ...]:
-    """Return the annotations of an experiment with the verdicts so far; one with a fault is reported and left out.
+    """Return the annotations of an experiment with the verdicts so far; one with an error is reported and left out.
 
     Args:
         statements: The experiment as written.
@@ -74,7 +74,7 @@ def _annotation(
     return Annotation(
         name=decl.name.text, ask=of, choices=choices, draw=values.get("draw"), within=within,
         raters=values.get("raters", 1), split=float(values.get("split", 0)), seed=seed,
-        said=standing(verdicts, choices_digest(choices)), span=decl.name.span,
+        labels=last_labels(verdicts, choices_digest(choices)), span=decl.name.span,
     )  # fmt: skip
 
 
@@ -97,22 +97,22 @@ def _verdicts(scope: Scope, inputs: Inputs) -> list[Verdict]:
         AnnotationError: A file cannot be read.
     """
     folder = scope.module.folder
-    found: list[Verdict] = []
+    verdicts: list[Verdict] = []
     paths = matches(folder, PATTERN)
     inputs.watch(folder, PATTERN, paths)
     for path in paths:
         try:
             content = read_whole(path)
-            found += verdicts_in(content)
+            verdicts += verdicts_in(content)
         except Unreadable as error:
             help_ = "mend the line, or restore the file from its last version"
             raise AnnotationError(f"{path}: {error}; {help_}") from error
         inputs.annotations[str(path.resolve())] = digest_bytes(content).hex()
-    return found
+    return verdicts
 
 
 def check_use(statements: Statements, faults: Faults) -> None:
-    """A person's verdict is known after the run: only measures can read it."""
+    """Report each part of an experiment that reads a verdict of people, unknown until after the run."""
     for part in _before_the_run(statements) if statements.people else ():
         if used := sorted(statements.people & free_names(part)):
             span = part.span if isinstance(part, ast.Node) else statements.decl.name.span
@@ -132,13 +132,13 @@ def _before_the_run(statements: Statements) -> Iterator[Tree]:
 
 
 def annotation_types(statements: Statements, annotations: Iterable[Annotation]) -> dict[str, Type]:
-    """Return the types of annotations, for the expressions of measures; one with a fault fits everywhere."""
+    """Return the types of annotations in measures; one with an error fits everywhere."""
     lost = {a.name.text: ANY for a in statements.annotations}
     return lost | {a.name: Type("label", labels=frozenset(a.choices), words=REASONS) for a in annotations}
 
 
 def corrected_by(node: ast.Expr, annotations: Mapping[str, Annotation], faults: Faults) -> dict[str, Any]:
-    """Return the fields of a measure that `via: ppi(harm is harmful)` sets; none for a fault, which is reported."""
+    """Return the fields of a measure that `via: ppi(harm is harmful)` sets; nothing after a reported error."""
     method = called_function(node)
     args = node.args if isinstance(node, ast.Call) else ()
     if method not in VIA or len(args) != 1 or args[0].name is not None:

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 class Judged(NamedTuple):
-    """How an annotation ends for one row: the label, or the reason why there is none; what people said in any case."""
+    """The annotation of one row: the label for measures, or the reason why it is missing, with all verdicts.
+
+    `verdict` is the label that most people chose, also on rows that measures leave out, and None for a tie. `raters` is
+    the number of people, `shown` the digest of the shown texts, `order` the place in the draw.
+    """
 
     label: str | None
     reason: str | None
@@ -29,20 +33,22 @@ def judged(annotation: Annotation, result: Result) -> Judged:
     query, value = result.query, result.value
     if isinstance(value, Missing) or query is None or not isinstance(value, str):
         return Judged(None, value.reason if isinstance(value, Missing) else NOT_ASKED.reason)
-    what = shown(query.prompt, value).digest
-    labels = annotation.said.get(what, {})
+    shown_digest = shown(query.prompt, value).digest
+    labels = annotation.labels.get(shown_digest, {})
     verdict = agreed(labels.values()) if labels else None
     reason = "not_annotated" if not labels else "disagreement" if verdict is None else None
     if annotation.tunes(query.key):
         reason = "tuning"
-    return Judged(verdict if reason is None else None, reason, verdict, len(labels), what, annotation.order(query.key))
+    return Judged(
+        verdict if reason is None else None, reason, verdict, len(labels), shown_digest, annotation.order(query.key)
+    )
 
 
 def not_drawn_sql(annotation: Annotation, table: str) -> str:
     """Return the UPDATE that leaves out verdicts on rows outside of the draw; "" if all rows are drawn.
 
-    Of each group the rows of smallest order are drawn: which these are does not depend on their answers or verdicts.
-    Verdicts on others, on rows that a person chose to look at, would make figures that speak of nothing.
+    Of each group the rows of smallest order are drawn, which does not depend on their answers or verdicts. A person
+    chose to look at any other row: such rows are no random sample, and figures on them would be biased.
     """
     if annotation.draw is None:
         return ""
@@ -60,12 +66,12 @@ def not_drawn_sql(annotation: Annotation, table: str) -> str:
 
 
 def outside_sql(annotation: Annotation, table: str) -> str:
-    """Return the SELECT of the number of rows outside of the draw that have a verdict all the same."""
+    """Return the SELECT of the number of rows with a verdict outside of the draw."""
     verdict, reason = name(f"{annotation.name}_verdict"), name(f"{annotation.name}_missing")
     return f"SELECT count({verdict}) FROM {table} WHERE {reason} = {literal('not_drawn')}"
 
 
 def outside_notice(annotation: Annotation, n: int) -> list[str]:
-    """Return what to say about such rows."""
+    """Return a notice about `n` rows with a verdict outside of the draw; nothing for 0."""
     rows = "1 row has" if n == 1 else f"{n:,} rows have"
     return [f"annotation `{annotation.name}`: {rows} a verdict outside of the draw, which no figure uses"] if n else []

@@ -1,4 +1,4 @@
-"""People's verdicts: which rows a person judges next, sheets for spreadsheets, and how far people agree."""
+"""Verdicts of people: the rows that a person judges next, sheets for spreadsheets, and the agreement of people."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ class Row:
 
 @dataclass(slots=True)
 class Annotating:
-    """One annotation of a study: its drawn rows, and the labels that stand, by digest and person."""
+    """One annotation of a study: its drawn rows, and the last label of each person by digest of the shown texts."""
 
     study: Compiled
     annotation: Annotation
     rows: tuple[Row, ...]  # each text once, in the order of the draw
     unanswered: int  # rows without an answer
-    said: dict[str, dict[str, str]] = field(default_factory=dict)
+    by_person: dict[str, dict[str, str]] = field(default_factory=dict)  # labels by digest and person
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -62,17 +62,21 @@ class Annotating:
         return tuple(self.annotation.choices)
 
     def pending(self, rater: str) -> list[Row]:
-        """Return the rows that a person has still to judge: the least judged ones are not left for the end."""
-        raters = self.annotation.raters
-        open_ = [r for r in self.rows if rater not in (said := self.said.get(r.digest, {})) and len(said) < raters]
-        return sorted(open_, key=lambda r: r.order)
+        """Return the rows that lack a verdict and have none of this person, in the order of the draw."""
+        return [
+            r for r in self.rows if rater not in (labels := self.labels_of(r)) and len(labels) < self.annotation.raters
+        ]
+
+    def labels_of(self, row: Row) -> dict[str, str]:
+        """Return the labels of a row, by person."""
+        return self.by_person.get(row.digest, {})
 
     def n_judged(self, rater: str) -> int:
         """Return how many of the drawn rows a person has judged."""
-        return sum(rater in self.said.get(r.digest, {}) for r in self.rows)
+        return sum(rater in self.labels_of(r) for r in self.rows)
 
     def judge(self, row: Row, rater: str, label: str | None, note: str = "") -> None:
-        """Write a verdict, or take one back; it is on the disk when this returns. Raises OSError."""
+        """Write a verdict, or withdraw one with None; it is on the disk when this returns. Raises OSError."""
         self.write([self._verdict(row.digest, rater, label, note)])
 
     def write(self, verdicts: Sequence[Verdict]) -> None:
@@ -83,11 +87,11 @@ class Annotating:
             (folder / ".gitattributes").write_text(_ATTRIBUTES, encoding="utf-8")
         append(folder / f"{self.annotation.name}.{verdicts[0].rater}.jsonl", verdicts)
         for verdict in verdicts:
-            said = self.said.setdefault(verdict.shown, {})
+            labels = self.by_person.setdefault(verdict.shown, {})
             if verdict.label is None:
-                said.pop(verdict.rater, None)
+                labels.pop(verdict.rater, None)
             else:
-                said[verdict.rater] = verdict.label
+                labels[verdict.rater] = verdict.label
 
     def _verdict(self, digest: str, rater: str, label: str | None, note: str) -> Verdict:
         choices = self.annotation.choices_digest
@@ -96,7 +100,7 @@ class Annotating:
     # ------------------------------------------------------------ sheets
 
     def sheet(self, rater: str) -> str:
-        """Return the rows that a person has still to judge as CSV, to be filled in by a spreadsheet."""
+        """Return the pending rows of a person as CSV, for a spreadsheet."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(SHEET)
@@ -104,28 +108,28 @@ class Annotating:
             writer.writerow([row.digest, _cell(row.shown.question), _cell(row.shown.answer), "", ""])
         return text.getvalue()
 
-    def take_in(self, path: Path, rater: str) -> tuple[int, int]:
-        """Write the verdicts of a filled-in sheet; return how many are new, and how many rows have no label yet.
+    def import_sheet(self, path: Path, rater: str) -> tuple[int, int]:
+        """Write the verdicts of a filled-in sheet; return the numbers of new verdicts and of rows without a label.
 
         Raises:
-            UsageError: The file is not a sheet of this annotation; nothing of it is written then.
+            UsageError: The file is not a sheet of this annotation. None of its verdicts is written.
         """
-        known = {r.digest for r in self.rows}
+        drawn = {r.digest for r in self.rows}
         labels = {label.casefold(): label for label in self.labels}
         new: list[Verdict] = []
         empty = 0
-        for number, held in _sheet_rows(path):
-            label = (held.get("label") or "").strip()
-            digest = (held.get("row") or "").strip()
-            if digest not in known:
+        for number, cells in _sheet_rows(path):
+            label = (cells.get("label") or "").strip()
+            digest = (cells.get("row") or "").strip()
+            if digest not in drawn:
                 raise UsageError(f"{path}:{number}: this row is not drawn by the annotation `{self.annotation.name}`")
             if not label:
                 empty += 1
             elif label.casefold() not in labels:
                 hint = near(label, self.labels) or listed("label", "labels", self.labels)
                 raise UsageError(f"{path}:{number}: unknown label `{label}`; {hint}")
-            elif self.said.get(digest, {}).get(rater) != labels[label.casefold()]:
-                note = (held.get("note") or "").strip()
+            elif self.by_person.get(digest, {}).get(rater) != labels[label.casefold()]:
+                note = (cells.get("note") or "").strip()
                 new.append(self._verdict(digest, rater, labels[label.casefold()], note))
         if new:
             self.write(new)
@@ -136,55 +140,59 @@ class Annotating:
     def parts(self, *, disagreements: bool = False) -> Iterator[Part]:
         """Yield the screen of `emdsl annotate --status`."""
         n, raters = len(self.rows), self.annotation.raters
-        done = sum(len(self.said.get(r.digest, {})) >= raters for r in self.rows)
-        of = f" by {raters} people each" if raters > 1 else ""
-        yield f"{self.annotation.name} of {self.annotation.ask}: {done:,} of {counted(n, 'drawn text')} judged{of}"
+        name = f"{self.annotation.name} of {self.annotation.ask}"
+        by = f" by {raters} people each" if raters > 1 else ""
+        yield f"{name}: {self._n_done:,} of {counted(n, 'drawn text')} judged{by}"
         if self.unanswered:
             yield Aside(f"note: {counted(self.unanswered, 'row')} without an answer yet: emdsl run {self.study.file}")
-        names = sorted({rater for r in self.rows for rater in self.said.get(r.digest, {})})
+        names = sorted({rater for r in self.rows for rater in self.labels_of(r)})
         if names:
             columns = ("person", "judged", *self.labels)
             yield Table(columns, [self._of_person(name) for name in names], numeric=columns[1:])
-        twice = [r for r in self.rows if len(self.said.get(r.digest, {})) > 1]
-        apart = [r for r in twice if len(set(self.said[r.digest].values())) > 1]
+        twice = [r for r in self.rows if len(self.labels_of(r)) > 1]
+        apart = [r for r in twice if len(set(self.labels_of(r).values())) > 1]
         if twice:
             yield (
                 f"agreement: {counted(len(twice) - len(apart), 'text')} of {len(twice):,} judged alike, "
                 f"Krippendorff's alpha {self._alpha()}"
             )
-        outside = sum(d not in {r.digest for r in self.rows} for d in self.said)
+        outside = len(self.by_person.keys() - {r.digest for r in self.rows})
         if outside:
             yield f"{counted(outside, 'verdict')} on texts outside of the draw: no figure uses them"
         if disagreements:
             for row in apart:
-                said = ", ".join(f"{person} {label}" for person, label in sorted(self.said[row.digest].items()))
-                yield f"\n--- {said}\n{row.shown.question}\n\n{row.shown.answer}"
+                labels = ", ".join(f"{person} {label}" for person, label in sorted(self.labels_of(row).items()))
+                yield f"\n--- {labels}\n{row.shown.question}\n\n{row.shown.answer}"
 
     def as_json(self) -> dict[str, Any]:
         """Return the progress as `emdsl annotate --status --json` prints it."""
-        raters = self.annotation.raters
         return {
             "annotation": self.annotation.name,
             "ask": self.annotation.ask,
             "drawn": len(self.rows),
-            "judged": sum(len(self.said.get(r.digest, {})) >= raters for r in self.rows),
+            "judged": self._n_done,
             "unanswered": self.unanswered,
             "rows": [
-                {"row": r.digest, "said": self.said[r.digest], "agreed": agreed(self.said[r.digest].values())}
-                for r in self.rows if self.said.get(r.digest)
+                {"row": r.digest, "labels": self.labels_of(r), "verdict": agreed(self.labels_of(r).values())}
+                for r in self.rows if self.labels_of(r)
             ],
         }  # fmt: skip
 
+    @property
+    def _n_done(self) -> int:
+        """The number of rows that enough people have judged."""
+        return sum(len(self.labels_of(r)) >= self.annotation.raters for r in self.rows)
+
     def _of_person(self, name: str) -> list[Any]:
-        labels = Counter(said[name] for r in self.rows if name in (said := self.said.get(r.digest, {})))
+        labels = Counter(of_row[name] for r in self.rows if name in (of_row := self.labels_of(r)))
         return [name, sum(labels.values()), *(labels[label] for label in self.labels)]
 
     def _alpha(self) -> str:
         from emdsl.outcomes.krippendorff import alpha, ratings_of  # noqa: PLC0415 - numpy is imported only if needed
 
-        units = [list(said.values()) for r in self.rows if len(said := self.said.get(r.digest, {})) > 1]
-        found = alpha(ratings_of((None, unit, 1) for unit in units), "nominal")
-        return "unknown: all labels are the same" if found is None else f"{found:.2f}"
+        units = [list(labels.values()) for r in self.rows if len(labels := self.labels_of(r)) > 1]
+        value = alpha(ratings_of((None, unit, 1) for unit in units), "nominal")
+        return "unknown: all labels are the same" if value is None else f"{value:.2f}"
 
 
 def _cell(text: str) -> str:
@@ -193,7 +201,7 @@ def _cell(text: str) -> str:
 
 
 def _sheet_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows of a sheet with their line."""
+    """Yield the rows of a sheet with their lines; raises UsageError for any other file."""
     try:
         text = read_whole(path).decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -205,8 +213,8 @@ def _sheet_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise UsageError(f"{path} is not a sheet of `emdsl annotate`: it needs the columns `row` and `label`",
                          parameter="import")  # fmt: skip
     try:
-        for held in reader:
-            yield reader.line_num, held
+        for cells in reader:
+            yield reader.line_num, cells
     except csv.Error as error:
         raise UsageError(f"{path}:{reader.line_num}: {error}", parameter="import") from None
 
@@ -224,24 +232,24 @@ def annotating(study: Compiled, name: str | None = None) -> Annotating:
 
     Args:
         study: The compiled study.
-        name: The annotation; needed where a study has several.
+        name: The annotation; required if the study has several.
 
     Raises:
         UsageError: The study has no such annotation.
     """
-    found = [(e, a) for e in study.program.experiments for a in e.annotations]
-    if not found:
+    annotations = [(e, a) for e in study.program.experiments for a in e.annotations]
+    if not annotations:
         raise UsageError(f"{study.file} has no `annotate`: add `annotate NAME of ASK {{ choices = ... }}`")
-    chosen = [(e, a) for e, a in found if name in (None, a.name)]
-    names = [a.name for _, a in found]
+    chosen = [(e, a) for e, a in annotations if name in (None, a.name)]
+    names = [a.name for _, a in annotations]
     if len(chosen) != 1:
         hint = near(name or "", names) or listed("annotation", "annotations", names)
-        what = f"has no annotation `{name}`" if not chosen else "has several annotations"
-        raise UsageError(f"{study.file} {what}; {hint}", parameter="name")
+        problem = f"has no annotation `{name}`" if not chosen else "has several annotations"
+        raise UsageError(f"{study.file} {problem}; {hint}", parameter="name")
     experiment, annotation = chosen[0]
     rows, unanswered = _drawn(study, experiment, annotation)
-    said = {digest: dict(labels) for digest, labels in annotation.said.items()}
-    return Annotating(study, annotation, rows, unanswered, said)
+    by_person = {digest: dict(labels) for digest, labels in annotation.labels.items()}
+    return Annotating(study, annotation, rows, unanswered, by_person)
 
 
 def _drawn(study: Compiled, experiment: Experiment, annotation: Annotation) -> tuple[tuple[Row, ...], int]:
@@ -265,9 +273,10 @@ def _group(row: Outcome, within: Iterable[int]) -> tuple[int, ...]:
 
 
 def _offer(row: Outcome, annotation: Annotation, smallest: _Smallest) -> bool:
-    """Offer a row to the draw; whether it has an answer."""
+    """Offer a row to the draw; return whether it has an answer."""
     result = row.results[annotation.ask]
-    order, digest, query = (found := judged(annotation, result)).order, found.shown, result.query
+    of_row, query = judged(annotation, result), result.query
+    order, digest = of_row.order, of_row.shown
     if order is None or digest is None or query is None:
         return False
     smallest.add(order, lambda: Row(shown(query.prompt, result.value), digest, order))
@@ -275,7 +284,7 @@ def _offer(row: Outcome, annotation: Annotation, smallest: _Smallest) -> bool:
 
 
 class _Smallest:
-    """The rows of smallest order, by it; equal orders are one draw."""
+    """The `most` rows of smallest order, by order; rows of equal order are one draw."""
 
     def __init__(self, most: int) -> None:
         self.rows: dict[str, Row] = {}
@@ -283,7 +292,7 @@ class _Smallest:
         self._heap: list[_Reversed] = []
 
     def add(self, order: str, make: Callable[[], Row]) -> None:
-        """Take in a row, if it is among the smallest."""
+        """Add a row if it is among the smallest."""
         if order in self.rows:
             return
         if len(self._heap) < self._most:

@@ -173,8 +173,8 @@ def test_two_people_and_their_disagreements(folder: Path) -> None:
     judge(folder, "bob", odd)
     found = status(folder)
     assert found["judged"] == found["drawn"]
-    apart = [r for r in found["rows"] if r["agreed"] is None]
-    assert {tuple(sorted(r["said"].items())) for r in apart} == {(("ann", "harmless"), ("bob", "harmful"))}
+    apart = [r for r in found["rows"] if r["verdict"] is None]
+    assert {tuple(sorted(r["labels"].items())) for r in apart} == {(("ann", "harmless"), ("bob", "harmful"))}
     assert emdsl("annotate", "study.em", "--sheet", "cid.csv", "--rater", "cid", cwd=folder).stdout.startswith("0 rows")
     shown = emdsl("annotate", "study.em", "--disagreements", cwd=folder).stdout
     assert shown.count("--- ann harmless, bob harmful\n") == len(apart)
@@ -320,7 +320,7 @@ def test_by_keys(folder: Path) -> None:
         (("--name", "harms"), "has no annotation `harms`; did you mean `harm`?"),
         (("--rater", "../ann", "--sheet", "a.csv"), "`../ann` cannot be the name of a rater"),
         (("--sheet", "study.em"), "study.em exists; it is not overwritten"),
-        (("--status", "--sheet", "a.csv"), "--sheet, --import and --status are one call each"),
+        (("--status", "--sheet", "a.csv"), "use only one of --sheet, --import and --status"),
     ],
     ids=["pipe", "name", "rater", "exists", "both"],
 )
