@@ -49,7 +49,7 @@ LOGPROBS = "message.output_text.logprobs"
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """An object that is sent as it is: its names are those of a study, and no fields of a format."""
+    """An object that is sent unchanged: its names are those of a study, not fields of a format."""
 
     value: Mapping[str, Any]
 
@@ -109,7 +109,7 @@ def as_sent(body: Mapping[str, Any]) -> str:
 
 
 def _in_order(value: Any) -> Any:
-    """Return a value that JSON does not know; a schema as a text, because the order of its fields changes answers."""
+    """Convert a value that JSON does not know; a schema to a text: the order of its fields changes answers."""
     return json.dumps(value.value, default=sendable) if isinstance(value, Whole) else sendable(value)
 
 

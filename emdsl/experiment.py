@@ -36,7 +36,7 @@ class Axis:
 
     @property
     def places(self) -> dict[str, list[int]]:
-        """The positions of each label or text, in order: on a dependent axis one can have several values."""
+        """The positions of the levels of each label, in order: on a dependent axis a label can have several values."""
         places: dict[str, list[int]] = {}
         for i, level in enumerate(self.levels):
             places.setdefault(level.shown, []).append(i)
@@ -63,7 +63,7 @@ class Step:
     condition_needs: tuple[str, ...] = ()
     reply_format: ReplyFormat | None = None
     format_by_cell: Callable[[Frame], ReplyFormat] | None = None  # of an ask whose labels differ by cell
-    choices: ast.Expr | None = None  # these, as written
+    choices: ast.Expr | None = None  # the expression of labels that differ by cell
     draw: int = 0  # of a judge: the number of the draw, its sample in the query; an ask uses the row's sample
     again: int = 0  # maximum repetitions of a judge whose reply cannot be read
     rubric: str = ""
@@ -94,7 +94,7 @@ class Step:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels of its verdict; none of a score or a JSON reply, and of labels that differ by cell."""
+        """The labels of its verdict; empty for a score, a JSON reply and labels that differ by cell."""
         return self.reply_format.labels if self.reply_format is not None else ()
 
 
@@ -174,7 +174,7 @@ class GroupLet:
     """A `let` with `over`: a function in Python gets a list for each argument, and returns one value for each row.
 
     The rows of a group differ in `axes` (positions) and, with `samples`, in their sample. An argument is a function of
-    a frame, and whether it is the same in all rows: then it is passed once. `steps` are all that the arguments read,
+    a frame, and whether it is the same in all rows: then it is passed once. `steps` are those that the arguments read,
     directly or not. `call` takes the arguments and the number of rows, and returns None for a row without a value.
     """
 

@@ -81,9 +81,9 @@ def open_unpacked(path: Path) -> IO[bytes]:
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file with their ends, of a longer one its first MAX_LINE bytes.
+    """Yield the lines of a file with their ends; a longer line is cut to MAX_LINE bytes.
 
-    Raises OSError or ValueError where the file cannot be read further.
+    Raises OSError or ValueError at the first place that cannot be read.
     """
     with open_unpacked(path) as file:
         while line := file.readline(MAX_LINE):
@@ -93,7 +93,7 @@ def read_lines(path: Path) -> Iterator[bytes]:
 
 
 class _Unpacked(io.RawIOBase):
-    """The content of a packed file, which closes with it."""
+    """The content of a packed file as a stream; closing it closes the file."""
 
     def __init__(self, file: IO[bytes], ending: str) -> None:
         self._file, self._parts, self._left = file, _unpack(file, ending), b""

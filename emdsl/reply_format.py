@@ -59,7 +59,7 @@ class ReplyFormat:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels of every cell; none if they differ by cell."""
+        """The labels of all cells; empty if they differ by cell."""
         return () if self.by_cell else self.choices
 
     @property

@@ -80,7 +80,7 @@ def export(
 )  # fmt: skip
 @option(
     "--param", "params", multiple=True, metavar="NAME=VALUE", envvar=None,
-    help="With --from promptfoo or lm-eval: a parameter as it was sent (null: not sent); repeat for more.",
+    help="With --from promptfoo or lm-eval: a parameter that was sent (null: not sent); repeatable.",
 )  # fmt: skip
 @option("--revision", envvar=None, help="With --from: the weights of a self-hosted model.")
 @option(
@@ -113,7 +113,7 @@ def import_(
     project = open_cache(cache, simulate=simulate, as_json=as_json, near=near)
     if form == BATCH:
         if service is not None or revision is not None or params:
-            raise UsageError("--from batch takes no --service, --revision or --param: its folder has all of each key")
+            raise UsageError("--service, --revision and --param do not apply to --from batch: its folder has them")
         _show_batch(import_batch(project, path, served_as), project, as_json=as_json)
         return 0
     if form is not None:

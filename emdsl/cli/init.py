@@ -25,7 +25,7 @@ SAMPLES = 10
 @options.option("--samples", type=click.IntRange(1), envvar=None, help=f"Samples of each cell. [default: {SAMPLES}]")
 @options.option(
     "--from", "source", type=click.Path(path_type=Path), envvar=None,
-    help="A file of another tool that becomes a study.",
+    help="Convert a file of another tool.",
 )  # fmt: skip
 @options.option("--column", envvar=None, help="With --from: the column that holds the questions.")
 def command(

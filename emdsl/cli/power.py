@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 @options.option("--alpha", type=click.FloatRange(0, 0.5, min_open=True), default=ALPHA, help="[default: 0.05]")
 @options.option(
     "--annotations", is_flag=True, envvar=None,
-    help="Instead: how many verdicts of people give which interval of a rate with `via`.",
+    help="Compute the number of annotations that a rate with `via` needs.",
 )  # fmt: skip
 @options.option(
     "--half-width", type=click.FloatRange(0, 1, min_open=True, max_open=True), envvar=None,
     help=f"With --annotations: the wanted half width of the interval.  [default: {HALF_WIDTH}]",
 )  # fmt: skip
 @options.option(
-    "--sensitivity", type=click.FloatRange(0, 1), envvar=None, help="With --annotations: assume this of the judge."
+    "--sensitivity", type=click.FloatRange(0, 1), envvar=None, help="With --annotations: the assumed sensitivity."
 )
 @options.option(
-    "--specificity", type=click.FloatRange(0, 1), envvar=None, help="With --annotations: assume this of the judge."
+    "--specificity", type=click.FloatRange(0, 1), envvar=None, help="With --annotations: the assumed specificity."
 )
 def command(
     file: Path, cache: Path | None, env_file: Path | None, simulate: bool, as_json: bool, measure: str | None,
@@ -68,7 +68,7 @@ def command(
     result: Power | AnnotationPower
     if annotations:
         if effect is not None:
-            raise UsageError("--effect is no option of --annotations: give --half-width")
+            raise UsageError("--effect does not apply to --annotations: give --half-width")
         result = annotation_power(
             study, measure=measure, half_width=half_width or HALF_WIDTH, rate=rate, sensitivity=sensitivity,
             specificity=specificity,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @options.option("--sample", type=click.IntRange(0), default=0, envvar=None, help="Which sample.  [default: 0]")
 @options.option("--limit", type=click.IntRange(1), default=1, envvar=None, help="Maximum cells.  [default: 1]")
 @options.option(
-    "--with", "answer", metavar="TEXT", envvar=None, help="A text in place of each answer that is not cached."
+    "--with", "answer", metavar="TEXT", envvar=None, help="Use this text for each answer that is not cached."
 )
 @options.option("--curl", "as_curl", is_flag=True, envvar=None, help="Show a curl call, with the API key's variable.")
 def command(
@@ -30,8 +30,8 @@ def command(
 ) -> int:  # fmt: skip
     """Show the requests of a cell of FILE exactly as they are sent. Nothing is sent.
 
-    A request that depends on an answer is shown if that answer is cached. With --step there is a placeholder in its
-    place, with --with a text of yours.
+    A request that depends on an answer is shown if that answer is cached. Otherwise --step shows it with a placeholder
+    for the answer, and --with with your text.
 
     \b
     Examples:

@@ -179,7 +179,7 @@ def _measures(
 def _levels(
     measure: Measure, path: tuple[str, ...], axes: tuple[Axis, ...], local: LocalScope
 ) -> Axis | tuple[str, ...] | None:
-    """Return what has the order of a group's values: its axis, or the labels of `shares` as they are declared."""
+    """Return the source of the order of a group's values: its axis, or the declared labels of `shares`."""
     if measure.labels and path is measure.by[-1]:
         formats = (*(r.reply_format for r in local.rubrics.values()), *local.formats.values())
         orders = [part.choices for f in formats for part in (f.parts if f.shape else (f,))]

@@ -103,7 +103,7 @@ class HookFunction:
         return value
 
     def call_all(self, args: list[Value], n_rows: int) -> tuple[Value, ...]:
-        """Return its values for all rows of a group, None for a row without one.
+        """Return its values for all rows of a group, None for a row without a value.
 
         Args:
             args: Its arguments: a list over the rows, or one value for all of them.

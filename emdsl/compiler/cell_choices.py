@@ -44,15 +44,15 @@ def reads_late(setting: ast.Setting | None, lets: Mapping[str, ast.Let], late: C
 def format_by_cell(
     decl: ast.Ask | ast.Judge, reply_format: ReplyFormat | None, compiler: Compiler
 ) -> Callable[[Frame], ReplyFormat] | None:
-    """Return the function of a frame that gives a format the labels of its cell; None if they are the same in all.
+    """Return the function of a frame that gives a format the labels of its cell; None if all cells have the same.
 
-    The function raises MissingInput, and EvalFault for a value that is no list of labels.
+    The function raises MissingInput, and EvalFault for a value that is not a list of labels.
     """
     if reply_format is None or not reply_format.by_cell:
         return None
     setting = next(s for s in decl.settings if s.name.text == CHOICES)
     labels, span = compiler.expr(setting.value), setting.value.span
-    known: dict[tuple[str, ...], ReplyFormat] = {}
+    formats: dict[tuple[str, ...], ReplyFormat] = {}
 
     def read(frame: Frame) -> ReplyFormat:
         value = labels(frame)
@@ -63,12 +63,12 @@ def format_by_cell(
         except tables.Refused as refused:
             raise fail("E520", f"`{CHOICES}` must be {refused}", span,
                        note=f"in one cell it is {written(value)[:MAX_WRITTEN]}") from None  # fmt: skip
-        if choices not in known:
+        if choices not in formats:
             if both := sorted(set(choices) & set(reply_format.words)):
                 raise fail("E714", f"`{both[0]}` is both a label of a cell and a reply that counts as missing", span,
                            help="rename the word of `refusal` or `other`")  # fmt: skip
-            known[choices] = reply_format.with_choices(choices)
-        return known[choices]
+            formats[choices] = reply_format.with_choices(choices)
+        return formats[choices]
 
     return read
 

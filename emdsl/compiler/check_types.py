@@ -113,7 +113,7 @@ def _reading_types(ask: str, reply_format: ReplyFormat) -> dict[str, Type]:
 
 
 def let_type(let: ast.Let, checker: Checker) -> Type:
-    """Return the type of a `let`; its faults gather."""
+    """Return the type of a `let`; the checker reports its errors."""
     if let.params is None:
         type_ = checker.infer(value_of(let))
         # a let is a value: the label of an axis stays with the axis

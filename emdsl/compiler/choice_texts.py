@@ -21,24 +21,24 @@ CHOICES = "choices"  # the setting, and the name under which a rubric's messages
 
 
 def described(decl: ast.Rubric, scope: Scope) -> tuple[ast.Entry, ...]:
-    """Return the labels of a rubric with their texts, if these read a parameter; otherwise none."""
+    """Return the labels of a rubric with their texts; empty if no text reads a parameter."""
     entries = texts_of(decl)
     return entries if free_names(entries) & readable(decl, scope) else ()
 
 
 def readable(decl: ast.Rubric, scope: Scope) -> frozenset[str]:
-    """Return the parameters that texts can read: a name of the file goes first, and older rubrics keep their keys."""
+    """Return the parameters that texts can read. Names of the file go before them: older rubrics keep their keys."""
     return frozenset(name.text for name in decl.params) - frozenset(scope.names)
 
 
 def texts_of(decl: ast.Rubric | ast.Ask) -> tuple[ast.Entry, ...]:
-    """Return the labels with their texts, if they are written as a map."""
+    """Return the labels with their texts; empty unless they are written as a map."""
     maps = (s.value for s in decl.settings if s.name.text == CHOICES and isinstance(s.value, ast.Map))
     return next((choices.entries for choices in maps), ())
 
 
 def without_texts(settings: Iterable[ast.Setting]) -> tuple[ast.Setting, ...]:
-    """Return settings in which the labels of `choices` have no text, so that they can be read without a call."""
+    """Return settings whose `choices` have labels without texts, which can be read without a call."""
 
     def bare(entry: ast.Entry) -> ast.Entry:
         return entry.replaced(value=ast.Text(parts=("",), span=entry.value.span))

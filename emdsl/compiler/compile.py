@@ -46,12 +46,12 @@ def compile_file(
         path: The file.
         environment: The variables that it may read; by default those of the process.
         simulate: Replace every model by the simulator.
-        library: It may hold no experiment.
-        instead: Files that are read in place of others: the program as it was.
-        hook_values: The folder with values of functions in Python; None if they are not kept.
+        library: Whether a file without an experiment is allowed.
+        instead: Files that are read in place of others, for the program of an earlier run.
+        hook_values: The folder with values of functions in Python; None keeps no values.
 
     Raises:
-        SourceError: It has errors; these are its diagnostics.
+        SourceError: The program has errors; the exception has its diagnostics.
         UsageError: The file cannot be read.
     """
     module, diagnostics = load(path, instead)

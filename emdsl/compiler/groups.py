@@ -1,4 +1,4 @@
-"""The `let`s with `over` of an experiment: what each gets of the rows of a group, and who may read it."""
+"""The `let`s with `over` of an experiment: the arguments of each group of rows, and who may read their values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def check_reads(statements: Statements, local: LocalScope, faults: Faults) -> None:
-    """Report what is needed before all rows are there, and reads a value of a group."""
+    """Report each expression that reads a value of a group before all its rows are answered."""
     groups = frozenset(name for name, let in local.lets.items() if isinstance(let.value, ast.Over))
     if not groups:
         return
@@ -79,10 +79,10 @@ def _group(node: ast.Over, local: LocalScope, steps: tuple[Step, ...]) -> GroupL
 def _behind(names: tuple[str, ...], steps: tuple[Step, ...]) -> tuple[str, ...]:
     """Return steps with those that they read, in their order."""
     by_name = {step.name: step for step in steps}
-    pending, found = list(names), set[str]()
+    pending, read = list(names), set[str]()
     while pending:
         name = pending.pop()
-        if name not in found and name in by_name:
-            found.add(name)
+        if name not in read and name in by_name:
+            read.add(name)
             pending += (*by_name[name].needs, *by_name[name].condition_needs)
-    return tuple(step.name for step in steps if step.name in found)
+    return tuple(step.name for step in steps if step.name in read)

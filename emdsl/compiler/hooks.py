@@ -33,7 +33,7 @@ def hook_of(
         faults: Takes warnings.
         files: Takes the digest of the hook file.
         instead: Files that are read in place of others.
-        kept: The folder with values of earlier calls; None if they are not kept.
+        kept: The folder with values of earlier calls; None keeps no values.
     """
     name = decl.name.text
     try:

@@ -1,4 +1,4 @@
-"""`judged.p(LABEL)`: the probability of a label, read as a field of its judge, and with any other argument a call."""
+"""`judged.p(LABEL)`, the probability of a label, is a field of its judge; with any other argument it is a call."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def with_shares(statements: Statements) -> Statements:
 def _of_steps(
     steps: Container[str], by_cell: Container[str], known: Container[str]
 ) -> Callable[[ast.Node], ast.Node | None]:
-    """Return the change of a call of `p`: the field of a label, `p` itself without one; None for any other node.
+    """Return the function that replaces a call of `p`; it returns None for any other node.
 
-    An expression as the argument stays one, of a call of the field FIELD. Of a step in `by_cell`, whose labels are in
-    the data, an argument in `known` is a name, and any other word a text.
+    The call becomes the field of its label, or of `p` if it has no label. A call with an expression becomes a call of
+    FIELD. The labels of a step in `by_cell` are in the data: an argument in `known` is a name, any other word a text.
     """
 
     def change(node: ast.Node) -> ast.Node | None:

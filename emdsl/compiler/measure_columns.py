@@ -33,14 +33,14 @@ _COMBINED = (ast.Logic, ast.Not, ast.Compare, ast.Is, ast.Member, ast.If, ast.Ot
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasureColumns:
-    """The measures of an experiment in terms of columns, and its names with the `let`s that this takes.
+    """The measures of an experiment in terms of columns, and its names with the new `let`s.
 
-    Args:
-        measures: The statements, in which the name of a `let` replaces what SQL cannot compute.
-        local: The names of the experiment, with these `let`s.
+    Attributes:
+        measures: The statements; the name of a `let` replaces each expression that SQL cannot compute.
+        local: The names of the experiment, with the new `let`s.
         types: The types of the names.
-        lets: The functions of these `let`s.
-        written: Their expressions as the program writes them.
+        lets: The functions of the new `let`s.
+        written: The expressions of the new `let`s, as the program writes them.
         paths: The `let` of each field of a record after `by`.
     """
 
@@ -56,16 +56,16 @@ def measure_columns(
     measures: tuple[ast.Measure, ...], local: LocalScope, types: Mapping[str, Type], axes: tuple[Axis, ...],
     lets: Mapping[str, Fn], people: frozenset[str], faults: Faults,
 ) -> MeasureColumns:  # fmt: skip
-    """Make a `let` of each expression that a measure cannot use; equal ones share it, and one that the program wrote.
+    """Make a `let` of each expression that SQL cannot compute; equal expressions share one, also one of the program.
 
     Args:
         measures: The statements.
         local: The names of the experiment.
         types: Their types.
-        axes: The axes with their levels, or none if they are not known.
+        axes: The axes with their levels; empty if these are unknown.
         lets: The functions of the `let`s that the program wrote.
-        people: The names of people's verdicts, which SQL alone reads.
-        faults: Takes the warnings of what becomes a `let`; an expression with an error stays as written.
+        people: The names of people's verdicts, which only SQL reads.
+        faults: Takes the warnings of expressions that become a `let`. An expression with an error is unchanged.
     """
     lifter = _Lifter(
         local=local, types={**types}, axes=axes, levels=shown_levels(axes), functions=lets, people=people, faults=faults
@@ -96,7 +96,7 @@ class _Lifter:
     people: frozenset[str]
     faults: Faults
     lets: dict[str, ast.Let] = field(default_factory=dict)
-    _names: dict[str, str] | None = None  # by the canonical text of an expression: the `let` that it is
+    _names: dict[str, str] | None = None  # of `let`s, by the canonical text of their expression
 
     def measure(self, node: ast.Expr) -> ast.Expr:
         """Lift within the arguments of a measure function; any other expression stays."""
@@ -130,7 +130,7 @@ class _Lifter:
         return self._lifted(node)
 
     def _lifted(self, node: ast.Expr) -> ast.Expr:
-        """Return an expression of columns alone if there is one, with the smallest parts as `let`s."""
+        """Return an expression of columns alone, with its smallest possible parts as `let`s."""
         if self._is_column(node):
             return node
         if isinstance(node, _COMBINED):
@@ -159,7 +159,7 @@ class _Lifter:
         return Columns(self.types, self.levels).obstacle(with_constants(node, self.local.constant)) is None
 
     def _as_let(self, node: ast.Expr) -> ast.Expr:
-        """Return the name of the `let` of an expression, or its value if that is constant; itself if neither can be."""
+        """Return the name of a `let` for an expression, or its constant value; else the expression itself."""
         if _stays(node, self.levels) or self.people & free_names(node):
             return node
         if not self.local.varies(_let("", node)):
@@ -181,10 +181,10 @@ class _Lifter:
     def _of_records(self, node: ast.Expr) -> Type | None:
         """Return the type of a field of an axis of records: each of its fields has one of its own."""
         match node:
-            case ast.Field(value=ast.Ref(name=of), name=ast.Name(text=field)):
+            case ast.Field(value=ast.Ref(name=of), name=ast.Name(text=name)):
                 records = [x.value for a in self.axes if a.name == of for x in a.levels]
                 maps = [dict(x.entries) for x in records if isinstance(x, LabelledMap)]
-                return union(type_of(x[field]) for x in maps if field in x) if maps else None
+                return union(type_of(x[name]) for x in maps if name in x) if maps else None
             case _:
                 return None
 
@@ -198,7 +198,7 @@ class _Lifter:
         return ast.Literal(value=value, span=node.span) if isinstance(value, bool) or is_exact(value) else node
 
     def _written_names(self) -> dict[str, str]:
-        """Return the `let`s by the canonical text of their expression, at first those that the program wrote."""
+        """Return the names of `let`s by the canonical text of their expression: first those of the program."""
         if self._names is None:
             columns = (
                 (name, let) for name, let in self.local.lets.items()
@@ -208,14 +208,14 @@ class _Lifter:
         return self._names
 
     def _forget(self, lets: dict[str, ast.Let]) -> None:
-        """Give up the `let`s that were made since: their expression as a whole becomes one."""
+        """Remove the `let`s that are newer than these: their expression becomes one `let` as a whole."""
         for name in self.lets.keys() - lets.keys():
             del self.types[name]
             self._written_names().pop(canonical(self.lets[name].value))
         self.lets = lets
 
     def _fresh(self, text: str) -> str:
-        """Return a name for an expression, which no name of the program and no other column of the results has."""
+        """Return a name for an expression, unlike all names of the program and all columns of the results."""
         words = re.sub(r"\W+", "_", text).strip("_")
         if len(words) > MAX_NAME:
             words = words[:MAX_NAME].rpartition("_")[0] or words[:MAX_NAME]
@@ -236,7 +236,7 @@ def _let(name: str, node: ast.Expr) -> ast.Let:
 
 
 def shown_levels(axes: tuple[Axis, ...]) -> dict[str, frozenset[str]]:
-    """Return how the levels of each axis are shown."""
+    """Return the labels of each axis."""
     return {a.name: frozenset(x.shown for x in a.levels) for a in axes}
 
 

@@ -26,7 +26,7 @@ def value_of(let: ast.Let) -> ast.Expr:
 
 
 def faulty(lets: Mapping[str, ast.Let], axes: Iterable[str], scope: Scope, faults: Faults) -> frozenset[str]:
-    """Return the names of `let`s whose `over` is wrong; these faults are reported."""
+    """Return the names of `let`s with a wrong `over`, which is reported."""
     known, before, names = (*axes, "sample"), faults.n_errors, set[str]()
     for name, let in lets.items():
         if not isinstance(let.value, ast.Over):

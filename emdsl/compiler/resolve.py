@@ -36,7 +36,7 @@ class Resolver:
         project: The folder that holds the program, for functions in Python.
         simulate: Whether the simulator stands in for every model.
         instead: Files that are read in place of others.
-        hook_values: The folder with values of functions in Python; None if they are not kept.
+        hook_values: The folder with values of functions in Python; None keeps no values.
     """
 
     def __init__(

@@ -120,7 +120,7 @@ def _check_weighted(decl: ast.Rubric | ast.Ask, values: Mapping[str, Any], fault
 
 
 def _check_strict(decl: ast.Rubric | ast.Ask, values: Mapping[str, Any], faults: Faults) -> None:
-    """A provider enforces a JSON object: a label or a word of `refusal` could never be the reply."""
+    """Report `strict` with labels or words: a provider that enforces a JSON object never lets them be the reply."""
     if not values.get("strict"):
         return
     at = {setting.name.text: setting.name.span for setting in decl.settings}
@@ -162,8 +162,8 @@ def ask_format(
 ) -> ReplyFormat | None:
     """Return how the answers of an ask are read; None for one without such settings, or with a fault in them.
 
-    `local` are the names of the experiment: a format is the same in all cells, so that its settings read none of them,
-    except for the labels of `by_cell`, and the texts of labels, which no answer is read by.
+    `local` are the names of the experiment. A format is the same in all cells: its settings cannot read these names,
+    except the labels of `by_cell` and the texts of labels, which do not change how an answer is read.
     """
     settings = without_texts(decl.settings) if free_names(texts_of(decl)) & local else decl.settings
     written = [s for s in settings if s.name.text in tables.READING and s is not by_cell]

@@ -47,7 +47,7 @@ class Hook:
         params: The names of its parameters.
         path: The file.
         content: The source of the file, as it was read.
-        values: Values of earlier calls; None if they are not kept.
+        values: The values of earlier calls; None keeps no values.
     """
 
     def __init__(
@@ -133,12 +133,13 @@ def isolated(path: Path, content: bytes) -> bool:
 class _Process:
     """A worker process of one file with some content; `seed` is its hash seed.
 
-    `unseen`: it may have read what cannot be named, such as a file that another program opened for it.
+    `reads` has the files that it has read, each with its mark. `unseen` is whether it may have read others that have no
+    name, as if another program opened them.
     """
 
     def __init__(self, path: Path, content: bytes, seed: int) -> None:
         self.unseen = False
-        self.reads: dict[str, str] = {}  # what it has read, by path, each with its mark
+        self.reads: dict[str, str] = {}  # marks of files, by path
         self._path = path
         self._n_calls = 0
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()

@@ -1,4 +1,4 @@
-"""Values: what the functions of one hook file returned, in a file of the cache.
+"""Values that the functions of one hook file returned, in a file of the cache.
 
 The name of the file is a digest of the hook's source and of the Python version, so that an edit starts a new one. Each
 value also names the files that the process had read by then (modules, data), and counts only while these are the same.
@@ -64,7 +64,7 @@ class Values:
         return self._known.get(_key(call))
 
     def add(self, call: str, value: str, reads: Mapping[str, str]) -> None:
-        """Keep the JSON of a call's value, with the marks of all that its process has read, by path."""
+        """Keep the JSON of a call's value, with the marks of all files that its process has read, by path."""
         marks = {_within(self._root, path): was for path, was in reads.items()}
         name = digest("hook reads", marks).hex()[:_CHECKED]
         if name not in self._named:
@@ -119,13 +119,13 @@ def files_read(folder: Path, root: Path, sha256s: Iterable[str]) -> dict[str, st
 
 def counts(folder: Path) -> dict[str, Counts]:
     """Return the contents of each file of values in a folder, by name."""
-    found: dict[str, Counts] = {}
+    by_file: dict[str, Counts] = {}
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         content = _content(path)
         entries = list(_entries(content))
         n = len({entry[1] for entry in entries if entry is not None and entry[0] == "value"})
-        found[path.name] = Counts(values=n, damaged=entries.count(None), bytes=len(content))
-    return found
+        by_file[path.name] = Counts(values=n, damaged=entries.count(None), bytes=len(content))
+    return by_file
 
 
 def mark(path: Path) -> str:
@@ -143,7 +143,7 @@ def mark(path: Path) -> str:
 
 
 def dependency(file: str) -> str:
-    """Return the path of what a value depends on if its process has read a file; empty for nothing."""
+    """Return the path on which a value depends if its process has read a file; empty for system files."""
     try:
         path = Path(file).resolve()
     except (OSError, RuntimeError, ValueError):
@@ -156,7 +156,7 @@ def dependency(file: str) -> str:
 
 
 def _within(root: Path, path: str) -> str:
-    """Return a path relative to the project, so that it can move; one outside of it stays."""
+    """Return a path relative to the project, which can move; a path outside of it is unchanged."""
     return Path(path).relative_to(root).as_posix() if Path(path).is_relative_to(root) else path
 
 
@@ -191,7 +191,7 @@ def _content(path: Path) -> bytes:
 def _append(path: Path, lines: list[bytes]) -> None:
     """Write lines at the end of a file and forget them; keep them if the cache does not exist yet.
 
-    A line break comes first: what a killed process has written in part ends there.
+    A line break comes first: it ends a line that a killed process has written in part.
     """
     if not lines or not path.parent.parent.is_dir():
         return

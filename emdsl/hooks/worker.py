@@ -76,7 +76,7 @@ def unpack(value: Any) -> Any:
 
 
 class Reads:
-    """What the functions of this process read: an audit hook of Python."""
+    """The files that the functions of this process read, by an audit hook of Python."""
 
     def __init__(self) -> None:
         self._files: dict[str, None] = {}
@@ -101,7 +101,7 @@ class Reads:
             self._unseen = True
 
     def new(self) -> dict[str, Any]:
-        """Return what is new for the next reply."""
+        """Return the files since the last reply, and whether others may have been read."""
         names = list(self._files)[self._n_sent :]
         self._n_sent += len(names)
         return {"reads": names, "unseen": self._unseen}

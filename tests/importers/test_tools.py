@@ -277,7 +277,7 @@ def choice(**more: Any) -> Json:
     return sample(9, "x", "y") | {"arguments": arguments, "resps": [[["-3.2", "False"]], [["-1.2", "True"]]]} | more
 
 
-LIKELIHOOD = "the log-likelihood of a choice is not an answer: the model was not asked to write"
+LIKELIHOOD = "the log-likelihood of a choice is not an answer: the model wrote no text"
 LM_REJECTS: tuple[tuple[Any, str], ...] = (
     (choice(), LIKELIHOOD),
     (choice(arguments=[["Q: x\nA:", " A"], ["Q: x\nA:", " B"]]), LIKELIHOOD),  # the shape of early versions
@@ -286,7 +286,7 @@ LM_REJECTS: tuple[tuple[Any, str], ...] = (
         sample(3, "x", "y") | {"arguments": [["<|user|>x", {"until": []}]]},
         "the request is a text, not messages: the model was evaluated without a chat API",
     ),
-    (sample(4, "x", ""), "the answer is empty: lm-eval stores failed requests so, too"),
+    (sample(4, "x", ""), "the answer is empty: lm-eval stores failed requests as empty answers"),
     (sample(5, "x", "y", best_of=3), "the effect of `best_of` on the answer is unknown"),
     (sample(6, [{"role": "user", "content": "x", "name": "b"}], "y"), "a message has the field `name`"),
     ({"doc_id": 7}, "the line is not a sample of lm-eval: it has no `arguments` or no `resps`"),
@@ -658,7 +658,7 @@ def test_files_that_are_refused_whole(tmp_path: Path, form: str, name: str, cont
     [
         (("--from", "jsonl", "--param", "temperature=0"), "--param is for promptfoo and lm-eval"),
         (("--from", "promptfoo", "--param", "heat=0"), "expected NAME=VALUE"),
-        (("--from", "batch", "--param", "temperature=0"), "takes no --service, --revision or --param"),
+        (("--from", "batch", "--param", "temperature=0"), "do not apply to --from batch"),
     ],
 )
 def test_a_stated_parameter_where_it_means_nothing(tmp_path: Path, more: tuple[str, ...], said: str) -> None:
