@@ -1,4 +1,4 @@
-"""ImportedAnswer, an answer with every part of its key; NotImported, the reason why an entry is none."""
+"""ImportedAnswer, an answer with every part of its key; NotImported, the reason why an entry is not imported."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class ImportedAnswer:
     response: Response
     sample: int | None = None
     revision: str | None = None
-    sent: Sent | None = None  # what was sent, if the file has it: compared with what a study would send
+    sent: Sent | None = None  # the request, if the file has it: it is compared with that of a study
     place: str = ""  # FILE:LINE
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A request as it was sent: the path of its URL, "" if unknown, and its body."""
+    """A request of another program: the path of its URL, "" if unknown, and its body."""
 
     url: str
     body: Mapping[str, Any]
@@ -79,7 +79,7 @@ def time_of(value: Any) -> float:
 
 
 def wire_messages(value: Any) -> tuple[Message, ...]:
-    """Return the messages of a request's body, which have a role, one text and nothing else; raises CannotImport."""
+    """Return the messages of a request's body; raises CannotImport unless each has only a role and one text."""
     messages = messages_of(value)
     for message in value:
         if more := sorted(name for name in message.keys() - {"role", "content"} if message[name] is not None):

@@ -58,22 +58,24 @@ _BEFORE = frozenset(("system_message", "user_message", "assistant_message", "pro
 def read(path: Path) -> Iterator[ImportedAnswer | NotImported]:
     """Yield the answers of a log, by epoch; raises UsageError if the file is not a log."""
     header: dict[str, Any] = {}
-    found: list[tuple[int, str, list[ImportedAnswer | NotImported]]] = []  # by epoch and sample
+    by_sample: list[tuple[int, str, list[ImportedAnswer | NotImported]]] = []  # epoch, sample, answers
     json_log = plain_name(path).endswith(".json")
     for place, sample in array_items(path, ("samples",), header) if json_log else _members(path, header):
         if isinstance(sample, NotImported):
-            found.append((0, "", [sample]))
+            by_sample.append((0, "", [sample]))
         else:
             epoch, name = (sample.get("epoch"), sample.get("id")) if isinstance(sample, dict) else (1, "")
-            found.append((epoch if isinstance(epoch, int) else 1, str(name), list(_of_sample(sample, header, place))))
+            by_sample.append(
+                (epoch if isinstance(epoch, int) else 1, str(name), list(_of_sample(sample, header, place)))
+            )
     if json_log and not isinstance(header.get("samples"), list):
         raise UsageError(f"`{path}` is not a log of Inspect: it has no `samples`")
     if isinstance(spec := header.get("eval"), dict) and spec.get("model_base_url"):
         yield NotImported("the model was served by a custom server (`model_base_url`)", str(path))
         return
-    if not found:
+    if not by_sample:
         raise UsageError(f"`{path}` has no samples: it was written with `--no-log-samples`, or nothing was evaluated")
-    for _, _, answers in sorted(found, key=lambda one: one[:2]):
+    for _, _, answers in sorted(by_sample, key=lambda one: one[:2]):
         yield from answers
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 OPENAI, LOCAL = "openai-chat-completions", "local-chat-completions"
 OLDEST = (0, 4, 4)  # version whose requests are known
-MAX_TOKENS, SEED, MAX_STOPS = 256, 1234, 4  # that lm-eval sends by default
-EOS = "<|endoftext|>"  # that it may add to the texts that end an answer
+MAX_TOKENS, SEED, MAX_STOPS = 256, 1234, 4  # lm-eval's defaults
+EOS = "<|endoftext|>"  # lm-eval may add it to the texts that end an answer
 _DATED = re.compile(r"samples_.*_(\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl")
 _PARAMS = {
     "temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "min_p": "min_p", "seed": "seed",
@@ -51,7 +51,7 @@ def read(path: Path, service: str | None, stated: Mapping[str, Any]) -> Iterator
     Args:
         path: The file.
         service: The service of a local model, which the results do not name.
-        stated: Parameters as they were sent, in place of what the files record.
+        stated: Parameters that replace those in the files.
 
     Raises:
         UsageError: The file cannot be opened, or needs a service.
@@ -78,14 +78,14 @@ def _certain(run: _Run | str) -> _Run:
 
 
 def _check_kind(sample: Any) -> None:
-    """Raise CannotImport for a sample without an answer in words."""
+    """Raise CannotImport for a sample without a written answer."""
     if not isinstance(sample, dict) or "resps" not in sample or "arguments" not in sample:
         raise CannotImport("the line is not a sample of lm-eval: it has no `arguments` or no `resps`")
     for arguments in _arguments(sample):
         if len(arguments) == 1:
             raise CannotImport("a rolling log-likelihood of a text is not an answer")
         if isinstance(arguments[1], str):
-            raise CannotImport("the log-likelihood of a choice is not an answer: the model was not asked to write")
+            raise CannotImport("the log-likelihood of a choice is not an answer: the model wrote no text")
         if len(arguments) > 2:
             raise CannotImport("a message contains more than text")
 
@@ -112,7 +112,7 @@ def _answers(entry: Entry, run: _Run, stated: Mapping[str, Any]) -> Iterator[Imp
                     response=Response(text=text, finish="other", answered_at=run.date),
                 )  # fmt: skip
             else:
-                yield NotImported("the answer is empty: lm-eval stores failed requests so, too", entry.place)
+                yield NotImported("the answer is empty: lm-eval stores failed requests as empty answers", entry.place)
 
 
 def _chat(context: Any) -> Any:
@@ -125,7 +125,7 @@ def _chat(context: Any) -> Any:
 
 
 def _params(settings: Any, run: _Run, stated: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters that were sent: those of the task, and what lm-eval adds to them."""
+    """Return the parameters that were sent: those of the task, with lm-eval's defaults."""
     own = renamed(settings, _PARAMS, _IGNORED)
     own.setdefault("temperature", 0)
     own.setdefault("max_tokens", int(run.args.get("max_gen_toks", MAX_TOKENS)))
@@ -196,6 +196,6 @@ def _args(given: Any) -> dict[str, str]:
 
 
 def is_samples(path: Path) -> bool:
-    """Whether a file is one of samples, by its name."""
+    """Whether a file has the name of a file of samples."""
     name = plain_name(path)
     return name.startswith("samples_") and name.endswith(".jsonl")

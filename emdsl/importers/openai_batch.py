@@ -36,7 +36,7 @@ WITHOUT_EFFECT = frozenset((  # fields that change no answer
     "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
     "stream", "stream_options", "parallel_tool_calls", "logprobs",
 ))  # fmt: skip
-_COMPARED = frozenset(  # that a study sends unasked to some servers
+_COMPARED = frozenset(  # fields that a study adds for some servers
     ("model", "messages", "continue_final_message", "add_generation_prompt", "provider")
 )
 DEFAULTS: dict[str, Any] = {"n": 1, "tools": [], "response_format": {"type": "text"}, "tool_choice": "none"}
@@ -144,7 +144,7 @@ def _index(path: Path, files: _Files, stack: ExitStack) -> Iterator[NotImported]
 
 @contextmanager
 def _seekable(path: Path) -> Iterator[tuple[IO[bytes], bool]]:
-    """Open a file that is read back and forth, a packed one as a copy; yield it, and whether that is all of it."""
+    """Open a file that can seek, a packed one as a copy; yield it, and whether it is complete."""
     with open_unpacked(path) as file:
         if path.suffix.lower() not in PACKED:
             yield file, True
@@ -154,7 +154,7 @@ def _seekable(path: Path) -> Iterator[tuple[IO[bytes], bool]]:
 
 
 def _copied(source: IO[bytes], copy: IO[bytes]) -> bool:
-    """Copy a file as far as it can be read; return whether that is all of it."""
+    """Copy a file up to the first damage; return whether the copy is complete."""
     try:
         shutil.copyfileobj(source, copy)
         whole = True

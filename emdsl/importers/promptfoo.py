@@ -67,11 +67,11 @@ def read(path: Path, stated: Mapping[str, Any]) -> Iterator[ImportedAnswer | Not
     """Yield the answers of a file of results.
 
     Args:
-        path: The file, which is read twice: the settings follow the results.
-        stated: Parameters as they were sent, in place of what the file records.
+        path: The file. It is read twice, because the settings follow the results.
+        stated: Parameters that replace those in the file.
 
     Raises:
-        UsageError: The file cannot be opened, or is not one of results.
+        UsageError: The file cannot be opened, or is not a file of results.
     """
     header: dict[str, Any] = {}
     n = sum(1 for _ in array_items(path, RESULTS, header))
@@ -86,7 +86,7 @@ def read(path: Path, stated: Mapping[str, Any]) -> Iterator[ImportedAnswer | Not
 
 
 class _File:
-    """What all results of a file share."""
+    """The parts of a file that all its results share."""
 
     def __init__(self, header: Mapping[str, Any], stated: Mapping[str, Any]) -> None:
         config = header.get("config")
@@ -200,8 +200,8 @@ def _providers(given: Any) -> Iterator[_Provider]:
 def _variables(env: Any) -> tuple[str, ...]:
     """Return the variables of an environment that may change what is sent, in alphabetical order."""
     names = env if isinstance(env, dict) else {}
-    found = (n for n in names if n.startswith(("OPENAI_", "ANTHROPIC_")) and not n.endswith(("_KEY", "_ORGANIZATION")))
-    return tuple(sorted(found))
+    relevant = (n for n in names if n.startswith(("OPENAI_", "ANTHROPIC_")))
+    return tuple(sorted(n for n in relevant if not n.endswith(("_KEY", "_ORGANIZATION"))))
 
 
 def _model(provider: str) -> tuple[str, str]:

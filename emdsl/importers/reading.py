@@ -1,7 +1,7 @@
 """Files of other tools, read piece by piece: lines of JSON, and the items of one array of a JSON document.
 
-An entry is a value and its place, `FILE:LINE`. A damaged one has a NotImported in place of its value, and the entries
-after it follow where a line ends. Packed files (`.gz`, `.zst`) are unpacked as they are read.
+An entry is a value and its place, `FILE:LINE`. A damaged entry has a NotImported in place of its value. The entries on
+later lines are read. Packed files (`.gz`, `.zst`) are unpacked piece by piece.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def array_items(path: Path, array: tuple[str, ...], header: dict[str, Any]) -> I
     Args:
         path: The file.
         array: The names of the fields from the top of the document to the array.
-        header: Is filled with all other fields, as they are reached. The array itself is in it as an empty list.
+        header: Takes all other fields, in the order of the document. The array is an empty list in it.
 
     Raises:
         UsageError: The file cannot be opened.
@@ -137,15 +137,15 @@ class _Document:
         name, *rest = array
         self._take("{")
         while self._next() != "}":
-            field = self._value()
+            key = self._value()
             self._take(":")
-            if field == name and not rest and self._next() == "[":
+            if key == name and not rest and self._next() == "[":
                 header[name] = []
                 yield from self._array()
-            elif field == name and rest and self._next() == "{":
+            elif key == name and rest and self._next() == "{":
                 yield from self.items(tuple(rest), header.setdefault(name, {}))
-            elif isinstance(field, str):
-                header[field] = self._value()
+            elif isinstance(key, str):
+                header[key] = self._value()
             if self._next() != "}":
                 self._take(",")
         self._take("}")
@@ -181,7 +181,7 @@ class _Document:
         self._at += 1
 
     def _value(self) -> Any:
-        """Read a value, which is parsed again with twice the text while it is not whole."""
+        """Read a value; while it is incomplete, read more text and parse it again."""
         self._next()
         while True:
             try:
@@ -197,7 +197,7 @@ class _Document:
             return value
 
     def _more(self, size: int) -> bool:
-        """Read more of the text; drop what was read before."""
+        """Read more text, and drop the text before the cursor; return whether there was more."""
         self._lines += self._buffer.count("\n", self._counted, self._at)
         part = self._text.read(size)
         self._buffer, self._at, self._counted = self._buffer[self._at :] + part, 0, 0

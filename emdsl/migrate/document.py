@@ -30,7 +30,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A file: `tree` is its one object, `rows` are those of any other file."""
+    """A file: `tree` is the object of a file with one, `rows` are the rows of any other file."""
 
     path: Path
     title: str = ""  # its name for people, if it is not that of the path
@@ -74,7 +74,7 @@ def read_document(path: Path) -> Document:
 
 
 def within(folder: Path, name: str) -> Path | None:
-    """Return the path of a file that another file names; None if it is outside of the folder, as a secret may be."""
+    """Return the path of a file that another file names; None outside of the folder, where secrets may be."""
     path = folder / name.removeprefix("file://")
     try:
         return path if path.resolve().is_relative_to(folder.resolve()) else None

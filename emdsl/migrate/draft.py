@@ -1,4 +1,4 @@
-"""Draft, a study on its way: what a reader of a file adds to it, and what it leaves out with the reason."""
+"""Draft, an unfinished study: the parts that a reader adds, and those that it leaves out, with the reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONVERSATION = [
 CHAT = [
     "prompt chat(system_text, question) {", 'when system_text != "" { system system_text }', "user question", "}",
 ]  # fmt: skip
-NAMES = frozenset((  # of the studies of these files: no experiment and no prompt of a file has one
+NAMES = frozenset((  # names that new studies use: experiments and prompts of a file get others
     "model", "model_1", "q", "t", "row", "shot", "index", "labels", "chosen", "labeled", "value", "text", "answer",
     "sample", "seed", "messages", "message", "score", "tokens", "questions", "question", "rows", "samples",
     "statements", "tests", "demonstrations", "demonstrated", "shots", "chat", "system_text", "conversation",
@@ -35,7 +35,7 @@ SIMULATED, SIMULATED_JUDGE = "sim/subject", "sim/judge"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ability:
-    """What a model accepts, as far as a study depends on it."""
+    """The abilities of a model on which a study depends."""
 
     logprobs: bool = True  # it returns the probabilities of candidates
     temperature: bool = True  # it accepts a temperature
@@ -45,11 +45,11 @@ class Ability:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What the caller decides about a new study."""
+    """The decisions of the caller about a new study."""
 
     file: Path  # the study
     name: str  # of its experiment
-    models: tuple[str, ...]  # provider/model; none given: those of the file, or the simulator
+    models: tuple[str, ...]  # provider/model; if empty, those of the file, or the simulator
     judge: str | None
     ability: Callable[[str], Ability]
     column: str | None = None  # of the questions, in a file of rows
@@ -65,7 +65,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A part of a file that the study does not have: what, why, and its line."""
+    """A part of a file that the study leaves out: its name, the reason and its line."""
 
     what: str
     why: str
@@ -85,11 +85,11 @@ class Draft:
     left_out: list[LeftOut] = field(default_factory=list)
 
     def leave_out(self, what: str, why: str, line: int | None = None) -> None:
-        """Note what the study does not have."""
+        """Add a part to the list of parts that the study leaves out."""
         self.left_out.append(LeftOut(what, why, line))
 
     def choose_models(self, uses: Iterable[str] = ()) -> None:
-        """Take the models of the caller, else these, else the simulator, with common settings."""
+        """Add the models of the caller, else these, else the simulator, with common settings."""
         for use in dict.fromkeys(self.wanted.models or tuple(uses) or (SIMULATED,)):
             able = self.wanted.ability(use)
             tokens = max(self.max_tokens, 4000) if able.reasons else self.max_tokens
@@ -126,7 +126,7 @@ class Draft:
 
     @property
     def listing(self) -> list[str]:
-        """What the study does not have, one line each; many things with one reason are counted."""
+        """The parts that the study leaves out, one line each; many parts with one reason are counted."""
         groups: dict[str, list[LeftOut]] = {}
         for part in dict.fromkeys(self.left_out):
             groups.setdefault(part.why, []).append(part)

@@ -63,7 +63,7 @@ class Judge:
 
 
 def name_judges(judges: Iterable[Judge], wanted: Wanted) -> dict[Judge, str]:
-    """Return the name of each rubric or prompt; those of one name with unlike templates are numbered."""
+    """Return the name of each rubric or prompt; different templates with one name are numbered."""
     names: dict[Judge, str] = {}
     for judge in dict.fromkeys(judges):
         base = wanted.free(f"{name_of(judge.name, 'judge')}_judge", "rubric")

@@ -78,7 +78,7 @@ def knows(document: Document) -> bool:
 
 
 def read(document: Document, wanted: Wanted) -> Draft:
-    """Return the study of a task; what it cannot do is listed."""
+    """Return the study of a task; parts without a counterpart are listed."""
     draft = Draft(wanted=wanted, title=f"The task of {document.name} (lm-eval).")
     draft.choose_models()
     return _Task(_with_base(document, draft), document, draft).draft

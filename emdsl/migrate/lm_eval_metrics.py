@@ -61,7 +61,7 @@ def _exact(metric: Mapping[str, Any], answer: str, target: str, draft: Draft) ->
 
 
 def _function(value: str, draft: Draft) -> str:
-    """Return the name of a function of the study with this value, declared where it is not yet."""
+    """Return the name of a function of the study with this value; declare it if it is new."""
     blocks = [b[0] for b in draft.blocks]
     for block in blocks:
         if block.startswith("let without_") and block.partition(" = ")[2] == value:
@@ -95,7 +95,7 @@ def _found(value: str, pattern: str, *, last: bool = False) -> str:
 
 
 def _filters(tree: Mapping[str, Any], draft: Draft, document: Document) -> Iterator[tuple[str, str]]:
-    """Yield the name of each filter and what it makes of an answer; those with other functions are left out."""
+    """Yield the name of each filter with its expression of an answer; filters with other functions are left out."""
     pipelines = tree.get("filter_list") or ({"name": "none", "filter": ()},)
     for pipeline in pipelines if isinstance(pipelines, tuple) else (pipelines,):
         name = str(pipeline.get("name", "none")) if isinstance(pipeline, dict) else "none"

@@ -93,7 +93,7 @@ def knows(document: Document) -> bool:
 
 
 def read(document: Document, wanted: Wanted) -> Draft:
-    """Return the study of a config; what it cannot do is listed."""
+    """Return the study of a config; parts without a counterpart are listed."""
     tree = _resolved(document.tree, document.tree)
     document = replace(document, tree=tree)
     draft = Draft(wanted=wanted, title=f"The prompts and tests of {document.name} (promptfoo).")
@@ -212,7 +212,7 @@ class _Check:
 
     @property
     def place(self) -> str:
-        """What it is called in the list of what is left out."""
+        """The name of the assert in the list of parts that are left out."""
         if self.tests[0].origin == 0:
             return f"assert `{shown(self.assertion.get('type', ''))}` of all tests"
         numbers = [str(n) for n in dict.fromkeys(t.origin for t in self.tests)]
@@ -269,7 +269,7 @@ def _passed(own: str, lines: list[str], by: str) -> list[str]:
 
 
 def _signature(test: Test) -> str:
-    """Return what tests of one experiment share: the asserts, without plain texts, which are a column."""
+    """Return a text that is equal for the tests of one experiment: asserts without plain texts, which are a column."""
     return repr([_shape(a) for a in test.asserts])
 
 
@@ -322,7 +322,7 @@ def _rubric_lines(check: _Check, text_of: Any, draft: Draft) -> list[str]:
     named = provider.get("id") if isinstance(provider, dict) else provider
     use = use_of(str(named)) if named else GRADER
     if use is None:
-        raise NotSimple(f"its grader `{shown(named)}` is no model of a study")
+        raise NotSimple(f"its grader `{shown(named)}` is not a model that a study can use")
     verdict = f"{check.name}_verdict"
     call = f"judge {verdict} with meets({text_of(check.values[0])}, answer) from {quoted(draft.judge(use))}"
     return [call, f"let {check.name} = {asserts.threshold(check.assertion, verdict)}"]

@@ -38,7 +38,7 @@ _FORMS = {
 
 
 def use_of(provider: str) -> str | None:
-    """Return the `provider/model` of an id such as `openai:chat:gpt-4.1`; None if there is none.
+    """Return the `provider/model` of an id such as `openai:chat:gpt-4.1`; None for any other.
 
     >>> use_of("openai:chat:gpt-4.1"), use_of("ollama:llama3:8b"), use_of("file://mine.py")
     ('openai/gpt-4.1', 'ollama/llama3:8b', None)
@@ -60,7 +60,7 @@ def models_of(value: Any, draft: Draft) -> list[tuple[str, dict[str, str]]]:
         use = use_of(provider)
         place = f"provider `{shown(provider)}`"
         if use is None:
-            draft.leave_out(place, "no model of a study; name one with --model")
+            draft.leave_out(place, "not a model that a study can use; name one with --model")
             continue
         config = options.get("config") or {}
         settings = _settings(config if isinstance(config, dict) else {}, place, draft)

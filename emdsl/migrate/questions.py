@@ -47,7 +47,7 @@ _ALIKE = "its answer is read from probabilities at temperature 0, where samples 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Group:
-    """What the questions of one experiment share."""
+    """The form that the questions of one experiment share."""
 
     kind: str  # FREE, or one of READ, or NEXT
     judges: tuple[Judge, ...] = ()
@@ -68,7 +68,7 @@ def knows(document: Document) -> bool:
 
 
 def read(document: Document, wanted: Wanted) -> Draft:
-    """Return the study that asks the questions of a file; what it cannot ask is listed."""
+    """Return the study that asks the questions of a file; questions without a counterpart are listed."""
     key = (
         "name"
         if sum("name" in r.fields for r in document.rows) > sum("id" in r.fields for r in document.rows)
@@ -102,7 +102,7 @@ class _Reader:
         self._names: dict[Judge, str] = {}
 
     def groups(self) -> dict[_Group, list[Row]]:
-        """Return the questions by what they share; odd ones are left out."""
+        """Return the questions by their form; odd ones are left out."""
         groups: dict[_Group, list[Row]] = {}
         fields: dict[str, list[Row]] = {}
         ids = set[str]()
@@ -178,7 +178,7 @@ class _Reader:
         who = self._draft.without_logprobs()
         ways = {self._draft.wanted.ability(m).candidates for m, _ in self._draft.models}
         if kind == NEXT and (who or len(ways) > 1):
-            reason = f"{who} returns none" if who else "the models return them in unlike ways"
+            reason = f"{who} returns none" if who else "the models return them in different ways"
             raise Odd(f"it reads the probabilities of tokens, and {reason}")
         group = _Group(
             kind=NEXT if kind == NEXT else READ[0], samples=each if who else 1, messages=bool(fields.get("messages")),

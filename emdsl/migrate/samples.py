@@ -28,7 +28,7 @@ _KNOWN = ("input", "target", "choices", "id", "metadata")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Form:
-    """What the rows of one experiment share."""
+    """The form that the rows of one experiment share."""
 
     conversation: bool
     choices: str  # the expression of the options, or nothing

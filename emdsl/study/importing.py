@@ -56,7 +56,7 @@ class _Draws:
     numbers: dict[tuple[object, ...], list[int]] = field(default_factory=dict)
     used: set[int] = field(default_factory=set)
     in_file: Counter[tuple[object, ...]] = field(default_factory=Counter)
-    free: int = 0  # no number below is free
+    free: int = 0  # all smaller numbers are used
 
     def take(self, response: Response, number: int) -> None:
         """Add a sample that has a number."""
@@ -92,7 +92,7 @@ class Rejected:
 
 @dataclass(slots=True, kw_only=True)
 class Importer:
-    """Makes entries of the answers in files; rejected answers are counted by reason. `stated` are parameters."""
+    """Makes entries of the answers in files, and counts rejected ones by reason. `stated` replaces parameters."""
 
     form: str
     environment: Mapping[str, str]

@@ -4,7 +4,7 @@ em 1
 # Left out: `temperature` and `max_tokens` of provider `openai:gpt-4.1-2025-04-14`: not in the file, so the provider's defaults hold
 # Left out: the API key of provider `anthropic:messages:claude-sonnet-4-5-20250929`: a study names its variable: `key = env.NAME`
 # Left out: `tools` of provider `anthropic:messages:claude-sonnet-4-5-20250929`: a model of a study has no such setting
-# Left out: provider `file://custom.py`: no model of a study; name one with --model
+# Left out: provider `file://custom.py`: not a model that a study can use; name one with --model
 # Left out: `scenarios` (line 45): a study has no such setting
 # Left out: `threshold` of test 3: a study has no such setting
 # Left out: prompt 2 (line 4): `{{"{"}}` is not a path with filters
