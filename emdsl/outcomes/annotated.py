@@ -1,4 +1,4 @@
-"""Draws with a judge's verdict, some of them annotated by a person: what corrections of the judge are computed from."""
+"""Draws with a judge's verdict, some of them annotated by a person: the input of corrections of the judge."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from emdsl.experiment import Clusters
 
-MIN_EVENTS = 5  # positives, negatives or errors among the annotated draws: with fewer they are not about normal
+MIN_EVENTS = 5  # positives, negatives or errors among the annotated draws: fewer are not approximately normal
 Reason = Literal[
     "no_draws", "unannotated_stratum", "judge_uninformative", "exact", "too_few_positives", "too_few_negatives",
     "too_few_annotated", "one_cluster", "no_variation",
@@ -69,18 +69,18 @@ class Sample:
 
     @property
     def scarce(self) -> Reason | None:
-        """Why the annotated draws of a rate are no base of an interval about normal; None if they are."""
+        """Why the annotated draws of a rate are too few for an approximately normal interval; None if they are not."""
         if self.n_positive is None or min(self.n_positive, self.n - self.n_positive) >= MIN_EVENTS:
             return None
         return "too_few_positives" if self.n_positive < MIN_EVENTS else "too_few_negatives"
 
     @property
     def rare(self) -> bool:
-        """Whether the judge differs from the person so rarely that nothing is known about how often it does."""
+        """Whether the judge and the person differ too rarely to estimate how often they do."""
         return self.n_errors is not None and self.n_errors < MIN_EVENTS
 
     def few(self, stratum: Stratum) -> float:
-        """Return the factor of the influence of an annotated draw that makes up for the estimated mean of its stratum.
+        """Return the factor of an annotated draw's influence that corrects for the estimated mean of its stratum.
 
         With one stratum it is 1, as in ppi-python.
         """
@@ -88,7 +88,11 @@ class Sample:
 
 
 def sample_of(items: Iterable[Item], clusters: Clusters, *, rate: bool) -> Sample:
-    """Return the draws with what both estimators need; means without draws are NaN."""
+    """Return the draws with the sums that both estimators need; means without draws are NaN.
+
+    Raises:
+        ValueError: If an item has a verdict that is not 0 or 1 for a rate, or more or fewer clusters than names.
+    """
     kept = tuple(item for item in items if item.times > 0)
     by_stratum: dict[str, list[Item]] = {}
     for item in kept:
@@ -150,7 +154,7 @@ def _stratum(items: Sequence[Item], n_draws: int) -> Stratum:
 
 
 def mean_of(values: Iterable[tuple[float, int]]) -> float:
-    """Return the mean of values with their numbers; NaN of none."""
+    """Return the mean of values, each with its number; NaN without values."""
     total, n = 0.0, 0
     for value, times in values:
         total += value * times
@@ -171,11 +175,11 @@ def spread_of(sample: Sample, influences: Sequence[float], *, alone: bool = Fals
     ways = _ways(sample)
     if not ways:
         return Spread(alone=by_draw)
-    found = [_way(sample, influences, (i,)) for i in ways]
+    by_cluster = [_way(sample, influences, (i,)) for i in ways]
     return Spread(
         alone=by_draw,
         names=tuple(sample.clusters.names[i] for i in ways),
-        ways=tuple(found),
+        ways=tuple(by_cluster),
         both=_way(sample, influences, ways) if len(ways) > 1 else None,
     )
 

@@ -5,8 +5,8 @@ annotated, and that of the n annotated ones among them,
 
     V(n) = s^2 D / N + e^2 (1 / n - 1 / N),
 
-with s^2 = p (1 - p) of the rate p, the design effect D of the clusters, and e^2 the variance of what the judge leaves
-open: s^2 (1 - r^2) for PPI++, with the correlation r of judge and person, and (p Se (1 - Se) + (1 - p) Sp (1 - Sp)) /
+with s^2 = p (1 - p) of the rate p, the design effect D of the clusters, and e^2 the variance that the judge does not
+explain: s^2 (1 - r^2) for PPI++, with the correlation r of judge and person, (p Se (1 - Se) + (1 - p) Sp (1 - Sp)) /
 (Se + Sp - 1)^2 for Rogan and Gladen. Sources: Cochran (1977), Sampling Techniques, ch. 12, for two-phase samples with
 regression, which PPI++ is; Angelopoulos, Duchi and Zrnic (2023), arXiv 2311.01453, sec. 6; Rogan and Gladen (1978),
 American Journal of Epidemiology 107; Kish (1965), Survey Sampling, for the design effect.
@@ -35,10 +35,10 @@ Method = Literal["ppi", "rogan_gladen"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumed:
-    """What the widths are computed from: the persons' rate, the judge's errors, the draws and their clusters.
+    """The assumptions about a group: the persons' rate, the judge's errors, the draws and their clusters.
 
-    `n_clusters` is the number of clusters, None without. Raises ValueError unless 0 < rate < 1, the sensitivity and
-    specificity are in [0, 1], and there are two draws or more.
+    `n_clusters` is the number of clusters, None without clusters. Raises ValueError unless 0 < rate < 1, sensitivity
+    and specificity are in [0, 1], and there are two draws or more.
     """
 
     rate: float
@@ -59,7 +59,7 @@ class Assumed:
 
     @property
     def informed(self) -> float:
-        """Sensitivity + specificity - 1; 0 of a judge that tells nothing."""
+        """Sensitivity + specificity - 1 (Youden's index): 0 for a judge that guesses."""
         return self.sensitivity + self.specificity - 1
 
     @property
@@ -72,7 +72,7 @@ class Assumed:
 class Width:
     """The expected half width of the interval with `n` annotations; `exact`: with fewer than 5 positives or negatives.
 
-    None if there is no interval: Rogan and Gladen's of a judge that tells nothing.
+    `half_width` is None if the interval does not exist: Rogan and Gladen's for a judge that guesses.
     """
 
     n: int
@@ -81,7 +81,7 @@ class Width:
 
 
 def assumed_of(items: Iterable[Item], clusters: Clusters) -> Assumed | None:
-    """Return what the annotations so far show; the design effect is that of the judge's verdicts.
+    """Return the estimates from the annotations so far; the design effect is that of the judge's verdicts.
 
     None without an annotated positive and negative, or with a stratum without annotations. Raises ValueError as
     `corrected.ppi`.
@@ -153,7 +153,7 @@ def _width(assumed: Assumed, n: int, level: float, method: Method) -> Width:
     """Return the half width with n annotations, by the intervals of `corrected` at the expected numbers."""
     rate = assumed.rate
     if n < assumed.n_draws and n * min(rate, 1 - rate) < MIN_EVENTS - 1e-9:
-        low, high = clopper_pearson(n * rate, n, level)  # which one annotation, or few, are not clustered in
+        low, high = clopper_pearson(n * rate, n, level)  # few annotations share no cluster
         return Width(n=n, half_width=(high - low) / 2, exact=True)
     if method == "rogan_gladen" and assumed.informed <= 0 and n < assumed.n_draws:
         return Width(n=n, half_width=None, exact=False)
@@ -175,7 +175,7 @@ def _rare(assumed: Assumed, n: int) -> bool:
 
 
 def _open(assumed: Assumed, n: int) -> float:
-    """Return the part of the variance of PPI++ that is due to draws without annotation."""
+    """Return the part of the variance of PPI++ that comes from draws without annotation."""
     p, raw = assumed.rate, assumed.raw
     covariance = p * (1 - p) * assumed.informed
     slope = max(0.0, covariance / (raw * (1 - raw))) if 0 < raw < 1 else 0.0

@@ -46,13 +46,12 @@ MIN_OF_STRATUM = 2  # annotated draws of a stratum that has others: one does not
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corrected:
-    """A corrected rate or mean with both ends of its interval, and what it rests on.
+    """A corrected rate or mean with both ends of its interval, and the figures behind it.
 
     `raw` is the mean of the judge's verdicts. `lambda_` is the multiple of PPI++, the mean of strata by their number of
     draws: None for Rogan and Gladen and if all draws are annotated, 0 if the judge is not used. Sensitivity,
     specificity and `n_positive`, the annotated draws with the person's verdict 1, are None for means. `spread` has the
-    clusters and the degrees of freedom. A `reason` is why the value or the interval is missing, or by what other method
-    it is:
+    clusters and the degrees of freedom. `reason` tells why the value or the interval is missing, or has another method:
 
     - `exact`: fewer than MIN_EVENTS annotated positives or negatives in one stratum, or of all draws: the value is the
       annotated draws' rate alone, the interval Clopper and Pearson's.
@@ -139,7 +138,7 @@ def rogan_gladen(items: Iterable[Item], level: float, *, clusters: Clusters = NO
 
 
 def _corrected(sample: Sample, level: float, estimator: Callable[[Sample], _Estimate | None]) -> Corrected:
-    """Return the corrected figure by an estimator, or by the annotated draws alone where it is not to be used."""
+    """Return the corrected figure by an estimator, or by the annotated draws alone if that cannot be used."""
     if not sample.items:
         return _result(sample, reason="no_draws")
     if any(s.n == 0 for s in sample.strata.values()):
@@ -260,7 +259,7 @@ def _lambda(s: Stratum) -> float:
 
 
 def _rogan_gladen(sample: Sample) -> _Estimate | None:
-    """Return Rogan and Gladen's estimate; None of a judge that tells nothing, and without positives or negatives."""
+    """Return Rogan and Gladen's estimate; None for a judge that guesses, and without positives or negatives."""
     sensitivity, specificity = sample.sensitivity, sample.specificity
     if sensitivity is None or specificity is None or sensitivity + specificity - 1 < SPREAD:
         return None
@@ -295,10 +294,10 @@ def _rogan_gladen(sample: Sample) -> _Estimate | None:
 
 
 def _score_ends(sample: Sample, value: float, spread: Spread, doubt: float, level: float) -> Interval:
-    """Return the score interval of as many draws as vary as much as the estimate does, with Student's quantile.
+    """Return the score interval of the number of draws that vary as much as the estimate, with Student's quantile.
 
-    They vary as the annotated draws do: an estimate of 0 has an interval too. The design effect is at least 1, as in
-    `clustered.effective`.
+    The variance of one draw is that of the annotated draws, so an estimate of 0 has an interval too. The design effect
+    is at least 1, as in `clustered.effective`.
     """
     variance = max(spread.variance, spread.alone.variance) + doubt
     widening = t_quantile(0.5 + level / 2, spread.freedom) / quantile_of(level)
@@ -307,9 +306,9 @@ def _score_ends(sample: Sample, value: float, spread: Spread, doubt: float, leve
 
 
 def _ratio_ends(sample: Sample, estimate: _Estimate, ratio: _Ratio, spread: Spread, level: float) -> Interval:
-    """Return the values x within [0, 1] at which the numerator is not unlike x times the denominator.
+    """Return the range of x in [0, 1] where the numerator does not differ significantly from x times the denominator.
 
-    The variance of that difference is quadratic in x, so that three points tell it. Of an estimate beyond [0, 1], the
+    The variance of that difference is quadratic in x, so three points determine it. Of an estimate beyond [0, 1], the
     interval is no narrower than that of as many draws. Source: Fieller (1954), Journal of the Royal Statistical
     Society B 16, pp. 175-185.
     """
@@ -330,7 +329,7 @@ def _ratio_ends(sample: Sample, estimate: _Estimate, ratio: _Ratio, spread: Spre
 
 
 def _through(at_points: list[Spread], x: float) -> Spread:
-    """Return the spread at x of what has quadratic variances, from those at 0, 1/2 and 1."""
+    """Return the spread at x of a figure with quadratic variances, from those at 0, 1/2 and 1."""
     weights = (1 - x) * (1 - 2 * x), 4 * x * (1 - x), x * (2 * x - 1)
 
     def way(ways: Iterable[Way]) -> Way:

@@ -35,12 +35,12 @@ def corrected_rows(
     rows: list[tuple[int, dict[str, Any]]] = []
     groups = items_of(select, measure, draws, relation)
     for place, items in groups.items():
-        found = correct(items)
-        spread = found.spread
+        figure = correct(items)
+        spread = figure.spread
         rows.append((place, {
-            "rate": found.value, "low": found.low, "high": found.high, "se": found.error,
-            "sensitivity": found.sensitivity, "specificity": found.specificity, "annotated": found.n_annotated,
-            "positive": found.n_positive, "reason": found.reason,
+            "rate": figure.value, "low": figure.low, "high": figure.high, "se": figure.error,
+            "sensitivity": figure.sensitivity, "specificity": figure.specificity, "annotated": figure.n_annotated,
+            "positive": figure.n_positive, "reason": figure.reason,
             "clusters": spread.n if spread is not None else 0,
             "clustered_by": (" and ".join(spread.names) or None) if spread is not None else None,
             "design_effect": spread.design_effect if spread is not None else None,
@@ -49,23 +49,22 @@ def corrected_rows(
 
 
 def errors_apart(measure: Measure, groups: Iterable[list[Item]]) -> str:
-    """Return a notice if a judge errs unlike by group, so that its own rates cannot be compared; else "".
+    """Return a notice if the errors of a judge differ by group, so its own rates cannot be compared; else "".
 
     Each pair of groups is compared by Fisher's exact test, of both kinds of errors, at 5 % in all (Bonferroni).
     """
     counts = [(_errors(items, 1.0), _errors(items, 0.0)) for items in groups]
     pairs = list(combinations(counts, 2))
-    found = []
+    apart = []
     for kind, called in enumerate(("sensitivity", "specificity")):
         tested = [(a[kind], b[kind]) for a, b in pairs if a[kind][1] and b[kind][1]]
         if any(fisher(*a, *b) * 2 * len(tested) < ALPHA for a, b in tested):
             shares = [1 - wrong / n for wrong, n in (c[kind] for c in counts) if n]
-            found.append(f"{called} {min(shares):.2f} to {max(shares):.2f}")
-    if not found:
+            apart.append(f"{called} {min(shares):.2f} to {max(shares):.2f}")
+    if not apart:
         return ""
-    return (
-        f"measure `{measure.name}`: the judge errs unlike by group ({', '.join(found)}): compare corrected rates only"
-    )
+    differing = f"the errors of the judge differ by group ({', '.join(apart)})"
+    return f"measure `{measure.name}`: {differing}: compare only corrected rates"
 
 
 def _errors(items: list[Item], truth: float) -> tuple[int, int]:
@@ -83,15 +82,15 @@ def items_of(select: Select, measure: Measure, draws: str, relation: str) -> dic
     return groups
 
 
-def groups_of(
+def items_by_group(
     select: Select, experiment: Experiment, measure: Measure, schema: str
 ) -> list[tuple[tuple[Any, ...], list[Item]]]:
     """Return the groups of a loaded measure in their order, each with its draws."""
     columns = "".join(f", {name(c)}" for c in group_columns(measure))
     relation = f"(SELECT row_number() OVER () AS {PLACE}{columns} FROM {name(schema)}.{name(measure.name)})"
-    found = items_of(select, measure, draws_sql(experiment, measure, schema), relation)
+    items = items_of(select, measure, draws_sql(experiment, measure, schema), relation)
     rows = select(f"SELECT * FROM {relation} ORDER BY {PLACE}")
-    return [(tuple(group), found.get(place, [])) for place, *group in rows]
+    return [(tuple(group), items.get(place, [])) for place, *group in rows]
 
 
 def _items_sql(measure: Measure, draws: str, relation: str) -> str:

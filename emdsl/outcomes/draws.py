@@ -73,7 +73,7 @@ def conflicts_sql(measure: Measure, draws: str) -> str:
 
 
 def conflict_notice(experiment: Experiment, measure: Measure, n: int) -> str:
-    """Return why a measure is left out that would count `n` draws twice, with the two ways to count each once."""
+    """Return the notice about a measure that would count `n` draws twice, with two ways to count each once."""
     by_name = {step.name: step for step in experiment.steps}
     asked = [by_name[name] for name in measure.asks]
     fixed = {i for step in asked for i in (*step.prompt_axes, *step.settings_axes)}

@@ -37,7 +37,7 @@ def in_order(measure: Measure, group: int, values: Iterable[Any]) -> tuple[Any, 
 
 
 def _declared(path: tuple[str, ...], levels: Axis | tuple[str, ...] | None) -> tuple[Any, ...]:
-    """Return the values of a group in the order of the program; none for a column of data, and for samples."""
+    """Return the values of a group in the order of the program; empty for a column of data, and for samples."""
     if levels is None or isinstance(levels, tuple):
         return levels or ()
     if len(path) == 1:
@@ -51,7 +51,7 @@ def _declared(path: tuple[str, ...], levels: Axis | tuple[str, ...] | None) -> t
 
 
 def _place_sql(path: tuple[str, ...], levels: Axis | tuple[str, ...] | None, column: str) -> tuple[str, ...]:
-    """Return the place of a group's value among its levels, if SQL has another order than theirs, as an ENUM has."""
+    """Return the place of a group's value among its levels; nothing if SQL has the same order, as for an ENUM."""
     if len(path) == 1 and levels is not None and not isinstance(levels, tuple) and enum_names(levels):
         return ()
     declared = [v for v in dict.fromkeys(_declared(path, levels)) if v is not None]

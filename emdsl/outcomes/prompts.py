@@ -43,12 +43,12 @@ def add_prompts(connection: Connection, experiment: Experiment, chunks: Iterable
 
 
 class _Tables:
-    """The tables of one experiment: requests with the digest of their prompt, and each prompt once; so for draws."""
+    """The tables of one experiment: requests with digests of prompts, each prompt once, and the same for draws."""
 
     def __init__(self, connection: Connection, experiment: Experiment) -> None:
         self._connection, self._experiment = connection, experiment
         self._place = list(_place(experiment))
-        # a blank is in no name of a study
+        # no name of a study has a blank
         self._requests, self._prompts, self._draws, self._rows = (
             f"temp.{name(f'{experiment.name} {kind}')}" for kind in ("requests", "prompts", "draws", "rows")
         )
@@ -104,7 +104,7 @@ class _Tables:
         self._known |= held.keys()
 
     def create_views(self) -> None:
-        """Create what people read: one view over requests and prompts, one over draws and rows."""
+        """Create the views that people query: over requests and prompts, and over draws and rows."""
         text = f"array_to_string(list_transform({MESSAGES}, lambda m: m.content), chr(10) || chr(10))"
         self._view(PROMPTS, {STEP: "step", KEY: "key", text: "text", MESSAGES: "messages"},
                    f"{self._requests} JOIN {self._prompts} USING ({PROMPT})")  # fmt: skip

@@ -1,4 +1,4 @@
-"""How many annotations buy which interval of a rate that people's verdicts correct."""
+"""The number of annotations that a corrected rate needs for an interval of some width."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import UnknownMeasure, UsageError
 from emdsl.outcomes.annotation_size import Assumed, annotations_needed, assumed_of, widths
-from emdsl.outcomes.corrected_rows import groups_of
+from emdsl.outcomes.corrected_rows import items_by_group
 from emdsl.outcomes.draws import by_columns
 from emdsl.study.refresh import load_if_stale
 from emdsl.study.screen import Table, text_of
@@ -25,9 +25,9 @@ HALF_WIDTH = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupNeed:
-    """One group of a measure: what is assumed of it, the half width by number of annotations, and the number needed.
+    """One group of a measure: its assumptions, the half width by number of annotations, and the number needed.
 
-    `assumed` is None, and `widths` has no entries, without a positive and a negative verdict so far.
+    `assumed` is None and `widths` is empty until it has a positive and a negative verdict.
     """
 
     group: tuple[Any, ...]
@@ -75,10 +75,10 @@ class AnnotationPower:
         columns = [*self.by, "draws", "now", "rate", "sensitivity", "specificity", *figures, f"for {self.half_width:g}"]
         rows = []
         for g in self.groups:
-            known = [f"{x:.2f}" for x in (g.assumed.rate, g.assumed.sensitivity, g.assumed.specificity)] \
+            assumed = [f"{x:.2f}" for x in (g.assumed.rate, g.assumed.sensitivity, g.assumed.specificity)] \
                 if g.assumed else ["", "", ""]  # fmt: skip
-            held = [f"{w:.3f}" if (w := g.widths.get(n)) is not None else "" for n in numbers]
-            rows.append([*g.group, g.n_draws, g.n_annotated, *known, *held, g.needed or ""])
+            figures_of = [f"{w:.3f}" if (w := g.widths.get(n)) is not None else "" for n in numbers]
+            rows.append([*g.group, g.n_draws, g.n_annotated, *assumed, *figures_of, g.needed or ""])
         yield Table(columns, rows, numeric=columns[len(self.by) :])
         yield ""
         if any(g.assumed is None for g in self.groups):
@@ -100,32 +100,32 @@ def annotation_power(
         study: The compiled study.
         measure: The rate with `via`; by default the first.
         half_width: The wanted half width of the interval.
-        rate: Assume this rate of people's verdicts; with it both others.
-        sensitivity: Assume this sensitivity of the judge.
-        specificity: Assume this specificity of the judge.
+        rate: The assumed rate of people's verdicts; it needs both other assumptions.
+        sensitivity: The assumed sensitivity of the judge.
+        specificity: The assumed specificity of the judge.
 
     Raises:
         UnknownMeasure: There is no such measure.
-        UsageError: Some, but not all, of the three are assumed.
+        UsageError: Only some of the three assumptions are given.
     """
     given = (rate, sensitivity, specificity)
     if any(x is not None for x in given) and None in given:
-        raise UsageError("assume all of --rate, --sensitivity and --specificity, or none")
-    experiment, found = chosen_measure(study.program, measure or _first(study), ("rate",))
-    if not found.via or found.interval is None:
-        raise UnknownMeasure(f"`{found.name}` has no `via`: nothing corrects it", parameter="measure")
+        raise UsageError("give all of --rate, --sensitivity and --specificity, or none of them")
+    experiment, chosen = chosen_measure(study.program, measure or _first(study), ("rate",))
+    if not chosen.via or chosen.interval is None:
+        raise UnknownMeasure(f"`{chosen.name}` has no `via`: nothing corrects it", parameter="measure")
     load_if_stale(study)
     with study.tables() as (connection, _):
-        groups = groups_of(lambda sql: connection.execute(sql).fetchall(), experiment, found, study.name)
+        groups = items_by_group(lambda sql: connection.execute(sql).fetchall(), experiment, chosen, study.name)
     needs = []
     for group, items in groups:
         n_draws = sum(i.times for i in items)
-        assumed = assumed_of(items, found.interval.clusters)
+        assumed = assumed_of(items, chosen.interval.clusters)
         if rate is not None and sensitivity is not None and specificity is not None and n_draws > 1:
             assumed = Assumed(rate=rate, sensitivity=sensitivity, specificity=specificity, n_draws=n_draws)
         numbers = [n for n in NUMBERS if n <= n_draws]
-        half = widths(assumed, numbers, found.interval.level, found.via) if assumed else []
-        needed = annotations_needed(assumed, half_width, found.interval.level, found.via) if assumed else None
+        half = widths(assumed, numbers, chosen.interval.level, chosen.via) if assumed else []
+        needed = annotations_needed(assumed, half_width, chosen.interval.level, chosen.via) if assumed else None
         needs.append(
             GroupNeed(
                 group=group, n_draws=n_draws, n_annotated=sum(i.times for i in items if i.person is not None),
@@ -133,8 +133,8 @@ def annotation_power(
             )
         )  # fmt: skip
     return AnnotationPower(
-        measure=found.name, via=found.via, level=found.interval.level, half_width=half_width,
-        by=tuple(by_columns(found)), groups=tuple(needs),
+        measure=chosen.name, via=chosen.via, level=chosen.interval.level, half_width=half_width,
+        by=tuple(by_columns(chosen)), groups=tuple(needs),
     )  # fmt: skip
 
 

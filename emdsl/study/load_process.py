@@ -65,7 +65,7 @@ class _Experiment:
         self._next: list[tuple[tuple[int, ...], int]] = []  # cells and samples of rows that were not complete
 
     def follow(self, run: _Run) -> None:
-        """Stage rows until the run ends or all are staged; none of those that read others, which may be pending."""
+        """Stage rows until the run ends or all are staged; no rows that read others, which may be pending."""
         if self._rows.experiment.groups:
             return
         while not run.ended.is_set():

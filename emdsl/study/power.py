@@ -135,7 +135,7 @@ def compute_power(
         )
     if chosen.via:
         raise UnknownMeasure(
-            f"people's verdicts correct `{chosen.name}`: how many are needed, `emdsl power FILE --annotations` says",
+            f"people's verdicts correct `{chosen.name}`: `emdsl power FILE --annotations` computes how many it needs",
             parameter="measure",
         )
     size = effect if effect is not None else chosen.effect

@@ -82,7 +82,7 @@ def render_cells(
 
 
 def _assume(walk: Rows, row: Outcome, answer: str | None) -> frozenset[str]:
-    """Settle the pending asks of a row by a text, or by placeholders; return the steps that have read one."""
+    """Settle the pending asks of a row by a text, or by placeholders; return the steps that read them."""
     assumed: set[str] = set()
     while pending := [s for s in walk.experiment.steps if s.kind == ASK and s.name in row.ready]:
         for step in pending:

@@ -132,11 +132,10 @@ def test_how_many_verdicts_buy_which_interval(folder: Path) -> None:
         widths = list(group["half_widths"].values())
         assert widths == sorted(widths, reverse=True)
     told = emdsl("power", "study.em", "--annotations", "--rate", "0.3", cwd=folder, code=2).stderr
-    assert "assume all of --rate, --sensitivity and --specificity, or none" in told
+    assert "give all of --rate, --sensitivity and --specificity, or none of them" in told
     told = emdsl("power", "study.em", "--measure", "em", "--effect", "0.1", cwd=folder, code=2).stderr
-    assert (
-        "--measure: people's verdicts correct `em`: how many are needed, `emdsl power FILE --annotations` says" in told
-    )
+    wanted = "--measure: people's verdicts correct `em`: `emdsl power FILE --annotations` computes how many it needs"
+    assert wanted in told
     assert "need --annotations" in emdsl("power", "study.em", "--half-width", "0.1", cwd=folder, code=2).stderr
 
 

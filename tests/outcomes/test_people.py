@@ -94,7 +94,7 @@ def test_a_corrected_rate_is_that_of_its_draws(tmp_path: Path) -> None:
     (whole,) = tables["whole"]
     assert whole["rate"] == pytest.approx(ppi(items(rows, "arm"), 0.95, clusters=clusters).value)
     assert whole["raw"] > 0.45 > whole["high"], "the judge's own rate is far off"
-    told = "the judge errs unlike by group (specificity 0.64 to 1.00): compare corrected rates only"
+    told = "the errors of the judge differ by group (specificity 0.64 to 1.00): compare only corrected rates"
     assert [n.partition(":")[0] for n in notices] == ["annotation `harm`", "measure `em`", "measure `rg`"]
     assert all(told in n for n in notices[1:])
 
