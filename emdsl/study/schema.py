@@ -18,7 +18,7 @@ Line = tuple[str, str, str, str]  # relation, column, type and contents
 
 
 def described(lines: Sequence[Line], relation: str | None = None) -> list[Line]:
-    """Return the columns of one table or measure, or of all; those of measures with what the glossary says.
+    """Return the columns of one table or measure, or of all; those of measures with contents from the glossary.
 
     Args:
         lines: All columns, as `emdsl.outcomes.database.schema_of` returns them.
@@ -27,17 +27,17 @@ def described(lines: Sequence[Line], relation: str | None = None) -> list[Line]:
     Raises:
         UsageError: There is no such table or measure.
     """
-    known = list(dict.fromkeys(line[0] for line in lines))
-    if relation is not None and relation not in known:
-        hint = near(relation, known) or listed("relation", "relations", known)
+    relations = list(dict.fromkeys(line[0] for line in lines))
+    if relation is not None and relation not in relations:
+        hint = near(relation, relations) or listed("relation", "relations", relations)
         raise UsageError(f"unknown table or measure `{relation}`; {hint}")
-    held = {column: contents for _, column, _, contents in lines if contents}  # of tables: groups are axes of one
+    of_tables = {column: contents for _, column, _, contents in lines if contents}  # a measure's groups are axes
     chosen = [line for line in lines if relation in (None, line[0])]
-    return [(of, c, type_, contents or _meaning(c) or held.get(c, "")) for of, c, type_, contents in chosen]
+    return [(of, c, type_, contents or _meaning(c) or of_tables.get(c, "")) for of, c, type_, contents in chosen]
 
 
 def _meaning(column: str) -> str:
-    """Return what a column of measures is: the first sentence of its entry in the glossary."""
+    """Return the first sentence of the glossary about a column of measures; "" for any other column."""
     if column not in {*RESULT_COLUMNS, *CORRECTED_COLUMNS}:
         return ""
     text = " ".join((entry(column) or "").partition("\n\n")[2].partition("\n\n")[0].split())
