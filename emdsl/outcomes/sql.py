@@ -181,8 +181,7 @@ def to_sql(node: ast.Expr, columns: Columns) -> str:
         case ast.Is():
             return _is(node, columns)
         case ast.Member():
-            member = f"({to_sql(node.value, columns)}) IN ({_items(node.values, columns)})"
-            return f"NOT ({member})" if node.negated else member
+            return _member(node, columns)
         case ast.If():
             condition, yes, no = (to_sql(x, columns) for x in (node.condition, node.yes, node.no))
             return f"CASE WHEN ({condition}) IS NULL THEN NULL WHEN {condition} THEN {yes} ELSE {no} END"
@@ -212,6 +211,15 @@ def _unless_open(node: ast.Otherwise, columns: Columns) -> str:
 
 def _listed(words: Iterable[str]) -> str:
     return ", ".join(literal(w) for w in sorted(words))
+
+
+def _member(node: ast.Member, columns: Columns) -> str:
+    """Return a test whether a value is in a list; as in a `let`, a list with a missing item is missing."""
+    member = f"({to_sql(node.value, columns)}) IN ({_items(node.values, columns)})"
+    member = f"NOT ({member})" if node.negated else member
+    items = node.values.items if isinstance(node.values, ast.Sequence) else ()
+    known = [f"({to_sql(x, columns)}) IS NOT NULL" for x in items if not isinstance(x, ast.Literal | ast.Text)]
+    return f"CASE WHEN {' AND '.join(known)} THEN {member} END" if known else member
 
 
 def _items(node: ast.Expr, columns: Columns) -> str:

@@ -124,3 +124,17 @@ def test_the_figures_are_those_of_lets_by_hand_row_for_row() -> None:
 def test_the_columns_of_a_measure(body: str, measure: str, expected: dict[str, str]) -> None:
     """Each expression has one column, under a name that tells it and that nothing else has."""
     assert {c.name: c.written for c in made(body, measure).columns} == expected
+
+
+def test_a_list_with_a_missing_item_is_missing_as_in_a_let() -> None:
+    """SQL alone would count a draw whose judge gave no verdict, if another item of the list is equal."""
+    written = ['"good" in ["good", r]', '"good" not in ["bad", r]', "3 in [3, v]", '"bad" in ["good", "odd"]']
+    lets = [f"let x_{i} = {expression}" for i, expression in enumerate(written)]
+    measures = [f"rate({expression})" for expression in written]
+    found = loaded(study(lets, measures + [f"rate(x_{i})" for i in range(len(written))]), told).measures
+    n_kept = [found[f"m_{i}"][0]["n"] for i in range(len(written))]
+    n_unreadable = found["m_0"][0]["dropped"]["unreadable"]
+    assert n_kept == [18 - n_unreadable] * 3 + [18]
+    assert n_unreadable > 0
+    for i in range(len(written)):
+        assert found[f"m_{i}"] == found[f"m_{i + len(written)}"], written[i]
