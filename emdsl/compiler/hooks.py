@@ -82,5 +82,5 @@ def hook_of(
         help_ = near(kind, HOOK_KINDS) or "omit the type for a list, or for values of several types"
         raise fail("E623", f"expected one of {one_of(HOOK_KINDS)} after `->`, got `{kind}`", decl.kind.span, help=help_)
     names = tuple(p.text for p in decl.params)
-    values = Values(kept, root, sha256) if kept is not None else None
+    values = Values(kept, root, sha256, place) if kept is not None else None
     return HookFunction(name, names, Hook(name, name, names, place, content, values), decl.span, kind, sha256)

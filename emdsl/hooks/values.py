@@ -1,7 +1,8 @@
 """Values that the functions of one hook file returned, in a file of the cache.
 
-The name of the file is a digest of the hook's source and of the Python version, so that an edit starts a new one. Each
-value also names the files that the process had read by then (modules, data), and counts only while these are the same.
+The name of the file is a digest of the hook's source and of the Python version, so that an edit starts a new one. A
+value is known by the path of its hook file, beside which it may read others, and by the call. It names the files that
+the process had read and the folders that it had listed by then, and counts only while these are the same.
 Lines are appended, each with a checksum: a damaged or torn line is ignored, and processes may write at the same time.
 """
 
@@ -47,11 +48,13 @@ class Values:
         folder: The folder of all such files. It is made if its parent, the cache, exists.
         root: The project; files inside it are named by their relative path.
         sha256: The SHA-256 of the hook file, in hex.
+        file: The hook file. A copy in another folder has other files beside it, and so other values.
     """
 
-    def __init__(self, folder: Path, root: Path, sha256: str) -> None:
+    def __init__(self, folder: Path, root: Path, sha256: str, file: Path) -> None:
         self._path = folder / file_name(sha256)
         self._root = root
+        self._file = _within(root, str(file))
         self._known: dict[str, str] | None = None  # JSON of values by call; None until the file is read
         self._named: set[str] = set()  # lists of files that the file already has
         self._pending: list[bytes] = []  # lines that wait for the cache to be made
@@ -61,7 +64,7 @@ class Values:
         """Return the JSON of a call's value, or None if it is unknown."""
         if self._known is None:
             self._known = self._read()
-        return self._known.get(_key(call))
+        return self._known.get(self._key(call))
 
     def add(self, call: str, value: str, reads: Mapping[str, str]) -> None:
         """Keep the JSON of a call's value, with the marks of all files that its process has read, by path."""
@@ -70,10 +73,13 @@ class Values:
         if name not in self._named:
             self._named.add(name)
             self._pending.append(_line(["reads", name, marks]))
-        self._pending.append(_line(["value", _key(call), name, value]))
+        self._pending.append(_line(["value", self._key(call), name, value]))
         if self._known is not None:
-            self._known[_key(call)] = value
+            self._known[self._key(call)] = value
         _append(self._path, self._pending)
+
+    def _key(self, call: str) -> str:
+        return digest("hook call", self._file, call).hex()[:32]
 
     def _read(self) -> dict[str, str]:
         """Return the values that still hold: the files that they depend on have not changed."""
@@ -99,7 +105,9 @@ def file_name(sha256: str) -> str:
 
 
 def files_read(folder: Path, root: Path, sha256s: Iterable[str]) -> dict[str, str]:
-    """Return the files that values of some hook files depend on, each with its mark, as far as they have not changed.
+    """Return what values of some hook files depend on, each path with its mark, as far as it has not changed.
+
+    These are files, and folders that were listed; installed packages are not among them.
 
     Args:
         folder: The folder of values.
@@ -111,7 +119,7 @@ def files_read(folder: Path, root: Path, sha256s: Iterable[str]) -> dict[str, st
         for entry in _entries(_content(folder / file_name(sha256))):
             match entry:
                 case ["reads", _, dict(marks)] if all(mark(root / name) == was for name, was in marks.items()):
-                    read |= {str(root / name): was for name, was in marks.items() if not (root / name).is_dir()}
+                    read |= {str(root / name): was for name, was in marks.items() if Path(name).name not in _PACKAGES}
                 case _:
                     pass
     return read
@@ -143,7 +151,10 @@ def mark(path: Path) -> str:
 
 
 def dependency(file: str) -> str:
-    """Return the path on which a value depends if its process has read a file; empty for system files."""
+    """Return the path on which a value depends if its process has read a file; empty for system files.
+
+    A link stays one: it may point to another file later.
+    """
     try:
         path = Path(file).resolve()
     except (OSError, RuntimeError, ValueError):
@@ -152,16 +163,12 @@ def dependency(file: str) -> str:
         return str(Path(*path.parts[: package + 1]))  # every installation changes the time of this folder
     if path.is_relative_to(_STDLIB) or any(path.is_relative_to(folder) for folder in _SYSTEM):
         return ""
-    return str(path)
+    return file
 
 
 def _within(root: Path, path: str) -> str:
     """Return a path relative to the project, which can move; a path outside of it is unchanged."""
     return Path(path).relative_to(root).as_posix() if Path(path).is_relative_to(root) else path
-
-
-def _key(call: str) -> str:
-    return digest("hook call", call).hex()[:32]
 
 
 def _line(entry: list[Any]) -> bytes:

@@ -20,6 +20,7 @@ from typing import Any
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 PR_SET_PDEATHSIG = 1
+LISTED = ("os.listdir", "os.scandir")
 UNSEEN = frozenset(  # events after which other programs may read files
     ("os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "socket.connect", "sqlite3.connect",
      "subprocess.Popen"),
@@ -84,8 +85,10 @@ class Reads:
         self._unseen = False
 
     def watch(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Note a file that is opened for reading."""
-        if event == "open":
+        """Note a file that is opened for reading, and a folder that is listed by anything but an import."""
+        if event in LISTED:
+            self._list(arguments[0])
+        elif event == "open":
             path, _, flags = arguments
             if isinstance(path, int) or (isinstance(flags, int) and flags & os.O_ACCMODE == os.O_WRONLY):
                 return
@@ -99,6 +102,14 @@ class Reads:
             self._files[name] = None
         elif event in UNSEEN:
             self._unseen = True
+
+    def _list(self, folder: Any) -> None:
+        if sys._getframe(2).f_code.co_filename.startswith("<frozen importlib"):  # noqa: SLF001 - the caller's place
+            return
+        try:
+            self._files[os.path.abspath(os.fsdecode("." if folder is None else folder))] = None  # noqa: PTH100 - as above
+        except (TypeError, ValueError, OSError):
+            self._unseen = True  # by its descriptor
 
     def new(self) -> dict[str, Any]:
         """Return the files since the last reply, and whether others may have been read."""

@@ -36,6 +36,14 @@ def table(x):
     note(x)
     return len(open("table.txt").read()) if os.path.exists("table.txt") and x == 1 else x
 
+def listed(x):
+    note(x)
+    return os.listdir("many") if x == "list" else [entry.name for entry in os.scandir("many")]
+
+def linked(x):
+    note(x)
+    return open("link.txt").read()
+
 def apart(x):
     note(x)
     return subprocess.run(["true"]).returncode
@@ -53,6 +61,8 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "hooks.py").write_text(FILE, encoding="utf-8")
     (tmp_path / "words.py").write_text("def loud(x): return x.upper()\n", encoding="utf-8")
     (tmp_path / "table.txt").write_text("four", encoding="utf-8")
+    (tmp_path / "many").mkdir()
+    (tmp_path / "link.txt").symlink_to("table.txt")
     return tmp_path
 
 
@@ -62,7 +72,7 @@ def value(folder: Path, name: str, *args: Value) -> tuple[Value, int]:
     calls.write_text("", encoding="utf-8")
     content = (folder / "hooks.py").read_bytes()
     isolated(folder / "hooks.py", content)
-    values = Values(folder / "cache" / "hooks", folder, digest_bytes(content).hex())
+    values = Values(folder / "cache" / "hooks", folder, digest_bytes(content).hex(), folder / "hooks.py")
     hook = Hook(name, name, ("x",), folder / "hooks.py", content, values)
     try:
         return hook.value(list(args)), len(calls.read_text(encoding="utf-8").splitlines())
@@ -80,6 +90,11 @@ def write(name: str, text: str) -> Callable[[Path], None]:
         (folder / name).write_text(text, encoding="utf-8")
 
     return edit
+
+
+def point(folder: Path) -> None:
+    (folder / "link.txt").unlink()
+    (folder / "link.txt").symlink_to("words.py")
 
 
 def damage(folder: Path) -> None:
@@ -103,8 +118,12 @@ def torn(folder: Path) -> None:
         ("table", 1, lambda _: None, 4, 0),
         ("table", 1, write("table.txt", "seven  "), 7, CHECKS),
         ("table", 1, lambda folder: (folder / "table.txt").unlink(), 1, CHECKS),
+        ("listed", "list", write("many/new.txt", ""), ("new.txt",), CHECKS),
+        ("listed", "scan", write("many/new.txt", ""), ("new.txt",), CHECKS),
+        ("listed", "list", write("other.txt", ""), (), 0),
+        ("linked", "a", point, "def loud(x): return x.upper()\n", CHECKS),
         ("apart", 1, lambda _: None, 0, CHECKS),  # another program may have read anything
-        ("fails", "a", lambda _: None, "raised ValueError: a (`hooks.py`, line 24)", CHECKS),
+        ("fails", "a", lambda _: None, "raised ValueError: a (`hooks.py`, line 32)", CHECKS),
         ("loud", "a", damage, "A", CHECKS),
         ("table", 1, damage, 4, CHECKS),
         ("loud", "a", torn, "A", CHECKS),
@@ -122,6 +141,20 @@ def test_a_function_is_called_again_only_if_its_value_may_differ(
         assert value(folder, name, argument) == (expected, 0), "and it is kept again"
 
 
+def test_a_copy_in_another_folder_has_values_of_its_own(folder: Path) -> None:
+    """The same source reads the files beside it, and these differ."""
+    assert value(folder, "loud", "a") == ("A", CHECKS)
+    copy = folder / "copy"
+    copy.mkdir()
+    (copy / "hooks.py").write_text(FILE, encoding="utf-8")
+    (copy / "words.py").write_text("def loud(x): return 'copy of ' + x\n", encoding="utf-8")
+    content = FILE.encode()
+    isolated(copy / "hooks.py", content)
+    kept = Values(folder / "cache" / "hooks", folder, digest_bytes(content).hex(), copy / "hooks.py")
+    assert Hook("loud", "loud", ("x",), copy / "hooks.py", content, kept).value(["a"]) == "copy of a"
+    assert value(folder, "loud", "a") == ("A", 0)
+
+
 def test_files_are_named_for_who_watches_them(folder: Path) -> None:
     """The module and the data file, and not the standard library; a value that holds no longer names none."""
     value(folder, "table", 1)
@@ -135,14 +168,14 @@ def test_files_are_named_for_who_watches_them(folder: Path) -> None:
 
 def test_processes_write_at_the_same_time(folder: Path) -> None:
     """Lines of several writers stand whole; what both computed counts once."""
-    ways = [Values(folder / "cache" / "hooks", folder, "00") for _ in range(3)]
+    ways = [Values(folder / "cache" / "hooks", folder, "00", folder / "hooks.py") for _ in range(3)]
     for i in range(50):
         for n, values in enumerate(ways):
             values.add(f"call {i if n else 0}", f'"{i}"', {str(folder / "words.py"): ""} if n == 2 else {})
     ways.clear()
     assert counts(folder / "cache" / "hooks")[only_file(folder / "cache").name].values == 50
     assert counts(folder / "cache" / "hooks")[only_file(folder / "cache").name].damaged == 0
-    again = Values(folder / "cache" / "hooks", folder, "00")
+    again = Values(folder / "cache" / "hooks", folder, "00", folder / "hooks.py")
     assert again.get("call 49") == '"49"'
     assert again.get("call 50") is None
 
