@@ -30,8 +30,9 @@ class GroupValues:
     def __init__(self, rows: Rows, settle: Callable[[list[Outcome]], None]) -> None:
         self._rows = rows
         self._settle = settle
-        self._cells: dict[str, dict[tuple[int, ...], list[Cell]]] = {}  # of each group, by `let`
-        self._values: dict[tuple[str, tuple[int, ...], int], dict[Place, Value]] = {}
+        self._labels = [[level.shown for level in axis.levels] for axis in rows.experiment.axes]
+        self._cells: dict[str, dict[tuple[str, ...], list[Cell]]] = {}  # of each group, by `let`
+        self._values: dict[tuple[str, tuple[str, ...], int], dict[Place, Value]] = {}
 
     def value(self, name: str, place: Place) -> Value:
         """Return the value of a `let` in the row at a place.
@@ -40,7 +41,7 @@ class GroupValues:
         """
         let = self._rows.experiment.groups[name]
         cell, sample = place
-        key = (name, _outside(let, cell), -1 if let.samples else sample)
+        key = (name, self._outside(let, cell), -1 if let.samples else sample)
         if key not in self._values:
             self._values[key] = self._computed(let, self._places(name, let, cell, sample))
         return self._values[key][place]
@@ -49,14 +50,18 @@ class GroupValues:
         """Return the rows of a group, in the order of their cells and samples."""
         experiment = self._rows.experiment
         if name not in self._cells:
-            groups: dict[tuple[int, ...], list[Cell]] = {}
+            groups: dict[tuple[str, ...], list[Cell]] = {}
             for each in experiment.cells():
-                groups.setdefault(_outside(let, each), []).append(each)
+                groups.setdefault(self._outside(let, each), []).append(each)
             self._cells[name] = groups
-        cells = self._cells[name][_outside(let, cell)]
+        cells = self._cells[name][self._outside(let, cell)]
         if let.samples:
             return [(each, i) for each in cells for i in range(experiment.samples_of(each))]
         return [(each, sample) for each in cells if sample < experiment.samples_of(each)]
+
+    def _outside(self, let: GroupLet, cell: Cell) -> tuple[str, ...]:
+        """Return the labels that all rows of a cell's group share: a dependent axis has several levels of one."""
+        return tuple(self._labels[i][level] for i, level in enumerate(cell) if i not in let.axes)
 
     def _computed(self, let: GroupLet, places: list[Place]) -> dict[Place, Value]:
         columns: list[list[Value]] = [[] for _ in let.args]
@@ -85,11 +90,6 @@ class GroupValues:
             place: _missing(varying, i) if result is None else result
             for i, (place, result) in enumerate(zip(places, results, strict=True))
         }
-
-
-def _outside(let: GroupLet, cell: Cell) -> tuple[int, ...]:
-    """Return the levels that all rows of a cell's group share."""
-    return tuple(level for i, level in enumerate(cell) if i not in let.axes)
 
 
 def _is_open(value: Value) -> bool:

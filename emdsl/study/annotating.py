@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from emdsl.annotation import Annotation
-    from emdsl.experiment import Experiment
+    from emdsl.experiment import Axis, Experiment
     from emdsl.outcome import Outcome
     from emdsl.study.compiled import Compiled
     from emdsl.study.screen import Part
@@ -254,9 +254,9 @@ def annotating(study: Compiled, name: str | None = None) -> Annotating:
 
 def _drawn(study: Compiled, experiment: Experiment, annotation: Annotation) -> tuple[tuple[Row, ...], int]:
     """Return the drawn rows, each text once, in their order, and how many rows have no answer."""
-    within = [i for i, axis in enumerate(experiment.axes) if axis.name in annotation.within]
+    within = [(i, axis) for i, axis in enumerate(experiment.axes) if axis.name in annotation.within]
     most = annotation.draw or MAX_HELD
-    groups: dict[tuple[int, ...], _Smallest] = {}
+    groups: dict[tuple[str, ...], _Smallest] = {}
     unanswered = 0
     with study.store() as store:
         for rows in collect(Rows(experiment), store, {}):
@@ -268,8 +268,9 @@ def _drawn(study: Compiled, experiment: Experiment, annotation: Annotation) -> t
     return tuple(texts.values()), unanswered
 
 
-def _group(row: Outcome, within: Iterable[int]) -> tuple[int, ...]:
-    return tuple(row.cell[i] for i in within)
+def _group(row: Outcome, within: Iterable[tuple[int, Axis]]) -> tuple[str, ...]:
+    """Return the group of a row by labels, as the column of an axis: a dependent axis has several levels of one."""
+    return tuple(axis.levels[row.cell[i]].shown for i, axis in within)
 
 
 def _offer(row: Outcome, annotation: Annotation, smallest: _Smallest) -> bool:

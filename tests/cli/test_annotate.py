@@ -326,3 +326,11 @@ def test_by_keys(folder: Path) -> None:
 def test_wrong_calls(folder: Path, args: tuple[str, ...], error: str) -> None:
     """Each says what to do instead."""
     assert error in emdsl("annotate", "study.em", *args, cwd=folder, code=2).stderr
+
+
+def test_rows_are_drawn_within_a_label_of_a_dependent_axis(folder: Path) -> None:
+    """It has a level for each question, and still is one group, as in the results."""
+    text = STUDY.replace("for k in [0, 2]", 'for k in { plain: "", agrees: "So {q}." }').replace("= 20", "= 5")
+    (folder / "dependent.em").write_text(text, encoding="utf-8")
+    emdsl("run", "dependent.em", "-y", "--display", "none", cwd=folder)
+    assert status(folder, "dependent.em")["drawn"] == 2 * 5

@@ -92,6 +92,20 @@ def test_a_group_is_the_rows_that_differ_in_some_axes(folder: Path, function: st
     assert ", ".join(f"{place}: {x} {y}" for place, (x, y) in values(folder, function, let).items()) == expected
 
 
+def test_a_label_of_a_dependent_axis_is_one_level(folder: Path) -> None:
+    """Its rows are one group over the axis that it depends on, though each has a level of its own."""
+    text = (
+        'python size(texts) -> number from "f.py"\nexperiment e {\n  for q in ["b", "a", "c"]\n'
+        '  for remark in { plain: "", agrees: "So {q}" }\n  ask answer from "sim/subject" with "{q} {remark}"\n'
+        "  let value = size(answer) over q\n  let other = size(answer) over remark\n}\n"
+    )
+    found, store = program(text, folder), MemoryStore()
+    run(found, store)
+    (only,) = found.experiments
+    rows = [(row.frame["value"], row.frame["other"]) for row in outcomes(only, store)]
+    assert rows == [(3, 2)] * 6
+
+
 @pytest.mark.parametrize(
     ("let", "selection", "complete"),
     [
