@@ -13,7 +13,7 @@ from emdsl.outcomes.table import Field, fields_of, joined, of_rows
 from emdsl.value import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from emdsl.experiment import Experiment
     from emdsl.outcome import Outcome
@@ -114,7 +114,7 @@ class _Tables:
 
     def _view(self, kind: str, columns: dict[str, str], source: str) -> None:
         taken = {f.name.lower() for f in self._place}
-        own = [f"{sql} AS {name(f'{kind}_{called}' if called in taken else called)}" for sql, called in columns.items()]
+        own = [f"{sql} AS {name(_free(called, kind, taken))}" for sql, called in columns.items()]
         selected = ", ".join([*(name(f.name) for f in self._place), *own])
         called = name(f"{self._experiment.name}_{kind}")
         self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {called} AS SELECT {selected} FROM {source}")
@@ -134,10 +134,19 @@ def schema_of_prompts(connection: Connection, experiment: Experiment) -> list[tu
         f"AND table_name IN ({', '.join(views)}) ORDER BY table_name DESC, column_index"
     ).fetchall()
     place = {f.name: f.comment for f in _place(experiment)}
-    return [
-        (relation, column, kind, place.get(column) or CONTENTS[column.removeprefix(f"{relation.rpartition('_')[2]}_")])
-        for relation, column, kind in columns
-    ]
+    taken = {column.lower() for column in place}
+    own = {
+        (f"{experiment.name}_{kind}", _free(called, kind, taken)): contents
+        for kind in (PROMPTS, DRAWS) for called, contents in CONTENTS.items()
+    }  # fmt: skip
+    return [(relation, column, kind, place.get(column) or own[relation, column]) for relation, column, kind in columns]
+
+
+def _free(called: str, kind: str, taken: Collection[str]) -> str:
+    """Return the name of a column: with the kind of its table before it if an axis has this name."""
+    while called in taken:
+        called = f"{kind}_{called}"
+    return called
 
 
 def _place(experiment: Experiment) -> Iterator[Field]:

@@ -38,11 +38,11 @@ experiment e {
 """
 
 
-def loaded(folder: Path) -> tuple[duckdb.DuckDBPyConnection, Experiment, list[Outcome]]:
+def loaded(folder: Path, study: str = STUDY) -> tuple[duckdb.DuckDBPyConnection, Experiment, list[Outcome]]:
     """Run a study, and return a database with its tables and prompts, the experiment and its rows."""
     rows = [{"id": f"f{i}", "text": f'fact "{i}" é\ud800', "sure": i / 2 if i else None} for i in range(6)]
     (folder / "facts.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
-    found, store = program(RUBRICS + STUDY, folder), MemoryStore()
+    found, store = program(RUBRICS + study, folder), MemoryStore()
     run(found, store, Told(lambda *_: 50), folder=folder)
     (only,) = found.experiments
     connection = duckdb.connect(":memory:")
@@ -96,3 +96,14 @@ def test_the_columns_are_described(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert {c: text for _, c, _, text in schema}["draws_place"] == "place in the list, from 1"
     assert all(text for *_, text in schema)
+
+
+def test_axes_with_both_names_of_a_column_leave_a_third(tmp_path: Path) -> None:
+    """The description has the same names as the table."""
+    axes = 'for text in ["t"]\n  for prompts_text in ["u"]\n  samples = 2'
+    connection, only, _ = loaded(tmp_path, STUDY.replace("samples = 2", axes))
+    contents = {c: text for _, c, _, text in schema_of_prompts(connection, only)}
+    assert contents["prompts_prompts_text"] == "text of all messages"
+    assert (contents["text"], contents["prompts_text"]) == ("axis text", "axis prompts_text")
+    found = told(connection, "SELECT prompts_prompts_text FROM e_prompts WHERE step = 'answer'")
+    assert found[0][0].startswith("first ")
