@@ -80,7 +80,7 @@ class Hook:
             self._values.move_to_end(call)
             return self._values[call]
         kept = self._kept.get(call) if self._kept is not None else None
-        packed = self._called(call, timeout_s) if kept is None else json.loads(kept)
+        packed = self._value_of(call, timeout_s) if kept is None else json.loads(kept)
         try:
             value = self._values[call] = _frozen(worker.unpack(packed))
         except ValueError as error:
@@ -91,8 +91,25 @@ class Hook:
             self._values.popitem(last=False)
         return value
 
-    def _called(self, call: str, timeout_s: float | None) -> Any:
-        """Call the function, keep its value and return it packed; an error is not kept."""
+    def _value_of(self, call: str, timeout_s: float | None) -> Any:
+        """Call the function, keep its value and return it packed; of an error, only what it depends on is kept."""
+        try:
+            reply, process = self._called(call, timeout_s)
+        except HookFault:  # it timed out or ended its process
+            if self._kept is not None:
+                self._kept.note(None)
+            raise
+        if self._kept is not None:
+            if process.unseen or "error" in reply:
+                self._kept.note(None if process.unseen else process.reads)
+            else:
+                self._kept.add(call, json.dumps(reply["value"]), process.reads)
+        if "error" in reply:
+            raise HookFault(reply["error"])
+        return reply["value"]
+
+    def _called(self, call: str, timeout_s: float | None) -> tuple[dict[str, Any], _Process]:
+        """Call the function; return the reply with the process that gave it."""
         if self._n_timeouts >= MAX_TIMEOUTS:
             raise HookFault(f"timed out in {MAX_TIMEOUTS} calls: it is not called again")
         process = _process(self._path, self._content, 0)
@@ -111,12 +128,7 @@ class Hook:
                 )
             if self._n_checked == CHECKED_CALLS:
                 _stop(self._path, self._content, 1)
-        if "error" in reply:
-            raise HookFault(reply["error"])
-        packed = reply["value"]
-        if self._kept is not None and not process.unseen:
-            self._kept.add(call, json.dumps(packed), process.reads)
-        return packed
+        return reply, process
 
 
 def isolated(path: Path, content: bytes) -> bool:

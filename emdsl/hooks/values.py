@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SUFFIX = ".values"
 FORMAT = 1
 MAX_READ = 16 * 2**20  # bytes of a file whose content is compared; a larger one counts as changed by its size and time
+UNKNOWN = "unknown"  # the mark of what no look at a file can tell
 _CHECKED = 16  # hex digits of a line's checksum
 _PACKAGES = ("site-packages", "dist-packages")
 _STDLIB = Path(sysconfig.get_path("stdlib")).resolve()
@@ -68,15 +69,27 @@ class Values:
 
     def add(self, call: str, value: str, reads: Mapping[str, str]) -> None:
         """Keep the JSON of a call's value, with the marks of all files that its process has read, by path."""
-        marks = {_within(self._root, path): was for path, was in reads.items()}
-        name = digest("hook reads", marks).hex()[:_CHECKED]
-        if name not in self._named:
-            self._named.add(name)
-            self._pending.append(_line(["reads", name, marks]))
+        name = self._named_reads({_within(self._root, path): was for path, was in reads.items()})
         self._pending.append(_line(["value", self._key(call), name, value]))
         if self._known is not None:
             self._known[self._key(call)] = value
         _append(self._path, self._pending)
+
+    def note(self, reads: Mapping[str, str] | None) -> None:
+        """Keep what a call without a kept value depends on, for those who ask `files_read`; None if that is unknown."""
+        marks = (
+            {f"{self._file}/*": UNKNOWN} if reads is None else {_within(self._root, p): was for p, was in reads.items()}
+        )
+        self._named_reads(marks)
+        _append(self._path, self._pending)
+
+    def _named_reads(self, marks: dict[str, str]) -> str:
+        """Return the name of a list of files with their marks, and add the list if it is new."""
+        name = digest("hook reads", marks).hex()[:_CHECKED]
+        if name not in self._named:
+            self._named.add(name)
+            self._pending.append(_line(["reads", name, marks]))
+        return name
 
     def _key(self, call: str) -> str:
         return digest("hook call", self._file, call).hex()[:32]
@@ -107,7 +120,8 @@ def file_name(sha256: str) -> str:
 def files_read(folder: Path, root: Path, sha256s: Iterable[str]) -> dict[str, str]:
     """Return what values of some hook files depend on, each path with its mark, as far as it has not changed.
 
-    These are files, and folders that were listed; installed packages are not among them.
+    These are files, and folders that were listed; installed packages are not among them. A path below a hook file,
+    with the mark UNKNOWN, tells that its calls may depend on something else.
 
     Args:
         folder: The folder of values.
@@ -118,7 +132,9 @@ def files_read(folder: Path, root: Path, sha256s: Iterable[str]) -> dict[str, st
     for sha256 in sha256s:
         for entry in _entries(_content(folder / file_name(sha256))):
             match entry:
-                case ["reads", _, dict(marks)] if all(mark(root / name) == was for name, was in marks.items()):
+                case ["reads", _, dict(marks)] if all(
+                    was in (UNKNOWN, mark(root / name)) for name, was in marks.items()
+                ):
                     read |= {str(root / name): was for name, was in marks.items() if Path(name).name not in _PACKAGES}
                 case _:
                     pass

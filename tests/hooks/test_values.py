@@ -12,7 +12,7 @@ from support import emdsl
 from emdsl.digest import digest_bytes
 from emdsl.frame import HookFault
 from emdsl.hooks.hook import Hook, isolated
-from emdsl.hooks.values import SUFFIX, Values, counts, files_read
+from emdsl.hooks.values import SUFFIX, UNKNOWN, Values, counts, files_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +43,10 @@ def listed(x):
 def linked(x):
     note(x)
     return open("link.txt").read()
+
+def opens(x):
+    note(x)
+    return open(x + ".txt").read()
 
 def apart(x):
     note(x)
@@ -123,7 +127,7 @@ def torn(folder: Path) -> None:
         ("listed", "list", write("other.txt", ""), (), 0),
         ("linked", "a", point, "def loud(x): return x.upper()\n", CHECKS),
         ("apart", 1, lambda _: None, 0, CHECKS),  # another program may have read anything
-        ("fails", "a", lambda _: None, "raised ValueError: a (`hooks.py`, line 32)", CHECKS),
+        ("fails", "a", lambda _: None, "raised ValueError: a (`hooks.py`, line 36)", CHECKS),
         ("loud", "a", damage, "A", CHECKS),
         ("table", 1, damage, 4, CHECKS),
         ("loud", "a", torn, "A", CHECKS),
@@ -164,6 +168,18 @@ def test_files_are_named_for_who_watches_them(folder: Path) -> None:
     assert counts(folder / "cache" / "hooks")[only_file(folder / "cache").name].values == 1
     (folder / "words.py").write_text("", encoding="utf-8")
     assert files_read(folder / "cache" / "hooks", folder, [sha256]) == {}
+
+
+def test_what_a_call_without_a_kept_value_depends_on_is_named(folder: Path) -> None:
+    """An error may end with the file that it lacked; of another program nothing is known, so no run is up to date."""
+    sha256 = digest_bytes((folder / "hooks.py").read_bytes()).hex()
+    assert str(value(folder, "opens", "a")[0]).startswith("raised FileNotFoundError")
+    assert files_read(folder / "cache" / "hooks", folder, [sha256])[str(folder / "a.txt")] == ""
+    (folder / "a.txt").write_text("now", encoding="utf-8")
+    assert files_read(folder / "cache" / "hooks", folder, [sha256]) == {}
+    assert value(folder, "opens", "a") == ("now", CHECKS)
+    value(folder, "apart", 1)
+    assert UNKNOWN in files_read(folder / "cache" / "hooks", folder, [sha256]).values()
 
 
 def test_processes_write_at_the_same_time(folder: Path) -> None:
