@@ -107,19 +107,31 @@ def _write_sheet(task: Annotating, person: str, path: Path) -> int:
     console.say(f"{counted(len(task.pending(person)), 'row')} in {path}: fill in the column `label` with one of")
     for label, text in task.annotation.choices.items():
         console.say(f"  {label}" + (f"  {text}" if text else ""))
-    console.say(f"Next: emdsl annotate {task.study.file} --import {path} --rater {person}")
+    console.say(f"Next: emdsl annotate {_same(task)} --import {path} --rater {person}")
     return 0
+
+
+def _sim(task: Annotating) -> str:
+    return " --sim" if task.study.project.simulate else ""
+
+
+def _same(task: Annotating) -> str:
+    """Return the arguments that find the same annotation and its rows again."""
+    n_annotations = sum(len(e.annotations) for e in task.study.program.experiments)
+    return f"{task.study.file}{_sim(task)}" + (f" --name {task.annotation.name}" if n_annotations > 1 else "")
 
 
 def _by_keys(task: Annotating, person: str) -> int:
     if task.unanswered:
-        console.note(f"{counted(task.unanswered, 'row')} without an answer yet: emdsl run {task.study.file}")
+        console.note(
+            f"{counted(task.unanswered, 'row')} without an answer yet: emdsl run {task.study.file}{_sim(task)}"
+        )
     with suppress(EOFError), keys() as pressed:
         _judge_all(task, person, pressed)
     left = len(task.pending(person))
     console.say(f"{counted(task.n_judged(person), 'text')} judged by {person}, {left:,} left")
     if not left:
-        console.say(f"Next: emdsl show {task.study.file}")
+        console.say(f"Next: emdsl show {task.study.file}{_sim(task)}")
     return 0
 
 

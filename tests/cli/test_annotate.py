@@ -334,3 +334,19 @@ def test_rows_are_drawn_within_a_label_of_a_dependent_axis(folder: Path) -> None
     (folder / "dependent.em").write_text(text, encoding="utf-8")
     emdsl("run", "dependent.em", "-y", "--display", "none", cwd=folder)
     assert status(folder, "dependent.em")["drawn"] == 2 * 5
+
+
+def test_the_next_command_finds_the_same_rows(folder: Path) -> None:
+    """With `--sim`, and the name of the annotation where a study has several."""
+    second = '  annotate tone of answer { choices = ["kind", "rude"] }\n  measure people'
+    text = STUDY.replace("samples = 12", "samples = 1").replace("  measure people", second, 1)
+    (folder / "several.em").write_text(text, encoding="utf-8")
+    emdsl("run", "several.em", "--sim", "--display", "none", cwd=folder)
+    said = emdsl(
+        "annotate", "several.em", "--sim", "--name", "tone", "--sheet", "tone.csv", "--rater", "ann", cwd=folder
+    )
+    command = said.stdout.splitlines()[-1]
+    assert command == "Next: emdsl annotate several.em --sim --name tone --import tone.csv --rater ann"
+    sheet = (folder / "tone.csv").read_text(encoding="utf-8").replace(",,", ",kind,")
+    (folder / "tone.csv").write_text(sheet, encoding="utf-8")
+    assert "of ann" in emdsl(*command.split()[2:], cwd=folder).stdout
