@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation, localcontext
 from functools import cached_property
@@ -183,10 +184,26 @@ class Level:
 
     @property
     def shown(self) -> str:
-        """Its name in tables and `--only`."""
+        """Its name in tables and `--only`; a record or a list is shown as JSON, as in its column of the results."""
         if self.label is not None:
             return self.label
-        return render(self.value) or name_of(self.value) or str(self.value)
+        return render(self.value) or name_of(self.value) or _json_text(self.value)
+
+
+def _json_text(value: Value) -> str:
+    """Return a list or a record as JSON, with exact numbers; any other value as Python shows it."""
+    match value:
+        case str():
+            return json.dumps(value, ensure_ascii=False)
+        case None:
+            return "null"
+        case tuple() | list():
+            return f"[{', '.join(map(_json_text, value))}]"
+        case LabelledMap():
+            entries = (f"{json.dumps(k, ensure_ascii=False)}: {_json_text(v)}" for k, v in value.entries)
+            return f"{{{', '.join(entries)}}}"
+        case _:
+            return render(value) or name_of(value) or str(value)
 
 
 def name_of(value: Value) -> str | None:
