@@ -106,5 +106,4 @@ def test_an_unknown_level_is_told_the_others_in_order() -> None:
 def test_a_level_that_is_a_record_has_one_name_everywhere() -> None:
     """In plans, in `--only` and in the results: JSON."""
     (people,) = (a for a in study().experiment.axes if a.name == "p")
-    assert people.shown == PEOPLE
     assert people.places == {name: [i] for i, name in enumerate(PEOPLE)}
