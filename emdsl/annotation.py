@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emdsl.digest import digest
+from emdsl.files import wait_for_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -193,12 +194,14 @@ def line_of(verdict: Verdict) -> bytes:
 def append(path: Path, verdicts: Iterable[Verdict]) -> None:
     """Add verdicts to the end of a file, and wait until they are on the disk.
 
-    A last line that was cut off by a crash is removed first.
+    A last line that was cut off by a crash is removed first. Only one process writes at a time: what another one has
+    written so far is not taken for such a line.
 
     Raises:
         OSError: The file cannot be written.
     """
     with path.open("ab+") as file:
+        wait_for_lock(file)
         file.seek(0)
         content = file.read()
         last = content[content.rfind(b"\n") + 1 :]

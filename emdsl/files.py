@@ -225,6 +225,12 @@ def locked(path: Path, *, wait_s: float) -> Iterator[None]:
             _unlock(file)  # closing is not enough: a process forked meanwhile has the file, and with it the lock
 
 
+def wait_for_lock(file: IO[Any]) -> None:
+    """Lock an open file until it is closed, as soon as no other process holds its lock."""
+    while os.name == "posix" and not try_lock(file):
+        time.sleep(POLL_S)
+
+
 def try_lock(file: IO[Any], *, shared: bool = False) -> bool:
     """Lock an open file until it is closed; return False at once if another process holds its lock."""
     import fcntl  # noqa: PLC0415 - Windows has none, and checking a study needs no lock

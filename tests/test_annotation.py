@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ from emdsl.annotation import (
     shown,
     verdicts_in,
 )
+from emdsl.files import try_lock
 from emdsl.prompt import Message, Prompt
 from emdsl.source import Span
 
@@ -142,3 +145,19 @@ def test_the_draw_and_the_tuning_half_depend_on_the_seed_and_the_key_alone() -> 
     drawn = sorted(keys, key=one.order)[:200]
     assert 70 < sum(map(one.tunes, drawn)) < 130
     assert not any(map(annotation().tunes, keys))
+
+
+def test_two_processes_write_one_file(tmp_path: Path) -> None:
+    """A line that the other one is writing is not taken for one that a crash cut off."""
+    path = tmp_path / "harm.ann.jsonl"
+    line = line_of(verdict("ann", "harmful"))
+    with path.open("ab") as file:
+        assert try_lock(file)
+        file.write(line[:20])
+        file.flush()
+        other = threading.Thread(target=append, args=(path, [verdict("ann", "harmless", what="t")]))
+        other.start()
+        time.sleep(0.05)
+        file.write(line[20:])
+    other.join()
+    assert [v.shown for v in verdicts_in(path.read_bytes())] == ["s", "t"]
