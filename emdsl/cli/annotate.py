@@ -138,12 +138,13 @@ def _by_keys(task: Annotating, person: str) -> int:
 def _judge_all(task: Annotating, person: str, pressed: Keys) -> None:
     """Show one text after the other, and write each verdict to the disk before the next text."""
     queue, done = task.pending(person), list["Row"]()
-    note, allowed = "", {*map(str, range(1, len(task.labels) + 1)), *"unsq"}
+    notes: dict[str, str] = {}  # by row: a note stays with its text
+    allowed = {*map(str, range(1, len(task.labels) + 1)), *"unsq"}
     while queue:
         _show(task, person, queue[0], len(queue))
         while (key := pressed.next().lower()) not in allowed or key == "n":
             if key == "n":
-                note = pressed.line("note")
+                notes[queue[0].digest] = pressed.line("note")
         if key == "q":
             return
         if key == "s":
@@ -152,9 +153,8 @@ def _judge_all(task: Annotating, person: str, pressed: Keys) -> None:
             queue.insert(0, done.pop())
             task.judge(queue[0], person, None)
         elif key != "u":
-            task.judge(queue[0], person, task.labels[int(key) - 1], note)
+            task.judge(queue[0], person, task.labels[int(key) - 1], notes.get(queue[0].digest, ""))
             done.append(queue.pop(0))
-            note = ""
 
 
 def _show(task: Annotating, person: str, row: Row, left: int) -> None:

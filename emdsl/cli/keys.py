@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import re
+import select
 import sys
 from collections import deque
 from contextlib import contextmanager
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _AT_ONCE = 64  # bytes: an arrow or a function key is several
+_REST_S = 0.05  # how long the rest of such a key may take on a slow line
+_SEQUENCE = re.compile(rb"\x1b+(?:\[[0-?]*[ -/]*[@-~]?|O.?|.?)", re.DOTALL)  # Home, for one, has a `1` in it
+_UNFINISHED = re.compile(rb"\x1b+(?:\[[0-?]*[ -/]*|O)?\Z")
 
 
 class Keys:
@@ -21,6 +27,7 @@ class Keys:
 
     def __init__(self) -> None:
         self._waiting: deque[str] = deque()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("ignore")
 
     def next(self) -> str:
         """Return the next key of one character; arrows and other keys of several characters are ignored.
@@ -29,16 +36,26 @@ class Keys:
             EOFError: The terminal is closed.
         """
         while not self._waiting:
-            read = os.read(sys.stdin.fileno(), _AT_ONCE)
+            stream = sys.stdin.fileno()
+            read = os.read(stream, _AT_ONCE)
             if not read:
                 raise EOFError
-            self._waiting.extend("" if read.startswith(b"\x1b") else read.decode("utf-8", "ignore"))
+            while _UNFINISHED.search(read) and select.select([stream], [], [], _REST_S)[0]:
+                if not (rest := os.read(stream, _AT_ONCE)):
+                    break
+                read += rest
+            self._waiting.extend(self._decoder.decode(_SEQUENCE.sub(b"", read)))
         return self._waiting.popleft()
 
     def line(self, prompt: str) -> str:
-        """Ask for a line of text."""
+        """Ask for a line of text; what was typed before the question is shown is the start of it."""
+        typed, end, rest = "".join(self._waiting).replace("\r", "\n").partition("\n")
+        self._waiting = deque(rest)
+        if end:
+            return typed
         with _mode(at_once=False):
-            return str(click.prompt(prompt, default="", show_default=False))
+            asked = click.prompt(f"{prompt}: {typed}", default="", show_default=False, prompt_suffix="")
+        return typed + str(asked)
 
 
 class _OtherKeys(Keys):

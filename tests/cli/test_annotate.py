@@ -293,9 +293,11 @@ def test_by_keys(folder: Path) -> None:
     terminal.until("note")
     terminal.press("odd one\n2")
     terminal.until("harm: 2 of")
-    terminal.press("s")
+    terminal.press("n2 skipped\ns\x1b[1~")  # at once; Home is no `1`, and the note stays with the skipped text
     terminal.until("harm: 2 of")
-    terminal.press("1")
+    terminal.press("\x1b")
+    time.sleep(0.01)  # the same key on a slow line
+    terminal.press("[1~\x1bOP1")
     terminal.until("harm: 3 of")
     os.kill(terminal.process.pid, signal.SIGKILL)
     terminal.end()
