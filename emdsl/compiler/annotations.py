@@ -14,7 +14,7 @@ from emdsl.digest import digest_bytes
 from emdsl.errors import AnnotationError
 from emdsl.files import matches, read_whole
 from emdsl.lang import ast
-from emdsl.source import listed, near, one_of
+from emdsl.source import Label, listed, near, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -47,10 +47,25 @@ def annotations_of(
         return ()
     asks = [s.name for s in statements.steps if isinstance(s.decl, ast.Ask)]
     verdicts = _verdicts(scope, inputs)
-    return tuple(
+    found = tuple(
         annotation for decl in statements.annotations
         if (annotation := _annotation(decl, asks, axes, seed, scope, verdicts, faults)) is not None
     )  # fmt: skip
+    _check_apart(found, faults)
+    return found
+
+
+def _check_apart(annotations: Iterable[Annotation], faults: Faults) -> None:
+    """Verdicts are kept by the choices, not by a name: labels alone do not tell two questions apart."""
+    asked: dict[tuple[str, str], Annotation] = {}
+    for annotation in annotations:
+        first = asked.setdefault((annotation.ask, annotation.choices_digest), annotation)
+        if first is not annotation and not any(annotation.choices.values()):
+            faults.error(
+                "E435", f"`{annotation.name}` has the choices of `{first.name}`: a verdict would be one of both",
+                annotation.span, help='say what each label means: `choices = { LABEL: "what it means", ... }`',
+                labels=(Label(span=first.span, text="the other one"),),
+            )  # fmt: skip
 
 
 def _annotation(
