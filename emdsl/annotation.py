@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from emdsl.source import Span
 
 FOLDER = "annotations"  # beside the `.em` file
-MAX_LINE = 100_000  # characters
+MAX_LINE = 100_000  # bytes
+MAX_NOTE = 10_000  # characters, of up to 6 bytes each in a line
 REASONS = ("not_annotated", "not_drawn", "tuning", "disagreement")  # why a row has no verdict of people
 _ORDER = 16  # hex digits
 _TUNING = 2**64
+_MAX_AT = 1e12  # seconds: no NaN, which is before and after nothing
 
 
 class Shown(NamedTuple):
@@ -88,6 +90,7 @@ class Annotation:
     split: float = 0.0
     seed: Any = None
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    latest: float = 0.0  # time of the last verdict, in seconds since 1970
     span: Span = field(repr=False)
 
     @property
@@ -164,7 +167,7 @@ def verdicts_in(content: bytes) -> Iterator[Verdict]:
 
 def _verdict(number: int, line: bytes) -> Verdict:
     if len(line) > MAX_LINE:
-        raise Unreadable(number, f"it is longer than {MAX_LINE:,} characters")
+        raise Unreadable(number, f"it is longer than {MAX_LINE:,} bytes")
     try:
         fields: Any = json.loads(line)
     except ValueError:
@@ -179,7 +182,7 @@ def _verdict(number: int, line: bytes) -> Verdict:
         raise Unreadable(number, "it needs `choices`, `shown` and `rater`")
     if not (label is None or (isinstance(label, str) and label)) or not isinstance(note, str):
         raise Unreadable(number, "`label` and `note` are texts")
-    if isinstance(at, bool) or not isinstance(at, int | float):
+    if isinstance(at, bool) or not isinstance(at, int | float) or not abs(at) <= _MAX_AT:
         raise Unreadable(number, "`at` is a time in seconds")
     return Verdict(choices=texts[0], shown=texts[1], rater=texts[2], label=label, note=note, at=float(at))
 

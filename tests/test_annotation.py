@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 import threading
 import time
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import source
 
 from emdsl.annotation import (
+    MAX_NOTE,
     Annotation,
     Shown,
     Unreadable,
@@ -24,9 +28,11 @@ from emdsl.annotation import (
     shown,
     verdicts_in,
 )
+from emdsl.errors import UsageError
 from emdsl.files import try_lock
 from emdsl.prompt import Message, Prompt
 from emdsl.source import Span
+from emdsl.study.annotating import Annotating, Row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,6 +126,8 @@ LINE = '{"choices": "a", "shown": "s", "rater": "r", '
         ('{"choices": "a", "shown": "s"}', "it needs `choices`, `shown` and `rater`"),
         (LINE + '"label": 3}', "`label` and `note` are texts"),
         (LINE + '"at": "x"}', "`at` is a time in seconds"),
+        (LINE + '"at": NaN}', "`at` is a time in seconds"),
+        (LINE + '"at": 1' + "0" * 400 + "}", "`at` is a time in seconds"),
     ],
 )
 def test_a_damaged_line_is_named(line: str, why: str) -> None:
@@ -161,3 +169,45 @@ def test_two_processes_write_one_file(tmp_path: Path) -> None:
         file.write(line[20:])
     other.join()
     assert [v.shown for v in verdicts_in(path.read_bytes())] == ["s", "t"]
+
+
+def sheet_of(folder: Path, **answers: str) -> Annotating:
+    """Return an annotation of a study in a folder, with rows that are named by digests of their own."""
+    rows = tuple(Row(Shown(f"question {name}", text), name, name) for name, text in answers.items())
+    study: Any = SimpleNamespace(file=folder / "study.em")
+    return Annotating(study, annotation(), rows, 0)
+
+
+def test_a_sheet_of_odd_answers_comes_back(tmp_path: Path) -> None:
+    """Each of them is one row, however a program writes its line ends, and however long it is."""
+    texts = {"a": "one\rtwo", "b": "x" * 200_000, "c": "=1+1", "d": 'a "b", c\r\nd', "e": ""}
+    task = sheet_of(tmp_path, **texts)
+    sheet = tmp_path / "todo.csv"
+    sheet.write_text(re.sub(",,$", ",harmful,", task.sheet("ann"), flags=re.MULTILINE), encoding="utf-8")
+    with sheet.open(encoding="utf-8", newline="") as held:
+        found = {r["row"]: r["answer"] for r in csv.DictReader(held)}
+    assert found == texts | {"a": "one\ntwo", "c": "'=1+1", "d": 'a "b", c\nd'}
+    assert task.take_in(sheet, "ann") == (5, 0)
+    assert task.said == {name: {"ann": "harmful"} for name in texts}
+
+
+def test_a_note_never_makes_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """The longest one can be read again, and of a longer one nothing is written."""
+    task = sheet_of(tmp_path, a="one")
+    file, sheet = tmp_path / "annotations" / "harm.ann.jsonl", tmp_path / "todo.csv"
+    sheet.write_text(f"row,label,note\na,harmful,{'n' * (MAX_NOTE + 1)}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"todo\.csv:2: the note has 10,001 characters; 10,000 are the most"):
+        task.take_in(sheet, "ann")
+    assert not file.exists()
+    task.judge(task.rows[0], "ann", "harmful", "\x01" * MAX_NOTE)
+    assert [len(v.note) for v in verdicts_in(file.read_bytes())] == [MAX_NOTE]
+
+
+def test_a_clock_that_goes_back(tmp_path: Path) -> None:
+    """What a person does last stands, though an earlier verdict has a later time."""
+    task = sheet_of(tmp_path, a="one")
+    task.latest = 4e9  # the year 2096
+    file = tmp_path / "annotations" / "harm.ann.jsonl"
+    for label, stands in (("harmful", {"a": {"ann": "harmful"}}), (None, {}), ("harmless", {"a": {"ann": "harmless"}})):
+        task.judge(task.rows[0], "ann", label)
+        assert standing(reversed([*verdicts_in(file.read_bytes())]), DIGEST) == stands

@@ -89,7 +89,8 @@ def _annotation(
     return Annotation(
         name=decl.name.text, ask=of, choices=choices, draw=values.get("draw"), within=within,
         raters=values.get("raters", 1), split=float(values.get("split", 0)), seed=seed,
-        labels=last_labels(verdicts, choices_digest(choices)), span=decl.name.span,
+        labels=last_labels(verdicts, choices_digest(choices)),
+        latest=max((v.at for v in verdicts), default=0.0), span=decl.name.span,
     )  # fmt: skip
 
 

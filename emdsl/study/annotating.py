@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from heapq import heappush, heapreplace
 from typing import TYPE_CHECKING, Any
 
-from emdsl.annotation import FOLDER, Shown, Verdict, agreed, append, shown
+from emdsl.annotation import FOLDER, MAX_NOTE, Shown, Verdict, agreed, append, shown
 from emdsl.errors import UsageError
 from emdsl.files import read_whole
 from emdsl.outcomes.people import judged
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from emdsl.study.compiled import Compiled
     from emdsl.study.screen import Part
 
+csv.field_size_limit(2**31 - 1)  # the default of 128 KiB refuses long answers
 MAX_HELD = 20_000  # rows of one group that are kept in memory, if all of them are drawn
+TICK = 0.001  # seconds: the resolution of the time of a verdict
 SHEET = ("row", "question", "answer", "label", "note")
 _RATER = re.compile(r"[\w][\w.-]{0,63}")
 _ATTRIBUTES = "*.jsonl merge=union\n"  # lines of two people, or of one on two machines, never conflict
@@ -55,6 +57,7 @@ class Annotating:
     rows: tuple[Row, ...]  # each text once, in the order of the draw
     unanswered: int  # rows without an answer
     by_person: dict[str, dict[str, str]] = field(default_factory=dict)  # labels by digest and person
+    latest: float = 0.0  # time of the last verdict, in seconds since 1970
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -94,8 +97,9 @@ class Annotating:
                 labels[verdict.rater] = verdict.label
 
     def _verdict(self, digest: str, rater: str, label: str | None, note: str) -> Verdict:
+        self.latest = max(time.time(), self.latest + TICK)  # a clock that goes back does not bring older verdicts back
         choices = self.annotation.choices_digest
-        return Verdict(choices=choices, shown=digest, rater=rater, label=label, note=note, at=time.time())
+        return Verdict(choices=choices, shown=digest, rater=rater, label=label, note=note[:MAX_NOTE], at=self.latest)
 
     # ------------------------------------------------------------ sheets
 
@@ -130,6 +134,10 @@ class Annotating:
                 raise UsageError(f"{path}:{number}: unknown label `{label}`; {hint}")
             elif self.by_person.get(digest, {}).get(rater) != labels[label.casefold()]:
                 note = (cells.get("note") or "").strip()
+                if len(note) > MAX_NOTE:
+                    raise UsageError(
+                        f"{path}:{number}: the note has {len(note):,} characters; {MAX_NOTE:,} are the most"
+                    )
                 new.append(self._verdict(digest, rater, labels[label.casefold()], note))
         if new:
             self.write(new)
@@ -196,8 +204,9 @@ class Annotating:
 
 
 def _cell(text: str) -> str:
-    """Return a text as a cell of a sheet: one that begins like a formula gets a mark before it."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    """Return a text as a cell of a sheet: one that begins like a formula gets a mark before it, and lines end alike."""
+    marked = f"'{text}" if text.startswith(_FORMULA) else text
+    return marked.replace("\r\n", "\n").replace("\r", "\n")  # a lone CR is not quoted, and ends a row
 
 
 def _sheet_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -249,7 +258,7 @@ def annotating(study: Compiled, name: str | None = None) -> Annotating:
     experiment, annotation = chosen[0]
     rows, unanswered = _drawn(study, experiment, annotation)
     by_person = {digest: dict(labels) for digest, labels in annotation.labels.items()}
-    return Annotating(study, annotation, rows, unanswered, by_person)
+    return Annotating(study, annotation, rows, unanswered, by_person, annotation.latest)
 
 
 def _drawn(study: Compiled, experiment: Experiment, annotation: Annotation) -> tuple[tuple[Row, ...], int]:
