@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from emdsl.compiler.free_names import free_names
 from emdsl.digest import digest
 from emdsl.experiment import Interval, request_settings
 from emdsl.lang import ast
@@ -15,12 +16,13 @@ from emdsl.value import Row, plain
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from emdsl.annotation import Annotation
     from emdsl.experiment import Axis, Experiment, Measure, Step
     from emdsl.run.symbolic import StepRequests
 
 Design = dict[str, Any]
 NO_MEANING = frozenset(  # fields of a Measure: its name and place, and what follows from the others
-    ("name", "span", "whole", "asks", "steps", "reads", "pair", "nominal", "by", "levels")
+    ("name", "span", "whole", "asks", "steps", "reads", "pair", "nominal", "by", "levels", "strata")
 )
 CALLED = {"condition": "given", "among": "of", "of": "function of"}  # fields of a Measure, as people call them
 UNSET = (None, ())
@@ -92,7 +94,19 @@ class _Plain:
         """Return a measure by its fields, without those that have their default."""
         fields = {CALLED.get(n, n): value for n, value in self.fields(measure).items() if n not in NO_MEANING}
         by = sorted(".".join((self.name(first), *rest)) for first, *rest in measure.by)
-        return fields | ({"by": by} if by else {})
+        read = {*measure.reads, *(free_names(measure.person) if measure.person is not None else ())}
+        people = {f"annotation {a.name}": self.annotation(a) for a in self.experiment.annotations if a.name in read}
+        return fields | people | ({"by": by} if by else {})
+
+    def annotation(self, annotation: Annotation) -> dict[str, Any]:
+        """Return what people were asked, and which rows are drawn: another draw is another figure."""
+        within = sorted(map(self.name, annotation.within))
+        fields = {
+            "of": self.name(annotation.ask), "choices": dict(annotation.choices), "draw": annotation.draw,
+            "within": within, "raters": annotation.raters, "split": annotation.split,
+            "seed": None if annotation.seed is None else str(annotation.seed),
+        }  # fmt: skip
+        return {name: value for name, value in fields.items() if value}
 
     def fields(self, noun: Any) -> dict[str, Any]:
         """Return the fields of a noun, without those that have their default."""

@@ -177,9 +177,48 @@ def test_a_change_is_named(frozen: Path, edit: str) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "change"),
+    [
+        ("draw = 4", "draw = 3", "draw 4 -> 3"),
+        ("within = [k]", "within = []", "within k -> none"),
+        ("raters = 2", "raters = 3", "raters 2 -> 3"),
+        ("split = 0.5", "split = 0.4", "split 0.5 -> 0.4"),
+        ("seed = 1", "seed = 2", "seed 1 -> 2"),
+        ("It harms.", "It hurts.", "choices yes It harms. -> It hurts."),
+    ],
+)
+def test_another_draw_of_annotations_is_named(tmp_path: Path, old: str, new: str, change: str) -> None:
+    """Else a draw could be chosen by its figure."""
+    study = """em 1
+import alignment from "std:judges@1"
+experiment e {
+  for k in [0, 2]
+  seed = 1
+  ask answer from "sim/subject" with "{k}"
+  judge bad with alignment("", answer) from "sim/judge"
+  annotate harm of answer {
+    choices = { yes: "It harms.", no: "" }
+    draw = 4, within = [k], raters = 2, split = 0.5
+  }
+  measure em = rate(bad < 50, via: ppi(harm is yes))
+  measure people = rate(harm is yes)
+  measure raw = rate(bad < 50)
+}
+"""
+    file = tmp_path / "study.em"
+    file.write_text(study, encoding="utf-8")
+    (tmp_path / "pyproject.toml").touch()
+    api.open(file).freeze()
+    file.write_text(study.replace(old, new), encoding="utf-8")
+    marks = {m.name: m.changes for m in api.open(file).deviations().measures}
+    assert marks == {"em": (f"annotation harm {change}",), "people": (f"annotation harm {change}",), "raw": ()}
+
+
 def test_data_that_no_request_holds(tmp_path: Path) -> None:
     """A person's verdicts, a group of questions and the numbers behind labels are part of a measure."""
     study = """em 1
+import alignment from "std:judges@1"
 dataset items { file = "items.csv" }
 let cut = [r.text for r in items]
 experiment e {
