@@ -207,16 +207,25 @@ def append(path: Path, verdicts: Iterable[Verdict]) -> None:
         wait_for_lock(file)
         file.seek(0)
         content = file.read()
-        last = content[content.rfind(b"\n") + 1 :]
-        if last and not list(verdicts_in(last)):
-            file.truncate(len(content) - len(last))
-            last = b""
-        file.write((b"\n" if last else b"") + b"".join(map(line_of, verdicts)))
+        kept = _whole(content)
+        if len(kept) < len(content):
+            file.truncate(len(kept))
+        begin = b"" if not kept or kept.endswith(b"\n") else b"\n"
+        file.write(begin + b"".join(map(line_of, verdicts)))
         file.flush()
         os.fsync(file.fileno())
 
 
+def _whole(content: bytes) -> bytes:
+    """Return the content of a file without a last line that was cut off."""
+    start = content.rfind(b"\n") + 1
+    return content if list(verdicts_in(content[start:])) else content[:start]
+
+
 def merged(mine: bytes, theirs: bytes) -> bytes:
-    """Return the lines of two files of verdicts, each once."""
-    lines = dict.fromkeys(x for content in (mine, theirs) for x in content.split(b"\n") if x.strip())
+    """Return the lines of two files of verdicts, each once.
+
+    A last line that was cut off by a crash is left out: within a file it would be an error.
+    """
+    lines = dict.fromkeys(x for content in (mine, theirs) for x in _whole(content).split(b"\n") if x.strip())
     return b"".join(line + b"\n" for line in lines)

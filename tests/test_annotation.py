@@ -25,6 +25,7 @@ from emdsl.annotation import (
     choices_digest,
     last_labels,
     line_of,
+    merged,
     shown,
     verdicts_in,
 )
@@ -112,6 +113,14 @@ def test_a_line_that_a_crash_cut_off_is_left_out(tmp_path: Path, cut: int) -> No
     append(path, [verdict("ann", "harmful", what="w")])
     assert [v.shown for v in verdicts_in(path.read_bytes())] == [*kept, "w"]
     assert path.read_bytes().endswith(b"}\n")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_files_are_merged_without_a_line_that_was_cut_off(whole: bool) -> None:
+    """Each verdict once, and a last line without its end is one."""
+    a, b, c = (line_of(verdict("ann", "harmful", what=x)) for x in "abc")
+    mine = merged(a + b.rstrip() if whole else a + b[:-9], a + c)
+    assert [v.shown for v in verdicts_in(mine)] == (["a", "b", "c"] if whole else ["a", "c"])
 
 
 LINE = '{"choices": "a", "shown": "s", "rater": "r", '

@@ -85,9 +85,9 @@ class Annotating:
     def write(self, verdicts: Sequence[Verdict]) -> None:
         """Write verdicts of one person. Raises OSError."""
         folder = self.study.file.parent / FOLDER
-        if not folder.is_dir():
-            folder.mkdir()
-            (folder / ".gitattributes").write_text(_ATTRIBUTES, encoding="utf-8")
+        folder.mkdir(exist_ok=True)
+        if not (attributes := folder / ".gitattributes").exists():  # a bundle brings files without it
+            attributes.write_text(_ATTRIBUTES, encoding="utf-8")
         append(folder / f"{self.annotation.name}.{verdicts[0].rater}.jsonl", verdicts)
         for verdict in verdicts:
             labels = self.by_person.setdefault(verdict.shown, {})
