@@ -78,7 +78,7 @@ def command(
         return 0
     person = check_rater(rater or _user())
     if sheet is not None:
-        return _write_sheet(task, person, sheet)
+        return _write_sheet(task, person, sheet, name)
     if sheet_in is not None:
         new, empty = task.import_sheet(sheet_in, person)
         left = f"; {counted(empty, 'row')} without a label" if empty else ""
@@ -100,14 +100,14 @@ def _user() -> str:
     return re.sub(r"[^\w.-]", "_", name).lstrip(".-") or "me"
 
 
-def _write_sheet(task: Annotating, person: str, path: Path) -> int:
+def _write_sheet(task: Annotating, person: str, path: Path, name: str | None) -> int:
     if path.exists():
         raise FileExists(f"{path} exists; it is not overwritten", parameter="sheet")
     write_whole(path, task.sheet(person))
     console.say(f"{counted(len(task.pending(person)), 'row')} in {path}: fill in the column `label` with one of")
     for label, text in task.annotation.choices.items():
         console.say(f"  {label}" + (f"  {text}" if text else ""))
-    console.say(f"Next: emdsl annotate {_same(task)} --import {path} --rater {person}")
+    console.say(f"Next: emdsl annotate {_same(task, name)} --import {path} --rater {person}")
     return 0
 
 
@@ -115,10 +115,9 @@ def _sim(task: Annotating) -> str:
     return " --sim" if task.study.project.simulate else ""
 
 
-def _same(task: Annotating) -> str:
+def _same(task: Annotating, name: str | None) -> str:
     """Return the arguments that find the same annotation and its rows again."""
-    n_annotations = sum(len(e.annotations) for e in task.study.program.experiments)
-    return f"{task.study.file}{_sim(task)}" + (f" --name {task.annotation.name}" if n_annotations > 1 else "")
+    return f"{task.study.file}{_sim(task)}" + (f" --name {name}" if name else "")
 
 
 def _by_keys(task: Annotating, person: str) -> int:

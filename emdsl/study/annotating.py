@@ -241,7 +241,7 @@ def annotating(study: Compiled, name: str | None = None) -> Annotating:
 
     Args:
         study: The compiled study.
-        name: The annotation; required if the study has several.
+        name: The annotation; required if the study has several. `EXPERIMENT.NAME` tells those of one name apart.
 
     Raises:
         UsageError: The study has no such annotation.
@@ -249,11 +249,13 @@ def annotating(study: Compiled, name: str | None = None) -> Annotating:
     annotations = [(e, a) for e in study.program.experiments for a in e.annotations]
     if not annotations:
         raise UsageError(f"{study.file} has no `annotate`: add `annotate NAME of ASK {{ choices = ... }}`")
-    chosen = [(e, a) for e, a in annotations if name in (None, a.name)]
-    names = [a.name for _, a in annotations]
+    chosen = [(e, a) for e, a in annotations if name in (None, a.name, f"{e.name}.{a.name}")]
+    of_name = Counter(a.name for _, a in annotations)
+    names = [a.name if of_name[a.name] == 1 else f"{e.name}.{a.name}" for e, a in annotations]
     if len(chosen) != 1:
-        hint = near(name or "", names) or listed("annotation", "annotations", names)
-        problem = f"has no annotation `{name}`" if not chosen else "has several annotations"
+        hint = (near(name, names) if name and not chosen else "") or listed("annotation", "annotations", names)
+        several = f"has {len(chosen)} annotations" + (f" `{name}`" if name else "")
+        problem = several if chosen else f"has no annotation `{name}`"
         raise UsageError(f"{study.file} {problem}; {hint}", parameter="name")
     experiment, annotation = chosen[0]
     rows, unanswered = _drawn(study, experiment, annotation)

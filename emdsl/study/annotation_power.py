@@ -106,11 +106,13 @@ def annotation_power(
 
     Raises:
         UnknownMeasure: There is no such measure.
-        UsageError: Only some of the three assumptions are given.
+        UsageError: Only some of the three assumptions are given, or the rate is 0 or 1.
     """
     given = (rate, sensitivity, specificity)
     if any(x is not None for x in given) and None in given:
         raise UsageError("give all of --rate, --sensitivity and --specificity, or none of them")
+    if rate is not None and not 0 < rate < 1:
+        raise UsageError(f"a rate of 0 or 1 has no width: assume one between them, not {rate:g}", parameter="rate")
     experiment, chosen = chosen_measure(study.program, measure or _first(study), ("rate",))
     if not chosen.via or chosen.interval is None:
         raise UnknownMeasure(f"`{chosen.name}` has no `via`: nothing corrects it", parameter="measure")

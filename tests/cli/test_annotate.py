@@ -136,6 +136,8 @@ def test_how_many_verdicts_buy_which_interval(folder: Path) -> None:
     told = emdsl("power", "study.em", "--measure", "em", "--effect", "0.1", cwd=folder, code=2).stderr
     wanted = "--measure: people's verdicts correct `em`: `emdsl power FILE --annotations` computes how many it needs"
     assert wanted in told
+    told = emdsl("power", "study.em", "--annotations", "--rate", "1", *assume[2:], cwd=folder, code=2).stderr
+    assert "--rate: a rate of 0 or 1 has no width: assume one between them, not 1" in told
     assert "need --annotations" in emdsl("power", "study.em", "--half-width", "0.1", cwd=folder, code=2).stderr
 
 
@@ -180,6 +182,19 @@ def test_two_people_and_their_disagreements(folder: Path) -> None:
     assert f"agreement: {found['drawn'] - len(apart)} texts of {found['drawn']} judged alike" in shown
     missing = rows(folder, "SELECT DISTINCT harm_missing FROM e WHERE harm_raters = 2 AND harm IS NULL")
     assert {r["harm_missing"] for r in missing} <= {"disagreement", "not_drawn"}
+
+
+def test_annotations_of_one_name(folder: Path) -> None:
+    """Their experiment tells them apart."""
+    second = STUDY.removeprefix("em 1\n").partition("\n")[2].replace("experiment e", "experiment f")
+    second = second.replace("measure people", "measure more").replace("measure em", "measure less")
+    (folder / "study.em").write_text(STUDY + second.replace("draw    = 20", "draw    = 5"), encoding="utf-8")
+    told = emdsl("annotate", "study.em", "--name", "harm", "--status", cwd=folder, code=2).stderr
+    assert "study.em has 2 annotations `harm`; the annotations are `e.harm`, `f.harm`" in told
+    shown = emdsl("annotate", "study.em", "--name", "f.harm", "--status", cwd=folder).stdout
+    assert "harm of answer: 0 of 10 drawn texts judged" in shown
+    said = emdsl("annotate", "study.em", "--name", "f.harm", "--sheet", "f.csv", "--rater", "ann", cwd=folder).stdout
+    assert said.endswith("Next: emdsl annotate study.em --name f.harm --import f.csv --rater ann\n")
 
 
 WRONG = [
