@@ -179,6 +179,16 @@ def state(folder: Path, study: str) -> tuple[str, tuple[int, ...]] | None:
     return (row[0], tuple(row[1:])) if row else None
 
 
+def notices(folder: Path, study: str) -> list[str]:
+    """Return what there was to say about the measures of a study when it was loaded."""
+    try:
+        with connected(folder / FILE, read_only=True) as database:
+            row = database.execute("SELECT notices FROM emdsl.studies WHERE study = ?", [study]).fetchone()
+    except Error:  # another version of emdsl loaded it
+        return []
+    return list(row[0] or []) if row else []
+
+
 def select(database: Connection, sql: str) -> SqlResult:
     """Return the result of a query; raises OutcomesError with DuckDB's own message, caret included."""
     try:

@@ -52,6 +52,7 @@ CREATE TABLE IF NOT EXISTS emdsl.studies (
 ALTER TABLE emdsl.studies ADD COLUMN IF NOT EXISTS store_removals BIGINT;
 ALTER TABLE emdsl.studies ADD COLUMN IF NOT EXISTS store_id BIGINT;
 ALTER TABLE emdsl.studies ADD COLUMN IF NOT EXISTS store_key BIGINT;
+ALTER TABLE emdsl.studies ADD COLUMN IF NOT EXISTS notices VARCHAR[];
 COMMENT ON TABLE emdsl.studies IS 'the studies (.em files) in this database, a schema for each';
 """
 
@@ -209,8 +210,8 @@ def _fill(
     connection.execute(
         "INSERT OR REPLACE INTO emdsl.studies BY NAME SELECT ? AS study, ? AS file, ? AS program, ? AS store_id, "
         "? AS store_removals, ? AS store_last, ? AS store_count, ? AS store_key, ? AS run, now() AS loaded_at, "
-        "? AS simulated",
-        [schema, study.file, study.program, *study.store_state, study.run, simulated],
+        "? AS simulated, ?::VARCHAR[] AS notices",
+        [schema, study.file, study.program, *study.store_state, study.run, simulated, notices],
     )
     return notices
 

@@ -71,12 +71,13 @@ def bring_up_to_date(
 
 
 def load_if_stale(study: Compiled) -> list[str]:
-    """Load the tables if they do not match the study and its store; return notices.
+    """Load the tables if they do not match the study and its store; return the notices of the load, whenever it was.
 
     Raises OutcomesError if they cannot be loaded, SourceError for an error of the study.
     """
     with study.store() as store:
-        notices = [] if _is_current(study, store) else _load_anew(study, store)[1]
+        current = _is_current(study, store)
+        notices = database.notices(study.project.cache, study.name) if current else _load_anew(study, store)[1]
     note_last(study.project.cache, study.name)
     return notices
 
@@ -95,7 +96,7 @@ def each_row(study: Compiled, see: SeeRows) -> tuple[list[ExperimentCount], list
             for rows in collect(walk, store, {}, planner.add):
                 see(walk.experiment, rows)
             counts.append(planner.finish())
-        return counts, []
+        return counts, database.notices(study.project.cache, study.name)
 
 
 def load_apart(study: Compiled, folder: Path) -> list[str]:

@@ -105,6 +105,15 @@ def test_a_sheet_comes_back_as_verdicts_on_the_rows_of_the_draw(folder: Path) ->
     assert (people["hits"], people["n"]) == (kept.count("harmful"), len(kept))
 
 
+def test_what_is_said_once_is_said_each_time(folder: Path) -> None:
+    """Verdicts outside of the draw are told by each screen, not only by the one that loads the tables."""
+    judge(folder, "ann", odd)
+    (folder / "study.em").write_text(STUDY.replace("draw    = 20", "draw    = 10"), encoding="utf-8")
+    told = [emdsl("show", "study.em", cwd=folder).stderr for _ in range(2)]
+    assert "rows have a verdict outside of the draw, which no figure uses" in told[0]
+    assert told[0] == told[1]
+
+
 def test_a_rate_by_people_is_corrected(folder: Path) -> None:
     """The columns say by what: the judge's own rate, its errors, and how many rows were annotated."""
     judge(folder, "ann", odd)
