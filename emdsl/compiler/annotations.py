@@ -63,7 +63,7 @@ def _check_apart(annotations: Iterable[Annotation], faults: Faults) -> None:
         if first is not annotation and not any(annotation.choices.values()):
             faults.error(
                 "E435", f"`{annotation.name}` has the choices of `{first.name}`: a verdict would be one of both",
-                annotation.span, help='say what each label means: `choices = { LABEL: "what it means", ... }`',
+                annotation.span, help='add what each label means: `choices = { LABEL: "what it means", ... }`',
                 labels=(Label(span=first.span, text="the other one"),),
             )  # fmt: skip
 
