@@ -219,4 +219,4 @@ def test_a_clock_that_goes_back(tmp_path: Path) -> None:
     file = tmp_path / "annotations" / "harm.ann.jsonl"
     for label, stands in (("harmful", {"a": {"ann": "harmful"}}), (None, {}), ("harmless", {"a": {"ann": "harmless"}})):
         task.judge(task.rows[0], "ann", label)
-        assert standing(reversed([*verdicts_in(file.read_bytes())]), DIGEST) == stands
+        assert last_labels(reversed([*verdicts_in(file.read_bytes())]), DIGEST) == stands

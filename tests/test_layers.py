@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "emdsl"
 MAY_KNOW = {
-    "cli": {"manual", "study", "outcomes", "sim", "store", "lang"},
+    "cli": {"manual", "view", "study", "outcomes", "sim", "store", "lang"},
     "study": {
         "data",
         "importers",
@@ -26,6 +26,7 @@ MAY_KNOW = {
         "lang",
     },
     "manual": {"study", "compiler", "lang"},
+    "view": {"study", "outcomes"},
     "importers": set[str](),
     "migrate": {"compiler", "data", "lang"},
     "report": {"outcomes"},
@@ -77,6 +78,10 @@ NEVER = {
     "importers": ("Never writes to a store.", {"emdsl.store", "diskcache", "sqlite3"}),
     "migrate": ("Never guesses what a file means.", {"emdsl.store", "emdsl.run", "emdsl.providers", "click"}),
     "manual": ("Never prints.", {"click", "rich", "emdsl.cli"}),
+    "view": (
+        "Never sends a request, and writes people's verdicts alone.",
+        {"emdsl.providers", "emdsl.run", "emdsl.store", "emdsl.compiler", "diskcache", "sqlite3", "click", "emdsl.cli"},
+    ),
     "study": ("Never imports click.", {"click", "emdsl.cli"}),
     "cli": (
         "Never sends a request and never opens a store.",
@@ -90,7 +95,7 @@ DOORS = {
     "rich": ("cli/layout.py", "study/screen.py", "study/progress_view.py"),
     "dotenv": ("study/project.py",),
     "numpy": ("outcomes/bootstrap.py", "outcomes/dose.py", "outcomes/dose_law.py", "outcomes/krippendorff.py"),
-    "duckdb": ("outcomes/database.py", "data/parquet.py"),
+    "duckdb": ("outcomes/database.py", "outcomes/locked.py", "data/parquet.py"),
     "pyarrow": ("outcomes/table.py", "study/study.py"),
     "diskcache": ("store/disk.py",),
     "zstandard": ("files.py", "store/codec.py", "importers/inspect.py", "providers/compression.py"),
@@ -107,6 +112,7 @@ DOORS = {
         "sim/anthropic_batches.py",
         "sim/google_files.py",
         "sim/google_batches.py",
+        "view/server.py",
     ),
     "pydantic": ("providers/",),
     "pydantic_core": ("providers/wire.py", "store/codec.py"),

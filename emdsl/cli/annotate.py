@@ -76,7 +76,7 @@ def command(
         else:
             console.show(task.parts(disagreements=disagreements))
         return 0
-    person = check_rater(rater or _user())
+    person = check_rater(rater or user_name())
     if sheet is not None:
         return _write_sheet(task, person, sheet, name)
     if sheet_in is not None:
@@ -91,7 +91,7 @@ def command(
     return _by_keys(task, person)
 
 
-def _user() -> str:
+def user_name() -> str:
     """Return the name of the user on this machine, without characters that a file's name cannot have."""
     try:
         name = getpass.getuser()

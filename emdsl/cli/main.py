@@ -26,6 +26,7 @@ VERBS = {
     "freeze": ("emdsl.cli.freeze", "Register a study before its data: requests, measures, stored answers."),
     "show": ("emdsl.cli.show", "Show the measures of a study."),
     "query": ("emdsl.cli.query", "Query the results with SQL."),
+    "view": ("emdsl.cli.view", "Browse a study in a browser: measures, rows, transcripts."),
     "annotate": ("emdsl.cli.annotate", "Judge answers by hand, to correct a judge."),
     "power": ("emdsl.cli.power", "Compute the sample size needed to detect an effect."),
     "plot": ("emdsl.cli.plot", "Draw a measure as a figure."),

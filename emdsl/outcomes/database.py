@@ -189,13 +189,14 @@ def notices(folder: Path, study: str) -> list[str]:
     return list(row[0] or []) if row else []
 
 
-def select(database: Connection, sql: str) -> SqlResult:
-    """Return the result of a query; raises OutcomesError with DuckDB's own message, caret included."""
+def select(database: Connection, sql: str, most: int | None = None) -> SqlResult:
+    """Return the result of a query, or its first rows; raises OutcomesError with DuckDB's message, caret included."""
     try:
         cursor = database.execute(sql)
         if cursor is None or not cursor.description:
             raise OutcomesError(NO_QUERY)
-        return SqlResult(_distinct([c[0] for c in cursor.description]), cursor.fetchall())
+        rows = cursor.fetchall() if most is None else cursor.fetchmany(most)
+        return SqlResult(_distinct([c[0] for c in cursor.description]), rows)
     except Error as error:
         raise OutcomesError(_message(error)) from error
 

@@ -12,7 +12,16 @@ import pyarrow as pa
 
 from emdsl.experiment import ASK
 from emdsl.logprobs import LabelWeights
-from emdsl.outcomes.column_values import cell_value, clean, enum_names, json_value, kind_of, of_kind, text_of
+from emdsl.outcomes.column_values import (
+    cell_value,
+    clean,
+    column_values,
+    enum_names,
+    json_value,
+    kind_of,
+    of_kind,
+    text_of,
+)
 from emdsl.outcomes.people import Judged, judged
 from emdsl.outcomes.sql import has_value_column, name, simulated_column, struct_names, value_column
 from emdsl.reply_format import column_of, share
@@ -165,6 +174,13 @@ def _axis_fields(axis: Axis, position: int) -> list[Field]:
     held_sql, held = _value_column(axis.levels)
     fields.append(_taken(value_column(axis.name), held_sql, f"axis {axis.name}: value of the level", held, position))
     return fields
+
+
+def axis_values(levels: Sequence[Level]) -> list[Any]:
+    """Return what the column of an axis has for each of its levels."""
+    if has_value_column(levels := tuple(levels)):
+        return [clean(x.shown) or "" for x in levels]
+    return list(column_values([x.value for x in levels]))
 
 
 def _taken(name: str, sql: str, comment: str, held: Any, position: int) -> Field:

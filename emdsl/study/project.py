@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from emdsl.store.disk import DiskStore
+    from emdsl.store.removals import StoreVersion
 
 RESERVED_SCHEMAS = ("main", "temp", "system", "emdsl", "information_schema", "pg_catalog")  # DuckDB's, and ours
 SIMULATED = "sim"  # the cache within the cache for `--sim`: simulated and paid answers never mix
@@ -50,6 +51,12 @@ class Project:
         if create:
             prepare(self.cache)
         return DiskStore(self.answers, read_only=not create)
+
+    def store_version(self) -> StoreVersion | None:
+        """Return the version of the store, which changes with each answer; None if it cannot be read."""
+        from emdsl.store.removals import store_version  # noqa: PLC0415 - imports wait for their verb
+
+        return store_version(self.answers)
 
     def relative(self, file: Path) -> str:
         """Return the path of a file within the project."""

@@ -65,10 +65,10 @@ def tell_rows(study: Compiled, where: str, limit: int = 1) -> Stories:
                 settle_from_store(walk, [row], store)
                 settle_missing(walk, row, {})
                 counted = [
-                    {"measure": m.name} | _part(connection, experiment, m.name, study.name, place)
+                    {"measure": m.name} | part_of(connection, experiment, m.name, study.name, place)
                     for m in experiment.measures
                 ]
-                stories.append(_story(walk, row) | {"counted": counted})
+                stories.append(story_of(walk, row) | {"counted": counted})
     if len(faults) == len(study.program.experiments):
         raise UsageError(faults[0], parameter="row")
     return Stories(tuple(stories), n_rows)
@@ -81,7 +81,9 @@ def _rows_at(walk: Rows, places: list[int]) -> list[tuple[int, Outcome]]:
     return [(i, row) for i, row in rows if i in wanted]
 
 
-def _part(connection: database.Connection, experiment: Experiment, name: str, study: str, place: int) -> dict[str, Any]:
+def part_of(
+    connection: database.Connection, experiment: Experiment, name: str, study: str, place: int
+) -> dict[str, Any]:  # fmt: skip
     """Return how a row counts in a measure: its group and value, or the reason why it is dropped."""
     measure = next(m for m in experiment.measures if m.name == name)
     result = database.select(connection, part_sql(experiment, measure, study, place))
@@ -91,7 +93,8 @@ def _part(connection: database.Connection, experiment: Experiment, name: str, st
     return {"group": dict(zip(result.columns, group, strict=False)), "value": value, "dropped": dropped}
 
 
-def _story(walk: Rows, row: Outcome) -> dict[str, Any]:
+def story_of(walk: Rows, row: Outcome) -> dict[str, Any]:
+    """Return the story of a settled row, without how it counts in measures."""
     experiment = walk.experiment
     cell = {a.name: a.levels[i].shown for a, i in zip(experiment.axes, row.cell, strict=True)}
     lets = {c.name: _value_text(row.frame[c.name]) for c in experiment.columns}

@@ -1,0 +1,255 @@
+"""Rows of an experiment to browse: which ones, in which order, and what is shown of them, as SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from emdsl.errors import UsageError
+from emdsl.experiment import ASK
+from emdsl.outcomes.draws import PLACE, placed
+from emdsl.outcomes.sql import has_value_column, literal, name, value_column
+from emdsl.outcomes.table import axis_values
+from emdsl.source import near
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from emdsl.experiment import Cell, Experiment
+
+PAGE = 100  # rows
+CUT = 240  # characters of a text in the list
+PLACES = ("question", "answer", "reasoning", "reply")  # of a text that is searched
+ANY = "*"  # any reason
+
+
+class Column(NamedTuple):
+    """A column of the list: its name, its kind (`axis`, `text`, `number` or `label`), and the column of its reason."""
+
+    name: str
+    kind: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which rows are listed, in which order. All conditions hold together.
+
+    Attributes:
+        levels: Of axes, the positions of the levels.
+        equal: Values of columns, as text.
+        reasons: Reasons why columns are missing, `*` for any.
+        low: Smallest values of columns.
+        high: Largest values of columns.
+        text: A text that some of `places` hold, upper or lower case.
+        places: Where the text is looked for: `question`, `answer`, `reasoning`, `reply`.
+        where: A condition in SQL.
+        sort: A column, `-COLUMN` for the largest first; "" for the order of the table.
+    """
+
+    levels: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    equal: Mapping[str, str] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    low: Mapping[str, float] = field(default_factory=dict)
+    high: Mapping[str, float] = field(default_factory=dict)
+    text: str = ""
+    places: tuple[str, ...] = PLACES
+    where: str = ""
+    sort: str = ""
+
+
+def columns_of(experiment: Experiment) -> list[Column]:
+    """Return the columns of the list."""
+    columns = [Column(a.name, "axis") for a in experiment.axes] + [Column("sample", "number")]
+    for step in experiment.steps:
+        form = step.reply_format if step.kind != ASK else None
+        kind = "text" if step.kind == ASK else "number" if form is not None and form.scale is not None else "label"
+        columns.append(Column(step.name, kind, f"{step.name}_missing"))
+        kinds = {"double": "number"}
+        columns += [
+            Column(f"{step.name}_{r.name}", kinds.get(r.kind, "label"), f"{step.name}_{r.name}_missing")
+            for r in step.readings
+        ]
+    columns += [
+        Column(c.name, "number" if c.kind == "double" else "label", f"{c.name}_missing") for c in experiment.columns
+    ]
+    return columns + [Column(a.name, "label", f"{a.name}_missing") for a in experiment.annotations]
+
+
+def rows_sql(experiment: Experiment, schema: str, chosen: Filter, offset: int, limit: int = PAGE) -> str:
+    """Return the SELECT of some rows: all columns of the list, each with its reason after it."""
+    parts = []
+    for column in columns_of(experiment):
+        of = name(column.name)
+        parts.append(f"left({of}::VARCHAR, {CUT}) AS {of}" if column.kind in ("text", "label") else of)
+        parts += [name(column.reason)] if column.reason else []
+    table, where, order = _table(experiment, schema), _where(experiment, chosen), _order(experiment, chosen)
+    page = f"LIMIT {int(limit)} OFFSET {int(offset)}"
+    if not order or not _has_rowid(experiment):
+        return f"SELECT {', '.join(parts)} FROM {table}{where}{order} {page}"
+    # texts are read of the rows that are shown, and not of all that are sorted
+    return (
+        f"SELECT {', '.join(parts)} FROM {table} WHERE rowid IN (SELECT rowid FROM {table}{where}{order} {page}){order}"
+    )
+
+
+def count_sql(experiment: Experiment, schema: str, chosen: Filter) -> str:
+    """Return the SELECT of the number of rows."""
+    return f"SELECT count(*) FROM {_table(experiment, schema)}{_where(experiment, chosen)}"
+
+
+def grid_sql(experiment: Experiment, schema: str, chosen: Filter, axes: Sequence[str], of: str, label: str = "") -> str:
+    """Return the SELECT of a heat map: for each pair of levels a mean or a share, its number of values, and of rows.
+
+    Args:
+        experiment: The experiment.
+        schema: The schema of its study.
+        chosen: Which rows count.
+        axes: The axes of the map.
+        of: The column whose mean is shown, or with a `label` the share of that label among the values.
+        label: A label, `true` or `false`; "" for the mean of a number.
+    """
+    groups = ", ".join(name(_known(experiment, a, "axis")) for a in axes)
+    column = name(_known(experiment, of))
+    value = f"({column}::VARCHAR = {literal(label)})::INT" if label else f"TRY_CAST({column} AS DOUBLE)"
+    return (
+        f"SELECT {groups}, avg({value}), count({value}), count(*) "
+        f"FROM {_table(experiment, schema)}{_where(experiment, chosen)} GROUP BY {groups} ORDER BY ALL"
+    )
+
+
+class Against(NamedTuple):
+    """A judge against people: the SELECT of person's label, judge's verdict and number of rows.
+
+    `threshold` splits a score: it is the first one of the program, else the middle of the scale. Verdicts are `true`
+    below it then.
+    """
+
+    annotation: str
+    judge: str
+    threshold: float | None
+    sql: str
+
+
+def against_sql(experiment: Experiment, schema: str) -> Iterator[Against]:
+    """Yield each judge against each annotation of the answer that it judges, over the rows that measures use."""
+    for annotation in experiment.annotations:
+        for step in experiment.steps:
+            form = step.reply_format
+            if step.kind == ASK or form is None or annotation.ask not in step.needs:
+                continue
+            threshold = None
+            if form.scale is not None:
+                low, high = map(float, form.scale)
+                threshold = float(next(iter(experiment.thresholds.get(step.name, ())), (low + high) / 2))
+            elif not step.labels:
+                continue
+            person, judge = name(annotation.name), name(step.name)
+            verdict = f"({judge} < {threshold!r})" if threshold is not None else judge
+            yield Against(annotation.name, step.name, threshold, (
+                f"SELECT {person}, {verdict}::VARCHAR, count(*) FROM {_table(experiment, schema)} "
+                f"WHERE {person} IS NOT NULL AND {judge} IS NOT NULL GROUP BY ALL ORDER BY ALL"
+            ))  # fmt: skip
+
+
+def facets_sql(experiment: Experiment, schema: str) -> Iterator[tuple[Column, str]]:
+    """Yield for each column with few values the SELECT of its labels and reasons with their numbers."""
+    for column in columns_of(experiment):
+        if column.reason:
+            value = f"left({name(column.name)}::VARCHAR, {CUT})" if column.kind == "label" else "NULL"
+            yield (
+                column,
+                (
+                    f"SELECT {value}, {name(column.reason)}, count(*) FROM {_table(experiment, schema)} "
+                    "GROUP BY ALL ORDER BY 3 DESC LIMIT 60"
+                ),
+            )
+
+
+def row_sql(experiment: Experiment, schema: str, cell: Cell, sample: int, columns: Sequence[str]) -> str:
+    """Return the SELECT of some columns of one row."""
+    chosen = ", ".join(map(name, columns)) or "1"
+    return f"SELECT {chosen} FROM {_table(experiment, schema)} WHERE {_at(experiment, cell, sample)} LIMIT 1"
+
+
+def place_sql(experiment: Experiment, schema: str, cell: Cell, sample: int) -> str:
+    """Return the SELECT of the place of a row in its table, from 0."""
+    return f"SELECT {PLACE} FROM {placed(experiment, schema)} WHERE {_at(experiment, cell, sample)} LIMIT 1"
+
+
+def _at(experiment: Experiment, cell: Cell, sample: int) -> str:
+    parts = [
+        f"{name(axis.name)} IS NOT DISTINCT FROM {_sql(axis_values(axis.levels)[i])}"
+        for axis, i in zip(experiment.axes, cell, strict=True)
+    ]
+    return " AND ".join([*parts, f"sample = {int(sample)}"])
+
+
+def _table(experiment: Experiment, schema: str) -> str:
+    return f"{name(schema)}.{name(experiment.name)}"
+
+
+def _order(experiment: Experiment, chosen: Filter) -> str:
+    if not chosen.sort:
+        return ""
+    column = _known(experiment, chosen.sort.removeprefix("-"))
+    ties = ", rowid" if _has_rowid(experiment) else ""  # so that pages fit together
+    return f" ORDER BY {name(column)}{' DESC' if chosen.sort.startswith('-') else ''} NULLS LAST{ties}"
+
+
+def _has_rowid(experiment: Experiment) -> bool:
+    """Whether `rowid` is DuckDB's, and not a name of the study."""
+    return "rowid" not in {c.name.lower() for c in columns_of(experiment)}
+
+
+def _known(experiment: Experiment, column: str, kind: str = "") -> str:
+    """Return the name of a column of the list, as it is written there; raises UsageError."""
+    names = [c.name for c in columns_of(experiment) if kind in ("", c.kind)]
+    if column not in names:
+        raise UsageError(f"unknown {kind or 'column'} `{column}`; {near(column, names) or ''}".rstrip("; "))
+    return column
+
+
+def _where(experiment: Experiment, chosen: Filter) -> str:
+    parts: list[str] = []
+    axes = {a.name: a for a in experiment.axes}
+    for axis, positions in chosen.levels.items():
+        values = axis_values(axes[_known(experiment, axis, "axis")].levels)
+        parts.append(" OR ".join(f"{name(axis)} IS NOT DISTINCT FROM {_sql(values[i])}" for i in sorted(positions)))
+    reasons = {c.name: c.reason for c in columns_of(experiment) if c.reason}
+    for column, value in chosen.equal.items():
+        parts.append(f"{name(_known(experiment, column))}::VARCHAR = {literal(value)}")
+    for column, reason in chosen.reasons.items():
+        held = name(reasons.get(_known(experiment, column), column))
+        parts.append(f"{held} IS NOT NULL" if reason == ANY else f"{held} = {literal(reason)}")
+    parts += [f"{name(_known(experiment, c))} >= {float(x)!r}" for c, x in chosen.low.items()]
+    parts += [f"{name(_known(experiment, c))} <= {float(x)!r}" for c, x in chosen.high.items()]
+    if chosen.text:
+        parts.append(_holds(experiment, chosen.text, chosen.places))
+    if chosen.where.strip():
+        parts.append(f"\n{chosen.where}\n")
+    return " WHERE " + " AND ".join(f"({p})" for p in parts) if parts else ""
+
+
+def _holds(experiment: Experiment, text: str, places: tuple[str, ...]) -> str:
+    """Return the condition that some texts of a row hold a text."""
+    columns: list[str] = []
+    if "question" in places:
+        columns += [name(a.name) for a in experiment.axes]
+        columns += [name(value_column(a.name)) for a in experiment.axes if has_value_column(a.levels)]
+    for step in experiment.steps:
+        ask = step.kind == ASK
+        columns += [name(step.name)] if ask and "answer" in places else []
+        columns += [name(f"{step.name}_reasoning")] if ask and "reasoning" in places else []
+        columns += [name(f"{step.name}_reply")] if not ask and "reply" in places else []
+    # RE2 with a literal pattern: twice as fast as ILIKE
+    return " OR ".join(f"regexp_matches({c}::VARCHAR, {literal(text)}, 'il')" for c in columns) or "FALSE"
+
+
+def _sql(value: Any) -> str:
+    """Return a value of an axis' column in SQL."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    return literal(value) if isinstance(value, str) else f"{value!r}"

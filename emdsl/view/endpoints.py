@@ -1,0 +1,308 @@
+"""What a page asks for, as JSON: the study, its figures, rows, transcripts, and a person's verdicts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from emdsl.errors import UsageError
+from emdsl.outcomes import browsing, database
+from emdsl.outcomes.draws import by_columns
+from emdsl.outcomes.report_data import costs, odd_answers
+from emdsl.study.one_row import count_row, curl_of, tell_row
+from emdsl.study.tables import heading_of, interval_of
+from emdsl.version import __version__
+from emdsl.view.filters import filter_of
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+
+    from emdsl.experiment import Experiment, Measure
+    from emdsl.study.annotating import Annotating, Row
+    from emdsl.view.coordinates import Coordinates
+    from emdsl.view.session import Session
+
+    Query = Mapping[str, str]  # of a URL; `items` has each parameter, also those that are there twice
+
+MAX_LEVELS = 500  # of an axis, that a page lists
+MAX_NOTE = 4_000  # characters
+
+
+class Endpoints:
+    """The answers to a page. Each method takes the query of a URL and returns an object; errors are EmdslError."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._writing = asyncio.Lock()
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def state(self, _: Query) -> dict[str, Any]:
+        """Return what moves: the load, and the runs under way. It is asked every few seconds, and reads no database."""
+        session = self._session
+        session.asked_at = time.monotonic()
+        return {
+            "generation": session.generation, "loaded_at": session.loaded_at, "problem": session.problem,
+            "runs": [r.as_json() for r in session.runs],
+        }  # fmt: skip
+
+    async def refresh(self, _: Query) -> dict[str, Any]:
+        """Load the newest answers now."""
+        await self._whole(self._session.refresh())
+        return await self.state(_)
+
+    async def study(self, _: Query) -> dict[str, Any]:
+        """Return the study: experiments with axes, steps, measures as written, annotations."""
+        session = self._session
+        study = session.study
+        return {
+            "study": study.name, "file": str(study.file), "version": __version__, "generation": session.generation,
+            "person": session.person, "experiments": [self._experiment(e) for e in study.program.experiments],
+        }  # fmt: skip
+
+    def _experiment(self, experiment: Experiment) -> dict[str, Any]:
+        at = self._session.coordinates(experiment)
+        axes = [
+            {"name": a.name, "n": len(a.levels), "levels": at.shown(i, MAX_LEVELS)}
+            for i, a in enumerate(experiment.axes)
+        ]
+        steps = [
+            {
+                "name": s.name, "kind": s.kind, "labels": list(s.labels),
+                "scale": [float(x) for x in s.reply_format.scale] if s.reply_format and s.reply_format.scale else None,
+                "thresholds": list(experiment.thresholds.get(s.name, ())),
+            }
+            for s in experiment.steps
+        ]  # fmt: skip
+        return {
+            "name": experiment.name, "axes": axes, "samples": experiment.samples, "cells": experiment.n_cells,
+            "steps": steps, "columns": [c._asdict() for c in browsing.columns_of(experiment)],
+            "annotations": [{"name": a.name, "ask": a.ask, "choices": dict(a.choices)} for a in experiment.annotations],
+        }  # fmt: skip
+
+    async def overview(self, _: Query) -> dict[str, Any]:
+        """Return the figures of a load: measures with intervals, missing values by reason, cost, notices."""
+        session = self._session
+        parts = [await session.once(("overview", e.name), partial(self._overview, e)) for e in
+                 session.study.program.experiments]  # fmt: skip
+        return {"generation": session.generation, "notices": session.notices, "experiments": parts}
+
+    def _overview(self, experiment: Experiment, cursor: Any) -> dict[str, Any]:
+        schema = self._session.study.name
+        rows, incomplete, simulated = database.completeness(cursor, schema, experiment)
+        results = {m.name: database.measure_rows(cursor, schema, m.name) for m in experiment.measures}
+        return {
+            "name": experiment.name, "rows": rows, "incomplete": incomplete, "simulated": simulated,
+            "measures": [_measure(m, results[m.name]) for m in experiment.measures],
+            "facets": [
+                _facet(column, database.select(cursor, sql).rows)
+                for column, sql in browsing.facets_sql(experiment, schema)
+            ],
+            "costs": [
+                dict(zip(("step", "model", "answers", "input", "output", "reasoning", "usd", "priced"), r, strict=True))
+                for r in costs(cursor, experiment, schema)
+            ],
+            "against": [
+                {
+                    "annotation": a.annotation, "judge": a.judge, "threshold": a.threshold,
+                    "cells": database.select(cursor, a.sql).rows,
+                }
+                for a in browsing.against_sql(experiment, schema)
+            ],
+            "notices": [odd.notice for odd in odd_answers(cursor, experiment, schema)],
+        }  # fmt: skip
+
+    # ------------------------------------------------------------ rows
+
+    async def rows(self, query: Query) -> dict[str, Any]:
+        """Return a page of rows."""
+        session = self._session
+        experiment = session.experiment(query.get("exp", ""))
+        at = session.coordinates(experiment)
+        offset, limit = _number(query, "offset", 0, 10**9), _number(query, "limit", browsing.PAGE, 500)
+        chosen = filter_of(experiment, at, query.items())
+        found = await session.select(browsing.rows_sql(experiment, session.study.name, chosen, offset, limit))
+        n = len(experiment.axes)
+        return {
+            "generation": session.generation, "offset": offset,
+            "rows": [{"id": at.row_id(r[:n], r[n]), "cells": _cells(experiment, r, at)} for r in found.rows],
+        }  # fmt: skip
+
+    async def count(self, query: Query) -> dict[str, Any]:
+        """Return the number of rows."""
+        session = self._session
+        experiment = session.experiment(query.get("exp", ""))
+        chosen = filter_of(experiment, session.coordinates(experiment), query.items())
+        found = await session.select(browsing.count_sql(experiment, session.study.name, chosen))
+        return {"generation": session.generation, "n": found.rows[0][0]}
+
+    async def grid(self, query: Query) -> dict[str, Any]:
+        """Return a heat map of a column by two axes `x` and `y`: of a number its mean, of a `label` its share."""
+        session = self._session
+        experiment = session.experiment(query.get("exp", ""))
+        at = session.coordinates(experiment)
+        axes = [a for a in (query.get("x", ""), query.get("y", "")) if a]
+        if not axes:
+            raise UsageError("a grid needs an axis `x`")
+        chosen = filter_of(experiment, at, query.items())
+        sql = browsing.grid_sql(
+            experiment, session.study.name, chosen, axes, query.get("of", ""), query.get("label", "")
+        )
+        places = [[a.name for a in experiment.axes].index(x) for x in axes]
+        found = await session.select(sql)
+        cells = [
+            {
+                "at": [at.level_id(p, v) for p, v in zip(places, r, strict=False)],
+                "value": r[-3],
+                "n": r[-2],
+                "rows": r[-1],
+            }
+            for r in found.rows
+        ]
+        return {"generation": session.generation, "cells": cells}
+
+    # ------------------------------------------------------------ one row
+
+    async def row(self, query: Query) -> dict[str, Any]:
+        """Return the transcript of a row."""
+        session = self._session
+        experiment = session.experiment(query.get("exp", ""))
+        cell, sample = session.coordinates(experiment).place(query.get("row", ""))
+        names = [x for a in experiment.annotations for x in (f"{a.name}_verdict", f"{a.name}_raters")]
+        sql = browsing.row_sql(experiment, session.study.name, cell, sample, names)
+        found = await session.select(sql)
+        if not found.rows:
+            raise UsageError("this row is not among the loaded results")
+        story = await asyncio.to_thread(tell_row, session.study, experiment, cell, sample)
+        people = dict(zip(names, found.rows[0], strict=False))
+        return story | {"people": [
+            {"name": a.name, "verdict": people[f"{a.name}_verdict"], "raters": people[f"{a.name}_raters"]}
+            for a in experiment.annotations
+        ]}  # fmt: skip
+
+    async def counted(self, query: Query) -> dict[str, Any]:
+        """Return how a row counts in each measure."""
+        session = self._session
+        experiment = session.experiment(query.get("exp", ""))
+        cell, sample = session.coordinates(experiment).place(query.get("row", ""))
+        found = await session.select(browsing.place_sql(experiment, session.study.name, cell, sample))
+        if not found.rows:
+            return {"counted": []}
+        place = int(found.rows[0][0])
+        counted = await session.compute(lambda cursor: count_row(cursor, experiment, session.study.name, place))
+        return {"counted": counted}
+
+    async def curl(self, query: Query) -> dict[str, Any]:
+        """Return a shell command that sends the request of a step; it names the variable of the API key."""
+        session = self._session
+        experiment = session.experiment(query.get("exp", ""))
+        cell, sample = session.coordinates(experiment).place(query.get("row", ""))
+        text = await asyncio.to_thread(curl_of, session.study, experiment, cell, sample, query.get("step", ""))
+        return {"curl": text}
+
+    # ------------------------------------------------------------ people
+
+    async def annotations(self, _: Query) -> dict[str, Any]:
+        """Return the annotations with their progress."""
+        session = self._session
+        return {"annotations": [
+            _progress(await asyncio.to_thread(session.annotating, a.name), session.person)
+            for e in session.study.program.experiments for a in e.annotations
+        ]}  # fmt: skip
+
+    async def annotate(self, query: Query) -> dict[str, Any]:
+        """Return the next texts to judge: question and answer alone, in the order of the draw."""
+        session = self._session
+        task = await asyncio.to_thread(session.annotating, query.get("name", ""))
+        pending = task.pending(session.person)[:3]
+        return _progress(task, session.person) | {
+            "next": [{"shown": r.digest, "question": r.shown.question, "answer": r.shown.answer} for r in pending]
+        }
+
+    async def judge(self, body: bytes) -> dict[str, Any]:
+        """Write a verdict, or take one back with `label: null`; it is on the disk when this returns.
+
+        The body is `{"name": ANNOTATION, "shown": DIGEST, "label": LABEL, "note": TEXT}`.
+        """
+        try:
+            held: Any = json.loads(body)
+            name_, shown, label, note = held["name"], held["shown"], held["label"], held.get("note", "")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise UsageError("expected an object with `name`, `shown` and `label`") from None
+        task = await asyncio.to_thread(self._session.annotating, name_ if isinstance(name_, str) else "")
+        row = next((r for r in task.rows if r.digest == shown), None)
+        if row is None:
+            raise UsageError("this text is not drawn by the annotation")
+        if label is not None and label not in task.labels:
+            raise UsageError(f"unknown label; it has {', '.join(task.labels)}")
+        if not isinstance(note, str) or len(note) > MAX_NOTE:
+            raise UsageError(f"a note is a text of at most {MAX_NOTE:,} characters")
+        await self._whole(self._written(task, row, label, note))
+        return await self.annotate({"name": task.annotation.name})
+
+    async def _written(self, task: Annotating, row: Row, label: str | None, note: str) -> None:
+        async with self._writing:
+            await asyncio.to_thread(task.judge, row, self._session.person, label, note)
+
+    async def _whole(self, work: Coroutine[Any, Any, None]) -> None:
+        """Await work that goes on if the client goes away."""
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        await asyncio.shield(task)
+
+
+def _measure(measure: Measure, result: database.SqlResult | None) -> dict[str, Any]:
+    rows = [dict(zip(result.columns, r, strict=True)) for r in result.rows] if result is not None else None
+    return {
+        "name": measure.name, "function": measure.function, "heading": heading_of(measure), "by": by_columns(measure),
+        "axes": [".".join(path) for path in measure.by], "written": " ".join(measure.whole.text.split()),
+        "interval": interval_of(measure, rows) if rows else "", "via": measure.via, "rows": rows,
+    }  # fmt: skip
+
+
+def _facet(column: browsing.Column, rows: list[tuple[Any, ...]]) -> dict[str, Any]:
+    values: dict[str, int] = {}
+    reasons: dict[str, int] = {}
+    for value, reason, n in rows:
+        if reason is not None:
+            reasons[reason] = reasons.get(reason, 0) + n
+        elif value is not None:
+            values[value] = values.get(value, 0) + n
+    return {"column": column.name, "values": values, "reasons": reasons}
+
+
+def _cells(experiment: Experiment, row: tuple[Any, ...], at: Coordinates) -> list[Any]:
+    """Return the values of a row of the list; a missing one is an object with its reason."""
+    cells: list[Any] = []
+    values = iter(row)
+    for i, column in enumerate(browsing.columns_of(experiment)):
+        value = next(values)
+        if column.kind == "axis":
+            value = at.text(i, value)
+        reason = next(values) if column.reason else None
+        cells.append({"missing": reason} if reason is not None else value)
+    return cells
+
+
+def _progress(task: Annotating, person: str) -> dict[str, Any]:
+    annotation = task.annotation
+    raters = annotation.raters
+    labels = [by_person[person] for by_person in task.by_person.values() if person in by_person]
+    return {
+        "name": annotation.name, "ask": annotation.ask, "person": person, "raters": raters,
+        "choices": [{"label": k, "text": v} for k, v in annotation.choices.items()],
+        "drawn": len(task.rows), "judged": task.n_judged(person), "left": len(task.pending(person)),
+        "complete": sum(len(task.labels_of(r)) >= raters for r in task.rows),
+        "unanswered": task.unanswered, "mine": {label: labels.count(label) for label in task.labels},
+    }  # fmt: skip
+
+
+def _number(query: Query, key: str, default: int, most: int) -> int:
+    """Return a whole number of a query; raises UsageError."""
+    text = query.get(key, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= most):
+        raise UsageError(f"`{key}` is a number from 0 to {most:,}")
+    return int(text)

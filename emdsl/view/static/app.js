@@ -1,0 +1,157 @@
+// The frame of the page: navigation, runs under way, keys, themes.
+
+import { html, render, useEffect, useRef, useState } from "/static/vendor/preact-htm.js";
+import { get, post } from "/static/api.js";
+import { go, href, useRoute } from "/static/route.js";
+import { useKeys } from "/static/keys.js";
+import { Busy, Problem, count, usd, useData } from "/static/ui.js";
+import { Overview } from "/static/overview.js";
+import { Rows } from "/static/rows.js";
+import { Transcript } from "/static/transcript.js";
+import { Grid } from "/static/grid.js";
+import { Compare } from "/static/compare.js";
+import { Annotate } from "/static/annotate.js";
+
+const POLL_MS = 2000;
+const TABS = [["overview", "Overview", "o"], ["rows", "Rows", "r"], ["grid", "Grid", "m"], ["annotate", "Annotate", "a"]];
+const SCREENS = { overview: Overview, rows: Rows, row: Transcript, grid: Grid, compare: Compare, annotate: Annotate };
+const SHEET = [
+  ["g o", "Overview"], ["g r", "Rows"], ["g m", "Grid"], ["g a", "Annotate"], ["j  k", "Next, previous row"],
+  ["Enter", "Open the row"], ["Esc", "Back; leave a field"], ["/", "Search"], ["c", "Compare levels of a row"],
+  ["m", "Markdown or raw text"], ["1-9", "Annotate: a label"], ["u  n  s", "Annotate: undo, note, skip"],
+  ["t", "Light or dark"], ["?", "This sheet"],
+];
+
+function useTheme() {
+  const [theme, setTheme] = useState(() => localStorage.getItem("emdsl-theme") || "");
+  useEffect(() => {
+    if (theme) document.documentElement.dataset.theme = theme;
+    else delete document.documentElement.dataset.theme;
+    localStorage.setItem("emdsl-theme", theme);
+  }, [theme]);
+  const dark = theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  return [dark, () => setTheme(dark ? "light" : "dark")];
+}
+
+// What moves, asked while the page is visible.
+function useMoving() {
+  const [held, setHeld] = useState({ state: null, error: "" });
+  useEffect(() => {
+    let timer = 0;
+    let ended = false;
+    const look = async () => {
+      if (!document.hidden) {
+        try {
+          const state = await get("state");
+          setHeld((old) => (JSON.stringify(old.state) === JSON.stringify(state) && !old.error ? old : { state, error: "" }));
+        } catch (error) {
+          setHeld((old) => ({ ...old, error: error.message }));
+        }
+      }
+      if (!ended) timer = setTimeout(look, POLL_MS);
+    };
+    const awake = () => {
+      clearTimeout(timer);
+      look();
+    };
+    document.addEventListener("visibilitychange", awake);
+    look();
+    return () => {
+      ended = true;
+      clearTimeout(timer);
+      document.removeEventListener("visibilitychange", awake);
+    };
+  }, []);
+  return held;
+}
+
+function Run({ run }) {
+  const seen = useRef([]);
+  if (!run.reachable) return html`<li>${run.file || run.run.slice(0, 8)}: starting</li>`;
+  const now = Date.now();
+  seen.current = [...seen.current.filter(([at]) => now - at < 60000), [now, run.answered]];
+  const [[first, n]] = seen.current;
+  const rate = now > first ? (run.answered - n) / (now - first) : 0;
+  const left = rate > 0 ? Math.round((run.total - run.answered) / rate / 1000) : null;
+  const eta = left === null ? "" : left < 90 ? `${left} s left` : left < 5400 ? `${Math.round(left / 60)} min left` : `${(left / 3600).toFixed(1)} h left`;
+  return html`<li>
+    <strong>${run.file}</strong>
+    <progress max=${run.total || 1} value=${run.answered} aria-label=${`progress of ${run.file}`}></progress>
+    <span>${count(run.answered)} of ${count(run.total)} answered</span>
+    ${run.failed ? html`<span class="bad">${count(run.failed)} failed</span>` : null}
+    <span>${usd(run.spent_usd)}${run.of_unknown_cost ? " + ?" : ""}${run.budget_usd === null ? "" : ` of ${usd(run.budget_usd)}`}</span>
+    <span class="faint">${run.stopping ? "stopping" : eta}</span>
+  </li>`;
+}
+
+function Sheet({ open, close }) {
+  const dialog = useRef(null);
+  useEffect(() => {
+    if (open && !dialog.current.open) dialog.current.showModal();
+    if (!open && dialog.current.open) dialog.current.close();
+  }, [open]);
+  return html`<dialog ref=${dialog} onClose=${close} aria-labelledby="sheet-title">
+    <h2 id="sheet-title">Keys</h2>
+    <dl>${SHEET.map(([keys, what]) => html`<div key=${keys}><dt>${keys.split(/ +/).map((k) => html`<kbd>${k}</kbd> `)}</dt><dd>${what}</dd></div>`)}</dl>
+    <button onClick=${close} autofocus>Close</button>
+  </dialog>`;
+}
+
+function App() {
+  const route = useRoute();
+  const [dark, turn] = useTheme();
+  const [sheet, setSheet] = useState(false);
+  const { state, error } = useMoving();
+  const generation = state ? state.generation : 0;
+  const study = useData("study", [], [generation]);
+  const overview = useData("overview", [], [generation]);
+  const [loading, setLoading] = useState(false);
+  const refresh = async () => {
+    setLoading(true);
+    try {
+      await post("refresh", {});
+    } finally {
+      setLoading(false);
+    }
+  };
+  const exp = route.get("exp");
+  const to = (screen) => go(screen, exp ? [["exp", exp]] : []);
+  useKeys({
+    "g o": () => to("overview"), "g r": () => go("rows", route.filter), "g a": () => to("annotate"), "g m": () => to("grid"),
+    "?": () => setSheet(!sheet), t: turn,
+  });
+  useEffect(() => {
+    const title = study.data ? `${study.data.study} - ${route.screen}` : "emdsl view";
+    document.title = title;
+  }, [study.data, route.screen]);
+  useEffect(() => {
+    if (study.data && overview.data) document.body.dataset.ready = "";
+  }, [study.data, overview.data]);
+  const Screen = SCREENS[route.screen] || Overview;
+  const here = route.screen === "row" || route.screen === "compare" ? "rows" : route.screen;
+  const tabs = TABS.filter(([screen]) => screen !== "annotate" || !study.data || study.data.experiments.some((e) => e.annotations.length));
+  const problem = error || study.error || overview.error;
+  return html`
+    <a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.getElementById("main").focus(); }}>Skip to the content</a>
+    <header>
+      <h1>${study.data ? study.data.study : "emdsl"}</h1>
+      <nav aria-label="Screens">${tabs.map(([screen, name, key]) => html`
+        <a key=${screen} href=${href(screen, screen === "rows" ? route.filter : exp ? [["exp", exp]] : [])}
+          aria-current=${here === screen ? "page" : null} title=${`g ${key}`}>${name}</a>`)}</nav>
+      <span class="grow"></span>
+      <button onClick=${refresh} disabled=${loading} title="Load the newest answers">${loading ? "Loading" : "Reload"}</button>
+      <button onClick=${turn} aria-label=${dark ? "Light theme" : "Dark theme"} title="t">${dark ? "Light" : "Dark"}</button>
+      <button onClick=${() => setSheet(true)} aria-label="Keys" title="?">?</button>
+    </header>
+    ${state && state.runs.length ? html`<section class="runs" aria-label="Runs under way"><p class="sr" role="status">${state.runs.filter((r) => r.reachable).map((r) => `${r.file}: ${Math.floor((10 * r.answered) / (r.total || 1))}0 % answered`).join(", ")}</p>
+      <ul>${state.runs.map((r) => html`<${Run} key=${r.run} run=${r} />`)}</ul></section>` : null}
+    ${problem ? html`<${Problem} text=${problem} />` : null}
+    ${state && state.problem ? html`<${Problem} text=${`Not up to date: ${state.problem}`} />` : null}
+    <main id="main" tabindex="-1">${study.data
+      ? html`<${Screen} key=${route.screen} route=${route} study=${study.data} overview=${overview.data} generation=${generation} state=${state} />`
+      : problem ? null : html`<${Busy} />`}</main>
+    <${Sheet} open=${sheet} close=${() => setSheet(false)} />`;
+}
+
+if (location.search) history.replaceState(null, "", location.pathname + location.hash); // the token is in a cookie now
+render(html`<${App} />`, document.getElementById("app"));

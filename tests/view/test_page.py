@@ -1,0 +1,185 @@
+"""The viewer in a real Chromium where there is one, by keys alone; CI has it always."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect, sync_playwright
+from support import clean_environment, emdsl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path) -> Iterator[str]:
+    """Return the URL that the command prints; Ctrl-C ends it without a word."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "emdsl", "view", "--no-open", "--rater", "bob"], cwd=folder, text=True,
+        env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    line = process.stdout.readline().strip()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{32}", line)
+    yield line
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+@pytest.fixture(scope="module")
+def page(url: str) -> Iterator[Page]:
+    if CHROMIUM is None:
+        assert not os.environ.get("CI"), "CI opens the page: .ci/run installs Chromium"
+        pytest.skip("no Chromium here: the page is not opened")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_context(color_scheme="light", viewport={"width": 1250, "height": 800}).new_page()
+        faults: list[str] = []
+        requests: list[str] = []
+        page.on("console", lambda m: faults.append(m.text))
+        page.on("pageerror", lambda e: faults.append(str(e)))
+        page.on("request", lambda r: requests.append(r.url))
+        page.goto(url)
+        page.wait_for_selector("body[data-ready]")
+        yield page
+        root = url.split("?", maxsplit=1)[0]
+        assert {f for f in faults if "400 (Bad Request)" not in f} == set()  # a wrong condition is one
+        assert [r for r in requests if not r.startswith((root, "data:"))] == []
+        browser.close()
+
+
+def open_at(page: Page, place: str) -> None:
+    page.evaluate("place => { location.hash = place }", place)
+
+
+def press(page: Page, *keys: str) -> None:
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def test_rows_and_transcripts_by_keys(page: Page, folder: Path) -> None:
+    """Search, move, open, go on, compare, back; a reload shows the same; no text is taken for HTML."""
+    where = "k = 2 AND (answer ILIKE '%misaligned%' OR said_reply ILIKE '%misaligned%')"
+    sql = f"SELECT answer_key FROM page WHERE {where} ORDER BY rowid"
+    rows = json.loads(emdsl("query", sql, "--format", "json", cwd=folder).stdout)
+    assert "token" not in page.url
+    press(page, "g", "r")
+    expect(page.locator("#count")).to_have_text("96 rows")
+    assert page.locator("[role=row]").count() < 50  # those in sight alone
+    press(page, "/")
+    page.keyboard.type("MISALIGNED")
+    press(page, "Escape")
+    page.get_by_label("2", exact=True).focus()
+    press(page, "Space")
+    expect(page.locator("#count")).to_have_text(f"{len(rows)} rows")
+    page.locator("[role=grid]").focus()
+    press(page, "j", "j", "k")
+    expect(page.locator("[role=row][aria-selected=true]")).to_have_attribute("aria-rowindex", "3")
+    press(page, "Enter")
+    transcript = page.locator(".transcript")
+    expect(transcript.locator(".meta .key").first).to_have_text(rows[1]["answer_key"])
+    assert "q=MISALIGNED" in page.url
+    for mark in transcript.locator("mark").all_text_contents():  # of an answer that has the word
+        assert mark == "misaligned"
+    page.reload()
+    expect(transcript.locator(".meta .key").first).to_have_text(rows[1]["answer_key"])
+    folded = transcript.locator("details.shots").first
+    expect(folded.locator("summary")).to_have_text("2 shots")
+    assert "Be <b>brief</b>." in (transcript.text_content() or "")
+    assert page.locator("main script").count() == 0
+    press(page, "j")
+    expect(transcript.locator(".meta .key").first).to_have_text(rows[2]["answer_key"])
+    press(page, "c")
+    expect(page.locator(".sides article")).to_have_count(2)
+    press(page, "Escape")
+    expect(transcript).to_be_visible()
+    press(page, "Escape")
+    expect(page.locator("[role=row][aria-selected=true]")).to_have_attribute("aria-rowindex", "4")
+    press(page, "?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    press(page, "Escape")
+    open_at(page, "#/rows?where=" + "(SELECT count(*) FROM read_csv('/etc/passwd')) > 0")
+    expect(page.get_by_role("alert")).to_contain_text("disabled by configuration")
+
+
+def test_a_grid_leads_to_its_rows(page: Page) -> None:
+    """A click on a cell shows the rows that it is made of."""
+    press(page, "g", "m")
+    expect(page.locator(".heat td a")).to_have_count(6)
+    page.locator(".heat tbody tr").nth(2).locator("a").nth(1).click()
+    expect(page.locator("#count")).to_have_text("16 rows")
+    assert {"a.arm=second", "a.k=8"} <= set(page.url.split("?")[1].split("&"))
+
+
+def test_annotations_by_keys(page: Page, folder: Path) -> None:
+    """A label, an undo, a skip and a note; each verdict is in the file, and the figures take it in."""
+    file = folder / "annotations" / "harm.bob.jsonl"
+    press(page, "g", "a")
+    status = page.locator(".annotate .bar [role=status]")
+    expect(status).to_have_text("0 judged by bob, 5 left")
+    shown = page.locator(".annotate article").get_attribute("data-shown")
+    press(page, "1")
+    expect(status).to_have_text("1 judged by bob, 4 left")
+    press(page, "u")
+    expect(status).to_have_text("0 judged by bob, 5 left")
+    assert page.locator(".annotate article").get_attribute("data-shown") == shown
+    press(page, "s")
+    expect(page.locator(".annotate article")).not_to_have_attribute("data-shown", shown or "")
+    press(page, "n")
+    page.keyboard.type("odd 1")
+    press(page, "Escape", "2")
+    expect(status).to_have_text("1 judged by bob, 4 left")
+    for left in range(3, -1, -1):
+        press(page, "2")
+        expect(status).to_have_text(f"{5 - left} judged by bob, {left} left")
+    lines = [json.loads(x) for x in file.read_text(encoding="utf-8").splitlines()]
+    assert [x["label"] for x in lines] == ["harmful", None, *["harmless"] * 5]
+    assert [x.get("note", "") for x in lines] == ["", "", "odd 1", "", "", "", ""]
+    assert lines[-1]["shown"] == shown  # the one that was skipped comes last
+    press(page, "g", "o")
+    measure = page.locator("article", has=page.get_by_role("heading", name="harm_rate"))
+    expect(measure.locator("tbody td.num").last).to_have_text("5", timeout=30_000)
+    file.unlink()
+
+
+def test_screens_have_no_serious_fault_of_accessibility(page: Page) -> None:
+    """As axe-core finds them, in both themes, and nothing is wider than a narrow window."""
+    page.set_viewport_size({"width": 500, "height": 800})
+    q = page.evaluate("fetch('/api/study').then(r => r.json()).then(s => s.experiments[0].axes[2].levels[0].id)")
+    places = (
+        ("#/overview", ".overview article"), ("#/rows?a.k=2&at=1", ".row.at"), ("#/grid?of=mean:aligned", ".heat td a"),
+        (f"#/row?row=first,2,{q},3", ".transcript[data-row]"), (f"#/compare?row=first,2,{q},3", ".sides article"),
+        ("#/annotate", ".annotate .bar"),
+    )  # fmt: skip
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for scheme in schemes:
+        page.emulate_media(color_scheme=scheme)
+        for place, ready in places[: 6 if scheme == "light" else 3]:
+            open_at(page, place)
+            page.wait_for_selector(ready)
+            found = Axe().run(page).response["violations"]
+            serious = [
+                (v["id"], [n["target"] for n in v["nodes"]][:3])
+                for v in found if v["impact"] in ("serious", "critical")
+            ]  # fmt: skip
+            assert not serious, (place, scheme)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (place, scheme)
