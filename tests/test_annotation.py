@@ -196,7 +196,7 @@ def test_a_sheet_of_odd_answers_comes_back(tmp_path: Path) -> None:
     with sheet.open(encoding="utf-8", newline="") as held:
         found = {r["row"]: r["answer"] for r in csv.DictReader(held)}
     assert found == texts | {"a": "one\ntwo", "c": "'=1+1", "d": 'a "b", c\nd'}
-    assert task.take_in(sheet, "ann") == (5, 0)
+    assert task.import_sheet(sheet, "ann") == (5, 0)
     assert task.said == {name: {"ann": "harmful"} for name in texts}
 
 
@@ -206,7 +206,7 @@ def test_a_note_never_makes_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     file, sheet = tmp_path / "annotations" / "harm.ann.jsonl", tmp_path / "todo.csv"
     sheet.write_text(f"row,label,note\na,harmful,{'n' * (MAX_NOTE + 1)}\n", encoding="utf-8")
     with pytest.raises(UsageError, match=r"todo\.csv:2: the note has 10,001 characters; 10,000 are the most"):
-        task.take_in(sheet, "ann")
+        task.import_sheet(sheet, "ann")
     assert not file.exists()
     task.judge(task.rows[0], "ann", "harmful", "\x01" * MAX_NOTE)
     assert [len(v.note) for v in verdicts_in(file.read_bytes())] == [MAX_NOTE]

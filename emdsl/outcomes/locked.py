@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LIMIT_S = 10.0  # of one query
+RELEASE_S = 3.0  # how long a former instance of the file may be held
 MAX_ROWS = 10_000  # of one result
 _SETTINGS = """
 SET autoinstall_known_extensions = false;
@@ -31,11 +34,19 @@ class Locked:
 
         Until `close`, no other connection of this process can open the file: its settings are final.
         """
-        try:
-            self._connection = duckdb.connect(str(path), read_only=True)
-            self._connection.execute(_SETTINGS)
-        except Error as error:
-            raise OutcomesError(f"{path} cannot be read: {first_line(error)}") from error
+        end = time.monotonic() + RELEASE_S
+        while True:
+            try:
+                self._connection = duckdb.connect(str(path), read_only=True)
+                self._connection.execute(_SETTINGS)
+            except Error as error:
+                if "has been locked" not in str(error) or time.monotonic() > end:
+                    raise OutcomesError(f"{path} cannot be read: {first_line(error)}") from error
+                self._connection.close()  # of a former instance, which an error may still hold
+                gc.collect()
+                time.sleep(0.02)
+            else:
+                return
 
     def close(self) -> None:
         """Close the file."""

@@ -127,9 +127,10 @@ class Session:
                 try:
                     return await asyncio.shield(work)
                 except asyncio.CancelledError:
-                    cursor.interrupt()
-                    with suppress(EmdslError, OSError):
-                        await work
+                    while not work.done():  # a query that has not begun cannot be interrupted yet
+                        cursor.interrupt()
+                        await asyncio.wait([work], timeout=0.05)
+                    work.exception()
                     raise
             finally:
                 cursor.close()

@@ -57,6 +57,16 @@ function usePages(filter, generation) {
   return { n, exact: held.n !== null, error: held.error, row, see: fetchPage, key };
 }
 
+// A field whose text is the page's until it is committed: the page is drawn again while a person types.
+function Field({ tag = "input", value, field, ...rest }) {
+  const own = useRef(null);
+  const ref = field || own;
+  useLayoutEffect(() => {
+    if (document.activeElement !== ref.current) ref.current.value = value;
+  }, [value]);
+  return html`<${tag} ref=${ref} ...${rest} />`;
+}
+
 function Level({ axis, route, set }) {
   const key = `a.${axis.name}`;
   const chosen = route.all(key);
@@ -82,7 +92,7 @@ function Value({ column, facet, route, set }) {
       <option value="">any</option>${values.map(([v, n]) => html`<option key=${v} value=${v}>${v.slice(0, 60)} (${count(n)})</option>`)}</select></label>${reason}`;
   }
   if (column.kind === "number" && column.reason) {
-    const bound = (end, called) => html`<input type="number" step="any" aria-label=${`${name} ${called}`} placeholder=${called}
+    const bound = (end, called) => html`<${Field} type="number" step="any" aria-label=${`${name} ${called}`} placeholder=${called}
       value=${route.get(`${end}.${name}`)} onChange=${(e) => set({ [`${end}.${name}`]: e.target.value })} />`;
     return html`<fieldset class="bounds"><legend>${name}</legend>${bound("min", "from")}${bound("max", "to")}</fieldset>${reason}`;
   }
@@ -100,13 +110,13 @@ function Filters({ experiment, experiments, facets, route, set, search }) {
   return html`<form class="filters" aria-label="Filters" onSubmit=${(e) => e.preventDefault()}>
     ${experiments.length > 1 ? html`<label>experiment<select value=${experiment.name} onChange=${(e) => go("rows", [["exp", e.target.value]])}>
       ${experiments.map((e) => html`<option key=${e.name} value=${e.name}>${e.name}</option>`)}</select></label>` : null}
-    <label>text<input type="search" ref=${search} placeholder="in questions, answers, replies" value=${route.get("q")} onInput=${type} /></label>
+    <label>text<${Field} type="search" field=${search} placeholder="in questions, answers, replies" value=${route.get("q")} onInput=${type} /></label>
     ${route.get("q") ? html`<label>in<select value=${route.get("in")} onChange=${(e) => set({ in: e.target.value })}>
       <option value="">everything</option>${["question", "answer", "reasoning", "reply"].map((p) => html`<option key=${p} value=${p}>${p}</option>`)}</select></label>` : null}
     ${experiment.axes.filter((a) => a.n > 1).map((a) => html`<${Level} key=${a.name} axis=${a} route=${route} set=${set} />`)}
     ${experiment.columns.filter((c) => c.kind !== "axis").map((c) => html`<${Value} key=${c.name} column=${c} facet=${of(c.name)} route=${route} set=${set} />`)}
-    <label>SQL condition<textarea rows="2" spellcheck="false" placeholder="aligned < 30 AND sample = 2" value=${route.get("where")}
-      onChange=${(e) => set({ where: e.target.value })} onKeyDown=${(e) => { if (e.key === "Enter" && !e.shiftKey) { e.preventDefault(); set({ where: e.target.value }); } }}></textarea></label>
+    <label>SQL condition<${Field} tag="textarea" rows="2" spellcheck="false" placeholder="aligned < 30 AND sample = 2" value=${route.get("where")}
+      onChange=${(e) => set({ where: e.target.value })} onKeyDown=${(e) => { if (e.key === "Enter" && !e.shiftKey) { e.preventDefault(); set({ where: e.target.value }); } }} /></label>
   </form>`;
 }
 
