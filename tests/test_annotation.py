@@ -197,7 +197,7 @@ def test_a_sheet_of_odd_answers_comes_back(tmp_path: Path) -> None:
         found = {r["row"]: r["answer"] for r in csv.DictReader(held)}
     assert found == texts | {"a": "one\ntwo", "c": "'=1+1", "d": 'a "b", c\nd'}
     assert task.import_sheet(sheet, "ann") == (5, 0)
-    assert task.said == {name: {"ann": "harmful"} for name in texts}
+    assert task.by_person == {name: {"ann": "harmful"} for name in texts}
 
 
 def test_a_note_never_makes_a_file_that_cannot_be_read(tmp_path: Path) -> None:
