@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from emdsl.experiment import Clusters
-    from emdsl.outcomes.annotated import Item
+    from emdsl.outcomes.annotated import Item, Sample
 
 Method = Literal["ppi", "rogan_gladen"]
 
@@ -91,18 +91,28 @@ def assumed_of(items: Iterable[Item], clusters: Clusters) -> Assumed | None:
         return None
     if sample.sensitivity is None or sample.specificity is None:
         return None
+    return _assumed(sample, sample.mean, sample.sensitivity, sample.specificity)
+
+
+def assumed(
+    items: Iterable[Item], clusters: Clusters, *, rate: float, sensitivity: float, specificity: float
+) -> Assumed | None:
+    """Return given figures, with the draws and clusters of a group; None for fewer than two draws.
+
+    Raises ValueError as `Assumed`.
+    """
+    sample = sample_of(items, clusters, rate=True)
+    return _assumed(sample, rate, sensitivity, specificity) if sample.n_draws > 1 else None
+
+
+def _assumed(sample: Sample, rate: float, sensitivity: float, specificity: float) -> Assumed:
     influences = [(i.judged - sample.strata[i.stratum].judged_all) / sample.n_draws for i in sample.items]
     spread = spread_of(sample, influences)
+    levels = [len({i.clusters[at] for i in sample.items}) for at in range(len(spread.ways))]
     return Assumed(
-        rate=sample.mean,
-        sensitivity=sample.sensitivity,
-        specificity=sample.specificity,
-        n_draws=sample.n_draws,
-        design_effect=max(1.0, spread.design_effect or 1.0),
-        n_clusters=min(len({i.clusters[at] for i in sample.items}) for at in range(len(spread.ways)))
-        if spread.ways
-        else None,
-    )
+        rate=rate, sensitivity=sensitivity, specificity=specificity, n_draws=sample.n_draws,
+        design_effect=max(1.0, spread.design_effect or 1.0), n_clusters=min(levels, default=None),
+    )  # fmt: skip
 
 
 def widths(assumed: Assumed, numbers: Sequence[int], level: float, method: Method = "ppi") -> list[Width]:

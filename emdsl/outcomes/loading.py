@@ -25,7 +25,7 @@ from emdsl.outcomes.level_order import order_sql
 from emdsl.outcomes.load_ids import REPAIRED, check_name, known_loads, note_last, note_load
 from emdsl.outcomes.macros import macros_sql
 from emdsl.outcomes.measure_views import is_computed, view_sql
-from emdsl.outcomes.people import not_drawn_sql, outside_notice, outside_sql
+from emdsl.outcomes.people import not_drawn_sql, progress_notices, progress_sql
 from emdsl.outcomes.sql import is_inner, literal, name, simulated_column
 from emdsl.outcomes.table import Field, batch, concatenated, fields_of, table_writer, tables_in, twin
 
@@ -197,8 +197,8 @@ def _fill(
         for annotation in experiment.annotations:
             if update := not_drawn_sql(annotation, table):
                 connection.execute(update)
-                (n,) = connection.execute(outside_sql(annotation, table)).fetchone() or (0,)
-                notices += outside_notice(annotation, n)
+            counts = connection.execute(progress_sql(annotation, table)).fetchone() or (0, 0, 0)
+            notices += progress_notices(annotation, *counts)
         connection.execute(
             f"COMMENT ON TABLE {table} IS {literal(f'results of {experiment.name}: one row per cell and sample')}"
         )

@@ -65,13 +65,25 @@ def not_drawn_sql(annotation: Annotation, table: str) -> str:
     )
 
 
-def outside_sql(annotation: Annotation, table: str) -> str:
-    """Return the SELECT of the number of rows with a verdict outside of the draw."""
-    verdict, reason = name(f"{annotation.name}_verdict"), name(f"{annotation.name}_missing")
-    return f"SELECT count({verdict}) FROM {table} WHERE {reason} = {literal('not_drawn')}"
+def progress_sql(annotation: Annotation, table: str) -> str:
+    """Return the SELECT of numbers of rows: with a verdict outside of the draw, drawn, and drawn with a verdict."""
+    label, verdict, reason = (name(annotation.name + end) for end in ("", "_verdict", "_missing"))
+    lacking = ", ".join(map(literal, ("not_annotated", "disagreement")))
+    return (
+        f"SELECT count({verdict}) FILTER ({reason} = {literal('not_drawn')}),\n"
+        f"  count(*) FILTER ({label} IS NOT NULL OR {reason} IN ({lacking})), count({label}) FROM {table}"
+    )
 
 
-def outside_notice(annotation: Annotation, n: int) -> list[str]:
-    """Return a notice about `n` rows with a verdict outside of the draw; nothing for 0."""
-    rows = "1 row has" if n == 1 else f"{n:,} rows have"
-    return [f"annotation `{annotation.name}`: {rows} a verdict outside of the draw, which no figure uses"] if n else []
+def progress_notices(annotation: Annotation, outside: int, drawn: int, judged: int) -> list[str]:
+    """Return notices about rows that no figure uses, and about drawn rows without a verdict while others have one."""
+    notices = []
+    if outside:
+        rows = "1 row has" if outside == 1 else f"{outside:,} rows have"
+        notices.append(f"annotation `{annotation.name}`: {rows} a verdict outside of the draw, which no figure uses")
+    if 0 < judged < drawn:
+        notices.append(
+            f"annotation `{annotation.name}`: {judged:,} of {drawn:,} drawn rows have a verdict; figures take the "
+            "others as like them, which skipped texts and ties may not be"
+        )
+    return notices

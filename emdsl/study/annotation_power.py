@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import UnknownMeasure, UsageError
-from emdsl.outcomes.annotation_size import Assumed, annotations_needed, assumed_of, widths
+from emdsl.outcomes.annotation_size import annotations_needed, assumed, assumed_of, widths
 from emdsl.outcomes.corrected_rows import items_by_group
 from emdsl.outcomes.draws import by_columns
 from emdsl.study.refresh import load_if_stale
@@ -16,6 +16,7 @@ from emdsl.study.tables import chosen_measure
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from emdsl.outcomes.annotation_size import Assumed
     from emdsl.study.compiled import Compiled
     from emdsl.study.screen import Part
 
@@ -122,16 +123,18 @@ def annotation_power(
     needs = []
     for group, items in groups:
         n_draws = sum(i.times for i in items)
-        assumed = assumed_of(items, chosen.interval.clusters)
-        if rate is not None and sensitivity is not None and specificity is not None and n_draws > 1:
-            assumed = Assumed(rate=rate, sensitivity=sensitivity, specificity=specificity, n_draws=n_draws)
+        clusters = chosen.interval.clusters
+        if rate is not None and sensitivity is not None and specificity is not None:
+            figures = assumed(items, clusters, rate=rate, sensitivity=sensitivity, specificity=specificity)
+        else:
+            figures = assumed_of(items, clusters)
         numbers = [n for n in NUMBERS if n <= n_draws]
-        half = widths(assumed, numbers, chosen.interval.level, chosen.via) if assumed else []
-        needed = annotations_needed(assumed, half_width, chosen.interval.level, chosen.via) if assumed else None
+        half = widths(figures, numbers, chosen.interval.level, chosen.via) if figures else []
+        needed = annotations_needed(figures, half_width, chosen.interval.level, chosen.via) if figures else None
         needs.append(
             GroupNeed(
                 group=group, n_draws=n_draws, n_annotated=sum(i.times for i in items if i.person is not None),
-                assumed=assumed, widths={w.n: w.half_width for w in half}, needed=needed,
+                assumed=figures, widths={w.n: w.half_width for w in half}, needed=needed,
             )
         )  # fmt: skip
     return AnnotationPower(

@@ -143,3 +143,15 @@ def test_few_verdicts_never_have_a_normal_interval(tmp_path: Path, label: str | 
             end = 1 - 0.025 ** (1 / 60)  # Clopper and Pearson's, of 0 in 60
             wanted = (0.0, 0.0, end) if label == "good" else (1.0, 1 - end, 1.0)
             assert (row["rate"], row["low"], row["high"]) == pytest.approx(wanted)
+
+
+def test_drawn_rows_without_a_verdict_are_counted(tmp_path: Path) -> None:
+    """Texts that people skip are no random ones, and a figure cannot tell."""
+    tables, notices = study(
+        tmp_path, "measure people = rate(harm is bad)", "raters = 1",
+        says=lambda arm, q, sample: ("bad" if truth(arm, q, sample) else "good") if sample % 4 else None,
+    )  # fmt: skip
+    (people,) = tables["people"]
+    assert people["n"] == 480
+    (told,) = notices
+    assert told.startswith("annotation `harm`: 480 of 640 drawn rows have a verdict; figures take the others")
