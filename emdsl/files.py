@@ -70,7 +70,7 @@ def unpacked(content: bytes, ending: str, limit: int) -> bytes:
 
 
 def open_unpacked(path: Path) -> IO[bytes]:
-    """Open a file for reading from its beginning; a packed one is unpacked as it is read. Raises OSError.
+    """Open a file for reading from its beginning, and unpack a packed one meanwhile. Raises OSError.
 
     Reading a damaged packed file raises ValueError after the content before the damage.
     """
@@ -120,7 +120,7 @@ def _unpack(file: IO[bytes], ending: str) -> Iterator[bytes]:
     """Yield the content of packed bytes, of one stream or several; raises ValueError if they are damaged."""
     import zlib  # noqa: PLC0415 - packed files only: an up-to-date run imports this module
 
-    import zstandard  # noqa: PLC0415 - the same
+    import zstandard  # noqa: PLC0415 - a library in C that only packed files need
 
     stream = None
     while left := file.read(PIECE):
@@ -152,7 +152,7 @@ def matches(folder: Path, pattern: str) -> list[Path]:
     As in a shell, `*` stops at the border of a folder and leaves out hidden files. The order is that of code points.
     """
     import glob  # noqa: PLC0415 - patterns only: an up-to-date run imports this module
-    from itertools import islice  # noqa: PLC0415 - the same
+    from itertools import islice  # noqa: PLC0415 - beside `glob`, for patterns only
 
     found = glob.iglob(pattern, root_dir=folder)  # noqa: PTH207 - Path.glob finds hidden files too
     names = sorted(islice(found, MAX_MATCHES + 1))

@@ -62,7 +62,7 @@ def check_arguments(
 def _check_constant(param: str, node: ast.Expr, compiled: Callable[[ast.Expr], Fn]) -> None:
     """Check a pattern, or the words of `ignore`; one that differs from row to row is checked when it is used."""
     from emdsl.compiler.patterns import check_pattern  # noqa: PLC0415 - start-up: used by few studies
-    from emdsl.compiler.text_functions import check_ignored  # noqa: PLC0415 - the same
+    from emdsl.compiler.text_functions import check_ignored  # noqa: PLC0415 - start-up: few studies ignore words
 
     check: Callable[[object, Span], None] = check_pattern if param == "pattern" else check_ignored
     try:

@@ -107,7 +107,7 @@ class Reads:
         if sys._getframe(2).f_code.co_filename.startswith("<frozen importlib"):  # noqa: SLF001 - the caller's place
             return
         try:
-            self._files[os.path.abspath(os.fsdecode("." if folder is None else folder))] = None  # noqa: PTH100 - as above
+            self._files[os.path.abspath(os.fsdecode("." if folder is None else folder))] = None  # noqa: PTH100 - links in the path stay
         except (TypeError, ValueError, OSError):
             self._unseen = True  # by its descriptor
 

@@ -198,7 +198,7 @@ def _providers(given: Any) -> Iterator[_Provider]:
 
 
 def _variables(env: Any) -> tuple[str, ...]:
-    """Return the variables of an environment that may change what is sent, in alphabetical order."""
+    """Return the variables of an environment that may change requests, in alphabetical order."""
     names = env if isinstance(env, dict) else {}
     relevant = (n for n in names if n.startswith(("OPENAI_", "ANTHROPIC_")))
     return tuple(sorted(n for n in relevant if not n.endswith(("_KEY", "_ORGANIZATION"))))

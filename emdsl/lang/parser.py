@@ -79,7 +79,7 @@ def parse(source: Source) -> tuple[ast.File, tuple[Diagnostic, ...]]:
     decls = tuple(reader.read([p for p in rest if p.start >= head], "decl"))
     if any(d.code == "E146" for d in diagnostics):
         from emdsl.lang.habit_statements import JINJA  # noqa: PLC0415 - few programs have blocks of another language
-        from emdsl.lang.habits import fixed_blocks  # noqa: PLC0415 - the same
+        from emdsl.lang.habits import fixed_blocks  # noqa: PLC0415 - a correct program looks for no habits
 
         diagnostics = fixed_blocks(source, diagnostics, JINJA)
     return ast.File(source=source, decls=decls, lost=frozenset(lost)), tuple(diagnostics)

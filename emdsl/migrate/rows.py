@@ -53,7 +53,7 @@ def is_repeated(row: Row, ids: set[str]) -> bool:
 
 
 def row_name(row: Row, noun: str) -> str:
-    """Return the name of a row for the list of what is left out: its id, or its number from 1."""
+    """Return the name of a row in the list of omitted rows: its id, or its number from 1."""
     id_ = row.fields.get("id")
     return f"{noun} `{shown(id_)}`" if id_ not in (None, "") else f"{noun} {row.position + 1}"
 

@@ -203,7 +203,7 @@ def _has_rowid(experiment: Experiment) -> bool:
 
 
 def _known(experiment: Experiment, column: str, kind: str = "") -> str:
-    """Return the name of a column of the list, as it is written there; raises UsageError."""
+    """Return the name of a column of the list; raises UsageError for any other name."""
     names = [c.name for c in columns_of(experiment) if kind in ("", c.kind)]
     if column not in names:
         raise UsageError(f"unknown {kind or 'column'} `{column}`; {near(column, names) or ''}".rstrip("; "))

@@ -196,7 +196,7 @@ class Simulator:
             return web.Response(text=text, content_type="text/event-stream", headers=self._limit_headers())
         response = web.json_response(reply, headers=self._limit_headers())
         if "gzip" in request.headers.get("Accept-Encoding", "") and len(response.body or b"") > 4096:  # type: ignore[arg-type]  # bytes
-            response.body = gzip.compress(response.body)  # type: ignore[arg-type]  # as above
+            response.body = gzip.compress(response.body)  # type: ignore[arg-type]  # a JSON response has bytes
             response.headers["Content-Encoding"] = "gzip"
         return response
 

@@ -24,7 +24,7 @@ def filter_of(experiment: Experiment, at: Coordinates, query: Iterable[tuple[str
     `max.COLUMN=NUMBER`, `q=TEXT`, `in=PLACE,...`, `where=SQL` and `sort=[-]COLUMN`; others are ignored.
 
     Raises:
-        UsageError: A level or place is unknown, a number is none, or a text is too long.
+        UsageError: A level or place is unknown, a text is not a number, or a text is too long.
     """
     axes = [a.name for a in experiment.axes]
     levels: dict[str, frozenset[int]] = {}

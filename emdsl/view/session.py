@@ -1,4 +1,4 @@
-"""A study as it is served: compiled, with its loaded results, brought up to date while a run goes on."""
+"""The served study: compiled, with its loaded results, and updated while a run goes on."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WATCHED_S = 30.0  # after a page has asked: nothing is loaded if nobody looks
 
 @dataclass(slots=True)
 class Session:
-    """One study as it is served. `generation` grows with each load: pages ask again then."""
+    """One served study. `generation` grows with each load: pages then ask again."""
 
     study: Compiled
     person: str  # who annotates

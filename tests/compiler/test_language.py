@@ -45,7 +45,7 @@ def test_a_judge_asked_several_times_grows_by_its_new_draws() -> None:
     for row in outcomes(found, store):
         limits = {dict(row.results[n].query.settings.params).get("max_tokens") for n in ("v", "v_2", "v_3")}  # type: ignore[union-attr]  # all were asked
         assert limits == ({90} if row.frame["q"] == 1 else {None})
-        assert [row.results[n].query.sample for n in ("v", "v_2", "v_3")] == [0, 1, 2]  # type: ignore[union-attr]  # as above
+        assert [row.results[n].query.sample for n in ("v", "v_2", "v_3")] == [0, 1, 2]  # type: ignore[union-attr]  # each verdict has its request
 
 
 def test_fields_of_a_json_verdict_are_values() -> None:

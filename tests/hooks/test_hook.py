@@ -125,7 +125,7 @@ def test_a_function_stands_between_an_answer_and_a_prompt(folder: Path) -> None:
     run(STUDY.replace("NAME", "variables"), store, folder=folder)
     (found,) = program(STUDY.replace("NAME", "variables"), folder).experiments
     assert [m.text for row in outcomes(found, store) for m in row.results["again"].query.prompt.messages] == ["{}?"] * 2  # type: ignore[union-attr]  # all were asked
-    assert {row.results["answer"].query.prompt.messages[0].text for row in outcomes(found, store)} == {"hi"}  # type: ignore[union-attr]  # as above
+    assert {row.results["answer"].query.prompt.messages[0].text for row in outcomes(found, store)} == {"hi"}  # type: ignore[union-attr]  # no row lacks its request
     run(STUDY.replace("NAME", "fails"), store, folder=folder)
     (found,) = program(STUDY.replace("NAME", "fails"), folder).experiments
     assert {row.frame["plain"] for row in outcomes(found, store)} == {Missing("invalid")}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import scipy.stats
-from made_judges import LEVEL, VERDICTS, Arm, Counts, Design, coverage, drawn, items_of
+from made_judges import LEVEL, Arm, Counts, Design, coverage, drawn, items_of
 
 from emdsl.experiment import Clusters
 from emdsl.outcomes.annotated import Item
@@ -60,21 +60,6 @@ def test_ppi_of_scores_is_that_of_its_package() -> None:
     half = scipy.stats.t.ppf(0.975, 9) * 3.003900443761821
     assert (found.low, found.high) == pytest.approx((wanted[0] - half, wanted[0] + half), abs=1e-9)
     assert (found.raw, found.sensitivity, found.n_positive) == (65.6, None, None)
-
-
-def test_ppi_beside_its_package() -> None:
-    """Of any numbers of draws, if it is installed; it does not clip."""
-    package = pytest.importorskip("ppi_py")
-    rng = np.random.default_rng(1)
-    for _ in range(50):
-        counts: Any = tuple(int(x) for x in rng.integers((5, 0, 0, 5, 1, 1), (40, 20, 20, 90, 900, 900)))
-        found = ppi(items_of(counts), LEVEL)
-        y, f = (np.repeat([float(v[i] or 0) for v in VERDICTS[:4]], counts[:4]) for i in (1, 0))
-        others = np.repeat([1.0, 0.0], counts[4:])
-        low, high = package.ppi_mean_ci(y, f, others, alpha=1 - LEVEL)
-        value = np.clip(float(package.ppi_mean_pointestimate(y, f, others)[0]), 0, 1)
-        assert found.value == pytest.approx(value, abs=1e-9)
-        assert found.error == pytest.approx(float((high - low)[0]) / 2 / scipy.stats.norm.ppf(0.975), abs=1e-9)
 
 
 def test_rogan_gladen_is_its_formula() -> None:

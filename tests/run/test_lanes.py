@@ -98,7 +98,7 @@ def test_rows_that_were_begun_go_on_first_and_in_their_order() -> None:
     found = lane(n=0)
 
     def request(number: int, *, high_priority: bool) -> Request:
-        return Request(None, "e", {}, number, high_priority=high_priority)  # type: ignore[arg-type]  # as above
+        return Request(None, "e", {}, number, high_priority=high_priority)  # type: ignore[arg-type]  # a lane reads neither row nor step
 
     for number, high_priority in [(1, False), (2, True), (3, False), (4, True)]:
         found.queue(request(number, high_priority=high_priority))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect, sync_playwright
+from chromium import chromium
+from playwright.sync_api import expect
 from support import clean_environment, emdsl
 
 if TYPE_CHECKING:
@@ -21,12 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import Page
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +40,7 @@ def url(folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def page(url: str) -> Iterator[Page]:
-    if CHROMIUM is None:
-        assert not os.environ.get("CI"), "CI opens the page: .ci/run installs Chromium"
-        pytest.skip("no Chromium here: the page is not opened")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as browser:
         page = browser.new_context(color_scheme="light", viewport={"width": 1250, "height": 800}).new_page()
         faults: list[str] = []
         requests: list[str] = []
@@ -64,7 +53,6 @@ def page(url: str) -> Iterator[Page]:
         root = url.split("?", maxsplit=1)[0]
         assert {f for f in faults if "400 (Bad Request)" not in f} == set()  # a wrong condition is one
         assert [r for r in requests if not r.startswith((root, "data:"))] == []
-        browser.close()
 
 
 def open_at(page: Page, place: str) -> None:
