@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MAX_LEVELS = 500  # of an axis, that a page lists
 MAX_NOTE = 4_000  # characters
+CAN = ("annotate", "curl", "refresh", "sql")  # what pages offer only where their source has it
 
 
 class Endpoints:
@@ -59,7 +60,8 @@ class Endpoints:
         study = session.study
         return {
             "study": study.name, "file": str(study.file), "version": __version__, "generation": session.generation,
-            "person": session.person, "experiments": [self._experiment(e) for e in study.program.experiments],
+            "person": session.person, "can": list(CAN),
+            "experiments": [self._experiment(e) for e in study.program.experiments],
         }  # fmt: skip
 
     def _experiment(self, experiment: Experiment) -> dict[str, Any]:
