@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from emdsl.store.store import Store
 
 ROOT = Path(__file__).parents[1]
+THOROUGH = "THOROUGH" in os.environ  # `make stress` tries every case of tests that else try some
 SHOTS = "q,a\n" + "".join(f"q{i},a{i}\n" for i in range(12))  # shots.csv of the study below
 SHOTS_STUDY = """em 1
 import alignment, coherence from "std:judges@1"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from support import InProcess, outcomes, program
+from support import THOROUGH, InProcess, outcomes, program
 
 from emdsl.run.executor import Executor
 from emdsl.run.retries import RetryPolicy
@@ -228,7 +228,7 @@ def _values(experiment: Experiment, store: Any) -> list[Any]:
 
 TestEngine = Engine.TestCase
 TestEngine.settings = settings(
-    max_examples=12,
+    max_examples=12 if THOROUGH else 4,
     stateful_step_count=14,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

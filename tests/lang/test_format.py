@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import comments, program
-from support import ROOT, emdsl, keys
+from support import ROOT, THOROUGH, emdsl, keys
 
 from emdsl.errors import SourceError
 from emdsl.lang.format import format_source
@@ -37,7 +37,7 @@ def check(text: str) -> None:
     assert not [line for line in shown.split("\n") if line != line.rstrip() and '"' not in shown]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120 if THOROUGH else 40, deadline=None)
 @given(st.integers(0, 2**63))
 def test_programs_made_from_the_grammar_keep_meaning_and_comments(seed: int) -> None:
     """Random derivations in random layouts."""

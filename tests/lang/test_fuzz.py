@@ -18,7 +18,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from programs import derived, laid_out, program
-from support import ROOT, clean_environment
+from support import ROOT, THOROUGH, clean_environment
 
 from emdsl.compiler.compile import compile_source
 from emdsl.errors import SourceError
@@ -74,7 +74,7 @@ def mutated(text: str, rng: random.Random) -> str:
     return text
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400 if THOROUGH else 100, deadline=None)
 @given(st.integers(0, 2**63))
 @example(6836080)  # the path of a dataset with a lone surrogate
 def test_no_text_ends_in_a_traceback(seed: int) -> None:
@@ -82,7 +82,7 @@ def test_no_text_ends_in_a_traceback(seed: int) -> None:
     check(case(seed))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100 if THOROUGH else 30, deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=40))
 def test_heaps_of_pieces_never_end_in_a_traceback(pieces: list[str]) -> None:
     """Words of the language in no order at all."""

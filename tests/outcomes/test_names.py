@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
-from support import InProcess, program, run
+from support import THOROUGH, InProcess, program, run
 
 from emdsl.errors import SourceError
 from emdsl.outcomes import database, loading
@@ -203,7 +203,7 @@ OURS = (  # what our queries call things by, pseudo-columns, tables of a load; a
 def test_no_name_breaks_a_measure(first: int) -> None:
     """`at_least(...) by h` gave 0.000, 0.300, 0.800 where 1.000 was right: eight names at once, in eight roles."""
     words = OURS[first : first + 8]
-    for turn in (0, 3):
+    for turn in (0, 3) if THOROUGH else (first // 8 % 2 * 3,):
         names = dict(zip(NEUTRAL, words[turn:] + words[:turn], strict=True))
         assert not taken(names), names
         assert not wrong(**names), names

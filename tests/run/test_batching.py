@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from batched import Killed, Ran, Server, run_batched
-from support import experiment, outcomes
+from support import THOROUGH, experiment, outcomes
 
 from emdsl.errors import Rejected, Throttled, Unavailable
 from emdsl.providers.batches import Left, Line
@@ -73,12 +73,15 @@ def test_a_study_by_batches(tmp_path: Path, tagged: bool) -> None:
     assert ran.progress.answered == N
 
 
+STRIDE = 1 if THOROUGH else 4
+
+
 @pytest.mark.parametrize(("tagged", "lost"), [(True, 0), (False, 1)])
 def test_a_run_may_be_killed_at_any_step(tmp_path: Path, tagged: bool, lost: int) -> None:
     """The run dies at each call of the provider in turn, before or after its effect; the next one ends the study."""
     at = 0
     while True:
-        at += 1
+        at += STRIDE
         folder, server = tmp_path / str(at), Server(tagged=tagged, now=time.time, dies_at=at, lose_create=lost)
         try:
             run(folder, server, SMALL)
@@ -96,7 +99,7 @@ def test_a_run_may_be_killed_at_any_step(tmp_path: Path, tagged: bool, lost: int
 def test_a_run_may_be_killed_at_any_write_of_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at = 0
     while True:
-        at += 1
+        at += STRIDE
         folder, server, writes = tmp_path / str(at), Server(now=time.time), [0]
 
         def dying(method: Callable[..., Any], writes: list[int] = writes, at: int = at) -> Callable[..., Any]:
