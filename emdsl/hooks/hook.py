@@ -17,6 +17,7 @@ import sys
 import threading
 import weakref
 from collections import OrderedDict
+from contextvars import ContextVar
 from decimal import Decimal
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ from emdsl.hooks.values import dependency, mark
 from emdsl.value import LabelledMap, Row, canonical, number
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from emdsl.hooks.values import Values
     from emdsl.value import Value
 
@@ -36,6 +39,17 @@ CALL_S = 20.0  # timeout of one call
 CHECKED_CALLS = 5  # of each function: made twice, with different hash seeds
 MAX_TIMEOUTS = 3  # of one function; after that it is not called again
 MAX_CACHED = 50_000  # values
+_MAY_RUN: ContextVar[bool] = ContextVar("may_run", default=True)
+
+
+@contextlib.contextmanager
+def nothing_executed() -> Iterator[None]:
+    """Make hooks in the block that never run their file: calls without a kept value raise HookError."""
+    token = _MAY_RUN.set(False)
+    try:
+        yield
+    finally:
+        _MAY_RUN.reset(token)
 
 
 class Hook:
@@ -60,6 +74,7 @@ class Hook:
         self._path = path
         self._content = content
         self._kept = values
+        self._may_run = _MAY_RUN.get()
         self._values: OrderedDict[str, Value] = OrderedDict()
         self._n_checked = 0
         self._n_timeouts = 0
@@ -110,6 +125,10 @@ class Hook:
 
     def _called(self, call: str, timeout_s: float | None) -> tuple[dict[str, Any], _Process]:
         """Call the function; return the reply with the process that gave it."""
+        if not self._may_run:
+            raise HookError(
+                f"`{self.name}` would have to run to give a value that is not kept, and nothing is executed here"
+            )
         if self._n_timeouts >= MAX_TIMEOUTS:
             raise HookFault(f"timed out in {MAX_TIMEOUTS} calls: it is not called again")
         process = _process(self._path, self._content, 0)
@@ -136,6 +155,8 @@ def isolated(path: Path, content: bytes) -> bool:
 
     A process that has read a file that changed since is replaced.
     """
+    if not _MAY_RUN.get():
+        return True
     if _process(path, content, 0).outdated:
         _stop(path, content, 0)
         _stop(path, content, 1)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import difflib
-import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emdsl.errors import FileMissing, UsageError
+from emdsl.errors import UsageError
 from emdsl.run.planner import Planner
 from emdsl.run.rows import Rows
 from emdsl.run.symbolic import symbolic_requests
 from emdsl.study.compiled import Compiled, by_present_name, compile_study
+from emdsl.study.revision import at_revision
 from emdsl.study.screen import counted, text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from emdsl.digest import Digest
     from emdsl.experiment import Experiment, Program
     from emdsl.study.project import Project
@@ -85,47 +86,7 @@ def both(project: Project, old: str, new: str) -> Iterator[tuple[Compiled, Compi
 def _compiled(project: Project, text: str, file: Path, folder: Path) -> Compiled:
     if not text.startswith(GIT):
         return compile_study(project, Path(text))
-    revision = text.removeprefix(GIT)
-    at_revision = _AtRevision(revision, folder)
-    if file.resolve() not in at_revision:
-        raise FileMissing(f"git has no {file.name} at `{revision}`: {at_revision.error}")
-    return compile_study(project, file, at_revision)
-
-
-class _AtRevision(Mapping[Path, Path]):
-    """Copies of files at a revision, by their path now; each is written on its first lookup."""
-
-    def __init__(self, revision: str, folder: Path) -> None:
-        self._revision, self._folder = revision, folder
-        self._copies: dict[Path, Path | None] = {}
-        self.error = ""
-
-    def __getitem__(self, path: Path) -> Path:
-        if path not in self._copies:
-            self._copies[path] = self._copy(path)
-        copy = self._copies[path]
-        if copy is None:
-            raise KeyError(path)
-        return copy
-
-    def _copy(self, path: Path) -> Path | None:
-        command = ["git", "-C", str(path.parent), "show", "--end-of-options", f"{self._revision}:./{path.name}"]
-        try:
-            done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - git, without a shell
-        except OSError as error:
-            raise UsageError(f"git cannot be run: {error.strerror}") from error
-        if done.returncode:
-            self.error = done.stderr.decode("utf-8", "replace").strip().removeprefix("fatal: ")
-            return None
-        copy = self._folder / f"{len(self._copies)}{path.suffix}"
-        copy.write_bytes(done.stdout)
-        return copy
-
-    def __iter__(self) -> Iterator[Path]:
-        return (p for p, copy in self._copies.items() if copy is not None)
-
-    def __len__(self) -> int:
-        return max(1, len(self._copies))  # never empty: its files are unknown before they are looked up
+    return compile_study(project, file, at_revision(text.removeprefix(GIT), file, folder))
 
 
 def _experiments(before: Compiled, after: Compiled) -> list[dict[str, Any]]:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import emdsl
 from emdsl.errors import EmdslError, OutcomesError
+from emdsl.hooks.hook import nothing_executed
 from emdsl.study.compiled import compile_study
 from emdsl.study.project import Project
 from emdsl.study.refresh import load_apart, load_if_stale
+from emdsl.study.versions import as_version
 
 if TYPE_CHECKING:
     from emdsl.study.compiled import Compiled
@@ -22,12 +24,13 @@ if TYPE_CHECKING:
 NICE = 10  # a run beside it comes first
 
 
-def load_now(study: Compiled, apart: Path | None) -> list[str]:
+def load_now(study: Compiled, apart: Path | None, version: str = "") -> list[str]:
     """Load the cached answers of a study, and return notices.
 
     Args:
         study: The study; its file is compiled again.
         apart: A folder that gets a database of its own; None for the database of the project, if it is stale.
+        version: Another version of the study, by its name in `versions`, whose answers are loaded apart.
 
     Raises:
         OutcomesError: They cannot be loaded.
@@ -36,6 +39,7 @@ def load_now(study: Compiled, apart: Path | None) -> list[str]:
     task = {
         "root": str(project.root), "cache": str(project.cache), "environment": dict(project.environment),
         "simulate": project.simulate, "file": str(study.file), "apart": str(apart) if apart is not None else None,
+        "version": version,
     }  # fmt: skip
     package = str(Path(emdsl.__file__).parents[1])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -65,7 +69,11 @@ def main() -> None:
     )  # fmt: skip
     try:
         study = compile_study(project, Path(task["file"]))
-        notices = load_apart(study, Path(task["apart"])) if task["apart"] else load_if_stale(study)
+        if task["version"]:
+            with nothing_executed(), as_version(study, task["version"]) as version:
+                notices = load_apart(version.study, Path(task["apart"]))
+        else:
+            notices = load_apart(study, Path(task["apart"])) if task["apart"] else load_if_stale(study)
     except (EmdslError, OSError) as error:
         json.dump({"error": str(error)}, sys.stdout)
     else:
