@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emdsl.errors import UsageError
@@ -13,7 +13,7 @@ from emdsl.outcomes.table import axis_values
 from emdsl.source import near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from emdsl.experiment import Cell, Experiment
 
@@ -85,7 +85,7 @@ def rows_sql(experiment: Experiment, schema: str, chosen: Filter, offset: int, l
         parts += [name(column.reason)] if column.reason else []
     table, where, order = _table(experiment, schema), _where(experiment, chosen), _order(experiment, chosen)
     page = f"LIMIT {int(limit)} OFFSET {int(offset)}"
-    if not order or not _has_rowid(experiment):
+    if not order or not has_rowid(experiment):
         return f"SELECT {', '.join(parts)} FROM {table}{where}{order} {page}"
     # texts are read of the rows that are shown, and not of all that are sorted
     return (
@@ -193,13 +193,25 @@ def _order(experiment: Experiment, chosen: Filter) -> str:
     if not chosen.sort:
         return ""
     column = _known(experiment, chosen.sort.removeprefix("-"))
-    ties = ", rowid" if _has_rowid(experiment) else ""  # so that pages fit together
+    ties = ", rowid" if has_rowid(experiment) else ""  # so that pages fit together
     return f" ORDER BY {name(column)}{' DESC' if chosen.sort.startswith('-') else ''} NULLS LAST{ties}"
 
 
-def _has_rowid(experiment: Experiment) -> bool:
+def has_rowid(experiment: Experiment) -> bool:
     """Whether `rowid` is DuckDB's, and not a name of the study."""
     return "rowid" not in {c.name.lower() for c in columns_of(experiment)}
+
+
+def level_sql(experiment: Experiment, axis: str, positions: Iterable[int]) -> str:
+    """Return the condition that a row has one of some levels of an axis."""
+    values = axis_values({a.name: a for a in experiment.axes}[axis].levels)
+    parts = [f"{name(axis)} IS NOT DISTINCT FROM {_sql(values[i])}" for i in sorted(positions)]
+    return " OR ".join(parts) or "FALSE"
+
+
+def conditions_sql(experiment: Experiment, chosen: Filter) -> str:
+    """Return the conditions of a filter without those on levels; "" for none."""
+    return _where(experiment, replace(chosen, levels={})).removeprefix(" WHERE ")
 
 
 def _known(experiment: Experiment, column: str, kind: str = "") -> str:
@@ -212,10 +224,8 @@ def _known(experiment: Experiment, column: str, kind: str = "") -> str:
 
 def _where(experiment: Experiment, chosen: Filter) -> str:
     parts: list[str] = []
-    axes = {a.name: a for a in experiment.axes}
     for axis, positions in chosen.levels.items():
-        values = axis_values(axes[_known(experiment, axis, "axis")].levels)
-        parts.append(" OR ".join(f"{name(axis)} IS NOT DISTINCT FROM {_sql(values[i])}" for i in sorted(positions)))
+        parts.append(level_sql(experiment, _known(experiment, axis, "axis"), positions))
     reasons = {c.name: c.reason for c in columns_of(experiment) if c.reason}
     for column, value in chosen.equal.items():
         parts.append(f"{name(_known(experiment, column))}::VARCHAR = {literal(value)}")

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.lang import ast
-from emdsl.lang.canonical import canonical
 from emdsl.outcomes.computed import computed
-from emdsl.outcomes.database import Error
-from emdsl.outcomes.draws import PLACE, SIDE, by_columns, draws_sql, group_columns, row_values_sql
+from emdsl.outcomes.conditions import condition_text, holds_sql, is_condition
+from emdsl.outcomes.database import Error, select
+from emdsl.outcomes.draws import PLACE, SIDE, by_columns, draws_sql, group_columns
 from emdsl.outcomes.measure_views import MEANS, view_sql
 from emdsl.outcomes.spread import SPREAD
-from emdsl.outcomes.sql import columns_of, field_reasons, inner, literal, name
+from emdsl.outcomes.sql import columns_of, field_reasons, inner, inner_column, literal, name
 from emdsl.value import UNSETTLED
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 BEFORE, AFTER = "before", "after"  # the schemas of both versions
 PAIRED = ("rate", "mean", "at_least")  # measures whose change has an interval
-CONDITIONS = ("rate", "at_least", "count", "dose")  # measures of a condition
 NUMERIC = frozenset(("BIGINT", "DOUBLE"))
 STATE, SCORES, FORMER, FORMER_SCORES = map(inner, ("state", "scores", "former state", "former scores"))
+MEAN_AFTER, MEAN_BEFORE = (inner_column(x) for x in MEANS[:2])  # of a contrast of both versions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,15 +158,15 @@ class Beside:
         olds, seen = {m.name: m for m in self.before.measures}, set[tuple[str, str]]()
         for new in self.after.measures:
             old = olds.get(new.name)
-            if old is None or not (_is_condition(old) and _is_condition(new)):
+            if old is None or not (is_condition(old) and is_condition(new)):
                 continue
-            texts = _text(old), _text(new)
+            texts = condition_text(old), condition_text(new)
             if texts not in seen:
                 seen.add(texts)
                 before = _columns_read(self.before, old)
                 scores = [n for n in _columns_read(self.after, new) if n in before and n in self.scores]
                 shown = texts[1] if texts[0] == texts[1] else f"measure {new.name}"
-                yield shown, _state(self.before, old), _state(self.after, new), scores
+                yield shown, holds_sql(self.before, old), holds_sql(self.after, new), scores
 
     def _joined(self, before: str, after: str, scores: list[str]) -> str:
         """Return the SELECT of the rows with a verdict in both: coordinate, verdicts, and scores before and after."""
@@ -185,7 +185,21 @@ class Beside:
     # ---------------------------------------------------------------- measures
 
     def _paired(self, old: Measure, new: Measure) -> Iterator[Moved]:
-        """Yield the groups of a measure with the interval of their change: the contrast of both versions.
+        """Yield the groups of a measure with the interval of their change."""
+        assert new.interval is not None
+        nested = new.function == "contrast"
+        groups = group_columns(new)
+        for row in self.contrasted(old, new):
+            varies = (row.get("se") or 0.0) >= SPREAD
+            yield Moved(
+                measure=new.name, group={c: row[c] for c in groups},
+                before=row["second" if nested else MEAN_BEFORE], after=row["first" if nested else MEAN_AFTER],
+                low=row["low"] if varies else None, high=row["high"] if varies else None,
+                level=new.interval.level, clusters=row.get("clusters"), clustered_by=row.get("clustered_by"),
+            )  # fmt: skip
+
+    def contrasted(self, old: Measure, new: Measure) -> Iterator[dict[str, Any]]:
+        """Yield each group of a measure with the contrast of both versions, the second less the first, by column.
 
         A row of one version and the same row of the other are a pair, and the clusters are those of the measure.
         """
@@ -208,24 +222,16 @@ class Beside:
         self.connection.execute(f"CREATE OR REPLACE TEMP TABLE drawn AS {' UNION ALL BY NAME '.join(parts)}")
         # each draw has its side: of these only the number is read
         contrast = dataclasses.replace(contrast, sides=(ast.Literal(value=True, span=new.span),) * (4 if nested else 2))
-        draws, groups = "SELECT * FROM temp.drawn", group_columns(new)
+        draws = "SELECT * FROM temp.drawn"
         self.connection.execute(
             f"CREATE OR REPLACE TEMP TABLE changed AS SELECT row_number() OVER () AS {PLACE}, * "
             f"FROM ({view_sql(contrast, draws, parts=True)})"
         )
         found = dict(computed(self._select, contrast, draws, "temp.changed").rows)
-        figures = ("second", "first") if nested else (MEANS[1], MEANS[0])
-        for place, before, after, *group in self._select(
-            f"SELECT {', '.join((PLACE, *figures, *map(name, groups)))} FROM temp.changed"
-        ):
-            row = found.get(place, {})
-            varies = (row.get("se") or 0.0) >= SPREAD
-            yield Moved(
-                measure=new.name, group=dict(zip(groups, group, strict=True)), before=before, after=after,
-                low=row["low"] if varies else None, high=row["high"] if varies else None,
-                level=new.interval.level,
-                clusters=row.get("clusters"), clustered_by=row.get("clustered_by"),
-            )  # fmt: skip
+        figures = select(self.connection, "FROM temp.changed")
+        for values in figures.rows:
+            row = dict(zip(figures.columns, values, strict=True))
+            yield row | found.get(row[inner_column(PLACE)], {})
 
     def _values(self, old: Measure, new: Measure) -> Iterator[Moved]:
         """Yield the groups of a measure whose change has no interval."""
@@ -302,10 +308,6 @@ def _has_labels(step: Step) -> bool:
     return step.reply_format is not None and bool(step.reply_format.choices)
 
 
-def _is_condition(measure: Measure) -> bool:
-    return (measure.of or measure.function) in CONDITIONS and measure.value is not None
-
-
 def _is_paired(old: Measure, new: Measure) -> bool:
     """Whether the change of a measure is a contrast: of rates or means, or of contrasts of these."""
     if old.equal or new.equal:
@@ -313,15 +315,3 @@ def _is_paired(old: Measure, new: Measure) -> bool:
     alike = (old.of, old.scale, old.versus, len(old.sides)) == (new.of, new.scale, new.versus, len(new.sides))
     nested = new.function == "contrast" and new.of in PAIRED and new.scale == "difference" and len(new.sides) == 2
     return new.function in PAIRED or (alike and nested)
-
-
-def _text(measure: Measure) -> str:
-    assert measure.value is not None
-    given = f" given {canonical(measure.condition)}" if measure.condition is not None else ""
-    return canonical(measure.value) + given
-
-
-def _state(experiment: Experiment, measure: Measure) -> str:
-    """Return in SQL whether the condition of a measure holds in a row: true, false, or the reason why it is dropped."""
-    value, _, reason = row_values_sql(measure, columns_of(experiment))
-    return f"COALESCE({reason}, CASE WHEN {value} THEN 'true' ELSE 'false' END)"

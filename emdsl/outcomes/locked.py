@@ -5,14 +5,17 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from emdsl.errors import OutcomesError
 from emdsl.outcomes.database import Connection, Error, SqlResult, first_line, select
+from emdsl.outcomes.sql import literal, name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 LIMIT_S = 10.0  # of one query
@@ -34,6 +37,7 @@ class Locked:
 
         Until `close`, no other connection of this process can open the file: its settings are final.
         """
+        self.path: Path | None = path
         end = time.monotonic() + RELEASE_S
         while True:
             try:
@@ -57,6 +61,22 @@ class Locked:
         return self._connection.cursor()
 
 
+class LockedPair(Locked):
+    """Several databases of results under names of their own, to be read in the same way."""
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        """Open database files by their names; raises OutcomesError."""
+        self.path = None
+        self._connection = duckdb.connect(":memory:")
+        try:
+            for called, path in files.items():
+                self._connection.execute(f"ATTACH {literal(str(path))} AS {name(called)} (READ_ONLY)")
+            self._connection.execute(_SETTINGS)
+        except Error as error:
+            self.close()
+            raise OutcomesError(f"the results cannot be read: {first_line(error)}") from error
+
+
 def fetch(cursor: Connection, sql: str, *, most: int = MAX_ROWS, limit_s: float = LIMIT_S) -> SqlResult:
     """Return the first rows of a SELECT.
 
@@ -70,15 +90,32 @@ def fetch(cursor: Connection, sql: str, *, most: int = MAX_ROWS, limit_s: float 
         OutcomesError: The text is not one SELECT, it is wrong, or it took too long.
     """
     check_select(sql)
+    with _limited(cursor, limit_s):
+        return select(cursor, sql, most=most)
+
+
+def fetch_numbers(cursor: Connection, sql: str, *, limit_s: float = LIMIT_S) -> list[Any]:
+    """Return the columns of a SELECT of whole numbers, each as an array of NumPy; the rest as of `fetch`."""
+    check_select(sql)
+    with _limited(cursor, limit_s):
+        return list(cursor.execute(sql).fetchnumpy().values())
+
+
+@contextmanager
+def _limited(cursor: Connection, limit_s: float) -> Iterator[None]:
+    """Interrupt what a cursor does in the block after a time; raise its errors as OutcomesError."""
     timer = threading.Timer(limit_s, cursor.interrupt)
     timer.daemon = True
     timer.start()
     try:
-        return select(cursor, sql, most=most)
-    except OutcomesError as error:
-        if isinstance(error.__cause__, duckdb.InterruptException):
+        yield
+    except (OutcomesError, Error) as error:
+        cause = error.__cause__ if isinstance(error, OutcomesError) else error
+        if isinstance(cause, duckdb.InterruptException):
             raise OutcomesError(f"the query was stopped: it takes more than {limit_s:g} s, or nobody waits") from error
-        raise
+        if isinstance(error, OutcomesError):
+            raise
+        raise OutcomesError(str(error).strip()) from error
     finally:
         timer.cancel()
 

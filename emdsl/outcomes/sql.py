@@ -33,6 +33,11 @@ def inner(text: str) -> str:
     return name(f"draw {text}")
 
 
+def inner_column(quoted: str) -> str:
+    """Return the name of such a column in a result, without its quotes."""
+    return quoted[1:-1]
+
+
 def is_inner(column: str) -> bool:
     """Whether a column is one of those."""
     return column.startswith("draw ")

@@ -15,7 +15,7 @@ from emdsl.outcomes.report_data import costs, odd_answers
 from emdsl.study.one_row import count_row, curl_of, tell_row
 from emdsl.study.tables import heading_of, interval_of
 from emdsl.version import __version__
-from emdsl.view.filters import filter_of
+from emdsl.view.filters import filter_of, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MAX_LEVELS = 500  # of an axis, that a page lists
 MAX_NOTE = 4_000  # characters
-CAN = ("annotate", "curl", "refresh", "sql")  # what pages offer only where their source has it
+CAN = ("annotate", "curl", "pairs", "refresh", "sql", "versions")  # what pages offer only where their source has it
 
 
 class Endpoints:
@@ -123,7 +123,7 @@ class Endpoints:
         session = self._session
         experiment = session.experiment(query.get("exp", ""))
         at = session.coordinates(experiment)
-        offset, limit = _number(query, "offset", 0, 10**9), _number(query, "limit", browsing.PAGE, 500)
+        offset, limit = whole_number(query, "offset", 0, 10**9), whole_number(query, "limit", browsing.PAGE, 500)
         chosen = filter_of(experiment, at, query.items())
         found = await session.select(browsing.rows_sql(experiment, session.study.name, chosen, offset, limit))
         n = len(experiment.axes)
@@ -300,11 +300,3 @@ def _progress(task: Annotating, person: str) -> dict[str, Any]:
         "complete": sum(len(task.labels_of(r)) >= raters for r in task.rows),
         "unanswered": task.unanswered, "mine": {label: labels.count(label) for label in task.labels},
     }  # fmt: skip
-
-
-def _number(query: Query, key: str, default: int, most: int) -> int:
-    """Return a whole number of a query; raises UsageError."""
-    text = query.get(key, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= most):
-        raise UsageError(f"`{key}` is a number from 0 to {most:,}")
-    return int(text)

@@ -9,7 +9,7 @@ from emdsl.errors import UsageError
 from emdsl.outcomes.browsing import PLACES, Filter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from emdsl.experiment import Experiment
     from emdsl.view.coordinates import Coordinates
@@ -50,6 +50,14 @@ def filter_of(experiment: Experiment, at: Coordinates, query: Iterable[tuple[str
         high={c: _number(c, x) for c, x in high.items()}, text=plain.get("q", ""), places=places,
         where=plain.get("where", ""), sort=plain.get("sort", ""),
     )  # fmt: skip
+
+
+def whole_number(query: Mapping[str, str], key: str, default: int, most: int) -> int:
+    """Return a whole number of a query; raises UsageError."""
+    text = query.get(key, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) <= most):
+        raise UsageError(f"`{key}` is a number from 0 to {most:,}")
+    return int(text)
 
 
 def _number(column: str, text: str) -> float:

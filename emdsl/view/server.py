@@ -13,6 +13,7 @@ from aiohttp import web
 
 from emdsl.errors import EmdslError
 from emdsl.study.screen import plain_json
+from emdsl.view.comparing import Comparing
 from emdsl.view.endpoints import Endpoints
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Viewer:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._comparing = Comparing(session)
         self._token = secrets.token_urlsafe(24)
         self._once = secrets.token_urlsafe(24)  # other users of the machine can see what a browser is started with
         self._cookie = f"emdsl_view_{secrets.token_hex(4)}"  # cookies of one host are shared by all of its ports
@@ -67,11 +69,12 @@ class Viewer:
     def application(self) -> web.Application:
         """Return the application."""
         app = web.Application(client_max_size=MAX_BODY, middlewares=[self._guarded])
-        ends = Endpoints(self._session)
+        ends, pairs = Endpoints(self._session), self._comparing
         app.router.add_get("/", self._page)
         app.router.add_get("/static/{path:[a-z0-9_./-]+}", self._file)
         for end in (ends.state, ends.study, ends.overview, ends.rows, ends.count, ends.grid, ends.row, ends.counted,
-                    ends.curl, ends.annotations, ends.annotate):  # fmt: skip
+                    ends.curl, ends.annotations, ends.annotate, pairs.conditions, pairs.strip, pairs.differences,
+                    pairs.flips, pairs.difference, pairs.versions, pairs.version, pairs.version_row):  # fmt: skip
             app.router.add_get(f"/api/{end.__name__}", self._reading(end))
         app.router.add_post("/api/judge", self._writing(ends))
         app.router.add_post("/api/refresh", self._reading(ends.refresh))
@@ -106,6 +109,7 @@ class Viewer:
                     await task
         if self._runner is not None:
             await self._runner.cleanup()
+        await self._comparing.stop()
         await self._session.stop()
 
     # ------------------------------------------------------------ who may ask

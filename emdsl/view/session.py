@@ -98,6 +98,13 @@ class Session:
             self._coordinates[experiment.name] = Coordinates(experiment)
         return self._coordinates[experiment.name]
 
+    @property
+    def path(self) -> Path:
+        """The file of the open results, while they are read."""
+        assert self._results is not None
+        assert self._results.path is not None
+        return self._results.path
+
     @asynccontextmanager
     async def results(self) -> AsyncIterator[Locked]:
         """Yield the open results; they are not replaced meanwhile."""
@@ -121,19 +128,7 @@ class Session:
     async def compute(self, make: Callable[[Connection], Any]) -> Any:
         """Return what a function makes of a cursor, in a thread; it is interrupted if this is cancelled."""
         async with self.results() as results:
-            cursor = results.cursor()
-            try:
-                work = asyncio.create_task(asyncio.to_thread(make, cursor))
-                try:
-                    return await asyncio.shield(work)
-                except asyncio.CancelledError:
-                    while not work.done():  # a query that has not begun cannot be interrupted yet
-                        cursor.interrupt()
-                        await asyncio.wait([work], timeout=0.05)
-                    work.exception()
-                    raise
-            finally:
-                cursor.close()
+            return await computed_with(results, make)
 
     async def once(self, key: Any, make: Callable[[Any], Any]) -> Any:
         """Return what is computed once for each load: `make` gets a cursor, in a thread. Raises OutcomesError."""
@@ -244,6 +239,23 @@ class Session:
             )
             for name, old in self._annotating.items()
         }
+
+
+async def computed_with(results: Locked, make: Callable[[Connection], Any]) -> Any:
+    """Return what a function makes of a cursor, in a thread; it is interrupted if this is cancelled."""
+    cursor = results.cursor()
+    try:
+        work = asyncio.create_task(asyncio.to_thread(make, cursor))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            while not work.done():  # a query that has not begun cannot be interrupted yet
+                cursor.interrupt()
+                await asyncio.wait([work], timeout=0.05)
+            work.exception()
+            raise
+    finally:
+        cursor.close()
 
 
 def _cpu_s() -> float:
