@@ -149,7 +149,7 @@ class Comparing:
             r[0]: {
                 "row": at.row_id(r[1 : n + 1], r[n + 1]), "value": r[n + 2],
                 "missing": r[n + 3] if r[n + 2] is None else None,
-                "cell": [at.text(i, v) for i, v in enumerate(r[1 : n + 1])], "sample": r[n + 1],
+                "cell": {a.name: at.text(i, r[1 + i]) for i, a in enumerate(side.experiment.axes)}, "sample": r[n + 1],
             }
             for r in found.rows
         }  # fmt: skip

@@ -10,14 +10,15 @@ import { Rows } from "/static/rows.js";
 import { Transcript } from "/static/transcript.js";
 import { Grid } from "/static/grid.js";
 import { Compare } from "/static/compare.js";
+import { Differences } from "/static/differences.js";
 import { Annotate } from "/static/annotate.js";
 
 const POLL_MS = 2000;
-const TABS = [["overview", "Overview", "o"], ["rows", "Rows", "r"], ["grid", "Grid", "m"], ["annotate", "Annotate", "a"]];
-const SCREENS = { overview: Overview, rows: Rows, row: Transcript, grid: Grid, compare: Compare, annotate: Annotate };
+const TABS = [["overview", "Overview", "o"], ["rows", "Rows", "r"], ["grid", "Grid", "m"], ["differences", "Compare", "c"], ["annotate", "Annotate", "a"]];
+const SCREENS = { overview: Overview, rows: Rows, row: Transcript, grid: Grid, compare: Compare, differences: Differences, annotate: Annotate };
 const SHEET = [
-  ["g o", "Overview"], ["g r", "Rows"], ["g m", "Grid"], ["g a", "Annotate"], ["j  k", "Next, previous row"],
-  ["Enter", "Open the row"], ["Esc", "Back; leave a field"], ["/", "Search"], ["c", "Compare levels of a row"],
+  ["g o", "Overview"], ["g r", "Rows"], ["g m", "Grid"], ["g c", "Compare: what differs"], ["g a", "Annotate"], ["j  k", "Next, previous row"],
+  ["Enter", "Open the row"], ["Esc", "Back; leave a field"], ["/", "Search"], ["c", "Compare a row side by side"], ["f", "From there: what differs"], ["[  ]", "Sample before, after"],
   ["m", "Markdown or raw text"], ["1-9", "Annotate: a label"], ["u  n  s", "Annotate: undo, note, skip"],
   ["t", "Light or dark"], ["?", "This sheet"],
 ];
@@ -116,8 +117,9 @@ function App() {
   };
   const exp = route.get("exp");
   const to = (screen) => go(screen, exp ? [["exp", exp]] : []);
+  const pairs = Boolean(study.data && study.data.can.includes("pairs"));
   useKeys({
-    "g o": () => to("overview"), "g r": () => go("rows", route.filter), "g a": () => to("annotate"), "g m": () => to("grid"),
+    "g o": () => to("overview"), "g r": () => go("rows", route.filter), "g a": () => to("annotate"), "g m": () => to("grid"), "g c": () => pairs && go("differences", route.filter),
     "?": () => setSheet(!sheet), t: turn,
   });
   useEffect(() => {
@@ -128,15 +130,15 @@ function App() {
     if (study.data && overview.data) document.body.dataset.ready = "";
   }, [study.data, overview.data]);
   const Screen = SCREENS[route.screen] || Overview;
-  const here = route.screen === "row" || route.screen === "compare" ? "rows" : route.screen;
-  const tabs = TABS.filter(([screen]) => screen !== "annotate" || !study.data || study.data.experiments.some((e) => e.annotations.length));
+  const here = route.screen === "compare" && pairs ? "differences" : ["row", "compare"].includes(route.screen) ? "rows" : route.screen;
+  const tabs = TABS.filter(([screen]) => screen !== "differences" || pairs).filter(([screen]) => screen !== "annotate" || !study.data || study.data.experiments.some((e) => e.annotations.length));
   const problem = error || study.error || overview.error;
   return html`
     <a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.getElementById("main").focus(); }}>Skip to the content</a>
     <header>
       <h1>${study.data ? study.data.study : "emdsl"}</h1>
       <nav aria-label="Screens">${tabs.map(([screen, name, key]) => html`
-        <a key=${screen} href=${href(screen, screen === "rows" ? route.filter : exp ? [["exp", exp]] : [])}
+        <a key=${screen} href=${href(screen, ["rows", "differences"].includes(screen) ? route.filter : exp ? [["exp", exp]] : [])}
           aria-current=${here === screen ? "page" : null} title=${`g ${key}`}>${name}</a>`)}</nav>
       <span class="grow"></span>
       <button onClick=${refresh} disabled=${loading} title="Load the newest answers">${loading ? "Loading" : "Reload"}</button>

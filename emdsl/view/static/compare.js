@@ -1,55 +1,100 @@
-// Levels of an axis side by side: the same coordinates otherwise, and the words that differ.
+// One coordinate side by side: levels of an axis, or two versions of the study, and the words that differ.
 
 import { html, useEffect, useState } from "/static/vendor/preact-htm.js";
 import { get } from "/static/api.js";
-import { go } from "/static/route.js";
+import { go, href } from "/static/route.js";
 import { useKeys } from "/static/keys.js";
-import { Busy, Problem } from "/static/ui.js";
+import { Busy, Problem, count, shown, useData } from "/static/ui.js";
 import { wordDiff } from "/static/diff.js";
+import { opened } from "/static/differences.js";
+import { Sides, Version, isReady, sidesOf } from "/static/sides.js";
+import { Strip, besideSample } from "/static/strip.js";
 import { verdictOf } from "/static/transcript.js";
 
-const MAX = 4;
+const WALK = { row: "", other: "", d: "" };
 
-export function Compare({ route, study, generation }) {
-  const experiment = study.experiments.find((e) => e.name === route.get("exp")) || study.experiments[0];
-  const place = route.get("row").split(",");
-  const axes = experiment.axes.filter((a) => a.n > 1);
-  const axis = axes.find((a) => a.name === route.get("by")) || axes[0];
-  const position = axis ? experiment.axes.indexOf(axis) : -1;
-  const own = place[position];
-  const asked = route.all("l").filter((id) => axis && axis.levels.some((l) => l.id === id));
-  const levels = asked.length ? asked.slice(0, MAX) : axis ? [own, ...axis.levels.map((l) => l.id).filter((id) => id !== own)].slice(0, 2) : [];
-  const [held, setHeld] = useState([]);
-  const diff = route.get("diff", "1") === "1";
-  const sample = Number(place[place.length - 1]);
-  const key = JSON.stringify([experiment.name, place, position, levels, generation]);
+// The rows of all sides: each a story, or why there is none.
+function useStories(sides, row, other, position, generation) {
+  const [held, setHeld] = useState({ key: "", rows: [] });
+  const exp = sides.experiment.name;
+  const place = row.split(",");
+  const wanted = sides.to
+    ? [{ level: "this", row, ask: row ? ["row", [["exp", exp], ["row", row]]] : null },
+      { level: "other", row: "", ask: ["version_row", [["exp", exp], ["to", sides.to], ["row", row], ["other", other]]] }]
+    : sides.levels.map((level) => {
+      const there = place.map((id, i) => (i === position ? level : id)).join(",");
+      return { level, row: there, ask: ["row", [["exp", exp], ["row", there]]] };
+    });
+  const key = JSON.stringify([wanted, generation]);
   useEffect(() => {
+    if (!isReady(sides)) return undefined;
     const stop = new AbortController();
-    Promise.all(levels.map((level) => {
-      const row = place.map((id, i) => (i === position ? level : id)).join(",");
-      return get("row", [["exp", experiment.name], ["row", row]], stop.signal).then((story) => ({ level, row, story }), (error) => ({ level, row, error: error.message, gone: error.name === "AbortError" }));
-    })).then((rows) => { if (!rows.some((r) => r.gone)) setHeld(rows); });
+    Promise.all(wanted.map((side) => (side.ask ? get(...side.ask, stop.signal) : Promise.reject(new Error("this version has no such row")))
+      .then((story) => ({ ...side, story }), (error) => ({ ...side, error: error.message, gone: error.name === "AbortError" }))))
+      .then((rows) => { if (!rows.some((r) => r.gone)) setHeld({ key, rows }); });
     return () => stop.abort();
   }, [key]);
+  return held.rows;
+}
+
+// The rows that differ, if this one is one of them: the walk goes from one to the next.
+function useWalk(route, sides, generation) {
+  const at = route.get("d") === "" ? -1 : Number(route.get("d"));
+  const states = route.get("was") ? [["was", route.get("was")], ["now", route.get("now")]] : [];
+  const query = [...sides.query, ["of", route.get("of")], ...states];
+  const on = at >= 0 && isReady(sides);
+  const { data } = useData(on ? "differences" : "", [...query, ["offset", Math.max(0, at - 1)], ["limit", 3]], [generation]);
+  if (!on || !data) return { at, n: null, step: () => {} };
+  const step = (by) => {
+    const row = data.rows[at + by - data.offset];
+    if (row) go("compare", opened(route, sides, row, at + by), { replace: true });
+  };
+  return { at, n: data.n, step };
+}
+
+function Step({ step, base, diff }) {
+  if (step.kind !== "ask") return html`<p class="verdicts"><b>${step.step}</b> <span class=${step.missing ? "gone" : "value"}>${verdictOf(step)}</span></p>`;
+  const marked = base && base.value !== undefined && !base.missing && diff;
+  return html`<div class="message answer"><h4>${step.step}</h4>${step.missing ? html`<p class="gone">missing: ${step.missing}</p>`
+    : html`<pre class="text">${marked ? wordDiff(base.value, step.value).map(([part, only]) => (only ? html`<ins>${part}</ins>` : part)) : step.value}</pre>`}</div>`;
+}
+
+export function Compare({ route, study, generation }) {
+  const row = route.get("row");
+  const place = row.split(",");
+  const first = study.experiments.find((e) => e.name === route.get("exp")) || study.experiments[0];
+  const byAxis = first.axes.filter((a) => a.n > 1).find((a) => a.name === route.get("by")) || first.axes.find((a) => a.n > 1);
+  const sides = sidesOf(route, study, byAxis && row ? place[first.axes.indexOf(byAxis)] : "");
+  const { experiment, axis, to } = sides;
+  const position = axis ? experiment.axes.indexOf(axis) : -1;
+  const rows = useStories(sides, row, route.get("other"), position, generation);
+  const walk = useWalk(route, sides, generation);
+  const diff = route.get("diff", "1") === "1";
   const set = (changes) => go("compare", route.with(changes), { replace: true });
-  const move = (by) => { if (sample + by >= 0 && sample + by < experiment.samples) set({ row: [...place.slice(0, -1), sample + by].join(",") }); };
-  useKeys({ Escape: () => go("row", route.with({ by: "", l: "", diff: "" })), j: () => move(1), k: () => move(-1), d: () => set({ diff: diff ? "0" : "" }) });
-  if (!axis) return html`<p>The experiment has no axis with several levels.</p>`;
-  if (!held.length) return html`<${Busy} />`;
-  const text = (id) => (axis.levels.find((l) => l.id === id) || { text: id }).text;
-  const flip = (id) => set({ l: levels.includes(id) ? levels.filter((l) => l !== id) : [...levels, id].slice(-MAX) });
-  const base = held[0].story;
+  const choose = (changes) => set({ ...changes, d: "", was: "", now: "" });
+  const move = (by) => { const next = besideSample(row, by, experiment); if (row && next) set({ row: next, other: "", d: "" }); };
+  const differences = () => go("differences", route.with({ ...WALK, diff: "", d: route.get("d"), ...(to ? {} : { by: axis && axis.name, l: sides.levels }) }));
+  const back = () => (walk.at >= 0 ? differences() : go("row", route.with({ by: "", l: "", diff: "", to: "", other: "", was: "", now: "" })));
+  const offered = study.can.includes("pairs");
+  useKeys({
+    Escape: back, j: () => (walk.at >= 0 ? walk.step(1) : move(1)), k: () => (walk.at >= 0 ? walk.step(-1) : move(-1)), "[": () => move(-1), "]": () => move(1),
+    d: () => set({ diff: diff ? "0" : "" }), f: () => offered && differences(),
+  });
+  if (!axis && !to) return html`<p>The experiment has no axis with several levels.</p>`;
+  const base = rows.length ? rows[0].story : null;
+  const cell = base || (rows.find((r) => r.story) || {}).story;
   return html`<section class="compare" aria-label="Compare">
-    <div class="bar"><button onClick=${() => go("row", route.with({ by: "", l: "", diff: "" }))} title="Esc">Back</button>
-      <label class="inline">by <select value=${axis.name} onChange=${(e) => set({ by: e.target.value, l: "" })}>${axes.map((a) => html`<option key=${a.name} value=${a.name}>${a.name}</option>`)}</select></label>
-      <span class="inline">sample <button onClick=${() => move(-1)} aria-label="previous sample" title="k">↑</button> <b>${sample}</b> <button onClick=${() => move(1)} aria-label="next sample" title="j">↓</button></span>
-      <label class="check inline"><input type="checkbox" checked=${diff} onChange=${() => set({ diff: diff ? "0" : "" })} /><span>mark words that the first does not have</span></label></div>
-    <details class="levels" open=${axis.levels.length <= 8}><summary>levels of ${axis.name}, at most ${MAX}</summary>${axis.levels.map((l) => html`<label class="check" key=${l.id}><input type="checkbox" checked=${levels.includes(l.id)} onChange=${() => flip(l.id)} /><span>${l.text.slice(0, 80)}</span></label>`)}</details>
-    <div class="sides" style=${{ "--sides": held.length }}>${held.map(({ level, story, error, row }, i) => html`<article key=${level} aria-label=${text(level)}>
-      <h3><a href=${`#/row?exp=${encodeURIComponent(experiment.name)}&row=${encodeURIComponent(row)}`}>${axis.name} ${text(level)}</a></h3>
-      ${error ? html`<${Problem} text=${error} />` : story.steps.map((step, s) => step.kind !== "ask"
-        ? html`<p class="verdicts"><b>${step.step}</b> <span class=${step.missing ? "gone" : "value"}>${verdictOf(step)}</span></p>`
-        : html`<div class="message answer"><h4>${step.step}</h4>${step.missing ? html`<p class="gone">missing: ${step.missing}</p>`
-          : html`<pre class="text">${i && diff && base && !base.steps[s].missing ? wordDiff(base.steps[s].value, step.value).map(([part, only]) => (only ? html`<ins>${part}</ins>` : part)) : step.value}</pre>`}</div>`)}
-    </article>`)}</div></section>`;
+    <div class="bar"><button onClick=${back} title="Esc">Back</button>
+      ${walk.at >= 0 ? html`<span class="inline">row that differs <button onClick=${() => walk.step(-1)} aria-label="previous row that differs" title="k" disabled=${walk.at <= 0}>↑</button> <b id="walk">${count(walk.at + 1)}${walk.n === null ? "" : ` of ${count(walk.n)}`}</b> <button onClick=${() => walk.step(1)} aria-label="next row that differs" title="j">↓</button></span>`
+        : row ? html`<span class="inline">sample <button onClick=${() => move(-1)} aria-label="previous sample" title="k">↑</button> <b>${place[place.length - 1]}</b> <button onClick=${() => move(1)} aria-label="next sample" title="j">↓</button></span>` : null}
+      <label class="check inline"><input type="checkbox" checked=${diff} onChange=${() => set({ diff: diff ? "0" : "" })} /><span>mark words that the first does not have</span></label>
+      ${offered ? html`<button onClick=${differences} title="f">What differs</button>` : null}<${Sides} sides=${sides} study=${study} set=${choose} /></div>
+    ${cell ? html`<p class="coordinates">${Object.entries(cell.cell).filter(([k]) => !axis || k !== axis.name).map(([k, v]) => html`<span class="chip" key=${k}>${k} <b>${shown(v).slice(0, 60)}</b></span> `)}<span class="chip">sample <b>${cell.sample}</b></span></p>` : null}
+    <${Version} sides=${sides} generation=${generation} />
+    <${Strip} study=${study} experiment=${experiment} row=${row} of=${route.get("of")} generation=${generation} go=${(next) => set({ row: next, other: "", d: "" })} set=${set} />
+    ${isReady(sides) && !rows.length ? html`<${Busy} />` : null}
+    ${isReady(sides) && rows.length ? html`<div class="sides" style=${{ "--sides": rows.length }}>${rows.map(({ level, story, error, row: own }, i) => html`<article key=${level} aria-label=${sides.names[i]}>
+      <h3>${own ? html`<a href=${href("row", [["exp", experiment.name], ["row", own]])}>${sides.names[i]}</a>` : sides.names[i]}</h3>
+      ${error ? html`<${Problem} text=${error} />` : story.steps.map((step) => html`<${Step} key=${step.step} step=${step} diff=${diff && i > 0} base=${base && base.steps.find((s) => s.step === step.step && s.kind === step.kind)} />`)}
+    </article>`)}</div>` : null}</section>`;
 }

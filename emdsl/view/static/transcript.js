@@ -6,6 +6,7 @@ import { go, href } from "/static/route.js";
 import { useKeys } from "/static/keys.js";
 import { Busy, Problem, count, figure, plural, shown, useCopy, useData, usd } from "/static/ui.js";
 import { Markdown, Raw, placeOf } from "/static/markdown.js";
+import { Strip, besideSample } from "/static/strip.js";
 
 // A text with a marked passage is shown raw: marks within Markdown could hide its words.
 function Text({ text, raw, quotes = [] }) {
@@ -133,7 +134,8 @@ export function Transcript({ route, study, generation }) {
     }
   };
   const compare = () => go("compare", route.with({ raw: "" }));
-  useKeys({ j: () => step(1), k: () => step(-1), ArrowRight: () => step(1), ArrowLeft: () => step(-1), Escape: back, m: setRaw, c: compare, "/": back });
+  const goTo = (to) => to && go("row", route.with({ row: to }), { replace: true });
+  useKeys({ "[": () => goTo(besideSample(row, -1, experiment)), "]": () => goTo(besideSample(row, 1, experiment)), j: () => step(1), k: () => step(-1), ArrowRight: () => step(1), ArrowLeft: () => step(-1), Escape: back, m: setRaw, c: compare, "/": back });
   useEffect(() => { if (data) window.scrollTo(0, 0); }, [row]);
   if (error) return html`<${Problem} text=${error} /><p><a href=${href("rows", route.filter)}>Back to the rows</a></p>`;
   if (!data) return html`<${Busy} />`;
@@ -154,6 +156,7 @@ export function Transcript({ route, study, generation }) {
       ${experiment.axes.some((a) => a.n > 1) ? html`<button onClick=${compare} title="c">Compare</button>` : null}
       <button onClick=${() => copy(asText(data), "as text")}>Copy</button><button onClick=${() => copy(JSON.stringify(data, null, 2), "as JSON")}>JSON</button>${said}
     </div>
+    <${Strip} study=${study} experiment=${experiment} row=${row} of=${route.get("of")} generation=${generation} go=${goTo} set=${(changes) => go("row", route.with(changes), { replace: true })} />
     <div class="columns"><div>${data.steps.filter((s) => s.kind === "ask").map((s) => html`<${Ask} key=${s.step} step=${s} raw=${raw} quotes=${quotes} curl=${curl} />`)}</div>
       <div>${data.steps.filter((s) => s.kind !== "ask").map((s) => html`<${Judge} key=${s.step} step=${s} raw=${raw} curl=${curl} />`)}
         ${data.people.filter((p) => p.raters).map((p) => html`<section class="step" key=${p.name} aria-label=${p.name}><h3>${p.name} <span class="value">${p.verdict ?? "disagreement"}</span></h3><p class="meta">by ${plural(p.raters, "person").replace("persons", "people")}</p></section>`)}
