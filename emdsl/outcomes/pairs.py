@@ -229,12 +229,12 @@ def listed_sql(side: Side, places: Sequence[int]) -> str:
     return f"SELECT {columns} FROM {side.source} WHERE {PLACE} IN ({at})"
 
 
-def strip_sql(side: Side, cell: Cell, most: int) -> str:
-    """Return the SELECT of all samples of a cell: sample, verdict, and the reason why it is missing."""
+def strip_sql(side: Side, cell: Cell, samples: range) -> str:
+    """Return the SELECT of some samples of a cell: sample, verdict, and the reason why it is missing."""
     verdict, reason = verdict_sql(side.experiment, side.condition)
     at = [level_sql(side.experiment, a.name, (i,)) for a, i in zip(side.experiment.axes, cell, strict=True)]
-    where = f"WHERE {' AND '.join(at)} " if at else ""
-    return f"SELECT sample, {verdict}, {reason} FROM {side.table} {where}ORDER BY sample LIMIT {int(most)}"
+    at.append(f"sample >= {samples.start} AND sample < {samples.stop}")
+    return f"SELECT sample, {verdict}, {reason} FROM {side.table} WHERE {' AND '.join(at)} ORDER BY sample"
 
 
 def row_sql(side: Side, cell: Cell, sample: int) -> str:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     Query = Mapping[str, str]  # of a URL; `items` has each parameter, also those that are there twice
 
 MAX_LEVELS = 4
-MAX_STRIP = 10_000  # samples
+MAX_STRIP = 2_000  # samples
 MAX_KEPT = 4  # lists of differing rows, each of at most 16 MB
 MAX_PAGE = 500
 THIS, OTHER = "this", "other"  # the databases of two versions
@@ -79,18 +79,23 @@ class Comparing:
         ]}  # fmt: skip
 
     async def strip(self, query: Query) -> dict[str, Any]:
-        """Return the samples of a row's cell, each with its verdict or the reason why there is none."""
+        """Return the samples of a row's cell, each with its verdict or the reason why there is none.
+
+        Of more than `MAX_STRIP`, it has the part with the row.
+        """
         session = self._session
         experiment = session.experiment(query.get("exp", ""))
-        cell, _ = session.coordinates(experiment).place(query.get("row", ""))
+        cell, sample = session.coordinates(experiment).place(query.get("row", ""))
+        first = sample - sample % MAX_STRIP
         side = Side(
             experiment=experiment,
             table=self._table(experiment),
             condition=condition_of(experiment, query.get("of", "")),
         )
-        found = await session.select(strip_sql(side, cell, MAX_STRIP))
+        found = await session.select(strip_sql(side, cell, range(first, first + MAX_STRIP)))
         return {
             "of": side.condition.id, "text": side.condition.text, "yes_no": side.condition.rate is not None,
+            "first": first,
             "samples": [{"sample": s, "value": v, "missing": r if v is None else None} for s, v, r in found.rows],
         }  # fmt: skip
 

@@ -1,10 +1,11 @@
 // All samples of a row's cell as small marks, told apart by shape, color and words; a click or a key opens one.
 
 import { html, useLayoutEffect, useMemo, useRef } from "/static/vendor/preact-htm.js";
-import { shown, useData } from "/static/ui.js";
+import { count, shown, useData } from "/static/ui.js";
 import { Condition, useConditions } from "/static/sides.js";
 
 const SHAPES = ["■", "▲", "◆", "●", "★", "▼"];
+const MOST = 2000; // samples at once
 const BARS = ["▁", "▃", "▅", "▆", "█"]; // of numbers, from the lowest fifth of their range
 const YES = "●";
 const NO = "○";
@@ -35,7 +36,7 @@ export function Strip({ study, experiment, row, of, generation, go, set }) {
   const current = Number(place[place.length - 1]);
   const list = useConditions(study, experiment, generation);
   const offered = study.can.includes("pairs") && experiment.samples > 1 && row;
-  const { data } = useData(offered ? "strip" : "", [["exp", experiment.name], ["row", [...place.slice(0, -1), 0].join(",")], ["of", of]], [generation]);
+  const { data } = useData(offered ? "strip" : "", [["exp", experiment.name], ["row", [...place.slice(0, -1), current - (current % MOST)].join(",")], ["of", of]], [generation]);
   const box = useRef(null);
   const marks = useMemo(() => (data ? marksOf(data) : []), [data]);
   const counts = useMemo(() => {
@@ -68,7 +69,7 @@ export function Strip({ study, experiment, row, of, generation, go, set }) {
   };
   const here = marks.some((m) => m.sample === current);
   return html`<section class="strip" aria-label="Samples of this cell">
-    <div class="bar"><span class="faint">${marks.length.toLocaleString("en-US")} samples${counts ? `: ${counts}` : ""}</span><${Condition} list=${list} of=${data.of} set=${set} /></div>
+    <div class="bar"><span class="faint">${experiment.samples > MOST ? `samples ${count(data.first)} to ${count(data.first + marks.length - 1)}` : `${count(marks.length)} samples`}${counts ? `: ${counts}` : ""}</span><${Condition} list=${list} of=${data.of} set=${set} /></div>
     <div class="marks" ref=${box} role="toolbar" aria-label="samples" onKeyDown=${press}>${marks.map((m, i) => html`<button key=${m.sample} class=${m.kind} tabindex=${m.sample === current || (!here && !i) ? 0 : -1}
       aria-current=${m.sample === current ? "true" : null} aria-label=${`sample ${m.sample}: ${m.text}`} title=${`sample ${m.sample}: ${m.text}`} onClick=${() => open(m.sample)}>${m.mark}</button>`)}</div></section>`;
 }
