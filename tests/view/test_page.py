@@ -109,6 +109,47 @@ def test_rows_and_transcripts_by_keys(page: Page, folder: Path) -> None:
     expect(page.get_by_role("alert")).to_contain_text("disabled by configuration")
 
 
+def test_what_differs_by_keys(page: Page, folder: Path) -> None:
+    """Walk the rows that differ, open one, go on there, choose a sample of its cell, and come back to the same row."""
+    both = "FROM page AS a JOIN page AS b USING (k, q, sample) WHERE a.arm = 'first' AND b.arm = 'second'"
+    state = "COALESCE({0}.aligned_missing, ({0}.aligned < 30)::VARCHAR)".format
+    sql = f"SELECT a.answer_key, {state('a')} AS was, {state('b')} AS now {both} ORDER BY a.rowid"
+    rows = json.loads(emdsl("query", sql, "--format", "json", cwd=folder).stdout)
+    differ = [r for r in rows if r["was"] != r["now"]]
+    open_at(page, "#/overview")
+    press(page, "g", "c")
+    expect(page.locator("#n-different")).to_have_text(f"{len(differ)} rows differ")
+    turned = sum(r["was"] == "true" and r["now"] == "false" for r in rows)
+    cell = page.get_by_role("link", name="yes in arm first, no in arm second")
+    expect(cell).to_have_text(str(turned))
+    expect(page.locator(".difference")).to_contain_text("points (95 %")
+    press(page, "j", "j", "k")
+    expect(page.locator("tr[aria-current]")).to_contain_text("2")
+    press(page, "Enter")
+    expect(page.locator("#walk")).to_have_text(f"2 of {len(differ)}")
+    press(page, "j")
+    expect(page.locator("#walk")).to_have_text(f"3 of {len(differ)}")
+    expect(page.locator(".sides article")).to_have_count(2)
+    page.get_by_role("link", name="arm first").focus()
+    press(page, "Enter")
+    expect(page.locator(".transcript .meta .key").first).to_have_text(differ[2]["answer_key"])
+    marks = page.locator(".marks button")
+    expect(marks).to_have_count(8)
+    page.locator(".marks button[aria-current]").focus()
+    press(page, "End")
+    expect(page.locator(".marks button[aria-current]")).to_have_attribute(
+        "aria-label", re.compile("^sample 7: (yes|no|missing)")
+    )
+    assert page.url.endswith("%2C7")
+    page.go_back()
+    expect(page.locator("#walk")).to_have_text(f"3 of {len(differ)}")
+    press(page, "Escape")
+    expect(page.locator("tr[aria-current]")).to_contain_text("3")
+    cell.focus()
+    press(page, "Enter")
+    expect(page.locator("#n-different")).to_have_text(f"{turned} row{'s' if turned != 1 else ''}: yes and no")
+
+
 def test_a_grid_leads_to_its_rows(page: Page) -> None:
     """A click on a cell shows the rows that it is made of."""
     press(page, "g", "m")
@@ -156,12 +197,12 @@ def test_screens_have_no_serious_fault_of_accessibility(page: Page) -> None:
     places = (
         ("#/overview", ".overview article"), ("#/rows?a.k=2&at=1", ".row.at"), ("#/grid?of=mean:aligned", ".heat td a"),
         (f"#/row?row=first,2,{q},3", ".transcript[data-row]"), (f"#/compare?row=first,2,{q},3", ".sides article"),
-        ("#/annotate", ".annotate .bar"),
+        ("#/differences?of=m.low", ".walk tr.at"), ("#/annotate", ".annotate .bar"),
     )  # fmt: skip
     schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
     for scheme in schemes:
         page.emulate_media(color_scheme=scheme)
-        for place, ready in places[: 6 if scheme == "light" else 3]:
+        for place, ready in places[: 7 if scheme == "light" else 3]:
             open_at(page, place)
             page.wait_for_selector(ready)
             found = Axe().run(page).response["violations"]
