@@ -9,7 +9,7 @@ import click
 
 from emdsl.cli import console, options
 from emdsl.errors import UsageError
-from emdsl.study.diff import GIT, diff_studies
+from emdsl.study.diff import GIT, RUN, diff_studies
 from emdsl.study.project import open_project
 
 if TYPE_CHECKING:
@@ -33,8 +33,9 @@ def command(
     old: str, new: str, cache: Path | None, env_file: Path | None, simulate: bool, as_json: bool, results: bool,
     limit: int, form: str,
 ) -> int:  # fmt: skip
-    """Compare two studies by cells, requests and cost. OLD and NEW are files, or git:REV for the other file then.
+    """Compare two studies by cells, requests and cost.
 
+    OLD and NEW are files. One of them can be git:REV or run:ID: the other file at a git revision, or in an earlier run.
     With --results it compares their results instead: measures that moved, worst first, each with the interval of its
     change, and verdicts that flipped. Nothing is sent. If OLD is a registration of `emdsl freeze`, it lists how NEW
     deviates from it.
@@ -43,12 +44,13 @@ def command(
     Examples:
       emdsl diff git:HEAD~1 study.em
       emdsl diff a.em b.em --results --format markdown
+      emdsl diff run:3f2a study.em --results
       emdsl diff study.prereg.json study.em
     """
     console.expect_json(wanted=as_json)
     if form == "markdown" and not results:
         raise UsageError("--format markdown needs --results")
-    near = Path(old if new.startswith(GIT) else new)
+    near = Path(old if new.startswith((GIT, RUN)) else new)
     project = open_project(near, cache, env_file, simulate=simulate)
     found: Diff | Deviations | ResultsDiff
     if results:

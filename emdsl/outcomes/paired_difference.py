@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from emdsl.experiment import ASK
 from emdsl.outcomes.changes import AFTER, BEFORE, MEAN_AFTER, MEAN_BEFORE, Beside
-from emdsl.outcomes.sql import name
+from emdsl.outcomes.sql import inner, name
 
 if TYPE_CHECKING:
     from emdsl.experiment import Experiment, Measure
     from emdsl.outcomes.database import Connection
     from emdsl.outcomes.pairs import Pairs, Side
+
+ROWS, COMPLETE = inner("rows"), inner("complete")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,7 @@ def paired_difference(connection: Connection, pairs: Pairs) -> Difference | None
             outcome: it has levels alone.
     """
     rates = [_rate(side) for side in pairs.sides]
+    rates[1] = dataclasses.replace(rates[1], interval=rates[0].interval)  # of two versions, the clusters of the first
     connection.execute(f"CREATE TEMP TABLE complete AS {pairs.complete_sql()}")
     ((n,),) = connection.execute("SELECT count(*) FROM temp.complete").fetchall()
     if not n:
@@ -82,12 +85,14 @@ def _hold(connection: Connection, schema: str, side: Side, rate: Measure, pairs:
     """Make the table of a side with the complete coordinates alone, without texts that the condition does not read."""
     cast = ", ".join(f"{pairs.cast(k)} AS {name(k)}" for k, kind in pairs.coordinate.items() if kind)
     skipped = _texts(side.experiment, rate)
-    same = " AND ".join(f"{pairs.cast(k, 'rows.')} IS NOT DISTINCT FROM complete.{name(k)}" for k in pairs.coordinate)
+    same = " AND ".join(
+        f"{pairs.cast(k, f'{ROWS}.')} IS NOT DISTINCT FROM {COMPLETE}.{name(k)}" for k in pairs.coordinate
+    )
     columns = f"* {f'EXCLUDE ({skipped}) ' if skipped else ''}{f'REPLACE ({cast})' if cast else ''}"
     connection.execute(f"CREATE SCHEMA {schema}")
     connection.execute(
-        f"CREATE TABLE {schema}.{name(side.experiment.name)} AS SELECT {columns} FROM {side.source} AS rows "
-        f"SEMI JOIN temp.complete AS complete ON {same}"
+        f"CREATE TABLE {schema}.{name(side.experiment.name)} AS SELECT {columns} FROM {side.source} AS {ROWS} "
+        f"SEMI JOIN temp.complete AS {COMPLETE} ON {same}"
     )
 
 

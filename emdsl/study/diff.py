@@ -16,6 +16,7 @@ from emdsl.run.symbolic import symbolic_requests
 from emdsl.study.compiled import Compiled, by_present_name, compile_study
 from emdsl.study.revision import at_revision
 from emdsl.study.screen import counted, text_of
+from emdsl.study.versions import as_it_ran
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from emdsl.study.project import Project
     from emdsl.study.screen import Part
 
-GIT = "git:"
+GIT, RUN = "git:", "run:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +61,11 @@ def diff_studies(project: Project, old: str, new: str) -> Diff:
 
     Args:
         project: The project, with the store that pending requests are counted by.
-        old: A file, or `git:REV` for the other file at a revision.
+        old: A file, or `git:REV` or `run:ID` for the other file at a revision or in an earlier run.
         new: The same.
 
     Raises:
-        UsageError: Both are revisions.
+        UsageError: None of the two is a file, or there is no such run.
         FileMissing: git has no such file or revision.
         SourceError: One of the two does not compile.
     """
@@ -76,14 +77,16 @@ def diff_studies(project: Project, old: str, new: str) -> Diff:
 @contextmanager
 def both(project: Project, old: str, new: str) -> Iterator[tuple[Compiled, Compiled]]:
     """Yield two studies, compiled; arguments and errors as of `diff_studies`."""
-    if old.startswith(GIT) and new.startswith(GIT):
+    if old.startswith((GIT, RUN)) and new.startswith((GIT, RUN)):
         raise UsageError("one of the two must be a file: `emdsl diff git:HEAD~1 icl.em`")
-    file = Path(old if new.startswith(GIT) else new)
+    file = Path(old if new.startswith((GIT, RUN)) else new)
     with tempfile.TemporaryDirectory() as folder:
         yield _compiled(project, old, file, Path(folder)), _compiled(project, new, file, Path(folder))
 
 
 def _compiled(project: Project, text: str, file: Path, folder: Path) -> Compiled:
+    if text.startswith(RUN):
+        return as_it_ran(compile_study(project, file), text.removeprefix(RUN)).study
     if not text.startswith(GIT):
         return compile_study(project, Path(text))
     return compile_study(project, file, at_revision(text.removeprefix(GIT), file, folder))

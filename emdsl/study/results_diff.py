@@ -96,7 +96,7 @@ def diff_results(project: Project, old: str, new: str, *, limit: int = 5) -> Res
 
     Args:
         project: The project, with the store of both.
-        old: A file, or `git:REV` for the other file at a revision.
+        old: A file, or `git:REV` or `run:ID` for the other file at a revision or in an earlier run.
         new: The same.
         limit: Maximum examples of each change of a verdict.
 

@@ -114,7 +114,7 @@ def _compiled(study: Compiled, kind: str, name: str, folder: Path) -> Loaded:
             version = compile_study(study.project, study.file, instead)
             return Loaded(study=version, notices=_not_in_revision(study.project, instead.missing))
         case "run":
-            return _as_it_ran(study, name)
+            return as_it_ran(study, name)
         case "file":
             known = studies(study)
             if name not in known:
@@ -124,11 +124,19 @@ def _compiled(study: Compiled, kind: str, name: str, folder: Path) -> Loaded:
             raise UsageError(f"`{kind}:{name}` is not a version: expected `git:REV`, `run:ID` or `file:PATH`")
 
 
-def _as_it_ran(study: Compiled, run: str) -> Loaded:
+def as_it_ran(study: Compiled, run: str) -> Loaded:
+    """Return the program of an earlier run of a study, by the beginning of its id.
+
+    Raises:
+        UsageError: No run, or several, begin with it.
+        SourceError: The program does not compile any more.
+    """
     project = study.project
-    record = next((r for r in history.records(project.cache) if r.study == study.name and r.run == run), None)
-    if record is None:
-        raise UsageError(f"`{study.name}` has no run `{run}`")
+    found = [r for r in history.records(project.cache) if r.study == study.name and run and r.run.startswith(run)]
+    if len(found) != 1:
+        several = "several runs that begin with" if found else "no run"
+        raise UsageError(f"`{study.name}` has {several} `{run}`; list the runs with `emdsl runs --all`")
+    record = found[0]
     version = compile_study(project, study.file, _unchanged(history.snapshot(project.cache, project.root, record)))
     now = {project.relative(Path(n)): sha256 for n, sha256 in version.program.files.items()}
     changed = sorted(n for n, sha256 in record.files.items() if now.get(n) != sha256)

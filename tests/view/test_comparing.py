@@ -11,6 +11,7 @@ from viewing import use
 import emdsl as api
 from emdsl.errors import SourceError, UsageError
 from emdsl.study.compiled import compile_study
+from emdsl.study.diff import both
 from emdsl.study.project import open_project
 from emdsl.study.versions import as_version, versions
 
@@ -136,6 +137,10 @@ def test_versions_as_they_were_without_running_them(tmp_path: Path) -> None:
             assert version.notices == []
             samples.append(version.study.program.experiments[0].samples)
     assert samples == [1, 4, 4, 4]
+    with both(now.project, listed[0].id[:12], str(study)) as pair:  # `emdsl diff run:ID study.em`
+        assert [s.program.experiments[0].samples for s in pair] == [1, 2]
+    with pytest.raises(UsageError, match="no run `zz`"), both(now.project, "run:zz", str(study)):
+        pass
     hook.write_text("def f(x):\n    return x + '?'\n", encoding="utf-8")
     for called in (v.id for v in listed[:2]):
         with pytest.raises(SourceError, match="nothing is executed here"), as_version(now, called):

@@ -18,7 +18,7 @@ const TABS = [["overview", "Overview", "o"], ["rows", "Rows", "r"], ["grid", "Gr
 const SCREENS = { overview: Overview, rows: Rows, row: Transcript, grid: Grid, compare: Compare, differences: Differences, annotate: Annotate };
 const SHEET = [
   ["g o", "Overview"], ["g r", "Rows"], ["g m", "Grid"], ["g c", "Compare: what differs"], ["g a", "Annotate"], ["j  k", "Next, previous row"],
-  ["Enter", "Open the row"], ["Esc", "Back; leave a field"], ["/", "Search"], ["c", "Compare a row side by side"], ["f", "From there: what differs"], ["[  ]", "Sample before, after"],
+  ["Enter", "Open the row"], ["Esc", "Back; leave a field"], ["/", "Search"], ["c", "Compare a row side by side"], ["f", "From there: what differs"], ["h  l", "Previous, next sample of the cell"],
   ["m", "Markdown or raw text"], ["1-9", "Annotate: a label"], ["u  n  s", "Annotate: undo, note, skip"],
   ["t", "Light or dark"], ["?", "This sheet"],
 ];

@@ -77,7 +77,7 @@ export function Compare({ route, study, generation }) {
   const back = () => (walk.at >= 0 ? differences() : go("row", route.with({ by: "", l: "", diff: "", to: "", other: "", was: "", now: "" })));
   const offered = study.can.includes("pairs");
   useKeys({
-    Escape: back, j: () => (walk.at >= 0 ? walk.step(1) : move(1)), k: () => (walk.at >= 0 ? walk.step(-1) : move(-1)), "[": () => move(-1), "]": () => move(1),
+    Escape: back, j: () => (walk.at >= 0 ? walk.step(1) : move(1)), k: () => (walk.at >= 0 ? walk.step(-1) : move(-1)), h: () => move(-1), l: () => move(1),
     d: () => set({ diff: diff ? "0" : "" }), f: () => offered && differences(),
   });
   if (!axis && !to) return html`<p>The experiment has no axis with several levels.</p>`;

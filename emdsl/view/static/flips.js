@@ -13,7 +13,7 @@ function Difference({ query, generation, names }) {
   if (error) return html`<${Problem} text=${error} />`;
   if (!data) return html`<${Busy} what="Computing the interval" />`;
   const d = data.difference;
-  if (!d) return html`<p class="faint">No row has a verdict on both sides, so that there is no difference.</p>`;
+  if (!d) return html`<p class="faint">No row has a verdict on both sides.</p>`;
   const level = `${Math.round(d.level * 1000) / 10} %`;
   const interval = d.low === null ? "no interval: too few units" : `${level} ${points(d.low)} to ${points(d.high)}`;
   const rests = d.clustered_by ? `${plural(d.clusters, "cluster")} of ${d.clustered_by}` : `${plural(d.clusters, "independent pair")}`;

@@ -135,7 +135,7 @@ export function Transcript({ route, study, generation }) {
   };
   const compare = () => go("compare", route.with({ raw: "" }));
   const goTo = (to) => to && go("row", route.with({ row: to }), { replace: true });
-  useKeys({ "[": () => goTo(besideSample(row, -1, experiment)), "]": () => goTo(besideSample(row, 1, experiment)), j: () => step(1), k: () => step(-1), ArrowRight: () => step(1), ArrowLeft: () => step(-1), Escape: back, m: setRaw, c: compare, "/": back });
+  useKeys({ h: () => goTo(besideSample(row, -1, experiment)), l: () => goTo(besideSample(row, 1, experiment)), j: () => step(1), k: () => step(-1), ArrowRight: () => step(1), ArrowLeft: () => step(-1), Escape: back, m: setRaw, c: compare, "/": back });
   useEffect(() => { if (data) window.scrollTo(0, 0); }, [row]);
   if (error) return html`<${Problem} text=${error} /><p><a href=${href("rows", route.filter)}>Back to the rows</a></p>`;
   if (!data) return html`<${Busy} />`;
