@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from emdsl.experiment import ASK
 from emdsl.outcomes.changes import AFTER, BEFORE, MEAN_AFTER, MEAN_BEFORE, Beside
+from emdsl.outcomes.spread import SPREAD
 from emdsl.outcomes.sql import inner, name
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class Difference:
     """The rate of the second side less that of the first, over the coordinates with a verdict on both.
 
     The ends of its interval, its p-value and what they rest on are those of a `contrast`. An answer that several rows
-    share counts once: `n_first` and `n_second` are the numbers of draws.
+    share counts once: `n_first` and `n_second` are the numbers of draws. Two versions without a flip have no interval.
     """
 
     first: float
@@ -63,8 +64,11 @@ def paired_difference(connection: Connection, pairs: Pairs) -> Difference | None
     )  # fmt: skip
     (row,) = beside.contrasted(*rates)
     assert rates[1].interval is not None
+    # two versions may have the same answers: then no answer of another sample would turn either
+    varies = pairs.sides[0].level is not None or (row["se"] or 0.0) >= SPREAD
     return Difference(
-        first=row[MEAN_BEFORE], second=row[MEAN_AFTER], difference=row["contrast"], low=row["low"], high=row["high"],
+        first=row[MEAN_BEFORE], second=row[MEAN_AFTER], difference=row["contrast"],
+        low=row["low"] if varies else None, high=row["high"] if varies else None,
         level=rates[1].interval.level, p=row["p"], n_first=row["n_second"], n_second=row["n_first"],
         clusters=row["clusters"], clustered_by=row["clustered_by"], simulated=bool(row["simulated"]),
     )  # fmt: skip

@@ -4,26 +4,27 @@ import { html, useEffect, useState } from "/static/vendor/preact-htm.js";
 import { get } from "/static/api.js";
 import { go, href } from "/static/route.js";
 import { useKeys } from "/static/keys.js";
-import { Busy, Problem, count, shown, useData } from "/static/ui.js";
+import { Busy, Problem, count, shown } from "/static/ui.js";
 import { wordDiff } from "/static/diff.js";
 import { opened } from "/static/differences.js";
-import { Sides, Version, isReady, sidesOf } from "/static/sides.js";
+import { Sides, Version, isReady, sidesOf, useSame } from "/static/sides.js";
 import { Strip, besideSample } from "/static/strip.js";
 import { verdictOf } from "/static/transcript.js";
 
+const BLOCK = 20; // rows that are asked at once
 const WALK = { row: "", other: "", d: "" };
 
 // The rows of all sides: each a story, or why there is none.
 function useStories(sides, row, other, position, generation) {
-  const [held, setHeld] = useState({ key: "", rows: [] });
+  const [held, setHeld] = useState({ key: "", to: "", rows: [] });
   const exp = sides.experiment.name;
   const place = row.split(",");
   const wanted = sides.to
-    ? [{ level: "this", row, ask: row ? ["row", [["exp", exp], ["row", row]]] : null },
-      { level: "other", row: "", ask: ["version_row", [["exp", exp], ["to", sides.to], ["row", row], ["other", other]]] }]
-    : sides.levels.map((level) => {
+    ? [{ level: "this", name: sides.names[0], row, ask: row ? ["row", [["exp", exp], ["row", row]]] : null },
+      { level: "other", name: sides.names[1], row: "", ask: ["version_row", [["exp", exp], ["to", sides.to], ["row", row], ["other", other]]] }]
+    : sides.levels.map((level, i) => {
       const there = place.map((id, i) => (i === position ? level : id)).join(",");
-      return { level, row: there, ask: ["row", [["exp", exp], ["row", there]]] };
+      return { level, name: sides.names[i], row: there, ask: ["row", [["exp", exp], ["row", there]]] };
     });
   const key = JSON.stringify([wanted, generation]);
   useEffect(() => {
@@ -31,10 +32,10 @@ function useStories(sides, row, other, position, generation) {
     const stop = new AbortController();
     Promise.all(wanted.map((side) => (side.ask ? get(...side.ask, stop.signal) : Promise.reject(new Error("this version has no such row")))
       .then((story) => ({ ...side, story }), (error) => ({ ...side, error: error.message, gone: error.name === "AbortError" }))))
-      .then((rows) => { if (!rows.some((r) => r.gone)) setHeld({ key, rows }); });
+      .then((rows) => { if (!rows.some((r) => r.gone)) setHeld({ key, to: sides.to, rows }); });
     return () => stop.abort();
   }, [key]);
-  return held.rows;
+  return held.to === sides.to ? held.rows : []; // the rows before stay for the moment that the next ones take, under their own names
 }
 
 // The rows that differ, if this one is one of them: the walk goes from one to the next.
@@ -43,7 +44,8 @@ function useWalk(route, sides, generation) {
   const states = route.get("was") ? [["was", route.get("was")], ["now", route.get("now")]] : [];
   const query = [...sides.query, ["of", route.get("of")], ...states];
   const on = at >= 0 && isReady(sides);
-  const { data } = useData(on ? "differences" : "", [...query, ["offset", Math.max(0, at - 1)], ["limit", 3]], [generation]);
+  const first = Math.max(0, Math.floor(at / BLOCK) * BLOCK - 1); // with a neighbor at both ends
+  const { data } = useSame(on ? "differences" : "", query, [["offset", first], ["limit", BLOCK + 2]], generation);
   if (!on || !data) return { at, n: null, step: () => {} };
   const step = (by) => {
     const row = data.rows[at + by - data.offset];
@@ -91,10 +93,10 @@ export function Compare({ route, study, generation }) {
       ${offered ? html`<button onClick=${differences} title="f">What differs</button>` : null}<${Sides} sides=${sides} study=${study} set=${choose} /></div>
     ${cell ? html`<p class="coordinates">${Object.entries(cell.cell).filter(([k]) => !axis || k !== axis.name).map(([k, v]) => html`<span class="chip" key=${k}>${k} <b>${shown(v).slice(0, 60)}</b></span> `)}<span class="chip">sample <b>${cell.sample}</b></span></p>` : null}
     <${Version} sides=${sides} generation=${generation} />
-    <${Strip} study=${study} experiment=${experiment} row=${row} of=${route.get("of")} generation=${generation} go=${(next) => set({ row: next, other: "", d: "" })} set=${set} />
+    <${Strip} study=${study} experiment=${experiment} row=${row} of=${route.get("of")} generation=${generation} go=${(next) => set({ row: next, other: "", d: "" })} set=${choose} />
     ${isReady(sides) && !rows.length ? html`<${Busy} />` : null}
-    ${isReady(sides) && rows.length ? html`<div class="sides" style=${{ "--sides": rows.length }}>${rows.map(({ level, story, error, row: own }, i) => html`<article key=${level} aria-label=${sides.names[i]}>
-      <h3>${own ? html`<a href=${href("row", [["exp", experiment.name], ["row", own]])}>${sides.names[i]}</a>` : sides.names[i]}</h3>
+    ${isReady(sides) && rows.length ? html`<div class="sides" style=${{ "--sides": rows.length }}>${rows.map(({ level, name, story, error, row: own }, i) => html`<article key=${level} aria-label=${name}>
+      <h3>${own ? html`<a href=${href("row", [["exp", experiment.name], ["row", own]])}>${name}</a>` : name}</h3>
       ${error ? html`<${Problem} text=${error} />` : story.steps.map((step) => html`<${Step} key=${step.step} step=${step} diff=${diff && i > 0} base=${base && base.steps.find((s) => s.step === step.step && s.kind === step.kind)} />`)}
     </article>`)}</div>` : null}</section>`;
 }

@@ -3,8 +3,8 @@
 import { html, useEffect, useRef } from "/static/vendor/preact-htm.js";
 import { go, href } from "/static/route.js";
 import { useKeys } from "/static/keys.js";
-import { Busy, Problem, count, plural, shown, useData } from "/static/ui.js";
-import { Condition, Sides, Threshold, Version, isReady, sidesOf, useConditions } from "/static/sides.js";
+import { Busy, Problem, count, plural, shown } from "/static/ui.js";
+import { Condition, Sides, Threshold, Version, isReady, sidesOf, useConditions, useSame } from "/static/sides.js";
 import { Flips } from "/static/flips.js";
 
 export const PAGE = 50;
@@ -35,7 +35,7 @@ export function Differences({ route, study, generation }) {
   const states = route.get("was") ? [["was", route.get("was")], ["now", route.get("now")]] : [];
   const at = Math.max(0, Number(route.get("d", "0")) || 0);
   const offset = Math.floor(at / PAGE) * PAGE;
-  const { data, error, busy } = useData(ready ? "differences" : "", [...sides.query, ["of", of], ...states, ["offset", offset], ["limit", PAGE]], [generation]);
+  const { data, error, busy } = useSame(ready ? "differences" : "", [...sides.query, ["of", of], ...states], [["offset", offset], ["limit", PAGE]], generation);
   const chosen = useRef(null);
   const set = (changes) => go("differences", route.with({ was: "", now: "", d: "", ...changes }), { replace: true });
   const n = data ? data.n : 0;
@@ -44,7 +44,7 @@ export function Differences({ route, study, generation }) {
   useEffect(() => { if (chosen.current) chosen.current.scrollIntoView({ block: "nearest" }); }, [at, data]);
   useKeys({
     j: () => move(at + 1), k: () => move(at - 1), ArrowDown: () => move(at + 1), ArrowUp: () => move(at - 1), PageDown: () => move(at + PAGE), PageUp: () => move(at - PAGE),
-    Home: () => move(0), End: () => move(n - 1), Enter: () => data && open(data.rows[at - offset], at),
+    Home: () => move(0), End: () => move(n - 1), Enter: () => data && data.rows[at - data.offset] && open(data.rows[at - data.offset], at),
     Escape: () => (states.length ? set({}) : go("rows", route.filter)),
   });
   const condition = list.find((c) => c.id === of);
@@ -59,7 +59,7 @@ export function Differences({ route, study, generation }) {
     ${!sides.to && !sides.axis ? html`<p>The experiment has no axis with several levels.</p>` : !sides.enough ? html`<p>Choose two levels.</p>` : null}
     ${ready && yesNo ? html`<${Flips} sides=${sides} of=${of} route=${route} generation=${generation} />` : null}
     ${error ? html`<${Problem} text=${error} />` : null}
-    ${ready && busy && !data ? html`<${Busy} what="Comparing" />` : null}
+    ${ready && busy && !data && !error ? html`<${Busy} what="Comparing" />` : null}
     ${ready && data ? html`<div class="bar"><h3 id="n-different" role="status">${states.length ? `${plural(n, "row")}: ${states.map(([, s]) => ({ true: "yes", false: "no" }[s] || s)).join(" and ")}` : n ? `${plural(n, "row")} ${n === 1 ? "differs" : "differ"}` : "No row differs"}</h3>
         ${states.length ? html`<button onClick=${() => set({})} title="Esc">All that differ</button>` : null}<span class="grow"></span>
         ${n > PAGE ? html`<span>${count(offset + 1)} to ${count(Math.min(n, offset + PAGE))}</span><button onClick=${() => move(offset - PAGE)} disabled=${!offset} title="PageUp">Previous</button><button onClick=${() => move(offset + PAGE)} disabled=${offset + PAGE >= n} title="PageDown">Next</button>` : null}</div>

@@ -2,28 +2,29 @@
 
 import { html } from "/static/vendor/preact-htm.js";
 import { href } from "/static/route.js";
-import { Busy, Problem, count, figure, plural, useData } from "/static/ui.js";
+import { Busy, Problem, count, figure, plural } from "/static/ui.js";
+import { useSame } from "/static/sides.js";
 
 const WORDS = { true: "yes", false: "no" };
 const share = (n, all) => (all ? `${((100 * n) / all).toFixed(1)} %` : "");
 const points = (x) => (x === null || x === undefined ? "?" : `${x > 0 ? "+" : x < 0 ? "−" : ""}${Math.abs(100 * x).toFixed(1)}`);
 
-function Difference({ query, generation, names }) {
-  const { data, error } = useData("difference", query, [generation]);
+function Difference({ query, generation, names, all }) {
+  const { data, error } = useSame("difference", query, [], generation);
   if (error) return html`<${Problem} text=${error} />`;
   if (!data) return html`<${Busy} what="Computing the interval" />`;
   const d = data.difference;
   if (!d) return html`<p class="faint">No row has a verdict on both sides.</p>`;
   const level = `${Math.round(d.level * 1000) / 10} %`;
-  const interval = d.low === null ? "no interval: too few units" : `${level} ${points(d.low)} to ${points(d.high)}`;
+  const interval = d.low === null ? (d.difference ? "no interval: too few units" : "no interval: no row turns") : `${level} ${points(d.low)} to ${points(d.high)}`;
   const rests = d.clustered_by ? `${plural(d.clusters, "cluster")} of ${d.clustered_by}` : `${plural(d.clusters, "independent pair")}`;
   return html`<p class="difference" role="status"><strong>${points(d.difference)} points</strong> (${interval}), paired; ${d.p === null ? "" : `p ${d.p < 0.001 ? "< 0.001" : figure(d.p)}, `}${rests}${d.simulated ? html` <span class="badge">simulated</span>` : null}<br />
-    <span class="faint">${names[0]} ${figure(d.first)}, ${names[1]} ${figure(d.second)}${d.n_first === d.n_second ? "" : `, of ${count(d.n_first)} and ${count(d.n_second)} answers: one that several rows share counts once`}</span></p>`;
+    <span class="faint">${names[0]} ${figure(d.first)}, ${names[1]} ${figure(d.second)}${d.n_first === all && d.n_second === all ? "" : `, of ${count(d.n_first)} and ${count(d.n_second)} answers: one that several rows share counts once`}</span></p>`;
 }
 
 export function Flips({ sides, of, route, generation }) {
   const query = [...sides.query, ["of", of]];
-  const { data, error } = useData("flips", query, [generation]);
+  const { data, error } = useSame("flips", query, [], generation);
   if (error) return html`<${Problem} text=${error} />`;
   if (!data) return html`<${Busy} what="Counting flips" />`;
   const n = (was, now) => (data.table.find((x) => x.was === was && x.now === now) || { n: 0 }).n;
@@ -39,7 +40,7 @@ export function Flips({ sides, of, route, generation }) {
       <thead><tr><td></td>${["true", "false"].map((x) => html`<th scope="col" class="num" key=${x}>${second}: ${WORDS[x]}</th>`)}</tr></thead>
       <tbody>${["true", "false"].map((x) => html`<tr key=${x}><th scope="row">${first}: ${WORDS[x]}</th>${cell(x, "true")}${cell(x, "false")}</tr>`)}</tbody></table></div>
     <p>${plural(all, "row")} with a verdict on both sides: <b>${share(n("false", "true"), all) || "0 %"}</b> turn to yes, <b>${share(n("true", "false"), all) || "0 %"}</b> turn to no.</p>
-    <${Difference} query=${query} generation=${generation} names=${sides.names} />
+    <${Difference} query=${query} generation=${generation} names=${sides.names} all=${all} />
     ${data.ignored ? html`<p class="faint">The filter counts by its levels alone here: its other conditions would select rows by their outcome.</p>` : null}
     ${lost ? html`<details class="lost"><summary>${plural(lost, "row")} without a verdict on one side: not counted above</summary><table>
       <thead><tr><th scope="col">${first}</th><th scope="col">${second}</th><th scope="col" class="num">rows</th></tr></thead>

@@ -26,6 +26,15 @@ export function sidesOf(route, study, own = "") {
   return { experiment, axes, axis, levels, to, names, text, enough: Boolean(to) || levels.length > 1, query: [...route.filter.filter(([k]) => k !== "exp" && k !== "sort"), ["exp", experiment.name], ...pairs] };
 }
 
+// The answer to a comparison: that of another one is never shown in its place, that of another page of it is.
+export function useSame(path, query, page, generation) {
+  const key = JSON.stringify([path, query, generation]);
+  const answer = useData(path, [...query, ...page], [generation]);
+  const held = useRef({ key: "", data: null });
+  if (answer.fresh && answer.data) held.current = { key, data: answer.data };
+  return { data: held.current.key === key ? held.current.data : null, error: answer.fresh ? answer.error : "", busy: answer.busy || !answer.fresh };
+}
+
 // The ways to compare rows of an experiment; they are asked once for each load.
 export function useConditions(study, experiment, generation) {
   const key = `${generation} ${experiment.name}`;
@@ -90,11 +99,11 @@ function Versions({ to, set }) {
 // What a version has that the other lacks, once its answers are loaded.
 export function Version({ sides, generation }) {
   const chosen = sides.to && sides.to !== "?";
-  const { data, error, busy } = useData(chosen ? "version" : "", [["exp", sides.experiment.name], ["to", sides.to]], [generation]);
+  const { data, error } = useSame(chosen ? "version" : "", [["exp", sides.experiment.name], ["to", sides.to]], [], generation);
   if (!sides.to) return null;
   if (!chosen) return html`<p class="faint">Choose a version: an earlier run, a git revision, or another study of the project.</p>`;
   if (error) return html`<${Problem} text=${error} />`;
-  if (busy || !data) return html`<${Busy} what="Loading the answers of the other version from the store" />`;
+  if (!data) return html`<${Busy} what="Loading the answers of the other version from the store" />`;
   const listed = (texts, n) => `${texts.slice(0, 6).map((t) => t.slice(0, 60)).join(", ")}${n > 6 ? ` and ${n - 6} more` : ""}`;
   return html`${data.notices.map((n) => html`<p class="notice" key=${n}>${n}</p>`)}
     ${data.alone.map((a) => html`<p class="notice" key=${a.axis}>${a.n_this ? `Only this version has ${plural(a.n_this, "level")} of ${a.axis}: ${listed(a.this, a.n_this)}. ` : ""}

@@ -1,8 +1,8 @@
 // All samples of a row's cell as small marks, told apart by shape, color and words; a click or a key opens one.
 
 import { html, useLayoutEffect, useMemo, useRef } from "/static/vendor/preact-htm.js";
-import { count, shown, useData } from "/static/ui.js";
-import { Condition, useConditions } from "/static/sides.js";
+import { count, shown } from "/static/ui.js";
+import { Condition, useConditions, useSame } from "/static/sides.js";
 
 const SHAPES = ["■", "▲", "◆", "●", "★", "▼"];
 const MOST = 2000; // samples at once
@@ -36,7 +36,7 @@ export function Strip({ study, experiment, row, of, generation, go, set }) {
   const current = Number(place[place.length - 1]);
   const list = useConditions(study, experiment, generation);
   const offered = study.can.includes("pairs") && experiment.samples > 1 && row;
-  const { data } = useData(offered ? "strip" : "", [["exp", experiment.name], ["row", [...place.slice(0, -1), current - (current % MOST)].join(",")], ["of", of]], [generation]);
+  const { data } = useSame(offered ? "strip" : "", [["exp", experiment.name], ["row", [...place.slice(0, -1), current - (current % MOST)].join(",")], ["of", of]], [], generation);
   const box = useRef(null);
   const marks = useMemo(() => (data ? marksOf(data) : []), [data]);
   const counts = useMemo(() => {
@@ -52,7 +52,8 @@ export function Strip({ study, experiment, row, of, generation, go, set }) {
     const top = mark.offsetTop - box.current.offsetTop;
     if (top < box.current.scrollTop || top + mark.offsetHeight > box.current.scrollTop + box.current.clientHeight) box.current.scrollTop = top - box.current.clientHeight / 2;
   }, [current, marks]);
-  if (!offered || !data || !marks.length) return null;
+  if (!offered || (data && !marks.length)) return null;
+  if (!data) return html`<section class="strip" aria-label="Samples of this cell" aria-busy="true"></section>`;
   const open = (sample) => go([...place.slice(0, -1), sample].join(","));
   const step = (by) => {
     const i = marks.findIndex((m) => m.sample === current);
