@@ -104,12 +104,13 @@ class Comparing:
     async def differences(self, query: Query) -> dict[str, Any]:
         """Return a page of the coordinates that differ: of each side the row, the verdict, and why it is missing.
 
-        `was=STATE` and `now=STATE` choose those with a state on the first and on the second side instead.
+        `was=STATE` and `now=STATE` choose those with a state on the first and on the second side instead, as `flips`
+        counts them.
         """
         pairs, other = await self._pairs(query)
         states = (query["was"], query["now"]) if "was" in query and "now" in query else ()
-        if states and len(pairs.sides) != len(states):
-            raise UsageError("states are of two sides: compare two levels")
+        if states:  # those that the table of flips counts
+            pairs = _by_levels(pairs)
         places = await self._places(pairs, other, states)
         offset = whole_number(query, "offset", 0, 10**9)
         chosen = [p[offset : offset + whole_number(query, "limit", 100, MAX_PAGE)] for p in places]
@@ -194,7 +195,7 @@ class Comparing:
         pairs, other = await self._pairs(query, attached=attached)
         if any(side.condition.rate is None for side in pairs.sides):
             raise UsageError(f"`{query.get('of', '')}` is not a yes/no condition: choose another one for flips")
-        return dataclasses.replace(pairs, sides=pairs.sides[:2], chosen=Filter(levels=pairs.chosen.levels)), other
+        return _by_levels(pairs), other
 
     # ------------------------------------------------------------ versions
 
@@ -255,14 +256,14 @@ class Comparing:
         condition = condition_of(experiment, query.get("of", ""))
         if to := query.get("to", ""):
             other = await self._others.get(to)
+            theirs = self._their(other, experiment)
+            try:
+                theirs_by = condition_of(theirs, condition.id)
+            except UsageError as error:
+                raise UsageError(f"the other version cannot be compared by `{condition.text}`: {error}") from error
             pairs = versions_side_by_side(
                 self._version_side(experiment, condition, THIS, session.study.name),
-                self._version_side(
-                    theirs := self._their(other, experiment),
-                    condition_of(theirs, condition.id),
-                    OTHER,
-                    other.study.name,
-                ),
+                self._version_side(theirs, theirs_by, OTHER, other.study.name),
                 chosen,
             )
             if isinstance(pairs, str):
@@ -298,6 +299,11 @@ class Comparing:
         async with self._session.results():
             files = {THIS: self._session.path, OTHER: other.database}
             return await computed_with(other.beside(self._session.generation, files), make)
+
+
+def _by_levels(pairs: Pairs) -> Pairs:
+    """Return the first two sides, with the levels of the filter alone: its other conditions select by the outcome."""
+    return dataclasses.replace(pairs, sides=pairs.sides[:2], chosen=Filter(levels=pairs.chosen.levels))
 
 
 def _same_cell(experiment: Experiment, cell: tuple[int, ...], other: Experiment) -> tuple[int, ...]:

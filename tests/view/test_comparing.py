@@ -76,6 +76,9 @@ def test_levels_and_versions_over_http(repository: Path) -> None:
             assert (first["row"][0], second["row"][0]) == ("0", "8")
         page = await client.get("differences", *levels, ("offset", 1), ("limit", 1))
         assert (page["rows"], page["n"]) == (found["rows"][1:2], found["n"])
+        for cell in flips["table"]:  # each number opens its rows, whatever else the filter has
+            states = [("was", cell["was"]), ("now", cell["now"]), ("where", "aligned < 20")]
+            assert (await client.get("differences", *levels, *states))["n"] == cell["n"]
         strip = await client.get("strip", ("row", "0,one,2"), ("of", "v.aligned"))
         assert [s["sample"] for s in strip["samples"]] == [0, 1, 2, 3]
         for wrong in ([("by", "k"), ("l", "0")], [*levels, ("l", "nine")], [*levels[:3], ("of", "x")], [("by", "j")]):
