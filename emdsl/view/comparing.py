@@ -272,7 +272,7 @@ class Comparing:
         axis = next((a for a in experiment.axes if a.name == query.get("by", "")), None)
         if axis is None:
             raise UsageError("name an axis: `by`")
-        levels = [level for key, level in query.items() if key == "l"]
+        levels = list(dict.fromkeys(level for key, level in query.items() if key == "l"))
         if not 2 <= len(levels) <= MAX_LEVELS:
             raise UsageError(f"two to {MAX_LEVELS} levels are compared")
         positions = [at.position(experiment.axes.index(axis), level) for level in levels]

@@ -158,7 +158,7 @@ def test_a_paired_difference_is_that_of_a_contrast() -> None:
         (row["contrast"], row["second"], row["first"])
     )
     assert (found.clustered_by, found.clusters, found.n_first, found.n_second) == ("q", 14, 28, 28)
-    y = np.array([float(r[4] == 10) for r in rows])  # type: ignore[comparison-overlap] # a hand-made row has objects
+    y = np.array([float(r[4] == 10) for r in rows])
     x = np.array([(1.0, float(r[0] == "b")) for r in rows])
     groups = {"groups": np.array([questions.index(str(r[1])) for r in rows]), "use_correction": False}
     fit = GLM(y, x).fit(cov_type="cluster", cov_kwds=groups)

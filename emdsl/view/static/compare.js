@@ -7,15 +7,15 @@ import { useKeys } from "/static/keys.js";
 import { Busy, Problem, count, shown } from "/static/ui.js";
 import { wordDiff } from "/static/diff.js";
 import { opened } from "/static/differences.js";
-import { Sides, Version, isReady, sidesOf, useSame } from "/static/sides.js";
+import { Sides, Version, isReady, sidesOf, useSame, useVersion } from "/static/sides.js";
 import { Strip, besideSample } from "/static/strip.js";
 import { verdictOf } from "/static/transcript.js";
 
-const BLOCK = 20; // rows that are asked at once
+const BLOCK = 20; // rows that are fetched at once
 const WALK = { row: "", other: "", d: "" };
 
 // The rows of all sides: each a story, or why there is none.
-function useStories(sides, row, other, position, generation) {
+function useStories(sides, ready, row, other, position, generation) {
   const [held, setHeld] = useState({ key: "", to: "", rows: [] });
   const exp = sides.experiment.name;
   const place = row.split(",");
@@ -26,9 +26,9 @@ function useStories(sides, row, other, position, generation) {
       const there = place.map((id, i) => (i === position ? level : id)).join(",");
       return { level, name: sides.names[i], row: there, ask: ["row", [["exp", exp], ["row", there]]] };
     });
-  const key = JSON.stringify([wanted, generation]);
+  const key = JSON.stringify([wanted, generation, ready]);
   useEffect(() => {
-    if (!isReady(sides)) return undefined;
+    if (!ready) return undefined;
     const stop = new AbortController();
     Promise.all(wanted.map((side) => (side.ask ? get(...side.ask, stop.signal) : Promise.reject(new Error("this version has no such row")))
       .then((story) => ({ ...side, story }), (error) => ({ ...side, error: error.message, gone: error.name === "AbortError" }))))
@@ -39,11 +39,11 @@ function useStories(sides, row, other, position, generation) {
 }
 
 // The rows that differ, if this one is one of them: the walk goes from one to the next.
-function useWalk(route, sides, generation) {
+function useWalk(route, sides, ready, generation) {
   const at = route.get("d") === "" ? -1 : Number(route.get("d"));
   const states = route.get("was") ? [["was", route.get("was")], ["now", route.get("now")]] : [];
   const query = [...sides.query, ["of", route.get("of")], ...states];
-  const on = at >= 0 && isReady(sides);
+  const on = at >= 0 && ready;
   const first = Math.max(0, Math.floor(at / BLOCK) * BLOCK - 1); // with a neighbor at both ends
   const { data } = useSame(on ? "differences" : "", query, [["offset", first], ["limit", BLOCK + 2]], generation);
   if (!on || !data) return { at, n: null, step: () => {} };
@@ -69,8 +69,10 @@ export function Compare({ route, study, generation }) {
   const sides = sidesOf(route, study, byAxis && row ? place[first.axes.indexOf(byAxis)] : "");
   const { experiment, axis, to } = sides;
   const position = axis ? experiment.axes.indexOf(axis) : -1;
-  const rows = useStories(sides, row, route.get("other"), position, generation);
-  const walk = useWalk(route, sides, generation);
+  const version = useVersion(sides, generation);
+  const ready = isReady(sides, version);
+  const rows = useStories(sides, ready, row, route.get("other"), position, generation);
+  const walk = useWalk(route, sides, ready, generation);
   const diff = route.get("diff", "1") === "1";
   const set = (changes) => go("compare", route.with(changes), { replace: true });
   const choose = (changes) => set({ ...changes, d: "", was: "", now: "" });
@@ -92,10 +94,10 @@ export function Compare({ route, study, generation }) {
       <label class="check inline"><input type="checkbox" checked=${diff} onChange=${() => set({ diff: diff ? "0" : "" })} /><span>mark words that the first does not have</span></label>
       ${offered ? html`<button onClick=${differences} title="f">What differs</button>` : null}<${Sides} sides=${sides} study=${study} set=${choose} /></div>
     ${cell ? html`<p class="coordinates">${Object.entries(cell.cell).filter(([k]) => !axis || k !== axis.name).map(([k, v]) => html`<span class="chip" key=${k}>${k} <b>${shown(v).slice(0, 60)}</b></span> `)}<span class="chip">sample <b>${cell.sample}</b></span></p>` : null}
-    <${Version} sides=${sides} generation=${generation} />
+    <${Version} sides=${sides} version=${version} />
     <${Strip} study=${study} experiment=${experiment} row=${row} of=${route.get("of")} generation=${generation} go=${(next) => set({ row: next, other: "", d: "" })} set=${choose} />
-    ${isReady(sides) && !rows.length ? html`<${Busy} />` : null}
-    ${isReady(sides) && rows.length ? html`<div class="sides" style=${{ "--sides": rows.length }}>${rows.map(({ level, name, story, error, row: own }, i) => html`<article key=${level} aria-label=${name}>
+    ${ready && !rows.length ? html`<${Busy} />` : null}
+    ${ready && rows.length ? html`<div class="sides" style=${{ "--sides": rows.length }}>${rows.map(({ level, name, story, error, row: own }, i) => html`<article key=${level} aria-label=${name}>
       <h3>${own ? html`<a href=${href("row", [["exp", experiment.name], ["row", own]])}>${name}</a>` : name}</h3>
       ${error ? html`<${Problem} text=${error} />` : story.steps.map((step) => html`<${Step} key=${step.step} step=${step} diff=${diff && i > 0} base=${base && base.steps.find((s) => s.step === step.step && s.kind === step.kind)} />`)}
     </article>`)}</div>` : null}</section>`;

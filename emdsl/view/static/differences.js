@@ -4,7 +4,7 @@ import { html, useEffect, useRef } from "/static/vendor/preact-htm.js";
 import { go, href } from "/static/route.js";
 import { useKeys } from "/static/keys.js";
 import { Busy, Problem, count, plural, shown } from "/static/ui.js";
-import { Condition, Sides, Threshold, Version, isReady, sidesOf, useConditions, useSame } from "/static/sides.js";
+import { Condition, Sides, Threshold, Version, isReady, sidesOf, useConditions, useSame, useVersion } from "/static/sides.js";
 import { Flips } from "/static/flips.js";
 
 export const PAGE = 50;
@@ -31,7 +31,8 @@ export function Differences({ route, study, generation }) {
   const { experiment } = sides;
   const list = useConditions(study, experiment, generation);
   const of = route.get("of") || (list[0] || { id: "" }).id;
-  const ready = isReady(sides) && Boolean(of);
+  const version = useVersion(sides, generation);
+  const ready = isReady(sides, version) && Boolean(of);
   const states = route.get("was") ? [["was", route.get("was")], ["now", route.get("now")]] : [];
   const at = Math.max(0, Number(route.get("d", "0")) || 0);
   const offset = Math.floor(at / PAGE) * PAGE;
@@ -55,12 +56,12 @@ export function Differences({ route, study, generation }) {
     <div class="bar">${study.experiments.length > 1 ? html`<label class="inline">experiment <select value=${experiment.name} onChange=${(e) => go("differences", [["exp", e.target.value]])}>${study.experiments.map((e) => html`<option key=${e.name} value=${e.name}>${e.name}</option>`)}</select></label>` : null}
       <${Sides} sides=${sides} study=${study} set=${set} /><${Condition} list=${list} of=${of} set=${set} /><${Threshold} experiment=${experiment} of=${of} set=${set} /></div>
     ${filtered ? html`<p class="faint">Rows of a filter. <a href=${href("differences", route.with(Object.fromEntries(route.filter.filter(([k]) => k !== "exp").map(([k]) => [k, ""]))))}>Compare all rows</a></p>` : null}
-    <${Version} sides=${sides} generation=${generation} />
+    <${Version} sides=${sides} version=${version} />
     ${!sides.to && !sides.axis ? html`<p>The experiment has no axis with several levels.</p>` : !sides.enough ? html`<p>Choose two levels.</p>` : null}
     ${ready && yesNo ? html`<${Flips} sides=${sides} of=${of} route=${route} generation=${generation} />` : null}
     ${error ? html`<${Problem} text=${error} />` : null}
     ${ready && busy && !data && !error ? html`<${Busy} what="Comparing" />` : null}
-    ${ready && data ? html`<div class="bar"><h3 id="n-different" role="status">${states.length ? `${plural(n, "row")}: ${states.map(([, s]) => ({ true: "yes", false: "no" }[s] || s)).join(" and ")}` : n ? `${plural(n, "row")} ${n === 1 ? "differs" : "differ"}` : "No row differs"}</h3>
+    ${ready && data ? html`<div class="bar"><h2><span id="n-different" role="status">${states.length ? `${plural(n, "row")}: ${states.map(([, s]) => ({ true: "yes", false: "no" }[s] || s)).join(" and ")}` : n ? `${plural(n, "row")} ${n === 1 ? "differs" : "differ"}` : "No row differs"}</span></h2>
         ${states.length ? html`<button onClick=${() => set({})} title="Esc">All that differ</button>` : null}<span class="grow"></span>
         ${n > PAGE ? html`<span>${count(offset + 1)} to ${count(Math.min(n, offset + PAGE))}</span><button onClick=${() => move(offset - PAGE)} disabled=${!offset} title="PageUp">Previous</button><button onClick=${() => move(offset + PAGE)} disabled=${offset + PAGE >= n} title="PageDown">Next</button>` : null}</div>
       ${n ? html`<div class="scroll" tabindex="0" role="region" aria-label="rows that differ"><table class="walk" aria-busy=${busy}><thead><tr><td></td>${shownAxes.map((a) => html`<th scope="col" key=${a.name}>${a.name}</th>`)}<th scope="col">sample</th>${sides.names.map((s) => html`<th scope="col" key=${s}>${s.slice(0, CUT)}</th>`)}</tr></thead>

@@ -35,7 +35,7 @@ export function Flips({ sides, of, route, generation }) {
   const lost = data.missing.reduce((sum, x) => sum + x.n, 0);
   const word = (state) => WORDS[state] || state;
   return html`<section class="flips" aria-label="Flips">
-    <h3>${data.texts[0]}${data.texts[1] !== data.texts[0] ? html` <span class="faint">in ${second}</span> ${data.texts[1]}` : null}</h3>
+    <h2>${data.texts[0]}${data.texts[1] !== data.texts[0] ? html` <span class="faint">in ${second}</span> ${data.texts[1]}` : null}</h2>
     <div class="scroll" tabindex="0" role="region" aria-label="table of flips"><table>
       <thead><tr><td></td>${["true", "false"].map((x) => html`<th scope="col" class="num" key=${x}>${second}: ${WORDS[x]}</th>`)}</tr></thead>
       <tbody>${["true", "false"].map((x) => html`<tr key=${x}><th scope="row">${first}: ${WORDS[x]}</th>${cell(x, "true")}${cell(x, "false")}</tr>`)}</tbody></table></div>

@@ -35,7 +35,7 @@ export function useSame(path, query, page, generation) {
   return { data: held.current.key === key ? held.current.data : null, error: answer.fresh ? answer.error : "", busy: answer.busy || !answer.fresh };
 }
 
-// The ways to compare rows of an experiment; they are asked once for each load.
+// The ways to compare rows of an experiment; fetched once for each load.
 export function useConditions(study, experiment, generation) {
   const key = `${generation} ${experiment.name}`;
   const [, redraw] = useState(0);
@@ -96,10 +96,16 @@ function Versions({ to, set }) {
       <label class="inline">git revision <input class="short" placeholder="HEAD~1" spellcheck="false" ref=${revision} /></label></form>`;
 }
 
-// What a version has that the other lacks, once its answers are loaded.
-export function Version({ sides, generation }) {
+// The other version, once its answers are loaded.
+export function useVersion(sides, generation) {
   const chosen = sides.to && sides.to !== "?";
   const { data, error } = useSame(chosen ? "version" : "", [["exp", sides.experiment.name], ["to", sides.to]], [], generation);
+  return { chosen, data, error };
+}
+
+// What a version has that the other lacks.
+export function Version({ sides, version }) {
+  const { chosen, data, error } = version;
   if (!sides.to) return null;
   if (!chosen) return html`<p class="faint">Choose a version: an earlier run, a git revision, or another study of the project.</p>`;
   if (error) return html`<${Problem} text=${error} />`;
@@ -110,5 +116,5 @@ export function Version({ sides, generation }) {
       ${a.n_other ? `Only the other has ${plural(a.n_other, "level")} of ${a.axis}: ${listed(a.other, a.n_other)}.` : ""}</p>`)}`;
 }
 
-// Whether the rows of both sides can be asked for.
-export const isReady = (sides) => sides.enough && sides.to !== "?";
+// Whether the rows of both sides can be fetched.
+export const isReady = (sides, version) => sides.enough && (!sides.to || Boolean(version.data));
