@@ -29,6 +29,8 @@ from emdsl.outcomes.pairs import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from emdsl.experiment import Experiment
     from emdsl.outcomes.database import Connection
 
@@ -59,7 +61,7 @@ ROWS = [
 ]  # fmt: skip
 
 
-def made(connection: Connection, text: str, rows: list[tuple[object, ...]], schema: str = "s") -> Experiment:
+def made(connection: Connection, text: str, rows: Sequence[tuple[object, ...]], schema: str = "s") -> Experiment:
     """Return an experiment whose table has some rows."""
     only = experiment(text)
     listed = ", ".join(
@@ -110,8 +112,8 @@ def test_what_differs_between_levels() -> None:
         assert places(connection, of_levels(only, "m.low", 0, 1, chosen=q)) == [(0, 1), (4, 5), (6, 7)]
         high = Filter(where="v > 60")
         assert places(connection, of_levels(only, "m.low", 0, 1, chosen=high)) == [(0, 1), (8, 9)]
-        states = connection.execute(of_levels(only, "m.low", 0, 1).table_sql()).fetchall()
-        assert sorted(states) == sorted([
+        table = connection.execute(of_levels(only, "m.low", 0, 1).table_sql()).fetchall()
+        assert sorted(table) == sorted([
             ("true", "false", 1), ("true", "true", 1), ("false", "true", 1), ("false", "REFUSAL", 1),
             ("not_given", "true", 1), ("true", "not_asked", 1), ("true", NO_ROW, 1),
         ])  # fmt: skip

@@ -108,8 +108,8 @@ def test_levels_and_versions_over_http(repository: Path) -> None:
         assert row["steps"][0]["key"] == own["steps"][0]["key"]
         for gone in ("8,two,1", "0,two,3"):
             assert "other version" in (await client.get("version_row", *to, ("row", gone), status=400))["error"]
-        for wrong in ("git:nowhere", "git:--all", "file:../x.em", "run:x", "x", ""):
-            await client.get("version", ("to", wrong), status=400)
+        for called in ("git:nowhere", "git:--all", "file:../x.em", "run:x", "x", ""):
+            await client.get("version", ("to", called), status=400)
 
     use(repository, act)
     after = {p: p.stat().st_mtime_ns for p in repository.rglob("*") if p.is_file() and "cache" not in p.parts}
