@@ -7,14 +7,13 @@ edit of the grid, of the judges and of names. Files hold these digests, and no t
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from emdsl import lines
 from emdsl.digest import digest
-from emdsl.files import wait_for_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -157,12 +156,12 @@ def verdicts_in(content: bytes) -> Iterator[Verdict]:
     Raises:
         Unreadable: A line is not a verdict.
     """
-    *lines, last = content.split(b"\n")
-    for number, line in enumerate(lines, start=1):
+    *ended, last = content.split(b"\n")
+    for number, line in enumerate(ended, start=1):
         if line.strip():
             yield _verdict(number, line)
     with suppress(Unreadable):
-        yield _verdict(len(lines) + 1, last)
+        yield _verdict(len(ended) + 1, last)
 
 
 def _verdict(number: int, line: bytes) -> Verdict:
@@ -195,37 +194,14 @@ def line_of(verdict: Verdict) -> bytes:
 
 
 def append(path: Path, verdicts: Iterable[Verdict]) -> None:
-    """Add verdicts to the end of a file, and wait until they are on the disk.
-
-    A last line that was cut off by a crash is removed first. Only one process writes at a time: what another one has
-    written so far is not taken for such a line.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    with path.open("ab+") as file:
-        wait_for_lock(file)
-        file.seek(0)
-        content = file.read()
-        kept = _whole(content)
-        if len(kept) < len(content):
-            file.truncate(len(kept))
-        begin = b"" if not kept or kept.endswith(b"\n") else b"\n"
-        file.write(begin + b"".join(map(line_of, verdicts)))
-        file.flush()
-        os.fsync(file.fileno())
+    """Add verdicts to the end of a file, and wait until they are on the disk. Raises OSError."""
+    lines.append(path, map(line_of, verdicts), _is_verdict)
 
 
-def _whole(content: bytes) -> bytes:
-    """Return the content of a file without a last line that was cut off."""
-    start = content.rfind(b"\n") + 1
-    return content if list(verdicts_in(content[start:])) else content[:start]
+def _is_verdict(line: bytes) -> bool:
+    return bool(list(verdicts_in(line)))
 
 
 def merged(mine: bytes, theirs: bytes) -> bytes:
-    """Return the lines of two files of verdicts, each once.
-
-    A last line that was cut off by a crash is left out: within a file it would be an error.
-    """
-    lines = dict.fromkeys(x for content in (mine, theirs) for x in _whole(content).split(b"\n") if x.strip())
-    return b"".join(line + b"\n" for line in lines)
+    """Return the lines of two files of verdicts, each once."""
+    return lines.merged(mine, theirs, _is_verdict)

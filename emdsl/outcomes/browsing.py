@@ -45,6 +45,7 @@ class Filter:
         places: Where the text is looked for: `question`, `answer`, `reasoning`, `reply`.
         where: A condition in SQL.
         sort: A column, `-COLUMN` for the largest first; "" for the order of the table.
+        answers: Keys of answers, in hex: rows with all answers of any of these; None for all rows.
     """
 
     levels: Mapping[str, frozenset[int]] = field(default_factory=dict)
@@ -56,6 +57,7 @@ class Filter:
     places: tuple[str, ...] = PLACES
     where: str = ""
     sort: str = ""
+    answers: Sequence[tuple[str, ...]] | None = None
 
 
 def columns_of(experiment: Experiment) -> list[Column]:
@@ -76,13 +78,21 @@ def columns_of(experiment: Experiment) -> list[Column]:
     return columns + [Column(a.name, "label", f"{a.name}_missing") for a in experiment.annotations]
 
 
-def rows_sql(experiment: Experiment, schema: str, chosen: Filter, offset: int, limit: int = PAGE) -> str:
-    """Return the SELECT of some rows: all columns of the list, each with its reason after it."""
+def keys_of(experiment: Experiment, *, judges: bool = False) -> list[str]:
+    """Return the columns with the keys of the answers of a row, and of its verdicts."""
+    return [f"{s.name}_key" for s in experiment.steps if judges or s.kind == ASK]
+
+
+def rows_sql(
+    experiment: Experiment, schema: str, chosen: Filter, offset: int, limit: int = PAGE, more: Sequence[str] = ()
+) -> str:
+    """Return the SELECT of some rows: all columns of the list, each with its reason after it, and `more` columns."""
     parts = []
     for column in columns_of(experiment):
         of = name(column.name)
         parts.append(f"left({of}::VARCHAR, {CUT}) AS {of}" if column.kind in ("text", "label") else of)
         parts += [name(column.reason)] if column.reason else []
+    parts += map(name, more)
     table, where, order = _table(experiment, schema), _where(experiment, chosen), _order(experiment, chosen)
     page = f"LIMIT {int(limit)} OFFSET {int(offset)}"
     if not order or not has_rowid(experiment):
@@ -172,6 +182,15 @@ def row_sql(experiment: Experiment, schema: str, cell: Cell, sample: int, column
     return f"SELECT {chosen} FROM {_table(experiment, schema)} WHERE {_at(experiment, cell, sample)} LIMIT 1"
 
 
+def marked_sql(experiment: Experiment, schema: str, answers: Sequence[tuple[str, ...]], most: int) -> str:
+    """Return the SELECT of the first rows with some answers: axes, sample, and the keys of all steps."""
+    columns = [*(a.name for a in experiment.axes), "sample", *keys_of(experiment, judges=True)]
+    return (
+        f"SELECT {', '.join(map(name, columns))} FROM {_table(experiment, schema)} "
+        f"WHERE {_has_answers(experiment, answers)} LIMIT {int(most)}"
+    )
+
+
 def place_sql(experiment: Experiment, schema: str, cell: Cell, sample: int) -> str:
     """Return the SELECT of the place of a row in its table, from 0."""
     return f"SELECT {PLACE} FROM {placed(experiment, schema)} WHERE {_at(experiment, cell, sample)} LIMIT 1"
@@ -236,6 +255,8 @@ def _where(experiment: Experiment, chosen: Filter) -> str:
     parts += [f"{name(_known(experiment, c))} <= {float(x)!r}" for c, x in chosen.high.items()]
     if chosen.text:
         parts.append(_holds(experiment, chosen.text, chosen.places))
+    if chosen.answers is not None:
+        parts.append(_has_answers(experiment, chosen.answers))
     if chosen.where.strip():
         parts.append(f"\n{chosen.where}\n")
     return " WHERE " + " AND ".join(f"({p})" for p in parts) if parts else ""
@@ -254,6 +275,15 @@ def _holds(experiment: Experiment, text: str, places: tuple[str, ...]) -> str:
         columns += [name(f"{step.name}_reply")] if not ask and "reply" in places else []
     # RE2 with a literal pattern: twice as fast as ILIKE
     return " OR ".join(f"regexp_matches({c}::VARCHAR, {literal(text)}, 'il')" for c in columns) or "FALSE"
+
+
+def _has_answers(experiment: Experiment, answers: Sequence[tuple[str, ...]]) -> str:
+    """Return the condition that a row has all answers of any of some sets, by their keys."""
+    columns = ", ".join(map(name, keys_of(experiment)))
+    single = ", ".join(literal(keys[0]) for keys in answers if len(keys) == 1)
+    parts = [f"{name(c)} IN ({single})" for c in keys_of(experiment)] if single else []
+    parts += [" AND ".join(f"{literal(k)} IN ({columns})" for k in keys) for keys in answers if len(keys) > 1]
+    return " OR ".join(f"({p})" for p in parts) or "FALSE"
 
 
 def _sql(value: Any) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from emdsl.annotation import FOLDER, MAX_NOTE, Shown, Verdict, agreed, append, shown
 from emdsl.errors import UsageError
 from emdsl.files import read_whole
+from emdsl.lines import make_folder
 from emdsl.outcomes.people import judged
 from emdsl.run.passes import collect
 from emdsl.run.rows import Rows
@@ -35,7 +36,6 @@ MAX_HELD = 20_000  # rows of one group that are kept in memory, if all of them a
 TICK = 0.001  # seconds: the resolution of the time of a verdict
 SHEET = ("row", "question", "answer", "label", "note")
 _RATER = re.compile(r"[\w][\w.-]{0,63}")
-_ATTRIBUTES = "*.jsonl merge=union\n"  # lines of two people, or of one on two machines, never conflict
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute such a cell
 
 
@@ -85,9 +85,7 @@ class Annotating:
     def write(self, verdicts: Sequence[Verdict]) -> None:
         """Write verdicts of one person. Raises OSError."""
         folder = self.study.file.parent / FOLDER
-        folder.mkdir(exist_ok=True)
-        if not (attributes := folder / ".gitattributes").exists():  # a bundle brings files without it
-            attributes.write_text(_ATTRIBUTES, encoding="utf-8")
+        make_folder(folder)
         append(folder / f"{self.annotation.name}.{verdicts[0].rater}.jsonl", verdicts)
         for verdict in verdicts:
             labels = self.by_person.setdefault(verdict.shown, {})

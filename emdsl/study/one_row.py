@@ -25,7 +25,7 @@ def tell_row(study: Compiled, experiment: Experiment, cell: Cell, sample: int) -
 
     The row alone is settled: it takes as long in a study of a million rows.
     """
-    walk, row = _settled(study, experiment, cell, sample)
+    walk, row = settled_row(study, experiment, cell, sample)
     story = story_of(walk, row)
     for shown, step in zip(story["steps"], experiment.steps, strict=True):
         result = row.results[step.name]
@@ -56,11 +56,12 @@ def curl_of(study: Compiled, experiment: Experiment, cell: Cell, sample: int, st
     chosen = next((s for s in experiment.steps if s.name == step), None)
     if chosen is None:
         raise UnknownStep(unknown("step", step, [s.name for s in experiment.steps]), parameter="step")
-    query = query_of(_settled(study, experiment, cell, sample)[1], chosen)
+    query = query_of(settled_row(study, experiment, cell, sample)[1], chosen)
     return curl(query, study.project) if query is not None else None
 
 
-def _settled(study: Compiled, experiment: Experiment, cell: Cell, sample: int) -> tuple[Rows, Outcome]:
+def settled_row(study: Compiled, experiment: Experiment, cell: Cell, sample: int) -> tuple[Rows, Outcome]:
+    """Return a row with all its steps settled, and the rows that it is one of."""
     walk = Rows(experiment)
     row = walk.row(cell, sample)
     with study.store() as store:

@@ -121,6 +121,7 @@ def _reply(step: Step, result: Result) -> dict[str, Any]:
             shown["p"] = {label: result.weights.share(label) for label, _ in result.weights.by_label}
     if result.bad_replies:
         shown["unread"] = [previous.text for _, previous in result.bad_replies]
+    shown |= {"batch": response.batch} if response.batch is not None else {}
     return shown | {
         "finish": response.finish,
         "reported": response.model,
@@ -146,7 +147,8 @@ def _text(story: dict[str, Any]) -> str:
         if "finish" in step:
             lines[-1] = lines[-1].removesuffix("---\n")
             lines += [f"--- reasoning\n{step['reasoning']}"] if "reasoning" in step else []
-            lines += [f"--- response: {step['finish']}, {step['answered_at']}, run {step['run']}"]
+            batch = f", batch {step['batch']}" if "batch" in step else ""
+            lines += [f"--- response: {step['finish']}, {step['answered_at']}, run {step['run']}{batch}"]
             lines += [step.get("reply", step["value"])]
             read = step.get("read", step["value"] if "reply" in step else None)
             lines += [f"--- read as: {read}{_mass(step)}"] if read is not None else []

@@ -23,7 +23,7 @@ from emdsl.study.selection import selections, whole
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from emdsl.experiment import Experiment, Program, Step
+    from emdsl.experiment import Cell, Experiment, Program, Step
     from emdsl.outcome import Outcome
     from emdsl.query import Query
     from emdsl.run.reasons import Comparison, Difference
@@ -72,7 +72,7 @@ class Why:
             yield f"(the first of {self.n_cells:,} matching cells; select another one with --only)"
         for step in self.steps:
             yield ""
-            yield from _step_parts(step)
+            yield from step_parts(step)
         if self.effect:
             yield "\npending in the whole experiment:"
             for text, place, n in self.effect:
@@ -98,18 +98,31 @@ def explain_cell(study: Compiled, *, only: tuple[str, ...] = (), step: str | Non
     cell = next((c for c in experiment.cells() if selection.takes(c) and sample < experiment.samples_of(c)), None)
     if cell is None:
         raise NoCell(f"no cell of `{experiment.name}` has these levels: they are skipped, or never meet")
+    n_cells = sum(1 for c in experiment.cells() if selection.takes(c) and sample < experiment.samples_of(c))
+    return _explained_row(study, walk, cell, sample, step, n_cells=n_cells, whole_effect=True)
+
+
+def explain_row(study: Compiled, experiment: Experiment, cell: Cell, sample: int) -> Why:
+    """Return why the requests of one row are cached or pending, without the pending requests of other rows."""
+    return _explained_row(study, Rows(experiment), cell, sample)
+
+
+def _explained_row(
+    study: Compiled, walk: Rows, cell: Cell, sample: int, step: str | None = None, *, n_cells: int = 1,
+    whole_effect: bool = False,
+) -> Why:  # fmt: skip
+    experiment = walk.experiment
     with study.store() as store:
         row = walk.row(cell, sample)
         settle_from_store(walk, [row], store)
         steps = [s for s in experiment.steps if step in (None, s.name)]
         explained = tuple(_explained(study, experiment, store, row, s) for s in steps)
         pending = any(x["cached"] is False for x in explained)
-        effect = _effect(study, experiment, store) if pending else []
+        effect = _effect(study, experiment, store) if pending and whole_effect else []
     levels = {a.name: a.levels[i].shown for a, i in zip(experiment.axes, cell, strict=True)}
     return Why(
-        experiment=experiment.name, cell=levels, sample=sample, steps=explained, effect=tuple(effect),
-        n_cells=sum(1 for c in experiment.cells() if selection.takes(c) and sample < experiment.samples_of(c)),
-    )  # fmt: skip
+        experiment=experiment.name, cell=levels, sample=sample, steps=explained, effect=tuple(effect), n_cells=n_cells
+    )
 
 
 def _experiment(program: Program, only: tuple[str, ...], step: str | None, sample: int) -> tuple[Experiment, Selection]:
@@ -200,7 +213,8 @@ def _difference_json(difference: Difference) -> dict[str, Any]:
     }
 
 
-def _step_parts(step: dict[str, Any]) -> Iterator[Part]:
+def step_parts(step: dict[str, Any]) -> Iterator[Part]:
+    """Yield the lines of one step of a `Why`."""
     key = f"  key {step['key'][:16]}..." if step["key"] else ""
     head = f"{step['kind']} {step['name']}{key}"
     if step["cached"] is None:

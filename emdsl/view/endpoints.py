@@ -15,7 +15,8 @@ from emdsl.outcomes.report_data import costs, odd_answers
 from emdsl.study.one_row import count_row, curl_of, tell_row
 from emdsl.study.tables import heading_of, interval_of
 from emdsl.version import __version__
-from emdsl.view.filters import filter_of, whole_number
+from emdsl.view.filters import whole_number
+from emdsl.view.marks import brief, marked_filter
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 MAX_LEVELS = 500  # of an axis, that a page lists
 MAX_NOTE = 4_000  # characters
-CAN = ("annotate", "curl", "pairs", "refresh", "sql", "versions")  # what pages offer only where their source has it
+CAN = (  # what pages offer only where their source has it
+    "annotate", "copies", "curl", "marks", "pairs", "refresh", "sql", "versions", "why",
+)  # fmt: skip
 
 
 class Endpoints:
@@ -124,19 +127,25 @@ class Endpoints:
         experiment = session.experiment(query.get("exp", ""))
         at = session.coordinates(experiment)
         offset, limit = whole_number(query, "offset", 0, 10**9), whole_number(query, "limit", browsing.PAGE, 500)
-        chosen = filter_of(experiment, at, query.items())
-        found = await session.select(browsing.rows_sql(experiment, session.study.name, chosen, offset, limit))
+        chosen = await marked_filter(session, experiment, query)
+        marking = await session.marks()
+        keys = browsing.keys_of(experiment) if marking.any else []
+        found = await session.select(browsing.rows_sql(experiment, session.study.name, chosen, offset, limit, keys))
         n = len(experiment.axes)
         return {
             "generation": session.generation, "offset": offset,
-            "rows": [{"id": at.row_id(r[:n], r[n]), "cells": _cells(experiment, r, at)} for r in found.rows],
+            "rows": [
+                {"id": at.row_id(r[:n], r[n]), "cells": _cells(experiment, r, at)}
+                | ({"marks": brief(marking.of(r[-len(keys) :]))} if keys else {})
+                for r in found.rows
+            ],
         }  # fmt: skip
 
     async def count(self, query: Query) -> dict[str, Any]:
         """Return the number of rows."""
         session = self._session
         experiment = session.experiment(query.get("exp", ""))
-        chosen = filter_of(experiment, session.coordinates(experiment), query.items())
+        chosen = await marked_filter(session, experiment, query)
         found = await session.select(browsing.count_sql(experiment, session.study.name, chosen))
         return {"generation": session.generation, "n": found.rows[0][0]}
 
@@ -148,7 +157,7 @@ class Endpoints:
         axes = [a for a in (query.get("x", ""), query.get("y", "")) if a]
         if not axes:
             raise UsageError("a grid needs an axis `x`")
-        chosen = filter_of(experiment, at, query.items())
+        chosen = await marked_filter(session, experiment, query)
         sql = browsing.grid_sql(
             experiment, session.study.name, chosen, axes, query.get("of", ""), query.get("label", "")
         )

@@ -15,6 +15,7 @@ from emdsl.errors import EmdslError
 from emdsl.study.screen import plain_json
 from emdsl.view.comparing import Comparing
 from emdsl.view.endpoints import Endpoints
+from emdsl.view.marks import MarkEndpoints
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -69,14 +70,16 @@ class Viewer:
     def application(self) -> web.Application:
         """Return the application."""
         app = web.Application(client_max_size=MAX_BODY, middlewares=[self._guarded])
-        ends, pairs = Endpoints(self._session), self._comparing
+        ends, pairs, marks = Endpoints(self._session), self._comparing, MarkEndpoints(self._session)
         app.router.add_get("/", self._page)
         app.router.add_get("/static/{path:[a-z0-9_./-]+}", self._file)
         for end in (ends.state, ends.study, ends.overview, ends.rows, ends.count, ends.grid, ends.row, ends.counted,
                     ends.curl, ends.annotations, ends.annotate, pairs.conditions, pairs.strip, pairs.differences,
-                    pairs.flips, pairs.difference, pairs.versions, pairs.version, pairs.version_row):  # fmt: skip
+                    pairs.flips, pairs.difference, pairs.versions, pairs.version, pairs.version_row, marks.marks,
+                    marks.pins, marks.examples, marks.copies, marks.why):  # fmt: skip
             app.router.add_get(f"/api/{end.__name__}", self._reading(end))
-        app.router.add_post("/api/judge", self._writing(ends))
+        for write in (ends.judge, marks.mark, marks.unpin):
+            app.router.add_post(f"/api/{write.__name__}", self._writing(write))
         app.router.add_post("/api/refresh", self._reading(ends.refresh))
         return app
 
@@ -172,9 +175,9 @@ class Viewer:
         return handle
 
     @staticmethod
-    def _writing(ends: Endpoints) -> Handler:
+    def _writing(end: Callable[[bytes], Awaitable[dict[str, Any]]]) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
-            return await _answered(ends.judge(await request.read()))
+            return await _answered(end(await request.read()))
 
         return handle
 

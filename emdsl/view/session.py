@@ -18,6 +18,7 @@ from emdsl.outcomes.locked import LIMIT_S, MAX_ROWS, Locked, fetch
 from emdsl.source import listed, near
 from emdsl.study.compiled import compile_study
 from emdsl.study.load_now import load_now
+from emdsl.study.marking import Marking
 from emdsl.study.running import active_runs
 from emdsl.view.coordinates import Coordinates
 
@@ -58,6 +59,8 @@ class Session:
     _loading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _annotating: dict[str, Annotating] = field(default_factory=dict)
     _coordinates: dict[str, Coordinates] = field(default_factory=dict)
+    _marking: Marking = field(default_factory=Marking)
+    _marks_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def open(self) -> None:
         """Open the loaded results; raises OutcomesError."""
@@ -148,6 +151,17 @@ class Session:
         if name not in self._annotating:
             self._annotating[name] = annotating(self.study, name)
         return self._annotating[name]
+
+    async def marks(self) -> Marking:
+        """Return the marks of people on rows, as their files are now."""
+        async with self._marks_lock:
+            await asyncio.to_thread(self._marking.read, self.study)
+        return self._marking
+
+    async def mark(self, write: Callable[[Marking], None]) -> None:
+        """Write marks by a function, one at a time. Raises what it raises."""
+        async with self._marks_lock:
+            await asyncio.to_thread(write, self._marking)
 
     # ------------------------------------------------------------ changes
 

@@ -12,14 +12,17 @@ import { Grid } from "/static/grid.js";
 import { Compare } from "/static/compare.js";
 import { Differences } from "/static/differences.js";
 import { Annotate } from "/static/annotate.js";
+import { Pins } from "/static/pins.js";
 
 const POLL_MS = 2000;
-const TABS = [["overview", "Overview", "o"], ["rows", "Rows", "r"], ["grid", "Grid", "m"], ["differences", "Compare", "c"], ["annotate", "Annotate", "a"]];
-const SCREENS = { overview: Overview, rows: Rows, row: Transcript, grid: Grid, compare: Compare, differences: Differences, annotate: Annotate };
+const TABS = [["overview", "Overview", "o"], ["rows", "Rows", "r"], ["grid", "Grid", "m"], ["differences", "Compare", "c"], ["annotate", "Annotate", "a"], ["pins", "Pins", "p"]];
+const SCREENS = { overview: Overview, rows: Rows, row: Transcript, grid: Grid, compare: Compare, differences: Differences, annotate: Annotate, pins: Pins };
 const SHEET = [
-  ["g o", "Overview"], ["g r", "Rows"], ["g m", "Grid"], ["g c", "Compare: what differs"], ["g a", "Annotate"], ["j  k", "Next, previous row"],
-  ["Enter", "Open the row"], ["Esc", "Back; leave a field"], ["/", "Search"], ["c", "Compare a row side by side"], ["f", "From there: what differs"], ["h  l", "Previous, next sample of the cell"],
-  ["m", "Markdown or raw text"], ["1-9", "Annotate: a label"], ["u  n  s", "Annotate: undo, note, skip"],
+  ["g o", "Overview; also o"], ["g r", "Rows"], ["g m", "Grid"], ["g c", "Compare: what differs"], ["g a", "Annotate; also a"], ["g p", "Pins"],
+  ["j  k", "Next, previous row"], ["Enter", "Open the row"], ["Esc", "Back; leave a field"], ["/", "Search"],
+  ["c", "Compare a row side by side"], ["f", "From there: what differs"], ["h  l", "Previous, next sample of the cell"],
+  ["p", "Pin or unpin the row"], ["#  n", "Transcript: a tag, a note"], ["w", "Transcript: why"],
+  ["J  K", "Pins: move down, up"], ["y", "Pins: copy the examples"], ["m", "Markdown or raw text"], ["1-9", "Annotate: a label"], ["u  n  s", "Annotate: undo, note, skip"],
   ["t", "Light or dark"], ["?", "This sheet"],
 ];
 
@@ -118,7 +121,10 @@ function App() {
   const exp = route.get("exp");
   const to = (screen) => go(screen, exp ? [["exp", exp]] : []);
   const pairs = Boolean(study.data && study.data.can.includes("pairs"));
+  const marks = Boolean(study.data && study.data.can.includes("marks"));
+  const annotated = study.data && study.data.experiments.some((e) => e.annotations.length);
   useKeys({
+    o: () => to("overview"), a: () => annotated && to("annotate"), "g p": () => marks && go("pins"),
     "g o": () => to("overview"), "g r": () => go("rows", route.filter), "g a": () => to("annotate"), "g m": () => to("grid"), "g c": () => pairs && go("differences", route.filter),
     "?": () => setSheet(!sheet), t: turn,
   });
@@ -131,7 +137,7 @@ function App() {
   }, [study.data, overview.data]);
   const Screen = SCREENS[route.screen] || Overview;
   const here = route.screen === "compare" && pairs ? "differences" : ["row", "compare"].includes(route.screen) ? "rows" : route.screen;
-  const tabs = TABS.filter(([screen]) => screen !== "differences" || pairs).filter(([screen]) => screen !== "annotate" || !study.data || study.data.experiments.some((e) => e.annotations.length));
+  const tabs = TABS.filter(([screen]) => !study.data || { annotate: annotated, differences: pairs, pins: marks }[screen] !== false);
   const problem = error || study.error || overview.error;
   return html`
     <a class="skip" href="#main" onClick=${(e) => { e.preventDefault(); document.getElementById("main").focus(); }}>Skip to the content</a>

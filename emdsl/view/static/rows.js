@@ -1,9 +1,10 @@
 // The rows of an experiment: filters, and a list that fetches the pages that are seen.
 
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "/static/vendor/preact-htm.js";
-import { get } from "/static/api.js";
+import { get, post } from "/static/api.js";
 import { Route, go, href } from "/static/route.js";
 import { useKeys } from "/static/keys.js";
+import { Signs, TagFilter } from "/static/marks.js";
 import { Problem, count, plural, shown, useData } from "/static/ui.js";
 
 const PAGE = 100;
@@ -99,7 +100,7 @@ function Value({ column, facet, route, set }) {
   return reason;
 }
 
-function Filters({ experiment, experiments, facets, route, set, search }) {
+function Filters({ experiment, experiments, facets, route, set, search, tags }) {
   const of = (name) => facets.find((f) => f.column === name);
   const later = useRef(0);
   const type = (e) => {
@@ -115,6 +116,7 @@ function Filters({ experiment, experiments, facets, route, set, search }) {
       <option value="">everything</option>${["question", "answer", "reasoning", "reply"].map((p) => html`<option key=${p} value=${p}>${p}</option>`)}</select></label>` : null}
     ${experiment.axes.filter((a) => a.n > 1).map((a) => html`<${Level} key=${a.name} axis=${a} route=${route} set=${set} />`)}
     ${experiment.columns.filter((c) => c.kind !== "axis").map((c) => html`<${Value} key=${c.name} column=${c} facet=${of(c.name)} route=${route} set=${set} />`)}
+    <${TagFilter} tags=${tags} value=${route.get("tag")} set=${set} />
     <label>SQL condition<${Field} tag="textarea" rows="2" spellcheck="false" placeholder="aligned < 30 AND sample = 2" value=${route.get("where")}
       onChange=${(e) => set({ where: e.target.value })} onKeyDown=${(e) => { if (e.key === "Enter" && !e.shiftKey) { e.preventDefault(); set({ where: e.target.value }); } }} /></label>
   </form>`;
@@ -129,7 +131,7 @@ function Chips({ route, set, experiment }) {
   const chips = route.filter.filter(([k]) => !["exp", "sort", "in"].includes(k)).map(([key, value]) => {
     const [kind, column] = key.split(/\.(.*)/s);
     const text = { a: () => `${column} ${level(column, value)}`, v: () => `${column} is ${value}`, m: () => `${column} missing: ${value === "*" ? "any" : value}`,
-      min: () => `${column} >= ${value}`, max: () => `${column} <= ${value}`, q: () => `text "${value}"`, where: () => value }[kind]();
+      min: () => `${column} >= ${value}`, max: () => `${column} <= ${value}`, q: () => `text "${value}"`, where: () => value, tag: () => (value === "*" ? "with any mark" : `tag ${value}`) }[kind]();
     return html`<button class="chip" key=${`${key} ${value}`} aria-label=${`remove ${text}`}
       onClick=${() => set({ [key]: route.all(key).filter((v) => v !== value) })}>${text} <span aria-hidden="true">x</span></button>`;
   });
@@ -142,6 +144,7 @@ function widths(columns, axes) {
   const letters = (texts) => Math.max(...texts.map((t) => t.length)) * 7 + 12;
   return columns.map((c) => {
     if (c.kind === "text") return "minmax(260px, 1fr)";
+    if (c.kind === "marks") return "130px";
     const axis = axes.find((a) => a.name === c.name);
     const wanted = letters([`${c.name} ↑`, ...(axis ? axis.levels.map((l) => l.text) : c.kind === "label" ? ["not_annotated"] : ["1,000"])]);
     return `${Math.max(40, Math.min(c.kind === "axis" ? most : 120, wanted))}px`;
@@ -149,7 +152,8 @@ function widths(columns, axes) {
 }
 
 // Verdicts come before texts, so that they are seen on a narrow screen too.
-const ORDER = { axis: 0, number: 1, label: 2, text: 3 };
+const ORDER = { axis: 0, number: 1, label: 2, marks: 3, text: 4 };
+const MARKS = { name: "marks", kind: "marks", reason: "" };
 
 function List({ pages, columns: all, axes, at, setAt, open, sort, setSort }) {
   const box = useRef(null);
@@ -191,7 +195,7 @@ function List({ pages, columns: all, axes, at, setAt, open, sort, setSort }) {
     const row = pages.row(i);
     lines.push(html`<div key=${i} id=${`row-${i}`} role="row" aria-rowindex=${i + 2} aria-selected=${i === at} class=${i === at ? "row at" : "row"}
       style=${{ top: `${place(i) + HEIGHT}px` }} onClick=${() => { setAt(i); open(i); }}>
-      ${row ? order.map((i) => row.cells[i]).map((cell, j) => html`<div role="gridcell" key=${j} class=${`${columns[j].kind}${cell !== null && typeof cell === "object" ? " gone" : ""}`}>${shown(cell)}</div>`)
+      ${row ? order.map((i) => (all[i] === MARKS ? html`<${Signs} marks=${row.marks} />` : row.cells[i])).map((cell, j) => columns[j] === MARKS ? html`<div role="gridcell" key=${j} class="marks">${cell}</div>` : html`<div role="gridcell" key=${j} class=${`${columns[j].kind}${cell !== null && typeof cell === "object" ? " gone" : ""}`}>${shown(cell)}</div>`)
         : html`<div role="gridcell" class="faint">...</div>`}</div>`);
   }
   const template = useMemo(() => widths(columns, axes), [all, axes]);
@@ -199,6 +203,7 @@ function List({ pages, columns: all, axes, at, setAt, open, sort, setSort }) {
       aria-activedescendant=${`row-${at}`} onScroll=${(e) => setView({ top: e.target.scrollTop, height: e.target.clientHeight })}>
     <div class="inner" style=${{ height: `${tall + HEIGHT}px`, "--columns": template }}>
       <div class="row head" role="row" aria-rowindex="1">${columns.map((c) => {
+        if (c === MARKS) return html`<div role="columnheader" key=" marks" class="marks">marks</div>`;
         const way = sort === c.name ? "ascending" : sort === `-${c.name}` ? "descending" : "none";
         return html`<div role="columnheader" key=${c.name} aria-sort=${way} class=${c.kind}><button
           onClick=${() => setSort(way === "none" ? c.name : way === "ascending" ? `-${c.name}` : "")}>${c.name}${{ ascending: " ↑", descending: " ↓", none: "" }[way]}</button></div>`;
@@ -210,9 +215,14 @@ export function Rows({ route, study, overview, generation }) {
   const experiment = study.experiments.find((e) => e.name === route.get("exp")) || study.experiments[0];
   const part = overview && overview.experiments.find((e) => e.name === experiment.name);
   const filter = useMemo(() => route.filter, [JSON.stringify(route.filter)]);
-  const pages = usePages(filter, generation);
+  const [version, setVersion] = useState(0); // of the marks
+  const pages = usePages(filter, `${generation} ${version}`);
+  const marks = useData(study.can.includes("marks") ? "marks" : "", [], [generation, version]).data;
+  const marked = marks !== null && (marks.any || version > 0);
+  const columns = useMemo(() => (marked ? [...experiment.columns, MARKS] : experiment.columns), [experiment, marked]);
   const at = Math.max(0, Number(route.get("at", "0")) || 0);
   const search = useRef(null);
+  const [problem, setProblem] = useState("");
   const set = (changes) => {
     const now = new Route(location.hash); // a search that is typed comes later than other changes
     if (now.screen === "rows") go("rows", now.with({ ...changes, at: "" }));
@@ -228,15 +238,29 @@ export function Rows({ route, study, overview, generation }) {
     Home: () => setAt(0), End: () => setAt(Math.max(0, (pages.n || 1) - 1)), Enter: () => open(at),
     "/": () => { document.querySelector("details.panel").open = true; search.current.focus(); search.current.select(); }, Escape: () => go("overview", [["exp", experiment.name]]),
   });
+  const pin = async () => {
+    const row = pages.row(at);
+    if (!row || !marks) return;
+    try {
+      await post("mark", { exp: experiment.name, row: row.id, pin: row.marks && row.marks.pin ? null : true });
+      setProblem("");
+      setVersion((v) => v + 1);
+    } catch (error) {
+      setProblem(error.message);
+    }
+  };
+  const compare = () => pages.row(at) && experiment.axes.some((a) => a.n > 1) && go("compare", route.with({ exp: experiment.name, row: pages.row(at).id, at: at || "" }));
+  useKeys({ p: pin, c: compare });
   const wide = useMemo(() => matchMedia("(min-width: 900px)").matches, []);
   return html`<div class="rows">
     <details class="panel" open=${wide}><summary>Filters</summary>
-      <${Filters} experiment=${experiment} experiments=${study.experiments} facets=${part ? part.facets : []} route=${route} set=${set} search=${search} /></details>
+      <${Filters} experiment=${experiment} experiments=${study.experiments} facets=${part ? part.facets : []} route=${route} set=${set} search=${search} tags=${marks ? marks.tags : []} /></details>
     <section class="results" aria-label="Rows">
       <div class="bar"><strong id="count" role="status">${pages.n === null ? "..." : `${pages.exact ? "" : "at least "}${plural(pages.n, "row")}`}</strong>
         <${Chips} route=${route} set=${set} experiment=${experiment} />
         ${filter.some(([k]) => k !== "exp" && k !== "sort") ? html`<a href=${href("rows", [["exp", experiment.name]])}>clear all</a>` : null}</div>
-      ${pages.error ? html`<${Problem} text=${pages.error} />` : null}
-      <${List} key=${pages.key} pages=${pages} columns=${experiment.columns} axes=${experiment.axes} at=${at} setAt=${setAt} open=${open} sort=${route.get("sort")} setSort=${(sort) => set({ sort })} />
+      ${pages.error || problem ? html`<${Problem} text=${pages.error || problem} />` : null}
+      ${marks ? marks.notices.map((text) => html`<p class="bad" key=${text}>${text}</p>`) : null}
+      <${List} key=${pages.key} pages=${pages} columns=${columns} axes=${experiment.axes} at=${at} setAt=${setAt} open=${open} sort=${route.get("sort")} setSort=${(sort) => set({ sort })} />
     </section></div>`;
 }

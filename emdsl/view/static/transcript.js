@@ -7,6 +7,8 @@ import { useKeys } from "/static/keys.js";
 import { Busy, Problem, count, figure, plural, shown, useCopy, useData, usd } from "/static/ui.js";
 import { Markdown, Raw, placeOf } from "/static/markdown.js";
 import { Strip, besideSample } from "/static/strip.js";
+import { Marks, useMarks } from "/static/marks.js";
+import { Copies, Why, quotedIn, useOpen } from "/static/row_tools.js";
 
 // A text with a marked passage is shown raw: marks within Markdown could hide its words.
 function Text({ text, raw, quotes = [] }) {
@@ -45,7 +47,7 @@ function Meta({ step }) {
   const parts = [
     step.model, step.reported && step.reported !== step.model ? `reported ${step.reported}` : "", step.finish,
     usage ? `${count(usage.input)} + ${count(usage.output)} tokens${usage.reasoning ? ` (${count(usage.reasoning)} of reasoning)` : ""}` : "",
-    usd(step.cost_usd), step.answered_at, `run ${step.run.slice(0, 8)}`,
+    usd(step.cost_usd), step.answered_at, `run ${step.run.slice(0, 8)}`, step.batch ? `batch ${step.batch}` : "",
   ].filter(Boolean);
   const settings = Object.entries(step.parameters).map(([k, v]) => `${k} ${typeof v === "string" ? v : JSON.stringify(v)}`).join(", ");
   return html`<p class="meta">${parts.join(" · ")}${settings ? html`<br />${settings}` : null}<br /><code class="key">${step.key}</code></p>`;
@@ -70,7 +72,7 @@ function Ask({ step, raw, quotes, curl }) {
 
 function Judge({ step, raw, curl }) {
   const how = [];
-  if (step.reply !== undefined) how.push(html`<dt>reply</dt><dd><${Raw} text=${step.reply} /></dd>`);
+  if (step.reply !== undefined) how.push(html`<dt>reply</dt><dd><${Raw} text=${step.reply} quotes=${step.missing ? [] : [step.value]} /></dd>`);
   if (step.reply !== undefined && !step.missing) how.push(html`<dt>read as</dt><dd>${step.value}</dd>`);
   if (step.mass !== undefined) how.push(html`<dt>probability of ${step.p ? "labels" : "numbers"}</dt><dd>${step.mass.toFixed(3)}, of declared words ${step.word_mass.toFixed(3)}</dd>`);
   for (const [label, p] of Object.entries(step.p || {})) how.push(html`<dt>${label}</dt><dd><meter min="0" max="1" value=${p} aria-label=${label}></meter> ${p.toFixed(3)}</dd>`);
@@ -135,11 +137,19 @@ export function Transcript({ route, study, generation }) {
   };
   const compare = () => go("compare", route.with({ raw: "" }));
   const goTo = (to) => to && go("row", route.with({ row: to }), { replace: true });
-  useKeys({ h: () => goTo(besideSample(row, -1, experiment)), l: () => goTo(besideSample(row, 1, experiment)), j: () => step(1), k: () => step(-1), ArrowRight: () => step(1), ArrowLeft: () => step(-1), Escape: back, m: setRaw, c: compare, "/": back });
+  const marks = useMarks(exp, row, generation, study.can.includes("marks"));
+  const [whyOpen, setWhyOpen] = useOpen(row);
+  const asksWhy = study.can.includes("why");
+  useKeys({
+    h: () => goTo(besideSample(row, -1, experiment)), l: () => goTo(besideSample(row, 1, experiment)),
+    j: () => step(1), k: () => step(-1), ArrowRight: () => step(1), ArrowLeft: () => step(-1), Escape: back, m: setRaw, c: compare, "/": back,
+    ...marks.keys, ...(asksWhy ? { w: () => setWhyOpen(!whyOpen) } : {}),
+  });
   useEffect(() => { if (data) window.scrollTo(0, 0); }, [row]);
   if (error) return html`<${Problem} text=${error} /><p><a href=${href("rows", route.filter)}>Back to the rows</a></p>`;
   if (!data) return html`<${Busy} />`;
   const quotes = data.steps.flatMap((s) => Object.values(s.fields || {}).filter((f) => f && f.length > 3));
+  for (const s of data.steps) quotes.push(...quotedIn(s.kind === "ask" ? "" : s.reply), ...quotedIn(s.kind === "ask" ? "" : s.reasoning));
   if (route.get("q")) quotes.push(route.get("q")); // the text that was searched
   const lets = Object.entries(data.lets);
   const cell = Object.entries(data.cell).map(([k, v]) => {
@@ -154,13 +164,15 @@ export function Transcript({ route, study, generation }) {
       <span class="grow"></span>
       <button onClick=${setRaw} aria-pressed=${raw} title="m">${raw ? "Markdown" : "Raw"}</button>
       ${experiment.axes.some((a) => a.n > 1) ? html`<button onClick=${compare} title="c">Compare</button>` : null}
-      <button onClick=${() => copy(asText(data), "as text")}>Copy</button><button onClick=${() => copy(JSON.stringify(data, null, 2), "as JSON")}>JSON</button>${said}
+      <button onClick=${() => copy(asText(data), "as text")}>Copy</button><button onClick=${() => copy(JSON.stringify(data, null, 2), "as JSON")}>JSON</button>${study.can.includes("copies") ? html`<${Copies} exp=${exp} row=${row} copy=${copy} />` : null}${said}
     </div>
+    <${Marks} held=${marks} />
     <${Strip} study=${study} experiment=${experiment} row=${row} of=${route.get("of")} generation=${generation} go=${goTo} set=${(changes) => go("row", route.with(changes), { replace: true })} />
     <div class="columns"><div>${data.steps.filter((s) => s.kind === "ask").map((s) => html`<${Ask} key=${s.step} step=${s} raw=${raw} quotes=${quotes} curl=${curl} />`)}</div>
       <div>${data.steps.filter((s) => s.kind !== "ask").map((s) => html`<${Judge} key=${s.step} step=${s} raw=${raw} curl=${curl} />`)}
         ${data.people.filter((p) => p.raters).map((p) => html`<section class="step" key=${p.name} aria-label=${p.name}><h3>${p.name} <span class="value">${p.verdict ?? "disagreement"}</span></h3><p class="meta">by ${plural(p.raters, "person").replace("persons", "people")}</p></section>`)}
         ${lets.length ? html`<section class="step" aria-label="lets"><h3>let</h3><dl class="how">${lets.map(([k, v]) => html`<dt>${k}</dt><dd>${v.length > 400 ? `${v.slice(0, 400)}...` : v}</dd>`)}</dl></section>` : null}
-        <${Counted} exp=${exp} row=${row} generation=${generation} /></div></div>
+        <${Counted} exp=${exp} row=${row} generation=${generation} />
+        ${asksWhy ? html`<${Why} exp=${exp} row=${row} generation=${generation} open=${whyOpen} setOpen=${setWhyOpen} />` : null}</div></div>
   </article>`;
 }

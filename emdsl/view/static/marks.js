@@ -1,0 +1,99 @@
+// Tags, notes and pins of people on a row: shown as chips, and changed by keys.
+
+import { html, useEffect, useRef, useState } from "/static/vendor/preact-htm.js";
+import { get, post } from "/static/api.js";
+import { Problem, plural } from "/static/ui.js";
+
+// The marks of a row in a list: tags as chips, a note and a pin as one sign each.
+export function Signs({ marks }) {
+  if (!marks) return null;
+  return html`${marks.pin ? html`<span class="sign" role="img" title="pinned" aria-label="pinned">●</span>` : null}
+    ${marks.note ? html`<span class="sign" role="img" title="has a note" aria-label="has a note">✎</span>` : null}
+    ${marks.tags.map((tag) => html`<span class="tag" key=${tag}>${tag}</span>`)}`;
+}
+
+// The marks of the shown row, with a function that changes them and one for each key.
+export function useMarks(exp, row, generation, offered) {
+  const [held, setHeld] = useState({ marks: null, error: "", row: "" });
+  const [adding, setAdding] = useState(false);
+  const note = useRef(null);
+  const place = useRef("");
+  place.current = row;
+  useEffect(() => {
+    if (!offered) return undefined;
+    const stop = new AbortController();
+    get("marks", [["exp", exp], ["row", row]], stop.signal).then((marks) => setHeld({ marks, error: "", row }), (error) => {
+      if (error.name !== "AbortError") setHeld((old) => ({ ...old, error: error.message, row }));
+    });
+    return () => stop.abort();
+  }, [exp, row, generation, offered]);
+  const change = async (what) => {
+    try {
+      const marks = await post("mark", { exp, row, ...what });
+      if (place.current === row) setHeld({ marks, error: "", row });
+    } catch (error) {
+      if (place.current === row) setHeld((old) => ({ ...old, error: error.message }));
+    }
+  };
+  const own = held.row === row ? held.marks : null;
+  const pinned = own !== null && own.row.pin !== null;
+  const keys = offered ? {
+    p: () => own && change({ pin: pinned ? null : true }),
+    "#": () => setAdding(true),
+    n: () => note.current && note.current.focus(),
+  } : {};
+  return { marks: own, error: held.row === row ? held.error : "", change, keys, pinned, adding, setAdding, note, offered };
+}
+
+function TagField({ tags, add, close }) {
+  const field = useRef(null);
+  useEffect(() => field.current.focus(), []);
+  const type = (e) => {
+    if (e.key !== "Enter") return;
+    e.preventDefault();
+    const tag = e.target.value.trim();
+    if (tag) add(tag);
+    e.target.value = "";
+  };
+  return html`<span class="inline"><input ref=${field} aria-label="tag" list="tags" maxlength="64" placeholder="a tag; Enter adds or removes it"
+    onKeyDown=${type} onBlur=${close} />
+    <datalist id="tags">${tags.map(({ tag }) => html`<option key=${tag} value=${tag}></option>`)}</datalist></span>`;
+}
+
+// A note is written when its field is left; the text is the page's until then.
+function Note({ text, field, write }) {
+  useEffect(() => {
+    if (field.current && document.activeElement !== field.current) field.current.value = text;
+  }, [text]);
+  return html`<textarea ref=${field} class="own-note" aria-label="your note" rows=${Math.min(6, 1 + text.split("\n").length)} maxlength="10000" placeholder="a note; n, Esc leaves the field"
+    onBlur=${(e) => { if (e.target.value !== text) write(e.target.value); }}></textarea>`;
+}
+
+export function Marks({ held }) {
+  const { marks, error, change, pinned, adding, setAdding, note, offered } = held;
+  if (!marks) return offered ? html`<section class="marks" aria-label="Marks" aria-busy="true">${error ? html`<${Problem} text=${error} />` : null}</section>` : null;
+  const { row, tags, person, notices } = marks;
+  const own = row.notes.find((n) => n.by === person);
+  return html`<section class="marks" aria-label="Marks">
+    ${error ? html`<${Problem} text=${error} />` : null}
+    ${notices.map((text) => html`<p class="bad" key=${text}>${text}</p>`)}
+    ${row.answered ? html`<div class="bar">
+      <button onClick=${() => change({ pin: pinned ? null : true })} aria-pressed=${pinned} title="p">${pinned ? "Pinned" : "Pin"}</button>
+      ${row.tags.map(({ tag, by }) => html`<button class="chip" key=${tag} title=${`by ${by}`} aria-label=${`remove the tag ${tag}`} onClick=${() => change({ tag, on: false })}>${tag} <span aria-hidden="true">x</span></button>`)}
+      ${adding ? html`<${TagField} tags=${tags} add=${(tag) => change({ tag, on: !row.tags.some((t) => t.tag === tag) })} close=${() => setAdding(false)} />`
+        : html`<button onClick=${() => setAdding(true)} title="#">Tag</button>`}
+      <${Note} text=${own ? own.text : ""} field=${note} write=${(text) => change({ note: text })} /></div>
+      ${row.notes.filter((n) => n.by !== person).map((n) => html`<p class="faint" key=${n.by}>${n.by}: ${n.text}</p>`)}`
+      : html`<p class="faint">The row has no answer yet, so it can have no marks.</p>`}
+  </section>`;
+}
+
+// A choice of tags, for the filter of rows.
+export function TagFilter({ tags, value, set }) {
+  if (!tags.length && !value) return null;
+  const known = tags.some((t) => t.tag === value) || value === "*" || !value;
+  return html`<label>tag<select value=${value} onChange=${(e) => set({ tag: e.target.value })}>
+    <option value="">any</option><option value="*">with any mark</option>
+    ${known ? null : html`<option value=${value}>${value}</option>`}
+    ${tags.map(({ tag, n }) => html`<option key=${tag} value=${tag}>${tag} (${plural(n, "answer")})</option>`)}</select></label>`;
+}
