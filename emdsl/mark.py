@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from emdsl import lines
 from emdsl.annotation import FOLDER, MAX_LINE, MAX_NOTE
-from emdsl.digest import digest
+from emdsl.digest import digest, digest_bytes
+from emdsl.files import matches, read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,6 +32,17 @@ _DIGEST = 64  # hex digits
 def folder_of(file: Path) -> Path:
     """Return the folder with the marks of a study, `annotations/marks` beside it."""
     return file.parent / FOLDER / MARKS
+
+
+def paths_of(file: Path) -> list[Path]:
+    """Return the files with marks of a study. Raises OSError."""
+    folder = folder_of(file)
+    return matches(folder, "*.jsonl") if folder.is_dir() else []
+
+
+def digests_of(file: Path) -> dict[str, str]:
+    """Return the files with marks of a study by path, each with the SHA-256 of its content, in hex. Raises OSError."""
+    return {str(path.resolve()): digest_bytes(read_whole(path)).hex() for path in paths_of(file)}
 
 
 def answer_digest(response: str) -> str:

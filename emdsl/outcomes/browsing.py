@@ -182,13 +182,18 @@ def row_sql(experiment: Experiment, schema: str, cell: Cell, sample: int, column
     return f"SELECT {chosen} FROM {_table(experiment, schema)} WHERE {_at(experiment, cell, sample)} LIMIT 1"
 
 
-def marked_sql(experiment: Experiment, schema: str, answers: Sequence[tuple[str, ...]], most: int) -> str:
-    """Return the SELECT of the first rows with some answers: axes, sample, and the keys of all steps."""
+def keyed_sql(experiment: Experiment, schema: str, condition: str, most: int) -> str:
+    """Return the SELECT of the first rows where a condition holds: axes, sample, and the keys of all steps."""
     columns = [*(a.name for a in experiment.axes), "sample", *keys_of(experiment, judges=True)]
     return (
-        f"SELECT {', '.join(map(name, columns))} FROM {_table(experiment, schema)} "
-        f"WHERE {_has_answers(experiment, answers)} LIMIT {int(most)}"
+        f"SELECT {', '.join(map(name, columns))} FROM {_table(experiment, schema)} WHERE {condition} LIMIT {int(most)}"
     )
+
+
+def key_condition(experiment: Experiment, key: str) -> str:
+    """Return the condition that a row has a request whose key begins with some hex digits."""
+    columns = map(name, keys_of(experiment, judges=True))
+    return "(" + " OR ".join(f"starts_with({c}, {literal(key)})" for c in columns) + ")"
 
 
 def place_sql(experiment: Experiment, schema: str, cell: Cell, sample: int) -> str:
@@ -256,7 +261,7 @@ def _where(experiment: Experiment, chosen: Filter) -> str:
     if chosen.text:
         parts.append(_holds(experiment, chosen.text, chosen.places))
     if chosen.answers is not None:
-        parts.append(_has_answers(experiment, chosen.answers))
+        parts.append(has_answers(experiment, chosen.answers))
     if chosen.where.strip():
         parts.append(f"\n{chosen.where}\n")
     return " WHERE " + " AND ".join(f"({p})" for p in parts) if parts else ""
@@ -277,7 +282,7 @@ def _holds(experiment: Experiment, text: str, places: tuple[str, ...]) -> str:
     return " OR ".join(f"regexp_matches({c}::VARCHAR, {literal(text)}, 'il')" for c in columns) or "FALSE"
 
 
-def _has_answers(experiment: Experiment, answers: Sequence[tuple[str, ...]]) -> str:
+def has_answers(experiment: Experiment, answers: Sequence[tuple[str, ...]]) -> str:
     """Return the condition that a row has all answers of any of some sets, by their keys."""
     columns = ", ".join(map(name, keys_of(experiment)))
     single = ", ".join(literal(keys[0]) for keys in answers if len(keys) == 1)

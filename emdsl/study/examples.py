@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from emdsl.study.compiled import Compiled
-    from emdsl.study.marking import Pinned, Place
+    from emdsl.study.marking import Pinned
+    from emdsl.study.places import Place
     from emdsl.study.screen import Part
 
 FORMS = {".md": "md", ".tex": "tex", ".html": "html", ".htm": "html"}

@@ -9,7 +9,7 @@ import unicodedata
 CHARACTER = (
     r"\providecommand{\emdslchar}[1]{\ifdefined\Umathchar\iffontchar\font"
     '"#1 \\char"#1 '
-    r"\else{\footnotesize[U+#1]}\fi\else{\footnotesize[U+#1]}\fi}"
+    r"\else{\footnotesize[U+#1]}\fi\else{\footnotesize[U+#1]}\fi\allowbreak}"
 )
 INDENT_EM = 0.5  # of a blank at the beginning of a line
 _PLAIN = {

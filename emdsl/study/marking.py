@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import UsageError
 from emdsl.experiment import ASK
-from emdsl.files import matches, read_whole
+from emdsl.files import read_whole
 from emdsl.lines import make_folder
 from emdsl.mark import (
     MAX_TAG,
@@ -23,35 +23,25 @@ from emdsl.mark import (
     is_tag,
     latest,
     marks_in,
+    paths_of,
 )
 from emdsl.outcomes import database
-from emdsl.outcomes.browsing import marked_sql
-from emdsl.outcomes.table import axis_values
+from emdsl.outcomes.browsing import has_answers
 from emdsl.study.one_row import settled_row
+from emdsl.study.places import keyed_rows
 from emdsl.study.screen import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from emdsl.experiment import Cell, Experiment
     from emdsl.mark import Answers
-    from emdsl.outcomes.database import SqlResult
     from emdsl.study.compiled import Compiled
-
-    Select = Callable[[str], SqlResult]
+    from emdsl.study.places import Place, Select
 
 TICK = 0.001  # seconds: the resolution of the time of a mark
 MAX_PLACE = 1e9  # of a pin
 MAX_SHARING = 1_000  # rows that are looked through for one pin
-
-
-class Place(NamedTuple):
-    """A row of an experiment by its cell and sample."""
-
-    experiment: Experiment
-    cell: Cell
-    sample: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +76,7 @@ class Marking:
 
     def read(self, study: Compiled) -> None:
         """Read the files, if they or the answers of the study have changed. Raises OSError."""
-        folder = folder_of(study.file)
-        paths = matches(folder, "*.jsonl") if folder.is_dir() else []
+        paths = paths_of(study.file)
         seen = (study.project.store_version(), [_stat(p) for p in paths]) if paths else ()
         if seen == self._seen:
             return
@@ -217,9 +206,9 @@ class Marking:
         keys = {key for key, _ in answers}
         rows: list[tuple[int, Place]] = []
         for experiment in study.program.experiments:
-            for place, held in _rows(experiment, study.name, select, tuple(sorted(keys))):
-                if keys <= held:
-                    rows.append((len(held.intersection(marked.judges)), place))
+            condition = has_answers(experiment, [tuple(sorted(keys))])
+            for place, held in keyed_rows(experiment, study.name, select, condition, MAX_SHARING):
+                rows.append((len(held.intersection(marked.judges)), place))
         best = max(rows, key=lambda row: row[0], default=None)
         return Pinned(answers, marked, best[1] if best else None, max(0, len(rows) - 1))
 
@@ -245,18 +234,6 @@ def pinned_rows(study: Compiled) -> tuple[list[Pinned], list[str]]:
     marking.read(study)
     with study.tables() as (connection, _):
         return marking.pins(study, lambda sql: database.select(connection, sql)), marking.notices
-
-
-def _rows(
-    experiment: Experiment, study: str, select: Select, keys: tuple[str, ...]
-) -> Iterator[tuple[Place, set[str]]]:
-    """Yield the loaded rows with any of some answers, each with all keys of its steps."""
-    n = len(experiment.axes)
-    positions = [{value: i for i, value in enumerate(axis_values(a.levels))} for a in experiment.axes]
-    for row in select(marked_sql(experiment, study, [keys], MAX_SHARING)).rows:
-        with suppress(KeyError):  # a level that the study has no longer
-            cell = tuple(positions[i][value] for i, value in enumerate(row[:n]))
-            yield Place(experiment, cell, int(row[n])), {key for key in row[n + 1 :] if key}
 
 
 def _read(path: Path, marks: list[Mark]) -> Iterator[str]:

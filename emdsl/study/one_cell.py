@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import shlex
 from decimal import Decimal
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from emdsl.errors import EmdslError
 from emdsl.lang import ast
+from emdsl.lang.format import format_source
 from emdsl.lang.parser import parse
 from emdsl.run.passes import settle_from_store
 from emdsl.run.rows import Rows
+from emdsl.source import Source
 from emdsl.study.compiled import compile_study
 from emdsl.study.one_row import settled_row
 from emdsl.study.rendering import query_of
@@ -23,11 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from emdsl.experiment import Axis, Cell, Experiment
-    from emdsl.source import Source
     from emdsl.study.compiled import Compiled
     from emdsl.value import Level, Value
-
-_STEPS = (ast.Ask, ast.Judge, ast.When)
 
 
 class OneCell(NamedTuple):
@@ -55,7 +55,7 @@ def one_cell(study: Compiled, experiment: Experiment, cell: Cell, sample: int) -
 
 
 def _program(study: Compiled, experiment: Experiment, cell: Cell, sample: int) -> str:
-    """Return the text of a study, with one experiment of one row; "" if its text is not known."""
+    """Return the text of a study, with one experiment of one row; "" if there is none."""
     source = study.program.sources.get(str(study.file.resolve()))
     if source is None:
         return ""
@@ -63,9 +63,13 @@ def _program(study: Compiled, experiment: Experiment, cell: Cell, sample: int) -
     text = source.text
     for start, end, new in edits:
         text = text[:start] + new + text[end:]
-    at = ", ".join(f"{a.name} {a.levels[i].shown}" for a, i in zip(experiment.axes, cell, strict=True))
-    where = " ".join(f"{experiment.name}: {at}, sample {sample}".split())
-    return f"# One row of {study.file.name}. {where}\n# Save it beside {study.file.name}.\n{text}"
+    levels = (f"{a.name} {a.levels[i].shown}" for a, i in zip(experiment.axes, cell, strict=True))
+    where = " ".join(", ".join((experiment.name, *levels, f"sample {sample}")).split())
+    text = f"# One row of {study.file.name}: {where}\n# Save it beside {study.file.name}.\n{text}"
+    try:
+        return format_source(Source(study.file.name, text))
+    except EmdslError:
+        return ""
 
 
 def _edits(
@@ -81,12 +85,19 @@ def _edits(
         if conditions:
             first = decl.body[0].span.start
             yield first, first, f"skip when not ({' and '.join(conditions)})\n  "
-        for statement in decl.body:
-            start, end = statement.span.start, statement.span.end
-            if isinstance(statement, ast.Measure):
-                yield start, end, ""  # a figure of many rows
-            elif isinstance(statement, _STEPS) and experiment.samples > 1:
-                yield start, end, f"when sample == {sample} {{\n  {source.text[start:end]}\n  }}"
+        for kind, statements in groupby(decl.body, _kind):
+            spans = [s.span for s in statements]
+            if kind == "of many rows":
+                yield from ((span.start, span.end, "") for span in spans)
+            elif kind == "step" and experiment.samples > 1:
+                start, end = spans[0].start, spans[-1].end
+                yield start, end, f"when sample == {sample} {{\n{source.text[start:end]}\n}}"
+
+
+def _kind(statement: ast.Stmt) -> str:
+    if isinstance(statement, ast.Measure | ast.Annotate):
+        return "of many rows"
+    return "step" if isinstance(statement, ast.Ask | ast.Judge | ast.When) else "other"
 
 
 def _conditions(experiment: Experiment, cell: Cell) -> Iterator[str]:

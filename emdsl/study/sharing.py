@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emdsl.annotation import FOLDER, merged
+from emdsl import annotation, mark
+from emdsl.annotation import FOLDER
 from emdsl.errors import FileExists, FileMissing, UsageError
+from emdsl.mark import MARKS
 from emdsl.project import ANSWERS
 from emdsl.run import history
 from emdsl.store.bundle import Bundle, Manifest, write_bundle
@@ -62,7 +64,7 @@ def export_answers(study: Compiled, output: Path, passphrase: str | None = None)
         raise FileExists(f"{output} is a file of the study; it is not overwritten", parameter="output")
     with open_store(project) as store:
         keys = sorted(answers_of(study, store))
-        files = {**program.files, **program.annotations}
+        files = {**program.files, **program.annotations, **mark.digests_of(study.file)}
         contents = {project.relative(p): p.read_bytes() for p in map(Path, files) if p.exists()}
         digests = {project.relative(Path(n)): sha256 for n, sha256 in files.items() if sha256}
         file = project.relative(study.file)
@@ -175,8 +177,10 @@ def _files(bundle: Bundle, folder: Path) -> tuple[dict[Path, bytes], list[str]]:
             continue
         content = bundle.content(name)
         path = folder / name
-        if path.is_file() and path.parent.name == FOLDER and path.suffix == ".jsonl":
-            content = merged(path.read_bytes(), content)
+        if path.is_file() and path.suffix == ".jsonl" and path.parent.name == FOLDER:
+            content = annotation.merged(path.read_bytes(), content)
+        elif path.is_file() and path.suffix == ".jsonl" and path.parts[-3:-1] == (FOLDER, MARKS):
+            content = mark.merged(path.read_bytes(), content)
         elif path.is_dir() or (path.exists() and path.read_bytes() != content):
             raise FileExists(f"{path} exists and differs; choose another folder with --files")
         contents[path] = content

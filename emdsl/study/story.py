@@ -11,14 +11,18 @@ from emdsl.errors import OutcomesError, UsageError
 from emdsl.experiment import ASK
 from emdsl.logprobs import LabelWeights
 from emdsl.outcomes import database
+from emdsl.outcomes.browsing import key_condition
 from emdsl.outcomes.draws import part_sql
 from emdsl.reasoning import split
 from emdsl.run.passes import settle_from_store, settle_missing, with_groups
 from emdsl.run.rows import Rows
+from emdsl.study.places import check_key, unknown_key
 from emdsl.study.rendering import request, request_text
 from emdsl.value import LabelledMap, Missing, render
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from emdsl.experiment import Experiment, Step
     from emdsl.outcome import Outcome, Result
     from emdsl.study.compiled import Compiled
@@ -49,12 +53,29 @@ def tell_rows(study: Compiled, where: str, limit: int = 1) -> Stories:
     """
     if not where.strip() or ";" in where or "--" in where:
         raise UsageError("expected one condition in SQL, such as 'aligned < 30 AND sample = 2'", parameter="row")
+    return _told(study, lambda _: where, limit)
+
+
+def tell_key(study: Compiled, key: str, limit: int = 1) -> Stories:
+    """Return the stories of the first rows with a request whose key begins with some digits.
+
+    Raises:
+        UsageError: The text is not a key, or no row has it.
+    """
+    digits = check_key(key)
+    told = _told(study, lambda experiment: key_condition(experiment, digits), limit)
+    if not told.stories:
+        raise unknown_key(study, key)
+    return told
+
+
+def _told(study: Compiled, where_of: Callable[[Experiment], str], limit: int) -> Stories:
     stories: list[dict[str, Any]] = []
     n_rows, faults = 0, list[str]()
     with study.store() as store, study.tables() as (connection, _):
         for experiment in study.program.experiments:
             try:
-                places = database.places(connection, study.name, experiment, where)
+                places = database.places(connection, study.name, experiment, where_of(experiment))
             except OutcomesError as error:
                 faults.append(str(error))
                 continue

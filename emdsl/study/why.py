@@ -107,6 +107,19 @@ def explain_row(study: Compiled, experiment: Experiment, cell: Cell, sample: int
     return _explained_row(study, Rows(experiment), cell, sample)
 
 
+def explain_key(study: Compiled, key: str) -> Why:
+    """Return why the requests of the row are cached that has a request with a key.
+
+    Raises:
+        UsageError: The text is not a key, or no loaded row has it.
+    """
+    from emdsl.study.places import place_of_key  # noqa: PLC0415 - DuckDB, for a key alone
+    from emdsl.study.refresh import load_if_stale  # noqa: PLC0415 - the results, which keys are looked up in
+
+    load_if_stale(study)
+    return explain_row(study, *place_of_key(study, key))
+
+
 def _explained_row(
     study: Compiled, walk: Rows, cell: Cell, sample: int, step: str | None = None, *, n_cells: int = 1,
     whole_effect: bool = False,

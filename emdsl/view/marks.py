@@ -11,8 +11,9 @@ from emdsl.annotation import MAX_NOTE
 from emdsl.errors import UsageError
 from emdsl.outcomes import database
 from emdsl.study.examples import KEY_DIGITS, example_of, examples_text, gone
-from emdsl.study.marking import Place, identity
+from emdsl.study.marking import identity
 from emdsl.study.one_cell import one_cell
+from emdsl.study.places import Place
 from emdsl.study.screen import text_of
 from emdsl.study.why import explain_row, step_parts
 from emdsl.view.filters import MAX_TEXT, filter_of

@@ -22,7 +22,7 @@ export function Why({ exp, row, generation, open, setOpen }) {
   const { data, error, fresh } = useData(open ? "why" : "", [["exp", exp], ["row", row]], [generation]);
   return html`<details class="step why" open=${open} onToggle=${(e) => setOpen(e.target.open)}><summary>why</summary>
     ${!open ? null : error ? html`<${Problem} text=${error} />` : !data || !fresh ? html`<${Busy} what="Comparing with stored requests" />`
-      : data.steps.map((s) => html`<div key=${s.name}><pre class="text">${s.text}</pre>${s.key ? html`<code class="key">${s.key}</code>` : null}</div>`)}</details>`;
+      : data.steps.map((s) => html`<div key=${s.name}><pre class="text">${s.text}</pre></div>`)}</details>`;
 }
 
 // The passages that a reply quotes, in straight or curly marks: those of a few words or more.
