@@ -36,11 +36,14 @@ class Client:
             assert reply.status == status, await reply.text()
             return await reply.json()
 
-    async def judge(self, status: int = 200, **body: object) -> Any:
+    async def post(self, path: str, status: int = 200, **body: object) -> Any:
         headers = {"Origin": self.root}
-        async with self.http.post(f"{self.root}/api/judge", json=body, headers=headers) as reply:
+        async with self.http.post(f"{self.root}/api/{path}", json=body, headers=headers) as reply:
             assert reply.status == status, await reply.text()
             return await reply.json()
+
+    async def judge(self, status: int = 200, **body: object) -> Any:
+        return await self.post("judge", status, **body)
 
 
 @asynccontextmanager

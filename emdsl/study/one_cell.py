@@ -40,8 +40,8 @@ class OneCell(NamedTuple):
 def one_cell(study: Compiled, experiment: Experiment, cell: Cell, sample: int) -> OneCell:
     """Return a program that sends the requests of one row and no other, under the keys that they have in the study.
 
-    The program is compiled before it is returned. If its keys differ, as with a `let` over many rows, the result is the
-    command that runs the cell within the study.
+    The program is compiled before it is returned. If its keys differ, as with a level that no condition can name, the
+    result is the command that runs the cell within the study.
     """
     program = _program(study, experiment, cell, sample)
     if program and _keys_of(study, program) == _keys_of_row(study, experiment, cell, sample):

@@ -31,6 +31,7 @@ from emdsl.study.one_row import tell_row_of_version
 from emdsl.study.versions import versions
 from emdsl.view.coordinates import Coordinates
 from emdsl.view.filters import filter_of, whole_number
+from emdsl.view.marks import marked_filter
 from emdsl.view.other_versions import OtherVersions
 from emdsl.view.session import computed_with
 
@@ -252,7 +253,7 @@ class Comparing:
         session = self._session
         experiment = session.experiment(query.get("exp", ""))
         at = session.coordinates(experiment)
-        chosen = filter_of(experiment, at, query.items())
+        chosen = await marked_filter(session, experiment, query)
         condition = condition_of(experiment, query.get("of", ""))
         if to := query.get("to", ""):
             other = await self._others.get(to)

@@ -160,7 +160,7 @@ class MarkEndpoints:
         `true` for the last place and `null` to unpin.
         """
         held = _object(body)
-        query = {name: held.get(name) for name in ("exp", "row")}
+        query = {"exp": held.get("exp", ""), "row": held.get("row")}
         if not all(isinstance(x, str) and len(x) <= MAX_TEXT for x in query.values()):
             raise UsageError("expected an object with `exp`, `row`, and a `tag`, a `note` or a `pin`")
         if len(str(held.get("note", ""))) > MAX_NOTE:

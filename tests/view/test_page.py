@@ -190,6 +190,66 @@ def test_annotations_by_keys(page: Page, folder: Path) -> None:
     file.unlink()
 
 
+def test_marks_and_pins_by_keys(page: Page, folder: Path) -> None:
+    """A tag, a note and a pin; the list shows them, and the pins become a file. Each key of the sheet does what it says."""
+    file = folder / "annotations" / "marks" / "bob.jsonl"
+    open_at(page, "#/rows?a.k=2&a.arm=first")
+    expect(page.locator("#count")).to_have_text("16 rows")
+    press(page, "p")
+    expect(page.locator(".row.at .sign")).to_have_attribute("aria-label", "pinned")
+    press(page, "j", "Enter")
+    marks = page.get_by_role("region", name="Marks")
+    expect(marks.get_by_role("button", name="Pin")).to_be_visible()
+    press(page, "#")
+    for tag in ("very odd", "funny", "funny"):  # the second time it is removed
+        page.keyboard.type(tag)
+        press(page, "Enter")
+    press(page, "Escape", "n")
+    page.keyboard.type("Look <b>here</b>")
+    press(page, "Escape", "p")
+    expect(marks.get_by_role("button", name="Pinned")).to_have_attribute("aria-pressed", "true")
+    expect(marks.locator(".chip")).to_have_text(["very odd x"])
+    press(page, "w")
+    expect(page.locator(".why pre").first).to_contain_text("cached: answered")
+    held = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    shown = [(x.get("pin"), x.get("tag"), x.get("on"), x.get("note")) for x in held]
+    assert shown[0] == (1.0, None, None, None)
+    assert sorted(shown[1:], key=str) == sorted(
+        [(None, "very odd", True, None), (None, "funny", True, None), (None, "funny", False, None),
+         (None, None, None, "Look <b>here</b>"), (2.0, None, None, None)], key=str,
+    )  # fmt: skip
+    page.reload()
+    expect(marks.get_by_label("your note")).to_have_value("Look <b>here</b>")
+    press(page, "Escape")
+    expect(page.locator(".row.at .tag")).to_have_text(["very odd"])
+    page.locator(".filters label", has_text=re.compile("^tag")).locator("select").select_option("very odd")
+    expect(page.locator("#count")).to_have_text("1 row")
+    press(page, "g", "p")
+    pins = page.locator(".pins li")
+    expect(pins).to_have_count(2)
+    first = pins.first.locator(".key").text_content() or ""
+    press(page, "J")
+    expect(pins.nth(1).locator(".key")).to_have_text(first)
+    assert page.url.endswith("#/pins?at=1")
+    page.locator(".pins select").select_option("tex")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+    assert download.value.suggested_filename == "study-examples.tex"
+    text = download.value.path().read_text(encoding="utf-8")
+    assert text.count(r"\begin{quote}") == 2
+    press(page, "p")
+    expect(pins).to_have_count(1)
+    press(page, "o")
+    expect(page.locator(".overview")).to_be_visible()
+    press(page, "a")
+    expect(page.locator(".annotate")).to_be_visible()
+    press(page, "?")
+    dialog = page.get_by_role("dialog")
+    for key in ("j", "k", "/", "c", "a", "p", "?", "g", "o"):
+        expect(dialog.locator("kbd", has_text=re.compile(f"^{re.escape(key)}$")).first).to_be_visible()
+    press(page, "Escape")
+
+
 def test_screens_have_no_serious_fault_of_accessibility(page: Page) -> None:
     """As axe-core finds them, in both themes, and nothing is wider than a narrow window."""
     page.set_viewport_size({"width": 500, "height": 800})
@@ -197,7 +257,7 @@ def test_screens_have_no_serious_fault_of_accessibility(page: Page) -> None:
     places = (
         ("#/overview", ".overview article"), ("#/rows?a.k=2&at=1", ".row.at"), ("#/grid?of=mean:aligned", ".heat td a"),
         (f"#/row?row=first,2,{q},3", ".transcript[data-row]"), (f"#/compare?row=first,2,{q},3", ".sides article"),
-        ("#/differences?of=m.low", ".walk tr.at"), ("#/annotate", ".annotate .bar"),
+        ("#/differences?of=m.low", ".walk tr.at"), ("#/annotate", ".annotate .bar"), ("#/pins", ".pins li"),
     )  # fmt: skip
     schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
     for scheme in schemes:

@@ -50,6 +50,11 @@ def test_only_pages_of_its_own_with_the_token_are_answered(folder: Path) -> None
             ("POST", f"{client.root}/api/judge", {"Origin": f"https://{own}"}, True, 403),
             ("POST", f"{client.root}/api/judge", {"Origin": f"http://{own}"}, False, 401),
             ("POST", f"{client.root}/api/judge", {"Origin": f"http://{own}"}, True, 400),  # no verdict in it
+            ("POST", f"{client.root}/api/mark", {"Origin": "http://evil.example"}, True, 403),
+            ("POST", f"{client.root}/api/mark", {"Origin": f"http://{own}"}, False, 401),
+            ("POST", f"{client.root}/api/mark", {"Origin": f"http://{own}"}, True, 400),
+            ("GET", f"{client.root}/api/mark", {}, True, 405),
+            ("POST", f"{client.root}/api/unpin", {"Origin": f"http://{own}"}, True, 400),
             ("POST", f"{client.root}/api/rows", {"Origin": f"http://{own}"}, True, 405),
             ("GET", f"{client.root}/api/judge", {}, True, 405),
             ("GET", f"{client.root}/static/app.js", {}, False, 200),  # it holds no data

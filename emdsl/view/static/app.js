@@ -18,7 +18,7 @@ const POLL_MS = 2000;
 const TABS = [["overview", "Overview", "o"], ["rows", "Rows", "r"], ["grid", "Grid", "m"], ["differences", "Compare", "c"], ["annotate", "Annotate", "a"], ["pins", "Pins", "p"]];
 const SCREENS = { overview: Overview, rows: Rows, row: Transcript, grid: Grid, compare: Compare, differences: Differences, annotate: Annotate, pins: Pins };
 const SHEET = [
-  ["g o", "Overview; also o"], ["g r", "Rows"], ["g m", "Grid"], ["g c", "Compare: what differs"], ["g a", "Annotate; also a"], ["g p", "Pins"],
+  ["g o", "Overview; o too"], ["g r", "Rows"], ["g m", "Grid"], ["g c", "Compare: what differs"], ["g a", "Annotate; a too"], ["g p", "Pins"],
   ["j  k", "Next, previous row"], ["Enter", "Open the row"], ["Esc", "Back; leave a field"], ["/", "Search"],
   ["c", "Compare a row side by side"], ["f", "From there: what differs"], ["h  l", "Previous, next sample of the cell"],
   ["p", "Pin or unpin the row"], ["#  n", "Transcript: a tag, a note"], ["w", "Transcript: why"],

@@ -1,6 +1,6 @@
 // Tags, notes and pins of people on a row: shown as chips, and changed by keys.
 
-import { html, useEffect, useRef, useState } from "/static/vendor/preact-htm.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "/static/vendor/preact-htm.js";
 import { get, post } from "/static/api.js";
 import { Problem, plural } from "/static/ui.js";
 
@@ -11,6 +11,8 @@ export function Signs({ marks }) {
     ${marks.note ? html`<span class="sign" role="img" title="has a note" aria-label="has a note">✎</span>` : null}
     ${marks.tags.map((tag) => html`<span class="tag" key=${tag}>${tag}</span>`)}`;
 }
+
+const flipped = (now) => ({ pin: now.pin === null ? true : null });
 
 // The marks of the shown row, with a function that changes them and one for each key.
 export function useMarks(exp, row, generation, offered) {
@@ -27,18 +29,25 @@ export function useMarks(exp, row, generation, offered) {
     });
     return () => stop.abort();
   }, [exp, row, generation, offered]);
-  const change = async (what) => {
-    try {
-      const marks = await post("mark", { exp, row, ...what });
-      if (place.current === row) setHeld({ marks, error: "", row });
-    } catch (error) {
-      if (place.current === row) setHeld((old) => ({ ...old, error: error.message }));
-    }
+  // Changes follow one another: each is made of the marks that the one before has left.
+  const known = useRef(new Map()); // marks by row
+  const before = useRef(Promise.resolve());
+  if (held.row && held.marks) known.current.set(held.row, held.marks);
+  const change = (what) => {
+    before.current = before.current.then(async () => {
+      try {
+        const marks = await post("mark", { exp, row, ...(typeof what === "function" ? what(known.current.get(row).row) : what) });
+        known.current.set(row, marks);
+        if (place.current === row) setHeld({ marks, error: "", row });
+      } catch (error) {
+        if (place.current === row) setHeld((old) => ({ ...old, error: error.message }));
+      }
+    });
   };
   const own = held.row === row ? held.marks : null;
   const pinned = own !== null && own.row.pin !== null;
   const keys = offered ? {
-    p: () => own && change({ pin: pinned ? null : true }),
+    p: () => own && change(flipped),
     "#": () => setAdding(true),
     n: () => note.current && note.current.focus(),
   } : {};
@@ -47,7 +56,7 @@ export function useMarks(exp, row, generation, offered) {
 
 function TagField({ tags, add, close }) {
   const field = useRef(null);
-  useEffect(() => field.current.focus(), []);
+  useLayoutEffect(() => field.current.focus(), []); // with the field, so that a fast key is written into it
   const type = (e) => {
     if (e.key !== "Enter") return;
     e.preventDefault();
@@ -78,9 +87,9 @@ export function Marks({ held }) {
     ${error ? html`<${Problem} text=${error} />` : null}
     ${notices.map((text) => html`<p class="bad" key=${text}>${text}</p>`)}
     ${row.answered ? html`<div class="bar">
-      <button onClick=${() => change({ pin: pinned ? null : true })} aria-pressed=${pinned} title="p">${pinned ? "Pinned" : "Pin"}</button>
+      <button onClick=${() => change(flipped)} aria-pressed=${pinned} title="p">${pinned ? "Pinned" : "Pin"}</button>
       ${row.tags.map(({ tag, by }) => html`<button class="chip" key=${tag} title=${`by ${by}`} aria-label=${`remove the tag ${tag}`} onClick=${() => change({ tag, on: false })}>${tag} <span aria-hidden="true">x</span></button>`)}
-      ${adding ? html`<${TagField} tags=${tags} add=${(tag) => change({ tag, on: !row.tags.some((t) => t.tag === tag) })} close=${() => setAdding(false)} />`
+      ${adding ? html`<${TagField} tags=${tags} add=${(tag) => change((now) => ({ tag, on: !now.tags.some((t) => t.tag === tag) }))} close=${() => setAdding(false)} />`
         : html`<button onClick=${() => setAdding(true)} title="#">Tag</button>`}
       <${Note} text=${own ? own.text : ""} field=${note} write=${(text) => change({ note: text })} /></div>
       ${row.notes.filter((n) => n.by !== person).map((n) => html`<p class="faint" key=${n.by}>${n.by}: ${n.text}</p>`)}`
