@@ -79,7 +79,7 @@ NEVER = {
     "migrate": ("Never guesses what a file means.", {"emdsl.store", "emdsl.run", "emdsl.providers", "click"}),
     "manual": ("Never prints.", {"click", "rich", "emdsl.cli"}),
     "view": (
-        "Never sends a request, and writes people's verdicts alone.",
+        "Never sends a request, and writes annotations alone.",
         {"emdsl.providers", "emdsl.run", "emdsl.store", "emdsl.compiler", "diskcache", "sqlite3", "click", "emdsl.cli"},
     ),
     "study": ("Never imports click.", {"click", "emdsl.cli"}),

@@ -35,8 +35,8 @@ def command(
 ) -> int:  # fmt: skip
     """Browse FILE in a browser: measures, rows, transcripts, and annotations by keys. Ctrl-C ends it.
 
-    FILE may be omitted if the folder has one study. Figures move while a run goes on. Nothing is sent, and verdicts of
-    people are all that is written. Only this machine can connect, with the token of the printed URL.
+    FILE may be omitted if the folder has one study. Figures move while a run goes on. Nothing is sent, and
+    annotations are all that is written. Only this machine can connect, with the token of the printed URL.
 
     \b
     Over SSH, choose a port there, forward it from here, and open the printed URL here:

@@ -1,1 +1,1 @@
-"""The viewer: a study in a browser of this machine. Never sends a request, and writes people's verdicts alone."""
+"""The viewer: a study in a browser of this machine. Never sends a request, and writes annotations alone."""

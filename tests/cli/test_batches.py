@@ -84,6 +84,8 @@ def test_half_by_batches_half_alone_then_offline(folder: Path, url: str) -> None
     usd = "answer_input_tokens * 1e-4 + answer_output_tokens * 1e-3"
     sql = f"SELECT sample < 2, round(answer_cost_usd / ({usd}), 6) FROM e WHERE m = 'subject' AND q = 'one'"
     assert sorted(queried(folder, sql)) == [(False, 1.0), (False, 1.0), (True, 0.5), (True, 0.5)]
+    stories = call(folder, url, "show", "e.em", "--row", "q = 'one' AND m = 'subject'", "--limit", "4")["stories"]
+    assert [("batch" in s["steps"][0]) for s in stories] == [s["sample"] < 2 for s in stories]
     kept = [p.read_bytes() for p in (folder / "cache").rglob("*") if p.is_file()]
     assert not any(key.encode() in content for content in kept for key in KEYS.values())
 

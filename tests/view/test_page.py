@@ -191,7 +191,7 @@ def test_annotations_by_keys(page: Page, folder: Path) -> None:
 
 
 def test_marks_and_pins_by_keys(page: Page, folder: Path) -> None:
-    """A tag, a note and a pin; the list shows them, and the pins become a file. Each key of the sheet does what it says."""
+    """A tag, a note and a pin, each in the file; the list shows them, and rows are chosen by tag."""
     file = folder / "annotations" / "marks" / "bob.jsonl"
     open_at(page, "#/rows?a.k=2&a.arm=first")
     expect(page.locator("#count")).to_have_text("16 rows")
@@ -224,19 +224,30 @@ def test_marks_and_pins_by_keys(page: Page, folder: Path) -> None:
     expect(page.locator(".row.at .tag")).to_have_text(["very odd"])
     page.locator(".filters label", has_text=re.compile("^tag")).locator("select").select_option("very odd")
     expect(page.locator("#count")).to_have_text("1 row")
+
+
+def test_pins_become_a_file(page: Page) -> None:
+    """In the order that keys give them; and each key of the sheet does what it shows."""
+    open_at(page, "#/rows?a.k=8&a.arm=second")
+    expect(page.locator("#count")).to_have_text("16 rows")
+    for _ in range(2):
+        press(page, "j", "p")
+        expect(page.locator(".row.at .sign")).to_have_attribute("aria-label", "pinned")
     press(page, "g", "p")
-    pins = page.locator(".pins li")
+    pins = page.locator(".pins li", has_text="arm second, k 8")
     expect(pins).to_have_count(2)
+    place = page.locator(".pins li").count() - 2
+    pins.first.click(position={"x": 4, "y": 4})
     first = pins.first.locator(".key").text_content() or ""
     press(page, "J")
     expect(pins.nth(1).locator(".key")).to_have_text(first)
-    assert page.url.endswith("#/pins?at=1")
+    assert page.url.endswith(f"at={place + 1}")
     page.locator(".pins select").select_option("tex")
     with page.expect_download() as download:
         page.get_by_role("button", name="Download").click()
     assert download.value.suggested_filename == "study-examples.tex"
     text = download.value.path().read_text(encoding="utf-8")
-    assert text.count(r"\begin{quote}") == 2
+    assert text.count(r"\begin{quote}") == place + 2
     press(page, "p")
     expect(pins).to_have_count(1)
     press(page, "o")
