@@ -198,19 +198,31 @@ class Marking:
     def pins(self, study: Compiled, select: Select) -> list[Pinned]:
         """Return the pins in their order, each with its row among the loaded results. Raises OutcomesError."""
         pinned = sorted(((m.pin, a, m) for a, m in self._all.items() if m.pin is not None), key=lambda p: p[:2])
-        return [Pinned(a, m, None) if a in self._lost else self._found(study, select, a, m) for _, a, m in pinned]
+        here = [a for _, a, _ in pinned if a not in self._lost]
+        rows = _rows_with(study, select, here)
+        whole = len(rows) < MAX_SHARING
+        pins = []
+        for _, answers, marked in pinned:
+            of_pin = rows if whole or answers not in here else _rows_with(study, select, [answers])
+            pins.append(_pinned(answers, marked, of_pin if answers in here else []))
+        return pins
 
-    @staticmethod
-    def _found(study: Compiled, select: Select, answers: Answers, marked: Marked) -> Pinned:
-        """Return a pin with the row that has most of its verdicts, of those that have its answers."""
-        keys = {key for key, _ in answers}
-        rows: list[tuple[int, Place]] = []
-        for experiment in study.program.experiments:
-            condition = has_answers(experiment, [tuple(sorted(keys))])
-            for place, held in keyed_rows(experiment, study.name, select, condition, MAX_SHARING):
-                rows.append((len(held.intersection(marked.judges)), place))
-        best = max(rows, key=lambda row: row[0], default=None)
-        return Pinned(answers, marked, best[1] if best else None, max(0, len(rows) - 1))
+
+def _rows_with(study: Compiled, select: Select, answers: Sequence[Answers]) -> list[tuple[Place, set[str]]]:
+    """Return the first loaded rows with any of some sets of answers, each with all keys of its steps."""
+    sets = [tuple(key for key, _ in a) for a in answers]
+    return [
+        row for e in study.program.experiments if sets
+        for row in keyed_rows(e, study.name, select, has_answers(e, sets), MAX_SHARING)
+    ]  # fmt: skip
+
+
+def _pinned(answers: Answers, marked: Marked, rows: Sequence[tuple[Place, set[str]]]) -> Pinned:
+    """Return a pin with the row that has most of its verdicts, of those that have its answers."""
+    keys = {key for key, _ in answers}
+    own = [(len(held.intersection(marked.judges)), place) for place, held in rows if keys <= held]
+    best = max(own, key=lambda row: row[0], default=None)
+    return Pinned(answers, marked, best[1] if best else None, max(0, len(own) - 1))
 
 
 def identity(study: Compiled, place: Place) -> tuple[Answers, tuple[str, ...]]:
