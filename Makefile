@@ -77,6 +77,7 @@ stress: .venv/installed-dev
 	$(BIN)/python tests/bench/batch_scale.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/annotations.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/comparing.py
+	$(BIN)/python tests/bench/latex.py
 	$(BIN)/python tests/bench/dose.py
 	$(BIN)/python tests/bench/weird_icl.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/analysis.py

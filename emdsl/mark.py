@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 MARKS = "marks"  # below the folder of verdicts, where no annotation can have a file
 VERSION = 1  # of a line
 MAX_TAG = 64  # characters
-MAX_ANSWERS = 64  # of a row
+MAX_ANSWERS = 256  # of a row
+MAX_JUDGES = 256  # verdicts of a row that a pin names
 _MAX_AT = 1e12  # seconds
 _DIGEST = 64  # hex digits
 
@@ -57,6 +58,7 @@ class Mark:
     Attributes:
         answers: The answers of the row.
         judges: The keys of its verdicts, in hex: they tell rows apart that share their answers.
+        study: The name of the study's file; other studies beside it have the same files of marks.
         rater: The name of the person.
         kind: A `tag`, a `note` or a `pin`.
         text: The tag or the note; a note of "" removes the one before.
@@ -69,6 +71,7 @@ class Mark:
     rater: str
     kind: Literal["tag", "note", "pin"]
     judges: tuple[str, ...] = ()
+    study: str = ""
     text: str = ""
     on: bool = True
     place: float = 0.0
@@ -84,17 +87,19 @@ class Marked:
         notes: Notes by person.
         pin: The place of the pin; None without one.
         judges: The keys of the verdicts beside the pin.
+        study: The name of the file of the study that was pinned in.
     """
 
     tags: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     pin: float | None = None
     judges: tuple[str, ...] = ()
+    study: str = ""
 
     def add(self, mark: Mark) -> None:
         """Take in a later mark."""
         if mark.kind == "pin":
-            self.pin, self.judges = (mark.place, mark.judges) if mark.on else (None, ())
+            self.pin, self.judges, self.study = (mark.place, mark.judges, mark.study) if mark.on else (None, (), "")
             return
         held, key, value = (
             (self.tags, mark.text, mark.rater if mark.on else "")
@@ -170,7 +175,7 @@ def _mark(number: int, line: bytes) -> Mark:
     version = fields.get("version")
     if isinstance(version, int) and version > VERSION:
         raise Newer(number)
-    answers, judges, rater, at = (fields.get(name) for name in ("answers", "judges", "rater", "at"))
+    answers, judges, rater, study, at = (fields.get(name) for name in ("answers", "judges", "rater", "study", "at"))
     if (
         not isinstance(answers, dict)
         or not 0 < len(answers) <= MAX_ANSWERS
@@ -187,6 +192,7 @@ def _mark(number: int, line: bytes) -> Mark:
     return Mark(
         answers=tuple(sorted(answers.items())), rater=rater, at=float(at), **_value(number, kind, fields),
         judges=tuple(k for k in judges if _is_digest(k)) if isinstance(judges, list) else (),
+        study=study if isinstance(study, str) else "",
     )  # fmt: skip
 
 
@@ -221,7 +227,8 @@ def line_of(mark: Mark) -> bytes:
     else:
         fields[mark.kind] = mark.text
     fields |= {"on": mark.on} if mark.kind == "tag" else {}
-    fields |= {"judges": list(mark.judges)} if mark.kind == "pin" and mark.on else {}
+    fields |= {"judges": list(mark.judges[:MAX_JUDGES])} if mark.kind == "pin" and mark.on else {}
+    fields |= {"study": mark.study} if mark.study else {}
     fields["at"] = round(mark.at, 3)
     return json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 

@@ -36,7 +36,7 @@ def test_lines_hold_digests_and_come_back() -> None:
     """No text of the study: a file can be published without the answers."""
     marks = [
         mark("tag", "odd"), mark("tag", "odd", on=False), mark("note", 'see "this"\n\u00e9'), mark("note"),
-        mark("pin", place=2.5, judges=(OTHER,)), mark("pin", on=False),
+        mark("pin", place=2.5, judges=(OTHER,), study="a.em"), mark("pin", on=False),
     ]  # fmt: skip
     content = b"".join(map(line_of, marks))
     assert read(content) == (marks, [])
@@ -44,7 +44,7 @@ def test_lines_hold_digests_and_come_back() -> None:
     held = {"version": 1, "answers": dict(ANSWERS), "rater": "ann"}
     assert first == held | {"tag": "odd", "on": True, "at": 0.0}
     assert note == held | {"note": 'see "this"\n\u00e9', "at": 0.0}
-    assert pin == held | {"pin": 2.5, "judges": [OTHER], "at": 0.0}
+    assert pin == held | {"pin": 2.5, "judges": [OTHER], "study": "a.em", "at": 0.0}
     assert unpin == held | {"pin": None, "at": 0.0}
 
 
@@ -54,11 +54,11 @@ def test_the_last_line_decides_whoever_wrote_it() -> None:
         mark("tag", "odd", 3.0), mark("tag", "odd", 2.0, on=False), mark("tag", "funny", 1.0),
         mark("tag", "funny", 5.0, rater="bob", on=False), mark("note", "mine", 1.0), mark("note", "his", 2.0, "bob"),
         mark("note", "mine too", 4.0), mark("pin", at=1.0, place=1.0, judges=(KEY,)),
-        mark("pin", at=2.0, place=7.0, rater="bob", judges=(OTHER,)),
+        mark("pin", at=2.0, place=7.0, rater="bob", judges=(OTHER,), study="b.em"),
     ]  # fmt: skip
     (stands,) = latest(lines).values()
     assert (stands.tags, stands.notes) == ({"odd": "ann"}, {"bob": "his", "ann": "mine too"})
-    assert (stands.pin, stands.judges) == (7.0, (OTHER,))
+    assert (stands.pin, stands.judges, stands.study) == (7.0, (OTHER,), "b.em")
     gone = [
         mark("tag", "odd", 9.0, on=False),
         mark("note", "", 9.0),

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from emdsl.errors import UsageError
+from emdsl.errors import FileExists, UsageError
 from emdsl.experiment import ASK
 from emdsl.files import write_whole
 from emdsl.redact import mask
@@ -128,7 +128,10 @@ def export_pins(study: Compiled, output: Path, *, reasoning: bool = False, verdi
 
     Raises:
         UsageError: The file has another ending, it cannot be written, or nothing is pinned.
+        FileExists: It is a file of the study.
     """
+    if str(output.resolve()) in study.program.files:
+        raise FileExists(f"{output} is a file of the study; it is not overwritten", parameter="pins")
     form = FORMS.get(output.suffix.lower())
     if form is None:
         raise UsageError(f"cannot tell the format of {output}: it ends in {one_of(list(FORMS)[:3])}", parameter="pins")

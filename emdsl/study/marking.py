@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import UsageError
@@ -12,6 +12,7 @@ from emdsl.experiment import ASK
 from emdsl.files import read_whole
 from emdsl.lines import make_folder
 from emdsl.mark import (
+    MAX_ANSWERS,
     MAX_TAG,
     Mark,
     Marked,
@@ -87,8 +88,8 @@ class Marking:
         self._all = latest(marks)
         self._lost = self._outdated(study)
         self._by_key = {}
-        for answers in self._all.keys() - self._lost.keys():
-            for key, _ in answers:
+        for answers in self._all:
+            for key, _ in answers if answers not in self._lost else ():
                 self._by_key.setdefault(key, []).append(answers)
         self._seen = seen
 
@@ -110,13 +111,13 @@ class Marking:
         found = dict.fromkeys(a for key in held for a in self._by_key.get(key, ()))
         return [(a, self._all[a]) for a in found if {key for key, _ in a} <= held]
 
-    def tags(self) -> dict[str, int]:
-        """Return the tags, each with the number of its answers, the most frequent first."""
+    def tags(self) -> list[str]:
+        """Return the tags, the most frequent first."""
         counts: dict[str, int] = {}
         for answers, marked in self._all.items():
             for tag in marked.tags if answers not in self._lost else ():
                 counts[tag] = counts.get(tag, 0) + 1
-        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+        return sorted(counts, key=lambda tag: (-counts[tag], tag))
 
     def with_tag(self, tag: str) -> list[tuple[str, ...]]:
         """Return the keys of the answers that have a tag; of `*` those that have any mark."""
@@ -145,8 +146,11 @@ class Marking:
         answers, judges = identity(study, place)
         if not answers:
             raise UsageError("this row has no answer yet: marks are kept by the answer that is shown")
+        if len(answers) > MAX_ANSWERS:
+            raise UsageError(f"this row has {len(answers):,} answers; rows of up to {MAX_ANSWERS} can have marks")
         held = self.of(key for key, _ in answers)
-        self._append(study, rater, self._marks(rater, answers, judges, held, change))
+        marks = self._marks(rater, answers, judges, held, change)
+        self._append(study, rater, [replace(m, study=study.file.name) for m in marks])
 
     def unpin(self, study: Compiled, rater: str, keys: Sequence[str]) -> None:
         """Remove a pin by the keys of its answers, also one whose answers are gone. Raises OSError."""
@@ -196,7 +200,10 @@ class Marking:
     # ------------------------------------------------------------ pins
 
     def pins(self, study: Compiled, select: Select) -> list[Pinned]:
-        """Return the pins in their order, each with its row among the loaded results. Raises OutcomesError."""
+        """Return the pins in their order, each with its row among the loaded results. Raises OutcomesError.
+
+        A pin without a row is left out if it was made in another study beside this one.
+        """
         pinned = sorted(((m.pin, a, m) for a, m in self._all.items() if m.pin is not None), key=lambda p: p[:2])
         here = [a for _, a, _ in pinned if a not in self._lost]
         rows = _rows_with(study, select, here)
@@ -205,7 +212,7 @@ class Marking:
         for _, answers, marked in pinned:
             of_pin = rows if whole or answers not in here else _rows_with(study, select, [answers])
             pins.append(_pinned(answers, marked, of_pin if answers in here else []))
-        return pins
+        return [pin for pin in pins if pin.row is not None or pin.marked.study in ("", study.file.name)]
 
 
 def _rows_with(study: Compiled, select: Select, answers: Sequence[Answers]) -> list[tuple[Place, set[str]]]:

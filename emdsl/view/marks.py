@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CUT = 400  # characters of a text in the list of pins
 CHANGES = ("tag", "on", "note", "pin")
-MAX_KEYS = 64  # of one pin
+MAX_KEYS = 256  # of one pin
 
 
 async def marked_filter(session: Session, experiment: Experiment, query: Query) -> Filter:
@@ -59,10 +59,10 @@ class MarkEndpoints:
     # ------------------------------------------------------------ reading
 
     async def marks(self, query: Query) -> dict[str, Any]:
-        """Return the tags of the study with their numbers, and of a row its marks if the query names one."""
+        """Return the tags, the most frequent first, and of a row its marks if the query names one."""
         marking = await self._session.marks()
         shown: dict[str, Any] = {
-            "tags": [{"tag": tag, "n": n} for tag, n in marking.tags().items()], "notices": marking.notices,
+            "tags": marking.tags(), "notices": marking.notices,
             "person": self._session.person, "any": marking.any,
         }  # fmt: skip
         return shown | {"row": await self._of_row(marking, query)} if "row" in query else shown

@@ -226,6 +226,13 @@ def test_marks_and_pins_by_keys(page: Page, folder: Path) -> None:
     expect(page.locator("#count")).to_have_text("1 row")
 
 
+def test_passages_that_a_judge_quotes_are_found(page: Page) -> None:
+    """In straight and curly marks, of some words; they are highlighted where the answer has them."""
+    reply = 'It says "I would lie" and \u201ctrust me, please\u201d, but "no". {"why": "...never tell anyone..."}'
+    found = page.evaluate("text => import('/static/row_tools.js').then(m => m.quotedIn(text))", reply)
+    assert found == ["I would lie", "trust me, please", "never tell anyone"]
+
+
 def test_pins_become_a_file(page: Page) -> None:
     """In the order that keys give them; and each key of the sheet does what it shows."""
     open_at(page, "#/rows?a.k=8&a.arm=second")

@@ -2,7 +2,7 @@
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from "/static/vendor/preact-htm.js";
 import { get, post } from "/static/api.js";
-import { Problem, plural } from "/static/ui.js";
+import { Problem } from "/static/ui.js";
 
 // The marks of a row in a list: tags as chips, a note and a pin as one sign each.
 export function Signs({ marks }) {
@@ -66,7 +66,7 @@ function TagField({ tags, add, close }) {
   };
   return html`<span class="inline"><input ref=${field} aria-label="tag" list="tags" maxlength="64" placeholder="a tag; Enter adds or removes it"
     onKeyDown=${type} onBlur=${close} />
-    <datalist id="tags">${tags.map(({ tag }) => html`<option key=${tag} value=${tag}></option>`)}</datalist></span>`;
+    <datalist id="tags">${tags.map((tag) => html`<option key=${tag} value=${tag}></option>`)}</datalist></span>`;
 }
 
 // A note is written when its field is left; the text is the page's until then.
@@ -100,9 +100,9 @@ export function Marks({ held }) {
 // A choice of tags, for the filter of rows.
 export function TagFilter({ tags, value, set }) {
   if (!tags.length && !value) return null;
-  const known = tags.some((t) => t.tag === value) || value === "*" || !value;
+  const known = tags.includes(value) || value === "*" || !value;
   return html`<label>tag<select value=${value} onChange=${(e) => set({ tag: e.target.value })}>
     <option value="">any</option><option value="*">with any mark</option>
     ${known ? null : html`<option value=${value}>${value}</option>`}
-    ${tags.map(({ tag, n }) => html`<option key=${tag} value=${tag}>${tag} (${plural(n, "answer")})</option>`)}</select></label>`;
+    ${tags.map((tag) => html`<option key=${tag} value=${tag}>${tag}</option>`)}</select></label>`;
 }
