@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 
 MAX_LEVELS = 500  # of an axis, that a page lists
 MAX_NOTE = 4_000  # characters
-CAN = (  # what pages offer only where their source has it
-    "annotate", "copies", "curl", "marks", "pairs", "refresh", "sql", "versions", "why",
-)  # fmt: skip
+# Pages offer these only where their source has them.
+CAN = ("annotate", "copies", "curl", "marks", "pairs", "refresh", "sql", "versions", "why")
 
 
 class Endpoints:

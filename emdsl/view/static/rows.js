@@ -216,7 +216,7 @@ export function Rows({ route, study, overview, generation }) {
   const part = overview && overview.experiments.find((e) => e.name === experiment.name);
   const filter = useMemo(() => route.filter, [JSON.stringify(route.filter)]);
   const [version, setVersion] = useState(0); // of the marks
-  const pages = usePages(filter, `${generation} ${version}`);
+  const pages = usePages(filter, generation);
   const marks = useData(study.can.includes("marks") ? "marks" : "", [], [generation, version]).data;
   const marked = marks !== null && (marks.any || version > 0);
   const columns = useMemo(() => (marked ? [...experiment.columns, MARKS] : experiment.columns), [experiment, marked]);
@@ -242,7 +242,8 @@ export function Rows({ route, study, overview, generation }) {
     const row = pages.row(at);
     if (!row || !marks) return;
     try {
-      await post("mark", { exp: experiment.name, row: row.id, pin: row.marks && row.marks.pin ? null : true });
+      const after = (await post("mark", { exp: experiment.name, row: row.id, pin: row.marks && row.marks.pin ? null : true })).row;
+      row.marks = { tags: after.tags.map((t) => t.tag), note: after.notes.length > 0, pin: after.pin !== null };
       setProblem("");
       setVersion((v) => v + 1);
     } catch (error) {
