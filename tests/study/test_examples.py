@@ -74,7 +74,7 @@ def test_a_copied_program_sends_the_requests_of_one_row(tmp_path: Path) -> None:
     study = compiled(tmp_path, AXES)
     for experiment in study.program.experiments:
         cells = list(experiment.cells())
-        for cell in cells[:: max(1, len(cells) // 4)]:
+        for cell in cells[:: max(1, len(cells) // 2)]:
             sample = experiment.samples - 1
             copy = one_cell(study, experiment, cell, sample)
             assert copy.is_program
