@@ -133,11 +133,11 @@ def test_what_differs_by_keys(page: Page, folder: Path) -> None:
     page.get_by_role("link", name="arm first").focus()
     press(page, "Enter")
     expect(page.locator(".transcript .meta .key").first).to_have_text(differ[2]["answer_key"])
-    marks = page.locator(".marks button")
-    expect(marks).to_have_count(8)
-    page.locator(".marks button[aria-current]").focus()
+    samples = page.locator(".samples button")
+    expect(samples).to_have_count(8)
+    page.locator(".samples button[aria-current]").focus()
     press(page, "End")
-    expect(page.locator(".marks button[aria-current]")).to_have_attribute(
+    expect(page.locator(".samples button[aria-current]")).to_have_attribute(
         "aria-label", re.compile("^sample 7: (yes|no|missing)")
     )
     assert page.url.endswith("%2C7")

@@ -1,4 +1,4 @@
-// All samples of a row's cell as small marks, told apart by shape, color and words; a click or a key opens one.
+// All samples of a row's cell as small symbols, told apart by shape, color and words; a click or a key opens one.
 
 import { html, useLayoutEffect, useMemo, useRef } from "/static/vendor/preact-htm.js";
 import { count, shown } from "/static/ui.js";
@@ -11,22 +11,22 @@ const YES = "●";
 const NO = "○";
 const MISSING = "×";
 
-// Of each sample its mark, the class of its color, and its verdict in words.
-export function marksOf(strip) {
+// Of each sample its symbol, the class of its color, and its verdict in words.
+export function symbolsOf(strip) {
   const values = strip.samples.map((s) => s.value).filter((v) => v !== null);
   const numbers = values.length && values.every((v) => typeof v === "number");
   const low = numbers ? Math.min(...values) : 0;
   const high = numbers ? Math.max(...values) : 0;
   const labels = numbers || strip.yes_no ? [] : [...new Set(values.map(String))].sort();
   return strip.samples.map(({ sample, value, missing }) => {
-    if (value === null) return { sample, mark: MISSING, kind: "missing", text: `missing: ${missing || "unknown"}` };
-    if (strip.yes_no) return { sample, mark: value === "true" ? YES : NO, kind: value === "true" ? "yes" : "no", text: value === "true" ? "yes" : "no" };
+    if (value === null) return { sample, symbol: MISSING, kind: "missing", text: `missing: ${missing || "unknown"}` };
+    if (strip.yes_no) return { sample, symbol: value === "true" ? YES : NO, kind: value === "true" ? "yes" : "no", text: value === "true" ? "yes" : "no" };
     if (numbers) {
       const level = high > low ? Math.min(4, Math.floor((5 * (value - low)) / (high - low))) : 2;
-      return { sample, mark: BARS[level], kind: `level${level}`, text: String(Number(value.toPrecision(4))) };
+      return { sample, symbol: BARS[level], kind: `level${level}`, text: String(Number(value.toPrecision(4))) };
     }
     const i = labels.indexOf(String(value));
-    return { sample, mark: strip.of === "text" ? "■" : SHAPES[i % SHAPES.length], kind: strip.of === "text" ? "no" : `label${i % SHAPES.length}`, text: String(value) };
+    return { sample, symbol: strip.of === "text" ? "■" : SHAPES[i % SHAPES.length], kind: strip.of === "text" ? "no" : `label${i % SHAPES.length}`, text: String(value) };
   });
 }
 
@@ -38,41 +38,41 @@ export function Strip({ study, experiment, row, of, generation, go, set }) {
   const offered = study.can.includes("pairs") && experiment.samples > 1 && row;
   const { data } = useSame(offered ? "strip" : "", [["exp", experiment.name], ["row", [...place.slice(0, -1), current - (current % MOST)].join(",")], ["of", of]], [], generation);
   const box = useRef(null);
-  const marks = useMemo(() => (data ? marksOf(data) : []), [data]);
+  const symbols = useMemo(() => (data ? symbolsOf(data) : []), [data]);
   const counts = useMemo(() => {
     const words = new Map();
-    for (const m of marks) words.set(m.text, (words.get(m.text) || 0) + 1);
+    for (const m of symbols) words.set(m.text, (words.get(m.text) || 0) + 1);
     const numbers = data && data.samples.map((s) => s.value).filter((v) => typeof v === "number");
     if (numbers && numbers.length) return `${shown(Math.min(...numbers))} to ${shown(Math.max(...numbers))}`;
     return words.size <= 6 ? [...words].map(([text, n]) => `${text} ${n}`).join(", ") : "";
-  }, [marks]);
-  useLayoutEffect(() => { // the chosen mark stays in sight, without moving the page
-    const mark = box.current && box.current.querySelector("[aria-current]");
-    if (!mark) return;
-    const top = mark.offsetTop - box.current.offsetTop;
-    if (top < box.current.scrollTop || top + mark.offsetHeight > box.current.scrollTop + box.current.clientHeight) box.current.scrollTop = top - box.current.clientHeight / 2;
-  }, [current, marks]);
-  if (!offered || (data && !marks.length)) return null;
+  }, [symbols]);
+  useLayoutEffect(() => { // the chosen symbol stays in sight, without moving the page
+    const symbol = box.current && box.current.querySelector("[aria-current]");
+    if (!symbol) return;
+    const top = symbol.offsetTop - box.current.offsetTop;
+    if (top < box.current.scrollTop || top + symbol.offsetHeight > box.current.scrollTop + box.current.clientHeight) box.current.scrollTop = top - box.current.clientHeight / 2;
+  }, [current, symbols]);
+  if (!offered || (data && !symbols.length)) return null;
   if (!data) return html`<section class="strip" aria-label="Samples of this cell" aria-busy="true"></section>`;
   const open = (sample) => go([...place.slice(0, -1), sample].join(","));
   const step = (by) => {
-    const i = marks.findIndex((m) => m.sample === current);
-    const next = marks[Math.max(0, Math.min(marks.length - 1, i + by))];
+    const i = symbols.findIndex((m) => m.sample === current);
+    const next = symbols[Math.max(0, Math.min(symbols.length - 1, i + by))];
     open(next.sample);
-    requestAnimationFrame(() => { const mark = box.current && box.current.querySelector("[aria-current]"); if (mark) mark.focus(); });
+    requestAnimationFrame(() => { const symbol = box.current && box.current.querySelector("[aria-current]"); if (symbol) symbol.focus(); });
   };
-  const keys = { ArrowRight: 1, ArrowLeft: -1, Home: -marks.length, End: marks.length };
+  const keys = { ArrowRight: 1, ArrowLeft: -1, Home: -symbols.length, End: symbols.length };
   const press = (e) => {
     if (!(e.key in keys)) return;
     e.preventDefault();
     e.stopPropagation();
     step(keys[e.key]);
   };
-  const here = marks.some((m) => m.sample === current);
+  const here = symbols.some((m) => m.sample === current);
   return html`<section class="strip" aria-label="Samples of this cell">
-    <div class="bar"><span class="faint">${experiment.samples > MOST ? `samples ${count(data.first)} to ${count(data.first + marks.length - 1)}` : `${count(marks.length)} samples`}${counts ? `: ${counts}` : ""}</span><${Condition} list=${list} of=${data.of} set=${set} /></div>
-    <div class="marks" ref=${box} role="toolbar" aria-label="samples" onKeyDown=${press}>${marks.map((m, i) => html`<button key=${m.sample} class=${m.kind} tabindex=${m.sample === current || (!here && !i) ? 0 : -1}
-      aria-current=${m.sample === current ? "true" : null} aria-label=${`sample ${m.sample}: ${m.text}`} title=${`sample ${m.sample}: ${m.text}`} onClick=${() => open(m.sample)}>${m.mark}</button>`)}</div></section>`;
+    <div class="bar"><span class="faint">${experiment.samples > MOST ? `samples ${count(data.first)} to ${count(data.first + symbols.length - 1)}` : `${count(symbols.length)} samples`}${counts ? `: ${counts}` : ""}</span><${Condition} list=${list} of=${data.of} set=${set} /></div>
+    <div class="samples" ref=${box} role="toolbar" aria-label="samples" onKeyDown=${press}>${symbols.map((m, i) => html`<button key=${m.sample} class=${m.kind} tabindex=${m.sample === current || (!here && !i) ? 0 : -1}
+      aria-current=${m.sample === current ? "true" : null} aria-label=${`sample ${m.sample}: ${m.text}`} title=${`sample ${m.sample}: ${m.text}`} onClick=${() => open(m.sample)}>${m.symbol}</button>`)}</div></section>`;
 }
 
 // The sample before or after one, for keys of a screen: within the numbers of the experiment.
