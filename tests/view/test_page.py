@@ -195,6 +195,7 @@ def test_marks_and_pins_by_keys(page: Page, folder: Path) -> None:
     file = folder / "annotations" / "marks" / "bob.jsonl"
     open_at(page, "#/rows?a.k=2&a.arm=first")
     expect(page.locator("#count")).to_have_text("16 rows")
+    expect(page.locator(".row.at .marks")).to_have_count(1)  # the row is there, not only its number
     press(page, "p")
     expect(page.locator(".row.at .sign")).to_have_attribute("aria-label", "pinned")
     press(page, "j", "Enter")
