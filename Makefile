@@ -6,6 +6,7 @@
 # make docs-output  write the output of commands into the README and the pages of docs/
 # make gallery      draw the figure of each study, on the simulator
 # make bench        ratios against the raw limit on this machine; bench-scale with 1,000,000 queries too
+# make bench-view   the viewer in Chromium at 1,000,000 rows: 27 GB, 20 minutes; ROWS=100000 for fewer
 # make conformance  studies against a LiteLLM proxy and tiny models, the providers' clients, older DuckDB: 2 GB, 15 minutes
 # make pace         a server that fails, and one that has a limit: some minutes
 # make stress       100 kills with -9, 200,000 entries of 4 KB, batches of 200 MB, made-up studies, odd names, a newcomer,
@@ -15,7 +16,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check lint reference docs docs-output gallery bench bench-scale pace stress conformance clean
+.PHONY: quickstart test check lint reference docs docs-output gallery bench bench-scale bench-view pace stress conformance clean
 .DELETE_ON_ERROR:
 
 quickstart: .venv/installed
@@ -60,6 +61,9 @@ bench-scale: .venv/installed-dev
 	$(BIN)/python tests/bench/bench.py --scale
 	PYTHONPATH=tests/bench $(BIN)/python tests/bench/load.py
 
+bench-view: .venv/installed-dev
+	PYTHONPATH=tests $(BIN)/python tests/bench/view_scale.py build/view-scale $(ROWS)
+
 pace: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/bench/pace.py
 
@@ -78,6 +82,7 @@ stress: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/bench/annotations.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/comparing.py
 	$(BIN)/python tests/bench/latex.py
+	PYTHONPATH=tests $(BIN)/python tests/bench/view_run.py
 	$(BIN)/python tests/bench/dose.py
 	$(BIN)/python tests/bench/weird_icl.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/analysis.py

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from support import SHOTS, emdsl
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 STUDY = """em 1
@@ -43,11 +44,19 @@ experiment page {
 }
 """
 
+STATUS = {  # of a run under way, as its control socket replies
+    "answered": 3, "failed": 1, "total": 10, "in_flight": 2, "connections": 4, "spent_usd": 0.5, "of_unknown_cost": 0,
+    "budget_usd": 2.0, "over_budget": False, "stopping": False, "cpu_s": 1.5, "eta_s": 12.0, "retried": 1,
+    "steps": [{"step": "answer", "total": 10, "answered": 3, "failed": 1}], "failures": [{"cause": "<b>", "n": 1}],
+}  # fmt: skip
 
-def made(folder: Path, study: str = STUDY) -> Path:
+
+def made(
+    folder: Path, study: str = STUDY, *options: str, code: int = 0, env: Mapping[str, str] | None = None
+) -> Path:  # fmt: skip
     """Return a folder with a study, run; of the one above 96 rows."""
     (folder / "pyproject.toml").touch()
     (folder / "shots.csv").write_text(SHOTS, encoding="utf-8")
     (folder / "study.em").write_text(study, encoding="utf-8")
-    emdsl("run", "study.em", "-y", cwd=folder)
+    emdsl("run", "study.em", "-y", *options, cwd=folder, env=env, code=code)
     return folder

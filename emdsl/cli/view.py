@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import getpass
 import os
 import signal
+import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @options.with_options(options.CACHE, options.ENV_FILE, options.SIM)
 @options.option("--port", type=click.IntRange(0, 65535), default=0, help="0 chooses a free port.  [default: 0]")
-@options.option("--no-open", is_flag=True, help="Print the URL and open no browser.")
+@options.option("--no-open", is_flag=True, help="Print the URL and how to reach it, and open no browser.")
 @options.option("--rater", metavar="NAME", help="Your name on verdicts.  [default: your name on this machine]")
 def command(
     file: Path | None, cache: Path | None, env_file: Path | None, simulate: bool, port: int, no_open: bool,
@@ -70,11 +73,18 @@ async def _serve(session: Session, port: int, *, browser: bool) -> None:
     try:
         await viewer.start(port)
     except OSError as error:
-        raise UsageError(f"cannot listen on port {port}: {error.strerror}", parameter="port") from error
+        in_use = error.errno == errno.EADDRINUSE
+        why = f"port {port} is in use" if in_use else f"cannot listen on port {port}: {error.strerror}"
+        raise UsageError(f"{why}; choose another one, or 0 for a free one", parameter="port") from error
     console.say(viewer.url)
-    if os.environ.get("SSH_CONNECTION") and not os.environ.get("DISPLAY"):
-        console.note(f"on your own machine: ssh -N -L {viewer.port}:127.0.0.1:{viewer.port} HOST, then open the URL")
-        browser = False
+    ssh = os.environ.get("SSH_CONNECTION", "").split()
+    browser = browser and not (ssh and not os.environ.get("DISPLAY"))
+    if not browser:
+        here = f"{getpass.getuser()}@{ssh[2] if len(ssh) == 4 else socket.gethostname()}"
+        console.note(
+            f"open the URL in a browser on this machine. From another one, forward the port first: "
+            f"ssh -N -L {viewer.port}:127.0.0.1:{viewer.port} {here}"
+        )
     done = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError):  # Windows: KeyboardInterrupt ends it

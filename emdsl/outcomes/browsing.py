@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from emdsl.errors import UsageError
 from emdsl.experiment import ASK
 from emdsl.outcomes.draws import PLACE, placed
-from emdsl.outcomes.sql import has_value_column, literal, name, value_column
+from emdsl.outcomes.sql import literal, name
 from emdsl.outcomes.table import axis_values
 from emdsl.source import near
+from emdsl.value import Row, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from emdsl.experiment import Cell, Experiment
+    from emdsl.experiment import Axis, Cell, Experiment
+    from emdsl.value import Level
 
 PAGE = 100  # rows
 CUT = 240  # characters of a text in the list
 PLACES = ("question", "answer", "reasoning", "reply")  # of a text that is searched
 ANY = "*"  # any reason
+MAX_CAUSES = 30  # of failures of a step
+_IDS = r"\b(?:req|request|chatcmpl|msg)[-_][0-9A-Za-z]{6,}|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|\b[0-9a-fA-F]{16,}\b"
 
 
 class Column(NamedTuple):
@@ -83,24 +87,60 @@ def keys_of(experiment: Experiment, *, judges: bool = False) -> list[str]:
     return [f"{s.name}_key" for s in experiment.steps if judges or s.kind == ASK]
 
 
-def rows_sql(
-    experiment: Experiment, schema: str, chosen: Filter, offset: int, limit: int = PAGE, more: Sequence[str] = ()
-) -> str:
-    """Return the SELECT of some rows: all columns of the list, each with its reason after it, and `more` columns."""
+def _parts(experiment: Experiment, more: Sequence[str]) -> str:
     parts = []
     for column in columns_of(experiment):
         of = name(column.name)
         parts.append(f"left({of}::VARCHAR, {CUT}) AS {of}" if column.kind in ("text", "label") else of)
         parts += [name(column.reason)] if column.reason else []
-    parts += map(name, more)
-    table, where, order = _table(experiment, schema), _where(experiment, chosen), _order(experiment, chosen)
+    return ", ".join([*parts, *map(name, more)])
+
+
+def rows_sql(
+    experiment: Experiment, schema: str, chosen: Filter, offset: int, limit: int = PAGE, more: Sequence[str] = ()
+) -> str:
+    """Return the SELECT of some rows: all columns of the list, each with its reason after it, and `more` columns."""
+    parts, table, where, order = (
+        _parts(experiment, more),
+        _table(experiment, schema),
+        _where(experiment, chosen),
+        _order(experiment, chosen),
+    )
     page = f"LIMIT {int(limit)} OFFSET {int(offset)}"
     if not order or not has_rowid(experiment):
-        return f"SELECT {', '.join(parts)} FROM {table}{where}{order} {page}"
+        return f"SELECT {parts} FROM {table}{where}{order} {page}"
     # texts are read of the rows that are shown, and not of all that are sorted
+    return f"SELECT {parts} FROM {table} WHERE rowid IN (SELECT rowid FROM {table}{where}{order} {page}){order}"
+
+
+def bounds_sql(experiment: Experiment, schema: str) -> str:
+    """Return the SELECT of the first row number, and the one after the last; NULL without rows."""
+    return f"SELECT min(rowid), max(rowid) + 1 FROM {_table(experiment, schema)}"
+
+
+def hits_sql(experiment: Experiment, schema: str, chosen: Filter, first: int, end: int) -> str:
+    """Return the SELECT of the numbers of the rows of a filter from `first` to before `end`, in order."""
+    within = f"rowid >= {int(first)} AND rowid < {int(end)}"
+    where = _where(experiment, chosen)
+    return f"SELECT rowid FROM {_table(experiment, schema)}{where or ' WHERE TRUE'} AND {within} ORDER BY rowid"
+
+
+def rows_at_sql(experiment: Experiment, schema: str, more: Sequence[str] = ()) -> str:
+    """Return the SELECT of the rows whose numbers are the list `$1`, in their order, with columns as of `rows_sql`."""
     return (
-        f"SELECT {', '.join(parts)} FROM {table} WHERE rowid IN (SELECT rowid FROM {table}{where}{order} {page}){order}"
+        f"SELECT {_parts(experiment, more)} FROM {_table(experiment, schema)} "
+        "WHERE rowid IN (SELECT unnest($1::BIGINT[])) ORDER BY list_position($1::BIGINT[], rowid)"
     )
+
+
+def sorted_sql(
+    experiment: Experiment, schema: str, chosen: Filter, offset: int, limit: int, more: Sequence[str] = ()
+) -> str:
+    """Return the SELECT of a page of the rows whose numbers are the list `$1`, in the order of a filter."""
+    table, order = _table(experiment, schema), _order(experiment, chosen)
+    inner = f"SELECT rowid FROM {table} WHERE rowid IN (SELECT unnest($1::BIGINT[])){order}"
+    page = f"LIMIT {int(limit)} OFFSET {int(offset)}"
+    return f"SELECT {_parts(experiment, more)} FROM {table} WHERE rowid IN ({inner} {page}){order}"
 
 
 def count_sql(experiment: Experiment, schema: str, chosen: Filter) -> str:
@@ -174,6 +214,29 @@ def facets_sql(experiment: Experiment, schema: str) -> Iterator[tuple[Column, st
                     "GROUP BY ALL ORDER BY 3 DESC LIMIT 60"
                 ),
             )
+
+
+def failures_sql(experiment: Experiment, schema: str) -> Iterator[tuple[str, str]]:
+    """Yield for each step the SELECT of the causes of its failures, with their numbers of requests and of rows."""
+    for step in experiment.steps:
+        yield (
+            step.name,
+            (
+                f"SELECT {_cause(step.name)}, count(DISTINCT {name(f'{step.name}_key')}), count(*) "
+                f"FROM {_table(experiment, schema)} WHERE {name(f'{step.name}_missing')} = 'failed' "
+                f"AND {name(f'{step.name}_error')} IS NOT NULL GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT {MAX_CAUSES}"
+            ),
+        )
+
+
+def cause_condition(step: str, cause: str) -> str:
+    """Return the condition of the rows whose step failed for a cause of `failures_sql`."""
+    return f"{_cause(step)} = {literal(cause)}"
+
+
+def _cause(step: str) -> str:
+    """Return the error of a step without ids of requests, which differ from one to the next."""
+    return f"regexp_replace({name(f'{step}_error')}, {literal(_IDS)}, '...', 'g')"
 
 
 def row_sql(experiment: Experiment, schema: str, cell: Cell, sample: int, columns: Sequence[str]) -> str:
@@ -269,17 +332,34 @@ def _where(experiment: Experiment, chosen: Filter) -> str:
 
 def _holds(experiment: Experiment, text: str, places: tuple[str, ...]) -> str:
     """Return the condition that some texts of a row hold a text."""
+    parts = [_levels_hold(axis, text) for axis in experiment.axes] if "question" in places else []
     columns: list[str] = []
-    if "question" in places:
-        columns += [name(a.name) for a in experiment.axes]
-        columns += [name(value_column(a.name)) for a in experiment.axes if has_value_column(a.levels)]
     for step in experiment.steps:
         ask = step.kind == ASK
         columns += [name(step.name)] if ask and "answer" in places else []
         columns += [name(f"{step.name}_reasoning")] if ask and "reasoning" in places else []
         columns += [name(f"{step.name}_reply")] if not ask and "reply" in places else []
     # RE2 with a literal pattern: twice as fast as ILIKE
-    return " OR ".join(f"regexp_matches({c}::VARCHAR, {literal(text)}, 'il')" for c in columns) or "FALSE"
+    parts += [f"regexp_matches({c}::VARCHAR, {literal(text)}, 'il')" for c in columns]
+    return " OR ".join(filter(None, parts)) or "FALSE"
+
+
+def _levels_hold(axis: Axis, text: str) -> str:
+    """Return the condition that the level of a row holds a text; "" if no level does.
+
+    The text is looked for in the levels, which are few, and not in each row.
+    """
+    wanted, values = text.lower(), axis_values(axis.levels)
+    held = [v for v, level in zip(values, axis.levels, strict=True) if wanted in _level_text(level).lower()]
+    texts = ", ".join(sorted({_sql(v) for v in held if v is not None}))
+    parts = [f"{name(axis.name)} IN ({texts})"] if texts else []
+    return " OR ".join([*parts, *([f"{name(axis.name)} IS NULL"] if None in held else [])])
+
+
+def _level_text(level: Level) -> str:
+    """Return all texts of a level, with a line break between them."""
+    values = level.value.columns.values() if isinstance(level.value, Row) else [level.value]
+    return "\n".join([level.shown, *(render(v) or "" for v in values)])
 
 
 def has_answers(experiment: Experiment, answers: Sequence[tuple[str, ...]]) -> str:

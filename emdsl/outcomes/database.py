@@ -14,7 +14,7 @@ from emdsl.outcomes.load_ids import DATABASE, last_study
 from emdsl.outcomes.sql import literal, name, simulated_column
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from emdsl.experiment import Experiment
@@ -189,10 +189,13 @@ def notices(folder: Path, study: str) -> list[str]:
     return list(row[0] or []) if row else []
 
 
-def select(database: Connection, sql: str, most: int | None = None) -> SqlResult:
-    """Return the result of a query, or its first rows; raises OutcomesError with DuckDB's message, caret included."""
+def select(database: Connection, sql: str, most: int | None = None, values: Sequence[object] = ()) -> SqlResult:
+    """Return the result of a query, or its first rows; raises OutcomesError with DuckDB's message, caret included.
+
+    `values` are those of `$1`, `$2` and so on.
+    """
     try:
-        cursor = database.execute(sql)
+        cursor = database.execute(sql, list(values)) if values else database.execute(sql)
         if cursor is None or not cursor.description:
             raise OutcomesError(NO_QUERY)
         rows = cursor.fetchall() if most is None else cursor.fetchmany(most)

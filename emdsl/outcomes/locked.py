@@ -15,7 +15,7 @@ from emdsl.outcomes.database import Connection, Error, SqlResult, first_line, se
 from emdsl.outcomes.sql import literal, name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 LIMIT_S = 10.0  # of one query
@@ -77,7 +77,9 @@ class LockedPair(Locked):
             raise OutcomesError(f"the results cannot be read: {first_line(error)}") from error
 
 
-def fetch(cursor: Connection, sql: str, *, most: int = MAX_ROWS, limit_s: float = LIMIT_S) -> SqlResult:
+def fetch(
+    cursor: Connection, sql: str, *, most: int = MAX_ROWS, limit_s: float = LIMIT_S, values: Sequence[object] = ()
+) -> SqlResult:
     """Return the first rows of a SELECT.
 
     Args:
@@ -85,13 +87,14 @@ def fetch(cursor: Connection, sql: str, *, most: int = MAX_ROWS, limit_s: float 
         sql: One SELECT.
         most: Return at most this many rows.
         limit_s: The time limit in seconds.
+        values: Those of `$1`, `$2` and so on.
 
     Raises:
         OutcomesError: The text is not one SELECT, it is wrong, or it took too long.
     """
     check_select(sql)
     with _limited(cursor, limit_s):
-        return select(cursor, sql, most=most)
+        return select(cursor, sql, most=most, values=values)
 
 
 def fetch_numbers(cursor: Connection, sql: str, *, limit_s: float = LIMIT_S) -> list[Any]:

@@ -105,13 +105,15 @@ def collect(
     store: Store,
     failures: Mapping[Digest, str],
     on_row: Callable[[Outcome], None] = lambda _: None,
+    most: int | None = None,
 ) -> Iterator[list[Outcome]]:
     """Yield every row of an experiment, selected or not, with all its steps settled.
 
-    `on_row` gets each selected row before its missing answers are settled as missing.
+    `on_row` gets each selected row before its missing answers are settled as missing. `most` rows are yielded, those
+    that a run sends first.
     """
     with_groups(rows, store, failures)
-    for chunk in chunks(rows.everything()):
+    for chunk in chunks(islice(rows.everything(), most)):
         settle_from_store(rows, chunk, store)
         for row in chunk:
             if rows.takes(row):

@@ -124,6 +124,7 @@ class ControlServer:
             "budget_usd": float(settings.budget) if settings.budget is not None else None,
             "over_budget": settings.over_budget,
             "stopping": progress.draining,
+            "cpu_s": time.process_time(),
         }
 
     def _set(self, connections: Any, budget: Any) -> list[history.Change]:

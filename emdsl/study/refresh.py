@@ -17,7 +17,7 @@ from emdsl.study.compiled import evaluating
 from emdsl.study.project import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from emdsl.experiment import Experiment
@@ -99,11 +99,15 @@ def each_row(study: Compiled, see: SeeRows) -> tuple[list[ExperimentCount], list
         return counts, database.notices(study.project.cache, study.name)
 
 
-def load_apart(study: Compiled, folder: Path) -> list[str]:
-    """Load the cached answers into another folder, and leave the cache alone; return notices."""
+def load_apart(study: Compiled, folder: Path, most: Sequence[int] | None = None) -> list[str]:
+    """Load the cached answers into another folder, and leave the cache alone; return notices.
+
+    Of each experiment `most` rows are loaded, those that a run sends first.
+    """
     with study.store() as store:
         walks = [Rows(e) for e in study.program.experiments]
-        rows = ((w.experiment, collect(w, store, {})) for w in walks)
+        numbers: Sequence[int | None] = most or [None] * len(walks)
+        rows = ((w.experiment, collect(w, store, {}, most=n)) for w, n in zip(walks, numbers, strict=True))
         return loading.load(folder, load_of(study, store, ""), rows)
 
 

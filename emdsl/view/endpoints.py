@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 from emdsl.errors import UsageError
 from emdsl.outcomes import browsing, database
 from emdsl.outcomes.draws import by_columns
+from emdsl.outcomes.locked import MAX_ROWS
 from emdsl.outcomes.report_data import costs, odd_answers
 from emdsl.study.one_row import count_row, curl_of, tell_row
 from emdsl.study.tables import heading_of, interval_of
 from emdsl.version import __version__
+from emdsl.view.failures import failures
 from emdsl.view.filters import whole_number
 from emdsl.view.marks import brief, marked_filter
+from emdsl.view.searching import Searches
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 MAX_LEVELS = 500  # of an axis, that a page lists
 MAX_NOTE = 4_000  # characters
 # Pages offer these only where their source has them.
-CAN = ("annotate", "copies", "curl", "marks", "pairs", "refresh", "sql", "versions", "why")
+CAN = ("annotate", "copies", "curl", "marks", "pairs", "refresh", "runs", "sql", "versions", "why")
 
 
 class Endpoints:
@@ -39,17 +42,14 @@ class Endpoints:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._searches = Searches(session)
         self._writing = asyncio.Lock()
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def state(self, _: Query) -> dict[str, Any]:
-        """Return what moves: the load, and the runs under way. It is asked every few seconds, and reads no database."""
-        session = self._session
-        session.asked_at = time.monotonic()
-        return {
-            "generation": session.generation, "loaded_at": session.loaded_at, "problem": session.problem,
-            "runs": [r.as_json() for r in session.runs],
-        }  # fmt: skip
+        """Return what moves: the load, and the runs under way. `events` sends it too. It reads no database."""
+        self._session.asked_at = time.monotonic()
+        return self._session.state()
 
     async def refresh(self, _: Query) -> dict[str, Any]:
         """Load the newest answers now."""
@@ -91,7 +91,8 @@ class Endpoints:
         session = self._session
         parts = [await session.once(("overview", e.name), partial(self._overview, e)) for e in
                  session.study.program.experiments]  # fmt: skip
-        return {"generation": session.generation, "notices": session.notices, "experiments": parts}
+        found = {"generation": session.generation, "notices": session.notices, "experiments": parts}
+        return found | {"part": session.part}
 
     def _overview(self, experiment: Experiment, cursor: Any) -> dict[str, Any]:
         schema = self._session.study.name
@@ -118,10 +119,14 @@ class Endpoints:
             "notices": [odd.notice for odd in odd_answers(cursor, experiment, schema)],
         }  # fmt: skip
 
+    async def failures(self, _: Query) -> dict[str, Any]:
+        """Return the failed steps without an answer by cause, and the last run."""
+        return await failures(self._session)
+
     # ------------------------------------------------------------ rows
 
     async def rows(self, query: Query) -> dict[str, Any]:
-        """Return a page of rows."""
+        """Return a page of rows; without `whole` it has those so far, and `have` is how many the client has."""
         session = self._session
         experiment = session.experiment(query.get("exp", ""))
         at = session.coordinates(experiment)
@@ -129,10 +134,15 @@ class Endpoints:
         chosen = await marked_filter(session, experiment, query)
         marking = await session.marks()
         keys = browsing.keys_of(experiment) if marking.any else []
-        found = await session.select(browsing.rows_sql(experiment, session.study.name, chosen, offset, limit, keys))
+        whole = True
+        if chosen.text and browsing.has_rowid(experiment):
+            have = whole_number(query, "have", 0, 500)
+            found, whole = await self._searches.rows(experiment, chosen, offset, limit, have, keys)
+        else:
+            found = await session.select(browsing.rows_sql(experiment, session.study.name, chosen, offset, limit, keys))
         n = len(experiment.axes)
         return {
-            "generation": session.generation, "offset": offset,
+            "generation": session.generation, "offset": offset, "whole": whole,
             "rows": [
                 {"id": at.row_id(r[:n], r[n]), "cells": _cells(experiment, r, at)}
                 | ({"marks": brief(marking.of(r[-len(keys) :]))} if keys else {})
@@ -141,19 +151,23 @@ class Endpoints:
         }  # fmt: skip
 
     async def count(self, query: Query) -> dict[str, Any]:
-        """Return the number of rows."""
+        """Return the number of rows; where `searched` is less than 1, those so far."""
         session = self._session
         experiment = session.experiment(query.get("exp", ""))
         chosen = await marked_filter(session, experiment, query)
+        if chosen.text and browsing.has_rowid(experiment):
+            n, searched = await self._searches.count(experiment, chosen)
+            return {"generation": session.generation, "n": n, "searched": searched}
         found = await session.select(browsing.count_sql(experiment, session.study.name, chosen))
-        return {"generation": session.generation, "n": found.rows[0][0]}
+        return {"generation": session.generation, "n": found.rows[0][0], "searched": 1.0}
 
     async def grid(self, query: Query) -> dict[str, Any]:
-        """Return a heat map of a column by two axes `x` and `y`: of a number its mean, of a `label` its share."""
+        """Return a column by axes `x`, `y` and those of `by`: of a number its mean, of a `label` its share."""
         session = self._session
         experiment = session.experiment(query.get("exp", ""))
         at = session.coordinates(experiment)
-        axes = [a for a in (query.get("x", ""), query.get("y", "")) if a]
+        by = [value for key, value in query.items() if key == "by"]
+        axes = list(dict.fromkeys(a for a in (query.get("x", ""), query.get("y", ""), *by) if a))
         if not axes:
             raise UsageError("a grid needs an axis `x`")
         chosen = await marked_filter(session, experiment, query)
@@ -162,6 +176,8 @@ class Endpoints:
         )
         places = [[a.name for a in experiment.axes].index(x) for x in axes]
         found = await session.select(sql)
+        if len(found.rows) >= MAX_ROWS:
+            raise UsageError(f"more than {MAX_ROWS:,} cells: pool an axis, or choose some of its levels")
         cells = [
             {
                 "at": [at.level_id(p, v) for p, v in zip(places, r, strict=False)],
@@ -171,7 +187,7 @@ class Endpoints:
             }
             for r in found.rows
         ]
-        return {"generation": session.generation, "cells": cells}
+        return {"generation": session.generation, "axes": axes, "cells": cells}
 
     # ------------------------------------------------------------ one row
 

@@ -15,6 +15,7 @@ from emdsl.errors import EmdslError
 from emdsl.study.screen import plain_json
 from emdsl.view.comparing import Comparing
 from emdsl.view.endpoints import Endpoints
+from emdsl.view.events import events
 from emdsl.view.marks import MarkEndpoints
 
 if TYPE_CHECKING:
@@ -73,11 +74,12 @@ class Viewer:
         ends, pairs, marks = Endpoints(self._session), self._comparing, MarkEndpoints(self._session)
         app.router.add_get("/", self._page)
         app.router.add_get("/static/{path:[a-z0-9_./-]+}", self._file)
-        for end in (ends.state, ends.study, ends.overview, ends.rows, ends.count, ends.grid, ends.row, ends.counted,
-                    ends.curl, ends.annotations, ends.annotate, pairs.conditions, pairs.strip, pairs.differences,
-                    pairs.flips, pairs.difference, pairs.versions, pairs.version, pairs.version_row, marks.marks,
-                    marks.pins, marks.examples, marks.copies, marks.why):  # fmt: skip
+        for end in (ends.state, ends.study, ends.overview, ends.failures, ends.rows, ends.count, ends.grid, ends.row,
+                    ends.counted, ends.curl, ends.annotations, ends.annotate, pairs.conditions, pairs.strip,
+                    pairs.differences, pairs.flips, pairs.difference, pairs.versions, pairs.version, pairs.version_row,
+                    marks.marks, marks.pins, marks.examples, marks.copies, marks.why):  # fmt: skip
             app.router.add_get(f"/api/{end.__name__}", self._reading(end))
+        app.router.add_get("/api/events", self._events, allow_head=False)
         for write in (ends.judge, marks.mark, marks.unpin):
             app.router.add_post(f"/api/{write.__name__}", self._writing(write))
         app.router.add_post("/api/refresh", self._reading(ends.refresh))
@@ -110,6 +112,7 @@ class Viewer:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+        await self._session.end_streams()  # else the server waits for the clients that hold one open
         if self._runner is not None:
             await self._runner.cleanup()
         await self._comparing.stop()
@@ -124,7 +127,8 @@ class Viewer:
             response = refused if refused is not None else await handler(request)
         except web.HTTPException as error:
             response = _error(error.status, error.reason)
-        response.headers.update(HEADERS)
+        if not response.prepared:  # a stream has sent them
+            response.headers.update(HEADERS)
         return response
 
     def _refused(self, request: web.Request) -> web.Response | None:
@@ -173,6 +177,15 @@ class Viewer:
             return await _answered(end(request.query))
 
         return handle
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        """Send what moves until the page goes away."""
+        response = web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            async for event in events(self._session):
+                await response.write(event)
+        return response
 
     @staticmethod
     def _writing(end: Callable[[bytes], Awaitable[dict[str, Any]]]) -> Handler:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -17,13 +16,14 @@ from emdsl.outcomes.load_ids import DATABASE, load_id
 from emdsl.outcomes.locked import LIMIT_S, MAX_ROWS, Locked, fetch
 from emdsl.source import listed, near
 from emdsl.study.compiled import compile_study
-from emdsl.study.load_now import load_now
+from emdsl.study.load_now import LoadProcess
 from emdsl.study.marking import Marking
 from emdsl.study.running import active_runs
 from emdsl.view.coordinates import Coordinates
+from emdsl.view.pace import LoadPace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 
     from emdsl.experiment import Experiment
     from emdsl.outcomes.database import Connection, SqlResult
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from emdsl.study.running import ActiveRun
 
 LOOK_S = 1.0  # between two looks for changes
-LOAD_SHARE = 0.03  # of the time at most is spent on loading results beside a run, in seconds of CPU
+N_ALONE = 3  # looks until new answers are loaded without a run of this study: one may be about to begin
 WATCHED_S = 30.0  # after a page has asked: nothing is loaded if nobody looks
 
 
@@ -48,14 +48,22 @@ class Session:
     asked_at: float = float("-inf")  # when a page asked last what is new, by `time.monotonic`
     problem: str = ""  # why the newest answers are not shown, if they are not
     runs: list[ActiveRun] = field(default_factory=list)
+    part: list[int] | None = None  # how many rows of each experiment are loaded, if not all
     kept: dict[Any, asyncio.Task[Any]] = field(default_factory=dict)  # what is computed once for a generation
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _results: Locked | None = None
     _apart: TemporaryDirectory[str] | None = None
+    _own_runs: set[str] = field(default_factory=set)  # of this study, that were seen under way
+    _n_alone: int = 0  # looks that have seen a change, and no run of this study
     _seen: Any = None  # what the results were made from
-    _next_load: float = 0.0  # by the clock of `time.monotonic`
+    changes: int = 0  # of what `state` returns
+    ended: bool = False
+    _pace: LoadPace = field(default_factory=LoadPace)
+    _loader: LoadProcess = field(default_factory=LoadProcess)
     _readers: int = 0
     _replacing: bool = False
     _idle: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _moving: asyncio.Condition = field(default_factory=asyncio.Condition)
     _loading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _annotating: dict[str, Annotating] = field(default_factory=dict)
     _coordinates: dict[str, Coordinates] = field(default_factory=dict)
@@ -67,11 +75,25 @@ class Session:
         self._seen = self._sources()
         self._results = Locked(self.study.project.cache / DATABASE)
 
+    async def end_streams(self) -> None:
+        """End the streams of `moved`."""
+        self.ended = True
+        await self._move()
+
     async def stop(self) -> None:
         """Stop what is being computed."""
-        for task in self.kept.values():
+        self._loader.close()
+        tasks = [*self.kept.values(), *self._tasks]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self.kept.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start work that is cancelled by `stop`."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def close(self) -> None:
         """Close the results; nothing reads them any more."""
@@ -123,9 +145,13 @@ class Session:
                 self._readers -= 1
                 self._idle.notify_all()
 
-    async def select(self, sql: str, *, most: int = MAX_ROWS, limit_s: float = LIMIT_S) -> SqlResult:
+    async def select(
+        self, sql: str, *, most: int = MAX_ROWS, limit_s: float = LIMIT_S, values: Sequence[object] = ()
+    ) -> SqlResult:
         """Return the first rows of a SELECT; it is stopped if the client goes away. Raises OutcomesError."""
-        result: SqlResult = await self.compute(lambda cursor: fetch(cursor, sql, most=most, limit_s=limit_s))
+        result: SqlResult = await self.compute(
+            lambda cursor: fetch(cursor, sql, most=most, limit_s=limit_s, values=values)
+        )
         return result
 
     async def compute(self, make: Callable[[Connection], Any]) -> Any:
@@ -136,13 +162,17 @@ class Session:
     async def once(self, key: Any, make: Callable[[Any], Any]) -> Any:
         """Return what is computed once for each load: `make` gets a cursor, in a thread. Raises OutcomesError."""
         if key not in self.kept:
-            self.kept[key] = asyncio.create_task(self.compute(make))
+            self.kept[key] = asyncio.create_task(self._measured(make))
         task = self.kept[key]
         try:
             return await asyncio.shield(task)
         except (EmdslError, OSError):
             self.kept.pop(key, None)
             raise
+
+    async def _measured(self, make: Callable[[Connection], Any]) -> Any:
+        with self._pace.computing():
+            return await self.compute(make)
 
     def annotating(self, name: str) -> Annotating:
         """Return an annotation with its drawn rows, which takes a pass over all rows at first. Raises UsageError."""
@@ -165,38 +195,96 @@ class Session:
 
     # ------------------------------------------------------------ changes
 
+    def state(self) -> dict[str, Any]:
+        """Return what moves: the load, and the runs under way."""
+        return {
+            "generation": self.generation, "loaded_at": self.loaded_at, "problem": self.problem,
+            "runs": [r.as_json() for r in self.runs],
+        }  # fmt: skip
+
+    async def moved(self, seen: int, timeout_s: float) -> int:
+        """Return the number of changes of `state`, once it is not `seen`, or after some seconds."""
+        async with self._moving:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._moving.wait_for(lambda: self.changes != seen)
+        return self.changes
+
+    async def _move(self) -> None:
+        async with self._moving:
+            self.changes += 1
+            self._moving.notify_all()
+
     async def watch(self) -> None:
         """Follow runs, other loads and edits until cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
             if time.monotonic() - self.asked_at > WATCHED_S:
                 continue
-            with suppress(EmdslError, OSError):
-                self.runs = await asyncio.to_thread(active_runs, self.study.project)
-            seen = await asyncio.to_thread(self._sources)
-            other_load = self._seen is None or seen[-1] != self._seen[-1]
-            if seen != self._seen and (other_load or time.monotonic() >= self._next_load):
-                await self.refresh()
+            with suppress(EmdslError, OSError):  # such as a cache that is being removed
+                await self._look()
 
-    async def refresh(self) -> None:
-        """Compile the file again, load the newest answers, and show them; a failure is kept as `problem`."""
+    async def _look(self) -> None:
+        """Look once for what is new."""
+        with suppress(EmdslError):  # a system without sockets
+            runs = await asyncio.to_thread(active_runs, self.study.project)
+            own = self.mine(runs)
+            self._own_runs |= {r.run for r in own}
+            self._pace.see(own)
+            if runs != self.runs:
+                self.runs = runs
+                await self._move()
+        seen = await asyncio.to_thread(self._sources)
+        alone = not self.mine(self.runs)
+        changed = seen != self._seen or (alone and self.part is not None)  # a run was killed that had a part loaded
+        self._n_alone = self._n_alone + 1 if changed and alone else 0
+        if not changed:
+            return
+        other_load = self._seen is None or seen[-1] != self._seen[-1]
+        edited = self._seen is None or seen[:2] != self._seen[:2]
+        if other_load or (alone and edited):
+            await self.refresh()
+            return
+        if alone and self._n_alone < N_ALONE:
+            return
+        whole = any(e.groups for e in self.study.program.experiments)  # values over rows that a part would lack
+        rows = self._pace.rows(self.total, started=self._loader.started)
+        if rows == self.total or (rows and not whole):
+            await self.refresh(rows if rows < self.total else None)
+
+    @property
+    def total(self) -> int:
+        """The number of rows of the study."""
+        return sum(map(_n_rows, self.study.program.experiments))
+
+    async def refresh(self, rows: int | None = None) -> None:
+        """Compile the file again, load the newest answers, and show them; a failure is kept as `problem`.
+
+        `rows` are loaded at most, those that a run sends first; None loads all.
+        """
         async with self._loading:
-            before = _cpu_s()
-            try:
-                await self._refreshed()
-                self.problem = ""
-            except (EmdslError, OSError) as error:
-                self.problem = str(error)
-            self._next_load = time.monotonic() + (_cpu_s() - before) / LOAD_SHARE
+            started = self._loader.started
+            with self._pace.loading(rows or self.total, lambda: self._loader.cpu_s, started=started):
+                try:
+                    await self._refreshed(rows)
+                    self.problem = ""
+                except (EmdslError, OSError) as error:
+                    self.problem = str(error)
+            if not self.mine(self.runs):  # the next load is long after this one
+                self._loader.close()
+            await self._move()
 
-    async def _refreshed(self) -> None:
+    async def _refreshed(self, most: int | None) -> None:
         before, seen = self._seen, await asyncio.to_thread(self._sources)
         self._seen = seen  # an error is shown once, not at each look
         study = await asyncio.to_thread(compile_study, self.study.project, self.study.file)
-        apart = TemporaryDirectory(prefix="emdsl-view-") if self._mine() else None
+        by_run = before is not None and seen[-1] in self._own_runs and seen[:2] == before[:2]  # a run has loaded all
+        beside = bool(self.mine(self.runs)) and not by_run
+        apart = TemporaryDirectory(prefix="emdsl-view-") if beside else None
         folder = Path(apart.name) if apart is not None else None
+        parts = _shares(study, most) if beside and most is not None else None
         try:
-            notices = await asyncio.to_thread(load_now, study, folder)
+            notices = [] if by_run else await asyncio.to_thread(self._loader.load, study, folder, parts)
         except BaseException:
             if apart is not None:
                 apart.cleanup()
@@ -210,6 +298,9 @@ class Session:
                 self._results.close()
             self._results = None
             self._results = await asyncio.to_thread(Locked, (folder or study.project.cache) / DATABASE)
+            if by_run:
+                notices = await asyncio.to_thread(_notices, self._results, study.name)
+            self.part = parts
             self._show(study, notices, same_draw=before[1:3] == seen[1:3])
             if apart is None:  # this load is not a change
                 self._seen = (*seen[:-1], load_id(study.project.cache, study.name))
@@ -227,9 +318,9 @@ class Session:
         self.kept, self._coordinates = {}, {}
         self.generation += 1
 
-    def _mine(self) -> bool:
-        """Whether a run of this study is under way: it loads the project's results itself when it ends."""
-        return any(r.record is None or r.record.study == self.study.name for r in self.runs)
+    def mine(self, runs: Iterable[ActiveRun]) -> list[ActiveRun]:
+        """Return the runs of this study: each loads the project's results itself when it ends."""
+        return [r for r in runs if r.record is None or r.record.study == self.study.name]
 
     def _sources(self) -> tuple[Any, ...]:
         """Return what tells whether the results are up to date: files, verdicts, answers, and the load."""
@@ -272,10 +363,20 @@ async def computed_with(results: Locked, make: Callable[[Connection], Any]) -> A
         cursor.close()
 
 
-def _cpu_s() -> float:
-    """Return the seconds of CPU of this process and of those that it has waited for."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+def _notices(results: Locked, study: str) -> list[str]:
+    """Return what there was to say about the measures of a study when it was loaded."""
+    rows = fetch(results.cursor(), "SELECT notices FROM emdsl.studies WHERE study = $1", values=[study]).rows
+    return list(rows[0][0] or []) if rows else []
+
+
+def _n_rows(experiment: Experiment) -> int:
+    return experiment.n_cells * experiment.samples
+
+
+def _shares(study: Compiled, most: int) -> list[int]:
+    """Return how many rows of each experiment are loaded, of so many in all."""
+    numbers = [_n_rows(e) for e in study.program.experiments]
+    return [-(-n * most // max(1, sum(numbers))) for n in numbers]
 
 
 def _stats(paths: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:

@@ -14,6 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from chromium import chromium
 from playwright.sync_api import expect
 from support import clean_environment, emdsl
+from viewed import STATUS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +36,10 @@ def url(folder: Path) -> Iterator[str]:
     yield line
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
-    assert (process.returncode, out, err) == (0, "", "")
+    assert (process.returncode, out) == (0, "")
+    assert re.fullmatch(
+        r"note: open the URL in a browser on this machine. .* ssh -N -L \d+:127\.0\.0\.1:\d+ \S+\n", err
+    )
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +163,57 @@ def test_a_grid_leads_to_its_rows(page: Page) -> None:
     assert {"a.arm=second", "a.k=8"} <= set(page.url.split("?")[1].split("&"))
 
 
+def test_arrow_keys_move_between_cells(page: Page) -> None:
+    """A map for each level of a third axis; Enter opens the rows of a cell, whose place the URL keeps."""
+    open_at(page, "#/grid?of=mean:aligned&x=k&y=arm&by=q")
+    expect(page.locator(".maps figure")).to_have_count(2)
+    page.locator(".heat").nth(1).locator("td a").first.focus()
+    press(page, "ArrowRight", "ArrowDown", "ArrowDown")
+    told = page.locator(".told").text_content() or ""
+    assert re.fullmatch(r"k 2, arm second, q two </script> & so on: [\d.]+, n \d of 8|.*, n 8", told)
+    press(page, "Enter")
+    expect(page.locator("#count")).to_have_text("8 rows")
+    page.go_back()
+    page.locator(".grid .bar select").last.select_option("")
+    expect(page.locator(".maps figure")).to_have_count(1)
+    expect(page.locator(".heat td a small").first).to_have_text(re.compile(r"1\d"))
+    assert "by=" not in page.url
+
+
+def test_a_run_under_way_is_shown(page: Page) -> None:
+    """By a status as the run sends it: progress by step, time and money left, causes; what is unknown is left out."""
+    run = {"run": "0123", "pid": 1, "file": "study.em", "started_at": None, "reachable": True, "changes": []} | STATUS
+    state = {"generation": 0, "loaded_at": 0, "problem": "", "runs": [run]}
+
+    def show() -> None:
+        page.unroute_all()
+        page.route("**/api/state", lambda route: route.fulfill(json=state))
+        page.route("**/api/events", lambda route: route.fulfill(
+            content_type="text/event-stream", body=f"event: state\ndata: {json.dumps(state)}\n\n"
+        ))  # fmt: skip
+        page.reload()
+        open_at(page, "#/overview")
+
+    show()
+    article = page.locator("article", has=page.get_by_role("heading", name="Run under way"))
+    facts = dict(zip(article.locator("dt").all_text_contents(), article.locator("dd").all_text_contents(), strict=True))
+    assert facts == {
+        "answered": "3 of 10", "failed": "1", "retries": "1", "in flight": "2 of 4", "spent": "$0.50",
+        "left of the budget": "$1.50 of $2.00", "time left": "12 s",
+    }  # fmt: skip
+    assert article.locator("tbody tr").all_text_contents() == ["answer3101"]
+    expect(article.locator(".causes li")).to_have_text("1 <b>")
+    expect(page.locator(".runs li")).to_contain_text("3 of 10 answered")
+    for name in ("steps", "eta_s", "failures", "retried"):
+        del run[name]
+    show()
+    expect(article.locator("dt")).to_have_count(6)
+    expect(article.locator("table")).to_have_count(0)
+    page.unroute_all()
+    page.reload()
+    expect(page.locator(".runs")).to_have_count(0)
+
+
 def test_annotations_by_keys(page: Page, folder: Path) -> None:
     """A label, an undo, a skip and a note; each verdict is in the file, and the figures take it in."""
     file = folder / "annotations" / "harm.bob.jsonl"
@@ -274,7 +329,8 @@ def test_screens_have_no_serious_fault_of_accessibility(page: Page) -> None:
     page.set_viewport_size({"width": 500, "height": 800})
     q = page.evaluate("fetch('/api/study').then(r => r.json()).then(s => s.experiments[0].axes[2].levels[0].id)")
     places = (
-        ("#/overview", ".overview article"), ("#/rows?a.k=2&at=1", ".row.at"), ("#/grid?of=mean:aligned", ".heat td a"),
+        ("#/overview", ".overview article"), ("#/rows?a.k=2&at=1", ".row.at"),
+        ("#/grid?of=mean:aligned&by=q", ".heat td a"),
         (f"#/row?row=first,2,{q},3", ".transcript[data-row]"), (f"#/compare?row=first,2,{q},3", ".sides article"),
         ("#/differences?of=m.low", ".walk tr.at"), ("#/annotate", ".annotate .bar"), ("#/pins", ".pins li"),
     )  # fmt: skip

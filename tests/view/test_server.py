@@ -371,10 +371,10 @@ def test_other_loads_and_edits_are_followed(tmp_path: Path) -> None:
     folder = made(tmp_path, text)
 
     async def act(client: Client) -> None:
-        client.session._next_load = float("inf")  # not while the test edits
+        client.session._pace._loaded_at = float("inf")  # not while the test edits
         (folder / "study.em").write_text(edited, encoding="utf-8")
         await asyncio.to_thread(emdsl, "run", "study.em", "-y", cwd=folder)
-        client.session._next_load = 0.0
+        client.session._pace._loaded_at = 0.0
         for _ in range(100):
             await asyncio.sleep(0.1)
             if (await client.get("state"))["generation"]:

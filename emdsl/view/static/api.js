@@ -50,3 +50,65 @@ export async function post(path, body) {
   }
   return answer(response);
 }
+
+const POLL_MS = 2000;
+const SILENCE_MS = 25000; // the server sends something every 10 s
+const AGAIN_MS = 30000;
+
+// What moves: `take` gets each new state, `fail` an error; it is streamed, else asked for. Returns a function that ends it.
+export function follow({ take, fail }) {
+  let source = null;
+  let timer = 0;
+  let ended = false;
+  let misses = 0;
+  let streamAt = 0;
+  const ask = async () => {
+    try {
+      const state = await get("state");
+      if (!ended) take(state);
+    } catch (error) {
+      if (!ended) fail(error);
+    }
+  };
+  const close = () => {
+    clearTimeout(timer);
+    if (source) source.close();
+    source = null;
+  };
+  const poll = async () => {
+    await ask();
+    if (!ended) timer = setTimeout(() => (Date.now() >= streamAt ? stream() : poll()), POLL_MS);
+  };
+  const lost = async () => {
+    close();
+    misses += 1;
+    const held = misses > 2; // a proxy may hold streams back
+    if (held) streamAt = Date.now() + AGAIN_MS;
+    await ask();
+    if (!ended) timer = setTimeout(held ? poll : stream, POLL_MS);
+  };
+  const heard = () => {
+    misses = 0;
+    clearTimeout(timer);
+    timer = setTimeout(lost, SILENCE_MS);
+  };
+  const stream = () => {
+    close();
+    if (ended) return;
+    if (!window.EventSource) {
+      streamAt = Infinity;
+      poll();
+      return;
+    }
+    source = new EventSource("/api/events");
+    timer = setTimeout(lost, POLL_MS * 2);
+    source.addEventListener("state", (event) => { heard(); take(JSON.parse(event.data)); });
+    source.addEventListener("beat", heard);
+    source.onerror = lost;
+  };
+  stream();
+  return () => {
+    ended = true;
+    close();
+  };
+}

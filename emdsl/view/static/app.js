@@ -4,7 +4,9 @@ import { html, render, useEffect, useRef, useState } from "/static/vendor/preact
 import { get, post } from "/static/api.js";
 import { go, href, useRoute } from "/static/route.js";
 import { useKeys } from "/static/keys.js";
-import { Busy, Problem, count, usd, useData } from "/static/ui.js";
+import { Busy, Problem, useData } from "/static/ui.js";
+import { useMoving } from "/static/moving.js";
+import { Strip } from "/static/runs.js";
 import { Overview } from "/static/overview.js";
 import { Rows } from "/static/rows.js";
 import { Transcript } from "/static/transcript.js";
@@ -14,7 +16,6 @@ import { Differences } from "/static/differences.js";
 import { Annotate } from "/static/annotate.js";
 import { Pins } from "/static/pins.js";
 
-const POLL_MS = 2000;
 const TABS = [["overview", "Overview", "o"], ["rows", "Rows", "r"], ["grid", "Grid", "m"], ["differences", "Compare", "c"], ["annotate", "Annotate", "a"], ["pins", "Pins", "p"]];
 const SCREENS = { overview: Overview, rows: Rows, row: Transcript, grid: Grid, compare: Compare, differences: Differences, annotate: Annotate, pins: Pins };
 const SHEET = [
@@ -35,57 +36,6 @@ function useTheme() {
   }, [theme]);
   const dark = theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   return [dark, () => setTheme(dark ? "light" : "dark")];
-}
-
-// What moves, asked while the page is visible.
-function useMoving() {
-  const [held, setHeld] = useState({ state: null, error: "" });
-  useEffect(() => {
-    let timer = 0;
-    let ended = false;
-    const look = async () => {
-      if (!document.hidden) {
-        try {
-          const state = await get("state");
-          setHeld((old) => (JSON.stringify(old.state) === JSON.stringify(state) && !old.error ? old : { state, error: "" }));
-        } catch (error) {
-          setHeld((old) => ({ ...old, error: error.message }));
-        }
-      }
-      if (!ended) timer = setTimeout(look, POLL_MS);
-    };
-    const awake = () => {
-      clearTimeout(timer);
-      look();
-    };
-    document.addEventListener("visibilitychange", awake);
-    look();
-    return () => {
-      ended = true;
-      clearTimeout(timer);
-      document.removeEventListener("visibilitychange", awake);
-    };
-  }, []);
-  return held;
-}
-
-function Run({ run }) {
-  const seen = useRef([]);
-  if (!run.reachable) return html`<li>${run.file || run.run.slice(0, 8)}: starting</li>`;
-  const now = Date.now();
-  seen.current = [...seen.current.filter(([at]) => now - at < 60000), [now, run.answered]];
-  const [[first, n]] = seen.current;
-  const rate = now > first ? (run.answered - n) / (now - first) : 0;
-  const left = rate > 0 ? Math.round((run.total - run.answered) / rate / 1000) : null;
-  const eta = left === null ? "" : left < 90 ? `${left} s left` : left < 5400 ? `${Math.round(left / 60)} min left` : `${(left / 3600).toFixed(1)} h left`;
-  return html`<li>
-    <strong>${run.file}</strong>
-    <progress max=${run.total || 1} value=${run.answered} aria-label=${`progress of ${run.file}`}></progress>
-    <span>${count(run.answered)} of ${count(run.total)} answered</span>
-    ${run.failed ? html`<span class="bad">${count(run.failed)} failed</span>` : null}
-    <span>${usd(run.spent_usd)}${run.of_unknown_cost ? " + ?" : ""}${run.budget_usd === null ? "" : ` of ${usd(run.budget_usd)}`}</span>
-    <span class="faint">${run.stopping ? "stopping" : eta}</span>
-  </li>`;
 }
 
 function Sheet({ open, close }) {
@@ -151,8 +101,7 @@ function App() {
       <button onClick=${turn} aria-label=${dark ? "Light theme" : "Dark theme"} title="t">${dark ? "Light" : "Dark"}</button>
       <button onClick=${() => setSheet(true)} aria-label="Keys" title="?">?</button>
     </header>
-    ${state && state.runs.length ? html`<section class="runs" aria-label="Runs under way"><p class="sr" role="status">${state.runs.filter((r) => r.reachable).map((r) => `${r.file}: ${Math.floor((10 * r.answered) / (r.total || 1))}0 % answered`).join(", ")}</p>
-      <ul>${state.runs.map((r) => html`<${Run} key=${r.run} run=${r} />`)}</ul></section>` : null}
+    <${Strip} runs=${state ? state.runs : []} />
     ${problem ? html`<${Problem} text=${problem} />` : null}
     ${state && state.problem ? html`<${Problem} text=${`Not up to date: ${state.problem}`} />` : null}
     <main id="main" tabindex="-1">${study.data

@@ -2,7 +2,8 @@
 
 import { html } from "/static/vendor/preact-htm.js";
 import { href } from "/static/route.js";
-import { Busy, count, figure, plural, shown, usd } from "/static/ui.js";
+import { Bar, Runs } from "/static/runs.js";
+import { Busy, count, figure, number, plural, shown, usd } from "/static/ui.js";
 
 const W = matchMedia("(max-width: 699px)").matches ? 84 : 160;
 
@@ -23,7 +24,17 @@ function ends(measure) {
   if (!values.length) return [0, 1];
   const least = Math.min(...values);
   const most = Math.max(...values);
-  return least >= 0 && most <= 1 ? [0, 1] : [Math.min(0, least), Math.max(0, most)];
+  if (least >= 0 && most <= 1) return [0, least > 0.5 ? 1 : upTo(most)];
+  if (least <= 0) return [least < 0 ? -upTo(-least) : 0, most > 0 ? upTo(most) : 0];
+  const step = upTo(most - least || most) / 2; // of scores, which need no 0: their own range
+  return [Math.floor(least / step) * step, Math.ceil(most / step) * step];
+}
+
+// The next round number: 1, 2 or 5 times a power of 10.
+function upTo(value) {
+  if (!value) return 1;
+  const unit = 10 ** Math.floor(Math.log10(value) + 1e-9);
+  return Number((unit * [1, 2, 5, 10].find((x) => x * unit >= value * (1 - 1e-9))).toPrecision(3));
 }
 
 // The filter of a group's rows: levels of axes that a measure's group names.
@@ -37,19 +48,43 @@ export function groupPairs(experiment, measure, row) {
   return pairs;
 }
 
+const MAX_REASONS = 6; // with a color of their own
+
+// The draws of a measure by reason: how many count, and why the others do not.
+function reasonsOf(measure) {
+  const reasons = new Map();
+  for (const row of measure.rows) {
+    for (const [reason, n] of Object.entries(row.dropped || {})) reasons.set(reason, (reasons.get(reason) || 0) + n);
+  }
+  return [...reasons].sort((a, b) => b[1] - a[1]);
+}
+
+const PENDING = "not_asked";
+const kind = (reasons, reason) => (reason === PENDING ? "pending" : `reason${Math.min(MAX_REASONS, reasons.findIndex(([r]) => r === reason) + 1)}`);
+
+function Dropped({ measure, reasons }) {
+  if (!reasons.length) return null;
+  const kept = measure.rows.reduce((sum, row) => sum + (row.n || 0), 0);
+  const planned = kept + reasons.reduce((sum, [, n]) => sum + n, 0);
+  const share = (n) => `${((100 * n) / planned).toFixed(1)} %`;
+  return html`<div class="dropped"><${Bar} parts=${[["kept", kept, "kept"], ...reasons.map(([r, n]) => [kind(reasons, r), n, r])]} total=${planned} />
+    <ul>${[["kept", kept], ...reasons].map(([reason, n], i) => html`<li key=${reason}><span class=${`swatch ${i ? kind(reasons, reason) : "kept"}`}></span>${reason} <strong>${count(n)}</strong> <span class="faint">${share(n)}</span></li>`)}</ul></div>`;
+}
+
 function Measure({ experiment, measure }) {
   if (measure.rows === null) return html`<article><h3>${measure.name}</h3><p class="faint">left out, see the notes</p></article>`;
   const range = ends(measure);
   const more = ["raw", "sensitivity", "specificity", "annotated"].filter((c) => measure.rows.some((r) => r[c] !== null && r[c] !== undefined));
   const tests = ["p", "p_holm", "p_bh", "p_equivalent"].filter((c) => measure.rows.some((r) => r[c] !== null && r[c] !== undefined));
   const extra = [...tests, ...more];
+  const reasons = reasonsOf(measure);
   return html`<article>
     <h3>${measure.name}</h3>
     <p class="written"><code>${measure.written}</code></p>
     <div class="scroll" tabindex="0" role="region" aria-label=${`figures of ${measure.name}`}><table>
       <thead><tr>${measure.by.map((b) => html`<th scope="col">${b}</th>`)}
-        <th scope="col" class="num">${measure.heading}</th>${measure.interval ? html`<th scope="col"><span class="sr">interval</span></th><th scope="col">${measure.interval}</th>` : null}${extra.map((c) => html`<th scope="col" class="num">${c}</th>`)}
-        <th scope="col" class="num">n</th><th scope="col">dropped</th></tr></thead>
+        <th scope="col" class="num">${measure.heading}</th>${measure.interval ? html`<th scope="col" class="scale"><span>${number(range[0])}</span><span class="sr"> to </span><span>${number(range[1])}</span></th><th scope="col">${measure.interval}</th>` : null}${extra.map((c) => html`<th scope="col" class="num">${c}</th>`)}
+        <th scope="col" class="num">n</th>${reasons.length ? html`<th scope="col">dropped</th>` : null}</tr></thead>
       <tbody>${measure.rows.map((row, i) => {
         const value = row[measure.function];
         const dropped = Object.entries(row.dropped || {}).sort((a, b) => b[1] - a[1]);
@@ -60,12 +95,14 @@ function Measure({ experiment, measure }) {
         });
         return html`<tr key=${i}>
           ${group.map((g, j) => html`<td class="group">${j === 0 ? html`<a href=${href("rows", groupPairs(experiment, measure, row))}>${g}</a>` : g}</td>`)}
-          <td class="num"><strong>${value === null || value === undefined ? row.reason || (row.n ? "unknown" : "none kept") : figure(value)}</strong></td>
+          <td class="num"><strong>${value === null || value === undefined ? row.reason || (row.n ? "unknown" : Object.keys(row.dropped || {}).join() === PENDING ? "pending" : "none kept") : figure(value)}</strong></td>
           ${measure.interval ? html`<td><${Interval} row=${row} value=${value} ends=${range} /></td><td class="nowrap">${row.low === null || row.low === undefined ? (row.high ?? null) === null ? "" : `up to ${figure(row.high)}` : row.high === null ? `from ${figure(row.low)}` : `${figure(row.low)} - ${figure(row.high)}`}</td>` : null}
           ${extra.map((c) => html`<td class="num">${row[c] === null || row[c] === undefined ? "" : typeof row[c] === "number" && !Number.isInteger(row[c]) ? row[c].toPrecision(3) : row[c]}</td>`)}
           <td class="num">${count(row.n)}${row.complete ? "" : html` <span class="mark" title="some answers are missing">of ${count(row.n_planned)}</span>`}</td>
-          <td class="faint">${dropped.map(([reason, n]) => `${count(n)} ${reason}`).join(", ")}</td></tr>`;
+          ${reasons.length ? html`<td class="faint drops"><${Bar} parts=${[["kept", row.n || 0, "kept"], ...dropped.map(([r, n]) => [kind(reasons, r), n, r])]}
+            total=${(row.n || 0) + dropped.reduce((sum, [, n]) => sum + n, 0)} /> ${dropped.map(([reason, n]) => `${count(n)} ${reason}`).join(", ")}</td>` : null}</tr>`;
       })}</tbody></table></div>
+    <${Dropped} measure=${measure} reasons=${reasons} />
   </article>`;
 }
 
@@ -107,20 +144,47 @@ function Costs({ costs }) {
       <td class="num">${c.priced ? usd(c.usd) : "unknown"}${c.priced && c.priced < c.answers ? " + ?" : ""}</td></tr>`)}</tbody></table></div></article>`;
 }
 
-export function Overview({ study, overview, state }) {
+const NO_INPUT = ["no_answer", "undecided", "incomplete", "not_obtained", "null"]; // of a step that reads something missing
+
+// The rows of each step by how it ended.
+function StepsOfRows({ experiment, part }) {
+  const steps = experiment.steps.map((step) => {
+    const facet = part.facets.find((f) => f.column === step.name);
+    const reasons = facet ? facet.reasons : {};
+    const [failed, pending, skipped] = ["failed", PENDING, "not_needed"].map((r) => reasons[r] || 0);
+    const without = NO_INPUT.reduce((sum, r) => sum + (reasons[r] || 0), 0);
+    return { step: step.name, failed, pending, skipped, without, answered: part.rows - failed - pending - skipped - without };
+  });
+  if (!steps.some((s) => s.failed || s.pending || s.skipped || s.without)) return null;
+  const without = steps.some((s) => s.without);
+  const link = (step, reason, n) => (n ? html`<a href=${href("rows", [["exp", experiment.name], [`m.${step}`, reason]])}>${count(n)}</a>` : 0);
+  return html`<article><h3>Rows by step</h3><div class="scroll" tabindex="0" role="region" aria-label="rows by step"><table>
+    <thead><tr><th scope="col">step</th><th scope="col"><span class="sr">progress</span></th><th scope="col" class="num">answered</th><th scope="col" class="num">not needed</th>${without ? html`<th scope="col" class="num" title=${NO_INPUT.join(", ")}>no input</th>` : null}
+      <th scope="col" class="num">failed</th><th scope="col" class="num">pending</th></tr></thead>
+    <tbody>${steps.map((s) => html`<tr key=${s.step}><th scope="row">${s.step}</th>
+      <td><${Bar} parts=${[["done", s.answered, "answered"], ["skipped", s.skipped + s.without, "not needed or without input"], ["failed", s.failed, "failed"]]} total=${part.rows} /></td>
+      <td class="num">${count(s.answered)}</td><td class="num">${link(s.step, "not_needed", s.skipped)}</td>${without ? html`<td class="num">${count(s.without)}</td>` : null}
+      <td class="num">${link(s.step, "failed", s.failed)}</td><td class="num">${link(s.step, "not_asked", s.pending)}</td></tr>`)}</tbody></table></div></article>`;
+}
+
+export function Overview({ study, overview, state, generation }) {
   if (!overview) return html`<${Busy} what="Computing the figures" />`;
   const notices = [...overview.notices, ...overview.experiments.flatMap((e) => e.notices)];
   const loaded = state ? new Date(state.loaded_at * 1000).toLocaleTimeString() : "";
   return html`<div class="overview">
+    ${overview.part ? html`<p class="notice">Figures and rows are those that the run sends first, ${plural(overview.part.reduce((a, b) => a + b, 0), "row")} so far. All are loaded when it ends, or by Reload.</p>` : null}
     ${notices.map((n) => html`<p class="notice" key=${n}>${n}</p>`)}
+    ${overview.experiments.every((e) => e.rows && e.costs.length === 0 && e.incomplete === e.rows) && !(state && state.runs.length) ? html`<p class="notice">No answers yet. <code>emdsl run ${study.file}</code> sends the requests, and this page follows it.</p>` : null}
+    <${Runs} study=${study} state=${state} generation=${generation} />
     ${overview.experiments.map((part) => {
       const experiment = study.experiments.find((e) => e.name === part.name);
       if (!experiment) return null;
       return html`<section key=${part.name} aria-label=${part.name}>
         <h2>${part.name} ${part.simulated ? html`<span class="badge">SIMULATED</span>` : null}</h2>
-        <p>${plural(experiment.cells, "cell")} x ${plural(experiment.samples, "sample")}, <a href=${href("rows", [["exp", part.name]])}>${plural(part.rows, "row")}</a>${part.incomplete ? html`, <span class="bad">${count(part.incomplete)} incomplete</span>` : ", complete"}
+        <p>${plural(experiment.cells, "cell")} x ${plural(experiment.samples, "sample")}, <a href=${href("rows", [["exp", part.name]])}>${plural(part.rows, "row")}</a>${overview.part ? html` <strong>so far, of ${count(experiment.cells * experiment.samples)}</strong>` : null}${part.incomplete ? html`, <span class="bad">${count(part.incomplete)} incomplete</span>` : overview.part ? "" : ", complete"}
           <span class="faint"> loaded ${loaded}</span></p>
         <p class="axes">${experiment.axes.map((a) => html`<span class="chip" key=${a.name}>${a.name} <b>${count(a.n)}</b></span>`)}</p>
+        <${StepsOfRows} experiment=${experiment} part=${part} />
         ${part.measures.map((m) => html`<${Measure} key=${m.name} experiment=${experiment} measure=${m} />`)}
         <div class="pair">${part.against.map((a) => html`<${Against} key=${`${a.annotation} ${a.judge}`} experiment=${experiment} against=${a} />`)}</div>
         <div class="pair"><${Missing} experiment=${experiment} facets=${part.facets} rows=${part.rows} /><${Costs} costs=${part.costs} /></div>

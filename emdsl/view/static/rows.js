@@ -28,23 +28,32 @@ function usePages(filter, generation) {
     const { signal } = stop.current;
     pages.current = new Map();
     under.current = new Set();
-    setHeld((old) => ({ ...old, error: "" }));
+    setHeld((old) => ({ ...old, error: "", searched: 1 }));
     const failed = (error) => {
       if (error.name !== "AbortError" && now.current === key) setHeld({ n: 0, error: error.message });
     };
     fetchPage(0);
-    get("count", filter, signal).then(({ n }) => now.current === key && setHeld((old) => ({ ...old, n })), failed);
+    const tally = () => get("count", filter, signal).then(({ n, searched = 1 }) => {
+      if (now.current !== key) return;
+      setHeld((old) => ({ ...old, n, searched }));
+      if (searched < 1) tally(); // a search goes on: the number so far
+    }, failed);
+    tally();
     const current = stop.current;
     return () => current.abort();
   }, [key]);
-  function fetchPage(page) {
+  function fetchPage(page, have = 0) {
     if (page < 0 || under.current.has(page) || !stop.current) return;
     under.current.add(page);
     const asked = key;
-    get("rows", [...filter, ["offset", page * PAGE], ["limit", PAGE]], stop.current.signal).then(({ rows }) => {
+    get("rows", [...filter, ["offset", page * PAGE], ["limit", PAGE], ["have", have || ""]], stop.current.signal).then(({ rows, whole = true }) => {
       if (now.current !== asked) return;
       pages.current.set(page, rows);
       redraw((x) => x + 1);
+      if (!whole) { // a search goes on
+        under.current.delete(page);
+        fetchPage(page, rows.length);
+      }
     }, (error) => {
       if (error.name !== "AbortError" && now.current === asked) setHeld({ n: 0, error: error.message });
     });
@@ -55,7 +64,7 @@ function usePages(filter, generation) {
   };
   const first = pages.current.get(0);
   const n = held.n ?? (first ? first.length : null);
-  return { n, exact: held.n !== null, error: held.error, row, see: fetchPage, key };
+  return { n, exact: held.n !== null, searched: held.n === null ? 0 : held.searched ?? 1, error: held.error, row, see: fetchPage, key };
 }
 
 // A field whose text is the page's until it is committed: the page is drawn again while a person types.
@@ -257,7 +266,7 @@ export function Rows({ route, study, overview, generation }) {
     <details class="panel" open=${wide}><summary>Filters</summary>
       <${Filters} experiment=${experiment} experiments=${study.experiments} facets=${part ? part.facets : []} route=${route} set=${set} search=${search} tags=${marks ? marks.tags : []} /></details>
     <section class="results" aria-label="Rows">
-      <div class="bar"><strong id="count" role="status">${pages.n === null ? "..." : `${pages.exact ? "" : "at least "}${plural(pages.n, "row")}`}</strong>
+      <div class="bar"><strong id="count" role="status">${pages.n === null ? "..." : `${pages.exact ? "" : "at least "}${plural(pages.n, "row")}`}${pages.searched < 1 && route.get("q") ? ` so far, ${Math.floor(100 * pages.searched)} % searched` : ""}</strong>
         <${Chips} route=${route} set=${set} experiment=${experiment} />
         ${filter.some(([k]) => k !== "exp" && k !== "sort") ? html`<a href=${href("rows", [["exp", experiment.name]])}>clear all</a>` : null}</div>
       ${pages.error || problem ? html`<${Problem} text=${pages.error || problem} />` : null}
