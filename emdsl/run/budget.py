@@ -83,6 +83,7 @@ class Budgets:
 
     def __init__(self, budgets: Mapping[str, Number | None], whole: Number | None) -> None:
         self._budgets = {name: Budget(usd) for name, usd in budgets.items() if usd is not None}
+        self._n_experiments = len(budgets)
         self._whole = Budget(whole) if whole is not None else None
         self._paid = Money()  # without a budget of the run: what it has spent all the same
         self._unsure_usd = Decimal(0)  # maximum cost of what may have cost something unknown, and cost by batches
@@ -97,6 +98,14 @@ class Budgets:
     def whole_usd(self) -> Decimal | None:
         """The budget of the whole run; None without one."""
         return self._whole.limit_usd if self._whole is not None else None
+
+    @property
+    def limit_usd(self) -> Decimal | None:
+        """What the run may spend in all: its own budget, or those of all its experiments; None without."""
+        if self._whole is not None:
+            return self._whole.limit_usd
+        all_limited = bool(self._budgets) and len(self._budgets) == self._n_experiments
+        return sum((b.limit_usd for b in self._budgets.values()), Decimal(0)) if all_limited else None
 
     @property
     def spent_usd(self) -> Decimal:

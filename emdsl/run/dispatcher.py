@@ -34,6 +34,7 @@ class Attempt:
     account: int
     ticket: Ticket
     reserved: Reserved
+    started: float = 0.0  # by the monotonic clock
 
     @property
     def controller(self) -> RateController:
@@ -71,7 +72,7 @@ class Dispatcher:
         self._provider = provider
         self._budgets = budgets
         self._control = control
-        self.connections = connections
+        self.connections = control.progress.connections = connections
         self._send, self._fail, self._drop = send, fail, drop
         self._prefixes = Prefixes()
         self._timer: asyncio.TimerHandle | None = None
@@ -111,6 +112,7 @@ class Dispatcher:
         if request.state is State.IN_FLIGHT:
             request.state = State.WAITING
         self._control.progress.in_flight -= 1
+        request.kind.end(attempt.started, time.monotonic())
         self._budgets.settle(attempt.reserved, request.query, response, maybe_billed=maybe_billed)
         if self._budgets.limited:
             self.retry_budgets()
@@ -123,7 +125,7 @@ class Dispatcher:
 
     def resize(self, connections: int) -> None:
         """Change the maximum of requests in flight; those in flight are finished."""
-        self.connections = connections
+        self.connections = self._control.progress.connections = connections
         for lane in self.lanes.all.values():
             for controller in lane.controllers:
                 controller.resize(self._most(lane.model))
@@ -167,10 +169,14 @@ class Dispatcher:
         if reserved is NEVER:
             self._drop(request)
             return
+        progress, again, now = self._control.progress, request.n_sent > 0, time.monotonic()
         request.state = State.IN_FLIGHT
-        self._control.progress.in_flight += 1
-        self._control.progress.sent += 1
+        request.n_sent += 1
+        request.kind.begin(now, again=again)
+        progress.in_flight += 1
+        progress.sent += 1
+        progress.retried += again
         ticket = lane.controllers[account].send(request.chars)
-        task = asyncio.create_task(self._send(Attempt(request, lane, account, ticket, reserved)))
+        task = asyncio.create_task(self._send(Attempt(request, lane, account, ticket, reserved, now)))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)

@@ -14,7 +14,7 @@ from emdsl.run.priors import WORD_CHARS, likely_answer, tokens_per_char
 from emdsl.run.token_stats import Basis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from emdsl.experiment import Step
     from emdsl.price import Price
@@ -153,6 +153,16 @@ class Estimate:
     def _of(self, head: RequestSettings, stratum: Stratum) -> _Requests:
         requests = self._requests[head, stratum] = _Requests(head, stratum, beginning(head.model))
         return requests
+
+    def by_model(self) -> Iterator[tuple[Model, int, int]]:
+        """Yield models, each with requests whose prompts are known, and with requests that wait for answers."""
+        for requests in self._requests.values():
+            yield requests.head.model, requests.n, requests.n_symbolic
+
+    def output_of(self, model: Model) -> float:
+        """Return the expected output tokens of an answer of a model; 0 if they are unknown."""
+        parts = [(t.n.expected or 0.0, t.output.expected or 0.0) for t in self.tokens if t.model == model]
+        return sum([n * out for n, out in parts]) / max(sum([n for n, _ in parts]), 1.0)
 
     def lacks(self, stats: TokenStats, step: Step) -> bool:
         """Whether a model that costs money has no stored answer like those to come."""

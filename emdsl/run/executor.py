@@ -98,7 +98,7 @@ class Executor:
         )  # fmt: skip
         self.live = LiveSettings(self._dispatcher, self._budgets, self._requests, self._need_rows)
         self._claiming = ClaimQueue(
-            store, claims, self._dispatcher, self._control, on_answer=self._deliver, held=held, on_held=self._drop
+            store, claims, self._dispatcher, self._control, on_answer=self._find, held=held, on_held=self._drop
         )
         self._retries = Retries(retry_policy, self._dispatcher, self._control, fail=self._fail)
 
@@ -230,8 +230,11 @@ class Executor:
         if request is not None:
             request.targets[id(row), step.name] = target
             return
+        kind = self.progress.meter.kind(group.rows.experiment.name, step, query)
+        kind.made += 1
+        kind.followed += high_priority
         request = Request(
-            query, group.rows.experiment.name, {(id(row), step.name): target}, query.prompt.chars,
+            query, group.rows.experiment.name, {(id(row), step.name): target}, query.prompt.chars, kind,
             high_priority=high_priority, store_checked=store_checked,
         )  # fmt: skip
         self._dispatcher.note(request)
@@ -292,6 +295,7 @@ class Executor:
             self._dispatcher.finish(attempt, response, maybe_billed=request.maybe_billed > billed)
         if stored is not None:
             self.progress.answered += 1
+            request.kind.answer()
             self._claiming.release(request)
             with self._control.guarded:
                 self._deliver(request, stored)
@@ -319,6 +323,12 @@ class Executor:
 
     # -------------------------------------------------------------- answers to rows
 
+    def _find(self, request: Request, stored: Response) -> None:
+        """Settle an answer that another process has stored."""
+        self.progress.found += 1
+        request.kind.find()
+        self._deliver(request, stored)
+
     def _deliver(self, request: Request, stored: Response) -> None:
         """Settle an answer in all rows that wait for it, and retire its request."""
         answer = split(stored, request.query)
@@ -327,9 +337,10 @@ class Executor:
             if not group.rows.probes.answered(request.query.key, stored):
                 splits = group.rows.probes.split(step, request.query)
                 again = settle_answer(row, step, stored, answer, splits=splits)
-                if again is not None:
+                if again is not None and again.key not in self._sent_again:
                     self._sent_again.add(again.key)
                     self.progress.again = len(self._sent_again)
+                    request.kind.step.total += 1
             self._advance(group, row)
         self._retire(request)
 
@@ -344,8 +355,10 @@ class Executor:
     def _fail(self, request: Request, error: str) -> None:
         """Settle a failed request in all rows that wait for it, and retire it."""
         self.progress.failed += 1
+        request.kind.fail()
         error = f"{request.query.settings.model.use}: {error}"
         self.progress.last_error = error
+        self.progress.meter.causes[error] += 1
         self._errors[request.query.key] = error
         self._claiming.release(request)
         while request.targets:
@@ -365,6 +378,7 @@ class Executor:
     def _drop(self, request: Request) -> None:
         """Give up a request that no budget can pay, with everything that depends on it."""
         self._claiming.release(request)
+        request.kind.finished += 1
         while request.targets:
             group, row, _ = request.targets.popitem()[1]
             group.waiting.discard(id(row))

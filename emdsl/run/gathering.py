@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from emdsl.digest import Digest
+    from emdsl.experiment import Step
     from emdsl.outcome import Outcome
     from emdsl.providers.batches import BatchProvider
     from emdsl.query import Model, Query
@@ -60,6 +61,7 @@ class Gatherer:
     reserved: dict[Digest, Reserved]  # money for requests in open batches
     failures: dict[Digest, str]  # requests that are not sent again by this run, with their error
     failed: dict[tuple[str, str], set[Digest]] = field(default_factory=dict)  # these, by experiment and step
+    on_ready: Callable[[Query, str, Step], None] = lambda *_: None  # each request, its experiment and its step
     _shards: dict[object, Shard] = field(default_factory=dict)  # that have room, by model, format and path
     _n_shards: int = 0
 
@@ -111,6 +113,7 @@ class Gatherer:
                     settle_failure(row, step, self.failures[query.key])
                     walk.advance(row)
                 elif walk.probes.required(step, query.settings) is None:
+                    self.on_ready(query, walk.experiment.name, step)
                     yield query, walk.experiment.name
 
     def _take(self, part: list[Ready], found: Gathered) -> None:

@@ -5,20 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from emdsl.run.metering import Meter
+
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from emdsl.digest import Digest
+    from emdsl.run.budget import Budgets
     from emdsl.store.journal import BatchRecord
 
 
 @dataclass(slots=True)
 class Progress:
-    """Counts of a run under way; all in distinct requests but `sent` and `waiting`."""
+    """Counts of a run under way; all in distinct requests but `sent`, `retried` and `waiting`."""
 
     answered: int = 0
     failed: int = 0
     sent: int = 0  # attempts
+    retried: int = 0  # attempts after the first one of a request
+    found: int = 0  # requests that a plan counted, whose answers other processes have stored since
     in_flight: int = 0
     again: int = 0  # requests that no plan counts: each follows a reply that could not be read
     waiting: int = 0  # requests that wait for their next attempt
@@ -27,6 +32,9 @@ class Progress:
     draining: bool = False
     last_error: str = ""
     batches: str = ""  # how far the open batches are
+    meter: Meter = field(default_factory=Meter)  # by step and model
+    connections: int = 0  # maximum requests in flight
+    budgets: Budgets | None = None
 
 
 @dataclass(slots=True)

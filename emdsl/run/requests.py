@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from emdsl.run.metering import Kind
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -47,10 +49,12 @@ class Request:
     experiment: str
     targets: dict[tuple[int, str], Target]  # by row and step
     chars: int
+    kind: Kind = field(default_factory=Kind)  # counts it by step and model
     high_priority: bool = False  # it continues a row, or is sent again; all others start a row
     store_checked: bool = False
     state: State = State.WAITING
     attempt: int = 0
+    n_sent: int = 0  # attempts
     bad_replies: int = 0  # replies with status 200 that were no answers
     maybe_billed: int = 0  # attempts without an answer that the provider may charge
     refused_at: float | None = None  # when it was first throttled, or failed

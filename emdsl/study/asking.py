@@ -8,12 +8,13 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from emdsl.errors import StoreError
 from emdsl.run.budget import Budgets
 from emdsl.run.executor import CONNECTIONS, Executor
+from emdsl.run.metering import Meter
 from emdsl.run.progress import Progress, Report
 from emdsl.run.retries import RetryPolicy
 from emdsl.store.claims import Claims
@@ -89,6 +90,7 @@ class Sending:
     simulate: bool = False  # start the embedded simulator
     batches: BatchPlan | None = None  # what goes by batches
     uncapped: tuple[str, ...] = ()  # why no budget can be set while it runs
+    meter: Meter = field(default_factory=Meter)  # of the pending requests, by step
 
 
 def send_pending(
@@ -161,7 +163,8 @@ async def _send(
     loop = asyncio.get_running_loop()
     handled = [n for n in SIGNALS if signals and signal.getsignal(n) is not signal.SIG_IGN]  # as under nohup
     budgets = Budgets({r.experiment.name: r.experiment.budget for r in walks}, sending.budget)
-    progress = Progress()
+    progress = Progress(meter=sending.meter, budgets=budgets)
+    view.watch(progress)
     with view, closing(Journal(project.answers)) as journal:
         # the executor alone bounds the requests in flight: `emdsl runs set` may raise their number
         http = Http(MAX_CONNECTIONS, project.environment, view.notice)
@@ -173,8 +176,9 @@ async def _send(
             )
         starting = loop.call_later(STARTED_S, on_start)
         control = ControlServer(
-            project.cache, run, total=lambda: view.total, uncapped=sending.uncapped, notice=view.notice
-        )
+            project.cache, run, total=lambda: view.total, uncapped=sending.uncapped, notice=view.notice,
+            eta=lambda: view.time_left().seconds,
+        )  # fmt: skip
         controlling = loop.create_task(control.serve(STARTED_S))
         try:
             for number in handled:

@@ -74,7 +74,7 @@ class BatchRun:
         self._gatherer = Gatherer(
             self.walks, self.store, self.journal, self.claims, self.budgets, self.provider,
             self.plan.chosen if self.plan.submits else lambda _: False, self.plan.study, self.run,
-            self._batching.reserved, self._batching.failures,
+            self._batching.reserved, self._batching.failures, on_ready=self.progress.meter.note,
         )  # fmt: skip
 
     async def begin(self) -> None:
@@ -98,7 +98,7 @@ class BatchRun:
 
     async def go_on(self, report: Report) -> bool:
         """Submit what is pending, and wait until a batch has ended; whether there may be more to send then."""
-        failed_before = len(self._failures())
+        failed_before = set(self._failures())
         gathered = self._gatherer.gather()
         self._waiting, report.n_later = gathered.waiting, gathered.n_later
         self._ours |= gathered.waiting | gathered.refused
@@ -114,7 +114,10 @@ class BatchRun:
             goes_on = True
         self._held = self.journal.all_held()
         self._batching.take_over(names, self._held)
-        self.progress.failed += len(self._failures()) - failed_before
+        for key, error in self._failures().items():
+            if key not in failed_before:
+                self.progress.failed += 1
+                self.progress.meter.fail(key, error)
         self._complete(report)
         return goes_on and not self.progress.draining
 
@@ -162,7 +165,9 @@ class BatchRun:
             self._working.cancel()
 
     def _add_answers(self, keys: list[Digest]) -> None:
-        self.progress.answered += sum(map(self._is_ours, keys))
+        for key in filter(self._is_ours, keys):
+            self.progress.answered += 1
+            self.progress.meter.answer(key)
         self.view.update(self.progress)
 
     def _count(self, key: Digest, cost: Decimal, reserved: Reserved) -> None:

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import UsageError
+from emdsl.redact import mask
 from emdsl.run import history
 from emdsl.study import control_socket
 from emdsl.study.options import MAX_CONNECTIONS
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from emdsl.run.control import Drains
     from emdsl.run.live import LiveSettings
 
+MAX_CAUSES = 10  # of failures, in one status
 _USD = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?")
 _CREDENTIALS = struct.Struct("3i")  # of the process that connects: its id, its user, its group
 
@@ -35,7 +37,7 @@ class ControlServer:
 
     def __init__(
         self, cache: Path, run: str, *, total: Callable[[], int], uncapped: tuple[str, ...],
-        notice: Callable[[str], None],
+        notice: Callable[[str], None], eta: Callable[[], float | None] = lambda: None,
     ) -> None:  # fmt: skip
         """Prepare to answer.
 
@@ -45,11 +47,12 @@ class ControlServer:
             total: Returns the number of requests of the run, at most.
             uncapped: Why no budget can be set; empty if one can.
             notice: Shows a person who watches the run that it was changed.
+            eta: Returns the seconds left; None if they are unknown.
         """
         self._cache, self._run = cache, run
         self._part: Drains | None = None
         self._live: LiveSettings | None = None
-        self._total, self._uncapped, self._notice = total, uncapped, notice
+        self._total, self._uncapped, self._notice, self._eta = total, uncapped, notice, eta
 
     def attach(self, part: Drains, live: LiveSettings) -> None:
         """Answer for the part of the run that begins: an executor or the wait for batches, and for its settings."""
@@ -125,6 +128,13 @@ class ControlServer:
             "over_budget": settings.over_budget,
             "stopping": progress.draining,
             "cpu_s": time.process_time(),
+            "retried": progress.retried,
+            "eta_s": _rounded(self._eta()) if not progress.draining else None,
+            "steps": [
+                {"step": s.name, "total": s.total, "answered": s.answered, "failed": s.failed}
+                for s in progress.meter.steps
+            ],
+            "failures": [{"cause": mask(cause), "n": n} for cause, n in progress.meter.failures(MAX_CAUSES)],
         }
 
     def _set(self, connections: Any, budget: Any) -> list[history.Change]:
@@ -179,6 +189,10 @@ class ControlServer:
 
 def _change(what: str, old: Decimal | int | None = None, new: Decimal | int | None = None) -> history.Change:
     return history.Change(at=time.time(), what=what, old=_plain(old), new=_plain(new))
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return round(seconds, 1) if seconds is not None else None
 
 
 def _plain(number: Decimal | int | None) -> float | None:

@@ -2,8 +2,8 @@
 
 It makes rows as their answers come into the store: the process that sends has neither DuckDB nor rows in its memory,
 and little is left to load when the last answer is stored. It reads one line of JSON, what to load, and prints one, what
-cannot be loaded; a second line that it reads ends the run, and then it loads and prints the result. Without that line
-it loads nothing: the run was killed.
+cannot be loaded; a second line that it reads ends the run, and then it loads, prints numbers of rows that are loaded,
+and the result. Without that line it loads nothing: the run was killed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 import threading
+import time
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from emdsl.outcome import Outcome
     from emdsl.store.disk import DiskStore
 
+ROWS_S = 0.2  # between two numbers of rows that were loaded
 POLL_S = 0.1  # between two looks for the answers of the next rows
 GC_THRESHOLD = 100_000  # objects: rows are many, and few are in a cycle
 
@@ -125,11 +127,23 @@ def main() -> None:
             rows.follow(run)
             followed.append((experiment, rows))
         run.ended.wait()
-        tables = [(e, rows.chunks(run.failures)) for e, rows in followed]
+        tables = [(e, _told(rows.chunks(run.failures))) for e, rows in followed]
         try:
             _say((loading.load(project.cache, load_of(study, store, task["run"]), tables), ""))
         except OutcomesError as error:
             _say(([], str(error)))
+
+
+def _told(chunks: Iterator[loading.Chunk]) -> Iterator[loading.Chunk]:
+    """Yield chunks of rows, and say now and then how many more were taken."""
+    n, last = 0, time.monotonic()
+    for chunk in chunks:
+        yield chunk
+        n += len(chunk)
+        if time.monotonic() - last > ROWS_S:
+            _say(n)
+            n, last = 0, time.monotonic()
+    _say(n)
 
 
 def _say(found: object) -> None:

@@ -27,9 +27,14 @@ if TYPE_CHECKING:
     from emdsl.study.compiled import Compiled
     from emdsl.study.options import RunOptions
 
+    OnRows = Callable[[int], None]
     Loaded = tuple[list[ExperimentCount], list[str], str]  # the counts, notices, and why the load failed, if it did
 
 LARGE = 4_000  # pending requests from which a process of its own is worth its start
+
+
+def _unseen(_: int) -> None:
+    pass
 
 
 class Loader(Protocol):
@@ -51,8 +56,8 @@ class Loader(Protocol):
     def check(self) -> None:
         """Raise SourceError for tables or measures that cannot be made."""
 
-    def load(self, report: Report) -> Loaded:
-        """Load the tables: the run has ended."""
+    def load(self, report: Report, on_rows: OnRows = _unseen) -> Loaded:
+        """Load the tables: the run has ended. `on_rows` is told how many more rows are loaded."""
 
 
 def loader_of(
@@ -101,11 +106,13 @@ class InlineLoader:
         if self._error is not None:
             raise self._error
 
-    def load(self, report: Report) -> Loaded:
+    def load(self, report: Report, on_rows: OnRows = _unseen) -> Loaded:
         """See Loader."""
         from emdsl.study.refresh import bring_up_to_date  # noqa: PLC0415 - DuckDB waits until requests are under way
 
-        return bring_up_to_date(self.study, self.walks, self.store, report=report, run=self.run)
+        return bring_up_to_date(
+            self.study, self.walks, self.store, report=report, run=self.run, see=lambda _, rows: on_rows(len(rows))
+        )
 
     def _rehearse(self) -> None:
         try:
@@ -132,6 +139,7 @@ class ProcessLoader:
         self._started, self._tried = threading.Event(), threading.Event()
         self._faults: list[Any] = []
         self._loaded: Any = None  # notices, and why the load failed
+        self._on_rows: OnRows = _unseen
         self._thread = threading.Thread(target=self._talk, name="emdsl-loader", daemon=True)
 
     def __enter__(self) -> Self:
@@ -163,8 +171,9 @@ class ProcessLoader:
         if self._faults:
             raise _source_error(self._inline.study.program.experiments, self._faults)
 
-    def load(self, report: Report) -> Loaded:
+    def load(self, report: Report, on_rows: OnRows = _unseen) -> Loaded:
         """See Loader."""
+        self._on_rows = on_rows
         if self._process is not None:
             with suppress(OSError):  # it has ended
                 self._send({"failures": {key.hex(): error for key, error in report.failures.items()}})
@@ -175,10 +184,10 @@ class ProcessLoader:
                 if self._loaded is not None:
                     notices, error = self._loaded
                     return counts, notices, error
-        return self._inline.load(report)
+        return self._inline.load(report, on_rows)
 
     def _talk(self) -> None:
-        """Start the process, say what to load, and read its two lines."""
+        """Start the process, say what to load, and read its lines."""
         try:
             self._process = self._opened()
             self._started.set()
@@ -186,7 +195,11 @@ class ProcessLoader:
             assert self._process.stdout is not None
             for line in self._process.stdout:
                 if self._tried.is_set():
-                    self._loaded = json.loads(line)
+                    message = json.loads(line)
+                    if isinstance(message, int):
+                        self._on_rows(message)
+                    else:
+                        self._loaded = message
                     continue
                 self._faults = json.loads(line)
                 if self._faults:
@@ -240,11 +253,11 @@ class LateLoader(ProcessLoader):
         """See Loader."""
         self._inline.check()
 
-    def load(self, report: Report) -> Loaded:
+    def load(self, report: Report, on_rows: OnRows = _unseen) -> Loaded:
         """See Loader."""
         super().start()
         self._started.wait()
-        return super().load(report)
+        return super().load(report, on_rows)
 
 
 def _source_error(experiments: Sequence[Experiment], faults: Sequence[Any]) -> SourceError:

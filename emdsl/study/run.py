@@ -17,6 +17,7 @@ from emdsl.price_list import price_of
 from emdsl.providers.secret import server
 from emdsl.run import history
 from emdsl.run.executor import CONNECTIONS
+from emdsl.run.metered import meter_of
 from emdsl.run.progress import Report
 from emdsl.run.rows import Rows
 from emdsl.store.removals import store_version
@@ -275,6 +276,7 @@ def run_study(
             question = question_of_cost(counts, options.confirm_over, options.budget)
             if question and not confirm(question):
                 return replace(_result(study, options, counts, report, [], ""), declined=True)
+            shown = view(pending) if view is not None else ProgressView(NONE, pending, lambda _: None)
             batches = batch_plan(study, counts, ways, batch=options.batch, detach=options.detach)
             with loader_of(
                 study,
@@ -287,12 +289,14 @@ def run_study(
                 late=batches is not None,
             ) as loader:
                 report = _send(
-                    study, options, walks, store, counts, run=run, pending=pending, view=view,
-                    interrupter=interrupter, on_start=loader.start, batches=batches,
+                    study, options, walks, store, counts, run=run, view=shown, interrupter=interrupter,
+                    on_start=loader.start, batches=batches,
                 )  # fmt: skip
                 options = replace(options, budget=report.budget)  # it may have been changed on the way
                 loader.check()
-                final_counts, notices, load_error = loader.load(report)
+                n_rows = sum(Rows(w.experiment).n_rows(w.experiment.n_cells) for w in walks)
+                with shown.loading(n_rows) as on_rows:
+                    final_counts, notices, load_error = loader.load(report, on_rows)
         elif survey.loaded is not None:
             final_counts, notices, load_error = counts, *survey.loaded
         else:
@@ -336,8 +340,8 @@ def _plan_parts(
 
 def _send(
     study: Compiled, options: RunOptions, walks: list[Rows], store: DiskStore, counts: list[ExperimentCount], *,
-    run: str, pending: int, view: Callable[[int], ProgressView] | None, interrupter: Interrupter,
-    on_start: Callable[[], None], batches: BatchPlan | None,
+    run: str, view: ProgressView, interrupter: Interrupter, on_start: Callable[[], None],
+    batches: BatchPlan | None,
 ) -> Report:  # fmt: skip
     """Send what is pending, and keep a record of the run."""
     missing = missing_setup(study, counts, insecure=options.insecure)
@@ -350,11 +354,10 @@ def _send(
         connections=options.connections or min(parallel, default=CONNECTIONS), max_wait_s=options.max_wait,
         max_retries=options.max_retries, budget=options.budget,
         simulate=any(embedded(m, study) for c in counts for m in c.models.values()), batches=batches,
-        uncapped=tuple(d.message for d in unlimited(counts)),
+        uncapped=tuple(d.message for d in unlimited(counts)), meter=meter_of(counts),
     )  # fmt: skip
-    shown = view(pending) if view is not None else ProgressView(NONE, pending, lambda _: None)
     report = send_pending(
-        project, walks, store, sending, run=run, view=shown, interrupter=interrupter, on_start=on_start
+        project, walks, store, sending, run=run, view=view, interrupter=interrupter, on_start=on_start
     )
     with suppress(OSError):  # the answers are stored: a record is not worth losing the tables of the run
         history.end(

@@ -14,6 +14,7 @@ from emdsl.run import history
 from emdsl.store.claims import live_runs
 from emdsl.study import control_socket
 from emdsl.study.cost import usd
+from emdsl.study.progress_lines import duration
 from emdsl.study.screen import Aside, Table, counted
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from emdsl.study.screen import Part
 
 N_SHOWN = 8  # characters of a run's id
+MAX_CAUSES = 3  # of failures of one run
 MAX_ENDED = 20  # runs that have ended, unless all are wanted
 
 
@@ -103,8 +105,10 @@ def active_parts(active: list[ActiveRun]) -> Iterator[Part]:
     if not active:
         yield "no run is under way"
         return
-    columns = ("run", "file", "started", "answered", "in flight", "connections", "spent", "budget", "pid")
-    yield Table(columns, [_row(r) for r in active], numeric=columns[3:])
+    columns = ("run", "file", "started", "answered", "left", "in flight", "connections", "spent", "budget", "pid")
+    optional = ("pid", "connections", "in flight", "started")
+    yield Table(columns, [_row(r) for r in active], numeric=(columns[3], *columns[5:]), optional=optional)
+    yield from _step_parts(active)
     for run in active:
         yield from _change_parts(run.name, run.record)
         if run.state is None:
@@ -221,13 +225,31 @@ def _row(run: ActiveRun) -> tuple[str, ...]:
     started = _when(run.record.started_at if run.record is not None else None)
     state = run.state
     if state is None:
-        return (run.name, run.file, started, "?", "?", "?", "?", "?", str(run.pid))
+        return (run.name, run.file, started, "?", "?", "?", "?", "?", "?", str(run.pid))
     spent = usd(Decimal(repr(state["spent_usd"]))) + (" + ?" if state["of_unknown_cost"] else "")
+    left = duration(state["eta_s"]) if state.get("eta_s") is not None else "?"
     budget = usd(Decimal(repr(state["budget_usd"]))) if state["budget_usd"] is not None else ""
     return (
-        run.name, run.file, started, f"{state['answered']:,}/{state['total']:,}", f"{state['in_flight']:,}",
-        f"{state['connections']:,}", spent, budget, str(run.pid),
+        run.name, run.file, started, f"{state['answered']:,}/{state['total']:,}", left,
+        f"{state['in_flight']:,}", f"{state['connections']:,}", spent, budget, str(run.pid),
     )  # fmt: skip
+
+
+def _step_parts(active: list[ActiveRun]) -> Iterator[Part]:
+    """Yield how far each step of each run is, and why requests failed."""
+    states = [(r.name, r.state) for r in active if r.state is not None]
+    rows = [
+        (name, s["step"], f"{s['answered']:,}/{s['total']:,}", f"{s['failed']:,}" if s["failed"] else "")
+        for name, state in states
+        for s in state.get("steps", ())
+    ]
+    if rows:
+        yield ""
+        yield Table(("run", "step", "answered", "failed"), rows, numeric=("answered", "failed"))
+    for name, state in states:
+        if state.get("retried"):
+            yield f"{name}: {counted(state['retried'], 'repeated attempt')}"
+        yield from (f"{name}: {f['n']:,} x {f['cause']}" for f in state.get("failures", ())[:MAX_CAUSES])
 
 
 def _change_parts(name: str, record: history.Record | None) -> Iterator[Part]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -79,6 +80,12 @@ def test_a_run_is_watched_changed_and_stopped(tmp_path: Path, url: str, start: S
     (run,) = once(folder, lambda runs: bool(runs) and runs[0]["reachable"] and runs[0]["answered"] > 0)
     assert (run["file"], run["pid"], run["connections"], run["total"]) == ("study.em", process.pid, 2, 2000)
     assert run["in_flight"] <= 2
+    (step,) = run["steps"]
+    assert (step["step"], step["total"], step["failed"]) == ("answer", 2000, 0)
+    assert 0 < step["answered"] <= run["answered"]
+    assert (run["retried"], run["failures"]) == (0, [])
+    assert run["eta_s"] is None or run["eta_s"] > 100, "2,000 requests, two at once, 0.3 s each"
+    assert re.search(r"answer +\d+/2,000", emdsl("runs", cwd=inner).stdout)
     assert 0 < run["spent_usd"] < 1.1 * run["answered"]
     path = folder / "cache" / "control" / run["run"]
     assert [p.stat().st_mode & 0o777 for p in (path.parent, path)] == [0o700, 0o600]

@@ -106,8 +106,8 @@ def beside(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     came: list[bool] = []
     load = loader.ProcessLoader.load
 
-    def noted(self: loader.ProcessLoader, report: Any) -> Any:
-        found = load(self, report)
+    def noted(self: loader.ProcessLoader, report: Any, on_rows: Any) -> Any:
+        found = load(self, report, on_rows)
         came.append(self._loaded is not None)
         return found
 
