@@ -5,12 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from emdsl.frame import Frame, MissingInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from emdsl.annotation import Annotation
     from emdsl.frame import Fn
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from emdsl.query import RequestSettings
     from emdsl.reply_format import ReplyFormat
     from emdsl.source import Diagnostic, Source, Span
-    from emdsl.value import Level, Number
+    from emdsl.value import Level, Number, Row
 
 Cell = tuple[int, ...]  # for each axis, the position of its level in `Axis.levels`
 
@@ -312,6 +313,34 @@ def request_settings(experiment: Experiment) -> Iterator[tuple[Step, RequestSett
                 yield step, step.settings(experiment.frame(step.settings_axes, levels))
 
 
+class DataTable(Protocol):
+    """The rows of a dataset, file after file."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the study."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The path of each column in the file."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The name of each column in the study."""
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All rows."""
+
+    @property
+    def files(self) -> Mapping[Path, str]:
+        """Its files, with the SHA-256 of each."""
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """The number of rows of each file."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Program:
     """All experiments of a study; `digest` changes with any of their content."""
@@ -327,3 +356,4 @@ class Program:
     patterns: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict, repr=False)  # by folder: files
     absent: tuple[Diagnostic, ...] = ()  # missing datasets, and how to get them
     annotations: Mapping[str, str] = field(default_factory=dict)  # files of people's verdicts, as `files`
+    datasets: tuple[DataTable, ...] = field(default=(), repr=False)  # that were read

@@ -35,6 +35,22 @@ def cost_usd(model: Model, response: Response) -> Decimal | None:
     return cost_of(price, usage) if price is not None else None
 
 
+def stored_usd(model: str, response: Response, price: tuple[float, float] | None) -> float | None:
+    """Return the cost of a stored answer in US dollars; None if it is unknown.
+
+    Args:
+        model: The model by its name in a study.
+        response: The answer.
+        price: Of its model when it was paid for, in US dollars per million tokens of input and of output.
+    """
+    usage = response.usage
+    cost = 0.0 if model.startswith("sim/") else usage.cost_usd
+    if cost is not None or price is None or usage.input_tokens is None or usage.output_tokens is None:
+        return cost
+    cost = (usage.input_tokens * price[0] + usage.output_tokens * price[1]) / 1e6
+    return cost / 2 if response.batch is not None else cost
+
+
 def cost_of(price: Price, usage: Usage) -> Decimal | None:
     """Return the cost of an answer by its tokens, in US dollars; None if the provider did not count them."""
     if price is FREE:

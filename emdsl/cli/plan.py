@@ -117,7 +117,7 @@ def command(
             next_step = parts if output is None else (f"Written: {output}", *parts)
         screen = list(console.rendered((*plan.parts(), *next_step)))
         console.say_screen(screen)
-    if kept and plan.complete:
+    if kept and plan.complete and plan.unused is None:  # what is unused depends on other studies, too
         uptodate.keep(project, file, marks, study.program, load, before, screen, exact=True)
     return EXIT_INCOMPLETE if exit_code and plan.requests else 0
 

@@ -120,6 +120,7 @@ def _compiled(
         patterns=resolver.inputs.patterns,
         absent=tuple(resolver.inputs.absent),
         annotations=resolver.inputs.annotations,
+        datasets=tuple(resolver.inputs.datasets),
     )
 
 

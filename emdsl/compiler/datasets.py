@@ -38,6 +38,7 @@ class Inputs:
     variables: dict[str, str | None] = field(default_factory=dict)
     patterns: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)  # by folder and pattern: files
     absent: list[Diagnostic] = field(default_factory=list)  # datasets that are not here, and how to get them
+    datasets: list[Dataset] = field(default_factory=list)
     annotations: dict[str, str] = field(default_factory=dict)  # files of people's verdicts: no request reads them
 
     def watch(self, folder: Path, pattern: str, paths: Iterable[Path]) -> None:
@@ -108,6 +109,7 @@ def dataset_of(decl: ast.Dataset, scope: Scope, inputs: Inputs, instead: Instead
     for each, sha256 in dataset.files.items():
         inputs.files[str(each.resolve())] = sha256
         inputs.links |= linked(each)
+    inputs.datasets.append(dataset)
     if not dataset.files:
         inputs.files[str(real)] = ""
         inputs.links |= linked(path)

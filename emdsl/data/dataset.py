@@ -36,6 +36,7 @@ class Dataset:
     paths: tuple[str, ...] = ()  # of each column, within a row
     place: str = ""  # of the rows, within the file
     files: Mapping[Path, str] = field(default_factory=dict)  # that were read, with the SHA-256 of each
+    counts: tuple[int, ...] = ()  # rows of each of these
 
     @property
     def plain(self) -> tuple[Any, ...]:
@@ -95,6 +96,7 @@ def read_dataset(
     return Dataset(
         name, tuple(column_paths), tuple(_rows(name, records, column_paths, declared=columns is not None)), digest,
         paths=tuple(column_paths.values()), place=rows, files={file.path: file.sha256 for file in files},
+        counts=tuple(len(records[file.path]) for file in files),
     )  # fmt: skip
 
 

@@ -205,6 +205,7 @@ def _fill(
         for field in fields:
             connection.execute(f"COMMENT ON COLUMN {table}.{name(field.name)} IS {literal(field.comment)}")
         notices += _measures(connection, experiment, schema)
+        _comment(connection, experiment, schema, fields)
         made_up = connection.execute(f"SELECT bool_or({name(simulated_column(experiment))}) FROM {table}").fetchone()
         simulated = simulated or bool(made_up and made_up[0])
     connection.execute(
@@ -292,6 +293,23 @@ def _measures(connection: Connection, experiment: Experiment, schema: str) -> li
         _store(connection, schema, experiment.measures[number], computed, number)
     connection.execute("DROP TABLE IF EXISTS temp.drawn; DROP TABLE IF EXISTS temp.scored")
     return notices
+
+
+def _comment(connection: Connection, experiment: Experiment, schema: str, fields: list[Field]) -> None:
+    """Say in the database what the relations of measures and their columns hold."""
+    from emdsl.outcomes.comments import measure_comments  # noqa: PLC0415 - the glossary is read for a load alone
+
+    of_table, statements = {f.name: f.comment for f in fields}, list[str]()
+    columns: dict[str, list[str]] = {}
+    sql = "SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = ? ORDER BY table_oid, column_index"
+    for relation, column in connection.execute(sql, [schema]).fetchall():
+        columns.setdefault(relation, []).append(column)
+    for measure in experiment.measures:
+        if measure.name in columns:  # it could be computed
+            kind, relation = "TABLE" if is_computed(measure) else "VIEW", _relation(schema, measure)
+            statements += measure_comments(experiment, measure, relation, kind, columns[measure.name], of_table)
+    if statements:
+        connection.execute("; ".join(["BEGIN", *statements, "COMMIT"]))
 
 
 def _draws(connection: Connection, experiment: Experiment, measure: Measure, schema: str) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import OutcomesError
 from emdsl.outcomes import database, table
+from emdsl.price_list import stored_usd
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -68,10 +69,7 @@ def row(
 ) -> tuple[Any, ...]:  # fmt: skip
     """Return an entry as a row of the table; `price` is in USD per million tokens, of input and output."""
     usage = response.usage
-    cost = 0.0 if str(ingredients.get("model")).startswith("sim/") else usage.cost_usd
-    if cost is None and price is not None and usage.input_tokens is not None and usage.output_tokens is not None:
-        cost = (usage.input_tokens * price[0] + usage.output_tokens * price[1]) / 1e6
-        cost = cost / 2 if response.batch is not None else cost
+    cost = stored_usd(str(ingredients.get("model")), response, price)
     return (
         key.hex(), study, response.run, ingredients.get("model"), response.model, response.fingerprint,
         response.finish, ingredients.get("sample"), datetime.fromtimestamp(response.answered_at, UTC),

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emdsl.digest import digest_bytes
-from emdsl.files import beside, write_whole
+from emdsl.files import beside, file_digest, write_whole
 from emdsl.project import RUNS
+from emdsl.run import used
 from emdsl.version import __version__
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def last(cache: Path, study: str) -> Record | None:
 
 def adopt(other: Path, cache: Path) -> None:
     """Copy the records and snapshots of another cache into this one; existing files stay."""
+    used.adopt(other, cache)
     for name in (RUNS, KEPT):
         for path in (other / name).iterdir() if (other / name).is_dir() else ():
             if not (cache / name / path.name).exists() and path.suffix != ".new":
@@ -136,6 +138,18 @@ def snapshot(cache: Path, project: Path, record: Record) -> dict[Path, Path]:
         if sha256:
             copies[path.resolve()] = copy if copy.exists() else path
     return copies
+
+
+def not_kept(cache: Path, project: Path, record: Record) -> list[str]:
+    """Return the files of a run that have changed since, and of which no copy was kept."""
+    lost = []
+    for name, sha256 in record.files.items():
+        path = project / name
+        if not sha256 or (cache / KEPT / f"{sha256}{path.suffix}").exists():
+            continue
+        if not path.exists() or file_digest(path).hex() != sha256:
+            lost.append(path.name)
+    return lost
 
 
 def _keep(cache: Path, path: Path, sha256: str) -> None:

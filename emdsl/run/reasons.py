@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from emdsl.experiment import Axis, Cell, Experiment, Program, Step
     from emdsl.outcome import Outcome
     from emdsl.query import Query
+    from emdsl.run.data_edits import DataEdit
     from emdsl.source import Source
     from emdsl.value import Level
 
@@ -73,7 +74,7 @@ class Difference:
         return f"{self.name} {shown(self.old)} -> {shown(self.new)}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PreviousProgram:
     """The program of a run before, beside the program of now; `selections` are those of that run, by experiment."""
 
@@ -81,6 +82,16 @@ class PreviousProgram:
     old: Program
     selections: Mapping[str, Selection] = field(default_factory=dict)
     interrupted: bool = False
+
+    @cached_property
+    def data_edits(self) -> list[DataEdit]:
+        """The edits of data files since."""
+        new, old = ({n: x for n, x in p.files.items() if n not in p.sources} for p in (self.new, self.old))
+        if new == old:
+            return []
+        from emdsl.run.data_edits import data_edits  # noqa: PLC0415 - few plans have edited data
+
+        return data_edits(self.new, self.old)
 
     def of(self, experiment: Experiment) -> Comparison:
         """Return an experiment beside the one of its name, or beside the only one that was renamed."""

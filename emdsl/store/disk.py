@@ -117,6 +117,21 @@ class DiskStore:
         if self._reader is not None:
             yield from self._entries(self._reader, keys)
 
+    def stored(self, keys: Iterable[Digest]) -> list[Digest]:
+        """Return the keys that have an entry, which is not read."""
+        stored, wanted = list[bytes](), list(dict.fromkeys(keys))
+        if self._reader is None:
+            return stored
+        for start in range(0, len(wanted), LOOKED_UP):
+            chunk = wanted[start : start + LOOKED_UP]
+            marks = ",".join(["(?)"] * len(chunk))
+            sql = f"WITH wanted(k) AS (VALUES {marks}) SELECT key FROM wanted CROSS JOIN Cache ON key = k AND raw = 1"
+            try:
+                stored += [key for (key,) in self._reader.execute(sql, chunk)]
+            except sqlite3.Error as error:
+                raise StoreError(_why(self.folder, error)) from error
+        return stored
+
     def _entries(self, database: sqlite3.Connection, keys: Iterable[Digest]) -> Iterator[tuple[Digest, bytes]]:
         wanted = list(dict.fromkeys(keys))
         for start in range(0, len(wanted), LOOKED_UP):

@@ -25,10 +25,12 @@ from emdsl.study.counts import (
     warning_parts,
     warnings_json,
 )
+from emdsl.study.data_parts import data_json, data_parts
 from emdsl.study.planfile import PlanFile, digests, known_requests, write_plan
 from emdsl.study.previous import FIRST_RUN, first_run, last_run, server_notices
 from emdsl.study.screen import Aside, Part, Table, short, text_of
 from emdsl.study.selection import selections
+from emdsl.study.unused import unused_of, unused_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +41,9 @@ if TYPE_CHECKING:
     from emdsl.outcome import Outcome
     from emdsl.query import Query
     from emdsl.run.count import ExperimentCount, Way
+    from emdsl.run.data_edits import DataEdit
     from emdsl.study.compiled import Compiled
+    from emdsl.study.unused import Unused
 
     OnPending = Callable[[Rows, Step, Outcome, Query | None], None]
 
@@ -63,6 +67,8 @@ class Plan:
     study: Compiled = field(repr=False)
     counts: list[ExperimentCount] = field(repr=False)
     walks: list[Rows] = field(repr=False)
+    data_edits: tuple[DataEdit, ...] = field(default=(), repr=False)  # since the last run
+    unused: Unused | None = field(default=None, repr=False)  # cached answers that the study used before
     reasons_unknown: str = field(default="", repr=False)  # why reasons are not known, if so
     store_parts: tuple[Part, ...] = field(default=(), repr=False)
     ways: tuple[Way, ...] = field(default=(), repr=False)  # of the models with a batch API
@@ -83,6 +89,8 @@ class Plan:
         yield from count_parts(self.counts)
         yield from budget_parts(self.counts, self.budget)
         yield from reason_parts(self.counts, self.reasons_unknown)
+        yield from data_parts(self.data_edits)
+        yield from unused_parts(self.unused)
         if self.in_batches:
             n, held = len(self.in_batches), sum(self.in_batches.values())
             yield f"{held:,} pending requests are in {n} open batch{'es' if n > 1 else ''}: they are not sent again\n"
@@ -98,6 +106,8 @@ class Plan:
         shown = plan_json(self.counts, self.wall_s) | budgets_json(self.counts, self.budget)
         shown |= warnings_json(self.study.program, self.notices)
         shown |= ways_json(self.ways)
+        shown |= {"data_edits": data_json(self.data_edits)} if self.data_edits else {}
+        shown |= {"unused": self.unused.as_json()} if self.unused is not None else {}
         shown |= {"in_batches": self.in_batches} if self.in_batches else {}
         return shown | ({"missing": list(self.missing)} if self.missing else {})
 
@@ -174,6 +184,8 @@ def make_plan(
     with study.store() as store:
         counts = plan_all(made, store)
         of_store = tuple(store_parts(project, store))
+        whole = all(s.all_cells and s.samples is None for s in chosen)
+        not_used = unused_of(study, counts, store) if whole and reasons else None
     ways = choose_ways(study, counts, batch=batch, pilot=pilot)
     if budget is not None:
         check_budgets(counts, budget)
@@ -186,7 +198,8 @@ def make_plan(
         missing=tuple(missing_setup(study, counts, insecure=insecure)), notices=tuple(notices), listed=tuple(requests),
         budget=budget, wall_s=time.monotonic() - start_s, study=study, counts=counts, walks=walks,
         reasons_unknown=first_run(study, counts) if no_previous == FIRST_RUN else no_previous, store_parts=of_store,
-        in_batches=in_batches(study, counts), ways=ways,
+        in_batches=in_batches(study, counts), ways=ways, unused=not_used,
+        data_edits=tuple(previous.data_edits) if previous is not None else (),
     )  # fmt: skip
 
 

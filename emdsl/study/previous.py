@@ -57,7 +57,13 @@ def last_run(study: Compiled) -> tuple[PreviousProgram | None, str]:
         return None, FIRST_RUN
     previous = _as_it_was(study, record)
     day = time.strftime("%Y-%m-%d", time.localtime(record.started_at))
-    return previous, "" if previous else f"unknown: the study of {day} no longer compiles as it was"
+    if previous is not None:
+        return previous, ""
+    lost = history.not_kept(study.project.cache, study.project.root, record)
+    if lost:
+        size = history.MAX_KEPT // 2**20
+        return None, f"unknown: no copy of {one_of(lost)} was kept on {day} (files over {size} MiB are not)"
+    return None, f"unknown: the study of {day} no longer compiles as it was"
 
 
 def first_run(study: Compiled, counts: list[ExperimentCount]) -> str:

@@ -15,7 +15,7 @@ from emdsl.errors import SetupError
 from emdsl.outcomes.load_ids import REPAIRED, check_name, known_loads, load_id
 from emdsl.price_list import price_of
 from emdsl.providers.secret import server
-from emdsl.run import history
+from emdsl.run import history, used
 from emdsl.run.executor import CONNECTIONS
 from emdsl.run.metered import meter_of
 from emdsl.run.progress import Report
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from emdsl.store.removals import StoreVersion
     from emdsl.study.batch_run import BatchPlan
     from emdsl.study.compiled import Compiled
+    from emdsl.study.loader import Loaded, Loader
     from emdsl.study.options import RunOptions
     from emdsl.study.plan import Plan
 
@@ -294,9 +295,7 @@ def run_study(
                 )  # fmt: skip
                 options = replace(options, budget=report.budget)  # it may have been changed on the way
                 loader.check()
-                n_rows = sum(Rows(w.experiment).n_rows(w.experiment.n_cells) for w in walks)
-                with shown.loading(n_rows) as on_rows:
-                    final_counts, notices, load_error = loader.load(report, on_rows)
+                final_counts, notices, load_error = _load(loader, walks, report, shown)
         elif survey.loaded is not None:
             final_counts, notices, load_error = counts, *survey.loaded
         else:
@@ -307,11 +306,25 @@ def run_study(
         notices += _notices(study, run)
     if not (pending or options.offline):
         _remember(study, options, counts, run)
+    _note_used(study, final_counts)
     result = _result(study, options, final_counts, report, notices, load_error)
     rest = None
     if options.pilot:
         rest = make_plan(study, samples=options.samples, only=options.only, insecure=options.insecure, reasons=False)
     return replace(result, id=run, store_before=before, rest=rest, wall_s=time.monotonic() - start_s)
+
+
+def _load(loader: Loader, walks: list[Rows], report: Report, view: ProgressView) -> Loaded:
+    """Load the tables, all rows of them, and show how far that is."""
+    n_rows = sum(Rows(w.experiment).n_rows(w.experiment.n_cells) for w in walks)
+    with view.loading(n_rows) as on_rows:
+        return loader.load(report, on_rows)
+
+
+def _note_used(study: Compiled, counts: list[ExperimentCount]) -> None:
+    """Keep which answers the study uses: a later plan tells which of them it does not use any more."""
+    with suppress(OSError):  # a cache that cannot be written
+        used.add(study.project.cache, study.name, used.answers_of(counts), store_version(study.project.answers))
 
 
 def _result(

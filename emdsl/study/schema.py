@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from emdsl.compiler.measure_specs import RESULT_COLUMNS
 from emdsl.errors import UsageError
 from emdsl.experiment import CORRECTED_COLUMNS
-from emdsl.lang.explain import entry
+from emdsl.outcomes.comments import meaning
 from emdsl.source import listed, near
 
 if TYPE_CHECKING:
@@ -18,7 +17,9 @@ Line = tuple[str, str, str, str]  # relation, column, type and contents
 
 
 def described(lines: Sequence[Line], relation: str | None = None) -> list[Line]:
-    """Return the columns of one table or measure, or of all; those of measures with contents from the glossary.
+    """Return the columns of one table or measure, or of all, with their contents by their comments.
+
+    A database of an older version lacks those of measures, whose contents are the same sentences of the glossary.
 
     Args:
         lines: All columns, as `emdsl.outcomes.database.schema_of` returns them.
@@ -37,8 +38,5 @@ def described(lines: Sequence[Line], relation: str | None = None) -> list[Line]:
 
 
 def _meaning(column: str) -> str:
-    """Return the first sentence of the glossary about a column of measures; "" for any other column."""
-    if column not in {*RESULT_COLUMNS, *CORRECTED_COLUMNS}:
-        return ""
-    text = " ".join((entry(column) or "").partition("\n\n")[2].partition("\n\n")[0].split())
-    return re.split(r"(?<=[\w`)])\. ", text)[0].rstrip(".")
+    """Return what a column of measures holds; "" for any other column."""
+    return meaning(column) if column in {*RESULT_COLUMNS, *CORRECTED_COLUMNS} else ""

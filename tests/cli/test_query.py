@@ -43,6 +43,15 @@ def test_the_schema_is_told(folder: Path) -> None:
     assert {r["column"] for r in rows(folder, "low", "--schema")} == {
         r["column"] for r in found if r["relation"] == "low"
     }
+    with duckdb.connect(str(folder / "cache" / "outcomes.duckdb"), read_only=True) as other:
+        columns = other.execute(
+            "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE table_name IN ('e', 'low')"
+        ).fetchall()
+        views = other.execute("SELECT view_name, comment FROM duckdb_views() WHERE NOT internal").fetchall()
+    assert {(t, c): contents for t, c, contents in columns} == {
+        k: v for k, v in comments.items() if k[0] in ("e", "low")
+    }
+    assert [(n, c.partition(":")[0]) for n, c in views] == [("low", "measure low of e")]
     assert "expected SQL" in emdsl("query", cwd=folder, code=2).stderr
     told = emdsl("query", "FROM e", "--schema", cwd=folder, code=2).stderr
     assert "unknown table or measure `FROM e`" in told
