@@ -7,6 +7,7 @@ import textwrap
 import click
 
 from emdsl.cli import console
+from emdsl.cli.options import completed
 from emdsl.errors import UsageError
 from emdsl.lang.explain import entry, page, pages, suggestion, title, words
 
@@ -14,7 +15,7 @@ WIDTH = 100  # columns of the list of words
 
 
 @click.command("explain")
-@click.argument("term", metavar="[CODE|WORD]", required=False)
+@click.argument("term", metavar="[CODE|WORD]", required=False, shell_complete=lambda *call: completed("terms", *call))
 def command(term: str | None) -> int:
     """Explain an error or warning CODE, or a WORD of the language and of the results. Without either, list all.
 

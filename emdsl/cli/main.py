@@ -6,10 +6,14 @@ import gc
 import importlib
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from emdsl.version import __version__
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 VERBS = {
     "init": ("emdsl.cli.init", "Create a new study."),
@@ -39,6 +43,7 @@ VERBS = {
     "docs": ("emdsl.cli.docs", "Open the documentation."),
 }
 GC_THRESHOLDS = (100_000, 20, 100)  # rows are short-lived and acyclic: collections took a third of a plan's time
+COMPLETE = "_EMDSL_COMPLETE"  # the variable by which a shell asks for completion
 EXIT_ERROR, EXIT_USAGE, EXIT_INCOMPLETE = 1, 2, 3
 EXIT_STALE = EXIT_ERROR  # every answer is stored, and the tables are stale
 
@@ -61,6 +66,13 @@ class LazyGroup(click.Group):
         command = importlib.import_module(VERBS[cmd_name][0]).command
         assert isinstance(command, click.Command)
         return add_common(command)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the verbs without importing them, and the options."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - only a shell that completes needs it
+
+        verbs = [CompletionItem(name, help=text) for name, (_, text) in VERBS.items() if name.startswith(incomplete)]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -116,6 +128,20 @@ def _check_arguments(arguments: list[str]) -> None:
             raise UsageError(f"'{as_text(argument)}' is not text in UTF-8: rename the file, or correct the argument")
 
 
+def _complete() -> None:
+    """Answer a shell that completes a word, without a sound: an error offers nothing."""
+    from emdsl.cli.completion import register  # noqa: PLC0415 - only a shell that completes needs it
+
+    register()
+    if os.environ[COMPLETE].endswith("_source"):
+        return
+    sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - it lives as long as this process
+    try:
+        cli.main(standalone_mode=False)
+    except Exception:  # noqa: BLE001 - there is no place for a message within a line that is being typed
+        sys.exit(0)
+
+
 def main() -> None:
     """Run the command line; the one place that catches EmdslError."""
     from emdsl.errors import EmdslError, UsageError  # noqa: PLC0415 - keeps `--version` at click's own speed
@@ -125,6 +151,8 @@ def main() -> None:
     for name in ("stdout", "stderr"):  # the caller may have closed both: `>&-`
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - `pathlib` takes 3 ms
+    if COMPLETE in os.environ:
+        _complete()
     try:
         _check_arguments(sys.argv[1:])
         code = cli.main(standalone_mode=False)

@@ -16,6 +16,14 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 DISPLAYS = ("rich", "plain", "none")
 
 
+def completed(what: str, *call: Any) -> list[Any]:
+    """Return what completes a parameter, by a function of `emdsl.cli.completion`."""
+    from emdsl.cli import completion  # noqa: PLC0415 - only a shell that completes needs it
+
+    found: list[Any] = getattr(completion, what)(*call)
+    return found
+
+
 def option(*names: str, **settings: Any) -> Decorator:
     """Return a click option that also reads `EMDSL_...`, named after its long form."""
     long = next(n for n in names if n.startswith("--")).removeprefix("--").replace("-", "_").upper()
@@ -54,8 +62,16 @@ ENV_FILE = option(
 AS_JSON = option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 SAMPLES = option("--samples", type=int, help="Only the first N samples of each cell.")
 ONLY = click.option(  # not from the environment: click would split a level at its blanks
-    "--only", multiple=True, metavar="AXIS=VALUE[,VALUE]", help="Only these levels; repeat for more axes."
+    "--only",
+    multiple=True,
+    metavar="AXIS=VALUE[,VALUE]",
+    help="Only these levels; repeat for more axes.",
+    shell_complete=lambda *call: completed("axes", *call),
 )
+MEASURE = option(
+    "--measure", metavar="NAME", envvar=None, help="The measure.  [default: the first]",
+    shell_complete=lambda *call: completed("measures", *call),
+)  # fmt: skip
 PILOT = option(
     "--pilot", is_flag=True, help="Only a small balanced sample of all rows, to measure the cost of the rest."
 )

@@ -17,7 +17,7 @@ from emdsl.study.tables import chosen_measure
 
 @click.command("plot")
 @options.STUDY
-@options.option("--measure", metavar="NAME", envvar=None, help="The measure.  [default: the first]")
+@options.MEASURE
 @options.option(
     "--kind", type=click.Choice(("curve", "dots", "heat")), help="[default: a curve over numbers, else dots]"
 )

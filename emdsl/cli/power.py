@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.command("power")
 @options.with_options(options.STUDY, options.AS_JSON)
-@options.option("--measure", metavar="NAME", envvar=None, help="The measure.  [default: the first]")
+@options.MEASURE
 @options.option(
     "--effect", type=click.FloatRange(0, min_open=True), envvar=None,
     help="The difference to detect, in the unit of the measure: 0.05.  [default: the measure's own `effect`]",
