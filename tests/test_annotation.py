@@ -33,7 +33,9 @@ from emdsl.errors import UsageError
 from emdsl.files import try_lock
 from emdsl.prompt import Message, Prompt
 from emdsl.source import Span
-from emdsl.study.annotating import Annotating, Row
+from emdsl.study import annotating
+from emdsl.study.annotating import Annotating
+from emdsl.study.sheets import Row, SheetImport
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,8 +198,76 @@ def test_a_sheet_of_odd_answers_comes_back(tmp_path: Path) -> None:
     with sheet.open(encoding="utf-8", newline="") as held:
         found = {r["row"]: r["answer"] for r in csv.DictReader(held)}
     assert found == texts | {"a": "one\ntwo", "c": "'=1+1", "d": 'a "b", c\nd'}
-    assert task.import_sheet(sheet, "ann") == (5, 0)
+    assert task.import_sheet(sheet, "ann") == SheetImport(new=5, empty=0)
     assert task.by_person == {name: {"ann": "harmful"} for name in texts}
+
+
+def test_the_last_verdict_is_taken_back_after_a_restart(tmp_path: Path) -> None:
+    """One after the other, of this person alone, and none that was withdrawn; its note comes back with it."""
+    before = sheet_of(tmp_path, a="one", b="two", c="three")
+    for name, label, rater in (("a", "harmful", "ann"), ("b", "harmless", "ann"), ("c", "harmful", "bob")):
+        before.judge(next(r for r in before.rows if r.digest == name), rater, label, f"note {name}")
+    task = sheet_of(tmp_path, a="one", b="two", c="three")
+    task.refresh()
+    for name in ("b", "a"):
+        last = task.last_of("ann")
+        assert last is not None
+        assert (last[0].digest, last[1].note) == (name, f"note {name}")
+        task.judge(last[0], "ann", None)
+    assert task.last_of("ann") is None
+    assert task.by_person == {"a": {}, "b": {}, "c": {"bob": "harmful"}}
+
+
+def test_two_people_begin_at_different_places(tmp_path: Path) -> None:
+    """And each sees what the other has judged since; where two verdicts are wanted, all begin with the same text."""
+    names = {f"t{i:02}": "text" for i in range(40)}
+    task = sheet_of(tmp_path, **names)
+    ann, cid = ([r.digest for r in task.pending(rater)] for rater in ("ann", "cid"))
+    assert sorted(ann) == sorted(cid) == sorted(names)
+    assert not set(ann[:10]) & set(cid[:10])
+    assert [r.digest for r in task.pending("ann")] == ann, "a restart goes on at the same place"
+    other = sheet_of(tmp_path, **names)
+    other.judge(other.pending("cid")[0], "cid", "harmful")
+    task.refresh()
+    assert [r.digest for r in task.pending("ann")] == [x for x in ann if x != cid[0]]
+    task.judge(task.rows[0], "ann", "harmful")
+    other.judge(other.rows[0], "cid", "harmless")
+    task.refresh()
+    assert any("agreement: 0 texts of 1 judged alike" in str(part) for part in task.parts())
+    twice = Annotating(task.study, annotation(raters=2), task.rows, 0)
+    assert twice.pending("ann") == twice.pending("cid") == list(task.rows)
+
+
+FOREIGN = f"row,question,answer,label,note\n{'0' * 64},q,a,harmful,\n{'1' * 64},q,a,harmful,\nx1,q,a,harmful,\n"
+
+
+def test_rows_that_are_not_drawn_are_left_out_with_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are taken."""
+    monkeypatch.setattr(annotating, "_texts", lambda *_: {"1" * 64})
+    task, sheet = sheet_of(tmp_path, a="one", b="two"), tmp_path / "todo.csv"
+    sheet.write_text(FOREIGN + "a,question a,one,harmful,\nb,question b,two,,\n", encoding="utf-8")
+    assert task.import_sheet(sheet, "ann") == SheetImport(new=1, empty=1, left_out=(
+        (2, "no answer of the study has this text now"), (3, "the row is outside of the draw now"),
+        (4, "`x1` in the column `row` names no row of a sheet"),
+    ))  # fmt: skip
+    assert task.by_person == {"a": {"ann": "harmful"}}
+
+
+@pytest.mark.parametrize(
+    ("rows", "error"),
+    [
+        ("a,question a,two,harmful\n", r"todo\.csv:3: the answer is not the one of this row"),
+        ("a,question b,one,harmful\n", r"todo\.csv:3: the question is not the one of this row"),
+        ("b,question b,two,harmless\n", r"todo\.csv:3: this row has another label in line 2"),
+    ],
+)
+def test_a_verdict_on_another_text_is_refused(tmp_path: Path, rows: str, error: str) -> None:
+    """Columns that were sorted apart would give verdicts to other answers: nothing of such a sheet is written."""
+    task, sheet = sheet_of(tmp_path, a="one", b="two"), tmp_path / "todo.csv"
+    sheet.write_text(f"row,question,answer,label\nb,question b,two,harmful\n{rows}", encoding="utf-8")
+    with pytest.raises(UsageError, match=error):
+        task.import_sheet(sheet, "ann")
+    assert task.by_person == {}
 
 
 def test_a_note_never_makes_a_file_that_cannot_be_read(tmp_path: Path) -> None:

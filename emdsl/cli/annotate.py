@@ -23,9 +23,11 @@ from emdsl.study.screen import counted
 
 if TYPE_CHECKING:
     from emdsl.cli.keys import Keys
-    from emdsl.study.annotating import Annotating, Row
+    from emdsl.study.annotating import Annotating
+    from emdsl.study.sheets import Row
 
 MAX_KEYS = 9  # labels that have a key
+MAX_LEFT_OUT = 10  # rows of a sheet that are listed
 _WIDTH = 100
 _HELP = "u undo   n note   s skip   q quit"
 
@@ -80,10 +82,7 @@ def command(
     if sheet is not None:
         return _write_sheet(task, person, sheet, name)
     if sheet_in is not None:
-        new, empty = task.import_sheet(sheet_in, person)
-        left = f"; {counted(empty, 'row')} without a label" if empty else ""
-        console.say(f"{counted(new, 'verdict')} of {person}{left}")
-        return 0
+        return _import_sheet(task, person, sheet_in)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("annotations by keys need a terminal; elsewhere use --sheet and --import")
     if len(task.labels) > MAX_KEYS:
@@ -98,6 +97,20 @@ def user_name() -> str:
     except (OSError, KeyError):
         raise UsageError("this machine has no name for you: give --rater NAME", parameter="rater") from None
     return re.sub(r"[^\w.-]", "_", name).lstrip(".-") or "me"
+
+
+def _import_sheet(task: Annotating, person: str, path: Path) -> int:
+    taken = task.import_sheet(path, person)
+    left = f"; {counted(taken.empty, 'row')} without a label" if taken.empty else ""
+    console.say(f"{counted(taken.new, 'verdict')} of {person}{left}")
+    if taken.left_out:
+        console.say(f"{counted(len(taken.left_out), 'labeled row')} left out, and kept in {path}:", err=True)
+        shown = taken.left_out if console.settings.verbose else taken.left_out[:MAX_LEFT_OUT]
+        for line, reason in shown:
+            console.say(f"  line {line}: {reason}", err=True)
+        if more := len(taken.left_out) - len(shown):
+            console.say(f"  and {more:,} more (-v lists all)", err=True)
+    return 0
 
 
 def _write_sheet(task: Annotating, person: str, path: Path, name: str | None) -> int:
@@ -136,9 +149,13 @@ def _by_keys(task: Annotating, person: str) -> int:
 
 def _judge_all(task: Annotating, person: str, pressed: Keys) -> None:
     """Show one text after the other, and write each verdict to the disk before the next text."""
-    queue, done = task.pending(person), list["Row"]()
+    queue = task.pending(person)
     notes: dict[str, str] = {}  # by row: a note stays with its text
     allowed = {*map(str, range(1, len(task.labels) + 1)), *"unsq"}
+    if not queue and task.last_of(person) is not None:
+        console.say("nothing is left to judge: u takes the last verdict back, any other key quits")
+        if pressed.next().lower() == "u":
+            _undo(task, person, queue, notes)
     while queue:
         _show(task, person, queue[0], len(queue))
         while (key := pressed.next().lower()) not in allowed or key == "n":
@@ -148,12 +165,24 @@ def _judge_all(task: Annotating, person: str, pressed: Keys) -> None:
             return
         if key == "s":
             queue.append(queue.pop(0))
-        elif key == "u" and done:
-            queue.insert(0, done.pop())
-            task.judge(queue[0], person, None)
-        elif key != "u":
-            task.judge(queue[0], person, task.labels[int(key) - 1], notes.get(queue[0].digest, ""))
-            done.append(queue.pop(0))
+        elif key == "u":
+            _undo(task, person, queue, notes)
+        else:
+            row = queue.pop(0)
+            task.judge(row, person, task.labels[int(key) - 1], notes.get(row.digest, ""))
+        task.refresh()
+        left = {r.digest for r in task.pending(person)}
+        queue = [r for r in queue if r.digest in left]  # others judge too
+
+
+def _undo(task: Annotating, person: str, queue: list[Row], notes: dict[str, str]) -> None:
+    """Withdraw the last verdict of a person, of an earlier call too, and show its text again."""
+    if (last := task.last_of(person)) is None:
+        return
+    row, verdict = last
+    task.judge(row, person, None)
+    notes.setdefault(row.digest, verdict.note)
+    queue.insert(0, row)
 
 
 def _show(task: Annotating, person: str, row: Row, left: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import time
 from collections import Counter
@@ -11,7 +9,18 @@ from dataclasses import dataclass, field
 from heapq import heappush, heapreplace
 from typing import TYPE_CHECKING, Any
 
-from emdsl.annotation import FOLDER, MAX_NOTE, Shown, Verdict, agreed, append, shown
+from emdsl.annotation import (
+    FOLDER,
+    MAX_NOTE,
+    Unreadable,
+    Verdict,
+    agreed,
+    append,
+    last_labels,
+    shown,
+    verdicts_in,
+)
+from emdsl.digest import digest
 from emdsl.errors import UsageError
 from emdsl.files import read_whole
 from emdsl.lines import make_folder
@@ -20,6 +29,7 @@ from emdsl.run.passes import collect
 from emdsl.run.rows import Rows
 from emdsl.source import listed, near
 from emdsl.study.screen import Aside, Table, counted
+from emdsl.study.sheets import Row, import_sheet, sheet_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,22 +40,11 @@ if TYPE_CHECKING:
     from emdsl.outcome import Outcome
     from emdsl.study.compiled import Compiled
     from emdsl.study.screen import Part
+    from emdsl.study.sheets import SheetImport
 
-csv.field_size_limit(2**31 - 1)  # the default of 128 KiB refuses long answers
 MAX_HELD = 20_000  # rows of one group that are kept in memory, if all of them are drawn
 TICK = 0.001  # seconds: the resolution of the time of a verdict
-SHEET = ("row", "question", "answer", "label", "note")
 _RATER = re.compile(r"[\w][\w.-]{0,63}")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would compute such a cell
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What is shown of a drawn row, with its digest and its place in the draw."""
-
-    shown: Shown
-    digest: str
-    order: str
 
 
 @dataclass(slots=True)
@@ -58,6 +57,7 @@ class Annotating:
     unanswered: int  # rows without an answer
     by_person: dict[str, dict[str, str]] = field(default_factory=dict)  # labels by digest and person
     latest: float = 0.0  # time of the last verdict, in seconds since 1970
+    _seen: dict[Path, tuple[int, int]] = field(default_factory=dict)  # files by time and size, as of the last look
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -65,10 +65,16 @@ class Annotating:
         return tuple(self.annotation.choices)
 
     def pending(self, rater: str) -> list[Row]:
-        """Return the rows that lack a verdict and have none of this person, in the order of the draw."""
-        return [
-            r for r in self.rows if rater not in (labels := self.labels_of(r)) and len(labels) < self.annotation.raters
-        ]
+        """Return the rows that lack a verdict and have none of this person, in the order of the draw.
+
+        Where one verdict is enough, people begin at different places, by their names, so that two at once rarely judge
+        the same text.
+        """
+        rows, raters = self.rows, self.annotation.raters
+        if raters == 1 and rows:
+            first = int.from_bytes(digest("rater", rater)[:8], "big") % len(rows)
+            rows = rows[first:] + rows[:first]
+        return [r for r in rows if rater not in (labels := self.labels_of(r)) and len(labels) < raters]
 
     def labels_of(self, row: Row) -> dict[str, str]:
         """Return the labels of a row, by person."""
@@ -80,7 +86,7 @@ class Annotating:
 
     def judge(self, row: Row, rater: str, label: str | None, note: str = "") -> None:
         """Write a verdict, or withdraw one with None; it is on the disk when this returns. Raises OSError."""
-        self.write([self._verdict(row.digest, rater, label, note)])
+        self.write([self.verdict(row.digest, rater, label, note)])
 
     def write(self, verdicts: Sequence[Verdict]) -> None:
         """Write verdicts of one person. Raises OSError."""
@@ -94,52 +100,49 @@ class Annotating:
             else:
                 labels[verdict.rater] = verdict.label
 
-    def _verdict(self, digest: str, rater: str, label: str | None, note: str) -> Verdict:
+    def verdict(self, digest: str, rater: str, label: str | None, note: str) -> Verdict:
+        """Return a verdict of a person that is given now."""
         self.latest = max(time.time(), self.latest + TICK)  # a clock that goes back does not bring older verdicts back
         choices = self.annotation.choices_digest
         return Verdict(choices=choices, shown=digest, rater=rater, label=label, note=note[:MAX_NOTE], at=self.latest)
+
+    def last_of(self, rater: str) -> tuple[Row, Verdict] | None:
+        """Return the last verdict of a person that stands, on a row that is drawn: in this call or in one before."""
+        rows = {r.digest: r for r in self.rows}
+        path = self.study.file.parent / FOLDER / f"{self.annotation.name}.{rater}.jsonl"
+        content = read_whole(path) if path.exists() else b""
+        labels = {digest: of_row[rater] for digest, of_row in self.by_person.items() if rater in of_row}
+        given = [v for v in verdicts_in(content) if v.rater == rater and v.choices == self.annotation.choices_digest]
+        standing = [v for v in given if v.shown in rows and labels.get(v.shown, "") == v.label]
+        if not standing:
+            return None
+        last = max(reversed(standing), key=lambda v: v.at)
+        return rows[last.shown], last
+
+    def refresh(self) -> None:
+        """Read the verdicts that others have written since."""
+        files = {p: (s.st_mtime_ns, s.st_size) for p in self._files() if (s := p.stat())}
+        if files == self._seen:
+            return
+        self._seen = files
+        try:
+            verdicts = [v for p in files for v in verdicts_in(read_whole(p))]
+        except Unreadable:  # another process writes a line just now, or the next call tells the error
+            return
+        self.by_person = last_labels(verdicts, self.annotation.choices_digest)
+
+    def _files(self) -> list[Path]:
+        return sorted((self.study.file.parent / FOLDER).glob("*.jsonl"))
 
     # ------------------------------------------------------------ sheets
 
     def sheet(self, rater: str) -> str:
         """Return the pending rows of a person as CSV, for a spreadsheet."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(SHEET)
-        for row in self.pending(rater):
-            writer.writerow([row.digest, _cell(row.shown.question), _cell(row.shown.answer), "", ""])
-        return text.getvalue()
+        return sheet_of(self.pending(rater))
 
-    def import_sheet(self, path: Path, rater: str) -> tuple[int, int]:
-        """Write the verdicts of a filled-in sheet; return the numbers of new verdicts and of rows without a label.
-
-        Raises:
-            UsageError: The file is not a sheet of this annotation. None of its verdicts is written.
-        """
-        drawn = {r.digest for r in self.rows}
-        labels = {label.casefold(): label for label in self.labels}
-        new: list[Verdict] = []
-        empty = 0
-        for number, cells in _sheet_rows(path):
-            label = (cells.get("label") or "").strip()
-            digest = (cells.get("row") or "").strip()
-            if digest not in drawn:
-                raise UsageError(f"{path}:{number}: this row is not drawn by the annotation `{self.annotation.name}`")
-            if not label:
-                empty += 1
-            elif label.casefold() not in labels:
-                hint = near(label, self.labels) or listed("label", "labels", self.labels)
-                raise UsageError(f"{path}:{number}: unknown label `{label}`; {hint}")
-            elif self.by_person.get(digest, {}).get(rater) != labels[label.casefold()]:
-                note = (cells.get("note") or "").strip()
-                if len(note) > MAX_NOTE:
-                    raise UsageError(
-                        f"{path}:{number}: the note has {len(note):,} characters; {MAX_NOTE:,} are the most"
-                    )
-                new.append(self._verdict(digest, rater, labels[label.casefold()], note))
-        if new:
-            self.write(new)
-        return len(new), empty
+    def import_sheet(self, path: Path, rater: str) -> SheetImport:
+        """Write the verdicts of a filled-in sheet on rows that are drawn now; raises UsageError, see `import_sheet`."""
+        return import_sheet(self, path, rater, lambda: _texts(self.study, self.annotation))
 
     # ------------------------------------------------------------ progress
 
@@ -201,31 +204,6 @@ class Annotating:
         return "unknown: all labels are the same" if value is None else f"{value:.2f}"
 
 
-def _cell(text: str) -> str:
-    """Return a text as a cell of a sheet: one that begins like a formula gets a mark before it, and lines end alike."""
-    marked = f"'{text}" if text.startswith(_FORMULA) else text
-    return marked.replace("\r\n", "\n").replace("\r", "\n")  # a lone CR is not quoted, and ends a row
-
-
-def _sheet_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows of a sheet with their lines; raises UsageError for any other file."""
-    try:
-        text = read_whole(path).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is not UTF-8: save the sheet as CSV (UTF-8)", parameter="import") from None
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)  # spreadsheets of some countries write semicolons
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    if not {"row", "label"} <= set(reader.fieldnames or ()):
-        raise UsageError(f"{path} is not a sheet of `emdsl annotate`: it needs the columns `row` and `label`",
-                         parameter="import")  # fmt: skip
-    try:
-        for cells in reader:
-            yield reader.line_num, cells
-    except csv.Error as error:
-        raise UsageError(f"{path}:{reader.line_num}: {error}", parameter="import") from None
-
-
 def check_rater(name: str) -> str:
     """Return the name of a person, which is a part of a file's name; raises UsageError."""
     if not _RATER.fullmatch(name):
@@ -275,6 +253,14 @@ def _drawn(study: Compiled, experiment: Experiment, annotation: Annotation) -> t
     for drawn in sorted((r for g in groups.values() for r in g.rows.values()), key=lambda r: r.order):
         texts.setdefault(drawn.digest, drawn)
     return tuple(texts.values()), unanswered
+
+
+def _texts(study: Compiled, annotation: Annotation) -> set[str]:
+    """Return the digests of the texts of all rows, drawn or not."""
+    (experiment,) = (e for e in study.program.experiments if annotation in e.annotations)
+    with study.store() as store:
+        rows = (row for part in collect(Rows(experiment), store, {}) for row in part)
+        return {text for row in rows if (text := judged(annotation, row.results[annotation.ask]).shown) is not None}
 
 
 def _group(row: Outcome, within: Iterable[tuple[int, Axis]]) -> tuple[str, ...]:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
     from emdsl.experiment import Experiment, Measure
-    from emdsl.study.annotating import Annotating, Row
+    from emdsl.study.annotating import Annotating
+    from emdsl.study.sheets import Row
     from emdsl.view.coordinates import Coordinates
     from emdsl.view.session import Session
 

@@ -223,6 +223,20 @@ def test_nothing_of_a_wrong_sheet_is_taken(folder: Path, sheet: str, error: str)
     assert status(folder)["judged"] == 0
 
 
+def test_a_sheet_is_taken_as_far_as_its_rows_are_drawn(folder: Path) -> None:
+    """After the draw was made smaller; the others are listed with their lines and the reason."""
+    emdsl("annotate", "study.em", "--sheet", "todo.csv", "--rater", "ann", cwd=folder)
+    sheet = (folder / "todo.csv").read_text(encoding="utf-8").replace(",,\n", ",harmless,\n")
+    (folder / "todo.csv").write_text(sheet, encoding="utf-8")
+    (folder / "study.em").write_text(STUDY.replace("draw    = 20", "draw = 12"), encoding="utf-8")
+    done = emdsl("annotate", "study.em", "--import", "todo.csv", "--rater", "ann", cwd=folder)
+    found = status(folder)
+    assert done.stdout == f"{found['drawn']} verdicts of ann\n"
+    assert found["judged"] == found["drawn"]
+    assert "labeled rows left out, and kept in todo.csv:\n  line " in done.stderr
+    assert ": the row is outside of the draw now\n" in done.stderr
+
+
 @pytest.mark.parametrize("delimiter", [";", "\t"])
 def test_a_sheet_of_another_country(folder: Path, delimiter: str) -> None:
     """Spreadsheets write semicolons or tabs, a mark at the start, and lines that end in two characters."""
@@ -332,8 +346,12 @@ def test_by_keys(folder: Path) -> None:
     assert lines[0]["shown"] == lines[1]["shown"] == lines[2]["shown"] != lines[3]["shown"]
     terminal = Terminal(folder, "--rater", "ann")
     assert "harm: 3 of" in terminal.until("It would not.")
+    terminal.press("u")  # what the killed call has written last
+    terminal.until("harm: 2 of")
     terminal.press("q")
-    assert "2 texts judged by ann" in terminal.until("left")
+    assert "1 text judged by ann" in terminal.until("left")
+    last = json.loads((folder / "annotations" / "harm.ann.jsonl").read_bytes().splitlines()[-1])
+    assert (last["shown"], last["label"]) == (lines[-1]["shown"], None)
     assert terminal.process.wait(20) == 0
     terminal.end()
 
