@@ -38,6 +38,12 @@ class EmdslError(Exception):
 
     diagnostics: tuple[Diagnostic, ...] = ()
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows instead of a traceback: the message with its places, and the line that called."""
+        from emdsl.calls import shown_lines  # noqa: PLC0415 - only IPython wants it
+
+        return shown_lines(self, rendered=bool(self.diagnostics))
+
 
 class SourceError(EmdslError):
     """Errors in a study; `diagnostics` holds all errors and warnings."""
