@@ -1,6 +1,7 @@
 """emdsl: experiment grids for LLM-safety research.
 
-`emdsl.open("study.em")` is a study from Python; the command `emdsl` does the same from a terminal.
+`emdsl.open("study.em")` is a study from Python; the command `emdsl` does the same from a terminal. In a notebook,
+`%load_ext emdsl` adds `%%em`, a cell whose text is a study.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from emdsl.version import __version__
 
 if TYPE_CHECKING:
     from emdsl.study.study import open_study as open  # noqa: A004 - read as `emdsl.open`
+    from emdsl.study.study import open_text
 
-__all__ = ["__version__", "open"]
+__all__ = ["__version__", "load_ipython_extension", "open", "open_text"]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,4 +22,15 @@ def __getattr__(name: str) -> Any:
         from emdsl.study.study import open_study  # noqa: PLC0415 - `import emdsl` loads nothing
 
         return open_study
+    if name == "open_text":
+        from emdsl.study.study import open_text  # noqa: PLC0415 - as for `open`
+
+        return open_text
     raise AttributeError(f"module 'emdsl' has no attribute {name!r}")
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Add the magic `%%em` to IPython; `%load_ext emdsl` calls it."""
+    from emdsl.study.cell_magic import add_magic  # noqa: PLC0415 - only a notebook has cells
+
+    add_magic(shell)

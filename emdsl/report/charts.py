@@ -320,6 +320,12 @@ def inline_svg(chart: alt.TopLevelMixin, label: str) -> str:
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(label, quote=True)}" ', 1)
 
 
+def image(chart: alt.TopLevelMixin) -> str:
+    """Return a chart as SVG."""
+    svg: str = vl_convert.vegalite_to_svg(_spec(chart, page=False))
+    return svg
+
+
 def write(chart: alt.TopLevelMixin, path: Path) -> None:
     """Write a chart to a file whose suffix is one of FORMATS; raises OSError."""
     spec = _spec(chart, page=False)

@@ -152,6 +152,15 @@ def not_kept(cache: Path, project: Path, record: Record) -> list[str]:
     return lost
 
 
+def keep(cache: Path, content: bytes, suffix: str) -> Path:
+    """Write the copy of a content that has no file, and return its path; raises OSError."""
+    copy = cache / KEPT / f"{digest_bytes(content).hex()}{suffix}"
+    if not copy.exists():
+        copy.parent.mkdir(exist_ok=True, mode=0o700)
+        write_whole(copy, content)
+    return copy
+
+
 def _keep(cache: Path, path: Path, sha256: str) -> None:
     copy = cache / KEPT / f"{sha256}{path.suffix}"
     try:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from emdsl.run.rows import Rows
     from emdsl.store.disk import DiskStore
     from emdsl.study.batch_run import BatchPlan, BatchRun
+    from emdsl.study.foreground import Foreground
     from emdsl.study.progress_view import ProgressView
     from emdsl.study.project import Project
 
@@ -258,11 +259,11 @@ def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def apart_from_loop(function: Callable[[], T], interrupter: Interrupter) -> T:
+def apart_from_loop(function: Callable[[], T], interrupter: Interrupter, foreground: Foreground) -> T:
     """Call a function that needs an event loop of its own: in another thread, if this one has a loop already.
 
-    Ctrl-C goes to the interrupter, and the function is waited for. The handler of `asyncio.run` would only cancel a
-    task of the loop that waits here.
+    Ctrl-C goes to the interrupter, and the function is waited for: meanwhile the foreground shows its progress. The
+    handler of `asyncio.run` would only cancel a task of the loop that waits here.
     """
     if not _in_loop():  # called outside of `except`: its own errors have no other error before them
         return function()
@@ -270,7 +271,7 @@ def apart_from_loop(function: Callable[[], T], interrupter: Interrupter) -> T:
     with ThreadPoolExecutor(1, thread_name_prefix="emdsl") as pool, _handlers_kept(kept=main):
         if main and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, lambda _, __: interrupter.interrupt())
-        return pool.submit(function).result()
+        return foreground.serve(pool.submit(function))
 
 
 def _in_loop() -> bool:

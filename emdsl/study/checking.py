@@ -43,7 +43,9 @@ def fix_file(project: Project, file: Path, *, only: tuple[str, ...] | None = Non
 def diagnostics_of(project: Project, file: Path) -> tuple[Diagnostic, ...]:
     """Return every diagnostic of a file."""
     try:
-        program = compile_file(file, project.environment, library=True, hook_values=project.hook_values)
+        program = compile_file(
+            file, project.environment, library=True, instead=project.instead, hook_values=project.hook_values
+        )
     except SourceError as error:
         return error.diagnostics
     return program.warnings + table_diagnostics(program)

@@ -58,8 +58,9 @@ class Compiled:
 def compile_study(project: Project, file: Path, instead: Mapping[Path, Path] | None = None) -> Compiled:
     """Return a file compiled in its project; raises SourceError. `instead` names other contents for some files."""
     program = compile_file(
-        file, project.environment, simulate=project.simulate, instead=instead, hook_values=project.hook_values
-    )
+        file, project.environment, simulate=project.simulate, instead=project.instead if instead is None else instead,
+        hook_values=project.hook_values,
+    )  # fmt: skip
     return Compiled(project=project, file=file, program=program)
 
 

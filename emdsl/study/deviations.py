@@ -12,7 +12,8 @@ from emdsl.run.symbolic import requests_by_step
 from emdsl.study.compiled import by_present_name
 from emdsl.study.design import Design, design, levels_of
 from emdsl.study.registration import Registration, registration_of
-from emdsl.study.screen import Part, Table, counted, short, text_of
+from emdsl.study.screen import Part, Table, counted, short
+from emdsl.study.shown import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -54,7 +55,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deviations:
+class Deviations(Shown):
     """A study beside its registration."""
 
     frozen_at: str  # the time, in ISO 8601
@@ -72,10 +73,6 @@ class Deviations:
         """A notice about registered measures that the study lacks, if any."""
         names = [m.name for m in self.measures if m.state == REMOVED]
         return [f"registered, and not in the study: {', '.join(names)}"] if names else []
-
-    def __str__(self) -> str:
-        """Return it as `emdsl diff` shows it."""
-        return text_of(self.parts())
 
     def as_json(self) -> dict[str, Any]:
         """Return it as `emdsl diff --json` prints it."""

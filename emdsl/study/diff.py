@@ -15,7 +15,8 @@ from emdsl.run.rows import Rows
 from emdsl.run.symbolic import symbolic_requests
 from emdsl.study.compiled import Compiled, by_present_name, compile_study
 from emdsl.study.revision import at_revision
-from emdsl.study.screen import counted, text_of
+from emdsl.study.screen import counted
+from emdsl.study.shown import Shown
 from emdsl.study.versions import as_it_ran
 
 if TYPE_CHECKING:
@@ -30,15 +31,11 @@ GIT, RUN = "git:", "run:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Diff:
+class Diff(Shown):
     """Two studies compared: cells and requests of each experiment, and edited lines."""
 
     experiments: tuple[dict[str, Any], ...]
     lines: Mapping[str, int]  # changed, and of them those that mean the same
-
-    def __str__(self) -> str:
-        """Return it as `emdsl diff` shows it."""
-        return text_of(self.parts())
 
     def as_json(self) -> dict[str, Any]:
         """Return it as `emdsl diff --json` prints it."""

@@ -78,6 +78,7 @@ class LoadProcess:
             "root": str(project.root), "cache": str(project.cache), "environment": dict(project.environment),
             "simulate": project.simulate, "file": str(study.file), "apart": str(apart) if apart is not None else None,
             "most": list(most) if most is not None else None, "version": version,
+            "instead": {str(path): str(copy) for path, copy in project.instead.items()},
         }  # fmt: skip
         process = self._process = self._process if self._process is not None and self.started else _started()
         assert process.stdin is not None
@@ -129,7 +130,7 @@ def main() -> None:
 def _loaded(task: dict[str, Any]) -> dict[str, Any]:
     project = Project(
         root=Path(task["root"]), cache=Path(task["cache"]), environment=task["environment"],
-        simulate=task["simulate"],
+        simulate=task["simulate"], instead={Path(path): Path(copy) for path, copy in task["instead"].items()},
     )  # fmt: skip
     try:
         study = compile_study(project, Path(task["file"]))

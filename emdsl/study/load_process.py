@@ -109,7 +109,7 @@ def main() -> None:
     run = _Run()
     project = Project(
         root=Path(task["root"]), cache=Path(task["cache"]), environment=task["environment"],
-        simulate=task["simulate"],
+        simulate=task["simulate"], instead={Path(path): Path(copy) for path, copy in task["instead"].items()},
     )  # fmt: skip
     study = compile_study(project, Path(task["file"]))
     program = study.program

@@ -228,6 +228,7 @@ class ProcessLoader:
             "root": str(project.root), "cache": str(project.cache), "environment": dict(project.environment),
             "simulate": project.simulate, "file": str(study.file), "program": study.program.digest.hex(),
             "samples": options.samples, "only": list(options.only), "run": self._inline.run,
+            "instead": {str(path): str(copy) for path, copy in project.instead.items()},
         }  # fmt: skip
 
     def _send(self, line: object) -> None:

@@ -28,8 +28,9 @@ from emdsl.study.counts import (
 from emdsl.study.data_parts import data_json, data_parts
 from emdsl.study.planfile import PlanFile, digests, known_requests, write_plan
 from emdsl.study.previous import FIRST_RUN, first_run, last_run, server_notices
-from emdsl.study.screen import Aside, Part, Table, short, text_of
+from emdsl.study.screen import Aside, Part, Table, short
 from emdsl.study.selection import selections
+from emdsl.study.shown import Shown
 from emdsl.study.unused import unused_of, unused_parts
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Shown):
     """The pending requests of a study.
 
     `print(plan)` shows it as `emdsl plan` does. Amounts are in US dollars, None if a price is unknown.
@@ -78,10 +79,6 @@ class Plan:
     def complete(self) -> bool:
         """Whether nothing is pending, and no row depends on a dataset that is missing."""
         return not self.requests and not any(s.unknown for c in self.counts for s in c.steps)
-
-    def __str__(self) -> str:
-        """Return the plan as `emdsl plan` shows it."""
-        return text_of(self.parts())
 
     def parts(self) -> Iterator[Part]:
         """Yield the screen of `emdsl plan`."""

@@ -30,7 +30,8 @@ from emdsl.outcomes.sample_size import (
 )
 from emdsl.study.cost import affordable_share
 from emdsl.study.refresh import load_if_stale
-from emdsl.study.screen import Table, text_of
+from emdsl.study.screen import Table
+from emdsl.study.shown import Shown
 from emdsl.study.tables import chosen_measure
 from emdsl.value import LabelledMap, Row
 
@@ -51,7 +52,7 @@ OPEN = ("not_asked", "failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Power:
+class Power(Shown):
     """The sample size that shows an effect, for each group of a measure."""
 
     measure: str
@@ -62,10 +63,6 @@ class Power:
     by: tuple[str, ...]
     groups: tuple[Need, ...]
     doubled: str  # what twice the cost buys, or ""
-
-    def __str__(self) -> str:
-        """Return it as `emdsl power` shows it."""
-        return text_of(self.parts())
 
     def as_json(self) -> dict[str, Any]:
         """Return it as `emdsl power --json` prints it."""

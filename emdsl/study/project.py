@@ -33,6 +33,7 @@ class Project:
     environment: Mapping[str, str] = field(repr=False)  # it holds the API keys
     env_files: tuple[Path, ...] = ()  # where variables were looked up
     simulate: bool = False
+    instead: Mapping[Path, Path] = field(default_factory=dict)  # copies to read in place of files, by resolved path
 
     @property
     def answers(self) -> Path:

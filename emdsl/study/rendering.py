@@ -16,6 +16,7 @@ from emdsl.run.passes import settle_from_store
 from emdsl.run.rows import Rows, settle
 from emdsl.study.compiled import unknown
 from emdsl.study.selection import selections, whole
+from emdsl.study.shown import Shown
 from emdsl.value import NOT_ASKED, EnvVar, render
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class Rendered(Shown):
     """Requests of some cells, as they are sent; `print(...)` shows them as `emdsl render` does."""
 
     requests: tuple[dict[str, Any], ...]
@@ -35,6 +36,14 @@ class Rendered:
     def __str__(self) -> str:
         """Return the requests as people read them."""
         return mask("\n".join(map(_text, self.requests)))
+
+    def _text(self) -> str:
+        return str(self)
+
+    def _html(self) -> str:
+        from emdsl.study.html import requests_html  # noqa: PLC0415 - a command shows no HTML
+
+        return requests_html(self.requests)
 
 
 def render_cells(

@@ -15,7 +15,8 @@ from emdsl.study.compiled import by_present_name
 from emdsl.study.diff import both
 from emdsl.study.formats import text_in
 from emdsl.study.refresh import load_apart
-from emdsl.study.screen import Part, Table, counted, text_of
+from emdsl.study.screen import Part, Table, counted
+from emdsl.study.shown import Shown
 from emdsl.study.tables import SIMULATED
 
 if TYPE_CHECKING:
@@ -55,15 +56,11 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResultsDiff:
+class ResultsDiff(Shown):
     """The results of two studies, or of two versions of one, compared row by row."""
 
     experiments: tuple[Changes, ...]
     simulated: bool
-
-    def __str__(self) -> str:
-        """Return it as `emdsl diff --results` shows it."""
-        return text_of(self.parts())
 
     def as_json(self) -> dict[str, Any]:
         """Return it as `emdsl diff --results --json` prints it."""

@@ -39,8 +39,9 @@ from emdsl.study.options import repeated
 from emdsl.study.plan import make_plan, missing_setup
 from emdsl.study.progress_view import NONE, ProgressView
 from emdsl.study.project import cache_option
-from emdsl.study.screen import Aside, Part, short, text_of
+from emdsl.study.screen import Aside, Part, short
 from emdsl.study.selection import level_names, selections
+from emdsl.study.shown import Shown
 from emdsl.study.survey import Survey
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ MAX_SHOWN = 5  # reasons of failures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(Shown):
     """The result of a run; `print(run)` shows it as `emdsl run` does. Amounts are in US dollars."""
 
     answered: int  # requests, probes of judges included
@@ -82,18 +83,20 @@ class Run:
     wall_s: float = 0.0
     rest: Plan | None = field(default=None, repr=False)  # of a pilot: the whole study, planned again
 
-    def __str__(self) -> str:
-        """Return the results and the summary as `emdsl run` shows them."""
-        return text_of(self.parts(bars=False))
-
-    def parts(self, *, bars: bool, again: bool = False, verbose: bool = False) -> Iterator[Part]:
+    def parts(
+        self, *, bars: bool = False, again: bool = False, verbose: bool = False, commands: bool = True
+    ) -> Iterator[Part]:
         """Yield the measures and the summary.
 
         Args:
             bars: Draw values and intervals.
             again: As if the run were repeated and all was cached.
             verbose: Show the reasons of all failures.
+            commands: Show the next command.
         """
+        if self.declined:
+            yield "nothing was sent"
+            return
         yield from (Aside(f"note: {notice}\n") for notice in self.notices)
         if self.load_error:
             flag = repeated(simulate=self.study.project.simulate, cache=self.options.cache)
@@ -104,13 +107,14 @@ class Run:
             from emdsl.study.tables import measure_parts  # noqa: PLC0415 - DuckDB waits until requests are under way
 
             yield from measure_parts(self.study, bars=bars, only=level_names(self.study.program, self.options.only))
-        yield from self._summary(again=again, verbose=verbose)
+        yield from self._summary(again=again, verbose=verbose, commands=commands)
         if self.rest is not None:
             options = replace(self.options, pilot=False).repeated(self.study.project.simulate)
             yield ""
             yield from count_parts(self.rest.counts)
             yield from budget_parts(self.rest.counts, self.options.budget)
-            yield from self.rest.next_step(self.study.file, options, written=False, detailed=True)
+            if commands:
+                yield from self.rest.next_step(self.study.file, options, written=False, detailed=True)
 
     def again_parts(self, *, bars: bool) -> Iterator[Part]:
         """Yield the screen of the next run, if nothing changes."""
@@ -161,7 +165,10 @@ class Run:
         """Return why requests failed, and how many each, most first."""
         return Counter(self.report.failures.values()).most_common()
 
-    def _summary(self, *, again: bool, verbose: bool) -> Iterator[Part]:
+    def _cell(self) -> Iterator[Part]:
+        return self.parts(commands=False)
+
+    def _summary(self, *, again: bool, verbose: bool, commands: bool) -> Iterator[Part]:
         """Yield the numbers of requests, where the results are, and the next command."""
         answered = 0 if again else self.answered
         cached = self.cached if not again else len(_stored(self.counts))
@@ -179,17 +186,19 @@ class Run:
             yield f"{whose} is spent: the run stopped. Run again to spend it anew, or raise it"
         if self.report.interrupted:
             yield "interrupted: all answers are kept"
-        yield from self._to_do()
-        if not self.load_error and self.rest is None:
+        yield from self._to_do(commands=commands)
+        if commands and not self.load_error and self.rest is None:
             yield from self._next()
 
-    def _to_do(self) -> Iterator[Part]:
+    def _to_do(self, *, commands: bool) -> Iterator[Part]:
         offline = self.options.offline
         yield from batch_parts(self.report)
         if self.pending > 0:
             where = "are not in the store (--offline)" if offline else "are pending"
             yield f"{self.pending:,} requests {where}: incomplete"
             yield from (f"  {name}" for name in (self._examples() if offline else ()))
+        if not commands:
+            return
         if self.failed or (self.pending > 0 and not offline):
             options = self.options.repeated(self.study.project.simulate)
             yield f"Continue: emdsl run {shlex.quote(str(self.study.file))}{options}"

@@ -14,10 +14,12 @@ from emdsl.outcomes import database
 from emdsl.outcomes.browsing import key_condition
 from emdsl.outcomes.draws import part_sql
 from emdsl.reasoning import split
+from emdsl.redact import mask
 from emdsl.run.passes import settle_from_store, settle_missing, with_groups
 from emdsl.run.rows import Rows
 from emdsl.study.places import check_key, unknown_key
 from emdsl.study.rendering import request, request_text
+from emdsl.study.shown import Shown
 from emdsl.value import LabelledMap, Missing, render
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Stories:
+class Stories(Shown):
     """Some rows with everything about them; `n_rows` is how many rows match in all."""
 
     stories: tuple[dict[str, Any], ...]
@@ -37,7 +39,15 @@ class Stories:
 
     def __str__(self) -> str:
         """Return the stories as people read them."""
-        return "\n".join(map(_text, self.stories))
+        return mask("\n".join(map(_text, self.stories)))
+
+    def _text(self) -> str:
+        return str(self)
+
+    def _html(self) -> str:
+        from emdsl.study.html import stories_html  # noqa: PLC0415 - a command shows no HTML
+
+        return stories_html(self.stories, self.n_rows)
 
 
 def tell_rows(study: Compiled, where: str, limit: int = 1) -> Stories:

@@ -3,46 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from contextvars import copy_context
-from decimal import Decimal
 from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emdsl.errors import FileMissing, UnknownExperiment, UsageError
+from emdsl.errors import FileMissing, UnknownExperiment
 from emdsl.outcomes import database
 from emdsl.outcomes.sample_size import ALPHA, POWER
 from emdsl.outcomes.sql import name as quoted
-from emdsl.redact import mask
 from emdsl.study.asking import Interrupter, apart_from_loop
 from emdsl.study.checking import diagnostics_of
 from emdsl.study.compiled import Compiled, compile_study, unknown
 from emdsl.study.deviations import marked
-from emdsl.study.options import MAX_CONNECTIONS, RunOptions
+from emdsl.study.foreground import Foreground
+from emdsl.study.frontend import frontend, show_tables_as_html
+from emdsl.study.html import table_html
 from emdsl.study.plan import Plan, make_plan
-from emdsl.study.progress_view import ProgressView, choose_display
 from emdsl.study.project import open_project
 from emdsl.study.prompts import load_prompts
+from emdsl.study.python_run import CONFIRM_OVER_USD, run_for, run_options, usd_of
 from emdsl.study.refresh import load_if_stale
-from emdsl.study.run import Run, run_study
 from emdsl.study.screen import text_of
 from emdsl.study.selection import only_texts, whole
+from emdsl.study.shown import Diagnostics, ShownText
+from emdsl.study.summary import study_html
 from emdsl.study.tables import chosen_measure, measure_parts
+from emdsl.study.text_study import file_of, with_text
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     import altair as alt
     import pyarrow as pa
 
-    from emdsl.source import Diagnostic
     from emdsl.study.deviations import Deviations
     from emdsl.study.diff import Diff
     from emdsl.study.power import Power
     from emdsl.study.project import Project
     from emdsl.study.rendering import Rendered
     from emdsl.study.results_diff import ResultsDiff
+    from emdsl.study.run import Run
+    from emdsl.study.runs import Runs
     from emdsl.study.selection import Only
+    from emdsl.study.story import Stories
     from emdsl.study.why import Why
 
 
@@ -54,23 +59,30 @@ class Study:
     """
 
     def __init__(
-        self, file: str | PathLike[str], *, cache: str | PathLike[str] | None = None, sim: bool = False
-    ) -> None:
+        self, file: str | PathLike[str], *, cache: str | PathLike[str] | None = None, sim: bool = False,
+        text: str | None = None,
+    ) -> None:  # fmt: skip
         self.file = Path(fspath(file))
         self._cache = Path(fspath(cache)) if cache is not None else None
         self._sim = sim
+        self._text = text  # None: that of the file
 
     def __repr__(self) -> str:
-        return f"emdsl.open({str(self.file)!r}{', sim=True' if self._sim else ''})"
+        name = f"open({str(self.file)!r}" if self._text is None else f"open_text(..., {self.file.stem!r}"
+        return f"emdsl.{name}{', sim=True' if self._sim else ''})"
+
+    def _repr_html_(self) -> str:
+        return study_html(self._compiled)
 
     @property
     def project(self) -> Project:
         """The project folder, its cache and the environment, as they are now: an API key may be set at any time."""
-        return open_project(self.file, self._cache, simulate=self._sim)
+        project = open_project(self.file, self._cache, simulate=self._sim)
+        return project if self._text is None else with_text(project, self.file, self._text)
 
-    def check(self) -> tuple[Diagnostic, ...]:
-        """Return all errors and warnings of the study; nothing is sent."""
-        return diagnostics_of(self.project, self.file)
+    def check(self) -> Diagnostics:
+        """Return all errors and warnings of the study, as a tuple; nothing is sent."""
+        return Diagnostics(diagnostics_of(self.project, self.file))
 
     def plan(
         self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | None = None,
@@ -84,16 +96,19 @@ class Study:
             budget: A cap on the cost of a run, in US dollars.
             pilot: Only a small balanced sample of all rows.
         """
-        return make_plan(self._compiled(), samples=samples, only=only_texts(only), budget=_usd(budget), pilot=pilot)
+        cap = usd_of(budget, "budget")
+        return make_plan(self._compiled(), samples=samples, only=only_texts(only), budget=cap, pilot=pilot)
 
     def run(
         self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | None = None,
         offline: bool = False, connections: int | None = None, display: str | None = None, pilot: bool = False,
+        yes: bool = False, confirm_over: Decimal | float = CONFIRM_OVER_USD,
     ) -> Run:  # fmt: skip
         """Send the pending requests, load the results, and return what came of it.
 
         It works inside a running event loop, too. An interrupt finishes the requests in flight and keeps their answers;
-        a second one stops at once. An incomplete run is returned, not raised.
+        a second one stops at once. An incomplete run is returned, not raised. In a notebook and in an interactive
+        session it asks before it spends more than `confirm_over`; a script is never asked.
 
         Args:
             samples: Only this many samples of each cell.
@@ -103,28 +118,40 @@ class Study:
             connections: Maximum concurrent requests; by default the study's `parallel`, or 64.
             display: How progress is shown: `rich`, `plain` or `none`.
             pilot: Send only a small balanced sample of all rows; `rest` of the returned run is the plan of the study.
+            yes: Do not ask before spending.
+            confirm_over: Ask first if the expected cost in US dollars is over this, or unknown.
 
         Raises:
+            UsageError: Nobody can answer the question, because the notebook runs by itself.
             SetupError: An API key or an address is missing.
             StoreError: Answers can no longer be kept.
         """
-        interrupter = Interrupter()
-        options = _run_options(samples, only, budget, offline=offline, connections=connections, pilot=pilot)
-        return apart_from_loop(partial(self._run, options, display, interrupter), interrupter)
+        interrupter, foreground = Interrupter(), Foreground()
+        options = run_options(
+            samples, only, budget, offline=offline, connections=connections, pilot=pilot, yes=yes,
+            confirm_over=confirm_over,
+        )  # fmt: skip
+        call = partial(run_for, self._compiled, options, display, interrupter, foreground, frontend())
+        return apart_from_loop(call, interrupter, foreground)
 
     async def arun(
         self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | None = None,
         offline: bool = False, connections: int | None = None, display: str | None = None, pilot: bool = False,
+        yes: bool = False, confirm_over: Decimal | float = CONFIRM_OVER_USD,
     ) -> Run:  # fmt: skip
         """Do as `run`, without blocking the event loop.
 
         If it is cancelled, the requests in flight are finished and kept; if it is cancelled again, it stops at once.
         """
-        interrupter = Interrupter()
-        options = _run_options(samples, only, budget, offline=offline, connections=connections, pilot=pilot)
-        call = partial(copy_context().run, self._run, options, display, interrupter)
+        interrupter, loop, context = Interrupter(), asyncio.get_running_loop(), copy_context()
+        foreground = Foreground(partial(loop.call_soon_threadsafe, context=context))
+        options = run_options(
+            samples, only, budget, offline=offline, connections=connections, pilot=pilot, yes=yes,
+            confirm_over=confirm_over,
+        )  # fmt: skip
+        call = partial(run_for, self._compiled, options, display, interrupter, foreground, frontend())
         # No task, as of `asyncio.to_thread`: its KeyboardInterrupt would end the event loop.
-        running = asyncio.get_running_loop().run_in_executor(None, call)
+        running = loop.run_in_executor(None, partial(copy_context().run, call))
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
@@ -167,8 +194,8 @@ class Study:
         """
         return _arrow(self._compiled(), sql, prompts=prompts)
 
-    def show(self, *, registered: str | PathLike[str] | None = None) -> str:
-        """Return all measures as text, as `emdsl show` prints them.
+    def show(self, *, registered: str | PathLike[str] | None = None) -> ShownText:
+        """Return all measures as text, as `emdsl show` prints them; a notebook shows them as tables.
 
         Args:
             registered: Mark them by this registration; by default by the one beside the study, if any.
@@ -176,8 +203,9 @@ class Study:
         study = self._compiled()
         notices = load_if_stale(study)
         marks, deviating = marked(study, _path(registered))
-        shown = text_of(measure_parts(study, bars=False, marks=marks))
-        return "".join(f"note: {n}\n\n" for n in (*notices, *deviating)) + shown
+        parts = [*measure_parts(study, bars=False, marks=marks)]
+        notes = [f"note: {n}\n\n" for n in (*notices, *deviating)]
+        return ShownText.of("".join(notes) + text_of(parts), (*notes, *parts))
 
     def figure(self, measure: str | None = None, *, kind: str | None = None) -> alt.TopLevelMixin:
         """Return a measure as an Altair chart: shown in a notebook, or `.save("figure.svg")`.
@@ -192,11 +220,12 @@ class Study:
             NotDrawable: The measure has too few values, or no chart of this kind.
         """
         from emdsl.study.figures import draw  # noqa: PLC0415 - a notebook loads only what it calls
+        from emdsl.study.notebook_figure import shown_figure  # noqa: PLC0415 - a notebook loads only what it calls
 
         study = self._compiled()
         chosen_measure(study.program, measure)
         load_if_stale(study)
-        return draw(study, measure, kind)[0]
+        return shown_figure(draw(study, measure, kind)[0])
 
     def report(self, output: str | PathLike[str], *, registered: str | PathLike[str] | None = None) -> Path:
         """Write the study as one HTML page, and return its path. Needs `pip install 'emdsl[report]'`.
@@ -260,6 +289,25 @@ class Study:
         return render_cells(
             self._compiled(), only=only_texts(only), step=step, sample=sample, limit=limit, answer=answer
         )
+
+    def story(self, where: str, *, limit: int = 1) -> Stories:
+        """Return rows with their requests, answers and verdicts, and how they count, as `emdsl show --row` prints them.
+
+        Args:
+            where: A condition in SQL, such as `aligned < 30 AND sample = 2`.
+            limit: At most this many rows.
+        """
+        from emdsl.study.story import tell_rows  # noqa: PLC0415 - a notebook loads only what it calls
+
+        study = self._compiled()
+        load_if_stale(study)
+        return tell_rows(study, where, whole(limit, 1, "limit"))
+
+    def runs(self, *, ended: bool = False) -> Runs:
+        """Return the runs of the project that are under way, in any process; with `ended` the last ended ones, too."""
+        from emdsl.study.runs import runs_of  # noqa: PLC0415 - a notebook loads only what it calls
+
+        return runs_of(self.project, ended=ended)
 
     def why(self, *, only: Only | None = None, step: str | None = None, sample: int = 0) -> Why:
         """Return why the requests of one cell are cached or pending.
@@ -327,18 +375,6 @@ class Study:
     def _compiled(self) -> Compiled:
         return compile_study(self.project, self.file)
 
-    def _run(self, options: RunOptions, display: str | None, interrupter: Interrupter) -> Run:
-        chosen = choose_display(display)
-
-        def view(pending: int) -> ProgressView:
-            return ProgressView(chosen, pending, _say)
-
-        return run_study(self._compiled(), options, view=view, interrupter=interrupter)
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{mask(line)}\n")
-
 
 def _arrow(study: Compiled, sql: str, *, prompts: bool = False) -> pa.Table:
     """Return the result of SQL over what is cached now."""
@@ -346,35 +382,13 @@ def _arrow(study: Compiled, sql: str, *, prompts: bool = False) -> pa.Table:
     with study.tables() as (connection, _):
         if prompts:
             load_prompts(study, connection)
-        return database.arrow(connection, sql)
-
-
-def _run_options(
-    samples: int | None, only: Only | None, budget: Decimal | float | None, *, offline: bool, connections: int | None,
-    pilot: bool,
-) -> RunOptions:  # fmt: skip
-    if connections is not None:
-        connections = whole(connections, 1, "connections", MAX_CONNECTIONS)
-    return RunOptions(
-        samples=samples, only=only_texts(only), budget=_usd(budget), offline=offline, connections=connections,
-        pilot=pilot,
-    )  # fmt: skip
+        table: pa.Table = database.arrow(connection, sql)
+    show_tables_as_html(type(table), table_html)
+    return table
 
 
 def _path(path: str | PathLike[str] | None) -> Path | None:
     return Path(fspath(path)) if path is not None else None
-
-
-def _usd(amount: Decimal | float | None) -> Decimal | None:
-    if amount is None:
-        return None
-    try:
-        usd = Decimal(str(amount))
-    except ArithmeticError:
-        usd = Decimal("nan")
-    if not (usd.is_finite() and usd >= 0):
-        raise UsageError(f"{amount!r} is not an amount of US dollars, such as 40 or 2.5", parameter="budget")
-    return usd
 
 
 def open_study(file: str | PathLike[str], *, cache: str | PathLike[str] | None = None, sim: bool = False) -> Study:
@@ -391,3 +405,18 @@ def open_study(file: str | PathLike[str], *, cache: str | PathLike[str] | None =
     if not Path(fspath(file)).is_file():
         raise FileMissing(f"no such file: {fspath(file)}", parameter="file")
     return Study(file, cache=cache, sim=sim)
+
+
+def open_text(text: str, name: str = "study", *, cache: str | PathLike[str] | None = None, sim: bool = False) -> Study:
+    """Return the study of a text, such as the cell of a notebook: as of a file `NAME.em` in the working folder.
+
+    Args:
+        text: The program.
+        name: Names the study and its results.
+        cache: The cache folder; by default the project's.
+        sim: Use the simulator in place of every model, with a separate store.
+
+    Raises:
+        FileExists: There is a file of that name.
+    """
+    return Study(file_of(name), cache=cache, sim=sim, text=text)

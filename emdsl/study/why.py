@@ -17,8 +17,8 @@ from emdsl.store.journal import Journal
 from emdsl.study.compiled import unknown
 from emdsl.study.counts import grouped
 from emdsl.study.previous import FIRST_RUN, last_run, previous_runs
-from emdsl.study.screen import text_of
 from emdsl.study.selection import selections, whole
+from emdsl.study.shown import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ NO_REQUEST = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Why:
+class Why(Shown):
     """The requests of one cell and sample, with the reason why each is cached or pending."""
 
     experiment: str
@@ -53,10 +53,6 @@ class Why:
     n_cells: int  # that have the selected levels; this is the first
     steps: tuple[dict[str, Any], ...]
     effect: tuple[tuple[str, str, int], ...]  # pending requests of the whole experiment: reason, place, number
-
-    def __str__(self) -> str:
-        """Return it as `emdsl why` shows it."""
-        return text_of(self.parts())
 
     def as_json(self) -> dict[str, Any]:
         """Return it as `emdsl why --json` prints it."""

@@ -1,0 +1,86 @@
+"""A run that Python calls: its options, its progress below a notebook's cell, and its question before it spends."""
+
+from __future__ import annotations
+
+import sys
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from emdsl.errors import UsageError
+from emdsl.redact import mask
+from emdsl.study.frontend import Frontend, confirm, output
+from emdsl.study.notebook_view import NotebookView
+from emdsl.study.options import MAX_CONNECTIONS, RunOptions
+from emdsl.study.progress_view import NONE, PLAIN, ProgressView, choose_display
+from emdsl.study.run import Run, run_study
+from emdsl.study.selection import only_texts, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from emdsl.study.asking import Interrupter
+    from emdsl.study.compiled import Compiled
+    from emdsl.study.foreground import Foreground
+    from emdsl.study.selection import Only
+
+CONFIRM_OVER_USD = 10  # as of `emdsl run --confirm-over`
+
+
+def run_options(
+    samples: int | None, only: Only | None, budget: Decimal | float | None, *, offline: bool, connections: int | None,
+    pilot: bool, yes: bool, confirm_over: Decimal | float,
+) -> RunOptions:  # fmt: skip
+    """Return the options of a run; raises UsageError for a wrong one."""
+    if connections is not None:
+        connections = whole(connections, 1, "connections", MAX_CONNECTIONS)
+    return RunOptions(
+        samples=samples, only=only_texts(only), budget=usd_of(budget, "budget"), offline=offline,
+        connections=connections, pilot=pilot, confirm_over=None if yes else usd_of(confirm_over, "confirm_over"),
+    )  # fmt: skip
+
+
+def usd_of(amount: Decimal | float | None, parameter: str) -> Decimal | None:
+    """Return an amount of US dollars; raises UsageError for anything else."""
+    if amount is None:
+        return None
+    try:
+        usd = Decimal(str(amount))
+    except ArithmeticError:
+        usd = Decimal("nan")
+    if not (usd.is_finite() and usd >= 0):
+        raise UsageError(f"{amount!r} is not an amount of US dollars, such as 40 or 2.5", parameter=parameter)
+    return usd
+
+
+def run_for(
+    compiled: Callable[[], Compiled], options: RunOptions, display: str | None, interrupter: Interrupter,
+    foreground: Foreground, where: Frontend,
+) -> Run:  # fmt: skip
+    """Run a study in a thread without an event loop.
+
+    Args:
+        compiled: Compiles the study.
+        options: Of the run; without anybody who could answer, its question is left out.
+        display: As `Study.run` takes it.
+        interrupter: Interrupts the run.
+        foreground: The calling thread.
+        where: The calling code runs there.
+    """
+    chosen, place = choose_display(display), output(where)
+    in_notebook = place is not None and chosen != NONE and display != PLAIN
+
+    def view(pending: int) -> ProgressView:
+        if in_notebook and place is not None:
+            return NotebookView(pending, place, foreground)
+        return ProgressView(chosen, pending, _say)
+
+    return run_study(
+        compiled(), options, view=view, interrupter=interrupter,
+        confirm=lambda question: (
+            where is Frontend.SCRIPT or foreground.call(lambda: confirm(question, where))
+        ),
+    )  # fmt: skip
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{mask(line)}\n")
