@@ -103,14 +103,16 @@ def _python() -> str:
     from emdsl.study.rendering import Rendered  # noqa: PLC0415 - the whole package, for one page
     from emdsl.study.results_diff import ResultsDiff  # noqa: PLC0415 - the whole package, for one page
     from emdsl.study.run import Run  # noqa: PLC0415 - the whole package, for one page
-    from emdsl.study.study import Study, open_study  # noqa: PLC0415 - the whole package, for one page
+    from emdsl.study.runs import Runs  # noqa: PLC0415 - the whole package, for one page
+    from emdsl.study.story import Stories  # noqa: PLC0415 - the whole package, for one page
+    from emdsl.study.study import Study, open_study, open_text  # noqa: PLC0415 - the whole package, for one page
     from emdsl.study.why import Why  # noqa: PLC0415 - the whole package, for one page
 
-    parts = [_PYTHON, *_documented("emdsl.open", open_study)]
+    parts = [_PYTHON, *_documented("emdsl.open", open_study), *_documented("emdsl.open_text", open_text)]
     for name, member in vars(Study).items():
         if not name.startswith("_") and inspect.isfunction(member):
             parts += _documented(f"study.{name}", member)
-    for kind in (Plan, Run, Rendered, Why, Diff, ResultsDiff, Deviations, Power):
+    for kind in (Plan, Run, Rendered, Stories, Why, Diff, ResultsDiff, Deviations, Power, Runs):
         parts += [f"## {kind.__name__}\n\n{inspect.getdoc(kind)}\n\n", *_fields(kind), "\n"]
     parts.append("## emdsl.errors\n\nEvery error of the API is one of these classes.\n\n")
     parts.extend(
