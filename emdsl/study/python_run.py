@@ -72,7 +72,7 @@ def run_for(
     def view(pending: int) -> ProgressView:
         if in_notebook and place is not None:
             return NotebookView(pending, place, foreground)
-        return ProgressView(chosen, pending, _say)
+        return ProgressView(chosen, pending, lambda line: foreground.post(lambda: _say(line)))
 
     return run_study(
         compiled(), options, view=view, interrupter=interrupter,

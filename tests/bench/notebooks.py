@@ -1,4 +1,4 @@
-"""A notebook in a kernel of Jupyter, and one in marimo's own runners: part of `make stress`, 25 s of CPU time.
+"""A notebook in a kernel of Jupyter, and one in marimo's own runners: part of `make stress`, 15 s of CPU time.
 
 nbclient executes cells one by one: outputs are HTML without a script, an interrupt keeps the answers and the kernel
 goes on, a question is answered, a notebook that runs by itself gets an error, and a large run is loaded by its process.
@@ -14,10 +14,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nbformat
 from nbclient import NotebookClient
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -26,12 +26,14 @@ from support import ROOT, SHOTS, SHOTS_STUDY, clean_environment, simulator, stat
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+nbformat: Any = import_module("nbformat")  # its functions have no types
 PAID = """em 1
 model dear { use = "openai/gpt-4o", price = { input: $1, output: $100_000 } }
 experiment p {
   ask answer from dear with "hello"
 }
 """
+CODE: dict[str, Any] = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
 LARGE = 'em 1\nexperiment e {\n  samples = 4100\n  ask answer from "sim/subject" with "hello {sample}"\n}\n'
 NOT_HTML = re.compile(r"<script|<style|<link|<img|https?://|\bon\w+=")
 MARIMO = """import marimo
@@ -65,14 +67,16 @@ def _(emdsl):
 class Notebook:
     """A kernel that executes cells."""
 
-    def __init__(self, client: NotebookClient, nb: nbformat.NotebookNode) -> None:
+    def __init__(self, client: NotebookClient, nb: Any) -> None:
         self._client, self._nb = client, nb
+        self._kernel: Any = client.km
+        self._channels: Any = client.kc
 
     async def cell(self, text: str, beside: Coroutine[Any, Any, None] | None = None) -> list[dict[str, Any]]:
         """Execute a cell while something else goes on, and return its outputs."""
-        self._nb.cells.append(nbformat.v4.new_code_cell(text))
+        self._nb.cells.append(nbformat.from_dict({**CODE, "source": text}))
         task = asyncio.create_task(beside) if beside is not None else None
-        self._client.kc.allow_stdin = task is not None
+        self._channels.allow_stdin = task is not None
         done = await self._client.async_execute_cell(self._nb.cells[-1], len(self._nb.cells) - 1)
         if task is not None:
             await task
@@ -81,13 +85,13 @@ class Notebook:
     async def interrupt(self, url: str) -> None:
         """Interrupt the kernel once a simulator has answered."""
         await asyncio.to_thread(wait_for_answers, url)
-        await self._client.km.interrupt_kernel()
+        await self._kernel.interrupt_kernel()
 
     async def answer(self, text: str) -> None:
         """Answer the next question."""
-        asked = await self._client.kc.get_stdin_msg(timeout=30)
+        asked = await self._channels.get_stdin_msg(timeout=30)
         assert asked["content"]["prompt"].startswith("Send 1 requests for about $30.00"), asked
-        self._client.kc.input(text)
+        self._channels.input(text)
 
 
 def wait_for_answers(url: str) -> None:
@@ -105,7 +109,7 @@ def html(output: dict[str, Any]) -> str:
 
 async def in_jupyter(url: str) -> None:
     """Execute a notebook cell by cell."""
-    nb = nbformat.v4.new_notebook()
+    nb = nbformat.from_dict({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 4})
     client = NotebookClient(nb, timeout=120, allow_errors=True)
     async with client.async_setup_kernel():
         notebook = Notebook(client, nb)
