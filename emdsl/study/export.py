@@ -136,7 +136,7 @@ def _copy_files(folder: Path, project: Project, program: Program) -> None:
         inside = path.relative_to(project.root) if path.is_relative_to(project.root) else Path("elsewhere") / path.name
         target = folder / "program" / inside
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+        shutil.copyfile(project.instead.get(path, path), target)
 
 
 def _manifest(folder: Path, study: Compiled, counts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -215,6 +215,7 @@ def test_a_text_is_a_study(folder: Path) -> None:
     assert plan.requests == 8
     assert re.search(r"more samples 1 -> 2 +icl\.em:15", str(plan))
     assert edited.results().num_rows == 8
+    assert (edited.export("out") / "program/icl.em").read_text(encoding="utf-8").startswith("em 1\n")
     (folder / "file.em").write_text(SMALL, encoding="utf-8")
     assert emdsl.open("file.em").plan().requests == 0
     with pytest.raises(FileExists, match=r"file\.em exists: choose another name"):
