@@ -3,70 +3,53 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Self
 
 from emdsl.redact import mask
-from emdsl.study.cost import usd
+from emdsl.run.eta import TimeLeft
+from emdsl.study import progress_lines as lines
 from emdsl.study.progress_view import NONE, ProgressView
-from emdsl.study.screen import counted, short
+from emdsl.study.screen import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from emdsl.run.progress import Progress
     from emdsl.study.foreground import Foreground
     from emdsl.study.frontend import Output
 
 EVERY_S = 0.25  # between two states: notebooks keep up with it over a network
-SETTLED_S = 2.0  # before that, a rate of answers tells nothing
-SHORT_S, MINUTE_S, HOUR_S = 10.0, 60.0, 3600.0
-MAX_NOTICES = 20  # lines below the bar
-TRACK = "height:6px;border-radius:3px;margin:.35em 0;background:rgba(128,128,128,.25);overflow:hidden"
+SHORT_S = 10.0  # a shorter run has its time with a decimal
+MAX_NOTICES = 20  # lines below the bars
+STOPPING = "finishing the requests in flight; a second interrupt stops at once"
+TRACK = "height:6px;border-radius:3px;background:rgba(128,128,128,.25);overflow:hidden"
 BAR = "height:6px;background:currentColor;opacity:.6"
-TEXT = "font-variant-numeric:tabular-nums"
+TABLE = "display:block;overflow-x:auto;border-collapse:collapse;border:0;margin:0;color:inherit;font-size:inherit"
+CELL = "padding:.1em .8em .1em 0;text-align:left;white-space:nowrap"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """A run at one moment, as its output shows it; counts are distinct requests."""
+    """A run at one moment, as its output shows it."""
 
-    total: int  # at most
-    seconds: float  # since the start
+    text: str  # in a line
+    done: int  # distinct requests that are answered or failed
+    total: int  # distinct requests, at most
     ended: bool
-    answered: int = 0
-    failed: int = 0
-    spent: str = ""  # US dollars as text; empty if nothing is
-    eta_s: float | None = None  # seconds until the end; None if unknown
+    steps: tuple[lines.StepLine, ...] = ()
     notes: tuple[str, ...] = ()
-
-    @property
-    def done(self) -> int:
-        """Requests that are answered or given up."""
-        return self.answered + self.failed
-
-    @property
-    def text(self) -> str:
-        """The state in a line."""
-        parts = [f"{self.done:,} of at most {self.total:,} requests done"]
-        if self.ended:
-            parts = [f"{counted(self.done, 'request')} done in {_duration(self.seconds)}"]
-        parts += [f"{self.failed:,} failed"] if self.failed else []
-        parts += [f"{self.spent} spent"] if self.spent else []
-        parts += [f"about {_duration(self.eta_s)} left"] if self.eta_s is not None else []
-        return ", ".join([*parts, *self.notes])
 
     def html(self, notices: list[str]) -> str:
         """Return the state as HTML, with the notices so far."""
-        share = 100 * self.done / self.total if self.total else 100
-        bar = (
-            f'<div role="progressbar" aria-label="requests" aria-valuemin="0" aria-valuemax="{self.total}" '
-            f'aria-valuenow="{self.done}" style="{TRACK}"><div style="{BAR};width:{min(share, 100):.1f}%"></div></div>'
-        )
-        lines = "".join(f"<div>{escape(mask(n))}</div>" for n in notices[-MAX_NOTICES:])
-        shown = f'<div style="{TEXT};white-space:pre-wrap">{escape(mask(self.text))}</div>'
-        return f'<div style="color:inherit;max-width:40em">{"" if self.ended else bar}{shown}{lines}</div>'
+        rows = "".join(map(_step, self.steps if len(self.steps) > 1 else ()))
+        steps = f'<table style="{TABLE}">{rows}</table>' if rows else ""
+        bar = f'<div style="margin:.35em 0">{_bar("requests", self.done, self.total)}</div>'
+        below = "".join(f"<div>{_escaped(text)}</div>" for text in (self.text, *self.notes, *notices[-MAX_NOTICES:]))
+        content = below if self.ended else bar + steps + below
+        return f'<div style="color:inherit;max-width:40em;font-variant-numeric:tabular-nums">{content}</div>'
 
 
 class NotebookView(ProgressView):
@@ -75,15 +58,8 @@ class NotebookView(ProgressView):
     def __init__(self, total: int, output: Output, foreground: Foreground) -> None:
         super().__init__(NONE, total, lambda _: None)
         self._output, self._foreground = output, foreground
-        self._n_planned = total
         self._notices: list[str] = []
-        self._progress: Progress | None = None
         self._start_s = self._shown_s = time.monotonic()
-
-    @property
-    def total(self) -> int:
-        """See ProgressView."""
-        return self._n_planned + (self._progress.again if self._progress is not None else 0)
 
     def __enter__(self) -> Self:
         self._start_s = time.monotonic()
@@ -100,47 +76,84 @@ class NotebookView(ProgressView):
 
     def update(self, progress: Progress) -> None:
         """See ProgressView."""
-        self._progress = progress
+        super().update(progress)
         if time.monotonic() - self._shown_s > EVERY_S:
             self._show(ended=False)
 
+    @contextmanager
+    def loading(self, total: int) -> Iterator[Callable[[int], None]]:
+        """See ProgressView."""
+        sent, loaded = self._state(ended=True), 0
+
+        def add(n: int) -> None:
+            nonlocal loaded
+            loaded += n
+            if time.monotonic() - self._shown_s > EVERY_S:
+                note = f"loading the results: {min(loaded, total):,} of {total:,} rows"
+                self._replace(State(text=f"{sent.text}. {note}", done=loaded, total=total, ended=False))
+
+        yield add
+        self._replace(sent)
+
     def _show(self, *, ended: bool) -> None:
+        self._replace(self._state(ended=ended))
+
+    def _replace(self, state: State) -> None:
         self._shown_s = time.monotonic()
-        state, notices = self._state(ended=ended), [*self._notices]
+        notices = [*self._notices]
         self._foreground.post(lambda: self._output.replace(state.html(notices), state.text))
 
     def _state(self, *, ended: bool) -> State:
         seconds = time.monotonic() - self._start_s
-        return state_of(self._progress, self.total, seconds, ended=ended)
+        stopping = ended or self._progress is None or self._progress.draining
+        left = TimeLeft(None) if stopping else self.time_left()
+        return state_of(self._progress, self.total, seconds, left, ended=ended)
 
 
-def state_of(progress: Progress | None, total: int, seconds: float, *, ended: bool) -> State:
-    """Return the state of a run: the only reader of its counts here. None: nothing has been sent yet."""
+def state_of(progress: Progress | None, total: int, seconds: float, left: TimeLeft, *, ended: bool) -> State:
+    """Return the state of a run: the only reader of its counts here.
+
+    Args:
+        progress: Its counts; None if nothing has been sent.
+        total: Distinct requests, at most.
+        seconds: Since its start.
+        left: Until its end.
+        ended: Whether it has ended.
+    """
+    done = progress.answered + progress.failed if progress is not None else 0
+    parts = [f"{done:,} of at most {total:,} requests done"]
+    if ended:
+        took = f"{seconds:.1f} s" if seconds < SHORT_S else lines.duration(seconds)
+        parts = [f"{counted(done, 'request')} done in {took}"]
     if progress is None:
-        return State(total=total, seconds=seconds, ended=ended)
-    done = progress.answered + progress.failed
-    eta_s = (total - done) * seconds / done if done and seconds > SETTLED_S else None
-    spent = progress.budgets.spent_usd if progress.budgets is not None else None
-    notes = () if ended else tuple(_notes(progress))
+        return State(text=parts[0], done=done, total=total, ended=ended)
+    parts += [f"{progress.failed:,} failed"] if progress.failed else []
+    parts += [f"{progress.retried:,} retried"] if progress.retried else []
+    parts += filter(None, (lines.spent(progress), "" if ended else lines.time_left(left)))
+    steps, more = lines.step_lines(progress.meter.steps)
+    notes = [more, lines.unknown_time(left) if left.why else "", *lines.waiting(progress)]
+    if progress.draining:
+        notes[-1] = STOPPING
     return State(
-        answered=progress.answered, failed=progress.failed, total=total, seconds=seconds, ended=ended,
-        spent=usd(spent) if spent else "", eta_s=None if ended else eta_s, notes=notes,
+        text=", ".join(parts), done=done, total=total, ended=ended, steps=tuple(steps),
+        notes=() if ended else tuple(filter(None, notes)),
     )  # fmt: skip
 
 
-def _notes(progress: Progress) -> Iterator[str]:
-    """Yield why requests wait."""
-    if progress.batches:
-        yield progress.batches
-    if progress.waiting or progress.paused_s >= 1:
-        until = f", next in {progress.paused_s:,.0f} s" if progress.paused_s >= 1 else ""
-        yield f"{progress.waiting:,} waiting{until} ({short(progress.last_error)})"
-    if progress.draining:
-        yield "finishing the requests in flight; a second interrupt stops at once"
+def _step(step: lines.StepLine) -> str:
+    bar = f'<div style="width:12em;max-width:25vw">{_bar(step.name, step.done, step.total)}</div>'
+    texts = (_escaped(step.name), bar, _escaped(step.count), _escaped(step.note))
+    cells = "".join(f'<td style="{CELL}">{text}</td>' for text in texts)
+    return f'<tr style="background:none">{cells}</tr>'
 
 
-def _duration(seconds: float) -> str:
-    """Return a duration as people read it: `40 s`, `3 min`, `2.5 h`."""
-    if seconds < MINUTE_S:
-        return f"{seconds:.1f} s" if seconds < SHORT_S else f"{seconds:.0f} s"
-    return f"{seconds / MINUTE_S:.0f} min" if seconds < HOUR_S else f"{seconds / HOUR_S:.1f} h"
+def _bar(name: str, done: int, total: int) -> str:
+    share = min(100 * done / total, 100) if total else 100
+    return (
+        f'<div role="progressbar" aria-label="{_escaped(name)}" aria-valuemin="0" aria-valuemax="{total}" '
+        f'aria-valuenow="{done}" style="{TRACK}"><div style="{BAR};width:{share:.1f}%"></div></div>'
+    )
+
+
+def _escaped(text: str) -> str:
+    return escape(mask(text))

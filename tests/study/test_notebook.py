@@ -19,6 +19,8 @@ from support import SHOTS, SHOTS_STUDY
 import emdsl
 from emdsl.errors import EmdslError, FileExists, SetupError, SourceError, UnknownAxis, UsageError
 from emdsl.report import charts
+from emdsl.run.eta import TimeLeft
+from emdsl.run.metering import StepProgress
 from emdsl.run.progress import Progress
 from emdsl.study import python_run, study
 from emdsl.study.foreground import Foreground
@@ -352,18 +354,22 @@ def test_an_output_that_fails_does_not_end_a_run(folder: Path, monkeypatch: pyte
 
 
 def test_a_state_tells_what_it_knows() -> None:
-    """Failures, cost and the time left, while the run goes on."""
-    progress = Progress(answered=30, failed=2, waiting=3, last_error="rate limit", draining=True)
-    state = state_of(progress, 64, 16.0, ended=False)
-    assert state.text == (
-        "32 of at most 64 requests done, 2 failed, about 16 s left, 3 waiting (rate limit), "
-        "finishing the requests in flight; a second interrupt stops at once"
-    )
+    """Steps, failures, cost and the time left, while the run goes on."""
+    progress = Progress(answered=30, failed=2, retried=1, waiting=3, last_error="rate limit", draining=True)
+    progress.meter.steps += [StepProgress("answer", 40, 30, 2), StepProgress("<b>", 24)]
+    state = state_of(progress, 64, 16.0, TimeLeft(20.0), ended=False)
+    assert state.text == "32 of at most 64 requests done, 2 failed, 1 retried, about 20 s left"
+    assert Page(state.html(["note: <b>"])).texts == [
+        "answer", "30/40", "2 failed", "<b>", "0/24", state.text, "3 waiting (rate limit)",
+        "finishing the requests in flight; a second interrupt stops at once", "note: <b>",
+    ]  # fmt: skip
     assert 'aria-valuenow="32"' in state.html([])
     assert "width:50.0%" in state.html([])
-    assert Page(state.html(["note: <b>"])).texts[-1] == "note: <b>"
-    assert state_of(progress, 64, 7200.0, ended=True).text == "32 requests done in 2.0 h, 2 failed"
-    assert state_of(None, 64, 1.0, ended=False).text == "0 of at most 64 requests done"
+    ended = state_of(progress, 64, 7200.0, TimeLeft(None), ended=True)
+    assert ended.text == "32 requests done in 2 h, 2 failed, 1 retried"
+    assert Page(ended.html([])).texts == [ended.text]
+    unknown = state_of(progress, 64, 1.0, TimeLeft(None, "no answer yet of a for `b`"), ended=False)
+    assert "time left unknown: no answer yet of a for `b`" in Page(unknown.html([])).texts
 
 
 def test_a_function_of_the_foreground_returns_or_raises() -> None:
