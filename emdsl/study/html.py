@@ -11,6 +11,7 @@ from emdsl.colors import ERROR, HELP, PLACE, WARNING, painted
 from emdsl.redact import mask
 from emdsl.source import together
 from emdsl.study.screen import Aside, Table, counted, short
+from emdsl.surrogates import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -195,4 +196,4 @@ def _colored(text: str) -> str:
 
 
 def _box(content: str) -> str:
-    return f'<div style="color:inherit;text-align:left">{content}</div>'
+    return f'<div style="color:inherit;text-align:left">{as_text(content)}</div>'

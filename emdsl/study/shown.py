@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import EmdslError
 from emdsl.study.screen import text_of
+from emdsl.surrogates import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,7 +55,7 @@ class Shown:
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """Show the text in IPython, instead of all fields."""
         try:
-            printer.text(repr(self) if cycle else self._text())
+            printer.text(as_text(repr(self) if cycle else self._text()))
         except EmdslError as error:
             printer.text(f"error: {error}")
 
