@@ -296,11 +296,11 @@ def test_a_run_asks_before_it_spends(
             paid.run(display="none")
     assert len(questions) == (where in (Frontend.JUPYTER, Frontend.SESSION))
     assert all(q.startswith("Send 1 requests for about $30.00") and q.endswith("? [y/N] ") for q in questions)
-    with pytest.raises(SetupError):
-        paid.run(yes=True)
-    with pytest.raises(SetupError):
-        paid.run(confirm_over=1000)
-    assert len(questions) <= 1
+    if where is Frontend.SESSION:
+        for options in ({"yes": True}, {"confirm_over": 1000}):
+            with pytest.raises(SetupError):
+                paid.run(**options)
+        assert len(questions) == 1
     assert folder.joinpath("cache").is_dir()
 
 
@@ -334,24 +334,21 @@ def test_progress_is_shown_below_the_cell(folder: Path, monkeypatch: pytest.Monk
     assert folder.joinpath("cache").is_dir()
 
 
-def test_an_output_that_fails_does_not_end_a_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its error is raised after the run, whose answers are stored."""
+def test_an_output_that_fails_does_not_end_a_run() -> None:
+    """Its error is raised after the run."""
+    ended: list[str] = []
 
-    class Broken:
-        def replace(self, html: str, text: str) -> None:
-            raise ValueError(f"{len(html)} characters of {text!r}")
+    def fail() -> None:
+        raise ValueError("no output")
 
-    monkeypatch.setattr(study, "frontend", lambda: Frontend.JUPYTER)
-    monkeypatch.setattr(python_run, "output", lambda _: Broken())
-    icl = emdsl.open_text(SMALL, "icl")
+    def run(foreground: Foreground) -> None:
+        foreground.post(fail)
+        foreground.post(lambda: ended.append("and goes on"))
 
-    async def cell() -> None:
-        icl.run()
-
-    with pytest.raises(ValueError, match="0 of at most 9"):
-        asyncio.run(cell())
-    assert icl.plan().requests == 0
-    assert folder.joinpath("cache").is_dir()
+    foreground = Foreground()
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="no output"):
+        foreground.serve(pool.submit(run, foreground))
+    assert ended == ["and goes on"]
 
 
 def test_a_state_tells_what_it_knows() -> None:
