@@ -33,6 +33,7 @@ from emdsl.study.tables import chosen_measure, measure_parts
 from emdsl.study.text_study import file_of, with_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from decimal import Decimal
 
     import altair as alt
@@ -207,25 +208,37 @@ class Study:
         notes = [f"note: {n}\n\n" for n in (*notices, *deviating)]
         return ShownText.of("".join(notes) + text_of(parts), (*notes, *parts))
 
-    def figure(self, measure: str | None = None, *, kind: str | None = None) -> alt.TopLevelMixin:
+    def figure(
+        self, measure: str | Sequence[str] | None = None, *, kind: str | None = None, style: str | None = None,
+        width: str | None = None, font: str | None = None, title: str | None = None,
+        lines: Mapping[float, str] | None = None,
+    ) -> alt.TopLevelMixin:  # fmt: skip
         """Return a measure as an Altair chart: shown in a notebook, or `.save("figure.svg")`.
 
         Needs `pip install 'emdsl[report]'`.
 
         Args:
-            measure: The measure; by default the first.
-            kind: `curve`, `dots` or `heat`; by default a curve over an axis of numbers, else dots.
+            measure: The measure, or several for one figure; by default the first.
+            kind: A kind of `emdsl plot --help`, such as `bars`; by default the one that fits best.
+            style: `paper` or `slide`; by default `paper`.
+            width: `1col`, `2col`, or a length such as `9cm`; by default `1col`, with several panels `2col`.
+            font: `sans`, `serif`, or the name of an installed font.
+            title: The title; "" for none.
+            lines: Reference lines: values with their labels, `{0.5: "chance"}`.
 
         Raises:
             NotDrawable: The measure has too few values, or no chart of this kind.
         """
-        from emdsl.study.figures import draw  # noqa: PLC0415 - a notebook loads only what it calls
-        from emdsl.study.notebook_figure import shown_figure  # noqa: PLC0415 - a notebook loads only what it calls
+        from emdsl.study.figures import figure  # noqa: PLC0415 - a notebook loads only what it calls
+        from emdsl.study.notebook_figure import shown_figure  # noqa: PLC0415 - Altair is imported for a figure alone
 
         study = self._compiled()
-        chosen_measure(study.program, measure)
+        names = (measure,) if isinstance(measure, str) else tuple(measure or ())
+        for name in names or (None,):
+            chosen_measure(study.program, name)
         load_if_stale(study)
-        return shown_figure(draw(study, measure, kind)[0])
+        found = figure(study, names, kind, style=style, width=width, font=font, title=title, lines=lines or {})
+        return shown_figure(found)
 
     def report(self, output: str | PathLike[str], *, registered: str | PathLike[str] | None = None) -> Path:
         """Write the study as one HTML page, and return its path. Needs `pip install 'emdsl[report]'`.

@@ -11,7 +11,7 @@ from support import InProcess, program, run
 
 from emdsl.outcomes import database, loading
 from emdsl.query import Response
-from emdsl.report.charts import chart_of, kinds_of
+from emdsl.report.charts import chart_of, fitting
 from emdsl.run.passes import collect
 from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
@@ -95,8 +95,8 @@ def test_every_measure_is_shown_whatever_is_left(seed: int) -> None:
             columns, rows, _ = measure_table(measure, result, bars=True)
             assert latex(columns, rows, numeric=(measure.function,))
             table = table_of(measure, result)
-            for kind in kinds_of(table):
-                chart_of(table, kind).to_dict()
+            for kind in fitting(table):
+                chart_of(table, kind).spec(300)
             for row in (dict(zip(result.columns, r, strict=True)) for r in result.rows):
                 possible(measure.function, measure.of, row)
 

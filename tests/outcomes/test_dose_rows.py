@@ -272,12 +272,18 @@ def test_a_dose_is_shown_and_drawn(tmp_path: Path) -> None:
     assert "the rate is the same at every dose" in shown
     emdsl("plot", "half.em", "--measure", "half", "-o", "half.json", cwd=tmp_path)
     chart = json.loads((tmp_path / "half.json").read_text(encoding="utf-8"))
-    values = chart.get("data", {}).get("values") or next(iter(chart["datasets"].values()))
-    assert len(values) == N_POINTS
-    assert all(v["low"] <= v["value"] <= v["high"] for v in values)
-    assert [layer["mark"]["type"] for layer in chart["layer"]] == ["area", "line"]
-    for layer in chart["layer"]:
-        assert layer["encoding"]["x"]["title"] == "k"
+    parts: dict[str, list[dict[str, float]]] = {}
+    for value in chart["data"]["values"]:
+        parts.setdefault(value["part"], []).append(value)
+    assert len(parts["value"]) == N_POINTS
+    assert all(v["low"] <= v["value"] <= v["high"] for v in parts["value"])
+    assert [v["dose"] for v in parts["measured"]] == [0, 1, 2, 4, 8, 16]
+    assert all(30 <= v["n"] <= 48 for v in parts["measured"])
+    (k50,) = parts["k50"]
+    assert k50["from"] <= k50["dose"] <= k50["to"]
+    assert [layer["mark"]["type"] for layer in chart["layer"]] == ["area", "line", "point", "rule", "point"]
+    assert {layer["encoding"]["x"].get("title") for layer in chart["layer"]} == {"k"}
+    assert "diamond: k50" in " ".join(chart["title"]["subtitle"])
     done = emdsl("plot", "half.em", "--measure", "never", "-o", "never.svg", cwd=tmp_path, code=None)
     assert done.returncode
     assert "measure `never` has no curve: the rate is the same at every dose" in done.stderr

@@ -36,8 +36,7 @@ def table(*groups: tuple[str, tuple[Any, ...]], simulated: bool = False) -> Tabl
 
 
 def values(spec: dict[str, Any]) -> list[dict[str, Any]]:
-    (found,) = spec["datasets"].values()
-    return list(found)
+    return list(spec["data"]["values"])
 
 
 @pytest.mark.parametrize(
@@ -61,8 +60,8 @@ def test_a_measure_has_the_charts_that_its_groups_allow(groups: tuple[Any, ...],
     for kind in kinds:
         chart = chart_of(found, kind)
         ET.fromstring(inline_svg(chart, 'a "chart" & more'))
-        assert len(values(chart.to_dict())) == len(found.rows)
-        drawn = [tuple(v[f"g{i}"] for i in range(len(groups))) for v in values(chart.to_dict())]
+        assert len(values(chart.spec(200))) == len(found.rows)
+        drawn = [tuple(v[f"g{i}"] for i in range(len(groups))) for v in values(chart.spec(200))]
         assert drawn == [tuple(v if isinstance(v, int) else str(v) for v in row[: len(groups)]) for row in found.rows]
 
 
@@ -73,9 +72,12 @@ def test_what_has_no_value_is_not_drawn_as_zero() -> None:
         name="m", what="rate", interval="", groups=full.groups, simulated=True, incomplete=True,
         rows=(*full.rows[:3], (256, None, None, None, 0)),
     )  # fmt: skip
-    spec = chart_of(gap, "curve").to_dict()
+    spec = chart_of(gap, "curve").spec(200)
     assert [v["g0"] for v in values(spec)] == [0, 2, 16]
-    assert spec["title"] == "m (SIMULATED, incomplete)"
+    assert spec["title"] == {
+        "text": ["m (SIMULATED, incomplete)"],
+        "subtitle": ["n = 10 in each group; without a value: k 256"],
+    }
 
 
 def test_doses_are_written_whole_and_a_fitted_curve_has_no_map() -> None:
@@ -86,14 +88,13 @@ def test_doses_are_written_whole_and_a_fitted_curve_has_no_map() -> None:
     assert kinds_of(replace(found, smooth=True)) == ["curve"]
 
 
-def test_a_long_interval_has_a_line_of_its_own() -> None:
-    """It is longer than the axis."""
+def test_an_interval_is_told_below_the_title() -> None:
+    """It is longer than the axis: it is a note below the title."""
     clustered = replace(table(("k", DOSES)), interval="95 % wilson, clustered by q and sample")
-    svg = inline_svg(chart_of(clustered, "curve"), "")
-    assert re.findall(r">([^<>]*(?:wilson|clustered)[^<>]*)</t", svg) == [
-        "rate (95 % wilson,",
-        "clustered by q and sample)",
-    ]
+    spec = chart_of(clustered, "curve").spec(200)
+    assert spec["title"]["subtitle"] == ["intervals: 95 % wilson, clustered by q and sample; n = 10 in each group"]
+    titles = {str(layer["encoding"]["y"].get("title")) for layer in spec["layer"]}
+    assert titles == {"", "rate"}
 
 
 WITHOUT = """
