@@ -13,7 +13,7 @@ from emdsl.report.figure import Chart, Extra, Group, Line, Spec, Table
 from emdsl.report.forest import forest
 from emdsl.report.score_charts import Scores, box, histogram, matrix, scatter, scatter_measures, strip
 from emdsl.report.shares import dropped, shares
-from emdsl.report.styles import PAGE, PAPER, STYLES, Style, style_of
+from emdsl.report.styles import PAGE, PAPER, STYLES, WIDE_PAGE, Style, style_of
 
 try:
     import altair as alt
@@ -76,7 +76,13 @@ def fitting(table: Table) -> list[str]:
 
 
 def chart_of(table: Table, kind: str, style: Style = PAGE, lines: Sequence[Line] = ()) -> Chart:
-    """Draw a measure as a figure of one kind, by default for the page of a report."""
+    """Draw a measure as a figure of one kind, by default for the page of a report, where several panels are wider."""
+    drawn = _chart_of(table, kind, style, lines)
+    several = drawn.facets is not None and len(drawn.facets.levels) > 2
+    return _chart_of(table, kind, WIDE_PAGE, lines) if style is PAGE and several else drawn
+
+
+def _chart_of(table: Table, kind: str, style: Style, lines: Sequence[Line]) -> Chart:
     match kind:
         case "curve":
             return group_charts.curve(table, style, lines)
@@ -130,8 +136,7 @@ def inline_svg(chart: Chart, label: str) -> str:
     """Render a figure as SVG inside a page, with a label for screen readers, and each mark's text under the pointer."""
     svg = _fitted(chart)[1]
     svg = re.sub(r'(<(?:path|text|line|rect) aria-label="([^"]*)"[^>]*?)(?:/>|></path>)', _titled, svg)
-    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(label, quote=True)}" ', 1)
-    return re.sub(r'(<svg [^>]*?)width="[\d.]+" height="[\d.]+"', _sized, svg, count=1)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(label, quote=True)}" ', 1)
 
 
 def _titled(match: re.Match[str]) -> str:
@@ -139,15 +144,10 @@ def _titled(match: re.Match[str]) -> str:
     return f"{match[1]}><title>{escape(unescape(match[2]))}</title></{name}>"
 
 
-def _sized(match: re.Match[str]) -> str:
-    """Return the head of an SVG that is as wide as its column at most: its type has the size of the page's."""
-    return f'{match[0]} style="max-width:100%;height:auto"'
-
-
 def altair_of(chart: Chart) -> alt.TopLevelMixin:
     """Return a figure as an Altair chart, which notebooks show."""
     spec, _ = _fitted(chart)
-    spec.pop("$schema")
+    del spec["$schema"], spec["config"]["legend"]["layout"]  # which Vega has, and the schema of Vega-Lite lacks
     drawn: alt.TopLevelMixin = alt.Chart.from_dict(spec)
     return drawn
 

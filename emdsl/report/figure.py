@@ -267,7 +267,7 @@ class Chart:
 
 def _lines(text: str, per_line: int) -> list[str]:
     lines = [""]
-    for word in text.split():
+    for word in text.replace(" = ", "\u00a0=\u00a0").split(" "):
         if lines[-1] and len(lines[-1]) + 1 + len(word) > per_line:
             lines.append("")
         lines[-1] = f"{lines[-1]} {shortened(word, per_line)}".strip()

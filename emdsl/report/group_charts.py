@@ -230,7 +230,8 @@ def _by_level(table: Table, style: Style, lines: Sequence[Line], *, bars: bool) 
     if not wide.name:
         level["axis"]["labels"] = False
     place, value = ("x", "y") if upright else ("y", "x")
-    amount = _value_axis(table) | ({"scale": {"zero": True}} if bars else {})
+    amount = _value_axis(table)
+    amount["scale"] = {"zero": True} if bars else amount["scale"] | {"padding": 5 * style.unit}
     offset: Spec = {}
     if panels.color is not None:
         offset = {f"{place}Offset": {"field": "color", "type": "nominal", "sort": list(colors),

@@ -299,7 +299,7 @@ def scatter_measures(first: Table, second: Table, style: Style, lines: Sequence[
     notes = notes_of([replace(t, rows=(), notes=()) for t in (first, second)])
     notes += n_note([d["n"] for d in data])
     if gone:
-        notes.append(f"{gone:,} groups without both values are not drawn")
+        notes.append(f"groups without both values: {gone:,}")
     drawn = [*reference(lines, style, "y", label=panels.facets is None), *layers]
     return Chart(title=title_of([first, second]), layers=drawn, data=data, style=style,
                  facets=panels.facets, ratio=0.85, notes=notes, widest=46 * style.size,

@@ -62,7 +62,8 @@ class Style:
 
 
 PAPER = Style(name="paper", size=8, width=WIDTHS["paper"]["1col"], font=FONTS["sans"])
-PAGE = Style(name="page", size=12, width=620, font="system-ui, Helvetica, Arial, sans-serif", inline=True)
+PAGE = Style(name="page", size=12, width=448, font="system-ui, Helvetica, Arial, sans-serif", inline=True)
+WIDE_PAGE = replace(PAGE, width=700)  # for several panels; the narrower one fits a phone, and two fit a screen
 
 
 def style_of(name: str | None = None, width: str | None = None, font: str | None = None) -> Style:

@@ -129,7 +129,7 @@ def _drawn(
     if wanted not in fits:
         raise NotDrawable(_unfit(measure, results[measure.name], wanted, fits), parameter="kind")
     if wanted in score_kinds(experiment, measure):
-        return draw_scores(study, experiment, measure, wanted, style, lines)
+        return draw_scores(study, experiment, measure, wanted, style, lines, incomplete=table.incomplete)
     if wanted not in (charts.FOREST, charts.SHARES):
         table = with_baseline(table, experiment)
     return charts.chart_of(table, wanted, style, lines), table.simulated
@@ -167,7 +167,7 @@ def _together(
 ) -> charts.Chart:
     """Draw several measures in one figure."""
     names = ", ".join(f"`{t.name}`" for t in tables)
-    if not any(t.drawn or charts.fitting(t) for t in tables):
+    if sum(r[len(t.groups)] is not None for t in tables for r in t.rows) < 2:
         raise NotDrawable(f"measures {names} have fewer than two values: there is nothing to draw")
     same_groups = len({tuple(g.name for g in t.groups) for t in tables}) == 1
     one_scale = len({(t.null, t.log, t.ends) for t in tables}) == 1

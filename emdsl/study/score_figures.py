@@ -34,7 +34,7 @@ def score_kinds(experiment: Experiment, measure: Measure) -> list[str]:
 
 def draw_scores(
     study: Compiled, experiment: Experiment, measure: Measure, kind: str, style: charts.Style,
-    lines: Sequence[charts.Line],
+    lines: Sequence[charts.Line], *, incomplete: bool = False,
 ) -> tuple[charts.Chart, bool]:  # fmt: skip
     """Return the scores of a measure as a figure, and whether any is simulated; raises NotDrawable without a score."""
     pair = score_pair(experiment, measure) if kind == charts.SCATTER else None
@@ -45,7 +45,7 @@ def draw_scores(
         found = data.histogram() if kind == charts.HISTOGRAM else data.box() if kind == charts.BOX else data.sample()
     if not found.n:
         raise NotDrawable(f"measure `{measure.name}` has no draw with a score: there is nothing to draw")
-    taken = _scores(measure, scores, found, sampled=kind in (charts.STRIP, charts.SCATTER))
+    taken = _scores(measure, scores, found, sampled=kind in (charts.STRIP, charts.SCATTER), incomplete=incomplete)
     match kind:
         case charts.HISTOGRAM:
             drawn = charts.histogram(taken, style, lines)
@@ -58,8 +58,11 @@ def draw_scores(
     return drawn, found.simulated
 
 
-def _scores(measure: Measure, scores: Sequence[Score], found: GroupedScores, *, sampled: bool) -> charts.Scores:
-    mark = " (SIMULATED)" if found.simulated else ""
+def _scores(
+    measure: Measure, scores: Sequence[Score], found: GroupedScores, *, sampled: bool, incomplete: bool
+) -> charts.Scores:
+    marks = [*(["SIMULATED"] if found.simulated else []), *(["incomplete"] if incomplete else [])]
+    mark = f" ({', '.join(marks)})" if marks else ""
     notes = []
     if sampled:
         few = len(found.rows) < found.n

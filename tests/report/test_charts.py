@@ -76,7 +76,7 @@ def test_what_has_no_value_is_not_drawn_as_zero() -> None:
     assert [v["g0"] for v in values(spec)] == [0, 2, 16]
     assert spec["title"] == {
         "text": ["m (SIMULATED, incomplete)"],
-        "subtitle": ["n = 10 in each group; without a value: k 256"],
+        "subtitle": ["n\u00a0=\u00a010 in each group; without a value: k 256"],
     }
 
 
@@ -92,7 +92,9 @@ def test_an_interval_is_told_below_the_title() -> None:
     """It is longer than the axis: it is a note below the title."""
     clustered = replace(table(("k", DOSES)), interval="95 % wilson, clustered by q and sample")
     spec = chart_of(clustered, "curve").spec(200)
-    assert spec["title"]["subtitle"] == ["intervals: 95 % wilson, clustered by q and sample; n = 10 in each group"]
+    assert spec["title"]["subtitle"] == [
+        "intervals: 95 % wilson, clustered by q and sample; n\u00a0=\u00a010 in each group"
+    ]
     titles = {str(layer["encoding"]["y"].get("title")) for layer in spec["layer"]}
     assert titles == {"", "rate"}
 
