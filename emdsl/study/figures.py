@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import NotDrawable
+from emdsl.outcomes import database
 from emdsl.outcomes.draws import by_columns
 from emdsl.outcomes.figure_data import measured_rates
 from emdsl.outcomes.level_order import in_order
@@ -15,8 +17,8 @@ from emdsl.redact import mask
 from emdsl.report import charts
 from emdsl.source import one_of
 from emdsl.study.baseline import with_baseline
-from emdsl.study.score_figures import draw_matrix, draw_scores, score_kinds
-from emdsl.study.tables import chosen_measure, heading_of, interval_of, measure_results
+from emdsl.study.score_figures import Maker, draw_matrix, draw_scores, score_kinds
+from emdsl.study.tables import chosen_measure, heading_of, interval_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,31 +98,32 @@ def draw(
     """
     look = look or Look()
     style = charts.style_of(look.style, look.width, look.font)
-    drawn, simulated = _drawn(study, measures, kind, style, look.lines)
+    make, simulated = _prepared(study, measures, kind, look.lines)
+    drawn = make(style)
     if look.width is None and drawn.facets is not None:
-        style = charts.style_of(look.style, "2col", look.font)
-        drawn, simulated = _drawn(study, measures, kind, style, look.lines)
+        drawn = make(charts.style_of(look.style, "2col", look.font))
     if look.title is not None:
         marks = [m for m in ("SIMULATED", "incomplete") if m in drawn.title]
         drawn = replace(drawn, title=f"{look.title} ({', '.join(marks)})".strip() if marks else look.title)
     return drawn, simulated
 
 
-def _drawn(
-    study: Compiled, measures: Sequence[str], kind: str | None, style: charts.Style, lines: Sequence[charts.Line]
-) -> tuple[charts.Chart, bool]:
+def _prepared(
+    study: Compiled, measures: Sequence[str], kind: str | None, lines: Sequence[charts.Line]
+) -> tuple[Maker, bool]:
+    """Return what draws some measures in a style, with their data, and whether any answer in it is simulated."""
     if kind is not None and kind not in KINDS:
         raise NotDrawable(f"expected {one_of(tuple(KINDS))}, not `{kind}`", parameter="kind")
     chosen = [chosen_measure(study.program, name) for name in dict.fromkeys(measures or (None,))]
     if kind == charts.MATRIX and len(chosen) == 1:
-        return draw_matrix(study, chosen[0][0], style)
-    results = {m.name: r for m, r in measure_results(study)}
+        return draw_matrix(study, chosen[0][0])
+    with study.tables() as (connection, _):
+        results = {m.name: database.measure_rows(connection, study.name, m.name) for _, m in chosen}
     tables = [_table(study, e, m, results[m.name], kind if len(chosen) == 1 else charts.DOTS) for e, m in chosen]
     if len(tables) > 1:
         plain = kind in (charts.FOREST, charts.SCATTER)
         tables = [t if plain else with_baseline(t, e) for t, (e, _) in zip(tables, chosen, strict=True)]
-        chart = _together(tables, kind, style, lines)
-        return chart, any(t.simulated for t in tables)
+        return _together(tables, kind, lines), any(t.simulated for t in tables)
     (table,), ((experiment, measure),) = tables, chosen
     fits = [*charts.fitting(table), *score_kinds(experiment, measure)]
     if kind is None and not charts.fitting(table):
@@ -129,10 +132,14 @@ def _drawn(
     if wanted not in fits:
         raise NotDrawable(_unfit(measure, results[measure.name], wanted, fits), parameter="kind")
     if wanted in score_kinds(experiment, measure):
-        return draw_scores(study, experiment, measure, wanted, style, lines, incomplete=table.incomplete)
+        return draw_scores(study, experiment, measure, wanted, lines, incomplete=table.incomplete)
     if wanted not in (charts.FOREST, charts.SHARES):
         table = with_baseline(table, experiment)
-    return charts.chart_of(table, wanted, style, lines), table.simulated
+    return partial(_chart, table, wanted, lines), table.simulated
+
+
+def _chart(table: charts.Table, kind: str, lines: Sequence[charts.Line], style: charts.Style) -> charts.Chart:
+    return charts.chart_of(table, kind, style, lines)
 
 
 def _table(
@@ -162,10 +169,8 @@ def _unfit(measure: Measure, result: SqlResult | None, kind: str, fits: Sequence
     return f"measure `{measure.name}` cannot be drawn as `{kind}`: {because}; what fits: {', '.join(fits)}"
 
 
-def _together(
-    tables: Sequence[charts.Table], kind: str | None, style: charts.Style, lines: Sequence[charts.Line]
-) -> charts.Chart:
-    """Draw several measures in one figure."""
+def _together(tables: Sequence[charts.Table], kind: str | None, lines: Sequence[charts.Line]) -> Maker:
+    """Return what draws several measures in one figure."""
     names = ", ".join(f"`{t.name}`" for t in tables)
     if sum(r[len(t.groups)] is not None for t in tables for r in t.rows) < 2:
         raise NotDrawable(f"measures {names} have fewer than two values: there is nothing to draw")
@@ -186,10 +191,10 @@ def _together(
             f"measures {names} cannot be drawn together as `{wanted}`; what fits: {', '.join(fits)}", parameter="kind"
         )
     if wanted == charts.SCATTER:
-        return charts.scatter_measures(tables[0], tables[1], style, lines)
+        return lambda style: charts.scatter_measures(tables[0], tables[1], style, lines)
     if wanted == charts.FOREST or joined is None:
-        return charts.forest(tables, style, lines)
-    return charts.chart_of(joined, wanted, style, lines)
+        return lambda style: charts.forest(tables, style, lines)
+    return partial(_chart, joined, wanted, lines)
 
 
 def _joined(tables: Sequence[charts.Table]) -> charts.Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import NotDrawable
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from emdsl.experiment import Experiment, Measure
     from emdsl.study.compiled import Compiled
 
+Maker = Callable[[charts.Style], charts.Chart]  # draws what is known in a style
+
 
 def score_kinds(experiment: Experiment, measure: Measure) -> list[str]:
     """Return the kinds of figures of a measure's scores."""
@@ -33,10 +37,10 @@ def score_kinds(experiment: Experiment, measure: Measure) -> list[str]:
 
 
 def draw_scores(
-    study: Compiled, experiment: Experiment, measure: Measure, kind: str, style: charts.Style,
-    lines: Sequence[charts.Line], *, incomplete: bool = False,
-) -> tuple[charts.Chart, bool]:  # fmt: skip
-    """Return the scores of a measure as a figure, and whether any is simulated; raises NotDrawable without a score."""
+    study: Compiled, experiment: Experiment, measure: Measure, kind: str, lines: Sequence[charts.Line], *,
+    incomplete: bool,
+) -> tuple[Maker, bool]:  # fmt: skip
+    """Return what draws the scores of a measure, and whether any is simulated; raises NotDrawable without a score."""
     pair = score_pair(experiment, measure) if kind == charts.SCATTER else None
     one = score_of(experiment, measure)
     scores = list(pair) if pair is not None else [one] if one is not None else []
@@ -46,16 +50,10 @@ def draw_scores(
     if not found.n:
         raise NotDrawable(f"measure `{measure.name}` has no draw with a score: there is nothing to draw")
     taken = _scores(measure, scores, found, sampled=kind in (charts.STRIP, charts.SCATTER), incomplete=incomplete)
-    match kind:
-        case charts.HISTOGRAM:
-            drawn = charts.histogram(taken, style, lines)
-        case charts.BOX:
-            drawn = charts.box(taken, style, lines)
-        case charts.STRIP:
-            drawn = charts.strip(taken, style, lines)
-        case _:
-            drawn = charts.scatter(taken, style)
-    return drawn, found.simulated
+    if kind == charts.SCATTER:
+        return partial(charts.scatter, taken), found.simulated
+    by_kind = {charts.HISTOGRAM: charts.histogram, charts.BOX: charts.box, charts.STRIP: charts.strip}
+    return (lambda style: by_kind[kind](taken, style, lines)), found.simulated
 
 
 def _scores(
@@ -78,8 +76,8 @@ def _scores(
     )  # fmt: skip
 
 
-def draw_matrix(study: Compiled, experiment: Experiment, style: charts.Style) -> tuple[charts.Chart, bool]:
-    """Return the correlations of an experiment's judges as a figure, and whether any answer is simulated."""
+def draw_matrix(study: Compiled, experiment: Experiment) -> tuple[Maker, bool]:
+    """Return what draws the correlations of an experiment's judges, and whether any answer is simulated."""
     with study.tables() as (connection, _):
         judges, cells, simulated = judge_correlations(connection, experiment, study.name)
     if len(judges) < 2:
@@ -88,7 +86,7 @@ def draw_matrix(study: Compiled, experiment: Experiment, style: charts.Style) ->
             parameter="kind",
         )
     title = f"{experiment.name}: correlations of judges{' (SIMULATED)' if simulated else ''}"
-    return charts.matrix(title, judges, cells, style, ["each answer counts once"]), simulated
+    return (lambda style: charts.matrix(title, judges, cells, style, ["each answer counts once"])), simulated
 
 
 def _masked(value: Any) -> Any:
