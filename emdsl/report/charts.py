@@ -70,6 +70,8 @@ def fitting(table: Table) -> list[str]:
     if table.function == "shares":
         return [SHARES, DOTS, BARS, *mapped]
     from_zero = [] if table.log else [BARS]
+    if table.function == "count":
+        return [*curved, BARS, DOTS, *mapped]
     if table.null is not None:
         return [*curved, FOREST, DOTS, *from_zero, *mapped]
     return [*curved, DOTS, *from_zero, FOREST, *mapped]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_FACETS = 24
+MAX_LEVELS = 120  # of a group: rows of a figure as high as a page or two
 MIN_PANEL = 12.0  # of a panel's width, in sizes of type
 Spec = dict[str, Any]
 
@@ -92,6 +93,19 @@ class Table:
         return sum(r[len(self.groups)] is not None for r in self.rows) > 1
 
 
+def cut(groups: Sequence[Group], rows: Sequence[tuple[Any, ...]]) -> tuple[tuple[Group, ...], list[Any], list[str]]:
+    """Return groups with their first MAX_LEVELS levels, the rows that are left, and a note about the others."""
+    kept, notes = list(groups), []
+    left = list(rows)
+    for i, group in enumerate(groups):
+        if len(group.levels) > MAX_LEVELS:
+            kept[i] = Group(name=group.name, levels=group.levels[:MAX_LEVELS])
+            shown = set(map(key_of, kept[i].levels))
+            left = [r for r in left if key_of(r[i]) in shown]
+            notes.append(f"{len(group.levels) - MAX_LEVELS:,} more of {group.name} have no room")
+    return tuple(kept), left, notes
+
+
 def title_of(tables: Sequence[Table]) -> str:
     """Return the names of measures, with marks for simulated and incomplete numbers."""
     marks = [*(["SIMULATED"] if any(t.simulated for t in tables) else []),
@@ -112,7 +126,7 @@ class Panels:
     color: Group | None
     facets: Group | None
     marks: list[dict[str, str]]
-    more: int = 0  # facets that are left out
+    notes: tuple[str, ...] = ()  # about facets that are left out
 
 
 def panels_of(table: Table, rest: Sequence[Group], *, colored: bool = True, most: int = MAX_COLORS) -> Panels:
@@ -136,7 +150,8 @@ def panels_of(table: Table, rest: Sequence[Group], *, colored: bool = True, most
     drawn = {m["facet"] for m, r in zip(marks, table.rows, strict=True) if r[n] is not None}
     facets = [f for f in _in_order(rest, marks) if f in drawn]
     kept = Group(name=" / ".join(g.name for g in rest), levels=tuple(facets[:MAX_FACETS]))
-    return Panels(color, kept, marks, len(facets) - len(kept.levels))
+    more = len(facets) - len(kept.levels)
+    return Panels(color, kept, marks, (f"{more:,} more panels have no room",) if more else ())
 
 
 def _in_order(rest: Sequence[Group], marks: list[dict[str, str]]) -> list[str]:
@@ -147,13 +162,18 @@ def _in_order(rest: Sequence[Group], marks: list[dict[str, str]]) -> list[str]:
     return list(dict.fromkeys(m["facet"] for m in marks))
 
 
-def rows_of(table: Table, panels: Panels) -> list[dict[str, Any]]:
-    """Return the rows of a table as the data of a figure: levels, color, facet, numbers, and all of it as a text."""
+def rows_of(table: Table, panels: Panels, fields: Mapping[str, Group] | None = None) -> list[dict[str, Any]]:
+    """Return the rows of a table as the data of a figure: levels, color, facet, numbers, and all of it as a text.
+
+    Each of `fields` is the level of a group as a text.
+    """
     data = []
     n = len(table.groups)
+    named = {field: (table.groups.index(g), g.texts) for field, g in (fields or {}).items()}
     for row, mark in zip(table.rows, panels.marks, strict=True):
         value, low, high, count = row[n:]
         levels = {f"g{i}": x if x is None or isinstance(x, int | float) else str(x) for i, x in enumerate(row[:n])}
+        levels |= {field: texts[key_of(row[i])] for field, (i, texts) in named.items()}
         data.append(levels | mark | {"value": value, "low": low, "high": high, "n": count, "told": told(table, row)})
     kept = set(panels.facets.levels) if panels.facets is not None else None
     return [d for d in data if kept is None or d["facet"] in kept]
@@ -190,8 +210,7 @@ def notes_of(tables: Sequence[Table], panels: Panels | None = None) -> list[str]
     if gone:
         more = f"; {len(gone) - 3:,} more" if len(gone) > 3 else ""
         notes.append(f"without a value: {'; '.join(shortened(g.strip(), 60) for g in list(gone)[:3])}{more}")
-    if panels is not None and panels.more:
-        notes.append(f"{panels.more:,} more panels have no room")
+    notes += panels.notes if panels is not None else ()
     return [*notes, *dict.fromkeys(n for t in tables for n in t.notes)]
 
 

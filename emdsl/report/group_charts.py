@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,8 @@ from emdsl.report.figure import (
     Line,
     Spec,
     Table,
+    cut,
     ends_text,
-    key_of,
     label_expr,
     level_axis,
     line_notes,
@@ -206,19 +207,14 @@ def bars(table: Table, style: Style, lines: Sequence[Line] = ()) -> Chart:
 
 
 def _by_level(table: Table, style: Style, lines: Sequence[Line], *, bars: bool) -> Chart:
+    table = _cut(table)
     wide = max(table.groups, key=lambda g: len(g.levels), default=Group(name="", levels=("",)))
     panels = panels_of(table, varied(table, wide))
     colors = panels.color.levels if panels.color is not None else ("",)
-    texts = wide.texts
-    data = rows_of(table, panels)
-    at = table.groups.index(wide) if wide in table.groups else None
-    n = len(table.groups)
-    by_told = {}
-    for row, d in zip((r for r, m in zip(table.rows, panels.marks, strict=True)
-                       if panels.facets is None or m["facet"] in panels.facets.levels), data, strict=True):  # fmt: skip
-        d["level"] = texts[key_of(row[at])] if at is not None else table.name
-        by_told[d["level"]] = row[n + 3]
-    shown_levels = list(texts.values()) if at is not None else [table.name]
+    data = rows_of(table, panels, {"level": wide} if wide.name else {})
+    shown_levels = list(wide.texts.values())
+    if not wide.name:
+        shown_levels, data = [table.name], [d | {"level": table.name} for d in data]
     panel = style.width if panels.facets is None else max(15 * style.size, style.width / 3)
     band = 0.8 * panel / len(shown_levels)
     longest = max(map(len, shown_levels))
@@ -282,21 +278,19 @@ def _by_level(table: Table, style: Style, lines: Sequence[Line], *, bars: bool) 
     )  # fmt: skip
 
 
+def _cut(table: Table) -> Table:
+    groups, rows, notes = cut(table.groups, table.rows)
+    return replace(table, groups=groups, rows=tuple(rows), notes=(*table.notes, *notes)) if notes else table
+
+
 def heat(table: Table, style: Style) -> Chart:
     """Draw the values of two crossed groups as a map of colors with numbers; what has no value is gray."""
+    table = _cut(table)
     across, down, *rest = sorted(varied(table), key=lambda g: (not g.ordered, max(map(len, g.texts.values()))))
     panels = panels_of(table, rest, colored=False)
-    data = rows_of(table, panels)
-    names = {g.name: (table.groups.index(g), g.texts) for g in (across, down)}
-    kept = [r for r, m in zip(table.rows, panels.marks, strict=True)
-            if panels.facets is None or m["facet"] in panels.facets.levels]  # fmt: skip
-    for row, d in zip(kept, data, strict=True):
-        for field, g in (("across", across), ("down", down)):
-            i, texts = names[g.name]
-            d[field] = texts[key_of(row[i])]
-    orders = {
-        f: [t for t in _sorted(g) if any(d[f] == t for d in data)] for f, g in (("across", across), ("down", down))
-    }
+    crossed = {"across": across, "down": down}
+    data = rows_of(table, panels, crossed)
+    orders = {f: [t for t in _sorted(g) if any(d[f] == t for d in data)] for f, g in crossed.items()}
     held = {
         f: {frozenset(d[f] for d in data if d["facet"] == p) for p in (panels.facets.levels if panels.facets else ())}
         for f in orders

@@ -10,9 +10,11 @@ from emdsl.report.figure import (
     Chart,
     Group,
     Line,
+    Panels,
     Spec,
     Table,
     category,
+    cut,
     ends_text,
     key_of,
     label_expr,
@@ -112,19 +114,21 @@ def histogram(scores: Scores, style: Style, lines: Sequence[Line] = ()) -> Chart
         *([f"n = {next(iter(facet_n.values())):,}"] if facets is None and facet_n else []),
         *threshold_note(scores),
     ]
-    if panels.more:
-        notes.append(f"{panels.more:,} more panels have no room")
     return Chart(
         title=scores.title, data=data, style=style, facets=facets,
-        notes=[*notes, *scores.notes, *line_notes(lines, panels.facets)],
+        notes=[*notes, *scores.notes, *panels.notes, *line_notes(lines, panels.facets)],
         layers=[bar, *_thresholds(scores.thresholds[0], style, "x"),
                 *reference(lines, style, "x", label=facets is None)],
         ratio=0.45 if facets is None else 0.55, least_panel=13 * style.size,
     )  # fmt: skip
 
 
-def _rows(scores: Scores, style: Style) -> tuple[Any, list[tuple[dict[str, Any], tuple[Any, ...]]], Spec, Spec, float]:
+def _rows(
+    scores: Scores, style: Style
+) -> tuple[Panels, list[tuple[dict[str, Any], tuple[Any, ...]]], Spec, Spec, float]:
     """Return panels, rows with their level, the axis of levels, the offset of colors, and the height of a panel."""
+    groups, rows, notes = cut(scores.groups, scores.rows)
+    scores = replace(scores, groups=groups, rows=tuple(rows))
     table = scores.table()
     wide = max(scores.groups, key=lambda g: len(g.levels), default=Group(name="", levels=("",)))
     panels = panels_of(table, [g for g in scores.groups if len(g.levels) > 1 and g is not wide])
@@ -144,6 +148,7 @@ def _rows(scores: Scores, style: Style) -> tuple[Any, list[tuple[dict[str, Any],
     offset: Spec = {} if panels.color is None else {
         "yOffset": category("color", sort=list(colors), scale={"domain": list(colors)})}  # fmt: skip
     per = style.size * (2.4 if len(colors) == 1 else 1.4 * len(colors) + 0.9)
+    panels = replace(panels, notes=(*notes, *panels.notes))
     return panels, found, y, offset, max(4 * style.size, per * len(levels))
 
 
@@ -189,7 +194,8 @@ def box(scores: Scores, style: Style, lines: Sequence[Line] = ()) -> Chart:
         notes.append(f"{beyond:,} scores further out are not drawn")
     return Chart(title=scores.title, layers=layers, data=data, style=style, facets=panels.facets, height=height,
                  labelled=True,
-                 notes=[*notes, *threshold_note(scores), *scores.notes, *line_notes(lines, panels.facets)],
+                 notes=[*notes, *threshold_note(scores), *scores.notes, *panels.notes,
+                        *line_notes(lines, panels.facets)],
                  least_panel=16 * style.size)  # fmt: skip
 
 
@@ -218,7 +224,8 @@ def strip(scores: Scores, style: Style, lines: Sequence[Line] = ()) -> Chart:
     ]  # fmt: skip
     return Chart(title=scores.title, layers=layers, data=data, style=style, facets=panels.facets, height=height,
                  labelled=True,
-                 notes=[*n_note(ns), *threshold_note(scores), *scores.notes, *line_notes(lines, panels.facets)],
+                 notes=[*n_note(ns), *threshold_note(scores), *scores.notes, *panels.notes,
+                        *line_notes(lines, panels.facets)],
                  least_panel=16 * style.size)  # fmt: skip
 
 
@@ -241,7 +248,7 @@ def scatter(scores: Scores, style: Style) -> Chart:
         *_thresholds(scores.thresholds[0], style, "x"), *_thresholds(scores.thresholds[1], style, "y"),
     ]  # fmt: skip
     return Chart(title=scores.title, layers=layers, data=data, style=style, facets=panels.facets, ratio=1.0,
-                 notes=[*threshold_note(scores), *scores.notes], widest=36 * style.size,
+                 notes=[*threshold_note(scores), *scores.notes, *panels.notes], widest=36 * style.size,
                  least_panel=12 * style.size)  # fmt: skip
 
 
@@ -297,7 +304,7 @@ def scatter_measures(first: Table, second: Table, style: Style, lines: Sequence[
                                 "fontSize": style.size * 0.95},
                        "encoding": {"x": x, "y": y, "text": category("label")}})  # fmt: skip
     notes = notes_of([replace(t, rows=(), notes=()) for t in (first, second)])
-    notes += n_note([d["n"] for d in data])
+    notes += [*n_note([d["n"] for d in data]), *panels.notes]
     if gone:
         notes.append(f"groups without both values: {gone:,}")
     drawn = [*reference(lines, style, "y", label=panels.facets is None), *layers]

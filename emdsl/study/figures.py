@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 FORMATS, KINDS, STYLES = charts.FORMATS, charts.KINDS, charts.STYLES
 NO_DIFFERENCE = {"difference": 0.0, "ratio": 1.0, "odds": 1.0}
+LINELESS = (charts.HEAT, charts.SHARES, charts.SCATTER, charts.MATRIX)
 _RATES = ("rate", "at_least", "shares", "dose", "components")
 NEEDS = {
     charts.CURVE: "its `by` needs an axis of numbers",
@@ -108,6 +109,12 @@ def draw(
     return drawn, simulated
 
 
+def page_charts(experiment: Experiment, measure: Measure, result: SqlResult) -> list[tuple[str, charts.Chart]]:
+    """Return the figures of a measure in a report, each with its kind: none if it has fewer than two values."""
+    table = curves_of(measure, result) or with_baseline(table_of(measure, result), experiment)
+    return [(kind, charts.chart_of(table, kind)) for kind in charts.kinds_of(table)]
+
+
 def _prepared(
     study: Compiled, measures: Sequence[str], kind: str | None, lines: Sequence[charts.Line]
 ) -> tuple[Maker, bool]:
@@ -115,7 +122,7 @@ def _prepared(
     if kind is not None and kind not in KINDS:
         raise NotDrawable(f"expected {one_of(tuple(KINDS))}, not `{kind}`", parameter="kind")
     chosen = [chosen_measure(study.program, name) for name in dict.fromkeys(measures or (None,))]
-    if kind == charts.MATRIX and len(chosen) == 1:
+    if kind == charts.MATRIX and len(chosen) == 1 and not lines:
         return draw_matrix(study, chosen[0][0])
     with study.tables() as (connection, _):
         results = {m.name: database.measure_rows(connection, study.name, m.name) for _, m in chosen}
@@ -131,6 +138,8 @@ def _prepared(
     wanted = kind or fits[0]
     if wanted not in fits:
         raise NotDrawable(_unfit(measure, results[measure.name], wanted, fits), parameter="kind")
+    if lines and wanted in LINELESS:
+        raise NotDrawable(f"a figure of kind `{wanted}` has no axis of values for a line", parameter="line")
     if wanted in score_kinds(experiment, measure):
         return draw_scores(study, experiment, measure, wanted, lines, incomplete=table.incomplete)
     if wanted not in (charts.FOREST, charts.SHARES):
