@@ -47,11 +47,11 @@ docs: .venv/installed-docs
 docs-output: .venv/installed-dev
 	UPDATE_GOLDEN=1 $(BIN)/python -m pytest -q -n0 tests/test_readme.py tests/test_docs.py
 
-# each line: a study, a measure, how many samples are simulated
+# each line: a study, a measure, how many samples are simulated, and a kind if another is better than the default
 gallery: .venv/installed-dev
-	while read -r study measure samples; do \
+	while read -r study measure samples kind; do \
 	  $(BIN)/python -m emdsl run experiments/$$study.em --sim --samples $$samples --display none > /dev/null && \
-	  $(BIN)/python -m emdsl plot experiments/$$study.em --sim --measure $$measure \
+	  $(BIN)/python -m emdsl plot experiments/$$study.em --sim --measure $$measure $${kind:+--kind $$kind} --width 2col \
 	    -o experiments/$$(dirname $$study)/figure.svg || exit 1; done < experiments/gallery.txt
 
 bench: .venv/installed-dev

@@ -12,6 +12,7 @@ from emdsl.report.figure import (
     Chart,
     Group,
     Line,
+    Panels,
     Spec,
     Table,
     cut,
@@ -27,7 +28,7 @@ from emdsl.report.figure import (
     shade,
     without_shape,
 )
-from emdsl.report.styles import EMPTY, QUIET, Style, distinct
+from emdsl.report.styles import EMPTY, QUIET, Style, distinct, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,32 +62,31 @@ def curve(table: Table, style: Style, lines: Sequence[Line] = ()) -> Chart:
     data = [d for d in data if d["value"] is not None]
     notes = notes_of([table], panels)
     if table.smooth:
-        data += _extra(table, panels_of_facets(table, panels), at)
-        notes = [n for n in notes if not n.startswith("n = ")] if table.extra.measured else notes
+        data += _extra(table, _marks_by_group(table, panels), dose.name)
         notes += _k50_notes(table)
     ticks = sorted({float(r[-3]) for r in table.extra.measured}) or (_powers(doses) if table.smooth else doses)
     x, y = _dose_axis(dose.name, ticks, style), _value_axis(table)
     shown = shade(panels.color, style, below=bool(lines))
-    plain = without_shape(shown)
+    unshaped = without_shape(shown)
     aside: Spec = {} if banded else {"xOffset": {"expr": "datum.aside"}}
     of = {"transform": [{"filter": "datum.part == 'value'"}]} if table.smooth else {}
     y_low = {"field": "low", "type": "quantitative", "title": ""}
     unit = style.unit
     interval: Spec = {
         **of, "mark": {"type": "area", "opacity": 0.16},
-        "encoding": {"x": x, "y": y_low, "y2": {"field": "high"}, **plain},
+        "encoding": {"x": x, "y": y_low, "y2": {"field": "high"}, **unshaped},
     } if banded else {
         "mark": {"type": "rule", "strokeWidth": 0.9 * unit, "opacity": 0.75, **aside,
             "x2Offset": aside["xOffset"]},
-        "encoding": {"x": x, "y": y_low, "y2": {"field": "high"}, **plain},
+        "encoding": {"x": x, "y": y_low, "y2": {"field": "high"}, **unshaped},
     }  # fmt: skip
     edges: list[Spec] = []
     if banded and len(groups) > 1:
         edges = [{**of, "mark": {"type": "line", "strokeWidth": 0.5 * unit, "opacity": 0.55},
-                  "encoding": {"x": x, "y": {"field": end, "type": "quantitative", "title": ""}, **plain}}
+                  "encoding": {"x": x, "y": {"field": end, "type": "quantitative", "title": ""}, **unshaped}}
                  for end in ("low", "high")]  # fmt: skip
     line: Spec = {**of, "mark": {"type": "line", "strokeWidth": 1.3 * unit, **aside},
-                  "encoding": {"x": x, "y": y, **plain}}  # fmt: skip
+                  "encoding": {"x": x, "y": y, **unshaped}}  # fmt: skip
     points: Spec = {"mark": {"type": "point", "filled": True, "size": 22 * unit**2, "opacity": 1, **aside},
                     "encoding": {"x": x, "y": y, **shown, **TOLD}}  # fmt: skip
     layers = [interval, *edges, line, *([] if table.smooth else [points]), *(_marks_of_fit(x, y, shown, style, table))]
@@ -138,25 +138,29 @@ def _value_axis(table: Table, **more: Any) -> Spec:
     return {"field": "value", "type": "quantitative", "title": table.what, "scale": scale, **more}
 
 
-def panels_of_facets(table: Table, panels: Any) -> dict[tuple[Any, ...], dict[str, str]]:
-    """Return the color and the facet of each combination of levels, without the dose: the last group of a fit."""
-    return {row[: len(table.groups) - 1]: mark for row, mark in zip(table.rows, panels.marks, strict=True)}
+def _marks_by_group(table: Table, panels: Panels) -> dict[tuple[Any, ...], dict[str, str]]:
+    """Return the color and the facet of each curve, by its levels without the dose: the last group of a fit."""
+    n = len(table.groups) - 1
+    return {
+        row[:n]: mark
+        for row, mark in zip(table.rows, panels.marks, strict=True)
+        if panels.facets is None or mark["facet"] in panels.facets.levels
+    }
 
 
-def _extra(table: Table, marks: dict[tuple[Any, ...], dict[str, str]], at: int) -> list[dict[str, Any]]:
+def _extra(table: Table, marks: dict[tuple[Any, ...], dict[str, str]], dose_axis: str) -> list[dict[str, Any]]:
+    """Return the measured rates and the k50 of each curve as data; those of groups without a curve have no place."""
     n = len(table.groups) - 1
     rows: list[dict[str, Any]] = []
-    for row in table.extra.measured:
+    for row in (r for r in table.extra.measured if r[:n] in marks):
         dose, rate, count = row[n:]
-        told = f"{table.groups[at].name} {dose:g}: measured {rate:.3g}, n = {count}"
-        rows.append(
-            {"part": "measured", "dose": dose, "value": rate, "n": count, "told": told} | marks.get(row[:n], {})
-        )
+        told = f"{dose_axis} {dose:g}: measured {rate:.3g}, n = {count}"
+        rows.append({"part": "measured", "dose": dose, "value": rate, "n": count, "told": told} | marks[row[:n]])
     doses = [r[n] for r in table.rows]
-    for row in table.extra.k50:
+    for row in (r for r in table.extra.k50 if r[:n] in marks):
         value, low, high, rate = row[n:]
-        if row[:n] in marks and rate is not None:
-            told = f"k50 {value:.3g}{'' if low is None else f', {low:.3g} to {high:.3g}' if high is not None else ''}"
+        if rate is not None:
+            told = f"k50 {value:.3g}{ends_text(low, high)}"
             rows.append({"part": "k50", "dose": value, "from": max(low if low is not None else min(doses), min(doses)),
                          "to": min(high if high is not None else max(doses), max(doses)), "value": rate,
                          "told": told} | marks[row[:n]])  # fmt: skip
@@ -167,16 +171,17 @@ def _k50_notes(table: Table) -> list[str]:
     n = len(table.groups) - 1
     shown = []
     for row in table.extra.k50[:4]:
-        levels = ", ".join(str(x) for x in row[:n])
+        levels = ", ".join(plain(x) for x in row[:n])
         shown.append(f"{levels + ': ' if levels else ''}{row[n]:.3g}{ends_text(row[n + 1], row[n + 2])}")
-    return [f"diamond: k50, {'; '.join(shown)}"] if shown else []
+    more = f"; {len(table.extra.k50) - 4} more" if len(table.extra.k50) > 4 else ""
+    return [f"diamond: k50, {'; '.join(shown)}{more}"] if shown else []
 
 
 def _marks_of_fit(x: Spec, y: Spec, shown: Spec, style: Style, table: Table) -> list[Spec]:
     """Return the marks of what was measured, and of k50 with its interval."""
     unit = style.unit
     marks: list[Spec] = []
-    plain = without_shape(shown)
+    unshaped = without_shape(shown)
     if table.extra.measured:
         marks.append({
             "transform": [{"filter": "datum.part == 'measured'"}],
@@ -188,10 +193,10 @@ def _marks_of_fit(x: Spec, y: Spec, shown: Spec, style: Style, table: Table) -> 
         start = x | {"field": "from"}
         marks += [
             {"transform": only, "mark": {"type": "rule", "strokeWidth": 1.6 * unit},
-             "encoding": {"x": start, "x2": {"field": "to"}, "y": y, **plain}},
+             "encoding": {"x": start, "x2": {"field": "to"}, "y": y, **unshaped}},
             {"transform": only, "mark": {"type": "point", "filled": True, "size": 45 * unit**2, "opacity": 1,
                                          "shape": "diamond", "stroke": "white", "strokeWidth": 0.6 * unit},
-             "encoding": {"x": x, "y": y, **plain, **TOLD}},
+             "encoding": {"x": x, "y": y, **unshaped, **TOLD}},
         ]  # fmt: skip
     return marks
 
@@ -233,7 +238,7 @@ def _by_level(table: Table, style: Style, lines: Sequence[Line], *, bars: bool) 
         offset = {f"{place}Offset": {"field": "color", "type": "nominal", "sort": list(colors),
                                      "scale": {"domain": list(colors)}}}  # fmt: skip
     shown = shade(panels.color, style, shapes=not bars, below=bool(lines))
-    plain, unit = without_shape(shown), style.unit
+    unshaped, unit = without_shape(shown), style.unit
     here = {"transform": [{"filter": HERE}]}
     where = {place: level, **offset}
     low = {value: {"field": "low", "type": "quantitative", "title": ""}, f"{value}2": {"field": "high"}}
@@ -241,13 +246,13 @@ def _by_level(table: Table, style: Style, lines: Sequence[Line], *, bars: bool) 
         "transform": [{"filter": "datum.value !== null && datum.low !== null && datum.high !== null"}],
         "mark": {"type": "rule", "strokeWidth": (1.0 if bars else 1.4) * unit,
                  **({"color": "currentColor" if style.inline else "#333333"} if bars else {})},
-        "encoding": where | low | ({} if bars else plain),
+        "encoding": where | low | ({} if bars else unshaped),
     }  # fmt: skip
     body: Spec = {
         **here,
         "mark": {"type": "bar", "opacity": 0.85} if bars else {
             "type": "point", "filled": True, "size": 30 * unit**2, "opacity": 1},
-        "encoding": where | {value: amount} | (plain if bars else shown) | TOLD,
+        "encoding": where | {value: amount} | (unshaped if bars else shown) | TOLD,
     }  # fmt: skip
     gone: list[Spec] = []
     if any(d["value"] is None for d in data):

@@ -123,16 +123,16 @@ def test_many_groups_have_bars_beside_each_other_instead_of_bands_over_each_othe
 
 
 def test_a_fitted_curve_has_its_k50_and_what_was_measured() -> None:
-    """The interval of a k50 that has no upper end goes to the last dose."""
+    """The interval of a k50 that has no upper end goes to the last dose; a group without a curve has no place."""
     made = table(
         ("data", DATA[:1]), ("k", (0.0, 4.0, 16.0)), value=lambda _, k: k / 20, smooth=True,
-        extra=Extra(k50=(("true", 8.0, 5.0, None, 0.4),), measured=(("true", 0, 0.1, 20), ("true", 16, 0.7, 19))),
+        extra=Extra(k50=(("true", 8.0, 5.0, None, 0.4),), measured=(("true", 0, 0.1, 20), ("true", 16, 0.7, 19), ("false", 0, 0.5, 20))),
     )  # fmt: skip
     chart = chart_of(made, "curve", PAPER)
     (k50,) = [d for d in chart.data if d["part"] == "k50"]
     assert (k50["dose"], k50["from"], k50["to"], k50["value"]) == (8.0, 5.0, 16.0, 0.4)
     assert [(d["dose"], d["value"]) for d in chart.data if d["part"] == "measured"] == [(0, 0.1), (16, 0.7)]
-    assert chart.notes[-1] == "diamond: k50, true: 8 (from 5)"
+    assert chart.notes == ["intervals: 95 % wilson", "n = 20 in each group", "diamond: k50, true: 8 (from 5)"]
     assert layer(chart, "line")["encoding"]["x"]["axis"]["values"] == [0.0, 16.0]
 
 
