@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.report.styles import MAX_COLORS, PALETTE, QUIET, SHAPES, Style, config, distinct, plain, shortened, wrapped
@@ -104,6 +104,12 @@ def cut(groups: Sequence[Group], rows: Sequence[tuple[Any, ...]]) -> tuple[tuple
             left = [r for r in left if key_of(r[i]) in shown]
             notes.append(f"{len(group.levels) - MAX_LEVELS:,} more of {group.name} have no room")
     return tuple(kept), left, notes
+
+
+def trimmed(table: Table) -> Table:
+    """Return a table whose groups have as many levels as a figure has room for, with a note about the others."""
+    groups, rows, notes = cut(table.groups, table.rows)
+    return replace(table, groups=groups, rows=tuple(rows), notes=(*table.notes, *notes)) if notes else table
 
 
 def title_of(tables: Sequence[Table]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,6 @@ from emdsl.report.figure import (
     Panels,
     Spec,
     Table,
-    cut,
     ends_text,
     label_expr,
     level_axis,
@@ -26,6 +24,7 @@ from emdsl.report.figure import (
     reference,
     rows_of,
     shade,
+    trimmed,
     without_shape,
 )
 from emdsl.report.styles import EMPTY, QUIET, Style, distinct, plain
@@ -212,7 +211,7 @@ def bars(table: Table, style: Style, lines: Sequence[Line] = ()) -> Chart:
 
 
 def _by_level(table: Table, style: Style, lines: Sequence[Line], *, bars: bool) -> Chart:
-    table = _cut(table)
+    table = trimmed(table)
     wide = max(table.groups, key=lambda g: len(g.levels), default=Group(name="", levels=("",)))
     panels = panels_of(table, varied(table, wide))
     colors = panels.color.levels if panels.color is not None else ("",)
@@ -283,14 +282,9 @@ def _by_level(table: Table, style: Style, lines: Sequence[Line], *, bars: bool) 
     )  # fmt: skip
 
 
-def _cut(table: Table) -> Table:
-    groups, rows, notes = cut(table.groups, table.rows)
-    return replace(table, groups=groups, rows=tuple(rows), notes=(*table.notes, *notes)) if notes else table
-
-
 def heat(table: Table, style: Style) -> Chart:
     """Draw the values of two crossed groups as a map of colors with numbers; what has no value is gray."""
-    table = _cut(table)
+    table = trimmed(table)
     across, down, *rest = sorted(varied(table), key=lambda g: (not g.ordered, max(map(len, g.texts.values()))))
     panels = panels_of(table, rest, colored=False)
     crossed = {"across": across, "down": down}

@@ -18,6 +18,7 @@ from emdsl.report.figure import (
     number,
     panels_of,
     shade,
+    trimmed,
 )
 from emdsl.report.styles import MAX_COLORS, QUIET, REST, Style
 
@@ -30,6 +31,7 @@ _LIGHT = {"#CC79A7", "#E69F00", "#56B4E9", REST}  # colors on which black is rea
 
 def shares(table: Table, style: Style) -> Chart:
     """Draw the shares of labels as one bar for each group, which ends at 100 %; the label is the last group."""
+    table = trimmed(table)
     *groups, label = table.groups
     n = len(groups)
     totals: dict[str, float] = {}
@@ -121,12 +123,12 @@ def _stacked(
         {"transform": here, "mark": {"type": "text", "fontSize": style.size * 0.95, "opacity": {"expr": fits}},
          "encoding": {"y": y, "x": middle, "order": number("place"),
                       "detail": category("part"),
-                      "text": {"field": "value", "type": "quantitative", "format": ".0%"},
+                      "text": number("value", format=".0%"),
                       "color": {"condition": {"test": on_light, "value": "black"}, "value": "white"}}},
         {"transform": [{"filter": "datum.value !== null"}, {"aggregate": [{"op": "max", "field": "n", "as": "n"}],
                                                            "groupby": ["level", *(["facet"] if facets else [])]}],
          "mark": ends, "encoding": {"y": y, "x": {"value": "width"},
-                                    "text": {"field": "n", "type": "quantitative", "format": ","}}},
+                                    "text": number("n", format=",")}},
         {"transform": [{"filter": "datum.value === null && datum.place == 0"}],
          "mark": ends | {"color": QUIET, "text": "no value"}, "encoding": {"y": y, "x": {"value": 0}}},
     ]  # fmt: skip

@@ -132,7 +132,8 @@ def test_a_fitted_curve_has_its_k50_and_what_was_measured() -> None:
     (k50,) = [d for d in chart.data if d["part"] == "k50"]
     assert (k50["dose"], k50["from"], k50["to"], k50["value"]) == (8.0, 5.0, 16.0, 0.4)
     assert [(d["dose"], d["value"]) for d in chart.data if d["part"] == "measured"] == [(0, 0.1), (16, 0.7)]
-    assert chart.notes == ["intervals: 95 % wilson", "n = 20 in each group", "diamond: k50, true: 8 (from 5)"]
+    k50_note = "diamond: k50, true: 8 (from 5)"
+    assert chart.notes == ["intervals: 95 % wilson", "n = 20 in each group", k50_note]
     assert layer(chart, "line")["encoding"]["x"]["axis"]["values"] == [0.0, 16.0]
 
 
@@ -290,3 +291,13 @@ def test_a_figure_is_as_wide_as_it_is_said_and_its_type_has_one_size() -> None:
     assert min(float(x) for x in re.findall(r'font-size="([\d.]+)px"', page)) >= 11
     assert "currentColor" in page
     assert "#000000" not in page
+
+
+def test_more_levels_than_a_page_has_room_for_are_told() -> None:
+    """The first ones are drawn, in a figure of bounded height."""
+    made = table(("q", tuple(f"q{i}" for i in range(1_000))), ("data", DATA[:2]))
+    for kind in ("dots", "bars", "heat"):
+        chart = chart_of(made, kind, PAPER)
+        assert len(chart.data) == 240
+        assert "880 more of q have no room" in chart.notes
+        assert chart.height < 4_000
