@@ -52,7 +52,7 @@ def forest(tables: Sequence[Table], style: Style, lines: Sequence[Line] = ()) ->
     y: Spec = {
         "field": "level", "type": "nominal", "title": None, "scale": {"domain": order}, "axis": axis_y,
     }  # fmt: skip
-    scale: Spec = {"padding": 6 * style.unit} | ({"type": "log", "nice": False} if first.log else {"zero": False})
+    scale: Spec = {"padding": 6 * style.unit, "nice": False} | ({"type": "log"} if first.log else {"zero": False})
     axis: Spec = {"format": "~g", "labelOverlap": "greedy", "labelSeparation": style.size, "tickCount": 5}
     if first.log:
         axis["values"] = _log_ticks([d[end] for d in data for end in ("value", "low", "high") if d[end]])

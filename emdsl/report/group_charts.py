@@ -231,7 +231,10 @@ def _by_level(table: Table, style: Style, lines: Sequence[Line], *, bars: bool) 
         level["axis"]["labels"] = False
     place, value = ("x", "y") if upright else ("y", "x")
     amount = _value_axis(table)
-    amount["scale"] = {"zero": True} if bars else amount["scale"] | {"padding": 5 * style.unit}
+    # `nice` would go on from the padding to the next round number: a rate of -0.1
+    amount["scale"] = {"zero": True} if bars else amount["scale"] | {"padding": 5 * style.unit, "nice": False}
+    if not upright:
+        amount["axis"] = {"tickCount": 6, "labelOverlap": "greedy", "labelSeparation": style.size}
     offset: Spec = {}
     if panels.color is not None:
         offset = {f"{place}Offset": {"field": "color", "type": "nominal", "sort": list(colors),

@@ -126,7 +126,10 @@ def test_a_fitted_curve_has_its_k50_and_what_was_measured() -> None:
     """The interval of a k50 that has no upper end goes to the last dose; a group without a curve has no place."""
     made = table(
         ("data", DATA[:1]), ("k", (0.0, 4.0, 16.0)), value=lambda _, k: k / 20, smooth=True,
-        extra=Extra(k50=(("true", 8.0, 5.0, None, 0.4),), measured=(("true", 0, 0.1, 20), ("true", 16, 0.7, 19), ("false", 0, 0.5, 20))),
+        extra=Extra(
+            k50=(("true", 8.0, 5.0, None, 0.4),),
+            measured=(("true", 0, 0.1, 20), ("true", 16, 0.7, 19), ("false", 0, 0.5, 20)),
+        ),
     )  # fmt: skip
     chart = chart_of(made, "curve", PAPER)
     (k50,) = [d for d in chart.data if d["part"] == "k50"]
