@@ -117,7 +117,7 @@ def _fitted(chart: Chart) -> tuple[Spec, str]:
     """
     width = chart.first_width
     for _ in range(4):
-        spec = chart.spec(width)
+        spec: Spec = json.loads(_utf8(json.dumps(chart.spec(width), ensure_ascii=False)))
         svg: str = vl_convert.vegalite_to_svg(spec)
         missed = chart.style.width - _width(svg)
         least = 5 * chart.style.size
@@ -126,6 +126,11 @@ def _fitted(chart: Chart) -> tuple[Spec, str]:
             break
         width = better
     return spec, svg
+
+
+def _utf8(text: str) -> str:
+    """Return a text without lone surrogates, which a title can have and no renderer reads."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _width(svg: str) -> float:

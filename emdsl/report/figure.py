@@ -7,7 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from emdsl.report.styles import MAX_COLORS, PALETTE, QUIET, SHAPES, Style, config, distinct, plain, shortened, wrapped
+from emdsl.report.styles import (
+    MAX_COLORS,
+    PALETTE,
+    QUIET,
+    SHAPES,
+    Style,
+    config,
+    distinct,
+    keyed,
+    plain,
+    shortened,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +47,7 @@ class Group:
         """The levels as texts, each unlike the others."""
         texts: dict[Any, str] = {}
         for level in self.levels:
-            text, n = plain(level), 1
+            text, n = keyed(plain(level)), 1
             while text in texts.values():
                 n += 1
                 text = f"{plain(level)} ({n})"
@@ -301,7 +313,8 @@ def _lines(text: str, per_line: int) -> list[str]:
 
 def label_expr(texts: Mapping[str, str | Sequence[str]]) -> str:
     """Return the expression that turns a level into its label, of one line or several."""
-    return f"{json.dumps(dict(texts))}[datum.value] || (datum.label)"
+    labels = {place: keyed(x) if isinstance(x, str) else list(map(keyed, x)) for place, x in texts.items()}
+    return f"{json.dumps(labels, ensure_ascii=False)}[datum.value] || (datum.label)"
 
 
 def level_axis(
@@ -317,7 +330,7 @@ def level_axis(
     axis: Spec = {"grid": False, "labelLineHeight": height}
     if more.pop("upward", True):
         for n in sorted({len(x) for x in short.values()} - {1}):
-            tall = json.dumps([t for t, x in short.items() if len(x) == n])
+            tall = json.dumps([t for t, x in short.items() if len(x) == n], ensure_ascii=False)
             axis["labelOffset"] = {
                 "condition": {"test": f"indexof({tall}, datum.value) >= 0", "value": -height * (n - 1) / 2},
                 "value": 0,

@@ -20,7 +20,7 @@ from emdsl.report.figure import (
     shade,
     trimmed,
 )
-from emdsl.report.styles import MAX_COLORS, QUIET, REST, Style
+from emdsl.report.styles import MAX_COLORS, QUIET, REST, Style, keyed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,6 +76,7 @@ def _folded(labels: list[str], totals: dict[str, float]) -> tuple[list[str], str
 
 def dropped(rows: Sequence[tuple[str, str, int]], style: Style, title: str = "") -> Chart:
     """Draw the shares of kept and dropped draws of each measure, from rows of measure, reason or `kept`, and number."""
+    rows = [(keyed(measure), keyed(reason), n) for measure, reason, n in rows]
     totals: dict[str, int] = {}
     reasons: dict[str, float] = {}
     for measure, reason, n in rows:
@@ -140,4 +141,4 @@ def _stacked(
 
 
 def _text(value: str) -> str:
-    return json.dumps(value)
+    return json.dumps(value, ensure_ascii=False)

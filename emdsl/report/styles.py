@@ -149,6 +149,17 @@ def plain(value: Any) -> str:
     return " ".join(str(value).split()) or '""'
 
 
+_OF_JAVASCRIPT = frozenset((
+    "__proto__", "constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString", "toString",
+    "valueOf", "__defineGetter__", "__defineSetter__", "__lookupGetter__", "__lookupSetter__",
+))  # fmt: skip
+
+
+def keyed(text: str) -> str:
+    """Return a text that Vega can group by: with a space of no width after a name that every object has there."""
+    return f"{text}\u200b" if text in _OF_JAVASCRIPT else text
+
+
 def wide(text: str) -> int:
     """Return the width of a text in characters: those of East Asian scripts, and emoji, take two."""
     return len(text) + sum(unicodedata.east_asian_width(c) in "WF" for c in text)

@@ -296,6 +296,15 @@ def test_a_figure_is_as_wide_as_it_is_said_and_its_type_has_one_size() -> None:
     assert "#000000" not in page
 
 
+def test_no_name_of_a_level_or_a_title_breaks_a_figure() -> None:
+    """Quotes, markup, names of JavaScript, lone surrogates."""
+    odd = table(("q", ('a "quoted" </script> & \\ b', "constructor", "__proto__", "\ud800")))
+    for kind in ("dots", "forest"):
+        svg = inline_svg(replace(chart_of(odd, kind), title="\udc80 title"), '"')
+        assert "constructor" in svg
+        assert "? title" in svg
+
+
 def test_more_levels_than_a_page_has_room_for_are_told() -> None:
     """The first ones are drawn, in a figure of bounded height."""
     made = table(("q", tuple(f"q{i}" for i in range(1_000))), ("data", DATA[:2]))
