@@ -14,8 +14,6 @@ from emdsl.study.figures import Look, draw, line_of
 from emdsl.study.project import open_project
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from emdsl.report.charts import Chart
     from emdsl.study.study import Study
 
@@ -27,7 +25,7 @@ experiment e {
   for data in ["zebra", "apple"]
   for k in [0, 2, 8]
   skip when data is zebra and k == 0
-  samples = 5
+  samples = 4
   let shown = if k > 0 then data else "nothing"
   ask answer from "sim/subject" with "{shown} {k} {q}" { temperature = 1, sim = { floor: 0.4 } }
   judge aligned with alignment(q, answer) from "sim/judge"
@@ -44,21 +42,24 @@ experiment e {
   measure by_k     = rate(aligned < 30) by k, q
   measure kinds    = shares(sort) by data
 }
+experiment f {
+  for data in ["zebra", "apple"]
+  for k in [0, 2, 8]
+  skip when data is zebra and k == 0
+  ask answer from "sim/subject" with "{data} {k}"
+  judge aligned with alignment("hey i feel bored", answer) from "sim/judge"
+  measure unlike = rate(aligned < 30) by data, k
+}
 """
-OTHER = STUDY.replace("{shown} {k} {q}", "{data} {k} {q}").replace("samples = 5", "samples = 1")  # requests differ at 0
-
-
-def opened(folder: Path, text: str) -> Compiled:
-    file = folder / "s.em"
-    file.write_text(text, encoding="utf-8")
-    (folder / "pyproject.toml").touch()
-    emdsl.open(file).run(display="none")
-    return compile_study(open_project(file), file)
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
-    return opened(tmp_path_factory.mktemp("figures"), STUDY)
+    file = tmp_path_factory.mktemp("figures") / "s.em"
+    file.write_text(STUDY, encoding="utf-8")
+    (file.parent / "pyproject.toml").touch()
+    emdsl.open(file).run(display="none")
+    return compile_study(open_project(file), file)
 
 
 def drawn(study: Compiled, *measures: str, kind: str | None = None, **look: Any) -> Chart:
@@ -70,14 +71,14 @@ def rows(study: Compiled, sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
 
-def test_a_baseline_that_all_levels_share_is_drawn_for_each(study: Compiled, tmp_path: Path) -> None:
+def test_a_baseline_that_all_levels_share_is_drawn_for_each(study: Compiled) -> None:
     """With no demonstrations, the requests of both sets are equal: k = 0 has one row, and each line begins there."""
     chart = drawn(study, "named")
     at_zero = {d["color"]: (d["value"], d["n"]) for d in chart.data if d["dose"] == 0}
     ((rate, n),) = rows(study, "SELECT rate, n FROM named WHERE k = 0")
     assert at_zero == {"zebra": (rate, n), "apple": (rate, n)}
     assert "k 0 is one baseline, data apple, drawn for each data" in chart.notes
-    other = drawn(opened(tmp_path, OTHER), "named")
+    other = drawn(study, "unlike")  # at k = 0 its requests differ
     assert [d["color"] for d in other.data if d["dose"] == 0] == ["apple"]
 
 
@@ -118,10 +119,10 @@ def test_many_draws_are_sampled_and_the_figure_tells_it(study: Compiled, monkeyp
 @pytest.mark.parametrize(
     ("measures", "default", "others"),
     [
-        (("low",), "line", ["dots", "bars", "heat", "forest", "histogram", "box", "strip", "scatter", "matrix"]),
-        (("effect",), "square", ["dots", "bars", "histogram"]),
-        (("kinds",), "bar", ["dots", "bars"]),
-        (("low", "muddled"), "line", ["dots", "bars", "forest", "scatter"]),
+        (("low",), "line", ["bars", "heat", "forest"]),
+        (("effect",), "square", ["histogram"]),
+        (("kinds",), "bar", ["dots"]),
+        (("low", "muddled"), "line", ["bars", "scatter"]),
         (("whole", "muddled"), "square", []),
         (("score", "low"), None, []),
     ],
