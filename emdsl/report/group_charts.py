@@ -220,13 +220,15 @@ def _by_level(table: Table, style: Style, lines: Sequence[Line], *, bars: bool) 
     if not wide.name:
         shown_levels, data = [table.name], [d | {"level": table.name} for d in data]
     panel = style.width if panels.facets is None else max(15 * style.size, style.width / 3)
-    band = 0.8 * panel / len(shown_levels)
+    band = 0.72 * panel / len(shown_levels)
     longest = max(map(len, shown_levels))
-    upright = bars and band >= 1.2 * style.size * len(colors) and longest <= 2.2 * style.chars(band)
+    upright = bars and band >= 1.1 * style.size * len(colors) and longest <= 2.2 * style.chars(band)
     level: Spec = {"field": "level", "type": "nominal", "title": wide.name or None}
     level |= {"scale": {"domain": shown_levels, "paddingInner": 0.25, "paddingOuter": 0.15}}
-    level["axis"] = level_axis(style, shown_levels, band if upright else min(0.36 * style.width, 30 * style.size),
-                               upward=not upright, labelAngle=0, ticks=False, domain=bars)  # fmt: skip
+    room = 0.95 * band if upright else min(0.36 * style.width, 30 * style.size)
+    level["axis"] = level_axis(
+        style, shown_levels, room, upward=not upright, labelAngle=0, ticks=False, domain=bars
+    )  # fmt: skip
     if not wide.name:
         level["axis"]["labels"] = False
     place, value = ("x", "y") if upright else ("y", "x")
@@ -301,12 +303,12 @@ def heat(table: Table, style: Style) -> Chart:
     cell = min(6.5 * style.size, 0.7 * style.width / max(1, len(orders["across"])))
     low, high, scale, ink = _colors(table)
     longest = max(map(len, orders["across"]))
-    turned = longest > 2 * style.chars(cell)
+    turned = longest > 2 * style.chars(0.8 * cell)
     if turned:
         short = distinct(orders["across"], 20)
         x_axis: Spec = {"labelAngle": -40, "grid": False, "labelAlign": "right", "labelExpr": label_expr(short)}
     else:
-        x_axis = level_axis(style, orders["across"], cell, labelAngle=0, upward=False)
+        x_axis = level_axis(style, orders["across"], 0.8 * cell, labelAngle=0, upward=False)
     x: Spec = {
         "field": "across",
         "type": "ordinal",

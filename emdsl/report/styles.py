@@ -31,7 +31,7 @@ STYLES = ("paper", "slide")
 WIDTHS = {"paper": {"1col": 234.0, "2col": 486.0}, "slide": {"1col": 432.0, "2col": 888.0}}  # pt: 3.25 in, 6.75 in ...
 _POINTS = {"cm": 72 / 2.54, "mm": 72 / 25.4, "in": 72.0, "pt": 1.0}
 MIN_WIDTH, MAX_WIDTH = 100.0, 2_000.0  # pt
-_CHAR = 0.54  # width of a character in units of the size of type: the mean of English text in Helvetica
+_CHAR, _WIDE_CHAR = 0.54, 0.6  # width of a character in sizes of type: of names in Helvetica, and in other fonts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +54,11 @@ class Style:
 
     def chars(self, width: float) -> int:
         """Return the number of characters that a width has room for."""
-        return max(4, int(width / (self.size * _CHAR)))
+        return max(4, int(width / self.long("x")))
 
     def long(self, text: str) -> float:
         """Return the width of a text, estimated."""
-        return wide(text) * self.size * _CHAR
+        return wide(text) * self.size * (_CHAR if "Arial" in self.font else _WIDE_CHAR)
 
 
 PAPER = Style(name="paper", size=8, width=WIDTHS["paper"]["1col"], font=FONTS["sans"])
@@ -179,7 +179,7 @@ def wrapped(text: str, per_line: int, lines: int = 2) -> list[str]:
     out: list[str] = []
     while len(out) < lines - 1 and wide(text) > per_line:
         per_line = max(2, per_line * len(text) // wide(text))
-        ends = [i for i in range(per_line // 2, per_line + 2) if text[i - 1 : i] in (" ", "/", "-", "_")]
+        ends = [i for i in range(per_line // 2, per_line + 1) if text[i - 1 : i] in (" ", "/", "-", "_")]
         at = max(ends, default=per_line)
         out.append(text[:at].rstrip())
         text = text[at:].lstrip()
