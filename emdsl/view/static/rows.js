@@ -249,7 +249,7 @@ export function Rows({ route, study, overview, generation }) {
   });
   const pin = async () => {
     const row = pages.row(at);
-    if (!row || !marks) return;
+    if (!row || !study.can.includes("marks")) return;
     try {
       const after = (await post("mark", { exp: experiment.name, row: row.id, pin: row.marks && row.marks.pin ? null : true })).row;
       row.marks = { tags: after.tags.map((t) => t.tag), note: after.notes.length > 0, pin: after.pin !== null };
