@@ -27,9 +27,9 @@ from emdsl.outcomes.pairs import (
 )
 from emdsl.outcomes.sql import name
 from emdsl.study.compiled import by_present_name
+from emdsl.study.coordinates import Coordinates
 from emdsl.study.one_row import tell_row_of_version
 from emdsl.study.versions import versions
-from emdsl.view.coordinates import Coordinates
 from emdsl.view.filters import filter_of, whole_number
 from emdsl.view.marks import marked_filter
 from emdsl.view.other_versions import OtherVersions

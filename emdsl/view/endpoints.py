@@ -9,12 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import UsageError
-from emdsl.outcomes import browsing, database
-from emdsl.outcomes.draws import by_columns
+from emdsl.outcomes import browsing
 from emdsl.outcomes.locked import MAX_ROWS
-from emdsl.outcomes.report_data import costs, odd_answers
+from emdsl.study.browsed import cells_of, experiment_of, overview_of, people_columns, people_of
 from emdsl.study.one_row import count_row, curl_of, tell_row
-from emdsl.study.tables import heading_of, interval_of
 from emdsl.version import __version__
 from emdsl.view.failures import failures
 from emdsl.view.filters import whole_number
@@ -24,15 +22,12 @@ from emdsl.view.searching import Searches
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
-    from emdsl.experiment import Experiment, Measure
     from emdsl.study.annotating import Annotating
     from emdsl.study.sheets import Row
-    from emdsl.view.coordinates import Coordinates
     from emdsl.view.session import Session
 
     Query = Mapping[str, str]  # of a URL; `items` has each parameter, also those that are there twice
 
-MAX_LEVELS = 500  # of an axis, that a page lists
 MAX_NOTE = 4_000  # characters
 # Pages offer these only where their source has them.
 CAN = ("annotate", "copies", "curl", "marks", "pairs", "refresh", "runs", "sql", "versions", "why")
@@ -64,61 +59,17 @@ class Endpoints:
         return {
             "study": study.name, "file": str(study.file), "version": __version__, "generation": session.generation,
             "person": session.person, "can": list(CAN),
-            "experiments": [self._experiment(e) for e in study.program.experiments],
-        }  # fmt: skip
-
-    def _experiment(self, experiment: Experiment) -> dict[str, Any]:
-        at = self._session.coordinates(experiment)
-        axes = [
-            {"name": a.name, "n": len(a.levels), "levels": at.shown(i, MAX_LEVELS)}
-            for i, a in enumerate(experiment.axes)
-        ]
-        steps = [
-            {
-                "name": s.name, "kind": s.kind, "labels": list(s.labels),
-                "scale": [float(x) for x in s.reply_format.scale] if s.reply_format and s.reply_format.scale else None,
-                "thresholds": list(experiment.thresholds.get(s.name, ())),
-            }
-            for s in experiment.steps
-        ]  # fmt: skip
-        return {
-            "name": experiment.name, "axes": axes, "samples": experiment.samples, "cells": experiment.n_cells,
-            "steps": steps, "columns": [c._asdict() for c in browsing.columns_of(experiment)],
-            "annotations": [{"name": a.name, "ask": a.ask, "choices": dict(a.choices)} for a in experiment.annotations],
+            "experiments": [experiment_of(e, session.coordinates(e)) for e in study.program.experiments],
         }  # fmt: skip
 
     async def overview(self, _: Query) -> dict[str, Any]:
         """Return the figures of a load: measures with intervals, missing values by reason, cost, notices."""
         session = self._session
-        parts = [await session.once(("overview", e.name), partial(self._overview, e)) for e in
+        schema = session.study.name
+        parts = [await session.once(("overview", e.name), partial(overview_of, e, schema)) for e in
                  session.study.program.experiments]  # fmt: skip
         found = {"generation": session.generation, "notices": session.notices, "experiments": parts}
         return found | {"part": session.part}
-
-    def _overview(self, experiment: Experiment, cursor: Any) -> dict[str, Any]:
-        schema = self._session.study.name
-        rows, incomplete, simulated = database.completeness(cursor, schema, experiment)
-        results = {m.name: database.measure_rows(cursor, schema, m.name) for m in experiment.measures}
-        return {
-            "name": experiment.name, "rows": rows, "incomplete": incomplete, "simulated": simulated,
-            "measures": [_measure(m, results[m.name]) for m in experiment.measures],
-            "facets": [
-                _facet(column, database.select(cursor, sql).rows)
-                for column, sql in browsing.facets_sql(experiment, schema)
-            ],
-            "costs": [
-                dict(zip(("step", "model", "answers", "input", "output", "reasoning", "usd", "priced"), r, strict=True))
-                for r in costs(cursor, experiment, schema)
-            ],
-            "against": [
-                {
-                    "annotation": a.annotation, "judge": a.judge, "threshold": a.threshold,
-                    "cells": database.select(cursor, a.sql).rows,
-                }
-                for a in browsing.against_sql(experiment, schema)
-            ],
-            "notices": [odd.notice for odd in odd_answers(cursor, experiment, schema)],
-        }  # fmt: skip
 
     async def failures(self, _: Query) -> dict[str, Any]:
         """Return the failed steps without an answer by cause, and the last run."""
@@ -145,7 +96,7 @@ class Endpoints:
         return {
             "generation": session.generation, "offset": offset, "whole": whole,
             "rows": [
-                {"id": at.row_id(r[:n], r[n]), "cells": _cells(experiment, r, at)}
+                {"id": at.row_id(r[:n], r[n]), "cells": cells_of(experiment, r, at)}
                 | ({"marks": brief(marking.of(r[-len(keys) :]))} if keys else {})
                 for r in found.rows
             ],
@@ -197,17 +148,12 @@ class Endpoints:
         session = self._session
         experiment = session.experiment(query.get("exp", ""))
         cell, sample = session.coordinates(experiment).place(query.get("row", ""))
-        names = [x for a in experiment.annotations for x in (f"{a.name}_verdict", f"{a.name}_raters")]
-        sql = browsing.row_sql(experiment, session.study.name, cell, sample, names)
-        found = await session.select(sql)
+        names = people_columns(experiment)
+        found = await session.select(browsing.row_sql(experiment, session.study.name, cell, sample, names))
         if not found.rows:
             raise UsageError("this row is not among the loaded results")
         story = await asyncio.to_thread(tell_row, session.study, experiment, cell, sample)
-        people = dict(zip(names, found.rows[0], strict=False))
-        return story | {"people": [
-            {"name": a.name, "verdict": people[f"{a.name}_verdict"], "raters": people[f"{a.name}_raters"]}
-            for a in experiment.annotations
-        ]}  # fmt: skip
+        return story | {"people": people_of(experiment, dict(zip(names, found.rows[0], strict=False)))}
 
     async def counted(self, query: Query) -> dict[str, Any]:
         """Return how a row counts in each measure."""
@@ -279,39 +225,6 @@ class Endpoints:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         await asyncio.shield(task)
-
-
-def _measure(measure: Measure, result: database.SqlResult | None) -> dict[str, Any]:
-    rows = [dict(zip(result.columns, r, strict=True)) for r in result.rows] if result is not None else None
-    return {
-        "name": measure.name, "function": measure.function, "heading": heading_of(measure), "by": by_columns(measure),
-        "axes": [".".join(path) for path in measure.by], "written": " ".join(measure.whole.text.split()),
-        "interval": interval_of(measure, rows) if rows else "", "via": measure.via, "rows": rows,
-    }  # fmt: skip
-
-
-def _facet(column: browsing.Column, rows: list[tuple[Any, ...]]) -> dict[str, Any]:
-    values: dict[str, int] = {}
-    reasons: dict[str, int] = {}
-    for value, reason, n in rows:
-        if reason is not None:
-            reasons[reason] = reasons.get(reason, 0) + n
-        elif value is not None:
-            values[value] = values.get(value, 0) + n
-    return {"column": column.name, "values": values, "reasons": reasons}
-
-
-def _cells(experiment: Experiment, row: tuple[Any, ...], at: Coordinates) -> list[Any]:
-    """Return the values of a row of the list; a missing one is an object with its reason."""
-    cells: list[Any] = []
-    values = iter(row)
-    for i, column in enumerate(browsing.columns_of(experiment)):
-        value = next(values)
-        if column.kind == "axis":
-            value = at.text(i, value)
-        reason = next(values) if column.reason else None
-        cells.append({"missing": reason} if reason is not None else value)
-    return cells
 
 
 def _progress(task: Annotating, person: str) -> dict[str, Any]:

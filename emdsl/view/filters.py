@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from emdsl.experiment import Experiment
-    from emdsl.view.coordinates import Coordinates
+    from emdsl.study.coordinates import Coordinates
 
 MAX_TEXT = 4_000  # characters of a condition or a text
 

@@ -16,10 +16,10 @@ from emdsl.outcomes.load_ids import DATABASE, load_id
 from emdsl.outcomes.locked import LIMIT_S, MAX_ROWS, Locked, fetch
 from emdsl.source import listed, near
 from emdsl.study.compiled import compile_study
+from emdsl.study.coordinates import Coordinates
 from emdsl.study.load_now import LoadProcess
 from emdsl.study.marking import Marking
 from emdsl.study.running import active_runs
-from emdsl.view.coordinates import Coordinates
 from emdsl.view.pace import LoadPace
 
 if TYPE_CHECKING:

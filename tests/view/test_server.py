@@ -18,7 +18,7 @@ from viewing import Client, queried, use
 from emdsl.errors import OutcomesError
 from emdsl.outcomes.locked import Locked, fetch
 from emdsl.outcomes.table import axis_values
-from emdsl.view.coordinates import Coordinates
+from emdsl.study.coordinates import Coordinates
 from emdsl.view.server import STATIC
 
 if TYPE_CHECKING:
