@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from emdsl.errors import UsageError
 from emdsl.experiment import ASK
 from emdsl.outcomes.draws import PLACE, placed
-from emdsl.outcomes.sql import literal, name
+from emdsl.outcomes.sql import has_value_column, literal, name, value_column
 from emdsl.outcomes.table import axis_values
 from emdsl.source import near
 from emdsl.value import Row, render
@@ -330,15 +330,25 @@ def _where(experiment: Experiment, chosen: Filter) -> str:
     return " WHERE " + " AND ".join(f"({p})" for p in parts) if parts else ""
 
 
+def searched(experiment: Experiment) -> dict[str, list[str]]:
+    """Return for each of PLACES the columns whose texts are searched."""
+    columns: dict[str, list[str]] = {place: [] for place in PLACES}
+    columns["question"] += [a.name for a in experiment.axes]
+    columns["question"] += [value_column(a.name) for a in experiment.axes if has_value_column(a.levels)]
+    for step in experiment.steps:
+        if step.kind == ASK:
+            columns["answer"].append(step.name)
+            columns["reasoning"].append(f"{step.name}_reasoning")
+        else:
+            columns["reply"].append(f"{step.name}_reply")
+    return columns
+
+
 def _holds(experiment: Experiment, text: str, places: tuple[str, ...]) -> str:
     """Return the condition that some texts of a row hold a text."""
     parts = [_levels_hold(axis, text) for axis in experiment.axes] if "question" in places else []
-    columns: list[str] = []
-    for step in experiment.steps:
-        ask = step.kind == ASK
-        columns += [name(step.name)] if ask and "answer" in places else []
-        columns += [name(f"{step.name}_reasoning")] if ask and "reasoning" in places else []
-        columns += [name(f"{step.name}_reply")] if not ask and "reply" in places else []
+    within = [p for p in places if p != "question"]  # levels are few: they are searched once
+    columns = [name(c) for place, held in searched(experiment).items() if place in within for c in held]
     # RE2 with a literal pattern: twice as fast as ILIKE
     parts += [f"regexp_matches({c}::VARCHAR, {literal(text)}, 'il')" for c in columns]
     return " OR ".join(filter(None, parts)) or "FALSE"

@@ -252,9 +252,14 @@ def _rated(measure: Measure, node: ast.Expr, columns: Columns) -> str:
 
 
 def part_sql(experiment: Experiment, measure: Measure, schema: str, place: int) -> str:
-    """Return the SELECT of one row's share in a measure: its group, its value, and the reason if it is dropped.
+    """Return the SELECT of one row's share in a measure: as `parts_sql`, for the row at a place."""
+    return f"{parts_sql(experiment, measure, schema)} AND {PLACE} = {place}"
 
-    It selects nothing if the row is on no side of a contrast.
+
+def parts_sql(experiment: Experiment, measure: Measure, schema: str) -> str:
+    """Return the SELECT of the share of each row in a measure: place, group, value, and the reason if it is dropped.
+
+    Rows on no side of a contrast are not selected.
     """
     columns = columns_of(experiment)
     value, _, reason = row_values_sql(dataclasses.replace(measure, labels=()), columns)
@@ -262,8 +267,8 @@ def part_sql(experiment: Experiment, measure: Measure, schema: str, place: int) 
     group = "".join(f"{group_sql(p, columns)} AS {name('_'.join(p))}, " for p in by)
     sides = " OR ".join(f"({to_sql(x, columns)})" for x in measure.sides)
     return (
-        f"SELECT {group}{value} AS {VALUE}, {reason} AS {REASON} FROM {placed(experiment, schema)} "
-        f"WHERE {PLACE} = {place}" + (f" AND ({sides})" if sides else "")
+        f"SELECT {PLACE}, {group}{value} AS {VALUE}, {reason} AS {REASON} FROM {placed(experiment, schema)} "
+        f"WHERE ({sides or 'TRUE'})"
     )
 
 

@@ -234,7 +234,7 @@ def _pinned(answers: Answers, marked: Marked, rows: Sequence[tuple[Place, set[st
 
 def identity(study: Compiled, place: Place) -> tuple[Answers, tuple[str, ...]]:
     """Return the answers of a row, and the keys of its verdicts."""
-    _, row = settled_row(study, *place)
+    row = settled_row(study, *place)
     answers, judges = dict[str, str](), list[str]()
     for step in place.experiment.steps:
         result = row.results[step.name]

@@ -150,5 +150,5 @@ def _keys_of(study: Compiled, program: str) -> set[bytes] | None:
 
 
 def _keys_of_row(study: Compiled, experiment: Experiment, cell: Cell, sample: int) -> set[bytes]:
-    _, row = settled_row(study, experiment, cell, sample)
+    row = settled_row(study, experiment, cell, sample)
     return {q.key for step in experiment.steps if (q := query_of(row, step)) is not None}

@@ -25,8 +25,12 @@ def tell_row(study: Compiled, experiment: Experiment, cell: Cell, sample: int) -
 
     The row alone is settled: it takes as long in a study of a million rows.
     """
-    walk, row = settled_row(study, experiment, cell, sample)
-    story = story_of(walk, row)
+    return told(experiment, settled_row(study, experiment, cell, sample))
+
+
+def told(experiment: Experiment, row: Outcome, *, messages: bool = True) -> dict[str, Any]:
+    """Return the story of a settled row as `tell_row` does; the `messages` of its requests may be left out."""
+    story = story_of(experiment, row, messages=messages)
     for shown, step in zip(story["steps"], experiment.steps, strict=True):
         result = row.results[step.name]
         shown |= {"cost_usd": result.cost_usd, "usage": _usage(result), "error": result.error or None}
@@ -56,18 +60,18 @@ def curl_of(study: Compiled, experiment: Experiment, cell: Cell, sample: int, st
     chosen = next((s for s in experiment.steps if s.name == step), None)
     if chosen is None:
         raise UnknownStep(unknown("step", step, [s.name for s in experiment.steps]), parameter="step")
-    query = query_of(settled_row(study, experiment, cell, sample)[1], chosen)
+    query = query_of(settled_row(study, experiment, cell, sample), chosen)
     return curl(query, study.project) if query is not None else None
 
 
-def settled_row(study: Compiled, experiment: Experiment, cell: Cell, sample: int) -> tuple[Rows, Outcome]:
-    """Return a row with all its steps settled, and the rows that it is one of."""
+def settled_row(study: Compiled, experiment: Experiment, cell: Cell, sample: int) -> Outcome:
+    """Return a row with all its steps settled."""
     walk = Rows(experiment)
     row = walk.row(cell, sample)
     with study.store() as store:
         settle_from_store(walk, [row], store)
     settle_missing(walk, row, {})
-    return walk, row
+    return row
 
 
 def _usage(result: Result) -> dict[str, int | None] | None:

@@ -107,20 +107,22 @@ def _assuming(shown: dict[str, Any], step: Step, assumed: frozenset[str]) -> dic
     return shown | {"key": None} if step.name in assumed and "key" in shown else shown
 
 
-def request(row: Outcome, step: Step) -> dict[str, Any]:
-    """Return the request of a step of a row as it is sent, or why it is unknown."""
+def request(row: Outcome, step: Step, *, messages: bool = True) -> dict[str, Any]:
+    """Return the request of a step of a row as it is sent, or why it is unknown; `messages` may be left out."""
     query = query_of(row, step)
     shown: dict[str, Any] = {"step": step.name, "kind": step.kind}
     if query is None:
         return shown | {"unknown": _why_unknown(step, row)}
     result = row.results.get(step.name)
-    return shown | {
+    shown |= {
         "model": query.settings.model.use,
         "parameters": {k: _plain(v) for k, v in query.settings.params},
         "key": query.key.hex(),
         "cached": result is not None and result.response is not None,
-        "messages": [{"role": m.role, "content": m.text} for m in query.prompt.messages],
     }
+    if messages:
+        shown["messages"] = [{"role": m.role, "content": m.text} for m in query.prompt.messages]
+    return shown
 
 
 def query_of(row: Outcome, step: Step) -> Query | None:

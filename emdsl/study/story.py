@@ -12,7 +12,7 @@ from emdsl.experiment import ASK
 from emdsl.logprobs import LabelWeights
 from emdsl.outcomes import database
 from emdsl.outcomes.browsing import key_condition
-from emdsl.outcomes.draws import part_sql
+from emdsl.outcomes.draws import part_sql, parts_sql
 from emdsl.reasoning import split
 from emdsl.redact import mask
 from emdsl.run.passes import settle_from_store, settle_missing, with_groups
@@ -23,11 +23,13 @@ from emdsl.study.shown import Shown
 from emdsl.value import LabelledMap, Missing, render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from emdsl.experiment import Experiment, Step
     from emdsl.outcome import Outcome, Result
     from emdsl.study.compiled import Compiled
+
+NO_PART: Mapping[str, Any] = {"group": {}, "value": None, "dropped": "not among its rows"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def _told(study: Compiled, where_of: Callable[[Experiment], str], limit: int) ->
                     {"measure": m.name} | part_of(connection, experiment, m.name, study.name, place)
                     for m in experiment.measures
                 ]
-                stories.append(story_of(walk, row) | {"counted": counted})
+                stories.append(story_of(experiment, row) | {"counted": counted})
     if len(faults) == len(study.program.experiments):
         raise UsageError(faults[0], parameter="row")
     return Stories(tuple(stories), n_rows)
@@ -118,18 +120,28 @@ def part_of(
     """Return how a row counts in a measure: its group and value, or the reason why it is dropped."""
     measure = next(m for m in experiment.measures if m.name == name)
     result = database.select(connection, part_sql(experiment, measure, study, place))
-    if not result.rows:
-        return {"group": {}, "value": None, "dropped": "not among its rows"}
-    *group, value, dropped = result.rows[0]
-    return {"group": dict(zip(result.columns, group, strict=False)), "value": value, "dropped": dropped}
+    return _part(result.columns, result.rows[0]) if result.rows else dict(NO_PART)
 
 
-def story_of(walk: Rows, row: Outcome) -> dict[str, Any]:
-    """Return the story of a settled row, without how it counts in measures."""
-    experiment = walk.experiment
+def parts_of(
+    connection: database.Connection, experiment: Experiment, study: str
+) -> Iterator[tuple[str, dict[int, dict[str, Any]]]]:
+    """Yield each measure with how each row counts in it, by the place of the row; other rows have NO_PART."""
+    for measure in experiment.measures:
+        result = database.select(connection, parts_sql(experiment, measure, study))
+        yield measure.name, {row[0]: _part(result.columns, row) for row in result.rows}
+
+
+def _part(columns: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
+    _, *group, value, dropped = row
+    return {"group": dict(zip(columns[1:], group, strict=False)), "value": value, "dropped": dropped}
+
+
+def story_of(experiment: Experiment, row: Outcome, *, messages: bool = True) -> dict[str, Any]:
+    """Return the story of a settled row, without how it counts in measures; `messages` of requests may be left out."""
     cell = {a.name: a.levels[i].shown for a, i in zip(experiment.axes, row.cell, strict=True)}
     lets = {c.name: _value_text(row.frame[c.name]) for c in experiment.columns}
-    steps = [request(row, step) | _reply(step, row.results[step.name]) for step in experiment.steps]
+    steps = [request(row, step, messages=messages) | _reply(step, row.results[step.name]) for step in experiment.steps]
     return {"experiment": experiment.name, "cell": cell, "sample": row.sample, "steps": steps, "lets": lets}
 
 
