@@ -36,6 +36,7 @@ _EXAMPLE = re.compile(r"\b(?:example|e\.g\.|format|template|instance)\b[^\n{]{0,
 MAX_KEPT = 80  # characters of a reply whose verdict is kept for equal ones
 MAX_SHARED = 0.01  # of the mass on labels, that may be on beginnings which several of them share
 MAX_NESTED = 1  # objects of one shape inside another: of more it is not clear which is meant
+_LAST: list[tuple[Response, str, int | None] | None] = [None]  # of `_start`
 _BEHIND_WORD = re.compile(r"\s*(?:\Z|[.,:;!(\u2013\u2014]|-+\s)|[ \t]*\n")
 
 
@@ -113,8 +114,16 @@ def first_token(reply: Response, answer: str) -> TokenLogprobs | None:
     """Return the candidates of an answer's first token, or None."""
     if not reply.logprobs:
         return None
-    start = start_of(answer, reply.logprobs, reply.tokens)
+    start = _start(reply, answer)
     return reply.logprobs[start] or None if start is not None else None
+
+
+def _start(reply: Response, answer: str) -> int | None:
+    """Return the position of the answer's first token; a reply is asked for it several times in a row."""
+    last = _LAST[0]
+    if last is None or last[0] is not reply or last[1] != answer:
+        last = _LAST[0] = (reply, answer, start_of(answer, reply.logprobs or (), reply.tokens))
+    return last[2]
 
 
 def _in_parts(reply: Response, answer: str) -> bool:
@@ -122,7 +131,7 @@ def _in_parts(reply: Response, answer: str) -> bool:
     number = _LEADING.match(answer.strip())
     if number is None or not reply.logprobs:
         return False
-    start = start_of(answer, reply.logprobs, reply.tokens)
+    start = _start(reply, answer)
     if start is None:
         return False
     tokens = (
