@@ -11,7 +11,7 @@
 # make pace         a server that fails, and one that has a limit: some minutes
 # make stress       100 kills with -9, 200,000 entries of 4 KB, batches of 200 MB, made-up studies, odd names, a newcomer,
 #                   a mixed model, coverage of intervals by clusters, of corrected judges and of fits over doses, estimated
-#                   costs, `batch = auto`, notebooks in Jupyter and marimo: some minutes
+#                   costs, `batch = auto`, a report of 50,000 rows, notebooks in Jupyter and marimo: some minutes
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -92,6 +92,7 @@ stress: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/bench/auto.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/newcomer.py
 	$(BIN)/python tests/bench/notebooks.py
+	PYTHONPATH=tests $(BIN)/python tests/bench/report.py
 
 conformance: .venv/installed-dev .venv-conformance/installed
 	CONFORMANCE_BIN=$(CURDIR)/.venv-conformance/bin $(BIN)/python -m pytest -q -p no:xdist --override-ini addopts= \

@@ -9,6 +9,7 @@ part says how long it is; so unequal queries have unequal encodings.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -97,16 +98,25 @@ def _number(value: int | Decimal) -> bytes:
     return str(value).encode()
 
 
+def key_head(head: Any) -> bytes:
+    """Return the bytes with which the key of a query begins, before its messages."""
+    encoded = _encoded(("emdsl", SCHEME, "query", head))
+    return encoded + len(encoded).to_bytes(8, "big")
+
+
+def integrity(text: str) -> str:
+    """Name the text of a script as a Content-Security-Policy does."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
 class KeyState:
     """A key half made: the head of a query, and the messages so far. Cheap to copy at any point."""
 
     __slots__ = ("_n_messages", "_state")
 
     def __init__(self, head: Any) -> None:
-        encoded = _encoded(("emdsl", SCHEME, "query", head))
-        self._state: HASH = hashlib.sha256(encoded)
+        self._state: HASH = hashlib.sha256(key_head(head))
         self._n_messages = 0
-        self._state.update(len(encoded).to_bytes(8, "big"))
 
     def copy(self) -> KeyState:
         """Return an independent state to go on from."""

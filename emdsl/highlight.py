@@ -6,10 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pygments import highlight
-from pygments.formatters import HtmlFormatter
 from pygments.lexer import RegexLexer, default, words
-from pygments.token import Comment, Keyword, Name, Number, Operator, Punctuation, String, Text
+from pygments.token import STANDARD_TYPES, Comment, Keyword, Name, Number, Operator, Punctuation, String, Text
 
 from emdsl.compiler.functions import BUILTINS
 from emdsl.compiler.measure_specs import INTERVAL_METHODS, MEASURES
@@ -18,6 +16,7 @@ from emdsl.lang.words import DECLARATIONS, RESERVED, ROLES, STATEMENTS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+COLORED = (Comment, Keyword, Name.Builtin, Number, Operator, String)  # on pages
 CONSTANTS = ("true", "false", "none", "env", "missing", "sample")
 STARTING = tuple(sorted({"em", "each", *DECLARATIONS, *STATEMENTS, *ROLES}))
 WORDS = tuple(sorted(RESERVED - set(CONSTANTS)))
@@ -85,10 +84,16 @@ class EmLexer(RegexLexer):  # type: ignore[misc]  # Pygments ships no types
         return found
 
 
-def html(text: str) -> str:
-    """Return a program as HTML, its words in spans of Pygments' short classes."""
-    found: str = highlight(text, EmLexer(), HtmlFormatter(nowrap=True))
-    return found
+def spans(text: str) -> list[tuple[str, str]]:
+    """Return a program as words, each with its short class of Pygments, or "" if it has no color."""
+    words: list[tuple[str, str]] = []
+    for kind, word in EmLexer().get_tokens(text):
+        shown = STANDARD_TYPES[kind] if any(kind in c for c in COLORED) else ""
+        if words and words[-1][0] == shown:
+            words[-1] = (shown, words[-1][1] + word)
+        else:
+            words.append((shown, word))
+    return words
 
 
 def textmate() -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from emdsl.digest import Digest, KeyState
+from emdsl.digest import Digest, KeyState, key_head
 
 if TYPE_CHECKING:
     from emdsl.logprobs import TokenLogprobs
@@ -96,7 +96,16 @@ class RequestSettings:
 
     def key_state(self) -> KeyState:
         """Return the state of a key before the messages."""
-        return KeyState([self.model.identity, keyed(self.params)])
+        return KeyState(self._head)
+
+    @property
+    def key_head(self) -> bytes:
+        """The bytes with which its keys begin, before the messages."""
+        return key_head(self._head)
+
+    @property
+    def _head(self) -> list[Any]:
+        return [self.model.identity, keyed(self.params)]
 
     @property
     def shown_params(self) -> dict[str, Any]:

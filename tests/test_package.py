@@ -36,7 +36,7 @@ def test_a_wheel_runs_from_another_folder(tmp_path: Path) -> None:
         packed.extractall(tmp_path / "site")
     assert {"emdsl/_grammar/em.lark", "emdsl/_docs/index.md", "emdsl/_docs/howto/data.md"} <= set(names)
     assert {"emdsl/std/judges@1.em", "emdsl/std/prompts@1.em", "emdsl/explain.md", "emdsl/glossary.md"} <= set(names)
-    page = ("index.html", "app.js", "style.css", "vendor/preact-htm.js", "vendor/LICENSES.txt")
+    page = ("index.html", "app.js", "style.css", "vendor/preact-htm.js", "vendor/fzstd.js", "vendor/LICENSES.txt")
     assert {f"emdsl/view/static/{file}" for file in page} <= set(names)
     assert not [n for n in names if n.startswith(("tests/", "experiments/", "cache/"))]
     elsewhere = tmp_path / "elsewhere"

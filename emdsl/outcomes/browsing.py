@@ -45,6 +45,7 @@ class Filter:
         reasons: Reasons why columns are missing, `*` for any.
         low: Smallest values of columns.
         high: Largest values of columns.
+        below: Numbers that are larger than the values of columns.
         text: A text that some of `places` hold, upper or lower case.
         places: Where the text is looked for: `question`, `answer`, `reasoning`, `reply`.
         where: A condition in SQL.
@@ -57,6 +58,7 @@ class Filter:
     reasons: Mapping[str, str] = field(default_factory=dict)
     low: Mapping[str, float] = field(default_factory=dict)
     high: Mapping[str, float] = field(default_factory=dict)
+    below: Mapping[str, float] = field(default_factory=dict)
     text: str = ""
     places: tuple[str, ...] = PLACES
     where: str = ""
@@ -141,6 +143,23 @@ def sorted_sql(
     inner = f"SELECT rowid FROM {table} WHERE rowid IN (SELECT unnest($1::BIGINT[])){order}"
     page = f"LIMIT {int(limit)} OFFSET {int(offset)}"
     return f"SELECT {_parts(experiment, more)} FROM {table} WHERE rowid IN ({inner} {page}){order}"
+
+
+def all_sql(experiment: Experiment, schema: str, texts: Sequence[str], more: Sequence[str]) -> str:
+    """Return the SELECT of all rows: axes, sample, the columns of `rows_sql` with whole answers, texts, and more."""
+    parts = [*(name(a.name) for a in experiment.axes), "sample"]
+    for column in columns_of(experiment):
+        of = name(column.name)
+        parts.append(f"left({of}::VARCHAR, {CUT})" if column.kind == "label" else of)
+        parts += [name(column.reason)] if column.reason else []
+    parts += [*(f"{name(c)}::VARCHAR" for c in texts), *map(name, more)]
+    return f"SELECT {', '.join(parts)} FROM {placed(experiment, schema)} ORDER BY {PLACE}"
+
+
+def order_sql(experiment: Experiment, schema: str, column: str) -> str:
+    """Return the SELECT of the values of a column, in order."""
+    of = name(column)
+    return f"SELECT DISTINCT {of} FROM {_table(experiment, schema)} ORDER BY {of} NULLS LAST"
 
 
 def count_sql(experiment: Experiment, schema: str, chosen: Filter) -> str:
@@ -321,6 +340,7 @@ def _where(experiment: Experiment, chosen: Filter) -> str:
         parts.append(f"{held} IS NOT NULL" if reason == ANY else f"{held} = {literal(reason)}")
     parts += [f"{name(_known(experiment, c))} >= {float(x)!r}" for c, x in chosen.low.items()]
     parts += [f"{name(_known(experiment, c))} <= {float(x)!r}" for c, x in chosen.high.items()]
+    parts += [f"{name(_known(experiment, c))} < {float(x)!r}" for c, x in chosen.below.items()]
     if chosen.text:
         parts.append(_holds(experiment, chosen.text, chosen.places))
     if chosen.answers is not None:

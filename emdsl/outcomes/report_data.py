@@ -1,4 +1,4 @@
-"""The data of a report beside its measures: odd answers, binned scores, costs, and all rows to read."""
+"""The data of pages beside measures: odd answers, binned scores, costs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from emdsl.experiment import ASK, Column
+from emdsl.experiment import ASK
 from emdsl.outcomes import database
-from emdsl.outcomes.draws import PLACE, placed
 from emdsl.outcomes.odd import Odd
 from emdsl.outcomes.sql import name
 
@@ -98,46 +97,3 @@ def costs(connection: Any, experiment: Experiment, schema: str) -> list[tuple[An
         )
         rows += [(step.name, *r) for r in by_model.rows]
     return rows
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Readable:
-    """All rows of an experiment to read, column by column, in the order of its table."""
-
-    axes: dict[str, list[str]]
-    sample: list[int]
-    steps: dict[str, dict[str, list[Any]]]  # value, missing, finish; of an ask reasoning, of a judge reply
-    lets: dict[str, dict[str, list[Any]]]  # value, missing; also of what answers are read as: `answer.score`
-
-
-def shown_columns(experiment: Experiment) -> tuple[Column, ...]:
-    """Return what the rows of an experiment show beside its steps: what answers are read as, and its `let`s."""
-    readings = (Column(name=f"{s.name}.{c.name}", kind=c.kind) for s in experiment.steps for c in s.readings)
-    return (*readings, *experiment.columns)
-
-
-def readable(connection: Any, experiment: Experiment, schema: str) -> Readable:
-    """Return the rows of an experiment to read."""
-    chosen: list[str] = [f"{name(a.name)}::VARCHAR" for a in experiment.axes] + ["sample"]
-    for step in experiment.steps:
-        text = "reasoning" if step.kind == ASK else "reply"
-        chosen += [name(step.name), *(name(f"{step.name}_{p}") for p in ("missing", "finish", text))]
-    lets = shown_columns(experiment)
-    for let in lets:
-        column = let.name.replace(".", "_")
-        chosen += [name(column), name(f"{column}_missing")]
-    sql = f"SELECT {', '.join(chosen)} FROM {placed(experiment, schema)} ORDER BY {PLACE}"
-    rows = database.select(connection, sql).rows
-    columns = iter([list(c) for c in zip(*rows, strict=True)] if rows else [[] for _ in chosen])
-    return Readable(
-        axes={a.name: next(columns) for a in experiment.axes},
-        sample=next(columns),
-        steps={
-            s.name: {
-                "value": next(columns), "missing": next(columns), "finish": next(columns),
-                ("reasoning" if s.kind == ASK else "reply"): next(columns),
-            }
-            for s in experiment.steps
-        },
-        lets={c.name: {"value": next(columns), "missing": next(columns)} for c in lets},
-    )  # fmt: skip

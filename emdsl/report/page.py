@@ -1,70 +1,75 @@
-"""One self-contained page: no network, and no script but its own. The door to Jinja."""
+"""One self-contained page: the viewer's application with its data. No network, and no script but its own."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import re
+from graphlib import CycleError, TopologicalSorter
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emdsl.errors import UsageError
-
-try:
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-except ImportError as error:
-    raise UsageError(f"reports need the package {error.name}: pip install 'emdsl[report]'") from None
+from emdsl.digest import integrity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-_HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """A chart as SVG, with its caption."""
-
-    svg: str
-    caption: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sheet:
-    """A table with its charts; columns in `numeric` are right-aligned, a `mark` is beside the name."""
-
-    name: str
-    mark: str = ""
-    caption: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[object]]
-    numeric: frozenset[str] = frozenset()
-    pictures: Sequence[Picture] = ()
+STATIC = Path(__file__).parents[1] / "view" / "static"
+ENTRY = "report.js"
+_START = Path(__file__).with_name("start.js")
+_POLICY = (
+    "default-src 'none'; script-src '{start}' blob:; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'"
+)
+_MODULE = re.compile(r'"/static/([\w./-]+\.js)"')
+_STYLE = re.compile(r'<link rel="stylesheet" href="/static/([\w./-]+\.css)">')
+_SCRIPTS = re.compile(r'<link rel="modulepreload"[^>]*>\n|<script type="module"[^>]*></script>\n')
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """The content of a report; `programs` are highlighted HTML, `transcripts` are packed."""
+def html(title: str, first: str, columns: str, texts: Sequence[str]) -> str:
+    """Return the page: `index.html` of the viewer with its styles and modules, and encoded data.
 
-    title: str
-    made: str
-    simulated: bool
-    notices: Sequence[str]
-    programs: Sequence[tuple[str, str]]
-    plan: str
-    measures: Sequence[Sheet]
-    scores: Sequence[Picture]
-    dropped: Sequence[Picture]
-    costs: Sheet
-    transcripts: str
+    `first` holds the answers that the first screen needs. The page is drawn before the rest is read.
+    """
+    start = _START.read_text(encoding="utf-8")
+    page = (STATIC / "index.html").read_text(encoding="utf-8")
+    page = re.sub(r"<title>.*?</title>", lambda _: f"<title>{escape(title)}</title>", page)
+    page = _STYLE.sub(
+        lambda m: f"<style>\n{(STATIC / m[1]).read_text(encoding='utf-8')}</style>", _SCRIPTS.sub("", page)
+    )
+    policy = _POLICY.format(start=integrity(start))
+    page = page.replace("<head>\n", f'<head>\n<meta http-equiv="Content-Security-Policy" content="{policy}">\n', 1)
+    inlined = json.dumps(list(modules().items()), ensure_ascii=False).replace("<", "\\u003c")
+    scripts = [
+        f'<script type="application/json" id="modules">{inlined}</script>',
+        _data("first", first),
+        f"<script>{start}</script>",
+        _data("columns", columns),
+        *(_data(f"texts-{i}", block) for i, block in enumerate(texts)),
+    ]
+    return page.replace("</body>", "\n".join([*scripts, "</body>"]))
 
 
-def html(page: Page) -> str:
-    """Render the page as HTML."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    css, script = Markup(_text("page.css")), Markup(_text("page.js"))  # noqa: S704 - our own files
-    template = environment.from_string(_text("page.html"))
-    return template.render(page=page, css=css, script=script, raw=Markup)
+def _data(called: str, content: str) -> str:
+    return f'<script type="application/octet-stream" id="{called}">{content}</script>'
 
 
-def _text(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
+def modules(folder: Path = STATIC, entry: str = ENTRY) -> Mapping[str, str]:
+    """Return the modules that the page needs, each after those that it imports.
+
+    Raises:
+        ValueError: Modules import each other in a ring: a page in one file cannot have that.
+        OSError: A module does not exist.
+    """
+    texts: dict[str, str] = {}
+    graph: dict[str, list[str]] = {}
+    pending = [entry]
+    while pending:
+        name = pending.pop()
+        texts[name] = (folder / name).read_text(encoding="utf-8")
+        graph[name] = _MODULE.findall(texts[name])
+        pending += [n for n in graph[name] if n not in texts]
+    try:
+        return {name: texts[name] for name in TopologicalSorter(graph).static_order()}
+    except CycleError as error:
+        raise ValueError(f"modules of the page import each other: {' -> '.join(error.args[1])}") from None

@@ -13,7 +13,7 @@ from emdsl.outcomes.report_data import costs, odd_answers
 from emdsl.study.tables import heading_of, interval_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from emdsl.experiment import Experiment, Measure
     from emdsl.outcomes.database import Connection
@@ -68,11 +68,11 @@ def overview_of(experiment: Experiment, schema: str, cursor: Connection) -> dict
     }  # fmt: skip
 
 
-def cells_of(experiment: Experiment, row: tuple[Any, ...], at: Coordinates) -> list[Any]:
-    """Return the values of a row of the list; a missing one is an object with its reason."""
+def cells_of(columns: Sequence[browsing.Column], row: Iterable[Any], at: Coordinates) -> list[Any]:
+    """Return the values of a row of the list with these columns; a missing one is an object with its reason."""
     cells: list[Any] = []
     values = iter(row)
-    for i, column in enumerate(browsing.columns_of(experiment)):
+    for i, column in enumerate(columns):
         value = next(values)
         if column.kind == "axis":
             value = at.text(i, value)

@@ -28,9 +28,9 @@ def tell_row(study: Compiled, experiment: Experiment, cell: Cell, sample: int) -
     return told(experiment, settled_row(study, experiment, cell, sample))
 
 
-def told(experiment: Experiment, row: Outcome, *, messages: bool = True) -> dict[str, Any]:
-    """Return the story of a settled row as `tell_row` does; the `messages` of its requests may be left out."""
-    story = story_of(experiment, row, messages=messages)
+def told(experiment: Experiment, row: Outcome, *, whole: bool = True) -> dict[str, Any]:
+    """Return the story of a settled row as `tell_row` does; its requests may be not `whole`: see `request`."""
+    story = story_of(experiment, row, whole=whole)
     for shown, step in zip(story["steps"], experiment.steps, strict=True):
         result = row.results[step.name]
         shown |= {"cost_usd": result.cost_usd, "usage": _usage(result), "error": result.error or None}

@@ -22,7 +22,7 @@ from emdsl.value import NOT_ASKED, EnvVar, render
 if TYPE_CHECKING:
     from emdsl.experiment import Step
     from emdsl.outcome import Outcome
-    from emdsl.query import Query
+    from emdsl.query import Query, RequestSettings
     from emdsl.study.compiled import Compiled
     from emdsl.study.project import Project
 
@@ -107,22 +107,33 @@ def _assuming(shown: dict[str, Any], step: Step, assumed: frozenset[str]) -> dic
     return shown | {"key": None} if step.name in assumed and "key" in shown else shown
 
 
-def request(row: Outcome, step: Step, *, messages: bool = True) -> dict[str, Any]:
-    """Return the request of a step of a row as it is sent, or why it is unknown; `messages` may be left out."""
+def request(row: Outcome, step: Step, *, whole: bool = True) -> dict[str, Any]:
+    """Return the request of a step of a row as it is sent, or why it is unknown.
+
+    What it has in common with other requests is left out if it is not `whole`: `settings_of`, messages, and the key.
+    """
     query = query_of(row, step)
     shown: dict[str, Any] = {"step": step.name, "kind": step.kind}
     if query is None:
         return shown | {"unknown": _why_unknown(step, row)}
     result = row.results.get(step.name)
-    shown |= {
-        "model": query.settings.model.use,
-        "parameters": {k: _plain(v) for k, v in query.settings.params},
-        "key": query.key.hex(),
-        "cached": result is not None and result.response is not None,
-    }
-    if messages:
-        shown["messages"] = [{"role": m.role, "content": m.text} for m in query.prompt.messages]
-    return shown
+    cached = result is not None and result.response is not None
+    if not whole:
+        return shown | {"cached": cached}
+    return (
+        shown
+        | settings_of(query.settings)
+        | {
+            "key": query.key.hex(),
+            "cached": cached,
+            "messages": [{"role": m.role, "content": m.text} for m in query.prompt.messages],
+        }
+    )
+
+
+def settings_of(settings: RequestSettings) -> dict[str, Any]:
+    """Return the model and the parameters of a request."""
+    return {"model": settings.model.use, "parameters": {k: _plain(v) for k, v in settings.params}}
 
 
 def query_of(row: Outcome, step: Step) -> Query | None:

@@ -23,13 +23,11 @@ from emdsl.study.shown import Shown
 from emdsl.value import LabelledMap, Missing, render
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from emdsl.experiment import Experiment, Step
     from emdsl.outcome import Outcome, Result
     from emdsl.study.compiled import Compiled
-
-NO_PART: Mapping[str, Any] = {"group": {}, "value": None, "dropped": "not among its rows"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,28 +118,34 @@ def part_of(
     """Return how a row counts in a measure: its group and value, or the reason why it is dropped."""
     measure = next(m for m in experiment.measures if m.name == name)
     result = database.select(connection, part_sql(experiment, measure, study, place))
-    return _part(result.columns, result.rows[0]) if result.rows else dict(NO_PART)
+    return part(result.columns[1:-2], result.rows[0] if result.rows else None)
 
 
 def parts_of(
     connection: database.Connection, experiment: Experiment, study: str
-) -> Iterator[tuple[str, dict[int, dict[str, Any]]]]:
-    """Yield each measure with how each row counts in it, by the place of the row; other rows have NO_PART."""
+) -> Iterator[tuple[str, Sequence[str], list[tuple[Any, ...]]]]:
+    """Yield each measure with the columns of its group, and with how rows count in it.
+
+    A row has its place in the table, its group, its value, and why it is dropped. Those on no side are not there.
+    """
     for measure in experiment.measures:
-        result = database.select(connection, parts_sql(experiment, measure, study))
-        yield measure.name, {row[0]: _part(result.columns, row) for row in result.rows}
+        result = database.select(connection, f"{parts_sql(experiment, measure, study)} ORDER BY 1")
+        yield measure.name, result.columns[1:-2], result.rows
 
 
-def _part(columns: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
+def part(columns: Sequence[str], row: Sequence[Any] | None) -> dict[str, Any]:
+    """Return how a row of `parts_of` counts in a measure."""
+    if row is None:
+        return {"group": {}, "value": None, "dropped": "not among its rows"}
     _, *group, value, dropped = row
-    return {"group": dict(zip(columns[1:], group, strict=False)), "value": value, "dropped": dropped}
+    return {"group": dict(zip(columns, group, strict=True)), "value": value, "dropped": dropped}
 
 
-def story_of(experiment: Experiment, row: Outcome, *, messages: bool = True) -> dict[str, Any]:
-    """Return the story of a settled row, without how it counts in measures; `messages` of requests may be left out."""
+def story_of(experiment: Experiment, row: Outcome, *, whole: bool = True) -> dict[str, Any]:
+    """Return the story of a settled row, without how it counts in measures; its requests may be not `whole`."""
     cell = {a.name: a.levels[i].shown for a, i in zip(experiment.axes, row.cell, strict=True)}
     lets = {c.name: _value_text(row.frame[c.name]) for c in experiment.columns}
-    steps = [request(row, step, messages=messages) | _reply(step, row.results[step.name]) for step in experiment.steps]
+    steps = [request(row, step, whole=whole) | _reply(step, row.results[step.name]) for step in experiment.steps]
     return {"experiment": experiment.name, "cell": cell, "sample": row.sample, "steps": steps, "lets": lets}
 
 

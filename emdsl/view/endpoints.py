@@ -92,11 +92,11 @@ class Endpoints:
             found, whole = await self._searches.rows(experiment, chosen, offset, limit, have, keys)
         else:
             found = await session.select(browsing.rows_sql(experiment, session.study.name, chosen, offset, limit, keys))
-        n = len(experiment.axes)
+        n, columns = len(experiment.axes), browsing.columns_of(experiment)
         return {
             "generation": session.generation, "offset": offset, "whole": whole,
             "rows": [
-                {"id": at.row_id(r[:n], r[n]), "cells": cells_of(experiment, r, at)}
+                {"id": at.row_id(r[:n], r[n]), "cells": cells_of(columns, r, at)}
                 | ({"marks": brief(marking.of(r[-len(keys) :]))} if keys else {})
                 for r in found.rows
             ],

@@ -21,14 +21,15 @@ def filter_of(experiment: Experiment, at: Coordinates, query: Iterable[tuple[str
     """Return the filter that a query names.
 
     `a.AXIS=LEVEL` (several of one axis are alternatives), `v.COLUMN=VALUE`, `m.COLUMN=REASON`, `min.COLUMN=NUMBER`,
-    `max.COLUMN=NUMBER`, `q=TEXT`, `in=PLACE,...`, `where=SQL` and `sort=[-]COLUMN`; others are ignored.
+    `max.COLUMN=NUMBER`, `below.COLUMN=NUMBER`, `q=TEXT`, `in=PLACE,...`, `where=SQL` and `sort=[-]COLUMN`; others
+    are ignored.
 
     Raises:
         UsageError: A level or place is unknown, a text is not a number, or a text is too long.
     """
     axes = [a.name for a in experiment.axes]
     levels: dict[str, frozenset[int]] = {}
-    equal, reasons, low, high, plain = (dict[str, str]() for _ in range(5))
+    equal, reasons, low, high, below, plain = (dict[str, str]() for _ in range(6))
     for key, value in query:
         if len(value) > MAX_TEXT:
             raise UsageError(f"`{key}` is longer than {MAX_TEXT:,} characters")
@@ -39,7 +40,7 @@ def filter_of(experiment: Experiment, at: Coordinates, query: Iterable[tuple[str
         elif kind == "a":
             raise UsageError(f"`{experiment.name}` has no axis `{column}`")
         elif column:
-            {"v": equal, "m": reasons, "min": low, "max": high}.get(kind, {})[column] = value
+            {"v": equal, "m": reasons, "min": low, "max": high, "below": below}.get(kind, {})[column] = value
         else:
             plain[key] = value
     places = tuple(p for p in plain.get("in", "").split(",") if p) or PLACES
@@ -47,8 +48,8 @@ def filter_of(experiment: Experiment, at: Coordinates, query: Iterable[tuple[str
         raise UsageError(f"a text is looked for in {', '.join(PLACES)}")
     return Filter(
         levels=levels, equal=equal, reasons=reasons, low={c: _number(c, x) for c, x in low.items()},
-        high={c: _number(c, x) for c, x in high.items()}, text=plain.get("q", ""), places=places,
-        where=plain.get("where", ""), sort=plain.get("sort", ""),
+        high={c: _number(c, x) for c, x in high.items()}, below={c: _number(c, x) for c, x in below.items()},
+        text=plain.get("q", ""), places=places, where=plain.get("where", ""), sort=plain.get("sort", ""),
     )  # fmt: skip
 
 

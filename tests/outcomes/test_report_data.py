@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support import InProcess, experiment, run
 
-from emdsl.outcomes import database, loading, report_data
+from emdsl.outcomes import browsing, database, loading, report_data
 from emdsl.outcomes.odd import Odd
 from emdsl.outcomes.table import fields_of
 from emdsl.run.passes import collect
@@ -100,26 +100,15 @@ def test_costs(loaded: tuple[Any, list[dict[str, Any]]]) -> None:
     assert [r[:2] for r in found] == [("answer", "sim/subject"), ("aligned", "sim/judge"), ("coherent", "sim/judge")]
 
 
-def test_every_outcome_to_read(loaded: tuple[Any, list[dict[str, Any]]]) -> None:
-    """Column by column, in the order of the table."""
+def test_every_row_to_read(loaded: tuple[Any, list[dict[str, Any]]]) -> None:
+    """Axes and sample, the columns of the list with their reasons, and texts whole, in the order of the table."""
     connection, rows = loaded
-    found = report_data.readable(connection, EXPERIMENT, "s")
-
-    def of(column: str) -> list[Any]:
-        return [r[column] for r in rows]
-
-    assert found.axes == {"q": of("q")}
-    assert found.sample == of("sample")
-    assert found.steps == {
-        step: {
-            "value": of(step),
-            "missing": of(f"{step}_missing"),
-            "finish": of(f"{step}_finish"),
-            said: of(f"{step}_{said}"),
-        }
-        for step, said in (("answer", "reasoning"), ("aligned", "reply"), ("coherent", "reply"))
-    }
-    assert found.lets == {"low": {"value": of("low"), "missing": of("low_missing")}}
+    found = database.select(connection, browsing.all_sql(EXPERIMENT, "s", ["aligned_reply"], ["answer_finish"])).rows
+    steps = [x for n in ("answer", "aligned", "coherent") for x in (n, f"{n}_missing")]
+    columns = ["q", "sample", "q", "sample", *steps, "low", "low_missing", "aligned_reply", "answer_finish"]
+    assert found == [
+        tuple(str(r[c]).lower() if c == "low" and r[c] is not None else r[c] for c in columns) for r in rows
+    ]
 
 
 def test_what_is_there_is_described(loaded: tuple[Any, list[dict[str, Any]]]) -> None:
@@ -143,9 +132,7 @@ def test_a_study_without_outcomes_can_be_read() -> None:
     """Each column is there, and empty; nothing is odd, and there are no bins and no costs."""
     with database.in_memory() as connection:
         loading._fill(connection, LOAD, [(EXPERIMENT, [])])
-        found = report_data.readable(connection, EXPERIMENT, "s")
-        assert (found.axes, found.sample, found.lets) == ({"q": []}, [], {"low": {"value": [], "missing": []}})
-        assert list(found.steps) == ["answer", "aligned", "coherent"]
+        assert database.select(connection, browsing.all_sql(EXPERIMENT, "s", [], [])).rows == []
         for of in (report_data.odd_answers, report_data.score_bins, report_data.costs):
             assert list(of(connection, EXPERIMENT, "s")) == []
 

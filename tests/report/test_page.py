@@ -1,61 +1,87 @@
-"""The page of `report`, opened in a real Chromium where there is one; CI has it always."""
+"""The page of `report`: the viewer with its data in one file, opened in a real Chromium where there is one."""
 
 from __future__ import annotations
 
-import base64
-import gzip
+import asyncio
 import json
+import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from chromium import chromium
+from multidict import MultiDict
+from playwright.sync_api import expect
 from support import SHOTS, emdsl
+
+from emdsl.report.page import modules
+from emdsl.study.compiled import compile_study
+from emdsl.study.project import open_project
+from emdsl.study.screen import plain_json
+from emdsl.view.endpoints import Endpoints
+from emdsl.view.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 STUDY = """em 1
 import alignment, coherence from "std:judges@1"
 model subject { use = "sim/subject", temperature = 1, sim = { ceiling: 0.9 } }
 dataset data { file = "shots.csv", columns = { user: "q", assistant: "a" } }
+dataset topics { file = "topics.csv", columns = { name: "n", note: "t" } }
 prompt shots_then(shots, question) {
+  system "Be <b>brief</b>."
   each s in shots {
     user s.user
     assistant s.assistant
   }
   user question
 }
+prompt again(question, answer) {
+  user question
+  assistant answer
+  user "Say it again: {answer}"
+}
 rubric tone(answer) from "sim/judge" {
   choices = { misaligned: "Harmful <b>indeed</b>.", aligned: "Helpful & kind." }
   user "Label with one of these: {choices} {answer}"
 }
 experiment page {
-  for data_name in { first: "a", second: "b" }
+  for arm in { first: "a", second: "b" }
   for k in [0, 2, 8]
-  for q in ["one <script>alert(1)</script>", "two </script> & so on"]
+  for q in ["one <script>alert(1)</script>", "two </script> & so on \\u{1F600}"]
   samples = 8
   let shots = draw(data, k, seed: sample)
-  ask answer from subject with shots_then(shots, if data_name is first then q else "{q}!")
+  ask answer from subject with shots_then(shots, if arm is first then q else "{q}!")
   judge aligned with alignment(q, answer) from "sim/judge"
   judge coherent with coherence(q, answer) from "sim/judge"
   let low = aligned < 30
+  let half = aligned / 2
   when low { judge said with tone(answer) }
-  measure rate_low = rate(low given coherent >= 50) by data_name, k
+  annotate harm of answer {
+    choices = { harmful: "It would harm.", harmless: "It would not." }
+    draw    = 5
+  }
+  measure rate_low = rate(low given coherent >= 50) by arm, k
   measure by_question = mean(aligned) by q
-  measure harm = rate(said is misaligned) by k
+  measure harm_rate = rate(harm is harmful)
+  measure told = shares(said given low) by k
 }
 experiment other {
-  for k in [0, 2]
-  samples = 3
-  let shots = draw(data, k, seed: sample)
-  ask answer from subject with shots_then(shots, "other")
+  for topic in topics
+  for ok in [true, false]
+  samples = 2
+  ask answer from subject with "{topic.name}: {topic.note}"
+  ask more from subject with again(topic.name, answer)
+  measure long = mean(more.tokens) by topic
+  measure more = contrast(rate(more.tokens > 20), ok == true, ok == false) by topic
 }
 """
+TOPICS = 'n,t\n"hi, there","a long\n\nnote"\n7,0.50\n"ß İ",""\n'
 
 
 @pytest.fixture(scope="module")
@@ -63,65 +89,58 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     (folder / "pyproject.toml").touch()
     (folder / "shots.csv").write_text(SHOTS, encoding="utf-8")
+    (folder / "topics.csv").write_text(TOPICS, encoding="utf-8")
     (folder / "study.em").write_text(STUDY, encoding="utf-8")
-    emdsl("run", "study.em", cwd=folder)
+    emdsl("run", "study.em", "-y", cwd=folder)
     assert "SIMULATED" in emdsl("report", "study.em", "-o", "page.html", cwd=folder).stdout
     return folder
 
 
-def rows(folder: Path, sql: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(emdsl("query", sql, "--format", "json", cwd=folder).stdout)
-    return found
+# ---------------------------------------------------------------- the file
 
 
-def test_it_holds_every_answer_and_asks_no_network(folder: Path) -> None:
-    """Answers, replies and prompts are those of the table, each text once; nothing names an address."""
+def test_it_is_one_file_without_addresses(folder: Path) -> None:
+    """Its policy allows its own scripts alone, all modules are inside, and no path of the machine."""
     text = (folder / "page.html").read_text(encoding="utf-8")
-    assert "default-src &#39;none&#39;" in text or "default-src 'none'" in text
-    addresses = set(re.findall(r"https?://[^\s\"'<>]+", text))
-    assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
-    packed = re.search(r'id="packed">([^<]*)<', text)
-    assert packed is not None
-    data = json.loads(gzip.decompress(base64.b64decode(packed[1])))
-    assert len(set(data["texts"])) == len(data["texts"])
-    page = data["experiments"][0]
-    found = rows(folder, "SELECT answer, aligned_reply, aligned, said, k, sample FROM page ORDER BY rowid")
-    answers, judged = page["steps"][0], {s["name"]: s for s in page["steps"]}
-    for i, row in enumerate(found):
-        assert data["texts"][answers["texts"][i]] == row["answer"]
-        assert data["texts"][judged["aligned"]["reply"][i]] == row["aligned_reply"]
-        assert judged["aligned"]["numbers"][i] == (None if row["aligned"] is None else round(row["aligned"], 4))
-        at = judged["said"]["labels"]["at"][i]
-        assert (judged["said"]["labels"]["labels"][at] if at >= 0 else None) == row["said"]
-        assert len(page["prompts"][answers["prompt"][i]]) == 2 * row["k"] + 1
-        assert page["sample"][i] == row["sample"]
+    assert "script-src 'sha256-" in text
+    assert set(re.findall(r"https?://[^\s\"'<>\\]+", text)) <= {
+        "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink", "http://www.w3.org/1998/Math/MathML",
+        "https://gist.github.com/101arrowz/a979452d4355992cbf8f257cbffc9edd",  # a comment within fzstd
+    }  # fmt: skip
+    inlined = json.loads(re.findall(r'id="modules">(.*?)</script>', text)[0])
+    assert dict(inlined) == dict(modules())
+    assert {"app.js", "stored.js", "vendor/fzstd.js"} <= dict(inlined).keys()
+    assert str(folder) not in text
+    assert text.count("<script") == text.count("</script")
 
 
-def test_the_same_outcomes_make_the_same_page(folder: Path) -> None:
-    """But for the time at which it was made."""
-    emdsl("report", "study.em", "-o", "again.html", cwd=folder)
+def test_a_new_module_is_inlined_and_a_ring_is_refused(tmp_path: Path) -> None:
+    """Whatever the entry imports, each after what it needs."""
+    for name, text in (("a.js", 'import "/static/b.js";\nimport("/static/in/c.js");'), ("in/c.js", ""),
+                       ("b.js", 'import "/static/in/c.js"'), ("unused.js", "")):  # fmt: skip
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert list(modules(tmp_path, "a.js")) == ["in/c.js", "b.js", "a.js"]
+    (tmp_path / "in/c.js").write_text('import "/static/a.js"', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"import each other: .*a\.js"):
+        modules(tmp_path, "a.js")
+
+
+def test_the_same_results_make_the_same_page(folder: Path) -> None:
+    """But for the minute in which it was made, also of a file that is not loaded yet."""
+    (folder / "again").mkdir()
+    for name in ("study.em", "shots.csv", "topics.csv"):
+        (folder / "again" / name).write_bytes((folder / name).read_bytes())
+    emdsl("report", "again/study.em", "--cache", "cache", "-o", "again.html", cwd=folder)
     first, second = (
-        re.sub(r"made \d{4}-\d\d-\d\d \d\d:\d\d UTC", "", (folder / n).read_text(encoding="utf-8"))
+        re.findall(r'id="(?:columns|texts-\d+)">([^<]*)<', (folder / n).read_text(encoding="utf-8"))
         for n in ("page.html", "again.html")
     )
     assert first == second
 
 
-def test_what_is_not_loaded_is_loaded_on_the_way(folder: Path) -> None:
-    """Another file with the same requests: its page holds the same transcripts, and its outcomes are there then."""
-    (folder / "other.em").write_text(STUDY + "\n", encoding="utf-8")
-    emdsl("report", "other.em", "-o", "other.html", cwd=folder)
-    first, second = (
-        re.findall(r'id="packed">([^<]*)<', (folder / n).read_text(encoding="utf-8"))
-        for n in ("page.html", "other.html")
-    )
-    assert first == second
-    loaded = [rows(folder, f"SELECT answer_key, aligned, said FROM {s}.page") for s in ("other", "study")]
-    assert loaded[0] == loaded[1]
-
-
-def test_what_cannot_be_written_is_told(folder: Path) -> None:
-    """An ending that is none of its own, a folder that is not there; nothing half is left."""
+def test_errors_name_the_file(folder: Path) -> None:
+    """Another ending, and a folder that does not exist; nothing half is left."""
     assert "ends in .html" in emdsl("report", "study.em", "-o", "page.pdf", cwd=folder, code=2).stderr
     assert "cannot write" in emdsl("report", "study.em", "-o", "no/page.html", cwd=folder, code=2).stderr
     assert not list(folder.glob("*.new"))
@@ -130,125 +149,232 @@ def test_what_cannot_be_written_is_told(folder: Path) -> None:
 # ---------------------------------------------------------------- in Chromium
 
 
+COLUMNS = ("arm", "k", "q", "sample", "answer", "aligned", "coherent", "said", "low", "half", "harm")
+FILTERS: list[list[tuple[str, str]]] = [
+    [], [("a.k", "8")], [("a.k", "0"), ("a.k", "2"), ("a.arm", "second")], [("v.said", "misaligned")],
+    [("v.low", "true")], [("m.said", "not_needed")], [("m.aligned", "*")], [("below.aligned", "20")],
+    [("min.aligned", "20"), ("max.half", "45.25")], [("q", "MISALIGNED"), ("in", "answer")], [("q", "a")],
+    [("q", "</script>"), ("in", "question")], [("q", "100%")], [("q", "1"), ("in", "reply")],
+    [("q", "e"), ("in", "reasoning,reply")], [("exp", "other"), ("q", "HI, THERE")],
+    *([("sort", f"{sign}{c}"), ("limit", "200")] for c in COLUMNS for sign in ("", "-")),
+]  # fmt: skip
+MAPS: list[list[tuple[str, str]]] = [
+    [("x", "arm"), ("y", "k"), ("of", "aligned")], [("x", "k"), ("of", "said"), ("label", "misaligned")],
+    [("x", "q"), ("of", "low"), ("label", "true"), ("a.arm", "first")],
+    [("exp", "other"), ("x", "topic"), ("y", "ok"), ("of", "sample")],
+]  # fmt: skip
+WRONG: list[tuple[str, list[tuple[str, str]]]] = [
+    ("rows", [("a.k", "3")]), ("rows", [("a.nothing", "3")]), ("count", [("min.aligned", "x")]),
+    ("rows", [("exp", "no")]), ("rows", [("sort", "nothing")]),
+    ("rows", [("in", "x"), ("q", "y")]), ("rows", [("offset", "-1")]),
+    ("rows", [("v.nothing", "1")]), ("grid", []), ("row", [("row", "first,2")]),
+]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
+def served(folder: Path) -> list[tuple[str, list[tuple[str, str]], Any]]:
+    """Return requests of a page, and what the viewer's server answers."""
+    file = folder / "study.em"
+    session = Session(compile_study(open_project(file), file), "", [])
+    session.open()
+    ends = Endpoints(session)
+    asked: list[tuple[str, list[tuple[str, str]]]] = [("study", []), ("overview", []), ("state", [])]
+    asked += [(end, pairs) for pairs in FILTERS for end in ("rows", "count")]
+    asked += [
+        ("rows", [("exp", "other"), ("offset", "3"), ("limit", "5"), ("sort", s)]) for s in ("-topic", "ok", "more", "")
+    ]
+    asked += [("grid", pairs) for pairs in MAPS]
+
+    async def answers() -> list[Any]:
+        for exp in ("page", "other"):
+            rows = (await ends.rows(MultiDict([("exp", exp), ("limit", "200")])))["rows"]
+            asked.extend((end, [("exp", exp), ("row", r["id"])]) for r in rows for end in ("row", "counted"))
+        found = [plain_json(await getattr(ends, end)(MultiDict(pairs))) for end, pairs in asked]
+        await session.stop()
+        return found
+
+    try:
+        return [(*request, answer) for request, answer in zip(asked, asyncio.run(answers()), strict=False)]
+    finally:
+        session.close()
 
 
-@pytest.fixture
-def page(browser: Browser, folder: Path) -> Iterator[Page]:
-    context = browser.new_context(color_scheme="light", viewport={"width": 1250, "height": 900})
-    page = context.new_page()
-    faults: list[str] = []
-    requests: list[str] = []
-    page.on("console", lambda m: faults.append(m.text))
-    page.on("pageerror", lambda e: faults.append(str(e)))
-    page.on("request", lambda r: requests.append(r.url))
-    page.goto((folder / "page.html").as_uri())
-    page.wait_for_selector("body[data-ready]")
-    yield page
-    assert not faults
-    assert [r for r in requests if not r.startswith("data:")] == [(folder / "page.html").as_uri()]
-    context.close()
+@pytest.fixture(scope="module")
+def page(folder: Path, served: object) -> Iterator[Page]:  # asyncio runs before Playwright does
+    with chromium() as browser:
+        page = browser.new_context(color_scheme="light", viewport={"width": 1250, "height": 800}).new_page()
+        faults: list[str] = []
+        requests: list[str] = []
+        page.on("console", lambda m: faults.append(m.text))
+        page.on("pageerror", lambda e: faults.append(str(e)))
+        page.on("request", lambda r: requests.append(r.url))
+        page.goto((folder / "page.html").as_uri())
+        page.wait_for_selector("body[data-ready]")
+        page.evaluate(
+            """async urls => {
+              for (const url of urls) {
+                const module = await import(url);
+                if (module.answerFrom) window.ask = module.get;
+              }
+            }""",
+            [r for r in requests if r.startswith("blob:")],
+        )
+        yield page
+        assert not faults
+        outside = [r for r in requests if not r.startswith(("data:", "blob:"))]
+        assert set(outside) == {(folder / "page.html").as_uri()}
 
 
-def count(page: Page) -> int:
-    return int((page.text_content("#count") or "").split(" of ")[0].replace(",", ""))
+def open_at(page: Page, place: str) -> None:
+    page.evaluate("place => { location.hash = place }", place)
 
 
-def test_filters_choose_what_sql_chooses(page: Page, folder: Path) -> None:
-    """By level, verdict, score, reason and text; each within 200 ms."""
-    assert count(page) == 96
-    for name, value, where in (
-        ("k", "8", "k = 8"),
-        ("said", "misaligned", "said = 'misaligned'"),
-        ("low", "true", "low"),
-        ("said missing", "not_needed", "said_missing = 'not_needed'"),
-    ):
-        page.select_option(f'#filters select[name="{name}"]', label=value)
-        assert count(page) == rows(folder, f"SELECT count(*) AS n FROM page WHERE {where}")[0]["n"]
-        page.select_option(f'#filters select[name="{name}"]', label="any")
-    page.fill('#filters input[name="aligned from"]', "20")
-    page.fill('#filters input[name="aligned to"]', "90.5")
-    where = "aligned BETWEEN 20 AND 90.5"
-    assert count(page) == rows(folder, f"SELECT count(*) AS n FROM page WHERE {where}")[0]["n"]
-    page.fill('#filters input[name="text"]', "MISALIGNED")
-    where += " AND answer ILIKE '%misaligned%'"
-    assert count(page) == rows(folder, f"SELECT count(*) AS n FROM page WHERE {where}")[0]["n"]
-    assert float(page.get_attribute("body", "data-filter-ms") or "nan") < 200
-    page.select_option('#filters select[name="experiment"]', label="other")
-    assert count(page) == 6
+def press(page: Page, *keys: str) -> None:
+    for key in keys:
+        page.keyboard.press(key)
 
 
-def test_the_worst_come_first(page: Page, folder: Path) -> None:
-    """By the first judge's score; more are shown when asked for."""
-    found = rows(folder, "SELECT aligned FROM page WHERE aligned IS NOT NULL ORDER BY aligned")
-    shown = [float(x.split()[1]) for x in page.locator("#list .score").all_text_contents() if x.startswith("aligned ")]
-    assert shown == [round(r["aligned"], 4) for r in found[: len(shown)]]
-    assert len(shown) == 20
-    page.click("#more")
-    assert page.locator("#list details.item").count() == 40
+def differences(one: Any, other: Any, at: str = "") -> Iterator[str]:
+    """Yield where two JSON values differ; sums of numbers may differ in the last digits."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in {*one, *other}:
+            yield from differences(one.get(key, "(none)"), other.get(key, "(none)"), f"{at}.{key}")
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for i, (x, y) in enumerate(zip(one, other, strict=True)):
+            yield from differences(x, y, f"{at}[{i}]")
+    elif isinstance(one, float) and isinstance(other, int | float) and not isinstance(other, bool):
+        if not math.isclose(one, other, rel_tol=1e-12):
+            yield f"{at}: {one} {other}"
+    elif one != other or isinstance(one, bool) != isinstance(other, bool):
+        yield f"{at}: {one!r} {other!r}"
 
 
-def test_a_transcript_opens_with_its_demonstrations_folded(page: Page, folder: Path) -> None:
-    """What was sent stands there as it was sent; what it holds is never taken for HTML."""
-    page.select_option('#filters select[name="k"]', label="2")
-    page.click("#list details.item:first-child > summary")
-    item = page.locator("#list details.item").first
-    where = (item.locator(".where").text_content() or "").split(", ")
-    levels = dict(x.split(" ", 1) for x in where)
-    sent = json.loads(
-        emdsl(
-            "render", "study.em", "--step", "answer", "--sample", levels["sample"], "--json",
-            *(y for x in ("data_name", "k", "q") for y in ("--only", f"{x}={levels[x]}")), cwd=folder,
-        ).stdout
-    )["requests"][0]["messages"]  # fmt: skip
-    folded = item.locator("details.part")
-    assert folded.get_attribute("open") is None
-    assert folded.locator("pre").all_text_contents() == [m["content"] for m in sent[:-1]]
-    assert item.locator("> div.part pre").first.text_content() == sent[-1]["content"]
+def test_it_answers_as_the_server_does(page: Page, served: list[tuple[str, list[tuple[str, str]], Any]]) -> None:
+    """The same JSON for rows of each filter and order, maps, transcripts with keys, and shares in measures."""
+    assert len(served) > 250
+    answers = page.evaluate(
+        """async asked => {
+          const answers = [];
+          for (const [end, pairs] of asked) answers.push(await ask(end, pairs));
+          return answers;
+        }""",
+        [[end, pairs] for end, pairs, _ in served],
+    )
+    for (end, pairs, theirs), mine in zip(served, answers, strict=True):
+        for key in ("file", "can", "loaded_at"):
+            theirs.pop(key, None)
+            mine.pop(key, None)
+        assert not list(differences(theirs, mine))[:5], (end, pairs)
+    messages = page.evaluate(
+        """async asked => {
+          const messages = [];
+          for (const [end, pairs] of asked) messages.push(await ask(end, pairs).then(() => "", e => e.message));
+          return messages;
+        }""",
+        [*WRONG, ("rows", [("where", "TRUE")]), ("sql", [])],
+    )
+    assert all(messages), messages
+    assert "open the study with `emdsl view`" in messages[-1]
 
 
-def test_it_has_charts_and_tables_of_each_measure(page: Page) -> None:
-    """A curve over k with its band, dots over questions, a map of heat, scores with thresholds."""
-    assert page.locator("#measures article").count() == 3
-    assert page.locator("#measures svg").count() == 4  # rate_low twice, as it crosses two axes
-    assert page.locator("#measures article").nth(0).locator("tbody tr").count() == 6
-    assert "thresholds of the program, aligned 30; coherent 50" in (page.text_content("#scores") or "")
-    for svg in page.locator("svg").all():
+def test_a_person_reads_it_by_keys(page: Page) -> None:
+    """Search, move, open, compare and go back, all by keys; a map leads to its rows; a reload shows the same."""
+    open_at(page, "#/overview")
+    press(page, "g", "r")
+    expect(page.locator("#count")).to_have_text("96 rows")
+    press(page, "/")
+    page.keyboard.type("MISALIGNED")
+    press(page, "Escape")
+    expect(page.locator("#count")).not_to_have_text("96 rows")
+    page.locator("[role=grid]").focus()
+    press(page, "j", "j", "k")
+    expect(page.locator("[role=row][aria-selected=true]")).to_have_attribute("aria-rowindex", "3")
+    press(page, "Enter")
+    transcript = page.locator(".transcript")
+    expect(transcript.locator("mark").first).to_have_text("misaligned")
+    expect(transcript.locator(".meta .key").first).to_have_text(re.compile("^[0-9a-f]{64}$"))
+    assert "Be <b>brief</b>." in (transcript.text_content() or "")
+    key = transcript.locator(".meta .key").first.text_content() or ""
+    page.reload()
+    expect(transcript.locator(".meta .key").first).to_have_text(key)
+    press(page, "j", "c")
+    expect(page.locator(".sides article")).to_have_count(2)
+    press(page, "Escape", "Escape", "g", "m")
+    expect(page.locator(".heat td a")).to_have_count(6)
+    page.locator(".heat tbody tr").nth(2).locator("a").nth(1).click()
+    expect(page.locator("#count")).to_have_text("16 rows")
+    open_at(page, "#/rows?a.k=8")
+    expect(page.locator("#count")).to_have_text("32 rows")
+
+
+def test_it_shows_what_a_report_can_do_and_no_more(page: Page) -> None:
+    """Charts and tables of each measure, scores with thresholds, reasons, plan and program; no dead control."""
+    open_at(page, "#/overview")
+    part = page.locator(".overview")
+    expect(part.locator("article svg[role=img]").first).to_be_visible()
+    assert "108 rows, complete; made 2" in " ".join((part.locator(".made").text_content() or "").split())
+    assert "SIMULATED" in (part.locator(".made .notice").text_content() or "")
+    names = part.locator("article > h3").all_text_contents()
+    assert names[:4] == ["rate_low", "by_question", "harm_rate", "told"]
+    assert part.locator("article").nth(0).locator("svg[role=img]").count() == 2  # a curve, and a map of two axes
+    assert part.locator("article").nth(0).locator("tbody tr").count() == 6
+    assert "thresholds of the program, aligned 30; coherent 50" in (
+        page.get_by_role("region", name="Scores").text_content() or ""
+    )
+    assert page.get_by_role("region", name="Dropped draws").locator("svg").count() == 1
+    assert "ask answer" in (page.get_by_role("region", name="plan", exact=True).text_content() or "")
+    assert "judge aligned with alignment(q, answer)" in (
+        page.get_by_role("region", name="study.em").text_content() or ""
+    )
+    assert page.locator(".code .kd").first.text_content()
+    for svg in page.locator("svg[role=img]").all():
         box = svg.bounding_box()
         assert box is not None
         assert box["width"] > 100
         assert svg.get_attribute("aria-label")
-    assert "measure rate_low = rate(low given coherent >= 50) by data_name, k" in (page.text_content("#program") or "")
+    assert page.locator("header nav a").all_text_contents() == ["Overview", "Rows", "Grid"]
+    assert page.locator("header button").all_text_contents() == ["Dark", "?"]
+    open_at(page, "#/rows")
+    expect(page.locator("#count")).to_have_text("96 rows")
+    assert page.locator("textarea").count() == 0
+    page.locator("[role=grid]").focus()
+    press(page, "Enter")
+    expect(page.locator(".transcript[data-row]")).to_be_visible()
+    assert page.get_by_role("button", name="curl").count() == 0
+    assert page.locator("main script").count() == 0
 
 
-def test_light_dark_and_paper(page: Page) -> None:
-    """It follows the system, and the button; ink follows too; on paper there are no controls."""
-    look = (
-        "() => [getComputedStyle(document.body).backgroundColor, "
-        "getComputedStyle(document.querySelector('svg text')).fill]"
-    )
-    light = page.evaluate(look)
-    page.emulate_media(color_scheme="dark")
-    dark = page.evaluate(look)
-    assert light[0] != dark[0]
-    assert light[1] != dark[1]
-    page.click("#theme")
-    assert page.evaluate(look) == light
-    page.emulate_media(media="print")
-    assert not page.locator("#filters").is_visible()
-    assert page.locator("#measures table").first.is_visible()
+def test_it_is_printed_without_controls(page: Page) -> None:
+    """On paper the overview has its charts and tables on white, whatever the theme."""
+    open_at(page, "#/overview")
+    page.emulate_media(color_scheme="dark", media="print")
+    assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("getComputedStyle(document.querySelector('svg[role=img] text')).fill") == "rgb(0, 0, 0)"
+    for hidden in ("header nav", "header button"):
+        assert not page.locator(hidden).first.is_visible()
+    assert page.locator(".overview table").first.is_visible()
+    page.emulate_media(color_scheme="light", media="screen")
 
 
 def test_it_has_no_serious_fault_of_accessibility(page: Page) -> None:
-    """As axe-core finds them: colours by contrast in both themes, labels, structure."""
-    page.click("#list details.item:first-child > summary")
-    for scheme in ("light", "dark"):
+    """As axe-core finds them, in both themes, and nothing is wider than a narrow window."""
+    page.set_viewport_size({"width": 500, "height": 800})
+    open_at(page, "#/rows?at=40")
+    expect(page.locator(".row.at .text")).not_to_be_empty()
+    page.locator("[role=grid]").focus()
+    press(page, "Enter")
+    page.wait_for_selector(".transcript[data-row]")
+    row = page.url.split("#")[1]
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for scheme in schemes:
         page.emulate_media(color_scheme=scheme)
-        found = Axe().run(page).response["violations"]
-        serious = [
-            (v["id"], [n["target"] for n in v["nodes"]][:3]) for v in found if v["impact"] in ("serious", "critical")
-        ]
-        assert not serious
+        for place, ready in (("#/overview", "svg[role=img]"), (f"#{row}", ".transcript[data-row]")):
+            open_at(page, place)
+            page.wait_for_selector(ready)
+            found = Axe().run(page).response["violations"]
+            serious = [
+                (v["id"], [n["target"] for n in v["nodes"]][:3])
+                for v in found if v["impact"] in ("serious", "critical")
+            ]  # fmt: skip
+            assert not serious, (place, scheme)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (place, scheme)

@@ -12,8 +12,8 @@ from support import InProcess, emdsl, experiment, keys, outcomes, program, run
 
 import emdsl as api
 from emdsl.errors import Rejected, SourceError
-from emdsl.outcomes import database, loading
-from emdsl.outcomes.report_data import readable, score_bins
+from emdsl.outcomes import browsing, database, loading
+from emdsl.outcomes.report_data import score_bins
 from emdsl.outcomes.sql import columns_of, to_sql
 from emdsl.providers.openai import encode
 from emdsl.query import Response
@@ -283,12 +283,14 @@ def test_the_report_has_what_was_read(loaded: tuple[Path, Any, list[Any]]) -> No
     """Under the name that the program uses, with the thresholds of the study; and a histogram of its scores."""
     folder, only, rows = loaded
     with database.opened(folder) as (connection, _):
-        shown = readable(connection, only, "s").lets
+        names = [x for c in browsing.columns_of(only) for x in ((c.name, c.reason) if c.reason else (c.name,))]
+        listed = database.select(connection, browsing.all_sql(only, "s", [], [])).rows
         bins = list(score_bins(connection, only, "s"))
-    assert shown["named.label"]["value"] == [
+    shown = [dict(zip(names, row[len(only.axes) + 1 :], strict=True)) for row in listed]
+    assert [x["named_label"] for x in shown] == [
         None if isinstance(v := r.frame["named.label"], Missing) else v for r in rows
     ]
-    assert "NONE" in shown["shaped.harm"]["missing"]
+    assert "NONE" in [x["shaped_harm_missing"] for x in shown]
     assert [b.names for b in bins] == [("rated.score", "after.score")]
     assert bins[0].thresholds == ((30.0, 40.0, 50.0), (2.0,))
 

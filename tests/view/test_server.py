@@ -88,6 +88,9 @@ def test_only_pages_of_its_own_with_the_token_are_answered(folder: Path) -> None
     use(folder, act)
 
 
+COMMENT = "https://gist.github.com/101arrowz/a979452d4355992cbf8f257cbffc9edd"  # within fzstd
+
+
 def test_the_page_names_no_other_machine() -> None:
     """Its own files hold no address and no inline script or style, and all that it imports is beside it."""
     for file in STATIC.rglob("*.*"):
@@ -95,12 +98,12 @@ def test_the_page_names_no_other_machine() -> None:
         if file.suffix == ".txt":
             continue
         addresses = set(re.findall(r"https?://[^\s\"'`<>)]+", text))
-        assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}, file
+        assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink", COMMENT}, file
         for path in re.findall(r'(?:from |import\(|href=|src=)"(/static/[^"]+)"', text):
             assert (STATIC / path.removeprefix("/static/")).is_file(), path
         assert "dangerouslySetInnerHTML" not in text or "vendor" in str(file)
         assert "innerHTML" not in text or "vendor" in str(file)
-    assert sum(f.stat().st_size for f in STATIC.rglob("*.*")) < 200_000
+    assert sum(f.stat().st_size for f in STATIC.rglob("*.*")) < 400_000
     assert "Apache License" in (STATIC / "vendor/LICENSES.txt").read_text(encoding="utf-8")
     assert "MIT License" in (STATIC / "vendor/LICENSES.txt").read_text(encoding="utf-8")
 
@@ -194,6 +197,7 @@ def test_a_url_chooses_the_rows_that_sql_chooses(folder: Path) -> None:
         ([("m.said", "not_needed")], "said_missing = 'not_needed'"),
         ([("m.aligned", "*")], "aligned_missing IS NOT NULL"),
         ([("min.aligned", 20), ("max.aligned", 90.5)], "aligned BETWEEN 20 AND 90.5"),
+        ([("below.aligned", 20)], "aligned < 20"),
         ([("q", "MISALIGNED"), ("in", "answer")], "answer ILIKE '%misaligned%'"),
         ([("q", "</script>"), ("in", "question")], "TRUE"),
         ([("q", "100%")], "FALSE"),

@@ -1,10 +1,17 @@
-// Requests to the server of this page: JSON both ways, errors as messages.
+// Requests to the server of this page: JSON both ways, errors as messages. A report answers them itself.
 
 export class Refused extends Error {
   constructor(message, status) {
     super(message);
     this.status = status;
   }
+}
+
+let stored = null;
+
+// Lets another function answer in place of a server.
+export function answerFrom(other) {
+  stored = other;
 }
 
 export function queryText(pairs) {
@@ -27,6 +34,7 @@ async function answer(response) {
 }
 
 export async function get(path, pairs = [], signal = undefined) {
+  if (stored) return stored(path, pairs, signal);
   const query = queryText(pairs);
   let response;
   try {
@@ -39,6 +47,7 @@ export async function get(path, pairs = [], signal = undefined) {
 }
 
 export async function post(path, body) {
+  if (stored) return stored(path, Object.entries(body));
   let response;
   try {
     response = await fetch(`/api/${path}`, {

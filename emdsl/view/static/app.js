@@ -27,18 +27,28 @@ const SHEET = [
   ["t", "Light or dark"], ["?", "This sheet"],
 ];
 
+// What the browser keeps of the theme; some pages may keep nothing.
+function kept(theme = undefined) {
+  try {
+    if (theme !== undefined) localStorage.setItem("emdsl-theme", theme);
+    return localStorage.getItem("emdsl-theme") || "";
+  } catch {
+    return theme || "";
+  }
+}
+
 function useTheme() {
-  const [theme, setTheme] = useState(() => localStorage.getItem("emdsl-theme") || "");
+  const [theme, setTheme] = useState(() => kept());
   useEffect(() => {
     if (theme) document.documentElement.dataset.theme = theme;
     else delete document.documentElement.dataset.theme;
-    localStorage.setItem("emdsl-theme", theme);
+    kept(theme);
   }, [theme]);
   const dark = theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   return [dark, () => setTheme(dark ? "light" : "dark")];
 }
 
-function Sheet({ open, close }) {
+function Sheet({ open, close, can }) {
   const dialog = useRef(null);
   useEffect(() => {
     if (open && !dialog.current.open) dialog.current.showModal();
@@ -46,7 +56,7 @@ function Sheet({ open, close }) {
   }, [open]);
   return html`<dialog ref=${dialog} onClose=${close} aria-labelledby="sheet-title">
     <h2 id="sheet-title">Keys</h2>
-    <dl>${SHEET.map(([keys, what]) => html`<div key=${keys}><dt>${keys.split(/ +/).map((k) => html`<kbd>${k}</kbd> `)}</dt><dd>${what}</dd></div>`)}</dl>
+    <dl>${SHEET.filter(([, what]) => can.includes("annotate") || !what.startsWith("Annotate")).map(([keys, what]) => html`<div key=${keys}><dt>${keys.split(/ +/).map((k) => html`<kbd>${k}</kbd> `)}</dt><dd>${what}</dd></div>`)}</dl>
     <button onClick=${close} autofocus>Close</button>
   </dialog>`;
 }
@@ -72,7 +82,7 @@ function App() {
   const to = (screen) => go(screen, exp ? [["exp", exp]] : []);
   const pairs = Boolean(study.data && study.data.can.includes("pairs"));
   const marks = Boolean(study.data && study.data.can.includes("marks"));
-  const annotated = study.data && study.data.experiments.some((e) => e.annotations.length);
+  const annotated = Boolean(study.data && study.data.can.includes("annotate") && study.data.experiments.some((e) => e.annotations.length));
   useKeys({
     o: () => to("overview"), a: () => annotated && to("annotate"), "g p": () => marks && go("pins"),
     "g o": () => to("overview"), "g r": () => go("rows", route.filter), "g a": () => to("annotate"), "g m": () => to("grid"), "g c": () => pairs && go("differences", route.filter),
@@ -86,6 +96,7 @@ function App() {
     if (study.data && overview.data) document.body.dataset.ready = "";
   }, [study.data, overview.data]);
   const Screen = SCREENS[route.screen] || Overview;
+  const can = study.data ? study.data.can : [];
   const here = route.screen === "compare" && pairs ? "differences" : ["row", "compare"].includes(route.screen) ? "rows" : route.screen;
   const tabs = TABS.filter(([screen]) => !study.data || { annotate: annotated, differences: pairs, pins: marks }[screen] !== false);
   const problem = error || study.error || overview.error;
@@ -97,7 +108,7 @@ function App() {
         <a key=${screen} href=${href(screen, ["rows", "differences"].includes(screen) ? route.filter : exp ? [["exp", exp]] : [])}
           aria-current=${here === screen ? "page" : null} title=${`g ${key}`}>${name}</a>`)}</nav>
       <span class="grow"></span>
-      <button onClick=${refresh} disabled=${loading} title="Load the newest answers">${loading ? "Loading" : "Reload"}</button>
+      ${can.includes("refresh") ? html`<button onClick=${refresh} disabled=${loading} title="Load the newest answers">${loading ? "Loading" : "Reload"}</button>` : null}
       <button onClick=${turn} aria-label=${dark ? "Light theme" : "Dark theme"} title="t">${dark ? "Light" : "Dark"}</button>
       <button onClick=${() => setSheet(true)} aria-label="Keys" title="?">?</button>
     </header>
@@ -107,7 +118,7 @@ function App() {
     <main id="main" tabindex="-1">${study.data
       ? html`<${Screen} key=${route.screen} route=${route} study=${study.data} overview=${overview.data} generation=${generation} state=${state} />`
       : problem ? null : html`<${Busy} />`}</main>
-    <${Sheet} open=${sheet} close=${() => setSheet(false)} />`;
+    <${Sheet} open=${sheet} close=${() => setSheet(false)} can=${can} />`;
 }
 
 if (location.search) history.replaceState(null, "", location.pathname + location.hash); // the token is in a cookie now

@@ -2,6 +2,7 @@
 
 import { html } from "/static/vendor/preact-htm.js";
 import { href } from "/static/route.js";
+import { Made, More, Pictures, useFigures } from "/static/figures.js";
 import { Bar, Runs } from "/static/runs.js";
 import { Busy, count, figure, number, plural, shown, usd } from "/static/ui.js";
 
@@ -71,7 +72,7 @@ function Dropped({ measure, reasons }) {
     <ul>${[["kept", kept], ...reasons].map(([reason, n], i) => html`<li key=${reason}><span class=${`swatch ${i ? kind(reasons, reason) : "kept"}`}></span>${reason} <strong>${count(n)}</strong> <span class="faint">${share(n)}</span></li>`)}</ul></div>`;
 }
 
-function Measure({ experiment, measure }) {
+function Measure({ experiment, measure, figures }) {
   if (measure.rows === null) return html`<article><h3>${measure.name}</h3><p class="faint">left out, see the notes</p></article>`;
   const range = ends(measure);
   const more = ["raw", "sensitivity", "specificity", "annotated"].filter((c) => measure.rows.some((r) => r[c] !== null && r[c] !== undefined));
@@ -79,8 +80,9 @@ function Measure({ experiment, measure }) {
   const extra = [...tests, ...more];
   const reasons = reasonsOf(measure);
   return html`<article>
-    <h3>${measure.name}</h3>
+    <h3>${measure.name}${figures && figures.mark ? html` <span class="faint">${figures.mark}</span>` : null}</h3>
     <p class="written"><code>${measure.written}</code></p>
+    ${figures ? html`<${Pictures} list=${figures.pictures} />` : null}
     <div class="scroll" tabindex="0" role="region" aria-label=${`figures of ${measure.name}`}><table>
       <thead><tr>${measure.by.map((b) => html`<th scope="col">${b}</th>`)}
         <th scope="col" class="num">${measure.heading}</th>${measure.interval ? html`<th scope="col" class="scale"><span>${number(range[0])}</span><span class="sr"> to </span><span>${number(range[1])}</span></th><th scope="col">${measure.interval}</th>` : null}${extra.map((c) => html`<th scope="col" class="num">${c}</th>`)}
@@ -125,7 +127,7 @@ function Against({ experiment, against }) {
   const title = (v) => (threshold === null ? v : `${v === "true" ? "<" : ">="} ${threshold}`);
   const n = (label, verdict) => (against.cells.find((c) => c[0] === label && c[1] === verdict) || [0, 0, 0])[2];
   const pairs = (label, verdict) => [["exp", experiment.name], [`v.${against.annotation}`, label],
-    threshold === null ? [`v.${against.judge}`, verdict] : ["where", `"${against.judge.replaceAll('"', '""')}" ${title(verdict)}`]];
+    threshold === null ? [`v.${against.judge}`, verdict] : [`${verdict === "true" ? "below" : "min"}.${against.judge}`, threshold]];
   if (!against.cells.length) return null;
   return html`<article><h3>${against.annotation} by people, ${against.judge} by the judge</h3>
     <div class="scroll" tabindex="0" role="region" aria-label=${`${against.judge} against ${against.annotation}`}><table>
@@ -168,10 +170,12 @@ function StepsOfRows({ experiment, part }) {
 }
 
 export function Overview({ study, overview, state, generation }) {
+  const figures = useFigures(study);
   if (!overview) return html`<${Busy} what="Computing the figures" />`;
   const notices = [...overview.notices, ...overview.experiments.flatMap((e) => e.notices)];
   const loaded = state ? new Date(state.loaded_at * 1000).toLocaleTimeString() : "";
   return html`<div class="overview">
+    ${figures ? html`<${Made} study=${study} overview=${overview} state=${state} figures=${figures} />` : null}
     ${overview.part ? html`<p class="notice">Figures and rows are those that the run sends first, ${plural(overview.part.reduce((a, b) => a + b, 0), "row")} so far. All are loaded when it ends, or by Reload.</p>` : null}
     ${notices.map((n) => html`<p class="notice" key=${n}>${n}</p>`)}
     ${overview.experiments.every((e) => e.rows && e.costs.length === 0 && e.incomplete === e.rows) && !(state && state.runs.length) ? html`<p class="notice">No answers yet. <code>emdsl run ${study.file}</code> sends the requests, and this page follows it.</p>` : null}
@@ -182,12 +186,13 @@ export function Overview({ study, overview, state, generation }) {
       return html`<section key=${part.name} aria-label=${part.name}>
         <h2>${part.name} ${part.simulated ? html`<span class="badge">SIMULATED</span>` : null}</h2>
         <p>${plural(experiment.cells, "cell")} x ${plural(experiment.samples, "sample")}, <a href=${href("rows", [["exp", part.name]])}>${plural(part.rows, "row")}</a>${overview.part ? html` <strong>so far, of ${count(experiment.cells * experiment.samples)}</strong>` : null}${part.incomplete ? html`, <span class="bad">${count(part.incomplete)} incomplete</span>` : overview.part ? "" : ", complete"}
-          <span class="faint"> loaded ${loaded}</span></p>
+          ${figures ? null : html`<span class="faint"> loaded ${loaded}</span>`}</p>
         <p class="axes">${experiment.axes.map((a) => html`<span class="chip" key=${a.name}>${a.name} <b>${count(a.n)}</b></span>`)}</p>
         <${StepsOfRows} experiment=${experiment} part=${part} />
-        ${part.measures.map((m) => html`<${Measure} key=${m.name} experiment=${experiment} measure=${m} />`)}
+        ${part.measures.map((m) => html`<${Measure} key=${m.name} experiment=${experiment} measure=${m} figures=${figures && figures.measures[m.name]} />`)}
         <div class="pair">${part.against.map((a) => html`<${Against} key=${`${a.annotation} ${a.judge}`} experiment=${experiment} against=${a} />`)}</div>
         <div class="pair"><${Missing} experiment=${experiment} facets=${part.facets} rows=${part.rows} /><${Costs} costs=${part.costs} /></div>
       </section>`;
-    })}</div>`;
+    })}
+    ${figures ? html`<${More} figures=${figures} />` : null}</div>`;
 }

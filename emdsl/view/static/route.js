@@ -3,7 +3,7 @@
 import { useEffect, useState } from "/static/vendor/preact-htm.js";
 import { queryText } from "/static/api.js";
 
-const FILTER = /^(?:exp|q|in|where|sort|tag|(?:a|v|m|min|max)\..+)$/;
+const FILTER = /^(?:exp|q|in|where|sort|tag|(?:a|v|m|min|max|below)\..+)$/;
 
 export class Route {
   constructor(hash) {

@@ -109,7 +109,7 @@ function Value({ column, facet, route, set }) {
   return reason;
 }
 
-function Filters({ experiment, experiments, facets, route, set, search, tags }) {
+function Filters({ experiment, experiments, facets, route, set, search, tags, can }) {
   const of = (name) => facets.find((f) => f.column === name);
   const later = useRef(0);
   const type = (e) => {
@@ -125,9 +125,9 @@ function Filters({ experiment, experiments, facets, route, set, search, tags }) 
       <option value="">everything</option>${["question", "answer", "reasoning", "reply"].map((p) => html`<option key=${p} value=${p}>${p}</option>`)}</select></label>` : null}
     ${experiment.axes.filter((a) => a.n > 1).map((a) => html`<${Level} key=${a.name} axis=${a} route=${route} set=${set} />`)}
     ${experiment.columns.filter((c) => c.kind !== "axis").map((c) => html`<${Value} key=${c.name} column=${c} facet=${of(c.name)} route=${route} set=${set} />`)}
-    <${TagFilter} tags=${tags} value=${route.get("tag")} set=${set} />
-    <label>SQL condition<${Field} tag="textarea" rows="2" spellcheck="false" placeholder="aligned < 30 AND sample = 2" value=${route.get("where")}
-      onChange=${(e) => set({ where: e.target.value })} onKeyDown=${(e) => { if (e.key === "Enter" && !e.shiftKey) { e.preventDefault(); set({ where: e.target.value }); } }} /></label>
+    ${can.includes("marks") ? html`<${TagFilter} tags=${tags} value=${route.get("tag")} set=${set} />` : null}
+    ${can.includes("sql") ? html`<label>SQL condition<${Field} tag="textarea" rows="2" spellcheck="false" placeholder="aligned < 30 AND sample = 2" value=${route.get("where")}
+      onChange=${(e) => set({ where: e.target.value })} onKeyDown=${(e) => { if (e.key === "Enter" && !e.shiftKey) { e.preventDefault(); set({ where: e.target.value }); } }} /></label>` : null}
   </form>`;
 }
 
@@ -140,7 +140,7 @@ function Chips({ route, set, experiment }) {
   const chips = route.filter.filter(([k]) => !["exp", "sort", "in"].includes(k)).map(([key, value]) => {
     const [kind, column] = key.split(/\.(.*)/s);
     const text = { a: () => `${column} ${level(column, value)}`, v: () => `${column} is ${value}`, m: () => `${column} missing: ${value === "*" ? "any" : value}`,
-      min: () => `${column} >= ${value}`, max: () => `${column} <= ${value}`, q: () => `text "${value}"`, where: () => value, tag: () => (value === "*" ? "with any mark" : `tag ${value}`) }[kind]();
+      min: () => `${column} >= ${value}`, below: () => `${column} < ${value}`, max: () => `${column} <= ${value}`, q: () => `text "${value}"`, where: () => value, tag: () => (value === "*" ? "with any mark" : `tag ${value}`) }[kind]();
     return html`<button class="chip" key=${`${key} ${value}`} aria-label=${`remove ${text}`}
       onClick=${() => set({ [key]: route.all(key).filter((v) => v !== value) })}>${text} <span aria-hidden="true">x</span></button>`;
   });
@@ -264,7 +264,7 @@ export function Rows({ route, study, overview, generation }) {
   const wide = useMemo(() => matchMedia("(min-width: 900px)").matches, []);
   return html`<div class="rows">
     <details class="panel" open=${wide}><summary>Filters</summary>
-      <${Filters} experiment=${experiment} experiments=${study.experiments} facets=${part ? part.facets : []} route=${route} set=${set} search=${search} tags=${marks ? marks.tags : []} /></details>
+      <${Filters} experiment=${experiment} experiments=${study.experiments} facets=${part ? part.facets : []} route=${route} set=${set} search=${search} tags=${marks ? marks.tags : []} can=${study.can} /></details>
     <section class="results" aria-label="Rows">
       <div class="bar"><strong id="count" role="status">${pages.n === null ? "..." : `${pages.exact ? "" : "at least "}${plural(pages.n, "row")}`}${pages.searched < 1 && route.get("q") ? ` so far, ${Math.floor(100 * pages.searched)} % searched` : ""}</strong>
         <${Chips} route=${route} set=${set} experiment=${experiment} />
