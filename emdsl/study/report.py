@@ -20,7 +20,7 @@ from emdsl.study.coordinates import Coordinates
 from emdsl.study.counts import count_parts
 from emdsl.study.deviations import marked
 from emdsl.study.drift import drift_notices
-from emdsl.study.figures import curves_of, table_of
+from emdsl.study.figures import page_charts
 from emdsl.study.refresh import each_row
 from emdsl.study.report_rows import Rows
 from emdsl.study.screen import plain_json, text_of
@@ -30,7 +30,7 @@ from emdsl.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from emdsl.experiment import Measure
+    from emdsl.experiment import Experiment, Measure
     from emdsl.outcomes import database
     from emdsl.outcomes.report_data import Bins
     from emdsl.study.compiled import Compiled
@@ -78,7 +78,7 @@ def _answers(study: Compiled, notices: list[str]) -> dict[str, Any]:
             "study": study.name, "file": study.project.relative(study.file), "version": __version__, "generation": 0,
             "person": "", "can": list(CAN), "experiments": [experiment_of(e, Coordinates(e)) for e in experiments],
         },
-        "overview": {"generation": 0, "notices": notices, "experiments": parts},
+        "overview": {"generation": 0, "notices": notices, "experiments": parts, "part": None},
     }  # fmt: skip
 
 
@@ -86,13 +86,16 @@ def _figures(study: Compiled, plan: str, marks: Mapping[str, str]) -> dict[str, 
     """Return what a report shows beside the figures of the viewer: charts, marks, the plan and the study."""
     program = study.program
     results = measure_results(study)
+    of = {m.name: e for e in program.experiments for m in e.measures}
     with study.tables() as (connection, _):
         bins = [b for e in program.experiments for b in score_bins(connection, e, study.name)]
     return {
         "digest": program.digest.hex()[:16],
         "programs": [(study.project.relative(Path(p)), spans(s.text)) for p, s in program.sources.items()],
         "plan": plan,
-        "measures": {m.name: {"mark": marks.get(m.name, ""), "pictures": _pictures(m, r)} for m, r in results},
+        "measures": {
+            m.name: {"mark": marks.get(m.name, ""), "pictures": _pictures(of[m.name], m, r)} for m, r in results
+        },
         "scores": [_scores(b) for b in bins],
         "dropped": _dropped(results),
     }
@@ -102,21 +105,18 @@ def _picture(svg: str, caption: str) -> dict[str, str]:
     return {"svg": svg, "caption": caption}
 
 
-def _pictures(measure: Measure, result: database.SqlResult | None) -> list[dict[str, str]]:
+def _pictures(experiment: Experiment, measure: Measure, result: database.SqlResult | None) -> list[dict[str, str]]:
     if result is None:
         return []
-    table = curves_of(measure, result) or table_of(measure, result)
-    level = table.interval
+    by = f" by {', '.join('.'.join(path) for path in measure.by)}" if measure.by else ""
     return [
         _picture(
             charts.inline_svg(
-                charts.chart_of(table, kind),
-                f"{measure.name}: {measure.function} by {', '.join(g.name for g in table.groups)}, as a {kind}; "
-                "the table below holds the numbers",
+                chart, f"{measure.name}: {measure.function}{by}, as {kind}; the table below has the numbers"
             ),
-            f"{measure.function}{f' with {level}' if level else ''}" if kind != charts.HEAT else measure.function,
+            f"{measure.function}, as {kind}",
         )
-        for kind in charts.kinds_of(table)
+        for kind, chart in page_charts(experiment, measure, result)
     ]
 
 

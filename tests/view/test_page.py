@@ -133,7 +133,7 @@ def test_what_differs_by_keys(page: Page, folder: Path) -> None:
     expect(page.locator("#walk")).to_have_text(f"2 of {len(differ)}")
     press(page, "j")
     expect(page.locator("#walk")).to_have_text(f"3 of {len(differ)}")
-    expect(page.locator(".sides article")).to_have_count(2)
+    expect(page.locator(".sides[aria-busy=false] article")).to_have_count(2)
     page.get_by_role("link", name="arm first").focus()
     press(page, "Enter")
     expect(page.locator(".transcript .meta .key").first).to_have_text(differ[2]["answer_key"])

@@ -115,7 +115,8 @@ export function follow({ take, fail }) {
     source.addEventListener("beat", heard);
     source.onerror = lost;
   };
-  stream();
+  if (stored) ask(); // nothing moves
+  else stream();
   return () => {
     ended = true;
     close();

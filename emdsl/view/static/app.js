@@ -18,13 +18,13 @@ import { Pins } from "/static/pins.js";
 
 const TABS = [["overview", "Overview", "o"], ["rows", "Rows", "r"], ["grid", "Grid", "m"], ["differences", "Compare", "c"], ["annotate", "Annotate", "a"], ["pins", "Pins", "p"]];
 const SCREENS = { overview: Overview, rows: Rows, row: Transcript, grid: Grid, compare: Compare, differences: Differences, annotate: Annotate, pins: Pins };
-const SHEET = [
-  ["g o", "Overview; o too"], ["g r", "Rows"], ["g m", "Grid"], ["g c", "Compare: what differs"], ["g a", "Annotate; a too"], ["g p", "Pins"],
-  ["j  k", "Next, previous row"], ["Enter", "Open the row"], ["Esc", "Back; leave a field"], ["/", "Search"],
-  ["c", "Compare a row side by side"], ["f", "From there: what differs"], ["h  l", "Previous, next sample of the cell"],
-  ["p", "Pin or unpin the row"], ["#  n", "Transcript: a tag, a note"], ["w", "Transcript: why"],
-  ["J  K", "Pins: move down, up"], ["y", "Pins: copy the examples"], ["m", "Markdown or raw text"], ["1-9", "Annotate: a label"], ["u  n  s", "Annotate: undo, note, skip"],
-  ["t", "Light or dark"], ["?", "This sheet"],
+const SHEET = [ // keys, what they do, and what the source of the page has to offer for them
+  ["g o", "Overview; o too"], ["g r", "Rows"], ["g m", "Grid"], ["g c", "Compare: what differs", "pairs"], ["g a", "Annotate; a too", "annotate"],
+  ["g p", "Pins", "marks"], ["j  k", "Next, previous row"], ["Enter", "Open the row"], ["Esc", "Back; leave a field"], ["/", "Search"],
+  ["c", "Compare a row side by side"], ["f", "From there: what differs", "pairs"], ["h  l", "Previous, next sample of the cell"],
+  ["p", "Pin or unpin the row", "marks"], ["#  n", "Transcript: a tag, a note", "marks"], ["w", "Transcript: why", "why"],
+  ["J  K", "Pins: move down, up", "marks"], ["y", "Pins: copy the examples", "marks"], ["m", "Markdown or raw text"],
+  ["1-9", "Annotate: a label", "annotate"], ["u  n  s", "Annotate: undo, note, skip", "annotate"], ["t", "Light or dark"], ["?", "This sheet"],
 ];
 
 // What the browser keeps of the theme; some pages may keep nothing.
@@ -56,7 +56,7 @@ function Sheet({ open, close, can }) {
   }, [open]);
   return html`<dialog ref=${dialog} onClose=${close} aria-labelledby="sheet-title">
     <h2 id="sheet-title">Keys</h2>
-    <dl>${SHEET.filter(([, what]) => can.includes("annotate") || !what.startsWith("Annotate")).map(([keys, what]) => html`<div key=${keys}><dt>${keys.split(/ +/).map((k) => html`<kbd>${k}</kbd> `)}</dt><dd>${what}</dd></div>`)}</dl>
+    <dl>${SHEET.filter(([, , needed]) => !needed || can.includes(needed)).map(([keys, what]) => html`<div key=${keys}><dt>${keys.split(/ +/).map((k) => html`<kbd>${k}</kbd> `)}</dt><dd>${what}</dd></div>`)}</dl>
     <button onClick=${close} autofocus>Close</button>
   </dialog>`;
 }

@@ -35,7 +35,8 @@ function useStories(sides, ready, row, other, position, generation) {
       .then((rows) => { if (!rows.some((r) => r.gone)) setHeld({ key, to: sides.to, rows }); });
     return () => stop.abort();
   }, [key]);
-  return held.to === sides.to ? held.rows : []; // the rows before stay for the moment that the next ones take, under their own names
+  const rows = held.to === sides.to ? held.rows : [];
+  return { rows, busy: held.key !== key }; // the rows before stay for the moment that the next ones take, under their own names
 }
 
 // The rows that differ, if this one is one of them: the walk goes from one to the next.
@@ -71,7 +72,7 @@ export function Compare({ route, study, generation }) {
   const position = axis ? experiment.axes.indexOf(axis) : -1;
   const version = useVersion(sides, generation);
   const ready = isReady(sides, version);
-  const rows = useStories(sides, ready, row, route.get("other"), position, generation);
+  const { rows, busy } = useStories(sides, ready, row, route.get("other"), position, generation);
   const walk = useWalk(route, sides, ready, generation);
   const diff = route.get("diff", "1") === "1";
   const set = (changes) => go("compare", route.with(changes), { replace: true });
@@ -97,7 +98,7 @@ export function Compare({ route, study, generation }) {
     <${Version} sides=${sides} version=${version} />
     <${Strip} study=${study} experiment=${experiment} row=${row} of=${route.get("of")} generation=${generation} go=${(next) => set({ row: next, other: "", d: "" })} set=${choose} />
     ${ready && !rows.length ? html`<${Busy} />` : null}
-    ${ready && rows.length ? html`<div class="sides" style=${{ "--sides": rows.length }}>${rows.map(({ level, name, story, error, row: own }, i) => html`<article key=${level} aria-label=${name}>
+    ${ready && rows.length ? html`<div class="sides" aria-busy=${busy} style=${{ "--sides": rows.length }}>${rows.map(({ level, name, story, error, row: own }, i) => html`<article key=${level} aria-label=${name}>
       <h3>${own ? html`<a href=${href("row", [["exp", experiment.name], ["row", own]])}>${name}</a>` : name}</h3>
       ${error ? html`<${Problem} text=${error} />` : story.steps.map((step) => html`<${Step} key=${step.step} step=${step} diff=${diff && i > 0} base=${base && base.steps.find((s) => s.step === step.step && s.kind === step.kind)} />`)}
     </article>`)}</div>` : null}</section>`;

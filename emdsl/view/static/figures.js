@@ -9,17 +9,17 @@ export function useFigures(study) {
 }
 
 // A chart, parsed as XML: nothing of it is taken for HTML, and none of its scripts would run.
-function Chart({ svg }) {
+function Chart({ svg, name }) {
   const box = useRef(null);
   useLayoutEffect(() => {
     box.current.replaceChildren(document.importNode(new DOMParser().parseFromString(svg, "image/svg+xml").documentElement, true));
   }, [svg]);
-  return html`<div class="chart" ref=${box}></div>`;
+  return html`<div class="chart" tabindex="0" role="group" aria-label=${name} ref=${box}></div>`;
 }
 
 export function Pictures({ list }) {
   return list.length ? html`<div class="pictures">${list.map((p) => html`<figure key=${p.caption}>
-    <${Chart} svg=${p.svg} /><figcaption>${p.caption}</figcaption></figure>`)}</div>` : null;
+    <${Chart} svg=${p.svg} name=${p.caption} /><figcaption>${p.caption}</figcaption></figure>`)}</div>` : null;
 }
 
 // How complete the report is, and what made it.

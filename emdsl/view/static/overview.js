@@ -1,6 +1,6 @@
 // The overview: measures with intervals, rows by what is missing, cost.
 
-import { html } from "/static/vendor/preact-htm.js";
+import { html, useState } from "/static/vendor/preact-htm.js";
 import { href } from "/static/route.js";
 import { Made, More, Pictures, useFigures } from "/static/figures.js";
 import { Bar, Runs } from "/static/runs.js";
@@ -72,13 +72,36 @@ function Dropped({ measure, reasons }) {
     <ul>${[["kept", kept], ...reasons].map(([reason, n], i) => html`<li key=${reason}><span class=${`swatch ${i ? kind(reasons, reason) : "kept"}`}></span>${reason} <strong>${count(n)}</strong> <span class="faint">${share(n)}</span></li>`)}</ul></div>`;
 }
 
+const FOLD_FROM = 25; // rows of a table: a longer one is folded by its first group that has several values
+
+// The rows of a measure as bodies of its table: one of all, or one for each value of its outer group.
+function bodiesOf(measure) {
+  const outer = measure.rows.length < FOLD_FROM || measure.by.length < 2 ? undefined : measure.by.find((b) => new Set(measure.rows.map((r) => r[b])).size > 1);
+  if (!outer) return { outer, bodies: [["", measure.rows]] };
+  const bodies = new Map();
+  for (const row of measure.rows) bodies.set(row[outer], [...(bodies.get(row[outer]) || []), row]);
+  return { outer, bodies: bodies.size < measure.rows.length ? [...bodies] : [["", measure.rows]] };
+}
+
+function Fold({ name, n, open, turn, columns }) {
+  return html`<tr class="fold"><th scope="rowgroup" colspan=${columns}><button class="small" aria-expanded=${open} onClick=${turn}>${open ? "▾" : "▸"} ${name}</button> <span class="faint">${plural(n, "row")}</span></th></tr>`;
+}
+
 function Measure({ experiment, measure, figures }) {
+  const [turned, setTurned] = useState({});
   if (measure.rows === null) return html`<article><h3>${measure.name}</h3><p class="faint">left out, see the notes</p></article>`;
   const range = ends(measure);
   const more = ["raw", "sensitivity", "specificity", "annotated"].filter((c) => measure.rows.some((r) => r[c] !== null && r[c] !== undefined));
   const tests = ["p", "p_holm", "p_bh", "p_equivalent"].filter((c) => measure.rows.some((r) => r[c] !== null && r[c] !== undefined));
   const extra = [...tests, ...more];
   const reasons = reasonsOf(measure);
+  const { outer, bodies } = bodiesOf(measure);
+  const columns = measure.by.length + 2 + (measure.interval ? 2 : 0) + extra.length + (reasons.length ? 1 : 0);
+  const textOf = (row, b) => {
+    const axis = experiment.axes.find((a) => a.name === measure.axes[measure.by.indexOf(b)]);
+    const level = axis && axis.levels.find((l) => l.shown === String(row[b]));
+    return level ? level.text : shown(row[b]);
+  };
   return html`<article>
     <h3>${measure.name}${figures && figures.mark ? html` <span class="faint">${figures.mark}</span>` : null}</h3>
     <p class="written"><code>${measure.written}</code></p>
@@ -87,14 +110,12 @@ function Measure({ experiment, measure, figures }) {
       <thead><tr>${measure.by.map((b) => html`<th scope="col">${b}</th>`)}
         <th scope="col" class="num">${measure.heading}</th>${measure.interval ? html`<th scope="col" class="scale"><span>${number(range[0])}</span><span class="sr"> to </span><span>${number(range[1])}</span></th><th scope="col">${measure.interval}</th>` : null}${extra.map((c) => html`<th scope="col" class="num">${c}</th>`)}
         <th scope="col" class="num">n</th>${reasons.length ? html`<th scope="col">dropped</th>` : null}</tr></thead>
-      <tbody>${measure.rows.map((row, i) => {
+      ${bodies.map(([, rows], at) => {
+        const open = bodies.length === 1 || (turned[at] ?? at === 0);
+        return html`<tbody key=${at} class=${open ? "" : "folded"}>${bodies.length > 1 ? html`<${Fold} name=${`${outer} ${textOf(rows[0], outer)}`} n=${rows.length} open=${open} columns=${columns} turn=${() => setTurned({ ...turned, [at]: !open })} />` : null}${rows.map((row, i) => {
         const value = row[measure.function];
         const dropped = Object.entries(row.dropped || {}).sort((a, b) => b[1] - a[1]);
-        const group = measure.by.map((b, j) => {
-          const axis = experiment.axes.find((a) => a.name === measure.axes[j]);
-          const level = axis && axis.levels.find((l) => l.shown === String(row[b]));
-          return level ? level.text : shown(row[b]);
-        });
+        const group = measure.by.map((b) => textOf(row, b));
         return html`<tr key=${i}>
           ${group.map((g, j) => html`<td class="group">${j === 0 ? html`<a href=${href("rows", groupPairs(experiment, measure, row))}>${g}</a>` : g}</td>`)}
           <td class="num"><strong>${value === null || value === undefined ? row.reason || (row.n ? "unknown" : Object.keys(row.dropped || {}).join() === PENDING ? "pending" : "none kept") : figure(value)}</strong></td>
@@ -103,7 +124,8 @@ function Measure({ experiment, measure, figures }) {
           <td class="num">${count(row.n)}${row.complete ? "" : html` <span class="mark" title="some answers are missing">of ${count(row.n_planned)}</span>`}</td>
           ${reasons.length ? html`<td class="faint drops"><${Bar} parts=${[["kept", row.n || 0, "kept"], ...dropped.map(([r, n]) => [kind(reasons, r), n, r])]}
             total=${(row.n || 0) + dropped.reduce((sum, [, n]) => sum + n, 0)} /> ${dropped.map(([reason, n]) => `${count(n)} ${reason}`).join(", ")}</td>` : null}</tr>`;
-      })}</tbody></table></div>
+      })}</tbody>`;
+      })}</table></div>
     <${Dropped} measure=${measure} reasons=${reasons} />
   </article>`;
 }
@@ -188,8 +210,8 @@ export function Overview({ study, overview, state, generation }) {
         <p>${plural(experiment.cells, "cell")} x ${plural(experiment.samples, "sample")}, <a href=${href("rows", [["exp", part.name]])}>${plural(part.rows, "row")}</a>${overview.part ? html` <strong>so far, of ${count(experiment.cells * experiment.samples)}</strong>` : null}${part.incomplete ? html`, <span class="bad">${count(part.incomplete)} incomplete</span>` : overview.part ? "" : ", complete"}
           ${figures ? null : html`<span class="faint"> loaded ${loaded}</span>`}</p>
         <p class="axes">${experiment.axes.map((a) => html`<span class="chip" key=${a.name}>${a.name} <b>${count(a.n)}</b></span>`)}</p>
-        <${StepsOfRows} experiment=${experiment} part=${part} />
         ${part.measures.map((m) => html`<${Measure} key=${m.name} experiment=${experiment} measure=${m} figures=${figures && figures.measures[m.name]} />`)}
+        <${StepsOfRows} experiment=${experiment} part=${part} />
         <div class="pair">${part.against.map((a) => html`<${Against} key=${`${a.annotation} ${a.judge}`} experiment=${experiment} against=${a} />`)}</div>
         <div class="pair"><${Missing} experiment=${experiment} facets=${part.facets} rows=${part.rows} /><${Costs} costs=${part.costs} /></div>
       </section>`;

@@ -7,7 +7,8 @@ import { Unpacked, decoded, json } from "/static/unpacked.js";
 const PAGE = 100;
 const MOST = 500; // rows at once
 const CUT = 240; // characters of a text in the list
-const PLACES = ["question", "answer", "reasoning", "reply"];
+const REASONING = "reasoning";
+const PLACES = ["question", "answer", REASONING, "reply"];
 
 const held = (id) => decoded(document.getElementById(id).textContent);
 const first = json(held("first"));
@@ -93,12 +94,21 @@ class Rows {
       column.keep(chosen, (x) => wanted.includes(x));
     }
     if (plain.where) throw new Refused("a report cannot run SQL: open the study with `emdsl view`", 400);
-    if (plain.q) this.search(chosen, plain.q, plain.in);
-    return Array.from(chosen.keys()).filter((i) => chosen[i]);
+    const left = () => Array.from(chosen.keys()).filter((i) => chosen[i]);
+    if (!plain.q) return left();
+    const places = plain.in ? plain.in.split(",") : PLACES;
+    const before = places.filter((p) => p !== REASONING); // rows whose reasoning alone has the text come last
+    const all = chosen.slice();
+    this.search(chosen, plain.q, before);
+    if (before.length === places.length) return left();
+    const found = left();
+    const known = chosen.slice();
+    chosen.set(all);
+    this.search(chosen, plain.q, [REASONING]);
+    return [...found, ...left().filter((i) => !known[i])];
   }
 
-  search(chosen, text, where) {
-    const places = where ? where.split(",") : PLACES;
+  search(chosen, text, places) {
     if (places.some((p) => !PLACES.includes(p))) throw new Refused(`a text is looked for in ${PLACES.join(", ")}`, 400);
     const columns = places.flatMap((p) => Object.values(this.listed.parts.texts.parts[p].parts));
     const holding = this.texts.holding(text);
@@ -175,11 +185,11 @@ const ENDPOINTS = {
   rows(rows, query) {
     const offset = whole(query, "offset", 0, 1e9);
     const page = rows.chosen(query).slice(offset, offset + whole(query, "limit", PAGE, MOST));
-    return { generation: 0, offset, rows: page.map((i) => ({ id: rows.id(i), cells: rows.cells(i) })) };
+    return { generation: 0, offset, whole: true, rows: page.map((i) => ({ id: rows.id(i), cells: rows.cells(i) })) };
   },
 
   count(rows, query) {
-    return { generation: 0, n: rows.chosen(query).length };
+    return { generation: 0, n: rows.chosen(query).length, searched: 1 };
   },
 
   grid(rows, query) {
@@ -206,7 +216,7 @@ const ENDPOINTS = {
     }
     const ranks = axes.map((a) => new Map(rows.orders[a].map((level, i) => [level, i])));
     const ordered = [...cells.values()].sort((a, b) => a.at.reduce((d, level, k) => d || ranks[k].get(level) - ranks[k].get(b.at[k]), 0));
-    return { generation: 0, cells: ordered.map(({ at, sum, n, rows: all }) => ({ at, value: n ? sum / n : null, n, rows: all })) };
+    return { generation: 0, axes, cells: ordered.map(({ at, sum, n, rows: all }) => ({ at, value: n ? sum / n : null, n, rows: all })) };
   },
 
   row(rows, query) {
@@ -232,5 +242,4 @@ async function answer(name, pairs, signal) {
   return ENDPOINTS[name](rows, query.filter(([k]) => k !== "exp"));
 }
 
-window.EventSource = undefined; // there is no server to listen to
 answerFrom(answer);
