@@ -17,7 +17,7 @@ from emdsl.outcomes.sql import columns_of, field_reasons, inner, inner_column, l
 from emdsl.value import UNSETTLED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from emdsl.experiment import Experiment, Measure, Step
     from emdsl.outcomes.database import Connection
@@ -198,17 +198,21 @@ class Beside:
                 level=new.interval.level, clusters=row.get("clusters"), clustered_by=row.get("clustered_by"),
             )  # fmt: skip
 
-    def contrasted(self, old: Measure, new: Measure) -> Iterator[dict[str, Any]]:
+    def contrasted(self, old: Measure, new: Measure, clusters: str = AFTER) -> Iterator[dict[str, Any]]:
         """Yield each group of a measure with the contrast of both versions, the second less the first, by column.
 
-        A row of one version and the same row of the other are a pair, and the clusters are those of the measure.
+        A row of one version and the same row of the other are a pair. Both are in the cluster that the row of the
+        version `clusters` is in, which is the one whose clusters the second measure has.
         """
         assert new.interval is not None
+        names = {n: n if n in self.coordinate else inner_column(inner(f"cluster {n}")) for n in new.interval.cluster}
+        shared = dataclasses.replace(new.interval.clusters, names=tuple(names.values()))
+        schemas = self._clustered({n: x for n, x in names.items() if n != x}, clusters)
         nested = new.function == "contrast"
         axes = tuple(n for n in self.coordinate if n != "sample" and (not nested or n in {*old.pair} & {*new.pair}))
         contrast = dataclasses.replace(
             new, function="contrast", of=new.of if nested else new.function, pair=axes, correct="", family="",
-            equivalent=None, interval=dataclasses.replace(new.interval, method="wald"),
+            equivalent=None, interval=dataclasses.replace(new.interval, method="wald", clusters=shared),
         )  # fmt: skip
         parts = []
         # units are numbered within each schema: as both have the same rows, one number is one coordinate
@@ -218,7 +222,7 @@ class Beside:
             )
             side = f"{SIDE} + {2 * (first - 1)}" if nested else first
             alike = dataclasses.replace(experiment, axes=tuple(sorted(experiment.axes, key=lambda a: a.name)))
-            parts.append(f"SELECT * REPLACE ({side} AS {SIDE}) FROM ({draws_sql(alike, own, schema)})")
+            parts.append(f"SELECT * REPLACE ({side} AS {SIDE}) FROM ({draws_sql(alike, own, schemas[schema])})")
         self.connection.execute(f"CREATE OR REPLACE TEMP TABLE drawn AS {' UNION ALL BY NAME '.join(parts)}")
         # each draw has its side: of these only the number is read
         contrast = dataclasses.replace(contrast, sides=(ast.Literal(value=True, span=new.span),) * (4 if nested else 2))
@@ -231,7 +235,29 @@ class Beside:
         figures = select(self.connection, "FROM temp.changed")
         for values in figures.rows:
             row = dict(zip(figures.columns, values, strict=True))
-            yield row | found.get(row[inner_column(PLACE)], {})
+            row |= found.get(row[inner_column(PLACE)], {})
+            for own_name, column in names.items():
+                row["clustered_by"] = row["clustered_by"] and row["clustered_by"].replace(column, own_name)
+            yield row
+
+    def _clustered(self, columns: Mapping[str, str], of: str) -> dict[str, str]:
+        """Return the schemas of both versions, with the clusters of the one in columns that both have.
+
+        A `let` may be missing in the other version, or have other values there.
+        """
+        schemas = {BEFORE: BEFORE, AFTER: AFTER}
+        if not columns:
+            return schemas
+        owner = (self.before if of == BEFORE else self.after).name
+        listed = ", ".join(f"b.{name(own_name)} AS {name(column)}" for own_name, column in columns.items())
+        for schema, called in zip(schemas, (self.before.name, self.after.name), strict=True):
+            schemas[schema] = f"{schema}_clustered"
+            self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schemas[schema]}")
+            self.connection.execute(
+                f"CREATE OR REPLACE VIEW {schemas[schema]}.{name(called)} AS SELECT a.*, {listed} "
+                f"FROM {schema}.{name(called)} AS a JOIN {of}.{name(owner)} AS b ON {self._same}"
+            )
+        return schemas
 
     def _values(self, old: Measure, new: Measure) -> Iterator[Moved]:
         """Yield the groups of a measure whose change has no interval."""

@@ -152,8 +152,8 @@ class Pairs:
         parts = []
         for axis, positions in self.chosen.levels.items():
             if axis in self.coordinate:
-                at = {level: i for i, level in enumerate(level_names(others[axis]))}
-                names = level_names(own[axis])
+                names, other_names = level_names(own[axis], others[axis])
+                at = {level: i for i, level in enumerate(other_names)}
                 there = [at[names[i]] for i in positions if names[i] in at]
                 parts.append(level_sql(side.experiment, axis, there))
         return parts
@@ -189,17 +189,21 @@ def versions_side_by_side(one: Side, other: Side, chosen: Filter) -> Pairs | str
             return f"only {which} version has the axis `{alone[0]}`: its rows cannot be matched"
     coordinate = {}
     for called in (n for n in axes[0] if n in axes[1]):
-        values = [v for a in axes for v in axis_values(a[called].levels)]
-        numbers = all(isinstance(v, _NUMBERS) and not isinstance(v, bool) for v in values)
+        numbers = _are_numbers(*(axis_values(a[called].levels) for a in axes))
         coordinate[called] = "DOUBLE" if numbers else "VARCHAR"
     return Pairs(sides=(one, other), coordinate=coordinate | {"sample": ""}, chosen=chosen)
 
 
-def level_names(axis: Axis) -> list[Any]:
-    """Return what each level of an axis is called in all versions: a number by its value, others by their text."""
-    values = axis_values(axis.levels)
-    numbers = all(isinstance(v, _NUMBERS) and not isinstance(v, bool) for v in values)
-    return [float(v) if numbers else None if v is None else _text(v) for v in values]
+def level_names(one: Axis, other: Axis) -> tuple[list[Any], list[Any]]:
+    """Return what the levels of an axis are called in both versions: numbers by their values, others by their texts."""
+    values = axis_values(one.levels), axis_values(other.levels)
+    numbers = _are_numbers(*values)
+    first, second = ([float(v) if numbers else None if v is None else _text(v) for v in side] for side in values)
+    return first, second
+
+
+def _are_numbers(*sides: list[Any]) -> bool:
+    return all(isinstance(v, _NUMBERS) and not isinstance(v, bool) for side in sides for v in side)
 
 
 def _text(value: Any) -> str:
@@ -212,7 +216,7 @@ def levels_alone(one: Experiment, other: Experiment) -> list[tuple[str, list[str
     others = {a.name: a for a in other.axes}
     for axis in one.axes:
         if axis.name in others:
-            names, there = level_names(axis), level_names(others[axis.name])
+            names, there = level_names(axis, others[axis.name])
             first = [x.shown for x, n in zip(axis.levels, names, strict=True) if n not in there]
             second = [x.shown for x, n in zip(others[axis.name].levels, there, strict=True) if n not in names]
             if first or second:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from support import experiment
 
 from emdsl.errors import UsageError
+from emdsl.experiment import NO_CLUSTERS
 from emdsl.outcomes import database, loading
 from emdsl.outcomes.browsing import Filter
 from emdsl.outcomes.conditions import condition_of, conditions_of
@@ -216,3 +218,37 @@ def test_versions_by_the_names_of_levels() -> None:
     more = Side(experiment=other, table="u.e", condition=condition_of(other, "m.low"))
     reason = versions_side_by_side(sides[0], more, Filter())
     assert reason == "only the other version has the axis `more`: its rows cannot be matched"
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_versions_are_in_the_clusters_of_the_first(other: bool) -> None:
+    """Its clusters hold for both: the second may lack the column, or have other values in it."""
+    questions = [f"q{i:02}" for i in range(12)]
+    text = STUDY.replace("QUESTIONS", str(questions).replace("'", '"')).replace("samples = 2", "samples = 1")
+    was = [70] * 12
+    now = [10, 10, 10, 10, 70, 70, 10, 70, 70, 10, 70, 70]  # of each two questions 2, 2, 0, 1, 1 and 0 turn
+    with database.in_memory() as connection:
+        sides = []
+        for schema, scores in (("s", was), ("t", now)):
+            rows = [("a", q, 0, f"{schema} {q}", v, None, "good") for q, v in zip(questions, scores, strict=True)]
+            only = made(connection, text, rows, schema)
+            if schema == "s" or other:
+                connection.execute(f"ALTER TABLE {schema}.e ADD COLUMN two INT")
+                connection.execute(f"UPDATE {schema}.e SET two = (q[2:]::INT + {int(schema == 't')}) // 2")
+            if schema == "s":
+                only = dataclasses.replace(only, clusters=dataclasses.replace(NO_CLUSTERS, names=("two",)))
+            sides.append(Side(experiment=only, table=f"{schema}.e", condition=condition_of(only, "t.v.30")))
+        pairs = versions_side_by_side(sides[0], sides[1], Filter())
+        assert isinstance(pairs, Pairs)
+        found = paired_difference(connection, pairs)
+    assert found is not None
+    assert (found.difference, found.clustered_by, found.clusters, found.n_first) == (0.5, "two", 6, 12)
+    # the totals less their mean are 1, 1, -1, 0, 0 and -1
+    half = float(scipy.stats.t(5).ppf(0.975)) * (6 / 5 * 4) ** 0.5 / 12
+    assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half))
+
+
+def test_levels_of_numbers_and_texts_have_the_same_names() -> None:
+    """An axis of numbers in one version that got a text in the other keeps its levels."""
+    one, two = (experiment(STUDY.replace("QUESTIONS", x)) for x in ("[0, 8]", '[0, "many", 8, true]'))
+    assert levels_alone(one, two) == [("q", [], ["many", "true"], 0, 2)]

@@ -201,6 +201,14 @@ def test_a_version_of_git(folder: Path) -> None:
     assert (found.name, found.matched, found.only_after) == ("renamed", 36, 18)
 
 
+def test_clusters_that_one_version_has_alone(folder: Path) -> None:
+    """The clusters of the second hold for both, also a `let` that the first lacks."""
+    group = '  let group = if k == 0 then "a" else "b"\n  cluster = group\n  samples'
+    (folder / "clustered.em").write_text(OTHER.replace("  samples", group), encoding="utf-8")
+    (found,) = api.open(folder / "clustered.em").diff_results(folder / "a.em").experiments
+    assert {m.clustered_by for m in found.moved if m.measure == "score"} == {"group"}
+
+
 def test_what_cannot_be_compared(folder: Path, tmp_path: Path) -> None:
     """A study without results; an axis that one lacks; an experiment that one lacks; two revisions."""
     (tmp_path / "pyproject.toml").touch()
