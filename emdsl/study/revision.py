@@ -110,7 +110,7 @@ def commits(file: Path, files: Iterable[Path]) -> list[Commit]:
     )  # fmt: skip
     if code or not names:
         return []
-    parts = (line.split("\x1f", 2) for line in out.decode("utf-8", "replace").splitlines() if line)
+    parts = (line.split("\x1f", 2) for line in out.decode("utf-8", "replace").split("\n") if line)
     return [Commit(sha, float(at), subject) for sha, at, subject in parts]
 
 
@@ -121,5 +121,7 @@ def git(folder: Path, *arguments: str) -> tuple[int, bytes, str]:
         done = subprocess.run(command, capture_output=True, check=False, env=os.environ | _QUIET)  # noqa: S603 - git's plumbing, without a shell
     except OSError as error:
         raise UsageError(f"git cannot be run: {error.strerror}") from error
+    except ValueError:  # NUL, or half of a character
+        raise UsageError("a git revision has characters that no command can have") from None
     error_text = done.stderr.decode("utf-8", "replace").strip().removeprefix("fatal: ")
     return done.returncode, done.stdout, error_text.removeprefix("Fatal: ")

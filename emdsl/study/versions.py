@@ -100,14 +100,14 @@ def as_version(study: Compiled, called: str) -> Iterator[Loaded]:
         FileMissing: The file is not part of the revision.
         SourceError: The version does not compile, or a function of it would have to run.
     """
-    kind, _, name = called.partition(":")
     with TemporaryDirectory(prefix="emdsl-version-") as folder:
         with nothing_executed():
-            version = _compiled(study, kind, name, Path(folder))
+            version = _compiled(study, called, Path(folder))
         yield version
 
 
-def _compiled(study: Compiled, kind: str, name: str, folder: Path) -> Loaded:
+def _compiled(study: Compiled, called: str, folder: Path) -> Loaded:
+    kind, _, name = called.partition(":")
     match kind:
         case "git":
             instead = at_revision(resolved(name, study.file), study.file, folder)
@@ -121,7 +121,7 @@ def _compiled(study: Compiled, kind: str, name: str, folder: Path) -> Loaded:
                 raise UsageError(f"the project has no other study `{name}`; {near(name, known) or ''}".rstrip("; "))
             return Loaded(study=compile_study(study.project, study.project.root / name))
         case _:
-            raise UsageError(f"`{kind}:{name}` is not a version: expected `git:REV`, `run:ID` or `file:PATH`")
+            raise UsageError(f"`{called}` is not a version: expected `git:REV`, `run:ID` or `file:PATH`")
 
 
 def as_it_ran(study: Compiled, run: str) -> Loaded:

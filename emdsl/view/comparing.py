@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections import OrderedDict
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import EmdslError, UsageError
@@ -36,7 +37,7 @@ from emdsl.view.other_versions import OtherVersions
 from emdsl.view.session import computed_with
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from emdsl.experiment import Experiment
     from emdsl.outcomes.conditions import Condition
@@ -45,12 +46,24 @@ if TYPE_CHECKING:
     from emdsl.view.session import Session
 
     Query = Mapping[str, str]  # of a URL; `items` has each parameter, also those that are there twice
+    End = Callable[["Comparing", Query], Awaitable[dict[str, Any]]]
 
 MAX_LEVELS = 4
 MAX_STRIP = 2_000  # samples
 MAX_KEPT = 4  # lists of differing rows, each of at most 16 MB
 MAX_PAGE = 500
 THIS, OTHER = "this", "other"  # the databases of two versions
+
+
+def _reading(end: End) -> End:
+    """Keep the other versions open while an endpoint is answered."""
+
+    @wraps(end)
+    async def answered(comparing: Comparing, query: Query) -> dict[str, Any]:
+        with comparing.others.reading():
+            return await end(comparing, query)
+
+    return answered
 
 
 class Comparing:
@@ -62,7 +75,7 @@ class Comparing:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._others = OtherVersions(session)
+        self.others = OtherVersions(session)
         self._lists: OrderedDict[Any, asyncio.Task[Any]] = OrderedDict()
 
     async def stop(self) -> None:
@@ -70,7 +83,7 @@ class Comparing:
         for task in self._lists.values():
             task.cancel()
         await asyncio.gather(*self._lists.values(), return_exceptions=True)
-        await self._others.stop()
+        await self.others.stop()
 
     async def conditions(self, query: Query) -> dict[str, Any]:
         """Return what rows can be compared by; `yes_no` are those with flips."""
@@ -102,6 +115,7 @@ class Comparing:
 
     # ------------------------------------------------------------ what differs
 
+    @_reading
     async def differences(self, query: Query) -> dict[str, Any]:
         """Return a page of the coordinates that differ: of each side the row, the verdict, and why it is missing.
 
@@ -163,6 +177,7 @@ class Comparing:
 
     # ------------------------------------------------------------ flips
 
+    @_reading
     async def flips(self, query: Query) -> dict[str, Any]:
         """Return how many coordinates have each pair of states: of the condition, or why there is no verdict.
 
@@ -180,6 +195,7 @@ class Comparing:
             "missing": [{"was": a, "now": b, "n": n} for a, b, n in found if not {a, b} <= {YES, NO}],
         }  # fmt: skip
 
+    @_reading
     async def difference(self, query: Query) -> dict[str, Any]:
         """Return the paired difference of a condition, with its interval; of a million rows it takes seconds."""
         pairs, other = await self._two_sides(query, attached=True)
@@ -205,9 +221,10 @@ class Comparing:
         found = await asyncio.to_thread(versions, self._session.study)
         return {"versions": [dataclasses.asdict(v) for v in found]}
 
+    @_reading
     async def version(self, query: Query) -> dict[str, Any]:
         """Load another version, and return how its coordinates match: levels that one side has alone, and notices."""
-        other = await self._others.get(query.get("to", ""))
+        other = await self.others.get(query.get("to", ""))
         experiment = self._session.experiment(query.get("exp", ""))
         theirs = self._their(other, experiment)
         return {
@@ -218,9 +235,10 @@ class Comparing:
             ],
         }  # fmt: skip
 
+    @_reading
     async def version_row(self, query: Query) -> dict[str, Any]:
         """Return the transcript of the row of another version that has the coordinate of a row of this one."""
-        other = await self._others.get(query.get("to", ""))
+        other = await self.others.get(query.get("to", ""))
         experiment = self._session.experiment(query.get("exp", ""))
         theirs = self._their(other, experiment)
         if row := query.get("other", ""):
@@ -256,7 +274,7 @@ class Comparing:
         chosen = await marked_filter(session, experiment, query)
         condition = condition_of(experiment, query.get("of", ""))
         if to := query.get("to", ""):
-            other = await self._others.get(to)
+            other = await self.others.get(to)
             theirs = self._their(other, experiment)
             try:
                 theirs_by = condition_of(theirs, condition.id)
@@ -297,9 +315,10 @@ class Comparing:
     async def _compute(self, other: OtherVersion | None, make: Any) -> Any:
         if other is None:
             return await self._session.compute(make)
-        async with self._session.results():
-            files = {THIS: self._session.path, OTHER: other.database}
-            return await computed_with(other.beside(self._session.generation, files), make)
+        with self.others.reading():  # also after the request has ended
+            async with self._session.results():
+                files = {THIS: self._session.path, OTHER: other.database}
+                return await computed_with(other.beside(self._session.generation, files), make)
 
 
 def _by_levels(pairs: Pairs) -> Pairs:
@@ -309,13 +328,14 @@ def _by_levels(pairs: Pairs) -> Pairs:
 
 def _same_cell(experiment: Experiment, cell: tuple[int, ...], other: Experiment) -> tuple[int, ...]:
     """Return the cell of another version with the levels of a cell, by their names; raises UsageError."""
-    named = {a.name: level_names(a)[i] for a, i in zip(experiment.axes, cell, strict=True)}
+    own = {a.name: (a, i) for a, i in zip(experiment.axes, cell, strict=True)}
     positions = []
     for axis in other.axes:
-        names = level_names(axis)
-        if axis.name in named and named[axis.name] in names:
-            positions.append(names.index(named[axis.name]))
-        elif axis.name not in named and len(names) == 1:
+        axis_here, at = own.get(axis.name, (axis, 0))
+        names, other_names = level_names(axis_here, axis)
+        if axis.name in own and names[at] in other_names:
+            positions.append(other_names.index(names[at]))
+        elif axis.name not in own and len(other_names) == 1:
             positions.append(0)
         else:
             raise UsageError(f"the other version does not have this level of `{axis.name}`")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ from emdsl.study.load_now import load_now
 from emdsl.study.versions import as_version
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from emdsl.study.compiled import Compiled
     from emdsl.view.session import Session
@@ -76,24 +76,43 @@ class OtherVersions:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._loaded: OrderedDict[str, asyncio.Task[OtherVersion]] = OrderedDict()
+        self._dropped: list[asyncio.Task[OtherVersion]] = []  # closed when nothing reads a version
+        self._readers = 0
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Keep versions open in the block, also those that give way to others meanwhile."""
+        self._readers += 1
+        try:
+            yield
+        finally:
+            self._readers -= 1
+            if not self._readers:
+                self._close_dropped()
 
     async def get(self, called: str) -> OtherVersion:
-        """Return a version, loaded; it takes as long as loading the study. Raises EmdslError."""
+        """Return a version, loaded, for a block of `reading`; it takes as long as loading the study.
+
+        Raises:
+            EmdslError: There is no such version, or it cannot be loaded.
+        """
         if not called:
             raise UsageError("name a version: `to`")
         task = self._loaded.get(called)
         if task is not None and await self._is_old(task):
-            await self._drop(called)
-            task = None
+            if self._loaded.get(called) is task:  # no other request has dropped it meanwhile
+                self._drop(called)
+            task = self._loaded.get(called)
         if task is None:
             task = self._loaded[called] = asyncio.create_task(asyncio.to_thread(_load, self._session.study, called))
         self._loaded.move_to_end(called)
         while len(self._loaded) > MAX_VERSIONS:
-            await self._drop(next(iter(self._loaded)))
+            self._drop(next(iter(self._loaded)))
         try:
             return await asyncio.shield(task)
         except (EmdslError, OSError):
-            self._loaded.pop(called, None)
+            if self._loaded.get(called) is task:
+                self._drop(called)
             raise
 
     async def _is_old(self, task: asyncio.Task[OtherVersion]) -> bool:
@@ -106,15 +125,21 @@ class OtherVersions:
         present = await asyncio.to_thread(self._session.study.project.store_version)
         return bool(present != other.store_version)
 
-    async def _drop(self, called: str) -> None:
-        task = self._loaded.pop(called)
-        with suppress(EmdslError, OSError):
-            (await task).close()
+    def _drop(self, called: str) -> None:
+        self._dropped.append(self._loaded.pop(called))
+
+    def _close_dropped(self) -> None:
+        for task in [t for t in self._dropped if t.done()]:
+            self._dropped.remove(task)
+            with suppress(EmdslError, OSError):
+                task.result().close()
 
     async def stop(self) -> None:
         """Close all of them; one that is being loaded is awaited."""
         for called in list(self._loaded):
-            await self._drop(called)
+            self._drop(called)
+        await asyncio.gather(*self._dropped, return_exceptions=True)
+        self._close_dropped()
 
 
 def _load(study: Compiled, called: str) -> OtherVersion:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +16,7 @@ from emdsl.study.compiled import compile_study
 from emdsl.study.diff import both
 from emdsl.study.project import open_project
 from emdsl.study.versions import as_version, versions
+from emdsl.view import other_versions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +51,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).write_text(text, encoding="utf-8")
     git(folder, "init", "-q")
     git(folder, "add", ".")
-    git(folder, "commit", "-qm", "first: with k = 4")
+    git(folder, "commit", "-qm", "first: with\u2028k = 4")
     (folder / "study.em").write_text(STUDY, encoding="utf-8")
     (folder / "other.em").write_text(STUDY.replace("experiment e", "experiment f"), encoding="utf-8")
     api.open(folder / "study.em").run(display="none")
@@ -86,7 +89,7 @@ def test_levels_and_versions_over_http(repository: Path) -> None:
         assert "yes/no" in (await client.get("flips", *levels[:3], ("of", "text"), status=400))["error"]
 
         (commit, other) = (await client.get("versions"))["versions"]
-        assert (commit["kind"], commit["shown"][11:], other["id"]) == ("git", "first: with k = 4", "file:other.em")
+        assert (commit["kind"], commit["shown"][11:], other["id"]) == ("git", "first: with\u2028k = 4", "file:other.em")
         assert (await client.get("version", ("to", commit["id"])))["alone"] == [
             {"axis": "k", "this": ["8"], "other": ["4"], "n_this": 1, "n_other": 1}
         ]
@@ -108,7 +111,7 @@ def test_levels_and_versions_over_http(repository: Path) -> None:
         assert row["steps"][0]["key"] == own["steps"][0]["key"]
         for gone in ("8,two,1", "0,two,3"):
             assert "other version" in (await client.get("version_row", *to, ("row", gone), status=400))["error"]
-        for called in ("git:nowhere", "git:--all", "file:../x.em", "run:x", "x", ""):
+        for called in ("git:nowhere", "git:--all", "git:a\0b", "file:../x.em", "run:x", "x", ""):
             await client.get("version", ("to", called), status=400)
 
     use(repository, act)
@@ -148,5 +151,37 @@ def test_versions_as_they_were_without_running_them(tmp_path: Path) -> None:
     for called in (v.id for v in listed[:2]):
         with pytest.raises(SourceError, match="nothing is executed here"), as_version(now, called):
             pass
-    with pytest.raises(UsageError, match="expected `git:REV`"), as_version(now, "HEAD"):
+    with pytest.raises(UsageError, match="`HEAD` is not a version: expected `git:REV`"), as_version(now, "HEAD"):
         pass
+
+
+def test_versions_stay_open_while_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is dropped for another, or for newer answers, is closed after the last request that reads it."""
+    closed, stored = [], [0]
+
+    def load(_: object, called: str) -> SimpleNamespace:
+        at = stored[0]
+        return SimpleNamespace(
+            called=(called, at), store_version=at, loaded_at=0.0, took_s=0.0, close=lambda: closed.append((called, at))
+        )
+
+    monkeypatch.setattr(other_versions, "_load", load)
+    study = SimpleNamespace(project=SimpleNamespace(store_version=lambda: stored[0]))
+
+    async def main() -> None:
+        others = other_versions.OtherVersions(SimpleNamespace(study=study))  # type: ignore[arg-type]  # what it reads
+        with others.reading():
+            for called in "abc":
+                await others.get(called)
+            assert closed == []
+        assert closed == [("a", 0)]
+        stored[0] = 1
+        with others.reading():
+            found = await asyncio.gather(*(others.get("c") for _ in range(3)))
+            assert [x.called for x in found] == [("c", 1)] * 3  # type: ignore[attr-defined]  # of `load` above
+            assert closed == [("a", 0)]
+        assert closed == [("a", 0), ("c", 0)]
+        await others.stop()
+        assert sorted(closed) == [("a", 0), ("b", 0), ("c", 0), ("c", 1)]
+
+    asyncio.run(main())
