@@ -149,7 +149,11 @@ class MarkEndpoints:
 
     def _place(self, query: Query) -> Place:
         experiment = self._session.experiment(query.get("exp", ""))
-        return Place(experiment, *self._session.coordinates(experiment).place(query.get("row", "")))
+        cell, sample = self._session.coordinates(experiment).place(query.get("row", ""))
+        by_cell = experiment.cell_samples
+        if sample >= (experiment.samples if by_cell is None else by_cell.numbers.get(by_cell.levels(cell), 0)):
+            raise UsageError(f"`{experiment.name}` has no sample {sample} of this cell")
+        return Place(experiment, cell, sample)
 
     # ------------------------------------------------------------ writing
 

@@ -198,7 +198,9 @@ class Viewer:
 async def _answered(answer: Awaitable[dict[str, Any]]) -> web.Response:
     try:
         shown = await answer
-    except (EmdslError, OSError) as error:
+    except OSError as error:
+        return _error(400, f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+    except EmdslError as error:
         return _error(400, str(error))
     text = await asyncio.to_thread(lambda: json.dumps(plain_json(shown), ensure_ascii=False, separators=(",", ":")))
     response = web.Response(text=text, content_type="application/json")

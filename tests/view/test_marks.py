@@ -249,6 +249,10 @@ def test_a_pending_row_tells_what_differs_and_takes_no_marks(own: Path) -> None:
         assert "depends on `answer`" in aligned["text"]
         assert (await client.get("marks", ("row", row)))["row"]["answered"] is False
         assert "no answer yet" in (await client.post("mark", 400, row=row, pin=True))["error"]
+        beyond = row.rpartition(",")[0] + ",8"
+        for end in ("marks", "why", "copies"):
+            answer = await client.get(end, ("row", beyond), ("form", "em"), status=400)
+            assert answer["error"] == "`page` has no sample 8 of this cell"
         copied = await client.get("copies", ("row", row), ("form", "em"))
         assert copied["program"]
         assert "when sample == 0 {" in copied["text"]
