@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +159,7 @@ def gone(pin: Pinned) -> str:
 
 def trace(file: str, key: str) -> str:
     """Return the command that shows the row of a key."""
-    return f"emdsl show {file} --key {key[:KEY_DIGITS]}"
+    return f"emdsl show {shlex.quote(file)} --key {key[:KEY_DIGITS]}"
 
 
 # ---------------------------------------------------------------- formats

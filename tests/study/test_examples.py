@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from emdsl.run.passes import settle_from_store
 from emdsl.run.rows import Rows
 from emdsl.study.compiled import compile_study
-from emdsl.study.examples import Answered, Example, examples_text
+from emdsl.study.examples import Answered, Example, examples_text, trace
 from emdsl.study.latex_text import latex_text
 from emdsl.study.one_cell import one_cell
 from emdsl.study.project import open_project
@@ -123,6 +123,7 @@ def test_texts_stay_what_they_are_in_every_format(tmp_path: Path) -> None:
     assert "hidden" not in markdown
     assert "aligned" not in markdown
     assert "hidden" in examples_text(study, [example], "md", reasoning=True)
+    assert trace("my studies/a$b.em", "ab" * 32) == "emdsl show 'my studies/a$b.em' --key abababababababab"
     page = examples_text(study, [example], "html", verdicts=True)
     texts: list[str] = []
 
