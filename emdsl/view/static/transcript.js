@@ -73,7 +73,7 @@ function Ask({ step, raw, quotes, curl }) {
 function Judge({ step, raw, curl }) {
   const how = [];
   if (step.reply !== undefined) how.push(html`<dt>reply</dt><dd><${Raw} text=${step.reply} quotes=${step.missing || step.reply.trim() === step.value ? [] : [step.value]} /></dd>`);
-  if (step.reply !== undefined && !step.missing) how.push(html`<dt>read as</dt><dd>${step.value}${step.mass !== undefined && !step.p ? ", weighted by probability" : ""}</dd>`);
+  if (step.reply !== undefined && !step.missing) how.push(html`<dt>read as</dt><dd>${verdictOf(step)}${step.mass !== undefined && !step.p ? ", weighted by probability" : ""}</dd>`);
   if (step.mass !== undefined) how.push(html`<dt>probability of ${step.p ? "labels" : "numbers"}</dt><dd>${step.mass.toFixed(3)}, of declared words ${step.word_mass.toFixed(3)}</dd>`);
   for (const [label, p] of Object.entries(step.p || {})) how.push(html`<dt>${label}</dt><dd><meter min="0" max="1" value=${p} aria-label=${label}></meter> ${p.toFixed(3)}</dd>`);
   if (step.reasoning) how.push(html`<dt>reasoning</dt><dd><${Raw} text=${step.reasoning} /></dd>`);
@@ -95,7 +95,7 @@ function asText(story) {
     for (const m of step.messages || []) lines.push(`--- ${m.role}`, m.content);
     if (step.reasoning !== undefined) lines.push("--- reasoning", step.reasoning);
     lines.push("--- response", step.reply ?? step.value ?? "");
-    if (step.reply !== undefined) lines.push(`--- read as: ${step.value}`);
+    if (step.reply !== undefined) lines.push(`--- read as: ${verdictOf(step)}`);
     lines.push("---", "");
   }
   for (const [name, value] of Object.entries(story.lets)) lines.push(`let ${name} = ${value}`);
