@@ -98,6 +98,7 @@ def test_rows_and_transcripts_by_keys(page: Page, folder: Path) -> None:
     expect(folded.locator("summary")).to_have_text("2 shots")
     assert "Be <b>brief</b>." in (transcript.text_content() or "")
     assert page.locator("main script").count() == 0
+    expect(transcript.locator(".verdict .how").first).not_to_contain_text(re.compile(r"\.\d{4}"))  # 92.99999999999999
     press(page, "j")
     expect(transcript.locator(".meta .key").first).to_have_text(rows[2]["answer_key"])
     press(page, "c")
@@ -276,6 +277,18 @@ def test_marks_and_pins_by_keys(page: Page, folder: Path) -> None:
     )  # fmt: skip
     page.reload()
     expect(marks.get_by_label("your note")).to_have_value("Look <b>here</b>")
+    place = page.url.split("#")[1]
+    press(page, "n")
+    page.keyboard.type(", left")
+    open_at(page, "#/overview")
+    expect(page.locator(".overview")).to_be_visible()
+    with page.context.new_page() as other:  # a tab that is closed while a note is written
+        other.goto(page.url.split("#")[0] + "#" + place)
+        note = other.get_by_label("your note")
+        expect(note).to_have_value("Look <b>here</b>, left")
+        note.press_sequentially(", closed")
+    open_at(page, place)
+    expect(marks.get_by_label("your note")).to_have_value("Look <b>here</b>, left, closed")
     press(page, "Escape")
     expect(page.locator(".row.at .tag")).to_have_text(["very odd"])
     page.locator(".filters label", has_text=re.compile("^tag")).locator("select").select_option("very odd")
@@ -287,6 +300,18 @@ def test_passages_that_a_judge_quotes_are_found(page: Page) -> None:
     reply = 'It says "I would lie" and \u201ctrust me, please\u201d, but "no". {"why": "...never tell anyone..."}'
     found = page.evaluate("text => import('/static/row_tools.js').then(m => m.quotedIn(text))", reply)
     assert found == ["I would lie", "trust me, please", "never tell anyone"]
+
+
+def test_pins_of_one_place_move_past_each_other(page: Page) -> None:
+    """Two people may pin at the same place: a pin moves past all of these, never between two equal numbers."""
+    moved = "([places, at, by]) => import('/static/pins.js').then(m => m.movedTo(places, at, by))"
+    cases: list[tuple[list[float], int, int, dict[str, float] | None]] = [
+        ([1, 2, 4], 0, 1, {"to": 1, "place": 3}), ([1, 2, 4], 2, -1, {"to": 1, "place": 1.5}),
+        ([1, 2, 2, 4], 0, 1, {"to": 2, "place": 3}), ([1, 2, 2], 0, 1, {"to": 2, "place": 3}),
+        ([1, 1, 1], 2, -1, {"to": 0, "place": 0}), ([1, 2], 1, 1, None), ([1, 2], 0, -1, None),
+    ]  # fmt: skip
+    for places, at, by, wanted in cases:
+        assert page.evaluate(moved, [places, at, by]) == wanted, (places, at, by)
 
 
 def test_pins_become_a_file(page: Page) -> None:

@@ -46,13 +46,14 @@ export async function get(path, pairs = [], signal = undefined) {
   return answer(response);
 }
 
-export async function post(path, body) {
+// `keepalive` lets a request end that is sent while the page is closed; browsers allow 64 KiB of these.
+export async function post(path, body, keepalive = false) {
   if (stored) return stored(path, Object.entries(body));
   let response;
   try {
     response = await fetch(`/api/${path}`, {
       method: "POST", credentials: "same-origin", headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(body),
+      body: JSON.stringify(body), keepalive,
     });
   } catch {
     throw new Refused("the viewer has ended: start `emdsl view` again", 0);

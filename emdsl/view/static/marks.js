@@ -33,16 +33,19 @@ export function useMarks(exp, row, generation, offered) {
   const known = useRef(new Map()); // marks by row
   const before = useRef(Promise.resolve());
   if (held.row && held.marks) known.current.set(held.row, held.marks);
-  const change = (what) => {
+  const change = (what, leaving = false) => {
     before.current = before.current.then(async () => {
       try {
-        const marks = await post("mark", { exp, row, ...(typeof what === "function" ? what(known.current.get(row).row) : what) });
+        const marks = await post("mark", { exp, row, ...(typeof what === "function" ? what(known.current.get(row).row) : what) }, leaving);
         known.current.set(row, marks);
         if (place.current === row) setHeld({ marks, error: "", row });
+        return true;
       } catch (error) {
         if (place.current === row) setHeld((old) => ({ ...old, error: error.message }));
+        return false;
       }
     });
+    return before.current;
   };
   const own = held.row === row ? held.marks : null;
   const pinned = own !== null && own.row.pin !== null;
@@ -69,13 +72,33 @@ function TagField({ tags, add, close }) {
     <datalist id="tags">${tags.map((tag) => html`<option key=${tag} value=${tag}></option>`)}</datalist></span>`;
 }
 
-// A note is written when its field is left; the text is the page's until then.
+// A note is written when its field or the page is left, also by a closed tab; the text is the page's until then.
 function Note({ text, field, write }) {
+  const written = useRef(text);
+  const save = useRef(null);
+  save.current = async (leaving) => {
+    if (!field.current || field.current.value === written.current) return;
+    const { value } = field.current;
+    written.current = value;
+    if (!(await write(value, leaving))) written.current = null; // the next time tries again
+  };
   useEffect(() => {
+    written.current = text;
     if (field.current && document.activeElement !== field.current) field.current.value = text;
   }, [text]);
+  useLayoutEffect(() => {
+    const leave = () => { if (document.visibilityState === "hidden") save.current(true); };
+    const end = () => save.current(true);
+    document.addEventListener("visibilitychange", leave);
+    window.addEventListener("pagehide", end);
+    return () => { // also when a row takes the place of this one
+      save.current(true);
+      document.removeEventListener("visibilitychange", leave);
+      window.removeEventListener("pagehide", end);
+    };
+  }, []);
   return html`<textarea ref=${field} class="own-note" aria-label="your note" rows=${Math.min(6, 1 + text.split("\n").length)} maxlength="10000" placeholder="a note; n, Esc leaves the field"
-    onBlur=${(e) => { if (e.target.value !== text) write(e.target.value); }}></textarea>`;
+    onBlur=${() => save.current(false)}></textarea>`;
 }
 
 export function Marks({ held }) {
@@ -91,7 +114,7 @@ export function Marks({ held }) {
       ${row.tags.map(({ tag, by }) => html`<button class="chip" key=${tag} title=${`by ${by}`} aria-label=${`remove the tag ${tag}`} onClick=${() => change({ tag, on: false })}>${tag} <span aria-hidden="true">x</span></button>`)}
       ${adding ? html`<${TagField} tags=${tags} add=${(tag) => change((now) => ({ tag, on: !now.tags.some((t) => t.tag === tag) }))} close=${() => setAdding(false)} />`
         : html`<button onClick=${() => setAdding(true)} title="#">Tag</button>`}
-      <${Note} text=${own ? own.text : ""} field=${note} write=${(text) => change({ note: text })} /></div>
+      <${Note} text=${own ? own.text : ""} field=${note} write=${(text, leaving) => change({ note: text }, leaving)} /></div>
       ${row.notes.filter((n) => n.by !== person).map((n) => html`<p class="faint" key=${n.by}>${n.by}: ${n.text}</p>`)}`
       : html`<p class="faint">The row has no answer yet, so it can have no marks.</p>`}
   </section>`;

@@ -19,6 +19,14 @@ function save({ name, text }, form) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
+// Where a pin moves by one, as an index and a place: past all that share a place, as those of two people may.
+export function movedTo(places, at, by) {
+  let to = at + by;
+  while (to + by in places && places[to + by] === places[to]) to += by;
+  if (!(to in places)) return null;
+  return { to, place: to + by in places ? (places[to] + places[to + by]) / 2 : places[to] + by };
+}
+
 function Pin({ pin, at, select, chosen, remove }) {
   if (pin.gone) return html`<li class=${at ? "at" : ""}><p class="bad">${pin.gone}</p><button class="small" onClick=${remove}>unpin</button></li>`;
   return html`<li class=${at ? "at" : ""} aria-current=${at ? "true" : null} onClick=${select}>
@@ -55,12 +63,9 @@ export function Pins({ route, generation }) {
     }
   };
   const move = (by) => {
-    const to = at + by;
     const pin = pins[at];
-    if (!pin || pin.gone || to < 0 || to >= pins.length) return;
-    const beyond = pins[to + by];
-    const place = beyond ? (pins[to].place + beyond.place) / 2 : pins[to].place + by;
-    write("mark", { exp: pin.exp, row: pin.row, pin: place }, to);
+    const target = movedTo(pins.map((p) => p.place), at, by);
+    if (pin && !pin.gone && target) write("mark", { exp: pin.exp, row: pin.row, pin: target.place }, target.to);
   };
   const remove = (pin) => write("unpin", { keys: pin.keys }, Math.min(at, pins.length - 2));
   const examples = async (act) => {
