@@ -171,7 +171,11 @@ def _verdict(number: int, line: bytes) -> Verdict:
         fields: Any = json.loads(line)
     except ValueError:
         marks = (b"<<<<<<<", b"=======", b">>>>>>>")
-        why = "it is a mark of a merge: keep the lines of both sides" if line.startswith(marks) else "it is not JSON"
+        why = (
+            "it is a conflict marker of git: keep the lines of both sides"
+            if line.startswith(marks)
+            else "it is not JSON"
+        )
         raise Unreadable(number, why) from None
     if not isinstance(fields, dict):
         raise Unreadable(number, "it is not an object")

@@ -168,7 +168,11 @@ def _mark(number: int, line: bytes) -> Mark:
         fields: Any = json.loads(line)
     except (ValueError, RecursionError):
         edges = (b"<<<<<<<", b"=======", b">>>>>>>")
-        why = "it is a mark of a merge: keep the lines of both sides" if line.startswith(edges) else "it is not JSON"
+        why = (
+            "it is a conflict marker of git: keep the lines of both sides"
+            if line.startswith(edges)
+            else "it is not JSON"
+        )
         raise Unreadable(number, why) from None
     if not isinstance(fields, dict):
         raise Unreadable(number, "it is not an object")

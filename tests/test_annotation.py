@@ -131,7 +131,7 @@ LINE = '{"choices": "a", "shown": "s", "rater": "r", '
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("<<<<<<< HEAD", "it is a mark of a merge: keep the lines of both sides"),
+        ("<<<<<<< HEAD", "it is a conflict marker of git: keep the lines of both sides"),
         ("{", "it is not JSON"),
         ("[]", "it is not an object"),
         ('{"choices": "a", "shown": "s"}', "it needs `choices`, `shown` and `rater`"),

@@ -87,7 +87,7 @@ LINE = f'{{"version": 1, "answers": {{"{KEY}": "{OTHER}"}}, "rater": "r", "at": 
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("<<<<<<< HEAD", "it is a mark of a merge: keep the lines of both sides"),
+        ("<<<<<<< HEAD", "it is a conflict marker of git: keep the lines of both sides"),
         ("{", "it is not JSON"),
         ("[" * 100_001, "it is longer than 100,000 bytes"),
         ("[" * 90_000, "it is not JSON"),

@@ -198,7 +198,7 @@ class Beside:
                 level=new.interval.level, clusters=row.get("clusters"), clustered_by=row.get("clustered_by"),
             )  # fmt: skip
 
-    def contrasted(self, old: Measure, new: Measure, clusters: str = AFTER) -> Iterator[dict[str, Any]]:
+    def contrasted(self, old: Measure, new: Measure, *, clusters: str = AFTER) -> Iterator[dict[str, Any]]:
         """Yield each group of a measure with the contrast of both versions, the second less the first, by column.
 
         A row of one version and the same row of the other are a pair. Both are in the cluster that the row of the

@@ -62,7 +62,7 @@ def paired_difference(connection: Connection, pairs: Pairs) -> Difference | None
         connection=connection, before=before, after=after, rows=(n, 0, 0), coordinate=tuple(pairs.coordinate),
         scores=frozenset(), left_out=frozenset(),
     )  # fmt: skip
-    (row,) = beside.contrasted(*rates, clusters=BEFORE)
+    (row,) = beside.contrasted(rates[0], rates[1], clusters=BEFORE)
     assert rates[1].interval is not None
     # two versions may have the same answers: then no answer of another sample would turn either
     varies = pairs.sides[0].level is not None or (row["se"] or 0.0) >= SPREAD

@@ -135,7 +135,9 @@ def export_pins(study: Compiled, output: Path, *, reasoning: bool = False, verdi
         raise FileExists(f"{output} is a file of the study; it is not overwritten", parameter="pins")
     form = FORMS.get(output.suffix.lower())
     if form is None:
-        raise UsageError(f"cannot tell the format of {output}: it ends in {one_of(list(FORMS)[:3])}", parameter="pins")
+        raise UsageError(
+            f"cannot tell the format of {output}: use a name that ends in `.md`, `.tex` or `.html`", parameter="pins"
+        )
     notices = load_if_stale(study)
     pins, unread = pinned_rows(study)
     places = [pin.row for pin in pins if pin.row is not None]

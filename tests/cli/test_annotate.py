@@ -257,7 +257,7 @@ def test_a_damaged_file_is_an_error_with_its_line(folder: Path) -> None:
     file.write_text(file.read_text(encoding="utf-8") + "<<<<<<< HEAD\n", encoding="utf-8")
     told = emdsl("show", "study.em", cwd=folder, code=1).stderr
     assert "harm.ann.jsonl: line" in told
-    assert "it is a mark of a merge: keep the lines of both sides" in told
+    assert "it is a conflict marker of git: keep the lines of both sides" in told
 
 
 def test_verdicts_travel_with_a_bundle(folder: Path, tmp_path: Path) -> None:

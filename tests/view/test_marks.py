@@ -210,7 +210,7 @@ def test_pins_are_ordered_and_exported(own: Path) -> None:
     study = compiled(own)
     zeros = "00" * 32
     wrong: list[tuple[Callable[[], Any], str]] = [
-        (lambda: list(export_pins(study, own / "out.doc")), "it ends in `.md`, `.tex`, `.html`"),
+        (lambda: list(export_pins(study, own / "out.doc")), "use a name that ends in `.md`, `.tex` or `.html`"),
         (lambda: list(export_pins(study, own / "none" / "out.md")), "cannot write .*none/out.md"),
         (lambda: tell_key(study, zeros), "no loaded row of .*study.em has a request with the key"),
         (lambda: explain_key(study, zeros), "no loaded row of .*study.em has a request with the key"),
@@ -272,7 +272,7 @@ def test_broken_and_newer_lines_are_told_and_travel(own: Path, tmp_path: Path) -
         assert told["tags"] == ["odd"]
         newer, broken = told["notices"]
         assert newer.endswith("bob.jsonl: 1 mark of a newer version of emdsl; update emdsl to see them")
-        assert "line 2 is not a mark: it is a mark of a merge" in broken
+        assert "line 2 is not a mark: it is a conflict marker" in broken
         assert "(and 1 more line)" in broken
 
     use(own, act)
