@@ -13,7 +13,7 @@ from emdsl.report.figure import Chart, Extra, Group, Line, Spec, Table
 from emdsl.report.forest import forest
 from emdsl.report.score_charts import Scores, box, histogram, matrix, scatter, scatter_measures, strip
 from emdsl.report.shares import dropped, shares
-from emdsl.report.styles import PAGE, PAPER, STYLES, WIDE_PAGE, Style, style_of
+from emdsl.report.styles import PAGE, PAPER, STYLES, WIDE_PAGE, Style, keyed, style_of
 
 try:
     import altair as alt
@@ -49,6 +49,7 @@ KINDS = {
     SCATTER: "two scores of each draw, or two measures with both intervals",
     MATRIX: "correlations of the judges' scores",
 }
+_TEXT = re.compile(r'"([A-Za-z_]+)"(?!:)')  # in JSON, and no key
 TOO_WIDE = 1.5  # points by which a figure may miss its width
 
 
@@ -117,7 +118,7 @@ def _fitted(chart: Chart) -> tuple[Spec, str]:
     """
     width = chart.first_width
     for _ in range(4):
-        spec: Spec = json.loads(_utf8(json.dumps(chart.spec(width), ensure_ascii=False)))
+        spec: Spec = json.loads(_readable(json.dumps(chart.spec(width), ensure_ascii=False)))
         svg: str = vl_convert.vegalite_to_svg(spec)
         missed = chart.style.width - _width(svg)
         least = 5 * chart.style.size
@@ -128,9 +129,12 @@ def _fitted(chart: Chart) -> tuple[Spec, str]:
     return spec, svg
 
 
-def _utf8(text: str) -> str:
-    """Return a text without lone surrogates, which a title can have and no renderer reads."""
-    return text.encode("utf-8", "replace").decode()
+def _readable(text: str) -> str:
+    """Return a specification that Vega can read: without lone surrogates, and without names of JavaScript as texts.
+
+    Vega looks up each text by itself: a title or a label `constructor` breaks a figure.
+    """
+    return _TEXT.sub(lambda m: f'"{keyed(m[1])}"', text.encode("utf-8", "replace").decode())
 
 
 def _width(svg: str) -> float:

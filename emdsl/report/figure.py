@@ -313,7 +313,7 @@ def _lines(text: str, per_line: int) -> list[str]:
 
 def label_expr(texts: Mapping[str, str | Sequence[str]]) -> str:
     """Return the expression that turns a level into its label, of one line or several."""
-    labels = {place: keyed(x) if isinstance(x, str) else list(map(keyed, x)) for place, x in texts.items()}
+    labels = {keyed(place): keyed(x) if isinstance(x, str) else list(map(keyed, x)) for place, x in texts.items()}
     return f"{json.dumps(labels, ensure_ascii=False)}[datum.value] || (datum.label)"
 
 
@@ -330,7 +330,7 @@ def level_axis(
     axis: Spec = {"grid": False, "labelLineHeight": height}
     if more.pop("upward", True):
         for n in sorted({len(x) for x in short.values()} - {1}):
-            tall = json.dumps([t for t, x in short.items() if len(x) == n], ensure_ascii=False)
+            tall = json.dumps([keyed(t) for t, x in short.items() if len(x) == n], ensure_ascii=False)
             axis["labelOffset"] = {
                 "condition": {"test": f"indexof({tall}, datum.value) >= 0", "value": -height * (n - 1) / 2},
                 "value": 0,

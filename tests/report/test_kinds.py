@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from emdsl.errors import NotDrawable
+from emdsl.outcomes.report_data import Bins
 from emdsl.report import charts
 from emdsl.report.charts import Chart, Extra, Group, Line, Scores, Table, chart_of, fitting, inline_svg
 from emdsl.report.styles import PALETTE, QUIET, REST, shortened, style_of, wide, wrapped
@@ -303,6 +304,19 @@ def test_no_name_of_a_level_or_a_title_breaks_a_figure() -> None:
         svg = inline_svg(replace(chart_of(odd, kind), title="\udc80 title"), '"')
         assert "constructor" in svg
         assert "? title" in svg
+
+
+@pytest.mark.parametrize("name", ["constructor", "toString"])
+def test_no_name_of_a_judge_or_a_measure_breaks_a_figure(name: str) -> None:
+    """Vega looks up titles, labels and axes by themselves; a name of JavaScript is there already."""
+    rows = ((10.0, 4), (95.0, 16))
+    bins = Bins(names=(name,), scales=((0.0, 100.0),), step=(5.0,), thresholds=((30.0,),), rows=rows)
+    svgs = [inline_svg(charts.scores_chart(bins), name)]
+    svgs.append(inline_svg(charts.matrix(name, (name, "b"), [(name, "b", 0.5, 20)], PAPER), name))
+    line = Line(at=0.5, label=name)
+    svgs.append(inline_svg(chart_of(replace(table(("q", ("x", "y"))), name=name), "bars", PAPER, [line]), name))
+    for svg in svgs:
+        assert re.search(rf">{name}\u200b</text>", svg), svg
 
 
 def test_more_levels_than_a_page_has_room_for_are_told() -> None:
