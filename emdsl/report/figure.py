@@ -362,6 +362,8 @@ def shade(color: Group | None, style: Style, *, shapes: bool = True, below: bool
         per_row = max(1, int(style.width / (max(map(style.long, short.values())) + 2.6 * style.size)))
         rows = -(-len(domain) // per_row)
         legend |= {"columns": -(-len(domain) // rows), "titleOrient": "top" if rows > 1 else "left"}
+        if style.inline:  # a browser may have a wider font
+            legend["titlePadding"] = 3 * style.unit + 0.15 * style.long(color.name)
     palette = [c if c != "#000000" or not style.inline else "currentColor" for c in PALETTE]
     colors = {"domain": domain, "range": [palette[i % len(palette)] for i in range(len(domain))]}
     shown: Spec = {"color": {"field": "color", "type": "nominal", "scale": colors, "legend": legend, "sort": domain}}

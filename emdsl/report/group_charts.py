@@ -302,6 +302,8 @@ def heat(table: Table, style: Style) -> Chart:
     free = tuple(channel for channel, f in (("x", "across"), ("y", "down")) if len(held[f]) > 1)
     cell = min(6.5 * style.size, 0.7 * style.width / max(1, len(orders["across"])))
     low, high, scale, ink = _colors(table)
+    form = _format(low, high)
+    room = 0.65 * style.size * max((len(f"{d['value']:{form}}") for d in data if d["value"] is not None), default=1)
     longest = max(map(len, orders["across"]))
     turned = longest > 2 * style.chars(0.8 * cell)
     if turned:
@@ -337,15 +339,15 @@ def heat(table: Table, style: Style) -> Chart:
             {"transform": there, "mark": rect | {"color": EMPTY}, "encoding": {"x": x, "y": y, **TOLD}},
             {"transform": there, "mark": figure | {"text": "\u2013", "color": QUIET}, "encoding": {"x": x, "y": y}},
         ]
-    if cell >= 2.3 * style.size:
+    if cell >= 0.9 * room:
         layers.append({"transform": here, "mark": figure, "encoding": {
-            "x": x, "y": y, "text": {"field": "value", "type": "quantitative", "format": _format(low, high)},
+            "x": x, "y": y, "text": {"field": "value", "type": "quantitative", "format": form},
             "color": {"condition": {"test": ink, "value": "black"}, "value": "white"}}})  # fmt: skip
     row_height = style.size * (2.6 if len(orders["down"]) <= 12 else 1.6)
     return Chart(
         title=table.title, layers=layers, data=data, style=style, notes=notes_of([table], panels), facets=panels.facets,
         height=row_height * len(orders["down"]), widest=7.5 * style.size * len(orders["across"]), free=free,
-        labelled=True, least_panel=max(12 * style.size, 2.6 * style.size * len(orders["across"])),
+        labelled=True, least_panel=max(12 * style.size, room * len(orders["across"])),
     )  # fmt: skip
 
 

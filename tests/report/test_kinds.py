@@ -319,6 +319,13 @@ def test_no_name_of_a_judge_or_a_measure_breaks_a_figure(name: str) -> None:
         assert re.search(rf">{name}\u200b</text>", svg), svg
 
 
+def test_the_numbers_of_a_map_have_room_for_their_sign() -> None:
+    """Two maps are side by side only where each number fits its cell."""
+    groups = (("evidence", ("x", "y")), ("tagged", (True, False)), ("k", (1, 2, 4, 8, 16, 32, 64)))
+    assert chart_of(table(*groups), "heat").columns == 2
+    assert chart_of(table(*groups, value=lambda *_: -0.25, **CONTRAST), "heat").columns == 1
+
+
 def test_more_levels_than_a_page_has_room_for_are_told() -> None:
     """The first ones are drawn, in a figure of bounded height."""
     made = table(("q", tuple(f"q{i}" for i in range(1_000))), ("data", DATA[:2]))
