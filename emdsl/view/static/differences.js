@@ -61,7 +61,7 @@ export function Differences({ route, study, generation }) {
     ${ready && yesNo ? html`<${Flips} sides=${sides} of=${of} route=${route} generation=${generation} />` : null}
     ${error ? html`<${Problem} text=${error} />` : null}
     ${ready && busy && !data && !error ? html`<${Busy} what="Comparing" />` : null}
-    ${ready && data ? html`<div class="bar"><h2><span id="n-different" role="status">${states.length ? `${plural(n, "row")}: ${states.map(([, s]) => ({ true: "yes", false: "no" }[s] || s)).join(" and ")}` : n ? `${plural(n, "row")} ${n === 1 ? "differs" : "differ"}` : "No row differs"}</span></h2>
+    ${ready && data ? html`<div class="bar"><h2><span id="n-different" role="status">${states.length ? `${plural(n, "row")}: ${states.map(([, s]) => (s === "true" ? "yes" : s === "false" ? "no" : s)).join(" and ")}` : n ? `${plural(n, "row")} ${n === 1 ? "differs" : "differ"}` : "No row differs"}</span></h2>
         ${states.length ? html`<button onClick=${() => set({})} title="Esc">All that differ</button>` : null}<span class="grow"></span>
         ${n > PAGE ? html`<span>${count(offset + 1)} to ${count(Math.min(n, offset + PAGE))}</span><button onClick=${() => move(offset - PAGE)} disabled=${!offset} title="PageUp">Previous</button><button onClick=${() => move(offset + PAGE)} disabled=${offset + PAGE >= n} title="PageDown">Next</button>` : null}</div>
       ${n ? html`<div class="scroll" tabindex="0" role="region" aria-label="rows that differ"><table class="walk" aria-busy=${busy}><thead><tr><td></td>${shownAxes.map((a) => html`<th scope="col" key=${a.name}>${a.name}</th>`)}<th scope="col">sample</th>${sides.names.map((s) => html`<th scope="col" key=${s}>${s.slice(0, CUT)}</th>`)}</tr></thead>

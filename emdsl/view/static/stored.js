@@ -81,7 +81,7 @@ class Rows {
         plain[key] = value;
       } else if (kind === "a") {
         levels.set(name, [...(levels.get(name) || []), value]);
-      } else if (kind in TESTS) {
+      } else if (Object.hasOwn(TESTS, kind)) {
         const wanted = NUMBERS.includes(kind) ? number(name, value) : value;
         this.column(name).values.keep(chosen, (x) => TESTS[kind](x, wanted));
       }
@@ -131,7 +131,7 @@ class Rows {
     if (!sort) return rows;
     const sign = sort.startsWith("-") ? -1 : 1;
     const { name, kind, values } = this.column(sort.replace(/^-/, ""));
-    const order = this.orders[name] && new Map(this.orders[name].map((v, i) => [v === null ? v : cut(v), i]));
+    const order = Object.hasOwn(this.orders, name) && new Map(this.orders[name].map((v, i) => [v === null ? v : cut(v), i]));
     const of = kind === "axis" ? this.levels(name) : values;
     const keys = new Array(this.n);
     for (const i of rows) {
