@@ -332,6 +332,12 @@ def test_it_shows_what_a_report_can_do_and_no_more(page: Page) -> None:
         assert box is not None
         assert box["width"] > 100
         assert svg.get_attribute("aria-label")
+    beyond = """[...document.querySelectorAll("svg[role=img]")].flatMap(svg => {
+      const all = svg.getBoundingClientRect();
+      const boxes = [...svg.querySelectorAll("text")].map(t => [t.textContent, t.getBoundingClientRect()]);
+      return boxes.filter(([, b]) => b.left < all.left - 1 || b.right > all.right + 1).map(([text]) => text);
+    })"""
+    assert page.evaluate(beyond) == []
     assert page.locator("header nav a").all_text_contents() == ["Overview", "Rows", "Grid"]
     assert page.locator("header button").all_text_contents() == ["Dark", "?"]
     open_at(page, "#/rows")

@@ -8,11 +8,27 @@ export function useFigures(study) {
   return useData(study.can.includes("figures") ? "figures" : "", []).data;
 }
 
+// The letters of a browser may be wider than those that the chart was made with: its texts get the room that they need.
+function widen(svg) {
+  const all = svg.getBoundingClientRect();
+  let [left, right] = [0, 0];
+  for (const text of svg.querySelectorAll("text")) {
+    const box = text.getBoundingClientRect();
+    left = Math.max(left, Math.ceil(all.left - box.left));
+    right = Math.max(right, Math.ceil(box.right - all.right));
+  }
+  const [x, y, width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
+  svg.setAttribute("width", width + left + right);
+  svg.setAttribute("viewBox", [x - left, y, width + left + right, height].join(" "));
+}
+
 // A chart, parsed as XML: nothing of it is taken for HTML, and none of its scripts would run.
 function Chart({ svg, name }) {
   const box = useRef(null);
   useLayoutEffect(() => {
-    box.current.replaceChildren(document.importNode(new DOMParser().parseFromString(svg, "image/svg+xml").documentElement, true));
+    const drawn = document.importNode(new DOMParser().parseFromString(svg, "image/svg+xml").documentElement, true);
+    box.current.replaceChildren(drawn);
+    widen(drawn);
   }, [svg]);
   return html`<div class="chart" tabindex="0" role="group" aria-label=${name} ref=${box}></div>`;
 }
