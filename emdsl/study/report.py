@@ -91,7 +91,7 @@ def _figures(study: Compiled, plan: str, marks: Mapping[str, str]) -> dict[str, 
         bins = [b for e in program.experiments for b in score_bins(connection, e, study.name)]
     return {
         "digest": program.digest.hex()[:16],
-        "programs": [(study.project.relative(Path(p)), spans(s.text)) for p, s in program.sources.items()],
+        "programs": [(_file_name(study, p), spans(s.text)) for p, s in program.sources.items()],
         "plan": plan,
         "measures": {
             m.name: {"mark": marks.get(m.name, ""), "pictures": _pictures(of[m.name], m, r)} for m, r in results
@@ -99,6 +99,11 @@ def _figures(study: Compiled, plan: str, marks: Mapping[str, str]) -> dict[str, 
         "scores": [_scores(b) for b in bins],
         "dropped": _dropped(results),
     }
+
+
+def _file_name(study: Compiled, path: str) -> str:
+    """Return the path of a source in the project, or the name of a file of the standard library."""
+    return path if path.startswith("std:") else study.project.relative(Path(path))
 
 
 def _picture(svg: str, caption: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from chromium import chromium
 from multidict import MultiDict
 from playwright.sync_api import expect
+from reported import first_of
 from support import SHOTS, emdsl
 
 from emdsl.report.page import modules
@@ -131,12 +132,14 @@ def test_the_same_results_make_the_same_page(folder: Path) -> None:
     (folder / "again").mkdir()
     for name in ("study.em", "shots.csv", "topics.csv"):
         (folder / "again" / name).write_bytes((folder / name).read_bytes())
-    emdsl("report", "again/study.em", "--cache", "cache", "-o", "again.html", cwd=folder)
+    emdsl("report", "study.em", "--cache", "../cache", "-o", "../again.html", cwd=folder / "again")
     first, second = (
         re.findall(r'id="(?:columns|texts-\d+)">([^<]*)<', (folder / n).read_text(encoding="utf-8"))
         for n in ("page.html", "again.html")
     )
     assert first == second
+    names = [name for name, _ in first_of(folder / "again.html")["figures"]["programs"]]
+    assert names == ["again/study.em", "std:judges@1"]
 
 
 def test_errors_name_the_file(folder: Path) -> None:
