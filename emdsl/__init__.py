@@ -18,14 +18,10 @@ __all__ = ["__version__", "load_ipython_extension", "open", "open_text"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "open":
-        from emdsl.study.study import open_study  # noqa: PLC0415 - `import emdsl` loads nothing
+    if name in ("open", "open_text"):
+        from emdsl.study import study  # noqa: PLC0415 - `import emdsl` loads nothing
 
-        return open_study
-    if name == "open_text":
-        from emdsl.study.study import open_text  # noqa: PLC0415 - as for `open`
-
-        return open_text
+        return study.open_study if name == "open" else study.open_text
     raise AttributeError(f"module 'emdsl' has no attribute {name!r}")
 
 

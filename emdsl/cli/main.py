@@ -69,7 +69,7 @@ class LazyGroup(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return the verbs without importing them, and the options."""
-        from click.shell_completion import CompletionItem  # noqa: PLC0415 - only a shell that completes needs it
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - click loads it only to complete a word
 
         verbs = [CompletionItem(name, help=text) for name, (_, text) in VERBS.items() if name.startswith(incomplete)]
         return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
@@ -130,7 +130,7 @@ def _check_arguments(arguments: list[str]) -> None:
 
 def _complete() -> None:
     """Answer a shell that completes a word, without a sound: an error offers nothing."""
-    from emdsl.cli.completion import register  # noqa: PLC0415 - only a shell that completes needs it
+    from emdsl.cli.completion import register  # noqa: PLC0415 - no verb registers the shells
 
     register()
     if os.environ[COMPLETE].endswith("_source"):

@@ -103,9 +103,9 @@ def _python() -> str:
     from emdsl.study.rendering import Rendered  # noqa: PLC0415 - the whole package, for one page
     from emdsl.study.results_diff import ResultsDiff  # noqa: PLC0415 - the whole package, for one page
     from emdsl.study.run import Run  # noqa: PLC0415 - the whole package, for one page
-    from emdsl.study.runs import Runs  # noqa: PLC0415 - the whole package, for one page
-    from emdsl.study.story import Stories  # noqa: PLC0415 - the whole package, for one page
-    from emdsl.study.study import Study, open_study, open_text  # noqa: PLC0415 - the whole package, for one page
+    from emdsl.study.runs import Runs  # noqa: PLC0415 - a page of Python lists the methods of runs
+    from emdsl.study.story import Stories  # noqa: PLC0415 - the page of Python shows its methods
+    from emdsl.study.study import Study, open_study, open_text  # noqa: PLC0415 - the page of Python begins with them
     from emdsl.study.why import Why  # noqa: PLC0415 - the whole package, for one page
 
     parts = [_PYTHON, *_documented("emdsl.open", open_study), *_documented("emdsl.open_text", open_text)]

@@ -13,11 +13,10 @@ from emdsl.outcomes import database
 from emdsl.outcomes.draws import by_columns
 from emdsl.outcomes.figure_data import measured_rates
 from emdsl.outcomes.level_order import in_order
-from emdsl.redact import mask
 from emdsl.report import charts
 from emdsl.source import one_of
 from emdsl.study.baseline import with_baseline
-from emdsl.study.score_figures import Maker, draw_matrix, draw_scores, score_kinds
+from emdsl.study.score_figures import Maker, draw_matrix, draw_scores, masked, score_kinds
 from emdsl.study.tables import chosen_measure, heading_of, interval_of
 
 if TYPE_CHECKING:
@@ -236,7 +235,7 @@ def write_figure(chart: charts.Chart, output: Path) -> None:
 def table_of(measure: Measure, result: SqlResult) -> charts.Table:
     """Return the rows of a measure as figures take them."""
     by = by_columns(measure)
-    rows = [dict(zip(result.columns, map(_masked, row), strict=True)) for row in result.rows]
+    rows = [dict(zip(result.columns, map(masked, row), strict=True)) for row in result.rows]
     of_contrast = measure.function == "contrast"
     ratio = of_contrast and (measure.scale != "difference" or measure.of == "dose")
     rates = _RATES if measure.function != "dose" else ()  # a `dose` is a k50
@@ -283,7 +282,7 @@ def curves_of(measure: Measure, result: SqlResult) -> charts.Table | None:
     if measure.function != "dose":
         return None
     by = by_columns(measure)
-    rows = [dict(zip(result.columns, map(_masked, row), strict=True)) for row in result.rows]
+    rows = [dict(zip(result.columns, map(masked, row), strict=True)) for row in result.rows]
     points = [
         (*(r[b] for b in by), p["dose"], p["rate"], p["low"], p["high"], r["n"]) for r in rows for p in r["curve"] or ()
     ]
@@ -323,12 +322,7 @@ def _groups(measure: Measure, rows: list[dict[str, Any]]) -> tuple[charts.Group,
     return tuple(charts.Group(name=b, levels=x) for b, x in zip(by_columns(measure), levels, strict=True))
 
 
-def _masked(value: Any) -> Any:
-    """Return a value without API keys: figures are shared."""
-    return mask(value) if isinstance(value, str) else value
-
-
 def _measured(study: Compiled, experiment: Experiment, measure: Measure) -> tuple[tuple[Any, ...], ...]:
     """Return the measured rate of each group and dose of a `dose`, with its n."""
     with study.tables() as (connection, _):
-        return tuple(tuple(map(_masked, r)) for r in measured_rates(connection, experiment, measure, study.name))
+        return tuple(tuple(map(masked, r)) for r in measured_rates(connection, experiment, measure, study.name))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from decimal import Decimal
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from emdsl.colors import ERROR, HELP, PLACE, WARNING, painted
 from emdsl.redact import mask
 from emdsl.source import together
+from emdsl.study.latex import is_number
 from emdsl.study.screen import Aside, Table, counted, short
 from emdsl.surrogates import as_text
 
@@ -58,17 +58,13 @@ def table_html(table: Any) -> str:
     """Return the first rows of an Arrow table, and how many it has."""
     columns, n_rows = list(table.column_names), table.num_rows
     by_column = [table.column(i).slice(0, MAX_ROWS).to_pylist() for i in range(len(columns))]
-    numeric = [c for c, values in zip(columns, by_column, strict=True) if all(map(_is_number, values))]
+    numeric = [c for c, values in zip(columns, by_column, strict=True) if all(map(is_number, values))]
     rows = [[_value(v) for v in row] for row in zip(*by_column, strict=True)]
     more = f", the first {MAX_ROWS} rows are shown" if n_rows > MAX_ROWS else ""
     size = f"{counted(n_rows, 'row')}, {counted(len(columns), 'column')}{more}"
     return _box(
         _table(Table(columns, rows, numeric=numeric), wrap=False) + f'<div style="{COLORS[PLACE]}">{size}</div>'
     )
-
-
-def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float | Decimal) and not isinstance(value, bool))
 
 
 def _value(value: Any) -> Any:

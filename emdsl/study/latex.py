@@ -19,7 +19,7 @@ _SPECIAL = {
 
 def latex(columns: Sequence[str], rows: Sequence[Sequence[Any]], numeric: Container[str] = (), note: str = "") -> str:
     """Return a tabular: numbers and `numeric` columns to the right, texts to the left, a `note` below."""
-    right = [c in numeric or all(_is_number(r[i]) for r in rows) for i, c in enumerate(columns)]
+    right = [c in numeric or all(is_number(r[i]) for r in rows) for i, c in enumerate(columns)]
     lines = [
         "% needs \\usepackage{booktabs}",
         f"\\begin{{tabular}}{{{''.join('r' if n else 'l' for n in right)}}}",
@@ -34,7 +34,8 @@ def latex(columns: Sequence[str], rows: Sequence[Sequence[Any]], numeric: Contai
     return mask("\n".join(lines)) + "\n"
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value may stand in a column of numbers: a number, or a missing one."""
     return value is None or (isinstance(value, int | float | Decimal) and not isinstance(value, bool))
 
 

@@ -41,7 +41,7 @@ class Rendered(Shown):
         return str(self)
 
     def _html(self) -> str:
-        from emdsl.study.html import requests_html  # noqa: PLC0415 - a command shows no HTML
+        from emdsl.study.html import requests_html  # noqa: PLC0415 - `render` prints text
 
         return requests_html(self.requests)
 

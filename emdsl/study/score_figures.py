@@ -69,8 +69,8 @@ def _scores(
     given = measure.condition is not None and len(scores) == 1
     return charts.Scores(
         name=measure.name, title=f"{measure.name}: {', '.join(s.name for s in scores)}{mark}",
-        groups=tuple(charts.Group(name=n, levels=tuple(map(_masked, levels))) for n, levels in found.groups),
-        rows=tuple(tuple(map(_masked, r)) for r in found.rows), scales=tuple(s.scale for s in scores),
+        groups=tuple(charts.Group(name=n, levels=tuple(map(masked, levels))) for n, levels in found.groups),
+        rows=tuple(tuple(map(masked, r)) for r in found.rows), scales=tuple(s.scale for s in scores),
         names=tuple(s.name for s in scores), thresholds=tuple(s.thresholds for s in scores), step=found.step,
         notes=(*notes, *(["draws for which the measure's `given` holds"] if given else [])),
     )  # fmt: skip
@@ -89,5 +89,6 @@ def draw_matrix(study: Compiled, experiment: Experiment) -> tuple[Maker, bool]:
     return (lambda style: charts.matrix(title, judges, cells, style, ["each answer counts once"])), simulated
 
 
-def _masked(value: Any) -> Any:
+def masked(value: Any) -> Any:
+    """Return a value without API keys: figures are shared."""
     return mask(value) if isinstance(value, str) else value

@@ -74,7 +74,7 @@ class ShownText(str):
         return shown
 
     def _repr_html_(self) -> str:
-        from emdsl.study.html import html_of  # noqa: PLC0415 - a terminal prints the text
+        from emdsl.study.html import html_of  # noqa: PLC0415 - only a notebook calls this method
 
         return html_of(self._parts)
 
@@ -88,7 +88,7 @@ class Diagnostics(tuple["Diagnostic", ...]):
     __slots__ = ()
 
     def _repr_html_(self) -> str:
-        from emdsl.study.html import diagnostics_html  # noqa: PLC0415 - a terminal prints the text
+        from emdsl.study.html import diagnostics_html  # noqa: PLC0415 - `check` renders its own lines
 
         return diagnostics_html(self)
 

@@ -45,7 +45,7 @@ class Stories(Shown):
         return str(self)
 
     def _html(self) -> str:
-        from emdsl.study.html import stories_html  # noqa: PLC0415 - a command shows no HTML
+        from emdsl.study.html import stories_html  # noqa: PLC0415 - `show --row` prints text
 
         return stories_html(self.stories, self.n_rows)
 

@@ -229,7 +229,7 @@ class Study:
         Raises:
             NotDrawable: The measure has too few values, or no chart of this kind.
         """
-        from emdsl.study.figures import figure  # noqa: PLC0415 - a notebook loads only what it calls
+        from emdsl.study.figures import figure  # noqa: PLC0415 - it loads DuckDB and the charts
         from emdsl.study.notebook_figure import shown_figure  # noqa: PLC0415 - Altair is imported for a figure alone
 
         study = self._compiled()
@@ -310,7 +310,7 @@ class Study:
             where: A condition in SQL, such as `aligned < 30 AND sample = 2`.
             limit: At most this many rows.
         """
-        from emdsl.study.story import tell_rows  # noqa: PLC0415 - a notebook loads only what it calls
+        from emdsl.study.story import tell_rows  # noqa: PLC0415 - only `story` reads verdicts of one row
 
         study = self._compiled()
         load_if_stale(study)
@@ -318,7 +318,7 @@ class Study:
 
     def runs(self, *, ended: bool = False) -> Runs:
         """Return the runs of the project that are under way, in any process; with `ended` the last ended ones, too."""
-        from emdsl.study.runs import runs_of  # noqa: PLC0415 - a notebook loads only what it calls
+        from emdsl.study.runs import runs_of  # noqa: PLC0415 - it loads the sockets of runs
 
         return runs_of(self.project, ended=ended)
 

@@ -7,24 +7,20 @@ the list, and of the samples of a cell; and fails if a list takes 5 s, or a page
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+from made_rows import made_table
+from support import experiment
 
-from made_rows import made_table  # noqa: E402 - the path to it is one of those above
-from support import experiment  # noqa: E402 - the path to it is one of those above
-
-from emdsl.outcomes import database  # noqa: E402 - the path to it is one of those above
-from emdsl.outcomes.browsing import Filter  # noqa: E402 - the path to it is one of those above
-from emdsl.outcomes.conditions import condition_of  # noqa: E402 - the path to it is one of those above
-from emdsl.outcomes.locked import Locked, fetch, fetch_numbers  # noqa: E402 - the path to it is one of those above
-from emdsl.outcomes.paired_difference import paired_difference  # noqa: E402 - the path to it is one of those above
-from emdsl.outcomes.pairs import Pairs, levels_side_by_side, listed_sql, strip_sql  # noqa: E402 - the path to it is one of those above
+from emdsl.outcomes import database
+from emdsl.outcomes.browsing import Filter
+from emdsl.outcomes.conditions import condition_of
+from emdsl.outcomes.locked import Locked, fetch, fetch_numbers
+from emdsl.outcomes.paired_difference import paired_difference
+from emdsl.outcomes.pairs import Pairs, levels_side_by_side, listed_sql, strip_sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import ClientSession
-from support import emdsl
 from viewed import STATUS, STUDY, made
-from viewing import use
+from viewing import queried, use
 
 from emdsl.outcomes import browsing
 from emdsl.study.running import ActiveRun
@@ -29,11 +28,6 @@ if TYPE_CHECKING:
     from viewing import Client
 
 ENDLESS = "(SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE a.range * b.range % 7 = 3) > 0"
-
-
-def queried(folder: Path, sql: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(emdsl("query", sql, "--format", "json", cwd=folder).stdout)
-    return found
 
 
 async def event(reply: ClientResponse) -> tuple[str, Any]:
