@@ -170,13 +170,7 @@ def _verdict(number: int, line: bytes) -> Verdict:
     try:
         fields: Any = json.loads(line)
     except ValueError:
-        marks = (b"<<<<<<<", b"=======", b">>>>>>>")
-        why = (
-            "it is a conflict marker of git: keep the lines of both sides"
-            if line.startswith(marks)
-            else "it is not JSON"
-        )
-        raise Unreadable(number, why) from None
+        raise Unreadable(number, lines.why_not_json(line)) from None
     if not isinstance(fields, dict):
         raise Unreadable(number, "it is not an object")
     texts = [x for name in ("choices", "shown", "rater") if isinstance(x := fields.get(name), str) and x]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     IsWhole = Callable[[bytes], bool]  # whether a last line without an end is one, and not cut off by a crash
 
+_CONFLICTS = (b"<<<<<<<", b"=======", b">>>>>>>")  # what git writes around lines of both sides
 _ATTRIBUTES = "*.jsonl merge=union\n"  # lines of two people, or of one on two machines, never conflict
 
 
@@ -42,6 +43,13 @@ def _whole(content: bytes, is_whole: IsWhole) -> bytes:
     """Return the content of a file without a last line that was cut off."""
     start = content.rfind(b"\n") + 1
     return content if is_whole(content[start:]) else content[:start]
+
+
+def why_not_json(line: bytes) -> str:
+    """Return why a line of such a file is not JSON, for a message."""
+    if line.startswith(_CONFLICTS):
+        return "it is a conflict marker of git: keep the lines of both sides"
+    return "it is not JSON"
 
 
 def merged(mine: bytes, theirs: bytes, is_whole: IsWhole) -> bytes:

@@ -167,13 +167,7 @@ def _mark(number: int, line: bytes) -> Mark:
     try:
         fields: Any = json.loads(line)
     except (ValueError, RecursionError):
-        edges = (b"<<<<<<<", b"=======", b">>>>>>>")
-        why = (
-            "it is a conflict marker of git: keep the lines of both sides"
-            if line.startswith(edges)
-            else "it is not JSON"
-        )
-        raise Unreadable(number, why) from None
+        raise Unreadable(number, lines.why_not_json(line)) from None
     if not isinstance(fields, dict):
         raise Unreadable(number, "it is not an object")
     version = fields.get("version")

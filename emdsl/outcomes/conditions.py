@@ -43,7 +43,7 @@ def is_condition(measure: Measure) -> bool:
 
 
 def condition_text(measure: Measure) -> str:
-    """Return the condition of a measure as it is written."""
+    """Return the condition of a measure in the words of the study."""
     assert measure.value is not None
     given = f" given {canonical(measure.condition)}" if measure.condition is not None else ""
     return canonical(measure.value) + given

@@ -88,15 +88,15 @@ def _shell() -> Any:
     """Return the shell of IPython, if the calling code runs in one."""
     if "IPython" not in sys.modules:
         return None
-    from IPython.core.getipython import get_ipython  # noqa: PLC0415 - as above: only if it is imported already
+    from IPython.core.getipython import get_ipython  # noqa: PLC0415 - a script has no IPython, and waits for none
 
     return get_ipython()
 
 
 def _unanswered(question: str, why: str) -> UsageError:
     return UsageError(
-        f"{question} No request was sent: {why}. `run(yes=True)` sends them without a question, and a `budget` below "
-        "`confirm_over` needs none"
+        f"{question} No request was sent: {why}. `run(yes=True)` sends them without a question, and a `budget` of at "
+        "most `confirm_over` needs none"
     )
 
 

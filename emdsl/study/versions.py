@@ -92,7 +92,7 @@ def as_version(study: Compiled, called: str) -> Iterator[Loaded]:
     """Yield a version of a study, compiled; copies of its files are there until the block ends.
 
     Args:
-        study: The study as it is now.
+        study: The study in its present state.
         called: The name of the version. `git:` also takes a branch or `HEAD~1`.
 
     Raises:
@@ -140,7 +140,7 @@ def as_it_ran(study: Compiled, run: str) -> Loaded:
     version = compile_study(project, study.file, _unchanged(history.snapshot(project.cache, project.root, record)))
     now = {project.relative(Path(n)): sha256 for n, sha256 in version.program.files.items()}
     changed = sorted(n for n, sha256 in record.files.items() if now.get(n) != sha256)
-    notices = [f"{n} is read as it is now: no copy of it was kept when the run was made" for n in changed]
+    notices = [f"{n} is read in its present state: the run kept no copy of it" for n in changed]
     return Loaded(study=version, notices=notices)
 
 
@@ -154,7 +154,7 @@ def _unchanged(copies: Mapping[Path, Path]) -> dict[Path, Path]:
 
 
 def _not_in_revision(project: Project, files: list[Path]) -> list[str]:
-    return [f"{project.relative(p)} is read as it is now: the revision does not have it" for p in sorted(files)]
+    return [f"{project.relative(p)} is read in its present state: the revision does not have it" for p in sorted(files)]
 
 
 def _shown_run(record: Record) -> str:

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from accessible import check_screen
 from chromium import chromium
 from multidict import MultiDict
 from playwright.sync_api import expect
@@ -380,10 +380,4 @@ def test_it_has_no_serious_fault_of_accessibility(page: Page) -> None:
         for place, ready in (("#/overview", "svg[role=img]"), (f"#{row}", ".transcript[data-row]")):
             open_at(page, place)
             page.wait_for_selector(ready)
-            found = Axe().run(page).response["violations"]
-            serious = [
-                (v["id"], [n["target"] for n in v["nodes"]][:3])
-                for v in found if v["impact"] in ("serious", "critical")
-            ]  # fmt: skip
-            assert not serious, (place, scheme)
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (place, scheme)
+            check_screen(page, place, scheme)

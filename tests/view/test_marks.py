@@ -272,7 +272,7 @@ def test_broken_and_newer_lines_are_told_and_travel(own: Path, tmp_path: Path) -
         assert told["tags"] == ["odd"]
         newer, broken = told["notices"]
         assert newer.endswith("bob.jsonl: 1 mark of a newer version of emdsl; update emdsl to see them")
-        assert "line 2 is not a mark: it is a conflict marker" in broken
+        assert "line 2 is not a mark: it is a conflict marker of git" in broken
         assert "(and 1 more line)" in broken
 
     use(own, act)

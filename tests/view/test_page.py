@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
+from accessible import check_screen
 from chromium import chromium
 from playwright.sync_api import expect
 from support import clean_environment, emdsl
@@ -366,10 +366,4 @@ def test_screens_have_no_serious_fault_of_accessibility(page: Page) -> None:
         for place, ready in places[: 7 if scheme == "light" else 3]:
             open_at(page, place)
             page.wait_for_selector(ready)
-            found = Axe().run(page).response["violations"]
-            serious = [
-                (v["id"], [n["target"] for n in v["nodes"]][:3])
-                for v in found if v["impact"] in ("serious", "critical")
-            ]  # fmt: skip
-            assert not serious, (place, scheme)
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (place, scheme)
+            check_screen(page, place, scheme)

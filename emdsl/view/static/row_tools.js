@@ -1,4 +1,4 @@
-// What a transcript offers beside its texts: copies for a paper and for another study, and why each request is stored.
+// What a transcript offers beside its texts: copies for a paper and for another study, and why each request is cached.
 
 import { html, useEffect, useState } from "/static/vendor/preact-htm.js";
 import { get } from "/static/api.js";
@@ -17,11 +17,11 @@ export function Copies({ exp, row, copy }) {
     <button onClick=${() => fetchAs("em", "a program of this row")} title="a program that sends the requests of this row alone">.em</button>`;
 }
 
-// Why each request is stored or pending, as `emdsl why` tells it; read when it is opened.
+// Why each request is cached or pending, as `emdsl why` tells it; read when it is opened.
 export function Why({ exp, row, generation, open, setOpen }) {
   const { data, error, fresh } = useData(open ? "why" : "", [["exp", exp], ["row", row]], [generation]);
   return html`<details class="step why" open=${open} onToggle=${(e) => setOpen(e.target.open)}><summary>why</summary>
-    ${!open ? null : error ? html`<${Problem} text=${error} />` : !data || !fresh ? html`<${Busy} what="Comparing with stored requests" />`
+    ${!open ? null : error ? html`<${Problem} text=${error} />` : !data || !fresh ? html`<${Busy} what="Comparing with cached requests" />`
       : data.steps.map((s) => html`<div key=${s.name}><pre class="text">${s.text}</pre></div>`)}</details>`;
 }
 
