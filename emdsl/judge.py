@@ -119,7 +119,7 @@ def first_token(reply: Response, answer: str) -> TokenLogprobs | None:
 
 
 def _start(reply: Response, answer: str) -> int | None:
-    """Return the position of the answer's first token; a reply is asked for it several times in a row."""
+    """Return the position of the answer's first token; several readers of one reply need it in a row."""
     last = _LAST[0]
     if last is None or last[0] is not reply or last[1] != answer:
         last = _LAST[0] = (reply, answer, start_of(answer, reply.logprobs or (), reply.tokens))

@@ -155,7 +155,7 @@ def _live(frame: Callable[[Console], Text]) -> Live:
 
 def _fitted(texts: list[str], console: Console) -> Text:
     """Return lines, each cut at the width of the terminal."""
-    from rich.text import Text  # noqa: PLC0415 - it is loaded with the terminal's part above
+    from rich.text import Text  # noqa: PLC0415 - only a terminal cuts lines
 
     whole = Text(no_wrap=True)
     for line in texts:
@@ -169,7 +169,7 @@ def _fitted(texts: list[str], console: Console) -> Text:
 def _step_text(steps: list[lines.StepLine], console: Console) -> Text:
     """Return a line for each step: its name, a bar if there is room for it, its counts and notes."""
     from rich.cells import cell_len, set_cell_size  # noqa: PLC0415 - loaded with the drawing of bars
-    from rich.text import Text  # noqa: PLC0415 - as in `_fitted`, whose lines stand below
+    from rich.text import Text  # noqa: PLC0415 - only a terminal has lines of steps
 
     width = console.width - 1
     name_width = min(max([cell_len(s.name) for s in steps], default=0), width // 3)

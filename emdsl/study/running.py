@@ -248,7 +248,7 @@ def _step_parts(active: list[ActiveRun]) -> Iterator[Part]:
         yield Table(("run", "step", "answered", "failed"), rows, numeric=("answered", "failed"))
     for name, state in states:
         if state.get("retried"):
-            yield f"{name}: {counted(state['retried'], 'repeated attempt')}"
+            yield f"{name}: {state['retried']:,} retried"
         yield from (f"{name}: {f['n']:,} x {f['cause']}" for f in state.get("failures", ())[:MAX_CAUSES])
 
 

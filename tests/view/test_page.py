@@ -197,12 +197,13 @@ def test_a_run_under_way_is_shown(page: Page) -> None:
 
     show()
     article = page.locator("article", has=page.get_by_role("heading", name="Run under way"))
-    facts = dict(zip(article.locator("dt").all_text_contents(), article.locator("dd").all_text_contents(), strict=True))
-    assert facts == {
-        "answered": "3 of 10", "failed": "1", "retries": "1", "in flight": "2 of 4", "spent": "$0.50",
+    facts = {
+        "answered": "3 of 10", "failed": "1", "retried": "1", "in flight": "2 of 4", "spent": "$0.50",
         "left of the budget": "$1.50 of $2.00", "time left": "12 s",
     }  # fmt: skip
-    assert article.locator("tbody tr").all_text_contents() == ["answer3101"]
+    expect(article.locator("dt")).to_have_text(list(facts))
+    expect(article.locator("dd")).to_have_text(list(facts.values()))
+    expect(article.locator("tbody tr")).to_have_text(["answer3101"])
     expect(article.locator(".causes li")).to_have_text("1 <b>")
     expect(page.locator(".runs li")).to_contain_text("3 of 10 answered")
     for name in ("steps", "eta_s", "failures", "retried"):

@@ -7,9 +7,9 @@ import { count, plural, usd, useData } from "/static/ui.js";
 const WINDOW_MS = 60000; // over which the page estimates the pace of a run that does not
 const seen = new Map(); // of runs by id: times and numbers of answers
 
-// Seconds until a run ends: its own estimate, else by the pace of the last minute; null if unknown.
+// Seconds until a run ends: its own estimate, or by the pace of the last minute if its version of emdsl has none; null if unknown.
 function secondsLeft(run) {
-  if (typeof run.eta_s === "number") return run.eta_s;
+  if (run.eta_s !== undefined) return run.eta_s;
   const now = Date.now();
   const points = (seen.get(run.run) || []).filter(([at]) => now - at < WINDOW_MS);
   const done = run.answered + run.failed;
@@ -73,7 +73,7 @@ function Run({ run }) {
     <dl class="facts">
       <${Fact} name="answered">${count(run.answered)} of ${count(run.total)}<//>
       <${Fact} name="failed">${run.failed ? html`<span class="bad">${count(run.failed)}</span>` : 0}<//>
-      ${run.retried === undefined ? null : html`<${Fact} name="retries">${count(run.retried)}<//>`}
+      ${run.retried === undefined ? null : html`<${Fact} name="retried">${count(run.retried)}<//>`}
       <${Fact} name="in flight">${count(run.in_flight)} of ${count(run.connections)}<//>
       <${Fact} name="spent">${spent(run)}<//>
       <${Fact} name="left of the budget">${left === null ? "no budget" : `${usd(left)} of ${usd(run.budget_usd)}`}${run.over_budget ? html` <span class="bad">spent</span>` : null}<//>
