@@ -34,7 +34,7 @@ async def event(reply: ClientResponse) -> tuple[str, Any]:
     """Return the next event of a stream."""
     kind = ""
     while True:
-        line = (await asyncio.wait_for(reply.content.readline(), 5)).decode().rstrip("\n")
+        line = (await asyncio.wait_for(reply.content.readline(), 30)).decode().rstrip("\n")
         if line.startswith("event: "):
             kind = line.removeprefix("event: ")
         elif line.startswith("data: "):
@@ -65,7 +65,7 @@ def test_the_state_is_streamed(folder: Path) -> None:
         client.session.runs = []
         started = time.monotonic()
         await client.viewer.stop()
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10  # with the 60 s that aiohttp waits by default, it would be more
 
     use(folder, act)
 

@@ -379,7 +379,7 @@ def test_other_loads_and_edits_are_followed(tmp_path: Path) -> None:
         (folder / "study.em").write_text(edited, encoding="utf-8")
         await asyncio.to_thread(emdsl, "run", "study.em", "-y", cwd=folder)
         client.session._pace._loaded_at = 0.0
-        for _ in range(100):
+        for _ in range(300):  # a busy machine loads for long
             await asyncio.sleep(0.1)
             if (await client.get("state"))["generation"]:
                 break
