@@ -72,7 +72,8 @@ stress: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/outcomes/test_names.py 60
 	LARGE_BYTES=1048576 $(BIN)/python -m pytest -q -n0 tests/lang/test_fuzz.py -k large
 	THOROUGH=1 $(BIN)/python -m pytest -q -n0 tests/run/test_batching.py tests/run/test_pacing.py tests/lang/test_fuzz.py \
-		tests/lang/test_format.py tests/test_engine_model.py tests/outcomes/test_names.py
+		tests/lang/test_format.py tests/test_engine_model.py tests/outcomes/test_names.py tests/view/test_page.py \
+		tests/report/test_page.py
 	N_HABITS=500 $(BIN)/python -m pytest -q -n0 tests/lang/test_habits.py
 	$(BIN)/python tests/bench/stress.py
 	$(BIN)/python tests/bench/request_files.py
