@@ -35,19 +35,25 @@ class RunControl:
         self.progress = progress or Progress()
         self.draining = asyncio.Event()
         self.error: BaseException | None = None  # that the run raises in the end
-        self.notice = on_notice
         self.guarded = _Guard(self)
         self._drain = drain
-        self._on_progress = on_progress
+        self._on_progress, self._on_notice = on_progress, on_notice
 
     def show(self) -> None:
-        """Report the progress."""
-        self._on_progress(self.progress)
+        """Report the progress. An output that fails aborts the run."""
+        with self.guarded:
+            self._on_progress(self.progress)
+
+    def notice(self, text: str) -> None:
+        """Tell the user something. An output that fails aborts the run."""
+        with self.guarded:
+            self._on_notice(text)
 
     def abort(self, error: BaseException) -> None:
         """Drain, and let the run raise the first error once all answers in flight are stored."""
-        self.error = self.error or error
-        self._drain()
+        if self.error is None:  # draining shows the progress, which may be what has failed
+            self.error = error
+            self._drain()
 
 
 class _Guard:

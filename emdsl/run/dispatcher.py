@@ -179,4 +179,10 @@ class Dispatcher:
         ticket = lane.controllers[account].send(request.chars)
         task = asyncio.create_task(self._send(Attempt(request, lane, account, ticket, reserved, now)))
         self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        """Forget an attempt that has ended. Its own error aborts the run, which would wait for its answer."""
+        self.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._control.abort(error)

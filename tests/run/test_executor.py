@@ -170,3 +170,49 @@ def test_giving_up() -> None:
     rng = random.Random(0)
     assert RetryPolicy(max_wait_s=10).wait(0, 9.9, 1.0, rng) is None
     assert RetryPolicy(max_retries=2).wait(2, 0.0, 0.0, rng) is None
+
+
+@pytest.mark.parametrize("output", ["on_progress", "on_notice"])
+def test_an_output_that_fails_ends_the_run_and_keeps_its_answers(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run drains, with the answers in flight, and raises the first error; before, it waited forever."""
+    monkeypatch.setattr("emdsl.run.retries.FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr("emdsl.run.retries.NOTICE_AFTER_S", 0.0)
+    calls = []
+
+    def fail(shown: Any) -> None:
+        calls.append(shown)
+        raise RuntimeError(f"no output {len(calls)}")
+
+    store = MemoryStore()
+    outputs: dict[str, Any] = {output: fail}
+    executor = Executor(
+        [Rows(experiment(STUDY))], store, Faulty(0.3), connections=4, retry_policy=RetryPolicy(), run="r", **outputs
+    )
+
+    async def limited() -> None:
+        await asyncio.wait_for(executor.run(), 5)
+
+    with pytest.raises(RuntimeError, match=r"^no output 1$"):
+        asyncio.run(limited())
+    assert 1 <= executor.progress.answered == len(store.answers) < 100
+    assert executor.report.interrupted
+
+
+def test_an_attempt_that_breaks_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of our own outside of what is guarded must not be lost with its task."""
+    store = MemoryStore()
+    executor = Executor(
+        [Rows(experiment(STUDY))], store, InProcess(), connections=4, retry_policy=RetryPolicy(), run="r"
+    )
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(executor._dispatcher, "finish", broken)
+
+    async def limited() -> None:
+        await asyncio.wait_for(executor.run(), 5)
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(limited())
+    assert 1 <= len(store.answers) <= 4
