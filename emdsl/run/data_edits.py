@@ -88,29 +88,56 @@ def _of_file(file: Path, parts: list[_Part], before: list[_Part] | None) -> Iter
 
 
 def _of_rows(file: str, paths: list[str], old: list[tuple[Any, ...]], new: list[tuple[Any, ...]]) -> Iterator[DataEdit]:
-    """Compare rows: equal ones are matched wherever they stand, others by their place between these."""
+    """Compare rows: equal ones are matched wherever they stand, others by a value, or by their place between these."""
     was, now = [repr(r) for r in old], [repr(r) for r in new]
     left_old, left_new = _unmatched(was, now), _unmatched(now, was)
     if not (left_old or left_new):
         if was != now:
             yield DataEdit(file=file, change=CHANGED, note=": its rows have another order")
         return
-    gaps: dict[int, list[int]] = {}  # removed rows by the number of matched rows before them
+    matched = _by_value(old, new, left_old, left_new)
+    gaps: dict[int, list[int]] = {}  # removed rows by the number of equal rows before them
+    used = set(matched.values())
     for n, i in enumerate(left_old):
-        gaps.setdefault(i - n, []).append(i)
+        if i not in used:
+            gaps.setdefault(i - n, []).append(i)
     same_size = len(old) == len(new)
     for n, j in enumerate(left_new):
         near = gaps.get(j - n, [])
-        before = next((i for i in near if same_size or len(paths) == 1 or _alike(old[i], new[j])), None)
+        before = matched.get(j)
         if before is None:
-            yield DataEdit(file=file, change=ADDED, row=j + 1)
-            continue
-        near.remove(before)
+            before = next((i for i in near if same_size or len(paths) == 1 or _alike(old[i], new[j])), None)
+            if before is None:
+                yield DataEdit(file=file, change=ADDED, row=j + 1)
+                continue
+            near.remove(before)
         for path, a, b in zip(paths, old[before], new[j], strict=True):
             if repr(a) != repr(b):
                 yield DataEdit(file=file, change=CHANGED, row=j + 1, column=path)
     for gone in sorted(i for near in gaps.values() for i in near):
         yield DataEdit(file=file, change=REMOVED, row=gone + 1)
+
+
+def _by_value(
+    old: list[tuple[Any, ...]], new: list[tuple[Any, ...]], left_old: list[int], left_new: list[int]
+) -> dict[int, int]:
+    """Match rows by a value that no other row of its file has in its column, such as an id: new to old positions."""
+    matched: dict[int, int] = {}
+    for p in range(len(old[0]) if left_old and left_new else 0):
+        by_value = _single(old, left_old, p)
+        used = set(matched.values())
+        for value, j in _single(new, left_new, p).items():
+            i = by_value.get(value)
+            if i is not None and j not in matched and i not in used:
+                matched[j] = i
+    return matched
+
+
+def _single(rows: list[tuple[Any, ...]], left: list[int], p: int) -> dict[str, int]:
+    """Return the values in a column that only one row has, with the position of that row if it is in `left`."""
+    values = [repr(row[p]) for row in rows]
+    n = Counter(values)
+    return {values[i]: i for i in left if n[values[i]] == 1}
 
 
 def _unmatched(rows: list[str], others: list[str]) -> list[int]:

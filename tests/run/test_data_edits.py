@@ -77,10 +77,25 @@ def test_rows_and_columns_are_named(tmp_path: Path, form: str) -> None:
         ([{"id": "x", "text": "y"}, *ROWS], ["row 1: added"]),
         (ROWS[::-1], ["changed: its rows have another order"]),
         ([*ROWS, ROWS[0] | {"id": "z"}], ["row 13: added"]),
+        ([changed(1, text="why?")[0], *ROWS[:0:-1]][::-1], ["row 12, column text: changed"]),
+        (
+            [ROWS[0], {"id": "x", "text": "y"}, *changed(2, text="z")[1:]],
+            ["row 2: added", "row 3, column text: changed"],
+        ),
         ([r | {"more": "x"} for r in ROWS], ["changed, but no value that the study reads"]),
         (ROWS, []),
     ],
-    ids=["whole row", "range", "first", "order", "repeated", "another column", "nothing"],
+    ids=[
+        "whole row",
+        "range",
+        "first",
+        "order",
+        "repeated",
+        "order and value",
+        "inserted above",
+        "another column",
+        "nothing",
+    ],
 )
 def test_edits_are_told_apart(tmp_path: Path, rows: Rows, lines: list[str]) -> None:
     """An inserted row is not twelve changed ones."""
