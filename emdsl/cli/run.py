@@ -93,11 +93,11 @@ def command(
         max_retries=max_retries, budget=budget, insecure=insecure, confirm_over=None if yes else confirm_over,
         plan_file=plan_file, cache=cache, env_file=env_file, batch=batch, detach=detach, pilot=pilot,
     )  # fmt: skip
-    return _Shown(project, file, chosen, marks, as_json=as_json).run()
+    return _RunScreen(project, file, chosen, marks, as_json=as_json).run()
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _RunScreen:
     """Show a run on a terminal, or as JSON."""
 
     project: Project

@@ -13,7 +13,7 @@ from emdsl.study.compiled import by_present_name
 from emdsl.study.design import Design, design, levels_of
 from emdsl.study.registration import Registration, registration_of
 from emdsl.study.screen import Part, Table, counted, short
-from emdsl.study.shown import Shown
+from emdsl.study.self_shown import SelfShown
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -55,7 +55,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deviations(Shown):
+class Deviations(SelfShown):
     """A study beside its registration."""
 
     frozen_at: str  # the time, in ISO 8601

@@ -16,7 +16,7 @@ from emdsl.run.symbolic import symbolic_requests
 from emdsl.study.compiled import Compiled, by_present_name, compile_study
 from emdsl.study.revision import at_revision
 from emdsl.study.screen import counted
-from emdsl.study.shown import Shown
+from emdsl.study.self_shown import SelfShown
 from emdsl.study.versions import as_it_ran
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ GIT, RUN = "git:", "run:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Diff(Shown):
+class Diff(SelfShown):
     """Two studies compared: cells and requests of each experiment, and edited lines."""
 
     experiments: tuple[dict[str, Any], ...]

@@ -30,7 +30,7 @@ from emdsl.study.planfile import PlanFile, digests, known_requests, write_plan
 from emdsl.study.previous import FIRST_RUN, first_run, last_run, server_notices
 from emdsl.study.screen import Aside, Part, Table, short
 from emdsl.study.selection import selections
-from emdsl.study.shown import Shown
+from emdsl.study.self_shown import SelfShown
 from emdsl.study.unused import unused_of, unused_parts
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan(Shown):
+class Plan(SelfShown):
     """The pending requests of a study.
 
     `print(plan)` shows it as `emdsl plan` does. Amounts are in US dollars, None if a price is unknown.

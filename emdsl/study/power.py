@@ -31,7 +31,7 @@ from emdsl.outcomes.sample_size import (
 from emdsl.study.cost import affordable_share
 from emdsl.study.refresh import load_if_stale
 from emdsl.study.screen import Table
-from emdsl.study.shown import Shown
+from emdsl.study.self_shown import SelfShown
 from emdsl.study.tables import chosen_measure
 from emdsl.value import LabelledMap, Row
 
@@ -52,7 +52,7 @@ OPEN = ("not_asked", "failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Power(Shown):
+class Power(SelfShown):
     """The sample size that shows an effect, for each group of a measure."""
 
     measure: str

@@ -16,7 +16,7 @@ from emdsl.run.passes import settle_from_store
 from emdsl.run.rows import Rows, settle
 from emdsl.study.compiled import unknown
 from emdsl.study.selection import selections, whole
-from emdsl.study.shown import Shown
+from emdsl.study.self_shown import SelfShown
 from emdsl.value import NOT_ASKED, EnvVar, render
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered(Shown):
+class Rendered(SelfShown):
     """Requests of some cells, as they are sent; `print(...)` shows them as `emdsl render` does."""
 
     requests: tuple[dict[str, Any], ...]

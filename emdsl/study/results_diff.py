@@ -16,7 +16,7 @@ from emdsl.study.diff import both
 from emdsl.study.formats import text_in
 from emdsl.study.refresh import load_apart
 from emdsl.study.screen import Part, Table, counted
-from emdsl.study.shown import Shown
+from emdsl.study.self_shown import SelfShown
 from emdsl.study.tables import SIMULATED
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResultsDiff(Shown):
+class ResultsDiff(SelfShown):
     """The results of two studies, or of two versions of one, compared row by row."""
 
     experiments: tuple[Changes, ...]

@@ -41,7 +41,7 @@ from emdsl.study.progress_view import NONE, ProgressView
 from emdsl.study.project import cache_option
 from emdsl.study.screen import Aside, Part, short
 from emdsl.study.selection import level_names, selections
-from emdsl.study.shown import Shown
+from emdsl.study.self_shown import SelfShown
 from emdsl.study.survey import Survey
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ MAX_SHOWN = 5  # reasons of failures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run(Shown):
+class Run(SelfShown):
     """The result of a run; `print(run)` shows it as `emdsl run` does. Amounts are in US dollars."""
 
     answered: int  # requests, probes of judges included

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.study.running import active_parts, active_runs, ended_json, ended_parts, ended_runs
-from emdsl.study.shown import Shown
+from emdsl.study.self_shown import SelfShown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Runs(Shown):
+class Runs(SelfShown):
     """Runs of a project, in any process; `print(...)` shows them as `emdsl runs` does."""
 
     active: tuple[ActiveRun, ...]  # under way, oldest first

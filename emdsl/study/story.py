@@ -19,7 +19,7 @@ from emdsl.run.passes import settle_from_store, settle_missing, with_groups
 from emdsl.run.rows import Rows
 from emdsl.study.places import check_key, unknown_key
 from emdsl.study.rendering import request, request_text
-from emdsl.study.shown import Shown
+from emdsl.study.self_shown import SelfShown
 from emdsl.value import LabelledMap, Missing, render
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Stories(Shown):
+class Stories(SelfShown):
     """Some rows with everything about them; `n_rows` is how many rows match in all."""
 
     stories: tuple[dict[str, Any], ...]

@@ -27,7 +27,7 @@ from emdsl.study.python_run import CONFIRM_OVER_USD, run_for, run_options, usd_o
 from emdsl.study.refresh import load_if_stale
 from emdsl.study.screen import text_of
 from emdsl.study.selection import only_texts, whole
-from emdsl.study.shown import Diagnostics, ShownText
+from emdsl.study.self_shown import Diagnostics, ShownText
 from emdsl.study.summary import study_html
 from emdsl.study.tables import chosen_measure, measure_parts
 from emdsl.study.text_study import file_of, with_text

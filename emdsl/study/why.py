@@ -18,7 +18,7 @@ from emdsl.study.compiled import unknown
 from emdsl.study.counts import grouped
 from emdsl.study.previous import FIRST_RUN, last_run, previous_runs
 from emdsl.study.selection import selections, whole
-from emdsl.study.shown import Shown
+from emdsl.study.self_shown import SelfShown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ NO_REQUEST = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Why(Shown):
+class Why(SelfShown):
     """The requests of one cell and sample, with the reason why each is cached or pending."""
 
     experiment: str

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from emdsl.study.screen import Part
 
 
-class Shown:
+class SelfShown:
     """A value with a screen: `print` shows it as text. Jupyter and marimo show its HTML."""
 
     __slots__ = ()
@@ -23,7 +23,7 @@ class Shown:
     def __init_subclass__(cls) -> None:
         """Give each class the text for IPython: it takes the `__repr__` of a dataclass before that of a base."""
         super().__init_subclass__()
-        type.__setattr__(cls, "_repr_pretty_", Shown._repr_pretty_)
+        type.__setattr__(cls, "_repr_pretty_", SelfShown._repr_pretty_)
 
     def parts(self) -> Iterator[Part]:
         """Yield the screen."""
