@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from emdsl.run.live import LiveSettings
 
 MAX_CAUSES = 10  # of failures, in one status
+MAX_CAUSE, MAX_ERROR = 200, 1_000  # characters
 _USD = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?")
 _CREDENTIALS = struct.Struct("3i")  # of the process that connects: its id, its user, its group
 
@@ -82,8 +83,7 @@ class ControlServer:
         try:
             async with asyncio.timeout(control_socket.TIMEOUT_S):
                 if _same_user(writer):
-                    reply = self._reply(await reader.readline())
-                    writer.write(json.dumps(reply).encode() + b"\n")
+                    writer.write(fitted(self._reply(await reader.readline())))
                     await writer.drain()
         except (OSError, ValueError):  # it has gone, is too slow, or the line is too long
             pass
@@ -104,7 +104,7 @@ class ControlServer:
                 case _:
                     return {"error": "the message is not understood"}
         except (UsageError, ValueError, RecursionError) as error:
-            return {"error": str(error)}
+            return {"error": _cut(str(error), MAX_ERROR)}
         recorded = self._record(changes)
         return self._status() | {"changes": [asdict(c) for c in changes], "recorded": recorded}
 
@@ -134,7 +134,9 @@ class ControlServer:
                 {"step": s.name, "total": s.total, "answered": s.answered, "failed": s.failed}
                 for s in progress.meter.steps
             ],
-            "failures": [{"cause": mask(cause), "n": n} for cause, n in progress.meter.failures(MAX_CAUSES)],
+            "failures": [
+                {"cause": _cut(mask(cause), MAX_CAUSE), "n": n} for cause, n in progress.meter.failures(MAX_CAUSES)
+            ],
         }
 
     def _set(self, connections: Any, budget: Any) -> list[history.Change]:
@@ -185,6 +187,42 @@ class ControlServer:
         except OSError:
             return False
         return True
+
+
+def fitted(reply: dict[str, Any]) -> bytes:
+    """Return a reply as a line of at most MAX_BYTES, without the last causes of failures and steps if it is longer.
+
+    Steps under way are kept first, then those that have not begun. `more_steps` is the number that is left out.
+    """
+    line = _line(reply)
+    while len(line) > control_socket.MAX_BYTES and len(reply.get("failures", ())) > 1:
+        reply = reply | {"failures": reply["failures"][:-1]}
+        line = _line(reply)
+    steps = reply.get("steps", [])
+    if len(line) <= control_socket.MAX_BYTES or not steps:
+        return line
+    room, kept = control_socket.MAX_BYTES - len(_line(reply | {"steps": [], "more_steps": len(steps)})), set[int]()
+    for i in sorted(range(len(steps)), key=lambda i: _rank(steps[i])):
+        room -= len(_line(steps[i])) + 1  # with its comma and space
+        if room < 0:
+            break
+        kept.add(i)
+    more = len(steps) - len(kept)
+    return _line(reply | {"steps": [s for i, s in enumerate(steps) if i in kept], "more_steps": more})
+
+
+def _cut(text: str, size: int) -> str:
+    return text if len(text) <= size else text[: size - 1] + "…"
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value).encode() + b"\n"
+
+
+def _rank(step: dict[str, Any]) -> int:
+    """Return 0 for a step under way, 1 for one that has not begun, 2 for one that is done."""
+    done = step["answered"] + step["failed"]
+    return 2 if done >= step["total"] else 0 if done else 1
 
 
 def _change(what: str, old: Decimal | int | None = None, new: Decimal | int | None = None) -> history.Change:

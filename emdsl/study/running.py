@@ -247,6 +247,8 @@ def _step_parts(active: list[ActiveRun]) -> Iterator[Part]:
         yield ""
         yield Table(("run", "step", "answered", "failed"), rows, numeric=("answered", "failed"))
     for name, state in states:
+        if state.get("more_steps"):
+            yield f"{name}: {counted(state['more_steps'], 'more step')}"
         if state.get("retried"):
             yield f"{name}: {state['retried']:,} retried"
         yield from (f"{name}: {f['n']:,} x {f['cause']}" for f in state.get("failures", ())[:MAX_CAUSES])

@@ -19,7 +19,7 @@ from emdsl.run.retries import RetryPolicy
 from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
 from emdsl.study import control_socket
-from emdsl.study.control_server import ControlServer
+from emdsl.study.control_server import ControlServer, fitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,6 +121,24 @@ def test_what_is_not_understood_changes_nothing(tmp_path: Path) -> None:
         assert part in replies[raw]["error"], raw[:60]
     assert (provider.n, executor.report.failures, executor.report.interrupted) == (40, {}, False)
     assert not (tmp_path / "control" / RUN).exists()
+
+
+def test_a_reply_is_never_too_long() -> None:
+    """Of many steps those under way are kept, and the most frequent causes; the rest is counted."""
+    steps = [{"step": f"experiment_{i}.answer", "total": 9, "answered": 9 * (i < 300), "failed": 0} for i in range(900)]
+    steps[700]["answered"] = 4
+    causes = [{"cause": "評" * 200, "n": 10 - i} for i in range(10)]
+    state = {"answered": 2704, "steps": steps, "failures": causes}
+    line = fitted(state)
+    assert control_socket.MAX_BYTES - 200 < len(line) <= control_socket.MAX_BYTES
+    reply = json.loads(line)
+    assert (reply["answered"], reply["failures"]) == (2704, causes[:1])
+    kept = reply["steps"]
+    assert kept == [*steps[300 : 300 + len(kept) - 1], steps[700]]
+    assert reply["more_steps"] == 900 - len(kept)
+    short = {"steps": steps[:3], "failures": causes[:1]}
+    assert json.loads(fitted(short)) == short
+    assert json.loads(fitted({"steps": [steps[0] | {"step": "x" * 20_000}]})) == {"steps": [], "more_steps": 1}
 
 
 def test_a_budget_needs_prices(tmp_path: Path) -> None:

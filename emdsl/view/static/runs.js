@@ -55,14 +55,15 @@ export function Bar({ parts, total, label }) {
     ${shares.map(([kind, n, name]) => html`<span key=${name} class=${kind} style=${{ width: `${(100 * n) / (total || 1)}%` }} title=${`${count(n)} ${name}`}></span>`)}</span>`;
 }
 
-function Steps({ steps }) {
+function Steps({ steps, more }) {
   if (!steps || !steps.length) return null;
   return html`<div class="scroll" tabindex="0" role="region" aria-label="progress by step"><table>
     <thead><tr><th scope="col">step</th><th scope="col"><span class="sr">progress</span></th><th scope="col" class="num">answered</th>
       <th scope="col" class="num">of</th><th scope="col" class="num">failed</th></tr></thead>
     <tbody>${steps.map((s) => html`<tr key=${s.step}><th scope="row">${s.step}</th>
       <td><${Bar} parts=${[["done", s.answered, "answered"], ["failed", s.failed, "failed"]]} total=${s.total} /></td>
-      <td class="num">${count(s.answered)}</td><td class="num">${count(s.total)}</td><td class="num">${s.failed ? html`<span class="bad">${count(s.failed)}</span>` : 0}</td></tr>`)}</tbody></table></div>`;
+      <td class="num">${count(s.answered)}</td><td class="num">${count(s.total)}</td><td class="num">${s.failed ? html`<span class="bad">${count(s.failed)}</span>` : 0}</td></tr>`)}</tbody></table>
+    ${more ? html`<p>${count(more)} more step${more === 1 ? "" : "s"}</p>` : null}</div>`;
 }
 
 const Fact = ({ name, children }) => html`<div><dt>${name}</dt><dd>${children}</dd></div>`;
@@ -80,7 +81,7 @@ function Run({ run }) {
       <${Fact} name="time left">${timeLeft(run).replace(/ left$/, "") || "unknown yet"}<//>
       ${run.started_at ? html`<${Fact} name="started">${new Date(run.started_at * 1000).toLocaleTimeString()}<//>` : null}
     </dl>
-    <${Steps} steps=${run.steps} />
+    <${Steps} steps=${run.steps} more=${run.more_steps} />
     ${run.failures && run.failures.length ? html`<h4>Failures by cause</h4><ul class="causes">${run.failures.map((f) => html`<li key=${f.cause}><strong>${count(f.n)}</strong> ${f.cause}</li>`)}</ul>` : null}
   </article>`;
 }
