@@ -109,7 +109,8 @@ def batch_parts(report: Report) -> Iterator[Part]:
     n = len(report.batches)
     by = expected_by(report.batches)
     until = f", which end by {by}" if by and n > 1 else f", which ends by {by}" if by else ""
-    yield f"{report.n_in_batches:,} requests are in {n} open batch{'es' if n > 1 else ''}{until}"
+    requests = "1 request is" if report.n_in_batches == 1 else f"{report.n_in_batches:,} requests are"
+    yield f"{requests} in {n} open batch{'es' if n > 1 else ''}{until}"
     if report.n_later:
         yield f"  {report.n_later:,} more wait for the budget: the maximum cost of these is reserved"
     yield "  run again to collect them, or `emdsl batch wait`; `emdsl batch cancel NAME` frees their requests"

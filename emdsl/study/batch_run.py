@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from emdsl.run.batching import Batching
 from emdsl.run.gathering import Gatherer
 from emdsl.store.journal import OPEN
+from emdsl.study.screen import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -177,7 +178,9 @@ class BatchRun:
     def _tell(self, planned: list[BatchRecord]) -> None:
         n = sum(r.n for r in planned)
         models = sorted({str(r.place["use"]) for r in planned})
-        self.view.notice(f"submitting {n:,} requests in {len(planned)} {_batches(planned)}: {', '.join(models)}")
+        self.view.notice(
+            f"submitting {counted(n, 'request')} in {len(planned)} {_batches(planned)}: {', '.join(models)}"
+        )
         if not (self.plan.detach or self._told):
             self._told = True
             self.view.notice("Ctrl-C leaves batches: the same command collects them later")

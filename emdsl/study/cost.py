@@ -12,6 +12,7 @@ from emdsl.price_list import price_of
 from emdsl.run.count import beyond
 from emdsl.source import Diagnostic
 from emdsl.study.basis import assumes, basis_of
+from emdsl.study.screen import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -83,7 +84,7 @@ def question_of_cost(counts: list[ExperimentCount], over: Decimal | None, budget
         high = costs(counts)[2]
         most = f", at most {usd(high)}" if high is not None else ", no upper limit"
         cost += f" ({basis_of(counts)}{most})"
-    return f"Send {sum(c.at_most for c in counts):,} requests {cost}?"
+    return f"Send {counted(sum(c.at_most for c in counts), 'request')} {cost}?"
 
 
 def usd(amount: Decimal | None) -> str:

@@ -90,7 +90,9 @@ class Plan(SelfShown):
         yield from unused_parts(self.unused)
         if self.in_batches:
             n, held = len(self.in_batches), sum(self.in_batches.values())
-            yield f"{held:,} pending requests are in {n} open batch{'es' if n > 1 else ''}: they are not sent again\n"
+            requests = "1 pending request is" if held == 1 else f"{held:,} pending requests are"
+            again = "it is" if held == 1 else "they are"
+            yield f"{requests} in {n} open batch{'es' if n > 1 else ''}: {again} not sent again\n"
         yield from self.store_parts
         yield from (Aside(f"note: needed before a run: {what}") for what in self.missing)
         yield from (Aside(f"note: {notice}\n") for notice in self.notices)

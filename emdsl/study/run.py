@@ -39,7 +39,7 @@ from emdsl.study.options import repeated
 from emdsl.study.plan import make_plan, missing_setup
 from emdsl.study.progress_view import NONE, ProgressView
 from emdsl.study.project import cache_option
-from emdsl.study.screen import Aside, Part, short
+from emdsl.study.screen import Aside, Part, counted, short
 from emdsl.study.selection import level_names, selections
 from emdsl.study.self_shown import SelfShown
 from emdsl.study.survey import Survey
@@ -194,8 +194,9 @@ class Run(SelfShown):
         offline = self.options.offline
         yield from batch_parts(self.report)
         if self.pending > 0:
-            where = "are not in the store (--offline)" if offline else "are pending"
-            yield f"{self.pending:,} requests {where}: incomplete"
+            verb = "is" if self.pending == 1 else "are"
+            where = f"{verb} not in the store (--offline)" if offline else f"{verb} pending"
+            yield f"{counted(self.pending, 'request')} {where}: incomplete"
             yield from (f"  {name}" for name in (self._examples() if offline else ()))
         if not commands:
             return
@@ -281,6 +282,7 @@ def run_study(
         show(_plan_parts(study, options, counts, store))
         if not options.offline:
             check_budgets(counts, options.budget)
+            _check_setup(study, options, counts)
         report = Report()
         if pending and not options.offline:
             question = question_of_cost(counts, options.confirm_over, options.budget)
@@ -321,6 +323,13 @@ def run_study(
     if options.pilot:
         rest = make_plan(study, samples=options.samples, only=options.only, insecure=options.insecure, reasons=False)
     return replace(result, id=run, store_before=before, rest=rest, wall_s=time.monotonic() - start_s)
+
+
+def _check_setup(study: Compiled, options: RunOptions, counts: list[ExperimentCount]) -> None:
+    """Raise SetupError if the pending requests need what is missing."""
+    missing = missing_setup(study, counts, insecure=options.insecure) if n_pending(counts) else []
+    if missing:
+        raise SetupError("\n       ".join(["these models are not set up:", *missing]))
 
 
 def _load(loader: Loader, walks: list[Rows], report: Report, view: ProgressView) -> Loaded:
@@ -366,9 +375,6 @@ def _send(
     batches: BatchPlan | None,
 ) -> Report:  # fmt: skip
     """Send what is pending, and keep a record of the run."""
-    missing = missing_setup(study, counts, insecure=options.insecure)
-    if missing:
-        raise SetupError("\n       ".join(["these models are not set up:", *missing]))
     project = study.project
     parallel = [e.parallel for e in study.program.experiments if e.parallel is not None]
     record = _record(study, options, counts, run)

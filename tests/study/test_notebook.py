@@ -17,12 +17,13 @@ import pytest
 from support import SHOTS, SHOTS_STUDY
 
 import emdsl
-from emdsl.errors import EmdslError, FileExists, SetupError, SourceError, UnknownAxis, UsageError
+from emdsl.errors import EmdslError, FileExists, SetupError, SourceError, StoreError, UnknownAxis, UsageError
 from emdsl.report import charts
 from emdsl.run.eta import TimeLeft
 from emdsl.run.metering import StepProgress
 from emdsl.run.progress import Progress
 from emdsl.study import python_run, study
+from emdsl.study import run as run_module
 from emdsl.study.foreground import Foreground
 from emdsl.study.frontend import Frontend
 from emdsl.study.html import COLORS, html_of, table_html
@@ -261,14 +262,14 @@ def test_a_cell_is_a_study(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("where", "answer", "outcome"),
     [
-        (Frontend.JUPYTER, "y", SetupError),
+        (Frontend.JUPYTER, "y", StoreError),
         (Frontend.JUPYTER, "", None),
         (Frontend.SESSION, "no", None),
         (Frontend.SESSION, EOFError(), None),
         (Frontend.JUPYTER, KeyboardInterrupt(), None),
         (Frontend.JUPYTER, RuntimeError("no input here"), UsageError),
         (Frontend.MARIMO, "y", UsageError),
-        (Frontend.SCRIPT, "n", SetupError),
+        (Frontend.SCRIPT, "n", StoreError),
     ],
 )
 def test_a_run_asks_before_it_spends(
@@ -283,22 +284,30 @@ def test_a_run_asks_before_it_spends(
             raise answer
         return str(answer)
 
+    def send(*_: Any, **__: Any) -> None:
+        raise StoreError("it would send now")
+
     monkeypatch.setattr(study, "frontend", lambda: where)
     monkeypatch.setattr(python_run, "output", lambda _: None)
     monkeypatch.setattr(builtins, "input", reply)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(SetupError, match="OPENAI_API_KEY"):  # before a question
+        emdsl.open_text(PAID, "paid").run(display="none")
+    assert questions == []
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-none-0123456789")
+    monkeypatch.setattr(run_module, "send_pending", send)
     paid = emdsl.open_text(PAID, "paid")
     if outcome is None:
         run = paid.run(display="none")
         assert (run.declined, str(run), shown(run)) == (True, "nothing was sent", "nothing was sent")
     else:
-        with pytest.raises(outcome, match=None if outcome is SetupError else r"run\(yes=True\)"):
+        with pytest.raises(outcome, match="would send" if outcome is StoreError else r"run\(yes=True\)"):
             paid.run(display="none")
     assert len(questions) == (where in (Frontend.JUPYTER, Frontend.SESSION))
-    assert all(q.startswith("Send 1 requests for about $30.00") and q.endswith("? [y/N] ") for q in questions)
+    assert all(q.startswith("Send 1 request for about $30.00") and q.endswith("? [y/N] ") for q in questions)
     if where is Frontend.SESSION:
         for options in ({"yes": True}, {"confirm_over": 1000}):
-            with pytest.raises(SetupError):
+            with pytest.raises(StoreError, match="would send"):
                 paid.run(**options)
         assert len(questions) == 1
     assert folder.joinpath("cache").is_dir()
