@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import SourceError, UsageError
@@ -40,7 +39,7 @@ def add_magic(shell: Any) -> None:
 
 def _arguments(line: str) -> tuple[str, set[str]]:
     """Return the name and the options of a line; raises UsageError."""
-    words = shlex.split(line)
+    words = line.split()
     options = {w for w in words if w.startswith("-")}
     for word in sorted(options - {*OPTIONS}):
         raise UsageError(

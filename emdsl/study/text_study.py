@@ -7,6 +7,7 @@ copy of its text is in the cache, where a run keeps the studies that it ran.
 from __future__ import annotations
 
 from dataclasses import replace
+from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,10 @@ def file_of(name: str) -> Path:
     """Return the file in the working folder that a study of a text is named after.
 
     Raises:
-        UsageError: The name is not an identifier of Python.
+        UsageError: The name cannot be that of a variable in Python.
         FileExists: There is such a file: its results have the same name.
     """
-    if not name.isidentifier():
+    if not str(name).isidentifier() or iskeyword(name):
         raise UsageError(f"expected a name such as `icl`, not {name!r}", parameter="name")
     file = Path.cwd() / f"{name}.em"
     if file.exists():

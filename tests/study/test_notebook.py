@@ -254,6 +254,9 @@ def test_a_cell_is_a_study(folder: Path) -> None:
         shell.em("icl", SHOTS_STUDY.replace("by k", "by kk"))
     with pytest.raises(UsageError, match="did you mean `--run`"):
         shell.em("icl --rum", SHOTS_STUDY)
+    for odd in ("class", "'a", "a-b"):  # no name of a variable
+        with pytest.raises(UsageError, match=rf"expected a name such as `icl`, not .{odd}."):
+            shell.em(odd, SHOTS_STUDY)
     with pytest.raises(UsageError, match="takes one name"):
         shell.em("a b", SHOTS_STUDY)
     assert [p.name for p in folder.glob("*.em")] == []
