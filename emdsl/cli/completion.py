@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _BREAKS = "=:"  # bash completes what follows the last of these
 _SPECIAL = re.compile(r"([^\w@%+=:,./-])")
+_SPECIAL_IN_QUOTES = re.compile(r'(["$`\\])')
 _BASH = r"""
 %(complete_func)s() {
     local IFS=$'\n' reply line type value
@@ -45,20 +46,22 @@ class _Bash(BashComplete):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._kept, self._quoted = 0, False
+        self._kept, self._quote = 0, ""
 
     def get_completion_args(self) -> tuple[list[str], str]:
         """Return the words before the cursor, and the one at it."""
         line, point = os.environ["COMP_LINE"], int(os.environ["COMP_POINT"])
-        words, incomplete, self._quoted, broken = split_line(line[:point] if point < len(line) else line)
-        self._kept = 0 if self._quoted else broken
+        words, incomplete, self._quote, broken = split_line(line[:point] if point < len(line) else line)
+        self._kept = 0 if self._quote else broken
         return words[1:], incomplete
 
     def format_completion(self, item: CompletionItem) -> str:
         """Return an item without the part that bash keeps, and so that it is one word."""
         value = str(item.value)[self._kept :] if item.type == "plain" else str(item.value)
-        if item.type == "plain" and not self._quoted:
-            value = _SPECIAL.sub(r"\\\1", value)
+        if item.type == "plain" and self._quote == "'":
+            value = value.replace("'", r"'\''")
+        elif item.type == "plain":
+            value = (_SPECIAL_IN_QUOTES if self._quote else _SPECIAL).sub(r"\\\1", value)
         return f"{'open' if item.open else item.type},{value}"
 
 
@@ -84,11 +87,11 @@ def register() -> None:
     add_completion_class(_Zsh)
 
 
-def split_line(line: str) -> tuple[list[str], str, bool, int]:
+def split_line(line: str) -> tuple[list[str], str, str, int]:
     """Split a line as bash does.
 
     Returns:
-        The finished words, the word at the end, whether that is within quotes, and how many of its characters stand
+        The finished words, the word at the end, its open quote or an empty text, and how many of its characters stand
         before the part that bash completes: up to the last `=` or `:` outside of quotes.
     """
     words: list[str] = []
@@ -110,7 +113,7 @@ def split_line(line: str) -> tuple[list[str], str, bool, int]:
         else:
             word, started = word + c, True
             broken = len(word) if c in _BREAKS else broken
-    return words, word, bool(quote), broken
+    return words, word, quote, broken
 
 
 def axes(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -154,6 +154,7 @@ async def in_jupyter(url: str) -> None:
 
 def in_marimo(folder: Path) -> None:
     """Run a notebook of marimo as a script, and in its kernel."""
+    (folder / "paid.em").write_text(PAID.replace("hello", "another request"), encoding="utf-8")
     (folder / "nb.py").write_text(MARIMO.replace("TEXT", repr(SHOTS_STUDY)), encoding="utf-8")
     code = "import nb; outputs, defs = nb.app.run(); print(defs['run'].complete)"
     environment = clean_environment() | {"PYTHONPATH": str(ROOT)}

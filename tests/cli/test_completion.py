@@ -29,6 +29,7 @@ experiment e {
   for model in [small]
   for question in [wish, "hey, you"]
   for k in doses
+  for sign in ["it's", "$HOME", "a\\"b"]
   for cot in { off: "", on: "think" }
   for n in 1..3
   for row in rows
@@ -70,6 +71,7 @@ def test_names_are_those_that_the_study_writes_out(folder: Path) -> None:
     names = names_of(folder / "study.em")
     assert names.axes == {
         "model": ["small"], "question": ["one wish, please", "hey, you"], "k": ["0", "1.5", "16"],
+        "sign": ["it's", "$HOME", 'a"b'],
         "cot": ["off", "on"], "n": ["1", "2", "3"], "row": [],
     }  # fmt: skip
     assert names.measures == {"low": 'rate(answer == "x")'}
@@ -83,12 +85,15 @@ def test_names_are_those_that_the_study_writes_out(folder: Path) -> None:
     [
         (
             "emdsl run study.em --only ",
-            ["open,model=", "open,question=", "open,k=", "open,cot=", "open,n=", "open,row="],
+            ["open,model=", "open,question=", "open,k=", "open,sign=", "open,cot=", "open,n=", "open,row="],
         ),
         ("emdsl plan --only cot=", ["plain,off", "plain,on"]),
         ("emdsl run study.em --only cot=off,", ["plain,off,on"]),
         ("emdsl run study.em --only question=he", [r"plain,hey,\ you"]),
         ('emdsl run study.em --only "question=hey, ', ["plain,question=hey, you"]),
+        ("emdsl run study.em --only sign=", [r"plain,it\'s", r"plain,\$HOME", r"plain,a\"b"]),
+        ("emdsl run study.em --only 'sign=", [r"plain,sign=it'\''s", "plain,sign=$HOME", 'plain,sign=a"b']),
+        ('emdsl run study.em --only "sign=', ["plain,sign=it's", r"plain,sign=\$HOME", r"plain,sign=a\"b"]),
         ("emdsl run study.em --only row=", []),
         ("emdsl run none.em --only ", []),
         ("emdsl plot study.em --measure ", ["plain,low"]),
@@ -141,12 +146,12 @@ def test_bash_completes(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "split"),
     [
-        ("a b", (["a"], "b", False, 0)),
-        ("a b ", (["a", "b"], "", False, 0)),
-        (r"a k=x\ y", (["a"], "k=x y", False, 2)),
-        ("a 'k=x y", (["a"], "k=x y", True, 0)),
-        ("a 'k=x y' ", (["a", "k=x y"], "", False, 0)),
+        ("a b", (["a"], "b", "", 0)),
+        ("a b ", (["a", "b"], "", "", 0)),
+        (r"a k=x\ y", (["a"], "k=x y", "", 2)),
+        ("a 'k=x y", (["a"], "k=x y", "'", 0)),
+        ("a 'k=x y' ", (["a", "k=x y"], "", "", 0)),
     ],
 )
-def test_lines_are_split_as_bash_splits_them(line: str, split: tuple[list[str], str, bool, int]) -> None:
+def test_lines_are_split_as_bash_splits_them(line: str, split: tuple[list[str], str, str, int]) -> None:
     assert split_line(line) == split
