@@ -28,6 +28,7 @@ DISPLAYS = (RICH, PLAIN, NONE)
 EVERY_S = 5.0  # between two plain lines
 FRAMES = 4  # a second
 MIN_BAR, MAX_BAR = 8, 40  # cells
+MIN_NAME = 3  # cells of the name of an experiment
 UNKNOWN = TimeLeft(None, "it has just begun")
 
 
@@ -168,7 +169,7 @@ def _fitted(texts: list[str], console: Console) -> Text:
 
 def _step_text(steps: list[lines.StepLine], console: Console) -> Text:
     """Return a line for each step: its name, a bar if there is room for it, its counts and notes."""
-    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415 - loaded with the drawing of bars
+    from rich.cells import cell_len  # noqa: PLC0415 - loaded with the drawing of bars
     from rich.text import Text  # noqa: PLC0415 - only a terminal has lines of steps
 
     width = console.width - 1
@@ -178,13 +179,28 @@ def _step_text(steps: list[lines.StepLine], console: Console) -> Text:
     room = width - 2 - name_width - 2 - count_width - 2 - note_width - 2
     whole = Text(no_wrap=True)
     for step in steps:
-        line = Text("  " + set_cell_size(step.name, name_width) + "  ", no_wrap=True)
+        line = Text("  " + _fitted_name(step.name, name_width) + "  ", no_wrap=True)
         if room >= MIN_BAR:
             line.append_text(_bar(step.done, step.total, min(room, MAX_BAR), console)).append("  ")
         line.append(step.count.rjust(count_width)).append("  " + step.note if step.note else "", style="yellow")
         line.truncate(width, overflow="ellipsis")
         whole.append_text(line).append("\n")
     return whole
+
+
+def _fitted_name(name: str, width: int) -> str:
+    """Return the name of a step in this many cells; of a long one its experiment is cut."""
+    from rich.cells import cell_len, set_cell_size  # noqa: PLC0415 - names are drawn beside bars alone
+
+    experiment, dot, step = name.rpartition(".")
+    room = width - cell_len(f"….{step}")
+    if cell_len(name) <= width:
+        return set_cell_size(name, width)
+    if dot and room >= MIN_NAME:
+        return f"{set_cell_size(experiment, room)}….{step}"
+    return (
+        step if cell_len(step) == width else set_cell_size(step, width - 1) + ("…" if cell_len(step) > width else " ")
+    )
 
 
 def _with_bar(text: str, done: int, total: int, console: Console) -> Text:

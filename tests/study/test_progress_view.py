@@ -15,7 +15,7 @@ from emdsl.run.metering import StepProgress
 from emdsl.run.progress import Progress
 from emdsl.study import progress_view
 from emdsl.study.progress_lines import duration, plain_line, step_lines
-from emdsl.study.progress_view import PLAIN, RICH, ProgressView
+from emdsl.study.progress_view import PLAIN, RICH, ProgressView, _fitted_name
 
 
 def counts(n_steps: int = 3, name: str = "answer") -> Progress:
@@ -47,6 +47,15 @@ def test_no_line_is_wider_than_the_terminal(
         assert "120/<=400" in shown[1]
         assert shown[min(n_steps, 7)] == "  23 more steps, 0 of them done" or n_steps == 2
         assert "  442 of at most 800 requests   $0.12 of $5.00   about 2 min left" in shown
+
+
+def test_steps_of_a_long_experiment_are_told_apart() -> None:
+    """Its name is cut, and theirs only if they are too long by themselves."""
+    names = ["an_experiment_of_many_words.answer", "an_experiment_of_many_words.aligned", "評価.judge", "x.a_long_step"]
+    shown = [_fitted_name(name, 20) for name in names]
+    assert shown == ["an_experimen….answer", "an_experime….aligned", "評価.judge          ", "x.a_long_step       "]
+    assert [_fitted_name(name, 8) for name in names] == ["answer  ", "aligned ", "judge   ", "a_long_…"]
+    assert _fitted_name(names[0], 6) == "answer"
 
 
 def test_a_plain_line_has_it_all() -> None:
