@@ -42,7 +42,8 @@ def add(cache: Path, study: str, keys: set[Digest], version: StoreVersion | None
     """Add the answers that a run has used, which a store of this version holds; raises OSError."""
     path = _path(cache, study)
     before = _read(path)
-    if keys <= before.keys:
+    if before.keys and keys <= before.keys:
+        path.touch()  # when the last run has told its answers
         return
     whole = version is not None and (not before.keys or (before.version is not None and version.holds(before.version)))
     _write(path, before.keys | keys, version if whole else None)
@@ -60,9 +61,11 @@ def left_out(cache: Path, study: str, sets: Sequence[set[Digest]]) -> tuple[set[
     return left, used.version
 
 
-def has(cache: Path, study: str) -> bool:
-    """Whether the answers that a study uses are known."""
-    return _path(cache, study).exists()
+def has(cache: Path, study: str, since: float) -> bool:
+    """Whether the answers that a study uses are known, also those of a run that began then, in seconds since 1970."""
+    with suppress(OSError):
+        return _path(cache, study).stat().st_mtime >= since
+    return False
 
 
 def by_others(cache: Path, study: str, keys: set[Digest]) -> set[Digest]:

@@ -57,8 +57,8 @@ def unused_of(study: Compiled, counts: list[ExperimentCount], store: DiskStore) 
     """Return the cached answers that earlier runs of a study have used, and its program now does not.
 
     Returns:
-        None if there are none, or if it cannot be told: rows of the program are unknown, or another study has run
-        before its answers were recorded.
+        None if there are none, or if it cannot be told: rows of the program are unknown, or the answers of a run of
+        another study are not recorded. That run is under way, was killed, or is of an older version.
     """
     if study.program.absent or any(s.unknown for c in counts for s in c.steps):
         return None
@@ -67,7 +67,7 @@ def unused_of(study: Compiled, counts: list[ExperimentCount], store: DiskStore) 
     if not keys:
         return None
     records = history.by_run(cache)
-    if not all(used.has(cache, name) for name in {r.study for r in records.values() if r.ended_at is not None}):
+    if not all(used.has(cache, r.study, r.started_at) for r in records.values() if r.study != study.name):
         return None
     left = list(keys - used.by_others(cache, study.name, keys))
     try:

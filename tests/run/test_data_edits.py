@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from support import emdsl, program
 
+from emdsl.run import history
 from emdsl.run.data_edits import data_edits
 from emdsl.study.data_parts import data_parts
 
@@ -142,6 +144,10 @@ def test_a_plan_tells_what_it_does_not_use_any_more(tmp_path: Path) -> None:
     assert shown["data_edits"][1] == {"file": "q.csv", "change": "removed", "row": 1}
     assert shown["unused"] == {"answers": 1, "usd": 0.0, "exact": True}, "the other study uses two"
     assert "unused" not in json.loads(emdsl("plan", "s.em", "--json", "--only", "q=r5", cwd=tmp_path).stdout)
+    killed = history.Record(run="k", study="other", file="other.em", program="", started_at=time.time())
+    history.begin(tmp_path / "cache", tmp_path, killed, {})
+    shown = json.loads(emdsl("plan", "s.em", "--json", cwd=tmp_path).stdout)
+    assert "unused" not in shown, "nobody knows which answers the killed run has used"
     for copy in (tmp_path / "cache" / "kept").glob("*.csv"):  # as of a file that is too large to be kept
         copy.unlink()
     assert "reason: unknown: no copy of `q.csv` was kept on 20" in emdsl("plan", "s.em", cwd=tmp_path).stdout
