@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from emdsl.value import Row
 
 CHANGED, ADDED, REMOVED = "changed", "added", "removed"
+MAX_NEAR = 50  # rows in one place that are compared with a new one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +108,8 @@ def _of_rows(file: str, paths: list[str], old: list[tuple[Any, ...]], new: list[
         near = gaps.get(j - n, [])
         before = matched.get(j)
         if before is None:
-            before = next((i for i in near if same_size or len(paths) == 1 or _alike(old[i], new[j])), None)
+            first = islice(near, MAX_NEAR)
+            before = next((i for i in first if same_size or len(paths) == 1 or _alike(old[i], new[j])), None)
             if before is None:
                 yield DataEdit(file=file, change=ADDED, row=j + 1)
                 continue

@@ -12,7 +12,7 @@ import pytest
 from support import emdsl, program
 
 from emdsl.run import history
-from emdsl.run.data_edits import data_edits
+from emdsl.run.data_edits import _of_rows, data_edits
 from emdsl.study.data_parts import data_parts
 
 if TYPE_CHECKING:
@@ -151,3 +151,14 @@ def test_a_plan_tells_what_it_does_not_use_any_more(tmp_path: Path) -> None:
     for copy in (tmp_path / "cache" / "kept").glob("*.csv"):  # as of a file that is too large to be kept
         copy.unlink()
     assert "reason: unknown: no copy of `q.csv` was kept on 20" in emdsl("plan", "s.em", cwd=tmp_path).stdout
+
+
+def test_a_replaced_file_takes_no_square_of_time() -> None:
+    """Nothing of it is like the old one: its rows are added, the old ones removed."""
+    old = [(f"text {i % 7}", i % 5) for i in range(6_000)]
+    new = [(f"other {i % 7}", i % 5 + 9) for i in range(6_001)]
+    start_s = time.process_time()
+    edits = list(_of_rows("f.csv", ["a", "b"], old, new))
+    assert time.process_time() - start_s < 2
+    assert [(e.change, e.row) for e in (edits[0], edits[-1])] == [("added", 1), ("removed", 6_000)]
+    assert len(edits) == 12_001
