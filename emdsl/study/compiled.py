@@ -83,5 +83,5 @@ def by_present_name(olds: Mapping[str, T], news: Collection[str]) -> dict[str, T
 def unknown(kind: str, name: str, names: list[str]) -> str:
     """Return an error text for an unknown name of a kind, with the nearest name or all of them."""
     plural = "axes" if kind == "axis" else f"{kind}s"
-    hint = near(name, names) or (listed(kind, plural, names) if names else "there is none")
+    hint = near(name, names) or (listed(kind, plural, names) if names else f"the study has no {plural}")
     return f"unknown {kind} `{name}`; {hint}"
