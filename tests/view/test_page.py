@@ -184,6 +184,7 @@ def test_arrow_keys_move_between_cells(page: Page) -> None:
 def test_a_run_under_way_is_shown(page: Page) -> None:
     """By a status as the run sends it: progress by step, time and money left, causes; what is unknown is left out."""
     run = {"run": "0123", "pid": 1, "file": "study.em", "started_at": None, "reachable": True, "changes": []} | STATUS
+    run["steps"] = [*STATUS["steps"], {"step": "said", "total": 7, "answered": 0, "failed": 0}]
     state = {"generation": 0, "loaded_at": 0, "problem": "", "runs": [run]}
 
     def show() -> None:
@@ -203,7 +204,9 @@ def test_a_run_under_way_is_shown(page: Page) -> None:
     }  # fmt: skip
     expect(article.locator("dt")).to_have_text(list(facts))
     expect(article.locator("dd")).to_have_text(list(facts.values()))
-    expect(article.locator("tbody tr")).to_have_text(["answer3101"])
+    expect(article.locator("tbody tr")).to_have_text(["answer3101", "said070"])
+    expect(article.get_by_role("img", name="0 of 7")).to_be_visible()
+    expect(page.locator(".runs [role=status]")).to_have_text("study.em: 40 % done")
     expect(article.locator(".causes li")).to_have_text("1 <b>")
     expect(page.locator(".runs li")).to_contain_text("3 of 10 answered")
     for name in ("steps", "eta_s", "failures", "retried"):

@@ -38,7 +38,7 @@ const called = (run) => run.file || run.run.slice(0, 8);
 // One line for each run, above every screen.
 export function Strip({ runs }) {
   if (!runs.length) return null;
-  const told = runs.filter((r) => r.reachable).map((r) => `${called(r)}: ${Math.floor(percent(r) / 10)}0 % done`).join(", ");
+  const told = runs.filter((r) => r.reachable).map((r) => `${called(r)}: ${10 * Math.floor(percent(r) / 10)} % done`).join(", ");
   return html`<section class="runs" aria-label="Runs under way"><p class="sr" role="status">${told}</p>
     <ul>${runs.map((run) => html`<li key=${run.run}><strong>${called(run)}</strong>${run.reachable ? html`
       <progress max=${run.total || 1} value=${run.answered + run.failed} aria-label=${`progress of ${called(run)}`}></progress>
@@ -51,7 +51,7 @@ export function Strip({ runs }) {
 // Shares of a whole as a bar: parts are [class, number, name].
 export function Bar({ parts, total, label }) {
   const shares = parts.filter(([, n]) => n > 0);
-  return html`<span class="stack" role="img" aria-label=${label || shares.map(([, n, name]) => `${count(n)} ${name}`).join(", ")}>
+  return html`<span class="stack" role="img" aria-label=${label || shares.map(([, n, name]) => `${count(n)} ${name}`).join(", ") || `0 of ${count(total)}`}>
     ${shares.map(([kind, n, name]) => html`<span key=${name} class=${kind} style=${{ width: `${(100 * n) / (total || 1)}%` }} title=${`${count(n)} ${name}`}></span>`)}</span>`;
 }
 
@@ -70,7 +70,7 @@ const Fact = ({ name, children }) => html`<div><dt>${name}</dt><dd>${children}</
 
 function Run({ run }) {
   const left = run.budget_usd === null ? null : Math.max(0, run.budget_usd - run.spent_usd);
-  return html`<article><h3>Run under way: ${called(run)}</h3>
+  return html`<article><h2>Run under way: ${called(run)}</h2>
     <dl class="facts">
       <${Fact} name="answered">${count(run.answered)} of ${count(run.total)}<//>
       <${Fact} name="failed">${run.failed ? html`<span class="bad">${count(run.failed)}</span>` : 0}<//>
@@ -82,7 +82,7 @@ function Run({ run }) {
       ${run.started_at ? html`<${Fact} name="started">${new Date(run.started_at * 1000).toLocaleTimeString()}<//>` : null}
     </dl>
     <${Steps} steps=${run.steps} more=${run.more_steps} />
-    ${run.failures && run.failures.length ? html`<h4>Failures by cause</h4><ul class="causes">${run.failures.map((f) => html`<li key=${f.cause}><strong>${count(f.n)}</strong> ${f.cause}</li>`)}</ul>` : null}
+    ${run.failures && run.failures.length ? html`<h3>Failures by cause</h3><ul class="causes">${run.failures.map((f) => html`<li key=${f.cause}><strong>${count(f.n)}</strong> ${f.cause}</li>`)}</ul>` : null}
   </article>`;
 }
 
@@ -93,10 +93,10 @@ function LastRun({ last, experiments, sql }) {
   const failures = experiments.flatMap((e) => e.failures.map((f) => ({ ...f, experiment: e.name })));
   if (!last && !failures.length) return null;
   const link = (f) => href("rows", [["exp", f.experiment], [`m.${f.step}`, "failed"], ...(sql ? [["where", f.where]] : [])]);
-  return html`<article><h3>Last run</h3>
+  return html`<article><h2>Last run</h2>
     ${last ? html`<p>Started ${new Date(last.started_at * 1000).toLocaleString()}, ${ENDS[last.end]}${last.ended_at ? ` after ${duration(last.ended_at - last.started_at)}` : ""}:
       ${" "}${plural(last.sent, "request")} sent, ${last.failed ? html`<span class="bad">${count(last.failed)} failed</span>` : "0 failed"}.</p>` : null}
-    ${failures.length ? html`<h4>Failed, and without an answer</h4>
+    ${failures.length ? html`<h3>Failed, and without an answer</h3>
       <div class="scroll" tabindex="0" role="region" aria-label="failures by cause"><table>
       <thead><tr><th scope="col">step</th><th scope="col">cause</th><th scope="col" class="num">requests</th><th scope="col" class="num">rows</th></tr></thead>
       <tbody>${failures.map((f) => html`<tr key=${`${f.experiment} ${f.step} ${f.cause}`}><td>${f.step}</td><td class="cause"><a href=${link(f)}>${f.cause}</a></td>

@@ -61,7 +61,7 @@ export function verdictOf(step) {
 
 function Ask({ step, raw, quotes, curl }) {
   return html`<section class="step" aria-label=${`ask ${step.step}`}>
-    <h3>ask ${step.step} ${curl ? html`<button class="small" onClick=${() => curl(step.step)}>curl</button>` : null}</h3>
+    <h3>ask ${step.step} ${curl && step.key ? html`<button class="small" onClick=${() => curl(step.step)}>curl</button>` : null}</h3>
     ${step.messages ? html`<${Messages} messages=${step.messages} raw=${raw} />` : html`<p class="faint">${step.unknown}</p>`}
     ${step.reasoning !== undefined ? html`<details class="reasoning" open=${step.reasoning.length < 1500}><summary>reasoning, ${plural(step.reasoning.length, "character")}</summary><${Text} text=${step.reasoning} raw=${raw} quotes=${quotes} /></details>` : null}
     <div class="message answer"><h4>answer</h4>${step.missing ? html`<p class="gone">missing: ${step.missing}</p>` : html`<${Text} text=${step.value} raw=${raw} quotes=${quotes} />`}
@@ -79,7 +79,7 @@ function Judge({ step, raw, curl }) {
   if (step.reasoning) how.push(html`<dt>reasoning</dt><dd><${Raw} text=${step.reasoning} /></dd>`);
   for (const text of step.unread || []) how.push(html`<dt>earlier reply, not readable</dt><dd><${Raw} text=${text} /></dd>`);
   return html`<section class="step verdict" aria-label=${`judge ${step.step}`}>
-    <h3>${step.step} <span class=${step.missing ? "gone" : "value"}>${verdictOf(step)}</span> ${curl ? html`<button class="small" onClick=${() => curl(step.step)}>curl</button>` : null}</h3>
+    <h3>${step.step} <span class=${step.missing ? "gone" : "value"}>${verdictOf(step)}</span> ${curl && step.key ? html`<button class="small" onClick=${() => curl(step.step)}>curl</button>` : null}</h3>
     ${step.unknown ? html`<p class="faint">${step.unknown}</p>` : null}
     ${step.error ? html`<p class="bad">${step.error}</p>` : null}
     <dl class="how">${how}</dl>
