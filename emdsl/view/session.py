@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.annotation import FOLDER
 from emdsl.errors import EmdslError, OutcomesError, UsageError
+from emdsl.mark import paths_of
 from emdsl.outcomes.load_ids import DATABASE, load_id
 from emdsl.outcomes.locked import LIMIT_S, MAX_ROWS, Locked, fetch
 from emdsl.source import listed, near
@@ -56,7 +57,9 @@ class Session:
     _own_runs: set[str] = field(default_factory=set)  # of this study, that were seen under way
     _n_alone: int = 0  # looks that have seen a change, and no run of this study
     _seen: Any = None  # what the results were made from
+    _marks_seen: Any = None
     changes: int = 0  # of what `state` returns
+    marks_changes: int = 0  # of the files of marks, by people or by git
     ended: bool = False
     _pace: LoadPace = field(default_factory=LoadPace)
     _loader: LoadProcess = field(default_factory=LoadProcess)
@@ -72,7 +75,7 @@ class Session:
 
     def open(self) -> None:
         """Open the loaded results; raises OutcomesError."""
-        self._seen = self._sources()
+        self._seen, self._marks_seen = self._sources(), self._mark_files()
         self._results = Locked(self.study.project.cache / DATABASE)
 
     async def end_streams(self) -> None:
@@ -199,7 +202,7 @@ class Session:
         """Return what moves: the load, and the runs under way."""
         return {
             "generation": self.generation, "loaded_at": self.loaded_at, "problem": self.problem,
-            "runs": [r.as_json() for r in self.runs],
+            "marks": self.marks_changes, "runs": [r.as_json() for r in self.runs],
         }  # fmt: skip
 
     async def moved(self, seen: int, timeout_s: float) -> int:
@@ -234,6 +237,10 @@ class Session:
             if runs != self.runs:
                 self.runs = runs
                 await self._move()
+        marks = await asyncio.to_thread(self._mark_files)
+        if marks != self._marks_seen:
+            self.marks_changes, self._marks_seen = self.marks_changes + 1, marks
+            await self._move()
         seen = await asyncio.to_thread(self._sources)
         alone = not self.mine(self.runs)
         changed = seen != self._seen or (alone and self.part is not None)  # a run was killed that had a part loaded
@@ -330,6 +337,12 @@ class Session:
             _stats(sorted(verdicts)), _stats(map(Path, program.files)), project.store_version(),
             load_id(project.cache, self.study.name),
         )  # fmt: skip
+
+    def _mark_files(self) -> tuple[Any, ...]:
+        """Return what tells whether the files of marks have changed; without a readable folder nothing."""
+        with suppress(OSError):
+            return _stats(paths_of(self.study.file))
+        return ()
 
     def _drawn_again(self, study: Compiled) -> dict[str, Annotating]:
         """Return the annotations with the verdicts of now: without new answers the draw is the same."""

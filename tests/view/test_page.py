@@ -297,6 +297,47 @@ def test_marks_and_pins_by_keys(page: Page, folder: Path) -> None:
     expect(page.locator(".row.at .tag")).to_have_text(["very odd"])
     page.locator(".filters label", has_text=re.compile("^tag")).locator("select").select_option("very odd")
     expect(page.locator("#count")).to_have_text("1 row")
+    open_at(page, "#/rows?q=simulated&tag=very%20odd&sort=-aligned")
+    page.reload()
+    expect(page.locator("#count")).to_have_text("1 row")
+    expect(page.locator(".row.at .tag")).to_have_text(["very odd"])
+
+
+def test_marks_of_others_appear_where_the_list_is(page: Page, folder: Path) -> None:
+    """As their file changes; the list keeps its place, its rows and the focus meanwhile."""
+    folder_of_marks = folder / "annotations" / "marks"
+    line = next(x for x in (folder_of_marks / "bob.jsonl").read_text(encoding="utf-8").splitlines() if "very odd" in x)
+    open_at(page, "#/rows")
+    expect(page.locator("#count")).to_have_text("96 rows")
+    page.locator("[role=grid]").focus()
+    page.evaluate("document.querySelector('.list').scrollTop = 900")
+    expect(page.locator("#row-40 [role=gridcell]").nth(1)).to_be_visible()
+    (folder_of_marks / "carol.jsonl").write_text(
+        line.replace("very odd", "theirs").replace('"bob"', '"carol"') + "\n", encoding="utf-8"
+    )
+    expect(page.locator(".filters option[value=theirs]")).to_have_count(1)
+    expect(page.locator("[role=grid]")).to_be_focused()
+    assert page.evaluate("document.querySelector('.list').scrollTop") == 900
+    open_at(page, "#/rows?tag=theirs")
+    expect(page.locator("#count")).to_have_text("1 row")
+    assert page.evaluate("document.querySelector('.list').scrollTop") == 0
+    expect(page.locator(".row.at .tag")).to_have_text(["very odd", "theirs"])
+    (folder_of_marks / "carol.jsonl").unlink()
+    expect(page.locator(".row.at .tag")).to_have_count(0)  # nobody has the tag any more
+
+
+def test_a_step_without_a_request_has_no_curl_call(page: Page) -> None:
+    """And a weighted score has two digits, wherever it is shown."""
+    open_at(page, "#/rows?m.said=not_needed")
+    expect(page.locator(".row.at [role=gridcell]").nth(1)).to_be_visible()
+    press(page, "Enter")
+    transcript = page.locator(".transcript[data-row]")
+    expect(transcript.get_by_label("judge said").get_by_role("button")).to_have_count(0)
+    aligned = transcript.get_by_label("judge aligned")
+    expect(aligned.get_by_role("button", name="curl")).to_have_count(1)
+    value = aligned.locator("h3 .value").text_content() or ""
+    assert re.fullmatch(r"\d+(\.\d\d?)?", value)
+    expect(aligned.locator("dd").nth(1)).to_have_text(re.compile(rf"^{re.escape(value)}(, weighted by probability)?$"))
 
 
 def test_passages_that_a_judge_quotes_are_found(page: Page) -> None:

@@ -38,7 +38,7 @@ function Pin({ pin, at, select, chosen, remove }) {
     ${pin.verdicts.length && chosen ? html`<p class="meta">${pin.verdicts.map((v) => `${v.step} ${v.verdict}`).join(", ")}</p>` : null}</li>`;
 }
 
-export function Pins({ route, generation }) {
+export function Pins({ route, generation, state }) {
   const [held, setHeld] = useState({ data: null, error: "" });
   const [busy, setBusy] = useState(false);
   const [copy, said] = useCopy();
@@ -46,7 +46,7 @@ export function Pins({ route, generation }) {
   const with_ = (name) => route.get(name) === "1";
   const set = (changes) => go("pins", route.with(changes), { replace: true });
   const load = () => get("pins").then((data) => setHeld({ data, error: "" }), (error) => setHeld((old) => ({ ...old, error: error.message })));
-  useEffect(() => { load(); }, [generation]);
+  useEffect(() => { load(); }, [generation, (state && state.marks) || 0]);
   const pins = held.data ? held.data.pins : [];
   const at = Math.max(0, Math.min(pins.length - 1, Number(route.get("at", "0")) || 0));
   const write = async (path, body, then = at) => {

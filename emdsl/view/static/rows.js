@@ -14,18 +14,22 @@ const MAX_SEEN = 200; // rows at once, however tall the window
 const MAX_CHECKS = 12; // levels of an axis that are shown as boxes
 
 // The rows of a filter by their number, and how many there are; pages are fetched when they are seen.
-function usePages(filter, generation) {
+// With a new load, and with new marks, those that are shown stay until the new ones are there.
+function usePages(filter, version) {
   const [held, setHeld] = useState({ n: null, error: "" });
   const pages = useRef(new Map());
+  const old = useRef({ chosen: "", pages: new Map() });
   const under = useRef(new Set());
   const [, redraw] = useState(0);
-  const key = JSON.stringify([filter, generation]);
+  const chosen = JSON.stringify(filter);
+  const key = `${version} ${chosen}`;
   const now = useRef(key);
   const stop = useRef(null);
   useEffect(() => {
     now.current = key;
     stop.current = new AbortController();
     const { signal } = stop.current;
+    old.current = { chosen, pages: old.current.chosen === chosen ? new Map([...old.current.pages, ...pages.current]) : new Map() };
     pages.current = new Map();
     under.current = new Set();
     setHeld((old) => ({ ...old, error: "", searched: 1 }));
@@ -59,12 +63,13 @@ function usePages(filter, generation) {
     });
   }
   const row = (i) => {
-    const page = pages.current.get(Math.floor(i / PAGE));
+    const number = Math.floor(i / PAGE);
+    const page = pages.current.get(number) || old.current.pages.get(number);
     return page ? page[i % PAGE] : null;
   };
   const first = pages.current.get(0);
   const n = held.n ?? (first ? first.length : null);
-  return { n, exact: held.n !== null, searched: held.n === null ? 0 : held.searched ?? 1, error: held.error, row, see: fetchPage, key };
+  return { n, exact: held.n !== null, searched: held.n === null ? 0 : held.searched ?? 1, error: held.error, row, see: fetchPage, chosen };
 }
 
 // A field whose text is the page's until it is committed: the page is drawn again while a person types.
@@ -189,6 +194,7 @@ function List({ pages, columns: all, axes, at, setAt, open, sort, setSort }) {
   useEffect(() => {
     for (let page = Math.floor(from / PAGE); page <= Math.floor(Math.max(from, to - 1) / PAGE); page += 1) pages.see(page);
   });
+  useLayoutEffect(() => { box.current.scrollTop = 0; }, [pages.chosen]);
   // the chosen row stays in sight
   useLayoutEffect(() => {
     if (pages.n === null || !n) return;
@@ -198,13 +204,13 @@ function List({ pages, columns: all, axes, at, setAt, open, sort, setSort }) {
       const aim = i < first ? i : i - fits + 1;
       box.current.scrollTop = whole <= TALLEST ? aim * HEIGHT : (aim / Math.max(1, n - seen + 1)) * most;
     }
-  }, [at, pages.n === null, view.height]);
+  }, [at, pages.chosen, pages.n === null, view.height]);
   const lines = [];
   for (let i = from; i < to; i += 1) {
     const row = pages.row(i);
     lines.push(html`<div key=${i} id=${`row-${i}`} role="row" aria-rowindex=${i + 2} aria-selected=${i === at} class=${i === at ? "row at" : "row"}
       style=${{ top: `${place(i) + HEIGHT}px` }} onClick=${() => { setAt(i); open(i); }}>
-      ${row ? order.map((i) => (all[i] === MARKS ? html`<${Signs} marks=${row.marks} />` : row.cells[i])).map((cell, j) => columns[j] === MARKS ? html`<div role="gridcell" key=${j} class="marks">${cell}</div>` : html`<div role="gridcell" key=${j} class=${`${columns[j].kind}${cell !== null && typeof cell === "object" ? " gone" : ""}`}>${shown(cell)}</div>`)
+      ${row ? order.map((i) => (all[i] === MARKS ? html`<${Signs} marks=${row.marks} />` : row.cells[i])).map((cell, j) => columns[j] === MARKS ? html`<div role="gridcell" key=${j} class="marks" title=${row.marks ? row.marks.tags.join(", ") : ""}>${cell}</div>` : html`<div role="gridcell" key=${j} class=${`${columns[j].kind}${cell !== null && typeof cell === "object" ? " gone" : ""}`}>${shown(cell)}</div>`)
         : html`<div role="gridcell" class="faint">...</div>`}</div>`);
   }
   const template = useMemo(() => widths(columns, axes), [all, axes]);
@@ -220,13 +226,14 @@ function List({ pages, columns: all, axes, at, setAt, open, sort, setSort }) {
       ${lines}</div></div>`;
 }
 
-export function Rows({ route, study, overview, generation }) {
+export function Rows({ route, study, overview, generation, state }) {
   const experiment = study.experiments.find((e) => e.name === route.get("exp")) || study.experiments[0];
   const part = overview && overview.experiments.find((e) => e.name === experiment.name);
   const filter = useMemo(() => route.filter, [JSON.stringify(route.filter)]);
   const [version, setVersion] = useState(0); // of the marks
-  const pages = usePages(filter, generation);
-  const marks = useData(study.can.includes("marks") ? "marks" : "", [], [generation, version]).data;
+  const marksSeen = (state && state.marks) || 0;
+  const pages = usePages(filter, `${generation} ${marksSeen}`);
+  const marks = useData(study.can.includes("marks") ? "marks" : "", [], [generation, version, marksSeen]).data;
   const marked = marks !== null && (marks.any || version > 0);
   const columns = useMemo(() => (marked ? [...experiment.columns, MARKS] : experiment.columns), [experiment, marked]);
   const at = Math.max(0, Number(route.get("at", "0")) || 0);
@@ -271,6 +278,6 @@ export function Rows({ route, study, overview, generation }) {
         ${filter.some(([k]) => k !== "exp" && k !== "sort") ? html`<a href=${href("rows", [["exp", experiment.name]])}>clear all</a>` : null}</div>
       ${pages.error || problem ? html`<${Problem} text=${pages.error || problem} />` : null}
       ${marks ? marks.notices.map((text) => html`<p class="bad" key=${text}>${text}</p>`) : null}
-      <${List} key=${pages.key} pages=${pages} columns=${columns} axes=${experiment.axes} at=${at} setAt=${setAt} open=${open} sort=${route.get("sort")} setSort=${(sort) => set({ sort })} />
+      <${List} pages=${pages} columns=${columns} axes=${experiment.axes} at=${at} setAt=${setAt} open=${open} sort=${route.get("sort")} setSort=${(sort) => set({ sort })} />
     </section></div>`;
 }

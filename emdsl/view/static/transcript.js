@@ -110,7 +110,7 @@ function Counted({ exp, row, generation }) {
     <td>${c.dropped ? html`<span class="gone">dropped: ${c.dropped}</span>` : typeof c.value === "boolean" ? String(c.value) : figure(c.value)}</td></tr>`)}</tbody></table></div></section>`;
 }
 
-export function Transcript({ route, study, generation }) {
+export function Transcript({ route, study, generation, state }) {
   const exp = route.get("exp") || study.experiments[0].name;
   const row = route.get("row");
   const experiment = study.experiments.find((e) => e.name === exp) || study.experiments[0];
@@ -137,7 +137,7 @@ export function Transcript({ route, study, generation }) {
   };
   const compare = () => go("compare", route.with({ raw: "" }));
   const goTo = (to) => to && go("row", route.with({ row: to }), { replace: true });
-  const marks = useMarks(exp, row, generation, study.can.includes("marks"));
+  const marks = useMarks(exp, row, `${generation} ${(state && state.marks) || 0}`, study.can.includes("marks"));
   const [whyOpen, setWhyOpen] = useOpen(row);
   const asksWhy = study.can.includes("why");
   useKeys({
