@@ -20,7 +20,7 @@ const TABS = [["overview", "Overview", "o"], ["rows", "Rows", "r"], ["grid", "Gr
 const SCREENS = { overview: Overview, rows: Rows, row: Transcript, grid: Grid, compare: Compare, differences: Differences, annotate: Annotate, pins: Pins };
 const SHEET = [ // keys, what they do, and what the source of the page has to offer for them
   ["g o", "Overview; o too"], ["g r", "Rows"], ["g m", "Grid"], ["g c", "Compare: what differs", "pairs"], ["g a", "Annotate; a too", "annotate"],
-  ["g p", "Pins", "marks"], ["j  k", "Next, previous row"], ["Enter", "Open the row"], ["Esc", "Back; leave a field"], ["/", "Search"],
+  ["g p", "Pins", "marks"], ["j  k", "Next, previous row"], ["Enter", "Open the row"], ["Esc", "Back; leave a field"], ["/", "Rows: search"],
   ["c", "Compare a row side by side"], ["f", "From there: what differs", "pairs"], ["h  l", "Previous, next sample of the cell"],
   ["p", "Pin or unpin the row", "marks"], ["#  n", "Transcript: a tag, a note", "marks"], ["w", "Transcript: why", "why"],
   ["J  K", "Pins: move down, up", "marks"], ["y", "Pins: copy the examples", "marks"], ["m", "Markdown or raw text"],
