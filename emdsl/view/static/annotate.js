@@ -60,7 +60,7 @@ export function Annotate({ route, study }) {
     ${text ? html`<article key=${text.shown} data-shown=${text.shown}>
       ${text.question ? html`<div class="message user"><h3>question</h3>${raw ? html`<${Raw} text=${text.question} />` : html`<${Markdown} text=${text.question} />`}</div>` : null}
       <div class="message answer"><h3>answer</h3>${raw ? html`<${Raw} text=${text.answer} />` : html`<${Markdown} text=${text.answer} />`}</div></article>
-      <div class="choices" role="group" aria-label="labels">${task.choices.map((choice, i) => html`<button key=${choice.label} disabled=${busy} onClick=${() => write(text.shown, choice.label)}>
+      <div class="choices" role="group" aria-label="labels">${task.choices.map((choice, i) => html`<button key=${choice.label} aria-disabled=${busy} onClick=${() => write(text.shown, choice.label)}>
         ${i < 9 ? html`<kbd>${i + 1}</kbd>` : null} <b>${choice.label}</b> <span>${choice.text}</span></button>`)}</div>`
       : html`<p class="finished">All drawn texts are judged. The figures in the overview take them in after a moment.</p>`}
     <div class="bar low"><label class="inline note">note <input ref=${field} value=${note} onInput=${(e) => setNote(e.target.value)} placeholder="n; Esc leaves the field" /></label>

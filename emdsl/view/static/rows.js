@@ -236,7 +236,8 @@ export function Rows({ route, study, overview, generation, state }) {
   const marks = useData(study.can.includes("marks") ? "marks" : "", [], [generation, version, marksSeen]).data;
   const marked = marks !== null && (marks.any || version > 0);
   const columns = useMemo(() => (marked ? [...experiment.columns, MARKS] : experiment.columns), [experiment, marked]);
-  const at = Math.max(0, Number(route.get("at", "0")) || 0);
+  const asked = Math.max(0, Number(route.get("at", "0")) || 0);
+  const at = pages.exact && pages.searched === 1 && pages.n ? Math.min(asked, pages.n - 1) : asked; // rows may have become fewer
   const search = useRef(null);
   const [problem, setProblem] = useState("");
   const set = (changes) => {
