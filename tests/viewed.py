@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from support import SHOTS, emdsl
 
@@ -44,7 +44,7 @@ experiment page {
 }
 """
 
-STATUS = {  # of a run under way, as its control socket replies
+STATUS: dict[str, Any] = {  # of a run under way, as its control socket replies
     "answered": 3, "failed": 1, "total": 10, "in_flight": 2, "connections": 4, "spent_usd": 0.5, "of_unknown_cost": 0,
     "budget_usd": 2.0, "over_budget": False, "stopping": False, "cpu_s": 1.5, "eta_s": 12.0, "retried": 1,
     "steps": [{"step": "answer", "total": 10, "answered": 3, "failed": 1}], "failures": [{"cause": "<b>", "n": 1}],

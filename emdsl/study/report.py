@@ -73,7 +73,7 @@ def _answers(study: Compiled, notices: list[str]) -> dict[str, Any]:
     with study.tables() as (connection, _):
         parts = [overview_of(e, study.name, connection) for e in experiments]
     return {
-        "state": {"generation": 0, "loaded_at": time.time() // 60 * 60, "problem": "", "runs": []},
+        "state": {"generation": 0, "loaded_at": time.time() // 60 * 60, "problem": "", "runs": [], "marks": 0},
         "study": {
             "study": study.name, "file": study.project.relative(study.file), "version": __version__, "generation": 0,
             "person": "", "can": list(CAN), "experiments": [experiment_of(e, Coordinates(e)) for e in experiments],

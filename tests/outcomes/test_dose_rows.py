@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from reported import first_of
 from support import emdsl, program
 from told import Loaded, loaded
 
@@ -288,4 +289,5 @@ def test_a_dose_is_shown_and_drawn(tmp_path: Path) -> None:
     assert done.returncode
     assert "measure `never` has no curve: the rate is the same at every dose" in done.stderr
     emdsl("report", "half.em", "-o", "half.html", cwd=tmp_path)
-    assert "half: dose by k, as a curve" in (tmp_path / "half.html").read_text(encoding="utf-8")
+    (picture,) = first_of(tmp_path / "half.html")["figures"]["measures"]["half"]["pictures"]
+    assert 'aria-label="half: dose, as curve; the table below has the numbers"' in picture["svg"]

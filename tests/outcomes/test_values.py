@@ -117,7 +117,7 @@ def test_what_a_row_adds_to_a_measure(loaded: Any) -> None:
     rows = database.select(loaded, "SELECT m, k, side, sample FROM s.e").rows
     for place, (m, k, side, sample) in enumerate(rows):
         found = database.select(loaded, part_sql(EXPERIMENT, measure, "s", place))
-        assert found.rows == [(m, k, sample < k * side, None)]
+        assert found.rows == [(place, m, k, sample < k * side, None)]
 
 
 def test_a_model_is_shown_by_its_use() -> None:

@@ -83,7 +83,7 @@ def test_a_study_is_planned_run_and_read(study: Study, tmp_path: Path) -> None:
     prompts = study.query("SELECT count(*) AS n, count(DISTINCT key) AS keys FROM e_prompts", prompts=True)
     assert prompts.to_pylist() == [{"n": 80, "keys": 80}]
     spec = study.figure("low").to_dict()
-    assert "low" in spec["title"]
+    assert spec["title"]["text"] == ["low (SIMULATED)"]
     assert repr(study) == f"emdsl.open('{tmp_path}/study.em')"
 
 
@@ -100,7 +100,7 @@ def test_what_is_wrong_is_raised_with_its_place(study: Study, tmp_path: Path) ->
         study.results("x")
     with pytest.raises(OutcomesError, match="nothing"):
         study.query("SELECT nothing FROM e")
-    with pytest.raises(NotDrawable, match="heat map"):
+    with pytest.raises(NotDrawable, match="cannot be drawn as `heat`"):
         study.figure("low", kind="heat")
     (tmp_path / "study.em").write_text(SHOTS_STUDY.replace("by k", "by kk"), encoding="utf-8")
     with pytest.raises(SourceError, match=r"unknown axis `kk`") as caught:

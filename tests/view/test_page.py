@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from accessible import check_screen
@@ -183,8 +183,9 @@ def test_arrow_keys_move_between_cells(page: Page) -> None:
 
 def test_a_run_under_way_is_shown(page: Page) -> None:
     """By a status as the run sends it: progress by step, time and money left, causes; what is unknown is left out."""
-    run = {"run": "0123", "pid": 1, "file": "study.em", "started_at": None, "reachable": True, "changes": []} | STATUS
-    run["steps"] = [*STATUS["steps"], {"step": "said", "total": 7, "answered": 0, "failed": 0}]
+    pending: dict[str, Any] = {"step": "said", "total": 7, "answered": 0, "failed": 0}
+    run: dict[str, Any] = {"run": "0123", "pid": 1, "file": "study.em", "started_at": None, "reachable": True}
+    run |= STATUS | {"changes": [], "steps": [*STATUS["steps"], pending]}
     state = {"generation": 0, "loaded_at": 0, "problem": "", "runs": [run]}
 
     def show() -> None:
