@@ -127,6 +127,9 @@ def config(style: Style) -> dict[str, Any]:
             "gridColor": "#88888855", "gridWidth": 0.5 * unit, "domainWidth": 0.6 * unit, "tickWidth": 0.6 * unit,
             "tickSize": 3 * unit, "labelPadding": 2 * unit, "titlePadding": 4 * unit, "labelLimit": 0,
         },
+        # a page has fonts of its own width: a title beside the names of levels could run into them
+        **({"axisYDiscrete": {"titleAngle": 0, "titleAlign": "right", "titleBaseline": "bottom", "titleX": -2 * unit,
+                              "titleY": -3 * unit}} if style.inline else {}),
         "legend": labels | {
             "symbolSize": 36 * unit * unit, "symbolStrokeWidth": 1.2 * unit, "labelLimit": 0, "offset": 8 * unit,
             "rowPadding": 2 * unit, "columnPadding": 8 * unit, "titlePadding": 3 * unit,

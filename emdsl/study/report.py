@@ -127,7 +127,9 @@ def _pictures(experiment: Experiment, measure: Measure, result: database.SqlResu
 
 def _scores(bins: Bins) -> dict[str, str]:
     lines = [f"{n} {', '.join(f'{t:g}' for t in ts)}" for n, ts in zip(bins.names, bins.thresholds, strict=True) if ts]
-    caption = " x ".join(bins.names) + ("; dashed: thresholds of the program, " + "; ".join(lines) if lines else "")
+    caption = " x ".join(bins.names)
+    if len(bins.names) > 1 and lines:  # the figure of one judge has them in a note
+        caption += "; dashed: thresholds of the study, " + "; ".join(lines)
     return _picture(charts.inline_svg(charts.scores_chart(bins), f"How often scores lie where: {caption}"), caption)
 
 

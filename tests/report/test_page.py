@@ -321,7 +321,7 @@ def test_it_shows_what_a_report_can_do_and_no_more(page: Page) -> None:
     assert names[:4] == ["rate_low", "toString", "harm_rate", "told"]
     assert part.locator("article").nth(0).locator("svg[role=img]").count() == 2  # a curve, and a map of two axes
     assert part.locator("article").nth(0).locator("tbody tr").count() == 6
-    assert "thresholds of the program, aligned 30; coherent 50" in (
+    assert "thresholds of the study, aligned 30; coherent 50" in (
         page.get_by_role("region", name="Scores").text_content() or ""
     )
     assert page.get_by_role("region", name="Dropped draws").locator("svg").count() == 1
