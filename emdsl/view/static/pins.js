@@ -2,7 +2,7 @@
 
 import { html, useEffect, useState } from "/static/vendor/preact-htm.js";
 import { get, post } from "/static/api.js";
-import { go, href } from "/static/route.js";
+import { go, href, isAt } from "/static/route.js";
 import { useKeys } from "/static/keys.js";
 import { Busy, Problem, plural, useCopy } from "/static/ui.js";
 
@@ -55,7 +55,7 @@ export function Pins({ route, generation, state }) {
     try {
       await post(path, body);
       await load();
-      set({ at: then || "" });
+      if (isAt("pins")) set({ at: then || "" });
     } catch (error) {
       setHeld((old) => ({ ...old, error: error.message }));
     } finally {

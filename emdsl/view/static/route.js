@@ -54,6 +54,9 @@ export function go(screen, pairs = [], { replace = false } = {}) {
   }
 }
 
+// Whether a screen is shown: what was begun on it may end after another one was opened.
+export const isAt = (screen) => new Route(location.hash).screen === screen;
+
 export function useRoute() {
   const [route, setRoute] = useState(() => new Route(location.hash));
   useEffect(() => {

@@ -2,7 +2,7 @@
 
 import { html, useEffect, useState } from "/static/vendor/preact-htm.js";
 import { get } from "/static/api.js";
-import { go, href } from "/static/route.js";
+import { go, href, isAt } from "/static/route.js";
 import { useKeys } from "/static/keys.js";
 import { Busy, Problem, count, figure, plural, shown, useCopy, useData, usd } from "/static/ui.js";
 import { Markdown, Raw, placeOf } from "/static/markdown.js";
@@ -125,7 +125,7 @@ export function Transcript({ route, study, generation, state }) {
     if (here + by < 0) return;
     try {
       const { rows } = await get("rows", [...route.filter, ["offset", here + by], ["limit", 1]]);
-      if (rows.length) go("row", route.with({ row: rows[0].id, at: here + by || "" }), { replace: true });
+      if (rows.length && isAt("row")) go("row", route.with({ row: rows[0].id, at: here + by || "" }), { replace: true });
     } catch { /* the rows of this filter cannot be read: this one stays */ }
   };
   const curl = !study.can.includes("curl") ? null : async (name) => {
