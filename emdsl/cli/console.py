@@ -112,8 +112,8 @@ def _table(table: Table) -> str:
     """Return a table, fitted to a terminal; whole elsewhere."""
     if not sys.stdout.isatty():
         return str(table)
-    import shutil  # noqa: PLC0415 - only a table on a terminal needs it
-    import textwrap  # noqa: PLC0415 - only a table on a terminal needs it
+    import shutil  # noqa: PLC0415 - a file has no width
+    import textwrap  # noqa: PLC0415 - only cells that are too wide are wrapped
 
     from emdsl.cli.layout import cut, headings, layout, records  # noqa: PLC0415 - rich's cells: 20 ms for who has a terminal
 

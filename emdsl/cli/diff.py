@@ -70,9 +70,9 @@ def command(
 
 
 def _designs(project: Project, old: str, new: str) -> Diff | Deviations:
-    from emdsl.study.compiled import compile_study  # noqa: PLC0415 - most comparisons are of two studies
-    from emdsl.study.deviations import deviations  # noqa: PLC0415 - most comparisons are of two studies
-    from emdsl.study.registration import SUFFIX, read_registration  # noqa: PLC0415 - most comparisons are of two studies
+    from emdsl.study.compiled import compile_study  # noqa: PLC0415 - `--results` compiles both studies itself
+    from emdsl.study.deviations import deviations  # noqa: PLC0415 - only a registration has deviations
+    from emdsl.study.registration import SUFFIX, read_registration  # noqa: PLC0415 - two `.em` files have none
 
     if Path(old).suffix == SUFFIX:
         return deviations(compile_study(project, Path(new)), read_registration(Path(old)))

@@ -74,7 +74,7 @@ def condition_of(experiment: Experiment, called: str) -> Condition:
     """Return a way to compare rows by its name in URLs; a threshold `t.STEP.NUMBER` may have any number.
 
     Raises:
-        UsageError: There is none of this name.
+        UsageError: The experiment has no condition of this name.
     """
     conditions = conditions_of(experiment)
     chosen = next((c for c in conditions if c.id == called or not called), None)
@@ -102,7 +102,7 @@ def state_sql(experiment: Experiment, condition: Condition) -> str:
 
 
 def verdict_sql(experiment: Experiment, condition: Condition) -> tuple[str, str]:
-    """Return in SQL a value for people, missing where there is none, and the reason why it is missing."""
+    """Return two SQL expressions: the verdict as people read it, NULL if it is missing, and the reason."""
     if condition.rate is not None:
         state = holds_sql(experiment, condition.rate)
         return f"CASE WHEN {state} IN ('{YES}', '{NO}') THEN {state} END", state

@@ -207,7 +207,7 @@ def told(table: Table, row: Sequence[Any]) -> str:
 
 
 def ends_text(low: float | None, high: float | None) -> str:
-    """Return an interval in words, with a blank before it; nothing if there is none."""
+    """Return an interval in words, after a blank; without an interval, an empty text."""
     if low is None or high is None:
         return f" (from {low:.3g})" if low is not None else f" (up to {high:.3g})" if high is not None else ""
     return f" ({low:.3g} to {high:.3g})"
@@ -344,7 +344,7 @@ def tall(axis: Spec) -> bool:
 
 
 def shade(color: Group | None, style: Style, *, shapes: bool = True, below: bool = False) -> Spec:
-    """Return the encoding of colors, and of shapes, with one legend beside the panels, or `below` where it is wide."""
+    """Return the encoding of colors and shapes. Its one legend is beside the panels; a wide one is `below` them."""
     if color is None:
         return {"color": {"value": PALETTE[0]}}
     domain = list(color.levels)

@@ -75,7 +75,7 @@ def style_of(name: str | None = None, width: str | None = None, font: str | None
         font: `sans`, `serif`, or the name of an installed font.
 
     Raises:
-        NotDrawable: A word is none of these.
+        NotDrawable: The style, the width or the font is unknown.
     """
     named = name or "paper"
     if named not in WIDTHS:

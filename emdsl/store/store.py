@@ -38,7 +38,7 @@ class MemoryStore:
         """See Store."""
         return {k: self.answers[k] for k in keys if k in self.answers}
 
-    def sample(self, n: int) -> list[tuple[Mapping[str, Any], Response]]:  # noqa: ARG002 - as in the protocol
+    def sample(self, n: int) -> list[tuple[Mapping[str, Any], Response]]:  # noqa: ARG002 - the protocol gives `n`, a store in memory needs none of it
         """See Store; it keeps no ingredients."""
         return []
 

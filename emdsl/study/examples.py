@@ -58,7 +58,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A row as it is shown in a paper; `verdicts` are pairs of a judge and its verdict."""
+    """A row for a paper; `verdicts` are pairs of a judge and its verdict."""
 
     at: str
     answers: tuple[Answered, ...]

@@ -37,7 +37,7 @@ class Output(Protocol):
 def frontend() -> Frontend:
     """Return where the calling code runs; nothing is imported to find out."""
     if "marimo" in sys.modules:
-        import marimo  # noqa: PLC0415 - only where it is imported already
+        import marimo  # noqa: PLC0415 - a process without marimo does not load it
 
         if marimo.running_in_notebook():
             return Frontend.MARIMO

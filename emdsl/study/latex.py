@@ -35,7 +35,7 @@ def latex(columns: Sequence[str], rows: Sequence[Sequence[Any]], numeric: Contai
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value may stand in a column of numbers: a number, or a missing one."""
+    """Whether a value is a number or missing, as in a column of numbers."""
     return value is None or (isinstance(value, int | float | Decimal) and not isinstance(value, bool))
 
 

@@ -1,4 +1,4 @@
-"""Texts of models in LaTeX: every character printed as it is, by any engine, in any class, without a package."""
+"""Texts of models in LaTeX. Any engine prints every character unchanged, in any class, without a package."""
 
 from __future__ import annotations
 

@@ -223,7 +223,7 @@ class Run(SelfShown):
 
 
 def _measures_json(study: Compiled, experiment: Experiment) -> dict[str, Any]:
-    from emdsl.study.tables import measures_json  # noqa: PLC0415 - as in `Run.parts`
+    from emdsl.study.tables import measures_json  # noqa: PLC0415 - only `--json` reads measures here
 
     return measures_json(study, experiment)
 
@@ -310,7 +310,7 @@ def run_study(
         elif survey.loaded is not None:
             final_counts, notices, load_error = counts, *survey.loaded
         else:
-            from emdsl.study.refresh import bring_up_to_date  # noqa: PLC0415 - as in `Run.parts`
+            from emdsl.study.refresh import bring_up_to_date  # noqa: PLC0415 - a run that sends loads by its own process
 
             final_counts, notices, load_error = bring_up_to_date(study, walks, store, report=report, run=run)
     if not load_error:
@@ -421,7 +421,7 @@ def _remember(study: Compiled, options: RunOptions, counts: list[ExperimentCount
 
 def _notices(study: Compiled, run: str) -> list[str]:
     """Return notices beside the numbers."""
-    from emdsl.study.drift import drift_notices  # noqa: PLC0415 - as in `Run.parts`
+    from emdsl.study.drift import drift_notices  # noqa: PLC0415 - it reads tables, which are there only after the load
 
     notices = drift_notices(study)
     if load_id(study.project.cache, study.name) != run:

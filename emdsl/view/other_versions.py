@@ -16,9 +16,10 @@ from emdsl.outcomes.load_ids import DATABASE
 from emdsl.outcomes.locked import LockedPair
 from emdsl.study.load_now import load_now
 from emdsl.study.versions import as_version
+from emdsl.view.session import computed_once
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from emdsl.study.compiled import Compiled
     from emdsl.view.session import Session
@@ -50,16 +51,9 @@ class OtherVersion:
             self._beside = generation, LockedPair(files)
         return self._beside[1]
 
-    async def once(self, key: Any, make: Callable[[], Awaitable[Any]]) -> Any:
+    async def once(self, key: Any, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Return what is computed once; an error is not kept."""
-        if key not in self._kept:
-            self._kept[key] = asyncio.ensure_future(make())
-        task = self._kept[key]
-        try:
-            return await asyncio.shield(task)
-        except (EmdslError, OSError):
-            self._kept.pop(key, None)
-            raise
+        return await computed_once(self._kept, key, make)
 
     def close(self) -> None:
         """Close its database, and remove its copies."""

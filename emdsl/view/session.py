@@ -164,14 +164,7 @@ class Session:
 
     async def once(self, key: Any, make: Callable[[Any], Any]) -> Any:
         """Return what is computed once for each load: `make` gets a cursor, in a thread. Raises OutcomesError."""
-        if key not in self.kept:
-            self.kept[key] = asyncio.create_task(self._measured(make))
-        task = self.kept[key]
-        try:
-            return await asyncio.shield(task)
-        except (EmdslError, OSError):
-            self.kept.pop(key, None)
-            raise
+        return await computed_once(self.kept, key, lambda: self._measured(make))
 
     async def _measured(self, make: Callable[[Connection], Any]) -> Any:
         with self._pace.computing():
@@ -357,6 +350,20 @@ class Session:
             )
             for name, old in self._annotating.items()
         }
+
+
+async def computed_once(
+    kept: dict[Any, asyncio.Task[Any]], key: Any, make: Callable[[], Coroutine[Any, Any, Any]]
+) -> Any:
+    """Return what is computed once and kept by a key; an error is not kept."""
+    if key not in kept:
+        kept[key] = asyncio.create_task(make())
+    task = kept[key]
+    try:
+        return await asyncio.shield(task)
+    except (EmdslError, OSError):
+        kept.pop(key, None)
+        raise
 
 
 async def computed_with(results: Locked, make: Callable[[Connection], Any]) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from accessible import check_screen
-from chromium import chromium
+from chromium import opened
 from multidict import MultiDict
 from playwright.sync_api import expect
 from reported import first_of
@@ -204,28 +204,21 @@ def served(folder: Path) -> list[tuple[str, list[tuple[str, str]], Any]]:
 
 @pytest.fixture(scope="module")
 def page(folder: Path, served: object) -> Iterator[Page]:  # asyncio runs before Playwright does
-    with chromium() as browser:
-        page = browser.new_context(color_scheme="light", viewport={"width": 1250, "height": 800}).new_page()
-        faults: list[str] = []
-        requests: list[str] = []
-        page.on("console", lambda m: faults.append(m.text))
-        page.on("pageerror", lambda e: faults.append(str(e)))
-        page.on("request", lambda r: requests.append(r.url))
-        page.goto((folder / "page.html").as_uri())
-        page.wait_for_selector("body[data-ready]")
-        page.evaluate(
+    file = (folder / "page.html").as_uri()
+    with opened(file) as watched:
+        watched.page.evaluate(
             """async urls => {
               for (const url of urls) {
                 const module = await import(url);
                 if (module.answerFrom) window.ask = module.get;
               }
             }""",
-            [r for r in requests if r.startswith("blob:")],
+            [r for r in watched.requests if r.startswith("blob:")],
         )
-        yield page
-        assert not faults
-        outside = [r for r in requests if not r.startswith(("data:", "blob:"))]
-        assert set(outside) == {(folder / "page.html").as_uri()}
+        yield watched.page
+        assert not watched.faults
+        outside = [r for r in watched.requests if not r.startswith(("data:", "blob:"))]
+        assert set(outside) == {file}
 
 
 def open_at(page: Page, place: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from accessible import check_screen
-from chromium import chromium
+from chromium import opened
 from playwright.sync_api import expect
 from support import THOROUGH, clean_environment, emdsl
 from viewed import STATUS
@@ -44,19 +44,11 @@ def url(folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def page(url: str) -> Iterator[Page]:
-    with chromium() as browser:
-        page = browser.new_context(color_scheme="light", viewport={"width": 1250, "height": 800}).new_page()
-        faults: list[str] = []
-        requests: list[str] = []
-        page.on("console", lambda m: faults.append(m.text))
-        page.on("pageerror", lambda e: faults.append(str(e)))
-        page.on("request", lambda r: requests.append(r.url))
-        page.goto(url)
-        page.wait_for_selector("body[data-ready]")
-        yield page
+    with opened(url) as watched:
+        yield watched.page
         root = url.split("?", maxsplit=1)[0]
-        assert {f for f in faults if "400 (Bad Request)" not in f} == set()  # a wrong condition is one
-        assert [r for r in requests if not r.startswith((root, "data:"))] == []
+        assert {f for f in watched.faults if "400 (Bad Request)" not in f} == set()  # a wrong condition is one
+        assert [r for r in watched.requests if not r.startswith((root, "data:"))] == []
 
 
 def open_at(page: Page, place: str) -> None:
