@@ -22,6 +22,7 @@ MAY_KNOW = {
         "providers",
         "sim",
         "hooks",
+        "serving",
         "store",
         "lang",
     },
@@ -36,6 +37,7 @@ MAY_KNOW = {
     "hooks": set[str](),
     "sim": set[str](),
     "providers": set[str](),
+    "serving": set[str](),
     "store": set[str](),
     "data": set[str](),
     "lang": set[str](),
@@ -63,6 +65,10 @@ NEVER = {
     "store": (
         "Never knows what a query means, or who reads the answer.",
         {"emdsl.experiment", "emdsl.judge", "emdsl.outcome", "emdsl.providers", "emdsl.run", "emdsl.outcomes"},
+    ),
+    "serving": (
+        "Never knows a request, an answer or a key of the store.",
+        {"emdsl.store", "emdsl.run", "emdsl.providers", "emdsl.outcomes", "emdsl.prompt", "sqlite3"},
     ),
     "providers": ("Never stores, retries or counts.", {"emdsl.store", "emdsl.run", "emdsl.outcomes", "diskcache"}),
     "sim": ("never a study.", {"emdsl.experiment", "emdsl.outcome", "emdsl.lang", "emdsl.compiler", "emdsl.run"}),
@@ -132,6 +138,9 @@ DOORS = {
     "uvloop": ("study/asking.py",),
     "hashlib": ("digest.py",),
     "sqlite3": ("store/",),
+    "psycopg": ("store/",),
+    "obstore": ("store/",),
+    "ray": ("serving/ray.py", "study/ray_workers.py"),
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from emdsl.providers.batches import Batch, BatchApi, BatchProvider, Line
     from emdsl.query import Response
     from emdsl.run.budget import Reserved
-    from emdsl.store.disk import DiskStore
     from emdsl.store.journal import BatchRecord, BatchRequest, Journal
+    from emdsl.store.store import AnswerStore
 
 LOCKED_S = 0.1  # between two tries to be alone with the journal
 FIRST_POLL_S, LAST_POLL_S, SLOWER = 0.5, 60.0, 1.3  # between two looks at open batches
@@ -54,7 +54,7 @@ class Batching:
     """
 
     journal: Journal
-    store: DiskStore
+    store: AnswerStore
     provider: BatchProvider
     run: str  # the name of the run that the answers are of; "" for the run that submitted them
     submits: bool = True

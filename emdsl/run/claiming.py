@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from emdsl.run.control import RunControl
     from emdsl.run.dispatcher import Dispatcher
     from emdsl.run.requests import Request
-    from emdsl.store.claims import Claims
-    from emdsl.store.store import Store
+    from emdsl.store.store import AnyClaims, Store
 
 RETRY_S = 0.002  # between two tries to take claims
 
@@ -29,7 +28,7 @@ class ClaimQueue:
     def __init__(
         self,
         store: Store,
-        claims: Claims | None,
+        claims: AnyClaims | None,
         dispatcher: Dispatcher,
         control: RunControl,
         *,

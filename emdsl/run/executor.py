@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from emdsl.outcome import Outcome
     from emdsl.providers.provider import Provider
     from emdsl.query import Query, Response
-    from emdsl.store.claims import Claims
-    from emdsl.store.store import Store
+    from emdsl.store.store import AnyClaims, Store
 
 CONNECTIONS = 64  # maximum requests in flight, by default
 CHARS_AHEAD = 32 * 2**20  # of the prompts of rows that wait for answers
@@ -54,7 +53,7 @@ class Executor:
         retry_policy: RetryPolicy,
         run: str,
         budget: Decimal | None = None,
-        claims: Claims | None = None,
+        claims: AnyClaims | None = None,
         budgets: Budgets | None = None,
         progress: Progress | None = None,
         defers: Callable[[Query], bool] = lambda _: False,

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from emdsl.query import Model, Query
     from emdsl.run.budget import Budgets, Reserved
     from emdsl.run.rows import Rows
-    from emdsl.store.claims import Claims
     from emdsl.store.journal import BatchRecord, Journal
-    from emdsl.store.store import Store
+    from emdsl.store.store import AnyClaims, Store
 
 CLAIMED = 2_048  # requests that are claimed at once
 RETRY_S = 0.002  # between two tries to take claims
@@ -52,7 +51,7 @@ class Gatherer:
     walks: list[Rows]
     store: Store
     journal: Journal
-    claims: Claims
+    claims: AnyClaims
     budgets: Budgets
     provider: BatchProvider
     chosen: Callable[[Model], bool]

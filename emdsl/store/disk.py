@@ -22,7 +22,17 @@ from emdsl.errors import StoreError
 from emdsl.store.codec import Corrupt, decode, encode, ingredients
 from emdsl.store.insertion import RAW, connect, insert, transaction
 from emdsl.store.place import claim_host, on_network
-from emdsl.store.removals import StoreVersion, known_format, move_to_trash, prepare, version_of
+from emdsl.store.removals import (
+    StoreVersion,
+    known_format,
+    move_to_trash,
+    prepare,
+    purge,
+    still_there,
+    trash_entries,
+    trash_removals,
+    version_of,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,6 +40,7 @@ if TYPE_CHECKING:
 
     from emdsl.digest import Digest
     from emdsl.query import Query, Response
+    from emdsl.store.removals import Trashed
 
 SETTINGS = {
     "eviction_policy": "none",
@@ -75,7 +86,7 @@ class _BytesOnly(diskcache.Disk):  # type: ignore[misc]  # diskcache ships no ty
 
 
 class DiskStore:
-    """A store in a folder; see `Store`. With `read_only` nothing is created or changed."""
+    """A store in a folder; see `AnswerStore`. With `read_only` nothing is created or changed."""
 
     def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         self.folder = folder
@@ -226,6 +237,30 @@ class DiskStore:
             return StoreVersion(0, 0, 0, 0)
         except (sqlite3.Error, TypeError, ValueError) as error:
             raise StoreError(_why(self.folder, error)) from error
+
+    def still_holds(self, before: StoreVersion) -> bool:
+        """See AnswerStore."""
+        return self.state().holds(before) and still_there(self.folder, before)
+
+    def n_bytes(self) -> int:
+        """See AnswerStore."""
+        return sum(file.stat().st_size for file in self.folder.glob(f"{diskcache.core.DBNAME}*"))
+
+    def move_to_trash(self, keys: Iterable[Digest], why: str, name: str = "") -> int:
+        """See AnswerStore."""
+        return move_to_trash(self.folder, keys, why, name)
+
+    def trash(self) -> list[Trashed]:
+        """See AnswerStore."""
+        return trash_removals(self.folder)
+
+    def trash_entries(self, name: str) -> list[tuple[Digest, bytes]]:
+        """See AnswerStore."""
+        return trash_entries(self.folder, name)
+
+    def purge(self, name: str | None) -> int:
+        """See AnswerStore."""
+        return purge(self.folder, name)
 
     def put(self, query: Query, response: Response) -> asyncio.Future[Response]:
         """Store an answer; the future holds the stored one, which is the first for its key."""

@@ -51,6 +51,15 @@ class StoreVersion(NamedTuple):
         return self[:2] == before[:2] and self.last >= before.last and self.n >= before.n
 
 
+class Trashed(NamedTuple):
+    """Answers in the trash that were moved there together."""
+
+    name: str
+    why: str
+    at: float  # seconds since the epoch
+    entries: int
+
+
 def prepare(folder: Path) -> None:
     """Create the tables that count removals; raises StoreError for the store of a newer version, and sqlite3.Error."""
     with _database(folder) as database:
@@ -121,15 +130,15 @@ def move_to_trash(folder: Path, keys: Iterable[Digest], why: str, name: str = ""
     return n
 
 
-def trash_removals(folder: Path) -> list[tuple[str, str, float, int]]:
-    """Return the removals in the trash, last first: name, reason, time, number of entries."""
+def trash_removals(folder: Path) -> list[Trashed]:
+    """Return the removals in the trash, last first."""
     with _database(folder, write=False) as database:
         if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'Removed'").fetchone():
             return []
         rows = database.execute(
             "SELECT batch, why, max(at), count(*) FROM Removed GROUP BY batch, why ORDER BY max(at) DESC"
         ).fetchall()
-    return [(str(b), str(w), float(at), int(n)) for b, w, at, n in rows]
+    return [Trashed(str(b), str(w), float(at), int(n)) for b, w, at, n in rows]
 
 
 def trash_entries(folder: Path, name: str) -> list[tuple[Digest, bytes]]:

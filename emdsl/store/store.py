@@ -1,4 +1,4 @@
-"""The Store protocol, and a store in memory."""
+"""What a store of answers can do, what claims are, and a store in memory."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from emdsl.digest import Digest
     from emdsl.query import Query, Response
+    from emdsl.store.removals import StoreVersion, Trashed
 
 
 class Store(Protocol):
@@ -26,6 +27,70 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Write pending answers and close everything."""
+
+
+class AnswerStore(Store, Protocol):
+    """A store with its entries as bytes and its trash, wherever it is. Methods raise StoreError.
+
+    An entry is an answer with the ingredients of its key and a checksum, as `codec` makes it; it is the same in every
+    store.
+    """
+
+    corrupt: set[Digest]  # keys of the damaged entries that were met
+    network: bool  # whether it is a file on a network file system, which one machine alone may use
+
+    def entries(self, keys: Iterable[Digest]) -> Iterator[tuple[Digest, bytes]]:
+        """Yield stored entries as bytes, in no order."""
+
+    def stored(self, keys: Iterable[Digest]) -> list[Digest]:
+        """Return the keys that have an entry, which is not read."""
+
+    def each(self) -> Iterator[tuple[Digest, bytes | None]]:
+        """Yield all entries in the order of storing; None for one that emdsl did not write."""
+
+    def adopt(self, entries: Iterable[tuple[Digest, bytes]]) -> tuple[int, int]:
+        """Add entries of another store unless a sound one is stored; return how many are new, and how many are not."""
+
+    def state(self) -> StoreVersion:
+        """Return the version, which changes whenever entries come or go."""
+
+    def still_holds(self, before: StoreVersion) -> bool:
+        """Whether every entry of an earlier version is still stored: none was removed, and no backup restored."""
+
+    def damage(self) -> str:
+        """Return a description of damage to the whole store, or ""."""
+
+    def n_bytes(self) -> int:
+        """Return its size."""
+
+    def move_to_trash(self, keys: Iterable[Digest], why: str, name: str = "") -> int:
+        """Move entries to the trash, so that they are requested again; return their number."""
+
+    def trash(self) -> list[Trashed]:
+        """Return the removals in the trash, last first."""
+
+    def trash_entries(self, name: str) -> list[tuple[Digest, bytes]]:
+        """Return the entries of a removal in the trash."""
+
+    def purge(self, name: str | None) -> int:
+        """Permanently delete one removal in the trash, or all; return the number of entries."""
+
+
+class AnyClaims(Protocol):
+    """The requests that a process sends, so that no other one sends them too; they end with the process."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other process has used this store since this one began: what was missing still is."""
+
+    def take(self, keys: Iterable[Digest]) -> set[Digest]:
+        """Claim keys, and return those that no other process has claimed. Raises Busy and OSError."""
+
+    def release(self, keys: Iterable[Digest]) -> None:
+        """Release keys that are stored or given up; others see it when the next claims are taken."""
+
+    def close(self) -> None:
+        """Release all claims."""
 
 
 class MemoryStore:

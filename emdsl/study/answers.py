@@ -15,7 +15,6 @@ from emdsl.run import history
 from emdsl.run.passes import chunks, settle_from_store
 from emdsl.run.rows import Rows
 from emdsl.source import one_of
-from emdsl.store import removals
 from emdsl.store.claims import live_owners
 from emdsl.store.codec import Corrupt, decode, ingredients
 from emdsl.study.compiled import compile_study, evaluating
@@ -26,22 +25,13 @@ if TYPE_CHECKING:
 
     from emdsl.digest import Digest
     from emdsl.outcome import Result
-    from emdsl.store.disk import DiskStore
+    from emdsl.store.removals import Trashed
+    from emdsl.store.store import AnswerStore
     from emdsl.study.compiled import Compiled
     from emdsl.study.project import Project
 
 EMPTY_ABORTS = "finish = 'other' AND text = '' AND NOT reasoned"  # how old versions stored an aborted response
 COLUMNS = table.COLUMNS  # that a condition of `drop` can use
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trashed:
-    """Answers in the trash that were moved there together."""
-
-    name: str
-    why: str
-    at: float  # seconds since the epoch
-    entries: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +70,9 @@ class Removal:
 
 
 @contextmanager
-def open_store(project: Project, *, write: bool = False) -> Iterator[DiskStore]:
+def open_store(project: Project, *, write: bool = False) -> Iterator[AnswerStore]:
     """Open the store of a project; raises FileMissing if it is to be read and there is none."""
-    if not write and not (project.answers / "cache.db").exists():
+    if not write and not project.has_store:
         raise FileMissing(f"{project.cache} has no store yet; name another cache folder with --cache")
     store = project.store(create=write)
     try:
@@ -99,10 +89,10 @@ def contents(project: Project) -> Contents:
             "sum(output_tokens) AS output_tokens, sum(cost_usd) AS usd, count(*) - count(cost_usd) AS of_unknown_cost, "
             "min(answered_at) AS first, max(answered_at) AS last FROM entries GROUP BY ALL ORDER BY study, model"
         )
-        size = sum(f.stat().st_size for f in project.answers.glob("cache.db*"))
+        size, trashed = store.n_bytes(), tuple(store.trash())
         damaged = len(store.corrupt)
     rows = tuple(dict(zip(result.columns, row, strict=True)) for row in result.rows)
-    return Contents(rows=rows, bytes=size, damaged=damaged, trash=trash(project), hook_values=hook_counts(project))
+    return Contents(rows=rows, bytes=size, damaged=damaged, trash=trashed, hook_values=hook_counts(project))
 
 
 def hook_counts(project: Project) -> Counts:
@@ -115,8 +105,8 @@ def hook_counts(project: Project) -> Counts:
 
 def trash(project: Project) -> tuple[Trashed, ...]:
     """Return the removals in the trash."""
-    removed = removals.trash_removals(project.answers)
-    return tuple(Trashed(name=name, why=why, at=at, entries=n) for name, why, at, n in removed)
+    with open_store(project) as store:
+        return tuple(store.trash())
 
 
 def verify(project: Project) -> Verified:
@@ -183,35 +173,35 @@ def drop(project: Project, where: str, *, yes: bool) -> Removal:
 
 def restore(project: Project, removal: str) -> tuple[int, int]:
     """Restore a removal from the trash; return the number of restored answers, and of those with a newer answer."""
-    with open_store(project):
-        entries = removals.trash_entries(project.answers, removal) if removal else []
+    with open_store(project) as store:
+        entries = store.trash_entries(removal) if removal else []
         if not entries:
-            raise _no_removal(project, removal)
+            raise _no_removal(store, removal)
     with open_store(project, write=True) as store:
         new, old = store.adopt(entries)
-        removals.purge(project.answers, removal)
+        store.purge(removal)
     return new, old
 
 
 def purge(project: Project, removal: str | None = None, *, yes: bool) -> int:
     """Permanently delete a batch of the trash, or all of it; return how many answers. A dry run unless `yes`."""
-    with open_store(project):
-        n = sum(b.entries for b in trash(project) if removal in (None, b.name))
+    with open_store(project) as store:
+        n = sum(b.entries for b in store.trash() if removal in (None, b.name))
         if removal is not None and not n:
-            raise _no_removal(project, removal)
+            raise _no_removal(store, removal)
         if yes:
-            removals.purge(project.answers, removal)
+            store.purge(removal)
     return n
 
 
-def _no_removal(project: Project, removal: str) -> UsageError:
-    names = [b.name for b in trash(project) if b.name]
+def _no_removal(store: AnswerStore, removal: str) -> UsageError:
+    names = [b.name for b in store.trash() if b.name]
     return UsageError(
         f"the trash has no removal `{removal}`; " + (f"it has {one_of(names)}" if names else "it is empty")
     )
 
 
-def answers_of(study: Compiled, store: DiskStore) -> set[Digest]:
+def answers_of(study: Compiled, store: AnswerStore) -> set[Digest]:
     """Return the keys of all stored answers that a study uses."""
     keys: set[Digest] = set()
     with evaluating():
@@ -234,7 +224,7 @@ def _keys(result: Result) -> Iterator[Digest]:
         yield query.key
 
 
-def _entry_rows(project: Project, store: DiskStore, without: set[Digest] | None = None) -> Iterator[tuple[Any, ...]]:
+def _entry_rows(project: Project, store: AnswerStore, without: set[Digest] | None = None) -> Iterator[tuple[Any, ...]]:
     """Yield the entries of a store as rows; damaged ones are only listed in `store.corrupt`."""
     records = history.by_run(project.cache)
     for key, entry in store.each():
@@ -252,4 +242,5 @@ def _entry_rows(project: Project, store: DiskStore, without: set[Digest] | None 
 
 def _move_to_trash(project: Project, keys: list[Digest], why: str) -> tuple[int, str]:
     name = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
-    return removals.move_to_trash(project.answers, keys, why, name), name
+    with open_store(project) as store:
+        return store.move_to_trash(keys, why, name), name

@@ -17,7 +17,6 @@ from emdsl.run.executor import CONNECTIONS, Executor
 from emdsl.run.metering import Meter
 from emdsl.run.progress import Progress, Report
 from emdsl.run.retries import RetryPolicy
-from emdsl.store.claims import Claims
 from emdsl.store.journal import Journal
 from emdsl.study.control_server import ControlServer
 from emdsl.study.options import MAX_CONNECTIONS
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from emdsl.query import Query
     from emdsl.run.control import Drains
     from emdsl.run.rows import Rows
-    from emdsl.store.disk import DiskStore
+    from emdsl.store.store import AnswerStore, AnyClaims
     from emdsl.study.batch_run import BatchPlan, BatchRun
     from emdsl.study.foreground import Foreground
     from emdsl.study.progress_view import ProgressView
@@ -95,7 +94,7 @@ class Sending:
 
 
 def send_pending(
-    project: Project, walks: list[Rows], store: DiskStore, sending: Sending, *, run: str, view: ProgressView,
+    project: Project, walks: list[Rows], store: AnswerStore, sending: Sending, *, run: str, view: ProgressView,
     interrupter: Interrupter, on_start: Callable[[], None],
 ) -> Report:  # fmt: skip
     """Send every pending request, and return what came of it.
@@ -145,7 +144,7 @@ def _handlers_kept(*, kept: bool) -> Iterator[None]:
 
 
 async def _send(
-    project: Project, walks: list[Rows], store: DiskStore, sending: Sending, run: str, view: ProgressView,
+    project: Project, walks: list[Rows], store: AnswerStore, sending: Sending, run: str, view: ProgressView,
     interrupter: Interrupter, on_start: Callable[[], None], *, signals: bool,
 ) -> Report:  # fmt: skip
     from emdsl.providers.client import Client  # noqa: PLC0415 - 0.2 s that only sending should cost
@@ -158,7 +157,7 @@ async def _send(
         simulator = Simulator()
         await simulator.start()
     try:
-        claims = Claims(project.answers, run)
+        claims = project.claims(run)
     except OSError as error:
         raise StoreError(f"cannot claim requests: {error.filename}: {error.strerror}") from error
     loop = asyncio.get_running_loop()
@@ -207,8 +206,8 @@ async def _send(
 
 
 async def _rounds(
-    walks: list[Rows], store: DiskStore, client: Client, sending: Sending, run: str, view: ProgressView,
-    interrupter: Interrupter, control: ControlServer, claims: Claims, journal: Journal, budgets: Budgets,
+    walks: list[Rows], store: AnswerStore, client: Client, sending: Sending, run: str, view: ProgressView,
+    interrupter: Interrupter, control: ControlServer, claims: AnyClaims, journal: Journal, budgets: Budgets,
     progress: Progress, batch_run: BatchRun | None,
 ) -> Report:  # fmt: skip
     """Send what is sent alone, then what goes by batches, as long as one makes requests of the other ready."""
@@ -240,7 +239,7 @@ def _never(_: Query) -> bool:
 
 
 def _batch_run(
-    plan: BatchPlan, walks: list[Rows], store: DiskStore, journal: Journal, claims: Claims, budgets: Budgets,
+    plan: BatchPlan, walks: list[Rows], store: AnswerStore, journal: Journal, claims: AnyClaims, budgets: Budgets,
     client: Client, project: Project, progress: Progress, view: ProgressView, run: str,
 ) -> BatchRun:  # fmt: skip
     from emdsl.providers.batch_client import BatchClient  # noqa: PLC0415 - only a run with batches needs it

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from emdsl.run.budget import Budgets, Reserved
     from emdsl.run.progress import Progress, Report
     from emdsl.run.rows import Rows
-    from emdsl.store.claims import Claims
-    from emdsl.store.disk import DiskStore
     from emdsl.store.journal import BatchRecord, Journal
+    from emdsl.store.store import AnswerStore, AnyClaims
     from emdsl.study.progress_view import ProgressView
 
 ELSEWHERE_S = 1.0  # between two looks for the answers of requests that another process sends
@@ -49,9 +48,9 @@ class BatchRun:
 
     plan: BatchPlan
     walks: list[Rows]
-    store: DiskStore
+    store: AnswerStore
     journal: Journal
-    claims: Claims
+    claims: AnyClaims
     budgets: Budgets
     provider: BatchProvider
     progress: Progress

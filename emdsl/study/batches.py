@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from emdsl.run.batching import Batching
-    from emdsl.store.disk import DiskStore
     from emdsl.store.journal import BatchRecord
+    from emdsl.store.store import AnswerStore
     from emdsl.study.project import Project
 
 T = TypeVar("T")
@@ -171,7 +171,7 @@ def _with_batching(
 ) -> T:
     """Do some work with the batches in an event loop."""
 
-    async def go(store: DiskStore) -> T:
+    async def go(store: AnswerStore) -> T:
         from emdsl.providers.batch_client import BatchClient  # noqa: PLC0415 - 0.2 s that only asking should cost
         from emdsl.providers.client import Client  # noqa: PLC0415 - 0.2 s that only asking should cost
         from emdsl.providers.http import Http  # noqa: PLC0415 - 0.2 s that only asking should cost

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from emdsl.experiment import Program
     from emdsl.outcomes.database import Connection
-    from emdsl.store.disk import DiskStore
+    from emdsl.store.store import AnswerStore
     from emdsl.study.project import Project
 
 
@@ -39,7 +39,7 @@ class Compiled:
         return self.project.study(self.file)
 
     @contextmanager
-    def store(self, *, create: bool = False) -> Iterator[DiskStore]:
+    def store(self, *, create: bool = False) -> Iterator[AnswerStore]:
         """Open the store; an error that only evaluating a cell shows is raised as SourceError."""
         store = self.project.store(create=create)
         try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from emdsl.experiment import Program
     from emdsl.run.count import ExperimentCount, StepCount
     from emdsl.run.reasons import Reason
-    from emdsl.store.disk import DiskStore
+    from emdsl.store.store import AnswerStore
     from emdsl.study.project import Project
 
 
@@ -75,7 +75,7 @@ def warning_parts(program: Program) -> Iterator[Part]:
         yield Aside(warning.render() + "\n")
 
 
-def store_parts(project: Project, store: DiskStore) -> Iterator[Part]:
+def store_parts(project: Project, store: AnswerStore) -> Iterator[Part]:
     """Yield a warning for damaged entries, and one for a store on a network file system."""
     if store.corrupt:
         yield Aside(

@@ -17,24 +17,22 @@ import threading
 import time
 from contextlib import ExitStack
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import EmdslError, OutcomesError
 from emdsl.outcomes import loading
 from emdsl.run.passes import CHUNK, settle_from_store, settle_missing, with_groups
-from emdsl.run.rows import Rows
-from emdsl.study.compiled import compile_study
-from emdsl.study.project import Project, prepare
+from emdsl.study.child import rows_of, study_of
+from emdsl.study.project import prepare
 from emdsl.study.refresh import load_of
-from emdsl.study.selection import selections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from emdsl.digest import Digest
     from emdsl.outcome import Outcome
-    from emdsl.store.disk import DiskStore
+    from emdsl.run.rows import Rows
+    from emdsl.store.store import AnswerStore
 
 ROWS_S = 0.2  # between two numbers of rows that were loaded
 POLL_S = 0.1  # between two looks for the answers of the next rows
@@ -61,7 +59,7 @@ class _Run:
 class _Experiment:
     """The rows of one experiment: those that are complete go to a file, and are not made again."""
 
-    def __init__(self, rows: Rows, store: DiskStore, staged: loading.Staged) -> None:
+    def __init__(self, rows: Rows, store: AnswerStore, staged: loading.Staged) -> None:
         self._rows, self._store, self._staged = rows, store, staged
         self._left = rows.everything()
         self._next: list[tuple[tuple[int, ...], int]] = []  # cells and samples of rows that were not complete
@@ -107,25 +105,19 @@ def main() -> None:
     gc.set_threshold(GC_THRESHOLD)
     task: dict[str, Any] = json.loads(sys.stdin.readline())
     run = _Run()
-    project = Project(
-        root=Path(task["root"]), cache=Path(task["cache"]), environment=task["environment"],
-        simulate=task["simulate"], instead={Path(path): Path(copy) for path, copy in task["instead"].items()},
-    )  # fmt: skip
-    study = compile_study(project, Path(task["file"]))
-    program = study.program
-    if program.digest.hex() != task["program"]:
-        return  # it was edited since the run began
-    _say([(i, *fault) for i, e in enumerate(program.experiments) for fault in loading.faults(e)])
+    study = study_of(task)
+    if study is None:
+        return
+    project = study.project
+    _say([(i, *fault) for i, e in enumerate(study.program.experiments) for fault in loading.faults(e)])
     prepare(project.cache)
     with study.store() as store, ExitStack() as files:
         followed = []
-        for experiment, part in zip(
-            program.experiments, selections(program, task["samples"], tuple(task["only"])), strict=True
-        ):
+        for walk in rows_of(study, task):
             file = files.enter_context(tempfile.TemporaryFile(dir=project.cache))
-            rows = _Experiment(Rows(experiment, part), store, loading.Staged(file, experiment, task["run"]))
+            rows = _Experiment(walk, store, loading.Staged(file, walk.experiment, task["run"]))
             rows.follow(run)
-            followed.append((experiment, rows))
+            followed.append((walk.experiment, rows))
         run.ended.wait()
         tables = [(e, _told(rows.chunks(run.failures))) for e, rows in followed]
         try:

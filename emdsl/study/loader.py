@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import threading
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-import emdsl
 from emdsl.errors import SourceError
 from emdsl.run.planner import planners
 from emdsl.source import Diagnostic
+from emdsl.study.child import started, study_task
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Sequence
 
     from emdsl.experiment import Experiment
     from emdsl.run.count import ExperimentCount
     from emdsl.run.progress import Report
     from emdsl.run.rows import Rows
-    from emdsl.store.disk import DiskStore
+    from emdsl.store.store import AnswerStore
     from emdsl.study.compiled import Compiled
     from emdsl.study.options import RunOptions
 
@@ -61,7 +60,7 @@ class Loader(Protocol):
 
 
 def loader_of(
-    study: Compiled, options: RunOptions, walks: list[Rows], store: DiskStore, *, run: str, pending: int,
+    study: Compiled, options: RunOptions, walks: list[Rows], store: AnswerStore, *, run: str, pending: int,
     on_error: Callable[[], None], late: bool = False,
 ) -> Loader:  # fmt: skip
     """Return the loader of a run; `on_error` is called, from another thread, if its tables cannot be made.
@@ -78,7 +77,7 @@ class InlineLoader:
     """Loads after the run; what cannot be loaded is found out in a thread meanwhile. See Loader."""
 
     def __init__(
-        self, study: Compiled, walks: list[Rows], store: DiskStore, run: str, on_error: Callable[[], None]
+        self, study: Compiled, walks: list[Rows], store: AnswerStore, run: str, on_error: Callable[[], None]
     ) -> None:
         self.study, self.walks, self.store, self.run, self.on_error = study, walks, store, run, on_error
         self._error: Exception | None = None
@@ -189,9 +188,9 @@ class ProcessLoader:
     def _talk(self) -> None:
         """Start the process, say what to load, and read its lines."""
         try:
-            self._process = self._opened()
+            self._process = started("emdsl.study.load_process")
             self._started.set()
-            self._send(self._task())
+            self._send(study_task(self._inline.study, self._options) | {"run": self._inline.run})
             assert self._process.stdout is not None
             for line in self._process.stdout:
                 if self._tried.is_set():
@@ -210,26 +209,6 @@ class ProcessLoader:
         finally:
             self._started.set()
             self._tried.set()
-
-    def _opened(self) -> subprocess.Popen[str]:
-        package = str(Path(emdsl.__file__).parents[1])
-        paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-        return subprocess.Popen(
-            [sys.executable, "-P", "-X", "utf8", "-m", "emdsl.study.load_process"], text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-            start_new_session=True,  # Ctrl-C is the run's
-        )  # fmt: skip
-
-    def _task(self) -> dict[str, Any]:
-        study, options = self._inline.study, self._options
-        project = study.project
-        return {
-            "root": str(project.root), "cache": str(project.cache), "environment": dict(project.environment),
-            "simulate": project.simulate, "file": str(study.file), "program": study.program.digest.hex(),
-            "samples": options.samples, "only": list(options.only), "run": self._inline.run,
-            "instead": {str(path): str(copy) for path, copy in project.instead.items()},
-        }  # fmt: skip
 
     def _send(self, line: object) -> None:
         assert self._process is not None

@@ -16,8 +16,8 @@ from emdsl.surrogates import as_text, is_text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from emdsl.store.disk import DiskStore
     from emdsl.store.removals import StoreVersion
+    from emdsl.store.store import AnswerStore, AnyClaims
 
 RESERVED_SCHEMAS = ("main", "temp", "system", "emdsl", "information_schema", "pg_catalog")  # DuckDB's, and ours
 SIMULATED = "sim"  # the cache within the cache for `--sim`: simulated and paid answers never mix
@@ -45,13 +45,24 @@ class Project:
         """The folder with values of functions in Python."""
         return self.cache / HOOKS
 
-    def store(self, *, create: bool) -> DiskStore:
+    @property
+    def has_store(self) -> bool:
+        """Whether there is a store to read."""
+        return (self.answers / "cache.db").exists()
+
+    def store(self, *, create: bool) -> AnswerStore:
         """Open the store, read-only unless it may be created."""
         from emdsl.store.disk import DiskStore  # noqa: PLC0415 - imports wait for their verb
 
         if create:
             prepare(self.cache)
         return DiskStore(self.answers, read_only=not create)
+
+    def claims(self, run: str) -> AnyClaims:
+        """Return the claims of a run on the requests of the store; raises OSError."""
+        from emdsl.store.claims import Claims  # noqa: PLC0415 - a run alone claims requests
+
+        return Claims(self.answers, run)
 
     def store_version(self) -> StoreVersion | None:
         """Return the version of the store, which changes with each answer; None if it cannot be read."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from emdsl.outcome import Outcome
     from emdsl.run.count import ExperimentCount
     from emdsl.run.planner import Planner
-    from emdsl.store.disk import DiskStore
+    from emdsl.store.store import AnswerStore
     from emdsl.study.compiled import Compiled
 
     SeeRows = Callable[[Experiment, list[Outcome]], None]
@@ -33,7 +33,7 @@ TABLES = 3  # changes with the columns of tables and measures, so that those of 
 
 
 def bring_up_to_date(
-    study: Compiled, walks: list[Rows], store: DiskStore, *, report: Report, run: str,
+    study: Compiled, walks: list[Rows], store: AnswerStore, *, report: Report, run: str,
     see: SeeRows = lambda _, __: None,
 ) -> tuple[list[ExperimentCount], list[str], str]:  # fmt: skip
     """Load a study's tables from the store.
@@ -111,7 +111,7 @@ def load_apart(study: Compiled, folder: Path, most: Sequence[int] | None = None)
         return loading.load(folder, load_of(study, store, ""), rows)
 
 
-def _is_current(study: Compiled, store: DiskStore) -> bool:
+def _is_current(study: Compiled, store: AnswerStore) -> bool:
     return database.state(study.project.cache, study.name) == (_source_of(study), store.state())
 
 
@@ -123,7 +123,7 @@ def _source_of(study: Compiled) -> str:
 
 
 def _load_anew(
-    study: Compiled, store: DiskStore, see: SeeRows = lambda _, __: None
+    study: Compiled, store: AnswerStore, see: SeeRows = lambda _, __: None
 ) -> tuple[list[ExperimentCount], list[str]]:
     walks = [Rows(e) for e in study.program.experiments]
     counts, notices, failure = bring_up_to_date(study, walks, store, report=Report(), run=secrets.token_hex(8), see=see)
@@ -132,7 +132,7 @@ def _load_anew(
     return counts, notices
 
 
-def load_of(study: Compiled, store: DiskStore, run: str) -> loading.Load:
+def load_of(study: Compiled, store: AnswerStore, run: str) -> loading.Load:
     """Return the identity of a load: the study, its program and the present version of its store."""
     return loading.Load(
         study=study.name, file=str(study.file), program=_source_of(study), store_state=store.state(), run=run

@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from emdsl.digest import Digest
     from emdsl.experiment import Experiment
     from emdsl.run.count import ExperimentCount
-    from emdsl.store.disk import DiskStore
     from emdsl.store.removals import StoreVersion
+    from emdsl.store.store import AnswerStore
     from emdsl.study.batch_run import BatchPlan
     from emdsl.study.compiled import Compiled
     from emdsl.study.loader import Loaded, Loader
@@ -361,7 +361,7 @@ def _result(
 
 
 def _plan_parts(
-    study: Compiled, options: RunOptions, counts: list[ExperimentCount], store: DiskStore
+    study: Compiled, options: RunOptions, counts: list[ExperimentCount], store: AnswerStore
 ) -> Iterator[Part]:
     yield from warning_parts(study.program)
     yield from count_parts(counts)
@@ -370,7 +370,7 @@ def _plan_parts(
 
 
 def _send(
-    study: Compiled, options: RunOptions, walks: list[Rows], store: DiskStore, counts: list[ExperimentCount], *,
+    study: Compiled, options: RunOptions, walks: list[Rows], store: AnswerStore, counts: list[ExperimentCount], *,
     run: str, view: ProgressView, interrupter: Interrupter, on_start: Callable[[], None],
     batches: BatchPlan | None,
 ) -> Report:  # fmt: skip

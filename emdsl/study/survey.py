@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from emdsl.outcome import Outcome
     from emdsl.run.count import ExperimentCount
     from emdsl.run.rows import Rows
-    from emdsl.store.disk import DiskStore
+    from emdsl.store.store import AnswerStore
     from emdsl.study.compiled import Compiled
 
 
@@ -29,7 +29,7 @@ class Survey:
     """Counts the pending requests of a study. Without any, the same pass over its rows loads its tables."""
 
     def __init__(
-        self, study: Compiled, walks: list[Rows], store: DiskStore, run: str, budget: Decimal | None = None, *,
+        self, study: Compiled, walks: list[Rows], store: AnswerStore, run: str, budget: Decimal | None = None, *,
         check: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         """Make a survey; `check` is called now and then, and may raise to end it."""

@@ -9,7 +9,6 @@ from emdsl.errors import StoreError
 from emdsl.price_list import stored_usd
 from emdsl.run import history, used
 from emdsl.store.codec import Corrupt, decode, ingredients
-from emdsl.store.removals import still_there
 from emdsl.study.cost import usd
 from emdsl.study.screen import counted
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from emdsl.digest import Digest
     from emdsl.run.count import ExperimentCount
-    from emdsl.store.disk import DiskStore
+    from emdsl.store.store import AnswerStore
     from emdsl.study.compiled import Compiled
     from emdsl.study.screen import Part
 
@@ -53,7 +52,7 @@ def unused_parts(unused: Unused | None) -> Iterator[Part]:
     yield ""
 
 
-def unused_of(study: Compiled, counts: list[ExperimentCount], store: DiskStore) -> Unused | None:
+def unused_of(study: Compiled, counts: list[ExperimentCount], store: AnswerStore) -> Unused | None:
     """Return the cached answers that earlier runs of a study have used, and its program now does not.
 
     Returns:
@@ -71,14 +70,14 @@ def unused_of(study: Compiled, counts: list[ExperimentCount], store: DiskStore) 
         return None
     left = list(keys - used.by_others(cache, study.name, keys))
     try:
-        if version is None or not (store.state().holds(version) and still_there(study.project.answers, version)):
+        if version is None or not store.still_holds(version):
             left = store.stored(left)
         return _with_cost(left, store, records) if left else None
     except StoreError:
         return None
 
 
-def _with_cost(keys: Sequence[Digest], store: DiskStore, records: dict[str, history.Record]) -> Unused:
+def _with_cost(keys: Sequence[Digest], store: AnswerStore, records: dict[str, history.Record]) -> Unused:
     """Return the number of some answers with their cost, by that of some of them."""
     step = -(-len(keys) // MAX_READ)
     costs: list[float | None] = []

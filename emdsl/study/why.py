@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from emdsl.query import Query
     from emdsl.run.reasons import Comparison, Difference
     from emdsl.run.rows import Selection
-    from emdsl.store.disk import DiskStore
+    from emdsl.store.store import AnswerStore
     from emdsl.study.compiled import Compiled
     from emdsl.study.screen import Part
 
@@ -151,7 +151,7 @@ def _experiment(program: Program, only: tuple[str, ...], step: str | None, sampl
     return fits[0], chosen[fits[0]]
 
 
-def _explained(study: Compiled, experiment: Experiment, store: DiskStore, row: Outcome, step: Step) -> dict[str, Any]:
+def _explained(study: Compiled, experiment: Experiment, store: AnswerStore, row: Outcome, step: Step) -> dict[str, Any]:
     """Return the key of a step's request, whether it is cached, and if not, why."""
     entry: dict[str, Any] = {"kind": step.kind, "name": step.name, "key": None, "cached": None}
     result = row.results.get(step.name)
@@ -175,7 +175,7 @@ def _explained(study: Compiled, experiment: Experiment, store: DiskStore, row: O
 
 
 def _nearest(
-    study: Compiled, experiment: Experiment, store: DiskStore, row: Outcome, step: Step, query: Query
+    study: Compiled, experiment: Experiment, store: AnswerStore, row: Outcome, step: Step, query: Query
 ) -> dict[str, Any]:
     """Return the cached request of the same cell, of any previous version of the study, that differs least."""
     reason, nearest = "", dict[str, Any]()
@@ -203,7 +203,7 @@ def _reason_text(comparison: Comparison, row: Outcome, step: Step, query: Query)
     return "  ".join(filter(None, (f"{reason.what} {reason.item}".strip(), reason.place)))
 
 
-def _effect(study: Compiled, experiment: Experiment, store: DiskStore) -> list[tuple[str, str, int]]:
+def _effect(study: Compiled, experiment: Experiment, store: AnswerStore) -> list[tuple[str, str, int]]:
     previous, _ = last_run(study)
     if previous is None:
         return []

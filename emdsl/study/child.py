@@ -1,0 +1,58 @@
+"""Processes of ours that work on the same study as this one: how they start, and what they are told of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import emdsl
+from emdsl.run.rows import Rows
+from emdsl.study.compiled import Compiled, compile_study
+from emdsl.study.project import Project
+from emdsl.study.selection import selections
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from emdsl.study.options import RunOptions
+
+
+def started(module: str) -> subprocess.Popen[str]:
+    """Start a program of ours, in the Python of this process: it reads and writes lines of text. Raises OSError."""
+    package = str(Path(emdsl.__file__).parents[1])
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.Popen(  # noqa: S603 - the module is one of ours, named in our code
+        [sys.executable, "-P", "-X", "utf8", "-m", module], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        start_new_session=True,  # Ctrl-C is the run's
+    )  # fmt: skip
+
+
+def study_task(study: Compiled, options: RunOptions) -> dict[str, Any]:
+    """Return a study and a selection as JSON. It contains API keys: it goes through pipes, never into a file."""
+    project = study.project
+    return {
+        "root": str(project.root), "cache": str(project.cache), "environment": dict(project.environment),
+        "simulate": project.simulate, "file": str(study.file), "program": study.program.digest.hex(),
+        "samples": options.samples, "only": list(options.only),
+        "instead": {str(path): str(copy) for path, copy in project.instead.items()},
+    }  # fmt: skip
+
+
+def study_of(task: Mapping[str, Any]) -> Compiled | None:
+    """Compile the study of a task; None if it was edited since."""
+    project = Project(
+        root=Path(task["root"]), cache=Path(task["cache"]), environment=task["environment"],
+        simulate=task["simulate"], instead={Path(path): Path(copy) for path, copy in task["instead"].items()},
+    )  # fmt: skip
+    study = compile_study(project, Path(task["file"]))
+    return study if study.program.digest.hex() == task["program"] else None
+
+
+def rows_of(study: Compiled, task: Mapping[str, Any]) -> list[Rows]:
+    """Return the selected rows of a task, by experiment."""
+    chosen = selections(study.program, task["samples"], tuple(task["only"]))
+    return [Rows(e, s) for e, s in zip(study.program.experiments, chosen, strict=True)]
