@@ -13,6 +13,7 @@ EmdslError
   HookError          a function of `python f(x) from "f.py"` cannot be run, or is not pure
   AnnotationError    a file of people's verdicts cannot be read
   StoreError         cache/ cannot be read or written
+    StoreAway        the server of a team's store cannot be reached
   OutcomesError      outcomes.duckdb cannot be read or written; the answers are safe in the store
   ProviderError      a request without an answer
     Throttled        rate limit: retried after `wait_s`
@@ -136,6 +137,10 @@ class AnnotationError(EmdslError):
 
 class StoreError(EmdslError):
     """The store cannot be read or written."""
+
+
+class StoreAway(StoreError):
+    """The server of a store cannot be reached; what it holds is neither known nor lost."""
 
 
 class OutcomesError(EmdslError):

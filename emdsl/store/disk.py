@@ -198,6 +198,22 @@ class DiskStore:
             if not rows:
                 return
 
+    def keys(self) -> Iterator[Digest]:
+        """See AnswerStore."""
+        if self._reader is None:
+            return
+        last = 0
+        sql = "SELECT rowid, key FROM Cache WHERE raw = 1 AND rowid > ? ORDER BY rowid LIMIT ?"
+        while True:
+            try:
+                rows = self._reader.execute(sql, (last, PAGE)).fetchall()
+            except sqlite3.Error as error:
+                raise StoreError(_why(self.folder, error)) from error
+            if not rows:
+                return
+            last = rows[-1][0]
+            yield from (key for _, key in rows if type(key) is bytes)
+
     def damage(self) -> str:
         """Return SQLite's description of damage to the whole database, or ""."""
         if self._reader is None:

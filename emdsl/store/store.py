@@ -45,6 +45,9 @@ class AnswerStore(Store, Protocol):
     def stored(self, keys: Iterable[Digest]) -> list[Digest]:
         """Return the keys that have an entry, which is not read."""
 
+    def keys(self) -> Iterator[Digest]:
+        """Yield the keys of all entries of emdsl in the order of storing, without reading an entry."""
+
     def each(self) -> Iterator[tuple[Digest, bytes | None]]:
         """Yield all entries in the order of storing; None for one that emdsl did not write."""
 
