@@ -131,5 +131,6 @@ def verify(cache: Path | None, simulate: bool, as_json: bool) -> int:
 for verb in (
     cache_trash.gc, cache_trash.drop, cache_trash.restore, cache_trash.purge,
     cache_share.export, cache_share.import_, cache_share.merge,
+    cache_share.push, cache_share.pull,
 ):  # fmt: skip
     command.add_command(verb)

@@ -1,4 +1,4 @@
-"""`emdsl cache export`, `import` and `merge`."""
+"""`emdsl cache export`, `import`, `merge`, `push` and `pull`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from emdsl.cli.cache_options import CACHE_SIM, open_cache
 from emdsl.cli.options import option
 from emdsl.errors import UsageError
 from emdsl.store.bundle import CANARY, is_encrypted
-from emdsl.study import sharing
+from emdsl.study import exchange, sharing
 from emdsl.study.batch_answers import import_batch
 from emdsl.study.compiled import compile_study
 from emdsl.study.importing import FORMATS
 
 if TYPE_CHECKING:
     from emdsl.study.batch_answers import Collected
+    from emdsl.study.exchange import Exchanged
     from emdsl.study.importing import Rejected
     from emdsl.study.project import Project
 
@@ -156,6 +157,57 @@ def merge(other: Path, cache: Path | None, simulate: bool, as_json: bool) -> int
         return 0
     console.say(f"{new:,} answers imported" + _already(old) + (f", {damaged:,} damaged" if damaged else ""))
     return 0
+
+
+@click.command("push")
+@click.argument("target")
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
+@option("--encrypt", is_flag=True, envvar=None, help="Encrypt the packs with a passphrase, in the age format.")
+@PASSPHRASE
+@CACHE_SIM
+def push(
+    target: str, files: tuple[Path, ...], encrypt: bool, passphrase: str | None, cache: Path | None, simulate: bool,
+    as_json: bool,
+) -> int:  # fmt: skip
+    """Send cached answers to TARGET, only those that it lacks: all of them, or those that each FILE uses.
+
+    TARGET is a cache folder, a folder of packs or a URL.
+
+    \b
+    Example:
+      emdsl cache push ../colleague/cache study.em
+    """
+    project = open_cache(cache, simulate=simulate, as_json=as_json, near=files[0] if files else None)
+    secret = _passphrase(passphrase, confirm=True) if encrypt else None
+    _show_exchanged(exchange.push(project, target, files, passphrase=secret), "sent", as_json=as_json)
+    return 0
+
+
+@click.command("pull")
+@click.argument("source")
+@PASSPHRASE
+@CACHE_SIM
+def pull(source: str, passphrase: str | None, cache: Path | None, simulate: bool, as_json: bool) -> int:
+    """Fetch the answers of SOURCE that the cache lacks.
+
+    SOURCE is a cache folder, a folder of packs or a URL.
+
+    \b
+    Example:
+      emdsl cache pull ../colleague/cache
+    """
+    project = open_cache(cache, simulate=simulate, as_json=as_json)
+    _show_exchanged(exchange.pull(project, source, passphrase=passphrase), "fetched", as_json=as_json)
+    return 0
+
+
+def _show_exchanged(exchanged: Exchanged, verb: str, *, as_json: bool) -> None:
+    if as_json:
+        console.show_json({"new": exchanged.new, "known": exchanged.known, "damaged": exchanged.damaged})
+        return
+    known = f", {exchanged.known:,} were there already" if exchanged.known else ""
+    damaged = f", {exchanged.damaged:,} damaged" if exchanged.damaged else ""
+    console.say(f"{exchanged.new:,} answers {verb}{known}{damaged}")
 
 
 def _already(n: int) -> str:
