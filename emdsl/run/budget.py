@@ -12,9 +12,10 @@ from emdsl.price_list import cost_usd, price_of
 from emdsl.run.spending import Money
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from emdsl.query import Query, Response
+    from emdsl.run.ledger import Ledger
     from emdsl.value import Number
 
 OVERHEAD_TOKENS = 16  # of a message, beside its text
@@ -72,6 +73,13 @@ class Budget:
         self._reserved_usd = self._reserved_usd - reserved_usd if self._n_reserved else Decimal(0)
         self.spent_usd += cost or 0
 
+    def change(self, usd: Decimal) -> None:
+        """Set the limit."""
+        self.limit_usd = usd
+
+    async def give_back(self) -> None:
+        """Give back what other processes may spend: nothing, since no other one spends from this budget."""
+
 
 Reserved = tuple[tuple[Budget, Decimal], ...]  # the amount reserved from each budget
 NEVER: Reserved = ((Budget(0), Decimal(0)),)  # no budget is enough
@@ -81,13 +89,50 @@ WHOLE_RUN = ""  # whose budget `--budget` is
 class Budgets:
     """The budgets of a run and of its experiments; `exhausted` names those that were not enough."""
 
-    def __init__(self, budgets: Mapping[str, Number | None], whole: Number | None) -> None:
-        self._budgets = {name: Budget(usd) for name, usd in budgets.items() if usd is not None}
+    def __init__(
+        self, budgets: Mapping[str, Number | None], whole: Number | None, ledger: Ledger | None = None,
+        drawn: Collection[str] = (WHOLE_RUN,),
+    ) -> None:  # fmt: skip
+        """Make the budgets.
+
+        Args:
+            budgets: of the experiments, in US dollars; None for one without.
+            whole: of the whole run; None without.
+            ledger: of those that other processes spend too; `watch` comes before the first reservation then.
+            drawn: the names of these.
+        """
+        self._ledger, self._drawn = ledger, drawn
+        self._on_money: Callable[[], None] = _nothing
+        self._on_error: Callable[[BaseException], None] = _nothing
+        self._budgets = {name: self._budget(name, usd) for name, usd in budgets.items() if usd is not None}
         self._n_experiments = len(budgets)
-        self._whole = Budget(whole) if whole is not None else None
+        self._whole = self._budget(WHOLE_RUN, whole) if whole is not None else None
         self._paid = Money()  # without a budget of the run: what it has spent all the same
         self._unsure_usd = Decimal(0)  # maximum cost of what may have cost something unknown, and cost by batches
         self.exhausted: set[str] = set()
+
+    def watch(self, on_money: Callable[[], None], on_error: Callable[[BaseException], None]) -> None:
+        """Name who is told when money was drawn from the ledger, and who gets an error of the ledger."""
+        self._on_money, self._on_error = on_money, on_error
+
+    async def give_back(self) -> None:
+        """Tell the ledger what was spent, and give the rest back: nothing is in flight. Raises what the ledger does."""
+        for budget in (*self._budgets.values(), self._whole):
+            if budget is not None:
+                await budget.give_back()
+
+    def _budget(self, name: str, usd: Number) -> Budget:
+        if self._ledger is None or name not in self._drawn:
+            return Budget(usd)
+        from emdsl.run.purse import Purse  # noqa: PLC0415 - it is a budget itself
+
+        return Purse(name, usd, self._ledger, self._tell_money, self._tell_error)
+
+    def _tell_money(self) -> None:
+        self._on_money()
+
+    def _tell_error(self, error: BaseException) -> None:
+        self._on_error(error)
 
     @property
     def limited(self) -> bool:
@@ -110,7 +155,12 @@ class Budgets:
     @property
     def spent_usd(self) -> Decimal:
         """US dollars that the run has spent; an answer without a count of its tokens counts in full."""
-        return self._whole.spent_usd if self._whole is not None else self._paid.spent_usd + self._unsure_usd
+        return self._whole.spent_usd if self._whole is not None else self.unlimited_usd
+
+    @property
+    def unlimited_usd(self) -> Decimal:
+        """US dollars that the run has spent while it had no budget of its own."""
+        return self._paid.spent_usd + self._unsure_usd
 
     @property
     def n_unpriced(self) -> int:
@@ -123,10 +173,11 @@ class Budgets:
         Requests that were given up stay so. Those that do not fit any more are given up, as if the money were spent.
         """
         if self._whole is not None:
-            self._whole.limit_usd = usd
+            self._whole.change(usd)
             return
-        self._whole = Budget(usd)
-        self._whole.spent_usd = self._paid.spent_usd + self._unsure_usd
+        self._whole = self._budget(WHOLE_RUN, usd)
+        if self._ledger is None:  # a ledger knows what was spent before
+            self._whole.spent_usd = self.unlimited_usd
         for query in in_flight:
             self._whole.reserve(worst_usd(query))
 
@@ -188,6 +239,10 @@ class Budgets:
         for budget in budgets:
             budget.reserve(most)
         return tuple((b, most) for b in budgets)
+
+
+def _nothing(*_: object) -> None:
+    pass
 
 
 def sent_tokens(query: Query) -> int:

@@ -123,6 +123,11 @@ class Dispatcher:
             lane.put_back(lane.awaiting_budget)
             lane.awaiting_budget.clear()
 
+    def spend_on(self) -> None:
+        """Go on with the requests that waited for money from a ledger."""
+        self.retry_budgets()
+        self.dispatch()
+
     def resize(self, connections: int) -> None:
         """Change the maximum of requests in flight; those in flight are finished."""
         self.connections = self._control.progress.connections = connections

@@ -95,6 +95,7 @@ class Executor:
             provider, self._budgets, self._control, connections=connections, send=self._send, fail=self._fail,
             drop=self._drop,
         )  # fmt: skip
+        self._budgets.watch(self._dispatcher.spend_on, self._control.abort)
         self.live = LiveSettings(self._dispatcher, self._budgets, self._requests, self._need_rows)
         self._claiming = ClaimQueue(
             store, claims, self._dispatcher, self._control, on_answer=self._find, held=held, on_held=self._drop
@@ -139,6 +140,10 @@ class Executor:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         self._dispatcher.close()
+        try:
+            await self._budgets.give_back()
+        except Exception as error:  # noqa: BLE001 - it is raised below, unless another one came first
+            self._control.abort(error)
         self._complete_report()
         if self._control.error is not None:
             raise self._control.error

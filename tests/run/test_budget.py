@@ -8,11 +8,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import InProcess, emdsl, program, run
+from priced import STUDY, Priced
+from support import emdsl, program, run
 
-from emdsl.errors import SourceError, Throttled, Unavailable
+from emdsl.errors import SourceError, Unavailable
 from emdsl.query import Query, Response, Usage
-from emdsl.run.budget import sent_tokens, worst_usd
 from emdsl.run.executor import Executor
 from emdsl.run.planner import planners
 from emdsl.run.retries import RetryPolicy
@@ -23,46 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from emdsl.run.progress import Report
-
-STUDY = """
-model m { use = "openai/gpt-4o-2024-08-06", max_tokens = 100, price = { input: $1000, output: $10_000 } }
-experiment e {
-  for q in 1..30
-  budget = $BUDGET
-  ask answer from m with "question {q}"
-}
-"""
-
-
-IN_USD, OUT_USD = Decimal(1000) / 10**6, Decimal(10_000) / 10**6  # of one token, in the study
-
-
-class Priced(InProcess):
-    """Answers with random usage: never more than was allowed, unless it `overruns`; fails now and then."""
-
-    def __init__(self, seed: int, *, overruns: float = 0.0, fails: float = 0.0) -> None:
-        super().__init__()
-        self.rng = random.Random(seed)
-        self.overruns, self.fails = overruns, fails
-        self.spent = Decimal(0)
-        self.overrun = Decimal(0)
-        self.flying = Decimal(0)
-        self.most = Decimal(0)  # spent and in flight at any time, at worst
-
-    async def ask(self, query: Query, *_: Any) -> Response:
-        self.flying += worst_usd(query)
-        self.most = max(self.most, self.spent + self.flying)
-        await asyncio.sleep(self.rng.random() / 1000)
-        self.flying -= worst_usd(query)
-        if self.rng.random() < self.fails:
-            raise Throttled("slow down", wait_s=0.001)
-        self.asked["m"] += 1
-        sent, said = self.rng.randint(1, sent_tokens(query)), self.rng.randint(0, 100)
-        if self.rng.random() < self.overruns:
-            said += 100
-            self.overrun += max(IN_USD * sent + OUT_USD * said - worst_usd(query), Decimal(0))
-        self.spent += IN_USD * sent + OUT_USD * said
-        return Response(text="a", finish="stop", usage=Usage(input_tokens=sent, output_tokens=said))
 
 
 def spend(cap: Decimal, store: MemoryStore, provider: Priced, *, of_run: bool = False) -> tuple[Priced, Report]:
