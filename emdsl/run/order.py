@@ -10,7 +10,7 @@ from emdsl.experiment import ASK
 from emdsl.frame import EvalFault, MissingInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from emdsl.experiment import Cell, Experiment, Step
     from emdsl.prompt import Prompt
@@ -27,10 +27,10 @@ def first_ask(experiment: Experiment) -> Step | None:
     return next((s for s in experiment.steps if s.kind == ASK and not s.needs), None)
 
 
-def order_of(experiment: Experiment) -> tuple[int, ...] | None:
-    """Return the axes from the slowest to the fastest, with SAMPLE for samples; None for the order as written.
+def changes_of(experiment: Experiment) -> dict[int, float] | None:
+    """Return the share of a prompt that is unchanged at its beginning when one axis, or SAMPLE, alone changes.
 
-    An axis that leaves the beginning of the prompt as it is changes fast; an axis that changes it, slowly.
+    None if prompts are short. Axes that the prompt does not read are left out.
     """
     step = first_ask(experiment)
     if step is None or experiment.n_cells > MAX_SORTED:
@@ -42,8 +42,22 @@ def order_of(experiment: Experiment) -> tuple[int, ...] | None:
     if step.prompt_sample and experiment.samples > 1:
         pairs = [(_prompt(experiment, step, t, 0), _prompt(experiment, step, t, 1)) for t in tried[-PAIRS:]]
         shared[SAMPLE] = _mean(pairs)
+    return shared
+
+
+def order_of(experiment: Experiment) -> tuple[int, ...] | None:
+    """Return the axes from the slowest to the fastest, with SAMPLE for samples; None for the order as written."""
+    changes = changes_of(experiment)
+    return by_change(experiment, changes) if changes is not None else None
+
+
+def by_change(experiment: Experiment, changes: Mapping[int, float]) -> tuple[int, ...]:
+    """Return the axes from the slowest to the fastest, with SAMPLE for samples.
+
+    An axis that leaves the beginning of the prompt as it is changes fast; an axis that changes it, slowly.
+    """
     axes = (*range(len(experiment.axes)), SAMPLE)
-    return tuple(sorted(axes, key=lambda a: shared.get(a, 2.0)))  # an axis that the prompt does not read: fastest
+    return tuple(sorted(axes, key=lambda a: changes.get(a, 2.0)))  # an axis that the prompt does not read: fastest
 
 
 def arranged(cells: Iterable[Cell], order: tuple[int, ...], block: range) -> Iterator[tuple[Cell, range]]:

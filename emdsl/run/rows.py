@@ -14,43 +14,39 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.experiment import ASK
 from emdsl.frame import EvalFault, MissingInput, RowFrame
-from emdsl.label_share import FIELD, LabelShare
-from emdsl.logprobs import LabelWeights
 from emdsl.outcome import Outcome, Result
 from emdsl.query import Query, Response
-from emdsl.reply_format import share
-from emdsl.run.order import arranged, first_ask, order_of
+from emdsl.run.naming import name_step
+from emdsl.run.order import arranged, by_change, changes_of, first_ask
 from emdsl.run.probes import Probes
+from emdsl.run.sharding import Sharding
 from emdsl.value import (
     BLOCKED,
     FAILED,
     INVALID,
     NO_ANSWER,
-    NO_LOGPROBS,
-    NO_REASONING,
     NOT_ASKED,
     NOT_NEEDED,
     NOT_OBTAINED,
-    NOT_REPORTED,
     NULL,
     SPLIT_NUMBER,
     UNDECIDED,
     UNREADABLE,
-    LabelledMap,
     Missing,
     Value,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import ModuleType
 
     from emdsl.digest import KeyState
     from emdsl.experiment import Cell, Experiment, Step
-    from emdsl.frame import Frame, GroupLookup
+    from emdsl.frame import GroupLookup
     from emdsl.prompt import Message, Prompt
     from emdsl.query import RequestSettings
     from emdsl.reasoning import Answer
+    from emdsl.run.sharding import Shard
     from emdsl.value import Level
 
 SAMPLE_BLOCK = 5  # samples of every cell before the next ones: a run that stops early is a smaller, balanced study
@@ -86,11 +82,12 @@ class Selection:
 
 
 class Rows:
-    """The rows of one experiment, and the requests of their steps."""
+    """The rows of one experiment, or of one of its shards, and the requests of their steps."""
 
-    def __init__(self, experiment: Experiment, selection: Selection | None = None) -> None:
+    def __init__(self, experiment: Experiment, selection: Selection | None = None, shard: Shard | None = None) -> None:
         self.experiment = experiment
         self.selection = selection or Selection()
+        self.shard = shard if shard is not None and shard.of > 1 else None
         self.steps = {s.name: s for s in experiment.steps}
         self.probes = Probes(experiment)
         self.group_values: GroupLookup | None = None  # of a pass that reads them
@@ -146,7 +143,7 @@ class Rows:
                 cells = filter(selection.takes, cells)
             parts = ((cell, block) for cell in cells) if self._order is None else arranged(cells, self._order, block)
             for cell, part in parts:
-                yield from self._of_cell(cell, self._drawn(cell, part, selection))
+                yield from self._of_cell(cell, self._in_shard(cell, self._drawn(cell, part, selection)))
 
     def _drawn(self, cell: Cell, part: range, selection: Selection | None) -> range:
         """Return those of some samples that a cell has, and that are selected."""
@@ -154,24 +151,44 @@ class Rows:
             part = range(part.start, min(part.stop, self.experiment.samples_of(cell)))
         return part if selection is None else selection.samples_of(cell, part)
 
+    def _in_shard(self, cell: Cell, samples: range) -> Sequence[int]:
+        """Return those of some samples of a cell that are in the shard."""
+        return samples if self.shard is None else self._sharding.samples_of(self.shard, cell, samples)
+
+    @cached_property
+    def _changes(self) -> dict[int, float] | None:
+        return changes_of(self.experiment)
+
     @cached_property
     def _order(self) -> tuple[int, ...] | None:
-        return order_of(self.experiment)
+        return by_change(self.experiment, self._changes) if self._changes is not None else None
+
+    @cached_property
+    def _sharding(self) -> Sharding:
+        assert self.shard is not None
+        whole = self.selection.all_cells and self.samples == self.experiment.samples
+        return Sharding(self.experiment, self._changes, self._selected_cells, whole=whole, of=self.shard.of)
+
+    def _selected_cells(self) -> Iterator[tuple[Cell, int]]:
+        """Yield the selected cells of all shards, each with its number of samples."""
+        for cell in filter(self.selection.takes, self.experiment.cells()):
+            yield cell, len(self._drawn(cell, range(self.samples), self.selection))
 
     def takes(self, row: Outcome) -> bool:
         """Whether a row is selected."""
         return self.takes_at(row.cell, row.sample)
 
     def takes_at(self, cell: Cell, sample: int) -> bool:
-        """Whether the row of a cell and sample is selected."""
+        """Whether the row of a cell and sample is selected, and in the shard."""
         selection = self.selection
         return (
             sample < self.samples and selection.takes(cell)
             and sample in self._drawn(cell, range(sample + 1), selection)
+            and (self.shard is None or self._sharding.of_row(cell, sample) == self.shard.index)
         )  # fmt: skip
 
     def ends(self) -> list[Outcome]:
-        """Return the selected row of the first sample of the first cell, and of the last of the last."""
+        """Return the selected row of the first sample of the first cell, and of the last of the last, of all shards."""
         cells = list(islice(filter(self.selection.takes, self.experiment.cells()), 1))
         cells += deque(filter(self.selection.takes, self.experiment.cells()), maxlen=1)
         samples = [self._drawn(cell, range(self.samples), self.selection) for cell in cells]
@@ -180,6 +197,8 @@ class Rows:
     def n_rows(self, n_cells: int) -> int:
         """Return the number of selected rows, of so many selected cells."""
         selection = self.selection
+        if self.shard is not None:
+            return self._sharding.n_rows[self.shard.index]
         if selection.pilot is not None:
             return sum(selection.pilot.values())
         if self.experiment.cell_samples is None:
@@ -210,7 +229,7 @@ class Rows:
             frame.groups, frame.place = self.group_values, (row.cell, row.sample)
         frame.results = row.results
         for name, result in row.results.items():
-            _name(frame, self.steps[name], result)
+            name_step(frame, self.steps[name], result)
         return frame
 
     def advance(self, row: Outcome) -> list[tuple[Step, Query]]:
@@ -344,48 +363,7 @@ def settle(row: Outcome, step: Step, result: Result) -> None:
         result.bad_replies = row.bad_replies.pop(step.name, ())
     row.results[step.name] = result
     if row.has_frame:
-        _name(row.frame, step, result)
-
-
-def _name(frame: Frame, step: Step, result: Result) -> None:
-    """Give the names of a settled step their values."""
-    name, value = step.name, result.value
-    frame[name] = value
-    if step.reply_format is not None:
-        _name_verdict(frame, step, result)
-    if step.kind != ASK:
-        return
-    response = result.response
-    if response is None:
-        for field_ in ("reasoning", "finish", "tokens", "logprobs"):
-            frame[f"{name}.{field_}"] = value
-        return
-    frame[f"{name}.reasoning"] = result.reasoning if result.reasoning is not None else NO_REASONING
-    frame[f"{name}.finish"] = response.finish
-    tokens = response.usage.output_tokens
-    frame[f"{name}.tokens"] = tokens if tokens is not None else NOT_REPORTED
-    frame[f"{name}.logprobs"] = response.logprobs or NOT_REPORTED
-
-
-def _name_verdict(frame: Frame, step: Step, result: Result) -> None:
-    """Give the fields of a verdict their values, or those of an answer that was read."""
-    assert step.reply_format is not None
-    name, verdict, parts = step.name, result.value, step.reply_format.shape
-    if step.kind == ASK:
-        parts = step.reply_format.parts
-        verdict = verdict if isinstance(verdict, Missing) else result.reading
-    for part in parts:
-        frame[f"{name}.{part.name}"] = verdict.get(part.name) if isinstance(verdict, LabelledMap) else verdict
-    if step.weighs:
-        weights = result.weights
-        none = verdict if isinstance(verdict, Missing) else NO_LOGPROBS
-        frame[f"{name}.mass"] = weights.mass if weights is not None else none
-        frame[f"{name}.word_mass"] = weights.word_mass if weights is not None else none
-        shares = weights if isinstance(weights, LabelWeights) and not isinstance(verdict, Missing) else None
-        for label in step.labels:
-            frame[f"{name}.{share(label)}"] = shares.share(label) if shares is not None else none
-        if step.reply_format.choices:
-            frame[f"{name}.{FIELD}"] = LabelShare(shares, none)
+        name_step(row.frame, step, result)
 
 
 @cache
