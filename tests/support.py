@@ -102,6 +102,9 @@ class InProcess:
     def accounts(self, _: Model) -> int:
         return 1
 
+    def usable(self, _: Model, __: int) -> bool:
+        return True
+
     async def ask(self, query: Query, *_: Any) -> Response:
         if query.prompt.messages == PROBE_PROMPT.messages:
             self.probes += 1

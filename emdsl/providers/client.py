@@ -81,6 +81,10 @@ class Client:
         """See Provider."""
         return len(self._endpoint(model).keys)
 
+    def usable(self, _: Model, __: int) -> bool:
+        """See Provider; servers that this run has not started are expected to be up."""
+        return True
+
     async def ask(self, query: Query, account: int, on_limits: Callable[[Limits], None]) -> Response:
         """See Provider."""
         model = query.settings.model

@@ -17,6 +17,9 @@ class Provider(Protocol):
     def accounts(self, model: Model) -> int:
         """Return the number of accounts that serve a model, each with its own rate limits."""
 
+    def usable(self, model: Model, account: int) -> bool:
+        """Return whether requests may be sent by an account now: not while its server is down and may come back."""
+
     async def ask(self, query: Query, account: int, on_limits: Callable[[Limits], None], /) -> Response:
         """Return the model's answer; `on_limits` gets the rate limits that the server reports."""
 

@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from emdsl.run.budget import NEVER
@@ -146,7 +147,7 @@ class Dispatcher:
         if lane is None:
             n = self._provider.accounts(model)
             controllers = tuple(RateController(most=self._most(model), rpm=model.rpm, tpm=model.tpm) for _ in range(n))
-            lane = self.lanes.all[model.lane] = Lane(model, controllers)
+            lane = self.lanes.all[model.lane] = Lane(model, controllers, partial(self._provider.usable, model))
         return lane
 
     def _most(self, model: Model) -> int:

@@ -8,17 +8,25 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from emdsl.query import Model
     from emdsl.run.pacing import RateController
     from emdsl.run.requests import Request
 
+RECHECK_S = 0.25  # until an account that is not usable is looked at again
+
 
 @dataclass(slots=True)
 class Lane:
-    """The requests of one model. Its API keys are used side by side, each at its own rate."""
+    """The requests of one model. Its accounts are used side by side, each at its own rate.
+
+    An account is an API key, or a replica of a served model.
+    """
 
     model: Model
     controllers: tuple[RateController, ...]
+    usable: Callable[[int], bool] = lambda _: True  # whether the server of an account is up
     continuing: deque[Request] = field(default_factory=deque)  # of rows that were begun: they go first, in order
     ready: deque[Request] = field(default_factory=deque)
     awaiting_budget: list[Request] = field(default_factory=list)  # until reserved money is given back
@@ -50,14 +58,19 @@ class Lane:
     def account(self, now: float) -> tuple[float, int]:
         """Return the seconds until the first request may be sent, and the account that sends it."""
         chars = self.line[0].chars
-        if len(self.controllers) == 1 and not self.controllers[0].closed:
+        if len(self.controllers) == 1 and not self.controllers[0].closed and self.usable(0):
             return self.controllers[0].delay(chars, now), 0
-        open_ = [
-            (c.delay(chars, now), c.troubles, c.in_flight, i) for i, c in enumerate(self.controllers) if not c.closed
-        ]
+        open_ = [i for i, c in enumerate(self.controllers) if not c.closed]
         if not open_:
             return 0.0, 0  # its requests fail at once
-        delay, _, _, account = min(open_)  # one that fails fast has few in flight: that must not draw more
+        states = [
+            (self.controllers[i].delay(chars, now), self.controllers[i].troubles, self.controllers[i].in_flight, i)
+            for i in open_
+            if self.usable(i)
+        ]
+        if len(states) < len(open_):  # nothing tells when a server is up again
+            states.append((RECHECK_S, 0, 0, open_[0]))
+        delay, _, _, account = min(states)  # one that fails fast has few in flight: that must not draw more
         return delay, account
 
 

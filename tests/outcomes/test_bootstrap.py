@@ -203,6 +203,9 @@ class Scores:
     def accounts(self, _: Any) -> int:
         return 1
 
+    def usable(self, *_: Any) -> bool:
+        return True
+
     async def ask(self, query: Query, *_: Any) -> Response:
         text = query.prompt.messages[-1].text
         rng = random.Random(f"{text} {query.sample}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emdsl.query import Model
-from emdsl.run.lanes import Lane, Lanes
+from emdsl.run.lanes import RECHECK_S, Lane, Lanes
 from emdsl.run.pacing import RateController
 from emdsl.run.requests import Request
 from emdsl.service import SERVICES
@@ -52,6 +52,29 @@ def lane(*controllers: RateController, n: int = 1) -> Lane:
 def test_the_account_that_sends_next(accounts: Sequence[RateController], expected: tuple[float, int]) -> None:
     """The soonest, then the one without trouble, then fewest in flight; a closed lane is emptied at once."""
     assert lane(*accounts).account(0.0) == expected
+
+
+@pytest.mark.parametrize(
+    ("accounts", "down", "expected"),
+    [
+        ([controller()], {0}, (RECHECK_S, 0)),
+        ([controller(), controller()], {0}, (0.0, 1)),
+        ([controller(), controller()], {0, 1}, (RECHECK_S, 0)),
+        ([controller(), controller(in_flight=10)], {0}, (RECHECK_S, 0)),
+        ([controller(), controller(delay_s=0.1)], {0}, (0.1, 1)),
+        ([controller(closed="no"), controller()], {1}, (RECHECK_S, 1)),
+        ([controller(closed="no"), controller()], {0}, (0.0, 1)),
+    ],
+    ids=["the only one", "the other sends", "all", "the other is full", "the other is sooner", "the other is closed",
+         "closed too"],
+)  # fmt: skip
+def test_an_account_that_is_down_sends_nothing(
+    accounts: Sequence[RateController], down: set[int], expected: tuple[float, int]
+) -> None:
+    """The lane looks at it again soon, even if no answer of another account comes in between."""
+    waiting = lane(*accounts)
+    waiting.usable = lambda account: account not in down
+    assert waiting.account(0.0) == expected
 
 
 @pytest.mark.parametrize(

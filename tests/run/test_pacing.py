@@ -266,6 +266,25 @@ def execute(text: str, provider: Any, *, connections: int = 16, max_wait_s: floa
     return asyncio.run(asyncio.wait_for(main(), 60)), store
 
 
+def test_requests_wait_for_a_server_that_is_down_and_nothing_spins() -> None:
+    """Of two accounts one is down for good, the other for half a second: nothing fails, nothing is sent before."""
+    up_at = time.monotonic() + 0.5
+    looks = Counter[int]()
+
+    class Down(Odd):
+        def usable(self, _: Model, account: int) -> bool:
+            looks[account] += 1
+            return account == 1 and time.monotonic() >= up_at
+
+    provider = Down(lambda *_: 0.0, accounts=2)
+    report, store = execute(STUDY.replace("1..100", "1..10"), provider)
+    assert not report.failures
+    assert len(store.answers) == report.sent == provider.n
+    assert {account for _, account in provider.by} == {1}
+    assert time.monotonic() >= up_at
+    assert looks[0] < 20 + 4 * report.sent, "a look at each dispatch, and some while it waits"
+
+
 def test_a_slow_model_holds_up_its_own_requests_only() -> None:
     """Half the connections stay with the fast one, which is done long before, though the slow one comes first."""
     provider = Odd(lambda q, _: 0.2 if q.settings.model.wire_name == "slow" else 0.001)
