@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from emdsl.logprobs import TokenLogprobs
     from emdsl.price import Price
     from emdsl.prompt import Prompt
+    from emdsl.serve import Serve
     from emdsl.service import Service
     from emdsl.source import Span
     from emdsl.value import EnvVar
@@ -45,6 +46,7 @@ class Model:
     rpm: int | None = field(default=None, compare=False)  # requests per minute
     tpm: int | None = field(default=None, compare=False)  # tokens per minute, input and output
     batch: bool | str | None = field(default=None, compare=False)  # whether its batch API is used; or "auto"
+    serve: Serve | None = field(default=None, compare=False)  # the servers that a run may start for it
     places: Mapping[str, Span] = field(default_factory=dict, compare=False, repr=False)  # of each setting
 
     @property
@@ -73,7 +75,8 @@ class Model:
     @property
     def lane(self) -> tuple[Any, ...]:
         """The identity of its queue: models with the same server, key and limits share one."""
-        return (self.use, self.url, self.key, self.headers, self.parallel, self.rpm, self.tpm)
+        weights = self.revision if self.serve is not None else None  # each has servers of its own
+        return (self.use, self.url, self.key, self.headers, self.parallel, self.rpm, self.tpm, weights)
 
     @property
     def way(self) -> tuple[Any, ...]:

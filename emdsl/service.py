@@ -51,10 +51,12 @@ class Service:
     system_first: bool = False  # supports system messages only at the beginning
     json_schema: bool = True  # supports `extra = { response_format: ... }`
     schema_bounds: bool = False  # supports `minimum` and `maximum` in the schema of `strict = true`
+    names_revision: bool = False  # a request names the weights as MODEL@REVISION
     prefix_tokens: int | None = None  # minimum length of a prefix that its cache keeps; None: no cache
     prices: str | None = None  # its name in the table of prices
     batch: str | None = None  # the format of its batch API; None: it has none
     batch_hours: int = 24  # until the requests of a batch expire
+    program: tuple[str, ...] | None = None  # starts a server, before its arguments; None: a run cannot start one
     implied_params: tuple[tuple[str, Any], ...] = ()  # defaults for parameters that its API requires: in the key
     key_version: int = 1
 
@@ -174,6 +176,7 @@ SERVICES = {
             params=_OPEN,
             schema_bounds=True,
             prefix_tokens=256,
+            program=("vllm", "serve"),
             key_version=2,  # 2: a last message of the assistant is continued, not closed
         ),
         Service(
@@ -186,6 +189,21 @@ SERVICES = {
             params=_OPEN,
             schema_bounds=True,
             prefix_tokens=256,
+            program=("python3", "-m", "sglang.launch_server"),
+        ),
+        Service(
+            name="transformers",
+            url="http://localhost:8000/v1",
+            key_variable="TRANSFORMERS_API_KEY",
+            url_variable="TRANSFORMERS_BASE_URL",
+            self_hosted=True,
+            key_required=False,
+            params=(_PLAIN | {"seed"})
+            - {"json_schema"},  # its `frequency_penalty` is another one, all others are ignored
+            prefill=False,
+            json_schema=False,
+            names_revision=True,  # without it the server would load the weights of today
+            program=("transformers", "serve"),
         ),
         Service(
             name="ollama",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from emdsl.compiler import settings as tables
+from emdsl.compiler.served import read_serve
 from emdsl.compiler.written import written
 from emdsl.frame import EvalFault, fail
 from emdsl.query import Model, Params
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from emdsl.compiler.faults import Faults
+    from emdsl.serve import Serve
 
 SIM_VERSION = "1"  # of the simulator's ground truth: the revision of every `sim/` model
 _DATED = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{4}|\d{6,8})(?:$|[-:@])")
@@ -81,12 +83,16 @@ class Models:
                            places.get("revision", span),
                            help="remove `revision`")  # fmt: skip
             revision = SIM_VERSION
-        url = own.get("url", inherited.url if inherited else None)
+        url = own.get("url", inherited.url if inherited and "serve" not in own else None)
+        serve = inherited.serve if inherited and "url" not in own else None
+        if "serve" in own:
+            serve = read_serve(own["serve"], service, places.get("serve", span), places)
+        _check_served(serve, use, revision, own, places, span)
         model = Model(
             name=name,
             use=use,
             service=service,
-            wire_name=wire_name,
+            wire_name=f"{wire_name}@{revision}" if service.names_revision and revision else wire_name,
             revision=revision,
             server_id=self._server_id(service, url, revision, places.get("url", span)),
             params=tuple(sorted((k, v) for k, v in params.items() if v is not None)),
@@ -99,6 +105,7 @@ class Models:
             parallel=own.get("parallel", inherited.parallel if inherited else None),
             rpm=own.get("rpm", inherited.rpm if inherited else None),
             tpm=own.get("tpm", inherited.tpm if inherited else None),
+            serve=serve,
             batch=_batch(own.get("batch", inherited.batch if inherited else None), service, places.get("batch", span)),
             places={**(base.places if base else {}), **places},
         )
@@ -113,6 +120,17 @@ class Models:
                     labels=(Label(span=first[1], text="the same model with another `url`"),),
                     note="the `url` does not identify a model, so the answers of both would be mixed up",
                     help='give each its own `revision = "..."`, or both the same `url`',
+                )
+            )
+        if first[0].serve != model.serve and not self.simulate:
+            raise EvalFault(
+                Diagnostic(
+                    code="E730",
+                    message=f"`{use}` has two different `serve`",
+                    span=places.get("serve", span),
+                    labels=(Label(span=first[1], text="the same model with other servers"),),
+                    note="both have the same `revision`, so they are one model, with the same servers",
+                    help="give both the same `serve`: derive one from the other with `model NAME from BASE { ... }`",
                 )
             )
         return model
@@ -192,6 +210,31 @@ def _batch(batch: bool | str | None, service: Service, span: Span) -> bool | str
             help="remove `batch`; for a server of your own, `emdsl plan --requests DIR` writes files of requests",
         )  # fmt: skip
     return batch
+
+
+def _check_served(
+    serve: Serve | None, use: str, revision: str | None, own: Mapping[str, Any], places: Mapping[str, Span], span: Span
+) -> None:
+    """Raise EvalFault for a served model that has another server too, or whose weights no key would name."""
+    if serve is None:
+        return
+    place = places.get("serve", span)
+    if "url" in own:
+        raise EvalFault(
+            Diagnostic(
+                code="E730",
+                message=f"`{use}` has `serve` and `url`",
+                span=place,
+                labels=(Label(span=places.get("url", span), text="the address of a server that runs already"),),
+                help="remove one: `serve` starts servers, `url` uses one that runs",
+            )
+        )
+    if revision is None:
+        raise fail(
+            "E729", f"`{use}` has `serve`, but no `revision`", place,
+            note="the address of its servers changes with each run, so only a revision can name the weights in keys",
+            help='add `revision = "..."`: the commit of the weights',
+        )  # fmt: skip
 
 
 def _known_to_simulator(model: str, truth: Mapping[str, Any], span: Span, places: Mapping[str, Span]) -> None:

@@ -354,6 +354,12 @@ MODEL = (
             _batch,
             "false",
         ),
+        Spec(
+            "serve",
+            "map",
+            '{ args: ["--max-model-len", "8192"], gpus: 1, replicas: 4 }: the servers that `run --serve` starts',
+            _map,
+        ),
     )
     | PARAMS
 )
