@@ -107,11 +107,12 @@ class Server:
         while True:
             try:
                 psycopg.connect(self.url("postgres"), connect_timeout=5).close()
-                return
             except psycopg.OperationalError:
                 assert time.monotonic() < end, "the server did not start"
                 assert self._process.poll() is None, "the server ended"
                 time.sleep(0.02)
+            else:
+                return
 
     def stop(self) -> None:
         """Stop it now, whoever is connected; what is committed is there when it starts again."""

@@ -1,16 +1,14 @@
 """The store on disk: diskcache, with every default that loses data turned off. The door to diskcache.
 
-One writer thread owns the connection that writes, and commits whatever has arrived as one transaction, so
-that an answer is acknowledged only after `synchronous=FULL` has put it on the disk. Readers have read-only
-connections of their own.
+The thread of a `writer` owns the connection that writes, and commits whatever has arrived as one transaction, so that
+an answer is acknowledged only after `synchronous=FULL` has put it on the disk. Readers have read-only connections of
+their own.
 """
 
 from __future__ import annotations
 
 import os
-import queue
 import sqlite3
-import threading
 from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
@@ -33,6 +31,7 @@ from emdsl.store.removals import (
     trash_removals,
     version_of,
 )
+from emdsl.store.writer import Writer
 
 if TYPE_CHECKING:
     import asyncio
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from emdsl.digest import Digest
     from emdsl.query import Query, Response
     from emdsl.store.removals import Trashed
+    from emdsl.store.writer import Pending
 
 SETTINGS = {
     "eviction_policy": "none",
@@ -92,12 +92,12 @@ class DiskStore:
         self.folder = folder
         self.network = on_network(folder if folder.exists() else folder.parent)
         self.corrupt: set[Digest] = set()
-        self._waiting: queue.SimpleQueue[_Put | None] = queue.SimpleQueue()
-        self._failed: StoreError | None = None
-        self._writer: threading.Thread | None = None
         self._cache: Any = None
         self._is: tuple[int, int] | None = None  # the file that is open
         path = folder / diskcache.core.DBNAME
+        self._writer = Writer(
+            lambda: connect(path, BUSY_S), self._commit, lambda e: StoreError(_why(folder, e)), MAX_BATCH
+        )
         if read_only:
             self._reader = _reader(path) if path.exists() else None
             return
@@ -280,22 +280,11 @@ class DiskStore:
 
     def put(self, query: Query, response: Response) -> asyncio.Future[Response]:
         """Store an answer; the future holds the stored one, which is the first for its key."""
-        import asyncio  # noqa: PLC0415 - 15 ms that only asking should cost
-
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Response] = loop.create_future()
-        if self._writer is None:
-            self._writer = threading.Thread(target=self._write, name="emdsl-store", daemon=True)
-            self._writer.start()
-        self._waiting.put(_Put(query, response, future, loop))
-        return future
+        return self._writer.put(query, response)
 
     def close(self) -> None:
         """Write pending answers and close; safe to call twice."""
-        if self._writer is not None:
-            self._waiting.put(None)
-            self._writer.join()
-            self._writer = None
+        self._writer.close()
         if self._reader is not None:
             self._reader.close()
             self._reader = None
@@ -303,40 +292,9 @@ class DiskStore:
             self._cache.close()
             self._cache = None
 
-    # -------------------------------------------------------------- the writer thread
+    # -------------------------------------------------------------- in the writer's thread
 
-    def _write(self) -> None:
-        database: sqlite3.Connection | None = None
-        try:
-            while (first := self._waiting.get()) is not None:
-                batch, ends = self._batch(first)
-                try:
-                    database = database or connect(self.folder / diskcache.core.DBNAME, BUSY_S)
-                    self._commit(database, batch)
-                except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
-                    self._fail(batch, error)
-                if ends:
-                    break
-        finally:
-            if database is not None:
-                database.close()
-
-    def _batch(self, first: _Put) -> tuple[list[_Put], bool]:
-        """Return all answers that have arrived, and whether the queue has ended."""
-        batch = [first]
-        while len(batch) < MAX_BATCH:
-            try:
-                item = self._waiting.get_nowait()
-            except queue.Empty:
-                return batch, False
-            if item is None:
-                return batch, True
-            batch.append(item)
-        return batch, False
-
-    def _commit(self, database: sqlite3.Connection, batch: list[_Put]) -> None:
-        if self._failed:
-            raise self._failed
+    def _commit(self, database: sqlite3.Connection, batch: list[Pending]) -> list[Response]:
         if damaged := [item.key for item in batch if item.key in self.corrupt]:
             move_to_trash(self.folder, damaged, "damaged")  # never used, and never deleted at once
         entries = [(item.key, encode(item.query, item.response)) for item in batch]  # off the event loop
@@ -349,10 +307,10 @@ class DiskStore:
             )
         responses = [item.response for item in batch] if new == len(batch) else self._stored(database, batch, entries)
         self.corrupt.difference_update(item.key for item in batch)
-        _settle(batch[0].loop, [(item.future, r, None) for item, r in zip(batch, responses, strict=True)])
+        return responses
 
     def _stored(
-        self, database: sqlite3.Connection, batch: list[_Put], entries: list[tuple[Digest, bytes]]
+        self, database: sqlite3.Connection, batch: list[Pending], entries: list[tuple[Digest, bytes]]
     ) -> list[Response]:
         """Return the answers of a batch as they are stored: some keys had one before. Damaged ones are replaced."""
         present = dict(self._entries(database, [key for key, _ in entries]))
@@ -367,12 +325,6 @@ class DiskStore:
             for item, (key, entry) in zip(batch, entries, strict=True)
         ]
 
-    def _fail(self, batch: list[_Put], error: Exception) -> None:
-        failed = self._failed = self._failed or (
-            error if isinstance(error, StoreError) else StoreError(_why(self.folder, error))
-        )
-        _settle(batch[0].loop, [(item.future, None, failed) for item in batch])
-
 
 def _damaged(entry: bytes) -> bool:
     try:
@@ -380,36 +332,6 @@ def _damaged(entry: bytes) -> bool:
     except Corrupt:
         return True
     return False
-
-
-class _Put:
-    """A pending answer."""
-
-    __slots__ = ("future", "key", "loop", "query", "response")
-
-    def __init__(
-        self, query: Query, response: Response, future: asyncio.Future[Response], loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self.key, self.query, self.response, self.future, self.loop = query.key, query, response, future, loop
-
-
-def _settle(
-    loop: asyncio.AbstractEventLoop,
-    done: list[tuple[asyncio.Future[Response], Response | None, StoreError | None]],
-) -> None:
-    """Wake the event loop once for a whole batch."""
-
-    def settle() -> None:
-        for future, response, error in done:
-            if future.done():  # cancelled: the answer is stored all the same
-                continue
-            if error is not None:
-                future.set_exception(error)
-            elif response is not None:
-                future.set_result(response)
-
-    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        loop.call_soon_threadsafe(settle)
 
 
 def _opened(folder: Path, *, network: bool = False) -> Any:

@@ -21,8 +21,8 @@ _FIRST = """
 CREATE SCHEMA IF NOT EXISTS emdsl;
 
 CREATE TABLE emdsl.about (name text PRIMARY KEY, value bigint NOT NULL);
-INSERT INTO emdsl.about VALUES
-  ('format', 0), ('removals', 0), ('store', ('x' || left(replace(gen_random_uuid()::text, '-', ''), 15))::bit(60)::bigint);
+INSERT INTO emdsl.about VALUES ('format', 0), ('removals', 0),
+  ('store', ('x' || left(replace(gen_random_uuid()::text, '-', ''), 15))::bit(60)::bigint);
 
 CREATE TABLE emdsl.answers (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -120,8 +120,9 @@ CREATE FUNCTION emdsl.adopt(bytea[], bytea[]) RETURNS bigint LANGUAGE sql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   WITH added AS (
     INSERT INTO emdsl.answers (key, entry, paid_by)
-    SELECT e.key, e.entry, coalesce(
-      (SELECT t.paid_by FROM emdsl.trash t WHERE t.key = e.key AND t.entry = e.entry ORDER BY t.id LIMIT 1), session_user)
+    SELECT e.key, e.entry, coalesce((
+      SELECT t.paid_by FROM emdsl.trash t WHERE t.key = e.key AND t.entry = e.entry ORDER BY t.id LIMIT 1
+    ), session_user)
     FROM unnest($1, $2) AS e (key, entry)
     ON CONFLICT (key) DO NOTHING RETURNING 1)
   SELECT count(*) FROM added
@@ -133,6 +134,18 @@ SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   kept AS (
     INSERT INTO emdsl.trash (name, why, key, entry, paid_by)
     SELECT $3, $2, r.key, r.entry, r.paid_by FROM removed r RETURNING 1)
+  SELECT count(*) FROM kept
+$$;
+
+-- Damaged entries, unless somebody else has replaced them meanwhile.
+CREATE FUNCTION emdsl.move_damaged(bytea[], bytea[]) RETURNS bigint LANGUAGE sql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  WITH removed AS (
+    DELETE FROM emdsl.answers a USING unnest($1, $2) AS d (key, entry)
+    WHERE a.key = d.key AND a.entry = d.entry RETURNING a.key, a.entry, a.paid_by),
+  kept AS (
+    INSERT INTO emdsl.trash (name, why, key, entry, paid_by)
+    SELECT '', 'damaged', r.key, r.entry, r.paid_by FROM removed r RETURNING 1)
   SELECT count(*) FROM kept
 $$;
 

@@ -49,6 +49,7 @@ GRANT INSERT (run, machine, pid), DELETE ON emdsl.owners TO emdsl_writer;
 GRANT INSERT, UPDATE, DELETE ON emdsl.claims TO emdsl_writer;
 GRANT INSERT (name, limit_usd), UPDATE (limit_usd, spent_usd) ON emdsl.budgets TO emdsl_writer;
 GRANT INSERT (budget, owner, usd), UPDATE (usd), DELETE ON emdsl.purses TO emdsl_writer;
-GRANT EXECUTE ON FUNCTION emdsl.adopt, emdsl.move_to_trash, emdsl.purge_restored, emdsl.forget_dead TO emdsl_writer;
+GRANT EXECUTE ON FUNCTION emdsl.adopt, emdsl.move_to_trash, emdsl.move_damaged, emdsl.purge_restored, emdsl.forget_dead
+  TO emdsl_writer;
 
 COMMIT;

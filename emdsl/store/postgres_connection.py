@@ -1,0 +1,149 @@
+"""Connections to PostgreSQL: no server that is away is waited for without end, and no message shows a password.
+
+The door to psycopg, with the other files of the store on PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from emdsl.errors import SetupError, StoreAway, StoreError
+from emdsl.redact import Redactor, Secret
+
+try:
+    import psycopg as psycopg  # noqa: PLC0414 - the other files of the store import it from here
+    from psycopg import conninfo
+    from psycopg import errors as errors  # noqa: PLC0414 - as part of psycopg for those files
+except ImportError:
+    raise SetupError("a store on PostgreSQL needs the package psycopg: pip install 'emdsl[postgres]'") from None
+
+if TYPE_CHECKING:
+    from typing import LiteralString
+
+OLDEST = 13  # of PostgreSQL's versions: random identifiers without an extension
+STATEMENT_S, LOCK_S = 120, 60  # how long a statement may take, and wait for another session
+# A cut link ends our side after 11 s, and the server's side, with its claims, only then: after 35 s.
+_CLIENT = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 11_000,  # ms
+    "client_encoding": "utf8",
+    "fallback_application_name": "emdsl",
+}
+_SESSION = {
+    "statement_timeout": f"{STATEMENT_S}s",
+    "lock_timeout": f"{LOCK_S}s",
+    "tcp_keepalives_idle": 15,
+    "tcp_keepalives_interval": 5,
+    "tcp_keepalives_count": 4,
+    "TimeZone": "UTC",
+}
+_AWAY = re.compile(  # of those errors that a server reports when it cannot be used right now
+    r"starting up|shutting down|in recovery mode|not yet accepting|too many (?:clients|connections)|connection slots"
+)
+
+
+class Address:
+    """Where a store is, with a password that only the connection sees."""
+
+    def __init__(self, url: str) -> None:
+        """Read a URL of PostgreSQL; raises StoreError."""
+        self._parameters = _parsed(url)
+        host, name = self._parameters.get("host") or "localhost", self._parameters.get("dbname")
+        if not name:
+            raise StoreError("the URL of the store names no database: postgresql://USER@HOST/DATABASE")
+        self.name = f"postgresql://{host}/{name}"
+        password = str(self._parameters.get("password") or "")
+        self._redactor = Redactor([Secret(password, sure=True)] if password else [])
+
+    def __repr__(self) -> str:
+        return f"Address({self.name})"
+
+    def connect(self, *, read_only: bool = False) -> psycopg.Connection:
+        """Open a session that commits each statement; raises StoreAway and StoreError."""
+        session = _SESSION | ({"default_transaction_read_only": "on"} if read_only else {})
+        options = " ".join(f"-c {name}={value}" for name, value in session.items())
+        parameters: dict[str, Any] = _CLIENT | self._parameters
+        parameters["options"] = f"{options} {self._parameters.get('options') or ''}".strip()
+        try:
+            connection = psycopg.connect(**parameters, autocommit=True)
+            if not read_only:  # acknowledged is on the server's disk, whatever the database's default
+                connection.execute(
+                    "SELECT set_config('synchronous_commit', 'on', false) "
+                    "WHERE current_setting('synchronous_commit') = 'off'"
+                )
+        except psycopg.Error as error:
+            raise self.failure(error) from None  # psycopg's error may hold what the URL holds
+        if connection.info.server_version < OLDEST * 10_000:
+            version = connection.info.server_version // 10_000
+            connection.close()
+            raise StoreError(f"{self.name} is PostgreSQL {version}; a store needs {OLDEST} or newer")
+        return connection
+
+    def failure(self, error: Exception, connection: psycopg.Connection | None = None) -> StoreError:
+        """Return the error that a user reads: StoreAway if the server cannot be reached or the connection is lost."""
+        text = self._redactor.mask(" ".join(str(error).split()))
+        lost = connection is not None and connection.closed
+        if lost or isinstance(error, errors.AdminShutdown | errors.CrashShutdown | errors.CannotConnectNow):
+            return StoreAway(f"the connection to {self.name} was lost ({text}); run again when the server is back")
+        if isinstance(error, errors.InsufficientPrivilege | errors.ReadOnlySqlTransaction):
+            return StoreError(
+                f"the role `{self._role(connection)}` may not do this with {self.name}: {text}. "
+                "An admin of the store can give it a role: GRANT emdsl_writer TO ..., or emdsl_reader, emdsl_admin"
+            )
+        if isinstance(error, errors.DiskFull):
+            return StoreError(
+                f"the disk of {self.name} is full. All stored answers are safe; run again after it has space"
+            )
+        if isinstance(error, errors.LockNotAvailable | errors.QueryCanceled):
+            return StoreAway(f"{self.name} did not answer in time ({text}); run again when it is less busy")
+        if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+            return self._no_connection(text)
+        return StoreError(f"{self.name} cannot be used: {text}")
+
+    def _no_connection(self, text: str) -> StoreError:
+        if "FATAL" not in text or _AWAY.search(text):
+            return StoreAway(f"{self.name} cannot be reached ({text}); run again when the server is back")
+        if "password" in text or "authentication" in text:
+            return StoreError(f"{self.name} refuses the role or its password ({text}); correct the URL of the store")
+        return StoreError(f"{self.name} cannot be opened: {text}")
+
+    def _role(self, connection: psycopg.Connection | None) -> str:
+        return connection.info.user if connection is not None and not connection.closed else "?"
+
+
+def _parsed(url: str) -> dict[str, Any]:
+    """Return the parameters of a URL. An error shows no part of it: a password may be in any of them."""
+    address = url.partition("://")[2].partition("?")[0]
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise StoreError("the URL of the store must be like postgresql://USER:PASSWORD@HOST/DATABASE")
+    wrong = "the URL of the store is not valid: a password with one of @ / : ? # % must be percent-encoded, @ as %40"
+    if address.count("@") > 1 or "@" in address.partition("/")[2]:
+        raise StoreError(wrong)
+    try:
+        parameters = conninfo.conninfo_to_dict(url)
+    except psycopg.Error:
+        raise StoreError(wrong) from None
+    ports = str(parameters.get("port") or "").split(",")
+    if any(port and not port.isdigit() for port in ports) or "@" in unquote(str(parameters.get("host") or "")):
+        raise StoreError(wrong)
+    return parameters
+
+
+def rows(
+    connection: psycopg.Connection, sql: LiteralString, values: tuple[object, ...] = (), *, patient: bool = False
+) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement; `patient` gives it all the time that it needs. Raises psycopg.Error."""
+    while True:
+        try:
+            if not patient:
+                return connection.cursor(binary=True).execute(sql, values).fetchall()
+            with connection.transaction():
+                connection.execute("SET LOCAL statement_timeout = 0")
+                return connection.cursor(binary=True).execute(sql, values).fetchall()
+        except errors.DeadlockDetected:  # two wrote the same keys in different orders, and the other one goes first
+            continue
