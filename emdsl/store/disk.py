@@ -53,6 +53,7 @@ SETTINGS = {
     "sqlite_journal_mode": "wal",
 }
 MAX_BATCH = 512  # answers in one transaction
+ADOPTED = 2_000  # entries of another store in one transaction
 LOOKED_UP = 500  # keys in one SELECT
 PAGE = 2_000  # entries read at once where all are
 BUSY_S = 60.0  # how long another process may hold the database
@@ -230,18 +231,24 @@ class DiskStore:
         new = n = 0
         waiting = iter(entries)
         try:
-            with closing(connect(self.folder / diskcache.core.DBNAME, BUSY_S)) as database:
-                while part := list(islice(waiting, MAX_BATCH)):
-                    bad = [k for k, present in self.entries(k for k, _ in part) if _damaged(present)]
-                    bad += self.corrupt.intersection(k for k, _ in part)
-                    if bad:
-                        move_to_trash(self.folder, dict.fromkeys(bad), "damaged")
+            with closing(connect(self.folder / diskcache.core.DBNAME, BUSY_S, bulk=True)) as database:
+                while part := list(islice(waiting, ADOPTED)):
                     with transaction(database):
-                        new += insert(database, part)
+                        added = insert(database, part)
+                    if added < len(part) and (bad := self._damaged(k for k, _ in part)):
+                        move_to_trash(self.folder, bad, "damaged")
+                        with transaction(database):
+                            added += insert(database, part)
+                    new += added
                     n += len(part)
         except sqlite3.Error as error:
             raise StoreError(_why(self.folder, error)) from error
         return new, n - new
+
+    def _damaged(self, keys: Iterable[Digest]) -> list[Digest]:
+        wanted = list(dict.fromkeys(keys))
+        damaged = [key for key, entry in self.entries(wanted) if _damaged(entry)]
+        return damaged + [key for key in wanted if key in self.corrupt and key not in damaged]
 
     def state(self) -> StoreVersion:
         """Return the version, which changes whenever entries come or go."""

@@ -21,14 +21,21 @@ if TYPE_CHECKING:
 Entry = tuple["Digest", bytes]
 RAW = 1  # diskcache's mode for bytes
 AT_ONCE = 200  # entries in one statement, of four variables each: older SQLite takes 999
+BULK_KIB = 128 * 1024  # of memory, and of entries in the write-ahead log
 _COLUMNS = "key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value"
 _ROW = f"(?, 1, ?, NULL, ?, 0, NULL, 0, {RAW}, NULL, ?)"
 
 
-def connect(path: Path, busy_s: float) -> sqlite3.Connection:
-    """Open a store to write; what is committed survives a crash. Raises sqlite3.Error."""
+def connect(path: Path, busy_s: float, *, bulk: bool = False) -> sqlite3.Connection:
+    """Open a store to write; what is committed survives a crash. Raises sqlite3.Error.
+
+    `bulk` is for very many entries: keys are random, so that each transaction touches the whole index.
+    """
     database = sqlite3.connect(path, timeout=busy_s, isolation_level=None)
     database.execute("PRAGMA synchronous = FULL")
+    if bulk:
+        database.execute(f"PRAGMA cache_size = -{BULK_KIB}")
+        database.execute(f"PRAGMA wal_autocheckpoint = {BULK_KIB // 4}")  # pages of 4 KiB
     return database
 
 

@@ -1,0 +1,87 @@
+"""Answers from one store to another, whatever the two are: only missing entries travel, and no damaged one."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from emdsl.store.codec import Corrupt, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from emdsl.digest import Digest
+    from emdsl.store.store import AnswerStore
+
+COMPARED = 20_000  # keys that are looked up at once
+CARRIED = 2_000  # entries in memory at once
+
+
+class Copied(NamedTuple):
+    """Numbers of entries."""
+
+    new: int
+    present: int  # in the target already, and kept
+    damaged: int  # in the source, and left there
+
+
+def copy_entries(
+    source: AnswerStore,
+    target: AnswerStore,
+    on_progress: Callable[[int], None] = lambda _: None,
+    *,
+    keys: Iterable[Digest] | None = None,
+) -> Copied:
+    """Add the entries of one store to another, in the order of storing; raises StoreError.
+
+    What was copied before an error stays, and the next copy goes on from there.
+
+    Args:
+        source: The store to read.
+        target: The store to write. Those of its entries that it knows to be damaged are replaced.
+        on_progress: Is called with the number of keys that have been compared or copied so far.
+        keys: Those to copy, instead of all.
+    """
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most verbs copy nothing
+
+    parts = _missing(source, target, source.keys() if keys is None else keys)
+    new = present = damaged = 0
+    with ThreadPoolExecutor(1) as reader:  # while one part is written, the next one is read
+        waiting = reader.submit(next, parts, None)
+        while (part := waiting.result()) is not None:
+            waiting = reader.submit(next, parts, None)
+            added, known = target.adopt(part.entries)
+            new, present, damaged = new + added, present + part.present + known, damaged + part.damaged
+            on_progress(part.done)
+    return Copied(new, present, damaged)
+
+
+class _Part(NamedTuple):
+    entries: list[tuple[Digest, bytes]]
+    present: int
+    damaged: int
+    done: int  # keys so far
+
+
+def _missing(source: AnswerStore, target: AnswerStore, keys: Iterable[Digest]) -> Iterator[_Part]:
+    """Yield the sound entries that the target lacks."""
+    left, done = iter(keys), 0
+    while page := list(islice(left, COMPARED)):
+        stored = set(target.stored(page)) - target.corrupt
+        missing = [key for key in page if key not in stored]
+        done += len(page) - len(missing)
+        yield _Part([], len(page) - len(missing), 0, done)
+        for start in range(0, len(missing), CARRIED):
+            wanted = missing[start : start + CARRIED]
+            found = dict(source.entries(wanted))
+            sound = [(key, found[key]) for key in wanted if key in found and _sound(found[key])]
+            done += len(wanted)
+            yield _Part(sound, 0, len(found) - len(sound), done)
+
+
+def _sound(entry: bytes) -> bool:
+    try:
+        decode(entry)
+    except Corrupt:
+        return False
+    return True
