@@ -13,7 +13,7 @@ EmdslError
   HookError          a function of `python f(x) from "f.py"` cannot be run, or is not pure
   AnnotationError    a file of people's verdicts cannot be read
   StoreError         cache/ cannot be read or written
-    StoreAway        the server of a team's store cannot be reached
+    StoreAway        the server of a team's store, or a remote, cannot be reached
   OutcomesError      outcomes.duckdb cannot be read or written; the answers are safe in the store
   ProviderError      a request without an answer
     Throttled        rate limit: retried after `wait_s`

@@ -20,7 +20,9 @@ MIN_SECRET = 6  # characters: masking a shorter one would mask ordinary words
 LONG_SECRET = 20  # from which one without digits is no word
 MIN_PRINTED = 12  # characters: in all that is printed, a shorter value may be a word of someone's data
 _API_KEY_NAME = re.compile(r"API_KEY(?:_\d+)?$")
-_SECRET_NAME = re.compile(r"(?:API_KEY(?:_\d+)?|_TOKEN|_SECRET|_PASSWORD)$")
+_SECRET_NAME = re.compile(
+    r"(?:API_KEY(?:_\d+)?|_(?:ACCESS|ACCOUNT|SAS)_KEY|_TOKEN|_SECRET|_PASSWORD|_PASSPHRASE)$"  # of buckets, too
+)
 _IN_SOURCE = re.compile(
     r"""(?P<before>(?<!let )\bkey\s*=\s*)(?P<value>["'`\u2018\u201c][^,}#]*)|\b(?:sk|gsk|xai|hf)[-_][A-Za-z0-9_-]{8,}"""
 )

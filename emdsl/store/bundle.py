@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emdsl.digest import digest_bytes
-from emdsl.errors import SetupError, StoreError
+from emdsl.errors import StoreError
 from emdsl.files import private, replacing
 from emdsl.store.codec import Corrupt, decode
+from emdsl.store.sealing import passphrases
 from emdsl.version import __version__
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def write_bundle(
         with replacing(path) as fresh:
             _write_zip(fresh, manifest, entries, contents)
             if passphrase is not None:
-                fresh.write_bytes(_age().encrypt(fresh.read_bytes(), passphrase))
+                fresh.write_bytes(passphrases().encrypt(fresh.read_bytes(), passphrase))
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from error
 
@@ -161,7 +162,7 @@ class Bundle:
 
 
 def _opened(path: Path, passphrase: str) -> bytes:
-    age = _age()
+    age = passphrases()
     try:
         content: bytes = age.decrypt(path.read_bytes(), passphrase)
     except Exception as error:
@@ -169,11 +170,3 @@ def _opened(path: Path, passphrase: str) -> bytes:
             raise
         raise StoreError(f"{path} cannot be decrypted: wrong passphrase or damaged file") from error
     return content
-
-
-def _age() -> Any:
-    try:
-        from pyrage import passphrase  # noqa: PLC0415 - an extra: most never encrypt
-    except ImportError:
-        raise SetupError("encryption needs another package: pip install 'emdsl[encrypt]'") from None
-    return passphrase
