@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 ANSWERS, RUNS = "answers", "runs"  # folders inside a cache: the store, and the records of runs
 HOOKS = "hooks"  # another one: values of functions in Python
+REMOTES = "remotes.json"  # a file there: the remotes that the cache looks up
 
 
 def find_project(folder: Path) -> Path:

@@ -21,8 +21,8 @@ from emdsl.study.compiled import compile_study
 from emdsl.study.importing import FORMATS
 
 if TYPE_CHECKING:
+    from emdsl.study.answers import Exchanged
     from emdsl.study.batch_answers import Collected
-    from emdsl.study.exchange import Exchanged
     from emdsl.study.importing import Rejected
     from emdsl.study.project import Project
 

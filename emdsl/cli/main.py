@@ -144,7 +144,7 @@ def _complete() -> None:
 
 def main() -> None:
     """Run the command line; the one place that catches EmdslError."""
-    from emdsl.errors import EmdslError, UsageError  # noqa: PLC0415 - keeps `--version` at click's own speed
+    from emdsl.errors import EmdslError, StoreAway, UsageError  # noqa: PLC0415 - keeps `--version` at click's own speed
 
     gc.set_threshold(*GC_THRESHOLDS)
     sys.meta_path.insert(0, _NoPandas())
@@ -171,6 +171,7 @@ def main() -> None:
         from emdsl.cli.failures import show_error  # noqa: PLC0415 - keeps `--version` at click's own speed
 
         show_error(error)
-        sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_ERROR)
+        usage, away = isinstance(error, UsageError), isinstance(error, StoreAway)
+        sys.exit(EXIT_USAGE if usage else EXIT_INCOMPLETE if away else EXIT_ERROR)
     gc.freeze()  # the interpreter's last collection would visit a whole program, only to end
     sys.exit(code if isinstance(code, int) else 0)

@@ -83,6 +83,10 @@ CONNECTIONS = option(
     help="Maximum concurrent requests.  [default: the study's `parallel`, or 64]",
 )  # fmt: skip
 OFFLINE = option("--offline", is_flag=True, help="Send nothing; compute the results from the store alone.")
+WITHOUT_REMOTES = option(
+    "--without-remotes", "alone", is_flag=True, envvar=None,
+    help="Look up no remote of the cache.  [variable: EMDSL_WITHOUT_REMOTES]",
+)  # fmt: skip
 MAX_WAIT = option(
     "--max-wait", type=click.FloatRange(0), default=600.0, show_default=True,
     help="Maximum seconds that one request may wait for retries.",
@@ -121,8 +125,8 @@ def with_options(*options: Decorator) -> Decorator:
 
 STUDY = with_options(FILE, CACHE, ENV_FILE, SIM)
 OF_RUN = with_options(  # `plan` has the options of `run`, so that one call can become the other
-    FILE, CACHE, ENV_FILE, SAMPLES, ONLY, PILOT, SIM, AS_JSON, CONNECTIONS, OFFLINE, MAX_WAIT, MAX_RETRIES, BUDGET,
-    YES, CONFIRM, INSECURE, BATCH, DETACH,
+    FILE, CACHE, ENV_FILE, SAMPLES, ONLY, PILOT, SIM, AS_JSON, CONNECTIONS, OFFLINE, WITHOUT_REMOTES,
+    MAX_WAIT, MAX_RETRIES, BUDGET, YES, CONFIRM, INSECURE, BATCH, DETACH,
 )  # fmt: skip
 
 

@@ -60,6 +60,8 @@ def command(
     requests: Path | None = None,
     shard: int | None = None,
     plan_file: PlanFile | None = None,
+    offline: bool = False,
+    alone: bool = False,
     **_of_run: object,
 ) -> int:
     """Preview a run of FILE: cached and pending requests, reasons and cost. Nothing is sent.
@@ -84,12 +86,14 @@ def command(
     if kept and (screen := uptodate.find(project, file, marks)) is not None:
         console.say_screen(screen)
         return 0
-    from emdsl.study.compiled import compile_study  # noqa: PLC0415 - the short way does without
+    from emdsl.study.compiled import compile_study, without_remotes  # noqa: PLC0415 - the short way does without
     from emdsl.study.options import repeated  # noqa: PLC0415 - the short way does without
     from emdsl.study.plan import make_plan  # noqa: PLC0415 - the short way does without
 
     before, load = store_version(project.answers), load_id(project.cache, project.study(file))
     study = compile_study(project, file)
+    if offline or alone:
+        study = without_remotes(study)
     files = _request_files(study, requests, shard)
     with files or nullcontext():
         plan = make_plan(
@@ -106,7 +110,10 @@ def command(
         console.show_json(plan.as_json() | listed)
         screen = [(console.json_text(plan.as_json() | listed | {"wall_s": 0.0}), False)]
     else:
-        again = repeated(cache=cache, budget=budget, insecure=insecure, env_file=env_file, batch=batch)
+        again = repeated(
+            cache=cache, budget=budget, insecure=insecure, env_file=env_file, batch=batch,
+            without_remotes=alone,
+        )  # fmt: skip
         held = output or (plan_file.written if plan_file is not None else None)
         if held is None:  # a written plan holds the rest
             again = repeated(samples=samples, only=only, simulate=simulate) + again + repeated(pilot=pilot)

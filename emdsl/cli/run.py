@@ -42,6 +42,7 @@ def command(
     as_json: bool,
     connections: int | None,
     offline: bool,
+    alone: bool,
     dry_run: bool,
     max_wait: float,
     max_retries: int | None,
@@ -79,6 +80,7 @@ def command(
         return int(ctx.invoke(
             plan, file=file, cache=cache, env_file=env_file, samples=samples, only=only, pilot=pilot,
             simulate=simulate, as_json=as_json, budget=budget, insecure=insecure, batch=batch, plan_file=plan_file,
+            offline=offline, alone=alone,
         ))  # fmt: skip
     project = open_project(file, cache, env_file, simulate=simulate)
     marks = ("run", cache, samples, only, as_json, *console.layout_marks())
@@ -92,6 +94,7 @@ def command(
         samples=samples, only=only, connections=connections, offline=offline, max_wait=max_wait,
         max_retries=max_retries, budget=budget, insecure=insecure, confirm_over=None if yes else confirm_over,
         plan_file=plan_file, cache=cache, env_file=env_file, batch=batch, detach=detach, pilot=pilot,
+        without_remotes=alone,
     )  # fmt: skip
     return _RunScreen(project, file, chosen, marks, as_json=as_json).run()
 
@@ -108,11 +111,13 @@ class _RunScreen:
 
     def run(self) -> int:
         """Run; return the exit code."""
-        from emdsl.study.compiled import compile_study  # noqa: PLC0415 - the short way does without
+        from emdsl.study.compiled import compile_study, without_remotes  # noqa: PLC0415 - the short way does without
         from emdsl.study.progress_view import NONE, ProgressView, choose_display  # noqa: PLC0415 - the short way does without
         from emdsl.study.run import run_study  # noqa: PLC0415 - the short way does without
 
         study = compile_study(self.project, self.file)
+        if self.options.offline or self.options.without_remotes:
+            study = without_remotes(study)
         hidden = console.settings.quiet or self.as_json
         display = NONE if hidden and console.settings.display is None else choose_display(console.settings.display)
 

@@ -14,7 +14,7 @@ from emdsl.files import beside, write_whole
 from emdsl.store.removals import StoreVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from emdsl.digest import Digest
@@ -75,6 +75,12 @@ def by_others(cache: Path, study: str, keys: set[Digest]) -> set[Digest]:
         if path != own:
             found |= keys & _read(path).keys
     return found
+
+
+def by_study(cache: Path) -> Iterator[set[Digest]]:
+    """Yield the keys of each study."""
+    for path in sorted((cache / USED).glob("*.keys")):
+        yield _read(path).keys
 
 
 def adopt(other: Path, cache: Path) -> None:

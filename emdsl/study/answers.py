@@ -69,6 +69,15 @@ class Removal:
     groups: tuple[tuple[str | None, str, int], ...] = ()  # study, model and number of those that match
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchanged:
+    """Numbers of answers that another store or a remote got or gave."""
+
+    new: int
+    known: int  # the receiver had them already
+    damaged: int = 0  # they stay where they are
+
+
 @contextmanager
 def open_store(project: Project, *, write: bool = False) -> Iterator[AnswerStore]:
     """Open the store of a project; raises FileMissing if it is to be read and there is none."""
@@ -214,6 +223,18 @@ def answers_of(study: Compiled, store: AnswerStore) -> set[Digest]:
                     keys.update(q.key for tries in (row.bad_replies or {}).values() for q, _ in tries)
             keys.update(walk.probes.answers)
     return keys
+
+
+def used_by(project: Project, files: Sequence[Path]) -> list[Digest]:
+    """Return the keys of the stored answers that some studies use, study by study, each key once."""
+    keys = dict[bytes, None]()
+    with open_store(project) as store:
+        for file in files:
+            study = compile_study(project, file)
+            if study.program.absent:
+                raise UsageError(f"{file} reads a dataset that is missing: which answers it uses is unknown")
+            keys |= dict.fromkeys(sorted(answers_of(study, store)))
+    return list(keys)
 
 
 def _keys(result: Result) -> Iterator[Digest]:

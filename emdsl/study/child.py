@@ -36,7 +36,8 @@ def study_task(study: Compiled, options: RunOptions) -> dict[str, Any]:
     project = study.project
     return {
         "root": str(project.root), "cache": str(project.cache), "environment": dict(project.environment),
-        "simulate": project.simulate, "file": str(study.file), "program": study.program.digest.hex(),
+        "simulate": project.simulate, "remotes": project.remotes, "file": str(study.file),
+        "program": study.program.digest.hex(),
         "samples": options.samples, "only": list(options.only),
         "instead": {str(path): str(copy) for path, copy in project.instead.items()},
     }  # fmt: skip
@@ -46,7 +47,8 @@ def study_of(task: Mapping[str, Any]) -> Compiled | None:
     """Compile the study of a task; None if it was edited since."""
     project = Project(
         root=Path(task["root"]), cache=Path(task["cache"]), environment=task["environment"],
-        simulate=task["simulate"], instead={Path(path): Path(copy) for path, copy in task["instead"].items()},
+        simulate=task["simulate"], remotes=task["remotes"],
+        instead={Path(path): Path(copy) for path, copy in task["instead"].items()},
     )  # fmt: skip
     study = compile_study(project, Path(task["file"]))
     return study if study.program.digest.hex() == task["program"] else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from emdsl.compiler.compile import compile_file
@@ -62,6 +62,11 @@ def compile_study(project: Project, file: Path, instead: Mapping[Path, Path] | N
         hook_values=project.hook_values,
     )  # fmt: skip
     return Compiled(project=project, file=file, program=program)
+
+
+def without_remotes(study: Compiled) -> Compiled:
+    """Return a study whose missing answers are looked up in no remote."""
+    return replace(study, project=replace(study.project, remotes=False))
 
 
 @contextmanager

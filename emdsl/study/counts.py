@@ -10,6 +10,7 @@ from emdsl.errors import SourceError
 from emdsl.experiment import ASK
 from emdsl.outcomes.odd import Odd
 from emdsl.source import Severity, together
+from emdsl.store.read_through import away
 from emdsl.study.cost import cost_parts, total_usd, usd
 from emdsl.study.screen import MAX_LISTED, Aside, Part, Table, counted, short
 
@@ -76,11 +77,13 @@ def warning_parts(program: Program) -> Iterator[Part]:
 
 
 def store_parts(project: Project, store: AnswerStore) -> Iterator[Part]:
-    """Yield a warning for damaged entries, and one for a store on a network file system."""
+    """Yield warnings for damaged entries, remotes that cannot be reached, and a store on a network file system."""
     if store.corrupt:
         yield Aside(
             f"warning: {len(store.corrupt):,} damaged store entries fail their checksum and will be requested again"
         )
+    for name, why in away(store).items():
+        yield Aside(f"warning: the remote `{name}` may hold answers that are shown as pending: {why}\n")
     if store.network:
         yield Aside(
             f"warning: {project.cache} is on a network file system. Use it from one machine only; a power cut may "

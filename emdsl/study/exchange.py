@@ -5,7 +5,6 @@ The form of a name says what it is: a cache folder has a store, and any other fo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,7 @@ from emdsl.project import ANSWERS
 from emdsl.run import history
 from emdsl.store.codec import Corrupt, decode
 from emdsl.store.disk import DiskStore
-from emdsl.study.answers import answers_of, open_store
-from emdsl.study.compiled import compile_study
+from emdsl.study.answers import Exchanged, open_store, used_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,15 +21,6 @@ if TYPE_CHECKING:
     from emdsl.digest import Digest
     from emdsl.store.store import AnswerStore
     from emdsl.study.project import Project
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exchanged:
-    """Numbers of answers that `push` or `pull` looked at."""
-
-    new: int
-    known: int  # the receiver had them already
-    damaged: int = 0  # they stay where they are
 
 
 def push(project: Project, target: str, files: Sequence[Path] = (), *, passphrase: str | None = None) -> Exchanged:
@@ -91,18 +80,6 @@ def cache_folder(name: str) -> Path | None:
         return None
     candidates = (Path(name) / ANSWERS, Path(name) / "cache" / ANSWERS, Path(name))
     return next((f for f in candidates if (f / "cache.db").exists()), None)
-
-
-def used_by(project: Project, files: Sequence[Path]) -> list[Digest]:
-    """Return the keys of the stored answers that some studies use, study by study, each key once."""
-    keys = dict[bytes, None]()
-    with open_store(project) as store:
-        for file in files:
-            study = compile_study(project, file)
-            if study.program.absent:
-                raise UsageError(f"{file} reads a dataset that is missing: which answers it uses is unknown")
-            keys |= dict.fromkeys(sorted(answers_of(study, store)))
-    return list(keys)
 
 
 def _adopted(entries: Iterable[tuple[Digest, bytes | None]], receiver: AnswerStore) -> Exchanged:

@@ -23,6 +23,7 @@ class RunOptions:
     only: tuple[str, ...] = ()
     connections: int | None = None  # None: the study's `parallel`
     offline: bool = False
+    without_remotes: bool = False  # look up no remote of the cache; `offline` looks up none either
     max_wait: float = 600.0  # seconds
     max_retries: int | None = None
     budget: Decimal | None = None  # of the whole run, in US dollars
@@ -40,13 +41,14 @@ class RunOptions:
         return repeated(
             samples=self.samples, only=self.only, simulate=project_simulates, cache=self.cache, budget=self.budget,
             insecure=self.insecure, env_file=self.env_file, batch=self.batch, pilot=self.pilot,
+            without_remotes=self.without_remotes,
         )  # fmt: skip
 
 
 def repeated(
     *, samples: int | None = None, only: tuple[str, ...] = (), simulate: bool = False, cache: Path | None = None,
     budget: Decimal | None = None, insecure: bool = False, env_file: Path | None = None, batch: bool | None = None,
-    pilot: bool = False,
+    pilot: bool = False, without_remotes: bool = False,
 ) -> str:  # fmt: skip
     """Return options as they are written behind a command."""
     parts = ["--sim"] if simulate else []
@@ -58,4 +60,5 @@ def repeated(
     parts += ["--insecure"] if insecure else []
     parts += [] if batch is None else ["--batch" if batch else "--no-batch"]
     parts += ["--pilot"] if pilot else []
+    parts += ["--without-remotes"] if without_remotes else []
     return "".join(" " + shlex.quote(p) for p in parts)

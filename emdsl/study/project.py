@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from emdsl import redact
 from emdsl.errors import UsageError
 from emdsl.files import PRIVATE_FOLDER, write_whole
-from emdsl.project import ANSWERS, HOOKS, find_project
+from emdsl.project import ANSWERS, HOOKS, REMOTES, find_project
 from emdsl.surrogates import as_text, is_text
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from emdsl.store.store import AnswerStore, AnyClaims
 
 RESERVED_SCHEMAS = ("main", "temp", "system", "emdsl", "information_schema", "pg_catalog")  # DuckDB's, and ours
+WITHOUT_REMOTES = "EMDSL_WITHOUT_REMOTES"  # a variable: nothing is looked up in the remotes of a cache
 SIMULATED = "sim"  # the cache within the cache for `--sim`: simulated and paid answers never mix
 _IGNORE = "# emdsl: paid answers. Not for version control: share them with `emdsl cache export`.\n*\n"
 
@@ -33,6 +34,7 @@ class Project:
     environment: Mapping[str, str] = field(repr=False)  # it holds the API keys
     env_files: tuple[Path, ...] = ()  # where variables were looked up
     simulate: bool = False
+    remotes: bool = True  # whether missing answers are looked up in the cache's remotes
     instead: Mapping[Path, Path] = field(default_factory=dict)  # copies to read in place of files, by resolved path
 
     @property
@@ -51,7 +53,16 @@ class Project:
         return (self.answers / "cache.db").exists()
 
     def store(self, *, create: bool) -> AnswerStore:
-        """Open the store, read-only unless it may be created."""
+        """Open the store, read-only unless it may be created, with the remotes of the cache behind it."""
+        if self.simulate or not self.remotes or not (self.cache / REMOTES).exists():
+            return self._opened_store(create=create)
+        from emdsl.store.attached import read_through, writable  # noqa: PLC0415 - few caches have remotes
+
+        keeps = create or writable(self.cache)  # a plan keeps what it finds, too
+        store = self._opened_store(create=keeps)
+        return read_through(store, self.cache, self.environment, keeps=keeps, sends=create)
+
+    def _opened_store(self, *, create: bool) -> AnswerStore:
         from emdsl.store.disk import DiskStore  # noqa: PLC0415 - imports wait for their verb
 
         if create:
@@ -118,6 +129,7 @@ def open_project(
         environment=environment,
         env_files=_env_files(folder, env_file),
         simulate=simulate,
+        remotes=environment.get(WITHOUT_REMOTES, "").strip().lower() not in {"1", "true", "yes", "on"},
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from emdsl.errors import UsageError
 from emdsl.redact import mask
+from emdsl.study.compiled import without_remotes
 from emdsl.study.frontend import Frontend, confirm, output
 from emdsl.study.notebook_view import NotebookView
 from emdsl.study.options import MAX_CONNECTIONS, RunOptions
@@ -74,8 +75,9 @@ def run_for(
             return NotebookView(pending, place, foreground)
         return ProgressView(chosen, pending, lambda line: foreground.post(lambda: _say(line)))
 
+    study = compiled()
     return run_study(
-        compiled(), options, view=view, interrupter=interrupter,
+        without_remotes(study) if options.offline else study, options, view=view, interrupter=interrupter,
         confirm=lambda question: (
             where is Frontend.SCRIPT or foreground.call(lambda: confirm(question, where))
         ),
