@@ -85,7 +85,12 @@ class ClaimQueue:
                     await asyncio.sleep(RETRY_S)
 
     def poll(self) -> None:
-        """Look for the answers of other processes, and claim the requests that they have given up."""
+        """Look for the answers of other processes, and claim the requests that they have given up.
+
+        Raises StoreError if the claims of this process are lost: others may send its requests then.
+        """
+        if self._claims is not None:
+            self._claims.check()
         if not self._elsewhere:
             return
         for key, response in self._store.get_many(self._elsewhere).items():

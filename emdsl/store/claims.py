@@ -68,6 +68,9 @@ class Claims:
         """Release keys that are stored or given up; others see it when the next claims are taken."""
         self._held.difference_update(keys)
 
+    def check(self) -> None:
+        """See AnyClaims; a lock is held as long as its process lives."""
+
     def close(self) -> None:
         """Release all claims."""
         self._path.unlink(missing_ok=True)

@@ -24,6 +24,7 @@ AT_ONCE = 200  # entries in one statement, of four variables each: older SQLite 
 BULK_KIB = 128 * 1024  # of memory, and of entries in the write-ahead log
 _COLUMNS = "key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value"
 _ROW = f"(?, 1, ?, NULL, ?, 0, NULL, 0, {RAW}, NULL, ?)"
+_SHARED_ROW = f"(?, 1, ?, NULL, ?, 0, 1, 0, {RAW}, NULL, ?)"  # with its mark: see `shared`
 
 
 def connect(path: Path, busy_s: float, *, bulk: bool = False) -> sqlite3.Connection:
@@ -52,14 +53,17 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
     database.execute("COMMIT")
 
 
-def insert(database: sqlite3.Connection, entries: Iterable[Entry]) -> int:
-    """Add entries whose keys are not there; return how many are new. Raises sqlite3.Error."""
+def insert(database: sqlite3.Connection, entries: Iterable[Entry], *, shared: bool = False) -> int:
+    """Add entries whose keys are not there; return how many are new. Raises sqlite3.Error.
+
+    `shared`: the store of a team has them too.
+    """
     left, new, now = iter(entries), 0, time.time()
     while part := list(islice(left, AT_ONCE)):
         values: list[object] = []
         for key, entry in part:
             values += (key, now, now, entry)
-        rows = ", ".join([_ROW] * len(part))
+        rows = ", ".join([_SHARED_ROW if shared else _ROW] * len(part))
         sql = f"INSERT OR IGNORE INTO Cache ({_COLUMNS}) VALUES {rows}"  # noqa: S608 - constants and question marks
         new += database.execute(sql, values).rowcount
     return new

@@ -130,6 +130,10 @@ class ReadThroughStore:
         """See AnswerStore; of the store alone, since remotes hold answers of strangers."""
         return self._store.stored(keys)
 
+    def keys(self) -> Iterator[Digest]:
+        """See AnswerStore; of the store alone."""
+        return self._store.keys()
+
     def each(self) -> Iterator[tuple[Digest, bytes | None]]:
         """See AnswerStore; of the store alone."""
         return self._store.each()

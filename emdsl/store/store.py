@@ -92,6 +92,9 @@ class AnyClaims(Protocol):
     def release(self, keys: Iterable[Digest]) -> None:
         """Release keys that are stored or given up; others see it when the next claims are taken."""
 
+    def check(self) -> None:
+        """Raise StoreError if the claims are known to be lost; it waits for nothing."""
+
     def close(self) -> None:
         """Release all claims."""
 

@@ -46,6 +46,9 @@ class Claiming:
     def release(self, keys: Iterable[Digest]) -> None:
         self.given_back += keys
 
+    def check(self) -> None:
+        pass
+
     def queue(self, request: Request) -> None:
         self.queued.append(request.query.key)
 
