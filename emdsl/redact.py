@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,9 +20,10 @@ MIN_SECRET = 6  # characters: masking a shorter one would mask ordinary words
 LONG_SECRET = 20  # from which one without digits is no word
 MIN_PRINTED = 12  # characters: in all that is printed, a shorter value may be a word of someone's data
 _API_KEY_NAME = re.compile(r"API_KEY(?:_\d+)?$")
-_SECRET_NAME = re.compile(
-    r"(?:API_KEY(?:_\d+)?|_(?:ACCESS|ACCOUNT|SAS)_KEY|_TOKEN|_SECRET|_PASSWORD|_PASSPHRASE)$"  # of buckets, too
+_SECRET_NAME = re.compile(  # of buckets and PostgreSQL, too
+    r"(?:API_KEY(?:_\d+)?|_(?:ACCESS|ACCOUNT|SAS)_KEY|_TOKEN|_SECRET|_PASSWORD|_PASSPHRASE|^PGPASSWORD)$"
 )
+_PASSWORD_OPTION = re.compile(r"(?:ssl)?password=")  # of a URL of PostgreSQL
 _IN_SOURCE = re.compile(
     r"""(?P<before>(?<!let )\bkey\s*=\s*)(?P<value>["'`\u2018\u201c][^,}#]*)|\b(?:sk|gsk|xai|hf)[-_][A-Za-z0-9_-]{8,}"""
 )
@@ -80,6 +81,12 @@ def register(environment: Mapping[str, str]) -> None:
     _printed.add(Secret(s, sure=True) for s in secrets if len(s) >= MIN_PRINTED and not s.isdigit())
 
 
+def register_url(url: str) -> None:
+    """Mask the passwords of a URL in all that this process prints."""
+    secrets = [s for written in _passwords(url) for s in (written, unquote(written))]
+    _printed.add(Secret(s, sure=True) for s in secrets if len(s) >= MIN_PRINTED and not s.isdigit())
+
+
 def mask(text: str) -> str:
     """Return a text without the registered secrets."""
     return _printed.mask(text)
@@ -103,6 +110,33 @@ def mask_source(line: str) -> str:
 def _stars(match: re.Match[str]) -> str:
     before: str = match["before"] or ""
     return before + "*" * (len(match[0]) - len(before))
+
+
+def without_password(url: str) -> str:
+    """Return a URL without its passwords, with its user.
+
+    >>> without_password("postgresql://joe:hunter2@db.lab/answers?sslmode=require&password=hunter2")
+    'postgresql://joe@db.lab/answers?sslmode=require'
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(no URL)"
+    user, _, host = parts.netloc.rpartition("@")
+    options = "&".join(o for o in parts.query.split("&") if not _PASSWORD_OPTION.match(o))
+    name = user.partition(":")[0]
+    return parts._replace(netloc=f"{name}@{host}" if name else host, query=options).geturl()
+
+
+def _passwords(url: str) -> list[str]:
+    """Return the passwords in a URL, as they are written there."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return []
+    user = parts.netloc.rpartition("@")[0].partition(":")[2]
+    options = [o.partition("=")[2] for o in parts.query.split("&") if _PASSWORD_OPTION.match(o)]
+    return [written for written in (user, *options) if written]
 
 
 def mask_password(url: str) -> str:

@@ -71,7 +71,7 @@ def stats(cache: Path | None, simulate: bool, as_json: bool) -> int:
     columns = ("study", "model", "entries", "bytes", "tokens in/out", "USD")
     console.show([Table(columns, rows, numeric=columns[2:])])
     n = sum(r["entries"] for r in contents.rows)
-    console.say(f"\n{n:,} entries, {contents.bytes:,} bytes on disk: {project.answers}")
+    console.say(f"\n{n:,} entries, {contents.bytes:,} bytes on disk: {project.place}")
     if contents.damaged:
         console.say(f"{contents.damaged:,} are damaged: `emdsl cache verify` lists them")
     if (hooks := contents.hook_values).values:

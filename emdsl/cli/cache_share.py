@@ -142,36 +142,39 @@ def import_(
 
 
 @click.command("merge")
-@click.argument("other", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("other")
 @CACHE_SIM
-def merge(other: Path, cache: Path | None, simulate: bool, as_json: bool) -> int:
-    """Import the answers of the OTHER cache folder. Cached answers are kept, damaged ones are skipped.
+def merge(other: str, cache: Path | None, simulate: bool, as_json: bool) -> int:
+    """Import the answers of the OTHER store. Cached answers are kept, damaged ones are skipped.
+
+    OTHER is a cache folder, or the URL of a team's store on PostgreSQL.
 
     \b
     Example:
       emdsl cache merge ../colleague/cache
     """
-    new, old, damaged = sharing.merge(open_cache(cache, simulate=simulate, as_json=as_json), other)
+    merged = exchange.merge(open_cache(cache, simulate=simulate, as_json=as_json), other)
     if as_json:
-        console.show_json({"new": new, "known": old, "damaged": damaged})
+        console.show_json({"new": merged.new, "known": merged.known, "damaged": merged.damaged})
         return 0
-    console.say(f"{new:,} answers imported" + _already(old) + (f", {damaged:,} damaged" if damaged else ""))
+    damaged = f", {merged.damaged:,} damaged" if merged.damaged else ""
+    console.say(f"{merged.new:,} answers imported" + _already(merged.known) + damaged)
     return 0
 
 
 @click.command("push")
-@click.argument("target")
+@click.argument("target", required=False)
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
 @option("--encrypt", is_flag=True, envvar=None, help="Encrypt the packs with a passphrase, in the age format.")
 @PASSPHRASE
 @CACHE_SIM
 def push(
-    target: str, files: tuple[Path, ...], encrypt: bool, passphrase: str | None, cache: Path | None, simulate: bool,
-    as_json: bool,
+    target: str | None, files: tuple[Path, ...], encrypt: bool, passphrase: str | None, cache: Path | None,
+    simulate: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Send cached answers to TARGET, only those that it lacks: all of them, or those that each FILE uses.
 
-    TARGET is a cache folder, a folder of packs or a URL.
+    TARGET is a cache folder, a folder of packs or a URL; by default the store of the project's team.
 
     \b
     Example:
@@ -184,13 +187,13 @@ def push(
 
 
 @click.command("pull")
-@click.argument("source")
+@click.argument("source", required=False)
 @PASSPHRASE
 @CACHE_SIM
-def pull(source: str, passphrase: str | None, cache: Path | None, simulate: bool, as_json: bool) -> int:
+def pull(source: str | None, passphrase: str | None, cache: Path | None, simulate: bool, as_json: bool) -> int:
     """Fetch the answers of SOURCE that the cache lacks.
 
-    SOURCE is a cache folder, a folder of packs or a URL.
+    SOURCE is a cache folder, a folder of packs or a URL; by default the store of the project's team.
 
     \b
     Example:

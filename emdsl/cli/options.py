@@ -51,9 +51,33 @@ class _Usd(click.ParamType[Decimal]):
 
 USD = _Usd()
 FILE = click.argument("file", type=click.Path(path_type=Path))
-CACHE = option(
-    "--cache", type=click.Path(path_type=Path, file_okay=False), help="Cache folder.  [default: the project's cache/]"
-)
+
+
+def _store(_: click.Context, __: click.Parameter, value: str | None) -> None:
+    from emdsl.study.project import choose_store  # noqa: PLC0415 - verbs are declared in 1 ms without it
+
+    choose_store(value)
+
+
+def with_options(*options: Decorator) -> Decorator:
+    """Return one decorator for several options, in the order given."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        return functools.reduce(lambda f, o: o(f), reversed(options), function)
+
+    return decorate
+
+
+CACHE = with_options(
+    option(
+        "--cache", type=click.Path(path_type=Path, file_okay=False),
+        help="Cache folder.  [default: the project's cache/]",
+    ),
+    option(
+        "--store", metavar="URL", envvar=None, expose_value=False, callback=_store,
+        help="The store of a team, postgresql://..., or `local` for none.  [default: $EMDSL_STORE, also from .env]",
+    ),
+)  # fmt: skip
 ENV_FILE = option(
     "--env-file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -112,16 +136,6 @@ REGISTERED = option(
     "--registered", type=click.Path(path_type=Path, dir_okay=False), envvar=None,
     help="Mark measures by this registration.  [default: STUDY.prereg.json beside the study, if any]",
 )  # fmt: skip
-
-
-def with_options(*options: Decorator) -> Decorator:
-    """Return one decorator for several options, in the order given."""
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        return functools.reduce(lambda f, o: o(f), reversed(options), function)
-
-    return decorate
-
 
 STUDY = with_options(FILE, CACHE, ENV_FILE, SIM)
 OF_RUN = with_options(  # `plan` has the options of `run`, so that one call can become the other

@@ -81,6 +81,7 @@ def command(
     if pilot and output is not None:
         raise UsageError("a pilot is not written to a file: use `emdsl run FILE --pilot`", parameter="pilot")
     project = open_project(file, cache, env_file, simulate=simulate)
+    project = project.offline() if offline else project
     marks = ("plan", cache, samples, only, pilot, budget, insecure, by, as_list, as_json, *console.layout_marks())
     kept = output is None and plan_file is None and requests is None
     if kept and (screen := uptodate.find(project, file, marks)) is not None:

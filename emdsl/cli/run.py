@@ -83,6 +83,7 @@ def command(
             offline=offline, alone=alone,
         ))  # fmt: skip
     project = open_project(file, cache, env_file, simulate=simulate)
+    project = project.offline() if offline else project
     marks = ("run", cache, samples, only, as_json, *console.layout_marks())
     if plan_file is None and not pilot and (screen := uptodate.find(project, file, marks)) is not None:
         note_last(project.cache, project.study(file))  # `query` without --study is about the last run

@@ -15,7 +15,6 @@ from emdsl.run import history
 from emdsl.run.passes import chunks, settle_from_store
 from emdsl.run.rows import Rows
 from emdsl.source import one_of
-from emdsl.store.claims import live_owners
 from emdsl.store.codec import Corrupt, decode, ingredients
 from emdsl.study.compiled import compile_study, evaluating
 
@@ -157,7 +156,7 @@ def collect_garbage(project: Project, files: Sequence[Path], *, yes: bool) -> Re
     moved, name = 0, ""
     hook_values = {n: c for n, c in counts(project.hook_values).items() if n not in used_hooks}
     if yes and (keys or hook_values):
-        if live_owners(project.answers):
+        if project.in_use():
             raise StoreError(
                 "a run is using this store: which answers it needs is unknown; try again when it has ended"
             )

@@ -36,9 +36,8 @@ def study_task(study: Compiled, options: RunOptions) -> dict[str, Any]:
     project = study.project
     return {
         "root": str(project.root), "cache": str(project.cache), "environment": dict(project.environment),
-        "simulate": project.simulate, "remotes": project.remotes, "file": str(study.file),
-        "program": study.program.digest.hex(),
-        "samples": options.samples, "only": list(options.only),
+        "simulate": project.simulate, "remotes": project.remotes, "team": project.team, "file": str(study.file),
+        "program": study.program.digest.hex(), "samples": options.samples, "only": list(options.only),
         "instead": {str(path): str(copy) for path, copy in project.instead.items()},
     }  # fmt: skip
 
@@ -47,7 +46,7 @@ def study_of(task: Mapping[str, Any]) -> Compiled | None:
     """Compile the study of a task; None if it was edited since."""
     project = Project(
         root=Path(task["root"]), cache=Path(task["cache"]), environment=task["environment"],
-        simulate=task["simulate"], remotes=task["remotes"],
+        simulate=task["simulate"], remotes=task["remotes"], team=task["team"],
         instead={Path(path): Path(copy) for path, copy in task["instead"].items()},
     )  # fmt: skip
     study = compile_study(project, Path(task["file"]))

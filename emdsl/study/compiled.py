@@ -38,6 +38,10 @@ class Compiled:
         """The schema of its tables."""
         return self.project.study(self.file)
 
+    def offline(self) -> Compiled:
+        """Return the study with the store of this machine alone."""
+        return replace(self, project=self.project.offline())
+
     @contextmanager
     def store(self, *, create: bool = False) -> Iterator[AnswerStore]:
         """Open the store; an error that only evaluating a cell shows is raised as SourceError."""

@@ -77,7 +77,9 @@ def warning_parts(program: Program) -> Iterator[Part]:
 
 
 def store_parts(project: Project, store: AnswerStore) -> Iterator[Part]:
-    """Yield warnings for damaged entries, remotes that cannot be reached, and a store on a network file system."""
+    """Yield what opening the store has to say, and warnings of damaged entries, remotes and network file systems."""
+    yield from (Aside(f"note: {notice}") for notice in project.notices)
+    project.notices.clear()
     if store.corrupt:
         yield Aside(
             f"warning: {len(store.corrupt):,} damaged store entries fail their checksum and will be requested again"

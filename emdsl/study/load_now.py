@@ -76,8 +76,9 @@ class LoadProcess:
         project = study.project
         task = {
             "root": str(project.root), "cache": str(project.cache), "environment": dict(project.environment),
-            "simulate": project.simulate, "file": str(study.file), "apart": str(apart) if apart is not None else None,
-            "most": list(most) if most is not None else None, "version": version,
+            "simulate": project.simulate, "team": project.team, "file": str(study.file),
+            "apart": str(apart) if apart is not None else None, "version": version,
+            "most": list(most) if most is not None else None,
             "instead": {str(path): str(copy) for path, copy in project.instead.items()},
         }  # fmt: skip
         process = self._process = self._process if self._process is not None and self.started else _started()
@@ -130,7 +131,8 @@ def main() -> None:
 def _loaded(task: dict[str, Any]) -> dict[str, Any]:
     project = Project(
         root=Path(task["root"]), cache=Path(task["cache"]), environment=task["environment"],
-        simulate=task["simulate"], instead={Path(path): Path(copy) for path, copy in task["instead"].items()},
+        simulate=task["simulate"], team=task["team"],
+        instead={Path(path): Path(copy) for path, copy in task["instead"].items()},
     )  # fmt: skip
     try:
         study = compile_study(project, Path(task["file"]))

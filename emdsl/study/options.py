@@ -6,6 +6,8 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from emdsl.study.project import store_option
+
 if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
@@ -55,6 +57,7 @@ def repeated(
     parts += [x for part in only for x in ("--only", part)]
     parts += ["--samples", str(samples)] if samples is not None else []
     parts += ["--cache", str(cache)] if cache is not None else []
+    parts += ["--store", store] if not simulate and (store := store_option()) is not None else []
     parts += ["--env-file", str(env_file)] if env_file is not None else []
     parts += ["--budget", f"{budget:f}"] if budget is not None else []
     parts += ["--insecure"] if insecure else []

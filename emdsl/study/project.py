@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 RESERVED_SCHEMAS = ("main", "temp", "system", "emdsl", "information_schema", "pg_catalog")  # DuckDB's, and ours
 WITHOUT_REMOTES = "EMDSL_WITHOUT_REMOTES"  # a variable: nothing is looked up in the remotes of a cache
 SIMULATED = "sim"  # the cache within the cache for `--sim`: simulated and paid answers never mix
+STORE = "EMDSL_STORE"  # the variable with the URL of a team's store
+LOCAL = "local"  # in place of that URL: the store of this machine alone
 _IGNORE = "# emdsl: paid answers. Not for version control: share them with `emdsl cache export`.\n*\n"
 
 
@@ -36,6 +38,8 @@ class Project:
     simulate: bool = False
     remotes: bool = True  # whether missing answers are looked up in the cache's remotes
     instead: Mapping[Path, Path] = field(default_factory=dict)  # copies to read in place of files, by resolved path
+    team: str | None = field(default=None, repr=False)  # URL of the team's store; it may hold a password
+    notices: list[str] = field(default_factory=list, repr=False, compare=False)  # what opening the store has to say
 
     @property
     def answers(self) -> Path:
@@ -50,15 +54,18 @@ class Project:
     @property
     def has_store(self) -> bool:
         """Whether there is a store to read."""
-        return (self.answers / "cache.db").exists()
+        return self.team is not None or (self.answers / "cache.db").exists()
 
     def store(self, *, create: bool) -> AnswerStore:
-        """Open the store, read-only unless it may be created, with the remotes of the cache behind it."""
+        """Open the store, read-only unless it may be created, with the remotes of the cache behind it.
+
+        Raises StoreError; StoreAway if the server of the team's store does not answer.
+        """
         if self.simulate or not self.remotes or not (self.cache / REMOTES).exists():
             return self._opened_store(create=create)
         from emdsl.store.attached import read_through, writable  # noqa: PLC0415 - few caches have remotes
 
-        keeps = create or writable(self.cache)  # a plan keeps what it finds, too
+        keeps = create or (self.team is None and writable(self.cache))  # a plan keeps what it finds, too
         store = self._opened_store(create=keeps)
         return read_through(store, self.cache, self.environment, keeps=keeps, sends=create)
 
@@ -67,19 +74,55 @@ class Project:
 
         if create:
             prepare(self.cache)
-        return DiskStore(self.answers, read_only=not create)
+        local = DiskStore(self.answers, read_only=not create)
+        if self.team is None:
+            return local
+        from emdsl.study.team import team_store  # noqa: PLC0415 - only a team needs it
+
+        team = team_store(self.team, local, send=create)
+        if team.n_sent:
+            self.notices.append(f"{team.n_sent:,} answers that only this machine had were sent to {self.place}")
+        return team
 
     def claims(self, run: str) -> AnyClaims:
-        """Return the claims of a run on the requests of the store; raises OSError."""
+        """Return the claims of a run on the requests of the store; raises OSError and StoreError."""
         from emdsl.store.claims import Claims  # noqa: PLC0415 - a run alone claims requests
 
-        return Claims(self.answers, run)
+        here = Claims(self.answers, run)
+        if self.team is None:
+            return here
+        from emdsl.study.team import team_claims  # noqa: PLC0415 - only a team needs it
+
+        return team_claims(self.team, here, run)
 
     def store_version(self) -> StoreVersion | None:
         """Return the version of the store, which changes with each answer; None if it cannot be read."""
+        if self.team is not None:
+            from emdsl.study.team import team_version  # noqa: PLC0415 - only a team needs it
+
+            return team_version(self.team)
         from emdsl.store.removals import store_version  # noqa: PLC0415 - imports wait for their verb
 
         return store_version(self.answers)
+
+    def in_use(self) -> bool:
+        """Whether a run uses the store right now, on any machine of the team."""
+        if self.team is not None:
+            from emdsl.study.team import team_in_use  # noqa: PLC0415 - only a team needs it
+
+            return team_in_use(self.team)
+        from emdsl.store.claims import live_owners  # noqa: PLC0415 - imports wait for their verb
+
+        return live_owners(self.answers) > 0
+
+    @property
+    def place(self) -> str:
+        """Where the store is, for a message."""
+        return redact.without_password(self.team) if self.team is not None else str(self.answers)
+
+    def offline(self) -> Project:
+        """Return the project with the store of this machine alone: without its team's, and without remotes."""
+        return replace(self, team=None, remotes=False)
 
     def relative(self, file: Path) -> str:
         """Return the path of a file within the project."""
@@ -99,15 +142,17 @@ class Project:
 
 
 def open_project(
-    near_path: Path, cache: Path | None = None, env_file: Path | None = None, *, simulate: bool = False
-) -> Project:
+    near_path: Path, cache: Path | None = None, env_file: Path | None = None, *, simulate: bool = False,
+    store: str | None = None,
+) -> Project:  # fmt: skip
     """Return the project of a file or folder; its API keys are registered for redaction.
 
     Args:
         near_path: A file or folder inside the project.
         cache: The cache folder; by default `cache/` of the project.
         env_file: Read instead of the `.env` files; the environment has precedence.
-        simulate: Use the separate cache of simulated answers.
+        simulate: Use the separate cache of simulated answers, which is this machine's alone.
+        store: URL of a team's store, or `local` for the cache alone; by default the option `--store`, or EMDSL_STORE.
 
     Raises:
         UsageError: An env file cannot be read, or a path is not text in UTF-8: databases cannot hold it.
@@ -121,7 +166,9 @@ def open_project(
         if not is_text(str(path)):
             raise UsageError(f"the path {as_text(str(path))} is not text in UTF-8: rename the file or its folder")
     environment = read_environment(folder, env_file)
+    team = next((s for s in (store, _option.store, environment.get(STORE)) if s is not None), "").strip()
     redact.register(environment)
+    redact.register_url(team)
     chosen = cache.resolve() if cache is not None else root / "cache"
     return Project(
         root=root,
@@ -130,7 +177,28 @@ def open_project(
         env_files=_env_files(folder, env_file),
         simulate=simulate,
         remotes=environment.get(WITHOUT_REMOTES, "").strip().lower() not in {"1", "true", "yes", "on"},
+        team=team if team not in ("", LOCAL) and not simulate else None,
     )
+
+
+@dataclass(slots=True)
+class _Option:
+    """The option `--store` of this call of the command line: verbs do not pass it on."""
+
+    store: str | None = None
+
+
+_option = _Option()
+
+
+def choose_store(store: str | None) -> None:
+    """Take the store of a command line, for all projects that this process opens."""
+    _option.store = store
+
+
+def store_option() -> str | None:
+    """Return the store that the command line has named, without a password, to be repeated in the next command."""
+    return redact.without_password(_option.store) if _option.store is not None else None
 
 
 def read_environment(folder: Path, env_file: Path | None) -> dict[str, str]:

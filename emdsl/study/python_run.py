@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from emdsl.errors import UsageError
 from emdsl.redact import mask
-from emdsl.study.compiled import without_remotes
 from emdsl.study.frontend import Frontend, confirm, output
 from emdsl.study.notebook_view import NotebookView
 from emdsl.study.options import MAX_CONNECTIONS, RunOptions
@@ -77,7 +76,7 @@ def run_for(
 
     study = compiled()
     return run_study(
-        without_remotes(study) if options.offline else study, options, view=view, interrupter=interrupter,
+        study.offline() if options.offline else study, options, view=view, interrupter=interrupter,
         confirm=lambda question: (
             where is Frontend.SCRIPT or foreground.call(lambda: confirm(question, where))
         ),

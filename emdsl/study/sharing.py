@@ -1,4 +1,4 @@
-"""Sharing answers: bundles of one study, answers of other tools, and other stores."""
+"""Sharing answers: bundles of one study, and answers of other tools."""
 
 from __future__ import annotations
 
@@ -10,21 +10,16 @@ from typing import TYPE_CHECKING
 
 from emdsl import annotation, mark
 from emdsl.annotation import FOLDER
-from emdsl.errors import FileExists, FileMissing, UsageError
+from emdsl.errors import FileExists, UsageError
 from emdsl.mark import MARKS
-from emdsl.project import ANSWERS
-from emdsl.run import history
 from emdsl.store.bundle import Bundle, Manifest, write_bundle
-from emdsl.store.codec import Corrupt, decode
-from emdsl.store.disk import DiskStore
 from emdsl.study.answers import answers_of, open_store
 from emdsl.study.bundled import compare
 from emdsl.study.importing import Importer, stated_params
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from emdsl.digest import Digest
     from emdsl.study.compiled import Compiled
     from emdsl.study.importing import Rejected
     from emdsl.study.project import Project
@@ -131,40 +126,6 @@ def import_foreign(
         entries = list(importer.entries(path))  # all of it is read before any of it is stored
         new, old = store.adopt(entries)
     return new, old, sorted(importer.rejected.values(), key=lambda rejected: -rejected.n)
-
-
-def merge(project: Project, other: Path) -> tuple[int, int, int]:
-    """Import the answers of another cache folder; return how many are new, cached already, and damaged.
-
-    Raises FileMissing if the folder has no store, UsageError for the project's own.
-    """
-    candidates = (other / ANSWERS, other / "cache" / ANSWERS, other)
-    folder = next((f for f in candidates if (f / "cache.db").exists()), None)
-    if folder is None:
-        raise FileMissing(f"{other} is not a cache folder: it has no {ANSWERS}/cache.db")
-    if folder.resolve() == project.answers.resolve():
-        raise UsageError("a cache cannot be merged with itself")
-    theirs = DiskStore(folder, read_only=True)
-    damaged = 0
-
-    def sound() -> Iterator[tuple[Digest, bytes]]:
-        nonlocal damaged
-        for key, entry in theirs.each():
-            try:
-                decode(entry)
-            except Corrupt:
-                damaged += 1
-                continue
-            if entry is not None:
-                yield key, entry
-
-    try:
-        with open_store(project, write=True) as store:
-            new, old = store.adopt(sound())
-            history.adopt(folder.parent, project.cache)
-    finally:
-        theirs.close()
-    return new, old, damaged
 
 
 def _files(bundle: Bundle, folder: Path) -> tuple[dict[Path, bytes], list[str]]:

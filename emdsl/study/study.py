@@ -61,11 +61,12 @@ class Study:
 
     def __init__(
         self, file: str | PathLike[str], *, cache: str | PathLike[str] | None = None, sim: bool = False,
-        text: str | None = None,
+        store: str | None = None, text: str | None = None,
     ) -> None:  # fmt: skip
         self.file = Path(fspath(file))
         self._cache = Path(fspath(cache)) if cache is not None else None
         self._sim = sim
+        self._store = store
         self._text = text  # None: that of the file
 
     def __repr__(self) -> str:
@@ -78,7 +79,7 @@ class Study:
     @property
     def project(self) -> Project:
         """The project folder, its cache and the environment, as they are now: an API key may be set at any time."""
-        project = open_project(self.file, self._cache, simulate=self._sim)
+        project = open_project(self.file, self._cache, simulate=self._sim, store=self._store)
         return project if self._text is None else with_text(project, self.file, self._text)
 
     def check(self) -> Diagnostics:
@@ -404,23 +405,29 @@ def _path(path: str | PathLike[str] | None) -> Path | None:
     return Path(fspath(path)) if path is not None else None
 
 
-def open_study(file: str | PathLike[str], *, cache: str | PathLike[str] | None = None, sim: bool = False) -> Study:
+def open_study(
+    file: str | PathLike[str], *, cache: str | PathLike[str] | None = None, sim: bool = False, store: str | None = None
+) -> Study:
     """Return the study of an `.em` file.
 
     Args:
         file: The `.em` file.
         cache: The cache folder; by default the project's.
         sim: Use the simulator in place of every model, with a separate store.
+        store: URL of a team's store, `postgresql://...`, or `local` for the cache alone; by default `EMDSL_STORE`.
 
     Raises:
         FileMissing: There is no such file.
     """
     if not Path(fspath(file)).is_file():
         raise FileMissing(f"no such file: {fspath(file)}", parameter="file")
-    return Study(file, cache=cache, sim=sim)
+    return Study(file, cache=cache, sim=sim, store=store)
 
 
-def open_text(text: str, name: str = "study", *, cache: str | PathLike[str] | None = None, sim: bool = False) -> Study:
+def open_text(
+    text: str, name: str = "study", *, cache: str | PathLike[str] | None = None, sim: bool = False,
+    store: str | None = None,
+) -> Study:  # fmt: skip
     """Return the study of a text, such as the cell of a notebook: as of a file `NAME.em` in the working folder.
 
     Args:
@@ -428,8 +435,9 @@ def open_text(text: str, name: str = "study", *, cache: str | PathLike[str] | No
         name: Names the study and its results.
         cache: The cache folder; by default the project's.
         sim: Use the simulator in place of every model, with a separate store.
+        store: URL of a team's store, `postgresql://...`, or `local` for the cache alone; by default `EMDSL_STORE`.
 
     Raises:
         FileExists: There is a file of that name.
     """
-    return Study(file_of(name), cache=cache, sim=sim, text=text)
+    return Study(file_of(name), cache=cache, sim=sim, store=store, text=text)

@@ -36,6 +36,8 @@ def find(project: Project, file: Path, call: Iterable[object]) -> Screen | None:
 
     `call` holds everything else that the screen depends on: the selection, the format, the width of the terminal.
     """
+    if project.team is not None:  # other machines change that store: what it holds has to be looked up
+        return None
     try:
         record: Any = json.loads(_path(project, file, call).read_text(encoding="utf-8"))
         now = store_version(project.answers)
@@ -74,6 +76,8 @@ def keep(
         exact: Any new answer or run of the project ends the record: a selection shows other cached answers too, and a
             plan compares with earlier runs.
     """
+    if project.team is not None:
+        return
     now = store_version(project.answers)
     if load_id(project.cache, project.study(file)) != load or now is None or before is None or not now.holds(before):
         return
