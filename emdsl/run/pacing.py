@@ -119,6 +119,7 @@ class RateController:
     paused_until: float = 0.0
     closed: str = ""  # why the account is not used any more
     n_throttled: int = 0
+    unsent: int = 0  # requests whose share of the rate is spent, and that other processes have not sent yet
     troubles: int = 0  # requests in a row without an answer
     given_up: int = 0  # the same of those given up
     denied: int = 0  # the same of those refused access
@@ -144,8 +145,15 @@ class RateController:
 
     def delay(self, chars: int, now: float) -> float:
         """Return the seconds until a request may be sent; infinite where another must come back first."""
-        if self.in_flight >= int(self.limit):
-            return math.inf
+        return math.inf if self.in_flight >= int(self.limit) else self.rate_delay(chars, now)
+
+    @property
+    def rated(self) -> bool:
+        """Whether the program, or an announcement of the server, limits its rate."""
+        return self._limited
+
+    def rate_delay(self, chars: int, now: float) -> float:
+        """Return the seconds until the rate allows a request, however many are in flight."""
         delay = self.paused_until - now
         if not self._limited:
             return max(delay, 0.0)
@@ -160,17 +168,31 @@ class RateController:
 
     def send(self, chars: int) -> Ticket:
         """Count a request that is sent now."""
+        tokens = self.spend(chars)
+        return Ticket(self.begin(), tokens)
+
+    def spend(self, chars: int, n: int = 1) -> float:
+        """Take the share of so many requests from the rate, and return the tokens of one; a negative `n` returns it."""
         tokens = self._tokens(chars)
+        for i, amount in enumerate((1.0, tokens)):
+            self._spent[i] += n * amount
+            bucket = self._buckets[i]
+            if bucket is not None:
+                bucket.spend(n * amount)
+        return tokens
+
+    def begin(self) -> int:
+        """Count a request in flight, whose share of the rate is spent; return its number."""
         self.in_flight += 1
         self._number += 1
         if self.in_flight * 2 >= self.limit:
             self._busy = self._number
-        for i, amount in enumerate((1.0, tokens)):
-            self._spent[i] += amount
-            bucket = self._buckets[i]
-            if bucket is not None:
-                bucket.spend(amount)
-        return Ticket(self._number, tokens)
+        return self._number
+
+    @property
+    def newest(self) -> Ticket:
+        """The ticket of the last request that was sent."""
+        return Ticket(self._number, 0.0)
 
     def answered(self, tokens: int | None) -> None:
         """Count an answer, of so many tokens if that is known; the limit may grow."""
@@ -240,7 +262,7 @@ class RateController:
     def update(self, ticket: Ticket, limits: Limits) -> None:
         """Use the limits that a reply announces."""
         now = self.clock()
-        others = max(self.in_flight - 1, 0)
+        others = max(self.in_flight - 1, 0) + self.unsent
         counted = (self._spent[0] - others, self._spent[1] - others * self._tokens(0))
         for server_limit, limit, done in zip(
             self._server_limits, (limits.requests, limits.tokens), counted, strict=True

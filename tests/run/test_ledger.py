@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from priced import STUDY, Priced
-from support import program
+from support import THOROUGH, program
 
 from emdsl.errors import StoreError
 from emdsl.run.budget import WHOLE_RUN, Budgets
@@ -88,7 +88,7 @@ async def spend(till: Till, provider: Priced, store: MemoryStore, *, of_run: boo
     return await asyncio.gather(*(e.run() for e in executors))
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(100 if THOROUGH else 5))
 def test_the_sum_never_exceeds_the_budget_and_nothing_that_fits_is_left(seed: int) -> None:
     rng = random.Random(seed)
     n, of_run = rng.randint(1, 5), rng.random() < 0.5
