@@ -60,7 +60,7 @@ class Simulated:
         self.sent: list[float] = []
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._n = 0
-        self.wake_at = 0.0
+        self.wakes = 0
         for i in range(len(left)):
             self.shared.join(i)
             self.at(self.rng.random() * TICK_S, lambda i=i: self.tick(i))  # type: ignore[misc]  # `i` of this loop
@@ -104,10 +104,13 @@ class Simulated:
     def lease(self) -> None:
         for i, leases in self.shared.leases().items():
             self.at(0.001, lambda i=i, leases=leases: self.take(i, leases))  # type: ignore[misc]  # those of this loop
-        if self.now + self.shared.wake_s < self.wake_at or self.wake_at <= self.now:
-            self.wake_at = self.now + self.shared.wake_s + 1e-4
-            if self.wake_at < math.inf:
-                self.at(self.shared.wake_s + 1e-4, self.lease)
+        self.wakes += 1
+        if self.shared.wake_s < math.inf:
+            self.at(self.shared.wake_s + 1e-4, lambda n=self.wakes: self.wake(n))  # type: ignore[misc]  # the last one
+
+    def wake(self, n: int) -> None:
+        if n == self.wakes:
+            self.lease()
 
     def take(self, i: int, leases: list[dict[str, Any]]) -> None:
         connections = self.workers[i].pace.take(leases)
