@@ -45,7 +45,7 @@ class Budget:
 
     def fits(self, most_usd: Decimal) -> Fits:
         """Return whether a request of this maximum cost fits."""
-        if self.spent_usd + self._reserved_usd + most_usd <= self.limit_usd:
+        if most_usd <= self.left_usd:
             return Fits.NOW
         return Fits.LATER if self._n_reserved and self.spent_usd + most_usd <= self.limit_usd else Fits.NEVER
 
@@ -73,9 +73,26 @@ class Budget:
         self._reserved_usd = self._reserved_usd - reserved_usd if self._n_reserved else Decimal(0)
         self.spent_usd += cost or 0
 
+    @property
+    def left_usd(self) -> Decimal:
+        """US dollars that are neither spent nor reserved; negative if more was spent than the limit allows."""
+        return self.limit_usd - self.spent_usd - self._reserved_usd
+
+    def lend(self, usd: Decimal) -> None:
+        """Let another process of the run spend so much."""
+        self._reserved_usd += usd
+
+    def settle_lent(self, returned: Decimal, spent: Decimal) -> None:
+        """Take back what was lent, and count what was spent of it."""
+        self._reserved_usd -= returned
+        self.spent_usd += spent
+
     def change(self, usd: Decimal) -> None:
         """Set the limit."""
         self.limit_usd = usd
+
+    def hold(self, usd: Decimal) -> None:
+        """Hold what is in flight when the budget is made: it was reserved."""
 
     async def give_back(self) -> None:
         """Give back what other processes may spend: nothing, since no other one spends from this budget."""
@@ -109,6 +126,7 @@ class Budgets:
         self._whole = self._budget(WHOLE_RUN, whole) if whole is not None else None
         self._paid = Money()  # without a budget of the run: what it has spent all the same
         self._unsure_usd = Decimal(0)  # maximum cost of what may have cost something unknown, and cost by batches
+        self._n_unpriced = 0  # answers of other processes of this run, whose model has no price
         self.exhausted: set[str] = set()
 
     def watch(self, on_money: Callable[[], None], on_error: Callable[[BaseException], None]) -> None:
@@ -165,21 +183,39 @@ class Budgets:
     @property
     def n_unpriced(self) -> int:
         """Answers that `spent_usd` lacks, because their model has no price."""
-        return self._paid.n_unpriced
+        return self._paid.n_unpriced + self._n_unpriced
 
-    def change_whole(self, usd: Decimal, in_flight: Iterable[Query]) -> None:
+    def count_elsewhere(self, usd: Decimal, n_unpriced: int) -> None:
+        """Count what another process of this run has spent without a budget of the run."""
+        self._n_unpriced += n_unpriced
+        if self._whole is not None:
+            self._whole.spent_usd += usd
+        else:
+            self._unsure_usd += usd
+
+    def named(self, name: str) -> Budget | None:
+        """Return the budget of an experiment, or of the whole run; None without one."""
+        return self._whole if name == WHOLE_RUN else self._budgets.get(name)
+
+    def change_whole(self, usd: Decimal, in_flight: Iterable[Query]) -> Decimal:
         """Set the budget of the whole run; `in_flight` are the queries of all requests in flight.
 
         Requests that were given up stay so. Those that do not fit any more are given up, as if the money were spent.
+        Returns what the first budget of the run has reserved for those in flight.
         """
         if self._whole is not None:
             self._whole.change(usd)
-            return
+            return Decimal(0)
         self._whole = self._budget(WHOLE_RUN, usd)
         if self._ledger is None:  # a ledger knows what was spent before
             self._whole.spent_usd = self.unlimited_usd
+        held = Decimal(0)
         for query in in_flight:
-            self._whole.reserve(worst_usd(query))
+            most = worst_usd(query)
+            held += most
+            self._whole.reserve(most)
+        self._whole.hold(held)
+        return held
 
     def settle(self, reserved: Reserved, query: Query, response: Response | None, *, maybe_billed: bool) -> None:
         """Give the reservations of a request back, and count the cost of its answer, as `Budget.settle`."""

@@ -56,6 +56,7 @@ class Dispatcher:
         send: Callable[[Attempt], Coroutine[None, None, None]],
         fail: Callable[[Request, str], None],
         drop: Callable[[Request], None],
+        controllers: Callable[[Model, int], tuple[RateController, ...]] | None = None,
     ) -> None:
         """Prepare lanes without requests.
 
@@ -67,6 +68,7 @@ class Dispatcher:
             send: sends an attempt, and calls `finish` with it.
             fail: gets a request whose model cannot be used, and the error.
             drop: gets a request that no budget can pay.
+            controllers: makes those of so many accounts of a model; None if no other process shares them.
         """
         self.lanes = Lanes()
         self.tasks: set[asyncio.Task[None]] = set()  # attempts in flight
@@ -75,6 +77,7 @@ class Dispatcher:
         self._control = control
         self.connections = control.progress.connections = connections
         self._send, self._fail, self._drop = send, fail, drop
+        self._controllers = controllers or self._own_controllers
         self._prefixes = Prefixes()
         self._timer: asyncio.TimerHandle | None = None
         self._dispatching = False
@@ -145,10 +148,12 @@ class Dispatcher:
     def _lane(self, model: Model) -> Lane:
         lane = self.lanes.all.get(model.lane)
         if lane is None:
-            n = self._provider.accounts(model)
-            controllers = tuple(RateController(most=self._most(model), rpm=model.rpm, tpm=model.tpm) for _ in range(n))
+            controllers = self._controllers(model, self._provider.accounts(model))
             lane = self.lanes.all[model.lane] = Lane(model, controllers, partial(self._provider.usable, model))
         return lane
+
+    def _own_controllers(self, model: Model, n: int) -> tuple[RateController, ...]:
+        return tuple(RateController(most=self._most(model), rpm=model.rpm, tpm=model.tpm) for _ in range(n))
 
     def _most(self, model: Model) -> int:
         """Return the maximum of requests in flight to a model by one account."""

@@ -25,13 +25,15 @@ from emdsl.run.rows import Rows, settle, settle_answer, settle_failure
 from emdsl.value import SPLIT_NUMBER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from decimal import Decimal
 
     from emdsl.digest import Digest
     from emdsl.outcome import Outcome
     from emdsl.providers.provider import Provider
-    from emdsl.query import Query, Response
+    from emdsl.query import Model, Query, Response
+    from emdsl.run.lanes import Lane
+    from emdsl.run.pacing import RateController
     from emdsl.store.store import AnyClaims, Store
 
 CONNECTIONS = 64  # maximum requests in flight, by default
@@ -56,6 +58,8 @@ class Executor:
         claims: AnyClaims | None = None,
         budgets: Budgets | None = None,
         progress: Progress | None = None,
+        controllers: Callable[[Model, int], tuple[RateController, ...]] | None = None,
+        errors: Mapping[Digest, str] | None = None,
         defers: Callable[[Query], bool] = lambda _: False,
         held: Callable[[list[Digest]], set[Digest]] = lambda _: set(),
         on_progress: Callable[[Progress], None] = lambda _: None,
@@ -74,6 +78,8 @@ class Executor:
             claims: of this process; None if no other process uses the store.
             budgets: of a run that has more than one executor; else they are made of `budget`.
             progress: counts of the executors before, which go on.
+            controllers: makes the pace of a model's accounts; None if no other process shares them.
+            errors: why requests have failed that this run has sent before; they fail again, and are not sent.
             defers: tells whether a request is left to a batch; a probe of a judge is always sent.
             held: returns those keys whose requests are in a batch of another process by now.
             on_progress: gets the counts whenever they change.
@@ -87,13 +93,13 @@ class Executor:
         self._budgets = budgets or Budgets({r.experiment.name: r.experiment.budget for r in experiments}, budget)
         self._defers = defers
         self._requests: dict[Digest, Request] = {}  # neither answered, failed nor dropped
-        self._errors: dict[Digest, str] = {}  # of failed requests, probes too
+        self._errors = dict(errors or {})  # of failed requests, probes too
         self._sent_again: set[Digest] = set()  # requests that follow a reply which could not be read
         self._need_rows = asyncio.Event()
         self._control = RunControl(self.drain, on_progress, on_notice, progress)
         self._dispatcher = Dispatcher(
             provider, self._budgets, self._control, connections=connections, send=self._send, fail=self._fail,
-            drop=self._drop,
+            drop=self._drop, controllers=controllers,
         )  # fmt: skip
         self._budgets.watch(self._dispatcher.spend_on, self._control.abort)
         self.live = LiveSettings(self._dispatcher, self._budgets, self._requests, self._need_rows)
@@ -106,6 +112,20 @@ class Executor:
     def progress(self) -> Progress:
         """Counts of the run under way."""
         return self._control.progress
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """The lanes of all models."""
+        return list(self._dispatcher.lanes.all.values())
+
+    @property
+    def errors(self) -> Mapping[Digest, str]:
+        """Why requests have failed, those that others only waited for too, in this order."""
+        return self._errors
+
+    def send_more(self) -> None:
+        """Send what may be sent now: a lease has come from outside."""
+        self._dispatcher.dispatch()
 
     def drain(self) -> None:
         """Start nothing more; finish and store the requests in flight."""
@@ -328,9 +348,12 @@ class Executor:
     # -------------------------------------------------------------- answers to rows
 
     def _find(self, request: Request, stored: Response) -> None:
-        """Settle an answer that another process has stored."""
-        self.progress.found += 1
-        request.kind.find()
+        """Settle an answer that another process has stored, maybe another one of this run, which counts it."""
+        if stored.run == self._run:
+            request.kind.leave()
+        else:
+            self.progress.found += 1
+            request.kind.find()
         self._deliver(request, stored)
 
     def _deliver(self, request: Request, stored: Response) -> None:

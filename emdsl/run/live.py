@@ -56,10 +56,15 @@ class LiveSettings:
     @budget.setter
     def budget(self, usd: Decimal) -> None:
         """Change the budget. Requests that the old one could not pay were given up, and stay pending."""
+        self.change_budget(usd)
+
+    def change_budget(self, usd: Decimal) -> Decimal:
+        """Change the budget; return what the first one has reserved for requests in flight."""
         in_flight = [r.query for r in self._requests.values() if r.state is State.IN_FLIGHT]
-        self._budgets.change_whole(usd, in_flight)
+        held = self._budgets.change_whole(usd, in_flight)
         self._dispatcher.retry_budgets()
         self._dispatcher.dispatch()
+        return held
 
     @property
     def spent_usd(self) -> Decimal:

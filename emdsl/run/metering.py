@@ -92,6 +92,10 @@ class Kind:
         self.finished += 1
         self.step.total -= 1
 
+    def leave(self) -> None:
+        """Leave a request to another process of this run, which has answered it."""
+        self.made -= 1
+
     def seconds(self, now: float) -> float | None:
         """Return how long a request is in flight, with its repetitions; None without an answer.
 
@@ -205,6 +209,24 @@ class Meter:
     def plan(self, i: int, keys: set[Digest]) -> None:
         """Keep the requests that a plan knows of a step."""
         self._planned.append((i, keys))
+
+    def step_of(self, experiment: str, step: Step) -> int:
+        """Return the position of a step."""
+        known = self._by_name.get((experiment, step.name))
+        return known if known is not None else self.add(experiment, step, step.name)
+
+    def kind_named(self, i: int, lane: str, use: str, parallel: int | None) -> Kind:
+        """Return the requests of a step to a model, of which another process tells the text of its lane."""
+        for kind in self.steps[i].kinds:
+            if lane in (kind.lane, repr(kind.lane)):
+                return kind
+        kind = self._kinds[i, lane] = Kind(self.steps[i], lane, use, parallel)
+        self.steps[i].kinds.append(kind)
+        return kind
+
+    def named_steps(self) -> list[tuple[str, str, StepProgress]]:
+        """Return all steps, each with the names of its experiment and its own."""
+        return [(*name, self.steps[i]) for name, i in self._by_name.items()]
 
     def kind_of(self, i: int, model: Model) -> Kind:
         """Return the requests of a step to a model."""

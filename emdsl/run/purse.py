@@ -76,6 +76,10 @@ class Purse(Budget):
         """Set the whole budget, whose ledger knows the new one already."""
         self.limit_usd, self._refused = usd, None
 
+    def hold(self, usd: Decimal) -> None:
+        """Hold what is in flight when the budget is made; the ledger is told by who makes it."""
+        self._held += usd
+
     async def give_back(self) -> None:
         """Tell the ledger what was spent, and give the rest back: nothing is in flight."""
         self._closing.set()
