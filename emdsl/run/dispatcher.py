@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from emdsl.run.affinity import Affinity
 from emdsl.run.budget import NEVER
 from emdsl.run.lanes import Lane, Lanes
 from emdsl.run.pacing import RateController
@@ -148,8 +149,10 @@ class Dispatcher:
     def _lane(self, model: Model) -> Lane:
         lane = self.lanes.all.get(model.lane)
         if lane is None:
-            controllers = self._controllers(model, self._provider.accounts(model))
-            lane = self.lanes.all[model.lane] = Lane(model, controllers, partial(self._provider.usable, model))
+            n = self._provider.accounts(model)
+            affinity = Affinity(n) if model.serve is not None and n > 1 else None  # replicas have caches, API keys not
+            usable = partial(self._provider.usable, model)
+            lane = self.lanes.all[model.lane] = Lane(model, self._controllers(model, n), usable, affinity)
         return lane
 
     def _own_controllers(self, model: Model, n: int) -> tuple[RateController, ...]:
@@ -187,7 +190,7 @@ class Dispatcher:
         progress.in_flight += 1
         progress.sent += 1
         progress.retried += again
-        ticket = lane.controllers[account].send(request.chars)
+        ticket = lane.send(request, account)
         task = asyncio.create_task(self._send(Attempt(request, lane, account, ticket, reserved, now)))
         self.tasks.add(task)
         task.add_done_callback(self._end)

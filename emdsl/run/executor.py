@@ -176,8 +176,9 @@ class Executor:
         for lane in self._dispatcher.lanes.all.values():
             report.throttled += sum(c.n_throttled for c in lane.controllers)
             n, closed = len(lane.controllers), [(i + 1, c.closed) for i, c in enumerate(lane.controllers) if c.closed]
+            account = "API key" if lane.affinity is None else "replica"
             if len(closed) < n:
-                report.closed += [f"{lane.model.use}: API key {i} of {n} was not used: {why}" for i, why in closed]
+                report.closed += [f"{lane.model.use}: {account} {i} of {n} was not used: {why}" for i, why in closed]
 
     # -------------------------------------------------------------- rows to requests
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from emdsl.query import Model
-    from emdsl.run.pacing import RateController
+    from emdsl.run.affinity import Affinity
+    from emdsl.run.pacing import RateController, Ticket
     from emdsl.run.requests import Request
 
 RECHECK_S = 0.25  # until an account that is not usable is looked at again
@@ -27,6 +28,8 @@ class Lane:
     model: Model
     controllers: tuple[RateController, ...]
     usable: Callable[[int], bool] = lambda _: True  # whether the server of an account is up
+    affinity: Affinity | None = None  # of replicas, each with a cache of prefixes
+    down: set[int] = field(default_factory=set)  # replicas that are not used, as of the last look
     continuing: deque[Request] = field(default_factory=deque)  # of rows that were begun: they go first, in order
     ready: deque[Request] = field(default_factory=deque)
     awaiting_budget: list[Request] = field(default_factory=list)  # until reserved money is given back
@@ -56,7 +59,12 @@ class Lane:
         return self.controllers[0].closed if all(c.closed for c in self.controllers) else ""
 
     def account(self, now: float) -> tuple[float, int]:
-        """Return the seconds until the first request may be sent, and the account that sends it."""
+        """Return the seconds until the first request may be sent, and the account that sends it.
+
+        With replicas, a request whose prompt has its beginning in the cache of one becomes the first.
+        """
+        if self.affinity is not None and not self.closed:
+            return self._replica(self.affinity, now)
         chars = self.line[0].chars
         if len(self.controllers) == 1 and not self.controllers[0].closed and self.usable(0):
             return self.controllers[0].delay(chars, now), 0
@@ -72,6 +80,42 @@ class Lane:
             states.append((RECHECK_S, 0, 0, open_[0]))
         delay, _, _, account = min(states)  # one that fails fast has few in flight: that must not draw more
         return delay, account
+
+    def send(self, request: Request, account: int) -> Ticket:
+        """Count a request that is sent now."""
+        if self.affinity is not None:
+            self.affinity.placed(request, account)
+        return self.controllers[account].send(request.chars)
+
+    def _replica(self, affinity: Affinity, now: float) -> tuple[float, int]:
+        """Return the seconds until a request may be sent, and the replica that sends it; make it the first."""
+        controllers = self.controllers
+        self._look(affinity)
+        up = [i for i in range(len(controllers)) if i not in self.down]
+        line = self.line
+        delays = [controllers[i].delay(line[0].chars, now) for i in up]
+        trusted = [i for i in up if not controllers[i].suspect(now)]
+        ready = [i for i, delay in zip(up, delays, strict=True) if delay <= 0 and (i in trusted or not trusted)]
+        if not ready:
+            untried = len(trusted) < len(controllers)  # nothing tells when a server is up again
+            return min([d for d in delays if d > 0] + [RECHECK_S] * untried, default=math.inf), 0
+        place, replica = affinity.choose(line, ready, [c.in_flight for c in controllers], len(up))
+        if place:
+            request = line[place]
+            del line[place]
+            line.appendleft(request)
+        return 0.0, replica
+
+    def _look(self, affinity: Affinity) -> None:
+        """Find out which replicas are down, and which are up again."""
+        for i, controller in enumerate(self.controllers):
+            if controller.closed or not self.usable(i):
+                if i not in self.down:
+                    self.down.add(i)
+                    affinity.forget(i, [*self.continuing, *self.ready])
+            elif i in self.down:
+                self.down.discard(i)
+                controller.restart()
 
 
 class Lanes:

@@ -247,6 +247,16 @@ class RateController:
         """Send nothing more by this account."""
         self.closed = self.closed or why
 
+    def suspect(self, now: float) -> bool:
+        """Return whether its server has failed and not answered since: it gets one request a second as a trial."""
+        return self.troubles > 0 and (self.in_flight > 0 or now < self._frozen_until)
+
+    def restart(self) -> None:
+        """Start as at the beginning: its server has been started again."""
+        self.troubles = self.given_up = self.denied = self.doubts = 0
+        self.silent_since, self.paused_until, self._frozen_until = None, 0.0, 0.0
+        self.limit, self._steady = float(min(START, self.most)), math.inf
+
     def resize(self, most: int) -> None:
         """Change the maximum of requests in flight; an account that was never throttled starts as at the beginning."""
         self.most = most

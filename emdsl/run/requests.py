@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from emdsl.outcome import Outcome
     from emdsl.prompt import Prompt
     from emdsl.query import Query
+    from emdsl.run.affinity import Blocks
     from emdsl.run.rows import Rows
 
 ROWS_AHEAD = 128  # rows made and looked up at once while requests are in flight
@@ -60,7 +61,10 @@ class Request:
     refused_at: float | None = None  # when it was first throttled, or failed
     switched_key: bool = False  # to another API key, because the first did not work
     doubts: int = 0  # refusals that would hold for all requests, by an account that has answered others
+    moved: int = 0  # attempts that replicas did not answer, after which another took it at once
     prefix: Prefix | None = None
+    blocks: Blocks | None = None  # of its prompt, and the replicas that have it in their caches: see Affinity
+    homes: list[int] | None = None
 
     @property
     def payers(self) -> tuple[str, ...]:

@@ -81,7 +81,8 @@ class Retries:
                 attempt.controller.failed(server=True)
                 attempt.request.bad_replies += error.status == OK
                 attempt.request.maybe_billed += error.status == OK or error.paid
-                self._retry(attempt, error)
+                if error.status == OK or not self._move(attempt, error):
+                    self._retry(attempt, error)
             case _:
                 self._handle_refused(attempt, error)
 
@@ -127,6 +128,21 @@ class Retries:
         else:
             request.high_priority = False  # behind the others: they show whether it is refused alone
             self._dispatcher.queue(request)
+
+    def _move(self, attempt: Attempt, error: Unavailable) -> bool:
+        """Let another replica take a request at once whose replica has failed; False if as many have failed before.
+
+        A request that brings down each server that gets it must not bring them down again and again.
+        """
+        request, lane = attempt.request, attempt.lane
+        if lane.affinity is None or request.moved >= len(lane.controllers) - 1 or lane.closed:
+            return False
+        self._control.progress.last_error = f"{lane.model.use}: {error}"
+        if not self._control.draining.is_set():
+            request.moved += 1
+            request.high_priority = True
+            self._dispatcher.queue(request)
+        return True
 
     def _retry(self, attempt: Attempt, error: Throttled | Unavailable) -> None:
         """Send a request again after a wait, or give it up."""
