@@ -18,6 +18,7 @@ EmdslError
   ProviderError      a request without an answer
     Throttled        rate limit: retried after `wait_s`
     Unavailable      5xx, 408, 409, 425, broken connection, timeout, unreadable body: retried
+      ServerLost     the server that the run had started has died: another one gets the request at once
     Rejected         any other 4xx: not retried in this run, never stored
 """
 
@@ -170,6 +171,10 @@ class Unavailable(ProviderError):
         super().__init__(message, status=status)
         self.wait_s = wait_s
         self.paid = paid
+
+
+class ServerLost(Unavailable):
+    """A server of this run died; `paid`: under this request, else the request was not sent."""
 
 
 class Rejected(ProviderError):

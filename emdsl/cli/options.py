@@ -104,7 +104,7 @@ SIM = option(
 )
 CONNECTIONS = option(
     "-j", "--max-connections", "connections", type=click.IntRange(1, 10_000),
-    help="Maximum concurrent requests.  [default: the study's `parallel`, or 64]",
+    help="Maximum concurrent requests.  [default: the study's `parallel`, or 64, of each server with --serve]",
 )  # fmt: skip
 OFFLINE = option("--offline", is_flag=True, help="Send nothing; compute the results from the store alone.")
 WITHOUT_REMOTES = option(
@@ -125,6 +125,11 @@ BATCH = option(
     help="Ask every model that has a batch API by it, or none.  [default: as each model says]",
 )  # fmt: skip
 DETACH = option("--detach", is_flag=True, help="Submit batches and do not wait for them: exit with 3.")
+SERVE = option("--serve", is_flag=True, help="Start the servers of models with `serve` on this machine.")
+ON = option(
+    "--on", metavar="PLACE",
+    help="Start them there: local, ray (a cluster of this machine) or ray://HEAD.",
+)  # fmt: skip
 YES = option("-y", "--yes", is_flag=True, help="Do not ask before spending.")
 CONFIRM = option(
     "--confirm-over", type=USD, default="10",
@@ -140,7 +145,7 @@ REGISTERED = option(
 STUDY = with_options(FILE, CACHE, ENV_FILE, SIM)
 OF_RUN = with_options(  # `plan` has the options of `run`, so that one call can become the other
     FILE, CACHE, ENV_FILE, SAMPLES, ONLY, PILOT, SIM, AS_JSON, CONNECTIONS, OFFLINE, WITHOUT_REMOTES,
-    MAX_WAIT, MAX_RETRIES, BUDGET, YES, CONFIRM, INSECURE, BATCH, DETACH,
+    MAX_WAIT, MAX_RETRIES, BUDGET, YES, CONFIRM, INSECURE, BATCH, DETACH, SERVE, ON,
 )  # fmt: skip
 
 

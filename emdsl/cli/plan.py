@@ -62,6 +62,8 @@ def command(
     plan_file: PlanFile | None = None,
     offline: bool = False,
     alone: bool = False,
+    serve: bool = False,
+    on: str | None = None,
     **_of_run: object,
 ) -> int:
     """Preview a run of FILE: cached and pending requests, reasons and cost. Nothing is sent.
@@ -82,15 +84,19 @@ def command(
         raise UsageError("a pilot is not written to a file: use `emdsl run FILE --pilot`", parameter="pilot")
     project = open_project(file, cache, env_file, simulate=simulate)
     project = project.offline() if offline else project
-    marks = ("plan", cache, samples, only, pilot, budget, insecure, by, as_list, as_json, *console.layout_marks())
+    marks = (
+        "plan", cache, samples, only, pilot, budget, insecure, by, as_list, as_json, serve, on,
+        *console.layout_marks(),
+    )  # fmt: skip
     kept = output is None and plan_file is None and requests is None
     if kept and (screen := uptodate.find(project, file, marks)) is not None:
         console.say_screen(screen)
         return 0
     from emdsl.study.compiled import compile_study, without_remotes  # noqa: PLC0415 - the short way does without
-    from emdsl.study.options import repeated  # noqa: PLC0415 - the short way does without
+    from emdsl.study.options import place_of, repeated  # noqa: PLC0415 - the short way does without
     from emdsl.study.plan import make_plan  # noqa: PLC0415 - the short way does without
 
+    place = place_of(on, serve=serve)
     before, load = store_version(project.answers), load_id(project.cache, project.study(file))
     study = compile_study(project, file)
     if offline or alone:
@@ -113,7 +119,7 @@ def command(
     else:
         again = repeated(
             cache=cache, budget=budget, insecure=insecure, env_file=env_file, batch=batch,
-            without_remotes=alone,
+            without_remotes=alone, on=place,
         )  # fmt: skip
         held = output or (plan_file.written if plan_file is not None else None)
         if held is None:  # a written plan holds the rest

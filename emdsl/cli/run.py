@@ -52,6 +52,8 @@ def command(
     insecure: bool,
     batch: bool | None,
     detach: bool,
+    serve: bool,
+    on: str | None,
 ) -> int:
     """Send the pending requests of FILE and load the results.
 
@@ -64,6 +66,7 @@ def command(
       emdsl run study.em --samples 2 --only k=0,16 --budget 5
       emdsl run study.em --pilot
       emdsl run study.em --sim
+      emdsl run study.em --serve
     """
     console.expect_json(wanted=as_json)
     plan_file: PlanFile | None = None
@@ -80,7 +83,7 @@ def command(
         return int(ctx.invoke(
             plan, file=file, cache=cache, env_file=env_file, samples=samples, only=only, pilot=pilot,
             simulate=simulate, as_json=as_json, budget=budget, insecure=insecure, batch=batch, plan_file=plan_file,
-            offline=offline, alone=alone,
+            offline=offline, alone=alone, serve=serve, on=on,
         ))  # fmt: skip
     project = open_project(file, cache, env_file, simulate=simulate)
     project = project.offline() if offline else project
@@ -89,13 +92,14 @@ def command(
         note_last(project.cache, project.study(file))  # `query` without --study is about the last run
         console.say_screen(screen)
         return 0
-    from emdsl.study.options import RunOptions  # noqa: PLC0415 - the short way does without
+    from emdsl.study.options import RunOptions, place_of  # noqa: PLC0415 - the short way does without
 
     chosen = RunOptions(
         samples=samples, only=only, connections=connections, offline=offline, max_wait=max_wait,
         max_retries=max_retries, budget=budget, insecure=insecure, confirm_over=None if yes else confirm_over,
         plan_file=plan_file, cache=cache, env_file=env_file, batch=batch, detach=detach, pilot=pilot,
         without_remotes=alone,
+        on=place_of(on, serve=serve),
     )  # fmt: skip
     return _RunScreen(project, file, chosen, marks, as_json=as_json).run()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from emdsl import body
 from emdsl.body import RESPONSES
-from emdsl.errors import ProviderError, Rejected
+from emdsl.errors import ProviderError, Rejected, ServerLost, Unavailable
 from emdsl.providers.address import join_url
 from emdsl.providers.anthropic import Anthropic
 from emdsl.providers.google import Google
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from emdsl.providers.batches import BatchApi
     from emdsl.providers.http import Http
     from emdsl.providers.limits import Limits
-    from emdsl.providers.provider import Format
+    from emdsl.providers.provider import Format, Servers
     from emdsl.query import Model, Query, RequestSettings, Response
 
 UNAUTHORIZED = 401
@@ -62,12 +62,23 @@ def _mask_logprobs(logprobs: tuple[TokenLogprobs, ...] | None, redactor: Redacto
 
 
 class Client:
-    """Answers the queries of every service; `simulator` is the URL of the embedded one. See Provider."""
+    """Answers the queries of every service. See Provider."""
 
     def __init__(
-        self, http: Http, environment: Mapping[str, str], simulator: str | None = None, *, run: str = ""
-    ) -> None:
+        self, http: Http, environment: Mapping[str, str], simulator: str | None = None, *, run: str = "",
+        servers: Servers | None = None,
+    ) -> None:  # fmt: skip
+        """Prepare; nothing is sent.
+
+        Args:
+            http: Sends requests.
+            environment: The variables with API keys and URLs.
+            simulator: The URL of the embedded simulator.
+            run: The run of the answers.
+            servers: The servers that the run has started.
+        """
         self._http = http
+        self._servers = servers
         self._run = run  # of the answers
         self._environment = environment
         self._simulator = simulator
@@ -79,11 +90,16 @@ class Client:
 
     def accounts(self, model: Model) -> int:
         """See Provider."""
-        return len(self._endpoint(model).keys)
+        return self._replicas(model) or len(self._endpoint(model).keys)
 
-    def usable(self, _: Model, __: int) -> bool:
+    def usable(self, model: Model, account: int) -> bool:
         """See Provider; servers that this run has not started are expected to be up."""
-        return True
+        if self._servers is None or not self._replicas(model):
+            return True
+        try:
+            return self._servers.url(model, account) is not None
+        except Rejected:  # requests to it fail at once
+            return True
 
     async def ask(self, query: Query, account: int, on_limits: Callable[[Limits], None]) -> Response:
         """See Provider."""
@@ -158,7 +174,8 @@ class Client:
     async def _send(self, query: Query, name: str, account: int, on_limits: Callable[[Limits], None]) -> Response:
         model, format_ = query.settings.model, FORMATS[name]
         endpoint = self._endpoint(model)
-        headers = self._headers(endpoint, name, account)
+        server = self._server(model, account)
+        headers = self._headers(endpoint, name, account if server is None else 0)
         if model.simulated:
             headers = headers | {SAMPLE_HEADER: f"{query.sample}:{query.settings.replicate}"}
         start = time.time()
@@ -166,17 +183,34 @@ class Client:
             body = format_.encode(query)
             body = with_stream(body, name) if self._needs_stream(query, name) else body
             reply, request_id = await self._http.post(
-                endpoint.join(format_.path(query)), body, headers,
+                join_url(server, format_.path(query)) if server else endpoint.join(format_.path(query)), body, headers,
                 mask=self._redactor.mask, timeout_s=model.timeout_s, format_=name, on_limits=on_limits,
             )  # fmt: skip
             response = format_.read(reply)
         except Blocked as error:
             response, request_id = blocked(error.reason), None
         except ProviderError as error:
-            self._explain(error, model, endpoint.keys[account])
+            self._explain(error, model, endpoint.keys[account if server is None else 0])
+            if server is not None and isinstance(error, Unavailable) and await self._lost(model, account, server):
+                raise ServerLost(f"the server died: {error}", paid=True) from None
             raise
         response = dataclasses.replace(response, request_id=request_id) if request_id else response
         return self._complete(response, elapsed_s=round(time.time() - start, 4))
+
+    def _replicas(self, model: Model) -> int:
+        return self._servers.replicas(model) if self._servers is not None else 0
+
+    def _server(self, model: Model, account: int) -> str | None:
+        """Return the URL of a server that the run has started, None for other models; raises ServerLost, Rejected."""
+        if self._servers is None or not self._replicas(model):
+            return None
+        url = self._servers.url(model, account)
+        if url is None:
+            raise ServerLost("not sent: the server has just died")
+        return url
+
+    async def _lost(self, model: Model, account: int, url: str) -> bool:
+        return self._servers is not None and await self._servers.lost(model, account, url)
 
     def _complete(self, response: Response, elapsed_s: float = 0.0) -> Response:
         """Return an answer without API keys, with its run and the time of its arrival."""
@@ -203,7 +237,8 @@ class Client:
                 url = url or self._simulator
             if url is None:
                 raise Rejected(f"not sent: `{model.service.name}` has no URL", for_all=True)
-            keys = find_keys(model, self._environment)[0]
+            # its servers know no API key, and may be reached without encryption
+            keys = () if self._replicas(model) else find_keys(model, self._environment)[0]
             headers = find_headers(model, self._environment)
             own = [Secret(headers[name], sure=True) for name, value in model.headers if not isinstance(value, str)]
             self._redactor.add([*keys, *own])

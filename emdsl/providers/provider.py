@@ -24,6 +24,19 @@ class Provider(Protocol):
         """Return the model's answer; `on_limits` gets the rate limits that the server reports."""
 
 
+class Servers(Protocol):
+    """The servers that a run has started for some of its models: each is an account of its model."""
+
+    def replicas(self, model: Model) -> int:
+        """Return the number of servers of a model; 0 if the run has started none for it."""
+
+    def url(self, model: Model, account: int) -> str | None:
+        """Return the base URL of a server, None while it is down; raises Rejected if none of the model comes back."""
+
+    async def lost(self, model: Model, account: int, url: str) -> bool:
+        """Return whether a server has died under a request to this URL, which got no answer."""
+
+
 class Format(Protocol):
     """A wire format: pure functions of queries and replies."""
 

@@ -67,6 +67,11 @@ def find_url(model: Model, environment: Mapping[str, str]) -> tuple[str | None, 
     return (url.strip().rstrip("/") or None if url else None), variable
 
 
+def needs_servers(model: Model, environment: Mapping[str, str]) -> bool:
+    """Return whether a run must start the servers of a model: no variable names one that runs already."""
+    return model.serve is not None and not environment.get(model.service.url_variable or "", "").strip()
+
+
 def server(model: Model, environment: Mapping[str, str]) -> str:
     """Return the URL of a model's server for messages; "" for a simulated model."""
     url, _ = find_url(model, environment)
@@ -78,6 +83,11 @@ def why_unusable(model: Model, environment: Mapping[str, str], *, insecure: bool
 
     `insecure` allows prompts and keys to be sent unencrypted to other machines.
     """
+    if model.serve is not None and needs_servers(model, environment):
+        return (
+            f"`{model.name}` ({model.use}): no server runs: add --serve, which starts {model.serve.shown}, or set "
+            f"`{model.service.url_variable}` to the URL of one"
+        )
     url, variable = find_url(model, environment)
     if url is None and not model.simulated:
         return f"`{model.name}`: `{model.service.name}` has no URL: set `{variable}` or write `url = ...`"

@@ -228,6 +228,10 @@ class RateController:
         if server:
             self._frozen_until = self.clock() + FROZEN_S
 
+    def lost(self) -> None:
+        """Count a request whose server has died: it tells nothing about the server that takes its place."""
+        self.in_flight -= 1
+
     def believes_refusal(self, ticket: Ticket) -> bool:
         """Count a refusal of all requests; whether the account is really closed.
 

@@ -220,7 +220,8 @@ class Planner:
         total = self.count
         if id(head) not in total.heads:
             total.heads[id(head)] = head, count.step
-            total.models.setdefault((head.model.use, head.model.url, head.model.batch), head.model)
+            weights = head.model.revision if head.model.serve is not None else None  # each has servers of its own
+            total.models.setdefault((head.model.use, head.model.url, head.model.batch, weights), head.model)
         if len(total.examples) < MAX_EXAMPLES:
             total.examples.append((count.step, row))
         if total.by:

@@ -60,6 +60,7 @@ class Request:
     maybe_billed: int = 0  # attempts without an answer that the provider may charge
     refused_at: float | None = None  # when it was first throttled, or failed
     switched_key: bool = False  # to another API key, because the first did not work
+    lost: int = 0  # servers of this run that died under it
     doubts: int = 0  # refusals that would hold for all requests, by an account that has answered others
     moved: int = 0  # attempts that replicas did not answer, after which another took it at once
     prefix: Prefix | None = None

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from emdsl.errors import Rejected, Throttled, Unavailable
+from emdsl.errors import Rejected, ServerLost, Throttled, Unavailable
 from emdsl.run.pacing import MAX_DOUBTS
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FIRST_WAIT_S, MAX_BACKOFF_S = 0.5, 60.0
 MAX_GIVEN_UP = 16  # requests of an account given up in a row, none answered between: the server is not there
+MAX_LOST = 3  # servers of the run that died under one request: it may be the cause
 MAX_BAD_REPLIES = 3  # replies to one request that were no answers: each may have been paid for
 NOTICE_AFTER_S = 2.0  # without any answer of an account, until the user is told
 OK, NO_ACCESS = 200, (401, 403)
@@ -77,6 +78,8 @@ class Retries:
         match error:
             case Throttled():
                 self._handle_throttled(attempt, error)
+            case ServerLost():
+                self._handle_lost(attempt, error)
             case Unavailable():
                 attempt.controller.failed(server=True)
                 attempt.request.bad_replies += error.status == OK
@@ -99,6 +102,19 @@ class Retries:
             self._dispatcher.queue(attempt.request)
         else:
             self._retry(attempt, error)
+
+    def _handle_lost(self, attempt: Attempt, error: ServerLost) -> None:
+        """Queue a request again whose server has died, unless servers seem to die of it."""
+        request = attempt.request
+        attempt.controller.lost()
+        request.lost += error.paid
+        request.maybe_billed += error.paid
+        self._control.progress.last_error = f"{attempt.lane.model.use}: {error}"
+        if request.lost >= MAX_LOST:
+            self._fail(request, f"{error} ({MAX_LOST} servers died under this request)")
+        elif not self._control.draining.is_set():
+            request.high_priority = True
+            self._dispatcher.queue(request)
 
     def _handle_refused(self, attempt: Attempt, error: ProviderError) -> None:
         """Handle an error that no wait ends; an account that refuses all requests is closed."""

@@ -1,11 +1,13 @@
 """The guard of one server: a small process that ends the server, with all its processes, when the run is gone.
 
 `python guard.py PROGRAM ARGUMENT...` starts the program in a group of its own. Its standard input is a pipe that the
-run holds open: it ends with the run, by `kill -9` too. The guard ends as the program has ended.
+run holds open: it ends with the run, by `kill -9` too. The guard ends as the program has ended, and on Linux the
+program ends with the guard.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import signal
@@ -16,6 +18,7 @@ from contextlib import suppress
 
 GRACE_S = 10.0  # between the request to end and the end by force
 NO_PROGRAM = 127  # the exit code of shells for it
+PR_SET_PDEATHSIG = 1
 
 
 def main(argv: list[str]) -> int:
@@ -26,7 +29,9 @@ def main(argv: list[str]) -> int:
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     try:
-        server = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - as declared
+        server = subprocess.Popen(  # noqa: S603 - the command line is that of the launcher, and no shell reads it
+            argv, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_end_with_guard  # noqa: PLW1509 - the guard has one thread
+        )  # fmt: skip
     except OSError as error:
         sys.stderr.write(f"cannot start {argv[0]}: {error.strerror}\n")
         return NO_PROGRAM
@@ -37,6 +42,11 @@ def main(argv: list[str]) -> int:
             _end(server)
     _kill(server.pid, signal.SIGKILL)  # its own processes hold the memory of GPUs
     return server.returncode if server.returncode >= 0 else 128 - server.returncode
+
+
+def _end_with_guard() -> None:
+    with suppress(OSError, AttributeError):  # only Linux has it
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

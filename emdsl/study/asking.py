@@ -20,6 +20,7 @@ from emdsl.run.retries import RetryPolicy
 from emdsl.store.journal import Journal
 from emdsl.study.control_server import ControlServer
 from emdsl.study.options import MAX_CONNECTIONS
+from emdsl.study.served import Served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from emdsl.study.foreground import Foreground
     from emdsl.study.progress_view import ProgressView
     from emdsl.study.project import Project
+    from emdsl.study.served import Serving
 
 T = TypeVar("T")
 SWITCH_S = 0.001  # how long a thread may hold the interpreter while another waits for it
@@ -91,6 +93,7 @@ class Sending:
     batches: BatchPlan | None = None  # what goes by batches
     uncapped: tuple[str, ...] = ()  # why no budget can be set while it runs
     meter: Meter = field(default_factory=Meter)  # of the pending requests, by step
+    serving: Serving | None = None  # the servers to start
 
 
 def send_pending(
@@ -168,7 +171,8 @@ async def _send(
     with view, closing(Journal(project.answers)) as journal:
         # the executor alone bounds the requests in flight: `emdsl runs set` may raise their number
         http = Http(MAX_CONNECTIONS, project.environment, view.notice)
-        client = Client(http, project.environment, simulator.url if simulator else None, run=run)
+        servers = Served(sending.serving, project, run, view.notice) if sending.serving is not None else None
+        client = Client(http, project.environment, simulator.url if simulator else None, run=run, servers=servers)
         batch_run = None
         if sending.batches is not None:
             batch_run = _batch_run(
@@ -183,7 +187,9 @@ async def _send(
         try:
             for number in handled:
                 loop.add_signal_handler(number, interrupter.interrupt)
-            if batch_run is not None:
+            if servers is not None:
+                await servers.start(interrupter, progress)
+            if batch_run is not None and not progress.draining:
                 interrupter.attach(batch_run)
                 await batch_run.begin()
             return await _rounds(
@@ -201,6 +207,8 @@ async def _send(
             )  # its socket is removed before the claims of the run
             claims.close()
             await http.close()
+            if servers is not None:
+                await servers.close()
             if simulator is not None:
                 await simulator.stop()
 
@@ -212,7 +220,7 @@ async def _rounds(
 ) -> Report:  # fmt: skip
     """Send what is sent alone, then what goes by batches, as long as one makes requests of the other ready."""
     report, connections = Report(budget=budgets.whole_usd, interrupted=progress.draining), sending.connections
-    if report.interrupted:  # while batches of earlier runs were collected
+    if report.interrupted:  # while servers started, or batches of earlier runs were collected
         return report
     while True:
         executor = Executor(

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from emdsl.errors import UsageError
 from emdsl.study.project import store_option
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from emdsl.study.planfile import PlanFile
 
 MAX_CONNECTIONS = 10_000  # maximum of `connections`
+LOCAL, RAY = "local", "ray"  # where a run starts the servers of its models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,20 +39,21 @@ class RunOptions:
     batch: bool | None = None  # whether models with a batch API are asked by it; None: as the study says
     detach: bool = False  # submit batches, and do not wait for them
     pilot: bool = False  # send a balanced sample of each kind of cell alone
+    on: str | None = None  # where the servers of models with `serve` run: LOCAL, RAY or a Ray cluster; None: nowhere
 
     def repeated(self, project_simulates: bool) -> str:
         """Return the options to write behind a command that goes on with this run."""
         return repeated(
             samples=self.samples, only=self.only, simulate=project_simulates, cache=self.cache, budget=self.budget,
             insecure=self.insecure, env_file=self.env_file, batch=self.batch, pilot=self.pilot,
-            without_remotes=self.without_remotes,
+            without_remotes=self.without_remotes, on=self.on,
         )  # fmt: skip
 
 
 def repeated(
     *, samples: int | None = None, only: tuple[str, ...] = (), simulate: bool = False, cache: Path | None = None,
     budget: Decimal | None = None, insecure: bool = False, env_file: Path | None = None, batch: bool | None = None,
-    pilot: bool = False, without_remotes: bool = False,
+    pilot: bool = False, without_remotes: bool = False, on: str | None = None,
 ) -> str:  # fmt: skip
     """Return options as they are written behind a command."""
     parts = ["--sim"] if simulate else []
@@ -64,4 +67,14 @@ def repeated(
     parts += [] if batch is None else ["--batch" if batch else "--no-batch"]
     parts += ["--pilot"] if pilot else []
     parts += ["--without-remotes"] if without_remotes else []
+    parts += [] if on is None else ["--serve"] if on == LOCAL else ["--on", on]
     return "".join(" " + shlex.quote(p) for p in parts)
+
+
+def place_of(on: str | None, *, serve: bool) -> str | None:
+    """Return where a run starts servers, by its options `serve` and `on`; None: nowhere. Raises UsageError."""
+    if on is None:
+        return LOCAL if serve else None
+    if on not in (LOCAL, RAY) and not on.startswith(f"{RAY}://"):
+        raise UsageError(f"`{on}` is no place for servers: use {LOCAL}, {RAY} or {RAY}://HEAD", parameter="on")
+    return on

@@ -31,6 +31,7 @@ from emdsl.study.previous import FIRST_RUN, first_run, last_run, server_notices
 from emdsl.study.screen import Aside, Part, Table, short
 from emdsl.study.selection import selections
 from emdsl.study.self_shown import SelfShown
+from emdsl.study.served import served_json, served_models, served_parts
 from emdsl.study.unused import unused_of, unused_parts
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     from emdsl.experiment import Experiment, Program, Step
     from emdsl.outcome import Outcome
-    from emdsl.query import Query
+    from emdsl.query import Model, Query
     from emdsl.run.count import ExperimentCount, Way
     from emdsl.run.data_edits import DataEdit
     from emdsl.study.compiled import Compiled
@@ -73,6 +74,7 @@ class Plan(SelfShown):
     reasons_unknown: str = field(default="", repr=False)  # why reasons are not known, if so
     store_parts: tuple[Part, ...] = field(default=(), repr=False)
     ways: tuple[Way, ...] = field(default=(), repr=False)  # of the models with a batch API
+    served: tuple[Model, ...] = field(default=(), repr=False)  # whose servers a run must start
     in_batches: dict[str, int] = field(default_factory=dict, repr=False)  # pending requests by open batch
 
     @property
@@ -94,6 +96,7 @@ class Plan(SelfShown):
             again = "it is" if held == 1 else "they are"
             yield f"{requests} in {n} open batch{'es' if n > 1 else ''}: {again} not sent again\n"
         yield from self.store_parts
+        yield from served_parts(self.served)
         yield from (Aside(f"note: needed before a run: {what}") for what in self.missing)
         yield from (Aside(f"note: {notice}\n") for notice in self.notices)
         if self.listed:
@@ -108,6 +111,7 @@ class Plan(SelfShown):
         shown |= {"data_edits": data_json(self.data_edits)} if self.data_edits else {}
         shown |= {"unused": self.unused.as_json()} if self.unused is not None else {}
         shown |= {"in_batches": self.in_batches} if self.in_batches else {}
+        shown |= {"serve": served_json(self.served)} if self.served else {}
         return shown | ({"missing": list(self.missing)} if self.missing else {})
 
     def next_step(self, file: Path, options: str, *, written: bool, detailed: bool) -> Iterator[Part]:
@@ -118,6 +122,8 @@ class Plan(SelfShown):
             unknown_rows = any(s.unknown for c in self.counts for s in c.steps)
             yield "No known request is pending." if unknown_rows else "Nothing is pending: every answer is cached."
             return
+        if self.served and " --on " not in options and not options.endswith(" --serve"):
+            options += " --serve"
         more = "" if detailed or written else "      Details: --by AXIS,...   --list   --json   -o plan.json"
         yield f"Run: emdsl run {shlex.quote(str(file))}{options}{more}"
 
@@ -194,7 +200,8 @@ def make_plan(
     return Plan(
         requests=n_pending(counts), expected_usd=None if expected is None else float(expected),
         at_most_usd=None if most is None else float(most), steps=tuple(steps),
-        missing=tuple(missing_setup(study, counts, insecure=insecure)), notices=tuple(notices), listed=tuple(requests),
+        missing=tuple(missing_setup(study, counts, insecure=insecure, serves=True)), notices=tuple(notices),
+        listed=tuple(requests), served=tuple(served_models(counts, project.environment)),
         budget=budget, wall_s=time.monotonic() - start_s, study=study, counts=counts, walks=walks,
         reasons_unknown=first_run(study, counts) if no_previous == FIRST_RUN else no_previous, store_parts=of_store,
         in_batches=in_batches(study, counts), ways=ways, unused=not_used,
@@ -217,12 +224,14 @@ def _notices(study: Compiled, counts: list[ExperimentCount], budget: Decimal | N
     return notices
 
 
-def missing_setup(study: Compiled, counts: list[ExperimentCount], *, insecure: bool) -> list[str]:
-    """Return what a run lacks for its pending requests: API keys, addresses. Cached answers need none."""
-    models = [m for c in counts for m in c.models.values()]
-    return sorted(
-        {p for m in models if (p := why_unusable(m, study.project.environment, insecure=insecure)) is not None}
-    )
+def missing_setup(study: Compiled, counts: list[ExperimentCount], *, insecure: bool, serves: bool) -> list[str]:
+    """Return what a run lacks for its pending requests: API keys, addresses. Cached answers need none.
+
+    `serves`: the run starts the servers of models with `serve`.
+    """
+    environment = study.project.environment
+    models = [m for c in counts for m in c.models.values() if not (serves and m.serve is not None)]
+    return sorted({p for m in models if (p := why_unusable(m, environment, insecure=insecure)) is not None})
 
 
 def _positions(experiment: Experiment, names: Sequence[str], program: Program) -> tuple[int, ...]:

@@ -35,13 +35,14 @@ from emdsl.study.counts import (
     warnings_json,
 )
 from emdsl.study.loader import loader_of
-from emdsl.study.options import repeated
+from emdsl.study.options import MAX_CONNECTIONS, repeated
 from emdsl.study.plan import make_plan, missing_setup
 from emdsl.study.progress_view import NONE, ProgressView
 from emdsl.study.project import cache_option
 from emdsl.study.screen import Aside, Part, counted, short
 from emdsl.study.selection import level_names, selections
 from emdsl.study.self_shown import SelfShown
+from emdsl.study.served import serving_of
 from emdsl.study.survey import Survey
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from emdsl.study.loader import Loaded, Loader
     from emdsl.study.options import RunOptions
     from emdsl.study.plan import Plan
+    from emdsl.study.served import Serving
 
 MAX_SHOWN = 5  # reasons of failures
 
@@ -282,7 +284,7 @@ def run_study(
         show(_plan_parts(study, options, counts, store))
         if not options.offline:
             check_budgets(counts, options.budget)
-            _check_setup(study, options, counts)
+            serving = _check_setup(study, options, counts)
         report = Report()
         if pending and not options.offline:
             question = question_of_cost(counts, options.confirm_over, options.budget)
@@ -302,7 +304,7 @@ def run_study(
             ) as loader:
                 report = _send(
                     study, options, walks, store, counts, run=run, view=shown, interrupter=interrupter,
-                    on_start=loader.start, batches=batches,
+                    on_start=loader.start, batches=batches, serving=serving,
                 )  # fmt: skip
                 options = replace(options, budget=report.budget)  # it may have been changed on the way
                 loader.check()
@@ -325,11 +327,14 @@ def run_study(
     return replace(result, id=run, store_before=before, rest=rest, wall_s=time.monotonic() - start_s)
 
 
-def _check_setup(study: Compiled, options: RunOptions, counts: list[ExperimentCount]) -> None:
-    """Raise SetupError if the pending requests need what is missing."""
-    missing = missing_setup(study, counts, insecure=options.insecure) if n_pending(counts) else []
+def _check_setup(study: Compiled, options: RunOptions, counts: list[ExperimentCount]) -> Serving | None:
+    """Return the servers to start; raises SetupError if the pending requests need what is missing."""
+    missing = []
+    if n_pending(counts):
+        missing = missing_setup(study, counts, insecure=options.insecure, serves=options.on is not None)
     if missing:
         raise SetupError("\n       ".join(["these models are not set up:", *missing]))
+    return serving_of(options.on, study, counts)
 
 
 def _load(loader: Loader, walks: list[Rows], report: Report, view: ProgressView) -> Loaded:
@@ -372,17 +377,19 @@ def _plan_parts(
 def _send(
     study: Compiled, options: RunOptions, walks: list[Rows], store: AnswerStore, counts: list[ExperimentCount], *,
     run: str, view: ProgressView, interrupter: Interrupter, on_start: Callable[[], None],
-    batches: BatchPlan | None,
+    batches: BatchPlan | None, serving: Serving | None,
 ) -> Report:  # fmt: skip
     """Send what is pending, and keep a record of the run."""
     project = study.project
     parallel = [e.parallel for e in study.program.experiments if e.parallel is not None]
+    default = CONNECTIONS if serving is None else min(CONNECTIONS * serving.n_servers, MAX_CONNECTIONS)
     record = _record(study, options, counts, run)
     sending = Sending(
-        connections=options.connections or min(parallel, default=CONNECTIONS), max_wait_s=options.max_wait,
+        connections=options.connections or min(parallel, default=default), max_wait_s=options.max_wait,
         max_retries=options.max_retries, budget=options.budget,
         simulate=any(embedded(m, study) for c in counts for m in c.models.values()), batches=batches,
         uncapped=tuple(d.message for d in unlimited(counts)), meter=meter_of(counts),
+        serving=serving,
     )  # fmt: skip
     report = send_pending(
         project, walks, store, sending, run=run, view=view, interrupter=interrupter, on_start=on_start
