@@ -161,8 +161,8 @@ class Fleet:
             await asyncio.sleep(PAUSE_S * replica.deaths)
             return
         lines = await handle.tail(TAIL_LINES)
-        times = f"{MAX_DEATHS} times in a row: it {why}"
-        replica.failure = "\n  ".join([f"{server} did not come up {times}. Its log {handle.log} ends with:", *lines])
+        times = f", {MAX_DEATHS} times in a row" if replica.deaths == MAX_DEATHS else ""
+        replica.failure = "\n  ".join([f"{server} {why}{times}. Its log {handle.log} ends with:", *lines])
         if self._started or not self.failure(replica.model):  # else `start` raises it
             self._notice(replica.failure)
 
@@ -176,7 +176,7 @@ class Fleet:
             if ended.done():
                 return _ended(ended.result())
         replica.deaths = MAX_DEATHS  # another hour would end the same way
-        return f"did not answer within {self._start_s:,.0f} s"
+        return f"did not answer within {self._start_s:,g} s"
 
     async def _until_down(self, replica: Replica, handle: Handle, ended: asyncio.Future[int]) -> str:
         """Wait until a server ends, or answers with errors alone; return why it is down."""

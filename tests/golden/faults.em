@@ -765,3 +765,24 @@ experiment e {
   # allow W533
   measure effect = contrast(rate(answer == ""), style, versus: "plain")    ### E848
 }
+---
+em 1
+model a { use = "ollama/qwen3:8b", revision = "1", serve = { replicas: 2 } }    ### E727
+model b { use = "openai/gpt-4o-2024-08-06", serve = {} }    ### E727
+model c { use = "vllm/m", revision = "1", serve = { gpu: 1 } }    ### E728
+model d { use = "vllm/m", revision = "2", serve = { gpus: -1 } }    ### E728
+model f { use = "vllm/m", revision = "3", serve = { gpus: 1.5 } }    ### E728
+model g { use = "vllm/m", revision = "4", serve = { replicas: 0 } }    ### E728
+model h { use = "vllm/m", revision = "5", serve = { replicas: "2" } }    ### E728
+model i { use = "vllm/m", revision = "6", serve = { args: "--enforce-eager" } }    ### E728
+model j { use = "vllm/m", revision = "7", serve = { args: ["--max-model-len", 8192] } }    ### E728
+model k { use = "vllm/m", revision = "8", serve = { args: ["--port=8001"] } }    ### E728
+model l { use = "sglang/m", revision = "9", serve = { args: ["--model_path", "other"] } }    ### E728
+model n { use = "vllm/m", revision = "10", serve = { args: ["--api-key", "sk-0123456789"] } }    ### E728
+model o { use = "vllm/m", revision = "11", serve = 4 }    ### E520
+model p { use = "vllm/m", serve = { replicas: 2 } }    ### E729
+model q { use = "vllm/m", revision = "12", url = "http://gpu1:8000/v1", serve = { replicas: 2 } }    ### E730
+model r { use = "vllm/m", revision = "13", serve = { replicas: 2 } }
+model s { use = "vllm/m", revision = "13", serve = { replicas: 4 } }    ### E730
+model t { use = "vllm/m", revision = "13" }    ### E730
+experiment e { ask answer from r with "x" }

@@ -1,0 +1,171 @@
+"""`run --serve`: servers start with a run, answer its requests, may die, and are gone with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from support import clean_environment, emdsl
+from tiny_servers import alive, records, serve_variable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STUDY = """em 1
+model q {
+  use = "vllm/Qwen/Qwen3-8B", revision = "b968826d", temperature = 1, max_tokens = 50
+  serve = { args: ["--latency", "0.02"], gpus: 0, replicas: 3 }
+}
+model cold from q { temperature = 0 }
+experiment e {
+  for m in [q, cold]
+  for n in 1..10
+  samples = 5
+  # allow W734
+  ask answer from m with "question {n}"
+  ask again from m with "{answer}?"
+}
+"""
+N = 200
+
+
+def study(folder: Path, text: str = STUDY) -> Path:
+    (folder / "study.em").write_text(text, encoding="utf-8")
+    return folder
+
+
+def answered(folder: Path) -> int:
+    sql = "SELECT count(*) AS n FROM e WHERE again = upper('question ' || n || '?')"
+    return int(json.loads(emdsl("query", sql, "--format", "json", cwd=folder).stdout)[0]["n"])
+
+
+def test_a_run_serves_its_models(tmp_path: Path) -> None:
+    """Two models with the same weights share three servers; run again, none starts."""
+    study(tmp_path)
+    env = serve_variable(tmp_path / "records") | {"VLLM_API_KEY": "sk-0123456789", "OPENAI_API_KEY": "sk-9876543210"}
+    planned = emdsl("plan", "study.em", cwd=tmp_path, env=env).stdout
+    assert "`vllm/Qwen/Qwen3-8B` needs 3 servers without a GPU: --serve starts them\n" in planned
+    assert "\nRun: emdsl run study.em --serve " in planned
+    assert json.loads(emdsl("plan", "study.em", "--json", cwd=tmp_path, env=env).stdout)["serve"] == [
+        {"model": "vllm/Qwen/Qwen3-8B", "revision": "b968826d", "replicas": 3, "gpus": 0, "args": ["--latency", "0.02"]}
+    ]
+    without = emdsl("run", "study.em", cwd=tmp_path, env=env, code=1)
+    assert "`q` (vllm/Qwen/Qwen3-8B): no server runs: add --serve, which starts 3 servers" in without.stderr
+    assert not records(tmp_path / "records", "start")
+
+    done = json.loads(emdsl("run", "study.em", "--serve", "--json", cwd=tmp_path, env=env).stdout)
+    assert done["requests"] == N
+    assert answered(tmp_path) == N // 2
+    started, requests = records(tmp_path / "records", "start"), records(tmp_path / "records", "request")
+    assert len(started) == 3
+    assert len(requests) == N
+    assert {r["model"] for r in requests} == {"Qwen/Qwen3-8B"}
+    assert {r["key"] for r in requests} == {None}, "its own servers need no API key"
+    assert not {"VLLM_API_KEY", "OPENAI_API_KEY", "EMDSL_SERVE_VLLM"} & set(started[0]["environment"])
+    command = "Qwen/Qwen3-8B --revision b968826d --served-model-name Qwen/Qwen3-8B --latency 0.02 --host 127.0.0.1"
+    assert started[0]["argv"][2:] == [*command.split(), "--port", str(started[0]["port"])]
+    assert not alive(tmp_path / "records")
+    assert len(list(tmp_path.glob("cache/serving/*/vllm-Qwen-Qwen3-8B-b968826d-*.log"))) == 3
+
+    again = json.loads(emdsl("run", "study.em", "--serve", "--json", cwd=tmp_path, env=env).stdout)
+    assert again["requests"] == 0
+    assert len(records(tmp_path / "records", "start")) == 3
+
+
+def test_a_server_that_dies_loses_only_what_it_had_in_flight(tmp_path: Path) -> None:
+    """All is answered in the end, nothing else is sent twice, and nothing goes to the dead one."""
+    study(tmp_path, STUDY.replace("1..10", "1..30"))
+    folder, killed = tmp_path / "records", list[int]()
+
+    def kill() -> None:
+        while not killed:
+            seen = Counter(r["pid"] for r in records(folder, "request"))
+            busy = [pid for pid, n in seen.items() if n > 20]
+            if len(seen) == 3 and busy:
+                os.kill(busy[0], signal.SIGKILL)
+                killed.append(busy[0])
+            time.sleep(0.01)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    done = json.loads(
+        emdsl(
+            "run", "study.em", "--serve", "--json", "--max-retries", "0", cwd=tmp_path, env=serve_variable(folder)
+        ).stdout
+    )
+    killer.join()
+    assert answered(tmp_path) == 3 * N // 2
+    lost = Counter(r["event"] for r in [*records(folder, "request"), *records(folder, "answer")] if r["pid"] in killed)
+    in_flight = lost["request"] - lost["answer"]
+    assert 3 * N <= done["requests"] <= 3 * N + in_flight + 64  # an answer may be lost on its way, too
+    assert len(records(folder, "request")) <= 3 * N + in_flight + 64
+    assert not alive(folder)
+
+
+def test_a_request_that_kills_servers_is_given_up(tmp_path: Path) -> None:
+    """After three of them; all others are answered, by those that took their place."""
+    study(tmp_path, STUDY.replace("0.02", "0"))
+    env = serve_variable(tmp_path / "records", "--die-on", "'question 7'")
+    done = json.loads(
+        emdsl("run", "study.em", "--serve", "--json", "--samples", "1", "-j", "1", cwd=tmp_path, env=env, code=3).stdout
+    )
+    (failure,) = done["failures"]
+    assert failure["n"] == 2
+    assert "(3 servers died under this request)" in failure["error"]
+    assert answered(tmp_path) == 18
+    assert not alive(tmp_path / "records")
+
+
+def test_servers_that_do_not_start(tmp_path: Path) -> None:
+    """The error shows the log, and nothing is sent."""
+    study(tmp_path)
+    env = serve_variable(tmp_path / "records", "--refuse", "'no GPU memory'")
+    failed = emdsl("run", "study.em", "--serve", cwd=tmp_path, env=env, code=1)
+    assert "error: server 1 of `vllm/Qwen/Qwen3-8B` ended with exit code 3, 3 times in a row. Its log" in failed.stderr
+    assert "\n  error: no GPU memory\n" in failed.stderr
+    missing = emdsl("run", "study.em", "--serve", cwd=tmp_path, env={"EMDSL_SERVE_VLLM": "no-such-vllm serve"}, code=1)
+    assert "the program `no-such-vllm`, which is not installed" in missing.stderr
+    assert "Traceback" not in failed.stderr + missing.stderr
+
+
+def test_where_no_server_is_needed(tmp_path: Path) -> None:
+    """The simulator, a server that runs already, a study without `serve`; and a place that is none."""
+    study(tmp_path)
+    env = serve_variable(tmp_path / "records")
+    emdsl("run", "study.em", "--serve", "--sim", cwd=tmp_path, env=env)
+    running = emdsl(
+        "run", "study.em", "--max-retries", "0", cwd=tmp_path, env=env | {"VLLM_BASE_URL": "http://127.0.0.1:9/v1"},
+        code=3,
+    )  # fmt: skip
+    assert "--serve" not in running.stderr
+    assert not records(tmp_path / "records", "start")
+    plain = 'em 1\nexperiment e { ask answer from "openai/gpt-4o-2024-08-06" with "x" }\n'
+    (tmp_path / "plain.em").write_text(plain, encoding="utf-8")
+    wrong = emdsl("run", "plain.em", "--serve", cwd=tmp_path, env={"OPENAI_API_KEY": "sk-0123456789"}, code=2)
+    assert "no model of this study has `serve`" in wrong.stderr
+    wrong = emdsl("run", "study.em", "--on", "mars", cwd=tmp_path, env=env, code=2)
+    assert "--on: `mars` is no place for servers: use local, ray or ray://HEAD" in wrong.stderr
+
+
+def test_an_interrupt_while_servers_start(tmp_path: Path) -> None:
+    """It ends the servers, and the run as any interrupted one."""
+    study(tmp_path)
+    run: subprocess.Popen[Any] = subprocess.Popen(
+        [sys.executable, "-m", "emdsl", "run", "study.em", "--serve"], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+        env=clean_environment(serve_variable(tmp_path / "records", "--slow-start", "60")), stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    end = time.monotonic() + 30
+    while time.monotonic() < end and len(records(tmp_path / "records", "start")) < 3:
+        time.sleep(0.02)
+    run.send_signal(signal.SIGINT)
+    out, _ = run.communicate(timeout=20)
+    assert run.returncode == 3
+    assert "interrupted: all answers are kept" in out
+    assert not alive(tmp_path / "records")
