@@ -42,8 +42,15 @@ _SESSION = {
     "tcp_keepalives_count": 4,
     "TimeZone": "UTC",
 }
+_HINTS = re.compile(  # libpq's, which add nothing to ours
+    r" This probably means the server terminated abnormally before or while processing the request\.?"
+    r"| Is the server running on that host and accepting TCP/IP connections\?"
+    r"| Is the server running locally and accepting connections on that socket\?"
+)
+_ANSWERED = re.compile(r"FATAL|fe_sendauth|certificate|SSL|invalid")  # a server, or libpq before it calls one
 _AWAY = re.compile(  # of those errors that a server reports when it cannot be used right now
     r"starting up|shutting down|in recovery mode|not yet accepting|too many (?:clients|connections)|connection slots"
+    r"|terminating connection|server closed"
 )
 
 
@@ -86,7 +93,7 @@ class Address:
 
     def failure(self, error: Exception, connection: psycopg.Connection | None = None) -> StoreError:
         """Return the error that a user reads: StoreAway if the server cannot be reached or the connection is lost."""
-        text = self._redactor.mask(" ".join(str(error).split()))
+        text = self._redactor.mask(_HINTS.sub("", " ".join(str(error).split())))
         lost = connection is not None and connection.closed
         if lost or isinstance(error, errors.AdminShutdown | errors.CrashShutdown | errors.CannotConnectNow):
             return StoreAway(f"the connection to {self.name} was lost ({text}); run again when the server is back")
@@ -106,7 +113,7 @@ class Address:
         return StoreError(f"{self.name} cannot be used: {text}")
 
     def _no_connection(self, text: str) -> StoreError:
-        if "FATAL" not in text or _AWAY.search(text):
+        if not _ANSWERED.search(text) or _AWAY.search(text):
             return StoreAway(f"{self.name} cannot be reached ({text}); run again when the server is back")
         if "password" in text or "authentication" in text:
             return StoreError(f"{self.name} refuses the role or its password ({text}); correct the URL of the store")

@@ -188,8 +188,8 @@ def known_format(database: Connection, name: str) -> int:
         database: A connection, that commits each statement.
         name: The database in messages, without a password.
     """
-    found = database.execute("SELECT to_regclass('emdsl.about') IS NOT NULL").fetchone()
-    if found is None or not found[0]:
+    # by a look at the catalog: to_regclass would remember that another session had not made it yet
+    if not database.execute("SELECT FROM pg_tables WHERE schemaname = 'emdsl' AND tablename = 'about'").fetchall():
         return 0
     row = database.execute("SELECT value FROM emdsl.about WHERE name = 'format'").fetchone()
     if row is None or row[0] > FORMAT:

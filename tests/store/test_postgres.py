@@ -1,0 +1,273 @@
+"""The store on PostgreSQL, where it is more than every store: roles, a server that goes away, names of who paid."""
+
+from __future__ import annotations
+
+import asyncio
+import runpy
+import sys
+import threading
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pg
+import psycopg
+import pytest
+from store.conformance import answer, entry, put, texts
+from store.test_disk import query
+from support import THOROUGH
+
+from emdsl.errors import SetupError, StoreAway, StoreError
+from emdsl.store import postgres_connection
+from emdsl.store.postgres import PostgresStore
+from emdsl.store.postgres_claims import PostgresClaims, live_owners
+from emdsl.store.postgres_connection import Address
+from emdsl.store.postgres_schema import roles_sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pg.NEEDED
+A, B = bytes(32), b"b" * 32
+
+
+@pytest.fixture
+def url() -> str:
+    return pg.new_database()
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[PostgresStore]:
+    with closing(PostgresStore(url)) as found:
+        yield found
+
+
+def sql(url: str, text: str) -> list[tuple[object, ...]]:
+    return pg.server().sql(text, url.rpartition("/")[2])
+
+
+def as_role(url: str, role: str, *, member_of: str = "") -> str:
+    """Make a role, and return the URL with which it opens the database."""
+    sql(url, f"DROP ROLE IF EXISTS {role}; CREATE ROLE {role} LOGIN {member_of and 'IN ROLE ' + member_of}")
+    return pg.server().url(url.rpartition("/")[2], role)
+
+
+# ------------------------------------------------------------------ roles
+
+
+def test_roles_may_do_what_they_are_for(url: str, store: PostgresStore) -> None:
+    """A reader reads, a writer stores, claims, trashes and restores, an admin deletes permanently."""
+    sql(url, roles_sql())
+    sql(url, roles_sql())  # again, after an upgrade
+    put(store, {0: "mine", 1: "mine"})
+    nobody, reader, writer, admin = (
+        as_role(url, f"a_{name}", member_of=name and f"emdsl_{name}") for name in ("", "reader", "writer", "admin")
+    )
+    for read_only in (True, False):
+        with pytest.raises(StoreError, match=r"role `a_` may not .* GRANT emdsl_writer"):
+            PostgresStore(nobody, read_only=read_only)
+    with closing(PostgresStore(reader)) as reads:
+        assert texts(reads, range(3)) == {0: "mine", 1: "mine"}
+        assert reads.still_holds(reads.state())
+        assert (reads.trash(), reads.damage(), len(reads.sample(5))) == ([], "", 2)
+        denied = r"role `a_reader` may not do this .*permission denied.* GRANT emdsl_writer"
+        for change in (
+            lambda: put(reads, {5: "x"}),
+            lambda: reads.adopt([entry(5, "x")]),
+            lambda: reads.move_to_trash([query(0).key], "why"),
+            lambda: PostgresClaims(reader, "run"),  # before anything is sent
+        ):
+            with pytest.raises(StoreError, match=denied):
+                change()
+        with pytest.raises(StoreError, match="only an admin"):
+            reads.purge(None)
+    with closing(PostgresStore(writer)) as writes, closing(PostgresClaims(writer, "run")) as claims:
+        assert claims.take([A]) == {A}
+        assert put(writes, {1: "theirs", 2: "theirs"}) == {1: "mine", 2: "theirs"}
+        assert writes.move_to_trash([query(i).key for i in range(3)], "why", "b1") == 3
+        with pytest.raises(StoreError, match=r"only an admin .*: 3 of removal `b1` stay in the trash"):
+            writes.purge("b1")
+        put(writes, {1: "again"})
+        assert writes.adopt(writes.trash_entries("b1")) == (2, 1)
+        assert writes.purge("b1") == 2  # restored; the answer that has a newer one stays in the trash
+        assert sql(url, "SELECT paid_by, removed_by FROM emdsl.trash") == [("postgres", "a_writer")]
+        with psycopg.connect(writer, autocommit=True) as database:
+            for change_sql in (
+                "DELETE FROM emdsl.answers", "UPDATE emdsl.answers SET entry = ''", "TRUNCATE emdsl.answers",
+                "UPDATE emdsl.counts SET n = 0", "UPDATE emdsl.about SET value = 0", "DELETE FROM emdsl.trash",
+                "INSERT INTO emdsl.answers (key, entry, paid_by) VALUES (sha256('x'), 'x', 'somebody')",
+                "UPDATE emdsl.budgets SET made_by = 'me'", "DELETE FROM emdsl.budgets", "DROP TABLE emdsl.claims",
+            ):  # fmt: skip
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    database.execute(change_sql.encode())
+    paid = dict(sql(url, "SELECT encode(key, 'hex'), paid_by FROM emdsl.answers"))
+    assert [paid[query(i).key.hex()] for i in range(3)] == ["postgres", "a_writer", "a_writer"]
+    with closing(PostgresStore(admin)) as admits:
+        assert admits.purge(None) == 1
+
+
+def test_tables_are_made_by_whoever_may(url: str) -> None:
+    """A person without that right is told who can do it; several who come first make them once."""
+    guest = as_role(url, "guest")
+    with closing(PostgresStore(guest, read_only=True)) as empty:
+        assert empty.state().n == 0
+    with pytest.raises(StoreError, match=r"no tables of this version, and the role `guest` may not make them"):
+        PostgresStore(guest)
+    with pytest.raises(StoreError, match="no tables of this version: open the store first"):
+        PostgresClaims(url, "run")
+    assert live_owners(url) == []
+    found: list[PostgresStore] = []
+    threads = [threading.Thread(target=lambda: found.append(PostgresStore(url))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({store.state().store for store in found}) == 1
+    assert len(found) == 4
+    for store in found:
+        store.close()
+
+
+def test_rows_that_others_change_are_counted(url: str, store: PostgresStore) -> None:
+    """Deleting by hand is noticed, emptying the table is refused, and a lost row is damage."""
+    put(store, {0: "a", 1: "b", 2: "c"})
+    before = store.state()
+    sql(url, f"DELETE FROM emdsl.answers WHERE key = '\\x{query(0).key.hex()}'")
+    assert not store.still_holds(before)
+    assert (store.state().n, store.damage()) == (2, "")
+    with pytest.raises(psycopg.errors.RaiseException, match="move them to the trash"):
+        sql(url, "TRUNCATE emdsl.answers")
+    sql(url, "SET session_replication_role = replica; DELETE FROM emdsl.answers")  # no trigger sees it
+    assert "it has 0 answers, and 2 were counted" in store.damage()
+
+
+# ------------------------------------------------------------------ a server that is away
+
+
+def test_a_lost_connection_is_made_again_to_read(url: str, store: PostgresStore) -> None:
+    """Once, silently; who writes is told, since claims have ended with their connection."""
+    claims = PostgresClaims(url, "run")
+    put(store, {0: "a"})
+    claims.take([A])
+    claims.check()
+    sql(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+             f"AND datname = '{url.rpartition('/')[2]}'")  # fmt: skip
+    assert texts(store, range(3)) == {0: "a"}
+    for _ in range(2):
+        with pytest.raises(StoreAway, match=r"connection to postgresql://127.0.0.1/t\d+ was lost"):
+            put(store, {1: "b"})
+        with pytest.raises(StoreAway, match="was lost"):
+            claims.check()
+        with pytest.raises(StoreAway, match="was lost"):
+            claims.take([A])
+        with pytest.raises(StoreAway, match="was lost"):
+            assert claims.alone
+    with closing(PostgresClaims(url, "next")) as following:
+        assert following.take([A]) == {A}  # free at once
+        assert [(o.run, o.role) for o in live_owners(url)] == [("next", "postgres")]
+    claims.close()
+
+
+@pytest.mark.skipif(not THOROUGH, reason="it restarts a server")
+def test_a_server_that_is_stopped_and_started() -> None:
+    """Away, and back: what is acknowledged is there, also after the server was killed."""
+    server = pg.Server(durable=True)
+    url = server.new_database()
+    store, acknowledged = PostgresStore(url), set[int]()
+
+    async def work() -> None:
+        stop = asyncio.get_running_loop().call_later(0.3, server.kill)
+        number = 0
+        try:
+            while True:
+                part = range(number, number + 50)
+                await asyncio.gather(*[store.put(query(i), answer(f"{i}")) for i in part])
+                acknowledged.update(part)
+                number += 50
+        finally:
+            stop.cancel()
+
+    with pytest.raises(StoreAway):
+        asyncio.run(work())
+    with pytest.raises(StoreAway, match=r"cannot be reached .*refused"):
+        store.state()
+    with pytest.raises(StoreAway, match="cannot be reached"):
+        PostgresStore(url)
+    server.start()
+    assert acknowledged
+    assert texts(store, acknowledged) == {i: f"{i}" for i in acknowledged}
+    assert (store.damage(), store.corrupt) == ("", set())
+    with closing(PostgresClaims(url, "run")) as claims:
+        assert claims.take([A]) == {A}
+    store.close()
+    server.remove()
+
+
+def test_a_store_that_is_busy_is_not_waited_for_without_end(url: str, store: PostgresStore) -> None:
+    """Somebody else has locked the table."""
+    put(store, {0: "a"})
+    impatient = PostgresStore(f"{url}?options=-c%20lock_timeout%3D50ms")
+    with psycopg.connect(url) as other:
+        other.execute("LOCK TABLE emdsl.answers")
+        with pytest.raises(StoreAway, match="did not answer in time"):
+            texts(impatient, [0])
+        with pytest.raises(StoreAway, match="did not answer in time"):
+            put(impatient, {1: "b"})
+    assert texts(impatient, range(3)) == {0: "a"}
+    impatient.close()
+
+
+# ------------------------------------------------------------------ URLs
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ada:hunter2@home@127.0.0.1/lab", "postgresql://ada:hunter2/x@127.0.0.1/lab",
+        "postgresql://ada:hunter2?x@127.0.0.1/lab", "postgresql://ada:hunter2#x@127.0.0.1/lab",
+        "postgresql://ada:hunter2%zz@127.0.0.1/lab", "postgresql://ada:pw@127.0.0.1:hunter2/lab",
+        "mysql://ada:hunter2@127.0.0.1/lab", "hunter2", "postgresql://ada:hunter2@127.0.0.1",
+        "postgresql://ada:hunter2@127.0.0.1/lab?sslmode=hunter2", "postgresql://ada:hunter2@127.0.0.1:1/lab",
+        "postgresql://ada:hunter2@no-such-host.invalid/lab",
+    ],
+)  # fmt: skip
+def test_no_error_shows_a_password(url: str) -> None:
+    """However wrong the URL is."""
+    with pytest.raises(StoreError) as error:
+        PostgresStore(url)
+    shown = "".join(f"{e!r} {e}" for e in (error.value, error.value.__cause__) if e is not None)
+    assert "hunter2" not in shown
+    assert "postgresql://" in shown or "percent-encoded" in shown or "cannot be" in shown
+
+
+def test_the_name_of_a_store_has_no_password() -> None:
+    """As messages show it."""
+    address = Address("postgresql://ada:hunter2@db.lab:5433/answers")
+    assert address.name == "postgresql://db.lab/answers"
+    assert repr(address) == "Address(postgresql://db.lab/answers)"
+
+
+def test_wrong_passwords_and_databases_are_no_server_that_is_away(url: str) -> None:
+    """To wait would not help."""
+    database = url.rpartition("/")[2]
+    sql(url, "CREATE ROLE with_password")
+    sql(url, "CREATE ROLE bea LOGIN PASSWORD 'right-1' IN ROLE with_password")
+    sql(url, f"GRANT CREATE ON DATABASE {database} TO bea")
+    PostgresStore(pg.server().url(database, "bea", "right-1")).close()
+    for wrong, match in [
+        (pg.server().url(database, "bea", "wrong-1"), "refuses the role or its password"),
+        (pg.server().url(database, "bea"), "password"),
+        (pg.server().url(database, "nobody"), "cannot be opened: .*does not exist"),
+        (pg.server().url("no_such"), 'cannot be opened: .*database "no_such" does not exist'),
+    ]:
+        with pytest.raises(StoreError, match=match) as error:
+            PostgresStore(wrong)
+        assert not isinstance(error.value, StoreAway)
+        assert "wrong-1" not in str(error.value)
+
+
+def test_without_psycopg_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing package is a missing setting."""
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(SetupError, match=r"pip install 'emdsl\[postgres\]'"):
+        runpy.run_path(str(Path(postgres_connection.__file__)))
