@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from emdsl.cli import cache_remotes, cache_share, cache_trash, console
+from emdsl.cli import cache_budgets, cache_remotes, cache_share, cache_trash, console
 from emdsl.cli.cache_options import CACHE_SIM, open_cache
 from emdsl.source import near
 from emdsl.study import answers
@@ -132,5 +132,6 @@ for verb in (
     cache_trash.gc, cache_trash.drop, cache_trash.restore, cache_trash.purge,
     cache_share.export, cache_share.import_, cache_share.merge,
     cache_share.push, cache_share.pull, cache_remotes.add, cache_remotes.list_, cache_remotes.remove,
+    cache_budgets.budgets, cache_budgets.budget,
 ):  # fmt: skip
     command.add_command(verb)

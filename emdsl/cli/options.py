@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -49,6 +50,22 @@ class _Usd(click.ParamType[Decimal]):
         return amount
 
 
+class _RunBudget(_Usd):
+    """An amount in US dollars, or a budget of the team by its name, with or without its amount."""
+
+    name = "[name=]usd"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return an amount, or a NamedBudget."""
+        name, equals, amount = str(value).strip().partition("=")
+        if not BUDGET_NAME.fullmatch(name):
+            return super().convert(value, param, ctx)
+        from emdsl.study.options import NamedBudget  # noqa: PLC0415 - verbs are declared in 1 ms without it
+
+        return NamedBudget(name, super().convert(amount, param, ctx) if equals else None)
+
+
+BUDGET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 USD = _Usd()
 FILE = click.argument("file", type=click.Path(path_type=Path))
 
@@ -118,7 +135,10 @@ MAX_WAIT = option(
 MAX_RETRIES = option(
     "--max-retries", type=click.IntRange(0), help="Maximum retries per request.  [default: as --max-wait allows]"
 )
-BUDGET = option("--budget", type=USD, help="Hard cap on the cost of this run, in US dollars: 40 or $40.")
+BUDGET = option(
+    "--budget", type=_RunBudget(),
+    help="Hard cap on the cost of this run, in US dollars: 40 or $40. NAME=40 is one of all runs of the team.",
+)  # fmt: skip
 INSECURE = option("--insecure", is_flag=True, help="Allow http to other machines: prompts and API keys unencrypted.")
 BATCH = option(
     "--batch/--no-batch", "batch", default=None,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from emdsl.study.compiled import Compiled
+    from emdsl.study.options import NamedBudget
     from emdsl.study.planfile import PlanFile
     from emdsl.study.request_files import RequestFiles
     from emdsl.study.screen import Part
@@ -50,7 +51,7 @@ def command(
     pilot: bool,
     simulate: bool,
     as_json: bool,
-    budget: Decimal | None,
+    budget: Decimal | NamedBudget | None,
     insecure: bool,
     batch: bool | None = None,
     exit_code: bool = False,
@@ -95,6 +96,9 @@ def command(
     from emdsl.study.compiled import compile_study, without_remotes  # noqa: PLC0415 - the short way does without
     from emdsl.study.options import place_of, repeated  # noqa: PLC0415 - the short way does without
     from emdsl.study.plan import make_plan  # noqa: PLC0415 - the short way does without
+    from emdsl.study.team_budgets import resolved  # noqa: PLC0415 - the short way does without
+
+    cap, _ = resolved(project, None if offline else budget, make=False)
 
     place = place_of(on, serve=serve)
     before, load = store_version(project.answers), load_id(project.cache, project.study(file))
@@ -104,7 +108,7 @@ def command(
     files = _request_files(study, requests, shard)
     with files or nullcontext():
         plan = make_plan(
-            study, samples=samples, only=only, budget=budget, insecure=insecure, listed=as_list, pilot=pilot,
+            study, samples=samples, only=only, budget=cap, insecure=insecure, listed=as_list, pilot=pilot,
             batch=batch, by=[n.strip() for n in by.split(",")] if by else (), on_pending=files.add if files else None,
         )  # fmt: skip
     if plan_file is not None:  # `emdsl run plan.json --dry-run`

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
-    from emdsl.study.options import RunOptions
+    from emdsl.study.options import NamedBudget, RunOptions
     from emdsl.study.planfile import PlanFile
     from emdsl.study.project import Project
     from emdsl.study.run import Run
@@ -46,7 +46,7 @@ def command(
     dry_run: bool,
     max_wait: float,
     max_retries: int | None,
-    budget: Decimal | None,
+    budget: Decimal | NamedBudget | None,
     yes: bool,
     confirm_over: Decimal,
     insecure: bool,
@@ -93,10 +93,13 @@ def command(
         console.say_screen(screen)
         return 0
     from emdsl.study.options import RunOptions, place_of  # noqa: PLC0415 - the short way does without
+    from emdsl.study.options import RunOptions  # noqa: PLC0415 - the short way does without
+    from emdsl.study.team_budgets import resolved  # noqa: PLC0415 - the short way does without
 
+    cap, named = resolved(project, None if offline else budget, make=True)
     chosen = RunOptions(
         samples=samples, only=only, connections=connections, offline=offline, max_wait=max_wait,
-        max_retries=max_retries, budget=budget, insecure=insecure, confirm_over=None if yes else confirm_over,
+        max_retries=max_retries, budget=cap, named=named, insecure=insecure, confirm_over=None if yes else confirm_over,
         plan_file=plan_file, cache=cache, env_file=env_file, batch=batch, detach=detach, pilot=pilot,
         without_remotes=alone,
         on=place_of(on, serve=serve),

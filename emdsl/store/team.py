@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from emdsl.digest import Digest
     from emdsl.query import Query, Response
     from emdsl.store.disk import DiskStore
+    from emdsl.store.postgres_claims import PostgresClaims
     from emdsl.store.removals import StoreVersion, Trashed
     from emdsl.store.store import AnswerStore, AnyClaims
     from emdsl.store.writer import Pending
@@ -314,8 +315,13 @@ class TeamStore:
 class TeamClaims:
     """The claims of a run on the server, and its presence on this machine for `emdsl runs`; see `AnyClaims`."""
 
-    def __init__(self, server: AnyClaims, here: AnyClaims) -> None:
+    def __init__(self, server: PostgresClaims, here: AnyClaims) -> None:
         self._server, self._here = server, here
+
+    @property
+    def owner(self) -> int:
+        """Its number on the server, with which a purse ends."""
+        return self._server.owner
 
     @property
     def alone(self) -> bool:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from emdsl.store.store import AnswerStore, AnyClaims
     from emdsl.study.batch_run import BatchPlan, BatchRun
     from emdsl.study.foreground import Foreground
+    from emdsl.study.options import NamedBudget
     from emdsl.study.progress_view import ProgressView
     from emdsl.study.project import Project
     from emdsl.study.served import Serving
@@ -89,6 +90,7 @@ class Sending:
     max_wait_s: float = 600.0
     max_retries: int | None = None
     budget: Decimal | None = None  # of the whole run, in US dollars
+    named: NamedBudget | None = None  # the budget of the team that this run spends; `budget` is what was left of it
     simulate: bool = False  # start the embedded simulator
     batches: BatchPlan | None = None  # what goes by batches
     uncapped: tuple[str, ...] = ()  # why no budget can be set while it runs
@@ -165,7 +167,12 @@ async def _send(
         raise StoreError(f"cannot claim requests: {error.filename}: {error.strerror}") from error
     loop = asyncio.get_running_loop()
     handled = [n for n in SIGNALS if signals and signal.getsignal(n) is not signal.SIG_IGN]  # as under nohup
-    budgets = Budgets({r.experiment.name: r.experiment.budget for r in walks}, sending.budget)
+    try:
+        ledger = project.ledger(sending.named.name, claims) if sending.named is not None else None
+    except BaseException:
+        claims.close()
+        raise
+    budgets = Budgets({r.experiment.name: r.experiment.budget for r in walks}, sending.budget, ledger)
     progress = Progress(meter=sending.meter, budgets=budgets)
     view.watch(progress)
     with view, closing(Journal(project.answers)) as journal:
@@ -181,7 +188,7 @@ async def _send(
         starting = loop.call_later(STARTED_S, on_start)
         control = ControlServer(
             project.cache, run, total=lambda: view.total, uncapped=sending.uncapped, notice=view.notice,
-            eta=lambda: view.time_left().seconds,
+            eta=lambda: view.time_left().seconds, fixed=_fixed(sending.named),
         )  # fmt: skip
         controlling = loop.create_task(control.serve(STARTED_S))
         try:
@@ -205,6 +212,8 @@ async def _send(
             await asyncio.gather(
                 controlling, return_exceptions=True
             )  # its socket is removed before the claims of the run
+            if ledger is not None:
+                ledger.close()
             claims.close()
             await http.close()
             if servers is not None:
@@ -240,6 +249,13 @@ async def _rounds(
         if not await batch_run.go_on(report):
             return report
         connections = executor.live.connections  # `emdsl runs set` may have changed them
+
+
+def _fixed(budget: NamedBudget | None) -> str:
+    """Return why the budget of a run cannot be changed, if it is the team's."""
+    if budget is None:
+        return ""
+    return f"the run spends the team's budget `{budget.name}`: change it with `emdsl cache budget {budget.name} USD`"
 
 
 def _never(_: Query) -> bool:

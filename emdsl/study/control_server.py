@@ -37,7 +37,7 @@ class ControlServer:
     """Answers messages about one run, in its event loop. Nothing that arrives can hurt the run."""
 
     def __init__(
-        self, cache: Path, run: str, *, total: Callable[[], int], uncapped: tuple[str, ...],
+        self, cache: Path, run: str, *, total: Callable[[], int], uncapped: tuple[str, ...], fixed: str = "",
         notice: Callable[[str], None], eta: Callable[[], float | None] = lambda: None,
     ) -> None:  # fmt: skip
         """Prepare to answer.
@@ -47,6 +47,7 @@ class ControlServer:
             run: The id of the run.
             total: Returns the number of requests of the run, at most.
             uncapped: Why no budget can be set; empty if one can.
+            fixed: Why the budget cannot be changed; empty if it can.
             notice: Shows a person who watches the run that it was changed.
             eta: Returns the seconds left; None if they are unknown.
         """
@@ -54,6 +55,7 @@ class ControlServer:
         self._part: Drains | None = None
         self._live: LiveSettings | None = None
         self._total, self._uncapped, self._notice, self._eta = total, uncapped, notice, eta
+        self._fixed = fixed
 
     def attach(self, part: Drains, live: LiveSettings) -> None:
         """Answer for the part of the run that begins: an executor or the wait for batches, and for its settings."""
@@ -160,6 +162,8 @@ class ControlServer:
         old = self._attached()[1].budget
         if not (isinstance(text, str) and _USD.fullmatch(text)):
             raise UsageError("a budget is an amount of US dollars, such as 50, or +20 to raise it")
+        if self._fixed:
+            raise UsageError(self._fixed)
         if old is None and self._uncapped:
             raise UsageError("no budget can be set: " + "; ".join(self._uncapped))
         if text[0] not in "+-":

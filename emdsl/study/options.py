@@ -19,6 +19,17 @@ MAX_CONNECTIONS = 10_000  # maximum of `connections`
 LOCAL, RAY = "local", "ray"  # where a run starts the servers of its models
 
 
+@dataclass(frozen=True, slots=True)
+class NamedBudget:
+    """A budget of the team; without an amount, it exists already."""
+
+    name: str
+    usd: Decimal | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.usd is None else f"{self.name}={self.usd:f}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     """The options of one run."""
@@ -31,6 +42,7 @@ class RunOptions:
     max_wait: float = 600.0  # seconds
     max_retries: int | None = None
     budget: Decimal | None = None  # of the whole run, in US dollars
+    named: NamedBudget | None = None  # the budget of the team that is spent; `budget` is what is left of it
     insecure: bool = False
     confirm_over: Decimal | None = None  # expected cost from which a person is asked first; None: never
     plan_file: PlanFile | None = None  # a written plan: the keys must be those of now
@@ -44,7 +56,8 @@ class RunOptions:
     def repeated(self, project_simulates: bool) -> str:
         """Return the options to write behind a command that goes on with this run."""
         return repeated(
-            samples=self.samples, only=self.only, simulate=project_simulates, cache=self.cache, budget=self.budget,
+            samples=self.samples, only=self.only, simulate=project_simulates, cache=self.cache,
+            budget=self.budget if self.named is None else self.named,
             insecure=self.insecure, env_file=self.env_file, batch=self.batch, pilot=self.pilot,
             without_remotes=self.without_remotes, on=self.on,
         )  # fmt: skip
@@ -52,8 +65,8 @@ class RunOptions:
 
 def repeated(
     *, samples: int | None = None, only: tuple[str, ...] = (), simulate: bool = False, cache: Path | None = None,
-    budget: Decimal | None = None, insecure: bool = False, env_file: Path | None = None, batch: bool | None = None,
-    pilot: bool = False, without_remotes: bool = False, on: str | None = None,
+    budget: Decimal | NamedBudget | None = None, insecure: bool = False, env_file: Path | None = None,
+    batch: bool | None = None, pilot: bool = False, without_remotes: bool = False, on: str | None = None,
 ) -> str:  # fmt: skip
     """Return options as they are written behind a command."""
     parts = ["--sim"] if simulate else []
@@ -62,7 +75,8 @@ def repeated(
     parts += ["--cache", str(cache)] if cache is not None else []
     parts += ["--store", store] if not simulate and (store := store_option()) is not None else []
     parts += ["--env-file", str(env_file)] if env_file is not None else []
-    parts += ["--budget", f"{budget:f}"] if budget is not None else []
+    named = isinstance(budget, NamedBudget)
+    parts += ["--budget", str(budget) if named else f"{budget:f}"] if budget is not None else []
     parts += ["--insecure"] if insecure else []
     parts += [] if batch is None else ["--batch" if batch else "--no-batch"]
     parts += ["--pilot"] if pilot else []

@@ -16,6 +16,7 @@ from emdsl.surrogates import as_text, is_text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from emdsl.store.postgres_budgets import PostgresLedger
     from emdsl.store.removals import StoreVersion
     from emdsl.store.store import AnswerStore, AnyClaims
 
@@ -94,6 +95,13 @@ class Project:
         from emdsl.study.team import team_claims  # noqa: PLC0415 - only a team needs it
 
         return team_claims(self.team, here, run)
+
+    def ledger(self, budget: str, claims: AnyClaims) -> PostgresLedger:
+        """Return the ledger of a run that spends a budget of the team, and has these claims; raises StoreError."""
+        from emdsl.study.team import team_ledger  # noqa: PLC0415 - only a team has budgets
+
+        assert self.team is not None  # the budget was found there
+        return team_ledger(self.team, budget, claims)
 
     def store_version(self) -> StoreVersion | None:
         """Return the version of the store, which changes with each answer; None if it cannot be read."""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from emdsl.errors import SetupError
+from emdsl.errors import SetupError, UsageError
 from emdsl.outcomes.load_ids import REPAIRED, check_name, known_loads, load_id
 from emdsl.price_list import price_of
 from emdsl.providers.secret import server
@@ -184,6 +184,10 @@ class Run(SelfShown):
                     yield f"  {n:,} x `{step.step.name}` has no prompt: {reason}"
             yield from judge_parts(count)
         for name in sorted(self.report.over_budget):
+            if not name and self.options.named is not None:
+                named = self.options.named.name
+                yield f"the team's budget `{named}` is spent: the run stopped. Raise it: emdsl cache budget {named} USD"
+                continue
             whose = f"the budget of `{name}`" if name else f"--budget ${self.options.budget}"
             yield f"{whose} is spent: the run stopped. Run again to spend it anew, or raise it"
         if self.report.interrupted:
@@ -382,11 +386,13 @@ def _send(
     """Send what is pending, and keep a record of the run."""
     project = study.project
     parallel = [e.parallel for e in study.program.experiments if e.parallel is not None]
+    if options.named is not None and batches is not None:
+        raise UsageError("a budget of the team pays for requests that are sent alone: add --no-batch")
     default = CONNECTIONS if serving is None else min(CONNECTIONS * serving.n_servers, MAX_CONNECTIONS)
     record = _record(study, options, counts, run)
     sending = Sending(
         connections=options.connections or min(parallel, default=default), max_wait_s=options.max_wait,
-        max_retries=options.max_retries, budget=options.budget,
+        max_retries=options.max_retries, budget=options.budget, named=options.named,
         simulate=any(embedded(m, study) for c in counts for m in c.models.values()), batches=batches,
         uncapped=tuple(d.message for d in unlimited(counts)), meter=meter_of(counts),
         serving=serving,

@@ -11,6 +11,7 @@ from emdsl.redact import without_password
 if TYPE_CHECKING:
     from emdsl.store.disk import DiskStore
     from emdsl.store.postgres import PostgresStore
+    from emdsl.store.postgres_budgets import PostgresLedger
     from emdsl.store.removals import StoreVersion
     from emdsl.store.store import AnyClaims
     from emdsl.store.team import TeamStore
@@ -72,6 +73,15 @@ def team_claims(url: str, here: AnyClaims, run: str) -> AnyClaims:
     except BaseException:
         here.close()
         raise
+
+
+def team_ledger(url: str, budget: str, claims: AnyClaims) -> PostgresLedger:
+    """Return the ledger of a run that spends a budget of a team; its purse ends with its claims."""
+    from emdsl.store.postgres_budgets import PostgresLedger  # noqa: PLC0415 - only a team has budgets
+    from emdsl.store.team import TeamClaims  # noqa: PLC0415 - only a team needs it
+
+    assert isinstance(claims, TeamClaims)  # the project has a team
+    return PostgresLedger(url, budget, claims.owner)
 
 
 def team_version(url: str) -> StoreVersion | None:
