@@ -15,14 +15,14 @@ from emdsl.errors import FileMissing, UsageError
 from emdsl.project import ANSWERS
 from emdsl.redact import without_password
 from emdsl.run import history
-from emdsl.store.codec import Corrupt, decode
+from emdsl.store.copying import copy_entries
 from emdsl.store.disk import DiskStore
 from emdsl.study.answers import Exchanged, open_store, used_by
 from emdsl.study.project import prepare
 from emdsl.study.team import is_team_url, server_store, team_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from emdsl.digest import Digest
     from emdsl.store.store import AnswerStore
@@ -60,7 +60,7 @@ def push(
         return remotes.push(project, target, files, passphrase=passphrase)
     _no_passphrase(passphrase)
     with _opened(project, target, write=True) as receiver, open_store(project) as store:
-        exchanged = _adopted(store.entries(used_by(project, files)) if files else store.each(), receiver)
+        exchanged = _copied(store, receiver, used_by(project, files) if files else None)
     if folder := cache_folder(target):
         history.adopt(project.cache, folder.parent)
     return exchanged
@@ -80,7 +80,7 @@ def pull(project: Project, source: str | None, *, passphrase: str | None = None)
         return remotes.pull(project, source, passphrase=passphrase)
     _no_passphrase(passphrase)
     with _opened(project, source, write=False) as sender, open_store(project, write=True) as store:
-        exchanged = _adopted(sender.each(), store)
+        exchanged = _copied(sender, store)
     if folder := cache_folder(source):
         history.adopt(folder.parent, project.cache)
     return exchanged
@@ -101,22 +101,9 @@ def cache_folder(name: str) -> Path | None:
     return next((f for f in candidates if (f / "cache.db").exists()), None)
 
 
-def _adopted(entries: Iterable[tuple[Digest, bytes | None]], receiver: AnswerStore) -> Exchanged:
-    damaged = 0
-
-    def sound() -> Iterator[tuple[Digest, bytes]]:
-        nonlocal damaged
-        for key, entry in entries:
-            try:
-                decode(entry)
-            except Corrupt:
-                damaged += 1
-                continue
-            if entry is not None:
-                yield key, entry
-
-    new, known = receiver.adopt(sound())
-    return Exchanged(new=new, known=known, damaged=damaged)
+def _copied(source: AnswerStore, target: AnswerStore, keys: list[Digest] | None = None) -> Exchanged:
+    copied = copy_entries(source, target, keys=keys)
+    return Exchanged(new=copied.new, known=copied.present, damaged=copied.damaged)
 
 
 def _no_passphrase(passphrase: str | None) -> None:
