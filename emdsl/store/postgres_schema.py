@@ -60,8 +60,8 @@ CREATE TABLE emdsl.owners (
   pid int NOT NULL,
   begun_at timestamptz NOT NULL DEFAULT now()
 );
-CREATE VIEW emdsl.live_owners AS SELECT o.* FROM emdsl.owners o WHERE o.id IN (
-  SELECT objid::bigint::int FROM pg_catalog.pg_locks
+CREATE VIEW emdsl.live_owners AS SELECT o.* FROM emdsl.owners o WHERE o.id::bigint IN (
+  SELECT objid::bigint FROM pg_catalog.pg_locks
   WHERE locktype = 'advisory' AND classid = {locks} AND objsubid = 2 AND granted
     AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
 );
