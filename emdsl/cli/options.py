@@ -123,6 +123,10 @@ CONNECTIONS = option(
     "-j", "--max-connections", "connections", type=click.IntRange(1, 10_000),
     help="Maximum concurrent requests.  [default: the study's `parallel`, or 64, of each server with --serve]",
 )  # fmt: skip
+WORKERS = option(
+    "--workers", type=click.IntRange(1, 1_000),
+    help="Processes that send, at most one for each connection.  [default: 1, or by cores in a large run]",
+)  # fmt: skip
 OFFLINE = option("--offline", is_flag=True, help="Send nothing; compute the results from the store alone.")
 WITHOUT_REMOTES = option(
     "--without-remotes", "alone", is_flag=True, envvar=None,
@@ -164,7 +168,7 @@ REGISTERED = option(
 
 STUDY = with_options(FILE, CACHE, ENV_FILE, SIM)
 OF_RUN = with_options(  # `plan` has the options of `run`, so that one call can become the other
-    FILE, CACHE, ENV_FILE, SAMPLES, ONLY, PILOT, SIM, AS_JSON, CONNECTIONS, OFFLINE, WITHOUT_REMOTES,
+    FILE, CACHE, ENV_FILE, SAMPLES, ONLY, PILOT, SIM, AS_JSON, CONNECTIONS, WORKERS, OFFLINE, WITHOUT_REMOTES,
     MAX_WAIT, MAX_RETRIES, BUDGET, YES, CONFIRM, INSECURE, BATCH, DETACH, SERVE, ON,
 )  # fmt: skip
 

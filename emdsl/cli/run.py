@@ -41,6 +41,7 @@ def command(
     simulate: bool,
     as_json: bool,
     connections: int | None,
+    workers: int | None,
     offline: bool,
     alone: bool,
     dry_run: bool,
@@ -93,16 +94,14 @@ def command(
         console.say_screen(screen)
         return 0
     from emdsl.study.options import RunOptions, place_of  # noqa: PLC0415 - the short way does without
-    from emdsl.study.options import RunOptions  # noqa: PLC0415 - the short way does without
     from emdsl.study.team_budgets import resolved  # noqa: PLC0415 - the short way does without
 
     cap, named = resolved(project, None if offline else budget, make=True)
     chosen = RunOptions(
         samples=samples, only=only, connections=connections, offline=offline, max_wait=max_wait,
         max_retries=max_retries, budget=cap, named=named, insecure=insecure, confirm_over=None if yes else confirm_over,
-        plan_file=plan_file, cache=cache, env_file=env_file, batch=batch, detach=detach, pilot=pilot,
-        without_remotes=alone,
-        on=place_of(on, serve=serve),
+        plan_file=plan_file, cache=cache, env_file=env_file, batch=batch, detach=detach, pilot=pilot, workers=workers,
+        without_remotes=alone, on=place_of(on, serve=serve),
     )  # fmt: skip
     return _RunScreen(project, file, chosen, marks, as_json=as_json).run()
 

@@ -118,7 +118,7 @@ class Budgets:
             ledger: of those that other processes spend too; `watch` comes before the first reservation then.
             drawn: the names of these.
         """
-        self._ledger, self._drawn = ledger, drawn
+        self.ledger, self._drawn = ledger, drawn
         self._on_money: Callable[[], None] = _nothing
         self._on_error: Callable[[BaseException], None] = _nothing
         self._budgets = {name: self._budget(name, usd) for name, usd in budgets.items() if usd is not None}
@@ -140,11 +140,11 @@ class Budgets:
                 await budget.give_back()
 
     def _budget(self, name: str, usd: Number) -> Budget:
-        if self._ledger is None or name not in self._drawn:
+        if self.ledger is None or name not in self._drawn:
             return Budget(usd)
         from emdsl.run.purse import Purse  # noqa: PLC0415 - it is a budget itself
 
-        return Purse(name, usd, self._ledger, self._tell_money, self._tell_error)
+        return Purse(name, usd, self.ledger, self._tell_money, self._tell_error)
 
     def _tell_money(self) -> None:
         self._on_money()
@@ -207,7 +207,7 @@ class Budgets:
             self._whole.change(usd)
             return Decimal(0)
         self._whole = self._budget(WHOLE_RUN, usd)
-        if self._ledger is None:  # a ledger knows what was spent before
+        if self.ledger is None:  # a ledger knows what was spent before
             self._whole.spent_usd = self.unlimited_usd
         held = Decimal(0)
         for query in in_flight:

@@ -61,6 +61,7 @@ class Record:
     samples: int | None = None  # what it was restricted to
     only: tuple[str, ...] = ()
     pilot: bool = False
+    workers: int = 1  # processes that sent its requests
     files: Mapping[str, str] = field(default_factory=dict)
     prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # by model: of input and of output
     servers: Mapping[str, str] = field(default_factory=dict)  # by model: which was asked

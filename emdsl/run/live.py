@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from emdsl.run.budget import WHOLE_RUN
 from emdsl.run.requests import State
@@ -16,6 +16,36 @@ if TYPE_CHECKING:
     from emdsl.run.budget import Budgets
     from emdsl.run.dispatcher import Dispatcher
     from emdsl.run.requests import Request
+
+
+class Settings(Protocol):
+    """What can be changed while a run is under way, and what it has spent; amounts are in US dollars."""
+
+    @property
+    def connections(self) -> int:
+        """Maximum of requests in flight."""
+
+    @connections.setter
+    def connections(self, most: int) -> None: ...
+
+    @property
+    def budget(self) -> Decimal | None:
+        """Budget of the whole run; None without one."""
+
+    @budget.setter
+    def budget(self, usd: Decimal) -> None: ...
+
+    @property
+    def spent_usd(self) -> Decimal:
+        """Spent so far."""
+
+    @property
+    def n_unpriced(self) -> int:
+        """Answers whose cost is unknown."""
+
+    @property
+    def over_budget(self) -> bool:
+        """Whether the budget of the run has already been too small for some request, which was given up."""
 
 
 class LiveSettings:

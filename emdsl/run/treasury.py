@@ -50,8 +50,8 @@ class Treasury:
             if left < least:
                 return Decimal(0) if left + others >= least else None
             drawn = min(wanted, max(least, left / SHARE))
-            source.lend(drawn)
         if drawn:
+            source.lend(drawn)
             held[worker] += drawn
         return drawn
 

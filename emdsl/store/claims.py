@@ -115,13 +115,17 @@ def live_owners(folder: Path) -> int:
 
 
 def live_runs(folder: Path) -> dict[str, int]:
-    """Return the runs that use a store right now, with the ids of their processes."""
+    """Return the runs that use a store right now, with the ids of their processes.
+
+    The workers of a run, `RUN.0` and so on, are of its process; without that, they have not noticed yet that it ended.
+    """
     claims = folder / "claims"
     runs = {}
     for path in claims.iterdir() if claims.is_dir() else ():
         if path.name != LOCK:
-            pid, _, run = path.name.partition("-")
+            pid, _, owner = path.name.partition("-")
+            run, _, worker = owner.partition(".")
             with suppress(FileNotFoundError), path.open("rb") as file:
-                if not try_lock(file, shared=True):
+                if not try_lock(file, shared=True) and not (worker and run in runs):
                     runs[run] = int(pid)
     return runs

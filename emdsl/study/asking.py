@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from emdsl.study.progress_view import ProgressView
     from emdsl.study.project import Project
     from emdsl.study.served import Serving
+    from emdsl.study.workers_plan import WorkersPlan
 
 T = TypeVar("T")
 SWITCH_S = 0.001  # how long a thread may hold the interpreter while another waits for it
@@ -93,6 +94,7 @@ class Sending:
     named: NamedBudget | None = None  # the budget of the team that this run spends; `budget` is what was left of it
     simulate: bool = False  # start the embedded simulator
     batches: BatchPlan | None = None  # what goes by batches
+    workers: WorkersPlan | None = None  # the processes that send it, if more than one
     uncapped: tuple[str, ...] = ()  # why no budget can be set while it runs
     meter: Meter = field(default_factory=Meter)  # of the pending requests, by step
     serving: Serving | None = None  # the servers to start
@@ -121,12 +123,12 @@ def send_pending(
         StoreError: Answers can no longer be kept.
     """
     main = threading.current_thread() is threading.main_thread()
-    with _handlers_kept(kept=main), _quick_switches(), asyncio.Runner(loop_factory=_fast_loop()) as runner:
+    with _handlers_kept(kept=main), quick_switches(), asyncio.Runner(loop_factory=fast_loop()) as runner:
         return runner.run(_send(project, walks, store, sending, run, view, interrupter, on_start, signals=main))
 
 
 @contextmanager
-def _quick_switches() -> Iterator[None]:
+def quick_switches() -> Iterator[None]:
     """Let threads take turns five times as often: an answer is acknowledged after five turns of the store's thread."""
     before_s = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_S)
@@ -179,7 +181,8 @@ async def _send(
         # the executor alone bounds the requests in flight: `emdsl runs set` may raise their number
         http = Http(MAX_CONNECTIONS, project.environment, view.notice)
         servers = Served(sending.serving, project, run, view.notice) if sending.serving is not None else None
-        client = Client(http, project.environment, simulator.url if simulator else None, run=run, servers=servers)
+        url = simulator.url if simulator else None
+        client = Client(http, project.environment, url, run=run, servers=servers)
         batch_run = None
         if sending.batches is not None:
             batch_run = _batch_run(
@@ -189,6 +192,7 @@ async def _send(
         control = ControlServer(
             project.cache, run, total=lambda: view.total, uncapped=sending.uncapped, notice=view.notice,
             eta=lambda: view.time_left().seconds, fixed=_fixed(sending.named),
+            workers=sending.workers.n if sending.workers is not None else 1,
         )  # fmt: skip
         controlling = loop.create_task(control.serve(STARTED_S))
         try:
@@ -196,6 +200,10 @@ async def _send(
                 loop.add_signal_handler(number, interrupter.interrupt)
             if servers is not None:
                 await servers.start(interrupter, progress)
+            if sending.workers is not None and not progress.draining:
+                return await _by_workers(
+                    sending.workers, walks, sending, run, view, interrupter, control, budgets, progress, url
+                )
             if batch_run is not None and not progress.draining:
                 interrupter.attach(batch_run)
                 await batch_run.begin()
@@ -220,6 +228,25 @@ async def _send(
                 await servers.close()
             if simulator is not None:
                 await simulator.stop()
+
+
+async def _by_workers(
+    plan: WorkersPlan, walks: list[Rows], sending: Sending, run: str, view: ProgressView, interrupter: Interrupter,
+    control: ControlServer, budgets: Budgets, progress: Progress, simulator: str | None,
+) -> Report:  # fmt: skip
+    """Send everything by other processes."""
+    from emdsl.study.workers import Workers  # noqa: PLC0415 - few runs have more than one process
+
+    task = {
+        "run": run, "simulator": simulator, "max_wait_s": sending.max_wait_s, "max_retries": sending.max_retries,
+    }  # fmt: skip
+    workers = Workers(
+        plan, [w.experiment for w in walks], task=task, connections=sending.connections, budgets=budgets,
+        progress=progress, on_progress=view.update, on_notice=view.notice,
+    )  # fmt: skip
+    interrupter.attach(workers)
+    control.attach(workers, workers.live)
+    return await workers.run()
 
 
 async def _rounds(
@@ -273,7 +300,7 @@ def _batch_run(
     return BatchRun(plan, walks, store, journal, claims, budgets, provider, progress, view, run)
 
 
-def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """Return the factory of uvloop's event loop, or None if it is not installed."""
     try:
         import uvloop  # noqa: PLC0415 - not there on every platform

@@ -16,17 +16,18 @@ from emdsl.study.selection import selections
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import IO
 
     from emdsl.study.options import RunOptions
 
 
-def started(module: str) -> subprocess.Popen[str]:
+def started(module: str, stderr: IO[bytes] | int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     """Start a program of ours, in the Python of this process: it reads and writes lines of text. Raises OSError."""
     package = str(Path(emdsl.__file__).parents[1])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(  # noqa: S603 - the module is one of ours, named in our code
         [sys.executable, "-P", "-X", "utf8", "-m", module], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        stderr=stderr, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         start_new_session=True,  # Ctrl-C is the run's
     )  # fmt: skip
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from emdsl.run.control import Drains
-    from emdsl.run.live import LiveSettings
+    from emdsl.run.live import Settings
 
 MAX_CAUSES = 10  # of failures, in one status
 MAX_CAUSE, MAX_ERROR = 200, 1_000  # characters
@@ -38,7 +38,7 @@ class ControlServer:
 
     def __init__(
         self, cache: Path, run: str, *, total: Callable[[], int], uncapped: tuple[str, ...], fixed: str = "",
-        notice: Callable[[str], None], eta: Callable[[], float | None] = lambda: None,
+        notice: Callable[[str], None], eta: Callable[[], float | None] = lambda: None, workers: int = 1,
     ) -> None:  # fmt: skip
         """Prepare to answer.
 
@@ -50,14 +50,16 @@ class ControlServer:
             fixed: Why the budget cannot be changed; empty if it can.
             notice: Shows a person who watches the run that it was changed.
             eta: Returns the seconds left; None if they are unknown.
+            workers: How many processes send its requests.
         """
         self._cache, self._run = cache, run
         self._part: Drains | None = None
-        self._live: LiveSettings | None = None
+        self._live: Settings | None = None
+        self._workers = workers
         self._total, self._uncapped, self._notice, self._eta = total, uncapped, notice, eta
         self._fixed = fixed
 
-    def attach(self, part: Drains, live: LiveSettings) -> None:
+    def attach(self, part: Drains, live: Settings) -> None:
         """Answer for the part of the run that begins: an executor or the wait for batches, and for its settings."""
         self._part, self._live = part, live
 
@@ -110,7 +112,7 @@ class ControlServer:
         recorded = self._record(changes)
         return self._status() | {"changes": [asdict(c) for c in changes], "recorded": recorded}
 
-    def _attached(self) -> tuple[Drains, LiveSettings]:
+    def _attached(self) -> tuple[Drains, Settings]:
         if self._part is None or self._live is None:
             raise UsageError("the run looks for its batches, and has not begun to send")
         return self._part, self._live
@@ -124,6 +126,7 @@ class ControlServer:
             "total": self._total(),
             "in_flight": progress.in_flight,
             "connections": settings.connections,
+            "workers": self._workers,
             "spent_usd": float(settings.spent_usd),
             "of_unknown_cost": settings.n_unpriced,
             "budget_usd": float(settings.budget) if settings.budget is not None else None,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from emdsl.study.planfile import PlanFile
 
 MAX_CONNECTIONS = 10_000  # maximum of `connections`
+MAX_WORKERS = 1_000  # maximum of `workers`
 LOCAL, RAY = "local", "ray"  # where a run starts the servers of its models
 
 
@@ -50,6 +51,7 @@ class RunOptions:
     env_file: Path | None = None  # the same
     batch: bool | None = None  # whether models with a batch API are asked by it; None: as the study says
     detach: bool = False  # submit batches, and do not wait for them
+    workers: int | None = None  # processes that send; None: by the number of requests
     pilot: bool = False  # send a balanced sample of each kind of cell alone
     on: str | None = None  # where the servers of models with `serve` run: LOCAL, RAY or a Ray cluster; None: nowhere
 

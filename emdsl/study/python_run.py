@@ -10,7 +10,7 @@ from emdsl.errors import UsageError
 from emdsl.redact import mask
 from emdsl.study.frontend import Frontend, confirm, output
 from emdsl.study.notebook_view import NotebookView
-from emdsl.study.options import MAX_CONNECTIONS, RunOptions
+from emdsl.study.options import MAX_CONNECTIONS, MAX_WORKERS, RunOptions
 from emdsl.study.progress_view import NONE, PLAIN, ProgressView, choose_display
 from emdsl.study.run import Run, run_study
 from emdsl.study.selection import only_texts, whole
@@ -28,14 +28,17 @@ CONFIRM_OVER_USD = 10  # as of `emdsl run --confirm-over`
 
 def run_options(
     samples: int | None, only: Only | None, budget: Decimal | float | None, *, offline: bool, connections: int | None,
-    pilot: bool, yes: bool, confirm_over: Decimal | float,
+    workers: int | None, pilot: bool, yes: bool, confirm_over: Decimal | float,
 ) -> RunOptions:  # fmt: skip
     """Return the options of a run; raises UsageError for a wrong one."""
     if connections is not None:
         connections = whole(connections, 1, "connections", MAX_CONNECTIONS)
+    if workers is not None:
+        workers = whole(workers, 1, "workers", MAX_WORKERS)
     return RunOptions(
         samples=samples, only=only_texts(only), budget=usd_of(budget, "budget"), offline=offline,
-        connections=connections, pilot=pilot, confirm_over=None if yes else usd_of(confirm_over, "confirm_over"),
+        connections=connections, workers=workers, pilot=pilot,
+        confirm_over=None if yes else usd_of(confirm_over, "confirm_over"),
     )  # fmt: skip
 
 

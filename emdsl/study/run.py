@@ -44,6 +44,7 @@ from emdsl.study.selection import level_names, selections
 from emdsl.study.self_shown import SelfShown
 from emdsl.study.served import serving_of
 from emdsl.study.survey import Survey
+from emdsl.study.workers_plan import workers_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -297,15 +298,9 @@ def run_study(
             shown = view(pending) if view is not None else ProgressView(NONE, pending, lambda _: None)
             batches = batch_plan(study, counts, ways, batch=options.batch, detach=options.detach)
             with loader_of(
-                study,
-                options,
-                walks,
-                store,
-                run=run,
-                pending=pending,
-                on_error=interrupter.interrupt,
+                study, options, walks, store, run=run, pending=pending, on_error=interrupter.interrupt,
                 late=batches is not None,
-            ) as loader:
+            ) as loader:  # fmt: skip
                 report = _send(
                     study, options, walks, store, counts, run=run, view=shown, interrupter=interrupter,
                     on_start=loader.start, batches=batches, serving=serving,
@@ -389,11 +384,17 @@ def _send(
     if options.named is not None and batches is not None:
         raise UsageError("a budget of the team pays for requests that are sent alone: add --no-batch")
     default = CONNECTIONS if serving is None else min(CONNECTIONS * serving.n_servers, MAX_CONNECTIONS)
-    record = _record(study, options, counts, run)
+    connections = options.connections or min(parallel, default=default)
+    simulated = any(embedded(m, study) for c in counts for m in c.models.values())
+    workers = workers_plan(
+        study, options, n_pending(counts), connections, batches=batches is not None, simulated=simulated,
+        notice=view.notice,
+    )  # fmt: skip
+    record = _record(study, options, counts, run, workers.n if workers is not None else 1)
     sending = Sending(
-        connections=options.connections or min(parallel, default=default), max_wait_s=options.max_wait,
+        connections=connections, max_wait_s=options.max_wait,
         max_retries=options.max_retries, budget=options.budget, named=options.named,
-        simulate=any(embedded(m, study) for c in counts for m in c.models.values()), batches=batches,
+        simulate=simulated, batches=batches, workers=workers,
         uncapped=tuple(d.message for d in unlimited(counts)), meter=meter_of(counts),
         serving=serving,
     )  # fmt: skip
@@ -407,7 +408,9 @@ def _send(
     return report
 
 
-def _record(study: Compiled, options: RunOptions, counts: list[ExperimentCount], run: str) -> history.Record:
+def _record(
+    study: Compiled, options: RunOptions, counts: list[ExperimentCount], run: str, workers: int = 1
+) -> history.Record:
     """Keep a record of a run that starts."""
     project = study.project
     models = [m for c in counts for m in c.models.values()]
@@ -415,7 +418,7 @@ def _record(study: Compiled, options: RunOptions, counts: list[ExperimentCount],
     record = history.Record(
         run=run, study=study.name, file=project.relative(study.file), program=study.program.digest.hex(),
         started_at=time.time(), prices=prices, samples=options.samples, only=options.only, pilot=options.pilot,
-        servers={m.use: s for m in models if (s := server(m, project.environment))},
+        servers={m.use: s for m in models if (s := server(m, project.environment))}, workers=workers,
     )  # fmt: skip
     return history.begin(project.cache, project.root, record, study.program.files)
 

@@ -111,6 +111,8 @@ def active_parts(active: list[ActiveRun]) -> Iterator[Part]:
     yield from _step_parts(active)
     for run in active:
         yield from _change_parts(run.name, run.record)
+        if run.state is not None and run.state.get("workers", 1) > 1:
+            yield f"{run.name}: {run.state['workers']} workers"
         if run.state is None:
             yield Aside(f"{run.name} does not reply: it has just started, or its cache has no place for a socket")
         elif run.state["over_budget"]:
@@ -152,7 +154,7 @@ def ended_parts(records: list[history.Record]) -> Iterator[Part]:
 
 def ended_json(record: history.Record) -> dict[str, Any]:
     """Return a run that has ended as `emdsl runs --all --json` prints it."""
-    fields = ("run", "file", "started_at", "ended_at", "sent", "failed", "samples", "only")
+    fields = ("run", "file", "started_at", "ended_at", "sent", "failed", "samples", "only", "workers")
     return {f: getattr(record, f) for f in fields} | {
         "end": _end(record), "changes": [asdict(c) for c in record.changes]
     }  # fmt: skip

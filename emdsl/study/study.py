@@ -103,8 +103,8 @@ class Study:
 
     def run(
         self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | None = None,
-        offline: bool = False, connections: int | None = None, display: str | None = None, pilot: bool = False,
-        yes: bool = False, confirm_over: Decimal | float = CONFIRM_OVER_USD,
+        offline: bool = False, connections: int | None = None, workers: int | None = None, display: str | None = None,
+        pilot: bool = False, yes: bool = False, confirm_over: Decimal | float = CONFIRM_OVER_USD,
     ) -> Run:  # fmt: skip
         """Send the pending requests, load the results, and return what came of it.
 
@@ -118,6 +118,7 @@ class Study:
             budget: A hard cap on the cost, in US dollars.
             offline: Send nothing; load the results from the store alone.
             connections: Maximum concurrent requests; by default the study's `parallel`, or 64.
+            workers: Processes that send; by default 1, or as many as there are cores in a large run.
             display: How progress is shown: `rich`, `plain` or `none`.
             pilot: Send only a small balanced sample of all rows; `rest` of the returned run is the plan of the study.
             yes: Do not ask before spending.
@@ -130,7 +131,7 @@ class Study:
         """
         interrupter, foreground = Interrupter(), Foreground()
         options = run_options(
-            samples, only, budget, offline=offline, connections=connections, pilot=pilot, yes=yes,
+            samples, only, budget, offline=offline, connections=connections, workers=workers, pilot=pilot, yes=yes,
             confirm_over=confirm_over,
         )  # fmt: skip
         call = partial(run_for, self._compiled, options, display, interrupter, foreground, frontend())
@@ -138,8 +139,8 @@ class Study:
 
     async def arun(
         self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | None = None,
-        offline: bool = False, connections: int | None = None, display: str | None = None, pilot: bool = False,
-        yes: bool = False, confirm_over: Decimal | float = CONFIRM_OVER_USD,
+        offline: bool = False, connections: int | None = None, workers: int | None = None, display: str | None = None,
+        pilot: bool = False, yes: bool = False, confirm_over: Decimal | float = CONFIRM_OVER_USD,
     ) -> Run:  # fmt: skip
         """Do as `run`, without blocking the event loop.
 
@@ -148,7 +149,7 @@ class Study:
         interrupter, loop, context = Interrupter(), asyncio.get_running_loop(), copy_context()
         foreground = Foreground(partial(loop.call_soon_threadsafe, context=context))
         options = run_options(
-            samples, only, budget, offline=offline, connections=connections, pilot=pilot, yes=yes,
+            samples, only, budget, offline=offline, connections=connections, workers=workers, pilot=pilot, yes=yes,
             confirm_over=confirm_over,
         )  # fmt: skip
         call = partial(run_for, self._compiled, options, display, interrupter, foreground, frontend())
