@@ -6,7 +6,7 @@ import asyncio
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from emdsl.run.budget import Budget, Fits
+from emdsl.run.reservations import Budget, Fits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

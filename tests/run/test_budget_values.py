@@ -10,7 +10,8 @@ import pytest
 from emdsl.price import Price
 from emdsl.prompt import Message, Prompt
 from emdsl.query import Model, Query, RequestSettings, Response, Usage
-from emdsl.run.budget import NEVER, WHOLE_RUN, Budget, Budgets, Fits, least_usd, sent_tokens, worst_usd
+from emdsl.run.budget import NEVER, WHOLE_RUN, Budgets, least_usd, sent_tokens, worst_usd
+from emdsl.run.reservations import Budget, Fits
 from emdsl.service import SERVICES, SIM, openai_api
 
 if TYPE_CHECKING:
