@@ -1,0 +1,248 @@
+"""`run --workers`: what is sent and what comes of it is that of one process, whatever dies on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from counted import CountedServer, counted_server
+from support import THOROUGH, clean_environment, emdsl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+JOBS = 6
+STUDY = """em 1
+model asked { use = "openai/gpt-4o-2024-08-06", max_tokens = 50, price = { input: $1, output: $10 } }
+model judging { use = "openai/gpt-4o-mini-2024-07-18", max_tokens = 8, temperature = 0 }
+rubric rating(answer) from judging {
+  scale = 0..100
+  read = number
+  user "JUDGE Rate 0 to 100: {answer}"
+}
+experiment e {
+  for q in 1..QUESTIONS
+  for style in ["brief", "long"]
+  samples = 3
+  ask answer from asked with "question {q}, {style}"
+  judge rated with rating(answer)
+  measure high = rate(rated > 50) by style
+}
+experiment again {
+  for q in 1..QUESTIONS
+  samples = 2
+  ask answer from asked with "question {q}, brief"
+  measure long = rate(answer.tokens > 2)
+}
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[CountedServer]:
+    with counted_server() as found:
+        yield found
+
+
+class Run:
+    """A run in a process of its own, and its workers."""
+
+    def __init__(self, folder: Path, server: CountedServer, *args: str) -> None:
+        environment = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "sk-none-0123456789"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "emdsl", "run", "s.em", "-y", "-j", str(JOBS), "--display", "none", *args],
+            cwd=folder, env=clean_environment(environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def workers(self) -> list[int]:
+        """Return the ids of its workers that are there now."""
+        found = []
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdigit():
+                try:
+                    parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                    ours = parent == self.process.pid and b"emdsl.study.worker" in (folder / "cmdline").read_bytes()
+                except OSError:  # it has just ended
+                    continue
+                if ours:
+                    found.append(int(folder.name))
+        return found
+
+    def end(self, code: int = 0) -> str:
+        out, err = self.process.communicate(timeout=120)
+        assert self.process.returncode == code, out + err
+        return out + err
+
+
+def until(holds: Callable[[], bool]) -> None:
+    last = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < last
+        time.sleep(0.005)
+
+
+def write(folder: Path, questions: int, text: str = STUDY) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "pyproject.toml").touch()
+    (folder / "s.em").write_text(text.replace("QUESTIONS", str(questions)), encoding="utf-8")
+
+
+def rows(folder: Path) -> list[Any]:
+    sql = "SELECT q, style, sample, answer, rated, answer_key, rated_key, answer_error FROM e ORDER BY ALL"
+    others = "SELECT q, sample, answer, answer_key FROM again ORDER BY ALL"
+    return [json.loads(emdsl("query", s, "--format", "json", cwd=folder).stdout) for s in (sql, others)]
+
+
+def check_equals_one_process(folder: Path, server: CountedServer, kills: int) -> None:
+    """Compare with a run by one process, which another server of the same answers counts."""
+    with counted_server(0.0) as other:
+        alone = folder.parent / "alone"
+        write(alone, 0)
+        (alone / "s.em").write_text((folder / "s.em").read_text())
+        other.rejects = server.rejects
+        Run(alone, other, "--workers", "1").end(3 if server.rejects != b"\0" else 0)
+    assert rows(folder) == rows(alone)
+    assert not other.received - server.received, "each sample is asked, of one body each"
+    assert (server.received - other.received).total() <= kills * JOBS, "what was in flight, and nothing else"
+    assert server.most <= JOBS + kills * JOBS, "a killed worker's requests are still at the server"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it finds workers in /proc")
+def test_a_worker_that_is_killed_is_replaced_and_repeats_what_it_had_in_flight(
+    tmp_path: Path, server: CountedServer
+) -> None:
+    write(tmp_path / "many", 10)
+    server.rejects = b"question 7, long"  # failures are known to who goes on
+    run = Run(tmp_path / "many", server, "--workers", "2")
+    until(lambda: sum(server.answered.values()) > 20)
+    os.kill(run.workers()[0], signal.SIGKILL)
+    out = run.end(3)
+    assert "3 failed" in out
+    check_equals_one_process(tmp_path / "many", server, 1)
+
+
+@pytest.mark.skipif(not THOROUGH or sys.platform != "linux", reason="`make stress` kills for minutes")
+@pytest.mark.parametrize("seed", range(12))
+def test_random_kills(tmp_path: Path, server: CountedServer, seed: int) -> None:
+    rng = random.Random(seed)
+    write(tmp_path / "many", 40)
+    run = Run(tmp_path / "many", server, "--workers", str(rng.randint(2, 4)))
+    kills = 0
+    while run.process.poll() is None:
+        time.sleep(rng.uniform(0.05, 1.2))
+        pids = run.workers()
+        if pids and sum(server.answered.values()) > 20 and rng.random() < 0.8:
+            os.kill(rng.choice(pids), signal.SIGKILL)
+            kills += 1
+    assert kills
+    run.end()
+    check_equals_one_process(tmp_path / "many", server, kills)
+
+
+@pytest.mark.skipif(not THOROUGH or sys.platform != "linux", reason="`make stress` starts so many processes")
+def test_nothing_outlives_a_run_that_is_killed_and_the_next_one_goes_on(tmp_path: Path, server: CountedServer) -> None:
+    write(tmp_path / "many", 40)
+    run = Run(tmp_path / "many", server, "--workers", "3")
+    until(lambda: sum(server.answered.values()) > 30)
+    pids = run.workers()
+    assert len(pids) == 3
+    run.process.kill()
+    run.process.communicate()
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    Run(tmp_path / "many", server, "--workers", "2").end()
+    check_equals_one_process(tmp_path / "many", server, 1)
+
+
+@pytest.mark.skipif(not THOROUGH or sys.platform != "linux", reason="`make stress` starts so many processes")
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_drains_all_workers_and_a_second_one_stops_them(
+    tmp_path: Path, server: CountedServer, times: int
+) -> None:
+    server.latency_s = 0.5
+    write(tmp_path / "many", 40)
+    run = Run(tmp_path / "many", server, "--workers", "2")
+    until(lambda: sum(server.answered.values()) > 10)
+    for _ in range(times):
+        run.process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    assert "interrupted: all answers are kept" in run.end(3)
+    answered = sum(server.answered.values())
+    if times == 1:
+        assert sum(server.received.values()) == answered, "what was in flight is finished"
+    server.latency_s = 0.0
+    Run(tmp_path / "many", server, "--workers", "2").end()
+    check_equals_one_process(tmp_path / "many", server, times - 1)
+
+
+@pytest.mark.skipif(not THOROUGH or sys.platform != "linux", reason="`make stress` starts so many processes")
+def test_a_worker_that_dies_again_and_again_ends_the_run(tmp_path: Path, server: CountedServer) -> None:
+    server.latency_s = 30.0
+    write(tmp_path / "many", 40)
+    run = Run(tmp_path / "many", server, "--workers", "2")
+    until(lambda: server.in_flight > 0)
+    stopped = threading.Event()
+
+    def kill() -> None:
+        while not stopped.wait(0.1):
+            for pid in run.workers():
+                os.kill(pid, signal.SIGKILL)
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    try:
+        out = run.end(1)
+    finally:
+        stopped.set()
+        killing.join()
+    assert "was killed by SIGKILL, as 2 before it, without an answer between" in out
+
+
+@pytest.mark.skipif(not THOROUGH or sys.platform != "linux", reason="`make stress` starts so many processes")
+def test_runs_shows_and_changes_a_run_with_workers(tmp_path: Path, server: CountedServer) -> None:
+    server.latency_s = 0.2
+    folder = tmp_path / "many"
+    write(folder, 200)
+    run = Run(folder, server, "--workers", "3")
+    until(lambda: sum(server.answered.values()) > 20)
+    until(lambda: json.loads(emdsl("runs", "--json", cwd=folder).stdout)["runs"][0]["answered"] > 5)
+    (shown,) = json.loads(emdsl("runs", "--json", cwd=folder).stdout)["runs"]
+    assert shown["workers"] == 3
+    assert shown["pid"] == run.process.pid
+    assert "3 workers" in emdsl("runs", cwd=folder).stdout
+    emdsl("runs", "set", "-j", "1", cwd=folder)
+    until(lambda: server.in_flight <= 1)
+    server.most = 0
+    time.sleep(1)
+    assert server.most == 1
+    emdsl("runs", "set", "-j", "60", cwd=folder)
+    until(lambda: server.in_flight > 20)
+    emdsl("runs", "set", "--budget", "0", cwd=folder)
+    out = run.end(3)
+    assert "--budget $0 is spent" in out
+    (ended,) = json.loads(emdsl("runs", "--all", "--json", cwd=folder).stdout)["ended"]
+    assert ended["workers"] == 3
+    assert [c["what"] for c in ended["changes"]] == ["connections", "connections", "budget"]
+
+
+@pytest.mark.skipif(not THOROUGH or sys.platform != "linux", reason="`make stress` starts so many processes")
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_budget_is_one_for_all_workers(tmp_path: Path, server: CountedServer, kill: bool) -> None:
+    """The server charges 20 + 5 tokens: $0.00007 of an ask; `judging` costs less."""
+    folder = tmp_path / "many"
+    write(folder, 100)
+    run = Run(folder, server, "--workers", "3", "--budget", "0.02")
+    if kill:
+        until(lambda: sum(server.answered.values()) > 40)
+        os.kill(run.workers()[0], signal.SIGKILL)
+    assert "--budget $0.02 is spent" in run.end(3)
+    asks = sum(n for body, n in server.received.items() if b"JUDGE" not in body)
+    assert asks * 0.00007 <= 0.02
+    assert asks * 0.00007 > (0.005 if kill else 0.01), "most of it is used"
