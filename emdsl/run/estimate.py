@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from emdsl.experiment import Step
     from emdsl.price import Price
-    from emdsl.prompt import Prompt
-    from emdsl.query import Model, Query, RequestSettings
+    from emdsl.query import Model, RequestSettings
+    from emdsl.run.prefixes import PromptLike
     from emdsl.run.token_stats import Past, Stratum, TokenStats
 
 MIN_CHARS, MAX_CHARS = 2.0, 6.0  # per token, of a model without a stored answer: the ends of the estimate
@@ -119,13 +119,12 @@ class Estimate:
     rendered: list[int] = field(default_factory=list)  # characters of requests without the answers that they quote
     _by_batch: Callable[[Model], bool] = _never  # models whose requests go by batches
     _requests: dict[tuple[RequestSettings, Stratum], _Requests] = field(default_factory=dict)
-    _last: dict[str, Prompt] = field(default_factory=dict)  # by model
+    _last: dict[str, PromptLike] = field(default_factory=dict)  # by model
     _per_char: list[float] = field(default_factory=list)  # assumed tokens per character, of some prompts
 
-    def add(self, query: Query, stratum: Stratum) -> None:
+    def add(self, head: RequestSettings, prompt: PromptLike, stratum: Stratum) -> None:
         """Add a request."""
-        prompt = query.prompt
-        requests = self._requests.get((query.settings, stratum)) or self._of(query.settings, stratum)
+        requests = self._requests.get((head, stratum)) or self._of(head, stratum)
         if not requests.n and len(self._per_char) < MAX_READ and prompt.messages:
             self._per_char.append(tokens_per_char(prompt))
         chars = prompt.chars
@@ -134,7 +133,7 @@ class Estimate:
         self.chars += chars
         least = requests.least
         if least is not None:
-            use = query.settings.model.use
+            use = head.model.use
             before = self._last.get(use)
             if before is not None and min(before.chars, chars) >= least:
                 prefix = before.common(prompt)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from emdsl.outcome import Outcome, Result
     from emdsl.query import Query, RequestSettings, Response
     from emdsl.run.estimate import Range
-    from emdsl.run.reasons import Comparison
+    from emdsl.run.reasons import Comparison, Reason
     from emdsl.run.rows import Rows
     from emdsl.store.store import Store
 
@@ -145,13 +145,9 @@ class Planner:
 
     def _add_cached(self, count: StepCount, row: Outcome, state: Cached) -> None:
         query, response, result = state
-        if count.step.kind == ASK and query.key not in count.stored:
-            count.cut += response.finish == "length" and not count.step.weighs  # one token is all that is read
-            count.blocked += response.finish == "blocked"
-            count.empty += result.value == ""
         if count.step.reply_format is not None:
             self._add_verdict(count, row, query, result)
-        self._add_answer(count, row, query, response)
+        self._add_answer(count, row, query, response, empty=result.value == "")
 
     def _add_verdict(self, count: StepCount, row: Outcome, query: Query, result: Result) -> None:
         self._add_split(count, query, result)
@@ -160,20 +156,16 @@ class Planner:
             count.bad_replies.add(bad_query.key)
             self._add_answer(count, row, bad_query, bad_reply)
 
-    def _add_answer(self, count: StepCount, row: Outcome, query: Query, response: Response) -> None:
-        key, run = query.key, response.run
-        fresh = bool(self._run) and run == self._run
+    def _add_answer(
+        self, count: StepCount, row: Outcome, query: Query, response: Response, *, empty: bool = False
+    ) -> None:
+        fresh = bool(self._run) and response.run == self._run
         count.n_rows += 1
-        if key not in count.stored:
-            count.stored.add(key)
-            self._tokens.add(count.step, query, response, self._strata[count.step.name](row.cell))
-            self.count.runs[run] += 1
-            if not self._is_counted(count, key):
-                count.money.add(query.settings.model, response, fresh=fresh)
-            if self.count.by:
-                self._add_by_levels(row, 0)
+        if query.key not in count.stored:
+            count.stored.add(query.key)
+            self._new_answer(count, row, query, response, empty=empty)
         if fresh:
-            count.fresh.add(key)
+            count.fresh.add(query.key)
 
     def _add_pending(self, count: StepCount, row: Outcome, query: Query) -> None:
         count.n_rows += 1
@@ -182,29 +174,49 @@ class Planner:
             self._add_probe_answer(count, query.settings)
             for bad_query, bad_reply in (row.bad_replies or {}).get(count.step.name, ()):
                 self._add_answer(count, row, bad_query, bad_reply)
-        if query.key in count.pending:
-            return
-        count.pending.add(query.key)
-        if self._has_budget and not self._is_counted(count, query.key):
-            way = query.settings.model.way
-            self.count.least[way] = self.count.least.get(way, Decimal(0)) + least_usd(query)
-        count.estimate.add(query, self._strata[count.step.name](row.cell))
-        if self._comparison is not None:
-            reason = BAD_REPLY if query.tries else self._comparison.reason(row, count.step, query)
-            self.count.reasons[reason] += 1
-        self._add_to_send(count, row, query.settings, query)
+        if query.key not in count.pending:
+            count.pending.add(query.key)
+            self._new_pending(count, row, query)
 
     def _add_symbolic(self, count: StepCount, row: Outcome, state: Symbolic) -> None:
         count.n_rows += 1
         if count.step.reply_format is not None:
             self._add_probe(count, state.head)
         same = count.undecided if state.undecided else count.symbolic
-        if state.id in same:
-            return
-        same.add(state.id)
+        if state.id not in same:
+            same.add(state.id)
+            self._new_symbolic(count, row, state)
+
+    # ------------------------------------------------------------ requests that are met for the first time
+
+    def _new_answer(self, count: StepCount, row: Outcome, query: Query, response: Response, *, empty: bool) -> None:
+        note_finish(count, response, empty=empty)
+        self._tokens.add(count.step, query.settings, query.prompt, response, self._strata[count.step.name](row.cell))
+        self.count.runs[response.run] += 1
+        if not self._is_counted(count, query.key):
+            count.money.add(query.settings.model, response, fresh=bool(self._run) and response.run == self._run)
+        if self.count.by:
+            self._add_by_levels(row, 0)
+
+    def _new_pending(self, count: StepCount, row: Outcome, query: Query) -> None:
+        if self._has_budget and not self._is_counted(count, query.key):
+            way = query.settings.model.way
+            self.count.least[way] = self.count.least.get(way, Decimal(0)) + least_usd(query)
+        count.estimate.add(query.settings, query.prompt, self._strata[count.step.name](row.cell))
+        if self._comparison is not None:
+            self.count.reasons[self._reason(count, row, query)] += 1
+        self._add_to_send(count, row, query.settings, query)
+
+    def _new_symbolic(self, count: StepCount, row: Outcome, state: Symbolic) -> None:
         if count.estimate.add_symbolic(state.head, self._strata[count.step.name](row.cell)):
-            _render(count, row)
+            render_symbolic(count, row)
         self._add_to_send(count, row, state.head, None)
+
+    def _reason(self, count: StepCount, row: Outcome, query: Query) -> Reason:
+        assert self._comparison is not None
+        return BAD_REPLY if query.tries else self._comparison.reason(row, count.step, query)
+
+    # ------------------------------------------------------------ other states
 
     def _add_not_needed(self, count: StepCount, result: Result) -> None:
         if result.query is not None:
@@ -273,12 +285,25 @@ def planners(rows: Sequence[Rows], *, budget: Decimal | None = None, run: str = 
 
 
 def plan_all(made: Sequence[Planner], store: Store) -> list[ExperimentCount]:
-    """Return the counts of all experiments of a program; each estimate knows the answers of all."""
+    """Return the counts of all experiments of a program."""
     for planner in made:
         planner.add_all(store)
+    return finish_all(made, store)
+
+
+def finish_all(made: Sequence[Planner], store: Store) -> list[ExperimentCount]:
+    """Return the counts of experiments whose rows are added; each estimate knows the answers of all."""
     if any(planner.lacks_answers for planner in made):
         made[0].count.tokens.look_elsewhere(store)
     return [planner.finish() for planner in made]
+
+
+def note_finish(count: StepCount, response: Response, *, empty: bool) -> None:
+    """Count an answer of an ask that is cut, blocked or empty."""
+    if count.step.kind == ASK:
+        count.cut += response.finish == "length" and not count.step.weighs  # one token is all that is read
+        count.blocked += response.finish == "blocked"
+        count.empty += empty
 
 
 def _add_condition(count: StepCount, row: Outcome) -> None:
@@ -290,7 +315,7 @@ def _add_condition(count: StepCount, row: Outcome) -> None:
         count.n_held += result is None or result.value != NOT_NEEDED
 
 
-def _render(count: StepCount, row: Outcome) -> None:
+def render_symbolic(count: StepCount, row: Outcome) -> None:
     """Measure a request without the answers that it will quote."""
     frame = Frame(parent=row.frame)
     for need in count.step.needs:

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from emdsl.run.order import MIN_CHARS
 from emdsl.run.requests import Prefix
 
 if TYPE_CHECKING:
+    from emdsl.prompt import Message
     from emdsl.query import Model
     from emdsl.run.requests import Request
 
 CHARS_PER_TOKEN = 4
+
+
+class PromptLike(Protocol):
+    """A prompt, or one that another process has rendered."""
+
+    @property
+    def chars(self) -> int:
+        """The characters of all messages."""
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """Its messages in order."""
+
+    def common(self, other: Any, /) -> int:
+        """Return the number of leading characters that two prompts share."""
 
 
 def beginning(model: Model) -> int | None:

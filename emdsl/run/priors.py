@@ -17,8 +17,8 @@ from emdsl.experiment import ASK
 
 if TYPE_CHECKING:
     from emdsl.experiment import Step
-    from emdsl.prompt import Prompt
     from emdsl.query import RequestSettings
+    from emdsl.run.prefixes import PromptLike
 
 ANSWER, VERDICT, REASONED, JSON = "answer", "verdict", "reasoned verdict", "JSON"
 TEXT_TOKENS = {
@@ -124,7 +124,7 @@ def _thinking_budget(params: Mapping[str, Any]) -> float:
     return float(budget) if isinstance(budget, int | float) else 0.0
 
 
-def tokens_per_char(prompt: Prompt) -> float:
+def tokens_per_char(prompt: PromptLike) -> float:
     """Return the assumed tokens per character of a prompt, by the script and the signs of its beginning and end."""
     first, last = prompt.messages[0].text, prompt.messages[-1].text
     text = first if first is last and len(first) <= 2 * READ_CHARS else first[:READ_CHARS] + last[-READ_CHARS:]

@@ -107,11 +107,11 @@ class Rows:
 
     def selected(self) -> Iterator[Outcome]:
         """Yield the selected rows in balanced order, those whose prompts begin alike together."""
-        return self._rows(self.samples, None if self.selection.all_cells else self.selection)
+        return self._rows(everything=False)
 
     def everything(self) -> Iterator[Outcome]:
         """Yield all rows, selected or not, in the same order."""
-        return self._rows(self.experiment.samples, None)
+        return self._rows(everything=True)
 
     def groups(self) -> list[Iterator[Outcome]]:
         """Return the selected rows in groups, one for each model that answers the first ask.
@@ -135,7 +135,14 @@ class Rows:
     def _open(self) -> Iterator[Outcome]:
         return self.selected() if self.incomplete is None else compress(self.selected(), self.incomplete)
 
-    def _rows(self, samples: int, selection: Selection | None) -> Iterator[Outcome]:
+    def _rows(self, *, everything: bool) -> Iterator[Outcome]:
+        for cell, part in self.parts(everything=everything):
+            yield from self.of_cell(cell, part)
+
+    def parts(self, *, everything: bool) -> Iterator[tuple[Cell, Sequence[int]]]:
+        """Yield the selected rows, or all, as cells with some of their samples, in the order of rows."""
+        samples = self.experiment.samples if everything else self.samples
+        selection = None if everything or self.selection.all_cells else self.selection
         for first in range(0, samples, SAMPLE_BLOCK):
             block = range(first, min(first + SAMPLE_BLOCK, samples))
             cells: Iterable[Cell] = self.experiment.cells()
@@ -143,7 +150,7 @@ class Rows:
                 cells = filter(selection.takes, cells)
             parts = ((cell, block) for cell in cells) if self._order is None else arranged(cells, self._order, block)
             for cell, part in parts:
-                yield from self._of_cell(cell, self._in_shard(cell, self._drawn(cell, part, selection)))
+                yield cell, self._in_shard(cell, self._drawn(cell, part, selection))
 
     def _drawn(self, cell: Cell, part: range, selection: Selection | None) -> range:
         """Return those of some samples that a cell has, and that are selected."""
@@ -210,7 +217,8 @@ class Rows:
         """Return a row with all its steps blocked."""
         return Outcome(cell, sample, self.experiment.steps, self._frame)
 
-    def _of_cell(self, cell: Cell, samples: Iterable[int]) -> Iterator[Outcome]:
+    def of_cell(self, cell: Cell, samples: Iterable[int]) -> Iterator[Outcome]:
+        """Yield the rows of some samples of a cell."""
         steps, make_frame = self.experiment.steps, self._frame
         for sample in samples:
             yield Outcome(cell, sample, steps, make_frame)
@@ -276,6 +284,14 @@ class Rows:
     def head(self, step: Step, row: Outcome) -> tuple[RequestSettings, KeyState]:
         """Return the model and parameters of a step's request, and its key up to the messages."""
         return self._head(step, row, step.settings_levels(row.cell))
+
+    def head_at(self, step: Step, levels: tuple[int, ...]) -> RequestSettings:
+        """Return the model and parameters of a step's requests, by the levels of its settings' axes."""
+        known = self._heads.get((step.name, levels))
+        if known is None:
+            head = step.settings(self.experiment.frame(step.settings_axes, levels))
+            known = self._heads[step.name, levels] = (head, head.key_state())
+        return known[0]
 
     def _head(self, step: Step, row: Outcome, levels: tuple[int, ...]) -> tuple[RequestSettings, KeyState]:
         known = self._heads.get((step.name, levels))

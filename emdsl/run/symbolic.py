@@ -6,6 +6,7 @@ unequal ones become several. A condition that reads an answer is taken to hold.
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,13 +34,27 @@ if TYPE_CHECKING:
 
 
 def symbolic_id(experiment: str, step: Step, row: Outcome, inputs: Mapping[str, Digest | int]) -> int:
-    """Return a number that names a request within one process.
+    """Return a number that names a request, the same in every process.
 
     `inputs` names the requests that answer the steps which this one reads: a key, or another symbolic id.
     """
-    read = tuple([inputs.get(need, need) for need in step.needs])
+    read = tuple([_number_of(inputs.get(need, need)) for need in step.needs])
     sample = row.sample if step.kind == ASK else step.draw  # as in the query
-    return hash((experiment, variant_of(step, row), sample, read))
+    name, *variant = variant_of(step, row)
+    return hash(
+        (_number_of(experiment), _number_of(name), *variant, sample, read)
+    )  # of numbers: Python salts no others
+
+
+def _number_of(name: Digest | str | int) -> int:
+    if isinstance(name, int):
+        return name
+    return int.from_bytes(name[:8], "big") if isinstance(name, bytes) else _text_number(name)
+
+
+@cache
+def _text_number(text: str) -> int:
+    return int.from_bytes(digest("name", text)[:8], "big")
 
 
 def symbolic_requests(rows: Rows) -> Iterator[tuple[Outcome, Step, Digest]]:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from emdsl.experiment import Cell, Experiment, Step
-    from emdsl.prompt import Prompt
-    from emdsl.query import Query, RequestSettings, Response
+    from emdsl.query import RequestSettings, Response
+    from emdsl.run.prefixes import PromptLike
     from emdsl.run.priors import Kind
     from emdsl.store.store import Store
 
@@ -106,39 +106,39 @@ class TokenStats:
 
     cache_use: dict[tuple[str, bool], CacheUse] = field(default_factory=dict)  # by model, and whether by a batch
     _sums: dict[tuple[Step, RequestSettings, Stratum], Sums] = field(default_factory=dict)
-    _last: dict[tuple[Step, str], Prompt] = field(default_factory=dict)  # by step and model
+    _last: dict[tuple[Step, str], PromptLike] = field(default_factory=dict)  # by step and model
     _least: dict[RequestSettings, int | None] = field(default_factory=dict)  # characters of a prefix
     _elsewhere: dict[tuple[str, str, str], Sums] | None = None  # by model, parameters and form; None: not looked up
     _groups: dict[tuple[object, ...], Sums] | None = None  # wider groups; None: to be summed again
     _names: dict[tuple[Step, RequestSettings], tuple[Kind, str, str]] = field(default_factory=dict)  # in their keys
 
-    def add(self, step: Step, query: Query, response: Response, stratum: Stratum) -> None:
+    def add(self, step: Step, head: RequestSettings, prompt: PromptLike, response: Response, stratum: Stratum) -> None:
         """Add a stored answer, if its provider counted the tokens."""
         usage = response.usage
         into, out = usage.input_tokens, usage.output_tokens
         if into is None or out is None:
             return
         self._groups = None
-        at = step, query.settings, stratum
+        at = step, head, stratum
         sums = self._sums.get(at)
         if sums is None:
             sums = self._sums[at] = Sums()
-            if query.settings not in self._least:
-                self._least[query.settings] = beginning(query.settings.model)
-        chars = query.prompt.chars
+            if head not in self._least:
+                self._least[head] = beginning(head.model)
+        chars = prompt.chars
         sums.n += 1
         sums.chars += chars
         sums.input_tokens += into
         sums.output_tokens += out
         sums.text_tokens += out - (usage.reasoning_tokens or 0)
         sums.squares += out * out
-        least = self._least[query.settings]
+        least = self._least[head]
         if least is not None and chars >= least:
-            self._add_prefix(step, query, response, least)
+            self._add_prefix(step, head.model.use, prompt, response, least)
 
-    def _add_prefix(self, step: Step, query: Query, response: Response, least: int) -> None:
+    def _add_prefix(self, step: Step, use: str, prompt: PromptLike, response: Response, least: int) -> None:
         """Add what a long prompt shares with the long prompt before, in the order of the rows."""
-        use, prompt, usage = query.settings.model.use, query.prompt, response.usage
+        usage = response.usage
         before = self._last.get((step, use))
         self._last[step, use] = prompt
         if before is None:

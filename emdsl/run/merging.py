@@ -1,0 +1,201 @@
+"""Counts of an experiment from records of its windows: those that one process makes of all rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from emdsl.query import Response, Usage
+from emdsl.run.passes import settle_from_store
+from emdsl.run.planner import MAX_EXAMPLES, Planner, note_finish, render_symbolic
+from emdsl.run.probes import N_REPLIES, Numbers
+from emdsl.run.reasons import Reason
+from emdsl.run.recording import ANSWER, KINDS, PENDING, PROBE
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from emdsl.digest import Digest
+    from emdsl.outcome import Outcome
+    from emdsl.prompt import Message, Prompt
+    from emdsl.query import RequestSettings
+    from emdsl.run.count import StepCount
+    from emdsl.run.recording import Record
+    from emdsl.run.token_stats import Stratum
+    from emdsl.run.windows import Window
+    from emdsl.store.store import Store
+
+
+class NotMergeable(Exception):
+    """Rows are read by what other rows show: one process must make them all."""
+
+
+@dataclass(slots=True)
+class Source:
+    """The process that makes some of the records, with what the numbers in them mean."""
+
+    groups: list[tuple[StepCount, RequestSettings, Stratum]] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
+    reasons: list[Reason] = field(default_factory=list)
+    n_events: int = 0
+
+
+class Merger(Planner):
+    """A planner that adds records of windows instead of rows, in the order of rows."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._incomplete = bytearray()
+        self._replies: dict[Digest, set[Digest]] = {}  # evidence of judges' probes, by key
+        self._whole: set[Digest] = set()  # of these, the judges that write numbers as one token
+
+    def merge(self, record: Record, window: Window, source: Source, store: Store) -> None:
+        """Add the record of the next window.
+
+        Raises NotMergeable if how a judge writes numbers may be known from the replies of several windows only.
+        """
+        self._add_evidence(record)
+        self._incomplete += record.incomplete
+        for count, sums in zip(self.count.steps, record.steps, strict=True):
+            _add_sums(count, sums)
+        for step, levels, stratum in record.groups:
+            count = self.count.steps[step // KINDS]
+            source.groups.append((count, self._rows.head_at(count.step, levels), stratum))
+        source.runs += record.runs
+        source.reasons += [Reason(*reason) for reason in record.reasons]
+        for number, event in enumerate(record.events, source.n_events):
+            count, head, stratum = source.groups[event[2]]
+            kind = event[0] % KINDS
+            if kind == ANSWER:
+                key = event[3]
+                if key not in count.stored:
+                    count.stored.add(key)
+                    self._merge_answer(count, head, stratum, event, _Seen(self, window, source, number, event, store))
+            elif kind == PENDING:
+                key = event[3]
+                if key not in count.pending:
+                    count.pending.add(key)
+                    self._merge_pending(count, head, stratum, event, _Seen(self, window, source, number, event, store))
+            elif kind == PROBE:
+                self._add_probe_answer(count, head)
+            else:
+                _, _, _, id_, undecided = event
+                same = count.undecided if undecided else count.symbolic
+                if id_ not in same:
+                    same.add(id_)
+                    if count.estimate.add_symbolic(head, stratum):
+                        render_symbolic(count, self.row(window, event[1], store))
+                    self._merge_to_send(count, head, window, event[1])
+        source.n_events += len(record.events)
+
+    def end(self) -> None:
+        """Note in the rows what the records of all windows have found."""
+        self._rows.incomplete = self._incomplete
+        evidence = self._rows.probes.evidence()
+        for key, replies in self._replies.items():
+            numbers = Numbers.WHOLE if key in self._whole else evidence[key].numbers
+            evidence[key] = replace(evidence[key], numbers=numbers, replies=frozenset(replies))
+        self._rows.probes.restore(evidence)
+
+    def row(self, window: Window, number: int, store: Store) -> Outcome:
+        """Return a row of a window, settled by what is stored."""
+        row = self._rows.row(*window.place(number))
+        settle_from_store(self._rows, [row], store)
+        return row
+
+    def _add_evidence(self, record: Record) -> None:
+        for key, whole, replies in record.evidence:
+            seen = self._replies.setdefault(key, set())
+            seen.update(replies)
+            if len(seen) >= N_REPLIES:
+                raise NotMergeable
+            if whole:
+                self._whole.add(key)
+
+    def _merge_answer(
+        self, count: StepCount, head: RequestSettings, stratum: Stratum, event: Any, prompt: _Seen
+    ) -> None:
+        _, number, _, key, _, _, run, finish, empty, batch, usage = event
+        name = prompt.source.runs[run]
+        names = ("input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens", "written_tokens", "cost_usd")
+        response = Response(
+            text="", finish=finish, usage=Usage(**dict(zip(names, usage, strict=True))), run=name,
+            batch="" if batch else None,
+        )  # fmt: skip
+        fresh = bool(self._run) and name == self._run
+        note_finish(count, response, empty=empty)
+        self._tokens.add(count.step, head, prompt, response, stratum)
+        self.count.runs[name] += 1
+        if not self._is_counted(count, key):
+            count.money.add(head.model, response, fresh=fresh)
+        if self.count.by:
+            self._add_by_levels(self._rows.row(*prompt.window.place(number)), 0)
+        if fresh:
+            count.fresh.add(key)
+
+    def _merge_pending(
+        self, count: StepCount, head: RequestSettings, stratum: Stratum, event: Any, prompt: _Seen
+    ) -> None:
+        _, number, _, key, _, _, least, reason = event
+        if self._has_budget and not self._is_counted(count, key):
+            way = head.model.way
+            self.count.least[way] = self.count.least.get(way, Decimal(0)) + Decimal(least)
+        count.estimate.add(head, prompt, stratum)
+        if self._comparison is not None:
+            self.count.reasons[prompt.source.reasons[reason]] += 1
+        self._merge_to_send(count, head, prompt.window, number)
+
+    def _merge_to_send(self, count: StepCount, head: RequestSettings, window: Window, number: int) -> None:
+        total = self.count
+        if id(head) not in total.heads or len(total.examples) < MAX_EXAMPLES or total.by:
+            self._add_to_send(count, self._rows.row(*window.place(number)), head, None)
+
+
+class _Seen:
+    """The prompt of a request that another process has rendered; rendered again where more of it is read."""
+
+    __slots__ = ("_merger", "_number", "_prompt", "_step", "_store", "chars", "link", "number", "source", "window")
+
+    def __init__(self, merger: Merger, window: Window, source: Source, number: int, event: Any, store: Store) -> None:
+        self._merger, self._store = merger, store
+        self.window, self.source, self.number = window, source, number
+        self._step, self._number = event[0] // KINDS, event[1]
+        self.chars: int = event[4]
+        self.link: tuple[int, int] | None = event[5]
+        self._prompt: Prompt | None = None
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """See Prompt."""
+        return self.prompt.messages
+
+    @property
+    def prompt(self) -> Prompt:
+        """The prompt itself."""
+        if self._prompt is None:
+            row = self._merger.row(self.window, self._number, self._store)
+            name = self._merger.count.steps[self._step].step.name
+            query = row.ready[name] if name in row.ready else row.results[name].query
+            assert query is not None
+            self._prompt = query.prompt
+        return self._prompt
+
+    def common(self, other: _Seen) -> int:
+        """Return the number of leading characters that two prompts share: of neighbours, their process knows it."""
+        if other.link is not None and other.link[0] == self.number and other.source is self.source:
+            return other.link[1]
+        return self.prompt.common(other.prompt)
+
+
+def _add_sums(count: StepCount, sums: Any) -> None:
+    n_rows, n_decided, n_held, unknown, invalid, probes, bad_replies, split, splitters = sums
+    count.n_rows += n_rows
+    count.n_decided += n_decided
+    count.n_held += n_held
+    count.unknown += unknown
+    count.invalid.update(invalid)
+    count.probes.update(probes)
+    count.bad_replies.update(bad_replies)
+    count.split.update(split)
+    count.splitters.update(splitters)
