@@ -80,8 +80,8 @@ def _text(random_: random.Random, names: str) -> str:
 
 
 def filled(found: Program, random_: random.Random, share: float) -> MemoryStore:
-    """Return a store with some answers of a study, few of them different."""
-    store = MemoryStore()
+    """Return a store with some answers of a study, few of them different; in half of them all tokens are counted."""
+    store, whole = MemoryStore(), random_.random() < 0.5
     for experiment in found.experiments:
         rows = Rows(experiment)
         for row in rows.selected():
@@ -92,7 +92,7 @@ def filled(found: Program, random_: random.Random, share: float) -> MemoryStore:
                     if query.key not in store.answers:
                         if random_.random() > share:
                             continue
-                        store.answers[query.key] = _reply(random_, step.kind)
+                        store.answers[query.key] = _reply(random_, step.kind, whole=whole)
                     reply = store.answers[query.key]
                     again = settle_answer(row, step, reply, split(reply, query))
                     later += [(step, again)] if again is not None else []
@@ -100,14 +100,16 @@ def filled(found: Program, random_: random.Random, share: float) -> MemoryStore:
     return store
 
 
-def _reply(random_: random.Random, kind: str) -> Response:
+def _reply(random_: random.Random, kind: str, *, whole: bool) -> Response:
+    """Return a random reply; a provider that counts all tokens names no cost, so that sums can be added."""
     texts = ["yes", "no", "", "it depends"] if kind == "ask" else ["7", "85", "yes", "no", "unreadable"]
     usage = Usage(
-        input_tokens=random_.choice([None, random_.randint(5, 3_000)]), output_tokens=random_.randint(1, 90),
-        cached_tokens=random_.choice([None, 5]), cost_usd=random_.choice([None, None, 0.1, 0.003]),
+        input_tokens=random_.choice([None, random_.randint(5, 3_000)]) if not whole else random_.randint(5, 3_000),
+        output_tokens=random_.randint(1, 90), cached_tokens=random_.choice([None, 5]),
+        cost_usd=random_.choice([None, None, 0.1, 0.003]) if not whole else None,
     )  # fmt: skip
     finish = random_.choice(["stop", "stop", "length", "blocked"])
-    return Response(text=random_.choice(texts), finish=finish, usage=usage, run=random_.choice(["r1", "r2", "r3"]))
+    return Response(text=random_.choice(texts), finish=finish, usage=usage, run=random_.choice(["r1", "r2"]))
 
 
 def in_windows(

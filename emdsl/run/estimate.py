@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from emdsl.capability import max_answer_tokens
 from emdsl.price import FREE, MILLION
 from emdsl.price_list import price_of
+from emdsl.prompt import of_text
 from emdsl.run.prefixes import beginning
 from emdsl.run.priors import WORD_CHARS, likely_answer, tokens_per_char
 from emdsl.run.token_stats import Basis
@@ -27,6 +28,7 @@ FIRST_RENDERED, MAX_RENDERED = 20, 200  # requests of a step rendered without th
 MAX_READ = 100  # prompts of a step whose text is read for its tokens per character
 UNDECIDED_SHARE = 0.5  # of the requests under a condition that was never decided: it is as likely to hold as not
 MIN_SHARE = Decimal("0.1")  # of the cost, from which its basis is named
+SHORT = of_text("")  # a prompt without a prefix
 ORDER = list(Basis)  # from the best to the worst
 
 
@@ -148,6 +150,29 @@ class Estimate:
         requests.n_symbolic += 1
         n = len(self.rendered)
         return n < FIRST_RENDERED or (n < MAX_RENDERED and requests.n_symbolic == 1)
+
+    def takes_sums(self, head: RequestSettings, stratum: Stratum, *, symbolic: bool) -> bool:
+        """Whether sums of requests can be added to those of a group: no prompt of these must be read or measured."""
+        requests = self._requests.get((head, stratum))
+        if requests is None:
+            return False
+        if not symbolic:
+            return bool(requests.n) or len(self._per_char) >= MAX_READ
+        n = len(self.rendered)
+        return n >= MAX_RENDERED or (n >= FIRST_RENDERED and bool(requests.n_symbolic))
+
+    def add_sums(self, head: RequestSettings, stratum: Stratum, *, n: int, chars: int) -> None:
+        """Add requests without a prefix that a provider's cache keeps."""
+        requests = self._requests[head, stratum]
+        requests.n += n
+        requests.chars += chars
+        self.chars += chars
+        if requests.least is not None:
+            self._last[head.model.use] = SHORT
+
+    def add_symbolic_sums(self, head: RequestSettings, stratum: Stratum, *, n: int) -> None:
+        """Add requests whose messages are not known yet."""
+        self._requests[head, stratum].n_symbolic += n
 
     def _of(self, head: RequestSettings, stratum: Stratum) -> _Requests:
         requests = self._requests[head, stratum] = _Requests(head, stratum, beginning(head.model))

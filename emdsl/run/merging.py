@@ -6,12 +6,13 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from emdsl.experiment import ASK
 from emdsl.query import Response, Usage
 from emdsl.run.passes import settle_from_store
 from emdsl.run.planner import MAX_EXAMPLES, Planner, note_finish, render_symbolic
 from emdsl.run.probes import N_REPLIES, Numbers
 from emdsl.run.reasons import Reason
-from emdsl.run.recording import ANSWER, KINDS, PENDING, PROBE
+from emdsl.run.recording import ANSWER, KINDS, PENDING, PROBE, AnswerSums, keys_of
 
 if TYPE_CHECKING:
     from typing import Any
@@ -64,30 +65,30 @@ class Merger(Planner):
             source.groups.append((count, self._rows.head_at(count.step, levels), stratum))
         source.runs += record.runs
         source.reasons += [Reason(*reason) for reason in record.reasons]
-        for number, event in enumerate(record.events, source.n_events):
+        if not self._merge_sums(record, source):
+            self._merge_events(record.each(), window, source, store)
+        source.n_events += record.n_events
+
+    def _merge_events(self, events: list[Any], window: Window, source: Source, store: Store) -> None:
+        """Add requests one by one, as if their rows were met."""
+        for number, event in enumerate(events, source.n_events):
             count, head, stratum = source.groups[event[2]]
             kind = event[0] % KINDS
             if kind == ANSWER:
-                key = event[3]
-                if key not in count.stored:
-                    count.stored.add(key)
+                if event[3] not in count.stored:
+                    count.stored.add(event[3])
                     self._merge_answer(count, head, stratum, event, _Seen(self, window, source, number, event, store))
             elif kind == PENDING:
-                key = event[3]
-                if key not in count.pending:
-                    count.pending.add(key)
+                if event[3] not in count.pending:
+                    count.pending.add(event[3])
                     self._merge_pending(count, head, stratum, event, _Seen(self, window, source, number, event, store))
             elif kind == PROBE:
                 self._add_probe_answer(count, head)
-            else:
-                _, _, _, id_, undecided = event
-                same = count.undecided if undecided else count.symbolic
-                if id_ not in same:
-                    same.add(id_)
-                    if count.estimate.add_symbolic(head, stratum):
-                        render_symbolic(count, self.row(window, event[1], store))
-                    self._merge_to_send(count, head, window, event[1])
-        source.n_events += len(record.events)
+            elif event[3] not in (known := _set_of(count, kind)):
+                known.add(event[3])
+                if count.estimate.add_symbolic(head, stratum):
+                    render_symbolic(count, self.row(window, event[1], store))
+                self._merge_to_send(count, head, window, event[1])
 
     def end(self) -> None:
         """Note in the rows what the records of all windows have found."""
@@ -103,6 +104,68 @@ class Merger(Planner):
         row = self._rows.row(*window.place(number))
         settle_from_store(self._rows, [row], store)
         return row
+
+    def _merge_sums(self, record: Record, source: Source) -> bool:
+        """Add the requests of a record by their sums; return False if they must be added one by one."""
+        if not record.plain or record.has_new or self.count.by:
+            return False
+        keys = [keys_of(kind, joined) for kind, joined in enumerate(record.keys)]
+        for kind, (some, sums) in enumerate(zip(keys, record.sums, strict=True)):
+            if some and not (self._are_new(kind, some) and self._are_known(kind % KINDS, sums, source)):
+                return False
+        answers = [key for some in keys[ANSWER::KINDS] for key in some]
+        if len(set(answers)) < len(answers):  # two steps have one request: its money counts once
+            return False
+        for kind, (some, sums) in enumerate(zip(keys, record.sums, strict=True)):
+            if some:
+                self._add_sums(kind, some, sums, source)
+        return True
+
+    def _are_new(self, kind: int, keys: list[Any]) -> bool:
+        """Whether no other process has met any of some requests."""
+        count = self.count.steps[kind // KINDS]
+        if kind % KINDS != ANSWER:
+            return _set_of(count, kind % KINDS).isdisjoint(keys)
+        others = self._others[count.step.name]
+        return count.stored.isdisjoint(keys) and all(
+            o.stored.isdisjoint(keys) and o.pending.isdisjoint(keys) for o in others
+        )
+
+    def _are_known(self, kind: int, sums: dict[Any, list[int]], source: Source) -> bool:
+        """Whether nothing is to be noted of the first request of a group, nor of some rows."""
+        if kind == ANSWER:
+            return len({source.runs[run] == self._run for _, run, _ in sums}) == 1
+        groups = [source.groups[group] for group in sums]
+        return len(self.count.examples) == MAX_EXAMPLES and all(
+            id(head) in self.count.heads and count.estimate.takes_sums(head, stratum, symbolic=kind != PENDING)
+            for count, head, stratum in groups
+        )
+
+    def _add_sums(self, kind: int, keys: list[Any], sums: dict[Any, list[int]], source: Source) -> None:
+        _set_of(self.count.steps[kind // KINDS], kind % KINDS).update(keys)
+        for at, of in sums.items():
+            if kind % KINDS == ANSWER:
+                self._add_answers(source, at, AnswerSums(*of))
+                continue
+            count, head, stratum = source.groups[at]
+            if kind % KINDS == PENDING:
+                count.estimate.add_sums(head, stratum, n=of[0], chars=of[1])
+            else:
+                count.estimate.add_symbolic_sums(head, stratum, n=of[0])
+        if kind % KINDS == ANSWER and any(self._run and source.runs[run] == self._run for _, run, _ in sums):
+            self.count.steps[kind // KINDS].fresh.update(keys)
+
+    def _add_answers(self, source: Source, at: tuple[int, int, bool], of: AnswerSums) -> None:
+        group, run, batch = at
+        count, head, stratum = source.groups[group]
+        name = source.runs[run]
+        if count.step.kind == ASK:
+            count.cut += 0 if count.step.weighs else of.n_cut
+            count.blocked += of.n_blocked
+            count.empty += of.n_empty
+        self._tokens.add_sums(count.step, head, stratum, of.tokens)
+        self.count.runs[name] += of.n
+        count.money.add_sums(head.model, of.usage, n=of.n, batch=batch, fresh=bool(self._run) and name == self._run)
 
     def _add_evidence(self, record: Record) -> None:
         for key, whole, replies in record.evidence:
@@ -150,6 +213,12 @@ class Merger(Planner):
         total = self.count
         if id(head) not in total.heads or len(total.examples) < MAX_EXAMPLES or total.by:
             self._add_to_send(count, self._rows.row(*window.place(number)), head, None)
+
+
+def _set_of(count: StepCount, kind: int) -> set[Any]:
+    """Return the requests of a step that are counted, of one kind."""
+    sets: list[set[Any]] = [count.stored, count.pending, count.symbolic, count.undecided]  # in the order of kinds
+    return sets[kind]
 
 
 class _Seen:

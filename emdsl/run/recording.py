@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import marshal
 import sys
+from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from emdsl.price_list import price_of
+from emdsl.query import Usage
 from emdsl.run.budget import least_usd
 from emdsl.run.planner import Planner
 from emdsl.run.prefixes import beginning
 from emdsl.run.probes import Numbers
+from emdsl.run.token_stats import Sums
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,9 +33,39 @@ if TYPE_CHECKING:
     from emdsl.run.states import Symbolic
     from emdsl.run.token_stats import Stratum
 
-ANSWER, PENDING, SYMBOLIC, PROBE = range(4)  # kinds of events
-KINDS = 4
+ANSWER, PENDING, SYMBOLIC, UNDECIDED, PROBE = range(5)  # kinds of events
+KINDS = 5
+SIZE = 32  # bytes of a key
 NEVER = sys.maxsize  # characters from which a provider without a cache of prefixes keeps one
+
+
+class AnswerSums(NamedTuple):
+    """Sums of the answers of a group, whose providers counted all tokens and none named a cost."""
+
+    n: int
+    chars: int  # of their prompts
+    input_tokens: int
+    output_tokens: int
+    text_tokens: int  # of the output, without reasoning
+    squares: int  # of output tokens
+    cached_tokens: int
+    written_tokens: int
+    n_cut: int
+    n_blocked: int
+    n_empty: int
+
+    @property
+    def tokens(self) -> Sums:
+        """The sums from which answers to come are estimated."""
+        return Sums(*self[:6])
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens, as of one answer."""
+        return Usage(
+            input_tokens=self.input_tokens, output_tokens=self.output_tokens, cached_tokens=self.cached_tokens,
+            written_tokens=self.written_tokens,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +73,40 @@ class Record:
     """What one window adds to the counts of an experiment.
 
     An event is a tuple: its step and kind as one number, the row in the window, the group of the request, and what its
-    kind has more. Steps, groups, runs and reasons are numbers; new ones come with the record that first has them.
+    kind has more. Groups, runs and reasons are numbers; new ones come with the record that first has them. A `plain`
+    record adds what its sums say if no other process has met its keys before; otherwise the events tell.
     """
 
-    steps: list[Any]  # of each step: sums, errors, and sets of keys
-    events: list[Any]
+    steps: list[Any]  # of each step: sums of its rows, and sets of keys
+    keys: list[bytes]  # of the events, by step and kind: 32 bytes each, or 8 of a symbolic request
+    sums: list[dict[Any, list[int]]]  # of the events, by step and kind, and then by group
+    plain: bool
+    n_events: int
+    events: bytes  # marshalled, in the order of rows
     groups: list[Any]  # new ones: step, levels of its settings, stratum
     runs: list[str]  # new ones
     reasons: list[Any]  # new ones
     incomplete: bytes  # of each row: whether it needs an answer
-    evidence: list[Any]  # of judges' probes: key, how numbers are written as far as replies show it, replies
+    evidence: list[Any]  # of judges' probes: key, whether replies show whole numbers, replies that do not
+
+    @property
+    def has_new(self) -> bool:
+        """Whether it has groups, runs or reasons that no record of its process had before."""
+        return bool(self.groups or self.runs or self.reasons)
 
     def packed(self) -> bytes:
         """Return it as bytes for another process of the same Python."""
-        return marshal.dumps([
-            self.steps, self.events, self.groups, self.runs, self.reasons, self.incomplete, self.evidence,
-        ])  # fmt: skip
+        return marshal.dumps([getattr(self, name) for name in self.__slots__])
 
     @classmethod
     def unpacked(cls, data: bytes) -> Record:
         """Return a record of `packed`; the bytes come from a process of ours."""
         return cls(*marshal.loads(data))  # noqa: S302 - a pipe from a process that this one started
+
+    def each(self) -> list[Any]:
+        """Return the events."""
+        events: list[Any] = marshal.loads(self.events)  # noqa: S302 - `packed` wrote them
+        return events
 
 
 class Recorder(Planner):
@@ -68,15 +115,23 @@ class Recorder(Planner):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._steps = {s.step.name: i * KINDS for i, s in enumerate(self.count.steps)}
-        self._events: list[Any] = []
         self._groups: dict[tuple[int, tuple[int, ...], Stratum], int] = {}
         self._runs: dict[str, int] = {}
         self._reasons: dict[Reason, int] = {}
         self._n_known = (0, 0, 0)  # of these, in the records so far
-        self._least: dict[int, tuple[RequestSettings, int]] = {}  # by identity, kept with the settings
+        self._models: dict[int, tuple[RequestSettings, int, bool]] = {}  # by identity, kept with the settings
         self._last: dict[tuple[int, str], tuple[int, Prompt]] = {}  # of prompts with a cache of prefixes: event, prompt
         self._n_events = 0  # in the records so far
         self._row: Outcome | None = None  # that is added
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin a window."""
+        n = KINDS * len(self.count.steps)
+        self._events: list[Any] = []
+        self._keys: list[list[Any]] = [[] for _ in range(n)]
+        self._sums: list[dict[Any, list[int]]] = [{} for _ in range(n)]
+        self._plain = True
         self._incomplete = bytearray()
 
     def add(self, row: Outcome) -> None:
@@ -89,41 +144,63 @@ class Recorder(Planner):
         """Return the record of the rows that were added since the last."""
         groups, runs, reasons = self._n_known
         record = Record(
-            steps=[_sums(count) for count in self.count.steps], events=self._events,
+            steps=[_sums(count) for count in self.count.steps], keys=[_joined(keys) for keys in self._keys],
+            sums=self._sums, plain=self._plain, n_events=len(self._events), events=marshal.dumps(self._events),
             groups=list(self._groups)[groups:], runs=list(self._runs)[runs:],
             reasons=[(r.what, r.item, r.place) for r in list(self._reasons)[reasons:]],
             incomplete=bytes(self._incomplete), evidence=list(_evidence(self._rows.probes.evidence())),
         )  # fmt: skip
         self._n_known = len(self._groups), len(self._runs), len(self._reasons)
         self._n_events += len(self._events)
-        self._events, self._incomplete = [], bytearray()
+        self._begin()
         return record
 
     def _new_answer(self, count: StepCount, row: Outcome, query: Query, response: Response, *, empty: bool) -> None:
         usage, step, link = response.usage, self._steps[count.step.name], None
-        if usage.input_tokens is not None and usage.output_tokens is not None and self._is_long(query):
+        into, out, batch = usage.input_tokens, usage.output_tokens, response.batch is not None
+        if into is not None and out is not None and self._is_long(query):
             link = self._link(step + ANSWER, query)
+        group = self._group(step, count, row)
+        run = self._runs.setdefault(response.run, len(self._runs))
+        self._keys[step + ANSWER].append(query.key)
+        if into is None or out is None or usage.cost_usd is not None or link or self._of_model(query.settings)[2]:
+            self._plain = False
+        else:
+            sums = self._sums[step + ANSWER].setdefault((group, run, batch), [0] * len(AnswerSums._fields))
+            more = (
+                1, query.prompt.chars, into, out, out - (usage.reasoning_tokens or 0), out * out,
+                usage.cached_tokens or 0, usage.written_tokens or 0, response.finish == "length",
+                response.finish == "blocked", empty,
+            )  # fmt: skip
+            for i, number in enumerate(more):
+                sums[i] += number
         self._events.append((
-            step + ANSWER, len(self._incomplete), self._group(step, count, row), query.key, query.prompt.chars, link,
-            self._runs.setdefault(response.run, len(self._runs)), response.finish, empty, response.batch is not None,
-            (usage.input_tokens, usage.output_tokens, usage.reasoning_tokens, usage.cached_tokens,
-             usage.written_tokens, usage.cost_usd),
+            step + ANSWER, len(self._incomplete), group, query.key, query.prompt.chars, link, run, response.finish,
+            empty, batch, (into, out, usage.reasoning_tokens, usage.cached_tokens, usage.written_tokens,
+                           usage.cost_usd),
         ))  # fmt: skip
 
     def _new_pending(self, count: StepCount, row: Outcome, query: Query) -> None:
-        step, reason = self._steps[count.step.name], None
+        step, reason, chars = self._steps[count.step.name], None, query.prompt.chars
         if self._comparison is not None:
             reason = self._reasons.setdefault(self._reason(count, row, query), len(self._reasons))
+        group, link = self._group(step, count, row), self._link(step + PENDING, query)
+        least = str(least_usd(query)) if self._has_budget else None
+        self._keys[step + PENDING].append(query.key)
+        self._plain = self._plain and reason is None and link is None and least is None
+        sums = self._sums[step + PENDING].setdefault(group, [0, 0])
+        sums[0] += 1
+        sums[1] += chars
         self._events.append((
-            step + PENDING, len(self._incomplete), self._group(step, count, row), query.key, query.prompt.chars,
-            self._link(step + PENDING, query), str(least_usd(query)) if self._has_budget else None, reason,
+            step + PENDING, len(self._incomplete), group, query.key, chars, link, least, reason,
         ))  # fmt: skip
 
     def _new_symbolic(self, count: StepCount, row: Outcome, state: Symbolic) -> None:
         step = self._steps[count.step.name]
-        self._events.append((
-            step + SYMBOLIC, len(self._incomplete), self._group(step, count, row), state.id, state.undecided,
-        ))  # fmt: skip
+        kind, group = step + (UNDECIDED if state.undecided else SYMBOLIC), self._group(step, count, row)
+        self._keys[kind].append(state.id)
+        self._sums[kind].setdefault(group, [0])[0] += 1
+        self._events.append((kind, len(self._incomplete), group, state.id))
 
     def _add_probe_answer(self, count: StepCount, head: RequestSettings) -> None:
         probe = self._rows.probes.of(count.step, head)
@@ -131,6 +208,7 @@ class Recorder(Planner):
             self.count.probed[probe.query.key] = False
             step = self._steps[count.step.name]
             assert self._row is not None
+            self._plain = False
             self._events.append((step + PROBE, len(self._incomplete), self._group(step, count, self._row)))
 
     def _group(self, step: int, count: StepCount, row: Outcome) -> int:
@@ -139,21 +217,25 @@ class Recorder(Planner):
 
     def _is_long(self, query: Query) -> bool:
         """Whether a provider's cache may keep the beginning of a prompt."""
-        return query.prompt.chars >= self._least_of(query.settings)
+        return query.prompt.chars >= self._of_model(query.settings)[1]
 
-    def _least_of(self, head: RequestSettings) -> int:
-        known = self._least.get(id(head))
+    def _of_model(self, head: RequestSettings) -> tuple[RequestSettings, int, bool]:
+        """Return settings, the characters from which a prefix is kept, and whether long requests have another price."""
+        known = self._models.get(id(head))
         if known is None:
             least = beginning(head.model)
-            known = self._least[id(head)] = head, NEVER if least is None else least
-        return known[1]
+            prices = [price_of(head.model, batch=batch) for batch in (False, True)]
+            known = self._models[id(head)] = (
+                head, NEVER if least is None else least, any(p is not None and p.above for p in prices)
+            )  # fmt: skip
+        return known
 
     def _link(self, kind: int, query: Query) -> tuple[int, int] | None:
         """Return the event before of the same step and model, and the characters that both prompts begin with.
 
         None for a short prompt.
         """
-        if self._least_of(query.settings) == NEVER:
+        if self._of_model(query.settings)[1] == NEVER:
             return None
         at = kind, query.settings.model.use
         before = self._last.get(at)
@@ -161,6 +243,21 @@ class Recorder(Planner):
         if not self._is_long(query):
             return None
         return (before[0], before[1].common(query.prompt)) if before is not None else (-1, 0)
+
+
+def _joined(keys: list[Any]) -> bytes:
+    if keys and isinstance(keys[0], int):
+        return array("q", keys).tobytes()
+    return b"".join(keys)
+
+
+def keys_of(kind: int, joined: bytes) -> list[Any]:
+    """Return the keys of the events of a step and kind."""
+    if kind % KINDS in (SYMBOLIC, UNDECIDED):
+        numbers = array("q")
+        numbers.frombytes(joined)
+        return numbers.tolist()
+    return [joined[i : i + SIZE] for i in range(0, len(joined), SIZE)]
 
 
 def _sums(count: StepCount) -> Any:

@@ -30,9 +30,9 @@ class Sums:
     all_input_tokens: int = 0  # charged or not
     all_cached_tokens: int = 0
 
-    def add(self, usage: Usage) -> None:
-        """Add an answer."""
-        self.n += 1
+    def add(self, usage: Usage, n: int = 1) -> None:
+        """Add an answer, or the tokens of several."""
+        self.n += n
         self.all_input_tokens += usage.input_tokens or 0
         self.all_cached_tokens += usage.cached_tokens or 0
         if usage.cost_usd is not None:
@@ -40,7 +40,7 @@ class Sums:
         elif self.price is None or (
             self.price is not FREE and (usage.input_tokens is None or usage.output_tokens is None)
         ):
-            self.n_unknown += 1
+            self.n_unknown += n
         else:
             self.input_tokens += usage.input_tokens or 0
             self.output_tokens += usage.output_tokens or 0
@@ -73,7 +73,13 @@ class Money:
 
     def add(self, model: Model, response: Response, *, fresh: bool) -> None:
         """Add an answer; it is `fresh` if this run requested it."""
-        usage, batch = response.usage, response.batch is not None
+        self._at(model, response.usage, batch=response.batch is not None, fresh=fresh).add(response.usage)
+
+    def add_sums(self, model: Model, usage: Usage, *, n: int, batch: bool, fresh: bool) -> None:
+        """Add the tokens of `n` answers at one price."""
+        self._at(model, usage, batch=batch, fresh=fresh).add(usage, n)
+
+    def _at(self, model: Model, usage: Usage, *, batch: bool, fresh: bool) -> Sums:
         known = self._models.get((id(model), batch))
         if known is None:
             known = self._models[id(model), batch] = model, price_of(model, batch=batch)
@@ -83,7 +89,7 @@ class Money:
         sums = self._sums.get((id(price), fresh))
         if sums is None:
             sums = self._sums[id(price), fresh] = Sums(price)
-        sums.add(usage)
+        return sums
 
     def _of(self, *, fresh: bool) -> list[Sums]:
         return [s for (_, f), s in self._sums.items() if f is fresh]

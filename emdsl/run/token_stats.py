@@ -119,12 +119,7 @@ class TokenStats:
         if into is None or out is None:
             return
         self._groups = None
-        at = step, head, stratum
-        sums = self._sums.get(at)
-        if sums is None:
-            sums = self._sums[at] = Sums()
-            if head not in self._least:
-                self._least[head] = beginning(head.model)
+        sums = self._of(step, head, stratum)
         chars = prompt.chars
         sums.n += 1
         sums.chars += chars
@@ -135,6 +130,20 @@ class TokenStats:
         least = self._least[head]
         if least is not None and chars >= least:
             self._add_prefix(step, head.model.use, prompt, response, least)
+
+    def add_sums(self, step: Step, head: RequestSettings, stratum: Stratum, sums: Sums) -> None:
+        """Add stored answers to short prompts."""
+        self._groups = None
+        self._of(step, head, stratum).add(sums)
+
+    def _of(self, step: Step, head: RequestSettings, stratum: Stratum) -> Sums:
+        at = step, head, stratum
+        sums = self._sums.get(at)
+        if sums is None:
+            sums = self._sums[at] = Sums()
+            if head not in self._least:
+                self._least[head] = beginning(head.model)
+        return sums
 
     def _add_prefix(self, step: Step, use: str, prompt: PromptLike, response: Response, least: int) -> None:
         """Add what a long prompt shares with the long prompt before, in the order of the rows."""
