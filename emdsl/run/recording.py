@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from emdsl.digest import Digest
+    from emdsl.experiment import Cell
     from emdsl.outcome import Outcome
     from emdsl.prompt import Prompt
     from emdsl.query import Query, RequestSettings, Response
@@ -115,11 +116,11 @@ class Recorder(Planner):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._steps = {s.step.name: i * KINDS for i, s in enumerate(self.count.steps)}
-        self._groups: dict[tuple[int, tuple[int, ...], Stratum], int] = {}
+        self._groups: dict[tuple[int, tuple[int, ...], Stratum], _Group] = {}
         self._runs: dict[str, int] = {}
         self._reasons: dict[Reason, int] = {}
         self._n_known = (0, 0, 0)  # of these, in the records so far
-        self._models: dict[int, tuple[RequestSettings, int, bool]] = {}  # by identity, kept with the settings
+        self._last_group: dict[str, tuple[Cell, _Group]] = {}  # by step
         self._last: dict[tuple[int, str], tuple[int, Prompt]] = {}  # of prompts with a cache of prefixes: event, prompt
         self._n_events = 0  # in the records so far
         self._row: Outcome | None = None  # that is added
@@ -156,93 +157,113 @@ class Recorder(Planner):
         return record
 
     def _new_answer(self, count: StepCount, row: Outcome, query: Query, response: Response, *, empty: bool) -> None:
-        usage, step, link = response.usage, self._steps[count.step.name], None
+        usage, prompt = response.usage, query.prompt
         into, out, batch = usage.input_tokens, usage.output_tokens, response.batch is not None
-        if into is not None and out is not None and self._is_long(query):
-            link = self._link(step + ANSWER, query)
-        group = self._group(step, count, row)
+        group = self._group(count, row, query.settings)
+        kind, link = group.step + ANSWER, None
+        if into is not None and out is not None and prompt.chars >= group.least:
+            link = self._link(kind, group, query)
         run = self._runs.setdefault(response.run, len(self._runs))
-        self._keys[step + ANSWER].append(query.key)
-        if into is None or out is None or usage.cost_usd is not None or link or self._of_model(query.settings)[2]:
+        if into is None or out is None or usage.cost_usd is not None or link or group.stepped:
             self._plain = False
         else:
-            sums = self._sums[step + ANSWER].setdefault((group, run, batch), [0] * len(AnswerSums._fields))
-            more = (
-                1, query.prompt.chars, into, out, out - (usage.reasoning_tokens or 0), out * out,
-                usage.cached_tokens or 0, usage.written_tokens or 0, response.finish == "length",
-                response.finish == "blocked", empty,
-            )  # fmt: skip
-            for i, number in enumerate(more):
-                sums[i] += number
+            of = self._sums[kind].setdefault((group.number, run, batch), [0] * len(AnswerSums._fields))
+            of[0] += 1
+            of[1] += prompt.chars
+            of[2] += into
+            of[3] += out
+            of[4] += out - (usage.reasoning_tokens or 0)
+            of[5] += out * out
+            of[6] += usage.cached_tokens or 0
+            of[7] += usage.written_tokens or 0
+            of[8] += response.finish == "length"
+            of[9] += response.finish == "blocked"
+            of[10] += empty
+        self._keys[kind].append(query.key)
         self._events.append((
-            step + ANSWER, len(self._incomplete), group, query.key, query.prompt.chars, link, run, response.finish,
-            empty, batch, (into, out, usage.reasoning_tokens, usage.cached_tokens, usage.written_tokens,
-                           usage.cost_usd),
+            kind, len(self._incomplete), group.number, query.key, prompt.chars, link, run, response.finish, empty,
+            batch,
+            (into, out, usage.reasoning_tokens, usage.cached_tokens, usage.written_tokens, usage.cost_usd),
         ))  # fmt: skip
 
     def _new_pending(self, count: StepCount, row: Outcome, query: Query) -> None:
-        step, reason, chars = self._steps[count.step.name], None, query.prompt.chars
+        group, chars = self._group(count, row, query.settings), query.prompt.chars
+        kind = group.step + PENDING
+        link = least = reason = None
+        if group.least < NEVER and (link := self._link(kind, group, query)) is not None:
+            self._plain = False
+        if self._has_budget:
+            least, self._plain = str(least_usd(query)), False
         if self._comparison is not None:
             reason = self._reasons.setdefault(self._reason(count, row, query), len(self._reasons))
-        group, link = self._group(step, count, row), self._link(step + PENDING, query)
-        least = str(least_usd(query)) if self._has_budget else None
-        self._keys[step + PENDING].append(query.key)
-        self._plain = self._plain and reason is None and link is None and least is None
-        sums = self._sums[step + PENDING].setdefault(group, [0, 0])
-        sums[0] += 1
-        sums[1] += chars
-        self._events.append((
-            step + PENDING, len(self._incomplete), group, query.key, chars, link, least, reason,
-        ))  # fmt: skip
+            self._plain = False
+        sums = self._sums[kind]
+        of = sums.get(group.number)
+        if of is None:
+            of = sums[group.number] = [0, 0]
+        of[0] += 1
+        of[1] += chars
+        self._keys[kind].append(query.key)
+        self._events.append((kind, len(self._incomplete), group.number, query.key, chars, link, least, reason))
 
     def _new_symbolic(self, count: StepCount, row: Outcome, state: Symbolic) -> None:
-        step = self._steps[count.step.name]
-        kind, group = step + (UNDECIDED if state.undecided else SYMBOLIC), self._group(step, count, row)
+        group = self._group(count, row, state.head)
+        kind = group.step + (UNDECIDED if state.undecided else SYMBOLIC)
+        sums = self._sums[kind]
+        of = sums.get(group.number)
+        if of is None:
+            of = sums[group.number] = [0]
+        of[0] += 1
         self._keys[kind].append(state.id)
-        self._sums[kind].setdefault(group, [0])[0] += 1
-        self._events.append((kind, len(self._incomplete), group, state.id))
+        self._events.append((kind, len(self._incomplete), group.number, state.id))
 
     def _add_probe_answer(self, count: StepCount, head: RequestSettings) -> None:
         probe = self._rows.probes.of(count.step, head)
         if probe is not None and probe.response is not None and probe.query.key not in self.count.probed:
             self.count.probed[probe.query.key] = False
-            step = self._steps[count.step.name]
             assert self._row is not None
+            group = self._group(count, self._row, head)
             self._plain = False
-            self._events.append((step + PROBE, len(self._incomplete), self._group(step, count, self._row)))
+            self._events.append((group.step + PROBE, len(self._incomplete), group.number))
 
-    def _group(self, step: int, count: StepCount, row: Outcome) -> int:
-        key = step, count.step.settings_levels(row.cell), self._strata[count.step.name](row.cell)
-        return self._groups.setdefault(key, len(self._groups))
+    def _group(self, count: StepCount, row: Outcome, head: RequestSettings) -> _Group:
+        step = count.step
+        cell, group = self._last_group.get(step.name, (None, None))
+        if cell is row.cell and group is not None:  # the samples of a cell follow each other
+            return group
+        key = self._steps[step.name], step.settings_levels(row.cell), self._strata[step.name](row.cell)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = _group_of(len(self._groups), key[0], head)
+        self._last_group[step.name] = row.cell, group
+        return group
 
-    def _is_long(self, query: Query) -> bool:
-        """Whether a provider's cache may keep the beginning of a prompt."""
-        return query.prompt.chars >= self._of_model(query.settings)[1]
-
-    def _of_model(self, head: RequestSettings) -> tuple[RequestSettings, int, bool]:
-        """Return settings, the characters from which a prefix is kept, and whether long requests have another price."""
-        known = self._models.get(id(head))
-        if known is None:
-            least = beginning(head.model)
-            prices = [price_of(head.model, batch=batch) for batch in (False, True)]
-            known = self._models[id(head)] = (
-                head, NEVER if least is None else least, any(p is not None and p.above for p in prices)
-            )  # fmt: skip
-        return known
-
-    def _link(self, kind: int, query: Query) -> tuple[int, int] | None:
+    def _link(self, kind: int, group: _Group, query: Query) -> tuple[int, int] | None:
         """Return the event before of the same step and model, and the characters that both prompts begin with.
 
         None for a short prompt.
         """
-        if self._of_model(query.settings)[1] == NEVER:
-            return None
         at = kind, query.settings.model.use
         before = self._last.get(at)
         self._last[at] = self._n_events + len(self._events), query.prompt
-        if not self._is_long(query):
+        if query.prompt.chars < group.least:
             return None
         return (before[0], before[1].common(query.prompt)) if before is not None else (-1, 0)
+
+
+class _Group(NamedTuple):
+    """Requests of one step with one model and one stratum."""
+
+    number: int
+    step: int  # its number, times KINDS
+    least: int  # characters from which a provider's cache keeps a prefix
+    stepped: bool  # whether long requests have another price
+
+
+def _group_of(number: int, step: int, head: RequestSettings) -> _Group:
+    least = beginning(head.model)
+    prices = [price_of(head.model, batch=batch) for batch in (False, True)]
+    return _Group(number, step, NEVER if least is None else least, any(p is not None and p.above for p in prices))
 
 
 def _joined(keys: list[Any]) -> bytes:
