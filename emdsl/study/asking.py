@@ -20,7 +20,7 @@ from emdsl.run.retries import RetryPolicy
 from emdsl.store.journal import Journal
 from emdsl.study.control_server import ControlServer
 from emdsl.study.options import MAX_CONNECTIONS
-from emdsl.study.served import Served
+from emdsl.study.servers import Served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -199,7 +199,7 @@ async def _send(
             for number in handled:
                 loop.add_signal_handler(number, interrupter.interrupt)
             if servers is not None:
-                await servers.start(interrupter, progress)
+                await servers.start(interrupter.attach, progress)
             if sending.workers is not None and not progress.draining:
                 return await _by_workers(
                     sending.workers, walks, sending, run, view, interrupter, control, budgets, progress, url

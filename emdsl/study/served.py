@@ -1,42 +1,24 @@
-"""Models that a run serves itself: which servers its pending requests need, and their start, addresses and end."""
+"""Models that a run serves itself: which servers its pending requests need."""
 
 from __future__ import annotations
 
-import asyncio
-import re
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from emdsl.errors import Rejected, UsageError
+from emdsl.errors import UsageError
 from emdsl.experiment import request_settings
 from emdsl.providers.secret import needs_servers
-from emdsl.serving.command import command_of
-from emdsl.serving.launcher import ReplicaSpec
-from emdsl.study.options import LOCAL, RAY
+from emdsl.study.options import LOCAL
 from emdsl.study.screen import plain_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping
 
     from emdsl.query import Model
     from emdsl.run.count import ExperimentCount
-    from emdsl.run.progress import Progress
     from emdsl.serve import Serve
-    from emdsl.serving.fleet import Fleet, Replica
-    from emdsl.serving.launcher import Launcher
-    from emdsl.study.asking import Interrupter
     from emdsl.study.compiled import Compiled
-    from emdsl.study.project import Project
     from emdsl.study.screen import Part
-
-LOGS = "serving"  # in the cache: a folder of logs for each run
-KEPT_RUNS = 20  # whose logs are kept
-_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # for weights that need an account
-_SHARED = re.compile(r"^(?:HF|HUGGING_FACE|HUGGINGFACE|TRANSFORMERS|VLLM|SGLANG|SGL|TORCH|NCCL|CUDA)_")
-_SECRET = re.compile(r"API_KEY|_TOKEN$|SECRET|PASSWORD")
-_NO_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,124 +91,3 @@ def serving_of(on: str | None, study: Compiled, counts: Iterable[ExperimentCount
         )
     models = served_models(counts)
     return Serving(on=on, models=tuple(models)) if models else None
-
-
-class Served:
-    """The servers of a run, as its client uses them. See Servers."""
-
-    def __init__(self, serving: Serving, project: Project, run: str, notice: Callable[[str], None]) -> None:
-        """Prepare; nothing is started.
-
-        Args:
-            serving: The servers to start.
-            project: Its cache gets the logs, and its environment may name programs.
-            run: The id of the run.
-            notice: Gets messages for the user.
-        """
-        self._serving = serving
-        self._project = project
-        self._run = run
-        self._notice = notice
-        self._fleet: Fleet | None = None
-
-    async def start(self, interrupter: Interrupter, progress: Progress) -> None:
-        """Start the servers, and return when each model has one that answers, or the run is interrupted.
-
-        Raises:
-            SetupError: The servers of a model cannot be started.
-        """
-        from emdsl.serving.fleet import Fleet  # noqa: PLC0415 - only a run with servers needs it
-
-        specs = replica_specs(self._serving.models, self._project.environment)
-        launcher = launcher_for(self._serving.on, self._project, self._run)
-        self._fleet = Fleet(launcher, specs, self._notice)
-        self._notice(f"starting {self._serving.shown}")
-        starting = _Starting(asyncio.ensure_future(self._fleet.start()), progress)
-        interrupter.attach(starting)
-        await starting.ended()
-
-    async def close(self) -> None:
-        """Stop the servers."""
-        if self._fleet is not None:
-            await self._fleet.close()
-
-    def replicas(self, model: Model) -> int:
-        """See Servers."""
-        return len(self._of(model))
-
-    def url(self, model: Model, account: int) -> str | None:
-        """See Servers."""
-        url = self._of(model)[account].url
-        if url is None and self._fleet is not None and (failure := self._fleet.failure(name_of(model))):
-            raise Rejected(f"not sent: {failure.partition(chr(10))[0]}", for_all=True)
-        return url
-
-    async def lost(self, model: Model, account: int, url: str) -> bool:
-        """See Servers."""
-        return self._fleet is not None and await self._fleet.lost(name_of(model), account, url)
-
-    def _of(self, model: Model) -> list[Replica]:
-        if self._fleet is None or model.serve is None:
-            return []
-        return self._fleet.models.get(name_of(model), [])
-
-
-class _Starting:
-    """Servers that are starting; an interrupt ends that. See Drains."""
-
-    def __init__(self, task: asyncio.Future[None], progress: Progress) -> None:
-        self.progress = progress
-        self._task = task
-
-    def drain(self) -> None:
-        self.progress.draining = True
-        self._task.cancel()
-
-    stop = drain
-
-    async def ended(self) -> None:
-        """Return when the servers are up, or the start was interrupted; raises what the start raises."""
-        try:
-            await self._task
-        except asyncio.CancelledError:
-            if not self.progress.draining:
-                raise
-
-
-def replica_specs(models: Iterable[Model], environment: Mapping[str, str]) -> dict[str, list[ReplicaSpec]]:
-    """Return the servers of models, by the name of each; raises SetupError for a command that is none."""
-    shared = {n: v for n, v in environment.items() if _SHARED.match(n) and (n in _TOKENS or not _SECRET.search(n))}
-    specs = {}
-    for model in models:
-        if model.serve is None:
-            continue
-        command = command_of(model, model.serve, environment)
-        label = _NO_NAME.sub("-", name_of(model)).strip("-")
-        specs[name_of(model)] = [
-            ReplicaSpec(
-                model=model.use, name=f"{label}-{i + 1}", index=i, command=command, gpus=float(model.serve.gpus),
-                environment=shared,
-            )
-            for i in range(model.serve.replicas)
-        ]  # fmt: skip
-    return specs
-
-
-def launcher_for(on: str, project: Project, run: str) -> Launcher:
-    """Return what starts servers; raises SetupError if it is not installed."""
-    logs = project.cache / LOGS
-    _forget_old(logs)
-    if on != LOCAL:
-        from emdsl.serving.ray import RayLauncher  # noqa: PLC0415 - only `--on ray` needs it
-
-        return RayLauncher(on if on != RAY else None, logs / run)
-    from emdsl.serving.local import LocalLauncher  # noqa: PLC0415 - only `--serve` needs it
-
-    return LocalLauncher(logs / run, project.root, project.environment)
-
-
-def _forget_old(logs: Path) -> None:
-    """Remove the logs of all runs but the last ones."""
-    folders = sorted(logs.glob("*/"), key=lambda folder: folder.stat().st_mtime)
-    for folder in folders[: -KEPT_RUNS + 1]:
-        shutil.rmtree(folder, ignore_errors=True)
