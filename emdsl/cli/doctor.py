@@ -40,7 +40,7 @@ def command(file: Path, env_file: Path | None, as_json: bool, insecure: bool) ->
         columns = ["model", "steps", "answers", "seconds", "reported", "tokens in", "out", "cost", "note"]
         rows = [[_cell(field, value) for field, value in m.items()] for m in models]
         console.show([Table(columns, rows, numeric=["seconds", "tokens in", "out", "cost"])])
-    return 0 if all(m["answers"] for m in models) else 1
+    return 1 if any(m["answers"] is False for m in models) else 0
 
 
 def _cell(field: str, value: Any) -> str:

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from emdsl.query import Model
-    from emdsl.serve import Serve
 
 
 def command_variable(service: str) -> str:
@@ -35,9 +34,13 @@ def program_of(service: str, default: tuple[str, ...], environment: Mapping[str,
         raise SetupError(f"`{variable}` is not a command line: {error}") from None
 
 
-def command_of(model: Model, serve: Serve, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the command line of a server, without its address; raises SetupError as `program_of`."""
-    service = model.service
+def command_of(model: Model, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the command line of a server of a model with `serve`, without its address.
+
+    Raises:
+        SetupError: The environment names a program by a text that is no command line.
+    """
+    service, args = model.service, model.serve.args if model.serve is not None else ()
     program = program_of(service.name, service.program or (), environment)
     name, revision = model.use.partition("/")[2], model.revision or ""
     weights: tuple[str, ...]
@@ -48,4 +51,4 @@ def command_of(model: Model, serve: Serve, environment: Mapping[str, str]) -> tu
             weights = ("--model-path", name, "--revision", revision, "--served-model-name", model.wire_name)
         case _:  # the one name stands for the model and its revision
             weights = (model.wire_name,)
-    return (*program, *weights, *serve.args)
+    return (*program, *weights, *args)

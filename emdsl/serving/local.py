@@ -51,9 +51,7 @@ class LocalLauncher:
         """See Launcher."""
         variables = spec.variables(self._machine)
         variables["PATH"] = search_path(self._machine)
-        program = shutil.which(spec.command[0], path=variables["PATH"])
-        if program is None:
-            raise SetupError(missing_program(spec.command[0], spec.model))
+        program = find_program(spec.command[0], spec.model, self._machine)
         gpus = self._take(spec)
         variables[VISIBLE] = ",".join(gpus)
         log = self._logs / f"{spec.name}.log"
@@ -149,13 +147,16 @@ def search_path(machine: Mapping[str, str]) -> str:
     return os.pathsep.join([*filter(None, [machine.get("PATH")]), str(Path(sys.executable).parent)])
 
 
-def missing_program(program: str, model: str) -> str:
-    """Return the message about a program that is not installed on a machine; `model` is a `provider/model`."""
-    service = model.partition("/")[0]
-    return (
-        f"`{model}` is served by the program `{program}`, which is not installed: install it (`pip install {service}`),"
-        f" or set `{command_variable(service)}` to its command line"
-    )
+def find_program(program: str, model: str, machine: Mapping[str, str]) -> str:
+    """Return the path of a program that serves a `provider/model`; raises SetupError if it is not installed."""
+    path = shutil.which(program, path=search_path(machine))
+    if path is None:
+        service = model.partition("/")[0]
+        raise SetupError(
+            f"`{model}` is served by the program `{program}`, which is not installed: install it "
+            f"(`pip install {service}`), or set `{command_variable(service)}` to its command line"
+        )
+    return path
 
 
 def last_lines(log: Path, n_lines: int) -> list[str]:

@@ -7,11 +7,11 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from emdsl.capability import may_reason
-from emdsl.errors import ProviderError
+from emdsl.errors import ProviderError, SetupError
 from emdsl.experiment import request_settings
 from emdsl.price_list import cost_usd
 from emdsl.prompt import Message, Prompt
-from emdsl.providers.secret import why_unusable
+from emdsl.providers.secret import needs_servers, why_unusable
 from emdsl.query import Query, RequestSettings, Usage
 from emdsl.reasoning import split
 from emdsl.run.probes import SPLITS, Probes
@@ -33,7 +33,8 @@ def check_models(study: Compiled, *, insecure: bool = False) -> list[dict[str, A
     The current thread must have no running event loop.
 
     Returns:
-        For each model: `use`, steps, whether it answered, seconds, tokens, cost and a note.
+        For each model: `use`, steps, whether it answered (None: a run starts its servers), seconds, tokens, cost and a
+        note.
     """
     trials: dict[Any, _Trial] = {}
     for experiment in study.program.experiments:
@@ -68,6 +69,8 @@ async def _results(trials: list[_Trial], project: Project, *, insecure: bool) ->
 
     async def one(trial: _Trial) -> dict[str, Any]:
         head, steps = trial.head, trial.steps
+        if needs_servers(head.model, project.environment):
+            return _served(head, steps, project)
         lacks = why_unusable(head.model, project.environment, insecure=insecure)
         if lacks is not None:
             return _entry(head, steps, None, lacks.partition(": ")[2])
@@ -117,6 +120,20 @@ def _notes(head: RequestSettings, response: Response) -> list[str]:
     if split(response)[1] is None and {"reasoning_effort", "reasoning_tokens"} & set(params):
         notes.append("no reasoning in the answer")
     return notes
+
+
+def _served(head: RequestSettings, steps: list[str], project: Project) -> dict[str, Any]:
+    """Return whether a run can start the servers of a model; none is started."""
+    from emdsl.serving.command import command_of  # noqa: PLC0415 - few studies have such models
+    from emdsl.serving.local import find_program  # noqa: PLC0415 - few studies have such models
+
+    model = head.model
+    try:
+        path = find_program(command_of(model, project.environment)[0], model.use, project.environment)
+    except SetupError as error:
+        return _entry(head, steps, None, str(error))
+    started = f"`run --serve` starts {model.serve.shown if model.serve is not None else ''} by {path}"
+    return _entry(head, steps, None, started) | {"answers": None}
 
 
 def _entry(head: RequestSettings, steps: list[str], response: Response | None, note: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from emdsl.errors import ProviderError
 from emdsl.experiment import request_settings
 from emdsl.parameters import NO, PREFILL, row_of, rows_of
 from emdsl.price_list import price_of
-from emdsl.providers.secret import find_keys, find_url, why_unusable
+from emdsl.providers.secret import find_keys, find_url, needs_servers, why_unusable
 from emdsl.query import Model
 from emdsl.redact import mask_password
 from emdsl.service import SERVICES
@@ -115,11 +115,12 @@ def _model(model: Model, project: Project, served: Any, *, insecure: bool) -> di
             "name": model.name,
             "use": model.use,
             "revision": model.revision,
-            "url": mask_password(find_url(model, project.environment)[0] or "") or None,
+            "url": _url(model, project),
             "key": f"{variable}: {f'{len(keys)} set' if keys else 'not set'}" if variable else "none needed",
             "settings": {k: plain_json(v) for k, v in model.params},
             "price": _price_text(model),
             "context": model.context,
+            "serve": _serve_text(model),
             "limits": {k: v for k in ("parallel", "rpm", "tpm") if (v := getattr(model, k)) is not None},
             "server": served,
             "missing": missing.partition(": ")[2] if missing and (keys or not variable) else None,
@@ -127,6 +128,20 @@ def _model(model: Model, project: Project, served: Any, *, insecure: bool) -> di
         | _capabilities(model.service)
         | _of_model(model)
     )
+
+
+def _url(model: Model, project: Project) -> str | None:
+    """Return the address of a model without a password; None if a run starts its servers."""
+    if needs_servers(model, project.environment):
+        return None
+    return mask_password(find_url(model, project.environment)[0] or "") or None
+
+
+def _serve_text(model: Model) -> str | None:
+    """Return the servers that a run starts for a model."""
+    if model.serve is None:
+        return None
+    return model.serve.shown + (f": {' '.join(model.serve.args)}" if model.serve.args else "")
 
 
 def _price_text(model: Model) -> str:

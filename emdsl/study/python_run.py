@@ -28,7 +28,7 @@ CONFIRM_OVER_USD = 10  # as of `emdsl run --confirm-over`
 
 def run_options(
     samples: int | None, only: Only | None, budget: Decimal | float | None, *, offline: bool, connections: int | None,
-    workers: int | None, pilot: bool, yes: bool, confirm_over: Decimal | float,
+    workers: int | None, pilot: bool, yes: bool, confirm_over: Decimal | float, on: str | None,
 ) -> RunOptions:  # fmt: skip
     """Return the options of a run; raises UsageError for a wrong one."""
     if connections is not None:
@@ -38,7 +38,7 @@ def run_options(
     return RunOptions(
         samples=samples, only=only_texts(only), budget=usd_of(budget, "budget"), offline=offline,
         connections=connections, workers=workers, pilot=pilot,
-        confirm_over=None if yes else usd_of(confirm_over, "confirm_over"),
+        confirm_over=None if yes else usd_of(confirm_over, "confirm_over"), on=on,
     )  # fmt: skip
 
 

@@ -127,7 +127,7 @@ def replica_specs(models: Iterable[Model], environment: Mapping[str, str]) -> di
     for model in models:
         if model.serve is None:
             continue
-        command = command_of(model, model.serve, environment)
+        command = command_of(model, environment)
         label = _NO_NAME.sub("-", name_of(model)).strip("-")
         specs[name_of(model)] = [
             ReplicaSpec(

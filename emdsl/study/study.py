@@ -20,6 +20,7 @@ from emdsl.study.deviations import marked
 from emdsl.study.foreground import Foreground
 from emdsl.study.frontend import frontend, show_tables_as_html
 from emdsl.study.html import table_html
+from emdsl.study.options import place_of
 from emdsl.study.plan import Plan, make_plan
 from emdsl.study.project import open_project
 from emdsl.study.prompts import load_prompts
@@ -104,7 +105,8 @@ class Study:
     def run(
         self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | None = None,
         offline: bool = False, connections: int | None = None, workers: int | None = None, display: str | None = None,
-        pilot: bool = False, yes: bool = False, confirm_over: Decimal | float = CONFIRM_OVER_USD,
+        pilot: bool = False, yes: bool = False, confirm_over: Decimal | float = CONFIRM_OVER_USD, serve: bool = False,
+        on: str | None = None,
     ) -> Run:  # fmt: skip
         """Send the pending requests, load the results, and return what came of it.
 
@@ -123,6 +125,8 @@ class Study:
             pilot: Send only a small balanced sample of all rows; `rest` of the returned run is the plan of the study.
             yes: Do not ask before spending.
             confirm_over: Ask first if the expected cost in US dollars is over this, or unknown.
+            serve: Start the servers of models with `serve` on this machine.
+            on: Start them there: `local`, `ray` (a cluster of this machine) or `ray://HEAD`.
 
         Raises:
             UsageError: Nobody can answer the question, because the notebook runs by itself.
@@ -132,7 +136,7 @@ class Study:
         interrupter, foreground = Interrupter(), Foreground()
         options = run_options(
             samples, only, budget, offline=offline, connections=connections, workers=workers, pilot=pilot, yes=yes,
-            confirm_over=confirm_over,
+            confirm_over=confirm_over, on=place_of(on, serve=serve),
         )  # fmt: skip
         call = partial(run_for, self._compiled, options, display, interrupter, foreground, frontend())
         return apart_from_loop(call, interrupter, foreground)
@@ -140,7 +144,8 @@ class Study:
     async def arun(
         self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | None = None,
         offline: bool = False, connections: int | None = None, workers: int | None = None, display: str | None = None,
-        pilot: bool = False, yes: bool = False, confirm_over: Decimal | float = CONFIRM_OVER_USD,
+        pilot: bool = False, yes: bool = False, confirm_over: Decimal | float = CONFIRM_OVER_USD, serve: bool = False,
+        on: str | None = None,
     ) -> Run:  # fmt: skip
         """Do as `run`, without blocking the event loop.
 
@@ -150,7 +155,7 @@ class Study:
         foreground = Foreground(partial(loop.call_soon_threadsafe, context=context))
         options = run_options(
             samples, only, budget, offline=offline, connections=connections, workers=workers, pilot=pilot, yes=yes,
-            confirm_over=confirm_over,
+            confirm_over=confirm_over, on=place_of(on, serve=serve),
         )  # fmt: skip
         call = partial(run_for, self._compiled, options, display, interrupter, foreground, frontend())
         # No task, as of `asyncio.to_thread`: its KeyboardInterrupt would end the event loop.

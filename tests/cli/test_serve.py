@@ -12,8 +12,11 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from support import clean_environment, emdsl
+import pytest
+from support import THOROUGH, clean_environment, emdsl
 from tiny_servers import alive, records, serve_variable
+
+import emdsl as emdsl_package
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,6 +126,7 @@ def test_a_request_that_kills_servers_is_given_up(tmp_path: Path) -> None:
     assert not alive(tmp_path / "records")
 
 
+@pytest.mark.skipif(not THOROUGH, reason="the pauses before new starts take seconds")
 def test_servers_that_do_not_start(tmp_path: Path) -> None:
     """The error shows the log, and nothing is sent."""
     study(tmp_path)
@@ -154,6 +158,7 @@ def test_where_no_server_is_needed(tmp_path: Path) -> None:
     assert "--on: `mars` is no place for servers: use local, ray or ray://HEAD" in wrong.stderr
 
 
+@pytest.mark.skipif(not THOROUGH, reason="a process of its own takes a second")
 def test_an_interrupt_while_servers_start(tmp_path: Path) -> None:
     """It ends the servers, and the run as any interrupted one."""
     study(tmp_path)
@@ -168,4 +173,30 @@ def test_an_interrupt_while_servers_start(tmp_path: Path) -> None:
     out, _ = run.communicate(timeout=20)
     assert run.returncode == 3
     assert "interrupted: all answers are kept" in out
+    assert not alive(tmp_path / "records")
+
+
+def test_what_doctor_and_models_say(tmp_path: Path) -> None:
+    """The program that a run would start, or how to get it; nothing is started."""
+    study(tmp_path)
+    env = serve_variable(tmp_path / "records")
+    told = json.loads(emdsl("doctor", "study.em", "--json", cwd=tmp_path, env=env).stdout)["models"]
+    assert [(m["answers"], m["note"]) for m in told] == [
+        (None, f"`run --serve` starts 3 servers without a GPU by {sys.executable}")
+    ]
+    told = json.loads(
+        emdsl("doctor", "study.em", "--json", cwd=tmp_path, env={"EMDSL_SERVE_VLLM": "no-such-vllm"}, code=1).stdout
+    )["models"]
+    assert "`no-such-vllm`, which is not installed" in told[0]["note"]
+    described = json.loads(emdsl("models", "study.em", "--json", cwd=tmp_path, env=env).stdout)["models"][0]
+    assert (described["url"], described["serve"]) == (None, "3 servers without a GPU: --latency 0.02")
+    assert not records(tmp_path / "records", "start")
+
+
+def test_a_run_that_python_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study(tmp_path)
+    for name, value in serve_variable(tmp_path / "records").items():
+        monkeypatch.setenv(name, value)
+    done = emdsl_package.open(tmp_path / "study.em").run(samples=1, serve=True, display="none")
+    assert (done.answered, done.complete) == (40, True)
     assert not alive(tmp_path / "records")

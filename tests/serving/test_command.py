@@ -16,8 +16,7 @@ HOSTILE = 'a; touch owned && $(id) `id` "quoted" \\"'
 def command(setting: str, environment: dict[str, str] | None = None) -> tuple[str, ...]:
     found = experiment(f'model m {{ {setting} }}\nexperiment e {{ ask answer from m with "x" }}')
     ((_, head),) = request_settings(found)
-    assert head.model.serve is not None
-    return command_of(head.model, head.model.serve, environment or {})
+    return command_of(head.model, environment or {})
 
 
 @pytest.mark.parametrize(
