@@ -54,6 +54,8 @@ _CREDENTIALS = {
     "container",
 }
 _METADATA = re.compile(r"169\.254\.16\d\.\d+|metadata\.google\.internal")  # where machines of a cloud ask who they are
+_KINDS = {"Connect": "no connection", "Timeout": "no answer in time", "Interrupted": "the connection broke"}
+_KIND = re.compile(r"kind: (\w+)")
 _STATUS = re.compile(r"status code: (\d{3})")
 T = TypeVar("T")
 _REGION = re.compile(r"PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraint|wrong.{0,20}region")
@@ -149,8 +151,8 @@ class Bucket:
 
         def read() -> tuple[bytes, Any]:
             found = obstore.get(self._store, path)
-            version = {"e_tag": found.meta.get("e_tag"), "version": found.meta.get("version")}
-            return bytes(found.bytes()), version
+            marks = {"e_tag": found.meta.get("e_tag"), "version": found.meta.get("version")}
+            return bytes(found.bytes()), {name: mark for name, mark in marks.items() if mark is not None}
 
         before, version = self._tried(path, read) or (None, "create")
         content = changed(before)
@@ -196,7 +198,7 @@ class Bucket:
             return StoreError(f"{self.url}: access to {path} is denied ({status or 'no permission'}); {hint}")
         if self._folder is not None or 400 <= status < 500:
             return StoreError(f"{path} of {self.url} cannot be used: {first}")
-        return StoreAway(f"{self.url} cannot be reached: {_short(first)}")
+        return StoreAway(f"{self.url} cannot be reached: {mask(_short(text))}")
 
     def _missing(self, path: str) -> StoreError:
         return StoreError(f"{path} of {self.url} is missing, although its index is there: push its answers again")
@@ -274,5 +276,6 @@ def _loopback(url: str) -> bool:
 
 
 def _short(text: str) -> str:
-    """Return the reason in an error of obstore without what was tried how often."""
-    return text.rpartition(" - ")[2].strip() or text
+    """Return the reason in an error of obstore, without how often it was tried."""
+    kind = found[1] if (found := _KIND.search(text)) else ""
+    return _KINDS.get(kind) or text.partition("\n")[0].rpartition(" - ")[2].strip()[:300]

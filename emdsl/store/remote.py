@@ -260,7 +260,10 @@ class Remote:
         with self._sealing:
             if self._seal is None:
                 locked = str((self._about or {})["identity"])
-                self._seal = sealing.opened(locked, self._needed_passphrase(), self._bucket.url)
+                try:
+                    self._seal = sealing.opened(locked, self._needed_passphrase())
+                except Damaged as error:
+                    raise StoreError(f"{self._bucket.url} cannot be decrypted: {error}") from error
             return self._seal
 
     def _needed_passphrase(self) -> str:

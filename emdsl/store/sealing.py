@@ -7,9 +7,10 @@ opens the identity alone, and the identity opens each block.
 from __future__ import annotations
 
 import base64
+from functools import lru_cache
 from typing import Any
 
-from emdsl.errors import SetupError, StoreError
+from emdsl.errors import SetupError
 from emdsl.store.packs import Damaged
 
 
@@ -41,16 +42,17 @@ def new_identity(passphrase: str) -> str:
     return base64.b64encode(passphrases().encrypt(identity.encode(), passphrase)).decode()
 
 
-def opened(locked: str, passphrase: str, where: str) -> Seal:
+@lru_cache(maxsize=4)  # a process tries a passphrase once
+def opened(locked: str, passphrase: str) -> Seal:
     """Return the seal of a remote by the passphrase of its identity.
 
-    Raises StoreError for a wrong passphrase, SetupError if the encryption package is missing.
+    Raises Damaged for a wrong passphrase, SetupError if the encryption package is missing.
     """
     age = passphrases()
     try:
         identity = age.decrypt(base64.b64decode(locked), passphrase).decode()
     except Exception as error:
-        raise StoreError(f"{where} cannot be decrypted: wrong passphrase, or its emdsl.json is damaged") from error
+        raise Damaged("wrong passphrase, or its emdsl.json is damaged") from error
     return Seal(identity)
 
 
