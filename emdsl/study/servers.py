@@ -146,7 +146,7 @@ def launcher_for(on: str, project: Project, run: str) -> Launcher:
     if on != LOCAL:
         from emdsl.serving.ray import RayLauncher  # noqa: PLC0415 - only `--on ray` needs it
 
-        return RayLauncher(on if on != RAY else None, logs / run)
+        return RayLauncher(on if on != RAY else None, logs / run, project.root)
     from emdsl.serving.local import LocalLauncher  # noqa: PLC0415 - only `--serve` needs it
 
     return LocalLauncher(logs / run, project.root, project.environment)

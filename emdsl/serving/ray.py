@@ -1,0 +1,368 @@
+"""Ray: processes on the nodes of a Ray cluster, each in an actor, and the launcher of model servers over them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from emdsl.errors import SetupError
+from emdsl.files import PRIVATE_FOLDER, private
+from emdsl.serving.local import last_lines
+from emdsl.serving.node_process import LEASE_S, NodeProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from emdsl.serving.launcher import ReplicaSpec
+
+CLIENT_PORT = 10001  # of Ray's client server, on the head
+POLL_S = 0.5  # between calls to a process that runs
+PLACE_S = 120.0  # for an actor to get its resources and to start
+HEAD_S = 30.0  # without a head; from 60 s on, Ray ends every process of the cluster, and this one
+LOST = -9  # the exit code of a process whose node is lost
+OBJECTS = 80 << 20  # bytes of shared memory for Ray's objects: no large object is ever sent
+
+
+class RemoteProcess:
+    """A process in an actor on some node; its output is copied into a file of this machine."""
+
+    def __init__(self, cluster: RayCluster, actor: Any, log: Path, node: str) -> None:
+        self.log = log
+        self.node = node
+        self._cluster = cluster
+        self._actor = actor
+        self._offset = 0
+        self._code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._write(b"")
+        self._following = asyncio.create_task(self._follow())
+
+    async def wait(self) -> int:
+        """Return the exit code once the process has ended; LOST if its node is lost."""
+        return await asyncio.shield(self._code)
+
+    async def stop(self) -> None:
+        """End the process with all that it started, and free the resources of its actor."""
+        self._following.cancel()
+        with contextlib.suppress(Exception):  # the actor is lost: its process ends by itself
+            async with asyncio.timeout(LEASE_S):
+                self._write((await _result(self._actor.poll.remote(self._offset))).output)
+                await _result(self._actor.stop.remote())
+        self._end(LOST)
+
+    async def _follow(self) -> None:
+        silent_s = 0.0
+        while not self._code.done():
+            try:
+                polled = await _result(self._actor.poll.remote(self._offset))
+            except Exception as error:  # noqa: BLE001 - Ray has many ways to lose an actor
+                # Unavailable: its node may come back. Its process has ended once the lease is over.
+                if self._cluster.lost or type(error).__name__ != "ActorUnavailableError" or silent_s > LEASE_S:
+                    self._write(f"\nemdsl: {self.node} is lost: {_first_line(error)}\n".encode())
+                    self._end(LOST)
+                    return
+                silent_s += POLL_S
+            else:
+                silent_s = 0.0
+                self._write(polled.output)
+                if polled.code is not None:
+                    self._end(polled.code)
+                    return
+            await asyncio.sleep(POLL_S)
+
+    def _write(self, output: bytes) -> None:
+        self._offset += len(output)
+        self.log.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+        with open(self.log, "ab", opener=private) as log:  # it may quote prompts
+            log.write(output)
+
+    def _end(self, code: int) -> None:
+        if not self._code.done():
+            self._code.set_result(code)
+        self._cluster.free(self._actor)
+
+    def lose(self) -> None:
+        """Count the process as lost with its cluster."""
+        self._following.cancel()
+        if not self._code.done():
+            self._code.set_result(LOST)
+
+
+class RayCluster:
+    """The connection of this process to a Ray cluster; several parts of a run share one.
+
+    Args:
+        address: `ray://HEAD[:PORT]`, the client server of a cluster; None: the cluster of the variable RAY_ADDRESS, or
+            the one that runs on this machine, else one that is started on this machine for this run.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        self.lost = False
+        self._address = address
+        self._connecting = asyncio.Lock()
+        self._connected = False
+        self._ours = False
+        self._watching: asyncio.Task[None] | None = None
+        self._processes: set[RemoteProcess] = set()
+        self._gpus: dict[Any, float] = {}  # of each actor
+
+    async def connect(self) -> None:
+        """Connect, once; raises SetupError."""
+        async with self._connecting:
+            if self._connected:
+                return
+            ray = _ray()
+            if not ray.is_initialized():  # a program that uses Ray itself keeps its connection
+                await asyncio.to_thread(_init, self._address)
+                self._ours = True
+            self._connected = True
+            if self._address is None:
+                gcs_address = ray.get_runtime_context().gcs_address
+                self._watching = asyncio.create_task(self._watch(gcs_address))
+
+    async def nodes(self) -> list[dict[str, Any]]:
+        """Return the nodes that are alive, as Ray describes them; raises SetupError."""
+        await self.connect()
+        if self.lost:
+            raise SetupError(_LOST)
+        return [n for n in await asyncio.to_thread(_ray().nodes) if n["Alive"]]
+
+    async def start(
+        self, name: str, log: Path, call: str, arguments: Sequence[Any], *, gpus: float = 0, cpus: float = 1
+    ) -> tuple[RemoteProcess, Any]:
+        """Start a process in an actor of its own, on a node with enough free resources.
+
+        Args:
+            name: For people, in errors.
+            log: The file that its output is copied into.
+            call: The method of NodeProcess that starts it.
+            arguments: Those of the method. They are sent to the actor alone, and are in no log.
+            gpus: GPUs of its own.
+            cpus: CPUs of its own.
+
+        Returns:
+            The process, and what the method returned.
+
+        Raises:
+            SetupError: The cluster is lost, has too few resources, or the process cannot be started.
+        """
+        nodes = await self.nodes()
+        self._check_resources(nodes, name, gpus, cpus)
+        # Ray restarts no actor: a server that died is counted and replaced by its fleet, a worker by its run.
+        actor = (
+            _ray()
+            .remote(NodeProcess)
+            .options(num_gpus=gpus, num_cpus=cpus, scheduling_strategy="SPREAD", max_restarts=0)
+            .remote(node_address)
+        )
+        self._gpus[actor] = gpus
+        try:
+            async with asyncio.timeout(PLACE_S):
+                node = await _result(actor.address.remote())
+                returned = await _result(getattr(actor, call).remote(*arguments))
+        except TimeoutError:
+            self.free(actor)
+            raise SetupError(
+                f"the Ray cluster gave `{name}` no place within {PLACE_S:.0f} s: it needs {_needs(gpus, cpus)}; "
+                f"{_described(nodes)}. Other jobs may use them: see `ray status`"
+            ) from None
+        except Exception as error:
+            self.free(actor)
+            raise SetupError(f"cannot start `{name}` on the Ray cluster: {_cause(error)}") from error
+        except BaseException:
+            self.free(actor)
+            raise
+        process = RemoteProcess(self, actor, log, node)
+        self._processes.add(process)
+        return process, returned
+
+    def free(self, actor: Any) -> None:
+        """Give the resources of an actor back to the cluster."""
+        if self._gpus.pop(actor, None) is not None:
+            with contextlib.suppress(Exception):  # it has died already, or the cluster is lost
+                _ray().kill(actor)
+
+    async def close(self) -> None:
+        """End all processes, and the cluster too if it was started for this run."""
+        if self._watching is not None:
+            self._watching.cancel()
+        if not self.lost:
+            await asyncio.gather(*(p.stop() for p in self._processes), return_exceptions=True)
+        if self._ours:
+            await asyncio.to_thread(_ray().shutdown)
+        self._connected = self._ours = False
+
+    def _check_resources(self, nodes: list[dict[str, Any]], name: str, gpus: float, cpus: float) -> None:
+        """Raise SetupError if the nodes could not hold the process even if nothing else ran there."""
+        fits = any(n["Resources"].get("GPU", 0) >= gpus and n["Resources"].get("CPU", 0) >= cpus for n in nodes)
+        held = sum(self._gpus.values())
+        if not fits:
+            raise SetupError(f"no node of the Ray cluster has {_needs(gpus, cpus)} for `{name}`; {_described(nodes)}")
+        if gpus and held + gpus > sum(n["Resources"].get("GPU", 0) for n in nodes):
+            raise SetupError(
+                f"the Ray cluster has too few GPUs for `{name}`: it needs {_number(gpus, 'GPU')}, and this run holds "
+                f"{held:g} already; {_described(nodes)}. Lower `replicas` or `gpus`, or add nodes"
+            )
+
+    async def _watch(self, gcs_address: str) -> None:
+        """Notice that the head is gone, before Ray ends this process without a word."""
+        host, _, port = gcs_address.rpartition(":")
+        silent_s = 0.0
+        while silent_s < HEAD_S:
+            await asyncio.sleep(2.0)
+            try:
+                async with asyncio.timeout(2.0):
+                    _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+                writer.close()
+                silent_s = 0.0
+            except (OSError, TimeoutError):
+                silent_s += 2.0
+        self.lost = True
+        for process in self._processes:
+            process.lose()
+
+
+class RayReplica:
+    """The handle of a server on a Ray cluster."""
+
+    def __init__(self, process: RemoteProcess, url: str) -> None:
+        self._process = process
+        self.url = url
+        self.log = str(process.log)
+
+    async def wait(self) -> int:
+        """Return the exit code of the server."""
+        return await self._process.wait()
+
+    async def stop(self) -> None:
+        """End the server with all its processes."""
+        await self._process.stop()
+
+    async def tail(self, n_lines: int) -> list[str]:
+        """Return the last lines of its output."""
+        return last_lines(self._process.log, n_lines)
+
+
+class RayLauncher:
+    """Starts model servers on the nodes of a Ray cluster.
+
+    Args:
+        cluster: The cluster, or its address: see RayCluster.
+        logs: The folder of this machine that the output of servers is copied into.
+        folder: The working folder of the servers, on nodes that have it.
+    """
+
+    def __init__(self, cluster: RayCluster | str | None, logs: Path, folder: Path) -> None:
+        self._cluster = cluster if isinstance(cluster, RayCluster) else RayCluster(cluster)
+        self._closes = self._cluster is not cluster
+        self._logs = logs
+        self._folder = folder
+
+    async def start(self, spec: ReplicaSpec) -> RayReplica:
+        """Start a server without waiting until it listens; raises SetupError."""
+        # A server with a GPU needs no share of the cores: the node gives its GPUs to as many as it has.
+        process, url = await self._cluster.start(
+            f"{spec.model} (replica {spec.index + 1})", self._logs / f"{spec.name}.log", "serve", (spec, self._folder),
+            gpus=spec.gpus, cpus=0 if spec.gpus else 1,
+        )  # fmt: skip
+        return RayReplica(process, url)
+
+    async def close(self) -> None:
+        """Leave the cluster if this launcher connected to it."""
+        if self._closes:
+            await self._cluster.close()
+
+
+_LOST = (
+    "the head of the Ray cluster does not answer any more. Start the cluster again, then repeat the command: all "
+    "answers are kept"
+)
+
+
+def node_address() -> str:
+    """Return the address of this node, as other nodes of its cluster reach it."""
+    address: str = _ray().util.get_node_ip_address()
+    return address
+
+
+def _ray() -> Any:
+    try:
+        import ray  # noqa: PLC0415 - 0.5 s that only a run on Ray should cost
+    except ImportError:
+        raise SetupError("`--on ray` needs Ray: pip install 'emdsl[ray]'") from None
+    return ray
+
+
+def _init(address: str | None) -> None:
+    """Connect to a cluster, or start one; raises SetupError."""
+    ray = _ray()
+    logging.getLogger("ray").setLevel(logging.CRITICAL + 1)  # errors come as exceptions, and lost nodes are no news
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that is started here
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray warns of it
+    quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.CRITICAL}
+    try:
+        if address is not None:
+            ray.init(client_address(address), **quiet)
+            return
+        try:
+            ray.init("auto", **quiet)
+        except ConnectionError:
+            if os.environ.get("RAY_ADDRESS"):
+                raise
+            ray.init("local", include_dashboard=False, object_store_memory=OBJECTS, **quiet)
+    except Exception as error:
+        where = f"`{address or os.environ.get('RAY_ADDRESS') or 'auto'}`"
+        raise SetupError(f"cannot connect to the Ray cluster {where}: {_first_line(error)}") from error
+
+
+def client_address(address: str) -> str:
+    """Return the address of a cluster's client server, with its port; raises SetupError."""
+    host = address.removeprefix("ray://").rstrip("/")
+    name, _, port = host.rpartition(":") if not host.endswith("]") else ("", "", "")
+    if not address.startswith("ray://") or not host or (name and not port.isdecimal()):
+        raise SetupError(f"`{address}` is no address of a Ray cluster: write `ray`, or `ray://HEAD` with a host name")
+    return f"ray://{host}" if name else f"ray://{host}:{CLIENT_PORT}"
+
+
+async def _result(reference: Any) -> Any:
+    return await asyncio.wrap_future(reference.future())
+
+
+def _needs(gpus: float, cpus: float) -> str:
+    parts = [_number(n, kind) for n, kind in ((gpus, "GPU"), (cpus, "CPU")) if n]
+    return " and ".join(parts)
+
+
+def _number(n: float, kind: str) -> str:
+    return f"{n:g} {kind}{'' if n == 1 else 's'}"
+
+
+def _described(nodes: Sequence[dict[str, Any]]) -> str:
+    """Return what a cluster has, node by node."""
+    each = (
+        f"{n['NodeManagerAddress']} {_number(n['Resources'].get('GPU', 0), 'GPU')}, "
+        f"{_number(n['Resources'].get('CPU', 0), 'CPU')}"
+        for n in nodes[:8]
+    )
+    more = f"; and {len(nodes) - 8} more" if len(nodes) > 8 else ""
+    return f"it has {_number(len(nodes), 'node')} ({'; '.join(each)}{more})"
+
+
+def _cause(error: Exception) -> str:
+    """Return why a call to an actor failed."""
+    cause = getattr(error, "cause", error)
+    if isinstance(cause, SetupError):
+        return str(cause)
+    if isinstance(cause, OSError) and cause.strerror:
+        return f"{cause.filename}: {cause.strerror}" if cause.filename else cause.strerror
+    text = str(error)
+    if "ModuleNotFoundError" in text or "failed to unpickle" in text.lower():
+        return "a node lacks this version of emdsl: install it on all nodes of the cluster"
+    return _first_line(error)
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
