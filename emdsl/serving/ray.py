@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from emdsl.errors import SetupError
 from emdsl.files import PRIVATE_FOLDER, private
@@ -47,7 +48,7 @@ class RemoteProcess:
     async def stop(self) -> None:
         """End the process with all that it started, and free the resources of its actor."""
         self._following.cancel()
-        with contextlib.suppress(Exception):  # the actor is lost: its process ends by itself
+        with suppress(Exception):  # the actor is lost: its process ends by itself
             async with asyncio.timeout(LEASE_S):
                 self._write((await _result(self._actor.poll.remote(self._offset))).output)
                 await _result(self._actor.stop.remote())
@@ -150,7 +151,7 @@ class RayCluster:
             SetupError: The cluster is lost, has too few resources, or the process cannot be started.
         """
         nodes = await self.nodes()
-        self._check_resources(nodes, name, gpus, cpus)
+        self.check_resources(nodes, name, gpus=gpus, cpus=cpus)
         # Ray restarts no actor: a server that died is counted and replaced by its fleet, a worker by its run.
         actor = (
             _ray()
@@ -182,7 +183,7 @@ class RayCluster:
     def free(self, actor: Any) -> None:
         """Give the resources of an actor back to the cluster."""
         if self._gpus.pop(actor, None) is not None:
-            with contextlib.suppress(Exception):  # it has died already, or the cluster is lost
+            with suppress(Exception):  # it has died already, or the cluster is lost
                 _ray().kill(actor)
 
     async def close(self) -> None:
@@ -195,7 +196,7 @@ class RayCluster:
             await asyncio.to_thread(_ray().shutdown)
         self._connected = self._ours = False
 
-    def _check_resources(self, nodes: list[dict[str, Any]], name: str, gpus: float, cpus: float) -> None:
+    def check_resources(self, nodes: Sequence[dict[str, Any]], name: str, *, gpus: float, cpus: float) -> None:
         """Raise SetupError if the nodes could not hold the process even if nothing else ran there."""
         fits = any(n["Resources"].get("GPU", 0) >= gpus and n["Resources"].get("CPU", 0) >= cpus for n in nodes)
         held = sum(self._gpus.values())
@@ -320,11 +321,14 @@ def _init(address: str | None) -> None:
 
 def client_address(address: str) -> str:
     """Return the address of a cluster's client server, with its port; raises SetupError."""
-    host = address.removeprefix("ray://").rstrip("/")
-    name, _, port = host.rpartition(":") if not host.endswith("]") else ("", "", "")
-    if not address.startswith("ray://") or not host or (name and not port.isdecimal()):
-        raise SetupError(f"`{address}` is no address of a Ray cluster: write `ray`, or `ray://HEAD` with a host name")
-    return f"ray://{host}" if name else f"ray://{host}:{CLIENT_PORT}"
+    parts = urlsplit(address)
+    with suppress(ValueError):  # a port that is no number
+        if parts.scheme == "ray" and parts.hostname:
+            host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+            return f"ray://{host}:{parts.port or CLIENT_PORT}"
+    raise SetupError(
+        f"`{address}` is no address of a Ray cluster: use `ray`, or `ray://HEAD` with the host of its head"
+    )
 
 
 async def _result(reference: Any) -> Any:
@@ -343,7 +347,7 @@ def _number(n: float, kind: str) -> str:
 def _described(nodes: Sequence[dict[str, Any]]) -> str:
     """Return what a cluster has, node by node."""
     each = (
-        f"{n['NodeManagerAddress']} {_number(n['Resources'].get('GPU', 0), 'GPU')}, "
+        f"{n['NodeManagerAddress']}: {_number(n['Resources'].get('GPU', 0), 'GPU')}, "
         f"{_number(n['Resources'].get('CPU', 0), 'CPU')}"
         for n in nodes[:8]
     )

@@ -1,0 +1,136 @@
+"""Servers on the nodes of a Ray cluster, without Ray: the process that an actor holds, resources and addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import time
+import urllib.request
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support import ROOT
+
+from emdsl.errors import SetupError
+from emdsl.serving.launcher import ReplicaSpec
+from emdsl.serving.node_process import NodeProcess
+from emdsl.serving.ray import RayCluster, client_address
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SERVER = (sys.executable, str(ROOT / "tests" / "tiny_server.py"))
+NODE = {"Alive": True, "NodeManagerAddress": "10.0.0.5", "Resources": {"CPU": 8.0, "GPU": 2.0}}
+
+
+def loopback() -> str:
+    return "127.0.0.1"
+
+
+def spec(*command: str, **variables: str) -> ReplicaSpec:
+    return ReplicaSpec(model="vllm/m", name="m-1", index=0, command=command, environment=variables)
+
+
+def listening(url: str) -> bool:
+    with suppress(OSError), urllib.request.urlopen(f"{url}/models", timeout=5):
+        return True
+    return False
+
+
+def until(condition: Any) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_server_of_a_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It listens at the address of its node, without the secrets of that machine, and stops whole."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    node = NodeProcess(loopback)
+    url = node.serve(spec(*SERVER, "--record", str(tmp_path), "m", HF_TOKEN="hf_own"), tmp_path / "elsewhere")
+    until(lambda: listening(url))
+    assert node.poll(0).code is None
+    record = next(tmp_path.glob("*.jsonl")).read_text()
+    assert "hf_own" in record
+    assert "sk-secret" not in record
+    node.stop()
+    assert not listening(url)
+
+
+def test_output_and_exit_code(tmp_path: Path) -> None:
+    """All output is read before the exit code is told."""
+    node = NodeProcess(loopback)
+    node.serve(spec(*SERVER, "--refuse", "no memory", "m"), tmp_path)
+    until(lambda: node.poll(0).code is not None)
+    assert node.poll(0).output == b"loading m\nerror: no memory\n"
+    assert node.poll(10).output == b"error: no memory\n"
+    assert node.poll(0).code == 3
+    node.stop()
+
+
+def test_a_line_of_standard_input() -> None:
+    """It is written at once, and the input ends with the process of the actor."""
+    node = NodeProcess(loopback)
+    program = "import sys; print(sys.stdin.readline().upper(), flush=True); sys.stdin.read(); print('end')"
+    node.run([sys.executable, "-c", program], os.environ, line="task")
+    until(lambda: node.poll(0).output == b"TASK\n\n")
+    assert node.poll(0).code is None
+    node.stop()
+
+
+def test_a_server_that_nobody_follows_ends(tmp_path: Path) -> None:
+    """As when the head of a cluster has died: nobody is left to stop it."""
+    ended = threading.Event()
+    node = NodeProcess(loopback, ended.set, lease_s=1.0)
+    url = node.serve(spec(*SERVER, "m"), tmp_path)
+    until(lambda: listening(url))
+    assert ended.wait(20)
+    assert not listening(url)
+
+
+def test_a_node_without_the_program(tmp_path: Path) -> None:
+    node = NodeProcess(loopback)
+    with pytest.raises(SetupError, match="`vllm/m` is served by the program `no-such-program`"):
+        node.serve(spec("no-such-program", "m"), tmp_path)
+    node.stop()
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("ray://head", "ray://head:10001"),
+        ("ray://head:2000", "ray://head:2000"),
+        ("ray://10.0.0.1/", "ray://10.0.0.1:10001"),
+        ("ray://[fe80::1]", "ray://[fe80::1]:10001"),
+        ("ray://[fe80::1]:2000", "ray://[fe80::1]:2000"),
+    ],
+)
+def test_the_address_of_a_head(address: str, expected: str) -> None:
+    assert client_address(address) == expected
+
+
+@pytest.mark.parametrize("address", ["ray://", "ray://head:port", "head:6379", "ray://:10001"])
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(SetupError, match="is no address of a Ray cluster"):
+        client_address(address)
+
+
+def test_too_few_resources() -> None:
+    """An error that names what the cluster has, in place of a wait without end."""
+    cluster = RayCluster(None)
+    cluster.check_resources([NODE], "vllm/m (replica 1)", gpus=2, cpus=0)
+    with pytest.raises(SetupError) as error:
+        cluster.check_resources([NODE], "vllm/m (replica 1)", gpus=4, cpus=0)
+    assert str(error.value) == (
+        "no node of the Ray cluster has 4 GPUs for `vllm/m (replica 1)`; it has 1 node (10.0.0.5: 2 GPUs, 8 CPUs)"
+    )
+
+
+def test_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SetupError, match=r"pip install 'emdsl\[ray\]'"):
+        asyncio.run(RayCluster(None).connect())
