@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,7 +23,7 @@ from emdsl.study.options import MAX_CONNECTIONS
 from emdsl.study.servers import Served
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from decimal import Decimal
 
     from emdsl.providers.client import Client
@@ -167,8 +167,6 @@ async def _send(
         claims = project.claims(run)
     except OSError as error:
         raise StoreError(f"cannot claim requests: {error.filename}: {error.strerror}") from error
-    loop = asyncio.get_running_loop()
-    handled = [n for n in SIGNALS if signals and signal.getsignal(n) is not signal.SIG_IGN]  # as under nohup
     try:
         ledger = project.ledger(sending.named.name, claims) if sending.named is not None else None
     except BaseException:
@@ -188,38 +186,28 @@ async def _send(
             batch_run = _batch_run(
                 sending.batches, walks, store, journal, claims, budgets, client, project, progress, view, run
             )
-        starting = loop.call_later(STARTED_S, on_start)
         control = ControlServer(
             project.cache, run, total=lambda: view.total, uncapped=sending.uncapped, notice=view.notice,
             eta=lambda: view.time_left().seconds, fixed=_fixed(sending.named),
             workers=sending.workers.n if sending.workers is not None else 1,
         )  # fmt: skip
-        controlling = loop.create_task(control.serve(STARTED_S))
         try:
-            for number in handled:
-                loop.add_signal_handler(number, interrupter.interrupt)
-            if servers is not None:
-                await servers.start(interrupter.attach, progress)
-            if sending.workers is not None and not progress.draining:
-                return await _by_workers(
-                    sending.workers, walks, sending, run, view, interrupter, control, budgets, progress, url
-                )
-            if batch_run is not None and not progress.draining:
-                interrupter.attach(batch_run)
-                await batch_run.begin()
-            return await _rounds(
-                walks, store, client, sending, run, view, interrupter, control, claims, journal, budgets, progress,
-                batch_run,
-            )  # fmt: skip
+            async with _attended(control, interrupter, on_start, signals=signals):
+                if servers is not None:
+                    await servers.start(interrupter.attach, progress)
+                if sending.workers is not None and not progress.draining:
+                    return await _by_workers(
+                        sending.workers, walks, sending, run, view, interrupter, control, budgets, progress, url,
+                        servers,
+                    )  # fmt: skip
+                if batch_run is not None and not progress.draining:
+                    interrupter.attach(batch_run)
+                    await batch_run.begin()
+                return await _rounds(
+                    walks, store, client, sending, run, view, interrupter, control, claims, journal, budgets, progress,
+                    batch_run,
+                )  # fmt: skip
         finally:
-            starting.cancel()
-            controlling.cancel()
-            interrupter.detach()
-            for number in handled:
-                loop.remove_signal_handler(number)
-            await asyncio.gather(
-                controlling, return_exceptions=True
-            )  # its socket is removed before the claims of the run
             if ledger is not None:
                 ledger.close()
             claims.close()
@@ -230,9 +218,31 @@ async def _send(
                 await simulator.stop()
 
 
+@asynccontextmanager
+async def _attended(
+    control: ControlServer, interrupter: Interrupter, on_start: Callable[[], None], *, signals: bool
+) -> AsyncIterator[None]:
+    """Let signals and other processes act on the run, until it ends."""
+    loop = asyncio.get_running_loop()
+    handled = [n for n in SIGNALS if signals and signal.getsignal(n) is not signal.SIG_IGN]  # as under nohup
+    starting = loop.call_later(STARTED_S, on_start)
+    controlling = loop.create_task(control.serve(STARTED_S))
+    try:
+        for number in handled:
+            loop.add_signal_handler(number, interrupter.interrupt)
+        yield
+    finally:
+        starting.cancel()
+        controlling.cancel()
+        interrupter.detach()
+        for number in handled:
+            loop.remove_signal_handler(number)
+        await asyncio.gather(controlling, return_exceptions=True)  # its socket is removed before the claims of the run
+
+
 async def _by_workers(
     plan: WorkersPlan, walks: list[Rows], sending: Sending, run: str, view: ProgressView, interrupter: Interrupter,
-    control: ControlServer, budgets: Budgets, progress: Progress, simulator: str | None,
+    control: ControlServer, budgets: Budgets, progress: Progress, simulator: str | None, servers: Served | None,
 ) -> Report:  # fmt: skip
     """Send everything by other processes."""
     from emdsl.study.workers import Workers  # noqa: PLC0415 - few runs have more than one process
@@ -242,7 +252,7 @@ async def _by_workers(
     }  # fmt: skip
     workers = Workers(
         plan, [w.experiment for w in walks], task=task, connections=sending.connections, budgets=budgets,
-        progress=progress, on_progress=view.update, on_notice=view.notice,
+        progress=progress, on_progress=view.update, on_notice=view.notice, servers=servers,
     )  # fmt: skip
     interrupter.attach(workers)
     control.attach(workers, workers.live)
