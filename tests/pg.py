@@ -14,27 +14,32 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 import psycopg
 import pytest
+from support import ROOT
 
 USER = "postgres"  # PostgreSQL refuses to run as root
 SETTINGS = {
     "max_connections": 100,
-    "shared_buffers": "128MB",
+    "shared_buffers": "16MB",
     "autovacuum": "off",
     "log_min_messages": "fatal",
     "lc_messages": "C",
     "max_wal_size": "4GB",
+    "wal_init_zero": "off",
 }
+DURABLE = {"shared_buffers": "128MB"}  # as Debian's default
 HBA = """
 local all all trust
 host all +with_password all scram-sha-256
 host all all all trust
 """  # a role in the group `with_password` has to give its password, if somebody makes the group
 _numbers = itertools.count()
+_emptied: list[str] = []  # the URL of the database that is emptied for each test
 
 
 def programs() -> Path | None:
@@ -65,19 +70,20 @@ class Server:
         self.folder = Path(tempfile.mkdtemp(prefix="emdsl-pg-"))
         atexit.register(self.remove)
         self._process: subprocess.Popen[bytes] | None = None
-        if os.getuid() == 0:
-            shutil.chown(self.folder, USER, USER)
         self.data = self.folder / "data"
-        subprocess.run(
-            [*_as_user(), found / "initdb", "-D", self.data, "--no-sync", "--no-instructions", "-A", "trust",
-             "-U", USER, "--locale=C", "--encoding=UTF8"],
-            check=True, stdout=subprocess.DEVNULL, cwd=self.folder,
-        )  # fmt: skip
-        settings = SETTINGS | ({} if durable else {"fsync": "off", "full_page_writes": "off"})
+        shutil.copytree(_initial(found), self.data)
+        self._owned()
+        settings = SETTINGS | (DURABLE if durable else {"fsync": "off", "full_page_writes": "off"})
         with (self.data / "postgresql.conf").open("a", encoding="utf-8") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
         (self.data / "pg_hba.conf").write_text(HBA, encoding="utf-8")
         self.start()
+
+    def _owned(self) -> None:
+        """Give the folder to the user that runs it."""
+        if os.getuid() == 0:
+            subprocess.run(["chown", "-R", f"{USER}:", self.folder], check=True)
+        self.data.chmod(0o700)
 
     def url(self, database: str, user: str = USER, password: str = "") -> str:
         """Return the URL of a database."""
@@ -152,6 +158,29 @@ class Server:
         return ids
 
 
+def _initial(found: Path) -> Path:
+    """Return the folder of a server that has never run, made once by the first test: that takes most of a second."""
+    made = ROOT / ".cache" / f"postgresql-{found.parent.name}"
+    if made.exists():
+        return made
+    with tempfile.TemporaryDirectory(prefix="emdsl-pg-") as name:
+        folder = Path(name)
+        if os.getuid() == 0:
+            shutil.chown(folder, USER, USER)
+        subprocess.run(
+            [*_as_user(), found / "initdb", "-D", folder / "data", "--no-sync", "--no-instructions", "-A", "trust",
+             "-U", USER, "--locale=C", "--encoding=UTF8", "--wal-segsize=1"],
+            check=True, stdout=subprocess.DEVNULL, cwd=folder,
+        )  # fmt: skip
+        made.parent.mkdir(exist_ok=True)
+        whole = Path(tempfile.mkdtemp(dir=made.parent)) / "data"
+        shutil.copytree(folder / "data", whole)
+        with suppress(OSError):  # another process was faster
+            whole.rename(made)
+        shutil.rmtree(whole.parent)
+    return made
+
+
 @lru_cache(maxsize=1)
 def server() -> Server:
     """Return the server of this process."""
@@ -161,6 +190,15 @@ def server() -> Server:
 def new_database() -> str:
     """Return the URL of a new, empty database on the server of this process."""
     return server().new_database()
+
+
+def emptied_database() -> str:
+    """Return the URL of the one database that is emptied for each test; it takes a tenth of the time of a new one."""
+    if _emptied:
+        server().sql("DROP SCHEMA IF EXISTS emdsl CASCADE", _emptied[0].rpartition("/")[2])
+    else:
+        _emptied.append(new_database())
+    return _emptied[0]
 
 
 def _as_user() -> list[str]:

@@ -153,6 +153,7 @@ class PostgresStore:
 
     def put(self, query: Query, response: Response) -> asyncio.Future[Response]:
         """Store an answer; the future holds the stored one, which is the first for its key."""
+        self._check_writable()
         return self._writer.put(query, response)
 
     def adopt(self, entries: Iterable[Entry]) -> tuple[int, int]:
@@ -274,13 +275,16 @@ class PostgresStore:
 
     def _change(self, sql: LiteralString, values: tuple[object, ...], *, patient: bool = False) -> Any:
         """Return the value of a statement that changes the store."""
-        if self._read_only:
-            raise StoreError(f"{self.address.name} is open to read alone")
+        self._check_writable()
         with self._turn:
             try:
                 return rows(self._open(), sql, values, patient=patient)[0][0]
             except psycopg.Error as error:
                 raise self.address.failure(error, self._connection) from error
+
+    def _check_writable(self) -> None:
+        if self._read_only:
+            raise StoreError(f"{self.address.name} is open to read alone")
 
     def _open(self) -> psycopg.Connection:
         if self._connection is None:

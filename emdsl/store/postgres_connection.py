@@ -60,7 +60,8 @@ class Address:
     def __init__(self, url: str) -> None:
         """Read a URL of PostgreSQL; raises StoreError."""
         self._parameters = _parsed(url)
-        host, name = self._parameters.get("host") or "localhost", self._parameters.get("dbname")
+        host = self._parameters.get("host") or "localhost"
+        name = self._parameters.get("dbname") or self._parameters.get("service")
         if not name:
             raise StoreError("the URL of the store names no database: postgresql://USER@HOST/DATABASE")
         self.name = f"postgresql://{host}/{name}"

@@ -86,7 +86,7 @@ class Disk(Kind):
 
 class Postgres(Kind):
     def place(self, folder: Path) -> str:  # noqa: ARG002 - other kinds need one
-        return pg.new_database()
+        return pg.emptied_database()
 
     def open(self, place: str, *, read_only: bool = False) -> AnswerStore:
         return PostgresStore(place, read_only=read_only)
@@ -99,9 +99,10 @@ class Postgres(Kind):
             database.execute("UPDATE emdsl.answers SET entry = %s WHERE key = ANY (%s)", (value, list(keys)))
 
     def backup(self, place: str, folder: Path) -> str:  # noqa: ARG002 - a server has a place of its own
-        name = f"backup_of_{place.rpartition('/')[2]}"
-        pg.server().sql(f"CREATE DATABASE {name} TEMPLATE {place.rpartition('/')[2]}")
-        return pg.server().url(name)
+        backup = "backup"
+        pg.server().sql(f"DROP DATABASE IF EXISTS {backup}")
+        pg.server().sql(f"CREATE DATABASE {backup} TEMPLATE {place.rpartition('/')[2]}")
+        return pg.server().url(backup)
 
     def of_a_newer_emdsl(self, place: str) -> None:
         pg.server().sql("UPDATE emdsl.about SET value = 99 WHERE name = 'format'", place.rpartition("/")[2])

@@ -27,13 +27,13 @@ from emdsl.store.postgres_schema import roles_sql
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pg.NEEDED
+ON_A_SERVER = pytest.mark.skipif(not THOROUGH, reason="a second of several connections: THOROUGH=1")
 A, B = bytes(32), b"b" * 32
 
 
 @pytest.fixture
 def url() -> str:
-    return pg.new_database()
+    return pg.emptied_database()
 
 
 @pytest.fixture
@@ -55,17 +55,25 @@ def as_role(url: str, role: str, *, member_of: str = "") -> str:
 # ------------------------------------------------------------------ roles
 
 
-def test_roles_may_do_what_they_are_for(url: str, store: PostgresStore) -> None:
+@ON_A_SERVER
+def test_roles_may_do_what_they_are_for(url: str) -> None:
     """A reader reads, a writer stores, claims, trashes and restores, an admin deletes permanently."""
-    sql(url, roles_sql())
-    sql(url, roles_sql())  # again, after an upgrade
-    put(store, {0: "mine", 1: "mine"})
+    owner = as_role(url, "boss")
+    sql(url, f"ALTER ROLE boss CREATEROLE; ALTER DATABASE {url.rpartition('/')[2]} OWNER TO boss")
+    with closing(PostgresStore(owner)) as store, psycopg.connect(owner, autocommit=True) as database:
+        for _ in range(2):  # again, after an upgrade
+            database.execute(roles_sql().encode())
+        put(store, {0: "mine", 1: "mine"})
     nobody, reader, writer, admin = (
         as_role(url, f"a_{name}", member_of=name and f"emdsl_{name}") for name in ("", "reader", "writer", "admin")
     )
     for read_only in (True, False):
         with pytest.raises(StoreError, match=r"role `a_` may not .* GRANT emdsl_writer"):
             PostgresStore(nobody, read_only=read_only)
+    with closing(PostgresStore(writer, read_only=True)) as only_reads:
+        for refused in (lambda: put(only_reads, {5: "x"}), lambda: only_reads.adopt([entry(5, "x")])):
+            with pytest.raises(StoreError, match="is open to read alone"):
+                refused()
     with closing(PostgresStore(reader)) as reads:
         assert texts(reads, range(3)) == {0: "mine", 1: "mine"}
         assert reads.still_holds(reads.state())
@@ -90,7 +98,7 @@ def test_roles_may_do_what_they_are_for(url: str, store: PostgresStore) -> None:
         put(writes, {1: "again"})
         assert writes.adopt(writes.trash_entries("b1")) == (2, 1)
         assert writes.purge("b1") == 2  # restored; the answer that has a newer one stays in the trash
-        assert sql(url, "SELECT paid_by, removed_by FROM emdsl.trash") == [("postgres", "a_writer")]
+        assert sql(url, "SELECT paid_by, removed_by FROM emdsl.trash") == [("boss", "a_writer")]
         with psycopg.connect(writer, autocommit=True) as database:
             for change_sql in (
                 "DELETE FROM emdsl.answers", "UPDATE emdsl.answers SET entry = ''", "TRUNCATE emdsl.answers",
@@ -100,12 +108,13 @@ def test_roles_may_do_what_they_are_for(url: str, store: PostgresStore) -> None:
             ):  # fmt: skip
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     database.execute(change_sql.encode())
-    paid = dict(sql(url, "SELECT encode(key, 'hex'), paid_by FROM emdsl.answers"))
-    assert [paid[query(i).key.hex()] for i in range(3)] == ["postgres", "a_writer", "a_writer"]
+    paid = {str(key): role for key, role in sql(url, "SELECT encode(key, 'hex'), paid_by FROM emdsl.answers")}
+    assert [paid[query(i).key.hex()] for i in range(3)] == ["boss", "a_writer", "a_writer"]
     with closing(PostgresStore(admin)) as admits:
         assert admits.purge(None) == 1
 
 
+@ON_A_SERVER
 def test_tables_are_made_by_whoever_may(url: str) -> None:
     """A person without that right is told who can do it; several who come first make them once."""
     guest = as_role(url, "guest")
@@ -128,6 +137,7 @@ def test_tables_are_made_by_whoever_may(url: str) -> None:
         store.close()
 
 
+@ON_A_SERVER
 def test_rows_that_others_change_are_counted(url: str, store: PostgresStore) -> None:
     """Deleting by hand is noticed, emptying the table is refused, and a lost row is damage."""
     put(store, {0: "a", 1: "b", 2: "c"})
@@ -144,6 +154,7 @@ def test_rows_that_others_change_are_counted(url: str, store: PostgresStore) -> 
 # ------------------------------------------------------------------ a server that is away
 
 
+@ON_A_SERVER
 def test_a_lost_connection_is_made_again_to_read(url: str, store: PostgresStore) -> None:
     """Once, silently; who writes is told, since claims have ended with their connection."""
     claims = PostgresClaims(url, "run")
@@ -168,7 +179,7 @@ def test_a_lost_connection_is_made_again_to_read(url: str, store: PostgresStore)
     claims.close()
 
 
-@pytest.mark.skipif(not THOROUGH, reason="it restarts a server")
+@ON_A_SERVER
 def test_a_server_that_is_stopped_and_started() -> None:
     """Away, and back: what is acknowledged is there, also after the server was killed."""
     server = pg.Server(durable=True)
@@ -203,6 +214,7 @@ def test_a_server_that_is_stopped_and_started() -> None:
     server.remove()
 
 
+@ON_A_SERVER
 def test_a_store_that_is_busy_is_not_waited_for_without_end(url: str, store: PostgresStore) -> None:
     """Somebody else has locked the table."""
     put(store, {0: "a"})
@@ -247,6 +259,7 @@ def test_the_name_of_a_store_has_no_password() -> None:
     assert repr(address) == "Address(postgresql://db.lab/answers)"
 
 
+@ON_A_SERVER
 def test_wrong_passwords_and_databases_are_no_server_that_is_away(url: str) -> None:
     """To wait would not help."""
     database = url.rpartition("/")[2]

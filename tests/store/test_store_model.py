@@ -31,9 +31,9 @@ SOME = st.sets(NUMBERS, max_size=6)
 TEXTS = st.dictionaries(NUMBERS, st.sampled_from(["", "a", "b" * 700]), min_size=1, max_size=8)
 WHO = st.integers(0, 1)
 EACH = [pytest.param(name, marks=pg.NEEDED if name == "postgres" else ()) for name in KINDS]
-FEW = settings(
-    max_examples=20 if THOROUGH else 2, stateful_step_count=40 if THOROUGH else 12, deadline=None,
-    derandomize=not THOROUGH, database=None, suppress_health_check=list(HealthCheck),
+pytestmark = pytest.mark.skipif(not THOROUGH, reason="half a minute: THOROUGH=1")
+SOME_EXAMPLES = settings(
+    max_examples=20, stateful_step_count=40, deadline=None, database=None, suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 
 
@@ -207,4 +207,4 @@ class ClaimsModel(RuleBasedStateMachine):
 @pytest.mark.parametrize("model", [StoreModel, ClaimsModel])
 def test_against_a_model(name: str, model: type[StoreModel | ClaimsModel]) -> None:
     """Whatever the order of steps."""
-    run_state_machine_as_test(type(model.__name__, (model,), {"name": name}), settings=FEW)
+    run_state_machine_as_test(type(model.__name__, (model,), {"name": name}), settings=SOME_EXAMPLES)
