@@ -128,6 +128,19 @@ def tables_in(file: IO[bytes]) -> Iterator[Any]:
         yield pa.Table.from_batches([part])
 
 
+def table_bytes(table: Any) -> bytes:
+    """Return an Arrow table as bytes for another process."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def table_of_bytes(data: bytes) -> Any:
+    """Return the Arrow table of `table_bytes`."""
+    return pa.ipc.open_stream(data).read_all()
+
+
 def of_rows(names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Any:
     """Return rows of plain values as an Arrow table; None for no rows."""
     if not rows:

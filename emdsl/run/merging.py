@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from emdsl.query import RequestSettings
     from emdsl.run.count import StepCount
     from emdsl.run.recording import Record
+    from emdsl.run.rows import Rows
     from emdsl.run.token_stats import Stratum
     from emdsl.run.windows import Window
     from emdsl.store.store import Store
@@ -47,17 +48,25 @@ class Merger(Planner):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.n_windows = 0  # that are added
         self._incomplete = bytearray()
         self._replies: dict[Digest, set[Digest]] = {}  # evidence of judges' probes, by key
         self._whole: set[Digest] = set()  # of these, the judges that write numbers as one token
+
+    @property
+    def walk(self) -> Rows:
+        """The rows of the experiment."""
+        return self._rows
 
     def merge(self, record: Record, window: Window, source: Source, store: Store) -> None:
         """Add the record of the next window.
 
         Raises NotMergeable if how a judge writes numbers may be known from the replies of several windows only.
         """
+        self._rows.probes.look_up(store)
         self._add_evidence(record)
         self._incomplete += record.incomplete
+        self.n_windows += 1
         for count, sums in zip(self.count.steps, record.steps, strict=True):
             _add_sums(count, sums)
         for step, levels, stratum in record.groups:

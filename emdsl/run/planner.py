@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from decimal import Decimal
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from emdsl.experiment import ASK
 from emdsl.frame import EvalFault, Frame, MissingInput
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from emdsl.store.store import Store
 
 MAX_EXAMPLES = 5
+P = TypeVar("P", bound="Planner")
 
 
 class Planner:
@@ -278,9 +279,14 @@ class Planner:
 
 def planners(rows: Sequence[Rows], *, budget: Decimal | None = None, run: str = "") -> list[Planner]:
     """Return a planner for each experiment of a program; the money of requests that they share counts once."""
-    made: list[Planner] = []
+    return planners_of(Planner, rows, budget=budget, run=run)
+
+
+def planners_of(kind: type[P], rows: Sequence[Rows], *, budget: Decimal | None = None, run: str = "") -> list[P]:
+    """Return `planners` of one kind."""
+    made: list[P] = []
     for one in rows:
-        made.append(Planner(one, budget=budget, run=run, previous=[p.count for p in made]))
+        made.append(kind(one, budget=budget, run=run, previous=[p.count for p in made]))
     return made
 
 

@@ -134,12 +134,18 @@ class Recorder(Planner):
         self._sums: list[dict[Any, list[int]]] = [{} for _ in range(n)]
         self._plain = True
         self._incomplete = bytearray()
+        self._number = 0  # of the next row
 
     def add(self, row: Outcome) -> None:
-        """Add a row of the window."""
+        """Add the next row of the window."""
         self._row = row
         super().add(row)
+        self._number += 1
         self._incomplete.append(bool(row.ready or row.blocked))
+
+    def skip(self) -> None:
+        """Leave out the next row of the window: it is not selected."""
+        self._number += 1
 
     def record(self) -> Record:
         """Return the record of the rows that were added since the last."""
@@ -181,7 +187,7 @@ class Recorder(Planner):
             of[10] += empty
         self._keys[kind].append(query.key)
         self._events.append((
-            kind, len(self._incomplete), group.number, query.key, prompt.chars, link, run, response.finish, empty,
+            kind, self._number, group.number, query.key, prompt.chars, link, run, response.finish, empty,
             batch,
             (into, out, usage.reasoning_tokens, usage.cached_tokens, usage.written_tokens, usage.cost_usd),
         ))  # fmt: skip
@@ -204,7 +210,7 @@ class Recorder(Planner):
         of[0] += 1
         of[1] += chars
         self._keys[kind].append(query.key)
-        self._events.append((kind, len(self._incomplete), group.number, query.key, chars, link, least, reason))
+        self._events.append((kind, self._number, group.number, query.key, chars, link, least, reason))
 
     def _new_symbolic(self, count: StepCount, row: Outcome, state: Symbolic) -> None:
         group = self._group(count, row, state.head)
@@ -215,7 +221,7 @@ class Recorder(Planner):
             of = sums[group.number] = [0]
         of[0] += 1
         self._keys[kind].append(state.id)
-        self._events.append((kind, len(self._incomplete), group.number, state.id))
+        self._events.append((kind, self._number, group.number, state.id))
 
     def _add_probe_answer(self, count: StepCount, head: RequestSettings) -> None:
         probe = self._rows.probes.of(count.step, head)
@@ -224,7 +230,7 @@ class Recorder(Planner):
             assert self._row is not None
             group = self._group(count, self._row, head)
             self._plain = False
-            self._events.append((group.step + PROBE, len(self._incomplete), group.number))
+            self._events.append((group.step + PROBE, self._number, group.number))
 
     def _group(self, count: StepCount, row: Outcome, head: RequestSettings) -> _Group:
         step = count.step

@@ -39,6 +39,7 @@ def study_task(study: Compiled, options: RunOptions) -> dict[str, Any]:
         "root": str(project.root), "cache": str(project.cache), "environment": dict(project.environment),
         "simulate": project.simulate, "remotes": project.remotes, "team": project.team, "file": str(study.file),
         "program": study.program.digest.hex(), "samples": options.samples, "only": list(options.only),
+        "pilot": options.pilot,
         "instead": {str(path): str(copy) for path, copy in project.instead.items()},
     }  # fmt: skip
 
@@ -56,5 +57,5 @@ def study_of(task: Mapping[str, Any]) -> Compiled | None:
 
 def rows_of(study: Compiled, task: Mapping[str, Any]) -> list[Rows]:
     """Return the selected rows of a task, by experiment."""
-    chosen = selections(study.program, task["samples"], tuple(task["only"]))
+    chosen = selections(study.program, task["samples"], tuple(task["only"]), pilot=task["pilot"])
     return [Rows(e, s) for e, s in zip(study.program.experiments, chosen, strict=True)]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from emdsl.errors import UnknownAxis
 from emdsl.outcomes.load_ids import DATABASE, check_name, known_loads
 from emdsl.providers.secret import why_unusable
-from emdsl.run.planner import Planner, plan_all
+from emdsl.run.merging import Merger, NotMergeable
+from emdsl.run.planner import plan_all
 from emdsl.run.rows import Rows
 from emdsl.study.batch_choice import choose_ways, in_batches, ways_json
 from emdsl.study.compiled import unknown
@@ -26,8 +27,11 @@ from emdsl.study.counts import (
     warnings_json,
 )
 from emdsl.study.data_parts import data_json, data_parts
+from emdsl.study.options import RunOptions
 from emdsl.study.planfile import PlanFile, digests, known_requests, write_plan
 from emdsl.study.previous import FIRST_RUN, first_run, last_run, server_notices
+from emdsl.study.row_making import Making
+from emdsl.study.row_processes import counts_of, processes_for, row_processes
 from emdsl.study.screen import Aside, Part, Table, short
 from emdsl.study.selection import selections
 from emdsl.study.self_shown import SelfShown
@@ -149,6 +153,7 @@ def make_plan(
     pilot: bool = False,
     batch: bool | None = None,
     reasons: bool = True,
+    workers: int | None = None,
 ) -> Plan:
     """Return the plan of a study.
 
@@ -164,6 +169,7 @@ def make_plan(
         pilot: Plan only the rows of a pilot.
         batch: Whether all models with a batch API get batches, or none; None: as each says.
         reasons: Compare with the last run.
+        workers: The number of processes that count; None: by size.
 
     Raises:
         SourceError: The study has an error that only evaluating a cell shows.
@@ -178,16 +184,27 @@ def make_plan(
     requests: list[dict[str, Any]] = []
     called: list[OnPending] = [partial(_list_request, requests)] if listed else []
     called += [on_pending] if on_pending is not None else []
-    made: list[Planner] = []
-    for walk in walks:
-        experiment = walk.experiment
-        made.append(Planner(
-            walk, budget=budget, comparison=previous.of(experiment) if previous is not None else None,
-            by=_positions(experiment, by, program), previous=[p.count for p in made],
-            on_pending=partial(_call, called, walk) if called else None,
-        ))  # fmt: skip
-    with study.store() as store:
-        counts = plan_all(made, store)
+    positions = tuple(_positions(e, by, program) for e in program.experiments)
+    comparisons = [previous.of(e) if previous is not None else None for e in program.experiments]
+
+    def planners() -> list[Merger]:
+        made: list[Merger] = []
+        for walk, comparison, axes in zip(walks, comparisons, positions, strict=True):
+            made.append(Merger(
+                walk, budget=budget, comparison=comparison, by=axes, previous=[p.count for p in made],
+                on_pending=partial(_call, called, walk) if called else None,
+            ))  # fmt: skip
+        return made
+
+    made = planners()
+    n = 1 if called else processes_for(sum(p.count.rows for p in made), workers)
+    making = Making(budget=budget is not None, by=positions, compared=previous is not None)
+    options = RunOptions(samples=samples, only=only, pilot=pilot)
+    with study.store() as store, row_processes(study, options, making, n) as processes:
+        try:
+            counts = counts_of(processes, made, store, comparisons)
+        except NotMergeable:
+            counts = plan_all(planners(), store)
         of_store = tuple(store_parts(project, store))
         whole = all(s.all_cells and s.samples is None for s in chosen)
         not_used = unused_of(study, counts, store) if whole and reasons else None

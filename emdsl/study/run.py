@@ -277,7 +277,7 @@ def run_study(
         options.plan_file.check(walks)
     with study.store(create=not options.offline) as store:
         before = store_version(project.answers)
-        survey = Survey(study, walks, store, run, options.budget, check=interrupter.check)
+        survey = Survey(study, walks, store, run, options, check=interrupter.check)
         survey.take()
         counts = survey.counts
         pending = n_pending(counts)
