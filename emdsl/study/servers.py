@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from emdsl.errors import Rejected
 from emdsl.serving.command import command_of
@@ -50,7 +50,6 @@ class Served:
         self._run = run
         self._notice = notice
         self._fleet: Fleet | None = None
-        self.on_change: Callable[[], None] = lambda: None  # is called when a server has come up or gone down
 
     async def start(self, attach: Callable[[Drains], None], progress: Progress) -> None:
         """Start the servers, and return when each model has one that answers, or the run is interrupted.
@@ -66,14 +65,11 @@ class Served:
 
         specs = replica_specs(self._serving.models, self._project.environment)
         launcher = launcher_for(self._serving.on, self._project, self._run)
-        self._fleet = Fleet(launcher, specs, self._notice, on_change=self._tell)
+        self._fleet = Fleet(launcher, specs, self._notice)
         self._notice(f"starting {self._serving.shown}")
         starting = _Starting(asyncio.ensure_future(self._fleet.start()), progress)
         attach(starting)
         await starting.ended()
-
-    def _tell(self) -> None:
-        self.on_change()
 
     async def close(self) -> None:
         """Stop the servers."""
@@ -87,30 +83,13 @@ class Served:
     def url(self, model: Model, account: int) -> str | None:
         """See Servers."""
         url = self._of(model)[account].url
-        if url is None and (failure := self._failure(name_of(model))):
-            raise Rejected(failure, for_all=True)
+        if url is None and self._fleet is not None and (failure := self._fleet.failure(name_of(model))):
+            raise Rejected(f"not sent: {failure.partition(chr(10))[0]}", for_all=True)
         return url
 
     async def lost(self, model: Model, account: int, url: str) -> bool:
         """See Servers."""
-        return await self.lost_of(name_of(model), account, url)
-
-    async def lost_of(self, name: str, account: int, url: str) -> bool:
-        """Return what `lost` returns, for the name of a model."""
-        return self._fleet is not None and await self._fleet.lost(name, account, url)
-
-    def state(self) -> dict[str, dict[str, Any]]:
-        """Return all servers as JSON: by the name of each model its `urls`, and the `failure` of all of them."""
-        models = self._fleet.models if self._fleet is not None else {}
-        return {
-            name: {"urls": [r.url for r in replicas], "failure": self._failure(name)}
-            for name, replicas in models.items()
-        }
-
-    def _failure(self, name: str) -> str:
-        """Return why no server of a model comes back, for its requests; empty while one may."""
-        failure = self._fleet.failure(name) if self._fleet is not None else ""
-        return f"not sent: {failure.partition(chr(10))[0]}" if failure else ""
+        return self._fleet is not None and await self._fleet.lost(name_of(model), account, url)
 
     def _of(self, model: Model) -> list[Replica]:
         if self._fleet is None or model.serve is None:

@@ -35,7 +35,6 @@ from emdsl.study.child import study_of
 from emdsl.study.link import Link, LinkLost, connect
 from emdsl.study.options import MAX_CONNECTIONS
 from emdsl.study.selection import selections
-from emdsl.study.worker_servers import LinkServers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -160,21 +159,18 @@ async def _send(task: Mapping[str, Any], study: Compiled, store: AnswerStore, li
     walks = [Rows(e, s, shard) for e, s in zip(study.program.experiments, chosen, strict=True)]
     limits, whole = {w.experiment.name: w.experiment.budget for w in walks}, task["budget"]
     ledger, pace = _LinkLedger(link), LeasedPace()
-    servers = LinkServers(link, task["servers"])
     budgets = Budgets(limits, Decimal(whole) if whole is not None else None, ledger, (WHOLE_RUN, *limits))
     http = Http(MAX_CONNECTIONS, project.environment, lambda text: link.send({"notice": text}))
-    client = Client(http, project.environment, task["simulator"], run=run, servers=servers)
     with closing(Journal(project.answers)) as journal:
         executor = Executor(
-            walks, store, client, connections=0,
+            walks, store, Client(http, project.environment, task["simulator"], run=run), connections=0,
             retry_policy=RetryPolicy(max_wait_s=task["max_wait_s"], max_retries=task["max_retries"]), run=run,
             budgets=budgets, claims=claims, held=journal.held, controllers=pace.controllers,
             errors={bytes.fromhex(key): error for key, error in task["errors"].items()},
             on_notice=lambda text: link.send({"notice": text}),
         )  # fmt: skip
         reports = _Reports(link, executor, budgets, pace)
-        listening = asyncio.create_task(_listen(link, executor, ledger, pace, servers))
-        others = [listening, asyncio.create_task(_tell(reports))]
+        others = [asyncio.create_task(_listen(link, executor, ledger, pace)), asyncio.create_task(_tell(reports))]
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGHUP):  # of a cluster, which sends them to the run too
                 asyncio.get_running_loop().add_signal_handler(number, executor.drain)
@@ -196,7 +192,7 @@ async def _tell(reports: _Reports) -> None:
         await asyncio.sleep(TICK_S)
 
 
-async def _listen(link: Link, executor: Executor, ledger: _LinkLedger, pace: LeasedPace, servers: LinkServers) -> None:
+async def _listen(link: Link, executor: Executor, ledger: _LinkLedger, pace: LeasedPace) -> None:
     """Do what the run says, until it goes."""
     while (message := await link.receive()) is not None:
         match message:
@@ -207,11 +203,6 @@ async def _listen(link: Link, executor: Executor, ledger: _LinkLedger, pace: Lea
                 executor.send_more()
             case {"drawn": int(number), "usd": usd}:
                 ledger.drawn(number, usd)
-            case {"servers": dict(state)}:
-                servers.take(state)
-                executor.send_more()
-            case {"lost": int(number), "dead": bool(dead)}:
-                servers.found(number, lost=dead)
             case {"budget": str(usd)}:
                 link.send({"held": str(executor.live.change_budget(Decimal(usd)))})
             case {"do": "drain"}:
@@ -220,7 +211,6 @@ async def _listen(link: Link, executor: Executor, ledger: _LinkLedger, pace: Lea
                 executor.stop()
     executor.stop()
     ledger.lose()
-    servers.lose()
 
 
 def _leave_with_run() -> None:

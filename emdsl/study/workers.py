@@ -24,11 +24,10 @@ from emdsl.run.treasury import Treasury
 from emdsl.study.link import Link, LinkServer, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Mapping
 
     from emdsl.digest import Digest
     from emdsl.experiment import Experiment
-    from emdsl.study.servers import Served
     from emdsl.study.workers_plan import Handle, WorkersPlan
 
 MAX_DEATHS = 3  # of one shard's workers without an answer between
@@ -56,7 +55,7 @@ class Workers:
     def __init__(
         self, plan: WorkersPlan, experiments: list[Experiment], *, task: Mapping[str, Any], connections: int,
         budgets: Budgets, progress: Progress, on_progress: Callable[[Progress], None],
-        on_notice: Callable[[str], None], servers: Served | None = None,
+        on_notice: Callable[[str], None],
     ) -> None:  # fmt: skip
         """Prepare a run.
 
@@ -69,7 +68,6 @@ class Workers:
             progress: Counts of the run.
             on_progress: Gets the counts whenever they change.
             on_notice: Gets messages for the user.
-            servers: That the run has started.
         """
         self.progress, self.report = progress, Report()
         self.progress.connections = connections
@@ -79,9 +77,6 @@ class Workers:
         self.pace = SharedPace(connections)
         self.live = WorkersSettings(self)
         self._on_progress, self._on_notice = on_progress, on_notice
-        self._servers = servers
-        if servers is not None:
-            servers.on_change = lambda: self._tell_all({"servers": servers.state()})
         self._members: dict[int, _Member] = {}
         self._n_started = 0
         self._errors: dict[Digest, str] = {}  # of failed requests of all workers
@@ -89,7 +84,7 @@ class Workers:
         self._error: EmdslError | None = None
         self._place: Message = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._answering: set[asyncio.Task[None]] = set()
+        self._drawing: set[asyncio.Task[None]] = set()
 
     # -------------------------------------------------------------- interrupts and settings
 
@@ -147,7 +142,7 @@ class Workers:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-            for task in self._answering:
+            for task in self._drawing:
                 task.cancel()
             self._kill_all()
         if self._error is not None:
@@ -188,7 +183,6 @@ class Workers:
             **self._plan.study, **self._task, "link": self._place, "worker": member.number,
             "shard": [member.shard, self._plan.n], "budget": str(whole) if whole is not None else None,
             "errors": {key.hex(): error for key, error in self._errors.items()},
-            "servers": self._servers.state() if self._servers is not None else {},
         }  # fmt: skip
 
     def _linked(self, number: int, link: Link) -> None:
@@ -202,8 +196,6 @@ class Workers:
         self.pace.join(number)
         if self._budgets.whole_usd is not None:  # it may have changed since its start
             link.send({"budget": str(self._budgets.whole_usd)})
-        if self._servers is not None:  # they may have changed since its start
-            link.send({"servers": self._servers.state()})
         if self.progress.draining:
             link.send({"do": "drain"})
         self._lease()
@@ -256,14 +248,14 @@ class Workers:
         """Take a message of a worker; see `study/worker.py`."""
         match message:
             case {"draw": int(number)}:
-                self._answer(self._draw(member, link, number, message))
+                task = asyncio.get_running_loop().create_task(self._draw(member, link, number, message))
+                self._drawing.add(task)
+                task.add_done_callback(self._drawing.discard)
             case {"settle": str(budget)}:
                 spent, returned = Decimal(message["spent"]), Decimal(message["returned"])
                 await self._treasury.settle(member.number, budget, spent, returned)
             case {"held": str(usd)}:
                 self._treasury.hold(member.number, Decimal(usd))
-            case {"lost": int(number)}:
-                self._answer(self._look(link, number, message))
             case {"notice": str(text)}:
                 self._notice(text)
             case {"errors": dict(part)}:
@@ -308,18 +300,6 @@ class Workers:
             self._abort(error)
             drawn = None
         link.send({"drawn": number, "usd": str(drawn) if drawn is not None else None})
-
-    async def _look(self, link: Link, number: int, message: Message) -> None:
-        """Look whether a server has died under a request of a worker."""
-        assert self._servers is not None
-        dead = await self._servers.lost_of(message["model"], message["account"], message["url"])
-        link.send({"lost": number, "dead": dead})
-
-    def _answer(self, answer: Coroutine[None, None, None]) -> None:
-        """Answer a question of a worker, while others are heard."""
-        task = asyncio.get_running_loop().create_task(answer)
-        self._answering.add(task)
-        task.add_done_callback(self._answering.discard)
 
 
 class WorkersSettings:
