@@ -192,7 +192,7 @@ class Client:
         except ProviderError as error:
             self._explain(error, model, endpoint.keys[account if server is None else 0])
             if server is not None and isinstance(error, Unavailable) and await self._lost(model, account, server):
-                raise ServerLost("the server died before it answered", paid=True) from None
+                raise ServerLost("the server died before it answered", paid=error.paid) from None
             raise
         response = dataclasses.replace(response, request_id=request_id) if request_id else response
         return self._complete(response, elapsed_s=round(time.time() - start, 4))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import Rejected
 from emdsl.serving.command import command_of
@@ -50,6 +50,7 @@ class Served:
         self._run = run
         self._notice = notice
         self._fleet: Fleet | None = None
+        self.on_change: Callable[[], None] = lambda: None  # is called when a server has come up or gone down
 
     async def start(self, attach: Callable[[Drains], None], progress: Progress) -> None:
         """Start the servers, and return when each model has one that answers, or the run is interrupted.
@@ -65,7 +66,7 @@ class Served:
 
         specs = replica_specs(self._serving.models, self._project.environment)
         launcher = launcher_for(self._serving.on, self._project, self._run)
-        self._fleet = Fleet(launcher, specs, self._notice)
+        self._fleet = Fleet(launcher, specs, self._notice, on_change=self._changed)
         self._notice(f"starting {self._serving.shown}")
         starting = _Starting(asyncio.ensure_future(self._fleet.start()), progress)
         attach(starting)
@@ -83,13 +84,30 @@ class Served:
     def url(self, model: Model, account: int) -> str | None:
         """See Servers."""
         url = self._of(model)[account].url
-        if url is None and self._fleet is not None and (failure := self._fleet.failure(name_of(model))):
-            raise Rejected(f"not sent: {failure.partition(chr(10))[0]}", for_all=True)
+        if url is None and (failure := self._failure(name_of(model))):
+            raise Rejected(f"not sent: {failure}", for_all=True)
         return url
 
     async def lost(self, model: Model, account: int, url: str) -> bool:
         """See Servers."""
         return self._fleet is not None and await self._fleet.lost(name_of(model), account, url)
+
+    def state(self) -> dict[str, Any]:
+        """Return the state of the servers for workers, see ServerAddresses."""
+        models = self._fleet.models.items() if self._fleet is not None else ()
+        return {name: {"urls": [r.url for r in replicas], "failure": self._failure(name)} for name, replicas in models}
+
+    async def lost_by_worker(self, name: str, account: int, url: str) -> None:
+        """Look at a server that a worker has found down."""
+        if self._fleet is not None:
+            await self._fleet.lost(name, account, url)
+
+    def _changed(self) -> None:
+        self.on_change()
+
+    def _failure(self, name: str) -> str:
+        """Return why no server of a model comes back, without its log."""
+        return self._fleet.failure(name).partition("\n")[0] if self._fleet is not None else ""
 
     def _of(self, model: Model) -> list[Replica]:
         if self._fleet is None or model.serve is None:

@@ -35,6 +35,7 @@ from emdsl.study.child import study_of
 from emdsl.study.link import Link, LinkLost, connect
 from emdsl.study.options import MAX_CONNECTIONS
 from emdsl.study.selection import selections
+from emdsl.study.server_addresses import ServerAddresses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -162,15 +163,20 @@ async def _send(task: Mapping[str, Any], study: Compiled, store: AnswerStore, li
     budgets = Budgets(limits, Decimal(whole) if whole is not None else None, ledger, (WHOLE_RUN, *limits))
     http = Http(MAX_CONNECTIONS, project.environment, lambda text: link.send({"notice": text}))
     with closing(Journal(project.answers)) as journal:
+        servers = ServerAddresses(task["servers"], lambda *server: link.send({"lost": server}))
+        client = Client(http, project.environment, task["simulator"], run=run, servers=servers)
         executor = Executor(
-            walks, store, Client(http, project.environment, task["simulator"], run=run), connections=0,
+            walks, store, client, connections=0,
             retry_policy=RetryPolicy(max_wait_s=task["max_wait_s"], max_retries=task["max_retries"]), run=run,
             budgets=budgets, claims=claims, held=journal.held, controllers=pace.controllers,
             errors={bytes.fromhex(key): error for key, error in task["errors"].items()},
             on_notice=lambda text: link.send({"notice": text}),
         )  # fmt: skip
         reports = _Reports(link, executor, budgets, pace)
-        others = [asyncio.create_task(_listen(link, executor, ledger, pace)), asyncio.create_task(_tell(reports))]
+        others = [
+            asyncio.create_task(_listen(link, executor, ledger, pace, servers)),
+            asyncio.create_task(_tell(reports)),
+        ]
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGHUP):  # of a cluster, which sends them to the run too
                 asyncio.get_running_loop().add_signal_handler(number, executor.drain)
@@ -192,7 +198,9 @@ async def _tell(reports: _Reports) -> None:
         await asyncio.sleep(TICK_S)
 
 
-async def _listen(link: Link, executor: Executor, ledger: _LinkLedger, pace: LeasedPace) -> None:
+async def _listen(
+    link: Link, executor: Executor, ledger: _LinkLedger, pace: LeasedPace, servers: ServerAddresses
+) -> None:
     """Do what the run says, until it goes."""
     while (message := await link.receive()) is not None:
         match message:
@@ -205,6 +213,9 @@ async def _listen(link: Link, executor: Executor, ledger: _LinkLedger, pace: Lea
                 ledger.drawn(number, usd)
             case {"budget": str(usd)}:
                 link.send({"held": str(executor.live.change_budget(Decimal(usd)))})
+            case {"servers": state}:
+                servers.update(state)
+                executor.send_more()
             case {"do": "drain"}:
                 executor.drain()
             case {"do": "stop"}:

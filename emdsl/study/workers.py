@@ -24,10 +24,11 @@ from emdsl.run.treasury import Treasury
 from emdsl.study.link import Link, LinkServer, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from emdsl.digest import Digest
     from emdsl.experiment import Experiment
+    from emdsl.study.servers import Served
     from emdsl.study.workers_plan import Handle, WorkersPlan
 
 MAX_DEATHS = 3  # of one shard's workers without an answer between
@@ -55,7 +56,7 @@ class Workers:
     def __init__(
         self, plan: WorkersPlan, experiments: list[Experiment], *, task: Mapping[str, Any], connections: int,
         budgets: Budgets, progress: Progress, on_progress: Callable[[Progress], None],
-        on_notice: Callable[[str], None],
+        on_notice: Callable[[str], None], servers: Served | None = None,
     ) -> None:  # fmt: skip
         """Prepare a run.
 
@@ -68,6 +69,7 @@ class Workers:
             progress: Counts of the run.
             on_progress: Gets the counts whenever they change.
             on_notice: Gets messages for the user.
+            servers: The servers that the run has started.
         """
         self.progress, self.report = progress, Report()
         self.progress.connections = connections
@@ -84,7 +86,10 @@ class Workers:
         self._error: EmdslError | None = None
         self._place: Message = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._drawing: set[asyncio.Task[None]] = set()
+        self._answering: set[asyncio.Task[None]] = set()  # workers
+        self._servers = servers
+        if servers is not None:
+            servers.on_change = self._tell_servers
 
     # -------------------------------------------------------------- interrupts and settings
 
@@ -121,6 +126,10 @@ class Workers:
             if member.link is not None:
                 member.link.send(message)
 
+    def _tell_servers(self) -> None:
+        if self._servers is not None:
+            self._tell_all({"servers": self._servers.state()})
+
     def _kill_all(self) -> None:
         for member in self._members.values():
             if member.handle is not None:
@@ -142,7 +151,7 @@ class Workers:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-            for task in self._drawing:
+            for task in self._answering:
                 task.cancel()
             self._kill_all()
         if self._error is not None:
@@ -183,6 +192,7 @@ class Workers:
             **self._plan.study, **self._task, "link": self._place, "worker": member.number,
             "shard": [member.shard, self._plan.n], "budget": str(whole) if whole is not None else None,
             "errors": {key.hex(): error for key, error in self._errors.items()},
+            "servers": self._servers.state() if self._servers is not None else {},
         }  # fmt: skip
 
     def _linked(self, number: int, link: Link) -> None:
@@ -198,6 +208,8 @@ class Workers:
             link.send({"budget": str(self._budgets.whole_usd)})
         if self.progress.draining:
             link.send({"do": "drain"})
+        if self._servers is not None:  # they may have changed since its start
+            link.send({"servers": self._servers.state()})
         self._lease()
 
     async def _dismiss(self, member: _Member) -> None:
@@ -248,9 +260,9 @@ class Workers:
         """Take a message of a worker; see `study/worker.py`."""
         match message:
             case {"draw": int(number)}:
-                task = asyncio.get_running_loop().create_task(self._draw(member, link, number, message))
-                self._drawing.add(task)
-                task.add_done_callback(self._drawing.discard)
+                self._begin(self._draw(member, link, number, message))
+            case {"lost": [str(model), int(account), str(url)]}:
+                self._begin(self._look(link, model, account, url))
             case {"settle": str(budget)}:
                 spent, returned = Decimal(message["spent"]), Decimal(message["returned"])
                 await self._treasury.settle(member.number, budget, spent, returned)
@@ -290,6 +302,18 @@ class Workers:
             self._combined.hear(member.number, message["progress"], time.monotonic())
             member.answered = message["progress"]["counts"][0]
             self._on_progress(self.progress)
+
+    def _begin(self, answer: Coroutine[Any, Any, None]) -> None:
+        """Begin to answer a worker, while others go on."""
+        task = asyncio.get_running_loop().create_task(answer)
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    async def _look(self, link: Link, model: str, account: int, url: str) -> None:
+        """Look at a server that a worker has found down; the worker takes it for down until it hears otherwise."""
+        if self._servers is not None:
+            await self._servers.lost_by_worker(model, account, url)
+            link.send({"servers": self._servers.state()})
 
     async def _draw(self, member: _Member, link: Link, number: int, message: Message) -> None:
         try:
