@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from emdsl.study.importing import Rejected
     from emdsl.study.project import Project
 
+PROGRESS_S = 2.0  # between two lines
 BATCH = "batch"  # results in OpenAI's format, of written requests
 
 PASSPHRASE = option(
@@ -182,7 +184,8 @@ def push(
     """
     project = open_cache(cache, simulate=simulate, as_json=as_json, near=files[0] if files else None)
     secret = _passphrase(passphrase, confirm=True) if encrypt else None
-    _show_exchanged(exchange.push(project, target, files, passphrase=secret), "sent", as_json=as_json)
+    exchanged = exchange.push(project, target, files, passphrase=secret, progress=_Progress("sent"))
+    _show_exchanged(exchanged, "sent", as_json=as_json)
     return 0
 
 
@@ -200,8 +203,21 @@ def pull(source: str | None, passphrase: str | None, cache: Path | None, simulat
       emdsl cache pull ../colleague/cache
     """
     project = open_cache(cache, simulate=simulate, as_json=as_json)
-    _show_exchanged(exchange.pull(project, source, passphrase=passphrase), "fetched", as_json=as_json)
+    exchanged = exchange.pull(project, source, passphrase=passphrase, progress=_Progress("fetched"))
+    _show_exchanged(exchanged, "fetched", as_json=as_json)
     return 0
+
+
+class _Progress:
+    """Prints how many answers have been exchanged, now and then."""
+
+    def __init__(self, verb: str) -> None:
+        self._verb, self._last = verb, time.monotonic()
+
+    def __call__(self, n: int, total: int) -> None:
+        if time.monotonic() - self._last >= PROGRESS_S and not console.settings.quiet:
+            console.say(f"{n:,} of {total:,} answers {self._verb}", err=True)
+            self._last = time.monotonic()
 
 
 def _show_exchanged(exchanged: Exchanged, verb: str, *, as_json: bool) -> None:

@@ -54,7 +54,13 @@ class Catalog:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
             path.touch(mode=PRIVATE)
-            self._database = self._opened(str(path))
+            try:
+                self._database = self._opened(str(path))
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError:  # damaged
+                path.write_bytes(b"")
+                self._database = self._opened(str(path))
         except (OSError, sqlite3.Error):
             self._database = self._opened(":memory:")
 
@@ -73,6 +79,17 @@ class Catalog:
         with self._told():
             row = self._database.execute("SELECT value FROM About WHERE name = 'remote'").fetchone()
         return str(row[0]) if row else ""
+
+    def refreshed_at(self) -> float:
+        """Return when the remote was read, in seconds since 1970; 0 if it never was."""
+        with self._told():
+            row = self._database.execute("SELECT value FROM About WHERE name = 'refreshed'").fetchone()
+        return float(row[0]) if row else 0.0
+
+    def note_refreshed(self, at: float) -> None:
+        """Note when the remote was read."""
+        with self._told(write=True):
+            self._database.execute("INSERT OR REPLACE INTO About VALUES ('refreshed', ?)", (at,))
 
     def begin(self, about: str) -> None:
         """Forget all, and begin the catalog of a remote."""

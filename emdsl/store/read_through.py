@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from emdsl.store.removals import StoreVersion, Trashed
     from emdsl.store.store import AnswerStore
 
+MAX_AGE_S = 10.0  # of a catalog, unless missing answers are going to be paid for: pages read the store again and again
 DROPPED = "drop:"  # a removal for this reason wants another answer: none comes back from a remote
 
 
@@ -93,7 +94,7 @@ class ReadThroughStore:
             self._opened = self._remotes()
             for remote in self._opened:
                 try:
-                    remote.refresh()
+                    remote.refresh(0 if self._sends else MAX_AGE_S)
                 except StoreAway as error:
                     self._note_away(remote, error)
                 else:

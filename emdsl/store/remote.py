@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -79,8 +80,11 @@ class Remote:
 
     # -------------------------------------------------------------- reading
 
-    def refresh(self) -> None:
-        """Bring the catalog up to date: fetch the indexes of packs that have come."""
+    def refresh(self, max_age_s: float = 0) -> None:
+        """Bring the catalog up to date, unless it is younger than that: fetch the indexes of packs that have come."""
+        if time.time() - self._catalog.refreshed_at() < max_age_s:
+            self._about = json.loads(self._catalog.about())
+            return
         content = self._bucket.get(_ABOUT)
         if content is None:
             raise StoreError(
@@ -91,6 +95,7 @@ class Remote:
         self._catalog.remove(known - names)
         for name, index in self._mapped(self._index, sorted(names - known)):
             self._catalog.add(name, index)
+        self._catalog.note_refreshed(time.time())
 
     def find(self, keys: Iterable[Digest]) -> dict[Digest, tuple[int, int]]:
         """Return the pack and the block of each key that the remote held at the last refresh."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import FileMissing, StoreError, UsageError
@@ -78,11 +78,11 @@ class Exchanged:
 
 
 @contextmanager
-def open_store(project: Project, *, write: bool = False) -> Iterator[AnswerStore]:
-    """Open the store of a project; raises FileMissing if it is to be read and there is none."""
-    if not write and not project.has_store:
+def open_store(project: Project, *, write: bool = False, remotes: bool = False) -> Iterator[AnswerStore]:
+    """Open the store of a project, alone unless `remotes`; raises FileMissing if it is to be read and is missing."""
+    if not write and not remotes and not project.has_store:
         raise FileMissing(f"{project.cache} has no store yet; name another cache folder with --cache")
-    store = project.store(create=write)
+    store = project.store(create=write) if remotes else replace(project, remotes=False).store(create=write)
     try:
         yield store
     finally:
@@ -222,6 +222,10 @@ def answers_of(study: Compiled, store: AnswerStore) -> set[Digest]:
                     keys.update(q.key for tries in (row.bad_replies or {}).values() for q, _ in tries)
             keys.update(walk.probes.answers)
     return keys
+
+
+def unseen(_: int, __: int) -> None:
+    """Show no progress."""
 
 
 def used_by(project: Project, files: Sequence[Path]) -> list[Digest]:

@@ -17,12 +17,12 @@ from emdsl.redact import without_password
 from emdsl.run import history
 from emdsl.store.copying import copy_entries
 from emdsl.store.disk import DiskStore
-from emdsl.study.answers import Exchanged, open_store, used_by
+from emdsl.study.answers import Exchanged, open_store, unseen, used_by
 from emdsl.study.project import prepare
 from emdsl.study.team import is_team_url, server_store, team_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from emdsl.digest import Digest
     from emdsl.store.store import AnswerStore
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 
 def push(
-    project: Project, target: str | None, files: Sequence[Path] = (), *, passphrase: str | None = None
-) -> Exchanged:
+    project: Project, target: str | None, files: Sequence[Path] = (), *, passphrase: str | None = None,
+    progress: Callable[[int, int], None] = unseen,
+) -> Exchanged:  # fmt: skip
     """Send the answers of a project's store to another store, only those that it lacks.
 
     Args:
@@ -40,6 +41,7 @@ def push(
         target: A cache folder, a folder of packs, or a URL; None for the store of the project's team.
         files: Studies, whose answers alone are sent; all answers without any.
         passphrase: Encrypts what a remote of packs gets.
+        progress: Is called with the number of answers that a remote of packs has got, and of all that it lacked.
 
     Raises:
         FileMissing: The project has no store.
@@ -57,7 +59,7 @@ def push(
     if not _is_store(target):
         from emdsl.study import remotes  # noqa: PLC0415 - only packs need their format
 
-        return remotes.push(project, target, files, passphrase=passphrase)
+        return remotes.push(project, target, files, passphrase=passphrase, progress=progress)
     _no_passphrase(passphrase)
     with _opened(project, target, write=True) as receiver, open_store(project) as store:
         exchanged = _copied(store, receiver, used_by(project, files) if files else None)
@@ -66,7 +68,10 @@ def push(
     return exchanged
 
 
-def pull(project: Project, source: str | None, *, passphrase: str | None = None) -> Exchanged:
+def pull(
+    project: Project, source: str | None, *, passphrase: str | None = None,
+    progress: Callable[[int, int], None] = unseen,
+) -> Exchanged:  # fmt: skip
     """Fetch the answers of another store that the project's store lacks; arguments and errors as of `push`."""
     if _own_team(project, source):
         _no_passphrase(passphrase)
@@ -77,7 +82,7 @@ def pull(project: Project, source: str | None, *, passphrase: str | None = None)
     if not _is_store(source):
         from emdsl.study import remotes  # noqa: PLC0415 - only packs need their format
 
-        return remotes.pull(project, source, passphrase=passphrase)
+        return remotes.pull(project, source, passphrase=passphrase, progress=progress)
     _no_passphrase(passphrase)
     with _opened(project, source, write=False) as sender, open_store(project, write=True) as store:
         exchanged = _copied(sender, store)

@@ -57,12 +57,17 @@ class Project:
         """Whether there is a store to read."""
         return self.team is not None or (self.answers / "cache.db").exists()
 
+    @property
+    def has_remotes(self) -> bool:
+        """Whether missing answers are looked up in remotes; simulated ones never are."""
+        return self.remotes and not self.simulate and (self.cache / REMOTES).exists()
+
     def store(self, *, create: bool) -> AnswerStore:
         """Open the store, read-only unless it may be created, with the remotes of the cache behind it.
 
         Raises StoreError; StoreAway if the server of the team's store does not answer.
         """
-        if self.simulate or not self.remotes or not (self.cache / REMOTES).exists():
+        if not self.has_remotes:
             return self._opened_store(create=create)
         from emdsl.store.attached import read_through, writable  # noqa: PLC0415 - few caches have remotes
 

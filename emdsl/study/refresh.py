@@ -13,6 +13,7 @@ from emdsl.run.passes import collect
 from emdsl.run.planner import planners
 from emdsl.run.progress import Report
 from emdsl.run.rows import Rows
+from emdsl.store.read_through import away
 from emdsl.study.compiled import evaluating
 from emdsl.study.project import prepare
 
@@ -129,7 +130,8 @@ def _load_anew(
     counts, notices, failure = bring_up_to_date(study, walks, store, report=Report(), run=secrets.token_hex(8), see=see)
     if failure:
         raise OutcomesError(failure)
-    return counts, notices
+    unread = [f"the remote `{n}` may hold answers that are missing here: {why}" for n, why in away(store).items()]
+    return counts, notices + unread
 
 
 def load_of(study: Compiled, store: AnswerStore, run: str) -> loading.Load:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ from emdsl.store.attached import attach, attached, catalog_of, open_remote
 from emdsl.store.buckets import checked_url, on_web
 from emdsl.store.codec import Corrupt, decode
 from emdsl.store.read_through import dropped
-from emdsl.study.answers import Exchanged, open_store, used_by
+from emdsl.study.answers import Exchanged, open_store, unseen, used_by
 from emdsl.study.project import prepare
 
 if TYPE_CHECKING:
@@ -44,13 +44,9 @@ class Attached:
     encrypted: bool
 
 
-def _unseen(_: int, __: int) -> None:
-    pass
-
-
 def push(
     project: Project, url: str, files: Sequence[Path] = (), *, passphrase: str | None = None,
-    progress: Callable[[int, int], None] = _unseen,
+    progress: Callable[[int, int], None] = unseen,
 ) -> Exchanged:  # fmt: skip
     """Send answers to a remote, only those that it lacks; see `exchange.push`. Answers of one study lie together.
 
@@ -74,7 +70,7 @@ def push(
                     continue
                 yield key, entries[key]
 
-    with open_store(replace(project, remotes=False)) as store:
+    with open_store(project) as store:
         groups = [set(used_by(project, [file])) for file in files] or list(used.by_study(project.cache))
         keys = _in_groups(store, groups, others=not files)
         with closing(_opened(project, url, passphrase, create=True)) as remote:
@@ -88,7 +84,7 @@ def push(
 
 
 def pull(
-    project: Project, url: str, *, passphrase: str | None = None, progress: Callable[[int, int], None] = _unseen
+    project: Project, url: str, *, passphrase: str | None = None, progress: Callable[[int, int], None] = unseen
 ) -> Exchanged:
     """Fetch all answers of a remote that the store lacks; see `exchange.pull`.
 
@@ -100,7 +96,7 @@ def pull(
     done, new, n = list[int](), 0, 0
     with closing(_opened(project, url, passphrase)) as remote:
         remote.refresh()
-        with open_store(replace(project, remotes=False), write=True) as store:
+        with open_store(project, write=True) as store:
             out = dropped(store)
             packs = remote.unpulled(store.still_holds)
             total = sum(pack.n for pack in remote.packs())

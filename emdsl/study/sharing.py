@@ -57,7 +57,7 @@ def export_answers(study: Compiled, output: Path, passphrase: str | None = None)
     project, program = study.project, study.program
     if str(output.resolve()) in program.files:
         raise FileExists(f"{output} is a file of the study; it is not overwritten", parameter="output")
-    with open_store(project) as store:
+    with open_store(project, remotes=project.has_remotes) as store:
         keys = sorted(answers_of(study, store))
         files = {**program.files, **program.annotations, **mark.digests_of(study.file)}
         contents = {project.relative(p): p.read_bytes() for p in map(Path, files) if p.exists()}
