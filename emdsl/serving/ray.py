@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 import os
+import threading
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 CLIENT_PORT = 10001  # of Ray's client server, on the head
 POLL_S = 0.5  # between calls to a process that runs
+REACH_S = 5.0  # until something listens at the address of a head
+CONNECT_S = 60.0  # to connect, or to start a cluster on this machine
 PLACE_S = 120.0  # for an actor to get its resources and to start
 HEAD_S = 30.0  # without a head; from 60 s on, Ray ends every process of the cluster, and this one
 LOST = -9  # the exit code of a process whose node is lost
@@ -117,7 +122,7 @@ class RayCluster:
                 return
             ray = _ray()
             if not ray.is_initialized():  # a program that uses Ray itself keeps its connection
-                await asyncio.to_thread(_init, self._address)
+                await _connected(self._address)
                 self._ours = True
             self._connected = True
             if self._address is None:
@@ -297,26 +302,57 @@ def _ray() -> Any:
     return ray
 
 
-def _init(address: str | None) -> None:
+async def _connected(address: str | None) -> None:
     """Connect to a cluster, or start one; raises SetupError."""
+    _ray()
+    if address is not None and importlib.util.find_spec("grpc") is None:
+        raise SetupError(f"`--on {address}` needs the client of Ray: pip install 'ray[client]'")
+    head = client_address(address) if address is not None else os.environ.get("RAY_ADDRESS", "auto")
+    if head != "auto":
+        await _check_reachable(head)
+    # A thread that no exit waits for: Ray itself waits for minutes for a head that accepts connections and is silent.
+    connected: Future[None] = Future()
+    threading.Thread(target=_init, args=(head, connected), daemon=True).start()
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            await asyncio.wrap_future(connected)
+    except TimeoutError:
+        raise SetupError(f"cannot connect to the Ray cluster `{head}`: no answer within {CONNECT_S:.0f} s") from None
+
+
+async def _check_reachable(head: str) -> None:
+    """Raise SetupError if nothing listens at the address of a head."""
+    host, _, port = head.removeprefix("ray://").rpartition(":")
+    try:
+        async with asyncio.timeout(REACH_S):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    except (OSError, ValueError, TimeoutError) as error:
+        why = "no answer" if isinstance(error, TimeoutError) else _first_line(error)
+        raise SetupError(
+            f"cannot connect to the Ray cluster `{head}`: {why}. Start its head with `ray start --head`, or use `--on "
+            "ray` alone for a cluster on this machine"
+        ) from None
+    writer.close()
+
+
+def _init(head: str, connected: Future[None]) -> None:
+    """Connect to the head of a cluster; "auto": to that of this machine, which is started if there is none."""
     ray = _ray()
     logging.getLogger("ray").setLevel(logging.CRITICAL + 1)  # errors come as exceptions, and lost nodes are no news
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that is started here
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray warns of it
     quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.CRITICAL}
     try:
-        if address is not None:
-            ray.init(client_address(address), **quiet)
-            return
         try:
-            ray.init("auto", **quiet)
+            ray.init(head, **quiet)
         except ConnectionError:
-            if os.environ.get("RAY_ADDRESS"):
+            if head != "auto":
                 raise
             ray.init("local", include_dashboard=False, object_store_memory=OBJECTS, **quiet)
-    except Exception as error:
-        where = f"`{address or os.environ.get('RAY_ADDRESS') or 'auto'}`"
-        raise SetupError(f"cannot connect to the Ray cluster {where}: {_first_line(error)}") from error
+    except Exception as error:  # noqa: BLE001 - Ray has no class of its own for what is wrong here
+        connected.set_exception(SetupError(f"cannot connect to the Ray cluster `{head}`: {_first_line(error)}"))
+    else:
+        connected.set_result(None)
 
 
 def client_address(address: str) -> str:
