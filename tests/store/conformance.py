@@ -19,6 +19,7 @@ import pytest
 from store.test_disk import query
 
 from emdsl.errors import StoreError
+from emdsl.files import Busy
 from emdsl.query import Response
 from emdsl.store.claims import Claims
 from emdsl.store.codec import encode
@@ -397,6 +398,36 @@ def two_never_own_one_claim(kind: Kind, at: str, folder: Path) -> None:
         third.close()
 
 
+def owners_may_begin_at_once(kind: Kind, at: str, folder: Path) -> None:
+    """Each sees the others, whoever is first; of the claims of all, no two are the same."""
+    keys, won = [bytes([i]) * 32 for i in range(40)], list[set[bytes]]()
+    begun: list[AnyClaims] = []
+    kind.open(at).close()
+    start = threading.Barrier(8)
+
+    def begin(number: int) -> None:
+        start.wait()
+        claims = kind.claims(at, f"run{number}")
+        begun.append(claims)
+        while True:
+            try:
+                won.append(claims.take(keys[number : number + 30]))
+                break
+            except Busy:
+                continue
+
+    threads = [threading.Thread(target=begin, args=[number]) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 8
+    assert sum(map(len, won)) == len(set().union(*won)) == 37
+    assert not any(claims.alone for claims in begun)
+    for claims in begun:
+        claims.close()
+
+
 LASTING: tuple[Callable[[Kind, str, Path], None], ...] = (
     what_is_acknowledged_is_there_for_the_next_opener,
     entries_are_the_same_bytes_everywhere,
@@ -410,4 +441,4 @@ LASTING: tuple[Callable[[Kind, str, Path], None], ...] = (
     copies_carry_missing_sound_entries,
     two_never_own_one_claim,
 )
-HEAVY: tuple[Callable[[Kind, str, Path], None], ...] = (two_at_once_agree,)  # with those of conformance_processes
+HEAVY: tuple[Callable[[Kind, str, Path], None], ...] = (two_at_once_agree, owners_may_begin_at_once)
