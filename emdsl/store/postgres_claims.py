@@ -127,12 +127,16 @@ class PostgresClaims:
 
     def check(self) -> None:
         """Raise StoreAway if the connection, and so the claims, are known to be lost; it costs no round trip."""
+        if not self._connection.lock.acquire(blocking=False):
+            return  # a statement of another thread is under way, and notices it
         try:
             for _ in range(2):  # the end of a stream comes after the last of its data
                 self._connection.pgconn.consume_input()
         except psycopg.Error as error:
             self._connection.close()
             raise self._address.failure(error, self._connection) from error
+        finally:
+            self._connection.lock.release()
         if self._connection.closed:
             raise self._address.failure(psycopg.OperationalError("the connection is closed"), self._connection)
 
