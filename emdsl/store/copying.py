@@ -6,15 +6,17 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from emdsl.store.codec import Corrupt, decode
+from emdsl.store.parts import parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from emdsl.digest import Digest
+    from emdsl.store.parts import Entry
     from emdsl.store.store import AnswerStore
 
-COMPARED = 20_000  # keys that are looked up at once
-CARRIED = 2_000  # entries in memory at once
+COMPARED = 10_000  # keys that are looked up at once
+READ = 1_000  # entries that are read at once
 
 
 class Copied(NamedTuple):
@@ -57,7 +59,7 @@ def copy_entries(
 
 
 class _Part(NamedTuple):
-    entries: list[tuple[Digest, bytes]]
+    entries: list[Entry]
     present: int
     damaged: int
     done: int  # keys so far
@@ -71,12 +73,18 @@ def _missing(source: AnswerStore, target: AnswerStore, keys: Iterable[Digest]) -
         missing = [key for key in page if key not in stored]
         done += len(page) - len(missing)
         yield _Part([], len(page) - len(missing), 0, done)
-        for start in range(0, len(missing), CARRIED):
-            wanted = missing[start : start + CARRIED]
-            found = dict(source.entries(wanted))
-            sound = [(key, found[key]) for key in wanted if key in found and _sound(found[key])]
-            done += len(wanted)
-            yield _Part(sound, 0, len(found) - len(sound), done)
+        for part in parts(_read(source, missing), COMPARED):
+            sound = [(key, entry) for key, entry in part if _sound(entry)]
+            done += len(part)
+            yield _Part(sound, 0, len(part) - len(sound), done)
+
+
+def _read(source: AnswerStore, keys: list[Digest]) -> Iterator[Entry]:
+    """Yield entries in the order of their keys; those that are gone meanwhile are left out."""
+    for start in range(0, len(keys), READ):
+        wanted = keys[start : start + READ]
+        found = dict(source.entries(wanted))
+        yield from ((key, found[key]) for key in wanted if key in found)
 
 
 def _sound(entry: bytes) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing, suppress
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ import diskcache
 from emdsl.errors import StoreError
 from emdsl.store.codec import Corrupt, decode, encode, ingredients
 from emdsl.store.insertion import RAW, connect, insert, transaction
+from emdsl.store.parts import parts
 from emdsl.store.place import claim_host, on_network
 from emdsl.store.removals import (
     StoreVersion,
@@ -53,7 +53,7 @@ SETTINGS = {
     "sqlite_journal_mode": "wal",
 }
 MAX_BATCH = 512  # answers in one transaction
-ADOPTED = 2_000  # entries of another store in one transaction
+ADOPTED = 10_000  # entries of another store in one transaction
 LOOKED_UP = 500  # keys in one SELECT
 PAGE = 2_000  # entries read at once where all are
 BUSY_S = 60.0  # how long another process may hold the database
@@ -229,10 +229,9 @@ class DiskStore:
     def adopt(self, entries: Iterable[tuple[Digest, bytes]]) -> tuple[int, int]:
         """Add entries of another store unless a sound one is stored; return how many are new, and how many are not."""
         new = n = 0
-        waiting = iter(entries)
         try:
             with closing(connect(self.folder / diskcache.core.DBNAME, BUSY_S, bulk=True)) as database:
-                while part := list(islice(waiting, ADOPTED)):
+                for part in parts(entries, ADOPTED):
                     with transaction(database):
                         added = insert(database, part)
                     if added < len(part) and (bad := self._damaged(k for k, _ in part)):

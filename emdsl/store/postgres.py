@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import StoreAway, StoreError
 from emdsl.store.codec import Corrupt, decode, encode, ingredients
+from emdsl.store.parts import parts
 from emdsl.store.postgres_connection import Address, errors, psycopg, rows
 from emdsl.store.postgres_schema import FORMAT, known_format, migrate
 from emdsl.store.removals import StoreVersion, Trashed
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 
     from emdsl.digest import Digest
     from emdsl.query import Query, Response
+    from emdsl.store.parts import Entry
     from emdsl.store.writer import Pending
 
-Entry = tuple["Digest", bytes]
 MAX_BATCH = 1_000  # answers in one transaction of the writer
-READ_AT_ONCE = 2_000  # entries in one reply
+AT_ONCE = 2_000  # entries in one statement or reply
 KEYS_AT_ONCE = 50_000  # keys in one reply
 STATE = """
 SELECT (SELECT value FROM emdsl.about WHERE name = 'store'),
@@ -55,7 +56,6 @@ INSERT = (
 ADOPT = "SELECT emdsl.adopt(%b, %b)"
 MOVE_DAMAGED = "SELECT emdsl.move_damaged(%b, %b)"
 MOVE = "SELECT emdsl.move_to_trash(%b, %s, %s)"
-MAX_BYTES = 32 * 2**20  # of entries in one statement, unless one entry is larger
 
 
 class PostgresStore:
@@ -123,7 +123,7 @@ class PostgresStore:
 
     def entries(self, keys: Iterable[Digest]) -> Iterator[Entry]:
         """See AnswerStore."""
-        for chunk in _chunks(dict.fromkeys(keys), READ_AT_ONCE):
+        for chunk in _chunks(dict.fromkeys(keys), AT_ONCE):
             yield from self._read(ENTRIES, (chunk,))
 
     def stored(self, keys: Iterable[Digest]) -> list[Digest]:
@@ -141,7 +141,7 @@ class PostgresStore:
     def each(self) -> Iterator[tuple[Digest, bytes | None]]:
         """See AnswerStore; what is stored meanwhile by others may be left out."""
         sql = "SELECT id, key, entry FROM emdsl.answers WHERE id > %s ORDER BY id LIMIT %s"
-        yield from ((key, entry) for _, key, entry in self._pages(sql, READ_AT_ONCE))
+        yield from ((key, entry) for _, key, entry in self._pages(sql, AT_ONCE))
 
     def sample(self, n: int) -> list[tuple[Mapping[str, Any], Response]]:
         """Return at most n of the answers, evenly over the order of storing; damaged ones are left out."""
@@ -159,7 +159,7 @@ class PostgresStore:
     def adopt(self, entries: Iterable[Entry]) -> tuple[int, int]:
         """See AnswerStore; an answer from the trash keeps the name of whoever paid for it."""
         new = n = 0
-        for part in _parts(entries):
+        for part in parts(entries, AT_ONCE):
             added = int(self._change(ADOPT, _columns(part)))
             if added < len(part):
                 present = self.entries(k for k, _ in part)
@@ -331,26 +331,13 @@ def _stored(connection: psycopg.Connection, batch: list[Pending], entries: list[
 def _insert(connection: psycopg.Connection, entries: list[Entry]) -> int:
     """Add entries whose keys are not there; return how many are new."""
     new = 0
-    for part in _parts(entries):
+    for part in parts(entries, AT_ONCE):
         new += rows(connection, INSERT, _columns(part))[0][0]
     return new
 
 
 def _columns(entries: list[Entry]) -> tuple[list[bytes], list[bytes]]:
     return [key for key, _ in entries], [entry for _, entry in entries]
-
-
-def _parts(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """Divide entries so that each part fits into one statement."""
-    part, n_bytes = list[Entry](), 0
-    for key, entry in entries:
-        if part and (len(part) == READ_AT_ONCE or n_bytes + len(entry) > MAX_BYTES):
-            yield part
-            part, n_bytes = [], 0
-        part.append((key, entry))
-        n_bytes += len(entry)
-    if part:
-        yield part
 
 
 def _chunks(keys: Iterable[Digest], at_once: int) -> Iterator[list[Digest]]:
