@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -290,11 +290,7 @@ class TeamStore:
             if not future.done():
                 future.set_result(stored)
             return
-        if isinstance(error, StoreAway):
-            error = StoreAway(
-                f"{error}. Nothing more was sent. Answers that arrived since are kept on this machine: the next run "
-                "with the server sends them to it first, and so does `emdsl cache push`"
-            )
+        error = _kept(error) if isinstance(error, StoreAway) else error
         self._away = self._away or (error if isinstance(error, StoreError) else StoreError(str(error)))
         if query.key in self._pending:
             self._keep(query, self._pending[query.key][1], future)
@@ -326,11 +322,13 @@ class TeamClaims:
     @property
     def alone(self) -> bool:
         """See AnyClaims."""
-        return self._server.alone
+        with _telling():
+            return self._server.alone
 
     def take(self, keys: Iterable[Digest]) -> set[Digest]:
         """See AnyClaims."""
-        return self._server.take(keys)
+        with _telling():
+            return self._server.take(keys)
 
     def release(self, keys: Iterable[Digest]) -> None:
         """See AnyClaims."""
@@ -338,7 +336,8 @@ class TeamClaims:
 
     def check(self) -> None:
         """See AnyClaims."""
-        self._server.check()
+        with _telling():
+            self._server.check()
 
     def close(self) -> None:
         """See AnyClaims."""
@@ -346,6 +345,22 @@ class TeamClaims:
             self._server.close()
         finally:
             self._here.close()
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Say of a server that is away what becomes of the answers of a run."""
+    try:
+        yield
+    except StoreAway as error:
+        raise _kept(error) from error
+
+
+def _kept(error: StoreAway) -> StoreAway:
+    return StoreAway(
+        f"{error}. Nothing more was sent. Answers that arrived since are kept on this machine: the next run with the "
+        "server sends them to it first, and so does `emdsl cache push`"
+    )
 
 
 def _parts(items: Iterable[T]) -> Iterator[list[T]]:

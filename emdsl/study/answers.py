@@ -197,7 +197,8 @@ def purge(project: Project, removal: str | None = None, *, yes: bool) -> int:
         n = sum(b.entries for b in store.trash() if removal in (None, b.name))
         if removal is not None and not n:
             raise _no_removal(store, removal)
-        if yes:
+    if yes:
+        with open_store(project, write=True) as store:
             store.purge(removal)
     return n
 
@@ -266,5 +267,5 @@ def _entry_rows(project: Project, store: AnswerStore, without: set[Digest] | Non
 
 def _move_to_trash(project: Project, keys: list[Digest], why: str) -> tuple[int, str]:
     name = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
-    with open_store(project) as store:
+    with open_store(project, write=True) as store:
         return store.move_to_trash(keys, why, name), name
