@@ -66,7 +66,11 @@ class CountedServer:
                     self.answered[body] += 1
                     writer.write(_http(200, _reply(body)))
                 await writer.drain()
-        except (OSError, asyncio.IncompleteReadError):  # the client was killed
+        except (
+            OSError,
+            asyncio.IncompleteReadError,
+            asyncio.CancelledError,
+        ):  # it was killed, or the test ends
             pass
         finally:
             writer.close()
