@@ -113,13 +113,20 @@ def _reply(random_: random.Random, kind: str, *, whole: bool) -> Response:
 
 
 def in_windows(
-    mergers: Sequence[Merger], walks: Sequence[Rows], store: MemoryStore, random_: random.Random, **options: Any
+    mergers: Sequence[Merger],
+    walks: Sequence[Rows],
+    store: MemoryStore,
+    random_: random.Random,
+    size: int,
+    **options: Any,
 ) -> None:
     """Add the rows of experiments as some processes do, each of which makes some of the windows."""
     for walk, merger in zip(walks, mergers, strict=True):
         others = [Rows(walk.experiment, walk.selection) for _ in range(random_.randint(1, 4))]
-        processes = [(windows(rows, everything=False), Recorder(rows, **options), Source()) for rows in others]
-        for window in windows(walk, everything=False):
+        processes = [
+            (windows(rows, everything=False, size=size), Recorder(rows, **options), Source()) for rows in others
+        ]
+        for window in windows(walk, everything=False, size=size):
             theirs = [next(each) for each, _, _ in processes]
             who = random_.randrange(len(others))
             _, recorder, source = processes[who]

@@ -65,6 +65,7 @@ def command(
     alone: bool = False,
     serve: bool = False,
     on: str | None = None,
+    workers: int | None = None,
     **_of_run: object,
 ) -> int:
     """Preview a run of FILE: cached and pending requests, reasons and cost. Nothing is sent.
@@ -110,6 +111,7 @@ def command(
         plan = make_plan(
             study, samples=samples, only=only, budget=cap, insecure=insecure, listed=as_list, pilot=pilot,
             batch=batch, by=[n.strip() for n in by.split(",")] if by else (), on_pending=files.add if files else None,
+            workers=workers,
         )  # fmt: skip
     if plan_file is not None:  # `emdsl run plan.json --dry-run`
         plan_file.check(plan.walks)

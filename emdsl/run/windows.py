@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from emdsl.outcome import Outcome
     from emdsl.run.rows import Rows
 
-SIZE = 4_096  # rows, from which a window ends
-
 
 class Window:
     """Rows that follow each other; each process finds the same windows by itself."""
@@ -39,14 +37,14 @@ class Window:
         return list(accumulate(len(samples) for _, samples in self._parts))
 
 
-def windows(rows: Rows, *, everything: bool) -> Iterator[Window]:
-    """Yield the windows of the selected rows, or of all, in the order of rows."""
+def windows(rows: Rows, *, everything: bool, size: int) -> Iterator[Window]:
+    """Yield the windows of the selected rows, or of all, in the order of rows; each has `size` rows or a few more."""
     parts: list[tuple[Cell, Sequence[int]]] = []
     n = 0
     for part in rows.parts(everything=everything):
         parts.append(part)
         n += len(part[1])
-        if n >= SIZE:
+        if n >= size:
             yield Window(rows, parts)
             parts, n = [], 0
     if parts:

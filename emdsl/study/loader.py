@@ -67,7 +67,7 @@ def loader_of(
 
     `late`: answers may come in a day, so that nothing follows the store meanwhile.
     """
-    inline = InlineLoader(study, walks, store, run, on_error)
+    inline = InlineLoader(study, options, walks, store, run, on_error)
     if pending < LARGE or os.name != "posix" or not sys.executable:
         return inline
     return LateLoader(inline, options) if late else ProcessLoader(inline, options)
@@ -77,9 +77,11 @@ class InlineLoader:
     """Loads after the run; what cannot be loaded is found out in a thread meanwhile. See Loader."""
 
     def __init__(
-        self, study: Compiled, walks: list[Rows], store: AnswerStore, run: str, on_error: Callable[[], None]
-    ) -> None:
-        self.study, self.walks, self.store, self.run, self.on_error = study, walks, store, run, on_error
+        self, study: Compiled, options: RunOptions, walks: list[Rows], store: AnswerStore, run: str,
+        on_error: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self.study, self.options, self.walks, self.store, self.run = study, options, walks, store, run
+        self.on_error = on_error
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._rehearse, name="emdsl-rehearsal", daemon=True)
 
@@ -110,7 +112,7 @@ class InlineLoader:
         from emdsl.study.refresh import bring_up_to_date  # noqa: PLC0415 - DuckDB waits until requests are under way
 
         return bring_up_to_date(
-            self.study, self.walks, self.store, report=report, run=self.run, see=lambda _, rows: on_rows(len(rows))
+            self.study, self.walks, self.store, report=report, run=self.run, options=self.options, on_rows=on_rows
         )
 
     def _rehearse(self) -> None:

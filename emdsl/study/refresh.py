@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from emdsl.digest import digest
 from emdsl.errors import OutcomesError
 from emdsl.outcomes import database, loading
 from emdsl.outcomes.load_ids import note_last
+from emdsl.run.merging import Merger, NotMergeable
 from emdsl.run.passes import collect
-from emdsl.run.planner import planners
+from emdsl.run.planner import planners, planners_of
 from emdsl.run.progress import Report
 from emdsl.run.rows import Rows
 from emdsl.store.read_through import away
 from emdsl.study.compiled import evaluating
+from emdsl.study.options import RunOptions
 from emdsl.study.project import prepare
+from emdsl.study.row_making import Making
+from emdsl.study.row_processes import processes_for, row_processes, tables_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,18 +29,19 @@ if TYPE_CHECKING:
     from emdsl.experiment import Experiment
     from emdsl.outcome import Outcome
     from emdsl.run.count import ExperimentCount
-    from emdsl.run.planner import Planner
     from emdsl.store.store import AnswerStore
     from emdsl.study.compiled import Compiled
+    from emdsl.study.row_processes import RowProcesses
 
     SeeRows = Callable[[Experiment, list[Outcome]], None]
 
+_WHOLE = RunOptions()
 TABLES = 3  # changes with the columns of tables and measures, so that those of an older version are made anew
 
 
 def bring_up_to_date(
     study: Compiled, walks: list[Rows], store: AnswerStore, *, report: Report, run: str,
-    see: SeeRows = lambda _, __: None,
+    options: RunOptions = _WHOLE, see: SeeRows | None = None, on_rows: Callable[[int], None] = lambda _: None,
 ) -> tuple[list[ExperimentCount], list[str], str]:  # fmt: skip
     """Load a study's tables from the store.
 
@@ -45,27 +51,39 @@ def bring_up_to_date(
         store: Its open store.
         report: The report of the run before; its failures are named in the rows.
         run: The id of the load.
-        see: Is called with all rows, settled.
+        options: The selection of `walks`.
+        see: Is called with all rows, settled; then one process makes them, else several if they are many.
+        on_rows: Is told how many more rows are loaded.
 
     Returns:
         The counts of each experiment, notices about measures, and why the load failed, if it did. The answers are
         safe then, and the next reader loads them.
     """
-    counting = planners(walks, run=run)
+    prepare(study.project.cache)
+    n = 1 if see is not None else processes_for(sum(w.experiment.n_cells * w.experiment.samples for w in walks))
+    making = Making(run=run, table=True, failures=report.failures)
 
-    def tables() -> Iterator[tuple[Experiment, Iterator[list[Outcome]]]]:
-        for walk, planner in zip(walks, counting, strict=True):
-            yield walk.experiment, counted(walk, planner)
+    def tables(processes: RowProcesses | None, made: list[Merger]) -> Iterator[tuple[Experiment, Iterator[Any]]]:
+        for at, merger in enumerate(made):
+            yield merger.walk.experiment, seen(merger, tables_of(processes, at, merger, store, report.failures))
 
-    def counted(walk: Rows, planner: Planner) -> Iterator[list[Outcome]]:
-        for rows in collect(walk, store, report.failures, planner.add):
-            see(walk.experiment, rows)
+    def seen(merger: Merger, chunks: Iterator[Any]) -> Iterator[Any]:
+        for rows in chunks:
+            if see is not None:
+                see(merger.walk.experiment, rows)
+            on_rows(len(rows))
             yield rows
 
-    prepare(study.project.cache)
     try:
-        with evaluating():
-            notices = loading.load(study.project.cache, load_of(study, store, run), tables())
+        for processes_wanted in (n, 1):
+            counting = planners_of(Merger, walks, run=run)
+            with (
+                suppress(NotMergeable), evaluating(),
+                row_processes(study, options, making, processes_wanted) as processes,
+            ):  # fmt: skip
+                load = load_of(study, store, run)
+                notices = loading.load(study.project.cache, load, tables(processes, counting))
+                break
     except OutcomesError as error:
         return [p.plan(store) for p in planners(walks, run=run)], [], str(error)
     return [p.finish() for p in counting], notices, ""
@@ -124,7 +142,7 @@ def _source_of(study: Compiled) -> str:
 
 
 def _load_anew(
-    study: Compiled, store: AnswerStore, see: SeeRows = lambda _, __: None
+    study: Compiled, store: AnswerStore, see: SeeRows | None = None
 ) -> tuple[list[ExperimentCount], list[str]]:
     walks = [Rows(e) for e in study.program.experiments]
     counts, notices, failure = bring_up_to_date(study, walks, store, report=Report(), run=secrets.token_hex(8), see=see)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from emdsl.store.store import Store
 
 
+SIZE = 4_096  # rows of a window
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Making:
     """What to make of the rows of a study."""
@@ -28,6 +31,7 @@ class Making:
     by: tuple[tuple[int, ...], ...] = ()  # of each experiment: positions of axes by which requests are counted too
     compared: bool = False  # with the last run: each pending request has its reason
     table: bool = False  # all rows, selected or not, are part of a table
+    size: int = field(default_factory=lambda: SIZE)  # rows of a window
     failures: Mapping[Digest, str] = field(default_factory=dict)  # of the run
 
     def as_json(self) -> dict[str, Any]:
@@ -35,7 +39,7 @@ class Making:
         failures = {key.hex(): error for key, error in self.failures.items()}
         return {
             "run": self.run, "budget": self.budget, "by": [list(axes) for axes in self.by], "compared": self.compared,
-            "table": self.table, "failures": failures,
+            "table": self.table, "size": self.size, "failures": failures,
         }  # fmt: skip
 
     @classmethod
@@ -43,7 +47,7 @@ class Making:
         """Return it from `as_json`."""
         return cls(
             run=task["run"], budget=task["budget"], by=tuple(tuple(axes) for axes in task["by"]),
-            compared=task["compared"], table=task["table"],
+            compared=task["compared"], table=task["table"], size=task["size"],
             failures={bytes.fromhex(key): error for key, error in task["failures"].items()},
         )  # fmt: skip
 

@@ -47,7 +47,7 @@ def main() -> None:
                 walk = walks[at]
                 comparison = previous.of(walk.experiment) if previous is not None else None
                 maker = Maker(walk, store, making, at, comparison)
-                left[at] = maker, enumerate(windows(walk, everything=making.table))
+                left[at] = maker, enumerate(windows(walk, everything=making.table, size=making.size))
             maker, numbered = left[at]
             made = maker.made(next(window for n, window in numbered if n == number))
             _say(made.record.packed(), b"" if made.table is None else _arrow(made.table))

@@ -44,14 +44,12 @@ KEPT = 4  # windows for each process that may wait for those before them
 _NONE: Mapping[Digest, str] = {}
 
 
-def processes_for(n_rows: int, wanted: int | None) -> int:
-    """Return how many processes make so many rows, this one included: as wanted, or by size."""
-    if os.name != "posix" or not sys.executable:
+def processes_for(n_rows: int, wanted: int | None = None) -> int:
+    """Return how many processes make so many rows, this one included: one per core, or as wanted; of few rows, one."""
+    if n_rows < LARGE or os.name != "posix" or not sys.executable:
         return 1
-    if wanted is not None:
-        return wanted
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MAX_PROCESSES) if n_rows >= LARGE else 1
+    return min(cores if wanted is None else wanted, MAX_PROCESSES)
 
 
 @contextmanager
@@ -71,7 +69,8 @@ class _Process:
 
     def __init__(self, task: str, arrived: Callable[[_Process, bytes, bytes], None], ended: Callable[[], None]) -> None:
         self.numbers: list[tuple[int, int]] = []  # of experiments and windows, in the order in which they come back
-        self.ready = False  # it has its task
+        self.ready = False  # it has its task, and has not ended
+        self.has_ended = False
         self._task, self._arrived, self._ended = task, arrived, ended
         self._process: subprocess.Popen[str] | None = None
         self._thread = threading.Thread(target=self._listen, name="emdsl-rows", daemon=True)
@@ -104,7 +103,7 @@ class _Process:
         """Read what it has made."""
         with suppress(OSError):
             self._read()
-        self.ready = False
+        self.ready, self.has_ended = False, True
         self._ended()
 
     def _read(self) -> None:
@@ -173,7 +172,8 @@ class RowProcesses:
         """
         own = _Own(lambda: Maker(walk, store, self._making, at, comparison))
         sources: dict[_Process, Source] = {}
-        numbered = islice(enumerate(windows(walk, everything=self._making.table)), start, None)
+        made = windows(walk, everything=self._making.table, size=self._making.size)
+        numbered = islice(enumerate(made), start, None)
         waiting: dict[int, Window] = {}
         free: list[int] = []  # those that no process has
         number = start  # of the next

@@ -313,7 +313,9 @@ def run_study(
         else:
             from emdsl.study.refresh import bring_up_to_date  # noqa: PLC0415 - a run that sends loads by its own process
 
-            final_counts, notices, load_error = bring_up_to_date(study, walks, store, report=report, run=run)
+            final_counts, notices, load_error = bring_up_to_date(
+                study, walks, store, report=report, run=run, options=options
+            )
     if not load_error:
         notices += _notices(study, run)
     if not (pending or options.offline):

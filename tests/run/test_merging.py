@@ -18,13 +18,13 @@ P = TypeVar("P", bound=Planner)
 
 
 @pytest.mark.parametrize("seed", range(400 if THOROUGH else 12))
-def test_counts_of_windows_are_those_of_all_rows(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+def test_counts_of_windows_are_those_of_all_rows(seed: int) -> None:
     """Of random studies with random answers, by random processes: equal requests meet in several of them."""
     random_ = random.Random(seed)
     found = program(windowed.made_up(random_))
     store = windowed.filled(found, random_, random_.choice([0.0, 0.3, 0.9, 1.0]))
     selection = random_.choice([None, None, Selection(samples=2), Selection(only={0: frozenset({0, 2})})])
-    monkeypatch.setattr("emdsl.run.windows.SIZE", random_.choice([3, 8, 20]))
+    size = random_.choice([3, 8, 20])
     budget = random_.choice([None, Decimal(10)])
     by = random_.choice([(), (0,)])
 
@@ -38,6 +38,6 @@ def test_counts_of_windows_are_those_of_all_rows(monkeypatch: pytest.MonkeyPatch
     walks, alone = made(Planner)
     expected = windowed.told(plan_all(alone, store))
     shared, mergers = made(Merger)
-    windowed.in_windows(mergers, shared, store, random_, budget=budget, run="r1", by=by)
+    windowed.in_windows(mergers, shared, store, random_, size, budget=budget, run="r1", by=by)
     assert windowed.told(finish_all(mergers, store)) == expected
     assert [w.incomplete for w in shared] == [w.incomplete for w in walks]
