@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 START_S = 3_600.0  # until a server must answer: the first start downloads the weights
 STARTING_POLL_S = 0.25  # between two looks at a server that starts
 WATCH_S = 5.0  # between two looks at a server that runs
+IDLE_S = 1_800.0  # without a request to a model, until its servers are stopped
 LOOK_S = 2.0  # for one answer about its health
 NOTICE_S = 30.0  # between two notices of servers that start
 MAX_DEATHS = 3  # in a row, without an answer between
 MAX_FAILING = 3  # looks in a row at a server that answers with errors
 PAUSE_S = 1.0  # before a server is started again; then twice that
 TAIL_LINES = 15  # of the log of a server that is given up
+_IDLE = "is idle"  # a reason to be down that is no death
 _SIGNALLED = 128  # exit codes above are signals
 
 
@@ -41,12 +43,20 @@ class Replica:
     suspect: asyncio.Event = field(default_factory=asyncio.Event)  # a request found it down
 
 
+@dataclass(slots=True)
+class _Use:
+    """When a model was last used, and whether that happened since its servers were stopped."""
+
+    at: float = field(default_factory=time.monotonic)
+    again: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class Fleet:
     """The servers of all models of a run, by the name of each model."""
 
     def __init__(
         self, launcher: Launcher, models: Mapping[str, Sequence[ReplicaSpec]], notice: Callable[[str], None],
-        *, start_s: float = START_S, on_change: Callable[[], None] = lambda: None,
+        *, start_s: float = START_S, idle_s: float = IDLE_S, on_change: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         """Prepare; nothing is started.
 
@@ -55,12 +65,14 @@ class Fleet:
             models: The replicas of each model.
             notice: Gets messages for the user.
             start_s: The time in which a server must answer.
+            idle_s: The time without use until the servers of a model are stopped.
             on_change: Is called when a server has come up or gone down.
         """
         self.models = {name: [Replica(name, spec) for spec in specs] for name, specs in models.items()}
         self._launcher = launcher
         self._notice = notice
-        self._start_s = start_s
+        self._start_s, self._idle_s = start_s, idle_s
+        self._uses = {name: _Use() for name in models}
         self._on_change = on_change
         self._changed = asyncio.Event()
         self._started = False
@@ -94,6 +106,11 @@ class Fleet:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
         await self._launcher.close()
+
+    def use(self, model: str) -> None:
+        """Note that requests of a model are sent, or wait: servers that were idle are started again."""
+        self._uses[model].at = time.monotonic()
+        self._uses[model].again.set()
 
     def failure(self, model: str) -> str:
         """Return why no server of a model comes back; empty while one may."""
@@ -147,7 +164,10 @@ class Fleet:
                 ended.cancel()
                 self._set_url(replica, None)
                 await handle.stop()
-            await self._bury(replica, handle, why)
+            if why == _IDLE:
+                await self._uses[replica.model].again.wait()
+            else:
+                await self._bury(replica, handle, why)
         self._tell()
 
     async def _bury(self, replica: Replica, handle: Handle, why: str) -> None:
@@ -191,6 +211,9 @@ class Fleet:
                     return _ended(ended.result())
                 if suspected.done():
                     return "accepts no connections"
+                if time.monotonic() - self._uses[replica.model].at > self._idle_s:
+                    self._uses[replica.model].again.clear()
+                    return _IDLE
                 health = await health_of(handle.url, LOOK_S)
                 failing = failing + 1 if health in (Health.FAILING, Health.DOWN) else 0
                 if failing == MAX_FAILING:

@@ -20,7 +20,6 @@ from emdsl.run.retries import RetryPolicy
 from emdsl.store.journal import Journal
 from emdsl.study.control_server import ControlServer
 from emdsl.study.options import MAX_CONNECTIONS
-from emdsl.study.servers import Served
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from emdsl.study.progress_view import ProgressView
     from emdsl.study.project import Project
     from emdsl.study.served import Serving
+    from emdsl.study.servers import Served
     from emdsl.study.workers_plan import WorkersPlan
 
 T = TypeVar("T")
@@ -178,8 +178,8 @@ async def _send(
     with view, closing(Journal(project.answers)) as journal:
         # the executor alone bounds the requests in flight: `emdsl runs set` may raise their number
         http = Http(MAX_CONNECTIONS, project.environment, view.notice)
-        servers = Served(sending.serving, project, run, view.notice) if sending.serving is not None else None
         url = simulator.url if simulator else None
+        servers = _servers(sending, project, run, view)
         client = Client(http, project.environment, url, run=run, servers=servers)
         batch_run = None
         if sending.batches is not None:
@@ -293,6 +293,14 @@ def _fixed(budget: NamedBudget | None) -> str:
     if budget is None:
         return ""
     return f"the run spends the team's budget `{budget.name}`: change it with `emdsl cache budget {budget.name} USD`"
+
+
+def _servers(sending: Sending, project: Project, run: str, view: ProgressView) -> Served | None:
+    if sending.serving is None:
+        return None
+    from emdsl.study.servers import Served  # noqa: PLC0415 - few runs start servers
+
+    return Served(sending.serving, project, run, view.notice, shared=sending.workers is not None)
 
 
 def _never(_: Query) -> bool:

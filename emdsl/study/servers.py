@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import Rejected
 from emdsl.serving.command import command_of
+from emdsl.serving.fleet import IDLE_S, Fleet
 from emdsl.serving.launcher import ReplicaSpec
 from emdsl.study.options import LOCAL, RAY
 from emdsl.study.served import name_of
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from emdsl.query import Model
     from emdsl.run.control import Drains
     from emdsl.run.progress import Progress
-    from emdsl.serving.fleet import Fleet, Replica
+    from emdsl.serving.fleet import Replica
     from emdsl.serving.launcher import Launcher
     from emdsl.study.project import Project
     from emdsl.study.served import Serving
@@ -36,7 +39,9 @@ _NO_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 class Served:
     """The servers of a run, as its client uses them. See Servers."""
 
-    def __init__(self, serving: Serving, project: Project, run: str, notice: Callable[[str], None]) -> None:
+    def __init__(
+        self, serving: Serving, project: Project, run: str, notice: Callable[[str], None], *, shared: bool = False
+    ) -> None:
         """Prepare; nothing is started.
 
         Args:
@@ -44,7 +49,10 @@ class Served:
             project: Its cache gets the logs, and its environment may name programs.
             run: The id of the run.
             notice: Gets messages for the user.
+            shared: Whether other processes send to the servers, too: only they know which are idle.
         """
+        longest_s = max((m.timeout_s or 0.0 for m in serving.models), default=0.0)  # of a request in flight
+        self._idle_s = math.inf if shared else IDLE_S + longest_s
         self._serving = serving
         self._project = project
         self._run = run
@@ -62,11 +70,9 @@ class Served:
         Raises:
             SetupError: The servers of a model cannot be started.
         """
-        from emdsl.serving.fleet import Fleet  # noqa: PLC0415 - only a run with servers needs it
-
         specs = replica_specs(self._serving.models, self._project.environment)
         launcher = launcher_for(self._serving.on, self._project, self._run)
-        self._fleet = Fleet(launcher, specs, self._notice, on_change=self._changed)
+        self._fleet = Fleet(launcher, specs, self._notice, idle_s=self._idle_s, on_change=self._changed)
         self._notice(f"starting {self._serving.shown}")
         starting = _Starting(asyncio.ensure_future(self._fleet.start()), progress)
         attach(starting)
@@ -84,6 +90,8 @@ class Served:
     def url(self, model: Model, account: int) -> str | None:
         """See Servers."""
         url = self._of(model)[account].url
+        if self._fleet is not None:
+            self._fleet.use(name_of(model))
         if url is None and (failure := self._failure(name_of(model))):
             raise Rejected(f"not sent: {failure}", for_all=True)
         return url
@@ -172,6 +180,7 @@ def launcher_for(on: str, project: Project, run: str) -> Launcher:
 
 def _forget_old(logs: Path) -> None:
     """Remove the logs of all runs but the last ones."""
-    folders = sorted(logs.glob("*/"), key=lambda folder: folder.stat().st_mtime)
-    for folder in folders[: -KEPT_RUNS + 1]:
-        shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # another run forgets them, too
+        folders = sorted(logs.glob("*/"), key=lambda folder: folder.stat().st_mtime)
+        for folder in folders[: -KEPT_RUNS + 1]:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -88,6 +88,24 @@ def test_servers_that_die_come_back(tmp_path: Path) -> None:
     assert len(records(tmp_path, "start")) == 3
 
 
+def test_idle_servers_are_stopped_until_they_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleets, "WATCH_S", 0.05)
+
+    async def act(fleet: Fleet) -> None:
+        (replica,) = fleet.models["m"]
+        for _ in range(4):
+            fleet.use("m")
+            await asyncio.sleep(0.1)
+            assert replica.url is not None, "it is in use"
+        await until(lambda: replica.url is None)
+        await until(lambda: not alive(tmp_path))
+        fleet.use("m")
+        await until(lambda: replica.url is not None)
+        assert len(records(tmp_path, "start")) == 2
+
+    assert with_fleet(tmp_path, specs(tmp_path, 1), act, idle_s=0.3) == []
+
+
 def test_a_server_that_cannot_start(tmp_path: Path) -> None:
     """It is tried three times, and the error ends with its log."""
     with pytest.raises(SetupError) as caught:
