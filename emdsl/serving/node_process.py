@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emdsl.errors import SetupError
 from emdsl.serving import guard
-from emdsl.serving.local import FORCE_S, missing_program, search_path
+from emdsl.serving.local import FORCE_S, find_program, search_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -83,9 +82,7 @@ class NodeProcess:
         port = _free_port(host)
         variables = spec.variables(os.environ)
         variables["PATH"] = search_path(os.environ)
-        program = shutil.which(spec.command[0], path=variables["PATH"])
-        if program is None:
-            raise SetupError(missing_program(spec.command[0], spec.model))
+        program = find_program(spec.command[0], spec.model, os.environ)
         argv = [sys.executable, "-I", guard.__file__, program, *spec.argv(host, port)[1:]]
         self.run(argv, variables, folder=folder if folder.is_dir() else None)
         return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
