@@ -56,7 +56,7 @@ class NodeProcess:
         self._lease_s = lease_s
         self._called_s = time.monotonic()
         self._process: subprocess.Popen[bytes] | None = None
-        self._folder = Path(tempfile.mkdtemp(prefix="emdsl-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="emdsl-"))
         threading.Thread(target=self._expire, daemon=True).start()
 
     def address(self) -> str:
@@ -92,7 +92,7 @@ class NodeProcess:
     ) -> None:
         """Start a program whose standard input is a line, then open for as long as this actor lives; raises OSError."""
         self._called_s = time.monotonic()
-        with (self._folder / "output").open("wb") as output:
+        with (self.folder / "output").open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - the command line is ours, and no shell reads it
                 argv, env=dict(variables), cwd=folder, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT,
                 start_new_session=True,  # signals to this actor are not for it
@@ -106,7 +106,7 @@ class NodeProcess:
         """Return what came of the process since an offset of its output, in bytes."""
         self._called_s = time.monotonic()
         code = self._process.poll() if self._process is not None else None
-        with (self._folder / "output").open("rb") as file:
+        with (self.folder / "output").open("rb") as file:
             file.seek(offset)
             output = file.read(MAX_READ)
         return Polled(output, code if len(output) < MAX_READ else None)
@@ -123,7 +123,7 @@ class NodeProcess:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _expire(self) -> None:
         while time.monotonic() < self._called_s + self._lease_s:

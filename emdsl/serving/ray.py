@@ -6,15 +6,18 @@ import asyncio
 import importlib.util
 import logging
 import os
+import socket
 import threading
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from emdsl.errors import SetupError
 from emdsl.files import PRIVATE_FOLDER, private
-from emdsl.serving.local import last_lines
+from emdsl.serving import guard
+from emdsl.serving.local import FORCE_S, last_lines
 from emdsl.serving.node_process import LEASE_S, NodeProcess
 
 if TYPE_CHECKING:
@@ -23,11 +26,15 @@ if TYPE_CHECKING:
 
     from emdsl.serving.launcher import ReplicaSpec
 
+T = TypeVar("T")
+Call = Callable[..., Awaitable[Any]]  # of a method of an actor, by its name and arguments
+
 CLIENT_PORT = 10001  # of Ray's client server, on the head
 POLL_S = 0.5  # between calls to a process that runs
 REACH_S = 5.0  # until something listens at the address of a head
 CONNECT_S = 60.0  # to connect, or to start a cluster on this machine
 PLACE_S = 120.0  # for an actor to get its resources and to start
+STOP_S = guard.GRACE_S + FORCE_S + 5.0  # for a process to end
 HEAD_S = 30.0  # without a head; from 60 s on, Ray ends every process of the cluster, and this one
 LOST = -9  # the exit code of a process whose node is lost
 OBJECTS = 80 << 20  # bytes of shared memory for Ray's objects: no large object is ever sent
@@ -36,9 +43,10 @@ OBJECTS = 80 << 20  # bytes of shared memory for Ray's objects: no large object 
 class RemoteProcess:
     """A process in an actor on some node; its output is copied into a file of this machine."""
 
-    def __init__(self, cluster: RayCluster, actor: Any, log: Path, node: str) -> None:
+    def __init__(self, cluster: RayCluster, actor: Any, call: Call, log: Path, node: str) -> None:
         self.log = log
         self.node = node
+        self.call = call  # of a method of its actor
         self._cluster = cluster
         self._actor = actor
         self._offset = 0
@@ -54,16 +62,16 @@ class RemoteProcess:
         """End the process with all that it started, and free the resources of its actor."""
         self._following.cancel()
         with suppress(Exception):  # the actor is lost: its process ends by itself
-            async with asyncio.timeout(LEASE_S):
-                self._write((await _result(self._actor.poll.remote(self._offset))).output)
-                await _result(self._actor.stop.remote())
+            async with asyncio.timeout(0 if self._cluster.lost else STOP_S):
+                self._write((await self.call("poll", self._offset)).output)
+                await self.call("stop")
         self._end(LOST)
 
     async def _follow(self) -> None:
         silent_s = 0.0
         while not self._code.done():
             try:
-                polled = await _result(self._actor.poll.remote(self._offset))
+                polled = await self.call("poll", self._offset)
             except Exception as error:  # noqa: BLE001 - Ray has many ways to lose an actor
                 # Unavailable: its node may come back. Its process has ended once the lease is over.
                 if self._cluster.lost or type(error).__name__ != "ActorUnavailableError" or silent_s > LEASE_S:
@@ -111,6 +119,7 @@ class RayCluster:
         self._connecting = asyncio.Lock()
         self._connected = False
         self._ours = False
+        self._head = ""  # its address
         self._watching: asyncio.Task[None] | None = None
         self._processes: set[RemoteProcess] = set()
         self._gpus: dict[Any, float] = {}  # of each actor
@@ -126,8 +135,19 @@ class RayCluster:
                 self._ours = True
             self._connected = True
             if self._address is None:
-                gcs_address = ray.get_runtime_context().gcs_address
-                self._watching = asyncio.create_task(self._watch(gcs_address))
+                self._head = ray.get_runtime_context().gcs_address
+                self._watching = asyncio.create_task(self._watch())
+            else:
+                self._head = client_address(self._address).removeprefix("ray://")
+
+    def own_address(self) -> str:
+        """Return the address of this machine, as the nodes of the cluster reach it."""
+        host, _, port = self._head.rpartition(":")
+        host = host.strip("[]")
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((host, int(port)))  # sends nothing: it only chooses the way
+            address: str = probe.getsockname()[0]
+            return address
 
     async def nodes(self) -> list[dict[str, Any]]:
         """Return the nodes that are alive, as Ray describes them; raises SetupError."""
@@ -137,20 +157,22 @@ class RayCluster:
         return [n for n in await asyncio.to_thread(_ray().nodes) if n["Alive"]]
 
     async def start(
-        self, name: str, log: Path, call: str, arguments: Sequence[Any], *, gpus: float = 0, cpus: float = 1
-    ) -> tuple[RemoteProcess, Any]:
+        self, name: str, log: Path, begin: Callable[[Call, str], Awaitable[T]], *,
+        kind: type[NodeProcess] = NodeProcess, gpus: float = 0, cpus: float = 1,
+    ) -> tuple[RemoteProcess, T]:  # fmt: skip
         """Start a process in an actor of its own, on a node with enough free resources.
 
         Args:
             name: For people, in errors.
             log: The file that its output is copied into.
-            call: The method of NodeProcess that starts it.
-            arguments: Those of the method. They are sent to the actor alone, and are in no log.
+            begin: Starts the process by calls of the methods of `kind`; it gets the address of the node too. Arguments
+                of methods are in no log of Ray, those of an actor are.
+            kind: The class of the actor.
             gpus: GPUs of its own.
             cpus: CPUs of its own.
 
         Returns:
-            The process, and what the method returned.
+            The process, and what `begin` returned.
 
         Raises:
             SetupError: The cluster is lost, has too few resources, or the process cannot be started.
@@ -160,15 +182,19 @@ class RayCluster:
         # Ray restarts no actor: a server that died is counted and replaced by its fleet, a worker by its run.
         actor = (
             _ray()
-            .remote(NodeProcess)
+            .remote(kind)
             .options(num_gpus=gpus, num_cpus=cpus, scheduling_strategy="SPREAD", max_restarts=0)
             .remote(node_address)
         )
+
+        def call(method: str, *arguments: Any) -> Awaitable[Any]:
+            return _result(getattr(actor, method).remote(*arguments))
+
         self._gpus[actor] = gpus
         try:
             async with asyncio.timeout(PLACE_S):
-                node = await _result(actor.address.remote())
-                returned = await _result(getattr(actor, call).remote(*arguments))
+                node: str = await call("address")
+                begun = await begin(call, node)
         except TimeoutError:
             self.free(actor)
             raise SetupError(
@@ -178,12 +204,12 @@ class RayCluster:
         except Exception as error:
             self.free(actor)
             raise SetupError(f"cannot start `{name}` on the Ray cluster: {_cause(error)}") from error
-        except BaseException:
+        except BaseException:  # the run is interrupted
             self.free(actor)
             raise
-        process = RemoteProcess(self, actor, log, node)
+        process = RemoteProcess(self, actor, call, log, node)
         self._processes.add(process)
-        return process, returned
+        return process, begun
 
     def free(self, actor: Any) -> None:
         """Give the resources of an actor back to the cluster."""
@@ -213,9 +239,9 @@ class RayCluster:
                 f"{held:g} already; {_described(nodes)}. Lower `replicas` or `gpus`, or add nodes"
             )
 
-    async def _watch(self, gcs_address: str) -> None:
+    async def _watch(self) -> None:
         """Notice that the head is gone, before Ray ends this process without a word."""
-        host, _, port = gcs_address.rpartition(":")
+        host, _, port = self._head.rpartition(":")
         silent_s = 0.0
         while silent_s < HEAD_S:
             await asyncio.sleep(2.0)
@@ -269,10 +295,10 @@ class RayLauncher:
 
     async def start(self, spec: ReplicaSpec) -> RayReplica:
         """Start a server without waiting until it listens; raises SetupError."""
-        # A server with a GPU needs no share of the cores: the node gives its GPUs to as many as it has.
         process, url = await self._cluster.start(
-            f"{spec.model} (replica {spec.index + 1})", self._logs / f"{spec.name}.log", "serve", (spec, self._folder),
-            gpus=spec.gpus, cpus=0 if spec.gpus else 1,
+            f"{spec.model} (replica {spec.index + 1})", self._logs / f"{spec.name}.log",
+            lambda call, _: call("serve", spec, self._folder),
+            gpus=spec.gpus, cpus=0 if spec.gpus else 1,  # as many servers as a node has GPUs, however few its cores
         )  # fmt: skip
         return RayReplica(process, url)
 

@@ -20,6 +20,8 @@ from emdsl.run.retries import RetryPolicy
 from emdsl.store.journal import Journal
 from emdsl.study.control_server import ControlServer
 from emdsl.study.options import MAX_CONNECTIONS
+from emdsl.study.served import LOGS
+from emdsl.study.workers_plan import placed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -196,10 +198,10 @@ async def _send(
                 if servers is not None:
                     await servers.start(interrupter.attach, progress)
                 if sending.workers is not None and not progress.draining:
-                    return await _by_workers(
-                        sending.workers, walks, sending, run, view, interrupter, control, budgets, progress, url,
-                        servers,
-                    )  # fmt: skip
+                    async with placed(sending.workers, project.cache / LOGS / run) as plan:
+                        return await _by_workers(
+                            plan, walks, sending, run, view, interrupter, control, budgets, progress, url, servers
+                        )
                 if batch_run is not None and not progress.draining:
                     interrupter.attach(batch_run)
                     await batch_run.begin()

@@ -21,13 +21,19 @@ if TYPE_CHECKING:
     from emdsl.study.options import RunOptions
 
 
-def started(module: str, stderr: IO[bytes] | int = subprocess.DEVNULL) -> subprocess.Popen[str]:
-    """Start a program of ours, in the Python of this process: it reads and writes lines of text. Raises OSError."""
+def program(module: str) -> tuple[list[str], dict[str, str]]:
+    """Return the command line of a program of ours, in the Python of this process, and its variables."""
     package = str(Path(emdsl.__file__).parents[1])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    return [sys.executable, "-P", "-X", "utf8", "-m", module], variables
+
+
+def started(module: str, stderr: IO[bytes] | int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+    """Start a program of ours, in the Python of this process: it reads and writes lines of text. Raises OSError."""
+    argv, variables = program(module)
     return subprocess.Popen(  # noqa: S603 - the module is one of ours, named in our code
-        [sys.executable, "-P", "-X", "utf8", "-m", module], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=stderr, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        argv, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=variables,
         start_new_session=True,  # Ctrl-C is the run's
     )  # fmt: skip
 

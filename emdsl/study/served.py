@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from emdsl.study.screen import Part
 
 
+LOGS = "serving"  # in the cache: a folder of logs for each run
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
     """The servers that a run starts."""

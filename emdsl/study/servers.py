@@ -14,7 +14,7 @@ from emdsl.serving.command import command_of
 from emdsl.serving.fleet import IDLE_S, Fleet
 from emdsl.serving.launcher import ReplicaSpec
 from emdsl.study.options import LOCAL, RAY
-from emdsl.study.served import name_of
+from emdsl.study.served import LOGS, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from emdsl.study.project import Project
     from emdsl.study.served import Serving
 
-LOGS = "serving"  # in the cache: a folder of logs for each run
 KEPT_RUNS = 20  # whose logs are kept
 _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")  # for weights that need an account
 _SHARED = re.compile(r"^(?:HF|HUGGING_FACE|HUGGINGFACE|TRANSFORMERS|VLLM|SGLANG|SGL|TORCH|NCCL|CUDA)_")

@@ -8,17 +8,19 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from emdsl.redact import mask
 from emdsl.study.child import started, study_task
+from emdsl.study.options import LOCAL
 
 if TYPE_CHECKING:
     import subprocess
+    from pathlib import Path
     from typing import IO
 
     from emdsl.study.compiled import Compiled
@@ -102,6 +104,7 @@ class WorkersPlan:
     study: Mapping[str, Any]  # of `study_task`; it contains API keys
     start: Start = start_here
     host: str | None = None  # the address of this machine for workers on others
+    cluster: tuple[str, Compiled] | None = None  # where they start, as in `RunOptions`; None: on this machine
 
 
 def workers_plan(
@@ -125,4 +128,20 @@ def workers_plan(
         return None
     n = options.workers or (1 if simulated else default_workers(pending, connections))
     n = min(n, connections, max(pending, 1))
-    return WorkersPlan(n=n, study=study_task(study, options)) if n > 1 else None
+    if n <= 1:
+        return None
+    on = options.on if options.workers is not None and options.on != LOCAL and not simulated else None
+    return WorkersPlan(n=n, study=study_task(study, options), cluster=(on, study) if on is not None else None)
+
+
+@asynccontextmanager
+async def placed(plan: WorkersPlan, logs: Path) -> AsyncIterator[WorkersPlan]:
+    """Give a plan whose workers can start: on this machine, or on a Ray cluster; raises SetupError."""
+    if plan.cluster is None:
+        yield plan
+        return
+    from emdsl.study.ray_workers import on_cluster  # noqa: PLC0415 - only `--on ray` needs it
+
+    on, study = plan.cluster
+    async with on_cluster(plan, on, study, logs) as ready:
+        yield ready
