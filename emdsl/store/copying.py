@@ -46,12 +46,15 @@ def copy_entries(
     """
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most verbs copy nothing
 
-    parts = _missing(source, target, source.keys() if keys is None else keys)
+    if keys is None and target.state().n == 0:
+        travelling = _all(source)
+    else:
+        travelling = _missing(source, target, source.keys() if keys is None else keys)
     new = present = damaged = 0
     with ThreadPoolExecutor(1) as reader:  # while one part is written, the next one is read
-        waiting = reader.submit(next, parts, None)
+        waiting = reader.submit(next, travelling, None)
         while (part := waiting.result()) is not None:
-            waiting = reader.submit(next, parts, None)
+            waiting = reader.submit(next, travelling, None)
             added, known = target.adopt(part.entries)
             new, present, damaged = new + added, present + part.present + known, damaged + part.damaged
             on_progress(part.done)
@@ -63,6 +66,15 @@ class _Part(NamedTuple):
     present: int
     damaged: int
     done: int  # keys so far
+
+
+def _all(source: AnswerStore) -> Iterator[_Part]:
+    """Yield all sound entries, for an empty target: no key is looked up."""
+    done = 0
+    for part in parts(((key, entry or b"") for key, entry in source.each()), COMPARED):  # b"": not of emdsl
+        sound = [(key, entry) for key, entry in part if _sound(entry)]
+        done += len(part)
+        yield _Part(sound, 0, len(part) - len(sound), done)
 
 
 def _missing(source: AnswerStore, target: AnswerStore, keys: Iterable[Digest]) -> Iterator[_Part]:

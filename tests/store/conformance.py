@@ -361,6 +361,9 @@ def copies_carry_missing_sound_entries(kind: Kind, at: str, folder: Path) -> Non
         seen: list[int] = []
         copied = copy_entries(store, there, seen.append)
         assert copied == (19, 10, 1)
+        with closing(DiskStore(folder / "empty")) as empty:
+            assert copy_entries(store, empty) == (29, 0, 1)
+            assert list(empty.keys()) == [query(i).key for i in range(30) if i != 3]
         assert seen[-1] == 30
         assert list(there.keys()) == [query(i).key for i in (*range(20, 40), *range(3), *range(4, 20))]
         assert copy_entries(there, store) == (10, 29, 0)
