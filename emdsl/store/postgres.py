@@ -18,6 +18,7 @@ from emdsl.store.postgres_connection import Address, errors, psycopg, rows
 from emdsl.store.postgres_schema import FORMAT, known_format, migrate
 from emdsl.store.removals import StoreVersion, Trashed
 from emdsl.store.writer import Writer
+from emdsl.surrogates import as_text
 
 if TYPE_CHECKING:
     import asyncio
@@ -210,7 +211,7 @@ class PostgresStore:
 
     def move_to_trash(self, keys: Iterable[Digest], why: str, name: str = "") -> int:
         """See AnswerStore; the table `trash` has the role that did it."""
-        return int(self._change(MOVE, (list(dict.fromkeys(keys)), why, name), patient=True))
+        return int(self._change(MOVE, (list(dict.fromkeys(keys)), as_text(why), as_text(name)), patient=True))
 
     def trash(self) -> list[Trashed]:
         """See AnswerStore."""
@@ -223,11 +224,13 @@ class PostgresStore:
     def trash_entries(self, name: str) -> list[Entry]:
         """See AnswerStore."""
         return [
-            (k, e) for k, e in self._read("SELECT key, entry FROM emdsl.trash WHERE name = %s ORDER BY id", (name,))
+            (k, e)
+            for k, e in self._read("SELECT key, entry FROM emdsl.trash WHERE name = %s ORDER BY id", (as_text(name),))
         ]
 
     def purge(self, name: str | None) -> int:
         """See AnswerStore. Who is no admin can purge restored answers alone, and StoreError names the others."""
+        name = None if name is None else as_text(name)
         if self._one("SELECT has_table_privilege('emdsl.trash', 'DELETE')"):
             return int(self._change(PURGE, (name, name), patient=True))
         if name is None:

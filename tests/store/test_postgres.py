@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import runpy
+import subprocess
 import sys
 import threading
 from contextlib import closing
@@ -284,3 +285,23 @@ def test_without_psycopg_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(SetupError, match=r"pip install 'emdsl\[postgres\]'"):
         runpy.run_path(str(Path(postgres_connection.__file__)))
+
+
+@ON_A_SERVER
+def test_a_dump_is_a_backup(store: PostgresStore, url: str) -> None:
+    """`pg_dump` and `psql` make the same store elsewhere, and no claim of the dump counts there."""
+    put(store, {i: f"{i}" for i in range(20)})
+    store.move_to_trash([query(3).key], "gc: not used by \udcff.em", "b1")
+    with closing(PostgresClaims(url, "run")) as claims:
+        claims.take([A])
+        dump = subprocess.run([f"{pg.programs()}/pg_dump", url], stdout=subprocess.PIPE, check=True).stdout
+    restored = pg.new_database()
+    psql = [f"{pg.programs()}/psql", "-q", "-v", "ON_ERROR_STOP=1", restored]
+    subprocess.run(psql, input=dump, stdout=subprocess.DEVNULL, check=True)
+    with closing(PostgresStore(restored)) as copy:
+        assert copy.state() == store.state()
+        assert (copy.trash(), copy.damage(), list(copy.each())) == (store.trash(), "", list(store.each()))
+        assert put(copy, {3: "again", 4: "again"}) == {3: "again", 4: "4"}
+    with closing(PostgresClaims(restored, "run")) as claims:
+        assert claims.alone
+        assert claims.take([A]) == {A}
