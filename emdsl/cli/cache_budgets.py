@@ -1,4 +1,4 @@
-"""`emdsl cache budgets` and `budget`: what the runs of a team may spend together."""
+"""`emdsl cache budgets` and `budget`: the money that the runs of a team spend together."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command("budgets")
 @CACHE_SIM
 def budgets(cache: Path | None, simulate: bool, as_json: bool) -> int:
-    """List the budgets of the team: their limits, what is spent, and which runs hold money.
+    """List the budgets of the team: limits, money spent and left, and the runs that hold some.
 
     The money of a run that was killed counts as spent.
 
