@@ -133,6 +133,7 @@ def in_windows(
             settle_from_store(others[who], rows := list(theirs[who].rows()), store)
             for row in rows:
                 recorder.add(row)
+            recorder.wants_events = merger.wants_events
             merger.merge(Record.unpacked(recorder.record().packed()), window, source, store)
         merger.end()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from emdsl.experiment import ASK
 from emdsl.query import Response, Usage
-from emdsl.run.passes import settle_from_store
+from emdsl.run.passes import chunks, settle_from_store
 from emdsl.run.planner import MAX_EXAMPLES, Planner, note_finish, render_symbolic
 from emdsl.run.probes import N_REPLIES, Numbers
 from emdsl.run.reasons import Reason
@@ -49,6 +49,7 @@ class Merger(Planner):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.n_windows = 0  # that are added
+        self.wants_events = False  # whether the sums of the last record were not enough
         self._incomplete = bytearray()
         self._replies: dict[Digest, set[Digest]] = {}  # evidence of judges' probes, by key
         self._whole: set[Digest] = set()  # of these, the judges that write numbers as one token
@@ -67,16 +68,28 @@ class Merger(Planner):
         self._add_evidence(record)
         self._incomplete += record.incomplete
         self.n_windows += 1
-        for count, sums in zip(self.count.steps, record.steps, strict=True):
-            _add_sums(count, sums)
         for step, levels, stratum in record.groups:
             count = self.count.steps[step // KINDS]
             source.groups.append((count, self._rows.head_at(count.step, levels), stratum))
         source.runs += record.runs
         source.reasons += [Reason(*reason) for reason in record.reasons]
-        if not self._merge_sums(record, source):
-            self._merge_events(record.each(), window, source, store)
+        added = self._merge_sums(record, source)
+        self.wants_events = not added and record.plain and not record.has_new
+        if not added and record.events is None:
+            self._add_rows(window, store)
+        else:
+            for count, sums in zip(self.count.steps, record.steps, strict=True):
+                _add_sums(count, sums)
+            if not added:
+                self._merge_events(record.each(), window, source, store)
         source.n_events += record.n_events
+
+    def _add_rows(self, window: Window, store: Store) -> None:
+        """Add the selected rows of a window, as if there were no record of it."""
+        for chunk in chunks(window.rows()):
+            settle_from_store(self._rows, chunk, store)
+            for row in filter(self._rows.takes, chunk):
+                self.add(row)
 
     def _merge_events(self, events: list[Any], window: Window, source: Source, store: Store) -> None:
         """Add requests one by one, as if their rows were met."""
@@ -259,8 +272,10 @@ class _Seen:
             self._prompt = query.prompt
         return self._prompt
 
-    def common(self, other: _Seen) -> int:
+    def common(self, other: _Seen | Prompt) -> int:
         """Return the number of leading characters that two prompts share: of neighbours, their process knows it."""
+        if not isinstance(other, _Seen):
+            return self.prompt.common(other)
         if other.link is not None and other.link[0] == self.number and other.source is self.source:
             return other.link[1]
         return self.prompt.common(other.prompt)

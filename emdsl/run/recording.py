@@ -75,7 +75,8 @@ class Record:
 
     An event is a tuple: its step and kind as one number, the row in the window, the group of the request, and what its
     kind has more. Groups, runs and reasons are numbers; new ones come with the record that first has them. A `plain`
-    record adds what its sums say if no other process has met its keys before; otherwise the events tell.
+    record adds what its sums say if no other process has met its keys before; otherwise the events tell, or the rows
+    are made again.
     """
 
     steps: list[Any]  # of each step: sums of its rows, and sets of keys
@@ -83,7 +84,7 @@ class Record:
     sums: list[dict[Any, list[int]]]  # of the events, by step and kind, and then by group
     plain: bool
     n_events: int
-    events: bytes  # marshalled, in the order of rows
+    events: bytes | None  # marshalled, in the order of rows; None if the sums are expected to be enough
     groups: list[Any]  # new ones: step, levels of its settings, stratum
     runs: list[str]  # new ones
     reasons: list[Any]  # new ones
@@ -105,7 +106,9 @@ class Record:
         return cls(*marshal.loads(data))  # noqa: S302 - a pipe from a process that this one started
 
     def each(self) -> list[Any]:
-        """Return the events."""
+        """Return the events; raises TypeError if it has none."""
+        if self.events is None:
+            raise TypeError("a record without events")
         events: list[Any] = marshal.loads(self.events)  # noqa: S302 - `packed` wrote them
         return events
 
@@ -122,7 +125,9 @@ class Recorder(Planner):
         self._n_known = (0, 0, 0)  # of these, in the records so far
         self._last_group: dict[str, tuple[Cell, _Group]] = {}  # by step
         self._last: dict[tuple[int, str], tuple[int, Prompt]] = {}  # of prompts with a cache of prefixes: event, prompt
-        self._n_events = 0  # in the records so far
+        self._n_events = 0  # so far
+        self.wants_events = False  # whether the sums of the last record were not enough
+        self._with_events = True
         self._row: Outcome | None = None  # that is added
         self._begin()
 
@@ -130,6 +135,7 @@ class Recorder(Planner):
         """Begin a window."""
         n = KINDS * len(self.count.steps)
         self._events: list[Any] = []
+        self._first = self._n_events
         self._keys: list[list[Any]] = [[] for _ in range(n)]
         self._sums: list[dict[Any, list[int]]] = [{} for _ in range(n)]
         self._plain = True
@@ -152,13 +158,14 @@ class Recorder(Planner):
         groups, runs, reasons = self._n_known
         record = Record(
             steps=[_sums(count) for count in self.count.steps], keys=[_joined(keys) for keys in self._keys],
-            sums=self._sums, plain=self._plain, n_events=len(self._events), events=marshal.dumps(self._events),
+            sums=self._sums, plain=self._plain, n_events=self._n_events - self._first,
+            events=marshal.dumps(self._events) if self._with_events else None,
             groups=list(self._groups)[groups:], runs=list(self._runs)[runs:],
             reasons=[(r.what, r.item, r.place) for r in list(self._reasons)[reasons:]],
             incomplete=bytes(self._incomplete), evidence=list(_evidence(self._rows.probes.evidence())),
         )  # fmt: skip
         self._n_known = len(self._groups), len(self._runs), len(self._reasons)
-        self._n_events += len(self._events)
+        self._with_events = self.wants_events or not record.plain or record.has_new  # as the next window is likely
         self._begin()
         return record
 
@@ -186,11 +193,12 @@ class Recorder(Planner):
             of[9] += response.finish == "blocked"
             of[10] += empty
         self._keys[kind].append(query.key)
-        self._events.append((
-            kind, self._number, group.number, query.key, prompt.chars, link, run, response.finish, empty,
-            batch,
-            (into, out, usage.reasoning_tokens, usage.cached_tokens, usage.written_tokens, usage.cost_usd),
-        ))  # fmt: skip
+        self._n_events += 1
+        if self._with_events:
+            self._events.append((
+                kind, self._number, group.number, query.key, prompt.chars, link, run, response.finish, empty, batch,
+                (into, out, usage.reasoning_tokens, usage.cached_tokens, usage.written_tokens, usage.cost_usd),
+            ))  # fmt: skip
 
     def _new_pending(self, count: StepCount, row: Outcome, query: Query) -> None:
         group, chars = self._group(count, row, query.settings), query.prompt.chars
@@ -210,7 +218,9 @@ class Recorder(Planner):
         of[0] += 1
         of[1] += chars
         self._keys[kind].append(query.key)
-        self._events.append((kind, self._number, group.number, query.key, chars, link, least, reason))
+        self._n_events += 1
+        if self._with_events:
+            self._events.append((kind, self._number, group.number, query.key, chars, link, least, reason))
 
     def _new_symbolic(self, count: StepCount, row: Outcome, state: Symbolic) -> None:
         group = self._group(count, row, state.head)
@@ -221,7 +231,9 @@ class Recorder(Planner):
             of = sums[group.number] = [0]
         of[0] += 1
         self._keys[kind].append(state.id)
-        self._events.append((kind, self._number, group.number, state.id))
+        self._n_events += 1
+        if self._with_events:
+            self._events.append((kind, self._number, group.number, state.id))
 
     def _add_probe_answer(self, count: StepCount, head: RequestSettings) -> None:
         probe = self._rows.probes.of(count.step, head)
@@ -230,7 +242,9 @@ class Recorder(Planner):
             assert self._row is not None
             group = self._group(count, self._row, head)
             self._plain = False
-            self._events.append((group.step + PROBE, self._number, group.number))
+            self._n_events += 1
+            if self._with_events:
+                self._events.append((group.step + PROBE, self._number, group.number))
 
     def _group(self, count: StepCount, row: Outcome, head: RequestSettings) -> _Group:
         step = count.step
@@ -251,7 +265,7 @@ class Recorder(Planner):
         """
         at = kind, query.settings.model.use
         before = self._last.get(at)
-        self._last[at] = self._n_events + len(self._events), query.prompt
+        self._last[at] = self._n_events, query.prompt
         if query.prompt.chars < group.least:
             return None
         return (before[0], before[1].common(query.prompt)) if before is not None else (-1, 0)

@@ -78,8 +78,12 @@ class Maker:
         )  # fmt: skip
         self._fields: list[Any] | None = None
 
-    def made(self, window: Window) -> Made:
-        """Make a window; raises EvalFault. Windows come in their order: a request is recorded once."""
+    def made(self, window: Window, *, wants_events: bool) -> Made:
+        """Make a window; raises EvalFault. Windows come in their order: a request is recorded once.
+
+        `wants_events`: the sums of records were not enough so far.
+        """
+        self._recorder.wants_events = wants_events
         tables = []
         for chunk in chunks(window.rows()):
             settle_from_store(self._rows, chunk, self._store)

@@ -1,8 +1,8 @@
 """The program of a process that makes windows of rows for another process of ours: see `row_processes`.
 
-It reads one line of JSON, the study and what to make of its rows, and then lines with the number of an experiment and
-of a window. For each it writes the record of the window and its rows as an Arrow table, each behind its length in 8
-bytes. If it cannot make a window, it ends: the other process makes it, and meets the reason.
+It reads one line of JSON, the study and what to make of its rows, and then lines of numbers: of an experiment, of a
+window, and whether events are wanted. For each it writes the record of the window and its rows as an Arrow table, each
+behind its length in 8 bytes. If it cannot make a window, it ends: the other process makes it, and meets the reason.
 """
 
 from __future__ import annotations
@@ -42,14 +42,15 @@ def main() -> None:
     left: dict[int, tuple[Maker, Iterator[tuple[int, Window]]]] = {}
     with study.store() as store:
         for line in sys.stdin:
-            at, number = map(int, line.split())
+            at, number, wants_events = map(int, line.split())
             if at not in left:
                 walk = walks[at]
                 comparison = previous.of(walk.experiment) if previous is not None else None
                 maker = Maker(walk, store, making, at, comparison)
                 left[at] = maker, enumerate(windows(walk, everything=making.table, size=making.size))
             maker, numbered = left[at]
-            made = maker.made(next(window for n, window in numbered if n == number))
+            window = next(window for n, window in numbered if n == number)
+            made = maker.made(window, wants_events=bool(wants_events))
             _say(made.record.packed(), b"" if made.table is None else _arrow(made.table))
 
 

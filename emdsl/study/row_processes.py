@@ -81,13 +81,13 @@ class _Process:
             self._process = started("emdsl.study.row_process")
         self._thread.start()
 
-    def send(self, at: int, number: int) -> None:
+    def send(self, at: int, number: int, *, wants_events: bool) -> None:
         """Let it make a window."""
         self.numbers.append((at, number))
         assert self._process is not None
         assert self._process.stdin is not None
         with suppress(OSError):  # it has ended: its windows are made by others
-            self._process.stdin.write(f"{at} {number}\n")
+            self._process.stdin.write(f"{at} {number} {wants_events:d}\n")
             self._process.stdin.flush()
 
     def close(self) -> None:
@@ -138,6 +138,7 @@ class RowProcesses:
     def __init__(
         self, study: Compiled, options: RunOptions, making: Making, n: int, check: Callable[[], None] = lambda: None
     ) -> None:
+        self.wants_events = False  # see `Maker.made`
         self._making, self._check = making, check
         self._changed = threading.Condition()
         self._results: dict[tuple[int, int], tuple[_Process, bytes, bytes]] = {}
@@ -196,7 +197,7 @@ class RowProcesses:
                 yield waiting.pop(number), *own.made.pop(number)
                 number += 1
             elif free and (free[0] == number or not own.faulty):
-                if own.make(free[0], waiting[free[0]], first=free[0] == number):
+                if own.make(free[0], waiting[free[0]], first=free[0] == number, wants_events=self.wants_events):
                     del free[0]
             else:
                 self._wait(at, number)
@@ -211,7 +212,8 @@ class RowProcesses:
             free.sort()
             for process in self._processes:
                 while process.ready and len(process.numbers) < AHEAD and len(free) > 1:
-                    process.send(at, free.pop(1))  # this process makes the first, which all others wait for
+                    # this process makes the first, for which all others wait
+                    process.send(at, free.pop(1), wants_events=self.wants_events)
 
     def _wait(self, at: int, number: int) -> None:
         """Wait for a window that another process makes."""
@@ -239,13 +241,13 @@ class _Own:
         self._new_maker = maker
         self._maker, self._source, self._last = maker(), Source(), -1
 
-    def make(self, number: int, window: Window, *, first: bool) -> bool:
+    def make(self, number: int, window: Window, *, first: bool, wants_events: bool) -> bool:
         """Make a window, and return whether it is made; raises EvalFault if it is the first that is missing."""
         if number < self._last or self.faulty:  # a maker takes whole windows in their order
             self._maker, self._source = self._new_maker(), Source()
         self._last = number
         try:
-            self.made[number] = self._source, self._maker.made(window)
+            self.made[number] = self._source, self._maker.made(window, wants_events=wants_events)
         except EvalFault:
             if first:
                 raise
@@ -274,6 +276,7 @@ def counts_of(
         comparison = comparisons[at] if comparisons else None
         for window, source, found in processes.each(at, merger.walk, store, comparison, start=merger.n_windows):
             merger.merge(found.record, window, source, store)
+            processes.wants_events = merger.wants_events
         merger.end()
     return finish_all(made, store)
 
@@ -292,5 +295,6 @@ def tables_of(
         return
     for window, source, made in processes.each(at, walk, store):
         merger.merge(made.record, window, source, store)
+        processes.wants_events = merger.wants_events
         yield made.table
     merger.end()

@@ -103,12 +103,12 @@ def test_a_plan_and_its_tables_are_those_of_one_process(tmp_path: Path, came: li
     run_study(compiled(tmp_path), RunOptions(samples=4, only=("k=0,1,2",)))
     study = compiled(tmp_path, STUDY.replace("Is this right?", "Is it right?"))
     by_options: list[dict[str, Any]] = [{}, {"samples": 3, "by": ("k",), "budget": Decimal(5)}, {"pilot": True}]
-    for options in by_options[: None if THOROUGH else 2]:
+    for options in by_options if THOROUGH else by_options[1:2]:
         assert shown(make_plan(study, workers=2, **options)) == shown(make_plan(study, workers=1, **options))
         assert came
         came.clear()
     loaded = []
-    for wanted in (1, 3):
+    for wanted in (1, 3 if THOROUGH else 2):
         (study.project.cache / "outcomes.duckdb").unlink(missing_ok=True)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(row_processes, "MAX_PROCESSES", wanted)
@@ -131,6 +131,7 @@ experiment e {
 """  # 10 of 3 rows at one level, among too many for the checker
 
 
+@pytest.mark.skipif(not THOROUGH, reason="a second of CPU time")
 def test_an_error_of_a_row_is_that_of_one_process(
     tmp_path: Path, came: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,7 +149,8 @@ def test_an_error_of_a_row_is_that_of_one_process(
     assert came
 
 
-@pytest.mark.parametrize("after", [0, 1, 2] if THOROUGH else [1])
+@pytest.mark.skipif(not THOROUGH, reason="a second of CPU time")
+@pytest.mark.parametrize("after", [0, 1, 2])
 def test_a_process_that_ends_leaves_its_windows_to_others(
     tmp_path: Path, came: list[int], monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
@@ -166,8 +168,8 @@ def test_a_process_that_ends_leaves_its_windows_to_others(
         if len(came) == after:
             kill(process)
 
-    def sent(self: row_processes._Process, at: int, number: int) -> None:
-        send(self, at, number)
+    def sent(self: row_processes._Process, at: int, number: int, *, wants_events: bool) -> None:
+        send(self, at, number, wants_events=wants_events)
         if not after:
             kill(self)
 
