@@ -196,3 +196,33 @@ def test_a_run_that_python_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     done = emdsl_package.open(tmp_path / "study.em").run(samples=1, serve=True, display="none")
     assert (done.answered, done.complete) == (40, True)
     assert not alive(tmp_path / "records")
+
+
+PREFIXES = """em 1
+model q {
+  use = "vllm/Qwen/Qwen3-8B", revision = "b968826d", temperature = 1, max_tokens = 50
+  serve = { args: ["--latency", "0.05"], gpus: 0, replicas: 3 }
+}
+let demonstrations = "DEMONSTRATIONS"
+experiment e {
+  for set in 1..12
+  for question in 1..10
+  samples = 2
+  ask answer from q with "SET {set} {demonstrations} {question}?"
+}
+"""
+
+
+@pytest.mark.skipif(not THOROUGH, reason="starts servers for some seconds")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_prompts_that_begin_alike_go_to_one_server(workers: int, tmp_path: Path) -> None:
+    """To few of three, while all have their share: by chance each set of demonstrations would be met by all."""
+    study(tmp_path, PREFIXES.replace("DEMONSTRATIONS", "case " * 300))
+    env = serve_variable(tmp_path / "records")
+    emdsl("run", "study.em", "--serve", "--workers", str(workers), "-j", "24", cwd=tmp_path, env=env)
+    requests = records(tmp_path / "records", "request")
+    assert len(requests) == 240
+    by_server = Counter(r["pid"] for r in requests)
+    met = {(r["text"].split()[1], r["pid"]) for r in requests}
+    assert min(by_server.values()) > 240 / 3 / 2
+    assert len(met) < 12 * 2, f"of {12 * 3} pairs of a set and a server"
