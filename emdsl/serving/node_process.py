@@ -56,6 +56,7 @@ class NodeProcess:
         self._lease_s = lease_s
         self._called_s = time.monotonic()
         self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = threading.Event()
         self.folder = Path(tempfile.mkdtemp(prefix="emdsl-"))
         threading.Thread(target=self._expire, daemon=True).start()
 
@@ -113,6 +114,7 @@ class NodeProcess:
 
     def stop(self) -> None:
         """End the process with all that it started, and remove its folder."""
+        self._stopped.set()
         process, self._process = self._process, None
         if process is not None:
             if process.stdin is not None:
@@ -127,7 +129,8 @@ class NodeProcess:
 
     def _expire(self) -> None:
         while time.monotonic() < self._called_s + self._lease_s:
-            time.sleep(min(self._lease_s, _LOOK_S))
+            if self._stopped.wait(min(self._lease_s, _LOOK_S)):
+                return  # nothing is left to end
         self.stop()
         self._on_expiry()
 

@@ -92,6 +92,14 @@ def test_a_server_that_nobody_follows_ends(tmp_path: Path) -> None:
     assert not listening(url)
 
 
+def test_a_process_that_was_stopped_has_no_lease() -> None:
+    """Nothing ends the actor, or a program that uses it, some time later."""
+    ended = threading.Event()
+    node = NodeProcess(loopback, ended.set, lease_s=0.05)
+    node.stop()
+    assert not ended.wait(0.2)
+
+
 def test_a_node_without_the_program(tmp_path: Path) -> None:
     node = NodeProcess(loopback)
     with pytest.raises(SetupError, match="`vllm/m` is served by the program `no-such-program`"):
