@@ -108,6 +108,7 @@ def test_a_server_that_dies_loses_only_what_it_had_in_flight(tmp_path: Path, wor
     assert not alive(folder)
 
 
+@pytest.mark.skipif(not THOROUGH, reason="each server that dies has a successor: seconds")
 def test_a_request_that_kills_servers_is_given_up(tmp_path: Path) -> None:
     """After three of them; all others are answered, by those that took their place."""
     study(tmp_path, STUDY.replace("0.02", "0"))
@@ -135,6 +136,7 @@ def test_servers_that_do_not_start(tmp_path: Path) -> None:
     assert "Traceback" not in failed.stderr + missing.stderr
 
 
+@pytest.mark.skipif(not THOROUGH, reason="five calls of the command line: seconds")
 def test_where_no_server_is_needed(tmp_path: Path) -> None:
     """The simulator, a server that runs already, a study without `serve`; and a place that is none."""
     study(tmp_path)
