@@ -193,6 +193,8 @@ class Bucket:
             return StoreError(f"{self.url}: the bucket does not exist")
         if _REGION.search(text) or status == 301:
             return StoreError(f"{self.url} is in another region: set AWS_REGION to that of the bucket")
+        if status == 501:
+            return StoreError(f"{self.url} has no conditional writes (`If-None-Match`), which a remote needs")
         if status in {401, 403} or "denied" in text.lower() or "Unauthenticated" in text:
             hint = _CREDENTIALS.get(self._scheme, "check who may read it")
             return StoreError(f"{self.url}: access to {path} is denied ({status or 'no permission'}); {hint}")

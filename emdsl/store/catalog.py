@@ -116,16 +116,6 @@ class Catalog:
             places = ((p, pack << _SHIFT | b) for p, b in zip(index.prefixes, index.places, strict=True))
             self._database.executemany("INSERT OR IGNORE INTO Keys VALUES (?, ?)", places)
 
-    def remove(self, names: Iterable[str]) -> None:
-        """Forget packs that the remote does not list any more."""
-        with self._told(write=True):
-            for name in names:
-                ids = self._database.execute("SELECT id FROM Packs WHERE name = ?", (name,)).fetchall()
-                for (pack,) in ids:
-                    self._database.execute(f"DELETE FROM Keys WHERE place >> {_SHIFT} = ?", (pack,))  # noqa: S608 - a constant
-                    for table, column in (("Blocks", "pack"), ("Pulled", "pack"), ("Packs", "id")):
-                        self._database.execute(f"DELETE FROM {table} WHERE {column} = ?", (pack,))  # noqa: S608 - our own names
-
     def find(self, keys: Iterable[Digest]) -> dict[Digest, tuple[int, int]]:
         """Return the pack and the block of each key that the remote seems to hold."""
         found, wanted = dict[bytes, tuple[int, int]](), list(keys)

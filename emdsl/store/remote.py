@@ -75,7 +75,7 @@ class Remote:
 
     def close(self) -> None:
         """Give up what is on its way, and close the catalog."""
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
         self._catalog.close()
 
     # -------------------------------------------------------------- reading
@@ -92,7 +92,9 @@ class Remote:
             )
         self._know(content)
         names, known = self._listed(), self._catalog.names()
-        self._catalog.remove(known - names)
+        if known - names:  # packs are gone, and others may hold their keys
+            self._catalog.begin(content.decode())
+            known = set()
         for name, index in self._mapped(self._index, sorted(names - known)):
             self._catalog.add(name, index)
         self._catalog.note_refreshed(time.time())

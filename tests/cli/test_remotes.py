@@ -33,7 +33,7 @@ experiment e {
   measure n = rate(answer == "no") by q
 }
 """
-OF_SERVER = STUDY.replace('"sim/subject"', '"vllm/subject", revision = "1", url = "URL"')
+OF_SERVER = STUDY.replace('"sim/subject"', '"openai-api/lab/m", url = "URL", key = env.LAB_API_KEY')
 SECRET = "do-not-tell-anybody-0123"
 thorough = pytest.mark.skipif(not THOROUGH, reason="a real server of S3, kills and passphrases: make stress")
 
@@ -215,15 +215,20 @@ def test_pushes_that_meet_and_pushes_that_are_killed(paid: Path) -> None:
 
 @thorough
 def test_a_run_sends_what_no_remote_has(tmp_path: Path) -> None:
-    """Over a provider's wire: the server sees the requests that nobody paid for, each once."""
+    """The server sees the requests that nobody paid for, each once. A replay needs no API key and no server."""
     with simulator("--port", "0") as url, s3() as env:
         first, second = tmp_path / "first", tmp_path / "second"
+        keyed = env | {"LAB_API_KEY": "sk-123456789012"}
         for folder, samples in ((first, 3), (second, 5)):
             folder.mkdir()
             text = OF_SERVER.replace("URL", url).replace("samples = 5", f"samples = {samples}")
             (folder / "study.em").write_text(text, encoding="utf-8")
-        assert counts(first, "run", "study.em", env=env) == (6, 0)
+        assert counts(first, "run", "study.em", env=keyed) == (6, 0)
         emdsl("cache", "push", "s3://lab/emdsl", cwd=first, env=env)
         emdsl("cache", "add", "s3://lab/emdsl", cwd=second, env=env)
-        assert counts(second, "run", "study.em", env=env) == (4, 6)
+        assert counts(second, "run", "study.em", env=keyed) == (4, 6)
+        assert stats(url)["requests"] == 10
+        emdsl("cache", "push", "s3://lab/emdsl", cwd=second, env=env)
+        shutil.rmtree(second / "cache" / "answers")
+        assert counts(second, "run", "study.em", env=env) == (0, 10)
         assert stats(url)["requests"] == 10
