@@ -142,6 +142,7 @@ def add(project: Project, url: str, name: str | None = None) -> Attached:
 
 def remove(project: Project, name: str) -> str:
     """Let the cache look up a remote no longer, and return its URL; answers that came from it stay."""
+    _no_simulation(project)
     remotes = attached(project.cache)
     if name not in remotes:
         has = f"the cache looks up {one_of(remotes)}" if remotes else "the cache looks up no remote"

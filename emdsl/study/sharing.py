@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from emdsl import annotation, mark
 from emdsl.annotation import FOLDER
-from emdsl.errors import FileExists, UsageError
+from emdsl.errors import FileExists, StoreAway, UsageError
 from emdsl.mark import MARKS
 from emdsl.store.bundle import Bundle, Manifest, write_bundle
+from emdsl.store.read_through import away
 from emdsl.study.answers import answers_of, open_store
 from emdsl.study.bundled import compare
 from emdsl.study.importing import Importer, stated_params
@@ -52,13 +53,16 @@ class Imported:
 def export_answers(study: Compiled, output: Path, passphrase: str | None = None) -> Exported:
     """Write the answers and files of a study to one file, encrypted if there is a passphrase.
 
-    Raises FileExists for a file of the study: it is not overwritten.
+    Raises FileExists for a file of the study: it is not overwritten. Raises StoreAway if a remote that may hold some of
+    the answers cannot be reached.
     """
     project, program = study.project, study.program
     if str(output.resolve()) in program.files:
         raise FileExists(f"{output} is a file of the study; it is not overwritten", parameter="output")
     with open_store(project, remotes=project.has_remotes) as store:
         keys = sorted(answers_of(study, store))
+        for name, why in away(store).items():
+            raise StoreAway(f"the remote `{name}` may hold answers of the study, and {why}. Nothing was written")
         files = {**program.files, **program.annotations, **mark.digests_of(study.file)}
         contents = {project.relative(p): p.read_bytes() for p in map(Path, files) if p.exists()}
         digests = {project.relative(Path(n)): sha256 for n, sha256 in files.items() if sha256}

@@ -88,12 +88,14 @@ def s3() -> Iterator[dict[str, str]]:
     assert server.stdout is not None
     url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
     urllib.request.urlopen(urllib.request.Request(f"{url}/lab", method="PUT")).close()
-    yield {
-        "AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": url,
-    }  # fmt: skip
-    server.kill()
-    server.wait()
+    try:
+        yield {
+            "AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": url,
+        }  # fmt: skip
+    finally:
+        server.kill()
+        server.wait()
 
 
 def cache_verb(folder: Path, *args: str, env: dict[str, str] | None = None) -> tuple[dict[str, int], float, float]:

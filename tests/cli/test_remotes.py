@@ -17,11 +17,12 @@ import pytest
 from support import THOROUGH, clean_environment, emdsl, simulator, stats
 from web_folder import served
 
+from emdsl.errors import UsageError
 from emdsl.study.project import open_project
-from emdsl.study.remotes import pull, push
+from emdsl.study.remotes import add, pull, push, remove
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 STUDY = """em 1
@@ -95,6 +96,7 @@ def test_nothing_is_paid_for_while_a_remote_is_away(paid: Path) -> None:
         name = web.url.removeprefix("http://").replace(":", "-")
     refused = emdsl("run", "study.em", cwd=other, code=3)
     assert f"the remote `{name}` may hold answers that are missing here" in refused.stderr
+    assert "Nothing was written" in emdsl("cache", "export", "study.em", "-o", "x", cwd=other, code=3).stderr
     planned = emdsl("plan", "study.em", cwd=other)
     assert f"warning: the remote `{name}` may hold answers that are shown as pending" in planned.stderr
     assert "--by AXIS" in planned.stdout
@@ -104,6 +106,7 @@ def test_nothing_is_paid_for_while_a_remote_is_away(paid: Path) -> None:
     assert counts(other, "run", "study.em") == (0, 10), "nothing is missing, so no remote is needed"
 
 
+@thorough
 def test_two_machines_share_a_folder(paid: Path) -> None:
     """Each pushes what the other one lacks, and pulls the rest, once."""
     packs, other = str(paid.parent / "packs"), copied(paid, "other")
@@ -117,22 +120,25 @@ def test_two_machines_share_a_folder(paid: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "code", "error"),
+    ("call", "args", "error"),
     [
-        (("push", "https://example.org/x"), 2, "is read-only: push to a bucket or a folder"),
-        (("push", "../packs", "--sim"), 2, "simulated answers go to no remote"),
-        (("pull", "nowhere"), 2, "is not a folder; a remote is s3://BUCKET/PATH"),
-        (("pull", "ftp://x"), 2, "`ftp://x` is not a remote"),
-        (("add", "http://example.org/x"), 2, "http://example.org/x is not encrypted: use https"),
-        (("add", f"https://joe:{SECRET}@example.org/x"), 2, "credentials belong into the environment or `.env`"),
-        (("remove", "nothing"), 2, "unknown remote `nothing`; the cache looks up no remote"),
+        (push, ("https://example.org/x",), "is read-only: push to a bucket or a folder"),
+        (pull, ("nowhere",), "is not a folder; a remote is s3://BUCKET/PATH"),
+        (pull, ("ftp://x",), "`ftp://x` is not a remote"),
+        (add, ("http://example.org/x",), "http://example.org/x is not encrypted: use https"),
+        (add, (f"https://joe:{SECRET}@example.org/x",), "credentials belong into the environment or `.env`"),
+        (add, (f"https://example.org/x?sig={SECRET}",), "credentials belong into the environment or `.env`"),
+        (remove, ("nothing",), "unknown remote `nothing`; the cache looks up no remote"),
     ],
 )
-def test_calls_that_cannot_work(tmp_path: Path, call: tuple[str, ...], code: int, error: str) -> None:
+def test_calls_that_cannot_work(tmp_path: Path, call: Callable[..., object], args: tuple[str], error: str) -> None:
     """They name the thing, the place and the way, and no password."""
-    refused = emdsl("cache", *call, cwd=tmp_path, code=code).stderr
-    assert error in refused
-    assert SECRET not in refused
+    with pytest.raises(UsageError) as refused:
+        call(open_project(tmp_path), *args)
+    assert error in str(refused.value)
+    assert SECRET not in str(refused.value)
+    with pytest.raises(UsageError, match="leave out --sim"):
+        call(open_project(tmp_path, simulate=True), *args)
 
 
 @contextmanager
@@ -145,11 +151,13 @@ def s3() -> Iterator[dict[str, str]]:
     url = f"http://127.0.0.1:{server._server.port}"  # type: ignore[union-attr]  # it is started
     for path, method in (("moto-api/reset", "POST"), ("lab", "PUT")):  # its buckets outlive its servers
         urllib.request.urlopen(urllib.request.Request(f"{url}/{path}", method=method)).close()
-    yield {
-        "AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": url,
-    }  # fmt: skip
-    server.stop()
+    try:
+        yield {
+            "AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": url,
+        }  # fmt: skip
+    finally:
+        server.stop()
 
 
 @thorough
