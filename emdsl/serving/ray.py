@@ -35,9 +35,14 @@ REACH_S = 5.0  # until something listens at the address of a head
 CONNECT_S = 60.0  # to connect, or to start a cluster on this machine
 PLACE_S = 120.0  # for an actor to get its resources and to start
 STOP_S = guard.GRACE_S + FORCE_S + 5.0  # for a process to end
+LEAVE_S = 10.0  # to leave a cluster, or to stop one that was started here
 HEAD_S = 30.0  # without a head; from 60 s on, Ray ends every process of the cluster, and this one
 LOST = -9  # the exit code of a process whose node is lost
 OBJECTS = 80 << 20  # bytes of shared memory for Ray's objects: no large object is ever sent
+_LOST = (
+    "the head of the Ray cluster does not answer any more. Start the cluster again, then repeat the command: all "
+    "answers are kept"
+)
 
 
 class RemoteProcess:
@@ -224,7 +229,10 @@ class RayCluster:
         if not self.lost:
             await asyncio.gather(*(p.stop() for p in self._processes), return_exceptions=True)
         if self._ours:
-            await asyncio.to_thread(_ray().shutdown)
+            left: Future[None] = Future()
+            threading.Thread(target=_leave, args=(left,), daemon=True).start()  # without a head, Ray waits for it
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.wrap_future(left), LEAVE_S)
         self._connected = self._ours = False
 
     def check_resources(self, nodes: Sequence[dict[str, Any]], name: str, *, gpus: float, cpus: float) -> None:
@@ -308,12 +316,6 @@ class RayLauncher:
             await self._cluster.close()
 
 
-_LOST = (
-    "the head of the Ray cluster does not answer any more. Start the cluster again, then repeat the command: all "
-    "answers are kept"
-)
-
-
 def node_address() -> str:
     """Return the address of this node, as other nodes of its cluster reach it."""
     address: str = _ray().util.get_node_ip_address()
@@ -379,6 +381,12 @@ def _init(head: str, connected: Future[None]) -> None:
         connected.set_exception(SetupError(f"cannot connect to the Ray cluster `{head}`: {_first_line(error)}"))
     else:
         connected.set_result(None)
+
+
+def _leave(left: Future[None]) -> None:
+    with suppress(Exception):  # the cluster is lost
+        _ray().shutdown()
+    left.set_result(None)
 
 
 def client_address(address: str) -> str:

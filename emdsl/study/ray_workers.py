@@ -128,17 +128,18 @@ class RayWorkers:
     async def start(self, task: Mapping[str, Any]) -> Handle:
         """Start a worker on some node; raises SetupError."""
         number = task["worker"]
+        placed = {**task, "file": str(self._study.file.absolute())}  # an actor has another working folder
 
         async def begin(call: Call, node: str) -> None:
             if node == self._host:
-                await call("work", task, None, None)
+                await call("work", placed, None, None)
                 return
             files, remotes = self._files(), self._study.project.cache / REMOTES
             lacking = set(await call("lacks", __version__, files))
             copies = {name: await asyncio.to_thread(self._content, name) for name in files if name in lacking}
             read = {link: copies[real] for link, real in self._study.program.links.items() if real in copies}
             listed = remotes.read_bytes() if task["remotes"] and remotes.exists() else None
-            await call("work", task, copies | read, listed)
+            await call("work", placed, copies | read, listed)
 
         process, _ = await self._cluster.start(
             f"worker {number + 1}", self._logs / f"worker-{number + 1}.log", begin, kind=WorkerNode, cpus=CPUS
