@@ -52,6 +52,7 @@ class RemoteProcess:
         self.log = log
         self.node = node
         self.call = call  # of a method of its actor
+        self.lost = False  # with its node
         self._cluster = cluster
         self._actor = actor
         self._offset = 0
@@ -81,6 +82,7 @@ class RemoteProcess:
                 # Unavailable: its node may come back. Its process has ended once the lease is over.
                 if self._cluster.lost or type(error).__name__ != "ActorUnavailableError" or silent_s > LEASE_S:
                     self._write(f"\nemdsl: {self.node} is lost: {_first_line(error)}\n".encode())
+                    self.lost = True
                     self._end(LOST)
                     return
                 silent_s += POLL_S
@@ -105,6 +107,7 @@ class RemoteProcess:
 
     def lose(self) -> None:
         """Count the process as lost with its cluster."""
+        self.lost = True
         self._following.cancel()
         if not self._code.done():
             self._code.set_result(LOST)
@@ -367,6 +370,7 @@ def _init(head: str, connected: Future[None]) -> None:
     """Connect to the head of a cluster; "auto": to that of this machine, which is started if there is none."""
     ray = _ray()
     logging.getLogger("ray").setLevel(logging.CRITICAL + 1)  # errors come as exceptions, and lost nodes are no news
+    ray._private.worker._worker_logs_enabled = False  # noqa: SLF001 - else Ray prints logs of lost nodes among the results
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # of a cluster that is started here
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray warns of it
     quiet = {"log_to_driver": False, "configure_logging": False, "logging_level": logging.CRITICAL}

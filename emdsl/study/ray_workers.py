@@ -16,7 +16,7 @@ from emdsl.project import ANSWERS, REMOTES
 from emdsl.redact import mask
 from emdsl.serving.local import last_lines
 from emdsl.serving.node_process import NodeProcess
-from emdsl.serving.ray import LOST, RayCluster
+from emdsl.serving.ray import RayCluster
 from emdsl.store.journal import Journal
 from emdsl.study.child import program
 from emdsl.study.options import RAY
@@ -101,7 +101,7 @@ class _RayWorker:
     async def wait(self) -> str:
         """See Handle."""
         code = await self._process.wait()
-        if code == LOST:
+        if self._process.lost:
             return f"was lost with its node {self._process.node}"
         await self._workers.bring_back(self._process)
         await self._process.stop()
