@@ -11,12 +11,15 @@
 # make pace         a server that fails, and one that has a limit: some minutes
 # make stress       100 kills with -9, 200,000 entries of 4 KB, batches of 200 MB, made-up studies, odd names, a newcomer,
 #                   a mixed model, coverage of intervals by clusters, of corrected judges and of fits over doses, estimated
-#                   costs, `batch = auto`, a report of 50,000 rows, notebooks in Jupyter and marimo: some minutes
+#                   costs, `batch = auto`, a report of 50,000 rows, notebooks in Jupyter and marimo, a team's store on PostgreSQL
+#                   with cut links, remotes through kills, placement on a fleet, a Ray cluster whose nodes are killed, and
+#                   predictions of large studies: half an hour
+# make bench-billion  the predictions of docs/scale.md at 1,000,000 requests: half an hour
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test check lint reference docs docs-output gallery bench bench-scale bench-view pace stress conformance clean
+.PHONY: quickstart test check lint reference docs docs-output gallery bench bench-scale bench-view bench-billion pace stress conformance clean
 .DELETE_ON_ERROR:
 
 quickstart: .venv/installed
@@ -64,6 +67,9 @@ bench-scale: .venv/installed-dev
 bench-view: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/bench/view_scale.py build/view-scale $(ROWS)
 
+bench-billion: .venv/installed-dev
+	$(BIN)/python tests/bench/billion.py --scale
+
 pace: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/bench/pace.py
 
@@ -74,6 +80,8 @@ stress: .venv/installed-dev
 	THOROUGH=1 $(BIN)/python -m pytest -q -n0 tests/run/test_batching.py tests/run/test_pacing.py tests/lang/test_fuzz.py \
 		tests/lang/test_format.py tests/test_engine_model.py tests/outcomes/test_names.py tests/view/test_page.py \
 		tests/report/test_page.py
+	THOROUGH=1 $(BIN)/python -m pytest -q -n0 tests/store tests/serving tests/cli/test_serve.py tests/cli/test_remotes.py \
+		tests/cli/test_team.py tests/run/test_affinity.py
 	N_HABITS=500 $(BIN)/python -m pytest -q -n0 tests/lang/test_habits.py
 	$(BIN)/python tests/bench/stress.py
 	$(BIN)/python tests/bench/request_files.py
@@ -94,6 +102,12 @@ stress: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/bench/newcomer.py
 	$(BIN)/python tests/bench/notebooks.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/report.py
+	$(BIN)/python tests/bench/team.py
+	$(BIN)/python tests/bench/team_network.py
+	$(BIN)/python tests/bench/remotes.py
+	PYTHONPATH=tests $(BIN)/python tests/bench/affinity.py
+	$(BIN)/python tests/bench/ray_cluster.py
+	$(BIN)/python tests/bench/billion.py
 
 conformance: .venv/installed-dev .venv-conformance/installed
 	CONFORMANCE_BIN=$(CURDIR)/.venv-conformance/bin $(BIN)/python -m pytest -q -p no:xdist --override-ini addopts= \

@@ -111,7 +111,7 @@ DOORS = {
         "importers/inspect.py",
         "providers/compression.py",
     ),
-    "pyrage": ("store/bundle.py",),
+    "pyrage": ("store/sealing.py",),
     "markdown_it": ("manual/html.py",),
     "re2": ("compiler/patterns.py",),
     "lark": ("lang/lark_grammar.py", "lang/syntax_errors.py"),
@@ -140,7 +140,7 @@ DOORS = {
     "sqlite3": ("store/",),
     "psycopg": ("store/",),
     "obstore": ("store/",),
-    "ray": ("serving/ray.py", "study/ray_workers.py"),
+    "ray": ("serving/ray.py",),
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 
