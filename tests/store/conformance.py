@@ -18,16 +18,19 @@ import psycopg
 import pytest
 from store.test_disk import query
 
+from emdsl.digest import digest_bytes
 from emdsl.errors import StoreError
 from emdsl.files import Busy
 from emdsl.query import Response
+from emdsl.store.attached import attach, open_remote, read_through
 from emdsl.store.claims import Claims
-from emdsl.store.codec import encode
+from emdsl.store.codec import encode, encode_with
 from emdsl.store.copying import copy_entries
 from emdsl.store.disk import DiskStore
 from emdsl.store.postgres import PostgresStore
 from emdsl.store.postgres_claims import PostgresClaims
 from emdsl.store.removals import StoreVersion
+from emdsl.store.team import TeamClaims, TeamStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -109,7 +112,51 @@ class Postgres(Kind):
         pg.server().sql("UPDATE emdsl.about SET value = 99 WHERE name = 'format'", place.rpartition("/")[2])
 
 
-KINDS: dict[str, Kind] = {"disk": Disk(), "postgres": Postgres()}
+class Team(Postgres):
+    """A server with copies on this machine. A place is the folder of the copies, a blank, and the URL."""
+
+    def place(self, folder: Path) -> str:
+        return f"{folder / 'copies'} {super().place(folder)}"
+
+    def open(self, place: str, *, read_only: bool = False) -> AnswerStore:
+        copies, _, url = place.rpartition(" ")
+        return TeamStore(super().open(url, read_only=read_only), DiskStore(Path(copies)), send=not read_only)
+
+    def claims(self, place: str, run: str) -> AnyClaims:
+        copies, _, url = place.rpartition(" ")
+        Path(copies).mkdir(exist_ok=True)
+        return TeamClaims(PostgresClaims(url, run), Claims(Path(copies), run))
+
+    def damage(self, place: str, keys: Iterable[bytes], value: bytes = DAMAGED) -> None:
+        """Damage both: a copy alone is not missed."""
+        copies, _, url = place.rpartition(" ")
+        super().damage(url, keys, value)
+        Disk().damage(copies, keys, value)
+
+    def backup(self, place: str, folder: Path) -> str:
+        """Copy the server's store, for another machine."""
+        return f"{folder / 'other'} {super().backup(place.rpartition(' ')[2], folder)}"
+
+    def of_a_newer_emdsl(self, place: str) -> None:
+        super().of_a_newer_emdsl(place.rpartition(" ")[2])
+
+
+class WithRemotes(Disk):
+    """A store on disk with a remote behind it, which has answers to other requests."""
+
+    def open(self, place: str, *, read_only: bool = False) -> AnswerStore:
+        cache = Path(place).parent
+        packs = cache / "packs"
+        if not packs.exists():
+            with closing(open_remote("lab", str(packs), cache, {}, create=True)) as remote:
+                remote.begin(encrypt=False)
+                assert sum(remote.push([(digest_bytes(b"another"), encode_with({}, answer("another")))])) == 1
+        attach(cache, {"lab": str(packs)})
+        return read_through(super().open(place, read_only=read_only), cache, {}, keeps=not read_only, sends=True)
+
+
+KINDS: dict[str, Kind] = {"disk": Disk(), "postgres": Postgres(), "team": Team(), "remotes": WithRemotes()}
+ON_A_SERVER = ("postgres", "team")
 
 
 def answer(text: str) -> Response:

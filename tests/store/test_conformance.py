@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pg
 import pytest
-from store.conformance import HEAVY, KINDS, LASTING, STORES
+from store.conformance import HEAVY, KINDS, LASTING, ON_A_SERVER, STORES
 from support import THOROUGH
 
 from emdsl.store.store import MemoryStore
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from emdsl.store.store import Store
 
-EACH = [pytest.param(name, marks=pg.NEEDED if name == "postgres" else ()) for name in KINDS]
+EACH = [pytest.param(name, marks=pg.NEEDED if name in ON_A_SERVER else ()) for name in KINDS]
 
 
 @pytest.mark.parametrize("promise", STORES, ids=lambda p: p.__name__)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pg
 import pytest
-from store.conformance import KINDS, opened, texts
+from store.conformance import KINDS, ON_A_SERVER, opened, texts
 from store.conformance_process import AT_ONCE, NUMBERS
 from support import ROOT, THOROUGH, clean_environment
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROCESSES = 4
-EACH = [pytest.param(name, marks=pg.NEEDED if name == "postgres" else ()) for name in KINDS]
+EACH = [pytest.param(name, marks=pg.NEEDED if name in ON_A_SERVER else ()) for name in KINDS]
 pytestmark = pytest.mark.skipif(not THOROUGH, reason="some seconds of several processes: THOROUGH=1")
 
 
