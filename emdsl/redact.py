@@ -23,7 +23,7 @@ _API_KEY_NAME = re.compile(r"API_KEY(?:_\d+)?$")
 _SECRET_NAME = re.compile(  # of buckets and PostgreSQL, too
     r"(?:API_KEY(?:_\d+)?|_(?:ACCESS|ACCOUNT|SAS)_KEY|_TOKEN|_SECRET|_PASSWORD|_PASSPHRASE|^PGPASSWORD)$"
 )
-_PASSWORD_OPTION = re.compile(r"(?:ssl)?password=")  # of a URL of PostgreSQL
+_PASSWORD_OPTION = re.compile(r"(?<=[?&])(?:ssl)?password=[^&]*&?")  # of a URL of PostgreSQL
 _IN_SOURCE = re.compile(
     r"""(?P<before>(?<!let )\bkey\s*=\s*)(?P<value>["'`\u2018\u201c][^,}#]*)|\b(?:sk|gsk|xai|hf)[-_][A-Za-z0-9_-]{8,}"""
 )
@@ -113,29 +113,24 @@ def _stars(match: re.Match[str]) -> str:
 
 
 def without_password(url: str) -> str:
-    """Return a URL without its passwords, with its user.
+    """Return a URL without its passwords, with its user; it may be an invalid one.
 
     >>> without_password("postgresql://joe:hunter2@db.lab/answers?sslmode=require&password=hunter2")
     'postgresql://joe@db.lab/answers?sslmode=require'
+    >>> without_password("postgresql://joe:a@b/c#d@db.lab/answers")
+    'postgresql://joe@db.lab/answers'
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "(no URL)"
-    user, _, host = parts.netloc.rpartition("@")
-    options = "&".join(o for o in parts.query.split("&") if not _PASSWORD_OPTION.match(o))
-    name = user.partition(":")[0]
-    return parts._replace(netloc=f"{name}@{host}" if name else host, query=options).geturl()
+    scheme, separator, rest = _PASSWORD_OPTION.sub("", url).partition("://")
+    if not separator:
+        return "(no URL)" if "password" in url else url
+    user, at, host = rest.rpartition("@")
+    return f"{scheme}://{user.partition(':')[0]}{at}{host}".rstrip("?&")
 
 
 def _passwords(url: str) -> list[str]:
     """Return the passwords in a URL, as they are written there."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return []
-    user = parts.netloc.rpartition("@")[0].partition(":")[2]
-    options = [o.partition("=")[2] for o in parts.query.split("&") if _PASSWORD_OPTION.match(o)]
+    user = _PASSWORD_OPTION.sub("", url).partition("://")[2].rpartition("@")[0].partition(":")[2]
+    options = [found.strip("&").partition("=")[2] for found in _PASSWORD_OPTION.findall(url)]
     return [written for written in (user, *options) if written]
 
 

@@ -43,6 +43,23 @@ def test_what_is_secret_depends_on_where_it_may_appear() -> None:
     assert redact.mask("lab-key-1 token-of-a-hub-90210 123456789") == "lab-key-1 [API key] 123456789"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://joe:planted%20secret%201@db.lab/answers",
+        "postgresql://joe:planted secret 1@db.lab/answers",
+        "postgresql://db.lab/answers?user=joe&password=planted%20secret%201",
+        "postgresql://db.lab/answers?sslpassword=planted%20secret%201&user=joe",
+    ],
+)
+def test_the_password_of_a_store_is_masked_and_left_out(url: str) -> None:
+    redact.register_url(url)
+    assert "planted" not in redact.mask("refused: planted secret 1, planted%20secret%201")
+    assert "planted" not in redact.without_password(url)
+    assert "db.lab/answers" in redact.without_password(url)
+    assert "joe" in redact.without_password(url)
+
+
 def test_a_secret_shows_itself_to_reveal_alone() -> None:
     """Neither `str` nor `repr` holds it."""
     secret = Secret("sk-planted-0123456789")
