@@ -37,7 +37,7 @@ def resolved(
         return budget, None
     from emdsl.store.postgres_budgets import add_budget  # noqa: PLC0415 - only a team has budgets
 
-    url = _url(project)
+    url = _url(project, budget)
     if budget.usd is not None and make:
         project.store(create=True).close()  # its tables may not exist yet
         add_budget(url, budget.name, budget.usd)
@@ -97,11 +97,12 @@ def budgets_json(found: list[TeamBudget]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _url(project: Project) -> str:
+def _url(project: Project, budget: NamedBudget | None = None) -> str:
     if project.team is None:
+        wrong = f"`{budget}` is not an amount of US dollars, such as 40. " if budget is not None else ""
         raise UsageError(
-            "a budget with a name is of a team: name its store with EMDSL_STORE or --store. `--budget 40` caps one run",
-            parameter="budget",
+            f"{wrong}A budget with a name is of a team: name its store with EMDSL_STORE or --store",
+            parameter="budget" if budget is not None else None,
         )
     return project.team
 
