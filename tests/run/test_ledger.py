@@ -16,9 +16,11 @@ from emdsl.run.budget import WHOLE_RUN, Budgets
 from emdsl.run.executor import Executor
 from emdsl.run.retries import RetryPolicy
 from emdsl.run.rows import Rows, Selection
+from emdsl.run.treasury import Treasury
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:
+    from emdsl.run.ledger import Ledger
     from emdsl.run.progress import Report
 
 
@@ -74,16 +76,18 @@ def walks(n: int, text: str) -> list[list[Rows]]:
     return [[Rows(experiment, Selection(only={0: share}))] for share in shares]
 
 
-async def spend(till: Till, provider: Priced, store: MemoryStore, *, of_run: bool) -> list[Report]:
+async def spend(
+    ledgers: list[Ledger], limit: Decimal, provider: Priced, store: MemoryStore, *, of_run: bool
+) -> list[Report]:
     """Run the study in several processes, which share a budget of the run or of its experiment."""
     text = STUDY.replace("$BUDGET", "$1") if not of_run else STUDY.replace("  budget = $BUDGET\n", "")
-    budgets = {"e": None if of_run else till.limit}
+    budgets, whole = {"e": None if of_run else limit}, limit if of_run else None
     executors = [
         Executor(
             rows, store, provider, connections=4, retry_policy=RetryPolicy(max_wait_s=5), run="r",
-            budgets=Budgets(budgets, till.limit if of_run else None, till.of(i), ("e", WHOLE_RUN)),
+            budgets=Budgets(budgets, whole, ledger, ("e", WHOLE_RUN)),
         )
-        for i, rows in enumerate(walks(len(till.held), text))
+        for ledger, rows in zip(ledgers, walks(len(ledgers), text), strict=True)
     ]  # fmt: skip
     return await asyncio.gather(*(e.run() for e in executors))
 
@@ -94,7 +98,9 @@ def test_the_sum_never_exceeds_the_budget_and_nothing_that_fits_is_left(seed: in
     n, of_run = rng.randint(1, 5), rng.random() < 0.5
     till = Till(Decimal(rng.choice([0, 1, 2, 5, 10, 30, 60])), n, rng)
     provider, store = Priced(seed, fails=rng.choice([0.0, 0.2])), MemoryStore()
-    reports = asyncio.run(asyncio.wait_for(spend(till, provider, store, of_run=of_run), 60))
+    reports = asyncio.run(
+        asyncio.wait_for(spend([till.of(i) for i in range(n)], till.limit, provider, store, of_run=of_run), 60)
+    )
     assert provider.most <= till.limit
     assert till.spent == provider.spent
     assert till.held == [Decimal(0)] * n
@@ -104,6 +110,63 @@ def test_the_sum_never_exceeds_the_budget_and_nothing_that_fits_is_left(seed: in
     assert bool(exhausted) is (answered < 30)
     if answered < 30:  # the cheapest request costs 1.1 dollars at most
         assert till.limit - till.spent < Decimal("1.2")
+
+
+@pytest.mark.parametrize("seed", range(60 if THOROUGH else 4))
+def test_the_workers_of_a_run_share_its_budget_and_that_of_a_team(seed: int) -> None:
+    """The run lends from its own budget, or from another ledger, which other runs spend from too."""
+    rng = random.Random(seed)
+    n, of_team, limit = rng.randint(2, 5), seed % 2 == 1, Decimal(rng.choice([1, 5, 10, 60]))
+    till = Till(limit, 1, rng)
+    provider, store = Priced(seed, fails=rng.choice([0.0, 0.2])), MemoryStore()
+
+    async def main() -> Budgets:
+        upstream = till.of(0) if of_team else None
+        budgets = Budgets({"e": None}, limit, upstream)
+        treasury = Treasury(budgets, upstream)
+        await spend([treasury.of(i) for i in range(n)], limit, provider, store, of_run=True)
+        for i in range(n):
+            await treasury.leave(i)
+        return budgets
+
+    budgets = asyncio.run(asyncio.wait_for(main(), 60))
+    assert provider.most <= limit
+    assert budgets.spent_usd == provider.spent
+    if of_team:
+        assert till.spent == provider.spent
+        assert till.held == [0]
+    if len(store.answers) < 30:
+        assert limit - provider.spent < Decimal("1.2")
+
+
+def test_the_purse_of_a_worker_that_dies_counts_as_spent() -> None:
+    async def main() -> Decimal:
+        budgets = Budgets({"e": None}, Decimal(10))
+        treasury = Treasury(budgets)
+        assert await treasury.of(0).draw(WHOLE_RUN, Decimal(2), Decimal(3)) == Decimal("2.5")
+        assert await treasury.of(1).draw(WHOLE_RUN, Decimal(9), Decimal(9)) == 0
+        await treasury.of(0).settle(WHOLE_RUN, Decimal(1), Decimal(1))
+        await treasury.leave(0)
+        assert await treasury.of(1).draw(WHOLE_RUN, Decimal("8.6"), Decimal(9)) is None
+        return budgets.spent_usd
+
+    assert asyncio.run(main()) == Decimal("1.5")
+
+
+def test_a_first_budget_lends_nothing_before_all_tell_what_they_have_in_flight() -> None:
+    async def main() -> None:
+        budgets = Budgets({"e": None}, None)
+        treasury = Treasury(budgets)
+        budgets.count_elsewhere(Decimal(4), 0)
+        treasury.change(Decimal(10), [0, 1])
+        drawing = asyncio.create_task(treasury.of(0).draw(WHOLE_RUN, Decimal(2), Decimal(2)))
+        treasury.hold(0, Decimal(3))
+        await asyncio.sleep(0.01)
+        assert not drawing.done()
+        treasury.hold(1, Decimal(2))
+        assert await drawing == 0, "4 are spent, 5 in flight: 1 is left, and 2 of the other may come back"
+
+    asyncio.run(main())
 
 
 def test_a_ledger_that_is_away_ends_the_run_with_its_error() -> None:

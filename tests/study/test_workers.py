@@ -10,12 +10,15 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from counted import CountedServer, counted_server
 from support import THOROUGH, clean_environment, emdsl
+
+import emdsl as emdsl_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,32 +59,41 @@ def server() -> Iterator[CountedServer]:
         process.communicate()
 
 
+def environment(server: CountedServer) -> dict[str, str]:
+    return {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "sk-none-0123456789"}
+
+
+def workers_of(pid: int) -> list[int]:
+    """Return the ids of the workers of a process that are there now."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                ours = parent == pid and b"emdsl.study.worker" in (folder / "cmdline").read_bytes()
+            except OSError:  # it has just ended
+                continue
+            if ours:
+                found.append(int(folder.name))
+    return found
+
+
 class Run:
     """A run in a process of its own, and its workers."""
 
     started: ClassVar[list[Run]] = []
 
     def __init__(self, folder: Path, server: CountedServer, *args: str) -> None:
-        environment = {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "sk-none-0123456789"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "emdsl", "run", "s.em", "-y", "-j", str(JOBS), "--display", "none", *args],
-            cwd=folder, env=clean_environment(environment), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=folder, env=clean_environment(environment(server)), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
         )  # fmt: skip
         self.started.append(self)
 
     def workers(self) -> list[int]:
         """Return the ids of its workers that are there now."""
-        found = []
-        for folder in Path("/proc").iterdir():
-            if folder.name.isdigit():
-                try:
-                    parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                    ours = parent == self.process.pid and b"emdsl.study.worker" in (folder / "cmdline").read_bytes()
-                except OSError:  # it has just ended
-                    continue
-                if ours:
-                    found.append(int(folder.name))
-        return found
+        return workers_of(self.process.pid)
 
     def end(self, code: int = 0) -> str:
         out, err = self.process.communicate(timeout=120)
@@ -115,7 +127,10 @@ def check_equals_one_process(folder: Path, server: CountedServer, kills: int) ->
         write(alone, 0)
         (alone / "s.em").write_text((folder / "s.em").read_text())
         other.rejects = server.rejects
-        Run(alone, other, "--workers", "1").end(3 if server.rejects != b"\0" else 0)
+        emdsl(
+            "run", "s.em", "-y", "--workers", "1", cwd=alone, env=environment(other),
+            code=3 if server.rejects != b"\0" else 0,
+        )  # fmt: skip
     assert rows(folder) == rows(alone)
     assert not other.received - server.received, "each sample is asked, of one body each"
     assert (server.received - other.received).total() <= kills * JOBS, "what was in flight, and nothing else"
@@ -124,16 +139,21 @@ def check_equals_one_process(folder: Path, server: CountedServer, kills: int) ->
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it finds workers in /proc")
 def test_a_worker_that_is_killed_is_replaced_and_repeats_what_it_had_in_flight(
-    tmp_path: Path, server: CountedServer
+    tmp_path: Path, server: CountedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tmp_path / "many", 10)
+    folder = tmp_path / "many"
+    write(folder, 10)
+    for name, value in environment(server).items():
+        monkeypatch.setenv(name, value)
     server.rejects = b"question 7, long"  # failures are known to who goes on
-    run = Run(tmp_path / "many", server, "--workers", "2")
-    until(lambda: sum(server.answered.values()) > 20)
-    os.kill(run.workers()[0], signal.SIGKILL)
-    out = run.end(3)
-    assert "3 failed" in out
-    check_equals_one_process(tmp_path / "many", server, 1)
+    study = emdsl_package.open(folder / "s.em")
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(lambda: study.run(workers=2, connections=JOBS, display="none"))
+        until(lambda: server.answered.total() > 20)
+        os.kill(workers_of(os.getpid())[0], signal.SIGKILL)
+        run = running.result(60)
+    assert run.failed == 3
+    check_equals_one_process(folder, server, 1)
 
 
 @pytest.mark.skipif(not THOROUGH or sys.platform != "linux", reason="`make stress` kills for minutes")
@@ -160,7 +180,7 @@ def test_random_kills(tmp_path: Path, server: CountedServer, seed: int) -> None:
 def test_nothing_outlives_a_run_that_is_killed_and_the_next_one_goes_on(tmp_path: Path, server: CountedServer) -> None:
     write(tmp_path / "many", 40)
     run = Run(tmp_path / "many", server, "--workers", "3")
-    until(lambda: sum(server.answered.values()) > 30)
+    until(lambda: server.answered.total() > 30)
     pids = run.workers()
     assert len(pids) == 3
     run.process.kill()
@@ -178,14 +198,14 @@ def test_an_interrupt_drains_all_workers_and_a_second_one_stops_them(
     server.latency_s = 0.5
     write(tmp_path / "many", 40)
     run = Run(tmp_path / "many", server, "--workers", "2")
-    until(lambda: sum(server.answered.values()) > 10)
+    until(lambda: server.answered.total() > 10)
     for _ in range(times):
         run.process.send_signal(signal.SIGINT)
         time.sleep(0.1)
     assert "interrupted: all answers are kept" in run.end(3)
-    answered = sum(server.answered.values())
+    answered = server.answered.total()
     if times == 1:
-        assert sum(server.received.values()) == answered, "what was in flight is finished"
+        assert server.received.total() == answered, "what was in flight is finished"
     server.latency_s = 0.0
     Run(tmp_path / "many", server, "--workers", "2").end()
     check_equals_one_process(tmp_path / "many", server, times - 1)
@@ -220,7 +240,7 @@ def test_runs_shows_and_changes_a_run_with_workers(tmp_path: Path, server: Count
     folder = tmp_path / "many"
     write(folder, 200)
     run = Run(folder, server, "--workers", "3")
-    until(lambda: sum(server.answered.values()) > 20)
+    until(lambda: server.answered.total() > 20)
     until(lambda: json.loads(emdsl("runs", "--json", cwd=folder).stdout)["runs"][0]["answered"] > 5)
     (shown,) = json.loads(emdsl("runs", "--json", cwd=folder).stdout)["runs"]
     assert shown["workers"] == 3
@@ -249,7 +269,7 @@ def test_a_budget_is_one_for_all_workers(tmp_path: Path, server: CountedServer, 
     write(folder, 100)
     run = Run(folder, server, "--workers", "3", "--budget", "0.02")
     if kill:
-        until(lambda: sum(server.answered.values()) > 40)
+        until(lambda: server.answered.total() > 40)
         os.kill(run.workers()[0], signal.SIGKILL)
     assert "--budget $0.02 is spent" in run.end(3)
     asks = sum(n for body, n in server.received.items() if b"JUDGE" not in body)
