@@ -46,7 +46,7 @@ Start = Callable[[Mapping[str, Any]], Awaitable[Handle]]  # starts `study/worker
 
 def default_workers(pending: int, connections: int) -> int:
     """Return how many processes send so many requests, unless a person says so: 1 for what one core does at once."""
-    if pending < LARGE or os.name != "posix" or not sys.executable:
+    if pending < LARGE or not sys.executable:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, MAX_DEFAULT, connections // MIN_CONNECTIONS))
@@ -122,9 +122,10 @@ def workers_plan(
         simulated: Whether the embedded simulator answers, which is one process itself.
         notice: Is told why fewer processes than wanted send.
     """
-    if batches or options.pilot:
+    one = "a pilot" if options.pilot else "a run with batches" if batches else "" if os.name == "posix" else "Windows"
+    if one:
         if (options.workers or 1) > 1:
-            notice(f"one process sends {'a pilot' if options.pilot else 'a run with batches'}: --workers is not used")
+            notice(f"one process sends for {one}: --workers is not used")
         return None
     n = options.workers or (1 if simulated else default_workers(pending, connections))
     n = min(n, connections, max(pending, 1))
