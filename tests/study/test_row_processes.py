@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 import windowed
-from support import THOROUGH
+from support import ROOT, THOROUGH
 
 from emdsl.errors import SourceError
 from emdsl.study import row_making, row_processes
@@ -24,11 +24,13 @@ from emdsl.study.plan import Plan, make_plan
 from emdsl.study.project import open_project
 from emdsl.study.refresh import load_if_stale
 from emdsl.study.run import run_study
+from experiments import test_studies as shipped
 
 if TYPE_CHECKING:
     import subprocess
     from pathlib import Path
 
+folder = shipped.folder  # a fixture
 STUDY = """em 1
 import alignment from "std:judges@1"
 model subject { use = "sim/subject", temperature = 1 }
@@ -198,3 +200,17 @@ def test_an_interrupt_ends_all_processes(tmp_path: Path, came: list[int], monkey
     assert len(processes) == 2
     assert all(p.poll() is not None for p in processes)
     assert not came
+
+
+@pytest.mark.skipif(not THOROUGH, reason="minutes of CPU time")
+@pytest.mark.parametrize("study", shipped.STUDIES, ids=shipped.name_of)
+def test_the_plans_of_shipped_studies_are_those_of_one_process(
+    folder: Path, came: list[int], monkeypatch: pytest.MonkeyPatch, study: Path
+) -> None:
+    """Of all of them, with real models and without keys."""
+    monkeypatch.setattr(row_making, "SIZE", 200)
+    file = folder / study.relative_to(ROOT)
+    found = compile_study(open_project(file), file)
+    samples = 1 if shipped.name_of(study) in shipped.LARGE else 3
+    assert shown(make_plan(found, samples=samples, workers=3)) == shown(make_plan(found, samples=samples, workers=1))
+    assert came or sum(e.n_cells for e in found.program.experiments) < 1_000
