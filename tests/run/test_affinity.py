@@ -173,8 +173,8 @@ A, B, C = "a" * 2_000, "b" * 2_000, "c" * 2_000
 def test_prefixes_take_turns() -> None:
     """Before a request leaves the replica of its prefix, those behind it are sent to theirs."""
     waiting = lane()
-    for text in ("1", "2", "3"):
-        for prefix in (A, B, C):
+    for prefix in (A, B, C):
+        for text in ("1", "2", "3"):
             waiting.queue(request(prefix, prefix[0] + text))
     where = dict(sent(waiting) for _ in range(9))
     assert {name: {where[name + i] for i in "123"} for name in "abc"} == {"a": {0}, "b": {1}, "c": {2}}
@@ -183,6 +183,31 @@ def test_prefixes_take_turns() -> None:
         alone.queue(request(A, f"a{i}"))
     counts = Counter(replica for _, replica in (sent(alone) for _ in range(6)))
     assert max(counts.values()) == 3, "no more than its bound: a prefix goes where it is as long as it may"
+
+
+def test_a_small_common_beginning_is_no_reason() -> None:
+    """All prompts of a study may begin with the same system message: sets of demonstrations are spread all the same."""
+    waiting = lane()
+    for name in "abc":
+        waiting.queue(request("system " * 100, name * 5_000, name))
+    assert sorted(sent(waiting)[1] for _ in range(3)) == [0, 1, 2]
+    for controller in waiting.controllers:
+        controller.in_flight = 0
+    waiting.queue(request("system " * 100, "a" * 5_000, "again"))
+    assert sent(waiting) == ("again", 0)
+
+
+def test_what_is_remembered_of_a_replica_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The prompts that were sent to it last, and of these the beginnings: as a cache drops them."""
+    monkeypatch.setattr("emdsl.run.affinity.MAX_BLOCKS", 20)
+    affinity = Affinity(2)
+    prompts = [request(name * 6_000) for name in "abcd"]  # 11 blocks each
+    for one in prompts:
+        affinity.placed(one, 0)
+    assert [affinity._homes(one, range(2)) for one in prompts] == [[], [], [0], [0]]
+    line = deque([request("c" * 2_000), request("c" * 6_000)])
+    assert [affinity._homes(one, range(2)) for one in line] == [[0], [0]]
+    assert len(affinity._warm[0]) == 20
 
 
 def test_a_replica_that_is_down_loses_its_prefixes_and_its_troubles() -> None:
