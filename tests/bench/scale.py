@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 
 from emdsl.compiler.compile import compile_file
@@ -41,9 +42,9 @@ def write(folder: Path, cells: int, samples: int) -> Path:
     return file
 
 
-async def fill(file: Path, cache: Path) -> int:
-    """Store an answer for every step of a study; return how many."""
-    program, n = compile_file(file, {}), 0
+async def fill(file: Path, cache: Path) -> tuple[int, float]:
+    """Store an answer for every step of a study; return how many, and the work of storing them in seconds."""
+    program, n, work_s = compile_file(file, {}), 0, 0.0
     store = DiskStore(cache / "answers")
     for experiment in program.experiments:
         walk = Rows(experiment)
@@ -51,13 +52,15 @@ async def fill(file: Path, cache: Path) -> int:
             ready = [(row, step, query) for row in rows for step, query in walk.advance(row)]
             while ready:
                 replies = [answer(query) for _, _, query in ready]
+                start = time.process_time()
                 await asyncio.gather(*(store.put(q, a) for (_, _, q), a in zip(ready, replies, strict=True)))
+                work_s += time.process_time() - start
                 n += len(ready)
                 for (row, step, _), reply in zip(ready, replies, strict=True):
                     settle_answer(row, step, reply, split(reply))
                 ready = [(row, step, query) for row, _, _ in ready for step, query in walk.advance(row)]
     store.close()
-    return n
+    return n, work_s
 
 
 def answer(query: Query) -> Response:
@@ -78,4 +81,4 @@ def answer(query: Query) -> Response:
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     (folder / "cache").mkdir(parents=True, exist_ok=True)
-    print(asyncio.run(fill(write(folder, int(sys.argv[2]), int(sys.argv[3])), folder / "cache")))
+    print(*asyncio.run(fill(write(folder, int(sys.argv[2]), int(sys.argv[3])), folder / "cache")))
