@@ -33,6 +33,9 @@ BATCH = "batch"  # results in OpenAI's format, of written requests
 PASSPHRASE = option(
     "--passphrase", envvar="EMDSL_PASSPHRASE", help="Of an encrypted file.  [default: $EMDSL_PASSPHRASE, or a prompt]"
 )
+OF_REMOTE = option(
+    "--passphrase", envvar="EMDSL_PASSPHRASE", help="Of an encrypted remote.  [default: $EMDSL_PASSPHRASE]"
+)
 
 
 @click.command("export")
@@ -191,7 +194,7 @@ def push(
 
 @click.command("pull")
 @click.argument("source", required=False)
-@PASSPHRASE
+@OF_REMOTE
 @CACHE_SIM
 def pull(source: str | None, passphrase: str | None, cache: Path | None, simulate: bool, as_json: bool) -> int:
     """Fetch the answers of SOURCE that the cache lacks.
