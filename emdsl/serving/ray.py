@@ -1,14 +1,15 @@
-"""Ray: processes on the nodes of a Ray cluster, each in an actor, and the launcher of model servers over them."""
+"""Ray: the connection to a cluster, and processes on its nodes, each in an actor."""
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import importlib.util
 import logging
 import os
 import socket
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,14 +18,12 @@ from urllib.parse import urlsplit
 from emdsl.errors import SetupError
 from emdsl.files import PRIVATE_FOLDER, private
 from emdsl.serving import guard
-from emdsl.serving.local import FORCE_S, last_lines
+from emdsl.serving.local import FORCE_S
 from emdsl.serving.node_process import LEASE_S, NodeProcess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from emdsl.serving.launcher import ReplicaSpec
 
 T = TypeVar("T")
 Call = Callable[..., Awaitable[Any]]  # of a method of an actor, by its name and arguments
@@ -130,6 +129,7 @@ class RayCluster:
         self._head = ""  # its address
         self._watching: asyncio.Task[None] | None = None
         self._processes: set[RemoteProcess] = set()
+        self._waiting: set[asyncio.Task[Any]] = set()  # for the cluster
         self._gpus: dict[Any, float] = {}  # of each actor
 
     async def connect(self) -> None:
@@ -160,9 +160,7 @@ class RayCluster:
     async def nodes(self) -> list[dict[str, Any]]:
         """Return the nodes that are alive, as Ray describes them; raises SetupError."""
         await self.connect()
-        if self.lost:
-            raise SetupError(_LOST)
-        return [n for n in await asyncio.to_thread(_ray().nodes) if n["Alive"]]
+        return [n for n in await self._unless_lost(_apart(_ray().nodes)) if n["Alive"]]
 
     async def start(
         self, name: str, log: Path, begin: Callable[[Call, str], Awaitable[T]], *,
@@ -187,55 +185,55 @@ class RayCluster:
         """
         nodes = await self.nodes()
         self.check_resources(nodes, name, gpus=gpus, cpus=cpus)
-        # Ray restarts no actor: a server that died is counted and replaced by its fleet, a worker by its run.
-        actor = (
-            _ray()
-            .remote(kind)
-            .options(num_gpus=gpus, num_cpus=cpus, scheduling_strategy="SPREAD", max_restarts=0)
-            .remote(node_address)
-        )
+
+        def actor_of() -> Any:
+            # Ray restarts no actor: a server that died is counted and replaced by its fleet, a worker by its run.
+            options = {"num_gpus": gpus, "num_cpus": cpus, "scheduling_strategy": "SPREAD", "max_restarts": 0}
+            return _ray().remote(kind).options(**options).remote(node_address)
+
+        actor = await self._unless_lost(_apart(actor_of))
 
         def call(method: str, *arguments: Any) -> Awaitable[Any]:
             return _result(getattr(actor, method).remote(*arguments))
 
+        async def started() -> tuple[str, T]:
+            node: str = await call("address")
+            return node, await begin(call, node)
+
         self._gpus[actor] = gpus
         try:
             async with asyncio.timeout(PLACE_S):
-                node: str = await call("address")
-                begun = await begin(call, node)
-        except TimeoutError:
+                node, begun = await self._unless_lost(started())
+        except BaseException as error:
             self.free(actor)
-            raise SetupError(
-                f"the Ray cluster gave `{name}` no place within {PLACE_S:.0f} s: it needs {_needs(gpus, cpus)}; "
-                f"{_described(nodes)}. Other jobs may use them: see `ray status`"
-            ) from None
-        except Exception as error:
-            self.free(actor)
+            if isinstance(error, TimeoutError):
+                raise SetupError(
+                    f"the Ray cluster gave `{name}` no place within {PLACE_S:.0f} s: it needs {_needs(gpus, cpus)}; "
+                    f"{_described(nodes)}. Other jobs may use them: see `ray status`"
+                ) from None
+            if self.lost or not isinstance(error, Exception):  # or the run is interrupted
+                raise
             raise SetupError(f"cannot start `{name}` on the Ray cluster: {_cause(error)}") from error
-        except BaseException:  # the run is interrupted
-            self.free(actor)
-            raise
         process = RemoteProcess(self, actor, call, log, node)
         self._processes.add(process)
         return process, begun
 
     def free(self, actor: Any) -> None:
         """Give the resources of an actor back to the cluster."""
-        if self._gpus.pop(actor, None) is not None:
-            with suppress(Exception):  # it has died already, or the cluster is lost
-                _ray().kill(actor)
+        if self._gpus.pop(actor, None) is not None and not self.lost:
+            threading.Thread(target=_kill, args=(actor,), daemon=True).start()
 
     async def close(self) -> None:
         """End all processes, and the cluster too if it was started for this run."""
         if self._watching is not None:
             self._watching.cancel()
-        if not self.lost:
-            await asyncio.gather(*(p.stop() for p in self._processes), return_exceptions=True)
-        if self._ours:
-            left: Future[None] = Future()
-            threading.Thread(target=_leave, args=(left,), daemon=True).start()  # without a head, Ray waits for it
+        await asyncio.gather(*(p.stop() for p in self._processes), return_exceptions=True)
+        if self._ours and self.lost:
+            atexit.unregister(_ray().shutdown)  # it would wait for the head
+        elif self._ours:
             with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.wrap_future(left), LEAVE_S)
+                async with asyncio.timeout(LEAVE_S):
+                    await _apart(_ray().shutdown)
         self._connected = self._ours = False
 
     def check_resources(self, nodes: Sequence[dict[str, Any]], name: str, *, gpus: float, cpus: float) -> None:
@@ -266,57 +264,24 @@ class RayCluster:
         self.lost = True
         for process in self._processes:
             process.lose()
+        for waiting in self._waiting:
+            waiting.cancel()
 
-
-class RayReplica:
-    """The handle of a server on a Ray cluster."""
-
-    def __init__(self, process: RemoteProcess, url: str) -> None:
-        self._process = process
-        self.url = url
-        self.log = str(process.log)
-
-    async def wait(self) -> int:
-        """Return the exit code of the server."""
-        return await self._process.wait()
-
-    async def stop(self) -> None:
-        """End the server with all its processes."""
-        await self._process.stop()
-
-    async def tail(self, n_lines: int) -> list[str]:
-        """Return the last lines of its output."""
-        return last_lines(self._process.log, n_lines)
-
-
-class RayLauncher:
-    """Starts model servers on the nodes of a Ray cluster.
-
-    Args:
-        cluster: The cluster, or its address: see RayCluster.
-        logs: The folder of this machine that the output of servers is copied into.
-        folder: The working folder of the servers, on nodes that have it.
-    """
-
-    def __init__(self, cluster: RayCluster | str | None, logs: Path, folder: Path) -> None:
-        self._cluster = cluster if isinstance(cluster, RayCluster) else RayCluster(cluster)
-        self._closes = self._cluster is not cluster
-        self._logs = logs
-        self._folder = folder
-
-    async def start(self, spec: ReplicaSpec) -> RayReplica:
-        """Start a server without waiting until it listens; raises SetupError."""
-        process, url = await self._cluster.start(
-            f"{spec.model} (replica {spec.index + 1})", self._logs / f"{spec.name}.log",
-            lambda call, _: call("serve", spec, self._folder),
-            gpus=spec.gpus, cpus=0 if spec.gpus else 1,  # as many servers as a node has GPUs, however few its cores
-        )  # fmt: skip
-        return RayReplica(process, url)
-
-    async def close(self) -> None:
-        """Leave the cluster if this launcher connected to it."""
-        if self._closes:
-            await self._cluster.close()
+    async def _unless_lost(self, awaited: Coroutine[Any, Any, T]) -> T:
+        """Await something of the cluster; raises SetupError when the cluster is lost."""
+        if self.lost:
+            awaited.close()
+            raise SetupError(_LOST)
+        task = asyncio.ensure_future(awaited)
+        self._waiting.add(task)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if not self.lost:
+                raise
+            raise SetupError(_LOST) from None
+        finally:
+            self._waiting.discard(task)
 
 
 def node_address() -> str:
@@ -341,12 +306,9 @@ async def _connected(address: str | None) -> None:
     head = client_address(address) if address is not None else os.environ.get("RAY_ADDRESS", "auto")
     if head != "auto":
         await _check_reachable(head)
-    # A thread that no exit waits for: Ray itself waits for minutes for a head that accepts connections and is silent.
-    connected: Future[None] = Future()
-    threading.Thread(target=_init, args=(head, connected), daemon=True).start()
     try:
-        async with asyncio.timeout(CONNECT_S):
-            await asyncio.wrap_future(connected)
+        async with asyncio.timeout(CONNECT_S):  # Ray itself waits for minutes for a head that is silent
+            await _apart(lambda: _init(head))
     except TimeoutError:
         raise SetupError(f"cannot connect to the Ray cluster `{head}`: no answer within {CONNECT_S:.0f} s") from None
 
@@ -366,8 +328,11 @@ async def _check_reachable(head: str) -> None:
     writer.close()
 
 
-def _init(head: str, connected: Future[None]) -> None:
-    """Connect to the head of a cluster; "auto": to that of this machine, which is started if there is none."""
+def _init(head: str) -> None:
+    """Connect to the head of a cluster; "auto": to that of this machine, which is started if there is none.
+
+    Raises SetupError.
+    """
     ray = _ray()
     logging.getLogger("ray").setLevel(logging.CRITICAL + 1)  # errors come as exceptions, and lost nodes are no news
     ray._private.worker._worker_logs_enabled = False  # noqa: SLF001 - else Ray prints logs of lost nodes among the results
@@ -381,16 +346,28 @@ def _init(head: str, connected: Future[None]) -> None:
             if head != "auto":
                 raise
             ray.init("local", include_dashboard=False, object_store_memory=OBJECTS, **quiet)
-    except Exception as error:  # noqa: BLE001 - Ray has no class of its own for what is wrong here
-        connected.set_exception(SetupError(f"cannot connect to the Ray cluster `{head}`: {_first_line(error)}"))
-    else:
-        connected.set_result(None)
+    except Exception as error:
+        raise SetupError(f"cannot connect to the Ray cluster `{head}`: {_first_line(error)}") from error
 
 
-def _leave(left: Future[None]) -> None:
-    with suppress(Exception):  # the cluster is lost
-        _ray().shutdown()
-    left.set_result(None)
+async def _apart(function: Callable[[], T]) -> T:
+    """Call a function of Ray in a thread that no exit waits for: without a head it may not return."""
+    done: Future[T] = Future()
+    done.set_running_or_notify_cancel()  # nobody takes it back from the thread
+
+    def call() -> None:
+        try:
+            done.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - whoever waits raises it
+            done.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return await asyncio.wrap_future(done)
+
+
+def _kill(actor: Any) -> None:
+    with suppress(Exception):  # it has died already, or the cluster is lost
+        _ray().kill(actor)
 
 
 def client_address(address: str) -> str:

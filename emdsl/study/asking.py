@@ -21,11 +21,11 @@ from emdsl.store.journal import Journal
 from emdsl.study.control_server import ControlServer
 from emdsl.study.options import MAX_CONNECTIONS
 from emdsl.study.served import LOGS
-from emdsl.study.workers_plan import placed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from decimal import Decimal
+    from pathlib import Path
 
     from emdsl.providers.client import Client
     from emdsl.query import Query
@@ -198,7 +198,7 @@ async def _send(
                 if servers is not None:
                     await servers.start(interrupter.attach, progress)
                 if sending.workers is not None and not progress.draining:
-                    async with placed(sending.workers, project.cache / LOGS / run) as plan:
+                    async with _placed(sending.workers, project.cache / LOGS / run) as plan:
                         return await _by_workers(
                             plan, walks, sending, run, view, interrupter, control, budgets, progress, url, servers
                         )
@@ -240,6 +240,19 @@ async def _attended(
         for number in handled:
             loop.remove_signal_handler(number)
         await asyncio.gather(controlling, return_exceptions=True)  # its socket is removed before the claims of the run
+
+
+@asynccontextmanager
+async def _placed(plan: WorkersPlan, logs: Path) -> AsyncIterator[WorkersPlan]:
+    """Give a plan whose workers can start: on this machine, or on a Ray cluster; raises SetupError."""
+    if plan.cluster is None:
+        yield plan
+        return
+    from emdsl.study.ray_workers import on_cluster  # noqa: PLC0415 - only `--on ray` needs it
+
+    on, study = plan.cluster
+    async with on_cluster(plan, on, study, logs) as ready:
+        yield ready
 
 
 async def _by_workers(

@@ -169,7 +169,7 @@ def launcher_for(on: str, project: Project, run: str) -> Launcher:
     logs = project.cache / LOGS
     _forget_old(logs)
     if on != LOCAL:
-        from emdsl.serving.ray import RayLauncher  # noqa: PLC0415 - only `--on ray` needs it
+        from emdsl.serving.ray_launcher import RayLauncher  # noqa: PLC0415 - only `--on ray` needs it
 
         return RayLauncher(on if on != RAY else None, logs / run, project.root)
     from emdsl.serving.local import LocalLauncher  # noqa: PLC0415 - only `--serve` needs it

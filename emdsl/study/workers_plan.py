@@ -8,9 +8,9 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,7 +20,6 @@ from emdsl.study.options import LOCAL
 
 if TYPE_CHECKING:
     import subprocess
-    from pathlib import Path
     from typing import IO
 
     from emdsl.study.compiled import Compiled
@@ -133,16 +132,3 @@ def workers_plan(
         return None
     on = options.on if options.workers is not None and options.on != LOCAL and not simulated else None
     return WorkersPlan(n=n, study=study_task(study, options), cluster=(on, study) if on is not None else None)
-
-
-@asynccontextmanager
-async def placed(plan: WorkersPlan, logs: Path) -> AsyncIterator[WorkersPlan]:
-    """Give a plan whose workers can start: on this machine, or on a Ray cluster; raises SetupError."""
-    if plan.cluster is None:
-        yield plan
-        return
-    from emdsl.study.ray_workers import on_cluster  # noqa: PLC0415 - only `--on ray` needs it
-
-    on, study = plan.cluster
-    async with on_cluster(plan, on, study, logs) as ready:
-        yield ready

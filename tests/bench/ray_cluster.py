@@ -237,6 +237,7 @@ def head(folder: Path) -> None:
         code, output = ended(run)
         answered = len(study.events("answer"))
         assert code != 0, output
+        assert "the head of the Ray cluster does not answer any more" in output, output
         print(f"the head killed: the run ended after {time.monotonic() - start:.0f} s, {answered} answered", flush=True)
     gone()
     with cluster_of(1) as cluster:
@@ -264,6 +265,7 @@ PARTS = {"kills": kills, "head": head}
 
 def main(names: list[str]) -> None:
     """Run the parts."""
+    pg.server()  # before the mark: it outlives the parts
     os.environ.update(RAY)
     start = time.monotonic()
     try:
