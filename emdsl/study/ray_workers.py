@@ -62,7 +62,7 @@ class WorkerNode(NodeProcess):
         """
         own = dict(task)
         if copies is not None:
-            own["instead"] = {**task["instead"], **self._written(copies)}
+            own["instead"] = {**task["instead"], **self.written(copies)}
             cache = self.folder / "cache"
             own["cache"] = str(cache)
             cache.mkdir(mode=0o700)
@@ -78,10 +78,10 @@ class WorkerNode(NodeProcess):
         answers = self.folder / "cache" / ANSWERS
         return [entry for part in unshared(answers) for entry in part] if answers.is_dir() else []
 
-    def _written(self, copies: Mapping[str, bytes]) -> dict[str, str]:
+    def written(self, copies: Mapping[str, bytes]) -> dict[str, str]:
         """Write copies of files; return their paths."""
         folder = self.folder / "study"
-        folder.mkdir(mode=0o700)
+        folder.mkdir(mode=0o700, exist_ok=True)
         paths = {}
         for i, (name, content) in enumerate(copies.items()):
             copy = folder / f"{i}{Path(name).suffix}"
@@ -137,9 +137,14 @@ class RayWorkers:
             files, remotes = self._files(), self._study.project.cache / REMOTES
             lacking = set(await call("lacks", __version__, files))
             copies = {name: await asyncio.to_thread(self._content, name) for name in files if name in lacking}
-            read = {link: copies[real] for link, real in self._study.program.links.items() if real in copies}
+            for link, real in self._study.program.links.items():
+                if real in copies:  # its rows are named after the target of the link
+                    raise SetupError(
+                        f"the node {node} lacks `{real}`, which the study reads by the link `{link}`: replace it by "
+                        "the file, or use a file system that all nodes have"
+                    )
             listed = remotes.read_bytes() if task["remotes"] and remotes.exists() else None
-            await call("work", placed, copies | read, listed)
+            await call("work", placed, copies, listed)
 
         process, _ = await self._cluster.start(
             f"worker {number + 1}", self._logs / f"worker-{number + 1}.log", begin, kind=WorkerNode, cpus=CPUS
