@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from emdsl.prompt import Prompt
-    from emdsl.run.requests import Request
+    from emdsl.run.requests import Blocks, Request
 
 BLOCK = 512  # characters of the shortest block; blocks grow with the length of the prompt before them
 GROWTH = 16  # a block is at least 1/16 of what is before it: a prompt of 1 MB has about 100
@@ -29,8 +29,6 @@ NEAR = 0.95  # of the longest match: replicas with so much are as good
 SLACK = 1.5  # times the mean of requests in flight that a replica takes at most
 LOOK_AHEAD = 256  # requests in line from which one is chosen
 MAX_BLOCKS = 50_000  # remembered of each replica
-
-Blocks = tuple[tuple[int, ...], tuple[int, ...]]  # of a prompt: the name of each beginning, and its characters
 
 
 def blocks_of(prompt: Prompt) -> Blocks:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from emdsl.outcome import Outcome
     from emdsl.prompt import Prompt
     from emdsl.query import Query
-    from emdsl.run.affinity import Blocks
     from emdsl.run.rows import Rows
 
+Blocks = tuple[tuple[int, ...], tuple[int, ...]]  # of a prompt: the name of each beginning, and its characters
 ROWS_AHEAD = 128  # rows made and looked up at once while requests are in flight
 
 

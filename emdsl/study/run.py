@@ -7,15 +7,11 @@ import secrets
 import shlex
 import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import SetupError, UsageError
 from emdsl.outcomes.load_ids import REPAIRED, check_name, known_loads, load_id
-from emdsl.price_list import price_of
-from emdsl.providers.secret import server
-from emdsl.run import history, used
 from emdsl.run.executor import CONNECTIONS
 from emdsl.run.metered import meter_of
 from emdsl.run.progress import Report
@@ -39,6 +35,7 @@ from emdsl.study.options import MAX_CONNECTIONS, repeated
 from emdsl.study.plan import make_plan, missing_setup
 from emdsl.study.progress_view import NONE, ProgressView
 from emdsl.study.project import cache_option
+from emdsl.study.run_record import begin_record, end_record, note_used, remember
 from emdsl.study.screen import Aside, Part, counted, short
 from emdsl.study.selection import level_names, selections
 from emdsl.study.self_shown import SelfShown
@@ -319,8 +316,8 @@ def run_study(
     if not load_error:
         notices += _notices(study, run)
     if not (pending or options.offline):
-        _remember(study, options, counts, run)
-    _note_used(study, final_counts)
+        remember(study, options, counts, run)
+    note_used(study, final_counts)
     result = _result(study, options, final_counts, report, notices, load_error)
     rest = None
     if options.pilot:
@@ -343,12 +340,6 @@ def _load(loader: Loader, walks: list[Rows], report: Report, view: ProgressView)
     n_rows = sum(Rows(w.experiment).n_rows(w.experiment.n_cells) for w in walks)
     with view.loading(n_rows) as on_rows:
         return loader.load(report, on_rows)
-
-
-def _note_used(study: Compiled, counts: list[ExperimentCount]) -> None:
-    """Keep which answers the study uses: a later plan tells which of them it does not use any more."""
-    with suppress(OSError):  # a cache that cannot be written
-        used.add(study.project.cache, study.name, used.answers_of(counts), store_version(study.project.answers))
 
 
 def _result(
@@ -392,7 +383,7 @@ def _send(
         study, options, n_pending(counts), connections, batches=batches is not None, simulated=simulated,
         notice=view.notice,
     )  # fmt: skip
-    record = _record(study, options, counts, run, workers.n if workers is not None else 1)
+    record = begin_record(study, options, counts, run, workers.n if workers is not None else 1)
     sending = Sending(
         connections=connections, max_wait_s=options.max_wait,
         max_retries=options.max_retries, budget=options.budget, named=options.named,
@@ -403,38 +394,8 @@ def _send(
     report = send_pending(
         project, walks, store, sending, run=run, view=view, interrupter=interrupter, on_start=on_start
     )
-    with suppress(OSError):  # the answers are stored: a record is not worth losing the tables of the run
-        history.end(
-            project.cache, record, sent=report.sent, failed=len(report.failures), interrupted=report.interrupted
-        )
+    end_record(project, record, report)
     return report
-
-
-def _record(
-    study: Compiled, options: RunOptions, counts: list[ExperimentCount], run: str, workers: int = 1
-) -> history.Record:
-    """Keep a record of a run that starts."""
-    project = study.project
-    models = [m for c in counts for m in c.models.values()]
-    prices = {m.use: (float(p.input), float(p.output)) for m in models if (p := price_of(m)) and not m.simulated}
-    record = history.Record(
-        run=run, study=study.name, file=project.relative(study.file), program=study.program.digest.hex(),
-        started_at=time.time(), prices=prices, samples=options.samples, only=options.only, pilot=options.pilot,
-        servers={m.use: s for m in models if (s := server(m, project.environment))}, workers=workers,
-    )  # fmt: skip
-    return history.begin(project.cache, project.root, record, study.program.files)
-
-
-def _remember(study: Compiled, options: RunOptions, counts: list[ExperimentCount], run: str) -> None:
-    """Keep a record of a run with nothing pending, if the study differs from its last run: the next compares."""
-    cache = study.project.cache
-    last = history.last(cache, study.name)
-    same = last is not None and last.program == study.program.digest.hex() and last.ended_at is not None
-    restricted = options.samples, options.only, options.pilot
-    restricted_alike = last is not None and (last.samples, last.only, last.pilot) == restricted
-    if last is None or not same or last.interrupted or not restricted_alike:
-        with suppress(OSError):  # a cache that cannot be written
-            history.end(cache, _record(study, options, counts, run), sent=0, failed=0, interrupted=False)
 
 
 def _notices(study: Compiled, run: str) -> list[str]:
