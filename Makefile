@@ -81,7 +81,8 @@ stress: .venv/installed-dev
 		tests/lang/test_format.py tests/test_engine_model.py tests/outcomes/test_names.py tests/view/test_page.py \
 		tests/report/test_page.py
 	THOROUGH=1 $(BIN)/python -m pytest -q -n0 tests/store tests/serving tests/cli/test_serve.py tests/cli/test_remotes.py \
-		tests/cli/test_team.py tests/run/test_affinity.py
+		tests/cli/test_team.py tests/run/test_affinity.py tests/run/test_merging.py tests/run/test_shared_pace.py \
+		tests/run/test_ledger.py tests/study/test_workers.py tests/study/test_row_processes.py
 	N_HABITS=500 $(BIN)/python -m pytest -q -n0 tests/lang/test_habits.py
 	$(BIN)/python tests/bench/stress.py
 	$(BIN)/python tests/bench/request_files.py
@@ -102,6 +103,8 @@ stress: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/bench/newcomer.py
 	$(BIN)/python tests/bench/notebooks.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/report.py
+	$(BIN)/python tests/bench/workers.py
+	$(BIN)/python tests/bench/planning.py
 	$(BIN)/python tests/bench/team.py
 	$(BIN)/python tests/bench/team_network.py
 	$(BIN)/python tests/bench/remotes.py
