@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 ROWS_S = 0.2  # between two numbers of rows that were loaded
 POLL_S = 0.1  # between two looks for the answers of the next rows
+NICE = 10  # the processes that send come first
 GC_THRESHOLD = 100_000  # objects: rows are many, and few are in a cycle
 
 
@@ -103,6 +104,8 @@ class _Experiment:
 def main() -> None:
     """Follow one run, and load its tables."""
     gc.set_threshold(GC_THRESHOLD)
+    with suppress(OSError, AttributeError):  # Windows has no `nice`
+        os.nice(NICE)
     task: dict[str, Any] = json.loads(sys.stdin.readline())
     run = _Run()
     study = study_of(task)
