@@ -34,7 +34,7 @@ from emdsl.study.refresh import load_if_stale
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-REQUESTS, ROUNDS, SAMPLES = 200_000, 5, 100
+REQUESTS, ROUNDS, SAMPLES = 1_000_000, 3, 100
 REACH = 0.85  # of the speed-up of busy loops
 LOOP = "x = 0\nfor i in range(N): x += i"
 
@@ -101,7 +101,7 @@ def main() -> int:
             "plan, all stored": lambda n: planned(stored, n),
             "load": lambda n: loaded(stored, n),
         }
-        turns = int(5_000_000 * max(1.0, requests / 200_000))
+        turns = int(25 * max(requests, 200_000))
         loops: dict[int, list[float]] = {1: [], 2: []}
         times: dict[str, dict[int, list[float]]] = {name: {1: [], 2: []} for name in works}
         failed = False
