@@ -63,18 +63,18 @@ class Costs:
 
 
 MEASURED = Costs(  # by tests/bench/billion.py, on 2 cores of a server that others used too
-    plan_s=Line(0.36, 6.2e-06),
+    plan_s=Line(0.2, 4.2e-06),
     plan_mb=Line(33.0, 9.4e-05),
     merge_s=Line(0.0, 1.5e-07),
     send_s=Line(0.62, 3.06e-04),
     wire_mb=Line(0.0, 9.9e-04),
     store_s=Line(0.0, 2.2e-05),
     store_mb=Line(0.03, 5.41e-04),
-    again_s=Line(0.55, 2.4e-05),
+    again_s=Line(0.2, 2.45e-05),
     again_mb=Line(37.0, 1.2e-04),
-    load_s=Line(1.2, 4.2e-05),
-    load_mb=Line(250.0, 6.0e-04),
-    tables_mb=Line(0.8, 1.03e-04),
+    load_s=Line(0.7, 3.7e-05),
+    load_mb=Line(300.0, 5.4e-04),
+    tables_mb=Line(1.2, 9.6e-05),
 )
 
 
