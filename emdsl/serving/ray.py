@@ -32,6 +32,8 @@ CLIENT_PORT = 10001  # of Ray's client server, on the head
 POLL_S = 0.5  # between calls to a process that runs
 REACH_S = 5.0  # until something listens at the address of a head
 CONNECT_S = 60.0  # to connect, or to start a cluster on this machine
+DYING = ("ActorDiedError", "ActorUnavailableError", "NodeDiedError", "WorkerCrashedError")  # Ray's errors
+TRIES, PAUSE_S = 5, 2.0  # to start a process whose node dies; seconds between two of them
 PLACE_S = 120.0  # for an actor to get its resources and to start
 STOP_S = guard.GRACE_S + FORCE_S + 5.0  # for a process to end
 LEAVE_S = 10.0  # to leave a cluster, or to stop one that was started here
@@ -183,8 +185,29 @@ class RayCluster:
         Raises:
             SetupError: The cluster is lost, has too few resources, or the process cannot be started.
         """
-        nodes = await self.nodes()
-        self.check_resources(nodes, name, gpus=gpus, cpus=cpus)
+        for left in reversed(range(TRIES)):
+            nodes = await self.nodes()
+            self.check_resources(nodes, name, gpus=gpus, cpus=cpus)
+            try:
+                async with asyncio.timeout(PLACE_S):
+                    return await self._start(log, begin, kind, gpus, cpus)
+            except TimeoutError:
+                raise SetupError(
+                    f"the Ray cluster gave `{name}` no place within {PLACE_S:.0f} s: it needs {_needs(gpus, cpus)}; "
+                    f"{_described(nodes)}. Other jobs may use them: see `ray status`"
+                ) from None
+            except Exception as error:
+                if self.lost:
+                    raise
+                if not left or type(error).__name__ not in DYING:
+                    raise SetupError(f"cannot start `{name}` on the Ray cluster: {_cause(error)}") from error
+            await asyncio.sleep(PAUSE_S)  # the node died meanwhile, and others may be there
+        raise AssertionError("the last try returns or raises")
+
+    async def _start(
+        self, log: Path, begin: Callable[[Call, str], Awaitable[T]], kind: type[NodeProcess], gpus: float, cpus: float
+    ) -> tuple[RemoteProcess, T]:
+        """Start a process once; see `start`."""
 
         def actor_of() -> Any:
             # Ray restarts no actor: a server that died is counted and replaced by its fleet, a worker by its run.
@@ -202,18 +225,10 @@ class RayCluster:
 
         self._gpus[actor] = gpus
         try:
-            async with asyncio.timeout(PLACE_S):
-                node, begun = await self._unless_lost(started())
-        except BaseException as error:
+            node, begun = await self._unless_lost(started())
+        except BaseException:
             self.free(actor)
-            if isinstance(error, TimeoutError):
-                raise SetupError(
-                    f"the Ray cluster gave `{name}` no place within {PLACE_S:.0f} s: it needs {_needs(gpus, cpus)}; "
-                    f"{_described(nodes)}. Other jobs may use them: see `ray status`"
-                ) from None
-            if self.lost or not isinstance(error, Exception):  # or the run is interrupted
-                raise
-            raise SetupError(f"cannot start `{name}` on the Ray cluster: {_cause(error)}") from error
+            raise
         process = RemoteProcess(self, actor, call, log, node)
         self._processes.add(process)
         return process, begun
