@@ -274,7 +274,7 @@ def run_study(
         options.plan_file.check(walks)
     with study.store(create=not options.offline) as store:
         before = store_version(project.answers)
-        survey = Survey(study, walks, store, run, options, check=interrupter.check)
+        survey = Survey(study, walks, store, run, options, check=interrupter.check, workers=options.workers)
         survey.take()
         counts = survey.counts
         pending = n_pending(counts)
