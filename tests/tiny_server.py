@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -29,7 +30,7 @@ OPTIONS.add_argument("--latency", type=float, default=0, help="seconds of an ans
 OPTIONS.add_argument("--refuse", default="", help="print this text and exit with 3 at once")
 OPTIONS.add_argument("--die-on", default="", help="exit on a prompt with this text")
 OPTIONS.add_argument("--deaf", action="store_true", help="ignore the request to end")
-GIVEN = OPTIONS.parse_args()
+GIVEN = OPTIONS.parse_args(sys.argv[1:] if __name__ == "__main__" else ["model"])  # pytest imports all files
 LOCK = threading.Lock()
 
 
@@ -79,12 +80,15 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
 
-if GIVEN.refuse:
-    print(f"loading {GIVEN.model}\nerror: {GIVEN.refuse}", flush=True)
-    sys.exit(3)
-if GIVEN.deaf:
-    import signal
+def main() -> None:
+    if GIVEN.refuse:
+        print(f"loading {GIVEN.model}\nerror: {GIVEN.refuse}", flush=True)
+        sys.exit(3)
+    if GIVEN.deaf:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    note("start", argv=sys.argv[1:], environment=dict(os.environ), port=GIVEN.port)
+    Server((GIVEN.host, GIVEN.port), Handler).serve_forever()
 
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-note("start", argv=sys.argv[1:], environment=dict(os.environ), port=GIVEN.port)
-Server((GIVEN.host, GIVEN.port), Handler).serve_forever()
+
+if __name__ == "__main__":
+    main()
