@@ -192,6 +192,15 @@ SERVICES = {
             program=("python3", "-m", "sglang.launch_server"),
         ),
         Service(
+            name="ollama",
+            url="http://localhost:11434/v1",
+            key_variable="OLLAMA_API_KEY",
+            url_variable="OLLAMA_BASE_URL",
+            self_hosted=True,
+            key_required=False,
+            params=_PLAIN | _PENALTIES | {"seed", "top_logprobs", "reasoning_effort"},  # it ignores all others
+        ),
+        Service(
             name="transformers",
             url="http://localhost:8000/v1",
             key_variable="TRANSFORMERS_API_KEY",
@@ -204,15 +213,6 @@ SERVICES = {
             json_schema=False,
             names_revision=True,  # without it the server would load the weights of today
             program=("transformers", "serve"),
-        ),
-        Service(
-            name="ollama",
-            url="http://localhost:11434/v1",
-            key_variable="OLLAMA_API_KEY",
-            url_variable="OLLAMA_BASE_URL",
-            self_hosted=True,
-            key_required=False,
-            params=_PLAIN | _PENALTIES | {"seed", "top_logprobs", "reasoning_effort"},  # it ignores all others
         ),
         Service(
             name="llama-cpp",

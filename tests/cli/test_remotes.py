@@ -87,6 +87,7 @@ def test_reviewers_replay_a_study_from_a_web_server(paid: Path) -> None:
     assert emdsl("run", "--offline", "study.em", cwd=reviewer)
 
 
+@thorough
 def test_nothing_is_paid_for_while_a_remote_is_away(paid: Path) -> None:
     """A run stops with 3 before it sends; a plan warns; both go on without the remote if the user wants that."""
     packs, other = paid.parent / "packs", copied(paid, "other")
