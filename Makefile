@@ -12,8 +12,7 @@
 # make stress       100 kills with -9, 200,000 entries of 4 KB, batches of 200 MB, made-up studies, odd names, a newcomer,
 #                   a mixed model, coverage of intervals by clusters, of corrected judges and of fits over doses, estimated
 #                   costs, `batch = auto`, a report of 50,000 rows, notebooks in Jupyter and marimo, a team's store on PostgreSQL
-#                   with cut links, remotes through kills, placement on a fleet, a Ray cluster whose nodes are killed, and
-#                   predictions of large studies: half an hour
+#                   with cut links, remotes through kills, placement on a fleet, a Ray cluster whose nodes are killed
 # make bench-billion  the predictions of docs/scale.md at 1,000,000 requests: half an hour
 
 PYTHON ?= python3
@@ -59,10 +58,15 @@ gallery: .venv/installed-dev
 
 bench: .venv/installed-dev
 	$(BIN)/python tests/bench/bench.py
+	$(BIN)/python tests/bench/workers.py
+	$(BIN)/python tests/bench/planning.py
+	$(BIN)/python tests/bench/team.py
 
 bench-scale: .venv/installed-dev
 	$(BIN)/python tests/bench/bench.py --scale
 	PYTHONPATH=tests/bench $(BIN)/python tests/bench/load.py
+	$(BIN)/python tests/bench/team.py --scale
+	$(BIN)/python tests/bench/remotes.py --scale
 
 bench-view: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/bench/view_scale.py build/view-scale $(ROWS)
@@ -103,14 +107,10 @@ stress: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/bench/newcomer.py
 	$(BIN)/python tests/bench/notebooks.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/report.py
-	$(BIN)/python tests/bench/workers.py
-	$(BIN)/python tests/bench/planning.py
-	$(BIN)/python tests/bench/team.py
 	$(BIN)/python tests/bench/team_network.py
 	$(BIN)/python tests/bench/remotes.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/affinity.py
-	$(BIN)/python tests/bench/ray_cluster.py
-	$(BIN)/python tests/bench/billion.py
+	$(BIN)/python tests/bench/ray_cluster.py kills
 
 conformance: .venv/installed-dev .venv-conformance/installed
 	CONFORMANCE_BIN=$(CURDIR)/.venv-conformance/bin $(BIN)/python -m pytest -q -p no:xdist --override-ini addopts= \
