@@ -1,6 +1,6 @@
 """To 10^9 requests: constants measured at some ten thousand, predictions, and a larger study that checks them.
 
-    python tests/bench/billion.py            constants at 10,000 to 40,000 requests, checked at 100,000: part of stress
+    python tests/bench/billion.py            constants at 10,000 to 40,000 requests, checked at 100,000
     python tests/bench/billion.py --scale    checked at 1,000,000 too: half an hour, 1 GB of disk
 
 Times are seconds of work of a processor, divided by those of a loop that is always the same, now and then: other

@@ -1,4 +1,4 @@
-"""The store of a team on one machine: `make stress`. Rates beside those of the store on disk, and copies of all.
+"""The store of a team on one machine: `make bench`. Rates beside those of the store on disk, and copies of all.
 
 With `--scale`, 1,000,000 answers are pulled into an empty store on disk. Every write is durable.
 Exits with 1 if a bound is missed.

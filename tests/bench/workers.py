@@ -1,4 +1,4 @@
-"""The speed-up of a second worker, over that of a second bare loop, in one run: `make stress` runs it small.
+"""The speed-up of a second worker, over that of a second bare loop, in one run: `make bench`.
 
     python tests/bench/workers.py [ROUNDS] [SAMPLES]
 
