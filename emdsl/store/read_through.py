@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from emdsl.errors import StoreAway, StoreError
 from emdsl.store.codec import Corrupt, decode
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from emdsl.store.removals import StoreVersion, Trashed
     from emdsl.store.store import AnswerStore
 
+T = TypeVar("T")
 MAX_AGE_S = 10.0  # of a catalog, unless missing answers are going to be paid for: pages read the store again and again
 DROPPED = "drop:"  # a removal for this reason wants another answer: none comes back from a remote
 
@@ -76,6 +77,7 @@ class ReadThroughStore:
                 except StoreAway as error:
                     self._note_away(remote, error)
                     continue
+                entries = self._without_dropped(entries)  # blocks hold more than the answers of missing keys
                 _check(entries, remote.name)
                 self._keep(entries)
                 found |= {key: entries[key] for key in places if key in entries}
@@ -104,11 +106,11 @@ class ReadThroughStore:
     def _note_away(self, remote: Remote, error: StoreAway) -> None:
         self.away[remote.name] = str(error)
 
-    def _without_dropped(self, places: dict[Digest, tuple[int, int]]) -> dict[Digest, tuple[int, int]]:
+    def _without_dropped(self, by_key: Mapping[Digest, T]) -> dict[Digest, T]:
         """Leave out the answers that somebody dropped to request them again."""
         if self._dropped is None:
             self._dropped = dropped(self._store)
-        return {key: place for key, place in places.items() if key not in self._dropped}
+        return {key: value for key, value in by_key.items() if key not in self._dropped}
 
     def _keep(self, entries: Mapping[Digest, bytes]) -> None:
         if self._keeps:

@@ -125,6 +125,7 @@ def test_a_dropped_answer_does_not_come_back(tmp_path: Path, packs: Path) -> Non
         store.move_to_trash(KEYS[2:4], "gc: not used by x.em", "collected")
     with reading(tmp_path / "b", packs) as store:
         assert set(KEYS) - store.get_many(KEYS).keys() == set(KEYS[:2])
+        assert store.stored(KEYS[:2]) == [], "nor with the others of its block"
 
 
 def test_a_remote_that_is_away_stops_a_run_and_nothing_else(tmp_path: Path, packs: Path) -> None:
