@@ -84,7 +84,7 @@ class Treasury:
 
     async def leave(self, worker: int) -> None:
         """Take a process out that has ended: what it has not given back counts as spent."""
-        for budget, held in self._held.items():
+        for budget, held in list(self._held.items()):  # others may draw from one more meanwhile
             if held[worker]:
                 await self.settle(worker, budget, held[worker], Decimal(0))
         self._unsettled.discard(worker)

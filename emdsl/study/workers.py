@@ -147,7 +147,7 @@ class Workers:
         except* EmdslError as raised:
             raise _first(raised) from None
         except* OSError as raised:
-            raise SetupError(f"workers cannot be started: {raised.exceptions[0]}. Use `--workers 1`") from raised
+            raise _not_started(raised.exceptions[0]) from raised
         finally:
             if self._timer is not None:
                 self._timer.cancel()
@@ -168,7 +168,12 @@ class Workers:
             member = _Member(self._n_started, shard)
             self._n_started += 1
             self._members[member.number] = member
-            member.handle = await self._plan.start(self._task_of(member))
+            try:
+                member.handle = await self._plan.start(self._task_of(member))
+            except (EmdslError, OSError) as error:  # the other workers finish their requests in flight
+                del self._members[member.number]
+                self._abort(error if isinstance(error, EmdslError) else _not_started(error))
+                return
             how = await member.handle.wait()
             if member.listening is not None:
                 with suppress(TimeoutError):
@@ -217,9 +222,12 @@ class Workers:
         del self._members[member.number]
         if member.link is not None:
             member.link.close()
-        await self._treasury.leave(member.number)
         self._combined.leave(member.number)
-        self.pace.leave(member.number)
+        self.pace.leave(member.number)  # before others can run: they are leased what is theirs by number
+        try:
+            await self._treasury.leave(member.number)
+        except EmdslError as error:  # of a ledger elsewhere; the other workers finish their requests in flight
+            self._abort(error)
         self._lease()
         self._on_progress(self.progress)
 
@@ -250,11 +258,11 @@ class Workers:
     # -------------------------------------------------------------- what workers tell
 
     async def _listen(self, member: _Member, link: Link) -> None:
-        try:
-            while (message := await link.receive()) is not None:
+        while (message := await link.receive()) is not None:
+            try:
                 await self._hear(member, link, message)
-        except Exception as error:  # noqa: BLE001 - the run raises it: a worker that nobody listens to would wait
-            self._abort(error if isinstance(error, EmdslError) else EmdslError(f"{type(error).__name__}: {error}"))
+            except Exception as error:  # noqa: BLE001 - the run raises it, after it has heard how its workers end
+                self._abort(error if isinstance(error, EmdslError) else EmdslError(f"{type(error).__name__}: {error}"))
 
     async def _hear(self, member: _Member, link: Link, message: Message) -> None:
         """Take a message of a worker; see `study/worker.py`."""
@@ -316,10 +324,13 @@ class Workers:
             link.send({"servers": self._servers.state()})
 
     async def _draw(self, member: _Member, link: Link, number: int, message: Message) -> None:
+        budget = message["budget"]
         try:
             drawn = await self._treasury.draw(
-                member.number, message["budget"], Decimal(message["least"]), Decimal(message["wanted"])
+                member.number, budget, Decimal(message["least"]), Decimal(message["wanted"])
             )
+            if drawn and member.number not in self._members:  # it has ended meanwhile: others would wait for the money
+                await self._treasury.settle(member.number, budget, Decimal(0), drawn)
         except EmdslError as error:  # of a ledger elsewhere
             self._abort(error)
             drawn = None
@@ -366,6 +377,10 @@ class WorkersSettings:
     def over_budget(self) -> bool:
         """Whether the budget of the run has already been too small for some request, which was given up."""
         return WHOLE_RUN in self._workers.budgets.exhausted
+
+
+def _not_started(error: BaseException) -> SetupError:
+    return SetupError(f"workers cannot be started: {error}. Use `--workers 1`")
 
 
 def _error(kind: str, text: str) -> EmdslError:

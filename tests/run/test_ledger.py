@@ -153,6 +153,24 @@ def test_the_purse_of_a_worker_that_dies_counts_as_spent() -> None:
     assert asyncio.run(main()) == Decimal("1.5")
 
 
+def test_a_worker_that_dies_while_others_draw_gives_up_every_purse() -> None:
+    """While its money of the team is settled on the server, another worker draws from one more budget."""
+
+    async def main() -> Decimal:
+        till = Till(Decimal(10), 1, random.Random(0))
+        budgets = Budgets({"e": Decimal(4), "f": Decimal(4)}, Decimal(10), till.of(0))
+        treasury = Treasury(budgets, till.of(0))
+        assert await treasury.of(0).draw(WHOLE_RUN, Decimal(2), Decimal(2)) == 2
+        assert await treasury.of(0).draw("e", Decimal(1), Decimal(1)) == 1
+        leaving = asyncio.create_task(treasury.leave(0))
+        await asyncio.sleep(0)
+        assert await treasury.of(1).draw("f", Decimal(1), Decimal(1)) == 1
+        await leaving
+        return till.spent
+
+    assert asyncio.run(main()) == 2
+
+
 def test_a_first_budget_lends_nothing_before_all_tell_what_they_have_in_flight() -> None:
     async def main() -> None:
         budgets = Budgets({"e": None}, None)
