@@ -76,21 +76,23 @@ class Fleet:
         self._on_change = on_change
         self._changed = asyncio.Event()
         self._started = False
+        self._not_launched = ""  # why a server cannot be started at all
         self._keepers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Start all servers, and return when each model has one that answers; the others may come later.
 
         Raises:
-            SetupError: No server of a model can be started; the message ends with the last lines of its log.
+            SetupError: A program or GPUs are missing, or all servers of a model die; then the message ends with the
+                last lines of a log.
         """
         self._keepers = [
             asyncio.create_task(self._keep(r)) for replicas in self.models.values() for r in replicas
         ]  # fmt: skip
         start = told = time.monotonic()
         while not all(any(r.url for r in replicas) for replicas in self.models.values()):
-            for name in self.models:
-                if failure := self.failure(name):
+            for failure in (self._not_launched, *map(self.failure, self.models)):
+                if failure:
                     raise SetupError(failure)
             self._changed.clear()
             with suppress(TimeoutError):
@@ -151,6 +153,10 @@ class Fleet:
                 replica.handle = handle = await self._launcher.start(replica.spec)
             except SetupError as error:
                 replica.failure = str(error)
+                if self._started:  # the other servers of the model go on
+                    self._notice(replica.failure)
+                else:
+                    self._not_launched = replica.failure
                 break
             replica.suspect.clear()
             ended = asyncio.ensure_future(handle.wait())

@@ -140,6 +140,8 @@ def test_the_gpus_of_servers(tmp_path: Path) -> None:
     assert sorted(seen) in (["", "0", "0", "1"], ["", "0", "1", "1"])
     with pytest.raises(SetupError, match="needs 3 more GPUs for its server 1, and 2 of the 2 on this machine are free"):
         with_fleet(tmp_path, specs(tmp_path, 1, gpus=3), act)
+    with pytest.raises(SetupError, match="needs 1 more GPU for its server 3, and 0 of the 2 on this machine are free"):
+        with_fleet(tmp_path, specs(tmp_path, 3, gpus=1), act)
 
 
 def test_the_gpus_of_a_machine() -> None:
