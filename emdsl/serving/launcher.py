@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 
 # Variables that no server gets from its machine: secrets, and those of emdsl, whose store may have a password.
-_WITHHELD = re.compile(r"API_KEY|_TOKEN$|SECRET|PASSWORD|CREDENTIAL|ACCESS_KEY|^EMDSL_")
+_WITHHELD = re.compile(
+    r"API_KEY|(?:ACCESS|ACCOUNT|SAS)_KEY|_TOKEN$|SECRET|PASSWORD|PASSPHRASE|CREDENTIAL|^EMDSL_"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

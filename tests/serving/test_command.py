@@ -60,7 +60,7 @@ def test_a_server_gets_no_secret_of_others() -> None:
     machine = {
         "PATH": "/bin", "OPENAI_API_KEY": "sk-1", "OPENAI_API_KEY_2": "sk-2", "GITHUB_TOKEN": "x", "PG_PASSWORD": "y",
         "AWS_SECRET_ACCESS_KEY": "z", "EMDSL_STORE": "postgresql://me:secret@host/db", "HF_TOKEN": "hf_machine",
-        "TOKENIZERS_PARALLELISM": "false",
+        "AZURE_STORAGE_ACCOUNT_KEY": "k", "TOKENIZERS_PARALLELISM": "false",
     }  # fmt: skip
     spec = ReplicaSpec(model="vllm/m", name="m-1", index=0, command=("x",), environment={"HF_TOKEN": "hf_own"})
     assert spec.variables(machine) == {"PATH": "/bin", "TOKENIZERS_PARALLELISM": "false", "HF_TOKEN": "hf_own"}
