@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emdsl.errors import StoreAway, StoreError
-from emdsl.store.postgres_connection import Address, errors, psycopg
+from emdsl.store.postgres_connection import Address, psycopg
 from emdsl.store.postgres_schema import FORMAT, known_format
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _run(url: str, sql: str, values: Sequence[object], *, read_only: bool = Fals
                 return []
             raise StoreError(f"{address.name} has no tables of this version: open the store first")
         return connection.execute(sql.encode(), values).fetchall()
-    except (psycopg.Error, errors.Error) as error:
+    except psycopg.Error as error:
         raise address.failure(error, connection) from error
     finally:
         connection.close()

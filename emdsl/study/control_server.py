@@ -114,7 +114,7 @@ class ControlServer:
 
     def _attached(self) -> tuple[Drains, Settings]:
         if self._part is None or self._live is None:
-            raise UsageError("the run looks for its batches, and has not begun to send")
+            raise UsageError("the run starts its servers or looks for its batches, and has not begun to send")
         return self._part, self._live
 
     def _status(self) -> dict[str, Any]:

@@ -70,7 +70,6 @@ class _Process:
     def __init__(self, task: str, arrived: Callable[[_Process, bytes, bytes], None], ended: Callable[[], None]) -> None:
         self.numbers: list[tuple[int, int]] = []  # of experiments and windows, in the order in which they come back
         self.ready = False  # it has its task, and has not ended
-        self.has_ended = False
         self._task, self._arrived, self._ended = task, arrived, ended
         self._process: subprocess.Popen[str] | None = None
         self._thread = threading.Thread(target=self._listen, name="emdsl-rows", daemon=True)
@@ -103,7 +102,7 @@ class _Process:
         """Read what it has made."""
         with suppress(OSError):
             self._read()
-        self.ready, self.has_ended = False, True
+        self.ready = False
         self._ended()
 
     def _read(self) -> None:
