@@ -55,7 +55,7 @@ class LocalLauncher:
         gpus = self._take(spec)
         variables[VISIBLE] = ",".join(gpus)
         log = self._logs / f"{spec.name}.log"
-        port = _free_port()
+        port = free_port(HOST)
         argv = [sys.executable, "-I", str(Path(guard.__file__)), program, *spec.argv(HOST, port)[1:]]
         try:
             with _opened(log) as output:
@@ -175,9 +175,9 @@ def _opened(log: Path) -> IO[bytes]:
     return open(log, "ab", opener=private)  # a log may quote prompts
 
 
-def _free_port() -> int:
+def free_port(host: str) -> int:
     """Return a free port; a server that finds it taken nevertheless ends, and is started again with another one."""
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        listener.bind((host, 0))
         port: int = listener.getsockname()[1]
         return port

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emdsl.serving import guard
-from emdsl.serving.local import FORCE_S, find_program, search_path
+from emdsl.serving.local import FORCE_S, find_program, free_port, search_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -80,7 +79,7 @@ class NodeProcess:
             OSError: It cannot be started.
         """
         host = self._address()
-        port = _free_port(host)
+        port = free_port(host)
         variables = spec.variables(os.environ)
         variables["PATH"] = search_path(os.environ)
         program = find_program(spec.command[0], spec.model, os.environ)
@@ -137,10 +136,3 @@ class NodeProcess:
 
 def _exit() -> None:
     os._exit(1)  # Ray's own exit would wait for the call that never comes
-
-
-def _free_port(host: str) -> int:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
-        listener.bind((host, 0))
-        port: int = listener.getsockname()[1]
-        return port

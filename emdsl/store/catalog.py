@@ -76,36 +76,36 @@ class Catalog:
 
     def about(self) -> str:
         """Return the description of the remote that the catalog is of, or ""."""
-        with self._told():
+        with self._explained():
             row = self._database.execute("SELECT value FROM About WHERE name = 'remote'").fetchone()
         return str(row[0]) if row else ""
 
     def refreshed_at(self) -> float:
         """Return when the remote was read, in seconds since 1970; 0 if it never was."""
-        with self._told():
+        with self._explained():
             row = self._database.execute("SELECT value FROM About WHERE name = 'refreshed'").fetchone()
         return float(row[0]) if row else 0.0
 
     def note_refreshed(self, at: float) -> None:
         """Note when the remote was read."""
-        with self._told(write=True):
+        with self._explained(write=True):
             self._database.execute("INSERT OR REPLACE INTO About VALUES ('refreshed', ?)", (at,))
 
     def begin(self, about: str) -> None:
         """Forget all, and begin the catalog of a remote."""
-        with self._told(write=True):
+        with self._explained(write=True):
             for table in ("About", "Packs", "Blocks", "Keys", "Pulled"):
                 self._database.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
             self._database.execute("INSERT INTO About VALUES ('remote', ?)", (about,))
 
     def names(self) -> set[str]:
         """Return the names of the indexes that it holds."""
-        with self._told():
+        with self._explained():
             return {str(name) for (name,) in self._database.execute("SELECT name FROM Packs").fetchall()}
 
     def add(self, name: str, index: Index) -> None:
         """Add the keys of an index; a key that another pack holds stays there."""
-        with self._told(write=True):
+        with self._explained(write=True):
             row = (name, index.pack, index.size, len(index.prefixes))
             added = self._database.execute("INSERT OR IGNORE INTO Packs VALUES (NULL, ?, ?, ?, ?)", row)
             if not added.rowcount:
@@ -124,50 +124,42 @@ class Catalog:
             marks = ",".join(["(?)"] * len(part))
             sql = f"WITH wanted(p) AS (VALUES {marks}) SELECT prefix, place FROM wanted CROSS JOIN Keys ON prefix = p"  # noqa: S608 - question marks
             by_prefix = {prefix_of(key): key for key in part}
-            with self._told():
+            with self._explained():
                 rows = self._database.execute(sql, list(by_prefix)).fetchall()
             found |= {by_prefix[p]: (place >> _SHIFT, place & ((1 << _SHIFT) - 1)) for p, place in rows}
         return found
 
-    def block(self, pack: int, block: int) -> Block:
-        """Return where a block is in its pack."""
-        with self._told():
-            row = self._database.execute(
-                "SELECT start, size, sha256 FROM Blocks WHERE pack = ? AND block = ?", (pack, block)
-            ).fetchone()
-        return Block(*row)
-
     def blocks(self, pack: int) -> list[Block]:
         """Return the blocks of a pack, in order."""
         sql = "SELECT start, size, sha256 FROM Blocks WHERE pack = ? ORDER BY block"
-        with self._told():
+        with self._explained():
             return [Block(*row) for row in self._database.execute(sql, (pack,)).fetchall()]
 
     def pack(self, pack: int) -> Pack:
         """Return a pack by its number."""
-        with self._told():
+        with self._explained():
             sql = "SELECT id, sha256, size, n FROM Packs WHERE id = ?"
             return Pack(*self._database.execute(sql, (pack,)).fetchone())
 
     def packs(self) -> list[Pack]:
         """Return all packs."""
-        with self._told():
+        with self._explained():
             return [Pack(*row) for row in self._database.execute("SELECT id, sha256, size, n FROM Packs ORDER BY id")]
 
     def pulled(self) -> dict[int, StoreVersion]:
         """Return the packs whose entries all came into a store, with a version of the store that held them."""
-        with self._told():
+        with self._explained():
             rows = self._database.execute("SELECT pack, store, removals, last, n, key FROM Pulled").fetchall()
         return {pack: StoreVersion(*version) for pack, *version in rows}
 
     def note_pulled(self, packs: Iterable[int], version: StoreVersion) -> None:
         """Note packs whose entries are all in a store of this version."""
-        with self._told(write=True):
+        with self._explained(write=True):
             sql = "INSERT OR REPLACE INTO Pulled VALUES (?, ?, ?, ?, ?, ?)"
             self._database.executemany(sql, ((pack, *version) for pack in packs))
 
     @contextmanager
-    def _told(self, *, write: bool = False) -> Iterator[None]:
+    def _explained(self, *, write: bool = False) -> Iterator[None]:
         try:
             if not write:
                 yield

@@ -128,6 +128,15 @@ def decode(entry: bytes | None) -> Response:
     return response
 
 
+def is_sound(entry: bytes | None) -> bool:
+    """Whether the answer in an entry can be decoded."""
+    try:
+        decode(entry)
+    except Corrupt:
+        return False
+    return True
+
+
 def ingredients(entry: bytes | None) -> dict[str, Any]:
     """Return the ingredients of an entry's key; raises Corrupt."""
     if entry is None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from emdsl.store.codec import Corrupt, decode
-from emdsl.store.parts import parts
+from emdsl.store.codec import is_sound
+from emdsl.store.parts import chunked, parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -72,21 +71,21 @@ def _all(source: AnswerStore) -> Iterator[_Part]:
     """Yield all sound entries, for an empty target: no key is looked up."""
     done = 0
     for part in parts(((key, entry or b"") for key, entry in source.each()), COMPARED):  # b"": not of emdsl
-        sound = [(key, entry) for key, entry in part if _sound(entry)]
+        sound = [(key, entry) for key, entry in part if is_sound(entry)]
         done += len(part)
         yield _Part(sound, 0, len(part) - len(sound), done)
 
 
 def _missing(source: AnswerStore, target: AnswerStore, keys: Iterable[Digest]) -> Iterator[_Part]:
     """Yield the sound entries that the target lacks."""
-    left, done = iter(keys), 0
-    while page := list(islice(left, COMPARED)):
+    done = 0
+    for page in chunked(keys, COMPARED):
         stored = set(target.stored(page)) - target.corrupt
         missing = [key for key in page if key not in stored]
         done += len(page) - len(missing)
         yield _Part([], len(page) - len(missing), 0, done)
         for part in parts(_read(source, missing), COMPARED):
-            sound = [(key, entry) for key, entry in part if _sound(entry)]
+            sound = [(key, entry) for key, entry in part if is_sound(entry)]
             done += len(part)
             yield _Part(sound, 0, len(part) - len(sound), done)
 
@@ -97,11 +96,3 @@ def _read(source: AnswerStore, keys: list[Digest]) -> Iterator[Entry]:
         wanted = keys[start : start + READ]
         found = dict(source.entries(wanted))
         yield from ((key, found[key]) for key in wanted if key in found)
-
-
-def _sound(entry: bytes) -> bool:
-    try:
-        decode(entry)
-    except Corrupt:
-        return False
-    return True

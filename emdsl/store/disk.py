@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import diskcache
 
 from emdsl.errors import StoreError
-from emdsl.store.codec import Corrupt, decode, encode, ingredients
+from emdsl.store.codec import Corrupt, decode, encode, ingredients, is_sound
 from emdsl.store.insertion import RAW, connect, insert, transaction
 from emdsl.store.parts import parts
 from emdsl.store.place import claim_host, on_network
@@ -246,7 +246,7 @@ class DiskStore:
 
     def _damaged(self, keys: Iterable[Digest]) -> list[Digest]:
         wanted = list(dict.fromkeys(keys))
-        damaged = [key for key, entry in self.entries(wanted) if _damaged(entry)]
+        damaged = [key for key, entry in self.entries(wanted) if not is_sound(entry)]
         return damaged + [key for key in wanted if key in self.corrupt and key not in damaged]
 
     def state(self) -> StoreVersion:
@@ -320,7 +320,7 @@ class DiskStore:
     ) -> list[Response]:
         """Return the answers of a batch as they are stored: some keys had one before. Damaged ones are replaced."""
         present = dict(self._entries(database, [key for key, _ in entries]))
-        damaged = {k: e for k, e in entries if present.get(k) != e and (k not in present or _damaged(present[k]))}
+        damaged = {k: e for k, e in entries if present.get(k) != e and (k not in present or not is_sound(present[k]))}
         if damaged:
             move_to_trash(self.folder, damaged, "damaged")
             with transaction(database):
@@ -330,14 +330,6 @@ class DiskStore:
             item.response if present[key] == entry else decode(present[key])
             for item, (key, entry) in zip(batch, entries, strict=True)
         ]
-
-
-def _damaged(entry: bytes) -> bool:
-    try:
-        decode(entry)
-    except Corrupt:
-        return True
-    return False
 
 
 def _opened(folder: Path, *, network: bool = False) -> Any:

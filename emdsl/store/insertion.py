@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from emdsl.digest import Digest
+    from emdsl.store.parts import Entry
 
-Entry = tuple["Digest", bytes]
 RAW = 1  # diskcache's mode for bytes
 AT_ONCE = 200  # entries in one statement, of four variables each: older SQLite takes 999
 BULK_KIB = 128 * 1024  # of memory, and of entries in the write-ahead log

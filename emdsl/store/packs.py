@@ -14,6 +14,7 @@ from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
 from emdsl.digest import digest_bytes
+from emdsl.store.parts import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,8 +30,6 @@ _MARK = b"EI1\n"
 _HEAD = struct.Struct(f"<{len(_MARK)}s32sII")  # mark, SHA-256 of the pack, numbers of blocks and of keys
 _BLOCK = struct.Struct("<I32s")  # size in bytes, SHA-256
 _RECORD = struct.Struct(">32sI")  # key, size of its entry
-
-Entry = tuple["Digest", bytes]
 
 
 class Damaged(ValueError):

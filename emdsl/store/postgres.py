@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import StoreAway, StoreError
-from emdsl.store.codec import Corrupt, decode, encode, ingredients
-from emdsl.store.parts import parts
+from emdsl.store.codec import Corrupt, decode, encode, ingredients, is_sound
+from emdsl.store.parts import chunked, parts
 from emdsl.store.postgres_connection import Address, errors, psycopg, rows
 from emdsl.store.postgres_schema import FORMAT, known_format, migrate
 from emdsl.store.removals import StoreVersion, Trashed
@@ -124,13 +123,13 @@ class PostgresStore:
 
     def entries(self, keys: Iterable[Digest]) -> Iterator[Entry]:
         """See AnswerStore."""
-        for chunk in _chunks(dict.fromkeys(keys), AT_ONCE):
+        for chunk in chunked(dict.fromkeys(keys), AT_ONCE):
             yield from self._read(ENTRIES, (chunk,))
 
     def stored(self, keys: Iterable[Digest]) -> list[Digest]:
         """See AnswerStore."""
         found: list[Digest] = []
-        for chunk in _chunks(dict.fromkeys(keys), KEYS_AT_ONCE):
+        for chunk in chunked(dict.fromkeys(keys), KEYS_AT_ONCE):
             found += [k for (k,) in self._read("SELECT key FROM emdsl.answers WHERE key = ANY (%b)", (chunk,))]
         return found
 
@@ -164,7 +163,7 @@ class PostgresStore:
             added = int(self._change(ADOPT, _columns(part)))
             if added < len(part):
                 present = self.entries(k for k, _ in part)
-                if damaged := [(k, entry) for k, entry in present if _damaged(entry)]:
+                if damaged := [(k, entry) for k, entry in present if not is_sound(entry)]:
                     self._change(MOVE_DAMAGED, _columns(damaged))
                     added += int(self._change(ADOPT, _columns(part)))
                     self.corrupt.difference_update(k for k, _ in damaged)
@@ -319,7 +318,7 @@ def _stored(connection: psycopg.Connection, batch: list[Pending], entries: list[
     keys = list({key for key, _ in entries})
     while True:
         present: dict[bytes, bytes] = dict(rows(connection, ENTRIES, (keys,)))
-        damaged = [(k, present[k]) for k, e in entries if k in present and present[k] != e and _damaged(present[k])]
+        damaged = [(k, present[k]) for k, e in entries if k in present and present[k] != e and not is_sound(present[k])]
         if len(present) == len(keys) and not damaged:
             break
         if damaged:  # never used, and never deleted at once
@@ -343,19 +342,5 @@ def _columns(entries: list[Entry]) -> tuple[list[bytes], list[bytes]]:
     return [key for key, _ in entries], [entry for _, entry in entries]
 
 
-def _chunks(keys: Iterable[Digest], at_once: int) -> Iterator[list[Digest]]:
-    left = iter(keys)
-    while chunk := list(islice(left, at_once)):
-        yield chunk
-
-
 def _number(key: bytes | None) -> int:
     return int.from_bytes(key[:7], "big") if key else 0
-
-
-def _damaged(entry: bytes) -> bool:
-    try:
-        decode(entry)
-    except Corrupt:
-        return True
-    return False

@@ -23,7 +23,8 @@ from emdsl.digest import digest_bytes
 from emdsl.errors import SetupError, StoreError, UsageError
 from emdsl.store import sealing
 from emdsl.store.bundle import CANARY
-from emdsl.store.packs import Block, Damaged, Entry, entries_of, pack, portions, read_index
+from emdsl.store.packs import Block, Damaged, entries_of, pack, portions, read_index
+from emdsl.store.parts import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager, nullcontext, suppress
-from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from emdsl.errors import StoreAway, StoreError
-from emdsl.store.codec import Corrupt, decode, encode
+from emdsl.store.codec import Corrupt, decode, encode, is_sound
+from emdsl.store.parts import chunked, parts
 from emdsl.store.removals import DATABASE, prepare
 from emdsl.store.shared import (
     add_shared,
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from emdsl.store.store import AnswerStore, AnyClaims
     from emdsl.store.writer import Pending
 
-T = TypeVar("T")
 PAGE = 2_000  # entries that are compared with the server's at once
 
 
@@ -134,7 +133,7 @@ class TeamStore:
         """See AnswerStore."""
         wanted = dict.fromkeys(keys)
         for key, entry in self._local.entries(wanted) if self._current else ():
-            if _sound(entry):
+            if is_sound(entry):
                 del wanted[key]
                 yield key, entry
         yield from self._server.entries(wanted)
@@ -159,10 +158,10 @@ class TeamStore:
     def adopt(self, entries: Iterable[tuple[Digest, bytes]]) -> tuple[int, int]:
         """Add entries on the server, and copy what it has then."""
         new = known = 0
-        for part in _parts(entries):
+        for part in parts(entries, PAGE):
             added, present = self._server.adopt(part)
             new, known = new + added, known + present
-            self._copy([(key, entry) for key, entry in self._server.entries(k for k, _ in part) if _sound(entry)])
+            self._copy([(key, entry) for key, entry in self._server.entries(k for k, _ in part) if is_sound(entry)])
         return new, known
 
     def state(self) -> StoreVersion:
@@ -213,10 +212,10 @@ class TeamStore:
         Where another machine's answer came first, that one is used here too; the own one goes to the trash.
         """
         for page in self._only_here():
-            part = [(key, entry) for key, entry in page if _sound(entry)]
+            part = [(key, entry) for key, entry in page if is_sound(entry)]
             there = set(self._server.stored(key for key, _ in part))
             self._server.adopt((key, entry) for key, entry in part if key not in there)
-            present = {key: entry for key, entry in self._server.entries(key for key, _ in part) if _sound(entry)}
+            present = {key: entry for key, entry in self._server.entries(key for key, _ in part) if is_sound(entry)}
             other = {key: present[key] for key, entry in part if present.get(key, entry) != entry}
             if other:
                 self._local.move_to_trash(other, "another machine of the team had an answer", _removal())
@@ -228,10 +227,10 @@ class TeamStore:
     def fetch(self) -> tuple[int, int]:
         """Copy all answers of the server; return how many were not here, and how many were."""
         new = known = 0
-        for part in _parts(self._server.keys()):
+        for part in chunked(self._server.keys(), PAGE):
             here = set(self._local.stored(part))
             missing = [key for key in part if key not in here]
-            self._copy([(key, entry) for key, entry in self._server.entries(missing) if _sound(entry)])
+            self._copy([(key, entry) for key, entry in self._server.entries(missing) if is_sound(entry)])
             new, known = new + len(missing), known + len(here)
         return new, known
 
@@ -365,20 +364,6 @@ def _kept(error: StoreAway) -> StoreAway:
         f"{error}. Nothing more was sent. Answers that arrived since are kept on this machine: the next run with the "
         "server sends them to it first, and so does `emdsl cache push`"
     )
-
-
-def _parts(items: Iterable[T]) -> Iterator[list[T]]:
-    left = iter(items)
-    while part := list(islice(left, PAGE)):
-        yield part
-
-
-def _sound(entry: bytes) -> bool:
-    try:
-        decode(entry)
-    except Corrupt:
-        return False
-    return True
 
 
 def _removal() -> str:

@@ -14,6 +14,7 @@ from emdsl.source import near, one_of
 from emdsl.store.attached import attach, attached, catalog_of, open_remote
 from emdsl.store.buckets import checked_url, on_web
 from emdsl.store.codec import Corrupt, decode
+from emdsl.store.parts import chunked
 from emdsl.store.read_through import dropped
 from emdsl.study.answers import Exchanged, open_store, unseen, used_by
 from emdsl.study.project import prepare
@@ -75,7 +76,7 @@ def push(
         keys = _in_groups(store, groups, others=not files)
         with closing(_opened(project, url, passphrase, create=True)) as remote:
             remote.begin(encrypt=passphrase is not None)
-            missing = [key for part in _parts(keys) for key in _missing(remote, part)]
+            missing = [key for part in chunked(keys, LOOKED_UP) for key in _missing(remote, part)]
             new = 0
             for n in remote.push(sound(store, missing)):
                 new += n
@@ -202,11 +203,6 @@ def _in_groups(store: AnswerStore, groups: Sequence[set[Digest]], *, others: boo
 def _missing(remote: Remote, keys: Sequence[Digest]) -> list[Digest]:
     found = remote.find(keys)
     return [key for key in keys if key not in found]
-
-
-def _parts(keys: Sequence[Digest]) -> Iterator[Sequence[Digest]]:
-    for start in range(0, len(keys), LOOKED_UP):
-        yield keys[start : start + LOOKED_UP]
 
 
 def _checked(pack: Pack, entries: Iterable[tuple[Digest, bytes]], url: str) -> list[tuple[Digest, bytes]] | StoreError:
