@@ -49,15 +49,22 @@ class WebFolder:
 @contextmanager
 def served(folder: Path) -> Iterator[WebFolder]:
     """Serve a folder on loopback, in a thread."""
-    server, loop, ready = WebFolder(folder), asyncio.new_event_loop(), threading.Event()
+    server, app = WebFolder(folder), web.Application()
+    app.router.add_get("/{path:.*}", server.answer)
+    with running(app) as server.url:
+        yield server
+
+
+@contextmanager
+def running(app: web.Application) -> Iterator[str]:
+    """Run a web server on loopback, in a thread; yield its URL."""
+    loop, ready, urls = asyncio.new_event_loop(), threading.Event(), list[str]()
 
     async def begin() -> web.AppRunner:
-        app = web.Application()
-        app.router.add_get("/{path:.*}", server.answer)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        urls.append(f"http://127.0.0.1:{runner.addresses[0][1]}")
         return runner
 
     def serve() -> None:
@@ -72,7 +79,7 @@ def served(folder: Path) -> Iterator[WebFolder]:
     thread.start()
     ready.wait()
     try:
-        yield server
+        yield urls[0]
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

@@ -55,9 +55,9 @@ def open_remote(
 
     Raises SetupError if its package or a credential is missing, UsageError for a URL of no remote.
     """
-    from emdsl.store.buckets import Bucket  # noqa: PLC0415 - a cache without remotes needs none of this
-    from emdsl.store.catalog import Catalog  # noqa: PLC0415 - beside it
-    from emdsl.store.remote import Remote  # noqa: PLC0415 - beside it
+    from emdsl.store.buckets import Bucket  # noqa: PLC0415 - a cache without remotes needs no object store
+    from emdsl.store.catalog import Catalog  # noqa: PLC0415 - a cache without remotes has no catalog
+    from emdsl.store.remote import Remote  # noqa: PLC0415 - it loads packs and encryption
 
     bucket = Bucket(url, environment, create=create)
     return Remote(name, bucket, Catalog(catalog_of(cache, url)), passphrase or environment.get(PASSPHRASE))
@@ -77,7 +77,7 @@ def read_through(
     store: AnswerStore, cache: Path, environment: Mapping[str, str], *, keeps: bool, sends: bool
 ) -> ReadThroughStore:
     """Return a store with the remotes of its cache behind it; see `ReadThroughStore`."""
-    from emdsl.store.read_through import ReadThroughStore  # noqa: PLC0415 - a cache without remotes needs none of this
+    from emdsl.store.read_through import ReadThroughStore  # noqa: PLC0415 - few caches have remotes
 
     def remotes() -> list[Remote]:
         return [open_remote(name, url, cache, environment) for name, url in attached(cache).items()]

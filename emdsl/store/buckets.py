@@ -110,7 +110,7 @@ class Bucket:
     def create(self, path: str, content: bytes) -> bool:
         """Store an object under a name of its own; return whether it is new."""
         import obstore  # noqa: PLC0415 - an extra, for verbs with a remote alone
-        from obstore.exceptions import AlreadyExistsError  # noqa: PLC0415 - beside it
+        from obstore.exceptions import AlreadyExistsError  # noqa: PLC0415 - it is part of the extra obstore
 
         def write() -> bool:
             try:
@@ -147,7 +147,7 @@ class Bucket:
 
     def _change(self, path: str, changed: Callable[[bytes | None], bytes | None]) -> bool:
         import obstore  # noqa: PLC0415 - an extra, for verbs with a remote alone
-        from obstore.exceptions import AlreadyExistsError, PreconditionError  # noqa: PLC0415 - beside it
+        from obstore.exceptions import AlreadyExistsError, PreconditionError  # noqa: PLC0415 - they are part of the extra obstore
 
         def read() -> tuple[bytes, Any]:
             found = obstore.get(self._store, path)
@@ -208,7 +208,7 @@ class Bucket:
     def _opened(self, environment: Mapping[str, str]) -> Any:
         try:
             from obstore.exceptions import BaseError  # noqa: PLC0415 - an extra, for verbs with a remote alone
-            from obstore.store import HTTPStore, LocalStore, from_url  # noqa: PLC0415 - beside it
+            from obstore.store import HTTPStore, LocalStore, from_url  # noqa: PLC0415 - a message names the extra if it is missing
         except ImportError:
             raise SetupError(
                 f"{self.url} is a remote, which needs another package: pip install 'emdsl[remote]'"

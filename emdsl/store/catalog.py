@@ -95,7 +95,7 @@ class Catalog:
         """Forget all, and begin the catalog of a remote."""
         with self._explained(write=True):
             for table in ("About", "Packs", "Blocks", "Keys", "Pulled"):
-                self._database.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
+                self._database.execute(f"DELETE FROM {table}")  # noqa: S608 - the names are constants of this function
             self._database.execute("INSERT INTO About VALUES ('remote', ?)", (about,))
 
     def names(self) -> set[str]:
@@ -122,7 +122,7 @@ class Catalog:
         for start in range(0, len(wanted), LOOKED_UP):
             part = wanted[start : start + LOOKED_UP]
             marks = ",".join(["(?)"] * len(part))
-            sql = f"WITH wanted(p) AS (VALUES {marks}) SELECT prefix, place FROM wanted CROSS JOIN Keys ON prefix = p"  # noqa: S608 - question marks
+            sql = f"WITH wanted(p) AS (VALUES {marks}) SELECT prefix, place FROM wanted CROSS JOIN Keys ON prefix = p"  # noqa: S608 - marks are question marks
             by_prefix = {prefix_of(key): key for key in part}
             with self._explained():
                 rows = self._database.execute(sql, list(by_prefix)).fetchall()

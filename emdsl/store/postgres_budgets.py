@@ -98,7 +98,7 @@ class PostgresLedger:
         self._of = {"budget": budget, "owner": owner, "share": SHARE}
         self._connection = self._address.connect()
 
-    async def draw(self, budget: str, least: Decimal, wanted: Decimal) -> Decimal | None:  # noqa: ARG002 - there is one
+    async def draw(self, budget: str, least: Decimal, wanted: Decimal) -> Decimal | None:  # noqa: ARG002 - a run spends one budget of its team
         """Move money into the purse of this run, between `least` and `wanted`.
 
         Returns 0 if others hold money that they may give back; None if less than `least` is left even then.
@@ -109,7 +109,7 @@ class PostgresLedger:
         drawn: Decimal | None = rows[0][0]
         return drawn
 
-    async def settle(self, budget: str, spent: Decimal, returned: Decimal) -> None:  # noqa: ARG002 - there is one
+    async def settle(self, budget: str, spent: Decimal, returned: Decimal) -> None:  # noqa: ARG002 - a run spends one budget of its team
         """Count money of the purse as spent, and give some back."""
         if not await asyncio.to_thread(self._changed, _SETTLE, {"spent": spent, "returned": returned}):
             raise StoreAway(

@@ -29,12 +29,12 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from support import clean_environment, emdsl  # noqa: E402 - found by the path that is set above
-from web_folder import served  # noqa: E402 - the same path
+from web_folder import served  # noqa: E402 - a module of the tests, found by the path that is set above
 
-from emdsl.digest import digest_bytes  # noqa: E402 - the same path
-from emdsl.query import Response, Usage  # noqa: E402 - the same path
-from emdsl.store.codec import encode_with  # noqa: E402 - the same path
-from emdsl.store.disk import DiskStore  # noqa: E402 - the same path
+from emdsl.digest import digest_bytes  # noqa: E402 - after the path, which the tests need
+from emdsl.query import Response, Usage  # noqa: E402 - after the path, which the tests need
+from emdsl.store.codec import encode_with  # noqa: E402 - after the path, which the tests need
+from emdsl.store.disk import DiskStore  # noqa: E402 - after the path, which the tests need
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -12,6 +10,7 @@ from urllib.parse import unquote
 import pytest
 from aiohttp import web
 from support import THOROUGH
+from web_folder import running
 
 from emdsl.store.attached import open_remote
 
@@ -88,33 +87,10 @@ class Objects:
 
 @contextmanager
 def served(objects: Objects, wire: str) -> Iterator[str]:
-    loop, ready, urls = asyncio.new_event_loop(), threading.Event(), list[str]()
-
-    async def begin() -> web.AppRunner:
-        app = web.Application(client_max_size=2**26)
-        app.router.add_route("*", "/{path:.*}", getattr(objects, wire))
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        urls.append(f"http://127.0.0.1:{runner.addresses[0][1]}")
-        return runner
-
-    def serve() -> None:
-        asyncio.set_event_loop(loop)
-        runner = loop.run_until_complete(begin())
-        ready.set()
-        loop.run_forever()
-        loop.run_until_complete(runner.cleanup())
-        loop.close()
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    ready.wait()
-    try:
-        yield urls[0]
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
+    app = web.Application(client_max_size=2**26)
+    app.router.add_route("*", "/{path:.*}", getattr(objects, wire))
+    with running(app) as url:
+        yield url
 
 
 def google(url: str) -> dict[str, str]:
