@@ -141,7 +141,7 @@ class StoreError(EmdslError):
 
 
 class StoreAway(StoreError):
-    """The server of a store cannot be reached; what it holds is neither known nor lost."""
+    """The server of a store cannot be reached. Its answers are not lost."""
 
 
 class OutcomesError(EmdslError):

@@ -48,9 +48,7 @@ def budget(name: str, usd: Decimal, cache: Path | None, simulate: bool, as_json:
       emdsl cache budget pilot 60
     """
     if not BUDGET_NAME.fullmatch(name):
-        raise UsageError(
-            f"`{name}` is no name of a budget, such as pilot: a letter, then letters, digits, `.`, `_`, `-`"
-        )
+        raise UsageError(f"`{name}` is not the name of a budget: use a letter, then letters, digits, `.`, `_` or `-`")
     changed = team_budgets.change_budget(open_cache(cache, simulate=simulate, as_json=as_json), name, usd)
     if as_json:
         console.show_json({"budgets": team_budgets.budgets_json([changed])})

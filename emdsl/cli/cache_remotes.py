@@ -39,7 +39,7 @@ def add(url: str, name: str | None, cache: Path | None, simulate: bool, as_json:
         console.show_json(asdict(found))
         return 0
     console.say(f"{found.name}: {counted(found.answers, 'answer')} in {counted(found.packs, 'pack')} at {found.url}")
-    console.say("Next: emdsl run FILE takes its answers from there, and sends only what is missing")
+    console.say("Next: emdsl run FILE takes its answers from there, and sends only the missing requests")
     return 0
 
 

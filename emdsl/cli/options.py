@@ -92,7 +92,7 @@ CACHE = with_options(
     ),
     option(
         "--store", metavar="URL", envvar=None, expose_value=False, callback=_store,
-        help="The store of a team, postgresql://..., or `local` for none.  [default: $EMDSL_STORE, also from .env]",
+        help="Store of a team, postgresql://..., or `local` for the cache.  [default: $EMDSL_STORE, also from .env]",
     ),
 )  # fmt: skip
 ENV_FILE = option(
@@ -121,16 +121,16 @@ SIM = option(
 )
 CONNECTIONS = option(
     "-j", "--max-connections", "connections", type=click.IntRange(1, 10_000),
-    help="Maximum concurrent requests.  [default: the study's `parallel`, or 64, of each server with --serve]",
+    help="Maximum concurrent requests.  [default: the study's `parallel`, or 64; 64 per server with --serve]",
 )  # fmt: skip
 WORKERS = option(
     "--workers", type=click.IntRange(1, 1_000),
-    help="Processes that send, at most one for each connection.  [default: 1, or by cores in a large run]",
+    help="Processes that send requests, at most one per connection.  [default: 1, or one per core in a large run]",
 )  # fmt: skip
 OFFLINE = option("--offline", is_flag=True, help="Send nothing; compute the results from the store alone.")
 WITHOUT_REMOTES = option(
     "--without-remotes", "alone", is_flag=True, envvar=None,
-    help="Look up no remote of the cache.  [variable: EMDSL_WITHOUT_REMOTES]",
+    help="Ignore the remotes of the cache.  [variable: EMDSL_WITHOUT_REMOTES]",
 )  # fmt: skip
 MAX_WAIT = option(
     "--max-wait", type=click.FloatRange(0), default=600.0, show_default=True,
@@ -141,7 +141,7 @@ MAX_RETRIES = option(
 )
 BUDGET = option(
     "--budget", type=_RunBudget(),
-    help="Hard cap on the cost of this run, in US dollars: 40 or $40. NAME=40 is one of all runs of the team.",
+    help="Hard cap on the cost of this run, in US dollars: 40 or $40. NAME=40: one budget of all runs of a team.",
 )  # fmt: skip
 INSECURE = option("--insecure", is_flag=True, help="Allow http to other machines: prompts and API keys unencrypted.")
 BATCH = option(
@@ -152,7 +152,7 @@ DETACH = option("--detach", is_flag=True, help="Submit batches and do not wait f
 SERVE = option("--serve", is_flag=True, help="Start the servers of models with `serve` on this machine.")
 ON = option(
     "--on", metavar="PLACE",
-    help="Start them there: local, ray (a cluster of this machine) or ray://HEAD.",
+    help="Start the servers at PLACE: local, ray (the cluster of this machine) or ray://HEAD.",
 )  # fmt: skip
 YES = option("-y", "--yes", is_flag=True, help="Do not ask before spending.")
 CONFIRM = option(

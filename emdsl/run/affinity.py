@@ -1,9 +1,9 @@
 """Prefix affinity: requests with one prompt prefix go to a replica that has it in its cache, as long as it has room.
 
 Replicas of a served model each keep the beginnings of prompts that they have read lately. A replica's cache is not
-visible, so what was sent to it stands for what it keeps: the blocks of each prompt, the oldest forgotten first. As in
-consistent hashing with bounded loads, a replica takes at most `SLACK` times its share of the requests in flight; what
-is beyond that goes to another one, whose cache then has the prefix too. Before a request leaves the replica that has
+visible, so the blocks of the prompts that were sent to it stand for it, the oldest forgotten first. As in consistent
+hashing with bounded loads, a replica takes at most `SLACK` times its share of the requests in flight; further requests
+go to another one, whose cache then has the prefix too. Before a request leaves the replica that has
 its prefix, those behind it in the line are looked at: prefixes take turns, and each stays where its cache is.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from emdsl.run.requests import Blocks, Request
 
 BLOCK = 512  # characters of the shortest block; blocks grow with the length of the prompt before them
-GROWTH = 16  # a block is at least 1/16 of what is before it: a prompt of 1 MB has about 100
+GROWTH = 16  # a block is at least 1/16 of the text before it: a prompt of 1 MB has about 100
 MIN_SHARE = 0.3  # of a prompt in a cache, from which on its replica is preferred
 NEAR = 0.95  # of the longest match: replicas with so much are as good
 SLACK = 1.5  # times the mean of requests in flight that a replica takes at most

@@ -55,11 +55,11 @@ class Budgets:
         self.exhausted: set[str] = set()
 
     def watch(self, on_money: Callable[[], None], on_error: Callable[[BaseException], None]) -> None:
-        """Name who is told when money was drawn from the ledger, and who gets an error of the ledger."""
+        """Set what to call when money was drawn from the ledger, and when the ledger has an error."""
         self._on_money, self._on_error = on_money, on_error
 
     async def give_back(self) -> None:
-        """Tell the ledger what was spent, and give the rest back: nothing is in flight. Raises what the ledger does."""
+        """Report spending to the ledger, and give the rest back: nothing is in flight. Raises the ledger's errors."""
         for budget in (*self._budgets.values(), self._whole):
             if budget is not None:
                 await budget.give_back()
@@ -111,7 +111,7 @@ class Budgets:
         return self._paid.n_unpriced + self._n_unpriced
 
     def count_elsewhere(self, usd: Decimal, n_unpriced: int) -> None:
-        """Count what another process of this run has spent without a budget of the run."""
+        """Count spending of another process of this run, without a budget of the run."""
         self._n_unpriced += n_unpriced
         if self._whole is not None:
             self._whole.spent_usd += usd
@@ -126,13 +126,13 @@ class Budgets:
         """Set the budget of the whole run; `in_flight` are the queries of all requests in flight.
 
         Requests that were given up stay so. Those that do not fit any more are given up, as if the money were spent.
-        Returns what the first budget of the run has reserved for those in flight.
+        Returns the amount that the first budget of the run has reserved for those in flight.
         """
         if self._whole is not None:
             self._whole.change(usd)
             return Decimal(0)
         self._whole = self._budget(WHOLE_RUN, usd)
-        if self.ledger is None:  # a ledger knows what was spent before
+        if self.ledger is None:  # a ledger knows the earlier spending
             self._whole.spent_usd = self.unlimited_usd
         held = Decimal(0)
         for query in in_flight:

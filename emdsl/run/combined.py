@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from emdsl.run.progress import Progress
 
 COUNTS = ("answered", "failed", "sent", "retried", "found", "again")
-STATES = ("in_flight", "waiting", "elsewhere")  # of a process that ends, nothing is left of them
+STATES = ("in_flight", "waiting", "elsewhere")  # a process that ends has none
 STEP_COUNTS = ("total", "answered", "failed", "retried")
 KIND_COUNTS = ("made", "followed", "finished", "n_timed", "ended_s", "busy_s", "squares")
 
@@ -44,15 +44,15 @@ class Combined:
         self._steps: dict[tuple[str, str], Step] = {(e.name, s.name): s for e in experiments for s in e.steps}
         self._parts: dict[int, _Part] = {}
 
-    def hear(self, worker: int, told: Mapping[str, Any], now: float) -> None:
+    def hear(self, worker: int, message: Mapping[str, Any], now: float) -> None:
         """Add the counts of a process; `now` is the time by the monotonic clock of this one, in seconds."""
         progress, part = self.progress, self._parts.setdefault(worker, _Part())
-        _add(progress, COUNTS, told["counts"], part.counts)
-        _add(progress, STATES, told["states"], part.states)
-        part.counts, part.states, part.paused_s = told["counts"], told["states"], told["paused_s"]
+        _add(progress, COUNTS, message["counts"], part.counts)
+        _add(progress, STATES, message["states"], part.states)
+        part.counts, part.states, part.paused_s = message["counts"], message["states"], message["paused_s"]
         progress.paused_s = max([p.paused_s for p in self._parts.values()])
-        progress.last_error = told["last_error"] or progress.last_error
-        for experiment, name, counts, kinds in told["steps"]:
+        progress.last_error = message["last_error"] or progress.last_error
+        for experiment, name, counts, kinds in message["steps"]:
             i = progress.meter.step_of(experiment, self._steps[experiment, name])
             _add(progress.meter.steps[i], STEP_COUNTS, counts, part.steps.get((experiment, name)))
             part.steps[experiment, name] = counts
@@ -63,7 +63,7 @@ class Combined:
                 part.kinds[place].hear(of_kind, in_flight, ages_s, now)
 
     def leave(self, worker: int) -> None:
-        """Take a process out that has ended: what it had not finished is still to do."""
+        """Take a process out that has ended: its unfinished requests are still pending."""
         part = self._parts.pop(worker, None)
         if part is None:
             return
@@ -75,7 +75,7 @@ class Combined:
 
 @dataclass(slots=True)
 class _Part:
-    """What one process has told last."""
+    """The last counts of one process."""
 
     counts: Sequence[int] = ()
     states: Sequence[int] = ()
@@ -102,7 +102,7 @@ class _KindPart:
         self.counts, self.in_flight, self.starts_s = counts, in_flight, starts_s
 
     def leave(self) -> None:
-        """Take out what was not finished."""
+        """Take out unfinished requests."""
         made, _, finished, *_ = self.counts
         self.kind.made -= int(made - finished)
         self.kind.in_flight -= self.in_flight

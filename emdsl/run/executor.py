@@ -124,7 +124,7 @@ class Executor:
         return self._errors
 
     def send_more(self) -> None:
-        """Send what may be sent now: a lease has come from outside."""
+        """Send the requests that a new lease allows."""
         self._dispatcher.dispatch()
 
     def drain(self) -> None:

@@ -1,7 +1,7 @@
-"""The pace of one of several processes that share accounts: what it may send is leased from `shared_pace`.
+"""The pace of one of several processes that share accounts: it leases slots and permits from `shared_pace`.
 
 A lease of an account has slots, which bound its requests in flight, and, where the rate is limited, permits, of which
-each request takes one. A process reports what it sent and what came of it, for all requests since the last report.
+each request takes one. A process reports the requests that it sent, and their outcomes, since the last report.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class LeasedController(RateController):
-    """The rate of one account, as far as it is leased to this process. Nothing is before the first lease."""
+    """The part of an account's rate that this process has leased: none before the first lease."""
 
     __slots__ = (
         "_answered", "_epoch", "_epoch_from", "_failed", "_lease", "_limits", "_limits_of", "_permitted", "_sent",
@@ -65,7 +65,7 @@ class LeasedController(RateController):
         self._tokens_of += tokens or 0
 
     def throttled(self, ticket: Ticket, wait_s: float, *, pause: bool = False) -> None:
-        """See RateController; this process slows down before the others are told."""
+        """See RateController; this process slows down before the others do."""
         super().throttled(ticket, wait_s, pause=pause)
         self._throttled.append((ticket.number > self._epoch_from, wait_s, pause))
 
@@ -97,9 +97,9 @@ class LeasedController(RateController):
             self.close(lease["closed"])
 
     def report(self, ready: int, chars: int) -> dict[str, Any]:
-        """Return what has happened since the last report; permits that no request needs are given back."""
+        """Return the events since the last report; permits that no request needs are given back."""
         returned, self.permits = (self.permits, 0) if not ready else (0, self.permits)
-        told = {
+        report = {
             "lease": self._lease, "epoch": self._epoch, "in_flight": self.in_flight, "ready": ready, "chars": chars,
             "returned": returned, "sent": self._sent, "permitted": self._permitted,
             "answered": self._answered, "tokens": self._tokens_of, "failed": self._failed,
@@ -108,7 +108,7 @@ class LeasedController(RateController):
         }  # fmt: skip
         self._limits = None
         self._clear()
-        return told
+        return report
 
 
 class LeasedPace:

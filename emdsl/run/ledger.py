@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 class Ledger(Protocol):
     """Budgets that several processes spend from. Amounts are US dollars.
 
-    The sum of what is spent and of what lies in purses never exceeds a budget. The purse of a process that dies counts
-    as spent, so purses are small.
+    The spending and the money in purses together never exceed a budget. The purse of a process that dies counts as
+    spent, so purses are small.
     """
 
     async def draw(self, budget: str, least: Decimal, wanted: Decimal) -> Decimal | None:

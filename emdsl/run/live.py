@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Settings(Protocol):
-    """What can be changed while a run is under way, and what it has spent; amounts are in US dollars."""
+    """The settings that can change while a run is under way, and its spending; amounts are in US dollars."""
 
     @property
     def connections(self) -> int:
@@ -89,7 +89,7 @@ class LiveSettings:
         self.change_budget(usd)
 
     def change_budget(self, usd: Decimal) -> Decimal:
-        """Change the budget; return what the first one has reserved for requests in flight."""
+        """Change the budget; return the amount that a first one has reserved for requests in flight."""
         in_flight = [r.query for r in self._requests.values() if r.state is State.IN_FLIGHT]
         held = self._budgets.change_whole(usd, in_flight)
         self._dispatcher.retry_budgets()

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 
 class NotMergeable(Exception):
-    """Rows are read by what other rows show: one process must make them all."""
+    """The meaning of some rows depends on other rows: one process must make them all."""
 
 
 @dataclass(slots=True)
 class Source:
-    """The process that makes some of the records, with what the numbers in them mean."""
+    """The process that makes some of the records, with the meaning of their numbers."""
 
     groups: list[tuple[StepCount, RequestSettings, Stratum]] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)
@@ -113,7 +113,7 @@ class Merger(Planner):
                 self._merge_to_send(count, head, window, event[1])
 
     def end(self) -> None:
-        """Note in the rows what the records of all windows have found."""
+        """Note the findings of the records of all windows in the rows."""
         self._rows.incomplete = self._incomplete
         evidence = self._rows.probes.evidence()
         for key, replies in self._replies.items():
@@ -122,7 +122,7 @@ class Merger(Planner):
         self._rows.probes.restore(evidence)
 
     def row(self, window: Window, number: int, store: Store) -> Outcome:
-        """Return a row of a window, settled by what is stored."""
+        """Return a row of a window, settled by stored answers."""
         row = self._rows.row(*window.place(number))
         settle_from_store(self._rows, [row], store)
         return row

@@ -54,7 +54,7 @@ def order_of(experiment: Experiment) -> tuple[int, ...] | None:
 def by_change(experiment: Experiment, changes: Mapping[int, float]) -> tuple[int, ...]:
     """Return the axes from the slowest to the fastest, with SAMPLE for samples.
 
-    An axis that leaves the beginning of the prompt as it is changes fast; an axis that changes it, slowly.
+    An axis that keeps the beginning of the prompt changes fast; an axis that changes it, slowly.
     """
     axes = (*range(len(experiment.axes)), SAMPLE)
     return tuple(sorted(axes, key=lambda a: changes.get(a, 2.0)))  # an axis that the prompt does not read: fastest

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from emdsl.value import Number
 
 AHEAD = 16  # requests that one draw pays for, beside the one that needs it
-REPORT_S = 0.1  # between two reports of what was spent
+REPORT_S = 0.1  # between two reports of spending
 FIRST_WAIT_S, MAX_WAIT_S = 0.02, 0.5  # for money that others may give back
 
 
 class Purse(Budget):
-    """A budget of which this process may spend what it has drawn; see Ledger.
+    """The money that this process has drawn from a budget, and may spend; see Ledger.
 
-    `limit_usd` is the budget of all processes, `spent_usd` what this one has spent of it.
+    `limit_usd` is the budget of all processes, `spent_usd` the spending of this one.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Purse(Budget):
         self._name, self._ledger = name, ledger
         self._on_money, self._on_error = on_money, on_error
         self._held = Decimal(0)  # in the purse, as the ledger knows
-        self._told = Decimal(0)  # spent, as the ledger knows
+        self._reported = Decimal(0)  # spent, as the ledger knows
         self._refused: Decimal | None = None  # the least amount that the ledger does not have
         self._usual = Decimal(0)  # maximum cost of the last request that was drawn for
         self._drawing: asyncio.Task[None] | None = None
@@ -52,7 +52,7 @@ class Purse(Budget):
     @property
     def free_usd(self) -> Decimal:
         """Money in the purse that is neither spent nor reserved; negative if a provider charged more than reserved."""
-        return self._held - (self.spent_usd - self._told) - self._reserved_usd
+        return self._held - (self.spent_usd - self._reported) - self._reserved_usd
 
     def fits(self, most_usd: Decimal) -> Fits:
         """Return whether a request of this maximum cost fits; LATER draws money for it."""
@@ -67,7 +67,7 @@ class Purse(Budget):
         return Fits.LATER
 
     def settle_usd(self, reserved_usd: Decimal, cost: Decimal | None) -> None:
-        """Give a reservation back, and count a cost; the ledger is told a little later."""
+        """Give a reservation back, and count a cost; the ledger hears of it a little later."""
         super().settle_usd(reserved_usd, cost)
         if self._reporting is None and not self._closing.is_set():
             self._reporting = asyncio.get_running_loop().create_task(self._report_later())
@@ -77,11 +77,11 @@ class Purse(Budget):
         self.limit_usd, self._refused = usd, None
 
     def hold(self, usd: Decimal) -> None:
-        """Hold what is in flight when the budget is made; the ledger is told by who makes it."""
+        """Hold the cost of requests in flight when the budget is made; its maker reports it to the ledger."""
         self._held += usd
 
     async def give_back(self) -> None:
-        """Tell the ledger what was spent, and give the rest back: nothing is in flight."""
+        """Report spending to the ledger, and give the rest back: nothing is in flight."""
         self._closing.set()
         try:
             for task in (self._drawing, self._reporting):
@@ -111,7 +111,7 @@ class Purse(Budget):
             self._held += drawn
             if drawn:
                 return
-            await self._report(keep=Decimal(0))  # others may wait for what this process does not use
+            await self._report(keep=Decimal(0))  # others may wait for money that this process does not use
             await self._pause(wait_s)
             wait_s = min(2 * wait_s, MAX_WAIT_S)
 
@@ -125,11 +125,11 @@ class Purse(Budget):
             self._reporting = None
 
     async def _report(self, *, keep: Decimal) -> None:
-        """Tell the ledger what was spent since the last report, and give back what is free beyond `keep`."""
-        spent, returned = self.spent_usd - self._told, max(self.free_usd - keep, Decimal(0))
+        """Report spending since the last report, and give back free money beyond `keep`."""
+        spent, returned = self.spent_usd - self._reported, max(self.free_usd - keep, Decimal(0))
         if not spent and not returned:
             return
-        self._told += spent
+        self._reported += spent
         self._held = max(self._held - spent - returned, Decimal(0))
         if self._refused is not None:
             self._refused += returned

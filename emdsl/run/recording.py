@@ -1,4 +1,4 @@
-"""Records of windows: what their rows add to the counts of an experiment, as bytes for another process.
+"""Records of windows: the counts of their rows, as bytes for another process.
 
 A `Recorder` makes a record of each window: sums of its rows, and each request that it meets for the first time.
 `merging` adds them up.
@@ -71,12 +71,12 @@ class AnswerSums(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What one window adds to the counts of an experiment.
+    """The part of one window in the counts of an experiment.
 
-    An event is a tuple: its step and kind as one number, the row in the window, the group of the request, and what its
-    kind has more. Groups, runs and reasons are numbers; new ones come with the record that first has them. A `plain`
-    record adds what its sums say if no other process has met its keys before; otherwise the events tell, or the rows
-    are made again.
+    An event is a tuple: its step and kind as one number, the row in the window, the group of the request, and the
+    fields of its kind. Groups, runs and reasons are numbers; new ones come with the record that first has them. The
+    sums of a `plain` record are added if no other process has met its keys before; otherwise its events are, or the
+    rows are made again.
     """
 
     steps: list[Any]  # of each step: sums of its rows, and sets of keys
@@ -302,7 +302,7 @@ def keys_of(kind: int, joined: bytes) -> list[Any]:
 
 
 def _sums(count: StepCount) -> Any:
-    """Return what a window adds to a step beside its events, and begin anew."""
+    """Return the counts of a window for a step, without its events, and set them to zero."""
     sums = (
         count.n_rows, count.n_decided, count.n_held, count.unknown, dict(count.invalid), list(count.probes),
         list(count.bad_replies), list(count.split), list(count.splitters),

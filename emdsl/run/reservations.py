@@ -1,4 +1,4 @@
-"""A hard cap on what one run may spend: reserve before sending, settle with what it cost."""
+"""A hard cap on the cost of one run: reserve before sending, settle with the cost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Fits(enum.Enum):
 
 
 class Budget:
-    """US dollars that one run may spend: the sum of what is reserved and spent never exceeds them.
+    """US dollars that one run may spend: reservations and spending together never exceed them.
 
     If a provider charges for more than `max_tokens`, it is exceeded by no more than that.
     """
@@ -73,7 +73,7 @@ class Budget:
         self._reserved_usd += usd
 
     def settle_lent(self, returned: Decimal, spent: Decimal) -> None:
-        """Take back what was lent, and count what was spent of it."""
+        """Take back money that was lent, and count the part that was spent."""
         self._reserved_usd -= returned
         self.spent_usd += spent
 
@@ -82,7 +82,7 @@ class Budget:
         self.limit_usd = usd
 
     def hold(self, usd: Decimal) -> None:
-        """Hold what is in flight when the budget is made: it was reserved."""
+        """Hold the cost of requests in flight when the budget is made: it is reserved already."""
 
     async def give_back(self) -> None:
-        """Give back what other processes may spend: nothing, since no other one spends from this budget."""
+        """Give money back to other processes: none, since no other one spends from this budget."""

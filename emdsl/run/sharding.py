@@ -39,7 +39,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class _Split:
-    """What rows are divided by: axes by position, from the slowest to the fastest, and samples."""
+    """A way to divide rows: by axes, by position from the slowest to the fastest, and by samples."""
 
     axes: tuple[int, ...]
     samples: bool = False
@@ -142,7 +142,7 @@ _PRIME = 65_521  # buckets of scattered combinations
 
 
 def _splits(experiment: Experiment, changes: Mapping[int, float] | None) -> Iterator[_Split]:
-    """Yield what rows can be divided by, from the coarsest to the finest."""
+    """Yield the ways to divide rows, from the coarsest to the finest."""
     every = tuple(range(len(experiment.axes)))
     if changes is not None:  # an axis that the prompt does not read changes nothing
         every = tuple(sorted(every, key=lambda axis: changes.get(axis, 2.0)))

@@ -23,7 +23,7 @@ OLD = Ticket(-1, 0.0)  # of a request that was sent before its account slowed do
 
 @dataclass(slots=True)
 class _Share:
-    """The part of one process, as it was told to it, and as its last report says."""
+    """The part of one process: its leases, and the state of its last report."""
 
     given: list[tuple[int, int]] = field(default_factory=lambda: [(0, 0)])  # leases it may use: number and slots
     in_flight: int = 0
@@ -31,7 +31,7 @@ class _Share:
     chars: int = 0  # of the request that it sends next
     permits: int = 0  # that it has, or that are on the way to it
     granted: int = 0  # permits since its last lease
-    told: tuple[Any, ...] = ()  # its last lease
+    leased: tuple[Any, ...] = ()  # the terms of its last lease
 
     @property
     def slots(self) -> int:
@@ -59,7 +59,7 @@ class _Share:
 
 
 def fair(wanted: list[int], total: int) -> list[int]:
-    """Divide a total max-min fair: nobody gets more than wanted while another lacks; what is left goes to all alike."""
+    """Divide a total max-min fair: nobody gets more than wanted while another lacks; the rest goes to all alike."""
     parts, left = [0] * len(wanted), max(total, 0)
     lacking = [i for i, n in enumerate(wanted) if n > 0]
     while left and lacking:
@@ -103,7 +103,7 @@ class _Account:
         self._last = -1  # the process that got the last permit
 
     def hear(self, worker: int, report: Mapping[str, Any]) -> None:
-        """Count what one process reports: first what it sent, then what came of it."""
+        """Count the report of one process: first its requests, then their outcomes."""
         controller, share = self.controller, self.shares.setdefault(worker, _Share())
         share.hear(report)
         share.chars = report["chars"]
@@ -163,11 +163,11 @@ class _Account:
     def lease(self, share: _Share, now: float) -> dict[str, Any] | None:
         """Return the lease of a process, None if it is as before."""
         controller = self.controller
-        told = (share.given[-1], controller.rated, self._epoch, controller.proven, controller.closed,
-                controller.paused_until)  # fmt: skip
-        if told == share.told and not share.granted:
+        terms = (share.given[-1], controller.rated, self._epoch, controller.proven, controller.closed,
+                 controller.paused_until)  # fmt: skip
+        if terms == share.leased and not share.granted:
             return None
-        share.told, permits, share.granted = told, share.granted, 0
+        share.leased, permits, share.granted = terms, share.granted, 0
         return {
             "lease": share.given[-1][0], "slots": share.slots, "rated": controller.rated, "permits": permits,
             "pause_s": max(controller.paused_until - now, 0.0), "epoch": self._epoch, "proven": controller.proven,
@@ -191,7 +191,7 @@ class SharedPace:
         self._whole[worker] = _Share()
 
     def leave(self, worker: int) -> None:
-        """Take a process out that has ended; what it had in flight gets no answer."""
+        """Take a process out that has ended; its requests in flight get no answer."""
         self._whole.pop(worker, None)
         for account in self._accounts.values():
             account.leave(worker)
@@ -223,8 +223,8 @@ class SharedPace:
         self.wake_s = math.inf
         divide(self._whole.values(), self.connections)
         for worker, share in self._whole.items():
-            if share.given[-1] != share.told:
-                share.told = share.given[-1]
+            if share.given[-1] != share.leased:
+                share.leased = share.given[-1]
                 changed.setdefault(worker, []).append({"lease": share.given[-1][0], "slots": share.slots})
         for (lane, i), account in self._accounts.items():
             divide(account.shares.values(), int(account.controller.limit))

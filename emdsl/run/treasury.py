@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from emdsl.run.budget import Budgets
     from emdsl.run.ledger import Ledger
 
-SHARE = 4  # a purse gets this part of what is left at most, unless one request needs more
+SHARE = 4  # a purse gets at most this part of the remaining money, unless one request needs more
 
 
 class Treasury:
@@ -25,7 +25,7 @@ class Treasury:
         """Lend from the budgets of a run, whose own budget comes from another ledger if `upstream` is one."""
         self._budgets, self._upstream = budgets, upstream
         self._held: defaultdict[str, defaultdict[int, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
-        self._unsettled: set[int] = set()  # processes that have not told yet what they had in flight
+        self._unsettled: set[int] = set()  # processes that have not reported their requests in flight yet
         self._settled = asyncio.Event()
         self._settled.set()
 
@@ -66,7 +66,7 @@ class Treasury:
             await self._upstream.settle(budget, spent, returned)
 
     def change(self, usd: Decimal, workers: Iterable[int]) -> None:
-        """Set the budget of the run. Nothing is lent from a first one before all processes tell what is in flight."""
+        """Set the budget of the run. A first one lends nothing before all processes report their requests in flight."""
         first = self._budgets.named(WHOLE_RUN) is None
         self._budgets.change_whole(usd, ())
         if first:
@@ -83,7 +83,7 @@ class Treasury:
         self._check_settled()
 
     async def leave(self, worker: int) -> None:
-        """Take a process out that has ended: what it has not given back counts as spent."""
+        """Take a process out that has ended: money that it has not given back counts as spent."""
         for budget, held in list(self._held.items()):  # others may draw from one more meanwhile
             if held[worker]:
                 await self.settle(worker, budget, held[worker], Decimal(0))

@@ -89,7 +89,7 @@ class Fleet:
         self._keepers = [
             asyncio.create_task(self._keep(r)) for replicas in self.models.values() for r in replicas
         ]  # fmt: skip
-        start = told = time.monotonic()
+        start = noticed = time.monotonic()
         while not all(any(r.url for r in replicas) for replicas in self.models.values()):
             for failure in (self._not_launched, *map(self.failure, self.models)):
                 if failure:
@@ -97,9 +97,9 @@ class Fleet:
             self._changed.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), NOTICE_S)
-            if time.monotonic() - told >= NOTICE_S:
-                told = time.monotonic()
-                self._notice(await self._starting(told - start))
+            if time.monotonic() - noticed >= NOTICE_S:
+                noticed = time.monotonic()
+                self._notice(await self._starting(noticed - start))
         self._started = True
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Launcher, the protocol of what starts model servers; ReplicaSpec: one server to start; Handle: one that runs."""
+"""Launcher, the protocol of starting model servers; ReplicaSpec: one server to start; Handle: one that runs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ if TYPE_CHECKING:
 
 
 # Variables that no server gets from its machine: secrets, and those of emdsl, whose store may have a password.
-_WITHHELD = re.compile(
-    r"API_KEY|(?:ACCESS|ACCOUNT|SAS)_KEY|_TOKEN$|SECRET|PASSWORD|PASSPHRASE|CREDENTIAL|^EMDSL_"
-)
+_WITHHELD = re.compile(r"API_KEY|(?:ACCESS|ACCOUNT|SAS)_KEY|_TOKEN$|SECRET|PASSWORD|PASSPHRASE|CREDENTIAL|^EMDSL_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,4 +66,4 @@ class Launcher(Protocol):
         """
 
     async def close(self) -> None:
-        """Free what the launcher holds; its servers have been stopped."""
+        """Free the resources of the launcher; its servers have been stopped."""

@@ -38,7 +38,7 @@ class LocalLauncher:
         """Prepare; nothing is started.
 
         Args:
-            logs: The folder of the logs, which is made.
+            logs: The folder of the logs; it is made.
             folder: The working folder of the servers: a path of weights is relative to it.
             machine: The variables of this machine.
         """
@@ -153,7 +153,7 @@ def find_program(program: str, model: str, machine: Mapping[str, str]) -> str:
     if path is None:
         service = model.partition("/")[0]
         raise SetupError(
-            f"`{model}` is served by the program `{program}`, which is not installed: install it "
+            f"`{model}` needs the program `{program}`. It is not installed: install it "
             f"(`pip install {service}`), or set `{command_variable(service)}` to its command line"
         )
     return path

@@ -103,7 +103,7 @@ class NodeProcess:
                 self._process.stdin.flush()
 
     def poll(self, offset: int) -> Polled:
-        """Return what came of the process since an offset of its output, in bytes."""
+        """Return the output of the process from an offset on, in bytes, and its exit code."""
         self._called_s = time.monotonic()
         code = self._process.poll() if self._process is not None else None
         with (self.folder / "output").open("rb") as file:

@@ -180,7 +180,7 @@ class RayCluster:
             cpus: CPUs of its own.
 
         Returns:
-            The process, and what `begin` returned.
+            The process, and the value of `begin`.
 
         Raises:
             SetupError: The cluster is lost, has too few resources, or the process cannot be started.
@@ -344,7 +344,7 @@ async def _check_reachable(head: str) -> None:
 
 
 def _init(head: str) -> None:
-    """Connect to the head of a cluster; "auto": to that of this machine, which is started if there is none.
+    """Connect to the head of a cluster; "auto": to the cluster of this machine, after starting it if needed.
 
     Raises SetupError.
     """
@@ -393,7 +393,7 @@ def client_address(address: str) -> str:
             host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
             return f"ray://{host}:{parts.port or CLIENT_PORT}"
     raise SetupError(
-        f"`{address}` is no address of a Ray cluster: use `ray`, or `ray://HEAD` with the host of its head"
+        f"`{address}` is not the address of a Ray cluster: use `ray`, or `ray://HEAD` with the host of its head"
     )
 
 
@@ -411,7 +411,7 @@ def _number(n: float, kind: str) -> str:
 
 
 def _described(nodes: Sequence[dict[str, Any]]) -> str:
-    """Return what a cluster has, node by node."""
+    """Return the resources of a cluster, node by node."""
     each = (
         f"{n['NodeManagerAddress']}: {_number(n['Resources'].get('GPU', 0), 'GPU')}, "
         f"{_number(n['Resources'].get('CPU', 0), 'CPU')}"

@@ -78,7 +78,7 @@ class Bucket:
         return f"Bucket({self.url!r})"
 
     def get(self, path: str) -> bytes | None:
-        """Return an object, or None if there is no such object."""
+        """Return an object, or None if it is missing."""
         import obstore  # noqa: PLC0415 - an extra, for verbs with a remote alone
 
         def read() -> bytes:

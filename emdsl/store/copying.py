@@ -35,7 +35,7 @@ def copy_entries(
 ) -> Copied:
     """Add the entries of one store to another, in the order of storing; raises StoreError.
 
-    What was copied before an error stays, and the next copy goes on from there.
+    Entries that were copied before an error stay, and the next copy goes on from there.
 
     Args:
         source: The store to read.

@@ -285,7 +285,7 @@ class DiskStore:
         return purge(self.folder, name)
 
     def put(self, query: Query, response: Response) -> asyncio.Future[Response]:
-        """Store an answer; the future holds the stored one, which is the first for its key."""
+        """Store an answer; the future holds the stored one: the first of its key."""
         return self._writer.put(query, response)
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ _SHARED_ROW = f"(?, 1, ?, NULL, ?, 0, 1, 0, {RAW}, NULL, ?)"  # with its mark: s
 
 
 def connect(path: Path, busy_s: float, *, bulk: bool = False) -> sqlite3.Connection:
-    """Open a store to write; what is committed survives a crash. Raises sqlite3.Error.
+    """Open a store to write; committed entries survive a crash. Raises sqlite3.Error.
 
     `bulk` is for very many entries: keys are random, so that each transaction touches the whole index.
     """

@@ -3,7 +3,7 @@
 A pack is a row of blocks, each with at most 64 entries as `key size entry`; in an encrypted remote each block is an age
 file of its own, so that one of them can be read without the others. The index names its pack by SHA-256, has the size
 and the SHA-256 of each block, and of each key its first 8 bytes with the number of its block: the key itself is in the
-block. An index takes 11 bytes per answer, a fiftieth of what a usual answer takes.
+block. An index takes 11 bytes per answer, a fiftieth of a usual answer.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _RECORD = struct.Struct(">32sI")  # key, size of its entry
 
 
 class Damaged(ValueError):
-    """Bytes that are not those of a pack or an index; the text tells why."""
+    """Bytes that are not those of a pack or an index; the text has the reason."""
 
 
 class Block(NamedTuple):
@@ -50,7 +50,7 @@ class Block(NamedTuple):
 
 
 class Index(NamedTuple):
-    """What a pack holds: `places[i]` is the block of the key that begins with `prefixes[i]`, in the order of keys."""
+    """The contents of a pack: `places[i]` is the block of the key that begins with `prefixes[i]`, in key order."""
 
     pack: Digest
     blocks: tuple[Block, ...]
@@ -74,7 +74,7 @@ def portions(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 
 
 def pack(entries: Sequence[Entry], sealed: Callable[[bytes], bytes]) -> tuple[bytes, bytes]:
-    """Return a pack and its index, which is not sealed yet; equal entries make equal packs unless `sealed` differs."""
+    """Return a pack and its index, not sealed yet; equal entries make equal packs unless `sealed` differs."""
     blocks, records = list[bytes](), list[bytes]()
     prefixes = list[tuple[int, int]]()
     for part in _cut(entries, BLOCK_ENTRIES, BLOCK_BYTES):

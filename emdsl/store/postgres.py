@@ -139,7 +139,7 @@ class PostgresStore:
         yield from (key for _, key in self._pages(sql, KEYS_AT_ONCE))
 
     def each(self) -> Iterator[tuple[Digest, bytes | None]]:
-        """See AnswerStore; what is stored meanwhile by others may be left out."""
+        """See AnswerStore; answers that others store meanwhile may be left out."""
         sql = "SELECT id, key, entry FROM emdsl.answers WHERE id > %s ORDER BY id LIMIT %s"
         yield from ((key, entry) for _, key, entry in self._pages(sql, AT_ONCE))
 
@@ -152,7 +152,7 @@ class PostgresStore:
         return answers
 
     def put(self, query: Query, response: Response) -> asyncio.Future[Response]:
-        """Store an answer; the future holds the stored one, which is the first for its key."""
+        """Store an answer; the future holds the stored one: the first of its key."""
         self._check_writable()
         return self._writer.put(query, response)
 
@@ -186,7 +186,7 @@ class PostgresStore:
         return _number(self._one("SELECT key FROM emdsl.answers WHERE id = %s", (before.last,))) == before.key
 
     def damage(self) -> str:
-        """Return what is wrong with the whole table, or ""."""
+        """Return a description of damage to the whole table, or ""."""
         sql = "SELECT (SELECT count(*) FROM emdsl.answers), (SELECT sum(n)::bigint FROM emdsl.counts)"
         try:
             counts = self._read(sql, patient=True)

@@ -1,6 +1,6 @@
 """Budgets of a team: one row each, locked by whoever draws from it or settles, and a purse for each process.
 
-A budget is never exceeded: what is spent and what lies in purses is at most its limit. The purse of a process whose
+A budget is never exceeded: its spending and the money in purses are at most its limit. The purse of a process whose
 session has ended counts as spent, since nobody knows how much of it was.
 """
 
@@ -18,7 +18,7 @@ from emdsl.store.postgres_schema import FORMAT, known_format
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SHARE = 4  # a process draws at most this part of what is left, unless one request needs more
+SHARE = 4  # a process draws at most this part of the remaining money, unless one request needs more
 _LOCK = "SELECT FROM emdsl.budgets WHERE name = %(budget)s FOR UPDATE"
 _BURY = """
 WITH dead AS (
@@ -148,13 +148,13 @@ def budgets(url: str) -> list[TeamBudget]:
 
 
 def add_budget(url: str, name: str, limit_usd: Decimal) -> bool:
-    """Make a budget; return whether there was none of this name. Raises StoreError."""
+    """Make a budget; return whether its name is new. Raises StoreError."""
     sql = "INSERT INTO emdsl.budgets (name, limit_usd) VALUES (%s, %s) ON CONFLICT DO NOTHING RETURNING 1"
     return bool(_run(url, sql, (name, limit_usd)))
 
 
 def set_budget(url: str, name: str, limit_usd: Decimal) -> bool:
-    """Change the limit of a budget; return whether there is one. Raises StoreError."""
+    """Change the limit of a budget; return whether it exists. Raises StoreError."""
     return bool(_run(url, "UPDATE emdsl.budgets SET limit_usd = %s WHERE name = %s RETURNING 1", (limit_usd, name)))
 
 

@@ -88,7 +88,7 @@ class PostgresClaims:
 
     @property
     def alone(self) -> bool:
-        """Whether no other process has used this store since this one began: what was missing still is."""
+        """Whether no other process has used this store since this one began: then no answer has come."""
         if not self._met:
             try:
                 row = self._connection.execute("SELECT last_value FROM emdsl.owners_id_seq").fetchone()

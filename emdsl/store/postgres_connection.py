@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL: no server that is away is waited for without end, and no message shows a password.
+"""Connections to PostgreSQL: each wait for a server has an end, and no message shows a password.
 
 The door to psycopg, with the other files of the store on PostgreSQL.
 """
@@ -85,7 +85,7 @@ class Address:
                     "WHERE current_setting('synchronous_commit') = 'off'"
                 )
         except psycopg.Error as error:
-            raise self.failure(error) from None  # psycopg's error may hold what the URL holds
+            raise self.failure(error) from None  # psycopg's error may hold the password of the URL
         if connection.info.server_version < OLDEST * 10_000:
             version = connection.info.server_version // 10_000
             connection.close()

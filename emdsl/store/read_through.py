@@ -27,7 +27,7 @@ class ReadThroughStore:
     """A store with remotes behind it; see `AnswerStore`. Answers of remotes are found by their keys alone.
 
     Args:
-        store: The store, which keeps what is found.
+        store: The store; it keeps answers of remotes.
         remotes: Opens the remotes, when the first key is missing; they are looked up in this order.
         keeps: Whether the store can be written; if not, entries stay in memory.
         sends: Whether missing answers are going to be paid for: then StoreAway is raised for a missing key as long as a

@@ -1,11 +1,11 @@
 """A remote: answers in packs that everybody reads and nobody changes, in a bucket, on a web server or in a folder.
 
-    emdsl.json            what this is; in an encrypted remote the identity, under its passphrase
+    emdsl.json            the version of the format; in an encrypted remote the identity, under its passphrase
     packs/SHA256.pack     some thousand answers
     index/SHA256.idx      the keys of one pack; sealed in an encrypted remote
     packs.json            the names of all indexes, for web servers, which list nothing
 
-A pack counts once its index is there, and its index comes after it: whatever is interrupted, nothing half is seen.
+A pack counts once its index is there, and its index comes after it: an interrupted push leaves nothing half visible.
 Where objects can be listed, the list is the truth, and `packs.json` follows it.
 """
 
@@ -75,7 +75,7 @@ class Remote:
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="emdsl-remote")
 
     def close(self) -> None:
-        """Give up what is on its way, and close the catalog."""
+        """Give up transfers, and close the catalog."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._catalog.close()
 
@@ -158,7 +158,7 @@ class Remote:
         return entries
 
     def _spans(self, places: set[tuple[int, int]]) -> Iterator[Span]:
-        """Yield what to fetch: blocks with a small gap between them come together."""
+        """Yield the spans to fetch: blocks with a small gap between them come together."""
         by_pack = dict[int, list[int]]()
         for number, block in sorted(places):
             by_pack.setdefault(number, []).append(block)
@@ -249,7 +249,7 @@ class Remote:
         return bool(about.get("identity"))
 
     def _know(self, content: bytes) -> None:
-        """Take in what the remote is; another one than before begins a new catalog."""
+        """Read the description of the remote; another one than before begins a new catalog."""
         try:
             about: Any = json.loads(content)
             version = about["emdsl_remote"]
@@ -325,5 +325,5 @@ def _names_in(content: bytes | None, url: str) -> set[str]:
     if version != FORMAT:
         raise StoreError(f"{url} {_OLDER}")
     if bad := next((name for name in names if not _is_index(name)), None):
-        raise StoreError(f"{_LIST} of {url} names `{bad[:80]}`, which is not an index")
+        raise StoreError(f"{_LIST} of {url} names `{bad[:80]}`: it is not an index")
     return names

@@ -1,4 +1,4 @@
-"""What a store of answers can do, what claims are, and a store in memory."""
+"""The protocols of a store of answers and of claims, and a store in memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Store(Protocol):
 
 
 class AnswerStore(Store, Protocol):
-    """A store with its entries as bytes and its trash, wherever it is. Methods raise StoreError.
+    """A store with its entries as bytes and its trash, on disk or on a server. Methods raise StoreError.
 
     An entry is an answer with the ingredients of its key and a checksum, as `codec` makes it; it is the same in every
     store.
@@ -43,7 +43,7 @@ class AnswerStore(Store, Protocol):
         """Yield stored entries as bytes, in no order."""
 
     def stored(self, keys: Iterable[Digest]) -> list[Digest]:
-        """Return the keys that have an entry, which is not read."""
+        """Return the keys that have an entry, without reading it."""
 
     def keys(self) -> Iterator[Digest]:
         """Yield the keys of all entries of emdsl in the order of storing, without reading an entry."""
@@ -84,7 +84,7 @@ class AnyClaims(Protocol):
 
     @property
     def alone(self) -> bool:
-        """Whether no other process has used this store since this one began: what was missing still is."""
+        """Whether no other process has used this store since this one began: then no answer has come."""
 
     def take(self, keys: Iterable[Digest]) -> set[Digest]:
         """Claim keys, and return those that no other process has claimed. Raises Busy and OSError."""

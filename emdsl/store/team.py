@@ -1,8 +1,8 @@
 """The store of a team: answers on a server, and copies of them on this machine.
 
-What is acknowledged is on the server. What this machine reads or stores there is copied, so that it is read here the
-next time, and offline. If the server does not answer, answers that arrive are kept here without the mark of `shared`,
-and the next process that may write sends them before anything else.
+Acknowledged answers are on the server. Answers that this machine reads or stores there are copied, so that it reads
+them here the next time, and offline. If the server does not answer, answers that arrive are kept here without the mark
+of `shared`, and the next process that may write sends them before anything else.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class TeamStore:
         folder = local.folder
         self._copier = Writer(lambda: connect_to(folder), _commit_copies, lambda error: why(folder, error), PAGE)
         self._copies = (folder / DATABASE).exists() and os.access(folder, os.W_OK)
-        self._current = self._copies or self._unchanged()  # whether what is here alone can be used
+        self._current = self._copies or self._unchanged()  # whether the local answers can be used
         if self._copies:
             self._follow()
         if send:
@@ -95,7 +95,7 @@ class TeamStore:
         return answers
 
     def _fetched(self, keys: Iterable[Digest]) -> list[tuple[Digest, bytes]]:
-        with _telling() if self._stores else nullcontext():  # a run has answers on their way
+        with _explaining() if self._stores else nullcontext():  # a run has answers on their way
             return list(self._server.entries(keys))
 
     def sample(self, n: int) -> list[tuple[Mapping[str, Any], Response]]:
@@ -118,7 +118,7 @@ class TeamStore:
         return future
 
     def close(self) -> None:
-        """Write pending answers and close everything; what the server has not acknowledged is kept here."""
+        """Write pending answers and close everything; answers that the server has not acknowledged are kept here."""
         try:
             self._note_stored()
             self._server.close()
@@ -156,7 +156,7 @@ class TeamStore:
             yield from part
 
     def adopt(self, entries: Iterable[tuple[Digest, bytes]]) -> tuple[int, int]:
-        """Add entries on the server, and copy what it has then."""
+        """Add entries on the server, and copy its entries of these keys."""
         new = known = 0
         for part in parts(entries, PAGE):
             added, present = self._server.adopt(part)
@@ -325,12 +325,12 @@ class TeamClaims:
     @property
     def alone(self) -> bool:
         """See AnyClaims."""
-        with _telling():
+        with _explaining():
             return self._server.alone
 
     def take(self, keys: Iterable[Digest]) -> set[Digest]:
         """See AnyClaims."""
-        with _telling():
+        with _explaining():
             return self._server.take(keys)
 
     def release(self, keys: Iterable[Digest]) -> None:
@@ -339,7 +339,7 @@ class TeamClaims:
 
     def check(self) -> None:
         """See AnyClaims."""
-        with _telling():
+        with _explaining():
             self._server.check()
 
     def close(self) -> None:
@@ -351,8 +351,8 @@ class TeamClaims:
 
 
 @contextmanager
-def _telling() -> Iterator[None]:
-    """Say of a server that is away what becomes of the answers of a run."""
+def _explaining() -> Iterator[None]:
+    """Add to the error of a server that is away what happens to the answers of a run."""
     try:
         yield
     except StoreAway as error:
@@ -377,5 +377,5 @@ def _commit_copies(database: sqlite3.Connection, batch: list[Pending]) -> list[R
 
 
 def _ignore(put: asyncio.Future[Response]) -> None:
-    """Take note of an error of the copy, which is no loss: the server has the answer."""
+    """Ignore an error of the copy: nothing is lost, since the server has the answer."""
     put.exception()

@@ -1,4 +1,4 @@
-"""The thread of a store that writes: it commits whatever has arrived as one batch, and tells those who wait."""
+"""The thread of a store that writes: it commits whatever has arrived as one batch, and wakes those who wait."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Writer(Generic[Connection]):
         self._thread: threading.Thread | None = None
 
     def put(self, query: Query, response: Response) -> asyncio.Future[Response]:
-        """Store an answer; the future holds the stored one, which is the first for its key."""
+        """Store an answer; the future holds the stored one: the first of its key."""
         import asyncio  # noqa: PLC0415 - 15 ms that only asking should cost
 
         loop = asyncio.get_running_loop()
@@ -89,7 +89,7 @@ class Writer(Generic[Connection]):
                         connection = connection or self._connect()
                         responses = self._commit(connection, batch)
                         _settle(batch[0].loop, [(p.future, r, None) for p, r in zip(batch, responses, strict=True)])
-                except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must be told
+                except Exception as error:  # noqa: BLE001 - those who wait get it, whatever it is
                     self._failed = error if isinstance(error, StoreError) else self._why(error)
                 if self._failed:
                     _settle(batch[0].loop, [(p.future, None, self._failed) for p in batch])

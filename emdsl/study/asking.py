@@ -93,7 +93,7 @@ class Sending:
     max_wait_s: float = 600.0
     max_retries: int | None = None
     budget: Decimal | None = None  # of the whole run, in US dollars
-    named: NamedBudget | None = None  # the budget of the team that this run spends; `budget` is what was left of it
+    named: NamedBudget | None = None  # the budget of the team that is spent; `budget` is the rest of it
     simulate: bool = False  # start the embedded simulator
     batches: BatchPlan | None = None  # what goes by batches
     workers: WorkersPlan | None = None  # the processes that send it, if more than one

@@ -1,4 +1,4 @@
-"""Processes of ours that work on the same study as this one: how they start, and what they are told of it."""
+"""Other processes that work on the same study as this one: how they start, and their task."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def warning_parts(program: Program) -> Iterator[Part]:
 
 
 def store_parts(project: Project, store: AnswerStore) -> Iterator[Part]:
-    """Yield what opening the store has to say, and warnings of damaged entries, remotes and network file systems."""
+    """Yield notices of opening the store, and warnings of damaged entries, remotes and network file systems."""
     yield from (Aside(f"note: {notice}") for notice in project.notices)
     project.notices.clear()
     if store.corrupt:

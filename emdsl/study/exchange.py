@@ -1,6 +1,6 @@
 """Answers go to another store and come from it: `cache push`, `cache pull` and `cache merge`.
 
-The form of a name says what it is: a cache folder has a store, a URL of PostgreSQL is the store of a team, and any
+The form of a name decides: a cache folder has a store, a URL of PostgreSQL is the store of a team, and any
 other folder or URL is a remote of packs.
 """
 
@@ -40,7 +40,7 @@ def push(
         project: The project.
         target: A cache folder, a folder of packs, or a URL; None for the store of the project's team.
         files: Studies, whose answers alone are sent; all answers without any.
-        passphrase: Encrypts what a remote of packs gets.
+        passphrase: Encrypts the answers in a remote of packs.
         progress: Is called with the number of answers that a remote of packs has got, and of all that it lacked.
 
     Raises:

@@ -1,7 +1,7 @@
 """The channel between a run and its workers: a stream, one JSON object a line.
 
 It is a Unix socket in a private folder, or TCP for workers on other machines. A worker first sends the token that it
-was given when it was started. What is sent within one turn of the event loop is written at once.
+got when it was started. All messages of one turn of the event loop are written at once.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Link:
         self._unsent: list[bytes] = []
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Send a message; nothing is sent to who has gone."""
+        """Send a message; it is dropped if the other side has gone."""
         if not self._unsent:
             asyncio.get_running_loop().call_soon(self._write)
         self._unsent.append(json.dumps(message, separators=(",", ":")).encode() + b"\n")
@@ -59,7 +59,7 @@ class Link:
             await self._writer.wait_closed()
 
     def close(self) -> None:
-        """Close the channel, after what was sent."""
+        """Close the channel after all that was sent."""
         self._write()
         self._writer.close()
 
@@ -72,7 +72,7 @@ class Link:
 class LinkServer:
     """Waits for the workers of a run; used as an asynchronous context.
 
-    `place` is what a worker needs to connect, as JSON. It contains the token: it goes through pipes, never into a file.
+    `place` is the address for a worker, as JSON. It contains the token: it goes through pipes, never into a file.
     """
 
     def __init__(self, on_link: Callable[[int, Link], None], *, host: str | None = None) -> None:

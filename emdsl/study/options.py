@@ -43,7 +43,7 @@ class RunOptions:
     max_wait: float = 600.0  # seconds
     max_retries: int | None = None
     budget: Decimal | None = None  # of the whole run, in US dollars
-    named: NamedBudget | None = None  # the budget of the team that is spent; `budget` is what is left of it
+    named: NamedBudget | None = None  # the budget of the team that is spent; `budget` is the rest of it
     insecure: bool = False
     confirm_over: Decimal | None = None  # expected cost from which a person is asked first; None: never
     plan_file: PlanFile | None = None  # a written plan: the keys must be those of now
@@ -92,5 +92,5 @@ def place_of(on: str | None, *, serve: bool) -> str | None:
     if on is None:
         return LOCAL if serve else None
     if on not in (LOCAL, RAY) and not on.startswith(f"{RAY}://"):
-        raise UsageError(f"`{on}` is no place for servers: use {LOCAL}, {RAY} or {RAY}://HEAD", parameter="on")
+        raise UsageError(f"`{on}` is not a place for servers: use {LOCAL}, {RAY} or {RAY}://HEAD", parameter="on")
     return on

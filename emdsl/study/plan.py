@@ -242,7 +242,7 @@ def _notices(study: Compiled, counts: list[ExperimentCount], budget: Decimal | N
 
 
 def missing_setup(study: Compiled, counts: list[ExperimentCount], *, insecure: bool, serves: bool) -> list[str]:
-    """Return what a run lacks for its pending requests: API keys, addresses. Cached answers need none.
+    """Return the missing API keys and addresses of pending requests. Cached answers need none.
 
     `serves`: the run starts the servers of models with `serve`.
     """

@@ -40,7 +40,7 @@ class Project:
     remotes: bool = True  # whether missing answers are looked up in the cache's remotes
     instead: Mapping[Path, Path] = field(default_factory=dict)  # copies to read in place of files, by resolved path
     team: str | None = field(default=None, repr=False)  # URL of the team's store; it may hold a password
-    notices: list[str] = field(default_factory=list, repr=False, compare=False)  # what opening the store has to say
+    notices: list[str] = field(default_factory=list, repr=False, compare=False)  # of opening the store
 
     @property
     def answers(self) -> Path:
@@ -71,7 +71,7 @@ class Project:
             return self._opened_store(create=create)
         from emdsl.store.attached import read_through, writable  # noqa: PLC0415 - few caches have remotes
 
-        keeps = create or (self.team is None and writable(self.cache))  # a plan keeps what it finds, too
+        keeps = create or (self.team is None and writable(self.cache))  # a plan keeps answers of remotes, too
         store = self._opened_store(create=keeps)
         return read_through(store, self.cache, self.environment, keeps=keeps, sends=create)
 
@@ -164,7 +164,7 @@ def open_project(
         near_path: A file or folder inside the project.
         cache: The cache folder; by default `cache/` of the project.
         env_file: Read instead of the `.env` files; the environment has precedence.
-        simulate: Use the separate cache of simulated answers, which is this machine's alone.
+        simulate: Use the separate cache of simulated answers, on this machine alone.
         store: URL of a team's store, or `local` for the cache alone; by default the option `--store`, or EMDSL_STORE.
 
     Raises:

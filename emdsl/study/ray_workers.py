@@ -155,7 +155,7 @@ class RayWorkers:
         """Keep answers on this machine that a worker could not store, as the server of the team's store is away."""
         if process.node == self._host:
             return
-        with suppress(Exception):  # the node is lost, and with it what it held alone
+        with suppress(Exception):  # the node is lost, and with it the answers that it alone had
             entries = await process.call("unsent")
             if entries:
                 with closing(self._study.project.offline().store(create=True)) as store:
@@ -171,7 +171,7 @@ class RayWorkers:
 
 @asynccontextmanager
 async def on_cluster(plan: WorkersPlan, on: str, study: Compiled, logs: Path) -> AsyncIterator[WorkersPlan]:
-    """Give the plan of a run whose workers start on the nodes of a Ray cluster, which is left at the end.
+    """Give the plan of a run whose workers start on the nodes of a Ray cluster, and leave the cluster at the end.
 
     Raises:
         SetupError: The cluster cannot be reached, or its machines share no store.
@@ -184,8 +184,7 @@ async def on_cluster(plan: WorkersPlan, on: str, study: Compiled, logs: Path) ->
             if project.team is None:
                 raise SetupError(
                     f"workers on {len(nodes)} machines of the Ray cluster need a store that all of them reach: set "
-                    "EMDSL_STORE to the URL of a PostgreSQL server, or use "
-                    "`--workers 1`"
+                    "EMDSL_STORE to the URL of a PostgreSQL server, or use `--workers 1`"
                 )
             with closing(Journal(project.answers)) as journal:
                 if journal.all_held():

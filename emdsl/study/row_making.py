@@ -1,4 +1,4 @@
-"""What is made of a window of rows: the record of its counts, and its part of a table."""
+"""The products of a window of rows: the record of its counts, and its part of a table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIZE = 4_096  # rows of a window
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Making:
-    """What to make of the rows of a study."""
+    """The products to make from the rows of a study."""
 
     run: str = ""  # the run that has just sent requests
     budget: bool = False  # whether the least cost of pending requests is counted
@@ -53,7 +53,7 @@ class Making:
 
 
 class Made(NamedTuple):
-    """What was made of a window."""
+    """The products of a window."""
 
     record: Record
     table: Any  # an Arrow table; None if none is wanted
@@ -65,7 +65,7 @@ class Maker:
     Args:
         rows: The rows of the experiment.
         store: The store.
-        making: What to make.
+        making: The products to make.
         at: The number of the experiment.
         comparison: With the last run, if there is one to compare with.
     """

@@ -1,8 +1,9 @@
 """The program of a process that makes windows of rows for another process of ours: see `row_processes`.
 
-It reads one line of JSON, the study and what to make of its rows, and then lines of numbers: of an experiment, of a
-window, and whether events are wanted. For each it writes the record of the window and its rows as an Arrow table, each
-behind its length in 8 bytes. If it cannot make a window, it ends: the other process makes it, and meets the reason.
+It reads one line of JSON, the study and the products to make from its rows, and then lines of numbers: of an
+experiment, of a window, and whether events are wanted. For each it writes the record of the window and its rows as an
+Arrow table, each behind its length in 8 bytes. If it cannot make a window, it ends: the other process makes it, and
+meets the reason.
 """
 
 from __future__ import annotations

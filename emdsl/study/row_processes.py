@@ -99,7 +99,7 @@ class _Process:
                 pass
 
     def _listen(self) -> None:
-        """Read what it has made."""
+        """Read its windows."""
         with suppress(OSError):
             self._read()
         self.ready = False
@@ -129,7 +129,7 @@ class RowProcesses:
     Args:
         study: The study.
         options: The selection of rows.
-        making: What to make of them.
+        making: The products to make from them.
         n: The number of processes, this one included.
         check: Is called now and then, and may raise to end the work.
     """
@@ -158,7 +158,7 @@ class RowProcesses:
     def each(
         self, at: int, walk: Rows, store: Store, comparison: Comparison | None = None, *, start: int = 0
     ) -> Iterator[tuple[Window, Source, Made]]:
-        """Yield what is made of each window of an experiment, in their order.
+        """Yield the products of each window of an experiment, in their order.
 
         Args:
             at: The number of the experiment.
@@ -267,7 +267,7 @@ def counts_of(
 ) -> list[ExperimentCount]:
     """Return the counts of all experiments, as `plan_all` does, by several processes if there are some.
 
-    What the planners have added already is not added again. Raises NotMergeable if one process must count alone.
+    Windows that the planners have already are not added again. Raises NotMergeable if one process must count alone.
     """
     if processes is None:
         return plan_all(made, store)

@@ -326,7 +326,7 @@ def run_study(
 
 
 def _check_setup(study: Compiled, options: RunOptions, counts: list[ExperimentCount]) -> Serving | None:
-    """Return the servers to start; raises SetupError if the pending requests need what is missing."""
+    """Return the servers to start; raises SetupError if an API key, an address or a program is missing."""
     missing = []
     if n_pending(counts):
         missing = missing_setup(study, counts, insecure=options.insecure, serves=options.on is not None)

@@ -23,7 +23,7 @@ class ServerAddresses:
     """
 
     def __init__(self, state: Mapping[str, Any], on_lost: Callable[[str, int, str], None]) -> None:
-        """Begin with a state; `on_lost` is told the model, the number and the URL of a server that is found down."""
+        """Begin with a state; `on_lost` gets the model, the number and the URL of a server that is down."""
         self._state = state
         self._on_lost = on_lost
 

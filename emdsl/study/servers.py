@@ -63,7 +63,7 @@ class Served:
         """Start the servers, and return when each model has one that answers, or the run is interrupted.
 
         Args:
-            attach: Is given what an interrupt ends.
+            attach: Gets the start, for interrupts to end it.
             progress: Of the run; an interrupted one drains.
 
         Raises:
@@ -137,7 +137,7 @@ class _Starting:
     stop = drain  # nothing is in flight
 
     async def ended(self) -> None:
-        """Return when the servers are up, or the start was interrupted; raises what the start raises."""
+        """Return when the servers are up, or the start was interrupted; raises the error of the start."""
         try:
             await self._task
         except asyncio.CancelledError:
@@ -146,7 +146,7 @@ class _Starting:
 
 
 def replica_specs(models: Iterable[Model], environment: Mapping[str, str]) -> dict[str, list[ReplicaSpec]]:
-    """Return the servers of models, by the name of each; raises SetupError for a command that is none."""
+    """Return the servers of models, by the name of each; raises SetupError for an invalid command line."""
     shared = {n: v for n, v in environment.items() if _SHARED.match(n) and (n in _TOKENS or not _SECRET.search(n))}
     specs = {}
     for model in models:
@@ -165,7 +165,7 @@ def replica_specs(models: Iterable[Model], environment: Mapping[str, str]) -> di
 
 
 def launcher_for(on: str, project: Project, run: str) -> Launcher:
-    """Return what starts servers; raises SetupError if it is not installed."""
+    """Return the launcher of a place; raises SetupError if Ray is not installed."""
     logs = project.cache / LOGS
     _forget_old(logs)
     if on != LOCAL:

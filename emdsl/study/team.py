@@ -46,7 +46,7 @@ def team_store(url: str, local: DiskStore, *, send: bool) -> TeamStore:
 
     Raises:
         StoreAway: The server does not answer.
-        StoreError: The server refuses what is needed.
+        StoreError: The server refuses a connection, a role or a version.
     """
     from emdsl.store.team import TeamStore  # noqa: PLC0415 - only a team needs it
 

@@ -61,7 +61,7 @@ def budgets_of(project: Project) -> list[TeamBudget]:
 
 
 def change_budget(project: Project, name: str, limit_usd: Decimal) -> TeamBudget:
-    """Set the limit of a budget, which is made if the team has none of this name; errors as of `budgets_of`."""
+    """Set the limit of a budget, and make it if its name is new; errors as of `budgets_of`."""
     from emdsl.store.postgres_budgets import add_budget, set_budget  # noqa: PLC0415 - only a team has budgets
 
     url = _url(project)

@@ -36,7 +36,7 @@ def find(project: Project, file: Path, call: Iterable[object]) -> Screen | None:
 
     `call` holds everything else that the screen depends on: the selection, the format, the width of the terminal.
     """
-    if project.team is not None:  # other machines change that store: what it holds has to be looked up
+    if project.team is not None:  # other machines change that store
         return None
     try:
         record: Any = json.loads(_path(project, file, call).read_text(encoding="utf-8"))

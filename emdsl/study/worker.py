@@ -1,6 +1,6 @@
-"""The program of a worker: it sends the requests of one shard of a run, and tells the run what comes of them.
+"""The program of a worker: it sends the requests of one shard of a run, and reports their outcomes to the run.
 
-It reads one line of JSON from standard input, what to send, and connects to the run by a link. Requests in flight,
+It reads one line of JSON from standard input, its task, and connects to the run by a link. Requests in flight,
 money and the rate of its accounts are leased from the run. If the run goes, or standard input ends, it stops at once.
 """
 
@@ -84,16 +84,16 @@ class _LinkLedger:
 
 
 class _Reports:
-    """What this worker tells the run, each once."""
+    """The reports of this worker to the run, each sent once."""
 
     def __init__(self, link: Link, executor: Executor, budgets: Budgets, pace: LeasedPace) -> None:
         self._link, self._executor, self._budgets, self._pace = link, executor, budgets, pace
         self._n_errors = len(executor.errors)
-        self._told: dict[str, Any] = {}  # the last value of each field
+        self._sent: dict[str, Any] = {}  # the last value of each field
         self._ticks = 0
 
     def tell(self, *, all_: bool = False) -> None:
-        """Send what has changed; the counts of the progress every few times, or with `all_`."""
+        """Send changed values; the counts of the progress every few times, or with `all_`."""
         executor, message = self._executor, dict[str, Any]()
         if pace := self._pace.report(executor.lanes):
             message["pace"] = pace
@@ -108,8 +108,8 @@ class _Reports:
                 "spent": [str(self._budgets.unlimited_usd), self._budgets.n_unpriced],
                 "exhausted": sorted(self._budgets.exhausted),
             }
-            message |= {name: value for name, value in found.items() if value != self._told.get(name)}
-            self._told = found
+            message |= {name: value for name, value in found.items() if value != self._sent.get(name)}
+            self._sent = found
         if message:
             self._link.send(message)
 
@@ -129,7 +129,7 @@ async def work(task: Mapping[str, Any]) -> None:
     """Do the work of one worker, until its shard is sent or its run ends; raises OSError without a run.
 
     Args:
-        task: What `Workers` has put together: the study, the shard, and the place of the link.
+        task: As `Workers` makes it: the study, the shard, and the place of the link.
     """
     link = await connect(task["link"], task["worker"])
     try:
@@ -201,7 +201,7 @@ async def _tell(reports: _Reports) -> None:
 async def _listen(
     link: Link, executor: Executor, ledger: _LinkLedger, pace: LeasedPace, servers: ServerAddresses
 ) -> None:
-    """Do what the run says, until it goes."""
+    """Follow the messages of the run, until it goes."""
     while (message := await link.receive()) is not None:
         match message:
             case {"leases": leases}:

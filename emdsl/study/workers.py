@@ -1,7 +1,7 @@
 """A run in several processes: workers send one shard each, and this process lends them money, pace and connections.
 
-A worker that dies is replaced. What it had answered is in the store, its claims are free, and its failures are known:
-what it had in flight is repeated, and nothing else.
+A worker that dies is replaced. Its answers are in the store, its claims are free, and its failures are known: only its
+requests in flight are repeated.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 MAX_DEATHS = 3  # of one shard's workers without an answer between
 STOP_S = 3.0  # that a worker may take to stop, until it is killed
-LAST_LINES_S = 5.0  # for what a worker has sent before it ended
+LAST_LINES_S = 5.0  # for the last messages of a worker that has ended
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +63,7 @@ class Workers:
         Args:
             plan: How many workers, and how they start.
             experiments: Of the study.
-            task: What all workers are told beside the study: `run`, `simulator`, `max_wait_s` and `max_retries`.
+            task: Of all workers, beside the study: `run`, `simulator`, `max_wait_s` and `max_retries`.
             connections: Maximum requests in flight of all.
             budgets: Of the run.
             progress: Counts of the run.
@@ -255,7 +255,7 @@ class Workers:
         if self.pace.wake_s < math.inf:
             self._timer = asyncio.get_running_loop().call_later(self.pace.wake_s + 0.0005, self._lease)
 
-    # -------------------------------------------------------------- what workers tell
+    # -------------------------------------------------------------- messages of workers
 
     async def _listen(self, member: _Member, link: Link) -> None:
         while (message := await link.receive()) is not None:

@@ -44,7 +44,7 @@ Start = Callable[[Mapping[str, Any]], Awaitable[Handle]]  # starts `study/worker
 
 
 def default_workers(pending: int, connections: int) -> int:
-    """Return how many processes send so many requests, unless a person says so: 1 for what one core does at once."""
+    """Return how many processes send so many requests, by default: 1 if one core is enough."""
     if pending < LARGE or not sys.executable:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -119,7 +119,7 @@ def workers_plan(
         connections: Maximum requests in flight: there are no more workers than that.
         batches: Whether batches are part of the run, which one process sends and collects.
         simulated: Whether the embedded simulator answers, which is one process itself.
-        notice: Is told why fewer processes than wanted send.
+        notice: Gets the reason if fewer processes than wanted send.
     """
     one = "a pilot" if options.pilot else "a run with batches" if batches else "" if os.name == "posix" else "Windows"
     if one:

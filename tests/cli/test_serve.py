@@ -132,7 +132,7 @@ def test_servers_that_do_not_start(tmp_path: Path) -> None:
     assert "error: server 1 of `vllm/Qwen/Qwen3-8B` ended with exit code 3, 3 times in a row. Its log" in failed.stderr
     assert "\n  error: no GPU memory\n" in failed.stderr
     missing = emdsl("run", "study.em", "--serve", cwd=tmp_path, env={"EMDSL_SERVE_VLLM": "no-such-vllm serve"}, code=1)
-    assert "the program `no-such-vllm`, which is not installed" in missing.stderr
+    assert "needs the program `no-such-vllm`. It is not installed" in missing.stderr
     assert "Traceback" not in failed.stderr + missing.stderr
 
 
@@ -185,7 +185,7 @@ def test_what_doctor_and_models_say(tmp_path: Path) -> None:
     told = json.loads(
         emdsl("doctor", "study.em", "--json", cwd=tmp_path, env={"EMDSL_SERVE_VLLM": "no-such-vllm"}, code=1).stdout
     )["models"]
-    assert "`no-such-vllm`, which is not installed" in told[0]["note"]
+    assert "`no-such-vllm`. It is not installed" in told[0]["note"]
     described = json.loads(emdsl("models", "study.em", "--json", cwd=tmp_path, env=env).stdout)["models"][0]
     assert (described["url"], described["serve"]) == (None, "3 servers without a GPU: --latency 0.02")
     assert not records(tmp_path / "records", "start")

@@ -125,7 +125,7 @@ def test_a_server_that_never_answers(tmp_path: Path) -> None:
 
 def test_a_missing_program(tmp_path: Path) -> None:
     spec = ReplicaSpec(model="vllm/m", name="m-1", index=0, command=("no-such-vllm", "serve"))
-    with pytest.raises(SetupError, match=r"program `no-such-vllm`, which is not installed: .*`EMDSL_SERVE_VLLM`"):
+    with pytest.raises(SetupError, match=r"program `no-such-vllm`\. It is not installed: .*`EMDSL_SERVE_VLLM`"):
         with_fleet(tmp_path, [spec], lambda _: until(lambda: False))
 
 
