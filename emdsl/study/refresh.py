@@ -53,7 +53,7 @@ def bring_up_to_date(
         run: The id of the load.
         options: The selection of `walks`.
         see: Is called with all rows, settled; then one process makes them, else several if they are many.
-        on_rows: Is told how many more rows are loaded.
+        on_rows: Gets the number of further rows that are loaded.
 
     Returns:
         The counts of each experiment, notices about measures, and why the load failed, if it did. The answers are

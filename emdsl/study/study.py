@@ -126,7 +126,7 @@ class Study:
             yes: Do not ask before spending.
             confirm_over: Ask first if the expected cost in US dollars is over this, or unknown.
             serve: Start the servers of models with `serve` on this machine.
-            on: Start them there: `local`, `ray` (a cluster of this machine) or `ray://HEAD`.
+            on: The place of these servers: `local`, `ray` (the cluster of this machine) or `ray://HEAD`.
 
         Raises:
             UsageError: Nobody can answer the question, because the notebook runs by itself.

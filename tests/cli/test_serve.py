@@ -153,7 +153,7 @@ def test_where_no_server_is_needed(tmp_path: Path) -> None:
     wrong = emdsl("run", "plain.em", "--serve", cwd=tmp_path, env={"OPENAI_API_KEY": "sk-0123456789"}, code=2)
     assert "no model of this study has `serve`" in wrong.stderr
     wrong = emdsl("run", "study.em", "--on", "mars", cwd=tmp_path, env=env, code=2)
-    assert "--on: `mars` is no place for servers: use local, ray or ray://HEAD" in wrong.stderr
+    assert "--on: `mars` is not a place for servers: use local, ray or ray://HEAD" in wrong.stderr
 
 
 @pytest.mark.skipif(not THOROUGH, reason="a process of its own takes a second")

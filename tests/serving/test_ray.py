@@ -123,7 +123,7 @@ def test_the_address_of_a_head(address: str, expected: str) -> None:
 
 @pytest.mark.parametrize("address", ["ray://", "ray://head:port", "head:6379", "ray://:10001"])
 def test_what_is_no_address(address: str) -> None:
-    with pytest.raises(SetupError, match="is no address of a Ray cluster"):
+    with pytest.raises(SetupError, match="is not the address of a Ray cluster"):
         client_address(address)
 
 
