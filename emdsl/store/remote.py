@@ -83,7 +83,7 @@ class Remote:
 
     def refresh(self, max_age_s: float = 0) -> None:
         """Bring the catalog up to date, unless it is younger than that: fetch the indexes of packs that have come."""
-        if time.time() - self._catalog.refreshed_at() < max_age_s:
+        if 0 <= time.time() - self._catalog.refreshed_at() < max_age_s:  # a clock may have been set back
             self._about = json.loads(self._catalog.about())
             return
         content = self._bucket.get(_ABOUT)

@@ -72,9 +72,11 @@ def pull(
     project: Project, source: str | None, *, passphrase: str | None = None,
     progress: Callable[[int, int], None] = unseen,
 ) -> Exchanged:  # fmt: skip
-    """Fetch the answers of another store that the project's store lacks; arguments and errors as of `push`."""
+    """Fetch the answers of another store that the project's store lacks; arguments and errors as of `push`.
+
+    `passphrase` opens an encrypted remote of packs; it may be set in the environment, and is not used for other stores.
+    """
     if _own_team(project, source):
-        _no_passphrase(passphrase)
         with _team(project) as team:
             new, known = team.fetch()
             return Exchanged(new=new, known=known)
@@ -83,7 +85,6 @@ def pull(
         from emdsl.study import remotes  # noqa: PLC0415 - only packs need their format
 
         return remotes.pull(project, source, passphrase=passphrase, progress=progress)
-    _no_passphrase(passphrase)
     with _opened(project, source, write=False) as sender, open_store(project, write=True) as store:
         exchanged = _copied(sender, store)
     if folder := cache_folder(source):
