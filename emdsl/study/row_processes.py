@@ -69,6 +69,7 @@ class _Process:
 
     def __init__(self, task: str, arrived: Callable[[_Process, bytes, bytes], None], ended: Callable[[], None]) -> None:
         self.numbers: list[tuple[int, int]] = []  # of experiments and windows, in the order in which they come back
+        self.last: dict[int, int] = {}  # of each experiment: the last window that it got
         self.ready = False  # it has its task, and has not ended
         self._task, self._arrived, self._ended = task, arrived, ended
         self._process: subprocess.Popen[str] | None = None
@@ -83,6 +84,7 @@ class _Process:
     def send(self, at: int, number: int, *, wants_events: bool) -> None:
         """Let it make a window."""
         self.numbers.append((at, number))
+        self.last[at] = number
         assert self._process is not None
         assert self._process.stdin is not None
         with suppress(OSError):  # it has ended: its windows are made by others
@@ -210,9 +212,13 @@ class RowProcesses:
                     process.numbers.clear()
             free.sort()
             for process in self._processes:
-                while process.ready and len(process.numbers) < AHEAD and len(free) > 1:
-                    # this process makes the first, for which all others wait
-                    process.send(at, free.pop(1), wants_events=self.wants_events)
+                while process.ready and len(process.numbers) < AHEAD:
+                    # this process makes the first, for which all others wait, and those that others have passed
+                    number = next((n for n in free[1:] if n > process.last.get(at, -1)), None)
+                    if number is None:
+                        break
+                    free.remove(number)
+                    process.send(at, number, wants_events=self.wants_events)
 
     def _wait(self, at: int, number: int) -> None:
         """Wait for a window that another process makes."""
