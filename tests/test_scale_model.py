@@ -43,7 +43,7 @@ def test_a_line_is_fitted(points: list[tuple[float, float]], expected: Line) -> 
 )
 def test_sending_takes_as_long_as_its_slowest_part(changed: dict[str, float], bound: str, seconds: float) -> None:
     """The provider, the latency, the network, the work of workers, or the store."""
-    found = forecast(MEASURED, replace(ONE, **changed), 1e6)  # type: ignore[arg-type]  # of a table
+    found = forecast(MEASURED, replace(ONE, **changed), 1e6)  # type: ignore[arg-type]  # fields of several types
     assert found.bound == bound
     assert found.send_s == pytest.approx(seconds)
 

@@ -58,7 +58,7 @@ def read_serve(given: Mapping[str, Any], service: Service, span: Span, places: M
 
 
 def _check_args(args: Any, span: Span) -> None:
-    """Raise EvalFault for arguments that are no texts, or that set what emdsl sets."""
+    """Raise EvalFault for arguments that are not texts, or that set an option of emdsl."""
     if not isinstance(args, tuple) or not all(isinstance(x, str) and x and "\0" not in x for x in args):
         raise fail("E728", f"`args` must be a list of texts, got {written(args)}", span,
                    help='e.g. `args: ["--max-model-len", "8192"]`')  # fmt: skip

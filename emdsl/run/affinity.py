@@ -66,7 +66,7 @@ class Affinity:
     def __init__(self, n: int) -> None:
         """Prepare `n` replicas with empty caches."""
         self._warm: list[OrderedDict[int, None]] = [OrderedDict() for _ in range(n)]  # blocks, the oldest first
-        self._placed = [0] * n  # characters that each had to read anew
+        self._placed = [0] * n  # characters that each had to read again
         self._last: tuple[Prompt | None, Blocks] = (None, ((), ()))
 
     def choose(

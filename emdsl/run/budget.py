@@ -55,7 +55,7 @@ class Budgets:
         self.exhausted: set[str] = set()
 
     def watch(self, on_money: Callable[[], None], on_error: Callable[[BaseException], None]) -> None:
-        """Set what to call when money was drawn from the ledger, and when the ledger has an error."""
+        """Set the functions to call when money was drawn from the ledger, and for an error of the ledger."""
         self._on_money, self._on_error = on_money, on_error
 
     async def give_back(self) -> None:

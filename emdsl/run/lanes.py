@@ -76,7 +76,7 @@ class Lane:
             for i in open_
             if self.usable(i)
         ]
-        if len(states) < len(open_):  # nothing tells when a server is up again
+        if len(states) < len(open_):  # no event reports that a server is up again
             states.append((RECHECK_S, 0, 0, open_[0]))
         delay, _, _, account = min(states)  # one that fails fast has few in flight: that must not draw more
         return delay, account
@@ -97,7 +97,7 @@ class Lane:
         trusted = [i for i in up if not controllers[i].suspect(now)]
         ready = [i for i, delay in zip(up, delays, strict=True) if delay <= 0 and (i in trusted or not trusted)]
         if not ready:
-            untried = len(trusted) < len(controllers)  # nothing tells when a server is up again
+            untried = len(trusted) < len(controllers)  # no event reports that a server is up again
             return min([d for d in delays if d > 0] + [RECHECK_S] * untried, default=math.inf), 0
         place, replica = affinity.choose(line, ready, [c.in_flight for c in controllers], len(up))
         if place:

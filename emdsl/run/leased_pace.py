@@ -30,7 +30,7 @@ class LeasedController(RateController):
     def __init__(self) -> None:
         """Make it without a lease."""
         super().__init__(most=0)
-        self._limited = False  # until a lease says otherwise
+        self._limited = False  # until a lease has a rate
         self.permits = 0  # requests that the rate allows this process
         self._lease = 0  # number of the last lease
         self._epoch = 0  # how often the account has slowed down

@@ -216,7 +216,7 @@ class Meter:
         return known if known is not None else self.add(experiment, step, step.name)
 
     def kind_named(self, i: int, lane: str, use: str, parallel: int | None) -> Kind:
-        """Return the requests of a step to a model, of which another process tells the text of its lane."""
+        """Return the requests of a step to a model, by the text of its lane, as another process reports it."""
         for kind in self.steps[i].kinds:
             if lane in (kind.lane, repr(kind.lane)):
                 return kind

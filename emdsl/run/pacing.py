@@ -229,7 +229,7 @@ class RateController:
             self._frozen_until = self.clock() + FROZEN_S
 
     def lost(self) -> None:
-        """Count a request whose server has died: it tells nothing about the server that takes its place."""
+        """Count a request whose server has died: it says nothing about the next server."""
         self.in_flight -= 1
 
     def believes_refusal(self, ticket: Ticket) -> bool:

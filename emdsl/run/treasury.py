@@ -74,7 +74,7 @@ class Treasury:
             self._check_settled()
 
     def hold(self, worker: int, usd: Decimal) -> None:
-        """Lend to a process what its requests in flight may cost, whether it is left or not."""
+        """Lend to a process the maximum cost of its requests in flight, even beyond the budget."""
         source = self._budgets.named(WHOLE_RUN)
         if source is not None:
             source.lend(usd)

@@ -22,7 +22,7 @@ def program_of(service: str, default: tuple[str, ...], environment: Mapping[str,
     """Return the program that starts a server, as the environment names it, or the default of its service.
 
     Raises:
-        SetupError: The variable is no command line.
+        SetupError: The variable is not a command line.
     """
     variable = command_variable(service)
     text = environment.get(variable, "").strip()
@@ -38,7 +38,7 @@ def command_of(model: Model, environment: Mapping[str, str]) -> tuple[str, ...]:
     """Return the command line of a server of a model with `serve`, without its address.
 
     Raises:
-        SetupError: The environment names a program by a text that is no command line.
+        SetupError: The variable of the program is not a command line.
     """
     service, args = model.service, model.serve.args if model.serve is not None else ()
     program = program_of(service.name, service.program or (), environment)

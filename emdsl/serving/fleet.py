@@ -26,7 +26,7 @@ MAX_DEATHS = 3  # in a row, without an answer between
 MAX_FAILING = 3  # looks in a row at a server that answers with errors
 PAUSE_S = 1.0  # before a server is started again; then twice that
 TAIL_LINES = 15  # of the log of a server that is given up
-_IDLE = "is idle"  # a reason to be down that is no death
+_IDLE = "is idle"  # a reason to be down without a death
 _SIGNALLED = 128  # exit codes above are signals
 
 

@@ -60,7 +60,7 @@ def _end(server: subprocess.Popen[bytes]) -> None:
 
 
 def _kill(group: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # all have ended; macOS says the second of a group of zombies
+    with suppress(ProcessLookupError, PermissionError):  # all have ended; macOS: the second for zombies
         os.killpg(group, number)
 
 

@@ -38,7 +38,7 @@ async def health_of(url: str, timeout_s: float) -> Health:
 
 
 async def _status(host: str, port: int, path: str) -> int:
-    """Return the status of a GET request; raises OSError, EOFError, or ValueError if it is no HTTP."""
+    """Return the status of a GET request; raises OSError, EOFError, or ValueError for a reply that is not HTTP."""
     reader, writer = await asyncio.open_connection(host, port)
     try:
         name = f"[{host}]" if ":" in host else host

@@ -98,7 +98,7 @@ class NodeProcess:
                 start_new_session=True,  # signals to this actor are not for it
             )  # fmt: skip
         if line is not None and self._process.stdin is not None:
-            with suppress(BrokenPipeError):  # it has ended: `poll` tells
+            with suppress(BrokenPipeError):  # it has ended: `poll` returns how
                 self._process.stdin.write(line.encode() + b"\n")
                 self._process.stdin.flush()
 

@@ -388,7 +388,7 @@ def _kill(actor: Any) -> None:
 def client_address(address: str) -> str:
     """Return the address of a cluster's client server, with its port; raises SetupError."""
     parts = urlsplit(address)
-    with suppress(ValueError):  # a port that is no number
+    with suppress(ValueError):  # a port that is not a number
         if parts.scheme == "ray" and parts.hostname:
             host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
             return f"ray://{host}:{parts.port or CLIENT_PORT}"

@@ -58,7 +58,7 @@ class TeamStore:
         Args:
             server: The store that the team shares.
             local: The copies of this machine, and its own answers.
-            send: Send what the server lacks; else answers are only read, and copied if there is a local store.
+            send: Send the answers that the server lacks; else answers are only read, and copied into a local store.
         """
         self.corrupt: set[Digest] = set()
         self.network = local.network
@@ -352,7 +352,7 @@ class TeamClaims:
 
 @contextmanager
 def _explaining() -> Iterator[None]:
-    """Add to the error of a server that is away what happens to the answers of a run."""
+    """Add the fate of answers that arrive to the error of a server that is away."""
     try:
         yield
     except StoreAway as error:

@@ -195,7 +195,7 @@ def _in_groups(store: AnswerStore, groups: Sequence[set[Digest]], *, others: boo
     """Return the keys of a store by the group that they are in, then the others, each in the order of storing."""
     parts = [list[bytes]() for _ in groups]
     rest = list[bytes]()
-    for key in store.keys():  # noqa: SIM118 - a store is no dict
+    for key in store.keys():  # noqa: SIM118 - a store is not a dictionary
         next((part for part, group in zip(parts, groups, strict=True) if key in group), rest).append(key)
     return [key for part in parts for key in part] + (rest if others else [])
 

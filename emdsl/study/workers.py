@@ -223,7 +223,7 @@ class Workers:
         if member.link is not None:
             member.link.close()
         self._combined.leave(member.number)
-        self.pace.leave(member.number)  # before others can run: they are leased what is theirs by number
+        self.pace.leave(member.number)  # before others can run: leases go to members by number
         try:
             await self._treasury.leave(member.number)
         except EmdslError as error:  # of a ledger elsewhere; the other workers finish their requests in flight

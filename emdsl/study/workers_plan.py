@@ -87,12 +87,12 @@ async def start_here(task: Mapping[str, Any]) -> Handle:
         stderr = tempfile.TemporaryFile()  # noqa: SIM115 - read when the process has ended
         process = started("emdsl.study.worker", stderr=stderr)
         assert process.stdin is not None
-        with suppress(BrokenPipeError):  # it has ended, as its handle will tell
+        with suppress(BrokenPipeError):  # it has ended; its handle reports how
             process.stdin.write(line)
             process.stdin.flush()
         return _Process(process, stderr)
 
-    return await asyncio.to_thread(start)  # a pipe takes a long line only as it is read
+    return await asyncio.to_thread(start)  # a long line waits until the worker reads it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +114,11 @@ def workers_plan(
 
     Args:
         study: The study.
-        options: Of the run; `workers` says how many processes, or None.
+        options: Of the run; `workers` is the number of processes, or None.
         pending: Requests of the run, at most.
         connections: Maximum requests in flight: there are no more workers than that.
         batches: Whether batches are part of the run, which one process sends and collects.
-        simulated: Whether the embedded simulator answers, which is one process itself.
+        simulated: Whether the embedded simulator answers; it is one process.
         notice: Gets the reason if fewer processes than wanted send.
     """
     one = "a pilot" if options.pilot else "a run with batches" if batches else "" if os.name == "posix" else "Windows"
