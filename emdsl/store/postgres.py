@@ -228,7 +228,7 @@ class PostgresStore:
         ]
 
     def purge(self, name: str | None) -> int:
-        """See AnswerStore. Only an admin purges answers that are not restored: others get a StoreError with their number."""
+        """See AnswerStore. Only an admin purges answers that are not restored; others get a StoreError."""
         name = None if name is None else as_text(name)
         if self._one("SELECT has_table_privilege('emdsl.trash', 'DELETE')"):
             return int(self._change(PURGE, (name, name), patient=True))
