@@ -187,6 +187,7 @@ class TeamStore:
             self.send()
         n = self._server.move_to_trash(removed, why, name)
         if self._copies:
+            self._copier.close()  # copies on their way would come back behind the removal
             self._local.move_to_trash(removed, why, name)
         return n
 
