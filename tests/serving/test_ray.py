@@ -102,7 +102,7 @@ def test_a_process_that_was_stopped_has_no_lease() -> None:
 
 def test_a_node_without_the_program(tmp_path: Path) -> None:
     node = NodeProcess(loopback)
-    with pytest.raises(SetupError, match="`vllm/m` is served by the program `no-such-program`"):
+    with pytest.raises(SetupError, match="`vllm/m` needs the program `no-such-program`"):
         node.serve(spec("no-such-program", "m"), tmp_path)
     node.stop()
 

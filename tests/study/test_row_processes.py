@@ -60,7 +60,7 @@ def came(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def wait(self: row_processes.RowProcesses) -> row_processes.RowProcesses:
         enter(self)
-        while not all(p.ready or p.has_ended for p in self._processes):
+        while not all(p.ready or not p._thread.is_alive() for p in self._processes):
             time.sleep(0.01)
         return self
 
