@@ -14,13 +14,17 @@ import socket
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from support import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 USER = "postgres"  # PostgreSQL refuses to run as root
 SETTINGS = {
@@ -128,6 +132,19 @@ class Server:
         """Kill it and all its processes: what it had not written is lost."""
         self._end(signal.SIGKILL)
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop all its processes, as on a paused machine: its links stay, and it answers nothing."""
+        assert self._process is not None
+        stopped = [self._process.pid, *self._children()]
+        try:
+            for process in stopped:
+                _signal(process, signal.SIGSTOP)
+            yield
+        finally:
+            for process in stopped:
+                _signal(process, signal.SIGCONT)
+
     def remove(self) -> None:
         """Stop it, and remove its folder."""
         self._end(signal.SIGQUIT)
@@ -137,9 +154,10 @@ class Server:
         if self._process is None:
             return
         if how is signal.SIGKILL:
+            children = self._children()  # each leads a session of its own
             os.killpg(self._process.pid, how)
-            for child in self._children():  # each leads a process group of its own
-                _kill(child)
+            for child in children:
+                _signal(child, how)
         else:
             self._process.send_signal(how)
         self._process.wait(30)
@@ -153,7 +171,7 @@ class Server:
                 fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
             except OSError:
                 continue
-            if int(fields[3]) == self._process.pid:  # the session that the server leads
+            if int(fields[1]) == self._process.pid:
                 ids.append(int(stat.parent.name))
         return ids
 
@@ -214,8 +232,8 @@ def _free_port() -> int:
         return port
 
 
-def _kill(process: int) -> None:
+def _signal(process: int, which: signal.Signals) -> None:
     try:
-        os.kill(process, signal.SIGKILL)
+        os.kill(process, which)
     except ProcessLookupError:
         return

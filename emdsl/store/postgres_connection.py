@@ -6,6 +6,7 @@ The door to psycopg, with the other files of the store on PostgreSQL.
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -20,10 +21,12 @@ except ImportError:
     raise SetupError("a store on PostgreSQL needs the package psycopg: pip install 'emdsl[postgres]'") from None
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
     from typing import LiteralString
 
 OLDEST = 13  # of PostgreSQL's versions: random identifiers without an extension
 STATEMENT_S, LOCK_S = 120, 60  # how long a statement may take, and wait for another session
+SILENCE_S = 15.0  # of a server that owes a reply, before another connection finds out whether it is frozen
 # A cut link ends our side after 11 s, and the server's side, with its claims, only then: after 35 s.
 _CLIENT = {
     "connect_timeout": 5,
@@ -54,6 +57,36 @@ _AWAY = re.compile(  # of those errors that a server reports when it cannot be u
 )
 
 
+class Session(psycopg.Connection):
+    """A connection that ends if its server is frozen: stopped, on a paused machine, or with a disk that hangs.
+
+    The kernel of such a server keeps the link alive, and no timeout of a statement ends: the server would do that.
+    """
+
+    is_frozen: Callable[[], bool] = staticmethod(lambda: False)
+
+    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
+        """Wait for a reply; raises OperationalError, on a closed connection, if the server is frozen."""
+        return super().wait(self._watched(gen), *args, **kwargs)
+
+    def _watched(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        heard = time.monotonic()
+        try:
+            waits_for = next(gen)
+            while True:
+                ready = yield waits_for
+                if ready:
+                    heard = time.monotonic()
+                elif time.monotonic() - heard > SILENCE_S:
+                    if self.is_frozen():
+                        self.close()
+                        raise psycopg.OperationalError("the server answers nothing: it is frozen or overloaded")
+                    heard = time.monotonic()
+                waits_for = gen.send(ready)
+        except StopIteration as end:
+            return end.value
+
+
 class Address:
     """Where a store is, with a password that only the connection sees."""
 
@@ -78,7 +111,8 @@ class Address:
         parameters: dict[str, Any] = _CLIENT | self._parameters
         parameters["options"] = f"{options} {self._parameters.get('options') or ''}".strip()
         try:
-            connection = psycopg.connect(**parameters, autocommit=True)
+            connection = Session.connect(**parameters, autocommit=True)
+            connection.is_frozen = lambda: _is_frozen(connection, parameters)
             if not read_only:  # acknowledged is on the server's disk, whatever the database's default
                 connection.execute(
                     "SELECT set_config('synchronous_commit', 'on', false) "
@@ -122,6 +156,19 @@ class Address:
 
     def _role(self, connection: psycopg.Connection | None) -> str:
         return connection.info.user if connection is not None and not connection.closed else "?"
+
+
+def _is_frozen(connection: psycopg.Connection, parameters: dict[str, Any]) -> bool:
+    """Whether the server of a connection gives another one no answer, not even a refusal."""
+    info = connection.info
+    here = {"host": info.host, "port": info.port} | ({"hostaddr": info.hostaddr} if "hostaddr" in parameters else {})
+    try:
+        psycopg.connect(**parameters | here).close()
+    except errors.ConnectionTimeout:
+        return True
+    except psycopg.Error:
+        return False
+    return False
 
 
 def _parsed(url: str) -> dict[str, Any]:

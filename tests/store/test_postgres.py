@@ -305,3 +305,20 @@ def test_a_dump_is_a_backup(store: PostgresStore, url: str) -> None:
     with closing(PostgresClaims(restored, "run")) as claims:
         assert claims.alone
         assert claims.take([A]) == {A}
+
+
+def test_a_frozen_server_is_away_and_a_slow_one_is_waited_for(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernel keeps the link, and the timeouts of statements are its own: both would wait for ever."""
+    monkeypatch.setattr(postgres_connection, "SILENCE_S", 0.2)
+    with closing(PostgresStore(url + "?connect_timeout=2")) as store:
+        put(store, {0: "mine"})
+        with closing(store.address.connect()) as connection:
+            assert connection.execute("SELECT 1 FROM pg_sleep(0.7)").fetchall() == [(1,)]
+            claims = PostgresClaims(url + "?connect_timeout=2", "run")
+            with pg.server().frozen():
+                with pytest.raises(StoreAway, match="it is frozen or overloaded"):
+                    claims.take([A])
+                with pytest.raises(StoreAway, match="cannot be reached"):
+                    PostgresStore(url + "?connect_timeout=2")
+                claims.close()
+        assert texts(store, range(1)) == {0: "mine"}
