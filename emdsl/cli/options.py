@@ -73,6 +73,8 @@ FILE = click.argument("file", type=click.Path(path_type=Path))
 def _store(_: click.Context, __: click.Parameter, value: str | None) -> None:
     from emdsl.study.project import choose_store  # noqa: PLC0415 - verbs are declared in 1 ms without it
 
+    if value is not None and not value.strip():  # of a variable that is not set: a run would pay here what others have
+        raise click.BadParameter("it is empty: name a URL, or `local` for the cache alone")
     choose_store(value)
 
 

@@ -123,13 +123,13 @@ def command(
         console.show_json(plan.as_json() | listed)
         screen = [(console.json_text(plan.as_json() | listed | {"wall_s": 0.0}), False)]
     else:
+        held = output or (plan_file.written if plan_file is not None else None)
+        rest = held is None  # a written plan holds these
         again = repeated(
-            cache=cache, budget=budget, insecure=insecure, env_file=env_file, batch=batch,
+            samples=samples if rest else None, only=only if rest else (), simulate=simulate and rest,
+            pilot=pilot and rest, cache=cache, budget=budget, insecure=insecure, env_file=env_file, batch=batch,
             without_remotes=alone, on=place,
         )  # fmt: skip
-        held = output or (plan_file.written if plan_file is not None else None)
-        if held is None:  # a written plan holds the rest
-            again = repeated(samples=samples, only=only, simulate=simulate) + again + repeated(pilot=pilot)
         detailed = bool(by or as_list or plan_file)
         next_step: Iterable[Part] = plan.next_step(held or file, again, written=output is not None, detailed=detailed)
         if files:

@@ -81,6 +81,14 @@ def test_a_team_pays_once_and_replays_without_its_server(team: Team) -> None:
     assert stats(team.models)["requests"] == 4
 
 
+def test_a_store_of_the_command_line_is_repeated_once_and_not_empty(team: Team) -> None:
+    a = team.machine("a", 1)
+    planned = emdsl("plan", "s.em", "--samples", "1", "--pilot", "--store", team.url, cwd=a, env=KEY)
+    (line,) = [line for line in planned.stdout.splitlines() if "Run: " in line]
+    assert line.split("      ")[0] == f"Run: emdsl run s.em --samples 1 --store {team.url} --pilot"
+    assert "it is empty" in emdsl("plan", "s.em", "--store", "", cwd=a, env=KEY, code=2).stderr
+
+
 @thorough
 def test_what_arrives_while_the_server_is_away_is_sent_by_the_next_run(team: Team) -> None:
     a, b = team.machine("a", 400), team.machine("b", 400)
@@ -106,16 +114,18 @@ def test_what_arrives_while_the_server_is_away_is_sent_by_the_next_run(team: Tea
 def test_a_budget_is_spent_by_all_runs_that_name_it(team: Team) -> None:
     a, b = team.machine("a", 60), team.machine("b", 60)
     (b / "s.em").write_text((a / "s.em").read_text(encoding="utf-8").replace("question", "other"), encoding="utf-8")
-    runs = [team.start(machine, "--no-batch", "--budget", "pilot=0.1") for machine in (a, b)]
+    runs = [team.start(machine, "--no-batch", "--budget", "pilot=0.07") for machine in (a, b)]
     errors = [run.communicate(timeout=60)[1] for run in runs]
     assert [run.returncode for run in runs] == [3, 3], errors
     (budget,) = team.json(a, "cache", "budgets")["budgets"]
-    assert 0.08 < budget["spent_usd"] <= budget["limit_usd"] == 0.1
+    assert 0.05 < budget["spent_usd"] <= budget["limit_usd"] == 0.07  # one run alone costs more
     assert budget["held"] == []
     wrong = emdsl("run", "s.em", "--budget", "pilot=2", cwd=a, env=KEY, code=2)
     assert "`emdsl cache budget pilot 2`" in wrong.stderr
     assert "did you mean `pilot`?" in emdsl("run", "s.em", "--budget", "pilt", cwd=a, env=KEY, code=2).stderr
     assert "of a team" in emdsl("run", "s.em", "--budget", "p=2", "--store", "local", cwd=a, env=KEY, code=2).stderr
+    spent = emdsl("run", "s.em", "--no-batch", "--budget", "pilot=0.07", cwd=a, env=KEY, code=3)
+    assert "Continue: emdsl run s.em --budget pilot --no-batch\n" in spent.stdout  # whatever its limit is then
     emdsl("cache", "budget", "pilot", "2", cwd=b)
     emdsl("run", "s.em", "--no-batch", "--budget", "pilot", cwd=a, env=KEY)
     (budget,) = team.json(a, "cache", "budgets")["budgets"]
