@@ -5,6 +5,7 @@ The door to psycopg, with the other files of the store on PostgreSQL.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import LiteralString
 
+logging.getLogger("psycopg").setLevel(logging.CRITICAL + 1)  # its errors come as exceptions, which we explain
 OLDEST = 13  # of PostgreSQL's versions: random identifiers without an extension
 STATEMENT_S, LOCK_S = 120, 60  # how long a statement may take, and wait for another session
 SILENCE_S = 15.0  # of a server that owes a reply, before another connection finds out whether it is frozen

@@ -153,7 +153,7 @@ def _way_parts(count: ExperimentCount) -> Iterator[Part]:
 def budget_parts(counts: list[ExperimentCount], budget: Decimal | None) -> Iterator[Part]:
     """Yield what the budget of a whole run covers."""
     if budget is not None and any(c.at_most for c in counts):
-        yield f"--budget ${budget:f}: {coverage(counts, budget)}\n"
+        yield f"--budget ${budget.normalize():f}: {coverage(counts, budget)}\n"  # the rest of a team's has many zeros
 
 
 def _unpriced(count: ExperimentCount) -> list[str]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from support import THOROUGH
 from emdsl.errors import SetupError, StoreAway, StoreError
 from emdsl.store import postgres_connection
 from emdsl.store.postgres import PostgresStore
+from emdsl.store.postgres_budgets import PostgresLedger, add_budget
 from emdsl.store.postgres_claims import PostgresClaims, live_owners
 from emdsl.store.postgres_connection import Address
 from emdsl.store.postgres_schema import roles_sql
@@ -322,3 +324,16 @@ def test_a_frozen_server_is_away_and_a_slow_one_is_waited_for(url: str, monkeypa
                     PostgresStore(url + "?connect_timeout=2")
                 claims.close()
         assert texts(store, range(1)) == {0: "mine"}
+
+
+def test_a_server_that_dies_between_the_statements_of_a_draw_is_told_once(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the error of emdsl: psycopg logs what it ignores, and Python prints it."""
+    with closing(PostgresStore(url)):
+        add_budget(url, "pilot", Decimal(1))
+    with closing(PostgresClaims(url, "run")) as claims, closing(PostgresLedger(url, "pilot", claims.owner)) as ledger:
+        sql(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'emdsl'")
+        with pytest.raises(StoreAway, match="was lost"):
+            asyncio.run(ledger.draw("pilot", Decimal("0.1"), Decimal("0.2")))
+    assert not caplog.records
