@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from emdsl.errors import StoreAway, StoreError
 from emdsl.store.postgres_connection import Address, psycopg
 from emdsl.store.postgres_schema import FORMAT, known_format
+from emdsl.store.team import kept
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,10 +113,10 @@ class PostgresLedger:
     async def settle(self, budget: str, spent: Decimal, returned: Decimal) -> None:  # noqa: ARG002 - a run spends one budget of its team
         """Count money of the purse as spent, and give some back."""
         if not await asyncio.to_thread(self._changed, _SETTLE, {"spent": spent, "returned": returned}):
-            raise StoreAway(
+            raise kept(StoreAway(
                 f"the connection of this run to {self._address.name} was lost, and its money counts as spent; "
                 "run again when the server is back"
-            )
+            ))  # fmt: skip
 
     def close(self) -> None:
         """End the connection; the purse ends with the claims of the run."""
@@ -135,7 +136,8 @@ class PostgresLedger:
                 cursor = self._connection.execute(sql, values)
             return cursor.fetchall()
         except psycopg.Error as error:
-            raise self._address.failure(error, self._connection) from error
+            failure = self._address.failure(error, self._connection)
+            raise (kept(failure) if isinstance(failure, StoreAway) else failure) from error
 
 
 def budgets(url: str) -> list[TeamBudget]:

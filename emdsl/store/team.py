@@ -294,7 +294,7 @@ class TeamStore:
             if not future.done():
                 future.set_result(stored)
             return
-        error = _kept(error) if isinstance(error, StoreAway) else error
+        error = kept(error) if isinstance(error, StoreAway) else error
         self._away = self._away or (error if isinstance(error, StoreError) else StoreError(str(error)))
         if query.key in self._pending:
             self._keep(query, self._pending[query.key][1], future)
@@ -357,10 +357,11 @@ def _explaining() -> Iterator[None]:
     try:
         yield
     except StoreAway as error:
-        raise _kept(error) from error
+        raise kept(error) from error
 
 
-def _kept(error: StoreAway) -> StoreAway:
+def kept(error: StoreAway) -> StoreAway:
+    """Add to the error of a run whose server is away what becomes of its answers."""
     return StoreAway(
         f"{error}. Nothing more was sent. Answers that arrived since are kept on this machine: the next run with the "
         "server sends them to it first, and so does `emdsl cache push`"
