@@ -32,6 +32,7 @@ from emdsl.run.sharding import Shard
 from emdsl.store.journal import Journal
 from emdsl.study.asking import fast_loop, quick_switches
 from emdsl.study.child import study_of
+from emdsl.study.compiled import evaluating
 from emdsl.study.link import Link, LinkLost, connect
 from emdsl.study.options import MAX_CONNECTIONS
 from emdsl.study.selection import selections
@@ -90,7 +91,7 @@ class _Reports:
         self._link, self._executor, self._budgets, self._pace = link, executor, budgets, pace
         self._n_errors = len(executor.errors)
         self._sent: dict[str, Any] = {}  # the last value of each field
-        self._ticks = 0
+        self._ticks, self._answered = 0, False
 
     def tell(self, *, all_: bool = False) -> None:
         """Send changed values; the counts of the progress every few times, or with `all_`."""
@@ -102,7 +103,9 @@ class _Reports:
             self._n_errors += len(part)
             self._link.send({"errors": {key.hex(): error for key, error in part.items()}})
         self._ticks += 1
-        if all_ or self._ticks % EVERY == 0:
+        first = not self._answered and executor.progress.answered > 0  # whoever has answered has not died in vain
+        if all_ or first or self._ticks % EVERY == 0:
+            self._answered = executor.progress.answered > 0
             found = {
                 "progress": snapshot(executor.progress, time.monotonic()),
                 "spent": [str(self._budgets.unlimited_usd), self._budgets.n_unpriced],
@@ -120,7 +123,9 @@ class _Reports:
         while part := dict(islice(failures, MAX_FAILURES)):
             self._link.send({"failures": {key.hex(): error for key, error in part.items()}})
         for (experiment, step), keys in report.failed.items():
-            self._link.send({"failed": [experiment, step, [k.hex() for k in keys]]})
+            left = iter(keys)
+            while some := [key.hex() for key in islice(left, MAX_FAILURES)]:
+                self._link.send({"failed": [experiment, step, some]})
         of_all = {"throttled": report.throttled, "closed": report.closed, "interrupted": report.interrupted}
         self._link.send({"end": of_all})
 
@@ -137,10 +142,15 @@ async def work(task: Mapping[str, Any]) -> None:
         study = study_of(task)
         if study is None:
             raise UsageError("the study was edited after the run had started: run again")
-        with study.store(create=True) as store:
+        with study.store(create=True) as store, evaluating():
             await _send(task, study, store, link)
     except EmdslError as error:
         link.send({"error": [type(error).__name__, redact.mask(str(error))]})
+    except OSError as error:  # the link raises none: it is of this machine, and another worker would meet it too
+        reason = f"{error.filename}: {error.strerror}" if error.filename else error
+        link.send(
+            {"error": ["StoreError", redact.mask(f"a worker cannot go on: {reason}. All stored answers are safe")]}
+        )
     finally:
         await link.finish()
 

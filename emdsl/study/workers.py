@@ -385,8 +385,10 @@ def _not_started(error: BaseException) -> SetupError:
 
 def _error(kind: str, text: str) -> EmdslError:
     """Return the error of a worker, of the class that it had."""
+    if kind == errors.SourceError.__name__:  # its places are in the text
+        return EmdslError(f"a row cannot be evaluated:\n\n{text}")
     known = getattr(errors, kind, None)
-    plain = isinstance(known, type) and issubclass(known, EmdslError) and known is not errors.SourceError
+    plain = isinstance(known, type) and issubclass(known, EmdslError)
     return known(text) if plain and known is not None else EmdslError(text)
 
 

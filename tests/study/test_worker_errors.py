@@ -1,0 +1,64 @@
+"""What a worker tells its run when it cannot go on: an error with its place, never a traceback or silence."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from emdsl.frame import fail
+from emdsl.source import Source, Span
+from emdsl.study import worker
+from emdsl.study.child import study_task
+from emdsl.study.compiled import compile_study
+from emdsl.study.link import Link, LinkServer
+from emdsl.study.options import RunOptions
+from emdsl.study.project import open_project
+from emdsl.study.workers import _error
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TEXT = """em 1
+model m { use = "sim/subject" }
+experiment e {
+  ask answer from m with "x"
+}
+"""
+FAULT = fail("E843", "a value is missing", Span(Source("s.em", TEXT), 5, 10))
+
+
+@pytest.mark.parametrize(
+    ("raised", "shown"),
+    [
+        (FAULT, ("a row cannot be evaluated:", "error[E843]: a value is missing", "--> s.em:2:1")),
+        (OSError(24, "Too many open files", "/tmp/x"), ("a worker cannot go on: /tmp/x: Too many open files.",)),
+    ],
+)
+def test_a_worker_tells_why_it_ends(
+    raised: Exception, shown: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "s.em").write_text(TEXT, encoding="utf-8")
+    study = compile_study(open_project(tmp_path / "s.em"), tmp_path / "s.em")
+
+    async def cannot_send(*_: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr(worker, "_send", cannot_send)
+
+    async def main() -> dict[str, Any] | None:
+        came: asyncio.Queue[Link] = asyncio.Queue()
+        async with LinkServer(lambda _, link: came.put_nowait(link)) as server:
+            await worker.work(study_task(study, RunOptions()) | {"link": server.place, "worker": 0})
+            link = await came.get()
+            message = await link.receive()
+            await link.finish()
+            return message
+
+    message = asyncio.run(asyncio.wait_for(main(), 20))
+    assert message is not None
+    text = str(_error(*message["error"]))
+    for part in shown:
+        assert part in text
