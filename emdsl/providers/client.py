@@ -194,6 +194,8 @@ class Client:
             if server is not None and isinstance(error, Unavailable) and await self._lost(model, account, server):
                 raise ServerLost("the server died before it answered", paid=error.paid) from None
             raise
+        if server is not None and self._servers is not None:
+            self._servers.answered(model, account, server)
         response = dataclasses.replace(response, request_id=request_id) if request_id else response
         return self._complete(response, elapsed_s=round(time.time() - start, 4))
 

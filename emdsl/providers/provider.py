@@ -33,6 +33,9 @@ class Servers(Protocol):
     def url(self, model: Model, account: int) -> str | None:
         """Return the base URL of a server, None while it is down; raises Rejected if none of the model comes back."""
 
+    def answered(self, model: Model, account: int, url: str) -> None:
+        """Note that a server has answered a request to this URL."""
+
     async def lost(self, model: Model, account: int, url: str) -> bool:
         """Return whether a server has died under a request to this URL, which got no answer."""
 

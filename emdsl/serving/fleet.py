@@ -22,9 +22,11 @@ WATCH_S = 5.0  # between two looks at a server that runs
 IDLE_S = 1_800.0  # without a request to a model, until its servers are stopped
 LOOK_S = 2.0  # for one answer about its health
 NOTICE_S = 30.0  # between two notices of servers that start
-MAX_DEATHS = 3  # in a row, without an answer between
+MAX_DEATHS = 3  # in a row of a server that does not come up
+MAX_VAIN = 3 * MAX_DEATHS  # in a row without an answer to a request: one request may be the cause of three
 MAX_FAILING = 3  # looks in a row at a server that answers with errors
 PAUSE_S = 1.0  # before a server is started again; then twice that
+TAIL = " ends with:"  # of the first line of a failure: the lines of the log follow
 TAIL_LINES = 15  # of the log of a server that is given up
 _IDLE = "is idle"  # a reason to be down without a death
 _SIGNALLED = 128  # exit codes above are signals
@@ -38,7 +40,8 @@ class Replica:
     spec: ReplicaSpec
     url: str | None = None  # while it is up
     handle: Handle | None = None  # of its last start
-    deaths: int = 0  # in a row, without an answer between
+    deaths: int = 0  # in a row, since it was last up
+    vain: int = 0  # deaths in a row, since it has last answered a request
     failure: str = ""  # why it is not started again
     suspect: asyncio.Event = field(default_factory=asyncio.Event)  # a request found it down
 
@@ -114,6 +117,10 @@ class Fleet:
         self._uses[model].at = time.monotonic()
         self._uses[model].again.set()
 
+    def answered(self, model: str, index: int) -> None:
+        """Note that a server has answered a request."""
+        self.models[model][index].vain = 0
+
     def failure(self, model: str) -> str:
         """Return why no server of a model comes back; empty while one may."""
         replicas = self.models[model]
@@ -179,8 +186,9 @@ class Fleet:
     async def _bury(self, replica: Replica, handle: Handle, why: str) -> None:
         """Count a death: the server is given up, or may be started again after a pause."""
         replica.deaths += 1
+        replica.vain += 1
         server = f"server {replica.spec.index + 1} of `{replica.spec.model}`"
-        if replica.deaths < MAX_DEATHS:
+        if replica.deaths < MAX_DEATHS and replica.vain < MAX_VAIN:
             lines = await handle.tail(1)
             last = f". Its log ends with: {lines[0]}" if lines else ""
             self._notice(f"{server} {why}: it is started again{last}")
@@ -188,7 +196,8 @@ class Fleet:
             return
         lines = await handle.tail(TAIL_LINES)
         times = f", {MAX_DEATHS} times in a row" if replica.deaths == MAX_DEATHS else ""
-        replica.failure = "\n  ".join([f"{server} {why}{times}. Its log {handle.log} ends with:", *lines])
+        times = times if replica.deaths >= MAX_DEATHS else f", {MAX_VAIN} times without an answer between"
+        replica.failure = "\n  ".join([f"{server} {why}{times}. Its log {handle.log}{TAIL}", *lines])
         if self._started or not self.failure(replica.model):  # else `start` raises it
             self._notice(replica.failure)
 

@@ -55,9 +55,9 @@ class LocalLauncher:
         gpus = self._take(spec)
         variables[VISIBLE] = ",".join(gpus)
         log = self._logs / f"{spec.name}.log"
-        port = free_port(HOST)
-        argv = [sys.executable, "-I", str(Path(guard.__file__)), program, *spec.argv(HOST, port)[1:]]
         try:
+            port = free_port(HOST)
+            argv = [sys.executable, "-I", str(Path(guard.__file__)), program, *spec.argv(HOST, port)[1:]]
             with _opened(log) as output:
                 process = await asyncio.create_subprocess_exec(
                     *argv, stdin=asyncio.subprocess.PIPE, stdout=output, stderr=output, cwd=self._folder,

@@ -22,10 +22,20 @@ class ServerAddresses:
     back. It is JSON.
     """
 
-    def __init__(self, state: Mapping[str, Any], on_lost: Callable[[str, int, str], None]) -> None:
-        """Begin with a state; `on_lost` gets the model, the number and the URL of a server that is down."""
+    def __init__(
+        self, state: Mapping[str, Any], on_lost: Callable[[str, int, str], None],
+        on_answered: Callable[[str, int], None],
+    ) -> None:  # fmt: skip
+        """Begin with a state.
+
+        Args:
+            state: Of the servers.
+            on_lost: Is told the model, the number and the URL of a server that is found down.
+            on_answered: Is told the model and the number of a server once after each of its starts, if it answers.
+        """
         self._state = state
-        self._on_lost = on_lost
+        self._on_lost, self._on_answered = on_lost, on_answered
+        self._answered: set[tuple[str, int, str]] = set()
 
     def update(self, state: Mapping[str, Any]) -> None:
         """Replace the state."""
@@ -40,6 +50,13 @@ class ServerAddresses:
         if failure := self._state[name_of(model)]["failure"]:
             raise Rejected(f"not sent: {failure}", for_all=True)
         return self._urls(model)[account]
+
+    def answered(self, model: Model, account: int, url: str) -> None:
+        """See Servers."""
+        server = name_of(model), account, url
+        if server not in self._answered:
+            self._answered.add(server)
+            self._on_answered(name_of(model), account)
 
     async def lost(self, model: Model, account: int, url: str) -> bool:
         """See Servers."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import Rejected
 from emdsl.serving.command import command_of
-from emdsl.serving.fleet import IDLE_S, Fleet
+from emdsl.serving.fleet import IDLE_S, TAIL, Fleet
 from emdsl.serving.launcher import ReplicaSpec
 from emdsl.study.options import LOCAL, RAY
 from emdsl.study.served import LOGS, name_of
@@ -95,6 +95,10 @@ class Served:
             raise Rejected(f"not sent: {failure}", for_all=True)
         return url
 
+    def answered(self, model: Model, account: int, _: str) -> None:
+        """See Servers."""
+        self.answered_by_worker(name_of(model), account)
+
     async def lost(self, model: Model, account: int, url: str) -> bool:
         """See Servers."""
         return self._fleet is not None and await self._fleet.lost(name_of(model), account, url)
@@ -103,6 +107,11 @@ class Served:
         """Return the state of the servers for workers, see ServerAddresses."""
         models = self._fleet.models.items() if self._fleet is not None else ()
         return {name: {"urls": [r.url for r in replicas], "failure": self._failure(name)} for name, replicas in models}
+
+    def answered_by_worker(self, name: str, account: int) -> None:
+        """Note that a server has answered a worker."""
+        if self._fleet is not None:
+            self._fleet.answered(name, account)
 
     async def lost_by_worker(self, name: str, account: int, url: str) -> None:
         """Look at a server that a worker has found down."""
@@ -113,8 +122,8 @@ class Served:
         self.on_change()
 
     def _failure(self, name: str) -> str:
-        """Return why no server of a model comes back, without its log."""
-        return self._fleet.failure(name).partition("\n")[0] if self._fleet is not None else ""
+        """Return why no server of a model comes back, without the lines of its log."""
+        return self._fleet.failure(name).partition(f"{TAIL}\n")[0] if self._fleet is not None else ""
 
     def _of(self, model: Model) -> list[Replica]:
         if self._fleet is None or model.serve is None:

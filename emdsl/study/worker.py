@@ -173,7 +173,9 @@ async def _send(task: Mapping[str, Any], study: Compiled, store: AnswerStore, li
     budgets = Budgets(limits, Decimal(whole) if whole is not None else None, ledger, (WHOLE_RUN, *limits))
     http = Http(MAX_CONNECTIONS, project.environment, lambda text: link.send({"notice": text}))
     with closing(Journal(project.answers)) as journal:
-        servers = ServerAddresses(task["servers"], lambda *server: link.send({"lost": server}))
+        servers = ServerAddresses(
+            task["servers"], lambda *server: link.send({"lost": server}), lambda *server: link.send({"serves": server})
+        )
         client = Client(http, project.environment, task["simulator"], run=run, servers=servers)
         executor = Executor(
             walks, store, client, connections=0,

@@ -271,6 +271,9 @@ class Workers:
                 self._begin(self._draw(member, link, number, message))
             case {"lost": [str(model), int(account), str(url)]}:
                 self._begin(self._look(link, model, account, url))
+            case {"serves": [str(model), int(account)]}:
+                if self._servers is not None:
+                    self._servers.answered_by_worker(model, account)
             case {"settle": str(budget)}:
                 spent, returned = Decimal(message["spent"]), Decimal(message["returned"])
                 await self._treasury.settle(member.number, budget, spent, returned)

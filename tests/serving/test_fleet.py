@@ -118,6 +118,28 @@ def test_a_server_that_cannot_start(tmp_path: Path) -> None:
     assert log.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_server_that_comes_up_and_dies_again_and_again_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it has answered a request between."""
+    monkeypatch.setattr(fleets, "MAX_VAIN", 2)
+
+    async def act(fleet: Fleet) -> None:
+        (server,) = fleet.models["m"]
+        for answers in (False, True, False):
+            await until(lambda: server.url is not None)
+            if answers:
+                fleet.answered("m", 0)
+            last = max(records(tmp_path, "start"), key=lambda r: r["at"])
+            os.kill(last["pid"], signal.SIGKILL)
+            await until(lambda: server.url is None)
+        await until(lambda: bool(fleet.failure("m")))
+
+    notices = with_fleet(tmp_path, specs(tmp_path, 1), act)
+    assert "was ended by signal 9, 2 times without an answer between. Its log" in notices[-1]
+    assert len(records(tmp_path, "start")) == 3
+
+
 def test_a_server_that_never_answers(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match=r"server 1 of `vllm/m` did not answer within 0\.3 s"):
         with_fleet(tmp_path, specs(tmp_path, 1, "--slow-start", "60"), lambda _: until(lambda: False), start_s=0.3)
