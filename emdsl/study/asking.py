@@ -199,9 +199,12 @@ async def _send(
                     await servers.start(interrupter.attach, progress)
                 if sending.workers is not None and not progress.draining:
                     async with _placed(sending.workers, project.cache / LOGS / run) as plan:
-                        return await _by_workers(
+                        report = await _by_workers(
                             plan, walks, sending, run, view, interrupter, control, budgets, progress, url, servers
                         )
+                    for rows in walks:  # as if this process had sent the probes of judges
+                        rows.probes.look_up(store, again=True)
+                    return report
                 if batch_run is not None and not progress.draining:
                     interrupter.attach(batch_run)
                     await batch_run.begin()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from counted import CountedServer, counted_server
-from support import THOROUGH, clean_environment, emdsl
+from support import ROOT, THOROUGH, clean_environment, emdsl
 
 import emdsl as emdsl_package
 
@@ -155,6 +156,22 @@ def test_a_worker_that_is_killed_is_replaced_and_repeats_what_it_had_in_flight(
         run = running.result(60)
     assert run.failed == 3
     check_equals_one_process(folder, server, 1)
+
+
+@pytest.mark.skipif(not THOROUGH, reason="starts so many processes")
+@pytest.mark.parametrize("study", ["quickstart", "system_prompts"])
+def test_what_a_run_prints_is_that_of_one_process(tmp_path: Path, study: str) -> None:
+    """Probes of judges, which decide whether a score can be read, among it."""
+    printed = []
+    for workers in ("1", "3"):
+        folder = tmp_path / workers
+        shutil.copytree(ROOT / "experiments", folder / "experiments")
+        (folder / "pyproject.toml").touch()
+        args = ["--sim", "--samples", "2", "-j", "12", "--json", "--workers", workers]
+        shown = json.loads(emdsl("run", f"experiments/{study}.em", "-y", *args, cwd=folder).stdout)
+        assert shown["probes"] == 1
+        printed.append(shown | {"wall_s": 0})
+    assert printed[0] == printed[1]
 
 
 @pytest.mark.skipif(not THOROUGH or sys.platform != "linux", reason="`make stress` kills for minutes")
