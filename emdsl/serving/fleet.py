@@ -197,7 +197,8 @@ class Fleet:
         lines = await handle.tail(TAIL_LINES)
         times = f", {MAX_DEATHS} times in a row" if replica.deaths == MAX_DEATHS else ""
         times = times if replica.deaths >= MAX_DEATHS else f", {MAX_VAIN} times without an answer between"
-        replica.failure = "\n  ".join([f"{server} {why}{times}. Its log {handle.log}{TAIL}", *lines])
+        log = f"{handle.log}{TAIL}" if lines else f"{handle.log} is empty"
+        replica.failure = "\n  ".join([f"{server} {why}{times}. Its log {log}", *lines])
         if self._started or not self.failure(replica.model):  # else `start` raises it
             self._notice(replica.failure)
 

@@ -21,7 +21,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from emdsl import redact
-from emdsl.errors import EmdslError, StoreError, UsageError
+from emdsl.errors import EmdslError, StoreError
 from emdsl.run.budget import WHOLE_RUN, Budgets
 from emdsl.run.combined import snapshot
 from emdsl.run.executor import Executor
@@ -139,9 +139,9 @@ async def work(task: Mapping[str, Any]) -> None:
     link = await connect(task["link"], task["worker"])
     try:
         redact.register(task["environment"])
-        study = study_of(task)
+        study = _study(task, link)
         if study is None:
-            raise UsageError("the study was edited after the run had started: run again")
+            return
         with study.store(create=True) as store, evaluating():
             await _send(task, study, store, link)
     except EmdslError as error:
@@ -153,6 +153,18 @@ async def work(task: Mapping[str, Any]) -> None:
         )
     finally:
         await link.finish()
+
+
+def _study(task: Mapping[str, Any], link: Link) -> Compiled | None:
+    """Return the study of the run; None if it is edited by now, which the run is told."""
+    reason = ""
+    try:
+        study = study_of(task)
+    except EmdslError as error:
+        study, reason = None, redact.mask(str(error))
+    if study is None:
+        link.send({"edited": reason})
+    return study
 
 
 async def _send(task: Mapping[str, Any], study: Compiled, store: AnswerStore, link: Link) -> None:

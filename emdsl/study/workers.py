@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from emdsl import errors
-from emdsl.errors import EmdslError, SetupError
+from emdsl.errors import EmdslError, SetupError, UsageError
 from emdsl.run.budget import WHOLE_RUN, Budgets
 from emdsl.run.combined import Combined
 from emdsl.run.progress import Progress, Report
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 MAX_DEATHS = 3  # of one shard's workers without an answer between
 STOP_S = 3.0  # that a worker may take to stop, until it is killed
+EDITED = "the study was edited after the run had started"
 LAST_LINES_S = 5.0  # for the last messages of a worker that has ended
 
 
@@ -292,6 +293,10 @@ class Workers:
             case {"end": dict(of_all)}:
                 member.ended = not of_all.pop("interrupted") or self.progress.draining
                 self.report.add(Report(**of_all, sent=0, interrupted=self.report.interrupted))
+            case {"edited": str(reason)}:  # those that have compiled it go on
+                member.ended = True
+                self._notice(f"{EDITED}, and a new worker cannot send its part. The others go on")
+                self._error = self._error or UsageError(f"{EDITED}: run again" + (f"\n\n{reason}" if reason else ""))
             case {"error": [str(kind), str(text)]}:
                 member.ended = True
                 self._abort(_error(kind, text))

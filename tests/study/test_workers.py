@@ -210,6 +210,29 @@ def test_nothing_outlives_a_run_that_is_killed_and_the_next_one_goes_on(tmp_path
 
 
 @pytest.mark.skipif(not THOROUGH or sys.platform != "linux", reason="`make stress` starts so many processes")
+@pytest.mark.parametrize("edit", ["# a comment\n", "broken\n"])
+def test_a_study_that_is_edited_ends_no_worker_that_has_started(
+    tmp_path: Path, server: CountedServer, edit: str
+) -> None:
+    """One that dies cannot be replaced; the others send all of their parts."""
+    folder = tmp_path / "many"
+    write(folder, 40)
+    before = (folder / "s.em").read_text()
+    run = Run(folder, server, "--workers", "2")
+    until(lambda: server.answered.total() > 30)
+    (folder / "s.em").write_text(before + edit)
+    os.kill(run.workers()[0], signal.SIGKILL)
+    out = run.end(2)
+    assert "error: the study was edited after the run had started: run again" in out
+    assert ("unknown statement `broken`" in out) == (edit == "broken\n")
+    asks = sum(n for body, n in server.answered.items() if b"JUDGE" not in body)
+    assert asks > 100, "about half of 240"
+    (folder / "s.em").write_text(before)
+    Run(folder, server, "--workers", "2").end()
+    check_equals_one_process(folder, server, 1)
+
+
+@pytest.mark.skipif(not THOROUGH or sys.platform != "linux", reason="`make stress` starts so many processes")
 @pytest.mark.parametrize("times", [1, 2])
 def test_an_interrupt_drains_all_workers_and_a_second_one_stops_them(
     tmp_path: Path, server: CountedServer, times: int
