@@ -33,7 +33,7 @@ WHO = st.integers(0, 1)
 EACH = [pytest.param(name, marks=pg.NEEDED if name in ON_A_SERVER else ()) for name in KINDS]
 pytestmark = pytest.mark.skipif(not THOROUGH, reason="half a minute: THOROUGH=1")
 SOME_EXAMPLES = settings(
-    max_examples=20, stateful_step_count=40, deadline=None, database=None, suppress_health_check=list(HealthCheck),
+    max_examples=6, stateful_step_count=40, deadline=None, database=None, suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 
 
