@@ -12,7 +12,7 @@
 # make stress       100 kills with -9, 200,000 entries of 4 KB, batches of 200 MB, made-up studies, odd names, a newcomer,
 #                   a mixed model, coverage of intervals by clusters, of corrected judges and of fits over doses, estimated
 #                   costs, `batch = auto`, a report of 50,000 rows, notebooks in Jupyter and marimo, a team's store on PostgreSQL
-#                   with cut links, remotes through kills, placement on a fleet, a Ray cluster whose nodes are killed
+#                   with cut links, remotes through kills, a Ray cluster whose nodes are killed
 # make bench-billion  the predictions of docs/scale.md at 1,000,000 requests: half an hour
 
 PYTHON ?= python3
@@ -59,6 +59,7 @@ gallery: .venv/installed-dev
 bench: .venv/installed-dev
 	$(BIN)/python tests/bench/bench.py
 	$(BIN)/python tests/bench/workers.py
+	PYTHONPATH=tests $(BIN)/python tests/bench/affinity.py
 	$(BIN)/python tests/bench/planning.py
 	$(BIN)/python tests/bench/team.py
 
@@ -109,7 +110,6 @@ stress: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/bench/report.py
 	$(BIN)/python tests/bench/team_network.py
 	$(BIN)/python tests/bench/remotes.py
-	PYTHONPATH=tests $(BIN)/python tests/bench/affinity.py
 	$(BIN)/python tests/bench/ray_cluster.py kills
 
 conformance: .venv/installed-dev .venv-conformance/installed

@@ -1,4 +1,4 @@
-"""Where requests of a fleet of model servers find their prompts in a cache, by policy: part of `make stress`, a minute.
+"""Where requests of a fleet of model servers find their prompts in a cache, by policy: `make bench`, a minute.
 
 ICL grids run on 8 simulated servers, whose caches each hold less than a quarter of the demonstration sets. Exits 1 if
 prefix affinity reads less from caches than another policy, less than twice as much as random placement where a prefix
