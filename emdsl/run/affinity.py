@@ -1,7 +1,7 @@
 """Prefix affinity: requests with one prompt prefix go to a replica that has it in its cache, as long as it has room.
 
 Replicas of a served model each keep the beginnings of prompts that they have read lately. A replica's cache is not
-visible, so the blocks of the prompts that were sent to it stand for it, the oldest forgotten first. As in consistent
+visible. Its model is a list of the blocks that were sent to the replica, without the oldest. As in consistent
 hashing with bounded loads, a replica takes at most `SLACK` times its share of the requests in flight; further requests
 go to another one, whose cache then has the prefix too. Before a request leaves the replica that has
 its prefix, those behind it in the line are looked at: prefixes take turns, and each stays where its cache is.
@@ -134,7 +134,10 @@ class Affinity:
         return [i for i, n in zip(replicas, matched, strict=True) if n and ends[n - 1] >= least]
 
     def _matched(self, names: tuple[int, ...], replica: int) -> int:
-        """Return the number of leading blocks in the cache of a replica, where none is without those before it."""
+        """Return the number of leading blocks of a prompt in the cache of a replica.
+
+        A cache that has a block has all blocks before it.
+        """
         warm = self._warm[replica]
         return bisect_left(names, True, key=lambda name: name not in warm)
 

@@ -49,6 +49,6 @@ def command_of(model: Model, environment: Mapping[str, str]) -> tuple[str, ...]:
             weights = (name, "--revision", revision, "--served-model-name", model.wire_name)
         case "sglang":
             weights = ("--model-path", name, "--revision", revision, "--served-model-name", model.wire_name)
-        case _:  # the one name stands for the model and its revision
+        case _:  # transformers: one argument names the model and the revision
             weights = (model.wire_name,)
     return (*program, *weights, *args)

@@ -17,7 +17,9 @@ from emdsl.digest import digest_bytes
 from emdsl.query import Query, Response, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from emdsl.digest import Digest
 
 MARK = b"E1"
 MIN_COMPRESSED = 512  # bytes of JSON from which zstd saves more than its frame costs
@@ -126,6 +128,17 @@ def decode(entry: bytes | None) -> Response:
         if text is not None and not isinstance(text, str):
             raise Corrupt("the fields of an answer are missing or invalid")
     return response
+
+
+def decoded(entries: Iterable[tuple[Digest, bytes]], corrupt: set[Digest]) -> dict[Digest, Response]:
+    """Return the answers of entries by key; keys of damaged entries are added to `corrupt`."""
+    answers: dict[Digest, Response] = {}
+    for key, entry in entries:
+        try:
+            answers[key] = decode(entry)
+        except Corrupt:
+            corrupt.add(key)
+    return answers
 
 
 def is_sound(entry: bytes | None) -> bool:

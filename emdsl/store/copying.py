@@ -35,7 +35,7 @@ def copy_entries(
 ) -> Copied:
     """Add the entries of one store to another, in the order of storing; raises StoreError.
 
-    Entries that were copied before an error stay, and the next copy goes on from there.
+    After an error, copied entries stay, and the next copy continues with the missing ones.
 
     Args:
         source: The store to read.

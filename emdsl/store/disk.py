@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import diskcache
 
 from emdsl.errors import StoreError
-from emdsl.store.codec import Corrupt, decode, encode, ingredients, is_sound
+from emdsl.store.codec import Corrupt, decode, decoded, encode, ingredients, is_sound
 from emdsl.store.insertion import RAW, connect, insert, transaction
 from emdsl.store.parts import parts
 from emdsl.store.place import claim_host, on_network
@@ -116,13 +116,7 @@ class DiskStore:
 
     def get_many(self, keys: Iterable[Digest]) -> dict[Digest, Response]:
         """Return the stored answers by key, without damaged ones, whose keys are added to `corrupt`."""
-        answers: dict[Digest, Response] = {}
-        for key, entry in self.entries(keys):
-            try:
-                answers[key] = decode(entry)
-            except Corrupt:
-                self.corrupt.add(key)
-        return answers
+        return decoded(self.entries(keys), self.corrupt)
 
     def entries(self, keys: Iterable[Digest]) -> Iterator[tuple[Digest, bytes]]:
         """Yield stored entries as bytes, in no order; keys of foreign entries are added to `corrupt`."""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import StoreAway, StoreError
-from emdsl.store.codec import Corrupt, decode, encode, ingredients, is_sound
+from emdsl.store.codec import Corrupt, decode, decoded, encode, ingredients, is_sound
 from emdsl.store.parts import chunked, parts
 from emdsl.store.postgres_connection import Address, errors, psycopg, rows
 from emdsl.store.postgres_schema import FORMAT, known_format, migrate
@@ -113,13 +113,7 @@ class PostgresStore:
 
     def get_many(self, keys: Iterable[Digest]) -> dict[Digest, Response]:
         """Return the stored answers by key, without damaged ones, whose keys are added to `corrupt`."""
-        answers: dict[Digest, Response] = {}
-        for key, entry in self.entries(keys):
-            try:
-                answers[key] = decode(entry)
-            except Corrupt:
-                self.corrupt.add(key)
-        return answers
+        return decoded(self.entries(keys), self.corrupt)
 
     def entries(self, keys: Iterable[Digest]) -> Iterator[Entry]:
         """See AnswerStore."""

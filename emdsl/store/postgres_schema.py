@@ -1,6 +1,6 @@
 """The tables of a store on PostgreSQL, made and brought up to date by migrations, and the roles that may use them.
 
-All of it is in the schema `emdsl` of a database. Counters are kept by triggers, so that no program can forget them, and
+All tables are in the schema `emdsl` of a database. Triggers update the counters, so that no program can skip them, and
 functions with the rights of the owner are the only way to move an answer.
 """
 

@@ -80,7 +80,7 @@ class AnswerStore(Store, Protocol):
 
 
 class AnyClaims(Protocol):
-    """The requests that a process sends, so that no other one sends them too; they end with the process."""
+    """Requests that one process sends and no other process may send. Claims end with their process."""
 
     @property
     def alone(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from emdsl.study.project import Project
 from emdsl.study.selection import selections
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Mapping
     from typing import IO
 
@@ -36,6 +38,16 @@ def started(module: str, stderr: IO[bytes] | int = subprocess.DEVNULL) -> subpro
         argv, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=variables,
         start_new_session=True,  # Ctrl-C is the run's
     )  # fmt: skip
+
+
+def end(process: subprocess.Popen[str] | None, reader: threading.Thread) -> None:
+    """Kill a program of ours, if it was started, and wait for it and for the thread that reads its output."""
+    if process is not None:
+        process.kill()
+    reader.join()
+    if process is not None:
+        with suppress(OSError), process:  # closes its pipes, and waits
+            pass
 
 
 def study_task(study: Compiled, options: RunOptions) -> dict[str, Any]:

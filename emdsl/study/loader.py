@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from emdsl.errors import SourceError
 from emdsl.run.planner import planners
 from emdsl.source import Diagnostic
-from emdsl.study.child import started, study_task
+from emdsl.study.child import end, started, study_task
 
 if TYPE_CHECKING:
     import subprocess
@@ -152,12 +152,7 @@ class ProcessLoader:
         if self._thread.ident is None:
             return
         self._started.wait()
-        if self._process is not None:
-            self._process.kill()
-        self._thread.join()
-        if self._process is not None:
-            with suppress(OSError), self._process:  # closes its pipes, and waits
-                pass
+        end(self._process, self._thread)
 
     def start(self) -> None:
         """See Loader."""

@@ -59,7 +59,7 @@ class RunOptions:
         """Return the options to write behind a command that goes on with this run."""
         return repeated(
             samples=self.samples, only=self.only, simulate=project_simulates, cache=self.cache,
-            budget=self.budget if self.named is None else NamedBudget(self.named.name),  # it has an amount by now
+            budget=self.budget if self.named is None else NamedBudget(self.named.name),  # it exists already
             insecure=self.insecure, env_file=self.env_file, batch=self.batch, pilot=self.pilot,
             without_remotes=self.without_remotes, on=self.on,
         )  # fmt: skip

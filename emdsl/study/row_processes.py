@@ -16,7 +16,7 @@ from emdsl.run.passes import collect
 from emdsl.run.planner import finish_all, plan_all
 from emdsl.run.recording import Record
 from emdsl.run.windows import windows
-from emdsl.study.child import started, study_task
+from emdsl.study.child import end, started, study_task
 from emdsl.study.row_making import Made, Maker, Making
 
 if TYPE_CHECKING:
@@ -93,12 +93,7 @@ class _Process:
 
     def close(self) -> None:
         """End it."""
-        if self._process is not None:
-            self._process.kill()
-        self._thread.join()
-        if self._process is not None:
-            with suppress(OSError), self._process:  # closes its pipes, and waits
-                pass
+        end(self._process, self._thread)
 
     def _listen(self) -> None:
         """Read its windows."""

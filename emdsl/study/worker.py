@@ -156,7 +156,7 @@ async def work(task: Mapping[str, Any]) -> None:
 
 
 def _study(task: Mapping[str, Any], link: Link) -> Compiled | None:
-    """Return the study of the run; None if it is edited by now, which the run is told."""
+    """Return the study of the run; None, with a message to the run, if its files were edited."""
     reason = ""
     try:
         study = study_of(task)
