@@ -12,7 +12,7 @@ from emdsl.run.passes import chunks, settle_from_store
 from emdsl.run.planner import MAX_EXAMPLES, Planner, note_finish, render_symbolic
 from emdsl.run.probes import N_REPLIES, Numbers
 from emdsl.run.reasons import Reason
-from emdsl.run.recording import ANSWER, KINDS, PENDING, PROBE, AnswerSums, keys_of
+from emdsl.run.recording import ANSWER, KINDS, PENDING, PROBE, AnswerSums
 
 if TYPE_CHECKING:
     from typing import Any
@@ -131,7 +131,7 @@ class Merger(Planner):
         """Add the requests of a record by their sums; return False if they must be added one by one."""
         if not record.plain or record.has_new or self.count.by:
             return False
-        keys = [keys_of(kind, joined) for kind, joined in enumerate(record.keys)]
+        keys = record.keys
         for kind, (some, sums) in enumerate(zip(keys, record.sums, strict=True)):
             if some and not (self._are_new(kind, some) and self._are_known(kind % KINDS, sums, source)):
                 return False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import marshal
 import sys
-from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 ANSWER, PENDING, SYMBOLIC, UNDECIDED, PROBE = range(5)  # kinds of events
 KINDS = 5
-SIZE = 32  # bytes of a key
 NEVER = sys.maxsize  # characters from which a provider without a cache of prefixes keeps one
 
 
@@ -80,7 +78,7 @@ class Record:
     """
 
     steps: list[Any]  # of each step: sums of its rows, and sets of keys
-    keys: list[bytes]  # of the events, by step and kind: 32 bytes each, or 8 of a symbolic request
+    keys: list[list[Any]]  # of the events, by step and kind: digests, or numbers of symbolic requests
     sums: list[dict[Any, list[int]]]  # of the events, by step and kind, and then by group
     plain: bool
     n_events: int
@@ -157,7 +155,7 @@ class Recorder(Planner):
         """Return the record of the rows that were added since the last."""
         groups, runs, reasons = self._n_known
         record = Record(
-            steps=[_sums(count) for count in self.count.steps], keys=[_joined(keys) for keys in self._keys],
+            steps=[_sums(count) for count in self.count.steps], keys=self._keys,
             sums=self._sums, plain=self._plain, n_events=self._n_events - self._first,
             events=marshal.dumps(self._events) if self._with_events else None,
             groups=list(self._groups)[groups:], runs=list(self._runs)[runs:],
@@ -284,21 +282,6 @@ def _group_of(number: int, step: int, head: RequestSettings) -> _Group:
     least = beginning(head.model)
     prices = [price_of(head.model, batch=batch) for batch in (False, True)]
     return _Group(number, step, NEVER if least is None else least, any(p is not None and p.above for p in prices))
-
-
-def _joined(keys: list[Any]) -> bytes:
-    if keys and isinstance(keys[0], int):
-        return array("q", keys).tobytes()
-    return b"".join(keys)
-
-
-def keys_of(kind: int, joined: bytes) -> list[Any]:
-    """Return the keys of the events of a step and kind."""
-    if kind % KINDS in (SYMBOLIC, UNDECIDED):
-        numbers = array("q")
-        numbers.frombytes(joined)
-        return numbers.tolist()
-    return [joined[i : i + SIZE] for i in range(0, len(joined), SIZE)]
 
 
 def _sums(count: StepCount) -> Any:
