@@ -1,10 +1,13 @@
 """The keys that a remote holds, in a local database: which block holds a key is found without a request.
 
-It is derived from the indexes of the remote, and may be deleted at any time.
+It is derived from the indexes of the remote, and may be deleted at any time. Several processes share its file: each of
+them may begin the catalog again while others use numbers of packs that they have read before. So no number is ever used
+for two packs, and keys are missing only if the catalog was complete while they were looked up.
 """
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,24 +26,25 @@ if TYPE_CHECKING:
 
 LOOKED_UP = 500  # keys in one SELECT
 BUSY_S = 60.0
+VERSION = 1  # of the tables; a file with another one is made again
 _SHIFT = 16  # bits of the number of a block in a place
-_TABLES = """
-CREATE TABLE IF NOT EXISTS About (name TEXT PRIMARY KEY, value);
-CREATE TABLE IF NOT EXISTS Packs (id INTEGER PRIMARY KEY, name TEXT UNIQUE, sha256 BLOB, size INTEGER, n INTEGER);
-CREATE TABLE IF NOT EXISTS Blocks (
-  pack INTEGER, block INTEGER, start INTEGER, size INTEGER, sha256 BLOB, PRIMARY KEY (pack, block)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS Keys (prefix INTEGER PRIMARY KEY, place INTEGER);
-CREATE TABLE IF NOT EXISTS Pulled (
-  pack INTEGER PRIMARY KEY, store INTEGER, removals INTEGER, last INTEGER, n INTEGER, key INTEGER
-);
-"""
+_FIRST_BITS = 46  # of the number before the first pack: with the number of a block, it fits into 63 bits
+_TABLES = {
+    "About": "(name TEXT PRIMARY KEY, value)",
+    "Packs": "(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, sha256 BLOB, size INTEGER, n INTEGER)",
+    "Blocks": (
+        "(pack INTEGER, block INTEGER, start INTEGER, size INTEGER, sha256 BLOB, PRIMARY KEY (pack, block)) "
+        "WITHOUT ROWID"
+    ),
+    "Keys": "(prefix INTEGER PRIMARY KEY, place INTEGER)",
+    "Pulled": "(pack INTEGER PRIMARY KEY, store INTEGER, removals INTEGER, last INTEGER, n INTEGER, key INTEGER)",
+}
 
 
 class Pack(NamedTuple):
     """A pack of the remote."""
 
-    id: int
+    id: int  # of no other pack, ever
     sha256: Digest
     size: int  # in bytes
     n: int  # entries
@@ -67,7 +71,18 @@ class Catalog:
     def _opened(self, path: str) -> sqlite3.Connection:
         database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         database.execute("PRAGMA synchronous = OFF")  # a damaged catalog is made again
-        database.executescript(_TABLES)
+        if _version(database) != VERSION:
+            database.execute("BEGIN IMMEDIATE")
+            if _version(database) != VERSION:  # another process may have come first
+                for table, columns in _TABLES.items():
+                    database.execute(f"DROP TABLE IF EXISTS {table}")
+                    database.execute(f"CREATE TABLE {table} {columns}")
+                # another process may still hold numbers of a file that was damaged or deleted
+                first = secrets.randbits(_FIRST_BITS)
+                database.execute("DELETE FROM sqlite_sequence")
+                database.execute("INSERT INTO sqlite_sequence VALUES ('Packs', ?)", (first,))
+                database.execute(f"PRAGMA user_version = {VERSION}")
+            database.execute("COMMIT")
         return database
 
     def close(self) -> None:
@@ -86,22 +101,28 @@ class Catalog:
             row = self._database.execute("SELECT value FROM About WHERE name = 'refreshed'").fetchone()
         return float(row[0]) if row else 0.0
 
-    def note_refreshed(self, at: float) -> None:
-        """Note when the remote was read."""
+    def note_refreshed(self, at: float, names: set[str]) -> bool:
+        """Note when the remote was read, which has these indexes; False if another process has forgotten some since."""
         with self._explained(write=True):
-            self._database.execute("INSERT OR REPLACE INTO About VALUES ('refreshed', ?)", (at,))
+            complete = names <= self._names()
+            if complete:
+                self._database.execute("INSERT OR REPLACE INTO About VALUES ('refreshed', ?)", (at,))
+        return complete
 
     def begin(self, about: str) -> None:
-        """Forget all, and begin the catalog of a remote."""
+        """Forget all, and begin the catalog of a remote; it is complete once `note_refreshed` was called."""
         with self._explained(write=True):
-            for table in ("About", "Packs", "Blocks", "Keys", "Pulled"):
-                self._database.execute(f"DELETE FROM {table}")  # noqa: S608 - the names are constants of this function
+            for table in _TABLES:
+                self._database.execute(f"DELETE FROM {table}")  # noqa: S608 - the names are constants of this file
             self._database.execute("INSERT INTO About VALUES ('remote', ?)", (about,))
 
     def names(self) -> set[str]:
         """Return the names of the indexes that it holds."""
         with self._explained():
-            return {str(name) for (name,) in self._database.execute("SELECT name FROM Packs").fetchall()}
+            return self._names()
+
+    def _names(self) -> set[str]:
+        return {str(name) for (name,) in self._database.execute("SELECT name FROM Packs").fetchall()}
 
     def add(self, name: str, index: Index) -> None:
         """Add the keys of an index; a key that another pack holds stays there."""
@@ -116,8 +137,12 @@ class Catalog:
             places = ((p, pack << _SHIFT | b) for p, b in zip(index.prefixes, index.places, strict=True))
             self._database.executemany("INSERT OR IGNORE INTO Keys VALUES (?, ?)", places)
 
-    def find(self, keys: Iterable[Digest]) -> dict[Digest, tuple[int, int]]:
-        """Return the pack and the block of each key that the remote seems to hold."""
+    def find(self, keys: Iterable[Digest]) -> dict[Digest, tuple[int, int]] | None:
+        """Return the pack and the block of each key that the remote seems to hold.
+
+        None if the catalog was not complete all the time: another process makes it again.
+        """
+        complete_since = self.refreshed_at()
         found, wanted = dict[bytes, tuple[int, int]](), list(keys)
         for start in range(0, len(wanted), LOOKED_UP):
             part = wanted[start : start + LOOKED_UP]
@@ -127,19 +152,17 @@ class Catalog:
             with self._explained():
                 rows = self._database.execute(sql, list(by_prefix)).fetchall()
             found |= {by_prefix[p]: (place >> _SHIFT, place & ((1 << _SHIFT) - 1)) for p, place in rows}
-        return found
+        return found if complete_since and self.refreshed_at() == complete_since else None
 
-    def blocks(self, pack: int) -> list[Block]:
-        """Return the blocks of a pack, in order."""
-        sql = "SELECT start, size, sha256 FROM Blocks WHERE pack = ? ORDER BY block"
+    def pack(self, number: int) -> tuple[Pack, list[Block]] | None:
+        """Return a pack by its number, with its blocks in order; None if the catalog was begun again since."""
+        sql = (
+            "SELECT id, Packs.sha256, Packs.size, n, start, Blocks.size, Blocks.sha256 "
+            "FROM Packs JOIN Blocks ON pack = id WHERE id = ? ORDER BY block"
+        )
         with self._explained():
-            return [Block(*row) for row in self._database.execute(sql, (pack,)).fetchall()]
-
-    def pack(self, pack: int) -> Pack:
-        """Return a pack by its number."""
-        with self._explained():
-            sql = "SELECT id, sha256, size, n FROM Packs WHERE id = ?"
-            return Pack(*self._database.execute(sql, (pack,)).fetchone())
+            rows = self._database.execute(sql, (number,)).fetchall()
+        return (Pack(*rows[0][:4]), [Block(*row[4:]) for row in rows]) if rows else None
 
     def packs(self) -> list[Pack]:
         """Return all packs."""
@@ -173,3 +196,8 @@ class Catalog:
             self._database.execute("COMMIT")
         except (sqlite3.Error, TypeError) as error:
             raise StoreError(f"{self._path} is damaged ({error}): delete it, it is made again") from error
+
+
+def _version(database: sqlite3.Connection) -> int:
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    return int(version)

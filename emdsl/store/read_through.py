@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from emdsl.errors import StoreAway, StoreError
-from emdsl.store.codec import Corrupt, decode
+from emdsl.store.codec import Corrupt, decode, is_sound
 
 if TYPE_CHECKING:
     import asyncio
@@ -69,18 +69,15 @@ class ReadThroughStore:
             missing = dict.fromkeys(keys)
             found = {key: self._held[key] for key in missing if key in self._held}
             for remote in self._up_to_date():
-                places = remote.find(k for k in missing if k not in found)
-                if not places or not (places := self._without_dropped(places)):
-                    continue
                 try:
-                    entries = remote.fetch(places)
+                    places = self._without_dropped(remote.find(k for k in missing if k not in found))
+                    entries = remote.fetch(places) if places else {}
                 except StoreAway as error:
                     self._note_away(remote, error)
                     continue
-                entries = self._without_dropped(entries)  # blocks hold more than the answers of missing keys
-                _check(entries, remote.name)
-                self._keep(entries)
-                found |= {key: entries[key] for key in places if key in entries}
+                if entries := self._without_dropped(entries):  # blocks hold more than the answers of missing keys
+                    _check(entries, remote.name)
+                    found |= self._kept(entries, [key for key in places if key in entries])
             left = len(missing) - len(found)
             if left and self.away and self._sends:
                 name, why = next(iter(self.away.items()))
@@ -112,12 +109,17 @@ class ReadThroughStore:
             self._dropped = dropped(self._store)
         return {key: value for key, value in by_key.items() if key not in self._dropped}
 
-    def _keep(self, entries: Mapping[Digest, bytes]) -> None:
-        if self._keeps:
-            self._store.adopt(entries.items())
-            self.corrupt.difference_update(entries)  # a damaged one was replaced
-        else:
+    def _kept(self, entries: Mapping[Digest, bytes], wanted: Iterable[Digest]) -> dict[Digest, bytes]:
+        """Keep entries, and return those of some keys that count: a process may have stored its own answer first."""
+        of_keys = {key: entries[key] for key in wanted}
+        if not self._keeps:
             self._held |= entries
+            return of_keys
+        _, present = self._store.adopt(entries.items())
+        self.corrupt.difference_update(entries)  # a damaged one was replaced
+        if present:
+            of_keys |= {key: entry for key, entry in self._store.entries(of_keys) if is_sound(entry)}
+        return of_keys
 
     # -------------------------------------------------------------- of the store alone
 

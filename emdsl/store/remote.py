@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 AT_ONCE = 8  # objects on their way
+TRIES = 5  # to look keys up while other processes make the catalog again
 GAP = 16 * 2**10  # bytes between two blocks, up to which one request fetches both
 _ABOUT, _LIST, _PACKS, _INDEX = "emdsl.json", "packs.json", "packs", "index"
 _INDEX_NAME = re.compile(r"[0-9a-f]{64}\.idx")
@@ -92,25 +93,38 @@ class Remote:
                 f"{self._bucket.url} is not a remote of emdsl: it has no {_ABOUT}. `emdsl cache push` makes one"
             )
         self._know(content)
-        names, known = self._listed(), self._catalog.names()
-        if known - names:  # packs are gone, and others may hold their keys
-            self._catalog.begin(content.decode())
-            known = set()
-        for name, index in self._mapped(self._index, sorted(names - known)):
-            self._catalog.add(name, index)
-        self._catalog.note_refreshed(time.time())
+        for _ in range(TRIES):
+            names, known = self._listed(), self._catalog.names()
+            if known - names:  # packs are gone, and others may hold their keys
+                self._catalog.begin(content.decode())
+                known = set()
+            for name, index in self._mapped(self._index, sorted(names - known)):
+                self._catalog.add(name, index)
+            if self._catalog.note_refreshed(time.time(), names):
+                return
+        raise self._changing()
 
     def find(self, keys: Iterable[Digest]) -> dict[Digest, tuple[int, int]]:
         """Return the pack and the block of each key that the remote held at the last refresh."""
-        return self._catalog.find(keys)
+        wanted = list(keys)
+        for _ in range(TRIES):
+            if (places := self._catalog.find(wanted)) is not None:
+                return places
+            self.refresh()  # another process has begun the catalog again: what is missing there may be in the remote
+        raise self._changing()
 
     def fetch(self, places: Mapping[Digest, tuple[int, int]]) -> dict[Digest, bytes]:
         """Return the entries of some places, and those that lie in the same blocks."""
         found = dict[bytes, bytes]()
-        for _, entries in self._mapped(self._entries_in, self._spans(set(places.values()))):
-            for key, entry in entries:
-                found.setdefault(key, entry)
-        return found
+        for _ in range(TRIES):
+            spans, forgotten = self._spans(set(places.values()))
+            for _, entries in self._mapped(self._entries_in, spans):
+                for key, entry in entries:
+                    found.setdefault(key, entry)
+            if not forgotten:
+                return found
+            places = self.find(key for key, (pack, _) in places.items() if pack in forgotten)
+        raise self._changing()
 
     def packs(self) -> list[Pack]:
         """Return the packs of the last refresh."""
@@ -128,12 +142,23 @@ class Remote:
 
     def pull(self, packs: Iterable[Pack]) -> Iterator[tuple[Pack, list[Entry] | StoreError]]:
         """Yield packs with all their entries as they arrive; a pack that is not as it was written comes as an error."""
-        whole = (Span(p, tuple(enumerate(self._catalog.blocks(p.id)))) for p in packs)
-        for span, entries in self._mapped(self._whole, whole):
+        for span, entries in self._mapped(self._whole, map(self._span_of, packs)):
             yield span.pack, entries
+
+    def _span_of(self, pack: Pack) -> Span:
+        """Return all blocks of a pack, with its number of now."""
+        located = self._catalog.pack(pack.id)
+        if located is None:  # another process has begun the catalog again
+            self.refresh()
+            now = next((p for p in self._catalog.packs() if p.sha256 == pack.sha256), None)
+            located = self._catalog.pack(now.id) if now is not None else None
+        now, blocks = located or (pack, [])
+        return Span(now, tuple(enumerate(blocks)))
 
     def _whole(self, span: Span) -> list[Entry] | StoreError:
         path = _path_of(span.pack)
+        if not span.blocks:
+            return StoreError(f"{path} of {self._bucket.url} was removed meanwhile")
         content = self._bucket.get(path)
         if content is None:
             return StoreError(f"{path} of {self._bucket.url} is missing, although its index is there")
@@ -157,20 +182,28 @@ class Remote:
                 raise self._tampered(path, str(error)) from None
         return entries
 
-    def _spans(self, places: set[tuple[int, int]]) -> Iterator[Span]:
-        """Yield the spans to fetch: blocks with a small gap between them come together."""
+    def _spans(self, places: set[tuple[int, int]]) -> tuple[list[Span], set[int]]:
+        """Return the spans to fetch, and the packs that the catalog has forgotten since they were looked up.
+
+        Blocks with a small gap between them come together.
+        """
         by_pack = dict[int, list[int]]()
         for number, block in sorted(places):
             by_pack.setdefault(number, []).append(block)
+        spans, forgotten = list[Span](), set[int]()
         for number, wanted in by_pack.items():
-            found, blocks = self._catalog.pack(number), self._catalog.blocks(number)
+            if (located := self._catalog.pack(number)) is None:
+                forgotten.add(number)
+                continue
+            pack, blocks = located
             near = list[tuple[int, Block]]()
             for i in wanted if self._bucket.ranges else range(len(blocks)):
                 if near and blocks[i].start - near[-1][1].end > GAP:
-                    yield Span(found, tuple(near))
+                    spans.append(Span(pack, tuple(near)))
                     near = []
                 near.append((i, blocks[i]))
-            yield Span(found, tuple(near))
+            spans.append(Span(pack, tuple(near)))
+        return spans, forgotten
 
     def _listed(self) -> set[str]:
         """Return the names of all indexes."""
@@ -280,6 +313,9 @@ class Remote:
                 f"{self._bucket.url} is encrypted: set its passphrase as EMDSL_PASSPHRASE, here or in `.env`"
             )
         return self._passphrase
+
+    def _changing(self) -> StoreError:
+        return StoreError(f"the packs of {self._bucket.url} changed {TRIES} times while they were read: try again")
 
     def _tampered(self, path: str, why: str) -> StoreError:
         return StoreError(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import contextmanager
+import sqlite3
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,13 +18,13 @@ from emdsl.errors import SetupError, StoreAway, StoreError, UsageError
 from emdsl.store.attached import attach, catalog_of, open_remote, read_through
 from emdsl.store.disk import DiskStore
 from emdsl.store.packs import BLOCK_ENTRIES
+from emdsl.store.remote import Remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from emdsl.store.read_through import ReadThroughStore
-    from emdsl.store.remote import Remote
 
 N = 300
 KEYS = [query(i).key for i in range(N)]
@@ -33,6 +34,12 @@ KEYS = [query(i).key for i in range(N)]
 def full(tmp_path_factory: pytest.TempPathFactory) -> DiskStore:
     store = DiskStore(tmp_path_factory.mktemp("full") / "answers")
     put(store, N)
+    return store
+
+
+def stored(tmp_path: Path, n: int) -> DiskStore:
+    store = DiskStore(tmp_path / "more" / "answers")
+    put(store, n)
     return store
 
 
@@ -217,6 +224,96 @@ def test_a_catalog_is_made_again(tmp_path: Path, packs: Path, full: DiskStore) -
         path.unlink()
     with reading(cache, packs) as store:
         assert store.get_many(KEYS) == {}
+
+
+def test_the_first_answer_stored_counts(
+    tmp_path: Path, packs: Path, full: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process stores its own answer while the remote's is fetched: all read that of the store."""
+    other = DiskStore(tmp_path / "b" / "answers")
+    (own,) = full.get_many(KEYS[1:2]).values()
+    fetch = Remote.fetch
+
+    def fetched(remote: Remote, places: dict[bytes, tuple[int, int]]) -> dict[bytes, bytes]:
+        entries = fetch(remote, places)
+        other.adopt([(key, entries[KEYS[1]]) for key in places if key == KEYS[0]])
+        return entries
+
+    monkeypatch.setattr(Remote, "fetch", fetched)
+    with reading(tmp_path / "b", packs) as store:
+        assert store.get_many(KEYS[:3]) == full.get_many(KEYS[:3]) | {KEYS[0]: own}
+        assert store.get_many(KEYS[:3]) == full.get_many(KEYS[:3]) | {KEYS[0]: own}
+    other.close()
+
+
+def begun_again(remote: Remote, cache: Path, packs: Path, *, complete: bool) -> None:
+    """Begin the catalog of a remote again, as another process does if a pack is gone."""
+    with remote_of(cache, packs) as other:
+        other._catalog.begin((packs / "emdsl.json").read_text())
+        if complete:
+            other.refresh()
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_catalog_that_another_process_begins_again(
+    tmp_path: Path, packs: Path, full: DiskStore, complete: bool
+) -> None:
+    """Numbers of packs are never used again, and nothing counts as missing before the catalog is complete."""
+    two = push(tmp_path / "pusher", packs, stored(tmp_path, N + 20), [query(N + i).key for i in range(20)])
+    assert two == 20
+    cache = tmp_path / "b"
+    with remote_of(cache, packs) as remote:
+        remote.refresh()
+        places, listed = remote.find(KEYS), remote.packs()
+        begun_again(remote, cache, packs, complete=complete)
+        assert {k: remote.fetch(places)[k] for k in KEYS} == dict(full.entries(KEYS))
+        assert {p.id for p in remote.packs()}.isdisjoint(p.id for p in listed)
+        begun_again(remote, cache, packs, complete=complete)
+        assert remote.find(KEYS).keys() == set(KEYS)
+        listed = remote.packs()
+        begun_again(remote, cache, packs, complete=complete)
+        arrived = list(remote.pull(listed))
+        assert sum(len(entries) for _, entries in arrived if not isinstance(entries, StoreError)) == N + 20
+        remote.note_pulled([pack.id for pack, _ in arrived], full.state())
+        assert remote.unpulled(lambda _: True) == []
+        begun_again(remote, cache, packs, complete=True)
+        remote.note_pulled([listed[0].id], full.state())
+        assert len(remote.unpulled(lambda _: True)) == 2, "a pack of now has another number"
+        catalog_of(cache, str(packs)).unlink()
+        with remote_of(cache, packs) as other:
+            other.refresh()
+            assert {p.id for p in other.packs()}.isdisjoint(p.id for p in remote.packs()), "of a new file, too"
+
+
+def test_a_pack_that_is_gone_while_its_catalog_is_read(tmp_path: Path, packs: Path) -> None:
+    """Its answers are missing, and no damage is reported."""
+    cache = tmp_path / "b"
+    with remote_of(cache, packs) as remote:
+        remote.refresh()
+        places, listed = remote.find(KEYS), remote.packs()
+        for path in [*(packs / "index").iterdir()]:
+            path.unlink()
+        begun_again(remote, cache, packs, complete=True)
+        assert remote.fetch(places) == {}
+        ((_, error),) = remote.pull(listed)
+        assert "was removed meanwhile" in str(error)
+
+
+def test_the_catalog_of_an_earlier_version_is_made_again(tmp_path: Path, packs: Path) -> None:
+    """Its numbers could be used twice."""
+    path = catalog_of(tmp_path / "b", str(packs))
+    path.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(
+            "CREATE TABLE About (name TEXT PRIMARY KEY, value);"
+            "CREATE TABLE Packs (id INTEGER PRIMARY KEY, name TEXT UNIQUE, sha256 BLOB, size INTEGER, n INTEGER);"
+            "INSERT INTO Packs VALUES (1, 'x.idx', x'00', 1, 1); INSERT INTO About VALUES ('refreshed', 9e9);"
+        )
+    assert pulled(tmp_path / "b", packs) == (KEYS, [])
+    with closing(sqlite3.connect(path)) as database:
+        (sql,) = database.execute("SELECT sql FROM sqlite_master WHERE name = 'Packs'").fetchone()
+        assert "AUTOINCREMENT" in sql
+        assert database.execute("SELECT count(*) FROM Packs").fetchone() == (1,)
 
 
 @pytest.mark.skipif(not THOROUGH, reason="each use of a passphrase takes a second, by design: make stress")
