@@ -1,7 +1,8 @@
-"""NodeProcess: one process on a node of a cluster; an actor starts, follows and ends it by calls from elsewhere."""
+"""A process on a node of a cluster: NodeProcess holds it in an actor there, RemoteProcess follows it from the run."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -9,21 +10,28 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
+from emdsl.files import PRIVATE_FOLDER, private
 from emdsl.serving import guard
 from emdsl.serving.local import FORCE_S, find_program, free_port, search_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from emdsl.serving.launcher import ReplicaSpec
 
+Call = Callable[..., Awaitable[Any]]  # of a method of an actor, by its name and arguments
+
 LEASE_S = 60.0  # without a call the process ends: nobody follows it any more
 MAX_READ = 1 << 20  # bytes of output for each call
+POLL_S = 0.5  # between calls to a process that runs
+STOP_S = guard.GRACE_S + FORCE_S + 5.0  # for a process to end
+LOST = -9  # the exit code of a process whose node is lost
 _LOOK_S = 1.0  # between two looks at the lease
 
 
@@ -111,20 +119,31 @@ class NodeProcess:
             output = file.read(MAX_READ)
         return Polled(output, code if len(output) < MAX_READ else None)
 
+    def end(self) -> None:
+        """End the process with all that it started; its folder stays."""
+        self._called_s = time.monotonic()
+        process = self._process
+        if process is None:
+            return
+        if process.stdin is not None:
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+        try:
+            process.wait(guard.GRACE_S + FORCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
     def stop(self) -> None:
-        """End the process with all that it started, and remove its folder."""
+        """End the process with all that it started, and remove its folder unless something in it is needed."""
         self._stopped.set()
-        process, self._process = self._process, None
-        if process is not None:
-            if process.stdin is not None:
-                with suppress(BrokenPipeError):
-                    process.stdin.close()
-            try:
-                process.wait(guard.GRACE_S + FORCE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.end()
+        if not self.needs_folder():
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def needs_folder(self) -> bool:
+        """Whether the folder of the process, which has ended, must stay."""
+        return False
 
     def _expire(self) -> None:
         while time.monotonic() < self._called_s + self._lease_s:
@@ -132,6 +151,119 @@ class NodeProcess:
                 return  # nothing is left to end
         self.stop()
         self._on_expiry()
+
+
+class Cluster(Protocol):
+    """The cluster of an actor. See RayCluster."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether its head does not answer any more."""
+
+    def free(self, actor: Any) -> None:
+        """Give the resources of an actor back."""
+
+    def notice_unwritten(self, log: Path, error: OSError) -> None:
+        """Tell the user once that logs cannot be written."""
+
+
+class RemoteProcess:
+    """A process in an actor on some node; its output is copied into a file of this machine.
+
+    Args:
+        cluster: The cluster, which the resources of the actor go back to.
+        actor: The actor.
+        call: Calls a method of the actor.
+        log: The file.
+        node: The address of the node.
+    """
+
+    def __init__(self, cluster: Cluster, actor: Any, call: Call, log: Path, node: str) -> None:
+        self.log = log
+        self.node = node
+        self.call = call  # of a method of its actor
+        self.lost = False  # with its node
+        self.on_end: Callable[[], Awaitable[None]] | None = None  # takes what the ended process left in its folder
+        self._cluster = cluster
+        self._actor = actor
+        self._offset = 0
+        self._code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._stopping: asyncio.Task[None] | None = None
+        self._write(b"")
+        self._following = asyncio.create_task(self._follow())
+
+    async def wait(self) -> int:
+        """Return the exit code once the process has ended; LOST if its node is lost."""
+        return await asyncio.shield(self._code)
+
+    async def stop(self) -> None:
+        """End the process with all that it started, and free the resources of its actor.
+
+        Whoever ends it, `on_end` comes before its folder is removed.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
+        self._following.cancel()
+        with suppress(Exception):  # the actor is lost: its process ends by itself
+            async with asyncio.timeout(0 if self._cluster.lost else STOP_S):
+                await self.call("end")
+                self._write((await self.call("poll", self._offset)).output)
+        if self.on_end is not None:
+            await self.on_end()
+        with suppress(Exception):  # as above: the folder stays until its node is cleaned
+            async with asyncio.timeout(0 if self._cluster.lost else STOP_S):
+                await self.call("stop")
+        self._end(LOST)
+        self._cluster.free(self._actor)
+
+    async def _follow(self) -> None:
+        silent_s = 0.0
+        while not self._code.done():
+            try:
+                polled = await self.call("poll", self._offset)
+            except Exception as error:  # noqa: BLE001 - Ray has many ways to lose an actor
+                # Unavailable: its node may come back. Its process has ended once the lease is over.
+                if self._cluster.lost or type(error).__name__ != "ActorUnavailableError" or silent_s > LEASE_S:
+                    self._write(f"\nemdsl: {self.node} is lost: {first_line(error)}\n".encode())
+                    self.lost = True
+                    self._end(LOST)
+                    self._cluster.free(self._actor)
+                    return
+                silent_s += POLL_S
+            else:
+                silent_s = 0.0
+                self._write(polled.output)
+                if polled.code is not None:
+                    self._end(polled.code)  # its actor has its folder until it is stopped
+                    return
+            await asyncio.sleep(POLL_S)
+
+    def _write(self, output: bytes) -> None:
+        self._offset += len(output)  # of a log that cannot be written too: the process must be followed to its end
+        try:
+            self.log.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+            with open(self.log, "ab", opener=private) as log:  # it may quote prompts
+                log.write(output)
+        except OSError as error:
+            self._cluster.notice_unwritten(self.log, error)
+
+    def _end(self, code: int) -> None:
+        if not self._code.done():
+            self._code.set_result(code)
+
+    def lose(self) -> None:
+        """Count the process as lost with its cluster."""
+        self.lost = True
+        self._following.cancel()
+        self._end(LOST)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text that is not empty, or the name of its class."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _exit() -> None:

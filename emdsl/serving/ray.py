@@ -9,109 +9,33 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from emdsl.errors import SetupError
-from emdsl.files import PRIVATE_FOLDER, private
-from emdsl.serving import guard
-from emdsl.serving.local import FORCE_S
-from emdsl.serving.node_process import LEASE_S, NodeProcess
+from emdsl.serving.node_process import Call, NodeProcess, RemoteProcess, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
     from pathlib import Path
 
 T = TypeVar("T")
-Call = Callable[..., Awaitable[Any]]  # of a method of an actor, by its name and arguments
 
 CLIENT_PORT = 10001  # of Ray's client server, on the head
-POLL_S = 0.5  # between calls to a process that runs
 REACH_S = 5.0  # until something listens at the address of a head
 CONNECT_S = 60.0  # to connect, or to start a cluster on this machine
 DYING = ("ActorDiedError", "ActorUnavailableError", "NodeDiedError", "WorkerCrashedError")  # Ray's errors
 TRIES, PAUSE_S = 5, 2.0  # to start a process whose node dies; seconds between two of them
 PLACE_S = 120.0  # for an actor to get its resources and to start
-STOP_S = guard.GRACE_S + FORCE_S + 5.0  # for a process to end
 LEAVE_S = 10.0  # to leave a cluster, or to stop one that was started here
 HEAD_S = 30.0  # without a head; from 60 s on, Ray ends every process of the cluster, and this one
-LOST = -9  # the exit code of a process whose node is lost
 OBJECTS = 80 << 20  # bytes of shared memory for Ray's objects: no large object is ever sent
 _LOST = (
     "the head of the Ray cluster does not answer any more. Start the cluster again, then repeat the command: all "
     "answers are kept"
 )
-
-
-class RemoteProcess:
-    """A process in an actor on some node; its output is copied into a file of this machine."""
-
-    def __init__(self, cluster: RayCluster, actor: Any, call: Call, log: Path, node: str) -> None:
-        self.log = log
-        self.node = node
-        self.call = call  # of a method of its actor
-        self.lost = False  # with its node
-        self._cluster = cluster
-        self._actor = actor
-        self._offset = 0
-        self._code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._write(b"")
-        self._following = asyncio.create_task(self._follow())
-
-    async def wait(self) -> int:
-        """Return the exit code once the process has ended; LOST if its node is lost."""
-        return await asyncio.shield(self._code)
-
-    async def stop(self) -> None:
-        """End the process with all that it started, and free the resources of its actor."""
-        self._following.cancel()
-        with suppress(Exception):  # the actor is lost: its process ends by itself
-            async with asyncio.timeout(0 if self._cluster.lost else STOP_S):
-                self._write((await self.call("poll", self._offset)).output)
-                await self.call("stop")
-        self._end(LOST)
-
-    async def _follow(self) -> None:
-        silent_s = 0.0
-        while not self._code.done():
-            try:
-                polled = await self.call("poll", self._offset)
-            except Exception as error:  # noqa: BLE001 - Ray has many ways to lose an actor
-                # Unavailable: its node may come back. Its process has ended once the lease is over.
-                if self._cluster.lost or type(error).__name__ != "ActorUnavailableError" or silent_s > LEASE_S:
-                    self._write(f"\nemdsl: {self.node} is lost: {_first_line(error)}\n".encode())
-                    self.lost = True
-                    self._end(LOST)
-                    return
-                silent_s += POLL_S
-            else:
-                silent_s = 0.0
-                self._write(polled.output)
-                if polled.code is not None:
-                    self._end(polled.code)
-                    return
-            await asyncio.sleep(POLL_S)
-
-    def _write(self, output: bytes) -> None:
-        self._offset += len(output)
-        self.log.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
-        with open(self.log, "ab", opener=private) as log:  # it may quote prompts
-            log.write(output)
-
-    def _end(self, code: int) -> None:
-        if not self._code.done():
-            self._code.set_result(code)
-        self._cluster.free(self._actor)
-
-    def lose(self) -> None:
-        """Count the process as lost with its cluster."""
-        self.lost = True
-        self._following.cancel()
-        if not self._code.done():
-            self._code.set_result(LOST)
 
 
 class RayCluster:
@@ -120,10 +44,13 @@ class RayCluster:
     Args:
         address: `ray://HEAD[:PORT]`, the client server of a cluster; None: the cluster of the variable RAY_ADDRESS, or
             the one that runs on this machine, else one that is started on this machine for this run.
+        notice: Gets messages for the user.
     """
 
-    def __init__(self, address: str | None) -> None:
+    def __init__(self, address: str | None, notice: Callable[[str], None] = lambda _: None) -> None:
         self.lost = False
+        self._notice = notice
+        self._unwritten = False  # the user knows that logs are incomplete
         self._address = address
         self._connecting = asyncio.Lock()
         self._connected = False
@@ -238,6 +165,12 @@ class RayCluster:
         if self._gpus.pop(actor, None) is not None and not self.lost:
             threading.Thread(target=_kill, args=(actor,), daemon=True).start()
 
+    def notice_unwritten(self, log: Path, error: OSError) -> None:
+        """Tell the user once that logs cannot be written."""
+        if not self._unwritten:
+            self._unwritten = True
+            self._notice(f"{log} cannot be written: {error.strerror or error}. The run goes on, with incomplete logs")
+
     async def close(self) -> None:
         """End all processes, and the cluster too if it was started for this run."""
         if self._watching is not None:
@@ -335,7 +268,7 @@ async def _check_reachable(head: str) -> None:
         async with asyncio.timeout(REACH_S):
             _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
     except (OSError, ValueError, TimeoutError) as error:
-        why = "no answer" if isinstance(error, TimeoutError) else _first_line(error)
+        why = "no answer" if isinstance(error, TimeoutError) else first_line(error)
         raise SetupError(
             f"cannot connect to the Ray cluster `{head}`: {why}. Start its head with `ray start --head`, or use `--on "
             "ray` alone for a cluster on this machine"
@@ -362,7 +295,7 @@ def _init(head: str) -> None:
                 raise
             ray.init("local", include_dashboard=False, object_store_memory=OBJECTS, **quiet)
     except Exception as error:
-        raise SetupError(f"cannot connect to the Ray cluster `{head}`: {_first_line(error)}") from error
+        raise SetupError(f"cannot connect to the Ray cluster `{head}`: {first_line(error)}") from error
 
 
 async def _apart(function: Callable[[], T]) -> T:
@@ -431,8 +364,4 @@ def _cause(error: Exception) -> str:
     text = str(error)
     if "ModuleNotFoundError" in text or "failed to unpickle" in text.lower():
         return "a node lacks this version of emdsl: install it on all nodes of the cluster"
-    return _first_line(error)
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return first_line(error)

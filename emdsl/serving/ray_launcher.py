@@ -8,10 +8,11 @@ from emdsl.serving.local import last_lines
 from emdsl.serving.ray import RayCluster
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from emdsl.serving.launcher import ReplicaSpec
-    from emdsl.serving.ray import RemoteProcess
+    from emdsl.serving.node_process import RemoteProcess
 
 
 class RayReplica:
@@ -42,10 +43,13 @@ class RayLauncher:
         cluster: The cluster, or its address: see RayCluster.
         logs: The folder of this machine that the output of servers is copied into.
         folder: The working folder of the servers, on nodes that have it.
+        notice: Gets messages for the user, unless the cluster has its own.
     """
 
-    def __init__(self, cluster: RayCluster | str | None, logs: Path, folder: Path) -> None:
-        self._cluster = cluster if isinstance(cluster, RayCluster) else RayCluster(cluster)
+    def __init__(
+        self, cluster: RayCluster | str | None, logs: Path, folder: Path, notice: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self._cluster = cluster if isinstance(cluster, RayCluster) else RayCluster(cluster, notice)
         self._closes = self._cluster is not cluster
         self._logs = logs
         self._folder = folder

@@ -198,7 +198,7 @@ async def _send(
                 if servers is not None:
                     await servers.start(interrupter.attach, progress)
                 if sending.workers is not None and not progress.draining:
-                    async with _placed(sending.workers, project.cache / LOGS / run) as plan:
+                    async with _placed(sending.workers, project.cache / LOGS / run, view.notice) as plan:
                         report = await _by_workers(
                             plan, walks, sending, run, view, interrupter, control, budgets, progress, url, servers
                         )
@@ -246,7 +246,7 @@ async def _attended(
 
 
 @asynccontextmanager
-async def _placed(plan: WorkersPlan, logs: Path) -> AsyncIterator[WorkersPlan]:
+async def _placed(plan: WorkersPlan, logs: Path, notice: Callable[[str], None]) -> AsyncIterator[WorkersPlan]:
     """Give a plan whose workers can start: on this machine, or on a Ray cluster; raises SetupError."""
     if plan.cluster is None:
         yield plan
@@ -254,7 +254,7 @@ async def _placed(plan: WorkersPlan, logs: Path) -> AsyncIterator[WorkersPlan]:
     from emdsl.study.ray_workers import on_cluster  # noqa: PLC0415 - only `--on ray` needs it
 
     on, study = plan.cluster
-    async with on_cluster(plan, on, study, logs) as ready:
+    async with on_cluster(plan, on, study, logs, notice) as ready:
         yield ready
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import time
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emdsl.errors import SetupError
+from emdsl.errors import EmdslError, SetupError, StoreError
 from emdsl.files import file_digest
 from emdsl.project import ANSWERS, REMOTES
 from emdsl.redact import mask
 from emdsl.serving.local import last_lines
-from emdsl.serving.node_process import NodeProcess
+from emdsl.serving.node_process import NodeProcess, first_line
 from emdsl.serving.ray import RayCluster
 from emdsl.store.journal import Journal
 from emdsl.study.child import program
@@ -23,17 +25,21 @@ from emdsl.study.options import RAY
 from emdsl.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
-    from emdsl.serving.ray import Call, RemoteProcess
+    from emdsl.digest import Digest
+    from emdsl.serving.node_process import Call, RemoteProcess
     from emdsl.study.compiled import Compiled
     from emdsl.study.workers_plan import Handle, WorkersPlan
 
+TAKE_S = 60.0  # for answers that come from a node
 CPUS = 0.01  # of each worker: a node without CPUs gets none, and one that takes the place of another has always room
 
 
 class WorkerNode(NodeProcess):
-    """A worker on this node."""
+    """A worker on this node. Its folder stays while it has answers that only this node has."""
+
+    _taken = False  # by the run
 
     def lacks(self, version: str, files: Mapping[str, str]) -> list[str]:
         """Return which files this node does not have, or has with another content.
@@ -51,8 +57,8 @@ class WorkerNode(NodeProcess):
             )
         return [name for name, sha256 in files.items() if not _has(Path(name), sha256)]
 
-    def work(self, task: Mapping[str, Any], copies: Mapping[str, bytes] | None, remotes: bytes | None) -> None:
-        """Start the worker.
+    def work(self, task: Mapping[str, Any], copies: Mapping[str, bytes] | None, remotes: bytes | None) -> str:
+        """Start the worker, and return its cache folder.
 
         Args:
             task: For `study/worker.py`. It contains API keys.
@@ -70,13 +76,26 @@ class WorkerNode(NodeProcess):
                 (cache / REMOTES).write_bytes(remotes)
         argv, variables = program("emdsl.study.worker")
         self.run(argv, variables, line=json.dumps(own))
+        return str(own["cache"])
 
-    def unsent(self) -> list[tuple[bytes, bytes]]:
+    def unsent(self) -> list[tuple[Digest, bytes]]:
         """Return answers that the team's store has not acknowledged, with their keys: only this node has them."""
+        self._called_s = time.monotonic()
         from emdsl.store.shared import unshared  # noqa: PLC0415 - only a team's store is away
 
         answers = self.folder / "cache" / ANSWERS
         return [entry for part in unshared(answers) for entry in part] if answers.is_dir() else []
+
+    def taken(self) -> None:
+        """Note that the run has stored the unsent answers."""
+        self._taken = True
+
+    def needs_folder(self) -> bool:
+        """Whether only this node has some answers, or that cannot be found out."""
+        try:
+            return not self._taken and bool(self.unsent())
+        except StoreError:
+            return True
 
     def written(self, copies: Mapping[str, bytes]) -> dict[str, str]:
         """Write copies of files; return their paths."""
@@ -103,8 +122,9 @@ class _RayWorker:
         code = await self._process.wait()
         if self._process.lost:
             return f"was lost with its node {self._process.node}"
-        await self._workers.bring_back(self._process)
         await self._process.stop()
+        if (error := self._workers.unkept.get(self._process)) is not None:
+            raise error
         if code < 0:
             return f"on {self._process.node} was killed by {signal.Signals(-code).name}"
         last = last_lines(self._process.log, 1)
@@ -120,6 +140,8 @@ class RayWorkers:
     """Starts the workers of a run on the nodes of a cluster."""
 
     def __init__(self, cluster: RayCluster, study: Compiled, host: str, logs: Path) -> None:
+        self.unkept: dict[RemoteProcess, StoreError] = {}  # where answers are that could not be stored here
+        self._unreached: list[tuple[RemoteProcess, str]] = []  # that did not answer at the end, with their caches
         self._cluster = cluster
         self._study = study
         self._host = host  # the address of this machine
@@ -130,10 +152,9 @@ class RayWorkers:
         number = task["worker"]
         placed = {**task, "file": str(self._study.file.absolute())}  # an actor has another working folder
 
-        async def begin(call: Call, node: str) -> None:
+        async def begin(call: Call, node: str) -> str:
             if node == self._host:
-                await call("work", placed, None, None)
-                return
+                return str(await call("work", placed, None, None))
             files, remotes = self._files(), self._study.project.cache / REMOTES
             lacking = set(await call("lacks", __version__, files))
             copies = {name: await asyncio.to_thread(self._content, name) for name in files if name in lacking}
@@ -144,22 +165,53 @@ class RayWorkers:
                         "the file, or use a file system that all nodes have"
                     )
             listed = remotes.read_bytes() if task["remotes"] and remotes.exists() else None
-            await call("work", placed, copies, listed)
+            return str(await call("work", placed, copies, listed))
 
-        process, _ = await self._cluster.start(
+        process, cache = await self._cluster.start(
             f"worker {number + 1}", self._logs / f"worker-{number + 1}.log", begin, kind=WorkerNode, cpus=CPUS
         )
+        if process.node != self._host:
+            process.on_end = partial(self._bring_back, process, cache)
         return _RayWorker(self, process)
 
-    async def bring_back(self, process: RemoteProcess) -> None:
-        """Keep answers on this machine that a worker could not store, as the server of the team's store is away."""
-        if process.node == self._host:
+    async def _bring_back(self, process: RemoteProcess, cache: str) -> None:
+        """Keep answers on this machine that a worker could not store, as the server of the team's store is away.
+
+        Answers that cannot be kept stay in the folder of the node, which is named to the user.
+        """
+        try:
+            async with asyncio.timeout(0 if process.lost else TAKE_S):
+                entries = await process.call("unsent")
+        except Exception:  # noqa: BLE001 - Ray has many ways to lose an actor, and a node may lack what it needs
+            self._unreached.append((process, cache))
             return
-        with suppress(Exception):  # the node is lost, and with it the answers that it alone had
-            entries = await process.call("unsent")
-            if entries:
-                with closing(self._study.project.offline().store(create=True)) as store:
-                    store.adopt(entries)
+        if not entries:
+            return
+        try:
+            with closing(self._study.project.offline().store(create=True)) as store:
+                store.adopt(entries)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the answers were paid for, and must stay there
+            self.unkept[process] = StoreError(
+                f"{len(entries):,} answers of a worker could not be stored on this machine: {first_line(error)}. The "
+                f"server of the team's store has not got them either. They stay on {process.node}, in {cache}: copy "
+                "that folder here, then add them with `emdsl cache merge FOLDER`"
+            )
+            return
+        with suppress(Exception):  # the folder stays, with answers that are here too
+            await process.call("taken")
+
+    def left_behind(self, *, failed: bool) -> list[str]:
+        """Return where answers of ended workers are, or may be, that this machine has not got.
+
+        If the run has not failed, others have sent the requests of lost nodes.
+        """
+        texts = [str(error) for error in self.unkept.values()]
+        if folders := [f"{p.node}:{cache}" for p, cache in self._unreached if failed or not p.lost]:
+            texts.append(
+                "answers that the server of the team's store has not got may be on nodes that did not answer: in "
+                + ", ".join(folders)
+            )
+        return texts
 
     def _files(self) -> dict[str, str]:
         program = self._study.program
@@ -170,13 +222,23 @@ class RayWorkers:
 
 
 @asynccontextmanager
-async def on_cluster(plan: WorkersPlan, on: str, study: Compiled, logs: Path) -> AsyncIterator[WorkersPlan]:
+async def on_cluster(
+    plan: WorkersPlan, on: str, study: Compiled, logs: Path, notice: Callable[[str], None]
+) -> AsyncIterator[WorkersPlan]:
     """Give the plan of a run whose workers start on the nodes of a Ray cluster, and leave the cluster at the end.
+
+    Args:
+        plan: Without the start of workers.
+        on: The cluster, as in `RunOptions`.
+        study: The study.
+        logs: The folder of the logs of workers.
+        notice: Gets messages for the user.
 
     Raises:
         SetupError: The cluster cannot be reached, or its machines share no store.
     """
-    project, cluster = study.project, RayCluster(on if on != RAY else None)
+    project, cluster = study.project, RayCluster(on if on != RAY else None, notice)
+    workers, shown = None, ""
     try:
         nodes = {n["NodeManagerAddress"] for n in await cluster.nodes()}
         host = cluster.own_address()
@@ -194,8 +256,14 @@ async def on_cluster(plan: WorkersPlan, on: str, study: Compiled, logs: Path) ->
                     )
         workers = RayWorkers(cluster, study, host, logs)
         yield replace(plan, start=workers.start, host=host)
+    except EmdslError as error:
+        shown = str(error)
+        raise
     finally:
         await cluster.close()
+        for text in workers.left_behind(failed=bool(shown)) if workers is not None else ():
+            if text != shown:
+                notice(text)
 
 
 def _has(path: Path, sha256: str) -> bool:

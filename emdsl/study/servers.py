@@ -70,7 +70,7 @@ class Served:
             SetupError: The servers of a model cannot be started.
         """
         specs = replica_specs(self._serving.models, self._project.environment)
-        launcher = launcher_for(self._serving.on, self._project, self._run)
+        launcher = launcher_for(self._serving.on, self._project, self._run, self._notice)
         self._fleet = Fleet(launcher, specs, self._notice, idle_s=self._idle_s, on_change=self._changed)
         self._notice(f"starting {self._serving.shown}")
         starting = _Starting(asyncio.ensure_future(self._fleet.start()), progress)
@@ -173,14 +173,14 @@ def replica_specs(models: Iterable[Model], environment: Mapping[str, str]) -> di
     return specs
 
 
-def launcher_for(on: str, project: Project, run: str) -> Launcher:
+def launcher_for(on: str, project: Project, run: str, notice: Callable[[str], None]) -> Launcher:
     """Return the launcher of a place; raises SetupError if Ray is not installed."""
     logs = project.cache / LOGS
     _forget_old(logs)
     if on != LOCAL:
         from emdsl.serving.ray_launcher import RayLauncher  # noqa: PLC0415 - only `--on ray` needs it
 
-        return RayLauncher(on if on != RAY else None, logs / run, project.root)
+        return RayLauncher(on if on != RAY else None, logs / run, project.root, notice)
     from emdsl.serving.local import LocalLauncher  # noqa: PLC0415 - only `--serve` needs it
 
     return LocalLauncher(logs / run, project.root, project.environment)

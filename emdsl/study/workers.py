@@ -175,7 +175,11 @@ class Workers:
                 del self._members[member.number]
                 self._abort(error if isinstance(error, EmdslError) else _not_started(error))
                 return
-            how = await member.handle.wait()
+            try:
+                how = await member.handle.wait()
+            except EmdslError as error:  # another worker would send requests again whose answers it has left there
+                how, member.ended = str(error), True
+                self._abort(error)
             if member.listening is not None:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(member.listening, LAST_LINES_S)

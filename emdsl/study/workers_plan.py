@@ -34,7 +34,10 @@ class Handle(Protocol):
     """A worker that was started."""
 
     async def wait(self) -> str:
-        """Wait until it has ended, and return how: `was killed by SIGKILL`."""
+        """Wait until it has ended, and return how: `was killed by SIGKILL`.
+
+        Raises StoreError if answers that it could not store are kept nowhere but on its node.
+        """
 
     def kill(self) -> None:
         """Kill it at once, if it has not ended."""

@@ -16,7 +16,7 @@ from support import ROOT
 
 from emdsl.errors import SetupError
 from emdsl.serving.launcher import ReplicaSpec
-from emdsl.serving.node_process import NodeProcess
+from emdsl.serving.node_process import NodeProcess, Polled, RemoteProcess
 from emdsl.serving.ray import RayCluster, client_address
 
 if TYPE_CHECKING:
@@ -105,6 +105,25 @@ def test_a_node_without_the_program(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="`vllm/m` needs the program `no-such-program`"):
         node.serve(spec("no-such-program", "m"), tmp_path)
     node.stop()
+
+
+def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
+    """The process is followed to its end, and the user hears once that logs are incomplete."""
+    notices = list[str]()
+    (tmp_path / "logs").touch()  # no folder
+    outputs = [Polled(b"one\n", None), Polled(b"two\n", None), Polled(b"", 7)]
+
+    async def call(_: str, *__: Any) -> Any:
+        return outputs.pop(0)
+
+    async def run() -> int:
+        cluster = RayCluster(None, notices.append)
+        return await RemoteProcess(cluster, None, call, tmp_path / "logs" / "m-1.log", "10.0.0.5").wait()
+
+    assert asyncio.run(asyncio.wait_for(run(), 20)) == 7
+    assert notices == [
+        f"{tmp_path / 'logs' / 'm-1.log'} cannot be written: File exists. The run goes on, with incomplete logs"
+    ]
 
 
 @pytest.mark.parametrize(
