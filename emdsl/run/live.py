@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from emdsl.errors import UsageError
 from emdsl.run.budget import WHOLE_RUN
 from emdsl.run.requests import State
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from emdsl.run.budget import Budgets
     from emdsl.run.dispatcher import Dispatcher
     from emdsl.run.requests import Request
+
+_NOT_SENDING = "the run starts its servers or looks for its batches, and has not begun to send: try again later"
 
 
 class Settings(Protocol):
@@ -99,6 +102,46 @@ class LiveSettings:
     @property
     def spent_usd(self) -> Decimal:
         """US dollars spent so far."""
+        return self._budgets.spent_usd
+
+    @property
+    def n_unpriced(self) -> int:
+        """Answers whose cost is unknown."""
+        return self._budgets.n_unpriced
+
+    @property
+    def over_budget(self) -> bool:
+        """Whether the budget of the run has already been too small for some request, which was given up."""
+        return WHOLE_RUN in self._budgets.exhausted
+
+
+class PlannedSettings:
+    """Settings of a run that has not begun to send, see Settings: they can be read, and raise UsageError if changed."""
+
+    def __init__(self, connections: int, budgets: Budgets) -> None:
+        self._connections, self._budgets = connections, budgets
+
+    @property
+    def connections(self) -> int:
+        """Maximum of requests in flight."""
+        return self._connections
+
+    @connections.setter
+    def connections(self, _: int) -> None:
+        raise UsageError(_NOT_SENDING)
+
+    @property
+    def budget(self) -> Decimal | None:
+        """Budget of the whole run in US dollars; None without one."""
+        return self._budgets.whole_usd
+
+    @budget.setter
+    def budget(self, _: Decimal) -> None:
+        raise UsageError(_NOT_SENDING)
+
+    @property
+    def spent_usd(self) -> Decimal:
+        """US dollars spent so far, by batches of earlier runs."""
         return self._budgets.spent_usd
 
     @property

@@ -9,11 +9,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from emdsl.errors import StoreError
 from emdsl.run.budget import Budgets
 from emdsl.run.executor import CONNECTIONS, Executor
+from emdsl.run.live import PlannedSettings
 from emdsl.run.metering import Meter
 from emdsl.run.progress import Progress, Report
 from emdsl.run.retries import RetryPolicy
@@ -193,10 +195,11 @@ async def _send(
             eta=lambda: view.time_left().seconds, fixed=_fixed(sending.named),
             workers=sending.workers.n if sending.workers is not None else 1,
         )  # fmt: skip
+        attach = partial(_attach, interrupter, control, PlannedSettings(sending.connections, budgets))
         try:
             async with _attended(control, interrupter, on_start, signals=signals):
                 if servers is not None:
-                    await servers.start(interrupter.attach, progress)
+                    await servers.start(attach, progress)
                 if sending.workers is not None and not progress.draining:
                     async with _placed(sending.workers, project.cache / LOGS / run, view.notice) as plan:
                         report = await _by_workers(
@@ -206,7 +209,7 @@ async def _send(
                         rows.probes.look_up(store, again=True)
                     return report
                 if batch_run is not None and not progress.draining:
-                    interrupter.attach(batch_run)
+                    attach(batch_run)
                     await batch_run.begin()
                 return await _rounds(
                     walks, store, client, sending, run, view, interrupter, control, claims, journal, budgets, progress,
@@ -243,6 +246,12 @@ async def _attended(
         for number in handled:
             loop.remove_signal_handler(number)
         await asyncio.gather(controlling, return_exceptions=True)  # its socket is removed before the claims of the run
+
+
+def _attach(interrupter: Interrupter, control: ControlServer, planned: PlannedSettings, part: Drains) -> None:
+    """Let signals and other processes end a part of the run that comes before the first request."""
+    interrupter.attach(part)
+    control.attach(part, planned)
 
 
 @asynccontextmanager

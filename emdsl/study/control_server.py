@@ -60,7 +60,12 @@ class ControlServer:
         self._fixed = fixed
 
     def attach(self, part: Drains, live: Settings) -> None:
-        """Answer for the part of the run that begins: an executor or the wait for batches, and for its settings."""
+        """Answer for the part of the run that begins, and for its settings.
+
+        Args:
+            part: The start of servers, an executor, or the wait for batches.
+            live: The settings.
+        """
         self._part, self._live = part, live
 
     async def serve(self, after_s: float) -> None:
@@ -114,7 +119,7 @@ class ControlServer:
 
     def _attached(self) -> tuple[Drains, Settings]:
         if self._part is None or self._live is None:
-            raise UsageError("the run starts its servers or looks for its batches, and has not begun to send")
+            raise UsageError("the run has just started: try again")
         return self._part, self._live
 
     def _status(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,9 @@ from support import THOROUGH, clean_environment, emdsl
 from tiny_servers import alive, records, serve_variable
 
 import emdsl as emdsl_package
+from emdsl.errors import UsageError
+from emdsl.study import running
+from emdsl.study.project import open_project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,6 +175,31 @@ def test_an_interrupt_while_servers_start(tmp_path: Path) -> None:
     out, _ = run.communicate(timeout=20)
     assert run.returncode == 3
     assert "interrupted: all answers are kept" in out
+    assert not alive(tmp_path / "records")
+
+
+def test_a_run_is_stopped_while_its_servers_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By `emdsl runs stop`, as by Ctrl-C; until then it is shown, and its settings cannot be changed."""
+    study(tmp_path)
+    for name, value in serve_variable(tmp_path / "records", "--slow-start", "20").items():
+        monkeypatch.setenv(name, value)
+    opened = emdsl_package.open(tmp_path / "study.em")
+    project = open_project(tmp_path / "study.em")
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(opened.run, samples=1, serve=True, display="none")
+        end = time.monotonic() + 30
+        while not (active := running.active_runs(project)) or active[0].state is None:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        state = active[0].state
+        assert (state["answered"], state["total"], state["in_flight"], state["connections"]) == (0, 40, 0, 192)
+        with pytest.raises(UsageError, match="has not begun to send: try again later"):
+            running.set_run(project, None, connections=3, budget=None)
+        stopped = running.stop_run(project, None, now=False)
+        assert stopped.state is not None
+        assert stopped.state["stopping"]
+        done = run.result(20)
+    assert (done.answered, done.complete) == (0, False)
     assert not alive(tmp_path / "records")
 
 
