@@ -29,6 +29,7 @@ OPTIONS.add_argument("--slow-start", type=float, default=0, help="seconds until 
 OPTIONS.add_argument("--latency", type=float, default=0, help="seconds of an answer")
 OPTIONS.add_argument("--refuse", default="", help="print this text and exit with 3 at once")
 OPTIONS.add_argument("--die-on", default="", help="exit on a prompt with this text")
+OPTIONS.add_argument("--hang-with", type=Path, help="answer nothing while this file exists")
 OPTIONS.add_argument("--deaf", action="store_true", help="ignore the request to end")
 GIVEN = OPTIONS.parse_args(sys.argv[1:] if __name__ == "__main__" else ["model"])  # pytest imports all files
 LOCK = threading.Lock()
@@ -45,6 +46,8 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
+        while GIVEN.hang_with is not None and GIVEN.hang_with.exists():
+            time.sleep(0.02)
         starting = time.monotonic() < START + GIVEN.slow_start
         self.reply(503 if starting else 200, {"data": [{"id": GIVEN.served_model_name}]})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ STARTING_POLL_S = 0.25  # between two looks at a server that starts
 WATCH_S = 5.0  # between two looks at a server that runs
 IDLE_S = 1_800.0  # without a request to a model, until its servers are stopped
 LOOK_S = 2.0  # for one answer about its health
+SILENT_S = 300.0  # without an answer, about its health or to a request, until a server that runs counts as down
 NOTICE_S = 30.0  # between two notices of servers that start
 MAX_DEATHS = 3  # in a row of a server that does not come up
 MAX_VAIN = 3 * MAX_DEATHS  # in a row without an answer to a request: one request may be the cause of three
@@ -43,6 +45,7 @@ class Replica:
     deaths: int = 0  # in a row, since it was last up
     vain: int = 0  # deaths in a row, since it has last answered a request
     failure: str = ""  # why it is not started again
+    answered_at: float = -math.inf  # when it last answered a request, by the monotonic clock
     suspect: asyncio.Event = field(default_factory=asyncio.Event)  # a request found it down
 
 
@@ -119,7 +122,8 @@ class Fleet:
 
     def answered(self, model: str, index: int) -> None:
         """Note that a server has answered a request."""
-        self.models[model][index].vain = 0
+        replica = self.models[model][index]
+        replica.vain, replica.answered_at = 0, time.monotonic()
 
     def failure(self, model: str) -> str:
         """Return why no server of a model comes back; empty while one may."""
@@ -215,8 +219,9 @@ class Fleet:
         return f"did not answer within {self._start_s:,g} s"
 
     async def _until_down(self, replica: Replica, handle: Handle, ended: asyncio.Future[int]) -> str:
-        """Wait until a server ends, or answers with errors alone; return why it is down."""
+        """Wait until a server ends, answers with errors alone, or hangs; return why it is down."""
         failing, suspected = 0, asyncio.ensure_future(replica.suspect.wait())
+        healthy_at = time.monotonic()
         either: list[asyncio.Future[Any]] = [ended, suspected]
         try:
             while True:
@@ -234,6 +239,10 @@ class Fleet:
                 failing = failing + 1 if health in (Health.FAILING, Health.DOWN) else 0
                 if failing == MAX_FAILING:
                     return "answers with errors"
+                if health is not Health.BUSY:
+                    healthy_at = time.monotonic()
+                elif time.monotonic() - max(healthy_at, replica.answered_at) > SILENT_S:
+                    return f"has accepted requests and answered none for {SILENT_S:,.0f} s"
         finally:
             suspected.cancel()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import Rejected
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from emdsl.query import Model
+
+TELL_S = 30.0  # between two messages that a server answers: by them the run knows that it does not hang
 
 
 class ServerAddresses:
@@ -31,11 +35,11 @@ class ServerAddresses:
         Args:
             state: Of the servers.
             on_lost: Is told the model, the number and the URL of a server that is found down.
-            on_answered: Is told the model and the number of a server once after each of its starts, if it answers.
+            on_answered: Is told the model and the number of a server that answers, from time to time.
         """
         self._state = state
         self._on_lost, self._on_answered = on_lost, on_answered
-        self._answered: set[tuple[str, int, str]] = set()
+        self._told_at: dict[tuple[str, int, str], float] = {}  # that a server answers, by the monotonic clock
 
     def update(self, state: Mapping[str, Any]) -> None:
         """Replace the state."""
@@ -53,9 +57,9 @@ class ServerAddresses:
 
     def answered(self, model: Model, account: int, url: str) -> None:
         """See Servers."""
-        server = name_of(model), account, url
-        if server not in self._answered:
-            self._answered.add(server)
+        server, now = (name_of(model), account, url), time.monotonic()
+        if now - self._told_at.get(server, -math.inf) > TELL_S:
+            self._told_at[server] = now
             self._on_answered(name_of(model), account)
 
     async def lost(self, model: Model, account: int, url: str) -> bool:

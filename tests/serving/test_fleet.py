@@ -88,6 +88,29 @@ def test_servers_that_die_come_back(tmp_path: Path) -> None:
     assert len(records(tmp_path, "start")) == 3
 
 
+def test_a_server_that_hangs_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It accepts connections and answers nothing. One that still answers requests goes on."""
+    for name, seconds in {"WATCH_S": 0.02, "LOOK_S": 0.1, "SILENT_S": 0.6}.items():
+        monkeypatch.setattr(fleets, name, seconds)
+
+    hanging = tmp_path / "hanging"
+
+    async def act(fleet: Fleet) -> None:
+        (server,) = fleet.models["m"]
+        first = server.url
+        hanging.touch()
+        for _ in range(10):
+            fleet.answered("m", 0)
+            await asyncio.sleep(0.1)
+            assert server.url == first
+        await until(lambda: server.url is None)
+        hanging.unlink()
+        await until(lambda: server.url is not None)
+
+    notices = with_fleet(tmp_path, specs(tmp_path, 1, "--hang-with", str(hanging)), act)
+    assert notices == ["server 1 of `vllm/m` has accepted requests and answered none for 1 s: it is started again"]
+
+
 def test_idle_servers_are_stopped_until_they_are_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fleets, "WATCH_S", 0.05)
 

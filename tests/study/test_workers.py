@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from counted import CountedServer, counted_server
-from support import ROOT, THOROUGH, clean_environment, emdsl
+from support import ROOT, THOROUGH, clean_environment, emdsl, experiment
 
 import emdsl as emdsl_package
+from emdsl.experiment import request_settings
+from emdsl.study import server_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -317,3 +319,19 @@ def test_a_budget_is_one_for_all_workers(tmp_path: Path, server: CountedServer, 
     asks = sum(n for body, n in server.received.items() if b"JUDGE" not in body)
     assert asks * 0.00007 <= 0.02
     assert asks * 0.00007 > (0.005 if kill else 0.01), "most of it is used"
+
+
+def test_a_run_hears_from_time_to_time_that_a_server_answers_its_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would take a busy server for one that hangs."""
+    told, now = list[tuple[str, int]](), 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    served = experiment(
+        'model q { use = "vllm/m", revision = "1", serve = { gpus: 0, replicas: 2 } }\n'
+        'experiment e { ask answer from q with "x" }'
+    )
+    ((_, settings),) = request_settings(served)
+    servers = server_addresses.ServerAddresses({}, lambda *_: None, lambda *server: told.append(server))
+    for seconds, account in ((0, 0), (1, 0), (1, 1), (29, 0), (31, 0)):
+        now = 100.0 + seconds
+        servers.answered(settings.model, account, f"http://127.0.0.1:{account}/v1")
+    assert [account for _, account in told] == [0, 1, 0]
