@@ -117,6 +117,7 @@ class Dispatcher:
         if request.state is State.IN_FLIGHT:
             request.state = State.WAITING
         self._control.progress.in_flight -= 1
+        attempt.lane.end(request)
         request.kind.end(attempt.started, time.monotonic())
         self._budgets.settle(attempt.reserved, request.query, response, maybe_billed=maybe_billed)
         if self._budgets.limited:

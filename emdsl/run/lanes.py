@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from emdsl.run.pacing import RateController, Ticket
     from emdsl.run.requests import Request
 
+BLAMED = 2  # servers that died under a request, from which on it is sent to one that does nothing else
 RECHECK_S = 0.25  # until an account that is not usable is looked at again
 
 
@@ -32,21 +33,46 @@ class Lane:
     down: set[int] = field(default_factory=set)  # replicas that are not used, as of the last look
     continuing: deque[Request] = field(default_factory=deque)  # of rows that were begun: they go first, in order
     ready: deque[Request] = field(default_factory=deque)
+    blamed: deque[Request] = field(default_factory=deque)  # servers died under each of them: one may be the cause
+    tried: Request | None = None  # the one of these that is in flight
+    reserved: int | None = None  # the account that they are sent to, alone
     awaiting_budget: list[Request] = field(default_factory=list)  # until reserved money is given back
 
     @property
     def line(self) -> deque[Request]:
         """The requests of which the first is sent next."""
+        if self.blamed and self.tried is None:
+            account = self._reserve()
+            if account is None or not self.controllers[account].in_flight:
+                return self.blamed
         return self.continuing or self.ready
+
+    @property
+    def n_waiting(self) -> int:
+        """Number of requests that may be sent now, as far as accounts allow it."""
+        return len(self.continuing) + len(self.ready) + bool(self.blamed and self.tried is None)
 
     def queue(self, request: Request) -> None:
         """Let a request wait for its turn."""
-        (self.continuing if request.high_priority else self.ready).append(request)
+        self._line_of(request).append(request)
 
     def put_back(self, requests: list[Request]) -> None:
         """Let requests that were taken out wait again, before all others."""
         for request in reversed(requests):
-            (self.continuing if request.high_priority else self.ready).appendleft(request)
+            self._line_of(request).appendleft(request)
+
+    def _line_of(self, request: Request) -> deque[Request]:
+        if request.lost >= BLAMED:
+            return self.blamed
+        return self.continuing if request.high_priority else self.ready
+
+    def _reserve(self) -> int | None:
+        """Return the account of blamed requests, which gets no others; None if no account is up."""
+        account = self.reserved
+        if account is None or self.controllers[account].closed or not self.usable(account):
+            up = [i for i, c in enumerate(self.controllers) if not c.closed and self.usable(i)]
+            self.reserved = min(up, key=lambda i: self.controllers[i].in_flight, default=None)
+        return self.reserved
 
     @property
     def in_flight(self) -> int:
@@ -63,14 +89,24 @@ class Lane:
 
         With replicas, a request whose prompt has its beginning in the cache of one becomes the first.
         """
-        if self.affinity is not None and not self.closed:
-            return self._replica(self.affinity, now)
-        chars = self.line[0].chars
-        if len(self.controllers) == 1 and not self.controllers[0].closed and self.usable(0):
+        affinity = self.affinity if self.affinity is not None and not self.closed else None
+        if affinity is not None:
+            self._look(affinity)
+        line = self.line
+        if line is self.blamed and self.reserved is not None:
+            return self.controllers[self.reserved].delay(line[0].chars, now), self.reserved
+        if not self.blamed and self.tried is None:
+            self.reserved = None
+        if affinity is not None:
+            return self._replica(affinity, now)
+        chars = line[0].chars
+        if len(self.controllers) == 1 and not self.controllers[0].closed and self.usable(0) and self.reserved is None:
             return self.controllers[0].delay(chars, now), 0
-        open_ = [i for i, c in enumerate(self.controllers) if not c.closed]
-        if not open_:
+        if self.closed:
             return 0.0, 0  # its requests fail at once
+        open_ = [i for i, c in enumerate(self.controllers) if not c.closed and i != self.reserved]
+        if not open_:
+            return math.inf, 0  # until the blamed requests have been tried
         states = [
             (self.controllers[i].delay(chars, now), self.controllers[i].troubles, self.controllers[i].in_flight, i)
             for i in open_
@@ -85,13 +121,19 @@ class Lane:
         """Count a request that is sent now."""
         if self.affinity is not None:
             self.affinity.placed(request, account)
+        if request.lost >= BLAMED:
+            self.tried = request
         return self.controllers[account].send(request.chars)
+
+    def end(self, request: Request) -> None:
+        """Note that a request is not in flight any more."""
+        if self.tried is request:
+            self.tried = None
 
     def _replica(self, affinity: Affinity, now: float) -> tuple[float, int]:
         """Return the seconds until a request may be sent, and the replica that sends it; make it the first."""
         controllers = self.controllers
-        self._look(affinity)
-        up = [i for i in range(len(controllers)) if i not in self.down]
+        up = [i for i in range(len(controllers)) if i not in self.down and i != self.reserved]
         line = self.line
         delays = [controllers[i].delay(line[0].chars, now) for i in up]
         trusted = [i for i in up if not controllers[i].suspect(now)]
@@ -112,7 +154,7 @@ class Lane:
             if controller.closed or not self.usable(i):
                 if i not in self.down:
                     self.down.add(i)
-                    affinity.forget(i, [*self.continuing, *self.ready])
+                    affinity.forget(i, [*self.continuing, *self.ready, *self.blamed])
             elif i in self.down:
                 self.down.discard(i)
                 controller.restart()

@@ -140,8 +140,8 @@ class LeasedPace:
         reports: list[dict[str, Any]] = []
         in_flight = can_send = 0
         for lane in lanes:
-            name, ready = repr(lane.model.lane), len(lane.continuing) + len(lane.ready)
-            chars = lane.line[0].chars if ready else 0
+            name, ready = repr(lane.model.lane), lane.n_waiting
+            chars = lane.line[0].chars if lane.line else 0
             model = lane.model
             for i in range(len(lane.controllers)):
                 account = self._accounts[name, i]

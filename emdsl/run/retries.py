@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emdsl.errors import Rejected, ServerLost, Throttled, Unavailable
+from emdsl.run.lanes import BLAMED
 from emdsl.run.pacing import MAX_DOUBTS
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 FIRST_WAIT_S, MAX_BACKOFF_S = 0.5, 60.0
 MAX_GIVEN_UP = 16  # requests of an account given up in a row, none answered between: the server is not there
-MAX_LOST = 3  # servers of the run that died under one request: it may be the cause
+MAX_LOST = BLAMED + 1  # servers of the run that died under one request, the last one with nothing else in flight
 MAX_BAD_REPLIES = 3  # replies to one request that were no answers: each may have been paid for
 NOTICE_AFTER_S = 2.0  # without any answer of an account, until the user is told
 OK, NO_ACCESS = 200, (401, 403)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emdsl.query import Model
+from emdsl.run.affinity import Affinity
 from emdsl.run.lanes import RECHECK_S, Lane, Lanes
 from emdsl.run.pacing import RateController
 from emdsl.run.requests import Request
@@ -109,6 +110,46 @@ def test_the_lane_that_sends_next(lanes: list[Lane], expected: float | tuple[int
     found.all = dict(enumerate(lanes))
     chosen = found.choose(0.0)
     assert (chosen if isinstance(chosen, float) else (lanes.index(chosen[0]), chosen[1])) == expected
+
+
+@pytest.mark.parametrize(
+    ("accounts", "affinity", "expected"),
+    [
+        ([controller()], False, [("blamed", 0), ("none", 0), ("blamed", 0), ("none", 0), ("ready", 0)]),
+        ([controller(in_flight=1)], False, [("none", 0)]),
+        ([controller(in_flight=1), controller()], False, [("blamed", 1), ("ready", 0), ("ready", 0)]),
+        ([controller(in_flight=1), controller()], True, [("blamed", 1), ("ready", 0), ("ready", 0)]),
+        ([controller(in_flight=2), controller(in_flight=1)], True, [("ready", 0), ("ready", 0)]),
+        (
+            [controller(closed="no"), controller()],
+            False,
+            [("blamed", 1), ("none", 0), ("blamed", 1), ("none", 0), ("ready", 1)],
+        ),
+    ],
+    ids=["the only account", "that is busy", "another account", "replicas", "all are busy", "one is closed"],
+)
+def test_a_request_that_may_have_ended_servers_is_sent_alone(
+    accounts: list[RateController], affinity: bool, expected: list[tuple[str, int]]
+) -> None:
+    """One after the other, by an account that does nothing else; the others are used as before."""
+    found = lane(*(controller(in_flight=c.in_flight, closed=c.closed) for c in accounts), n=3)
+    found.affinity = Affinity(len(accounts)) if affinity else None
+    for request in found.ready:
+        request.blocks = (), ()
+    for _ in range(2):
+        found.queue(Request(None, "e", {}, 1, lost=2, blocks=((), ())))  # type: ignore[arg-type]  # its query is not read
+    sent = list[tuple[str, int]]()
+    while len(sent) < len(expected):
+        delay, account = found.account(0.0)
+        if delay == 0:
+            sent.append(("blamed" if found.line is found.blamed else "ready", account))
+            found.send(found.line.popleft(), account)
+            continue
+        sent.append(("none", 0))
+        if found.tried is not None and found.reserved is not None:
+            found.controllers[found.reserved].in_flight -= 1
+            found.end(found.tried)
+    assert sent == expected
 
 
 def test_in_flight_is_of_all_accounts() -> None:

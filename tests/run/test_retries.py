@@ -7,19 +7,25 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support import InProcess, program
 
-from emdsl.errors import ProviderError, Rejected, Throttled, Unavailable
+from emdsl.errors import ProviderError, Rejected, ServerLost, Throttled, Unavailable
 from emdsl.query import Model
 from emdsl.run.control import RunControl
 from emdsl.run.dispatcher import Attempt
+from emdsl.run.executor import Executor
 from emdsl.run.lanes import Lane
 from emdsl.run.pacing import RateController
 from emdsl.run.requests import Request
 from emdsl.run.retries import MAX_BAD_REPLIES, MAX_GIVEN_UP, Retries, RetryPolicy
+from emdsl.run.rows import Rows
 from emdsl.service import SERVICES
+from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from emdsl.query import Query, Response
 
 MODEL = Model(name="m", use="openai/m", service=SERVICES["openai"], wire_name="m")
 
@@ -177,6 +183,53 @@ def test_what_follows_an_error(
     """The request is queued again, waits, or fails; and its account is closed, or not."""
     found, _, lane = after(error, accounts=accounts, max_wait_s=max_wait_s, prepare=prepare)
     assert (found, lane.controllers[0].closed) == (follows, closed)
+
+
+class Dying(InProcess):
+    """Replicas of a server that die with all requests in flight when they have read some prompts."""
+
+    def __init__(self, replicas: int, poison: set[str]) -> None:
+        super().__init__()
+        self.poison, self.deaths = poison, 0
+        self.ended = [asyncio.Event() for _ in range(replicas)]
+
+    def accounts(self, _: Model) -> int:
+        return len(self.ended)
+
+    async def ask(self, query: Query, account: int = 0, *rest: Any) -> Response:
+        ended, prompt = self.ended[account], query.prompt.messages[-1][1]
+        await asyncio.sleep(0.01)
+        if prompt in self.poison and not ended.is_set():
+            self.deaths += 1
+            ended.set()
+            self.ended[account] = asyncio.Event()
+        if ended.is_set():
+            raise ServerLost("the server died before it answered", paid=True)
+        return await super().ask(query, account, *rest)
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_requests_beside_one_that_ends_servers_are_answered(replicas: int) -> None:
+    """Only those that end a server which does nothing else are given up, after three each."""
+    poison = {"question 3", "question 7", "question 25"}
+    (study,) = program(
+        'experiment e {\n for q in 1..60\n ask answer from "openai/gpt-4o" with "question {q}"\n}'
+    ).experiments
+
+    async def run() -> tuple[Dying, Executor]:
+        provider = Dying(replicas, poison)
+        executor = Executor(
+            [Rows(study)], MemoryStore(), provider, connections=20, retry_policy=RetryPolicy(max_wait_s=5), run="r"
+        )
+        await executor.run()
+        return provider, executor
+
+    provider, executor = asyncio.run(asyncio.wait_for(run(), 30))
+    failures = executor.report.failures.values()
+    assert len(failures) == len(poison)
+    assert all(f.endswith("(3 servers died under this request)") for f in failures)
+    assert provider.n == 60 - len(poison)
+    assert provider.deaths <= 3 * len(poison)
 
 
 @pytest.mark.parametrize(
