@@ -13,6 +13,7 @@ from emdsl.errors import Rejected
 from emdsl.serving.command import command_of
 from emdsl.serving.fleet import IDLE_S, TAIL, Fleet
 from emdsl.serving.launcher import ReplicaSpec
+from emdsl.store.claims import live_runs
 from emdsl.study.options import LOCAL, RAY
 from emdsl.study.served import LOGS, name_of
 
@@ -176,7 +177,7 @@ def replica_specs(models: Iterable[Model], environment: Mapping[str, str]) -> di
 def launcher_for(on: str, project: Project, run: str, notice: Callable[[str], None]) -> Launcher:
     """Return the launcher of a place; raises SetupError if Ray is not installed."""
     logs = project.cache / LOGS
-    _forget_old(logs)
+    _forget_old(logs, project.answers)
     if on != LOCAL:
         from emdsl.serving.ray_launcher import RayLauncher  # noqa: PLC0415 - only `--on ray` needs it
 
@@ -186,9 +187,11 @@ def launcher_for(on: str, project: Project, run: str, notice: Callable[[str], No
     return LocalLauncher(logs / run, project.root, project.environment)
 
 
-def _forget_old(logs: Path) -> None:
-    """Remove the logs of all runs but the last ones."""
+def _forget_old(logs: Path, answers: Path) -> None:
+    """Remove the logs of all runs but the last ones and those under way, which hold claims on the store `answers`."""
     with suppress(OSError):  # another run forgets them, too
         folders = sorted(logs.glob("*/"), key=lambda folder: folder.stat().st_mtime)
+        under_way = live_runs(answers)
         for folder in folders[: -KEPT_RUNS + 1]:
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.name not in under_way:
+                shutil.rmtree(folder, ignore_errors=True)

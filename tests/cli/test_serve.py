@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,7 @@ import emdsl as emdsl_package
 from emdsl.errors import UsageError
 from emdsl.study import running
 from emdsl.study.project import open_project
+from emdsl.study.servers import launcher_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -201,6 +203,19 @@ def test_a_run_is_stopped_while_its_servers_start(tmp_path: Path, monkeypatch: p
         done = run.result(20)
     assert (done.answered, done.complete) == (0, False)
     assert not alive(tmp_path / "records")
+
+
+def test_logs_of_a_run_under_way_are_kept(tmp_path: Path) -> None:
+    """However many runs have started since; of the others, the last ones are."""
+    project = open_project(study(tmp_path) / "study.em")
+    project.answers.mkdir(parents=True)
+    logs = project.cache / "serving"
+    for i in range(25):
+        (logs / f"run{i:02}").mkdir(parents=True)
+        os.utime(logs / f"run{i:02}", (i, i))
+    with closing(project.claims("run03")):
+        launcher_for("local", project, "new", lambda _: None)
+    assert sorted(p.name for p in logs.iterdir()) == ["run03", *(f"run{i:02}" for i in range(6, 25))]
 
 
 def test_what_doctor_and_models_say(tmp_path: Path) -> None:
