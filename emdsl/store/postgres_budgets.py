@@ -136,6 +136,9 @@ class PostgresLedger:
                 cursor = self._connection.execute(sql, values)
             return cursor.fetchall()
         except psycopg.Error as error:
+            if error.sqlstate is None:  # not of the server: this connection is of no use any more
+                self._connection.close()
+            self._connection.note_end(error)
             failure = self._address.failure(error, self._connection)
             raise (kept(failure) if isinstance(failure, StoreAway) else failure) from error
 

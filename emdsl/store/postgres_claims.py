@@ -134,6 +134,7 @@ class PostgresClaims:
                 self._connection.pgconn.consume_input()
         except psycopg.Error as error:
             self._connection.close()
+            self._connection.note_end(error)
             raise self._address.failure(error, self._connection) from error
         finally:
             self._connection.lock.release()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -63,13 +64,33 @@ class Session(psycopg.Connection):
     """A connection that ends if its server is frozen: stopped, on a paused machine, or with a disk that hangs.
 
     The kernel of such a server keeps the link alive, and no timeout of a statement ends: the server would do that.
+    It remembers why it has ended: errors of later calls report only that it has.
     """
 
     is_frozen: Callable[[], bool] = staticmethod(lambda: False)
+    ended_by: psycopg.Error | None = None
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
         """Wait for a reply; raises OperationalError, on a closed connection, if the server is frozen."""
-        return super().wait(self._watched(gen), *args, **kwargs)
+        handled = sys.exc_info()[1]
+        try:
+            return super().wait(self._watched(gen), *args, **kwargs)
+        except psycopg.Error as error:
+            self.note_end(error, handled)
+            raise
+
+    def note_end(self, error: psycopg.Error, handled: BaseException | None = None) -> None:
+        """Remember an error if the connection has ended by it.
+
+        Args:
+            error: The error, or one that came of it while it was handled: a pipeline that cannot be left has its own.
+            handled: An earlier error, which is not of this call.
+        """
+        first = error
+        while isinstance(first.__context__, psycopg.Error) and first.__context__ is not handled:
+            first = first.__context__
+        if self.ended_by is None and (self.closed or isinstance(first, errors.AdminShutdown | errors.CrashShutdown)):
+            self.ended_by = first
 
     def _watched(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
         heard = time.monotonic()
@@ -106,7 +127,7 @@ class Address:
     def __repr__(self) -> str:
         return f"Address({self.name})"
 
-    def connect(self, *, read_only: bool = False) -> psycopg.Connection:
+    def connect(self, *, read_only: bool = False) -> Session:
         """Open a session that commits each statement; raises StoreAway and StoreError."""
         session = _SESSION | ({"default_transaction_read_only": "on"} if read_only else {})
         options = " ".join(f"-c {name}={value}" for name, value in session.items())
@@ -130,6 +151,8 @@ class Address:
 
     def failure(self, error: Exception, connection: psycopg.Connection | None = None) -> StoreError:
         """Return the error that a user reads: StoreAway if the server cannot be reached or the connection is lost."""
+        if isinstance(connection, Session) and connection.ended_by is not None:
+            error = connection.ended_by
         text = self._redactor.mask(_HINTS.sub("", " ".join(str(error).split())))
         lost = connection is not None and connection.closed
         if lost or isinstance(error, errors.AdminShutdown | errors.CrashShutdown | errors.CannotConnectNow):

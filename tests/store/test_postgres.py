@@ -167,14 +167,17 @@ def test_a_lost_connection_is_made_again_to_read(url: str, store: PostgresStore)
     sql(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
              f"AND datname = '{url.rpartition('/')[2]}'")  # fmt: skip
     assert texts(store, range(3)) == {0: "a"}
+    cause = (
+        r"was lost \((terminating connection due to|consuming input failed: server closed)"  # each time, the true one
+    )
     for _ in range(2):
-        with pytest.raises(StoreAway, match=r"connection to postgresql://127.0.0.1/t\d+ was lost"):
+        with pytest.raises(StoreAway, match=r"connection to postgresql://127.0.0.1/t\d+ " + cause):
             put(store, {1: "b"})
-        with pytest.raises(StoreAway, match="was lost"):
+        with pytest.raises(StoreAway, match=cause):
             claims.check()
-        with pytest.raises(StoreAway, match="was lost"):
+        with pytest.raises(StoreAway, match=cause):
             claims.take([A])
-        with pytest.raises(StoreAway, match="was lost"):
+        with pytest.raises(StoreAway, match=cause):
             assert claims.alone
     with closing(PostgresClaims(url, "next")) as following:
         assert following.take([A]) == {A}  # free at once
@@ -318,8 +321,9 @@ def test_a_frozen_server_is_away_and_a_slow_one_is_waited_for(url: str, monkeypa
             assert connection.execute("SELECT 1 FROM pg_sleep(0.7)").fetchall() == [(1,)]
             claims = PostgresClaims(url + "?connect_timeout=2", "run")
             with pg.server().frozen():
-                with pytest.raises(StoreAway, match="it is frozen or overloaded"):
-                    claims.take([A])
+                for statement in (lambda: claims.take([A]), claims.check, lambda: claims.alone):
+                    with pytest.raises(StoreAway, match="it is frozen or overloaded"):
+                        statement()
                 with pytest.raises(StoreAway, match="cannot be reached"):
                     PostgresStore(url + "?connect_timeout=2")
                 claims.close()
@@ -334,6 +338,7 @@ def test_a_server_that_dies_between_the_statements_of_a_draw_is_told_once(
         add_budget(url, "pilot", Decimal(1))
     with closing(PostgresClaims(url, "run")) as claims, closing(PostgresLedger(url, "pilot", claims.owner)) as ledger:
         sql(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'emdsl'")
-        with pytest.raises(StoreAway, match=r"was lost.*are kept on this machine"):
-            asyncio.run(ledger.draw("pilot", Decimal("0.1"), Decimal("0.2")))
+        for _ in range(2):
+            with pytest.raises(StoreAway, match=r"was lost \((?!the connection is closed).*are kept on this machine"):
+                asyncio.run(ledger.draw("pilot", Decimal("0.1"), Decimal("0.2")))
     assert not caplog.records
