@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 600.0  # reasoning models think for minutes
 CONNECT_S = 30.0
+LATE_S = 1.0  # by which a timer fires late if this process did something else meanwhile: its requests were not served
 SLOW_S = 4.0  # without a connection, until that is reported
 SUCCESS = range(200, 300)  # 201 and 203 too may carry an answer
 MAX_HEADER = 64 * 2**10  # bytes of one header of a reply
@@ -55,8 +56,8 @@ class Http:
         self._slow: set[str] = set()  # servers that were reported as slow to connect
         self._on_slow = on_slow
         self._routes: dict[str, _Route] = {}  # by URL
-        self._timeouts: dict[float | None, aiohttp.ClientTimeout] = {}
         self._environment = environment
+        self._connecting = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
         self._connector = aiohttp.TCPConnector(
             limit=connections, keepalive_timeout=60, ttl_dns_cache=300, socket_factory=_keepalive_socket
         )
@@ -139,10 +140,10 @@ class Http:
             accepted: statuses that are not errors.
         """
         if stall_s is None:
-            timeout = self._timeout(timeout_s)
+            timeout, timeout_s = self._connecting, timeout_s or TIMEOUT_S
         else:
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=stall_s)
-        with _Translated(method, url, timeout, mask):
+            timeout, timeout_s = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=stall_s), None
+        with _Bounded(method, url, timeout_s, stall_s, mask):
             route = self._route(url)
             session = self._session if route.answers else self._watched
             async with session.request(
@@ -170,13 +171,6 @@ class Http:
         if server not in self._slow:
             self._slow.add(server)
             self._on_slow(f"no connection to {server} for {SLOW_S:g} s; each attempt takes up to {CONNECT_S:g} s")
-
-    def _timeout(self, timeout_s: float | None) -> aiohttp.ClientTimeout:
-        timeout = self._timeouts.get(timeout_s)
-        if timeout is None:
-            timeout = aiohttp.ClientTimeout(total=timeout_s or TIMEOUT_S, sock_connect=CONNECT_S)
-            self._timeouts[timeout_s] = timeout
-        return timeout
 
     def _route(self, url: str) -> _Route:
         """Return a URL, parsed, with its server and the proxy of that; raises BadNetworkSettings and ValueError."""
@@ -251,19 +245,42 @@ def _keepalive_socket(address: AddrInfoType) -> socket.socket:
     return connection
 
 
-@dataclass(slots=True)
-class _Translated:
-    """Turns the errors of a connection into ours; a class, because a generator would cost every request 3 us."""
+class _Bounded:
+    """Ends a request in time, and turns the errors of its connection into ours.
 
-    method: str
-    url: str
-    timeout: aiohttp.ClientTimeout
-    mask: Mask
+    The time in which this process served no connection, as it waited for a store, is not counted: the answer may have
+    arrived meanwhile, and was paid for. It is a class, because a generator would cost every request 3 us.
+    """
+
+    __slots__ = ("_due", "_expired", "_loop", "_mask", "_method", "_n_cancels", "_stall_s", "_task", "_timeout_s",
+                 "_timer", "_url")  # fmt: skip
+
+    def __init__(self, method: str, url: str, timeout_s: float | None, stall_s: float | None, mask: Mask) -> None:
+        self._method, self._url, self._timeout_s, self._stall_s, self._mask = method, url, timeout_s, stall_s, mask
+        self._timer: asyncio.TimerHandle | None = None
+        self._expired = False
 
     def __enter__(self) -> None:
-        pass
+        task = asyncio.current_task()
+        if self._timeout_s is not None and task is not None:
+            self._loop, self._task, self._n_cancels = asyncio.get_running_loop(), task, task.cancelling()
+            self._due = self._loop.time() + self._timeout_s
+            self._timer = self._loop.call_at(self._due, self._expire)
+
+    def _expire(self) -> None:
+        now = self._loop.time()
+        if (late_s := now - self._due) > LATE_S:
+            self._due = now + late_s
+            self._timer = self._loop.call_at(self._due, self._expire)
+            return
+        self._expired = True
+        self._task.cancel()
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._expired and self._task.uncancel() <= self._n_cancels and isinstance(error, asyncio.CancelledError):
+            error = TimeoutError()
         match error:
             case BadNetworkSettings():
                 raise Rejected(f"not sent: {error}", for_all=True) from None
@@ -271,8 +288,8 @@ class _Translated:
                 raise Rejected(MALFORMED, for_all=True) from None
             case TimeoutError() | aiohttp.ClientError() | OSError():
                 sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-                message = _describe(error, self.url, self.timeout.total or self.timeout.sock_read)
-                raise Unavailable(self.mask(message), paid=sent and self.method == "POST") from None
+                message = _describe(error, self._url, self._timeout_s or self._stall_s)
+                raise Unavailable(self._mask(message), paid=sent and self._method == "POST") from None
             case ValueError():  # not a wrong certificate, which is one too; its text may contain a proxy's password
                 raise Rejected(MALFORMED, for_all=True) from None
 

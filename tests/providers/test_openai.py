@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -14,8 +17,10 @@ from support import program
 
 from emdsl.errors import ProviderError, Rejected, Throttled, Unavailable
 from emdsl.frame import Frame
+from emdsl.providers import http as http_module
 from emdsl.providers.http import Http
 from emdsl.providers.secret import find_keys, find_url
+from emdsl.study.asking import fast_loop
 
 
 def reply(**message: Any) -> dict[str, Any]:
@@ -227,3 +232,40 @@ def test_the_password_of_a_proxy_is_told_to_nobody(monkeypatch: pytest.MonkeyPat
         said = asyncio.run(main())
         assert said
         assert "hunter2secret" not in said
+
+
+@pytest.mark.parametrize("factory", [None, fast_loop()], ids=["asyncio", "uvloop"])
+def test_an_answer_that_arrives_while_the_event_loop_waits_is_kept(
+    factory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was paid for. A server that is silent longer than its time is given up, after a wait of the loop too."""
+    monkeypatch.setattr(http_module, "LATE_S", 0.1)
+
+    class Late(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            time.sleep(float(self.path[1:]))
+            with suppress(OSError):  # the client has gone
+                self.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"text": 1}')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    async def ask(url: str) -> Any:
+        http = Http(4)
+        try:
+            asked = asyncio.create_task(http.post(url, b"{}", {}, mask=str, timeout_s=0.3))
+            await asyncio.sleep(0.1)
+            time.sleep(0.6)  # noqa: ASYNC251 - as a store does whose server is frozen
+            return (await asked)[0]
+        finally:
+            await http.close()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Late) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        with asyncio.Runner(loop_factory=factory) as runner:
+            assert runner.run(ask(f"{url}/0.2")) == {"text": 1}
+            with pytest.raises(Unavailable, match=r"no answer from .* within 0\.3 s") as error:
+                runner.run(ask(f"{url}/3"))
+        assert error.value.paid
+        server.shutdown()
