@@ -1,6 +1,6 @@
 """Runs on a Ray cluster of three nodes, which are killed one after the other: `make stress`. Exits 1 on failure.
 
-    ray_cluster.py [PART...]    kills, head; all of them by default
+    ray_cluster.py [PART...]    kills, head, away; all of them by default
 
 Each node is a raylet of this machine with an address of its own, so that nothing is shared but PostgreSQL: nodes get
 the files of the study, and have stores of their own. Model servers are `tests/tiny_server.py`, which counts requests.
@@ -246,12 +246,35 @@ def head(folder: Path) -> None:
     print(f"run again: whole, {repeated} requests sent again", flush=True)
 
 
+def away(folder: Path) -> None:
+    """The server of the store is killed: answers that only nodes have come to this machine, and are not paid again."""
+    study = Study(folder, "away", pg.new_database())
+    with cluster_of(3) as cluster:
+        run = study.run(cluster, "--workers", "3")
+        until(lambda: len(study.events("answer")) > N_REQUESTS // 5)
+        pg.server().kill()
+        try:
+            code, output = ended(run)
+        finally:
+            mark = os.environ.pop(MARK)  # it outlives the parts
+            pg.server().start()
+            os.environ[MARK] = mark
+        assert code == 3, output
+        assert "kept on this machine" in output, output
+        print(f"the store killed: the run ended, {len(study.events('answer'))} answered", flush=True)
+        whole(study.run(cluster))
+        one = Study(folder, "straight", None)
+        whole(one.run(cluster))
+    check(study, one.tables(), 0)
+    print("run again: whole, no request twice", flush=True)
+
+
 def workers() -> list[int]:
     """Return the processes of workers."""
     return ours("emdsl.study.worker")
 
 
-PARTS = {"kills": kills, "head": head}
+PARTS = {"kills": kills, "head": head, "away": away}
 
 
 def main(names: list[str]) -> None:
