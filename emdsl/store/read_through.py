@@ -105,9 +105,9 @@ class ReadThroughStore:
 
     def _without_dropped(self, by_key: Mapping[Digest, T]) -> dict[Digest, T]:
         """Leave out the answers that somebody dropped to request them again."""
-        if self._dropped is None:
+        if self._dropped is None and by_key:
             self._dropped = dropped(self._store)
-        return {key: value for key, value in by_key.items() if key not in self._dropped}
+        return {key: value for key, value in by_key.items() if key not in (self._dropped or ())}
 
     def _kept(self, entries: Mapping[Digest, bytes], wanted: Iterable[Digest]) -> dict[Digest, bytes]:
         """Keep entries, and return those of some keys that count: a process may have stored its own answer first."""
