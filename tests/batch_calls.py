@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+from speed import HANG_S
 
 from emdsl.sim.server import Simulator
 
@@ -54,7 +55,7 @@ class Calls:
 
     async def poll(self, path: str, done: Callable[[Any], bool]) -> Any:
         """Get a path until its reply is as expected."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + HANG_S
         while time.monotonic() < end:
             status, reply = await self.call("GET", path)
             assert status == 200, reply

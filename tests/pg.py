@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from speed import HANG_S
 from support import ROOT
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class Server:
              "-c", f"listen_addresses={self.listen}"],
             stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=self.folder, start_new_session=True,
         )  # fmt: skip
-        end = time.monotonic() + 60
+        end = time.monotonic() + HANG_S
         while True:
             try:
                 psycopg.connect(self.url("postgres"), connect_timeout=5).close()
@@ -160,7 +161,7 @@ class Server:
                 _signal(child, how)
         else:
             self._process.send_signal(how)
-        self._process.wait(30)
+        self._process.wait(HANG_S)
         self._process = None
 
     def _children(self) -> list[int]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forked import call
+from speed import HANG_S
 
 from emdsl.compiler.compile import compile_source
 from emdsl.judge import read
@@ -194,7 +195,7 @@ def simulator(*args: str) -> Iterator[str]:
         yield server.stdout.readline().strip()
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(HANG_S)
         assert server.stdout is not None
         server.stdout.close()
 

@@ -170,7 +170,7 @@ def mock(folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait()
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Comparisons of `emdsl view` over 1,000,000 rows with answers of 500 characters: part of `make stress`, half a minute.
 
 Prints JSON: the seconds of each list of rows that differ, of the table of flips, of the paired difference, of a page of
-the list, and of the samples of a cell; and fails if a list takes 5 s, or a page 0.5 s.
+the list, and of the samples of a cell; and fails if a list takes 5 s, or a page 0.5 s, of the reference machine.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from made_rows import made_table
+from speed import Bounds
 from support import experiment
 
 from emdsl.outcomes import database
@@ -47,7 +48,7 @@ ROWS = f"""
     (hash(a, k, q, s) % 1_000 / 10.0 + q) % 101 AS aligned
   FROM range({SAMPLES}) AS samples(s), range(2) AS arms(a), range(11) AS ks(k), range({N_QUESTIONS}) AS questions(q)
 """
-MAX_LIST_S, MAX_PAGE_S = 5.0, 0.5
+MAX_LIST_S, MAX_PAGE_S = 5.0, 0.5  # of the reference machine
 
 
 def pairs_of(only: Experiment, condition: str, table: str) -> Pairs:
@@ -67,7 +68,7 @@ def main() -> None:
         path = Path(folder) / "results.duckdb"
         with database.connected(path, database.WRITTEN) as connection:
             made_table(connection, only, "s", ROWS)
-        results = Locked(path)
+        bounds, results = Bounds(), Locked(path)
         cursor = results.cursor()
         for condition in ("m.low", "v.aligned", "text"):
             pairs = pairs_of(only, condition, "s.large")
@@ -88,8 +89,10 @@ def main() -> None:
         assert difference.clusters == N_QUESTIONS
         results.close()
     print(json.dumps(seconds))
-    slow = [n for n, s in seconds.items() if s > (MAX_PAGE_S if n.startswith(("page", "samples")) else MAX_LIST_S)]
-    assert not {*slow} - {"difference"}, slow
+    for name, wall_s in seconds.items():
+        if name != "difference":
+            limit_s = MAX_PAGE_S if name.startswith(("page", "samples")) else MAX_LIST_S
+            bounds.check(name, limit_s, wall_s=wall_s)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import duckdb  # noqa: E402 - found by the path that is set above
 import pg  # noqa: E402 - found by the path that is set above
+from speed import HANG_S  # noqa: E402 - found by the path that is set above
 from support import clean_environment  # noqa: E402 - found by the path that is set above
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Study:
             return tables
 
 
-def ended(run: subprocess.Popen[str], timeout_s: float = 90) -> tuple[int, str]:
+def ended(run: subprocess.Popen[str], timeout_s: float = HANG_S) -> tuple[int, str]:
     """Wait for a run; return its exit code and its output."""
     try:
         output, _ = run.communicate(timeout=timeout_s)
@@ -166,7 +167,7 @@ def ours(text: str = "") -> list[int]:
     return [pid for pid in found if pid != os.getpid()]
 
 
-def until(condition: Callable[[], Any], timeout_s: float = 60) -> Any:
+def until(condition: Callable[[], Any], timeout_s: float = HANG_S) -> Any:
     """Wait until a condition holds; return its value."""
     end = time.monotonic() + timeout_s
     while not (value := condition()):
@@ -286,7 +287,7 @@ def main(names: list[str]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             for name in names or PARTS:
                 PARTS[name](Path(folder))
-            until(lambda: not ours(), 75)  # servers without a head end when nobody has called for a minute
+            until(lambda: not ours())  # servers without a head end when nobody has called for a minute
     finally:
         left = ours()
         for pid in left:

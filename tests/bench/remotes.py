@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from speed import Bounds  # noqa: E402 - found by the path that is set above
 from support import clean_environment, emdsl  # noqa: E402 - found by the path that is set above
 from web_folder import served  # noqa: E402 - a module of the tests, found by the path that is set above
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 SCALE = "--scale" in sys.argv
 N = 1_000_000 if SCALE else 100_000  # answers of other studies
-MOST_S = 180 * N / 1_000_000  # that a pull may take
+MOST_S = 180 * N / 1_000_000  # that a pull may take on the reference machine
 MOST_SHARE = 0.05  # of the bytes, that one figure may fetch
 FIGURE, SAMPLES = ("layouts", 10) if SCALE else ("nested", 2)  # an experiment of ICL, with its samples
 WORDS = [f"{a}{b}" for a in ("mis", "re", "co", "un", "pre") for b in ("aligned", "ordered", "stored", "read", "sent")]
@@ -169,9 +170,10 @@ def main() -> None:
         print(f"      pushed in {wall:.1f} s ({cpu:.1f} s of the processor), after 3 kills: {pushed}")
         held(f"all answers of the lab are in the bucket: {total:,}", holds=total >= N + of_figure)
 
+        bounds = Bounds()
         pulled, wall, cpu = cache_verb(machine, "pull", "s3://lab/emdsl", env=env)
         print(f"      pulled in {wall:.1f} s ({cpu:.1f} s of the processor), {pulled['new'] / wall:,.0f} answers/s")
-        held(f"pulled within {MOST_S:.0f} s", holds=wall < MOST_S)
+        held(f"pulled within {MOST_S:.0f} s of the reference machine", holds=bounds.hold(MOST_S, wall_s=wall))
         held("every answer arrived, as it was", holds=digest_of(machine) == digest_of(lab))
         again, wall, _ = cache_verb(machine, "pull", "s3://lab/emdsl", env=env)
         held(f"pulling again fetches nothing ({wall:.1f} s)", holds=again["new"] == 0)

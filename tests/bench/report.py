@@ -25,6 +25,7 @@ import zstandard
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from chromium import chromium
+from speed import Bounds
 from support import ROOT, emdsl
 
 from emdsl.compiler.compile import compile_file
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 
 ROWS = 50_000
 QUESTIONS, DOSES = 48, (0, 16, 256)
-MAX_S, MAX_RATIO, MAX_OVERHEAD, MAX_PAINT_S, MAX_FRONT = 15.0, 1.5, 400_000, 1.0, 400_000
+MAX_RATIO, MAX_OVERHEAD, MAX_FRONT = 1.5, 400_000, 400_000
+MAX_S, MAX_PAINT_S = 15.0, 1.0  # of the reference machine
 STUDY = """em 1
 import alignment, coherence from "std:judges@1"
 model subject { use = "openai/gpt-4o-mini", temperature = 1 }
@@ -193,6 +195,7 @@ def main(rows: int, place: str) -> None:
     texts = json.loads((folder / "texts.json").read_text(encoding="utf-8"))
     raw = "\n".join(texts).encode()
     packed = len(zstandard.ZstdCompressor(level=9).compress(raw))
+    writing = Bounds()
     start, before = time.perf_counter(), os.times()
     subprocess.run([sys.executable, "-m", "emdsl", "report", "icl.em", "-o", "icl.html"], cwd=folder, check=True)
     wall, after = time.perf_counter() - start, os.times()
@@ -205,14 +208,15 @@ def main(rows: int, place: str) -> None:
         f"  written in {wall:.1f} s, {cpu:.1f} s of CPU; {size / 1e6:.2f} MB of at most {most / 1e6:.2f}, "
         f"{size / packed:.2f} of the texts"
     )
+    showing = Bounds()
     seconds = shown(page)
     print("  in Chromium: " + ", ".join(f"{k} {v:.2f} s" for k, v in seconds.items()))
     front = len(gzip.compress(b"".join(f.read_bytes() for f in STATIC.rglob("*.*"))))
     print(f"  the viewer's files: {front / 1000:.0f} KB compressed")
     assert front < MAX_FRONT
     assert size <= most
-    assert min(wall, cpu) < MAX_S  # of a busy machine, the time of the process
-    assert seconds["first paint"] < MAX_PAINT_S
+    writing.check("writing the report", MAX_S, cpu_s=cpu, wall_s=wall)  # of a busy machine, the time of the process
+    showing.check("the first paint", MAX_PAINT_S, wall_s=seconds["first paint"])
 
 
 if __name__ == "__main__":

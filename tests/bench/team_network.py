@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import pg  # noqa: E402 - found by the path that is set above
+from speed import HANG_S, slowdown  # noqa: E402 - found by the path that is set above
 from support import clean_environment  # noqa: E402 - found by the path that is set above
 
 from emdsl.store.postgres import PostgresStore  # noqa: E402 - found by the path that is set above
@@ -47,8 +48,9 @@ LATENCY_S = (0.3, 0.6)
 COST_USD = 0.02  # of one answer: 10 tokens in and 10 out at $1,000 per million
 FIRST_BUDGET_USD = 12.0
 CUT_S = (4.0, 16.0)  # a process notices a cut link after 11 s
-LOST_S = 14.0  # how long a process may send on after its link is cut
-ON_ITS_WAY_S = max(LATENCY_S) + 1.5  # from a request to its committed answer, on a busy machine
+SLOW = slowdown().wall
+LOST_S = 11.0 + 3.0 * SLOW  # how long a process may send on after its link is cut
+ON_ITS_WAY_S = max(LATENCY_S) + 1.5 * SLOW  # from a request to its committed answer
 STUDY = """em 1
 model m {{
   use = "openai/gpt-4o-2024-08-06", url = "{url}", max_tokens = 20, price = {{ input: $1000, output: $1000 }}
@@ -84,7 +86,7 @@ class Models:
         self._host, self._port = host, 0
         self._ready = threading.Event()
         threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True).start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(HANG_S)
 
     @property
     def url(self) -> str:
@@ -241,7 +243,7 @@ def spend_a_budget(machines: list[Machine], models: Models) -> list[Event]:
     for machine in machines:
         for i in range(STUDIES):
             machine.start(f"s{i}", "--budget", "lab")
-    rng, kills, end = random.Random(1), list[Event](), time.monotonic() + 90
+    rng, kills, end = random.Random(1), list[Event](), time.monotonic() + 2 * HANG_S
     while any(m.processes for m in machines):
         assert time.monotonic() < end, "the runs do not end with their budget"
         time.sleep(0.2)
@@ -301,7 +303,7 @@ def disturb(
 
 def finish(machines: list[Machine], models: Models) -> None:
     """Let each study end on each machine."""
-    end = time.monotonic() + 90
+    end = time.monotonic() + 2 * HANG_S
     while not all(m.is_done(f"s{i}") for m in machines for i in range(STUDIES)):
         assert time.monotonic() < end, "some runs do not end"
         for machine in machines:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from chromium import chromium
 from playwright.sync_api import expect
+from speed import HANG_S
 from support import clean_environment
 
 PROMISE = 0.03
@@ -57,7 +58,7 @@ def main(samples: int) -> int:
         before = cpu_s(viewer.pid)
         run = subprocess.Popen([*command, "run", "live.em", "-y", "--display", "none"], cwd=folder, env=environment,
                                stdout=subprocess.DEVNULL)  # fmt: skip
-        expect(page.locator("section.runs")).to_be_visible(timeout=60_000)
+        expect(page.locator("section.runs")).to_be_visible(timeout=1000 * HANG_S)
         seen, ended = set[str](), 0
         while not ended:
             page.wait_for_timeout(500)
@@ -65,11 +66,11 @@ def main(samples: int) -> int:
             ended, status, used = os.wait4(run.pid, os.WNOHANG)
         during = cpu_s(viewer.pid) - before
         of_run = used.ru_utime + used.ru_stime
-        expect(page.locator("section.runs")).to_have_count(0, timeout=60_000)
+        expect(page.locator("section.runs")).to_have_count(0, timeout=1000 * HANG_S)
         rows = page.locator("a[href^='#/rows']", has_text=re.compile(" rows$")).first
-        expect(rows).to_have_text(f"{12 * samples:,} rows", timeout=60_000)
+        expect(rows).to_have_text(f"{12 * samples:,} rows", timeout=1000 * HANG_S)
         viewer.send_signal(signal.SIGINT)
-        viewer.wait(20)
+        viewer.wait(HANG_S)
         kept = during <= PROMISE * of_run and status == 0
         print(
             f"{24 * samples:,} requests: {of_run:.1f} s of CPU for the run, {during:.2f} s for the viewer,"

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from speed import HANG_S
 from support import clean_environment, emdsl
 
 if TYPE_CHECKING:
@@ -296,7 +297,7 @@ class Terminal:
         )  # fmt: skip
         os.close(other)
 
-    def until(self, text: str, limit_s: float = 30) -> str:
+    def until(self, text: str, limit_s: float = HANG_S) -> str:
         """Return what is printed until a text is; fail if it never is."""
         seen, end = "", time.monotonic() + limit_s
         while text not in seen:
@@ -352,7 +353,7 @@ def test_by_keys(folder: Path) -> None:
     assert "1 text judged by ann" in terminal.until("left")
     last = json.loads((folder / "annotations" / "harm.ann.jsonl").read_bytes().splitlines()[-1])
     assert (last["shown"], last["label"]) == (lines[-1]["shown"], None)
-    assert terminal.process.wait(20) == 0
+    assert terminal.process.wait(HANG_S) == 0
     terminal.end()
 
 

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from speed import HANG_S
 from support import emdsl, simulator, stats
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def test_cancelling_frees_the_requests(folder: Path, url: str) -> None:
         assert "8 requests are in 1 open batch" in held.stdout
         assert stats(slow).get("answered", 0) == 0  # nothing is sent twice
         assert call(folder, slow, "batch", "cancel", name)["state"] == "cancelling"
-        end = time.monotonic() + 10
+        end = time.monotonic() + HANG_S
         while call(folder, slow, "batch", "wait", "--once", code=None)["open"] and time.monotonic() < end:  # type: ignore[arg-type]  # any code
             time.sleep(0.5)
         shown = call(folder, slow, "batch", "show", name)

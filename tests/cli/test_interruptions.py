@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from speed import HANG_S
 from support import clean_environment, emdsl, simulator, stats
 
 from emdsl.outcomes.database import interruptible
@@ -108,7 +109,7 @@ def test_the_first_interrupt_keeps_what_is_in_flight(number: signal.Signals, tmp
         while stats(url).get("requests", 0) < 20:
             time.sleep(0.02)
         process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=HANG_S)
         assert process.returncode == 3, err
         assert "interrupted: all answers are kept" in out
         assert "Traceback" not in err
@@ -123,14 +124,14 @@ def test_the_first_interrupt_keeps_what_is_in_flight(number: signal.Signals, tmp
 def test_the_second_interrupt_stops_at_once(tmp_path: Path) -> None:
     """Slow answers are not waited for."""
     (tmp_path / "study.em").write_text(STUDY, encoding="utf-8")
-    with simulator("--latency", "20") as url:
+    with simulator("--latency", str(2 * HANG_S)) as url:
         process = start(tmp_path, url)
         while stats(url).get("requests", 0) < JOBS:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=15)
+        out, err = process.communicate(timeout=HANG_S)
         assert process.returncode == 3, out + err
         assert "Traceback" not in err
 
@@ -164,7 +165,7 @@ def test_two_runs_at_once_send_no_request_twice(tmp_path: Path) -> None:
     with simulator("--latency", "0.01") as url:
         both = [start(tmp_path, url), start(tmp_path, url, file="other.em"), start(tmp_path, url)]
         for process in both:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=HANG_S)
             assert process.returncode == 0, out + err
         assert stats(url)["requests"] == N_BOTH
         emdsl("run", "study.em", cwd=tmp_path, env={"EMDSL_SIM_URL": url})
@@ -186,7 +187,7 @@ def test_the_other_takes_over_what_a_killed_one_was_asking(tmp_path: Path) -> No
             victim.communicate()
             if survivor.poll() is not None:
                 break
-        out, err = survivor.communicate(timeout=60)
+        out, err = survivor.communicate(timeout=HANG_S)
         assert survivor.returncode == 0, out + err
         assert 0 <= stats(url)["requests"] - N <= kills * JOBS
     assert whole(tmp_path) == N

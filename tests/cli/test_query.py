@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
+from speed import HANG_S
 from support import SHOTS, SHOTS_STUDY, clean_environment, emdsl, simulator
 
 from emdsl.outcomes.intervals import agresti_coull, wald, wilson
@@ -110,7 +111,7 @@ def test_what_is_stored_while_a_run_goes_on(folder: Path) -> None:
             time.sleep(0.1)
         assert any(4 < n < 40 for n in seen), "more than before, and not yet all"
         assert rows(folder, count) in ([{"n": 4}], [{"n": 40}]), "never half"
-        assert process.wait(60) == 0
+        assert process.wait(HANG_S) == 0
     assert rows(folder, count) == [{"n": 40}]
     for option in ("--live", "--prompts"):
         assert f"{option} needs --study" in emdsl("query", "FROM e", option, cwd=folder, code=2).stderr

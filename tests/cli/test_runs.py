@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from speed import HANG_S
 from support import clean_environment, emdsl, simulator, stats
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def listed(folder: Path, *args: str) -> Any:
 
 def once(folder: Path, holds: Callable[[list[Any]], bool]) -> list[Any]:
     """Return the runs as soon as a condition holds for them."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + HANG_S
     while time.monotonic() < end:
         runs: list[Any] = listed(folder)["runs"]
         if holds(runs):
@@ -99,7 +100,7 @@ def test_a_run_is_watched_changed_and_stopped(tmp_path: Path, url: str, start: S
 
     stopped = emdsl("runs", "stop", cwd=folder).stdout
     assert "in flight will be finished and stored" in stopped
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 3, out + err
     assert "emdsl runs: connections 2 -> 30" in err
     assert "interrupted: all answers are kept" in out
@@ -133,7 +134,7 @@ def test_two_runs_are_told_apart_and_a_killed_one_leaves_no_socket(tmp_path: Pat
         client.sendall(b"\x00" * 100_000)
     before = stats(url)["requests"]
     assert "stop now" in emdsl("runs", "stop", "two.em", "--now", cwd=tmp_path).stdout
-    out, err = processes[1].communicate(timeout=20)
+    out, err = processes[1].communicate(timeout=HANG_S)
     assert (processes[1].returncode, "Traceback" in err) == (3, False), out + err
     assert stats(url)["requests"] - before <= 2
     ended = {r["file"]: r["end"] for r in listed(tmp_path, "--all")["ended"]}

@@ -15,6 +15,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from speed import HANG_S
 from support import THOROUGH, clean_environment, emdsl
 from tiny_servers import alive, records, serve_variable
 
@@ -168,13 +169,14 @@ def test_an_interrupt_while_servers_start(tmp_path: Path) -> None:
     study(tmp_path)
     run: subprocess.Popen[Any] = subprocess.Popen(
         [sys.executable, "-m", "emdsl", "run", "study.em", "--serve"], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
-        env=clean_environment(serve_variable(tmp_path / "records", "--slow-start", "60")), stderr=subprocess.DEVNULL,
+        env=clean_environment(serve_variable(tmp_path / "records", "--slow-start", str(2 * HANG_S))),
+        stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    end = time.monotonic() + 30
+    end = time.monotonic() + HANG_S
     while time.monotonic() < end and len(records(tmp_path / "records", "start")) < 3:
         time.sleep(0.02)
     run.send_signal(signal.SIGINT)
-    out, _ = run.communicate(timeout=20)
+    out, _ = run.communicate(timeout=HANG_S)
     assert run.returncode == 3
     assert "interrupted: all answers are kept" in out
     assert not alive(tmp_path / "records")

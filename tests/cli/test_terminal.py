@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from rich.cells import cell_len
+from speed import HANG_S
 from support import clean_environment, emdsl
 
 from emdsl.cli.layout import headings, layout
@@ -57,7 +58,7 @@ def shown(folder: Path, width: int, *args: str, term: str = "xterm-256color") ->
             break
         out += part
     os.close(leader)
-    assert process.wait(30) == 0
+    assert process.wait(HANG_S) == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.decode())
     return [line.rstrip() for line in text.replace("\r\n", "\n").split("\n")]
 
@@ -175,7 +176,7 @@ def test_nothing_steers_a_terminal(hostile: Path, call: tuple[str, ...], code: i
         while part := os.read(leader, 65536):
             out += part
     os.close(leader)
-    assert process.wait(30) in (code, 0, 1, 2)
+    assert process.wait(HANG_S) in (code, 0, 1, 2)
     text = re.sub(r"\x1b\[[0-9;?]*[mKhlAG]|\r", "", out.decode())  # our own colours and cursor
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text), text[:500]
     assert "Traceback" not in text

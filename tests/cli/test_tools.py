@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from speed import HANG_S
 from support import clean_environment, emdsl
 
 from emdsl.lang.explain import pages
@@ -131,14 +132,14 @@ def test_init_asks_on_a_terminal(tmp_path: Path) -> None:
     )
     os.close(follower)
     os.write(leader, b"what is a friend?\n\n")
-    shown, end = b"", time.monotonic() + 30
+    shown, end = b"", time.monotonic() + HANG_S
     while time.monotonic() < end and b"Run it" not in shown:
         if select.select([leader], [], [], 0.2)[0]:
             try:
                 shown += os.read(leader, 4096)
             except OSError:
                 break
-    assert process.wait(30) == 0, shown
+    assert process.wait(HANG_S) == 0, shown
     os.close(leader)
     assert b"Question" in shown
     assert '"what is a friend?"' in (tmp_path / "study.em").read_text(encoding="utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from speed import within, within_cpu
 from support import emdsl, program
 
 from emdsl import files
@@ -51,10 +51,8 @@ def test_what_is_no_file_is_not_waited_for(
     """A pipe that nobody writes to, a device without end."""
     monkeypatch.chdir(tmp_path)  # a socket's name is short
     make(Path(f"d{ending}"))
-    start = time.monotonic()
-    with pytest.raises(DataError, match=called):
+    with within(2), pytest.raises(DataError, match=called):
         read_dataset("d", Path(f"d{ending}"), None, None)
-    assert time.monotonic() - start < 2
 
 
 @pytest.mark.parametrize(("make", "called"), KINDS, ids=[called for _, called in KINDS])
@@ -92,10 +90,8 @@ def test_a_parquet_file_that_unpacks_to_more_than_fits_is_told(tmp_path: Path, m
     column = pa.DictionaryArray.from_arrays(pa.array([0] * 2_000), pa.array(["x" * 2**20]))
     pq.write_table(pa.table({"q": column}), tmp_path / "d.parquet")
     assert (tmp_path / "d.parquet").stat().st_size < 2 * 2**20
-    start = time.monotonic()
-    with pytest.raises(DataError, match=r"unpacks to more than|memory"):
+    with within(10), pytest.raises(DataError, match=r"unpacks to more than|memory"):
         read_dataset("d", tmp_path / "d.parquet", None, None)
-    assert time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize("ending", [".json", ".yaml"])
@@ -104,13 +100,12 @@ def test_an_object_of_20_000_fields_is_read_in_linear_time(ending: str, doubled:
     """It took 40 seconds; with a field that stands twice, too."""
     fields = [f'"k{i}": "v"' for i in range(20_000)] + ['"k7": "w"'] * doubled
     (tmp_path / f"d{ending}").write_text("[{" + ", ".join(fields) + "}]", encoding="utf-8")
-    start = time.process_time()
-    if doubled:
-        with pytest.raises(DataError, match="`k7` appears twice"):
-            read_dataset("d", tmp_path / f"d{ending}", {"q": "k1"}, None)
-    else:
-        assert len(read_dataset("d", tmp_path / f"d{ending}", {"q": "k1"}, None).rows) == 1
-    assert time.process_time() - start < 5
+    with within_cpu(5):
+        if doubled:
+            with pytest.raises(DataError, match="`k7` appears twice"):
+                read_dataset("d", tmp_path / f"d{ending}", {"q": "k1"}, None)
+        else:
+            assert len(read_dataset("d", tmp_path / f"d{ending}", {"q": "k1"}, None).rows) == 1
 
 
 @pytest.mark.parametrize(
@@ -123,13 +118,11 @@ def test_an_object_of_20_000_fields_is_read_in_linear_time(ending: str, doubled:
 )
 def test_a_grid_that_no_plan_would_end_is_told_by_counting(grid: str, said: str) -> None:
     """Before anything goes through its cells."""
-    start = time.process_time()
-    with pytest.raises(SourceError) as raised:
+    with within_cpu(5), pytest.raises(SourceError) as raised:
         program(f'experiment e {{\n {grid}\n ask x from "sim/subject" with "{{a}}"\n}}')
     (fault,) = [d for d in raised.value.diagnostics if d.code[0] == "E"]
     assert fault.code == "E422"
     assert said in fault.message
-    assert time.process_time() - start < 5
 
 
 PLAN = {"emdsl_plan": 1, "file": "s.em", "only": [], "simulate": False, "digests": {}, "ready": {}, "requests": 1}

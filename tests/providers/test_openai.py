@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from providers.asking import KEY, ask, says
+from speed import within
 from support import program
 
 from emdsl.errors import ProviderError, Rejected, Throttled, Unavailable
@@ -198,13 +199,11 @@ def test_a_slow_answer_is_given_up_in_time() -> None:
     """The model's `timeout` bounds one request; it may be asked again."""
 
     async def slow() -> web.Response:
-        await asyncio.sleep(30)
+        await asyncio.sleep(60)
         return web.Response()
 
-    start = time.monotonic()
-    with pytest.raises(Unavailable, match=r"no answer from .* within"):
+    with within(15), pytest.raises(Unavailable, match=r"no answer from .* within"):
         ask(lambda *_: slow())
-    assert time.monotonic() - start < 15
 
 
 def test_no_proxy_stands_between_this_machine_and_itself(monkeypatch: pytest.MonkeyPatch) -> None:

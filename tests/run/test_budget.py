@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from priced import STUDY, Priced
+from speed import HANG_S
 from support import emdsl, program, run
 
 from emdsl.errors import SourceError, Unavailable
@@ -36,7 +37,7 @@ def spend(cap: Decimal, store: MemoryStore, provider: Priced, *, of_run: bool = 
             budget=cap if of_run else None,
         ).run()  # fmt: skip
 
-    return provider, asyncio.run(asyncio.wait_for(main(), 60))
+    return provider, asyncio.run(asyncio.wait_for(main(), HANG_S))
 
 
 @pytest.mark.parametrize("of_run", [False, True], ids=["experiment", "run"])
@@ -191,7 +192,7 @@ def spend_changing(provider: Changing, budget: Decimal | None) -> Report:
         )  # fmt: skip
         return await provider.executor.run()
 
-    return asyncio.run(asyncio.wait_for(main(), 60))
+    return asyncio.run(asyncio.wait_for(main(), HANG_S))
 
 
 @pytest.mark.parametrize("first", [None, Decimal(1000)], ids=["none before", "a large one before"])

@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from speed import HANG_S
 from support import InProcess, experiment, outcomes, program, run
 
 from emdsl.errors import Rejected, StoreError, Throttled, Unavailable
@@ -190,7 +191,7 @@ def test_an_output_that_fails_ends_the_run_and_keeps_its_answers(output: str, mo
     )
 
     async def limited() -> None:
-        await asyncio.wait_for(executor.run(), 5)
+        await asyncio.wait_for(executor.run(), HANG_S)
 
     with pytest.raises(RuntimeError, match=r"^no output 1$"):
         asyncio.run(limited())
@@ -211,7 +212,7 @@ def test_an_attempt_that_breaks_ends_the_run(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(executor._dispatcher, "finish", broken)
 
     async def limited() -> None:
-        await asyncio.wait_for(executor.run(), 5)
+        await asyncio.wait_for(executor.run(), HANG_S)
 
     with pytest.raises(ZeroDivisionError):
         asyncio.run(limited())

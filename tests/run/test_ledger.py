@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from priced import STUDY, Priced
+from speed import HANG_S
 from support import THOROUGH, program
 
 from emdsl.errors import StoreError
@@ -99,7 +100,7 @@ def test_the_sum_never_exceeds_the_budget_and_nothing_that_fits_is_left(seed: in
     till = Till(Decimal(rng.choice([0, 1, 2, 5, 10, 30, 60])), n, rng)
     provider, store = Priced(seed, fails=rng.choice([0.0, 0.2])), MemoryStore()
     reports = asyncio.run(
-        asyncio.wait_for(spend([till.of(i) for i in range(n)], till.limit, provider, store, of_run=of_run), 60)
+        asyncio.wait_for(spend([till.of(i) for i in range(n)], till.limit, provider, store, of_run=of_run), HANG_S)
     )
     assert provider.most <= till.limit
     assert till.spent == provider.spent
@@ -129,7 +130,7 @@ def test_the_workers_of_a_run_share_its_budget_and_that_of_a_team(seed: int) -> 
             await treasury.leave(i)
         return budgets
 
-    budgets = asyncio.run(asyncio.wait_for(main(), 60))
+    budgets = asyncio.run(asyncio.wait_for(main(), HANG_S))
     assert provider.most <= limit
     assert budgets.spent_usd == provider.spent
     if of_team:
@@ -195,7 +196,7 @@ def test_a_ledger_that_is_away_ends_the_run_with_its_error() -> None:
         rows, MemoryStore(), provider, connections=4, retry_policy=RetryPolicy(), run="r", budgets=budgets
     )
     with pytest.raises(StoreError, match="the server of the budget is away"):
-        asyncio.run(asyncio.wait_for(executor.run(), 10))
+        asyncio.run(asyncio.wait_for(executor.run(), HANG_S))
     assert provider.spent == 0
 
 
@@ -217,6 +218,6 @@ def test_a_raised_budget_goes_on() -> None:
             executor.live.budget = till.limit
         await running
 
-    asyncio.run(asyncio.wait_for(main(), 60))
+    asyncio.run(asyncio.wait_for(main(), HANG_S))
     assert len(store.answers) == 30
     assert till.spent == provider.spent

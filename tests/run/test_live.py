@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from speed import HANG_S
 from support import InProcess, program
 
 from emdsl.run.executor import Executor
@@ -66,7 +67,7 @@ def test_connections_follow(first: int, then: int) -> None:
         )
         await provider.executor.run()
 
-    asyncio.run(asyncio.wait_for(main(), 60))
+    asyncio.run(asyncio.wait_for(main(), HANG_S))
     assert provider.n == 200
     assert (provider.before["both"], provider.most["both"]) == (first, then)
     assert (provider.before if first > then else provider.most)["b"] == 3, "as its `parallel`"

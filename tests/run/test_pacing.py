@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from speed import HANG_S, Bounds, Slowdown, within
 from support import THOROUGH, InProcess, program, run
 
 from emdsl.errors import HookError, Rejected, Throttled, Unavailable
@@ -263,7 +264,7 @@ def execute(text: str, provider: Any, *, connections: int = 16, max_wait_s: floa
         policy = RetryPolicy(max_wait_s=max_wait_s)
         return await Executor(walks, store, provider, connections=connections, retry_policy=policy, run="r").run()
 
-    return asyncio.run(asyncio.wait_for(main(), 60)), store
+    return asyncio.run(asyncio.wait_for(main(), HANG_S)), store
 
 
 def test_requests_wait_for_a_server_that_is_down_and_nothing_spins() -> None:
@@ -318,9 +319,8 @@ def test_a_dead_server_is_given_up_before_all_is_asked() -> None:
             raise Unavailable("connection refused")
         return 0.0
 
-    start = time.monotonic()
-    report, store = execute(STUDY, Odd(act), max_wait_s=0.6)
-    assert time.monotonic() - start < 20
+    with within(20):
+        report, store = execute(STUDY, Odd(act), max_wait_s=0.6)
     assert len(store.answers) == 100
     assert len(report.failures) == 100
     assert any("as 16 requests before" in f for f in report.failures.values())
@@ -408,7 +408,7 @@ def test_a_first_request_in_trouble_holds_up_no_other() -> None:
     report, store = execute(LONG.replace("SERVICE", "vllm/m"), Timed(act), max_wait_s=3)
     assert len(report.failures) == 3
     assert len(store.answers) == 21
-    assert max(done) < 1.5
+    Bounds(Slowdown()).check("a request beside it", 1.5, wall_s=max(done))
 
 
 def test_a_row_that_cannot_go_on_ends_the_run() -> None:
@@ -426,7 +426,7 @@ def test_a_row_that_cannot_go_on_ends_the_run() -> None:
         await executor.run()
 
     with pytest.raises(HookError, match="not pure"):
-        asyncio.run(asyncio.wait_for(main(), 20))
+        asyncio.run(asyncio.wait_for(main(), HANG_S))
 
 
 def test_without_credit_nothing_more_is_sent() -> None:
@@ -527,7 +527,7 @@ def test_two_runs_do_not_wait_for_each_others_first(tmp_path: Path) -> None:
         ]  # fmt: skip
         await asyncio.gather(*runs)
 
-    asyncio.run(asyncio.wait_for(main(), 60))
+    asyncio.run(asyncio.wait_for(main(), HANG_S))
     sent = [key for p in providers for key in p.keys]
     assert len(sent) == len(set(sent)) == len(store.answers) == 24
     for c in claims:
@@ -678,9 +678,8 @@ def test_a_server_that_is_down_is_told_soon_and_given_up_as_a_whole(monkeypatch:
             on_notice=said.append,
         ).run()  # fmt: skip
 
-    start = time.monotonic()
-    report = asyncio.run(asyncio.wait_for(main(), 30))
-    assert time.monotonic() - start < 10
+    with within(10):
+        report = asyncio.run(asyncio.wait_for(main(), HANG_S))
     assert len(report.failures) == 100
     (line,) = said
     assert line == (

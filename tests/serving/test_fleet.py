@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from speed import HANG_S
 from support import THOROUGH, clean_environment
 from tiny_servers import SERVER, alive, records
 
@@ -47,7 +48,7 @@ def with_fleet(
             await fleet.close()
 
     try:
-        asyncio.run(asyncio.wait_for(main(), 30))
+        asyncio.run(asyncio.wait_for(main(), HANG_S))
     finally:
         assert not alive(folder)
     return notices
@@ -259,7 +260,7 @@ def test_servers_end_with_a_run_that_is_killed(tmp_path: Path, number: signal.Si
     command = specs(tmp_path, 1)[0].command
     run = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path), *command], env=clean_environment())
     try:
-        end = time.monotonic() + 20
+        end = time.monotonic() + HANG_S
         while time.monotonic() < end and not (tmp_path / "up").exists():
             time.sleep(0.02)
         run.send_signal(number)

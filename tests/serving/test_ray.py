@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from speed import HANG_S
 from support import ROOT
 
 from emdsl.errors import SetupError
@@ -41,7 +42,7 @@ def listening(url: str) -> bool:
 
 
 def until(condition: Any) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + HANG_S
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -88,7 +89,7 @@ def test_a_server_that_nobody_follows_ends(tmp_path: Path) -> None:
     node = NodeProcess(loopback, ended.set, lease_s=1.0)
     url = node.serve(spec(*SERVER, "m"), tmp_path)
     until(lambda: listening(url))
-    assert ended.wait(20)
+    assert ended.wait(HANG_S)
     assert not listening(url)
 
 

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from speed import HANG_S
 from support import clean_environment
 
 from emdsl.files import Busy
@@ -38,7 +39,7 @@ def owner(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     assert found.stdout.readline() == "ready\n"
     yield found
     found.kill()
-    found.wait(10)
+    found.wait(HANG_S)
     found.stdout.close()
 
 
@@ -49,7 +50,7 @@ def test_what_another_process_asks_is_not_ours_until_it_dies(tmp_path: Path, own
     assert claims.take([A, B, C]) == {C}
     assert live_owners(tmp_path) == 2
     owner.kill()
-    owner.wait(10)
+    owner.wait(HANG_S)
     assert claims.take([A, B]) == {A, B}
     claims.close()
     assert live_owners(tmp_path) == 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pg
 import pytest
+from speed import HANG_S
 from store.conformance import KINDS, ON_A_SERVER, opened, texts
 from store.conformance_process import AT_ONCE, NUMBERS
 from support import ROOT, THOROUGH, clean_environment
@@ -100,7 +101,7 @@ def test_only_what_a_killed_process_had_in_flight_is_sent_again(name: str, tmp_p
             processes[victim] = start(name, place, "ask", str(sent))
             go(processes[victim])
         for process in processes:
-            assert process.wait(60) == 0
+            assert process.wait(HANG_S) == 0
     senders: dict[int, list[int]] = {}
     for file in sent.iterdir():
         for sent_number in file.read_text(encoding="utf-8").split():

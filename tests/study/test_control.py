@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from speed import HANG_S
 from support import InProcess, program
 
 from emdsl.run import history
@@ -66,7 +67,7 @@ def running(cache: Path, act: Callable[[], None], uncapped: tuple[str, ...] = ()
         assert serving.cancelled() or serving.exception() is None
         return executor
 
-    return provider, asyncio.run(asyncio.wait_for(main(), 30))
+    return provider, asyncio.run(asyncio.wait_for(main(), HANG_S))
 
 
 def sent(cache: Path, raw: bytes) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from speed import HANG_S
 
 from emdsl.study.link import Link, LinkServer, connect
 
@@ -32,7 +33,7 @@ def test_messages_go_both_ways_in_order(host: str | None) -> None:
             worker.send({"to": "nobody"})
             await worker.finish()
 
-    asyncio.run(asyncio.wait_for(main(), 20))
+    asyncio.run(asyncio.wait_for(main(), HANG_S))
 
 
 @pytest.mark.parametrize(
@@ -48,4 +49,4 @@ def test_nobody_gets_in_without_the_token(hello: Any) -> None:
             await link.finish()
         assert not came
 
-    asyncio.run(asyncio.wait_for(main(), 20))
+    asyncio.run(asyncio.wait_for(main(), HANG_S))

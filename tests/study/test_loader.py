@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
+from speed import HANG_S
 from support import simulator
 
 from emdsl.errors import SourceError
@@ -152,7 +153,7 @@ def test_a_run_whose_loader_dies_loads_by_itself(
 
     def killed(self: loader.ProcessLoader) -> None:
         start(self)
-        assert self._started.wait(10)
+        assert self._started.wait(HANG_S)
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGKILL)
 

@@ -11,6 +11,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from speed import HANG_S
 from store.test_disk import put, query
 
 from emdsl.errors import SetupError, StoreError
@@ -71,7 +72,7 @@ def test_a_node_gets_the_files_that_it_lacks(tmp_path: Path) -> None:
     there = study_of(task | {"instead": worker.written(copies)})
     assert there is not None
     assert there.program.digest == study.program.digest
-    end = time.monotonic() + 30
+    end = time.monotonic() + HANG_S
     while worker.poll(0).code is None:
         assert time.monotonic() < end
         time.sleep(0.05)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import polars as pl
 import pytest
+from speed import HANG_S
 from support import SHOTS, SHOTS_STUDY, clean_environment, simulator, stats
 
 import emdsl
@@ -354,7 +355,7 @@ def test_an_interrupt_keeps_what_is_answered(study: Study, tmp_path: Path) -> No
         while stats(url).get("answered", 0) < 4 and kernel.poll() is None:
             time.sleep(0.05)
         os.kill(kernel.pid, signal.SIGINT)
-        out, err = kernel.communicate(timeout=60)
+        out, err = kernel.communicate(timeout=HANG_S)
     answered, complete = out.split()
     assert 0 < int(answered) < 81, err
     assert complete == "False"
@@ -387,7 +388,7 @@ def test_others_read_while_a_run_loads(study: Study, tmp_path: Path) -> None:
     for n in (2, 3, 4):
         study.run(samples=n)
     stop.set()
-    reader.join(timeout=30)
+    reader.join(timeout=HANG_S)
     assert not faults
     assert seen <= {4, 8, 12, 16}
     assert len(seen) > 1

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from speed import HANG_S
 
 from emdsl.frame import fail
 from emdsl.source import Source, Span
@@ -57,7 +58,7 @@ def test_a_worker_tells_why_it_ends(
             await link.finish()
             return message
 
-    message = asyncio.run(asyncio.wait_for(main(), 20))
+    message = asyncio.run(asyncio.wait_for(main(), HANG_S))
     assert message is not None
     text = str(_error(*message["error"]))
     for part in shown:

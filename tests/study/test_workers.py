@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from counted import CountedServer, counted_server
+from speed import HANG_S
 from support import ROOT, THOROUGH, clean_environment, emdsl, experiment
 
 import emdsl as emdsl_package
@@ -100,13 +101,13 @@ class Run:
         return workers_of(self.process.pid)
 
     def end(self, code: int = 0) -> str:
-        out, err = self.process.communicate(timeout=120)
+        out, err = self.process.communicate(timeout=HANG_S)
         assert self.process.returncode == code, out + err
         return out + err
 
 
 def until(holds: Callable[[], bool]) -> None:
-    last = time.monotonic() + 60
+    last = time.monotonic() + HANG_S
     while not holds():
         assert time.monotonic() < last
         time.sleep(0.005)

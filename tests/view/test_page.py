@@ -13,6 +13,7 @@ import pytest
 from accessible import check_screen
 from chromium import opened
 from playwright.sync_api import expect
+from speed import HANG_S
 from support import THOROUGH, clean_environment, emdsl
 from viewed import STATUS
 
@@ -35,7 +36,7 @@ def url(folder: Path) -> Iterator[str]:
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{32}", line)
     yield line
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=HANG_S)
     assert (process.returncode, out) == (0, "")
     assert re.fullmatch(
         r"note: open the URL in a browser on this machine. .* ssh -N -L \d+:127\.0\.0\.1:\d+ \S+\n", err
