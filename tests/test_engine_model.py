@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -227,6 +228,7 @@ def _values(experiment: Experiment, store: Any) -> list[Any]:
 
 
 TestEngine = Engine.TestCase
+pytest.mark.thorough(TestEngine)
 TestEngine.settings = settings(
     max_examples=12 if THOROUGH else 4,
     stateful_step_count=14,

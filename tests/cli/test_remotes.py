@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import THOROUGH, clean_environment, emdsl, simulator, stats
+from support import clean_environment, emdsl, simulator, stats
 from web_folder import served
 
 from emdsl.errors import UsageError
@@ -36,7 +36,7 @@ experiment e {
 """
 OF_SERVER = STUDY.replace('"sim/subject"', '"openai-api/lab/m", url = "URL", key = env.LAB_API_KEY')
 SECRET = "do-not-tell-anybody-0123"
-thorough = pytest.mark.skipif(not THOROUGH, reason="a real server of S3, kills and passphrases: make stress")
+thorough = pytest.mark.thorough(only="a real server of S3, kills and passphrases")
 
 
 @pytest.fixture

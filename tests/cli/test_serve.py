@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from speed import HANG_S
-from support import THOROUGH, clean_environment, emdsl
+from support import clean_environment, emdsl
 from tiny_servers import alive, records, serve_variable
 
 import emdsl as emdsl_package
@@ -89,7 +89,7 @@ def test_a_run_serves_its_models(tmp_path: Path) -> None:
     assert len(records(tmp_path / "records", "start")) == 3
 
 
-@pytest.mark.parametrize("workers", [1, *([2] if THOROUGH else [])])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.thorough(only="several processes"))])
 def test_a_server_that_dies_loses_only_what_it_had_in_flight(tmp_path: Path, workers: int) -> None:
     """All is answered in the end, nothing else is sent twice, and nothing goes to the dead one."""
     study(tmp_path, STUDY.replace("1..10", "1..30"))
@@ -115,7 +115,7 @@ def test_a_server_that_dies_loses_only_what_it_had_in_flight(tmp_path: Path, wor
     assert not alive(folder)
 
 
-@pytest.mark.skipif(not THOROUGH, reason="each server that dies has a successor: seconds")
+@pytest.mark.thorough(only="each server that dies has a successor: seconds")
 def test_a_request_that_kills_servers_is_given_up(tmp_path: Path) -> None:
     """After three of them; all others are answered, by those that took their place."""
     study(tmp_path, STUDY.replace("0.02", "0"))
@@ -130,7 +130,7 @@ def test_a_request_that_kills_servers_is_given_up(tmp_path: Path) -> None:
     assert not alive(tmp_path / "records")
 
 
-@pytest.mark.skipif(not THOROUGH, reason="the pauses before new starts take seconds")
+@pytest.mark.thorough(only="the pauses before new starts take seconds")
 def test_servers_that_do_not_start(tmp_path: Path) -> None:
     """The error shows the log, and nothing is sent."""
     study(tmp_path)
@@ -143,7 +143,7 @@ def test_servers_that_do_not_start(tmp_path: Path) -> None:
     assert "Traceback" not in failed.stderr + missing.stderr
 
 
-@pytest.mark.skipif(not THOROUGH, reason="five calls of the command line: seconds")
+@pytest.mark.thorough(only="five calls of the command line: seconds")
 def test_where_no_server_is_needed(tmp_path: Path) -> None:
     """The simulator, a server that runs already, a study without `serve`; and a place that is none."""
     study(tmp_path)
@@ -163,7 +163,7 @@ def test_where_no_server_is_needed(tmp_path: Path) -> None:
     assert "--on: `mars` is not a place for servers: use local, ray or ray://HEAD" in wrong.stderr
 
 
-@pytest.mark.skipif(not THOROUGH, reason="a process of its own takes a second")
+@pytest.mark.thorough(only="a process of its own takes a second")
 def test_an_interrupt_while_servers_start(tmp_path: Path) -> None:
     """It ends the servers, and the run as any interrupted one."""
     study(tmp_path)
@@ -261,7 +261,7 @@ experiment e {
 """
 
 
-@pytest.mark.skipif(not THOROUGH, reason="starts servers for some seconds")
+@pytest.mark.thorough(only="starts servers for some seconds")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_prompts_that_begin_alike_go_to_one_server(workers: int, tmp_path: Path) -> None:
     """To few of three, while all have their share: by chance each set of demonstrations would be met by all."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pg
 import pytest
 from speed import HANG_S
-from support import THOROUGH, clean_environment, emdsl, simulator, stats
+from support import clean_environment, emdsl, simulator, stats
 
 from emdsl.store.postgres_schema import roles_sql
 
@@ -29,7 +29,7 @@ experiment e {{
 }}
 """
 pytestmark = pg.NEEDED
-thorough = pytest.mark.skipif(not THOROUGH, reason="THOROUGH=1 tries it: it takes seconds")
+thorough = pytest.mark.thorough(only="it takes seconds")
 
 
 class Team:

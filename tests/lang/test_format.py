@@ -37,6 +37,7 @@ def check(text: str) -> None:
     assert not [line for line in shown.split("\n") if line != line.rstrip() and '"' not in shown]
 
 
+@pytest.mark.thorough
 @settings(max_examples=120 if THOROUGH else 40, deadline=None)
 @given(st.integers(0, 2**63))
 def test_programs_made_from_the_grammar_keep_meaning_and_comments(seed: int) -> None:

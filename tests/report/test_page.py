@@ -358,6 +358,7 @@ def test_it_is_printed_without_controls(page: Page) -> None:
     page.emulate_media(color_scheme="light", media="screen")
 
 
+@pytest.mark.thorough
 def test_it_has_no_serious_fault_of_accessibility(page: Page) -> None:
     """As axe-core finds them, in both themes, and nothing is wider than a narrow window."""
     page.set_viewport_size({"width": 500, "height": 800})

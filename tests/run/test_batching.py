@@ -76,6 +76,7 @@ def test_a_study_by_batches(tmp_path: Path, tagged: bool) -> None:
 STRIDE = 1 if THOROUGH else 4
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("tagged", "lost"), [(True, 0), (False, 1)])
 def test_a_run_may_be_killed_at_any_step(tmp_path: Path, tagged: bool, lost: int) -> None:
     """The run dies at each call of the provider in turn, before or after its effect; the next one ends the study."""
@@ -96,6 +97,7 @@ def test_a_run_may_be_killed_at_any_step(tmp_path: Path, tagged: bool, lost: int
     assert at > 14
 
 
+@pytest.mark.thorough
 def test_a_run_may_be_killed_at_any_write_of_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at = 0
     while True:

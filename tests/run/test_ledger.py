@@ -93,6 +93,7 @@ async def spend(
     return await asyncio.gather(*(e.run() for e in executors))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(100 if THOROUGH else 5))
 def test_the_sum_never_exceeds_the_budget_and_nothing_that_fits_is_left(seed: int) -> None:
     rng = random.Random(seed)
@@ -113,6 +114,7 @@ def test_the_sum_never_exceeds_the_budget_and_nothing_that_fits_is_left(seed: in
         assert till.limit - till.spent < Decimal("1.2")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(60 if THOROUGH else 4))
 def test_the_workers_of_a_run_share_its_budget_and_that_of_a_team(seed: int) -> None:
     """The run lends from its own budget, or from another ledger, which other runs spend from too."""

@@ -17,6 +17,7 @@ from emdsl.run.rows import Rows, Selection
 P = TypeVar("P", bound=Planner)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(400 if THOROUGH else 12))
 def test_counts_of_windows_are_those_of_all_rows(seed: int) -> None:
     """Of random studies with random answers, by random processes: equal requests meet in several of them."""

@@ -581,6 +581,7 @@ def test_groups_are_all_rows_once(text: str) -> None:
     assert len(found) == len({next(iter(m)) for m in models.values()})
 
 
+@pytest.mark.thorough
 def test_all_of_it_at_once() -> None:
     """Faults of every kind, several models, dependents: each answer once, nothing lost, few requests too many."""
     rng = random.Random(5)

@@ -163,6 +163,7 @@ class Simulated:
         self.send(i)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(100 if THOROUGH else 5))
 def test_the_limits_of_one_process_hold_for_all(seed: int) -> None:
     rng = random.Random(seed)

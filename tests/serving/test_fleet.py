@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from speed import HANG_S
-from support import THOROUGH, clean_environment
+from support import clean_environment
 from tiny_servers import SERVER, alive, records
 
 from emdsl.errors import SetupError
@@ -254,7 +254,10 @@ asyncio.run(main(pathlib.Path(sys.argv[1]), sys.argv[2:]))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, *([signal.SIGTERM, signal.SIGHUP] if THOROUGH else [])])
+OTHERS = [pytest.param(n, marks=pytest.mark.thorough(only="a second each")) for n in (signal.SIGTERM, signal.SIGHUP)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, *OTHERS])
 def test_servers_end_with_a_run_that_is_killed(tmp_path: Path, number: signal.Signals) -> None:
     """No signal and no cleaning up reaches them: their guards notice."""
     command = specs(tmp_path, 1)[0].command

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pg
 import pytest
 from store.conformance import HEAVY, KINDS, LASTING, ON_A_SERVER, STORES
-from support import THOROUGH
 
 from emdsl.store.store import MemoryStore
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from emdsl.store.store import Store
 
+ONLY_THOROUGH = [pytest.param(p, marks=pytest.mark.thorough(only="a second of several processes")) for p in HEAVY]
 EACH = [pytest.param(name, marks=pg.NEEDED if name in ON_A_SERVER else ()) for name in KINDS]
 
 
@@ -33,7 +33,7 @@ def test_every_store(name: str, promise: Callable[[Store], None], tmp_path: Path
         store.close()
 
 
-@pytest.mark.parametrize("promise", LASTING + (HEAVY if THOROUGH else ()), ids=lambda p: p.__name__)
+@pytest.mark.parametrize("promise", [*LASTING, *ONLY_THOROUGH], ids=lambda p: p.__name__)
 @pytest.mark.parametrize("name", EACH)
 def test_every_store_that_lasts(name: str, promise: Callable[[Kind, str, Path], None], tmp_path: Path) -> None:
     """Answers, trash, versions, damage, copies, claims."""

@@ -17,7 +17,6 @@ import psycopg
 import pytest
 from store.conformance import answer, entry, put, texts
 from store.test_disk import query
-from support import THOROUGH
 
 from emdsl.errors import SetupError, StoreAway, StoreError
 from emdsl.store import postgres_connection
@@ -30,7 +29,7 @@ from emdsl.store.postgres_schema import roles_sql
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ON_A_SERVER = pytest.mark.skipif(not THOROUGH, reason="a second of several connections: THOROUGH=1")
+ON_A_SERVER = pytest.mark.thorough(only="a second of several connections")
 A, B = bytes(32), b"b" * 32
 
 

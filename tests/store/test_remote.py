@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from store.test_disk import put, query
-from support import THOROUGH
 from web_folder import served
 
 from emdsl.digest import digest_bytes
@@ -316,7 +315,7 @@ def test_the_catalog_of_an_earlier_version_is_made_again(tmp_path: Path, packs: 
         assert database.execute("SELECT count(*) FROM Packs").fetchone() == (1,)
 
 
-@pytest.mark.skipif(not THOROUGH, reason="each use of a passphrase takes a second, by design: make stress")
+@pytest.mark.thorough(only="each use of a passphrase takes a second, by design")
 def test_an_encrypted_remote_shows_sizes_alone(tmp_path: Path, full: DiskStore) -> None:
     """Neither keys nor answers nor their number; each needs the passphrase, and one push decides for all."""
     packs, cache = tmp_path / "packs", tmp_path / "b"
@@ -337,7 +336,7 @@ def test_an_encrypted_remote_shows_sizes_alone(tmp_path: Path, full: DiskStore) 
         remote.refresh()
 
 
-@pytest.mark.skipif(not THOROUGH, reason="each use of a passphrase takes a second, by design: make stress")
+@pytest.mark.thorough(only="each use of a passphrase takes a second, by design")
 def test_a_remote_that_was_begun_anew(tmp_path: Path, packs: Path, full: DiskStore) -> None:
     """Its catalog is begun anew, too."""
     assert pulled(tmp_path / "b", packs) == (KEYS, [])

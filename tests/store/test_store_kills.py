@@ -15,7 +15,7 @@ import pytest
 from speed import HANG_S
 from store.conformance import KINDS, ON_A_SERVER, opened, texts
 from store.conformance_process import AT_ONCE, NUMBERS
-from support import ROOT, THOROUGH, clean_environment
+from support import ROOT, clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PROCESSES = 4
 EACH = [pytest.param(name, marks=pg.NEEDED if name in ON_A_SERVER else ()) for name in KINDS]
-pytestmark = pytest.mark.skipif(not THOROUGH, reason="some seconds of several processes: THOROUGH=1")
+pytestmark = pytest.mark.thorough(only="some seconds of several processes")
 
 
 def start(*args: str) -> subprocess.Popen[str]:

@@ -20,7 +20,6 @@ from hypothesis.stateful import (
 )
 from store.conformance import DAMAGED, KINDS, ON_A_SERVER, entry, put, texts
 from store.test_disk import query
-from support import THOROUGH
 
 if TYPE_CHECKING:
     from emdsl.store.removals import StoreVersion
@@ -31,7 +30,7 @@ SOME = st.sets(NUMBERS, max_size=6)
 TEXTS = st.dictionaries(NUMBERS, st.sampled_from(["", "a", "b" * 700]), min_size=1, max_size=8)
 WHO = st.integers(0, 1)
 EACH = [pytest.param(name, marks=pg.NEEDED if name in ON_A_SERVER else ()) for name in KINDS]
-pytestmark = pytest.mark.skipif(not THOROUGH, reason="half a minute: THOROUGH=1")
+pytestmark = pytest.mark.thorough(only="half a minute")
 SOME_EXAMPLES = settings(
     max_examples=6, stateful_step_count=40, deadline=None, database=None, suppress_health_check=list(HealthCheck),
 )  # fmt: skip

@@ -9,7 +9,6 @@ from urllib.parse import unquote
 
 import pytest
 from aiohttp import web
-from support import THOROUGH
 from web_folder import running
 
 from emdsl.store.attached import open_remote
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(not THOROUGH, reason="of servers that few have: make stress")
+pytestmark = pytest.mark.thorough(only="of servers that few have")
 ENTRIES = [(bytes([i]) * 32, b"x" * 100) for i in range(100)]
 
 

@@ -100,6 +100,7 @@ def tables(study: Compiled) -> dict[str, list[Any]]:
     return found
 
 
+@pytest.mark.thorough
 def test_a_plan_and_its_tables_are_those_of_one_process(tmp_path: Path, came: list[int]) -> None:
     """After a part of a run, with an edit since: reasons too. Then the tables, with the counts of their rows."""
     run_study(compiled(tmp_path), RunOptions(samples=4, only=("k=0,1,2",)))
@@ -133,7 +134,7 @@ experiment e {
 """  # 10 of 3 rows at one level, among too many for the checker
 
 
-@pytest.mark.skipif(not THOROUGH, reason="a second of CPU time")
+@pytest.mark.thorough(only="a second of CPU time")
 def test_an_error_of_a_row_is_that_of_one_process(
     tmp_path: Path, came: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,7 +152,7 @@ def test_an_error_of_a_row_is_that_of_one_process(
     assert came
 
 
-@pytest.mark.skipif(not THOROUGH, reason="a second of CPU time")
+@pytest.mark.thorough(only="a second of CPU time")
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_a_process_that_ends_leaves_its_windows_to_others(
     tmp_path: Path, came: list[int], monkeypatch: pytest.MonkeyPatch, after: int
@@ -202,7 +203,7 @@ def test_an_interrupt_ends_all_processes(tmp_path: Path, came: list[int], monkey
     assert not came
 
 
-@pytest.mark.skipif(not THOROUGH, reason="minutes of CPU time")
+@pytest.mark.thorough(only="minutes of CPU time")
 @pytest.mark.parametrize("study", shipped.STUDIES, ids=shipped.name_of)
 def test_the_plans_of_shipped_studies_are_those_of_one_process(
     folder: Path, came: list[int], monkeypatch: pytest.MonkeyPatch, study: Path

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 from counted import CountedServer, counted_server
 from speed import HANG_S
-from support import ROOT, THOROUGH, clean_environment, emdsl, experiment
+from support import ROOT, clean_environment, emdsl, experiment
 
 import emdsl as emdsl_package
 from emdsl.experiment import request_settings
@@ -28,6 +28,7 @@ from emdsl.study import server_addresses
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="it finds workers in /proc")
 JOBS = 6
 STUDY = """em 1
 model asked { use = "openai/gpt-4o-2024-08-06", max_tokens = 50, price = { input: $1, output: $10 } }
@@ -142,7 +143,7 @@ def check_equals_one_process(folder: Path, server: CountedServer, kills: int) ->
     assert server.most <= JOBS + kills * JOBS, "a killed worker's requests are still at the server"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it finds workers in /proc")
+@LINUX
 def test_a_worker_that_is_killed_is_replaced_and_repeats_what_it_had_in_flight(
     tmp_path: Path, server: CountedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,7 +162,7 @@ def test_a_worker_that_is_killed_is_replaced_and_repeats_what_it_had_in_flight(
     check_equals_one_process(folder, server, 1)
 
 
-@pytest.mark.skipif(not THOROUGH, reason="starts so many processes")
+@pytest.mark.thorough(only="starts so many processes")
 @pytest.mark.parametrize("study", ["quickstart", "system_prompts"])
 def test_what_a_run_prints_is_that_of_one_process(tmp_path: Path, study: str) -> None:
     """Probes of judges, which decide whether a score can be read, among it."""
@@ -177,7 +178,8 @@ def test_what_a_run_prints_is_that_of_one_process(tmp_path: Path, study: str) ->
     assert printed[0] == printed[1]
 
 
-@pytest.mark.skipif(not THOROUGH or sys.platform != "linux", reason="`make stress` kills for minutes")
+@LINUX
+@pytest.mark.thorough(only="kills for minutes")
 @pytest.mark.parametrize("seed", range(3))
 def test_random_kills(tmp_path: Path, server: CountedServer, seed: int) -> None:
     rng = random.Random(seed)
@@ -198,7 +200,8 @@ def test_random_kills(tmp_path: Path, server: CountedServer, seed: int) -> None:
     check_equals_one_process(tmp_path / "many", server, kills)
 
 
-@pytest.mark.skipif(not THOROUGH or sys.platform != "linux", reason="`make stress` starts so many processes")
+@LINUX
+@pytest.mark.thorough(only="starts so many processes")
 def test_nothing_outlives_a_run_that_is_killed_and_the_next_one_goes_on(tmp_path: Path, server: CountedServer) -> None:
     write(tmp_path / "many", 40)
     run = Run(tmp_path / "many", server, "--workers", "3")
@@ -212,7 +215,8 @@ def test_nothing_outlives_a_run_that_is_killed_and_the_next_one_goes_on(tmp_path
     check_equals_one_process(tmp_path / "many", server, 1)
 
 
-@pytest.mark.skipif(not THOROUGH or sys.platform != "linux", reason="`make stress` starts so many processes")
+@LINUX
+@pytest.mark.thorough(only="starts so many processes")
 @pytest.mark.parametrize("edit", ["# a comment\n", "broken\n"])
 def test_a_study_that_is_edited_ends_no_worker_that_has_started(
     tmp_path: Path, server: CountedServer, edit: str
@@ -235,7 +239,8 @@ def test_a_study_that_is_edited_ends_no_worker_that_has_started(
     check_equals_one_process(folder, server, 1)
 
 
-@pytest.mark.skipif(not THOROUGH or sys.platform != "linux", reason="`make stress` starts so many processes")
+@LINUX
+@pytest.mark.thorough(only="starts so many processes")
 @pytest.mark.parametrize("times", [1, 2])
 def test_an_interrupt_drains_all_workers_and_a_second_one_stops_them(
     tmp_path: Path, server: CountedServer, times: int
@@ -256,7 +261,8 @@ def test_an_interrupt_drains_all_workers_and_a_second_one_stops_them(
     check_equals_one_process(tmp_path / "many", server, times - 1)
 
 
-@pytest.mark.skipif(not THOROUGH or sys.platform != "linux", reason="`make stress` starts so many processes")
+@LINUX
+@pytest.mark.thorough(only="starts so many processes")
 def test_a_worker_that_dies_again_and_again_ends_the_run(tmp_path: Path, server: CountedServer) -> None:
     server.latency_s = 30.0
     write(tmp_path / "many", 40)
@@ -279,7 +285,8 @@ def test_a_worker_that_dies_again_and_again_ends_the_run(tmp_path: Path, server:
     assert "was killed by SIGKILL, as 2 before it, without an answer between" in out
 
 
-@pytest.mark.skipif(not THOROUGH or sys.platform != "linux", reason="`make stress` starts so many processes")
+@LINUX
+@pytest.mark.thorough(only="starts so many processes")
 def test_runs_shows_and_changes_a_run_with_workers(tmp_path: Path, server: CountedServer) -> None:
     server.latency_s = 0.2
     folder = tmp_path / "many"
@@ -306,7 +313,8 @@ def test_runs_shows_and_changes_a_run_with_workers(tmp_path: Path, server: Count
     assert [c["what"] for c in ended["changes"]] == ["connections", "connections", "budget"]
 
 
-@pytest.mark.skipif(not THOROUGH or sys.platform != "linux", reason="`make stress` starts so many processes")
+@LINUX
+@pytest.mark.thorough(only="starts so many processes")
 @pytest.mark.parametrize("kill", [False, True])
 def test_a_budget_is_one_for_all_workers(tmp_path: Path, server: CountedServer, kill: bool) -> None:
     """The server charges 20 + 5 tokens: $0.00007 of an ask; `judging` costs less."""

@@ -391,6 +391,7 @@ def test_pins_become_a_file(page: Page) -> None:
     press(page, "Escape")
 
 
+@pytest.mark.thorough
 def test_screens_have_no_serious_fault_of_accessibility(page: Page) -> None:
     """As axe-core finds them, in both themes, and nothing is wider than a narrow window."""
     page.set_viewport_size({"width": 500, "height": 800})
