@@ -74,6 +74,7 @@ def mutated(text: str, rng: random.Random) -> str:
     return text
 
 
+@pytest.mark.thorough
 @settings(max_examples=400 if THOROUGH else 100, deadline=None)
 @given(st.integers(0, 2**63))
 @example(6836080)  # the path of a dataset with a lone surrogate
@@ -82,6 +83,7 @@ def test_no_text_ends_in_a_traceback(seed: int) -> None:
     check(case(seed))
 
 
+@pytest.mark.thorough
 @settings(max_examples=100 if THOROUGH else 30, deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=40))
 def test_heaps_of_pieces_never_end_in_a_traceback(pieces: list[str]) -> None:
@@ -89,7 +91,7 @@ def test_heaps_of_pieces_never_end_in_a_traceback(pieces: list[str]) -> None:
     check("em 1\n" + " ".join(pieces))
 
 
-SIZE = int(os.environ.get("LARGE_BYTES", "262144"))  # `make stress` takes 1 MiB
+SIZE = int(os.environ.get("LARGE_BYTES", "65536"))  # `make stress` takes 1 MiB
 LARGE = {
     "1,000 brackets": "let a = " + "(" * 1000 + "1" + ")" * 1000,
     "1,000 lists": "let a = " + "[" * 1000 + "1" + "]" * 1000,
