@@ -173,7 +173,10 @@ def test_gc_goes_by_what_programs_reach(folder: Path) -> None:
     assert found(folder, "cache", "purge", "--yes")["entries"] == 0
 
 
-@pytest.mark.parametrize("passphrase", [None, "correct horse"])
+IN_THE_MANUAL = pytest.mark.thorough(only="docs/howto/share.md does the same")
+
+
+@pytest.mark.parametrize("passphrase", [pytest.param(None, marks=IN_THE_MANUAL), "correct horse"])
 def test_a_study_travels_in_one_file(folder: Path, tmp_path: Path, passphrase: str | None) -> None:
     """Elsewhere, offline, without keys: every number comes out the same; what is missing is named."""
     env = {"EMDSL_PASSPHRASE": passphrase} if passphrase else {}
