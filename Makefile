@@ -17,6 +17,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+unexport PYTHONDONTWRITEBYTECODE  # where it is set, each start of emdsl would compile the package again
 
 .PHONY: quickstart test check lint reference docs docs-output gallery bench bench-scale bench-view bench-billion pace stress conformance clean
 .DELETE_ON_ERROR:
@@ -82,13 +83,8 @@ stress: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/made_up.py
 	PYTHONPATH=tests $(BIN)/python tests/outcomes/test_names.py 60
 	LARGE_BYTES=1048576 $(BIN)/python -m pytest -q -n0 tests/lang/test_fuzz.py -k large
-	THOROUGH=1 $(BIN)/python -m pytest -q -n0 tests/run/test_batching.py tests/run/test_pacing.py tests/lang/test_fuzz.py \
-		tests/lang/test_format.py tests/test_engine_model.py tests/outcomes/test_names.py tests/view/test_page.py \
-		tests/report/test_page.py
-	THOROUGH=1 $(BIN)/python -m pytest -q -n0 tests/store tests/serving tests/cli/test_serve.py tests/cli/test_remotes.py \
-		tests/cli/test_team.py tests/run/test_affinity.py tests/run/test_merging.py tests/run/test_shared_pace.py \
-		tests/run/test_ledger.py tests/study/test_workers.py tests/study/test_row_processes.py
-	N_HABITS=500 $(BIN)/python -m pytest -q -n0 tests/lang/test_habits.py
+	THOROUGH=1 $(BIN)/python -m pytest -q -n0 -m thorough tests
+	N_HABITS=500 $(BIN)/python -m pytest -q -n0 tests/lang/test_habits.py -k first_message
 	$(BIN)/python tests/bench/stress.py
 	$(BIN)/python tests/bench/request_files.py
 	$(BIN)/python tests/bench/batches.py

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 LOCK_S = 60.0  # how long a load waits for its turn
 PART = 32_768  # rows that are given to DuckDB at once
 INSERT_MEMORY = "300MB"  # of DuckDB while rows are inserted: it would keep all of them until the end
+INSERT_LOG = "256MB"  # of rows in its log before it writes them to the tables: after 16 MB, as it does, holes are left
 STORAGE = 64  # the number of the format that we write, in a file's header
 _STUDIES = """
 CREATE SCHEMA IF NOT EXISTS emdsl;
@@ -225,7 +226,7 @@ def _insert_all(connection: Connection, table: str, parts: Iterable[Any]) -> Non
         connection.execute(f"INSERT INTO {table} SELECT * FROM part")
         connection.unregister("part")
 
-    connection.execute(f"SET memory_limit = '{INSERT_MEMORY}'")
+    connection.execute(f"SET memory_limit = '{INSERT_MEMORY}'; SET checkpoint_threshold = '{INSERT_LOG}'")
     with ThreadPoolExecutor(max_workers=1) as worker:
         running: Future[None] | None = None
         for part in parts:

@@ -29,8 +29,8 @@ from bench import mock  # noqa: E402 - found by the path that is set above
 from scale_model import MB, MEASURED, SETTINGS, Costs, Line, fitted, tables  # noqa: E402 - found by the path that is set above
 
 SMALL, LARGE, HUGE = (10_000, 20_000, 40_000), 100_000, 1_000_000
-PARTS = (80_000, 160_000, 240_000)  # for memory: rows are loaded in parts of 65,536 requests, a line from there on
-MEMORY = ("plan_mb", "again_mb", "load_mb")
+PARTS = (160_000, 280_000, 400_000)  # for memory: buffers are full there
+MEMORY = ("plan_mb", "again_mb")
 N_WIRE = 1_000  # requests of which the bytes are counted
 SAMPLES = 250  # of each cell; a row has an ask and a judge
 TOLERANCE = 0.2
@@ -175,13 +175,18 @@ def in_seconds(figures: Figures) -> Figures:
     return {name: value * min(_loops) if name.endswith("_s") else value for name, value in figures.items()}
 
 
-def costs_of(measured: dict[int, Figures], wire_mb: float) -> Costs:
-    """Return the constants that figures at several sizes give; those of memory are recorded, or need larger sizes."""
-    lines = {name: fitted([(n, measured[n][name]) for n in SMALL]) for name in measured[LARGE]}
-    for name in MEMORY:
-        larger = [(n, measured[n][name]) for n in PARTS if n in measured]
-        lines[name] = fitted(larger) if larger else getattr(MEASURED, name)
-    return Costs(**lines, wire_mb=Line(0.0, wire_mb))
+def costs_of(measured: dict[int, Figures], wire_mb: float, *, below: int) -> Costs:
+    """Return the constants that all figures of smaller studies give; those of memory are recorded, or need PARTS."""
+    sizes = [n for n in measured if n < below]
+    lines = {name: fitted([(n, measured[n][name]) for n in sizes]) for name in measured[LARGE] if name != "load_mb"}
+    parts = [n for n in sizes if n in PARTS]
+    for name in MEMORY if not parts else ():
+        lines[name] = getattr(MEASURED, name)
+    buffers = {n: measured[n]["load_mb"] - measured[n]["again_mb"] for n in sizes}
+    return Costs(
+        **lines, wire_mb=Line(0.0, wire_mb), buffers_mb=fitted([(n, buffers[n]) for n in SMALL]),
+        full_mb=max(buffers[n] for n in parts) if parts else MEASURED.full_mb,
+    )  # fmt: skip
 
 
 def check(costs: Costs, n: int, measured: Figures) -> list[str]:
@@ -206,12 +211,12 @@ def main(*, with_scale: bool) -> int:
             shown = ", ".join(f"{name} {value:.1f}" for name, value in in_seconds(loops[n]).items())
             print(f"{n:,} requests: {shown}", flush=True)
     figures = {n: in_seconds(found) for n, found in loops.items()}
-    costs = costs_of(figures, each_mb)
     print(f"work is slowed down by others {max(_loops) / min(_loops):.2f} times at most")
+    wrong = []
+    for n in (LARGE, HUGE) if with_scale else (LARGE,):
+        costs = costs_of(figures, each_mb, below=n)
+        wrong += check(costs, n, figures[n])
     print(f"MEASURED = {costs}")
-    wrong = check(costs, LARGE, figures[LARGE])
-    if with_scale:
-        wrong += check(costs, HUGE, figures[HUGE])
     for setting in SETTINGS:
         print("", tables(costs, setting), sep="\n")
     for line in wrong:
