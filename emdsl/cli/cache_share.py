@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from emdsl.cli import console
 from emdsl.cli.cache_options import CACHE_SIM, open_cache
@@ -36,6 +37,10 @@ PASSPHRASE = option(
 OF_REMOTE = option(
     "--passphrase", envvar="EMDSL_PASSPHRASE", help="Of an encrypted remote.  [default: $EMDSL_PASSPHRASE]"
 )
+OF_TARGET = option(
+    "--passphrase", envvar="EMDSL_PASSPHRASE",
+    help="Of an encrypted remote, also of a new one.  [default: $EMDSL_PASSPHRASE, or with --encrypt a prompt]",
+)  # fmt: skip
 
 
 @click.command("export")
@@ -57,6 +62,9 @@ def export(
     """
     project = open_cache(cache, simulate=simulate, as_json=as_json, near=file)
     study = compile_study(project, file)
+    if _typed() and not encrypt:  # the file would be readable by everybody
+        raise UsageError("it encrypts nothing without --encrypt: add it, or leave out --passphrase",
+                         parameter="passphrase")  # fmt: skip
     secret = _passphrase(passphrase, confirm=True) if encrypt else None
     exported = sharing.export_answers(study, output, secret)
     if as_json:
@@ -170,8 +178,13 @@ def merge(other: str, cache: Path | None, simulate: bool, as_json: bool) -> int:
 @click.command("push")
 @click.argument("target", required=False)
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path))
-@option("--encrypt", is_flag=True, envvar=None, help="Encrypt the packs with a passphrase, in the age format.")
-@PASSPHRASE
+@option(
+    "--encrypt",
+    is_flag=True,
+    envvar=None,
+    help="Encrypt the packs of a new remote with a passphrase, in the age format.",
+)
+@OF_TARGET
 @CACHE_SIM
 def push(
     target: str | None, files: tuple[Path, ...], encrypt: bool, passphrase: str | None, cache: Path | None,
@@ -179,15 +192,18 @@ def push(
 ) -> int:  # fmt: skip
     """Send cached answers to TARGET, only those that it lacks: all of them, or those that each FILE uses.
 
-    TARGET is a cache folder, a folder of packs or a URL; by default the store of the project's team.
+    TARGET is a cache folder, a folder of packs or a URL; by default the store of the project's team. The first push to
+    a remote decides whether it is encrypted; a later one needs the passphrase alone.
 
     \b
     Example:
       emdsl cache push ../colleague/cache study.em
     """
     project = open_cache(cache, simulate=simulate, as_json=as_json, near=files[0] if files else None)
-    secret = _passphrase(passphrase, confirm=True) if encrypt else None
-    exchanged = exchange.push(project, target, files, passphrase=secret, progress=_Progress("sent"))
+    secret = _passphrase(passphrase, confirm=True) if encrypt else passphrase if _typed() else None
+    exchanged = exchange.push(
+        project, target, files, encrypt=encrypt, passphrase=secret, progress=_Progress("sent")
+    )  # fmt: skip
     _show_exchanged(exchanged, "sent", as_json=as_json)
     return 0
 
@@ -262,6 +278,11 @@ def _show_batch(collected: Collected, project: Project, *, as_json: bool) -> Non
     console.say(f"{collected.pending:,} of {collected.requests:,} requests are still pending")
     file = os.path.relpath(project.root / collected.file)
     console.say(f"Next: emdsl plan {shlex.quote(file)}{' --sim' if project.simulate else ''}")
+
+
+def _typed() -> bool:
+    """Whether the command line has a passphrase. One of the environment is for all remotes: some need none."""
+    return click.get_current_context().get_parameter_source("passphrase") is ParameterSource.COMMANDLINE
 
 
 def _passphrase(given: str | None, *, confirm: bool = False) -> str:

@@ -225,18 +225,32 @@ class Remote:
 
     # -------------------------------------------------------------- writing
 
-    def begin(self, *, encrypt: bool) -> None:
-        """Make the remote unless there is one, and bring the catalog up to date."""
+    def begin(self, *, encrypt: bool, sealed: bool = False) -> None:
+        """Make the remote unless there is one, and bring the catalog up to date.
+
+        Args:
+            encrypt: Encrypt a new remote; one that exists must be encrypted.
+            sealed: Make no remote that is not encrypted, and refuse one: a passphrase was given.
+
+        Raises:
+            UsageError: The remote is not encrypted, but must be.
+        """
         if self._bucket.get(_ABOUT) is None:
+            if sealed and not encrypt:
+                raise UsageError(
+                    f"{self._bucket.url} has no answers yet, and its first push decides whether it is encrypted: add "
+                    "--encrypt, or leave out --passphrase", parameter="passphrase",
+                )  # fmt: skip
             about: dict[str, Any] = {"emdsl_remote": FORMAT, "canary": CANARY}
             if encrypt:
                 about["identity"] = sealing.new_identity(self._needed_passphrase())
             self._bucket.create(_ABOUT, json.dumps(about, indent=1).encode())  # another one may have come first
         self.refresh()
-        if encrypt and not self.encrypted:
+        if (encrypt or sealed) and not self.encrypted:
+            parameter = "encrypt" if encrypt else "passphrase"
             raise UsageError(
-                f"{self._bucket.url} is not encrypted, and its first push decided that: leave out --encrypt, or push "
-                "to another folder of the bucket", parameter="encrypt",
+                f"{self._bucket.url} is not encrypted, and its first push decided that: leave out --{parameter}, or "
+                "push with --encrypt to another folder", parameter=parameter,
             )  # fmt: skip
 
     def push(self, entries: Iterable[Entry]) -> Iterator[int]:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 
 def push(
-    project: Project, target: str | None, files: Sequence[Path] = (), *, passphrase: str | None = None,
-    progress: Callable[[int, int], None] = unseen,
+    project: Project, target: str | None, files: Sequence[Path] = (), *, encrypt: bool = False,
+    passphrase: str | None = None, progress: Callable[[int, int], None] = unseen,
 ) -> Exchanged:  # fmt: skip
     """Send the answers of a project's store to another store, only those that it lacks.
 
@@ -40,7 +40,8 @@ def push(
         project: The project.
         target: A cache folder, a folder of packs, or a URL; None for the store of the project's team.
         files: Studies, whose answers alone are sent; all answers without any.
-        passphrase: Encrypts the answers in a remote of packs.
+        encrypt: Encrypt a new remote of packs; one that exists must be encrypted.
+        passphrase: Of the encrypted remote, in place of that in the environment; any other target is refused.
         progress: Is called with the number of answers that a remote of packs has got, and of all that it lacked.
 
     Raises:
@@ -50,7 +51,7 @@ def push(
     """
     own = _own_team(project, target)
     if own:
-        _no_passphrase(passphrase)
+        _no_encryption(passphrase, encrypt=encrypt)
         if files:
             raise UsageError("the team of this project gets all answers of this machine: leave out FILE")
         with _team(project) as team:
@@ -59,8 +60,8 @@ def push(
     if not _is_store(target):
         from emdsl.study import remotes  # noqa: PLC0415 - only packs need their format
 
-        return remotes.push(project, target, files, passphrase=passphrase, progress=progress)
-    _no_passphrase(passphrase)
+        return remotes.push(project, target, files, encrypt=encrypt, passphrase=passphrase, progress=progress)
+    _no_encryption(passphrase, encrypt=encrypt)
     with _opened(project, target, write=True) as receiver, open_store(project) as store:
         exchanged = _copied(store, receiver, used_by(project, files) if files else None)
     if folder := cache_folder(target):
@@ -112,9 +113,11 @@ def _copied(source: AnswerStore, target: AnswerStore, keys: list[Digest] | None 
     return Exchanged(new=copied.new, known=copied.present, damaged=copied.damaged)
 
 
-def _no_passphrase(passphrase: str | None) -> None:
-    if passphrase is not None:
-        raise UsageError("only packs can be encrypted: leave out --encrypt", parameter="encrypt")
+def _no_encryption(passphrase: str | None, *, encrypt: bool) -> None:
+    """Raise UsageError for a store that would hold readable answers, although a passphrase was given."""
+    if encrypt or passphrase is not None:
+        parameter = "encrypt" if encrypt else "passphrase"
+        raise UsageError(f"only packs can be encrypted: leave out --{parameter}", parameter=parameter)
 
 
 def _is_store(name: str) -> bool:

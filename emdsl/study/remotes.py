@@ -46,12 +46,12 @@ class Attached:
 
 
 def push(
-    project: Project, url: str, files: Sequence[Path] = (), *, passphrase: str | None = None,
+    project: Project, url: str, files: Sequence[Path] = (), *, encrypt: bool = False, passphrase: str | None = None,
     progress: Callable[[int, int], None] = unseen,
 ) -> Exchanged:  # fmt: skip
     """Send answers to a remote, only those that it lacks; see `exchange.push`. Answers of one study lie together.
 
-    Raises UsageError for a web server, and for encryption of a remote that is not encrypted.
+    Raises UsageError for a web server, and for encryption or a passphrase if the remote is not encrypted.
     """
     url = _url_of(project, url)
     if on_web(url):
@@ -75,7 +75,7 @@ def push(
         groups = [set(used_by(project, [file])) for file in files] or list(used.by_study(project.cache))
         keys = _in_groups(store, groups, others=not files)
         with closing(_opened(project, url, passphrase, create=True)) as remote:
-            remote.begin(encrypt=passphrase is not None)
+            remote.begin(encrypt=encrypt, sealed=passphrase is not None)
             missing = [key for part in chunked(keys, LOOKED_UP) for key in _missing(remote, part)]
             new = 0
             for n in remote.push(sound(store, missing)):

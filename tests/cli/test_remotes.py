@@ -198,6 +198,42 @@ def test_an_encrypted_bucket(paid: Path) -> None:
         assert found(paid, "cache", "push", "s3://lab/sealed", env=opens)["known"] == 10
 
 
+def test_a_passphrase_is_never_ignored(paid: Path) -> None:
+    """Whoever names a passphrase does not want readable answers there. One of the environment is for other remotes."""
+    copied(paid, "other")
+    shutil.copytree(paid / "cache", paid.parent / "other" / "cache")
+    push(open_project(paid), str(paid / "plain"))
+    for target, more, error in (
+        ("new", [], "new has no answers yet, and its first push decides whether it is encrypted: add --encrypt"),
+        ("plain", [], "plain is not encrypted, and its first push decided that: leave out --passphrase"),
+        ("plain", ["--encrypt"], "plain is not encrypted, and its first push decided that: leave out --encrypt"),
+        ("../other/cache", [], "only packs can be encrypted: leave out --passphrase"),
+        ("../other/cache", ["--encrypt"], "only packs can be encrypted: leave out --encrypt"),
+    ):
+        refused = emdsl("cache", "push", target, *more, "--passphrase", SECRET, cwd=paid, code=2).stderr
+        assert refused.startswith(f"error: {more[0] if more else '--passphrase'}: ")
+        assert error in refused
+        assert SECRET not in refused
+        assert target != "new" or not list((paid / "new").rglob("*.*")), "nothing readable is there"
+        if not more:
+            assert found(paid, "cache", "push", target, env={"EMDSL_PASSPHRASE": SECRET})["damaged"] == 0
+    refused = emdsl("cache", "export", "study.em", "-o", "x", "--passphrase", SECRET, cwd=paid, code=2).stderr
+    assert refused.startswith("error: --passphrase: it encrypts nothing without --encrypt: add it")
+    assert not (paid / "x").exists()
+
+
+@thorough
+def test_a_passphrase_opens_the_remote_of_a_push(paid: Path) -> None:
+    """The option alone is enough, as the variable is, and has precedence over it."""
+    assert found(paid, "cache", "push", "sealed", "--encrypt", "--passphrase", SECRET)["new"] == 10
+    assert "set its passphrase" in emdsl("cache", "push", "sealed", cwd=paid, code=1).stderr
+    other = {"EMDSL_PASSPHRASE": "of another remote"}
+    assert found(paid, "cache", "push", "sealed", "--passphrase", SECRET, env=other)["known"] == 10
+    (paid / "study.em").write_text(STUDY.replace("samples = 5", "samples = 6"), encoding="utf-8")
+    emdsl("run", "study.em", cwd=paid)
+    assert found(paid, "cache", "push", "sealed", "--passphrase", SECRET, env=other)["new"] == 2
+
+
 @thorough
 def test_pushes_that_meet_and_pushes_that_are_killed(paid: Path) -> None:
     """Pushers lose nothing of each other; a killed one leaves nothing half, and the next one makes it whole."""
