@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
+from emdsl.redact import mask
 from emdsl.run.progress import Progress
 
 if TYPE_CHECKING:
@@ -16,20 +17,20 @@ class Drains(Protocol):
 
     @property
     def progress(self) -> Progress:
-        """Counts of the run; `draining` once it was interrupted."""
+        """Counts of the run; `stopping` is the cause once it drains."""
 
-    def drain(self) -> None:
-        """Start nothing more."""
+    def drain(self, cause: str) -> None:
+        """Start nothing more, for this cause: people read it."""
 
-    def stop(self) -> None:
-        """Stop at once."""
+    def stop(self, cause: str) -> None:
+        """Stop at once, for this cause unless there is one already."""
 
 
 class RunControl:
     """Progress, draining and fatal errors of one run."""
 
     def __init__(
-        self, drain: Callable[[], None], on_progress: Callable[[Progress], None], on_notice: Callable[[str], None],
+        self, drain: Callable[[str], None], on_progress: Callable[[Progress], None], on_notice: Callable[[str], None],
         progress: Progress | None = None,
     ) -> None:  # fmt: skip
         self.progress = progress or Progress()
@@ -53,7 +54,12 @@ class RunControl:
         """Drain, and let the run raise the first error once all answers in flight are stored."""
         if self.error is None:  # draining shows the progress, which may be what has failed
             self.error = error
-            self._drain()
+            self._drain(cause_of(error))
+
+
+def cause_of(error: BaseException) -> str:
+    """Return the first line of an error, as the cause of a stop."""
+    return mask(str(error)).partition("\n")[0] or type(error).__name__
 
 
 class _Guard:

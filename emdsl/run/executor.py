@@ -127,9 +127,9 @@ class Executor:
         """Send the requests that a new lease allows."""
         self._dispatcher.dispatch()
 
-    def drain(self) -> None:
+    def drain(self, cause: str) -> None:
         """Start nothing more; finish and store the requests in flight."""
-        self.progress.draining = True
+        self.progress.stop(cause)
         self.report.interrupted = True
         self._control.draining.set()
         self._need_rows.set()
@@ -139,9 +139,9 @@ class Executor:
                 self._claiming.release(request)
         self._control.show()
 
-    def stop(self) -> None:
+    def stop(self, cause: str) -> None:
         """Stop at once; requests in flight are lost, stored answers stay."""
-        self.drain()
+        self.drain(cause)
         for task in self._dispatcher.tasks:
             task.cancel()
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from emdsl.store.journal import BatchRecord
 
 
+INTERRUPT = "interrupt"  # the cause of a stop: Ctrl-C, or a notebook's button
+
+
 @dataclass(slots=True)
 class Progress:
     """Counts of a run under way; all in distinct requests but `sent`, `retried` and `waiting`."""
@@ -29,12 +32,21 @@ class Progress:
     waiting: int = 0  # requests that wait for their next attempt
     paused_s: float = 0.0  # until the first throttled model may be used again
     elsewhere: int = 0  # in flight in another process
-    draining: bool = False
+    stopping: str = ""  # why nothing more is sent: INTERRUPT, another signal, an error; empty while the run goes on
     last_error: str = ""
     batches: str = ""  # how far the open batches are
     meter: Meter = field(default_factory=Meter)  # by step and model
     connections: int = 0  # maximum requests in flight
     budgets: Budgets | None = None
+
+    @property
+    def draining(self) -> bool:
+        """Whether nothing more is sent."""
+        return bool(self.stopping)
+
+    def stop(self, cause: str) -> None:
+        """Note that nothing more is sent, and why; the first cause counts."""
+        self.stopping = self.stopping or cause
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from emdsl.run.budget import Budgets
 from emdsl.run.executor import CONNECTIONS, Executor
 from emdsl.run.live import PlannedSettings
 from emdsl.run.metering import Meter
-from emdsl.run.progress import Progress, Report
+from emdsl.run.progress import INTERRUPT, Progress, Report
 from emdsl.run.retries import RetryPolicy
 from emdsl.store.journal import Journal
 from emdsl.study.control_server import ControlServer
@@ -57,11 +57,14 @@ class Interrupter:
     def __init__(self) -> None:
         self._attached: tuple[asyncio.AbstractEventLoop, Drains] | None = None
         self._requested = False
+        self._failure = ""
 
     def attach(self, executor: Drains) -> None:
         """Take over an executor, or the batches of a run, that is about to run in the current event loop."""
         self._attached = asyncio.get_running_loop(), executor
         self.check()
+        if self._failure:
+            _drain(executor, self._failure)
 
     def detach(self) -> None:
         """Let go of the executor, whose event loop is about to close: nothing is left to interrupt."""
@@ -72,19 +75,33 @@ class Interrupter:
         if self._requested:
             raise KeyboardInterrupt
 
-    def interrupt(self) -> None:
+    def interrupt(self, cause: str = INTERRUPT) -> None:
         """Finish what is in flight; on the second call, stop at once."""
-        attached = self._attached
-        if attached is None:
+        if not self._call(_drain_or_stop, cause):
             self._requested = True
-            return
-        loop, executor = attached
-        with suppress(RuntimeError):  # the loop has just closed: nothing is in flight
-            loop.call_soon_threadsafe(_drain_or_stop, executor)
+
+    def fail(self, cause: str) -> None:
+        """Finish what is in flight, since a part of the run has failed; an interrupt before or after is told apart."""
+        self._failure = cause
+        self._call(_drain, cause)
+
+    def _call(self, function: Callable[[Drains, str], None], cause: str) -> bool:
+        """Call a function of the executor in its event loop, if there is one."""
+        attached = self._attached
+        if attached is not None:
+            loop, executor = attached
+            with suppress(RuntimeError):  # the loop has just closed: nothing is in flight
+                loop.call_soon_threadsafe(function, executor, cause)
+        return attached is not None
 
 
-def _drain_or_stop(executor: Drains) -> None:
-    (executor.stop if executor.progress.draining else executor.drain)()
+def _drain_or_stop(executor: Drains, cause: str) -> None:
+    (executor.stop if executor.progress.draining else executor.drain)(cause)
+
+
+def _drain(executor: Drains, cause: str) -> None:
+    if not executor.progress.draining:
+        executor.drain(cause)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,7 +254,8 @@ async def _attended(
     controlling = loop.create_task(control.serve(STARTED_S))
     try:
         for number in handled:
-            loop.add_signal_handler(number, interrupter.interrupt)
+            cause = INTERRUPT if number == signal.SIGINT else number.name
+            loop.add_signal_handler(number, interrupter.interrupt, cause)
         yield
     finally:
         starting.cancel()

@@ -153,14 +153,14 @@ class BatchRun:
         report.over_budget |= self.budgets.exhausted
         self.progress.batches = ""
 
-    def drain(self) -> None:
+    def drain(self, cause: str) -> None:
         """Wait no longer."""
-        self.progress.draining = True
+        self.progress.stop(cause)
         self._ending.set()
 
-    def stop(self) -> None:
+    def stop(self, cause: str) -> None:
         """Wait no longer, and leave what is under way."""
-        self.drain()
+        self.drain(cause)
         if self._working is not None:
             self._working.cancel()
 

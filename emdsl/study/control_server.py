@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from emdsl.run.control import Drains
     from emdsl.run.live import Settings
 
+STOPPED = "`emdsl runs stop`"  # the cause that people read
 MAX_CAUSES = 10  # of failures, in one status
 MAX_CAUSE, MAX_ERROR = 200, 1_000  # characters
 _USD = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?")
@@ -183,9 +184,9 @@ class ControlServer:
     def _stop(self, *, now: bool) -> list[history.Change]:
         part, _ = self._attached()
         if now:
-            part.stop()
+            part.stop(STOPPED)
         elif not part.progress.draining:
-            part.drain()
+            part.drain(STOPPED)
         else:
             return []
         return [_change("stop now" if now else "stop")]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 EVERY_S = 0.25  # between two states: notebooks keep up with it over a network
 SHORT_S = 10.0  # a shorter run has its time with a decimal
 MAX_NOTICES = 20  # lines below the bars
-STOPPING = "finishing the requests in flight; a second interrupt stops at once"
+STOPS = "an interrupt", "a second interrupt"  # of a cell
 TRACK = "height:6px;border-radius:3px;background:rgba(128,128,128,.25);overflow:hidden"
 BAR = "height:6px;background:currentColor;opacity:.6"
 TABLE = "display:block;overflow-x:auto;border-collapse:collapse;border:0;margin:0;color:inherit;font-size:inherit"
@@ -131,9 +131,7 @@ def state_of(progress: Progress | None, total: int, seconds: float, left: TimeLe
     parts += [f"{progress.retried:,} retried"] if progress.retried else []
     parts += filter(None, (lines.spent(progress), "" if ended else lines.time_left(left)))
     steps, more = lines.step_lines(progress.meter.steps)
-    notes = [more, lines.unknown_time(left) if left.why else "", *lines.waiting(progress)]
-    if progress.draining:
-        notes[-1] = STOPPING
+    notes = [more, lines.unknown_time(left) if left.why else "", *lines.waiting(progress, *STOPS)]
     return State(
         text=", ".join(parts), done=done, total=total, ended=ended, steps=tuple(steps),
         notes=() if ended else tuple(filter(None, notes)),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from emdsl.run.progress import INTERRUPT
 from emdsl.study.cost import usd
 
 if TYPE_CHECKING:
@@ -90,8 +91,8 @@ def duration(seconds: float) -> str:
     return f"{round(seconds / DAY_S)} days"
 
 
-def waiting(progress: Progress) -> list[str]:
-    """Return what a run waits for."""
+def waiting(progress: Progress, stop: str = "Ctrl-C", stop_again: str = "Ctrl-C again") -> list[str]:
+    """Return what a run waits for, or why it stops; `stop` stops that at once, `stop_again` after an interrupt."""
     notes = [progress.batches] if progress.batches else []
     if progress.waiting or progress.paused_s >= 1:
         until = f", next in {progress.paused_s:,.0f} s" if progress.paused_s >= 1 else ""
@@ -99,8 +100,15 @@ def waiting(progress: Progress) -> list[str]:
     if progress.elsewhere:
         notes.append(f"{progress.elsewhere:,} are sent by another process")
     if progress.draining:
-        notes.append("finishing the requests in flight; Ctrl-C again stops at once")
+        notes += _stopping(progress, stop, stop_again)
     return notes
+
+
+def _stopping(progress: Progress, stop: str, stop_again: str) -> list[str]:
+    if progress.stopping == INTERRUPT:
+        return [f"finishing the requests in flight; {stop_again} stops at once"]
+    cause = progress.stopping if len(progress.stopping) <= MAX_ERROR else f"{progress.stopping[: MAX_ERROR - 3]}..."
+    return [f"stopping: {cause}", f"finishing the requests in flight; {stop} stops at once"]
 
 
 def plain_line(progress: Progress, total: int, left: TimeLeft) -> str:

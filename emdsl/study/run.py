@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from emdsl.study.served import Serving
 
 MAX_SHOWN = 5  # reasons of failures
+NO_TABLES = "an error in the tables, shown at the end"  # why a run stops
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,7 +296,7 @@ def run_study(
             shown = view(pending) if view is not None else ProgressView(NONE, pending, lambda _: None)
             batches = batch_plan(study, counts, ways, batch=options.batch, detach=options.detach)
             with loader_of(
-                study, options, walks, store, run=run, pending=pending, on_error=interrupter.interrupt,
+                study, options, walks, store, run=run, pending=pending, on_error=lambda: interrupter.fail(NO_TABLES),
                 late=batches is not None,
             ) as loader:  # fmt: skip
                 report = _send(

@@ -139,9 +139,9 @@ class _Starting:
         self.progress = progress
         self._task = task
 
-    def drain(self) -> None:
+    def drain(self, cause: str) -> None:
         """Give up the start."""
-        self.progress.draining = True
+        self.progress.stop(cause)
         self._task.cancel()
 
     stop = drain  # nothing is in flight

@@ -49,6 +49,7 @@ TICK_S = 0.02  # between two reports about the pace
 EVERY = 5  # of them has the counts of the progress, too
 MAX_FAILURES = 1_000  # in one message
 LAST_S = 5.0  # that a worker whose run has gone may take to stop
+OF_RUN = "the run"  # why a worker stops: the run knows more, and tells people
 GC_THRESHOLD = 100_000  # objects: rows are many, and few are in a cycle
 
 
@@ -203,7 +204,7 @@ async def _send(task: Mapping[str, Any], study: Compiled, store: AnswerStore, li
         ]
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGHUP):  # of a cluster, which sends them to the run too
-                asyncio.get_running_loop().add_signal_handler(number, executor.drain)
+                asyncio.get_running_loop().add_signal_handler(number, executor.drain, number.name)
         try:
             with quick_switches():
                 report = await executor.run()
@@ -241,10 +242,10 @@ async def _listen(
                 servers.update(state)
                 executor.send_more()
             case {"do": "drain"}:
-                executor.drain()
+                executor.drain(OF_RUN)
             case {"do": "stop"}:
-                executor.stop()
-    executor.stop()
+                executor.stop(OF_RUN)
+    executor.stop(OF_RUN)
     ledger.lose()
 
 

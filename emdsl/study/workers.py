@@ -18,6 +18,7 @@ from emdsl import errors
 from emdsl.errors import EmdslError, SetupError, UsageError
 from emdsl.run.budget import WHOLE_RUN, Budgets
 from emdsl.run.combined import Combined
+from emdsl.run.control import cause_of
 from emdsl.run.progress import Progress, Report
 from emdsl.run.shared_pace import SharedPace
 from emdsl.run.treasury import Treasury
@@ -94,15 +95,16 @@ class Workers:
 
     # -------------------------------------------------------------- interrupts and settings
 
-    def drain(self) -> None:
+    def drain(self, cause: str) -> None:
         """Start nothing more; finish and store the requests in flight."""
-        self.progress.draining = self.report.interrupted = True
+        self.progress.stop(cause)
+        self.report.interrupted = True
         self._tell_all({"do": "drain"})
         self._on_progress(self.progress)
 
-    def stop(self) -> None:
+    def stop(self, cause: str) -> None:
         """Stop at once; requests in flight are lost, stored answers stay."""
-        self.drain()
+        self.drain(cause)
         self._tell_all({"do": "stop"})
         asyncio.get_running_loop().call_later(STOP_S, self._kill_all)
 
@@ -240,7 +242,7 @@ class Workers:
         """Drain, and let the run raise the first error once all answers in flight are stored."""
         if self._error is None:
             self._error = error
-            self.drain()
+            self.drain(cause_of(error))
 
     def _notice(self, text: str) -> None:
         """Tell the user something, once for all workers."""

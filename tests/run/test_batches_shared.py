@@ -20,7 +20,7 @@ from emdsl.providers.batches import Line
 from emdsl.run import shards
 from emdsl.run.batching import Batching
 from emdsl.run.budget import NEVER, Budgets
-from emdsl.run.progress import Progress
+from emdsl.run.progress import INTERRUPT, Progress
 from emdsl.store.claims import Claims
 from emdsl.store.disk import DiskStore
 from emdsl.store.journal import FORGOTTEN, OPEN, Journal, State
@@ -154,9 +154,9 @@ def test_the_first_interrupt_submits_nothing_more_and_the_second_stops_at_once(
 
     async def upload() -> None:
         uploads.append(1)
-        runs[0].drain()
+        runs[0].drain(INTERRUPT)
         if len(uploads) == 2:
-            asyncio.get_running_loop().call_later(0.01, runs[0].stop)
+            asyncio.get_running_loop().call_later(0.01, runs[0].stop, INTERRUPT)
             await asyncio.Event().wait()
 
     before("upload", monkeypatch, upload)
@@ -234,7 +234,7 @@ def test_the_reservation_of_a_request_that_another_process_collects_is_given_bac
 
 def test_an_interrupt_while_batches_are_collected_sends_nothing() -> None:
     unused: Any = None
-    progress, budgets = Progress(draining=True), Budgets({}, Decimal(1))
+    progress, budgets = Progress(stopping=INTERRUPT), Budgets({}, Decimal(1))
     report = asyncio.run(
         _rounds([], unused, unused, Sending(), "r", unused, unused, unused, unused, unused, budgets, progress, unused)
     )

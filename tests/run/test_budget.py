@@ -16,6 +16,7 @@ from emdsl.errors import SourceError, Unavailable
 from emdsl.query import Query, Response, Usage
 from emdsl.run.executor import Executor
 from emdsl.run.planner import planners
+from emdsl.run.progress import INTERRUPT
 from emdsl.run.retries import RetryPolicy
 from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
@@ -144,7 +145,7 @@ def test_ctrl_c_sends_nothing_more_to_a_budget() -> None:
 
     async def main() -> None:
         executor = Executor(walks, store, provider, connections=16, retry_policy=RetryPolicy(max_wait_s=5), run="r")
-        asyncio.get_running_loop().call_later(0.1, executor.drain)
+        asyncio.get_running_loop().call_later(0.1, executor.drain, INTERRUPT)
         await executor.run()
 
     asyncio.run(main())

@@ -80,7 +80,7 @@ def request(key: Digest, *, checked: bool = False) -> Request:
 def queue_of(claiming: Claiming, stored: Iterable[Digest] = (), *, claims: bool = True) -> ClaimQueue:
     """Return a queue; must be called within an event loop."""
     fake: Any = claiming
-    control = RunControl(lambda: None, lambda _: None, lambda _: None)
+    control = RunControl(lambda _: None, lambda _: None, lambda _: None)
     return ClaimQueue(
         Reads(claiming, stored), fake if claims else None, fake, control,
         on_answer=lambda r, _: claiming.answered.append(r.query.key),

@@ -12,6 +12,7 @@ from support import InProcess, experiment, outcomes, program, run
 
 from emdsl.errors import Rejected, StoreError, Throttled, Unavailable
 from emdsl.run.executor import Executor
+from emdsl.run.progress import INTERRUPT, Progress
 from emdsl.run.retries import RetryPolicy
 from emdsl.run.rows import Rows
 from emdsl.store.store import MemoryStore
@@ -131,7 +132,7 @@ def test_draining_keeps_what_is_in_flight_and_starts_nothing() -> None:
         executor = Executor(walks, store, provider, connections=4, retry_policy=RetryPolicy(), run="r")
         running = asyncio.create_task(executor.run())
         await asyncio.sleep(0.02)
-        executor.drain()
+        executor.drain(INTERRUPT)
         return (await running).interrupted
 
     assert asyncio.run(main())
@@ -152,10 +153,15 @@ class Full(MemoryStore):
 
 def test_a_store_that_cannot_write_stops_the_asking() -> None:
     """What cannot be kept is not paid for."""
-    provider = Counting()
+    provider, progress = Counting(), Progress()
+    walks = [Rows(experiment(STUDY))]
+    executor = Executor(
+        walks, Full(), provider, connections=16, retry_policy=RetryPolicy(), run="r", progress=progress
+    )  # fmt: skip
     with pytest.raises(StoreError, match="full"):
-        run(STUDY, Full(), provider)
+        asyncio.run(executor.run())
     assert provider.n <= 20 + 2 * 16
+    assert progress.stopping == "the disk is full", "people read the cause while requests are in flight"
 
 
 @pytest.mark.parametrize(("attempt", "least_s"), [(0, 0.0), (3, 0.0), (50, 0.0), (0, 12.5)])

@@ -100,7 +100,7 @@ def after(
     failures: list[str] = []
 
     async def main() -> tuple[str, Request, Lane]:
-        control, queue = RunControl(lambda: None, lambda _: None, lambda _: None), Queue()
+        control, queue = RunControl(lambda _: None, lambda _: None, lambda _: None), Queue()
         dispatcher: Any = queue
         policy = RetryPolicy(max_wait_s=max_wait_s)
         retries = Retries(policy, dispatcher, control, fail=lambda _, text: failures.append(text))

@@ -21,7 +21,7 @@ from emdsl.errors import EmdslError, FileExists, SetupError, SourceError, StoreE
 from emdsl.report import charts
 from emdsl.run.eta import TimeLeft
 from emdsl.run.metering import StepProgress
-from emdsl.run.progress import Progress
+from emdsl.run.progress import INTERRUPT, Progress
 from emdsl.study import python_run, study
 from emdsl.study import run as run_module
 from emdsl.study.foreground import Foreground
@@ -365,7 +365,7 @@ def test_an_output_that_fails_does_not_end_a_run() -> None:
 
 def test_a_state_tells_what_it_knows() -> None:
     """Steps, failures, cost and the time left, while the run goes on."""
-    progress = Progress(answered=30, failed=2, retried=1, waiting=3, last_error="rate limit", draining=True)
+    progress = Progress(answered=30, failed=2, retried=1, waiting=3, last_error="rate limit", stopping=INTERRUPT)
     progress.meter.steps += [StepProgress("answer", 40, 30, 2), StepProgress("<b>", 24)]
     state = state_of(progress, 64, 16.0, TimeLeft(20.0), ended=False)
     assert state.text == "32 of at most 64 requests done, 2 failed, 1 retried, about 20 s left"
@@ -375,6 +375,11 @@ def test_a_state_tells_what_it_knows() -> None:
     ]  # fmt: skip
     assert 'aria-valuenow="32"' in state.html([])
     assert "width:50.0%" in state.html([])
+    failing = state_of(Progress(stopping="the disk is full"), 64, 16.0, TimeLeft(None), ended=False)
+    assert failing.notes == (
+        "stopping: the disk is full",
+        "finishing the requests in flight; an interrupt stops at once",
+    )
     ended = state_of(progress, 64, 7200.0, TimeLeft(None), ended=True)
     assert ended.text == "32 requests done in 2 h, 2 failed, 1 retried"
     assert Page(ended.html([])).texts == [ended.text]

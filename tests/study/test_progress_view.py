@@ -9,11 +9,14 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from emdsl.errors import StoreError
 from emdsl.run.budget import Budgets
+from emdsl.run.control import cause_of
 from emdsl.run.eta import TimeLeft
 from emdsl.run.metering import StepProgress
-from emdsl.run.progress import Progress
+from emdsl.run.progress import INTERRUPT, Progress
 from emdsl.study import progress_view
+from emdsl.study.control_server import STOPPED
 from emdsl.study.progress_lines import duration, plain_line, step_lines
 from emdsl.study.progress_view import PLAIN, RICH, ProgressView, _fitted_name
 
@@ -66,6 +69,32 @@ def test_a_plain_line_has_it_all() -> None:
         "(2 failed, 3 retried, $0.12 of $5.00, time left unknown: no answer yet of m for `s`)"
     )
     assert plain_line(Progress(answered=4), 4, TimeLeft(3.0)) == "4 of at most 4 requests done  (about 3 s left)"
+
+
+@pytest.mark.parametrize(
+    ("cause", "text"),
+    [
+        (INTERRUPT, "finishing the requests in flight; Ctrl-C again stops at once"),
+        ("SIGTERM", "stopping: SIGTERM, finishing the requests in flight; Ctrl-C stops at once"),
+        (STOPPED, "stopping: `emdsl runs stop`, finishing the requests in flight; Ctrl-C stops at once"),
+        (
+            cause_of(StoreError("the server is away\nmore")),
+            "stopping: the server is away, finishing the requests in flight; Ctrl-C stops at once",
+        ),
+        (cause_of(MemoryError()), "stopping: MemoryError, finishing the requests in flight; Ctrl-C stops at once"),
+        (
+            cause_of(StoreError("x" * 200)),
+            f"stopping: {'x' * 77}..., finishing the requests in flight; Ctrl-C stops at once",
+        ),
+    ],
+)
+def test_a_run_that_stops_tells_why(cause: str, text: str) -> None:
+    """Nobody is told of a Ctrl-C that nobody pressed; the first cause counts."""
+    progress = Progress(answered=4)
+    progress.stop(cause)
+    progress.stop("a later one")
+    assert progress.draining
+    assert plain_line(progress, 9, TimeLeft(3.0)) == f"4 of at most 9 requests done  ({text})"
 
 
 @pytest.mark.parametrize(
