@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import os
+import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -143,7 +146,27 @@ def _complete() -> None:
 
 
 def main() -> None:
-    """Run the command line; the one place that catches EmdslError."""
+    """Run the command line, and exit. Ctrl-C exits with EXIT_INCOMPLETE, however often and whenever it comes."""
+    code: int | None = None
+    interrupted = told = False
+    atexit.register(lambda: _exit_at_once(EXIT_INCOMPLETE) if interrupted else None)  # the first one: it runs last
+    while True:
+        try:
+            if interrupted and not told:
+                click.echo("interrupted: all answers are kept", err=True)
+                told = True
+            if code is None:
+                code = EXIT_INCOMPLETE
+                code = _code()
+            _exit_on_interrupts(code)
+            break
+        except KeyboardInterrupt:
+            interrupted = True
+    sys.exit(code)
+
+
+def _code() -> int:
+    """Return the exit code of this call; the one place that catches EmdslError. Raises KeyboardInterrupt."""
     from emdsl.errors import EmdslError, StoreAway, UsageError  # noqa: PLC0415 - keeps `--version` at click's own speed
 
     gc.set_threshold(*GC_THRESHOLDS)
@@ -160,18 +183,35 @@ def main() -> None:
         from emdsl.cli.failures import show_usage_error  # noqa: PLC0415 - keeps `--version` at click's own speed
 
         show_usage_error(error)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: `emdsl plan | head`
-        sys.exit(EXIT_ERROR)
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        click.echo("interrupted: all answers are kept", err=True)
-        sys.exit(EXIT_INCOMPLETE)
+        return EXIT_ERROR
+    except click.exceptions.Abort:  # at a prompt
+        raise KeyboardInterrupt from None
     except (EmdslError, OSError, RecursionError) as error:
         from emdsl.cli.failures import show_error  # noqa: PLC0415 - keeps `--version` at click's own speed
 
         show_error(error)
         usage, away = isinstance(error, UsageError), isinstance(error, StoreAway)
-        sys.exit(EXIT_USAGE if usage else EXIT_INCOMPLETE if away else EXIT_ERROR)
+        return EXIT_USAGE if usage else EXIT_INCOMPLETE if away else EXIT_ERROR
     gc.freeze()  # the interpreter's last collection would visit a whole program, only to end
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
+
+
+def _exit_on_interrupts(code: int) -> None:
+    """Let Ctrl-C exit at once with this code from now on: threads and the interpreter take time to end."""
+    with suppress(ValueError):  # not the main thread: it gets no signal
+        signal.signal(signal.SIGINT, lambda *_: _exit_at_once(code))
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # Python gives up other handlers after that
+
+
+def _exit_at_once(code: int) -> None:
+    """Exit without the end of the interpreter.
+
+    Python would kill itself by SIGINT at its end if the interrupt had come within `exec`, which makes dataclasses.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # nobody reads it
+            stream.flush()
+    os._exit(code)

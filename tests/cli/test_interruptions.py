@@ -137,6 +137,54 @@ def test_the_second_interrupt_stops_at_once(tmp_path: Path) -> None:
         assert "Traceback" not in err
 
 
+CALL = """
+import atexit, click, os, signal, sys, threading
+from emdsl.cli import main as module
+def interrupt(*_, **__):
+    os.kill(os.getpid(), signal.SIGINT)
+class AtTheEnd:
+    __del__ = interrupt
+def verb(**_):
+    exec(VERB)
+    return 0
+echo = click.echo
+BEFORE
+module.cli.main = verb
+module.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("verb", "before", "code"),
+    [
+        ("interrupt()", "", 3),  # within `exec`, as of dataclasses: Python would end itself by the signal
+        ("interrupt()", "click.echo = lambda *a, **o: (setattr(click, 'echo', echo), interrupt())", 3),
+        ("interrupt()", "thread = threading.Thread(target=lambda: (main.join(), interrupt()))", 3),
+        ("interrupt()", "atexit.register(interrupt)", 3),
+        ("interrupt()", "kept = AtTheEnd()", 3),
+        ("0", "atexit.register(interrupt)", 0),
+        ("0", "kept = AtTheEnd()", 0),
+    ],
+    ids=[
+        "once",
+        "while it is told",
+        "while threads end",
+        "while functions end",
+        "at the end",
+        "late",
+        "at the very end",
+    ],
+)
+def test_ctrl_c_exits_alike_whenever_it_comes(verb: str, before: str, code: int) -> None:
+    """A second Ctrl-C within milliseconds, too: with the code and the sentence of one, and never by a signal."""
+    if "thread" in before:
+        before = f"main = threading.main_thread()\n{before}\nthread.start()"
+    call = CALL.replace("VERB", repr(verb)).replace("BEFORE", before)
+    done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=False, timeout=30)
+    told = "interrupted: all answers are kept\n" if code else ""
+    assert (done.returncode, done.stderr) == (code, told)
+
+
 def test_faults_at_every_rate_lose_nothing(tmp_path: Path) -> None:
     """429 with Retry-After, 500, cut connections, broken JSON, slow answers: all queries end answered.
 
