@@ -11,7 +11,7 @@ from emdsl.cli import cache_budgets, cache_remotes, cache_share, cache_trash, co
 from emdsl.cli.cache_options import CACHE_SIM, open_cache
 from emdsl.source import near
 from emdsl.study import answers
-from emdsl.study.options import repeated
+from emdsl.study.options import place_options
 from emdsl.study.screen import Table
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def verify(cache: Path | None, simulate: bool, as_json: bool) -> int:
         damage = f"{result.hook_values.damaged:,} damaged: these are computed again"
         console.say(f"{hooks:,} values of functions in Python, {damage if result.hook_values.damaged else 'all sound'}")
     if result.empty_aborts:
-        flag = repeated(simulate=simulate, cache=cache)
+        flag = place_options(simulate=simulate, cache=cache)
         console.say(
             f"{result.empty_aborts:,} are empty: aborted responses, not answers. To request them again:\n"
             f'  emdsl cache drop{flag} --yes --where "{answers.EMPTY_ABORTS}"'

@@ -175,6 +175,42 @@ OF_RUN = with_options(  # `plan` has the options of `run`, so that one call can 
 )  # fmt: skip
 
 
+UNREPEATED = {  # parameters that change nothing of what a run sends and stores
+    "as_json", "dry_run", "help", "quiet", "verbose", "display",  # what is shown
+    "yes",  # what the rest costs is confirmed again
+}  # fmt: skip
+
+
+def given(ctx: click.Context) -> dict[str, tuple[str, ...]]:
+    """Return the options of this call that a command of `run` repeats, as words of the command line, by parameter."""
+    of_run = {p.name for p in click.command()(OF_RUN(lambda: None)).params}
+    found = dict[str, tuple[str, ...]]()
+    for param in ctx.command.params:
+        name = param.name
+        if not isinstance(param, click.Option) or name is None or name not in of_run or name in UNREPEATED:
+            continue
+        if name == "store":  # no parameter of a verb
+            from emdsl.study.project import store_option  # noqa: PLC0415 - verbs are declared in 1 ms without it
+
+            value: Any = store_option() if not ctx.params.get("simulate") else None
+        else:
+            value = ctx.params.get(name)
+        unset = value is None or value == () or (value is False and not param.secondary_opts)
+        if not unset and str(value) != str(param.default):
+            found[name] = tuple(_words(param, value))
+    return {n: found[n] for n in sorted(found, key=lambda n: n != "simulate")}
+
+
+def _words(option: click.Option, value: Any) -> list[str]:
+    """Return an option with a value as words of the command line."""
+    names = option.secondary_opts if option.secondary_opts and value is False else option.opts
+    long = next(n for n in names if n.startswith("--"))
+    if option.is_flag:
+        return [long]
+    values = value if option.multiple else [value]
+    return [word for v in values for word in (long, f"{v:f}" if isinstance(v, Decimal) else str(v))]
+
+
 def add_common(command: click.Command) -> click.Command:
     """Give a command the options that all have: `-q`, `-v` and `--display`."""
     if isinstance(command, click.Group):

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from emdsl.study.screen import Part
 
 
+HELD = {"samples", "only", "pilot", "simulate"}  # parameters that a written plan holds
+
+
 @click.command("plan")
 @options.OF_RUN
 @options.option("--exit-code", is_flag=True, help="Exit with 3 if requests are pending.")
@@ -42,7 +45,10 @@ if TYPE_CHECKING:
     "--shard", type=click.IntRange(1), envvar=None,
     help="With --requests: maximum requests per file.  [default: 50,000]",
 )  # fmt: skip
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     file: Path,
     cache: Path | None,
     env_file: Path | None,
@@ -95,13 +101,13 @@ def command(
         console.say_screen(screen)
         return 0
     from emdsl.study.compiled import compile_study, without_remotes  # noqa: PLC0415 - the short way does without
-    from emdsl.study.options import place_of, repeated  # noqa: PLC0415 - the short way does without
+    from emdsl.study.options import behind, place_of, place_options  # noqa: PLC0415 - the short way does without
     from emdsl.study.plan import make_plan  # noqa: PLC0415 - the short way does without
     from emdsl.study.team_budgets import resolved  # noqa: PLC0415 - the short way does without
 
     cap, _ = resolved(project, None if offline else budget, make=False)
 
-    place = place_of(on, serve=serve)
+    place_of(on, serve=serve)  # it refuses an unknown place
     before, load = store_version(project.answers), load_id(project.cache, project.study(file))
     study = compile_study(project, file)
     if offline or alone:
@@ -124,16 +130,13 @@ def command(
         screen = [(console.json_text(plan.as_json() | listed | {"wall_s": 0.0}), False)]
     else:
         held = output or (plan_file.written if plan_file is not None else None)
-        rest = held is None  # a written plan holds these
-        again = repeated(
-            samples=samples if rest else None, only=only if rest else (), simulate=simulate and rest,
-            pilot=pilot and rest, cache=cache, budget=budget, insecure=insecure, env_file=env_file, batch=batch,
-            without_remotes=alone, on=place,
-        )  # fmt: skip
+        rest = held is None
+        given = options.given(ctx)
+        again = behind(given if rest else {name: words for name, words in given.items() if name not in HELD})
         detailed = bool(by or as_list or plan_file)
         next_step: Iterable[Part] = plan.next_step(held or file, again, written=output is not None, detailed=detailed)
         if files:
-            parts = files.parts(repeated(simulate=simulate, cache=cache), shlex.quote(str(held or file)) + again)
+            parts = files.parts(place_options(simulate=simulate, cache=cache), shlex.quote(str(held or file)) + again)
             next_step = parts if output is None else (f"Written: {output}", *parts)
         screen = list(console.rendered((*plan.parts(), *next_step)))
         console.say_screen(screen)

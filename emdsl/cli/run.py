@@ -78,14 +78,12 @@ def command(
             raise UsageError("a plan has its own rows: use `--pilot` with the .em file", parameter="pilot")
         plan_file = read_plan(file, samples, only, simulate=simulate)
         file, samples, only, simulate = plan_file.file, plan_file.samples, plan_file.only, plan_file.simulate
+        ctx.params |= {"samples": samples, "only": only, "simulate": simulate}  # as if they were on the command line
     if dry_run:
         from emdsl.cli.plan import command as plan  # noqa: PLC0415 - the short way does without
 
-        return int(ctx.invoke(
-            plan, file=file, cache=cache, env_file=env_file, samples=samples, only=only, pilot=pilot,
-            simulate=simulate, as_json=as_json, budget=budget, insecure=insecure, batch=batch, plan_file=plan_file,
-            offline=offline, alone=alone, serve=serve, on=on,
-        ))  # fmt: skip
+        same = {name: value for name, value in ctx.params.items() if name != "dry_run"}
+        return int(ctx.invoke(plan, **same | {"file": file, "plan_file": plan_file}))
     project = open_project(file, cache, env_file, simulate=simulate)
     project = project.offline() if offline else project
     marks = ("run", cache, samples, only, as_json, *console.layout_marks())
@@ -100,8 +98,8 @@ def command(
     chosen = RunOptions(
         samples=samples, only=only, connections=connections, offline=offline, max_wait=max_wait,
         max_retries=max_retries, budget=cap, named=named, insecure=insecure, confirm_over=None if yes else confirm_over,
-        plan_file=plan_file, cache=cache, env_file=env_file, batch=batch, detach=detach, pilot=pilot, workers=workers,
-        without_remotes=alone, on=place_of(on, serve=serve),
+        plan_file=plan_file, cache=cache, batch=batch, detach=detach, pilot=pilot, workers=workers,
+        without_remotes=alone, on=place_of(on, serve=serve), given=options.given(ctx),
     )  # fmt: skip
     return _RunScreen(project, file, chosen, marks, as_json=as_json).run()
 

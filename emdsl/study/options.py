@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from emdsl.errors import UsageError
 from emdsl.study.project import store_option
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from decimal import Decimal
     from pathlib import Path
 
@@ -47,44 +48,36 @@ class RunOptions:
     insecure: bool = False
     confirm_over: Decimal | None = None  # expected cost from which a person is asked first; None: never
     plan_file: PlanFile | None = None  # a written plan: the keys must be those of now
-    cache: Path | None = None  # as given, to be repeated in the command that goes on
-    env_file: Path | None = None  # the same
+    cache: Path | None = None  # as given, to be named in the next command
+    given: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # words of the command line, by parameter
     batch: bool | None = None  # whether models with a batch API are asked by it; None: as the study says
     detach: bool = False  # submit batches, and do not wait for them
     workers: int | None = None  # processes that send; None: by the number of requests
     pilot: bool = False  # send a balanced sample of each kind of cell alone
     on: str | None = None  # where the servers of models with `serve` run: LOCAL, RAY or a Ray cluster; None: nowhere
 
-    def repeated(self, project_simulates: bool) -> str:
-        """Return the options to write behind a command that goes on with this run."""
-        return repeated(
-            samples=self.samples, only=self.only, simulate=project_simulates, cache=self.cache,
-            budget=self.budget if self.named is None else NamedBudget(self.named.name),  # it exists already
-            insecure=self.insecure, env_file=self.env_file, batch=self.batch, pilot=self.pilot,
-            without_remotes=self.without_remotes, on=self.on,
-        )  # fmt: skip
+    def repeated(self) -> str:
+        """Return the options to write behind a command that goes on with this run, of one from the command line."""
+        words = dict(self.given)
+        if self.named is not None:
+            words["budget"] = ("--budget", self.named.name)  # it exists already
+        elif self.budget is not None:  # it may have been changed on the way
+            words["budget"] = ("--budget", f"{self.budget:f}")
+        if not self.pilot:
+            words.pop("pilot", None)
+        return behind(words)
 
 
-def repeated(
-    *, samples: int | None = None, only: tuple[str, ...] = (), simulate: bool = False, cache: Path | None = None,
-    budget: Decimal | NamedBudget | None = None, insecure: bool = False, env_file: Path | None = None,
-    batch: bool | None = None, pilot: bool = False, without_remotes: bool = False, on: str | None = None,
-) -> str:  # fmt: skip
-    """Return options as they are written behind a command."""
-    parts = ["--sim"] if simulate else []
-    parts += [x for part in only for x in ("--only", part)]
-    parts += ["--samples", str(samples)] if samples is not None else []
-    parts += ["--cache", str(cache)] if cache is not None else []
-    parts += ["--store", store] if not simulate and (store := store_option()) is not None else []
-    parts += ["--env-file", str(env_file)] if env_file is not None else []
-    named = isinstance(budget, NamedBudget)
-    parts += ["--budget", str(budget) if named else f"{budget:f}"] if budget is not None else []
-    parts += ["--insecure"] if insecure else []
-    parts += [] if batch is None else ["--batch" if batch else "--no-batch"]
-    parts += ["--pilot"] if pilot else []
-    parts += ["--without-remotes"] if without_remotes else []
-    parts += [] if on is None else ["--serve"] if on == LOCAL else ["--on", on]
-    return "".join(" " + shlex.quote(p) for p in parts)
+def behind(words: Mapping[str, Sequence[str]]) -> str:
+    """Return options, by parameter, as they are written behind a command."""
+    return "".join(f" {shlex.quote(word)}" for option in words.values() for word in option)
+
+
+def place_options(*, simulate: bool, cache: Path | None) -> str:
+    """Return the options that name a store, which all verbs have, as they are written behind a command."""
+    words = {"simulate": ["--sim"] if simulate else [], "cache": ["--cache", str(cache)] if cache is not None else []}
+    store = store_option() if not simulate else None
+    return behind(words | {"store": ["--store", store] if store is not None else []})
 
 
 def place_of(on: str | None, *, serve: bool) -> str | None:

@@ -126,7 +126,7 @@ class Plan(SelfShown):
             unknown_rows = any(s.unknown for c in self.counts for s in c.steps)
             yield "No known request is pending." if unknown_rows else "Nothing is pending: every answer is cached."
             return
-        if self.served and " --on " not in options and not options.endswith(" --serve"):
+        if self.served and not {"--on", "--serve"} & set(shlex.split(options)):
             options += " --serve"
         more = "" if detailed or written else "      Details: --by AXIS,...   --list   --json   -o plan.json"
         yield f"Run: emdsl run {shlex.quote(str(file))}{options}{more}"

@@ -31,7 +31,7 @@ from emdsl.study.counts import (
     warnings_json,
 )
 from emdsl.study.loader import loader_of
-from emdsl.study.options import MAX_CONNECTIONS, repeated
+from emdsl.study.options import MAX_CONNECTIONS, place_options
 from emdsl.study.plan import make_plan, missing_setup
 from emdsl.study.progress_view import NONE, ProgressView
 from emdsl.study.project import cache_option
@@ -100,7 +100,7 @@ class Run(SelfShown):
             return
         yield from (Aside(f"note: {notice}\n") for notice in self.notices)
         if self.load_error:
-            flag = repeated(simulate=self.study.project.simulate, cache=self.options.cache)
+            flag = place_options(simulate=self.study.project.simulate, cache=self.options.cache)
             again_ = f"emdsl show {self.study.file}{flag}"
             yield Aside(f"error: {self.load_error}", important=True)
             yield Aside(f"All answers are stored. The tables are stale: load them with `{again_}`.", important=True)
@@ -110,7 +110,7 @@ class Run(SelfShown):
             yield from measure_parts(self.study, bars=bars, only=level_names(self.study.program, self.options.only))
         yield from self._summary(again=again, verbose=verbose, commands=commands)
         if self.rest is not None:
-            options = replace(self.options, pilot=False).repeated(self.study.project.simulate)
+            options = replace(self.options, pilot=False).repeated()
             yield ""
             yield from count_parts(self.rest.counts)
             yield from budget_parts(self.rest.counts, self.options.budget)
@@ -206,14 +206,13 @@ class Run(SelfShown):
         if not commands:
             return
         if self.failed or (self.pending > 0 and not offline):
-            options = self.options.repeated(self.study.project.simulate)
-            yield f"Continue: emdsl run {shlex.quote(str(self.study.file))}{options}"
+            yield f"Continue: emdsl run {shlex.quote(str(self.study.file))}{self.options.repeated()}"
 
     def _next(self) -> Iterator[Part]:
         project = self.study.project
         yield f'Results: {os.path.relpath(project.cache)}/outcomes.duckdb, schema "{self.study.name}"'
         table = self.study.program.experiments[0].name
-        flag = repeated(simulate=project.simulate, cache=self.options.cache or cache_option(project))
+        flag = place_options(simulate=project.simulate, cache=self.options.cache or cache_option(project))
         yield f'Next: emdsl query{flag} "FROM {table} LIMIT 5"    or edit {self.study.file} and run again'
 
     def _examples(self) -> list[str]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import click
 import pytest
 from support import emdsl
 
+from emdsl.cli import console
 from emdsl.cli.main import VERBS, cli
+from emdsl.cli.options import UNREPEATED, given
+from emdsl.study.options import behind
+from emdsl.study.project import choose_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,3 +83,66 @@ def test_verbose_cuts_no_list(tmp_path: Path) -> None:
 def test_a_verb_that_is_none_gets_the_right_one(tmp_path: Path, call: list[str], hint: str) -> None:
     """Those that were renamed too."""
     assert hint in emdsl(*call, cwd=tmp_path, code=2).stderr
+
+
+VALUES = {  # of options whose value is not any number, by parameter
+    "cache": "a cache", "store": "postgresql://me:secret@h/db", "env_file": "test.env", "only": "k=0,16",
+    "budget": "lab=2.50", "on": "ray", "display": "none",
+}  # fmt: skip
+
+
+def parsed(verb: str, words: list[str]) -> click.Context:
+    command = cli.get_command(click.Context(cli), verb)
+    assert command is not None
+    return command.make_context(verb, ["study.em", *words])
+
+
+def words_of(option: click.Option) -> list[list[str]]:
+    """Return the ways to give an option."""
+    if option.is_flag:
+        return [[name] for name in (*option.opts, *option.secondary_opts) if name.startswith("--")]
+    values = [VALUES.get(str(option.name), "3")]
+    return [[option.opts[0], value] for value in (values * 2 if option.multiple else values)]
+
+
+@pytest.mark.parametrize("verb", ["run", "plan"])
+def test_each_option_is_repeated_in_the_next_command(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that `run` declares, but what only shows; `plan` repeats no option of its own. No password is shown."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "test.env").touch()
+    for shown in ("quiet", "verbose", "display"):
+        monkeypatch.setattr(console.settings, shown, getattr(console.settings, shown))  # restored in the end
+    try:
+        run, command = cli.get_command(click.Context(cli), "run"), cli.get_command(click.Context(cli), verb)
+        assert run is not None
+        assert command is not None
+        of_run = {p.name for p in run.params}
+        tried = 0
+        for option in (p for p in command.params if isinstance(p, click.Option)):
+            for words in words_of(option) if option.name != "help" else ():
+                choose_store(None)
+                context = parsed(verb, words)
+                again = behind(given(context)).split()
+                if option.name in UNREPEATED or option.name not in of_run:
+                    assert again == []
+                    continue
+                tried += 1
+                assert again, words
+                repeated = parsed(verb, shlex.split(behind(given(context))))
+                assert repeated.params == context.params
+                assert behind(given(repeated)).split() == again
+                assert "secret" not in " ".join(again)
+        assert tried > 20
+    finally:
+        choose_store(None)
+
+
+def test_a_dry_run_repeats_the_options_of_the_run(tmp_path: Path) -> None:
+    """`run --dry-run` is `plan` with them all; `--json` stays away."""
+    (tmp_path / "study.em").write_text(STUDY, encoding="utf-8")
+    options = ["--workers", "2", "-j", "7", "--max-retries", "3"]
+    shown = emdsl("run", "study.em", "--dry-run", "-y", *options, cwd=tmp_path).stdout
+    assert "Run: emdsl run study.em --max-connections 7 --workers 2 --max-retries 3 " in shown
+    assert shown.splitlines()[-1] == emdsl("plan", "study.em", *options, cwd=tmp_path).stdout.splitlines()[-1]

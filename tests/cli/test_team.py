@@ -86,7 +86,7 @@ def test_a_store_of_the_command_line_is_repeated_once_and_not_empty(team: Team) 
     a = team.machine("a", 1)
     planned = emdsl("plan", "s.em", "--samples", "1", "--pilot", "--store", team.url, cwd=a, env=KEY)
     (line,) = [line for line in planned.stdout.splitlines() if "Run: " in line]
-    assert line.split("      ")[0] == f"Run: emdsl run s.em --samples 1 --store {team.url} --pilot"
+    assert line.split("      ")[0] == f"Run: emdsl run s.em --store {team.url} --samples 1 --pilot"
     assert "it is empty" in emdsl("plan", "s.em", "--store", "", cwd=a, env=KEY, code=2).stderr
 
 
