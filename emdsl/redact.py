@@ -23,7 +23,13 @@ _API_KEY_NAME = re.compile(r"API_KEY(?:_\d+)?$")
 _SECRET_NAME = re.compile(  # of buckets and PostgreSQL, too
     r"(?:API_KEY(?:_\d+)?|_(?:ACCESS|ACCOUNT|SAS)_KEY|_TOKEN|_SECRET|_PASSWORD|_PASSPHRASE|^PGPASSWORD)$"
 )
-_PASSWORD_OPTION = re.compile(r"(?<=[?&])(?:ssl)?password=[^&]*&?")  # of a URL of PostgreSQL
+_PUBLIC_OPTIONS = (  # of a URL of PostgreSQL: any other may hold a password, also under a misspelt name
+    "application_name|channel_binding|client_encoding|connect_timeout|dbname|fallback_application_name|gssencmode"
+    "|host|hostaddr|keepalives(?:_idle|_interval|_count)?|load_balance_hosts|options|passfile|port|require_auth|service"
+    "|ssl(?:mode|cert|crl|crldir|key|negotiation|rootcert|sni)?|target_session_attrs|tcp_user_timeout|user"
+)
+_PASSWORD_OPTION = re.compile(r"(?<=[?&])(?:ssl)?password=[^&]*&?")
+_OTHER_OPTION = re.compile(rf"(?<=[?&])(?!(?:{_PUBLIC_OPTIONS})=)[^&]*(?:&|$)")
 _IN_SOURCE = re.compile(
     r"""(?P<before>(?<!let )\bkey\s*=\s*)(?P<value>["'`\u2018\u201c][^,}#]*)|\b(?:sk|gsk|xai|hf)[-_][A-Za-z0-9_-]{8,}"""
 )
@@ -119,19 +125,24 @@ def without_password(url: str) -> str:
     'postgresql://joe@db.lab/answers?sslmode=require'
     >>> without_password("postgresql://joe:a@b/c#d@db.lab/answers")
     'postgresql://joe@db.lab/answers'
+    >>> without_password("postgresql://joe@db.lab/answers?pasword=hunter2&sslmode=require")
+    'postgresql://joe@db.lab/answers?sslmode=require'
     """
     scheme, separator, rest = _PASSWORD_OPTION.sub("", url).partition("://")
     if not separator:
         return "(no URL)" if "password" in url else url
     user, at, host = rest.rpartition("@")
-    return f"{scheme}://{user.partition(':')[0]}{at}{host}".rstrip("?&")
+    if "?" in user and "/" not in host:  # the `@` is in the value of an option
+        return f"{scheme}://{user.partition('?')[0].partition(':')[0]}"
+    return f"{scheme}://{user.partition(':')[0].partition('?')[0]}{at}{_OTHER_OPTION.sub('', host)}".rstrip("?&")
 
 
 def _passwords(url: str) -> list[str]:
-    """Return the passwords in a URL, as they are written there."""
-    user = _PASSWORD_OPTION.sub("", url).partition("://")[2].rpartition("@")[0].partition(":")[2]
-    options = [found.strip("&").partition("=")[2] for found in _PASSWORD_OPTION.findall(url)]
-    return [written for written in (user, *options) if written]
+    """Return what may be a password in a URL, as it is written there."""
+    user, _, host = _PASSWORD_OPTION.sub("", url).partition("://")[2].rpartition("@")
+    options = [*_PASSWORD_OPTION.findall(url), *_OTHER_OPTION.findall(host)]
+    of_user = [user.partition(":")[2], *(option.partition("=")[2] for option in user.split("?")[1:])]
+    return [written for written in (*of_user, *(o.strip("&").partition("=")[2] for o in options)) if written]
 
 
 def mask_password(url: str) -> str:

@@ -50,6 +50,8 @@ def test_what_is_secret_depends_on_where_it_may_appear() -> None:
         "postgresql://joe:planted secret 1@db.lab/answers",
         "postgresql://db.lab/answers?user=joe&password=planted%20secret%201",
         "postgresql://db.lab/answers?sslpassword=planted%20secret%201&user=joe",
+        "postgresql://joe@db.lab/answers?pasword=planted%20secret%201",
+        "postgresql://db.lab/answers?user=joe&Password=planted%20secret%201",
     ],
 )
 def test_the_password_of_a_store_is_masked_and_left_out(url: str) -> None:
@@ -58,6 +60,19 @@ def test_the_password_of_a_store_is_masked_and_left_out(url: str) -> None:
     assert "planted" not in redact.without_password(url)
     assert "db.lab/answers" in redact.without_password(url)
     assert "joe" in redact.without_password(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://joe:planted?secret=planted@db.lab/answers", "postgresql://db.lab/answers?pasword=planted@planted",
+        "postgresql://db.lab:5432/answers?pasword=planted@planted&user=joe", "postgresql://joe:planted@planted@db.lab/x",
+        "postgresql://joe@db.lab/answers?planted", "postgresql://joe:a/planted?x@db.lab/answers",
+    ],
+)  # fmt: skip
+def test_a_wrong_url_of_a_store_shows_no_password_either(url: str) -> None:
+    """Nobody knows where a password ends that is not percent-encoded."""
+    assert "planted" not in redact.without_password(url)
 
 
 def test_a_secret_shows_itself_to_reveal_alone() -> None:

@@ -8,9 +8,10 @@ import click
 
 from emdsl.cli import console
 from emdsl.cli.cache_options import CACHE_SIM, open_cache
-from emdsl.cli.options import BUDGET_NAME, USD
+from emdsl.cli.options import USD
 from emdsl.errors import UsageError
 from emdsl.study import team_budgets
+from emdsl.study.options import BUDGET_NAME
 
 if TYPE_CHECKING:
     from decimal import Decimal

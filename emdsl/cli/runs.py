@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from emdsl.cli.cache_options import CACHE_SIM, open_cache
 from emdsl.cli.options import option
 from emdsl.errors import UsageError
 from emdsl.study import running
-from emdsl.study.options import MAX_CONNECTIONS
+from emdsl.study.options import MAX_CONNECTIONS, usd_of
 
 if TYPE_CHECKING:
     from emdsl.study.project import Project
@@ -38,19 +37,17 @@ class _BudgetChange(click.ParamType[str]):
         """Return the amount without its `$`, with its sign."""
         text = str(value).strip().replace("$", "").replace("_", "")
         try:
-            amount = Decimal(text)
-        except ArithmeticError:
-            amount = Decimal("nan")
-        if not amount.is_finite():
-            self.fail(f"{value!r} is not an amount of US dollars, such as 50 or +20", param, ctx)
-        if not amount:
+            usd = usd_of(text.lstrip("+-"))
+        except UsageError as error:
+            self.fail(error.message.replace(repr(text.lstrip("+-")), repr(value), 1), param, ctx)
+        if not usd:
             self.fail(
                 f"{value!r} is no budget: a shell reads `$2` in `$20` as a variable, so leave out the `$`. To stop a "
                 "run: emdsl runs stop",
                 param,
                 ctx,
             )
-        return ("+" if text.startswith("+") else "") + f"{amount:f}"
+        return (text[0] if text[0] in "+-" else "") + f"{usd:f}"
 
 
 WHICH = click.argument("which", metavar="[RUN|FILE]", required=False)

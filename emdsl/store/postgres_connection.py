@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from emdsl.errors import SetupError, StoreAway, StoreError
 from emdsl.redact import Redactor, Secret
+from emdsl.source import near
 
 try:
     import psycopg as psycopg  # noqa: PLC0414 - the other files of the store import it from here
@@ -204,6 +205,7 @@ def _parsed(url: str) -> dict[str, Any]:
     wrong = "the URL of the store is not valid: a password with one of @ / : ? # % must be percent-encoded, @ as %40"
     if address.count("@") > 1 or "@" in address.partition("/")[2]:
         raise StoreError(wrong)
+    _check_options(url)
     try:
         parameters = conninfo.conninfo_to_dict(url)
     except psycopg.Error:
@@ -212,6 +214,26 @@ def _parsed(url: str) -> dict[str, Any]:
     if any(port and not port.isdigit() for port in ports) or "@" in unquote(str(parameters.get("host") or "")):
         raise StoreError(wrong)
     return parameters
+
+
+def _check_options(url: str) -> None:
+    """Raise StoreError for an option of a URL that PostgreSQL does not know.
+
+    Its name is shown if it is nearly one that PostgreSQL knows: any other may be a part of a password.
+    """
+    known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()} | {"ssl"}
+    address, _, query = url.partition("?")
+    if "@" in query and "@" not in address:  # a password with `?`
+        return
+    for written in query.split("&") if query else ():
+        name = unquote(written.partition("=")[0])
+        if name not in known:
+            hint = near(name, known)
+            raise StoreError(
+                f"the URL of the store has an unknown parameter `{name}`; {hint}" if hint else
+                "the URL of the store has a parameter after `?` that PostgreSQL does not know. In a password, write & "
+                "as %26 and ? as %3F"
+            )  # fmt: skip
 
 
 def rows(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from emdsl.errors import UsageError
@@ -11,13 +13,15 @@ from emdsl.study.project import store_option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from decimal import Decimal
     from pathlib import Path
 
     from emdsl.study.planfile import PlanFile
 
 MAX_CONNECTIONS = 10_000  # maximum of `connections`
 MAX_WORKERS = 1_000  # maximum of `workers`
+MAX_USD = Decimal(1_000_000_000)  # a larger amount is a slip
+MAX_DECIMALS = 18  # of an amount: a number of Python has up to 17
+BUDGET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 LOCAL, RAY = "local", "ray"  # where a run starts the servers of its models
 
 
@@ -66,6 +70,32 @@ class RunOptions:
         if not self.pilot:
             words.pop("pilot", None)
         return behind(words)
+
+
+def usd_of(amount: object, parameter: str | None = None) -> Decimal:
+    """Return an amount of US dollars, from a number or from a text such as `$2.50`; raises UsageError."""
+    try:
+        usd = Decimal(str(amount).strip().removeprefix("$").replace("_", ""))
+    except ArithmeticError:
+        usd = Decimal("nan")
+    if not (usd.is_finite() and usd >= 0):
+        raise UsageError(f"{amount!r} is not an amount of US dollars, such as 40 or $2.50", parameter=parameter)
+    if usd > MAX_USD:
+        raise UsageError(f"{amount!r} is more than a billion US dollars", parameter=parameter)
+    if usd and usd.adjusted() < -MAX_DECIMALS:
+        raise UsageError(f"{amount!r} is less than any price in US dollars", parameter=parameter)
+    return usd
+
+
+def budget_of(budget: object, parameter: str | None = "budget") -> Decimal | NamedBudget:
+    """Return an amount of US dollars, or a budget of the team from its name, with or without `=` and its amount.
+
+    Raises UsageError.
+    """
+    name, equals, amount = str(budget).strip().partition("=")
+    if not BUDGET_NAME.fullmatch(name) or not isinstance(budget, str):
+        return usd_of(budget, parameter)
+    return NamedBudget(name, usd_of(amount, parameter) if equals else None)
 
 
 def behind(words: Mapping[str, Sequence[str]]) -> str:

@@ -24,7 +24,7 @@ from emdsl.study.options import place_of
 from emdsl.study.plan import Plan, make_plan
 from emdsl.study.project import open_project
 from emdsl.study.prompts import load_prompts
-from emdsl.study.python_run import CONFIRM_OVER_USD, run_for, run_options, usd_of
+from emdsl.study.python_run import CONFIRM_OVER_USD, cap_of, run_for, run_options
 from emdsl.study.refresh import load_if_stale
 from emdsl.study.screen import text_of
 from emdsl.study.selection import only_texts, whole
@@ -88,7 +88,7 @@ class Study:
         return Diagnostics(diagnostics_of(self.project, self.file))
 
     def plan(
-        self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | None = None,
+        self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | str | None = None,
         pilot: bool = False,
     ) -> Plan:  # fmt: skip
         """Return the pending requests, their reasons and their cost; nothing is sent.
@@ -99,11 +99,12 @@ class Study:
             budget: A cap on the cost of a run, in US dollars.
             pilot: Only a small balanced sample of all rows.
         """
-        cap = usd_of(budget, "budget")
-        return make_plan(self._compiled(), samples=samples, only=only_texts(only), budget=cap, pilot=pilot)
+        study = self._compiled()
+        cap = cap_of(study.project, budget)
+        return make_plan(study, samples=samples, only=only_texts(only), budget=cap, pilot=pilot)
 
     def run(
-        self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | None = None,
+        self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | str | None = None,
         offline: bool = False, connections: int | None = None, workers: int | None = None, display: str | None = None,
         pilot: bool = False, yes: bool = False, confirm_over: Decimal | float = CONFIRM_OVER_USD, serve: bool = False,
         on: str | None = None,
@@ -117,7 +118,7 @@ class Study:
         Args:
             samples: Only this many samples of each cell.
             only: Only some levels of some axes: `{"k": [0, 16]}`.
-            budget: A hard cap on the cost, in US dollars.
+            budget: A hard cap on the cost, in US dollars; `"lab=40"` or `"lab"` is a budget of all runs of a team.
             offline: Send nothing; load the results from the store alone.
             connections: Maximum concurrent requests; by default the study's `parallel`, or 64.
             workers: Processes that send; by default 1, or as many as there are cores in a large run.
@@ -142,7 +143,7 @@ class Study:
         return apart_from_loop(call, interrupter, foreground)
 
     async def arun(
-        self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | None = None,
+        self, *, samples: int | None = None, only: Only | None = None, budget: Decimal | float | str | None = None,
         offline: bool = False, connections: int | None = None, workers: int | None = None, display: str | None = None,
         pilot: bool = False, yes: bool = False, confirm_over: Decimal | float = CONFIRM_OVER_USD, serve: bool = False,
         on: str | None = None,

@@ -146,3 +146,26 @@ def test_a_dry_run_repeats_the_options_of_the_run(tmp_path: Path) -> None:
     shown = emdsl("run", "study.em", "--dry-run", "-y", *options, cwd=tmp_path).stdout
     assert "Run: emdsl run study.em --max-connections 7 --workers 2 --max-retries 3 " in shown
     assert shown.splitlines()[-1] == emdsl("plan", "study.em", *options, cwd=tmp_path).stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ["run", "s.em", "--budget"], ["plan", "s.em", "--budget"], ["run", "s.em", "--confirm-over"],
+        ["cache", "budget", "lab"], ["runs", "set", "--budget"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_amounts_of_money_are_read_alike(call: list[str], tmp_path: Path) -> None:
+    """An amount that no float holds, or that has a billion digits, is an error; it was infinite in JSON."""
+    for amount, error in (
+        ("1e400", "more than a billion US dollars"),
+        ("1e-999999999", "less than any price in US dollars"),
+        ("$", "is not an amount of US dollars"),
+        ("-x", "is not an amount of US dollars"),
+    ):
+        refused = emdsl(*call, "--", amount, cwd=tmp_path, code=2).stderr if call[0] == "cache" else (
+            emdsl(*call, amount, cwd=tmp_path, code=2).stderr
+        )  # fmt: skip
+        assert error in " ".join(refused.split()), refused
+        assert repr(amount) in refused

@@ -13,6 +13,8 @@ import pytest
 from speed import HANG_S
 from support import clean_environment, emdsl, simulator, stats
 
+import emdsl as emdsl_
+from emdsl.errors import UsageError
 from emdsl.store.postgres_schema import roles_sql
 
 if TYPE_CHECKING:
@@ -88,6 +90,20 @@ def test_a_store_of_the_command_line_is_repeated_once_and_not_empty(team: Team) 
     (line,) = [line for line in planned.stdout.splitlines() if "Run: " in line]
     assert line.split("      ")[0] == f"Run: emdsl run s.em --store {team.url} --samples 1 --pilot"
     assert "it is empty" in emdsl("plan", "s.em", "--store", "", cwd=a, env=KEY, code=2).stderr
+
+
+def test_python_spends_a_budget_of_the_team(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name, as the command line does; what another machine has spent is gone."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY["OPENAI_API_KEY"])
+    a, b = (emdsl_.open(team.machine(name, 1) / "s.em") for name in "ab")
+    assert a.plan(budget="lab=2").budget == 2
+    run = a.run(budget="lab=2", display="none")
+    left = b.plan(budget="lab").budget
+    assert left is not None
+    assert float(left) == pytest.approx(2 - run.spent_usd)
+    assert 0 < run.spent_usd < 2
+    with pytest.raises(UsageError, match=r"budget `lab` is \$2\.00, not \$3\.00"):
+        a.run(budget="lab=3")
 
 
 @thorough

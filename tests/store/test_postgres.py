@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import runpy
 import subprocess
 import sys
@@ -245,7 +246,8 @@ def test_a_store_that_is_busy_is_not_waited_for_without_end(url: str, store: Pos
         "postgresql://ada:hunter2%zz@127.0.0.1/lab", "postgresql://ada:pw@127.0.0.1:hunter2/lab",
         "mysql://ada:hunter2@127.0.0.1/lab", "hunter2", "postgresql://ada:hunter2@127.0.0.1",
         "postgresql://ada:hunter2@127.0.0.1/lab?sslmode=hunter2", "postgresql://ada:hunter2@127.0.0.1:1/lab",
-        "postgresql://ada:hunter2@no-such-host.invalid/lab",
+        "postgresql://ada:hunter2@no-such-host.invalid/lab", "postgresql://127.0.0.1/lab?pasword=hunter2",
+        "postgresql://127.0.0.1/lab?password=a&hunter2", "postgresql://127.0.0.1/lab?hunter2=hunter2",
     ],
 )  # fmt: skip
 def test_no_error_shows_a_password(url: str) -> None:
@@ -254,7 +256,22 @@ def test_no_error_shows_a_password(url: str) -> None:
         PostgresStore(url)
     shown = "".join(f"{e!r} {e}" for e in (error.value, error.value.__cause__) if e is not None)
     assert "hunter2" not in shown
-    assert "postgresql://" in shown or "percent-encoded" in shown or "cannot be" in shown
+    known = ("postgresql://", "percent-encoded", "cannot be", "did you mean `password`?", "write & as %26")
+    assert any(part in shown for part in known)
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [
+        ("pasword=x", "unknown parameter `pasword`; did you mean `password`?"),
+        ("sslmode=disable&sslrootcrt=x", "unknown parameter `sslrootcrt`; did you mean `sslrootcert`?"),
+        ("conect_timeout=3", "unknown parameter `conect_timeout`; did you mean `connect_timeout`?"),
+    ],
+)
+def test_a_misspelt_option_of_a_url_gets_the_right_one(option: str, hint: str) -> None:
+    """It was told as a password that is not percent-encoded."""
+    with pytest.raises(StoreError, match=re.escape(hint)):
+        PostgresStore(f"postgresql://h/db?{option}")
 
 
 def test_the_name_of_a_store_has_no_password() -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -256,6 +257,10 @@ def test_threads_share_a_new_cache(study: Study) -> None:
         (lambda s: s.run(budget=float("nan")), "budget"),
         (lambda s: s.plan(budget=-1), "budget"),
         (lambda s: s.plan(budget="much"), "budget"),
+        (lambda s: s.run(budget="lab=40"), "budget"),  # no team
+        (lambda s: s.run(budget="lab=1e400"), "budget"),
+        (lambda s: s.plan(budget=Decimal("1e400")), "budget"),
+        (lambda s: s.run(confirm_over="1e-999999999"), "confirm_over"),
         (lambda s: s.run(connections=0), "connections"),
         (lambda s: s.run(display="loud"), "display"),
         (lambda s: s.plan(only="k=2"), "only"),
