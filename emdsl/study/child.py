@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import emdsl
+from emdsl.digest import digest_bytes
 from emdsl.run.rows import Rows
 from emdsl.study.compiled import Compiled, compile_study
 from emdsl.study.project import Project
@@ -57,7 +58,7 @@ def study_task(study: Compiled, options: RunOptions) -> dict[str, Any]:
         "root": str(project.root), "cache": str(project.cache), "environment": dict(project.environment),
         "simulate": project.simulate, "remotes": project.remotes, "team": project.team, "file": str(study.file),
         "program": study.program.digest.hex(), "samples": options.samples, "only": list(options.only),
-        "pilot": options.pilot,
+        "pilot": options.pilot, "files": dict(study.program.files),
         "instead": {str(path): str(copy) for path, copy in project.instead.items()},
     }  # fmt: skip
 
@@ -71,6 +72,17 @@ def study_of(task: Mapping[str, Any]) -> Compiled | None:
     )  # fmt: skip
     study = compile_study(project, Path(task["file"]))
     return study if study.program.digest.hex() == task["program"] else None
+
+
+def was_edited(task: Mapping[str, Any]) -> bool:
+    """Whether a file of a task's study that is on this machine has another content than the run has read."""
+    for name, sha256 in task["files"].items():
+        try:
+            if digest_bytes(Path(task["instead"].get(name, name)).read_bytes()).hex() != sha256:
+                return True
+        except OSError:  # this machine lacks it: an error of its own tells that
+            continue
+    return False
 
 
 def rows_of(study: Compiled, task: Mapping[str, Any]) -> list[Rows]:

@@ -18,6 +18,7 @@ import time
 from contextlib import closing, suppress
 from decimal import Decimal
 from itertools import islice
+from platform import node
 from typing import TYPE_CHECKING, Any
 
 from emdsl import redact
@@ -31,7 +32,7 @@ from emdsl.run.rows import Rows
 from emdsl.run.sharding import Shard
 from emdsl.store.journal import Journal
 from emdsl.study.asking import fast_loop, quick_switches
-from emdsl.study.child import study_of
+from emdsl.study.child import study_of, was_edited
 from emdsl.study.compiled import evaluating
 from emdsl.study.link import Link, LinkLost, connect
 from emdsl.study.options import MAX_CONNECTIONS
@@ -157,14 +158,15 @@ async def work(task: Mapping[str, Any]) -> None:
 
 
 def _study(task: Mapping[str, Any], link: Link) -> Compiled | None:
-    """Return the study of the run; None, with a message to the run, if its files were edited."""
+    """Return the study of the run; None, with a message to the run, if it is not the same here, or does not compile."""
     reason = ""
     try:
         study = study_of(task)
     except EmdslError as error:
         study, reason = None, redact.mask(str(error))
     if study is None:
-        link.send({"edited": reason})
+        message: dict[str, Any] = {"edited": reason} if was_edited(task) else {"different": reason, "on": node()}
+        link.send(message)
     return study
 
 

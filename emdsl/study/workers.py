@@ -299,15 +299,21 @@ class Workers:
             case {"end": dict(of_all)}:
                 member.ended = not of_all.pop("interrupted") or self.progress.draining
                 self.report.add(Report(**of_all, sent=0, interrupted=self.report.interrupted))
-            case {"edited": str(reason)}:  # those that have compiled it go on
-                member.ended = True
-                self._notice(f"{EDITED}, and a new worker cannot send its part. The others go on")
-                self._error = self._error or UsageError(f"{EDITED}: run again" + (f"\n\n{reason}" if reason else ""))
+            case {"edited": str(reason)}:
+                self._miss(member, EDITED, UsageError(f"{EDITED}: run again" + (f"\n\n{reason}" if reason else "")))
+            case {"different": str(reason), "on": str(machine)}:
+                self._miss(member, f"the study cannot be compiled on {machine}", _different(machine, reason))
             case {"error": [str(kind), str(text)]}:
                 member.ended = True
                 self._abort(_error(kind, text))
             case _:
                 self._hear_state(member, message)
+
+    def _miss(self, member: _Member, why: str, error: EmdslError) -> None:
+        """Go on without a worker that cannot compile the study; those that have compiled it send their parts."""
+        member.ended = True
+        self._notice(f"{why}, and a new worker cannot send its part. The others go on")
+        self._error = self._error or error
 
     def _hear_state(self, member: _Member, message: Message) -> None:
         """Take the state of a worker: of its pace, its progress and its money."""
@@ -395,6 +401,16 @@ class WorkersSettings:
 
 def _not_started(error: BaseException) -> SetupError:
     return SetupError(f"workers cannot be started: {error}. Use `--workers 1`")
+
+
+def _different(machine: str, reason: str) -> SetupError:
+    """Return the error of a worker whose machine makes another study of the same files, or none."""
+    if not reason:
+        return SetupError(
+            f"the study on {machine} is not the one of this run, although no file was edited: its version of emdsl, or "
+            "a variable of its environment, is another one"
+        )
+    return SetupError(f"the study cannot be compiled on {machine}, where a worker runs:\n\n{reason}")
 
 
 def _error(kind: str, text: str) -> EmdslError:
