@@ -62,7 +62,7 @@ def stats(cache: Path | None, simulate: bool, as_json: bool) -> int:
         return 0
     rows = [
         (
-            r["study"] or "?", r["model"], f"{r['entries']:,}", f"{r['bytes']:,}",
+            answers.name_of_study(project, r["study"]), r["model"], f"{r['entries']:,}", f"{r['bytes']:,}",
             f"{r['input_tokens'] or 0:,} / {r['output_tokens'] or 0:,}",
             "?" if r["usd"] is None else f"{r['usd']:,.2f}" + (" + ?" if r["of_unknown_cost"] else ""),
         )

@@ -62,12 +62,13 @@ def drop(cache: Path | None, simulate: bool, as_json: bool, where: str, yes: boo
     Example:
       emdsl cache drop --where "model = 'openai/gpt-4.1' AND answered_at > '2026-11-01'" --yes
     """
-    removal = answers.drop(open_cache(cache, simulate=simulate, as_json=as_json), where, yes=yes)
+    project = open_cache(cache, simulate=simulate, as_json=as_json)
+    removal = answers.drop(project, where, yes=yes)
     if as_json:
         console.show_json({"matching": removal.matching, "moved": removal.moved, "removal": removal.name})
         return 0
     for study, model, n in removal.groups:
-        console.say(f"  {n:,} of {model} in {study or 'an unknown study'}")
+        console.say(f"  {n:,} of {model} in {answers.name_of_study(project, study)}")
     console.say(f"{removal.matching:,} entries match")
     _say_moved(removal, yes=yes, verb="drop")
     return 0

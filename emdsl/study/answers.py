@@ -103,6 +103,11 @@ def contents(project: Project) -> Contents:
     return Contents(rows=rows, bytes=size, damaged=damaged, trash=trashed, hook_values=hook_counts(project))
 
 
+def name_of_study(project: Project, study: str | None) -> str:
+    """Return the study that paid for answers, as people read it; None if this machine has no record of its run."""
+    return study or ("(another machine)" if project.team is not None else "(no record here)")
+
+
 def hook_counts(project: Project) -> Counts:
     """Return how many values of functions in Python the cache has, damaged lines, and bytes."""
     found = counts(project.hook_values).values()

@@ -82,6 +82,7 @@ def test_reviewers_replay_a_study_from_a_web_server(paid: Path) -> None:
         assert counts(reviewer, "run", "study.em") == (2, 10)
         (remote,) = found(reviewer, "cache", "remotes")["remotes"]
         assert (remote["name"], remote["url"], remote["answers"]) == ("paper", web.url, 10)
+    assert "\n(no record here) " in emdsl("cache", "stats", cwd=reviewer).stdout, "a machine elsewhere has paid"
     emdsl("cache", "remove", "paper", cwd=reviewer)
     assert emdsl("cache", "remotes", cwd=reviewer).stdout == "no remotes; `emdsl cache add URL` adds one\n"
     assert emdsl("run", "--offline", "study.em", cwd=reviewer)

@@ -71,6 +71,8 @@ def test_a_team_pays_once_and_replays_without_its_server(team: Team) -> None:
     pushed = emdsl("cache", "push", cwd=a, env=KEY)
     assert pushed.stdout == "4 answers sent\n"
     assert team.json(b, "run", "s.em")["requests"] == 0
+    for machine, study in ((a, "s"), (b, "(another machine)")):
+        assert f"\n{study} " in emdsl("cache", "stats", cwd=machine, env=KEY).stdout
     pg.server().stop()
     try:
         team.machine("b", 5)
