@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emdsl import redact
-from emdsl.errors import UsageError
+from emdsl.errors import StoreError, UsageError
 from emdsl.files import PRIVATE_FOLDER, write_whole
 from emdsl.project import ANSWERS, HOOKS, REMOTES, find_project
 from emdsl.surrogates import as_text, is_text
@@ -79,6 +80,8 @@ class Project:
         from emdsl.store.disk import DiskStore  # noqa: PLC0415 - imports wait for their verb
 
         if create:
+            if why := self.unwritable():
+                raise StoreError(f"{why}. With --offline, nothing is sent and no answer is written")
             prepare(self.cache)
         local = DiskStore(self.answers, read_only=not create)
         if self.team is None:
@@ -89,6 +92,19 @@ class Project:
         if team.n_sent:
             self.notices.append(f"{team.n_sent:,} answers that only this machine had were sent to {self.place}")
         return team
+
+    def unwritable(self) -> str:
+        """Return why this call cannot write to the cache, and what to do; "" if it can, or if the cache is to be made.
+
+        Everything that only reads works: plans, and the tables of the last load.
+        """
+        if not self.cache.exists() or os.access(self.cache, os.W_OK):
+            return ""
+        whole = os.path.relpath(self.cache.parent if self.simulate else self.cache)
+        return (
+            f"{self.cache} is read-only, and new answers and tables are written there. Copy it, and name the copy: "
+            f"cp -r {shlex.quote(whole)} COPY, then the same command with --cache COPY"
+        )
 
     def claims(self, run: str) -> AnyClaims:
         """Return the claims of a run on the requests of the store; raises OSError and StoreError."""

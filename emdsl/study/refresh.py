@@ -59,6 +59,10 @@ def bring_up_to_date(
         The counts of each experiment, notices about measures, and why the load failed, if it did. The answers are
         safe then, and the next reader loads them.
     """
+    if why := study.project.unwritable():
+        counts = [p.plan(store) for p in planners(walks, run=run)]
+        current = _is_current(study, store)
+        return (counts, database.notices(study.project.cache, study.name), "") if current else (counts, [], why)
     prepare(study.project.cache)
     n = 1 if see is not None else processes_for(sum(w.experiment.n_cells * w.experiment.samples for w in walks))
     making = Making(run=run, table=True, failures=report.failures)

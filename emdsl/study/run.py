@@ -100,10 +100,11 @@ class Run(SelfShown):
             return
         yield from (Aside(f"note: {notice}\n") for notice in self.notices)
         if self.load_error:
-            flag = place_options(simulate=self.study.project.simulate, cache=self.options.cache)
-            again_ = f"emdsl show {self.study.file}{flag}"
             yield Aside(f"error: {self.load_error}", important=True)
-            yield Aside(f"All answers are stored. The tables are stale: load them with `{again_}`.", important=True)
+            if self.load_error != self.study.project.unwritable():
+                flag = place_options(simulate=self.study.project.simulate, cache=self.options.cache)
+                again_ = f"emdsl show {self.study.file}{flag}"
+                yield Aside(f"All answers are stored. The tables are stale: load them with `{again_}`.", important=True)
         elif self.rest is None:  # the measures of a pilot rest on a few rows
             from emdsl.study.tables import measure_parts  # noqa: PLC0415 - DuckDB waits until requests are under way
 

@@ -63,7 +63,7 @@ class Survey:
             self._take()
 
     def _take(self) -> None:
-        if not self._study.program.absent and self._ends_are_stored():
+        if not (self._study.program.absent or self._study.project.unwritable()) and self._ends_are_stored():
             self._load()
         if self.loaded is None:
             self._count()

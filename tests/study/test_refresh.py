@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import duckdb
+import pytest
 from support import emdsl
+
+import emdsl as emdsl_
+from emdsl.errors import OutcomesError, StoreError
+from emdsl.study import project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,3 +43,33 @@ def test_tables_of_an_older_version_are_made_anew(tmp_path: Path) -> None:
         connection.execute(f"DROP {'VIEW' if kind == 'VIEW' else 'TABLE'} e.low")
         connection.execute("CREATE VIEW e.low AS SELECT 0.5 AS rate, 1 AS n")
     assert emdsl("show", "e.em", cwd=tmp_path).stdout == shown
+
+
+def test_a_read_only_cache_is_read_and_tells_what_to_do_where_it_must_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plans and the tables of the last load need no writing; a copy of the cache replays any selection."""
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "e.em").write_text(STUDY, encoding="utf-8")
+    study = emdsl_.open(tmp_path / "e.em")
+    study.run(display="none")
+    held = tmp_path / "cache"
+    shutil.copytree(held, tmp_path / "copy")
+    monkeypatch.setattr(project.os, "access", lambda path, _: held not in (path, *path.parents))
+    assert study.run(offline=True, display="none").load_error == ""
+    assert study.plan().requests == 0
+    assert len(study.measure("low")) == 1
+    (tmp_path / "e.em").write_text(STUDY.replace("30", "40"), encoding="utf-8")
+    why = f"{held} is read-only, and new answers and tables are written there. Copy it"
+    run = study.run(only={"q": ["one"]}, offline=True, display="none")
+    assert (run.complete, run.cached) == (True, 2)
+    assert run.load_error.startswith(why)
+    shown = "".join(str(getattr(part, "text", part)) for part in run.parts())
+    assert why in shown
+    assert "emdsl show" not in shown, "it could not load them either"
+    with pytest.raises(StoreError, match="is read-only"):
+        study.run(samples=1, display="none")
+    with pytest.raises(OutcomesError, match="is read-only"):
+        study.measure("low")
+    copy = emdsl_.open(tmp_path / "e.em", cache=tmp_path / "copy")
+    assert copy.run(offline=True, display="none").load_error == ""
