@@ -178,7 +178,8 @@ class Address:
             return StoreAway(f"{self.name} cannot be reached ({text}); run again when the server is back")
         if "password" in text or "authentication" in text:
             return StoreError(f"{self.name} refuses the role or its password ({text}); correct the URL of the store")
-        return StoreError(f"{self.name} cannot be opened: {text}")
+        hint = ". Let the server use TLS, or choose another `sslmode` in the URL" if "support SSL" in text else ""
+        return StoreError(f"{self.name} cannot be opened: {text}{hint}")
 
     def _role(self, connection: psycopg.Connection | None) -> str:
         return connection.info.user if connection is not None and not connection.closed else "?"

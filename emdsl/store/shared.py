@@ -93,7 +93,10 @@ def connect_to(folder: Path) -> sqlite3.Connection:
 
 def why(folder: Path, error: Exception) -> StoreError:
     """Return the error that a user reads."""
-    return StoreError(f"{folder} cannot be used as the copy of a team's store: {error}")
+    return StoreError(
+        f"{folder} cannot be used as the copy of a team's store: {error}. All acknowledged answers are on the server, "
+        "or here; free some space if the disk is full, and run again"
+    )
 
 
 @contextmanager

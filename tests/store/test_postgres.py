@@ -309,6 +309,12 @@ def test_without_psycopg_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @ON_A_SERVER
+def test_a_server_without_tls_is_told_with_what_to_do(url: str) -> None:
+    with pytest.raises(StoreError, match=r"SSL was required\. Let the server use TLS, or choose another `sslmode`"):
+        PostgresStore(f"{url}?sslmode=require")
+
+
+@ON_A_SERVER
 def test_a_dump_is_a_backup(store: PostgresStore, url: str) -> None:
     """`pg_dump` and `psql` make the same store elsewhere, and no claim of the dump counts there."""
     put(store, {i: f"{i}" for i in range(20)})

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from emdsl.errors import StoreAway
+from emdsl.errors import StoreAway, StoreError
 from emdsl.prompt import Message, Prompt
 from emdsl.query import Model, Query, RequestSettings, Response
 from emdsl.service import SERVICES
+from emdsl.store import shared
 from emdsl.store.disk import DiskStore
 from emdsl.store.shared import unshared
 from emdsl.store.team import TeamStore
@@ -213,3 +214,18 @@ def test_a_damaged_copy_is_read_from_the_server_and_replaced(team: Team) -> None
     assert not store.corrupt
     store.close()
     assert team.texts("a") == team.offline("a") == many(range(3))
+
+
+def test_a_full_disk_under_the_copies_tells_where_the_answers_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are on the server, or waiting here: nothing paid is lost."""
+
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(shared, "connect", full)
+    with pytest.raises(
+        StoreError, match=r"database or disk is full\. All acknowledged answers are on the server, or here"
+    ):
+        list(shared.unshared(tmp_path))
