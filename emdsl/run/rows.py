@@ -91,7 +91,7 @@ class Rows:
         self.steps = {s.name: s for s in experiment.steps}
         self.probes = Probes(experiment)
         self.group_values: GroupLookup | None = None  # of a pass that reads them
-        self.incomplete: bytearray | None = None  # of each selected row, in order: whether it needs an answer
+        self.incomplete: bytearray | None = None  # of each selected row, of all shards: whether it needs an answer
         self._heads: dict[tuple[str, tuple[int, ...]], tuple[RequestSettings, KeyState]] = {}
         self._trails: dict[tuple[str, tuple[int, ...]], tuple[tuple[Message, ...], list[KeyState]]] = {}
         self._prompts: OrderedDict[Variant, tuple[RequestSettings, Prompt, KeyState]] = OrderedDict()
@@ -133,7 +133,16 @@ class Rows:
         return [filter(partial(_is_of, step, levels), self._open()) for levels in by_model.values()]
 
     def _open(self) -> Iterator[Outcome]:
-        return self.selected() if self.incomplete is None else compress(self.selected(), self.incomplete)
+        """Yield the selected rows of this shard but those that a planner of all rows has found complete."""
+        if self.incomplete is None:
+            yield from self.selected()
+            return
+        position = 0
+        for cell, part in self._parts(everything=False):
+            start, position = position, position + len(part)
+            if self.incomplete.find(1, start, position) >= 0:
+                open_ = list(compress(part, self.incomplete[start:position]))
+                yield from self.of_cell(cell, self._in_shard(cell, open_))
 
     def _rows(self, *, everything: bool) -> Iterator[Outcome]:
         for cell, part in self.parts(everything=everything):
@@ -141,6 +150,11 @@ class Rows:
 
     def parts(self, *, everything: bool) -> Iterator[tuple[Cell, Sequence[int]]]:
         """Yield the selected rows, or all, as cells with some of their samples, in the order of rows."""
+        for cell, part in self._parts(everything=everything):
+            yield cell, self._in_shard(cell, part)
+
+    def _parts(self, *, everything: bool) -> Iterator[tuple[Cell, range]]:
+        """Yield the same of all shards."""
         samples = self.experiment.samples if everything else self.samples
         selection = None if everything or self.selection.all_cells else self.selection
         for first in range(0, samples, SAMPLE_BLOCK):
@@ -150,7 +164,7 @@ class Rows:
                 cells = filter(selection.takes, cells)
             parts = ((cell, block) for cell in cells) if self._order is None else arranged(cells, self._order, block)
             for cell, part in parts:
-                yield cell, self._in_shard(cell, self._drawn(cell, part, selection))
+                yield cell, self._drawn(cell, part, selection)
 
     def _drawn(self, cell: Cell, part: range, selection: Selection | None) -> range:
         """Return those of some samples that a cell has, and that are selected."""
@@ -158,7 +172,7 @@ class Rows:
             part = range(part.start, min(part.stop, self.experiment.samples_of(cell)))
         return part if selection is None else selection.samples_of(cell, part)
 
-    def _in_shard(self, cell: Cell, samples: range) -> Sequence[int]:
+    def _in_shard(self, cell: Cell, samples: Sequence[int]) -> Sequence[int]:
         """Return those of some samples of a cell that are in the shard."""
         return samples if self.shard is None else self._sharding.samples_of(self.shard, cell, samples)
 

@@ -86,7 +86,7 @@ class Sharding:
         """Return the number of the shard of a row."""
         return self._owners[self._buckets.of(cell, sample)]
 
-    def samples_of(self, shard: Shard, cell: Cell, samples: range) -> Sequence[int]:
+    def samples_of(self, shard: Shard, cell: Cell, samples: Sequence[int]) -> Sequence[int]:
         """Return those of some samples of a cell that are in a shard."""
         if not self._buckets.split.samples:
             return samples if self._owners[self._buckets.of(cell, 0)] == shard.index else ()

@@ -381,7 +381,7 @@ def _send(
     connections = options.connections or min(parallel, default=default)
     simulated = any(embedded(m, study) for c in counts for m in c.models.values())
     workers = workers_plan(
-        study, options, n_pending(counts), connections, batches=batches is not None, simulated=simulated,
+        study, options, walks, n_pending(counts), connections, batches=batches is not None, simulated=simulated,
         notice=view.notice,
     )  # fmt: skip
     record = begin_record(study, options, counts, run, workers.n if workers is not None else 1)

@@ -38,6 +38,7 @@ from emdsl.study.link import Link, LinkLost, connect
 from emdsl.study.options import MAX_CONNECTIONS
 from emdsl.study.selection import selections
 from emdsl.study.server_addresses import ServerAddresses
+from emdsl.study.workers_plan import unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -184,6 +185,8 @@ async def _send(task: Mapping[str, Any], study: Compiled, store: AnswerStore, li
     shard = Shard(*task["shard"])
     walks = [Rows(e, s, shard) for e, s in zip(study.program.experiments, chosen, strict=True)]
     limits, whole = {w.experiment.name: w.experiment.budget for w in walks}, task["budget"]
+    for rows, text in zip(walks, task["incomplete"], strict=True):
+        rows.incomplete = unpacked(text)
     ledger, pace = _LinkLedger(link), LeasedPace()
     budgets = Budgets(limits, Decimal(whole) if whole is not None else None, ledger, (WHOLE_RUN, *limits))
     http = Http(MAX_CONNECTIONS, project.environment, lambda text: link.send({"notice": text}))

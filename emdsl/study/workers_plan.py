@@ -8,6 +8,8 @@ import os
 import signal
 import sys
 import tempfile
+import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,8 +22,10 @@ from emdsl.study.options import LOCAL
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Sequence
     from typing import IO
 
+    from emdsl.run.rows import Rows
     from emdsl.study.compiled import Compiled
     from emdsl.study.options import RunOptions
 
@@ -109,15 +113,26 @@ class WorkersPlan:
     cluster: tuple[str, Compiled] | None = None  # where they start, as in `RunOptions`; None: on this machine
 
 
+def packed(incomplete: bytearray | None) -> str | None:
+    """Return a note of a planner about its rows as a text; see `Rows.incomplete`."""
+    return None if incomplete is None else b64encode(zlib.compress(incomplete)).decode()
+
+
+def unpacked(text: str | None) -> bytearray | None:
+    """Return the note in a text of `packed`."""
+    return None if text is None else bytearray(zlib.decompress(b64decode(text)))
+
+
 def workers_plan(
-    study: Compiled, options: RunOptions, pending: int, connections: int, *, batches: bool, simulated: bool,
-    notice: Callable[[str], None],
+    study: Compiled, options: RunOptions, walks: Sequence[Rows], pending: int, connections: int, *, batches: bool,
+    simulated: bool, notice: Callable[[str], None],
 ) -> WorkersPlan | None:  # fmt: skip
     """Return how several processes send a run; None if this one does.
 
     Args:
         study: The study.
         options: Of the run; `workers` is the number of processes, or None.
+        walks: The planned rows of each experiment: workers make no row that is complete.
         pending: Requests of the run, at most.
         connections: Maximum requests in flight: there are no more workers than that.
         batches: Whether batches are part of the run, which one process sends and collects.
@@ -134,4 +149,5 @@ def workers_plan(
     if n <= 1:
         return None
     on = options.on if options.workers is not None and options.on != LOCAL and not simulated else None
-    return WorkersPlan(n=n, study=study_task(study, options), cluster=(on, study) if on is not None else None)
+    task = study_task(study, options) | {"incomplete": [packed(w.incomplete) for w in walks]}
+    return WorkersPlan(n=n, study=task, cluster=(on, study) if on is not None else None)

@@ -11,6 +11,7 @@ from support import experiment
 
 from emdsl.run.rows import Rows, Selection
 from emdsl.run.sharding import Shard
+from emdsl.study.workers_plan import packed, unpacked
 
 if TYPE_CHECKING:
     from emdsl.experiment import Experiment
@@ -138,6 +139,28 @@ def test_large_and_sparse_grids_are_balanced(monkeypatch: pytest.MonkeyPatch) ->
     found = experiment(study("for a in 1..60\nfor b in 1..60\nskip when a + b > 62 or b > 3 and a > 2", "{a} {b}"))
     sizes = [len(part) for part in shards(found, 4)]
     assert max(sizes) <= 1.1 * sum(sizes) / 4
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_shard_makes_no_row_that_a_planner_has_found_complete(seed: int) -> None:
+    """The note is about the rows of all shards, in their order; it goes to a worker as a short text."""
+    random_ = random.Random(seed)
+    found = made_up(random_)
+    selection = Selection(samples=random_.choice([None, 1, 3]))
+    every = [(r.cell, r.sample) for r in Rows(found, selection).selected()]
+    note = bytearray(random_.random() < 0.2 for _ in every)
+    wanted = {place for place, is_open in zip(every, note, strict=True) if is_open}
+    seen = list[Place]()
+    for i in range(3):
+        rows = Rows(found, selection, Shard(i, 3))
+        selected = [(r.cell, r.sample) for r in rows.selected()]
+        rows.incomplete = unpacked(packed(note))
+        mine = {(r.cell, r.sample) for group in rows.groups() for r in group}
+        assert mine == wanted & set(selected)
+        seen += mine
+    assert sorted(seen) == sorted(wanted)
+    assert unpacked(packed(None)) is None
+    assert len(packed(bytearray(200_000)) or "") < 500
 
 
 def test_a_shard_is_one_of_several() -> None:
