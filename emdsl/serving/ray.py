@@ -9,26 +9,26 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 from emdsl.errors import SetupError
 from emdsl.files import PRIVATE_FOLDER, private
 from emdsl.serving import guard
+from emdsl.serving.cluster import check_room, client_address, described, needs
 from emdsl.serving.local import FORCE_S
 from emdsl.serving.node_process import LEASE_S, NodeProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 T = TypeVar("T")
-Call = Callable[..., Awaitable[Any]]  # of a method of an actor, by its name and arguments
+Call = Callable[..., Coroutine[Any, Any, Any]]  # of a method of an actor, by its name and arguments
 
-CLIENT_PORT = 10001  # of Ray's client server, on the head
+OnEnd = Callable[[str, Call], Coroutine[Any, Any, None]]  # of the address of a node, and the methods of an actor there
+
 POLL_S = 0.5  # between calls to a process that runs
 REACH_S = 5.0  # until something listens at the address of a head
 CONNECT_S = 60.0  # to connect, or to start a cluster on this machine
@@ -49,30 +49,50 @@ _LOST = (
 class RemoteProcess:
     """A process in an actor on some node; its output is copied into a file of this machine."""
 
-    def __init__(self, cluster: RayCluster, actor: Any, call: Call, log: Path, node: str) -> None:
+    def __init__(self, cluster: RayCluster, actor: Any, call: Call, log: Path, node: str, on_end: OnEnd) -> None:
         self.log = log
         self.node = node
         self.call = call  # of a method of its actor
         self.lost = False  # with its node
         self._cluster = cluster
         self._actor = actor
+        self._on_end = on_end
         self._offset = 0
         self._code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._write(b"")
         self._following = asyncio.create_task(self._follow())
+        self._stopping: asyncio.Task[None] | None = None
 
     async def wait(self) -> int:
         """Return the exit code once the process has ended; LOST if its node is lost."""
         return await asyncio.shield(self._code)
 
     async def stop(self) -> None:
-        """End the process with all that it started, and free the resources of its actor."""
+        """End the process with all that it started, and free the resources of its actor, once for all calls."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
         self._following.cancel()
-        with suppress(Exception):  # the actor is lost: its process ends by itself
-            async with asyncio.timeout(0 if self._cluster.lost else STOP_S):
-                self._write((await self.call("poll", self._offset)).output)
-                await self.call("stop")
-        self._end(LOST)
+        try:
+            if not self.lost and await self._finish():
+                await self._on_end(self.node, self.call)
+                await _unless_gone(self.call("stop"))
+        finally:
+            self._end(LOST)
+            self._cluster.free(self._actor)
+
+    async def _finish(self) -> bool:
+        """End the process and copy the rest of its output; return whether its actor still answers."""
+
+        async def end() -> bool:
+            await self.call("end")
+            while output := (await self.call("poll", self._offset)).output:
+                self._write(output)
+            return True
+
+        return bool(await _unless_gone(end()))
 
     async def _follow(self) -> None:
         silent_s = 0.0
@@ -97,14 +117,14 @@ class RemoteProcess:
 
     def _write(self, output: bytes) -> None:
         self._offset += len(output)
-        self.log.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
-        with open(self.log, "ab", opener=private) as log:  # it may quote prompts
-            log.write(output)
+        with suppress(OSError):  # without room for its log, a server still answers
+            self.log.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+            with open(self.log, "ab", opener=private) as log:  # it may quote prompts
+                log.write(output)
 
     def _end(self, code: int) -> None:
         if not self._code.done():
             self._code.set_result(code)
-        self._cluster.free(self._actor)
 
     def lose(self) -> None:
         """Count the process as lost with its cluster."""
@@ -162,11 +182,18 @@ class RayCluster:
     async def nodes(self) -> list[dict[str, Any]]:
         """Return the nodes that are alive, as Ray describes them; raises SetupError."""
         await self.connect()
-        return [n for n in await self._unless_lost(_apart(_ray().nodes)) if n["Alive"]]
+        try:
+            nodes = await self._unless_lost(_apart(_ray().nodes))
+        except SetupError:
+            raise
+        except Exception as error:
+            why = _LOST if self.lost else f"cannot list the nodes of the Ray cluster: {_first_line(error)}"
+            raise SetupError(why) from error
+        return [n for n in nodes if n["Alive"]]
 
     async def start(
-        self, name: str, log: Path, begin: Callable[[Call, str], Awaitable[T]], *,
-        kind: type[NodeProcess] = NodeProcess, gpus: float = 0, cpus: float = 1,
+        self, name: str, log: Path, begin: Callable[[Call, str], Coroutine[Any, Any, T]], *,
+        kind: type[NodeProcess] = NodeProcess, gpus: float = 0, cpus: float = 1, on_end: OnEnd | None = None,
     ) -> tuple[RemoteProcess, T]:  # fmt: skip
         """Start a process in an actor of its own, on a node with enough free resources.
 
@@ -178,6 +205,7 @@ class RayCluster:
             kind: The class of the actor.
             gpus: GPUs of its own.
             cpus: CPUs of its own.
+            on_end: Is called once when the process has ended, unless its node is lost, before its files are removed.
 
         Returns:
             The process, and the value of `begin`.
@@ -187,26 +215,27 @@ class RayCluster:
         """
         for left in reversed(range(TRIES)):
             nodes = await self.nodes()
-            self.check_resources(nodes, name, gpus=gpus, cpus=cpus)
+            check_room(nodes, name, gpus=gpus, cpus=cpus, held=sum(self._gpus.values()))
             try:
                 async with asyncio.timeout(PLACE_S):
-                    return await self._start(log, begin, kind, gpus, cpus)
+                    return await self._start(log, begin, kind, gpus, cpus, on_end or _nothing)
             except TimeoutError:
                 raise SetupError(
-                    f"the Ray cluster gave `{name}` no place within {PLACE_S:.0f} s: it needs {_needs(gpus, cpus)}; "
-                    f"{_described(nodes)}. Other jobs may use them: see `ray status`"
+                    f"the Ray cluster gave `{name}` no place within {PLACE_S:.0f} s: it needs {needs(gpus, cpus)}; "
+                    f"{described(nodes)}. Other jobs may use them: see `ray status`"
                 ) from None
             except Exception as error:
                 if self.lost:
-                    raise
+                    raise SetupError(_LOST) from error
                 if not left or type(error).__name__ not in DYING:
                     raise SetupError(f"cannot start `{name}` on the Ray cluster: {_cause(error)}") from error
             await asyncio.sleep(PAUSE_S)  # the node died meanwhile, and others may be there
         raise AssertionError("the last try returns or raises")
 
     async def _start(
-        self, log: Path, begin: Callable[[Call, str], Awaitable[T]], kind: type[NodeProcess], gpus: float, cpus: float
-    ) -> tuple[RemoteProcess, T]:
+        self, log: Path, begin: Callable[[Call, str], Coroutine[Any, Any, T]], kind: type[NodeProcess], gpus: float,
+        cpus: float, on_end: OnEnd,
+    ) -> tuple[RemoteProcess, T]:  # fmt: skip
         """Start a process once; see `start`."""
 
         def actor_of() -> Any:
@@ -216,22 +245,22 @@ class RayCluster:
 
         actor = await self._unless_lost(_apart(actor_of))
 
-        def call(method: str, *arguments: Any) -> Awaitable[Any]:
+        def call(method: str, *arguments: Any) -> Coroutine[Any, Any, Any]:
             return _result(getattr(actor, method).remote(*arguments))
-
-        async def started() -> tuple[str, T]:
-            node: str = await call("address")
-            return node, await begin(call, node)
 
         self._gpus[actor] = gpus
         try:
-            node, begun = await self._unless_lost(started())
+            node: str = await self._unless_lost(call("address"))
         except BaseException:
             self.free(actor)
             raise
-        process = RemoteProcess(self, actor, call, log, node)
+        process = RemoteProcess(self, actor, call, log, node, on_end)
         self._processes.add(process)
-        return process, begun
+        try:
+            return process, await self._unless_lost(begin(call, node))
+        except BaseException:
+            await process.stop()  # it may have begun
+            raise
 
     def free(self, actor: Any) -> None:
         """Give the resources of an actor back to the cluster."""
@@ -250,18 +279,6 @@ class RayCluster:
                 async with asyncio.timeout(LEAVE_S):
                     await _apart(_ray().shutdown)
         self._connected = self._ours = False
-
-    def check_resources(self, nodes: Sequence[dict[str, Any]], name: str, *, gpus: float, cpus: float) -> None:
-        """Raise SetupError if the nodes could not hold the process even if nothing else ran there."""
-        fits = any(n["Resources"].get("GPU", 0) >= gpus and n["Resources"].get("CPU", 0) >= cpus for n in nodes)
-        held = sum(self._gpus.values())
-        if not fits:
-            raise SetupError(f"no node of the Ray cluster has {_needs(gpus, cpus)} for `{name}`; {_described(nodes)}")
-        if gpus and held + gpus > sum(n["Resources"].get("GPU", 0) for n in nodes):
-            raise SetupError(
-                f"the Ray cluster has too few GPUs for `{name}`: it needs {_number(gpus, 'GPU')}, and this run holds "
-                f"{held:g} already; {_described(nodes)}. Lower `replicas` or `gpus`, or add nodes"
-            )
 
     async def _watch(self) -> None:
         """Notice that the head is gone, before Ray ends this process without a word."""
@@ -385,40 +402,20 @@ def _kill(actor: Any) -> None:
         _ray().kill(actor)
 
 
-def client_address(address: str) -> str:
-    """Return the address of a cluster's client server, with its port; raises SetupError."""
-    parts = urlsplit(address)
-    with suppress(ValueError):  # a port that is not a number
-        if parts.scheme == "ray" and parts.hostname:
-            host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-            return f"ray://{host}:{parts.port or CLIENT_PORT}"
-    raise SetupError(
-        f"`{address}` is not the address of a Ray cluster: use `ray`, or `ray://HEAD` with the host of its head"
-    )
-
-
 async def _result(reference: Any) -> Any:
     return await asyncio.wrap_future(reference.future())
 
 
-def _needs(gpus: float, cpus: float) -> str:
-    parts = [_number(n, kind) for n, kind in ((gpus, "GPU"), (cpus, "CPU")) if n]
-    return " and ".join(parts)
+async def _unless_gone(answer: Coroutine[Any, Any, T]) -> T | None:
+    """Return the answer of an actor; None if it is lost with its node: then its process ends by itself."""
+    with suppress(Exception):
+        async with asyncio.timeout(STOP_S):
+            return await answer
+    return None
 
 
-def _number(n: float, kind: str) -> str:
-    return f"{n:g} {kind}{'' if n == 1 else 's'}"
-
-
-def _described(nodes: Sequence[dict[str, Any]]) -> str:
-    """Return the resources of a cluster, node by node."""
-    each = (
-        f"{n['NodeManagerAddress']}: {_number(n['Resources'].get('GPU', 0), 'GPU')}, "
-        f"{_number(n['Resources'].get('CPU', 0), 'CPU')}"
-        for n in nodes[:8]
-    )
-    more = f"; and {len(nodes) - 8} more" if len(nodes) > 8 else ""
-    return f"it has {_number(len(nodes), 'node')} ({'; '.join(each)}{more})"
+async def _nothing(_: str, __: Call) -> None:
+    """Do nothing at the end of a process."""
 
 
 def _cause(error: Exception) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
+import tempfile
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import SetupError
-from emdsl.files import file_digest
+from emdsl.files import PRIVATE_FOLDER, file_digest
 from emdsl.project import ANSWERS, REMOTES
 from emdsl.redact import mask
 from emdsl.serving.local import last_lines
@@ -33,7 +35,9 @@ CPUS = 0.01  # of each worker: a node without CPUs gets none, and one that takes
 
 
 class WorkerNode(NodeProcess):
-    """A worker on this node."""
+    """A worker on this node, with a private folder for files of the study and a cache. See NodeProcess."""
+
+    folder: Path | None = None  # once it is needed
 
     def lacks(self, version: str, files: Mapping[str, str]) -> list[str]:
         """Return which files this node does not have, or has with another content.
@@ -63,9 +67,8 @@ class WorkerNode(NodeProcess):
         own = dict(task)
         if copies is not None:
             own["instead"] = {**task["instead"], **self.written(copies)}
-            cache = self.folder / "cache"
+            cache = self._folder("cache")
             own["cache"] = str(cache)
-            cache.mkdir(mode=0o700)
             if remotes is not None:
                 (cache / REMOTES).write_bytes(remotes)
         argv, variables = program("emdsl.study.worker")
@@ -75,13 +78,18 @@ class WorkerNode(NodeProcess):
         """Return answers that the team's store has not acknowledged, with their keys: only this node has them."""
         from emdsl.store.shared import unshared  # noqa: PLC0415 - only a team's store is away
 
-        answers = self.folder / "cache" / ANSWERS
+        answers = self._folder("cache") / ANSWERS
         return [entry for part in unshared(answers) for entry in part] if answers.is_dir() else []
+
+    def stop(self) -> None:
+        """End the worker, and remove its files."""
+        super().stop()
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def written(self, copies: Mapping[str, bytes]) -> dict[str, str]:
         """Write copies of files; return their paths."""
-        folder = self.folder / "study"
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder = self._folder("study")
         paths = {}
         for i, (name, content) in enumerate(copies.items()):
             copy = folder / f"{i}{Path(name).suffix}"
@@ -89,22 +97,28 @@ class WorkerNode(NodeProcess):
             paths[name] = str(copy)
         return paths
 
+    def _folder(self, name: str) -> Path:
+        """Return a private folder of this worker; it is made."""
+        if self.folder is None:
+            self.folder = Path(tempfile.mkdtemp(prefix="emdsl-"))
+        folder = self.folder / name
+        folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+        return folder
+
 
 class _RayWorker:
     """The handle of a worker on a node."""
 
-    def __init__(self, workers: RayWorkers, process: RemoteProcess) -> None:
-        self._workers = workers
+    def __init__(self, process: RemoteProcess) -> None:
         self._process = process
         self._ending: asyncio.Task[None] | None = None
 
     async def wait(self) -> str:
         """See Handle."""
         code = await self._process.wait()
+        await self._process.stop()
         if self._process.lost:
             return f"was lost with its node {self._process.node}"
-        await self._workers.bring_back(self._process)
-        await self._process.stop()
         if code < 0:
             return f"on {self._process.node} was killed by {signal.Signals(-code).name}"
         last = last_lines(self._process.log, 1)
@@ -147,19 +161,21 @@ class RayWorkers:
             await call("work", placed, copies, listed)
 
         process, _ = await self._cluster.start(
-            f"worker {number + 1}", self._logs / f"worker-{number + 1}.log", begin, kind=WorkerNode, cpus=CPUS
-        )
-        return _RayWorker(self, process)
+            f"worker {number + 1}", self._logs / f"worker-{number + 1}.log", begin, kind=WorkerNode, cpus=CPUS,
+            on_end=self._bring_back,
+        )  # fmt: skip
+        return _RayWorker(process)
 
-    async def bring_back(self, process: RemoteProcess) -> None:
+    async def _bring_back(self, node: str, call: Call) -> None:
         """Keep answers on this machine that a worker could not store, as the server of the team's store is away."""
-        if process.node == self._host:
+        if node == self._host:
             return
+        entries: list[tuple[bytes, bytes]] = []
         with suppress(Exception):  # the node is lost, and with it the answers that it alone had
-            entries = await process.call("unsent")
-            if entries:
-                with closing(self._study.project.offline().store(create=True)) as store:
-                    store.adopt(entries)
+            entries = await call("unsent")
+        if entries:
+            with closing(self._study.project.offline().store(create=True)) as store:
+                store.adopt(entries)
 
     def _files(self) -> dict[str, str]:
         program = self._study.program

@@ -63,7 +63,10 @@ def test_a_node_gets_the_files_that_it_lacks(tmp_path: Path) -> None:
         time.sleep(0.05)
     assert worker.poll(0).output == b""  # nobody listens at its link: it ends without a word
     assert worker.unsent() == []
+    assert worker.folder is not None
+    assert worker.folder.stat().st_mode & 0o777 == 0o700
     worker.stop()
+    assert not worker.folder.exists()
 
 
 def test_another_version_of_emdsl() -> None:
