@@ -16,6 +16,7 @@ import pytest
 from support import ROOT
 
 from emdsl.errors import SetupError
+from emdsl.serving import guard
 from emdsl.serving import ray as rays
 from emdsl.serving.cluster import check_room, client_address
 from emdsl.serving.launcher import ReplicaSpec
@@ -178,7 +179,7 @@ class Node(NodeProcess):
 def test_the_end_of_a_process(program: str, lost: bool, tmp_path: Path) -> None:
     """Whatever a process leaves on its node is fetched once it has ended, before anything is removed or freed."""
     node, cluster = Node(), Cluster()
-    argv = [sys.executable, "-I", rays.guard.__file__, sys.executable, "-c", program]
+    argv = [sys.executable, "-I", str(guard.__file__), sys.executable, "-c", program]
 
     async def main() -> None:
         async def on_end(address: str, call: rays.Call) -> None:
