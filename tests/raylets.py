@@ -52,15 +52,18 @@ def marked() -> Iterator[None]:
 
 
 @contextmanager
-def cluster_of(n_nodes: int) -> Iterator[Any]:
-    """Start the raylets of a cluster: each has an address, two GPUs by name and a small object store."""
+def cluster_of(n_nodes: int, **head: Any) -> Iterator[Any]:
+    """Start the raylets of a cluster: each has an address, two GPUs by name and a small object store.
+
+    `head` has further arguments of the head.
+    """
     from ray.cluster_utils import Cluster  # noqa: PLC0415 - after the variables that Ray reads at its import
 
     cluster: Any = Cluster()
     try:
         for i in range(n_nodes):
             # a driver looks for the raylet at the address of its machine: that of the head
-            special = {"node_ip_address": f"127.0.0.{i + 1}"} if i else {"include_dashboard": False}
+            special = {"node_ip_address": f"127.0.0.{i + 1}"} if i else {"include_dashboard": False, **head}
             cluster.add_node(num_cpus=2, num_gpus=2, object_store_memory=80 << 20, **special)
         yield cluster
     finally:

@@ -187,6 +187,8 @@ class RayCluster:
         except SetupError:
             raise
         except Exception as error:
+            if not _ray().is_initialized():  # its client has tried to reach the head again for 30 s
+                self._lose()
             why = _LOST if self.lost else f"cannot list the nodes of the Ray cluster: {_first_line(error)}"
             raise SetupError(why) from error
         return [n for n in nodes if n["Alive"]]
@@ -293,6 +295,10 @@ class RayCluster:
                 silent_s = 0.0
             except (OSError, TimeoutError):
                 silent_s += 2.0
+        self._lose()
+
+    def _lose(self) -> None:
+        """Count the cluster and its processes as lost."""
         self.lost = True
         for process in self._processes:
             process.lose()

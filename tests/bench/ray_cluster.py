@@ -1,6 +1,6 @@
 """Runs on a Ray cluster of three nodes, which are killed one after the other: `make stress`. Exits 1 on failure.
 
-    ray_cluster.py [PART...]    kills, head; all of them by default
+    ray_cluster.py [PART...]    kills, head, client; all of them by default
 
 Each node is a raylet of this machine with an address of its own, so that nothing is shared but PostgreSQL: nodes get
 the files of the study, and have stores of their own. Model servers are `tests/tiny_server.py`, which counts requests.
@@ -38,6 +38,8 @@ from raylets import (  # noqa: E402 - see `import pg`
 )
 from support import clean_environment  # noqa: E402 - beside `raylets`, which imports it too
 
+from emdsl.serving.local import free_port  # noqa: E402 - from ROOT, which is on the path, too
+
 N, SAMPLES, CONNECTIONS = 40, 5, 6
 N_REQUESTS = 2 * N * SAMPLES
 LATENCY_S = 0.1
@@ -69,10 +71,10 @@ class Study:
         self.variables = clean_environment(VARIABLES | {"EMDSL_SERVE_VLLM": server})
         self.variables |= {"EMDSL_STORE": store} if store is not None else {}
 
-    def run(self, cluster: Any, *options: str) -> subprocess.Popen[str]:
+    def run(self, cluster: Any, *options: str, on: str = "ray") -> subprocess.Popen[str]:
         """Start a run on a cluster."""
         return subprocess.Popen(
-            [sys.executable, "-m", "emdsl", "run", "s.em", "--on", "ray", "--yes", "--max-connections",
+            [sys.executable, "-m", "emdsl", "run", "s.em", "--on", on, "--yes", "--max-connections",
              str(CONNECTIONS), *options],
             cwd=self.folder, env=self.variables | {"RAY_ADDRESS": cluster.address}, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -167,7 +169,21 @@ def head(folder: Path) -> None:
     print(f"run again: whole, {repeated} requests sent again", flush=True)
 
 
-PARTS = {"kills": kills, "head": head}
+def client(folder: Path) -> None:
+    """The head is killed under a run that is only a client of the cluster: each request of the rest has the reason."""
+    study, port = Study(folder, "client", None), free_port("127.0.0.1")
+    with cluster_of(1, ray_client_server_port=port) as cluster:
+        run = study.run(cluster, on=f"ray://127.0.0.1:{port}")
+        until(lambda: len(study.events("answer")) > N_REQUESTS // 10)
+        start = time.monotonic()
+        kill_node(cluster.head_node)
+        code, output = ended(run)
+        assert code == 3, output
+        assert "not sent: the head of the Ray cluster does not answer any more" in output, output
+        print(f"the head of a client killed: the run ended after {time.monotonic() - start:.0f} s", flush=True)
+
+
+PARTS = {"kills": kills, "head": head, "client": client}
 
 
 def main(names: list[str]) -> None:

@@ -208,13 +208,21 @@ def test_the_end_of_a_process(program: str, lost: bool, tmp_path: Path) -> None:
         assert (tmp_path / "log").read_bytes() == b"bye\n"
 
 
-@pytest.mark.parametrize("lost", [False, True])
-def test_a_cluster_that_fails(lost: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("error", "connected", "expected"),
+    [
+        ("Ray Client is not connected", False, "the head of the Ray cluster does not answer any more"),
+        ("no\nroom", True, "cannot list the nodes of the Ray cluster: no$"),
+    ],
+)
+def test_a_cluster_that_fails(
+    error: str, connected: bool, expected: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Each error of Ray is one of a launcher, so that whoever waits for a server hears of it."""
 
     def nodes() -> None:
-        cluster.lost = lost
-        raise ConnectionError("the client is shut down\nmore")
+        ray.is_initialized = lambda: connected
+        raise RuntimeError(error)
 
     context = SimpleNamespace(gcs_address="127.0.0.1:1")
     ray = SimpleNamespace(is_initialized=lambda: True, get_runtime_context=lambda: context, nodes=nodes)
@@ -227,6 +235,5 @@ def test_a_cluster_that_fails(lost: bool, monkeypatch: pytest.MonkeyPatch, tmp_p
         finally:
             await cluster.close()
 
-    expected = "the head of the Ray cluster does not answer any more" if lost else "the client is shut down$"
     with pytest.raises(SetupError, match=expected):
         asyncio.run(main())
