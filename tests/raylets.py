@@ -73,13 +73,19 @@ def cluster_of(n_nodes: int, **head: Any) -> Iterator[Any]:
 
 def kill_node(node: Any) -> None:
     """Kill all processes of a node at once, as if its power had failed."""
-    for pid in raylet_processes(node):
+    for pid in _processes_of(node):
         kill_tree(pid)
 
 
-def raylet_processes(node: Any) -> list[int]:
+def on_node(pids: list[int], node: Any) -> list[int]:
+    """Return those of some processes that run on a node."""
+    processes = _processes_of(node)
+    return [pid for pid in pids if processes & ancestors(pid)]
+
+
+def _processes_of(node: Any) -> set[int]:
     """Return the processes of Ray that make up a node."""
-    return [info.process.pid for processes in node.all_processes.values() for info in processes]
+    return {info.process.pid for processes in node.all_processes.values() for info in processes}
 
 
 def kill_tree(pid: int) -> None:
