@@ -158,6 +158,16 @@ class Fleet:
         return f"starting servers for {seconds:,.0f} s: " + "; ".join(parts)
 
     async def _keep(self, replica: Replica) -> None:
+        """Keep a server running until it is given up, also at an error that is a bug: its requests wait for it."""
+        try:
+            await self._keep_up(replica)
+        except Exception as error:  # noqa: BLE001 - a task that ends with an error ends nothing else
+            server = f"server {replica.spec.index + 1} of `{replica.spec.model}`"
+            replica.failure = f"{server} cannot be watched: {type(error).__name__}: {error}"
+            self._notice(replica.failure)
+        self._tell()
+
+    async def _keep_up(self, replica: Replica) -> None:
         """Start a server again as often as it dies, until it is given up."""
         while not replica.failure:
             try:
@@ -185,7 +195,6 @@ class Fleet:
                 await self._uses[replica.model].again.wait()
             else:
                 await self._bury(replica, handle, why)
-        self._tell()
 
     async def _bury(self, replica: Replica, handle: Handle, why: str) -> None:
         """Count a death: the server is given up, or may be started again after a pause."""

@@ -45,7 +45,7 @@ async def _status(host: str, port: int, path: str) -> int:
         writer.write(f"GET {path} HTTP/1.1\r\nHost: {name}:{port}\r\nConnection: close\r\n\r\n".encode())
         line = await reader.readuntil(b"\r\n")
         return int(line.split()[1])
-    except IndexError:
+    except (IndexError, asyncio.LimitOverrunError):
         raise ValueError("no HTTP") from None
     finally:
         writer.close()

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from emdsl.files import PRIVATE_FOLDER, private
@@ -22,10 +20,11 @@ from emdsl.serving.local import FORCE_S, find_program, free_port, search_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from emdsl.serving.launcher import ReplicaSpec
 
-Call = Callable[..., Awaitable[Any]]  # of a method of an actor, by its name and arguments
+Call = Callable[..., Coroutine[Any, Any, Any]]  # of a method of an actor, by its name and arguments
 
 LEASE_S = 60.0  # without a call the process ends: nobody follows it any more
 MAX_READ = 1 << 20  # bytes of output for each call
@@ -44,7 +43,7 @@ class Polled:
 
 
 class NodeProcess:
-    """A process on this node, with its output in a private folder.
+    """A process on this node, with its output in a file without a name: it may quote prompts, and nothing of it stays.
 
     Without a call for `lease_s` seconds it ends: neither a lost network nor a dead head of the cluster leaves a
     server behind.
@@ -64,7 +63,7 @@ class NodeProcess:
         self._called_s = time.monotonic()
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = threading.Event()
-        self.folder = Path(tempfile.mkdtemp(prefix="emdsl-"))
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - it is open for as long as this actor lives
         threading.Thread(target=self._expire, daemon=True).start()
 
     def address(self) -> str:
@@ -100,11 +99,10 @@ class NodeProcess:
     ) -> None:
         """Start a program whose standard input is a line, then open for as long as this actor lives; raises OSError."""
         self._called_s = time.monotonic()
-        with (self.folder / "output").open("wb") as output:
-            self._process = subprocess.Popen(  # noqa: S603 - the command line is ours, and no shell reads it
-                argv, env=dict(variables), cwd=folder, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT,
-                start_new_session=True,  # signals to this actor are not for it
-            )  # fmt: skip
+        self._process = subprocess.Popen(  # noqa: S603 - the command line is ours, and no shell reads it
+            argv, env=dict(variables), cwd=folder, stdin=subprocess.PIPE, stdout=self._output,
+            stderr=subprocess.STDOUT, start_new_session=True,  # signals to this actor are not for it
+        )  # fmt: skip
         if line is not None and self._process.stdin is not None:
             with suppress(BrokenPipeError):  # it has ended: `poll` returns how
                 self._process.stdin.write(line.encode() + b"\n")
@@ -114,13 +112,11 @@ class NodeProcess:
         """Return the output of the process from an offset on, in bytes, and its exit code."""
         self._called_s = time.monotonic()
         code = self._process.poll() if self._process is not None else None
-        with (self.folder / "output").open("rb") as file:
-            file.seek(offset)
-            output = file.read(MAX_READ)
+        output = os.pread(self._output.fileno(), MAX_READ, offset)  # the process shares its own offset with this file
         return Polled(output, code if len(output) < MAX_READ else None)
 
     def end(self) -> None:
-        """End the process with all that it started; its folder stays."""
+        """End the process with all that it started; its output can still be read."""
         self._called_s = time.monotonic()
         process = self._process
         if process is None:
@@ -133,24 +129,19 @@ class NodeProcess:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        self._called_s = time.monotonic()
 
     def stop(self) -> None:
-        """End the process with all that it started, and remove its folder unless something in it is needed."""
+        """End the process, if it has not ended, and all that this node does for it."""
         self._stopped.set()
         self.end()
-        if not self.needs_folder():
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    def needs_folder(self) -> bool:
-        """Whether the folder of the process, which has ended, must stay."""
-        return False
+        self._output.close()
 
     def _expire(self) -> None:
-        while time.monotonic() < self._called_s + self._lease_s:
-            if self._stopped.wait(min(self._lease_s, _LOOK_S)):
-                return  # nothing is left to end
-        self.stop()
-        self._on_expiry()
+        while not self._stopped.wait(min(self._lease_s, _LOOK_S)):
+            if time.monotonic() >= self._called_s + self._lease_s:
+                self.stop()
+                self._on_expiry()
 
 
 class Cluster(Protocol):
@@ -210,14 +201,17 @@ class RemoteProcess:
         with suppress(Exception):  # the actor is lost: its process ends by itself
             async with asyncio.timeout(0 if self._cluster.lost else STOP_S):
                 await self.call("end")
-                self._write((await self.call("poll", self._offset)).output)
-        if self.on_end is not None:
-            await self.on_end()
-        with suppress(Exception):  # as above: the folder stays until its node is cleaned
-            async with asyncio.timeout(0 if self._cluster.lost else STOP_S):
-                await self.call("stop")
-        self._end(LOST)
-        self._cluster.free(self._actor)
+                while output := (await self.call("poll", self._offset)).output:
+                    self._write(output)
+        try:
+            if self.on_end is not None:
+                await self.on_end()
+            with suppress(Exception):  # as above: the folder stays until its node is cleaned
+                async with asyncio.timeout(0 if self._cluster.lost else STOP_S):
+                    await self.call("stop")
+        finally:
+            self._end(LOST)
+            self._cluster.free(self._actor)
 
     async def _follow(self) -> None:
         silent_s = 0.0

@@ -12,18 +12,17 @@ import threading
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 from emdsl.errors import SetupError
+from emdsl.serving.cluster import check_room, client_address, described, needs
 from emdsl.serving.node_process import Call, NodeProcess, RemoteProcess, first_line
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
 T = TypeVar("T")
 
-CLIENT_PORT = 10001  # of Ray's client server, on the head
 REACH_S = 5.0  # until something listens at the address of a head
 CONNECT_S = 60.0  # to connect, or to start a cluster on this machine
 DYING = ("ActorDiedError", "ActorUnavailableError", "NodeDiedError", "WorkerCrashedError")  # Ray's errors
@@ -89,10 +88,19 @@ class RayCluster:
     async def nodes(self) -> list[dict[str, Any]]:
         """Return the nodes that are alive, as Ray describes them; raises SetupError."""
         await self.connect()
-        return [n for n in await self._unless_lost(_apart(_ray().nodes)) if n["Alive"]]
+        try:
+            nodes = await self._unless_lost(_apart(_ray().nodes))
+        except SetupError:
+            raise
+        except Exception as error:
+            if not _ray().is_initialized():  # its client has tried to reach the head again for 30 s
+                self._lose()
+            why = _LOST if self.lost else f"cannot list the nodes of the Ray cluster: {first_line(error)}"
+            raise SetupError(why) from error
+        return [n for n in nodes if n["Alive"]]
 
     async def start(
-        self, name: str, log: Path, begin: Callable[[Call, str], Awaitable[T]], *,
+        self, name: str, log: Path, begin: Callable[[Call, str], Coroutine[Any, Any, T]], *,
         kind: type[NodeProcess] = NodeProcess, gpus: float = 0, cpus: float = 1,
     ) -> tuple[RemoteProcess, T]:  # fmt: skip
         """Start a process in an actor of its own, on a node with enough free resources.
@@ -114,26 +122,27 @@ class RayCluster:
         """
         for left in reversed(range(TRIES)):
             nodes = await self.nodes()
-            self.check_resources(nodes, name, gpus=gpus, cpus=cpus)
+            check_room(nodes, name, gpus=gpus, cpus=cpus, held=sum(self._gpus.values()))
             try:
                 async with asyncio.timeout(PLACE_S):
                     return await self._start(log, begin, kind, gpus, cpus)
             except TimeoutError:
                 raise SetupError(
-                    f"the Ray cluster gave `{name}` no place within {PLACE_S:.0f} s: it needs {_needs(gpus, cpus)}; "
-                    f"{_described(nodes)}. Other jobs may use them: see `ray status`"
+                    f"the Ray cluster gave `{name}` no place within {PLACE_S:.0f} s: it needs {needs(gpus, cpus)}; "
+                    f"{described(nodes)}. Other jobs may use them: see `ray status`"
                 ) from None
             except Exception as error:
                 if self.lost:
-                    raise
+                    raise SetupError(_LOST) from error
                 if not left or type(error).__name__ not in DYING:
                     raise SetupError(f"cannot start `{name}` on the Ray cluster: {_cause(error)}") from error
             await asyncio.sleep(PAUSE_S)  # the node died meanwhile, and others may be there
         raise AssertionError("the last try returns or raises")
 
     async def _start(
-        self, log: Path, begin: Callable[[Call, str], Awaitable[T]], kind: type[NodeProcess], gpus: float, cpus: float
-    ) -> tuple[RemoteProcess, T]:
+        self, log: Path, begin: Callable[[Call, str], Coroutine[Any, Any, T]], kind: type[NodeProcess], gpus: float,
+        cpus: float,
+    ) -> tuple[RemoteProcess, T]:  # fmt: skip
         """Start a process once; see `start`."""
 
         def actor_of() -> Any:
@@ -143,22 +152,22 @@ class RayCluster:
 
         actor = await self._unless_lost(_apart(actor_of))
 
-        def call(method: str, *arguments: Any) -> Awaitable[Any]:
+        def call(method: str, *arguments: Any) -> Coroutine[Any, Any, Any]:
             return _result(getattr(actor, method).remote(*arguments))
-
-        async def started() -> tuple[str, T]:
-            node: str = await call("address")
-            return node, await begin(call, node)
 
         self._gpus[actor] = gpus
         try:
-            node, begun = await self._unless_lost(started())
+            node: str = await self._unless_lost(call("address"))
         except BaseException:
             self.free(actor)
             raise
         process = RemoteProcess(self, actor, call, log, node)
         self._processes.add(process)
-        return process, begun
+        try:
+            return process, await self._unless_lost(begin(call, node))
+        except BaseException:
+            await process.stop()  # it may have begun
+            raise
 
     def free(self, actor: Any) -> None:
         """Give the resources of an actor back to the cluster."""
@@ -184,18 +193,6 @@ class RayCluster:
                     await _apart(_ray().shutdown)
         self._connected = self._ours = False
 
-    def check_resources(self, nodes: Sequence[dict[str, Any]], name: str, *, gpus: float, cpus: float) -> None:
-        """Raise SetupError if the nodes could not hold the process even if nothing else ran there."""
-        fits = any(n["Resources"].get("GPU", 0) >= gpus and n["Resources"].get("CPU", 0) >= cpus for n in nodes)
-        held = sum(self._gpus.values())
-        if not fits:
-            raise SetupError(f"no node of the Ray cluster has {_needs(gpus, cpus)} for `{name}`; {_described(nodes)}")
-        if gpus and held + gpus > sum(n["Resources"].get("GPU", 0) for n in nodes):
-            raise SetupError(
-                f"the Ray cluster has too few GPUs for `{name}`: it needs {_number(gpus, 'GPU')}, and this run holds "
-                f"{held:g} already; {_described(nodes)}. Lower `replicas` or `gpus`, or add nodes"
-            )
-
     async def _watch(self) -> None:
         """Notice that the head is gone, before Ray ends this process without a word."""
         host, _, port = self._head.rpartition(":")
@@ -209,6 +206,10 @@ class RayCluster:
                 silent_s = 0.0
             except (OSError, TimeoutError):
                 silent_s += 2.0
+        self._lose()
+
+    def _lose(self) -> None:
+        """Count the cluster and its processes as lost."""
         self.lost = True
         for process in self._processes:
             process.lose()
@@ -318,40 +319,8 @@ def _kill(actor: Any) -> None:
         _ray().kill(actor)
 
 
-def client_address(address: str) -> str:
-    """Return the address of a cluster's client server, with its port; raises SetupError."""
-    parts = urlsplit(address)
-    with suppress(ValueError):  # a port that is not a number
-        if parts.scheme == "ray" and parts.hostname:
-            host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-            return f"ray://{host}:{parts.port or CLIENT_PORT}"
-    raise SetupError(
-        f"`{address}` is not the address of a Ray cluster: use `ray`, or `ray://HEAD` with the host of its head"
-    )
-
-
 async def _result(reference: Any) -> Any:
     return await asyncio.wrap_future(reference.future())
-
-
-def _needs(gpus: float, cpus: float) -> str:
-    parts = [_number(n, kind) for n, kind in ((gpus, "GPU"), (cpus, "CPU")) if n]
-    return " and ".join(parts)
-
-
-def _number(n: float, kind: str) -> str:
-    return f"{n:g} {kind}{'' if n == 1 else 's'}"
-
-
-def _described(nodes: Sequence[dict[str, Any]]) -> str:
-    """Return the resources of a cluster, node by node."""
-    each = (
-        f"{n['NodeManagerAddress']}: {_number(n['Resources'].get('GPU', 0), 'GPU')}, "
-        f"{_number(n['Resources'].get('CPU', 0), 'CPU')}"
-        for n in nodes[:8]
-    )
-    more = f"; and {len(nodes) - 8} more" if len(nodes) > 8 else ""
-    return f"it has {_number(len(nodes), 'node')} ({'; '.join(each)}{more})"
 
 
 def _cause(error: Exception) -> str:

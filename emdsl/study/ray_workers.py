@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
+import tempfile
 import time
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emdsl.errors import EmdslError, SetupError, StoreError
-from emdsl.files import file_digest
+from emdsl.files import PRIVATE_FOLDER, file_digest
 from emdsl.project import ANSWERS, REMOTES
 from emdsl.redact import mask
 from emdsl.serving.local import last_lines
@@ -37,9 +39,13 @@ CPUS = 0.01  # of each worker: a node without CPUs gets none, and one that takes
 
 
 class WorkerNode(NodeProcess):
-    """A worker on this node. Its folder stays while it has answers that only this node has."""
+    """A worker on this node, with a private folder for files of the study and a cache.
 
-    _taken = False  # by the run
+    The folder stays while it has answers that only this node has.
+    """
+
+    folder: Path | None = None  # once it is needed
+    _taken = False  # the run has stored the answers
 
     def lacks(self, version: str, files: Mapping[str, str]) -> list[str]:
         """Return which files this node does not have, or has with another content.
@@ -69,9 +75,8 @@ class WorkerNode(NodeProcess):
         own = dict(task)
         if copies is not None:
             own["instead"] = {**task["instead"], **self.written(copies)}
-            cache = self.folder / "cache"
+            cache = self._folder("cache")
             own["cache"] = str(cache)
-            cache.mkdir(mode=0o700)
             if remotes is not None:
                 (cache / REMOTES).write_bytes(remotes)
         argv, variables = program("emdsl.study.worker")
@@ -83,30 +88,39 @@ class WorkerNode(NodeProcess):
         self._called_s = time.monotonic()
         from emdsl.store.shared import unshared  # noqa: PLC0415 - only a team's store is away
 
-        answers = self.folder / "cache" / ANSWERS
-        return [entry for part in unshared(answers) for entry in part] if answers.is_dir() else []
+        answers = self.folder / "cache" / ANSWERS if self.folder is not None else None
+        return [entry for part in unshared(answers) for entry in part] if answers and answers.is_dir() else []
 
     def taken(self) -> None:
         """Note that the run has stored the unsent answers."""
         self._taken = True
 
-    def needs_folder(self) -> bool:
-        """Whether only this node has some answers, or that cannot be found out."""
-        try:
-            return not self._taken and bool(self.unsent())
-        except StoreError:
-            return True
+    def stop(self) -> None:
+        """End the worker, and remove its folder unless only this node has some answers, or that cannot be found out."""
+        super().stop()
+        if self.folder is None:
+            return
+        with suppress(StoreError):
+            if self._taken or not self.unsent():
+                shutil.rmtree(self.folder, ignore_errors=True)
 
     def written(self, copies: Mapping[str, bytes]) -> dict[str, str]:
         """Write copies of files; return their paths."""
-        folder = self.folder / "study"
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder = self._folder("study")
         paths = {}
         for i, (name, content) in enumerate(copies.items()):
             copy = folder / f"{i}{Path(name).suffix}"
             copy.write_bytes(content)
             paths[name] = str(copy)
         return paths
+
+    def _folder(self, name: str) -> Path:
+        """Return a private folder of this worker; it is made."""
+        if self.folder is None:
+            self.folder = Path(tempfile.mkdtemp(prefix="emdsl-"))
+        folder = self.folder / name
+        folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+        return folder
 
 
 class _RayWorker:
@@ -120,9 +134,9 @@ class _RayWorker:
     async def wait(self) -> str:
         """See Handle."""
         code = await self._process.wait()
+        await self._process.stop()
         if self._process.lost:
             return f"was lost with its node {self._process.node}"
-        await self._process.stop()
         if (error := self._workers.unkept.get(self._process)) is not None:
             raise error
         if code < 0:

@@ -209,9 +209,9 @@ def test_the_last_lines_of_a_log(tmp_path: Path) -> None:
     [
         (b"HTTP/1.1 200 OK\r\n\r\n", Health.UP), (b"HTTP/1.1 503 Busy\r\n\r\n", Health.FAILING),
         (b"HTTP/1.1 404 No\r\n\r\n", Health.FAILING), (b"SSH-2.0\r\n", Health.DOWN), (b"", Health.DOWN),
-        (None, Health.BUSY),
+        (b"x" * 100_000, Health.DOWN), (None, Health.BUSY),
     ],
-    ids=["up", "starting", "another server", "no HTTP", "closed", "silent"],
+    ids=["up", "starting", "another server", "no HTTP", "closed", "a line without an end", "silent"],
 )  # fmt: skip
 def test_health(answer: bytes | None, expected: Health) -> None:
     async def main() -> None:
@@ -275,3 +275,15 @@ def test_servers_end_with_a_run_that_is_killed(tmp_path: Path, number: signal.Si
     finally:
         run.kill()
         run.wait()
+
+
+def test_a_bug_of_a_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gives the server up, in place of a wait without end."""
+
+    async def start(*_: Any) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(LocalLauncher, "start", start)
+    expected = r"server 1 of `vllm/m` cannot be watched: ZeroDivisionError: by zero"
+    with pytest.raises(SetupError, match=expected):
+        with_fleet(tmp_path, specs(tmp_path, 1), lambda _: until(lambda: False))

@@ -9,6 +9,7 @@ import threading
 import time
 import urllib.request
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,9 +17,12 @@ from speed import HANG_S
 from support import ROOT
 
 from emdsl.errors import SetupError
+from emdsl.serving import guard
+from emdsl.serving import ray as rays
+from emdsl.serving.cluster import check_room, client_address
 from emdsl.serving.launcher import ReplicaSpec
-from emdsl.serving.node_process import NodeProcess, Polled, RemoteProcess
-from emdsl.serving.ray import RayCluster, client_address
+from emdsl.serving.node_process import LOST, NodeProcess, Polled, RemoteProcess
+from emdsl.serving.ray import RayCluster
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,9 +100,9 @@ def test_a_server_that_nobody_follows_ends(tmp_path: Path) -> None:
 def test_a_process_that_was_stopped_has_no_lease() -> None:
     """Nothing ends the actor, or a program that uses it, some time later."""
     ended = threading.Event()
-    node = NodeProcess(loopback, ended.set, lease_s=0.05)
+    node = NodeProcess(loopback, ended.set, lease_s=0.3)
     node.stop()
-    assert not ended.wait(0.2)
+    assert not ended.wait(0.6)
 
 
 def test_a_node_without_the_program(tmp_path: Path) -> None:
@@ -149,10 +153,9 @@ def test_what_is_no_address(address: str) -> None:
 
 def test_too_few_resources() -> None:
     """An error that names what the cluster has, in place of a wait without end."""
-    cluster = RayCluster(None)
-    cluster.check_resources([NODE], "vllm/m (replica 1)", gpus=2, cpus=0)
+    check_room([NODE], "vllm/m (replica 1)", gpus=2, cpus=0, held=0)
     with pytest.raises(SetupError) as error:
-        cluster.check_resources([NODE], "vllm/m (replica 1)", gpus=4, cpus=0)
+        check_room([NODE], "vllm/m (replica 1)", gpus=4, cpus=0, held=0)
     assert str(error.value) == (
         "no node of the Ray cluster has 4 GPUs for `vllm/m (replica 1)`; it has 1 node (10.0.0.5: 2 GPUs, 8 CPUs)"
     )
@@ -162,3 +165,96 @@ def test_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SetupError, match=r"pip install 'emdsl\[ray\]'"):
         asyncio.run(RayCluster(None).connect())
+
+
+class Cluster(RayCluster):
+    """A cluster whose actors are objects of this process."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.freed: list[Any] = []
+
+    def free(self, actor: Any) -> None:
+        self.freed.append(actor)
+
+
+class Node(NodeProcess):
+    """An actor that counts what it does, and may be lost."""
+
+    def __init__(self) -> None:
+        super().__init__(loopback)
+        self.done: list[str] = []
+        self.lost = False
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        if self.lost:
+            raise ConnectionError("the actor died")
+        if method != "poll":
+            self.done.append(method)
+        return await asyncio.to_thread(getattr(self, method), *arguments)
+
+
+@pytest.mark.parametrize("program", ["print('bye')", "import time; print('bye', flush=True); time.sleep(60)"])
+@pytest.mark.parametrize("lost", [False, True])
+def test_the_end_of_a_process(program: str, lost: bool, tmp_path: Path) -> None:
+    """Whatever a process leaves on its node is fetched once it has ended, before anything is removed or freed."""
+    node, cluster = Node(), Cluster()
+    argv = [sys.executable, "-I", str(guard.__file__), sys.executable, "-c", program]
+
+    async def main() -> None:
+        async def on_end() -> None:
+            assert not cluster.freed
+            with suppress(ConnectionError):
+                node.done.append(await node.call("address"))
+
+        node.run(argv, os.environ)
+        process = RemoteProcess(cluster, "actor", node.call, tmp_path / "log", "n")
+        process.on_end = on_end
+        while not node.poll(0).output:  # noqa: ASYNC110 - of another process
+            await asyncio.sleep(0.02)
+        if "sleep" not in program:
+            assert await process.wait() == 0
+        node.lost = lost
+        await asyncio.gather(process.stop(), process.stop())
+        assert await process.wait() == (LOST if "sleep" in program else 0)
+        await process.stop()
+
+    asyncio.run(main())
+    assert cluster.freed == ["actor"]
+    if lost:
+        assert not node.done
+        node.stop()
+    else:
+        assert node.done == ["end", "address", "127.0.0.1", "stop"]
+        assert (tmp_path / "log").read_bytes() == b"bye\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "connected", "expected"),
+    [
+        ("Ray Client is not connected", False, "the head of the Ray cluster does not answer any more"),
+        ("no\nroom", True, "cannot list the nodes of the Ray cluster: no$"),
+    ],
+)
+def test_a_cluster_that_fails(
+    error: str, connected: bool, expected: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each error of Ray is one of a launcher, so that whoever waits for a server hears of it."""
+
+    def nodes() -> None:
+        ray.is_initialized = lambda: connected
+        raise RuntimeError(error)
+
+    context = SimpleNamespace(gcs_address="127.0.0.1:1")
+    ray = SimpleNamespace(is_initialized=lambda: True, get_runtime_context=lambda: context, nodes=nodes)
+    monkeypatch.setattr(rays, "_ray", lambda: ray)
+    cluster = RayCluster(None)
+
+    async def main() -> None:
+        try:
+            await cluster.start("m", tmp_path / "log", lambda call, _: call("address"))
+        finally:
+            await cluster.close()
+
+    with pytest.raises(SetupError, match=expected):
+        asyncio.run(main())

@@ -78,7 +78,10 @@ def test_a_node_gets_the_files_that_it_lacks(tmp_path: Path) -> None:
         time.sleep(0.05)
     assert worker.poll(0).output == b""  # nobody listens at its link: it ends without a word
     assert worker.unsent() == []
+    assert worker.folder is not None
+    assert worker.folder.stat().st_mode & 0o777 == 0o700
     worker.stop()
+    assert not worker.folder.exists()
 
 
 def test_another_version_of_emdsl() -> None:
@@ -92,7 +95,7 @@ class Node(WorkerNode):
     """A worker that stores five answers, which the server of the team's store does not get."""
 
     def work(self, *_: Any) -> str:
-        cache = self.folder / "cache"
+        cache = self._folder("cache")
         with closing(DiskStore(cache / ANSWERS)) as store:
             put(store, 5)
         prepare(cache / ANSWERS)
@@ -167,6 +170,7 @@ def test_no_answer_is_lost_however_a_worker_ends(
     if full:
         with pytest.raises(StoreError) as error:
             asyncio.run(end(cluster, workers))
+        assert cluster.node.folder is not None
         cache = cluster.node.folder / "cache"
         assert str(error.value) == (
             "5 answers of a worker could not be stored on this machine: database or disk is full. The server of the "
@@ -181,6 +185,7 @@ def test_no_answer_is_lost_however_a_worker_ends(
         assert asyncio.run(end(cluster, workers)).startswith("on 10.0.0.5")
         with closing(study.project.store(create=False)) as kept:
             assert len(kept.get_many(query(i).key for i in range(5))) == 5
+        assert cluster.node.folder is not None
         assert not cluster.node.folder.exists()
         assert workers.left_behind(failed=True) == []
 
@@ -197,6 +202,7 @@ def test_a_node_that_does_not_answer_at_the_end(tmp_path: Path) -> None:
         await handle.wait()
 
     asyncio.run(run())
+    assert cluster.node.folder is not None
     assert (cluster.node.folder / "cache" / ANSWERS).is_dir()
     there = f"10.0.0.5:{cluster.node.folder / 'cache'}"
     assert workers.left_behind(failed=False) == [
