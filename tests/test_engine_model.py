@@ -69,7 +69,7 @@ class Slow(InProcess):
 
     async def ask(self, query: Query, *_: Any) -> Response:
         if self.limit is not None and self.n >= self.limit:
-            self.stop()
+            self.stop("the test stops it")
             await asyncio.sleep(60)
         found = await super().ask(query, *_)
         await asyncio.sleep(0.001)

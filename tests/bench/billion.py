@@ -26,11 +26,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(HERE)]
 
 import scale  # noqa: E402 - found by the path that is set above
 from bench import mock  # noqa: E402 - found by the path that is set above
-from scale_model import MB, MEASURED, SETTINGS, Costs, Line, fitted, tables  # noqa: E402 - found by the path that is set above
+from scale_model import LOAD_MB, MB, SETTINGS, Costs, Line, fitted, tables  # noqa: E402 - found by the path that is set above
 
 SMALL, LARGE, HUGE = (10_000, 20_000, 40_000), 100_000, 1_000_000
-PARTS = (160_000, 280_000, 400_000)  # for memory: buffers are full there
-MEMORY = ("plan_mb", "again_mb")
+PARTS = (160_000, 240_000)  # for the prediction of HUGE
 N_WIRE = 1_000  # requests of which the bytes are counted
 SAMPLES = 250  # of each cell; a row has an ask and a judge
 TOLERANCE = 0.2
@@ -176,17 +175,10 @@ def in_seconds(figures: Figures) -> Figures:
 
 
 def costs_of(measured: dict[int, Figures], wire_mb: float, *, below: int) -> Costs:
-    """Return the constants that all figures of smaller studies give; those of memory are recorded, or need PARTS."""
+    """Return the constants that all figures of smaller studies give."""
     sizes = [n for n in measured if n < below]
-    lines = {name: fitted([(n, measured[n][name]) for n in sizes]) for name in measured[LARGE] if name != "load_mb"}
-    parts = [n for n in sizes if n in PARTS]
-    for name in MEMORY if not parts else ():
-        lines[name] = getattr(MEASURED, name)
-    buffers = {n: measured[n]["load_mb"] - measured[n]["again_mb"] for n in sizes}
-    return Costs(
-        **lines, wire_mb=Line(0.0, wire_mb), buffers_mb=fitted([(n, buffers[n]) for n in SMALL]),
-        full_mb=max(buffers[n] for n in parts) if parts else MEASURED.full_mb,
-    )  # fmt: skip
+    lines = {name: fitted([(n, measured[n][name]) for n in sizes]) for name in measured[LARGE]}
+    return Costs(**lines | {"load_mb": LOAD_MB}, wire_mb=Line(0.0, wire_mb))
 
 
 def check(costs: Costs, n: int, measured: Figures) -> list[str]:

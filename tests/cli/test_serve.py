@@ -191,7 +191,7 @@ def test_a_run_is_stopped_while_its_servers_start(tmp_path: Path, monkeypatch: p
     project = open_project(tmp_path / "study.em")
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(opened.run, samples=1, serve=True, display="none")
-        end = time.monotonic() + 30
+        end = time.monotonic() + HANG_S
         while not (active := running.active_runs(project)) or active[0].state is None:
             assert time.monotonic() < end
             time.sleep(0.02)

@@ -7,6 +7,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from speed import HANG_S
 from support import InProcess, program
 
 from emdsl.errors import ProviderError, Rejected, ServerLost, Throttled, Unavailable
@@ -224,7 +225,7 @@ def test_requests_beside_one_that_ends_servers_are_answered(replicas: int) -> No
         await executor.run()
         return provider, executor
 
-    provider, executor = asyncio.run(asyncio.wait_for(run(), 30))
+    provider, executor = asyncio.run(asyncio.wait_for(run(), HANG_S))
     failures = executor.report.failures.values()
     assert len(failures) == len(poison)
     assert all(f.endswith("(3 servers died under this request)") for f in failures)

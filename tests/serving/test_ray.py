@@ -125,7 +125,7 @@ def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
         cluster = RayCluster(None, notices.append)
         return await RemoteProcess(cluster, None, call, tmp_path / "logs" / "m-1.log", "10.0.0.5").wait()
 
-    assert asyncio.run(asyncio.wait_for(run(), 20)) == 7
+    assert asyncio.run(asyncio.wait_for(run(), HANG_S)) == 7
     assert notices == [
         f"{tmp_path / 'logs' / 'm-1.log'} cannot be written: File exists. The run goes on, with incomplete logs"
     ]
