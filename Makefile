@@ -7,7 +7,7 @@
 # make gallery      draw the figure of each study, on the simulator
 # make bench        ratios against the raw limit on this machine; bench-scale with 1,000,000 queries too
 # make bench-view   the viewer in Chromium at 1,000,000 rows: 27 GB, 20 minutes; ROWS=100000 for fewer
-# make conformance  studies against a LiteLLM proxy and tiny models, the providers' clients, older DuckDB: 2 GB, 15 minutes
+# make conformance  studies against a LiteLLM proxy and tiny models, the providers' clients, older DuckDB, a Ray cluster: 2 GB, 15 minutes
 # make pace         a server that fails, and one that has a limit: some minutes
 # make stress       100 kills with -9, 200,000 entries of 4 KB, batches of 200 MB, made-up studies, odd names, a newcomer,
 #                   a mixed model, coverage of intervals by clusters, of corrected judges and of fits over doses, estimated
@@ -106,7 +106,7 @@ stress: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/bench/report.py
 	$(BIN)/python tests/bench/team_network.py
 	$(BIN)/python tests/bench/remotes.py
-	$(BIN)/python tests/bench/ray_cluster.py kills
+	$(BIN)/python tests/bench/ray_cluster.py kills away
 
 conformance: .venv/installed-dev .venv-conformance/installed
 	CONFORMANCE_BIN=$(CURDIR)/.venv-conformance/bin $(BIN)/python -m pytest -q -p no:xdist --override-ini addopts= \
