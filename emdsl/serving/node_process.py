@@ -140,7 +140,8 @@ class NodeProcess:
     def _expire(self) -> None:
         while not self._stopped.wait(min(self._lease_s, _LOOK_S)):
             if time.monotonic() >= self._called_s + self._lease_s:
-                self.stop()
+                with suppress(Exception):  # whatever it is, nobody else ends this actor
+                    self.stop()
                 self._on_expiry()
 
 

@@ -100,7 +100,7 @@ class WorkerNode(NodeProcess):
         super().stop()
         if self.folder is None:
             return
-        with suppress(StoreError):
+        with suppress(Exception):  # this node cannot read its store, which may have such answers
             if self._taken or not self.unsent():
                 shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import sys
+import threading
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -89,6 +90,23 @@ def test_another_version_of_emdsl() -> None:
     with pytest.raises(SetupError, match=r"the node 10\.0\.0\.5 has emdsl"):
         worker.lacks("0.0.0", {})
     worker.stop()
+
+
+class Unreadable(WorkerNode):
+    """A worker on a node that cannot read its store."""
+
+    def unsent(self) -> list[tuple[bytes, bytes]]:
+        raise SetupError("a package is missing")
+
+
+def test_a_node_that_cannot_read_its_store_keeps_it_and_ends(tmp_path: Path) -> None:
+    """Its actor ends with its lease all the same."""
+    ended = threading.Event()
+    worker = Unreadable(lambda: "10.0.0.5", ended.set, lease_s=0.1)
+    worker.folder = tmp_path / "node"
+    worker.folder.mkdir()
+    assert ended.wait(HANG_S)
+    assert worker.folder.is_dir()
 
 
 class Node(WorkerNode):
