@@ -40,17 +40,14 @@ class RayLauncher:
     """Starts model servers on the nodes of a Ray cluster.
 
     Args:
-        cluster: The cluster, or its address: see RayCluster.
+        address: The address of the cluster; see RayCluster.
         logs: The folder of this machine that the output of servers is copied into.
         folder: The working folder of the servers, on nodes that have it.
-        notice: Gets messages for the user, unless the cluster has its own.
+        notice: Gets messages for the user.
     """
 
-    def __init__(
-        self, cluster: RayCluster | str | None, logs: Path, folder: Path, notice: Callable[[str], None] = lambda _: None
-    ) -> None:
-        self._cluster = cluster if isinstance(cluster, RayCluster) else RayCluster(cluster, notice)
-        self._closes = self._cluster is not cluster
+    def __init__(self, address: str | None, logs: Path, folder: Path, notice: Callable[[str], None]) -> None:
+        self._cluster = RayCluster(address, notice)
         self._logs = logs
         self._folder = folder
 
@@ -64,6 +61,5 @@ class RayLauncher:
         return RayReplica(process, url)
 
     async def close(self) -> None:
-        """Leave the cluster if this launcher connected to it."""
-        if self._closes:
-            await self._cluster.close()
+        """Stop all servers, and leave the cluster."""
+        await self._cluster.close()
