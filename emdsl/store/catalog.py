@@ -70,19 +70,13 @@ class Catalog:
 
     def _opened(self, path: str) -> sqlite3.Connection:
         database = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-        database.execute("PRAGMA synchronous = OFF")  # a damaged catalog is made again
-        if _version(database) != VERSION:
-            database.execute("BEGIN IMMEDIATE")
-            if _version(database) != VERSION:  # another process may have come first
-                for table, columns in _TABLES.items():
-                    database.execute(f"DROP TABLE IF EXISTS {table}")
-                    database.execute(f"CREATE TABLE {table} {columns}")
-                # another process may still hold numbers of a file that was damaged or deleted
-                first = secrets.randbits(_FIRST_BITS)
-                database.execute("DELETE FROM sqlite_sequence")
-                database.execute("INSERT INTO sqlite_sequence VALUES ('Packs', ?)", (first,))
-                database.execute(f"PRAGMA user_version = {VERSION}")
-            database.execute("COMMIT")
+        try:
+            database.execute("PRAGMA synchronous = OFF")  # a damaged catalog is made again
+            if _version(database) != VERSION:
+                _make(database)
+        except sqlite3.Error:
+            database.close()  # its lock would keep the next one waiting
+            raise
         return database
 
     def close(self) -> None:
@@ -140,9 +134,10 @@ class Catalog:
     def find(self, keys: Iterable[Digest]) -> dict[Digest, tuple[int, int]] | None:
         """Return the pack and the block of each key that the remote seems to hold.
 
-        None if the catalog was not complete all the time: another process makes it again.
+        None if the catalog was not complete all the time: another process makes it again. A refresh by another process
+        only adds keys.
         """
-        complete_since = self.refreshed_at()
+        complete, first = self._since()
         found, wanted = dict[bytes, tuple[int, int]](), list(keys)
         for start in range(0, len(wanted), LOOKED_UP):
             part = wanted[start : start + LOOKED_UP]
@@ -152,7 +147,14 @@ class Catalog:
             with self._explained():
                 rows = self._database.execute(sql, list(by_prefix)).fetchall()
             found |= {by_prefix[p]: (place >> _SHIFT, place & ((1 << _SHIFT) - 1)) for p, place in rows}
-        return found if complete_since and self.refreshed_at() == complete_since else None
+        return found if complete and self._since() == (True, first) else None
+
+    def _since(self) -> tuple[bool, int | None]:
+        """Return whether the catalog is complete, and the number of its first pack: a new one if begun again."""
+        sql = "SELECT EXISTS (SELECT * FROM About WHERE name = 'refreshed'), (SELECT min(id) FROM Packs)"
+        with self._explained():
+            complete, first = self._database.execute(sql).fetchone()
+        return bool(complete), first
 
     def pack(self, number: int) -> tuple[Pack, list[Block]] | None:
         """Return a pack by its number, with its blocks in order; None if the catalog was begun again since."""
@@ -196,6 +198,21 @@ class Catalog:
             self._database.execute("COMMIT")
         except (sqlite3.Error, TypeError) as error:
             raise StoreError(f"{self._path} is damaged ({error}): delete it, it is made again") from error
+
+
+def _make(database: sqlite3.Connection) -> None:
+    """Make the tables, in place of those of another version."""
+    database.execute("BEGIN IMMEDIATE")
+    if _version(database) != VERSION:  # another process may have come first
+        for table, columns in _TABLES.items():
+            database.execute(f"DROP TABLE IF EXISTS {table}")
+            database.execute(f"CREATE TABLE {table} {columns}")
+        # another process may still hold numbers of a file that was damaged or deleted
+        first = secrets.randbits(_FIRST_BITS)
+        database.execute("DELETE FROM sqlite_sequence")
+        database.execute("INSERT INTO sqlite_sequence VALUES ('Packs', ?)", (first,))
+        database.execute(f"PRAGMA user_version = {VERSION}")
+    database.execute("COMMIT")
 
 
 def _version(database: sqlite3.Connection) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from web_folder import served
 from emdsl.digest import digest_bytes
 from emdsl.errors import SetupError, StoreAway, StoreError, UsageError
 from emdsl.store.attached import attach, catalog_of, open_remote, read_through
+from emdsl.store.catalog import BUSY_S
 from emdsl.store.disk import DiskStore
 from emdsl.store.packs import BLOCK_ENTRIES
 from emdsl.store.remote import Remote
@@ -282,6 +284,42 @@ def test_a_catalog_that_another_process_begins_again(
         with remote_of(cache, packs) as other:
             other.refresh()
             assert {p.id for p in other.packs()}.isdisjoint(p.id for p in remote.packs()), "of a new file, too"
+
+
+def test_a_catalog_that_other_processes_refresh_is_complete(
+    tmp_path: Path, packs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their refreshes while keys are looked up only add keys: no lookup is repeated."""
+    with remote_of(tmp_path / "b", packs) as remote, remote_of(tmp_path / "b", packs) as other:
+        remote.refresh()
+        catalog, refreshed = remote._catalog, list[float]()
+        since = catalog._since
+
+        def looked() -> tuple[bool, int | None]:
+            other.refresh()
+            refreshed.append(catalog.refreshed_at())
+            return since()
+
+        monkeypatch.setattr(catalog, "_since", looked)
+        assert remote.find(KEYS).keys() == set(KEYS)
+        before, after = refreshed
+        assert before < after
+
+
+def test_a_damaged_catalog_of_an_earlier_version_is_made_again(tmp_path: Path, packs: Path) -> None:
+    """At once: the damage shows while its tables are made, under a lock."""
+    path = catalog_of(tmp_path / "b", str(packs))
+    path.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript("CREATE TABLE Keys (prefix INTEGER PRIMARY KEY, place INTEGER); CREATE TABLE About (x);")
+    content = bytearray(path.read_bytes())
+    content[-100:] = b"\xff" * 100
+    content[4096:4104] = b"\xff" * 8
+    path.write_bytes(content)
+    start = time.monotonic()
+    assert pulled(tmp_path / "b", packs) == (KEYS, [])
+    assert path.stat().st_size > len(content), "its file is used, not the memory of one process"
+    assert time.monotonic() - start < BUSY_S / 2
 
 
 def test_a_pack_that_is_gone_while_its_catalog_is_read(tmp_path: Path, packs: Path) -> None:
