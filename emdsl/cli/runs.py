@@ -36,10 +36,11 @@ class _BudgetChange(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the amount without its `$`, with its sign."""
         text = str(value).strip().replace("$", "").replace("_", "")
+        sign, amount = (text[0], text[1:]) if text.startswith(("+", "-")) else ("", text)
         try:
-            usd = usd_of(text.lstrip("+-"))
+            usd = usd_of(amount)
         except UsageError as error:
-            self.fail(error.message.replace(repr(text.lstrip("+-")), repr(value), 1), param, ctx)
+            self.fail(error.message.replace(repr(amount), repr(value), 1), param, ctx)
         if not usd:
             self.fail(
                 f"{value!r} is no budget: a shell reads `$2` in `$20` as a variable, so leave out the `$`. To stop a "
@@ -47,7 +48,7 @@ class _BudgetChange(click.ParamType[str]):
                 param,
                 ctx,
             )
-        return (text[0] if text[0] in "+-" else "") + f"{usd:f}"
+        return f"{sign}{usd:f}"
 
 
 WHICH = click.argument("which", metavar="[RUN|FILE]", required=False)

@@ -147,6 +147,7 @@ def test_two_runs_are_told_apart_and_a_killed_one_leaves_no_socket(tmp_path: Pat
         (["set"], "choose a change: -j N, --budget USD"),
         (["set", "--budget", "+0"], "leave out the `$`"),
         (["set", "--budget", "ten"], "is not an amount"),
+        (["set", "--budget", "+-5"], "'+-5' is not an amount"),
         (["set", "-j", "0"], "0 is not in the range"),
         (["set", "--budget", "-5"], "no run is under way"),
         (["stop"], "no run is under way"),
