@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import emdsl
-from emdsl.digest import digest_bytes
+from emdsl.files import file_digest
 from emdsl.run.rows import Rows
 from emdsl.study.compiled import Compiled, compile_study
 from emdsl.study.project import Project
@@ -64,7 +64,7 @@ def study_task(study: Compiled, options: RunOptions) -> dict[str, Any]:
 
 
 def study_of(task: Mapping[str, Any]) -> Compiled | None:
-    """Compile the study of a task; None if it was edited since."""
+    """Compile the study of a task; None if it differs from that of the run: see `was_edited`."""
     project = Project(
         root=Path(task["root"]), cache=Path(task["cache"]), environment=task["environment"],
         simulate=task["simulate"], remotes=task["remotes"], team=task["team"],
@@ -75,10 +75,10 @@ def study_of(task: Mapping[str, Any]) -> Compiled | None:
 
 
 def was_edited(task: Mapping[str, Any]) -> bool:
-    """Whether a file of a task's study that is on this machine has another content than the run has read."""
+    """Whether a file of a task's study on this machine differs from the content that the run has read."""
     for name, sha256 in task["files"].items():
         try:
-            if digest_bytes(Path(task["instead"].get(name, name)).read_bytes()).hex() != sha256:
+            if file_digest(Path(task["instead"].get(name, name))).hex() != sha256:
                 return True
         except OSError:  # this machine lacks it: an error of its own tells that
             continue

@@ -181,7 +181,7 @@ async def _send(task: Mapping[str, Any], study: Compiled, store: AnswerStore, li
         claims: AnyClaims = project.claims(f"{run}.{task['worker']}")
     except OSError as error:
         raise StoreError(f"cannot claim requests: {error.filename}: {error.strerror}") from error
-    chosen = selections(study.program, task["samples"], tuple(task["only"]))
+    chosen = selections(study.program, task["samples"], tuple(task["only"]), pilot=task["pilot"])
     shard = Shard(*task["shard"])
     walks = [Rows(e, s, shard) for e, s in zip(study.program.experiments, chosen, strict=True)]
     limits, whole = {w.experiment.name: w.experiment.budget for w in walks}, task["budget"]
