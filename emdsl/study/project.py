@@ -81,7 +81,7 @@ class Project:
 
         if create:
             if why := self.unwritable():
-                raise StoreError(f"{why}. With --offline, nothing is sent and no answer is written")
+                raise StoreError(why)
             prepare(self.cache)
         local = DiskStore(self.answers, read_only=not create)
         if self.team is None:
@@ -94,7 +94,7 @@ class Project:
         return team
 
     def unwritable(self) -> str:
-        """Return why this call cannot write to the cache, and what to do; "" if it can, or if the cache is to be made.
+        """Return why this call cannot write to the cache, and the remedy; "" if it can, or if the cache is to be made.
 
         Everything that only reads works: plans, and the tables of the last load.
         """

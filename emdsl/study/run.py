@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from emdsl.errors import SetupError, UsageError
+from emdsl.errors import SetupError, StoreError, UsageError
 from emdsl.outcomes.load_ids import REPAIRED, check_name, known_loads, load_id
 from emdsl.run.executor import CONNECTIONS
 from emdsl.run.metered import meter_of
@@ -45,6 +45,7 @@ from emdsl.study.workers_plan import workers_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from emdsl.digest import Digest
     from emdsl.experiment import Experiment
@@ -273,7 +274,7 @@ def run_study(
     walks = [Rows(e, s) for e, s in zip(program.experiments, chosen, strict=True)]
     if options.plan_file is not None:
         options.plan_file.check(walks)
-    with study.store(create=not options.offline) as store:
+    with _store(study, options) as store:
         before = store_version(project.answers)
         survey = Survey(study, walks, store, run, options, check=interrupter.check, workers=options.workers)
         survey.take()
@@ -324,6 +325,13 @@ def run_study(
     if options.pilot:
         rest = make_plan(study, samples=options.samples, only=options.only, insecure=options.insecure, reasons=False)
     return replace(result, id=run, store_before=before, rest=rest, wall_s=time.monotonic() - start_s)
+
+
+def _store(study: Compiled, options: RunOptions) -> AbstractContextManager[AnswerStore]:
+    """Open the store of a run; raises StoreError."""
+    if not options.offline and (why := study.project.unwritable()):
+        raise StoreError(f"{why}. With --offline, nothing is sent and no answer is written")
+    return study.store(create=not options.offline)
 
 
 def _check_setup(study: Compiled, options: RunOptions, counts: list[ExperimentCount]) -> Serving | None:

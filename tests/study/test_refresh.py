@@ -66,8 +66,10 @@ def test_a_read_only_cache_is_read_and_tells_what_to_do_where_it_must_be_written
     shown = "".join(str(getattr(part, "text", part)) for part in run.parts())
     assert why in shown
     assert "emdsl show" not in shown, "it could not load them either"
-    with pytest.raises(StoreError, match="is read-only"):
+    with pytest.raises(StoreError, match=r"is read-only.* With --offline, "):
         study.run(samples=1, display="none")
+    with pytest.raises(StoreError, match=r"the same command with --cache COPY$"):  # as `cache merge`, which cannot
+        study.project.store(create=True)
     with pytest.raises(OutcomesError, match="is read-only"):
         study.measure("low")
     copy = emdsl_.open(tmp_path / "e.em", cache=tmp_path / "copy")
