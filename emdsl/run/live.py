@@ -51,7 +51,29 @@ class Settings(Protocol):
         """Whether the budget of the run has already been too small for some request, which was given up."""
 
 
-class LiveSettings:
+class Spending:
+    """The spending of a run; see Settings."""
+
+    def __init__(self, budgets: Budgets) -> None:
+        self._budgets = budgets
+
+    @property
+    def spent_usd(self) -> Decimal:
+        """US dollars spent so far."""
+        return self._budgets.spent_usd
+
+    @property
+    def n_unpriced(self) -> int:
+        """Answers whose cost is unknown."""
+        return self._budgets.n_unpriced
+
+    @property
+    def over_budget(self) -> bool:
+        """Whether the budget of the run has already been too small for some request, which was given up."""
+        return WHOLE_RUN in self._budgets.exhausted
+
+
+class LiveSettings(Spending):
     """Connections and budget of an executor; both are changed in its event loop."""
 
     def __init__(
@@ -65,8 +87,8 @@ class LiveSettings:
             requests: that are neither answered, failed nor dropped.
             need_rows: is set when more rows may be made.
         """
+        super().__init__(budgets)
         self._dispatcher = dispatcher
-        self._budgets = budgets
         self._requests = requests
         self._need_rows = need_rows
 
@@ -99,27 +121,13 @@ class LiveSettings:
         self._dispatcher.dispatch()
         return held
 
-    @property
-    def spent_usd(self) -> Decimal:
-        """US dollars spent so far."""
-        return self._budgets.spent_usd
 
-    @property
-    def n_unpriced(self) -> int:
-        """Answers whose cost is unknown."""
-        return self._budgets.n_unpriced
-
-    @property
-    def over_budget(self) -> bool:
-        """Whether the budget of the run has already been too small for some request, which was given up."""
-        return WHOLE_RUN in self._budgets.exhausted
-
-
-class PlannedSettings:
-    """Settings of a run that has not begun to send, see Settings: they can be read, and raise UsageError if changed."""
+class PlannedSettings(Spending):
+    """Settings of a run that has not begun to send: they can be read, and raise UsageError if changed."""
 
     def __init__(self, connections: int, budgets: Budgets) -> None:
-        self._connections, self._budgets = connections, budgets
+        super().__init__(budgets)
+        self._connections = connections
 
     @property
     def connections(self) -> int:
@@ -138,18 +146,3 @@ class PlannedSettings:
     @budget.setter
     def budget(self, _: Decimal) -> None:
         raise UsageError(_NOT_SENDING)
-
-    @property
-    def spent_usd(self) -> Decimal:
-        """US dollars spent so far, by batches of earlier runs."""
-        return self._budgets.spent_usd
-
-    @property
-    def n_unpriced(self) -> int:
-        """Answers whose cost is unknown."""
-        return self._budgets.n_unpriced
-
-    @property
-    def over_budget(self) -> bool:
-        """Whether the budget of the run has already been too small for some request, which was given up."""
-        return WHOLE_RUN in self._budgets.exhausted

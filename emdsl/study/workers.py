@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from emdsl import errors
 from emdsl.errors import EmdslError, SetupError, UsageError
-from emdsl.run.budget import WHOLE_RUN, Budgets
 from emdsl.run.combined import Combined
 from emdsl.run.control import cause_of
+from emdsl.run.live import Spending
 from emdsl.run.progress import Progress, Report
 from emdsl.run.shared_pace import SharedPace
 from emdsl.run.treasury import Treasury
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from emdsl.digest import Digest
     from emdsl.experiment import Experiment
+    from emdsl.run.budget import Budgets
     from emdsl.study.servers import Served
     from emdsl.study.workers_plan import Handle, WorkersPlan
 
@@ -79,7 +80,7 @@ class Workers:
         self._budgets, self._treasury = budgets, Treasury(budgets, budgets.ledger)
         self._combined = Combined(progress, experiments)
         self.pace = SharedPace(connections)
-        self.live = WorkersSettings(self)
+        self.live = WorkersSettings(self, budgets)
         self._on_progress, self._on_notice = on_progress, on_notice
         self._members: dict[int, _Member] = {}
         self._n_started = 0
@@ -118,11 +119,6 @@ class Workers:
         """Change the budget of the whole run."""
         self._treasury.change(usd, [m.number for m in self._members.values() if m.link is not None])
         self._tell_all({"budget": str(usd)})
-
-    @property
-    def budgets(self) -> Budgets:
-        """The budgets of the run."""
-        return self._budgets
 
     def _tell_all(self, message: Message) -> None:
         for member in self._members.values():
@@ -357,10 +353,11 @@ class Workers:
         link.send({"drawn": number, "usd": str(drawn) if drawn is not None else None})
 
 
-class WorkersSettings:
+class WorkersSettings(Spending):
     """Connections and budget of all workers; see LiveSettings."""
 
-    def __init__(self, workers: Workers) -> None:
+    def __init__(self, workers: Workers, budgets: Budgets) -> None:
+        super().__init__(budgets)
         self._workers = workers
 
     @property
@@ -376,27 +373,12 @@ class WorkersSettings:
     @property
     def budget(self) -> Decimal | None:
         """Budget of the whole run in US dollars; None without one."""
-        return self._workers.budgets.whole_usd
+        return self._budgets.whole_usd
 
     @budget.setter
     def budget(self, usd: Decimal) -> None:
         """Change the budget. Requests that the old one could not pay were given up, and stay pending."""
         self._workers.set_budget(usd)
-
-    @property
-    def spent_usd(self) -> Decimal:
-        """US dollars spent so far."""
-        return self._workers.budgets.spent_usd
-
-    @property
-    def n_unpriced(self) -> int:
-        """Answers whose cost is unknown."""
-        return self._workers.budgets.n_unpriced
-
-    @property
-    def over_budget(self) -> bool:
-        """Whether the budget of the run has already been too small for some request, which was given up."""
-        return WHOLE_RUN in self._workers.budgets.exhausted
 
 
 def _not_started(error: BaseException) -> SetupError:
