@@ -138,7 +138,7 @@ def without_password(url: str) -> str:
 
 
 def _passwords(url: str) -> list[str]:
-    """Return what may be a password in a URL, as it is written there."""
+    """Return the parts of a URL that may be passwords, percent-encoded as there."""
     user, _, host = _PASSWORD_OPTION.sub("", url).partition("://")[2].rpartition("@")
     options = [*_PASSWORD_OPTION.findall(url), *_OTHER_OPTION.findall(host)]
     of_user = [user.partition(":")[2], *(option.partition("=")[2] for option in user.split("?")[1:])]

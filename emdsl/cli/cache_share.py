@@ -201,9 +201,8 @@ def push(
     """
     project = open_cache(cache, simulate=simulate, as_json=as_json, near=files[0] if files else None)
     secret = _passphrase(passphrase, confirm=True) if encrypt else passphrase if _typed() else None
-    exchanged = exchange.push(
-        project, target, files, encrypt=encrypt, passphrase=secret, progress=_Progress("sent")
-    )  # fmt: skip
+    progress = _Progress("sent")
+    exchanged = exchange.push(project, target, files, encrypt=encrypt, passphrase=secret, progress=progress)
     _show_exchanged(exchanged, "sent", as_json=as_json)
     return 0
 
@@ -281,7 +280,7 @@ def _show_batch(collected: Collected, project: Project, *, as_json: bool) -> Non
 
 
 def _typed() -> bool:
-    """Whether the command line has a passphrase. One of the environment is for all remotes: some need none."""
+    """Whether the command line has a passphrase; one of the environment serves all remotes, and some need none."""
     return click.get_current_context().get_parameter_source("passphrase") is ParameterSource.COMMANDLINE
 
 

@@ -200,16 +200,16 @@ def _code() -> int:
 
 
 def _exit_on_interrupts(code: int) -> None:
-    """Let Ctrl-C exit at once with this code from now on: threads and the interpreter take time to end."""
+    """Let Ctrl-C exit at once with this code: threads and the interpreter take time to end."""
     with suppress(ValueError):  # not the main thread: it gets no signal
         signal.signal(signal.SIGINT, lambda *_: _exit_at_once(code))
-        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # Python gives up other handlers after that
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # Python removes other handlers after that
 
 
 def _exit_at_once(code: int) -> None:
-    """Exit without the end of the interpreter.
+    """Exit without the shutdown of the interpreter.
 
-    Python would kill itself by SIGINT at its end if the interrupt had come within `exec`, which makes dataclasses.
+    Python would kill itself by SIGINT in its shutdown if the interrupt had come within `exec`, which makes dataclasses.
     """
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # nobody reads it

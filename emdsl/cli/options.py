@@ -39,7 +39,7 @@ class _Usd(click.ParamType[Decimal]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
         """Return an amount of 0 or more."""
-        from emdsl.study.options import usd_of  # noqa: PLC0415 - verbs are declared in 1 ms without it
+        from emdsl.study.options import usd_of  # noqa: PLC0415 - few calls name an amount
 
         try:
             return usd_of(value)
@@ -54,7 +54,7 @@ class _RunBudget(click.ParamType[Any]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return an amount, or a NamedBudget."""
-        from emdsl.study.options import budget_of  # noqa: PLC0415 - verbs are declared in 1 ms without it
+        from emdsl.study.options import budget_of  # noqa: PLC0415 - a run without a budget needs no parser of one
 
         try:
             return budget_of(value, None)
@@ -171,9 +171,9 @@ OF_RUN = with_options(  # `plan` has the options of `run`, so that one call can 
 )  # fmt: skip
 
 
-UNREPEATED = {  # parameters that change nothing of what a run sends and stores
-    "as_json", "dry_run", "help", "quiet", "verbose", "display",  # what is shown
-    "yes",  # what the rest costs is confirmed again
+UNREPEATED = {  # parameters without an effect on the requests and answers of a run
+    "as_json", "dry_run", "help", "quiet", "verbose", "display",  # of the screen
+    "yes",  # the cost of the rest is confirmed anew
 }  # fmt: skip
 
 
@@ -186,7 +186,7 @@ def given(ctx: click.Context) -> dict[str, tuple[str, ...]]:
         if not isinstance(param, click.Option) or name is None or name not in of_run or name in UNREPEATED:
             continue
         if name == "store":  # no parameter of a verb
-            from emdsl.study.project import store_option  # noqa: PLC0415 - verbs are declared in 1 ms without it
+            from emdsl.study.project import store_option  # noqa: PLC0415 - only a verb that runs has a project
 
             value: Any = store_option() if not ctx.params.get("simulate") else None
         else:

@@ -101,7 +101,7 @@ def command(
         console.say_screen(screen)
         return 0
     from emdsl.study.compiled import compile_study, without_remotes  # noqa: PLC0415 - the short way does without
-    from emdsl.study.options import behind, place_of, place_options  # noqa: PLC0415 - the short way does without
+    from emdsl.study.options import behind, place_of, place_options  # noqa: PLC0415 - a remembered screen has its next command
     from emdsl.study.plan import make_plan  # noqa: PLC0415 - the short way does without
     from emdsl.study.team_budgets import resolved  # noqa: PLC0415 - the short way does without
 

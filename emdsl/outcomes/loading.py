@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 LOCK_S = 60.0  # how long a load waits for its turn
 PART = 32_768  # rows that are given to DuckDB at once
 INSERT_MEMORY = "300MB"  # of DuckDB while rows are inserted: it would keep all of them until the end
-INSERT_LOG = "256MB"  # of rows in its log before it writes them to the tables: after 16 MB, as it does, holes are left
+INSERT_LOG = "256MB"  # of its log, until it writes the rows to the tables: its default of 16 MB leaves holes
 STORAGE = 64  # the number of the format that we write, in a file's header
 _STUDIES = """
 CREATE SCHEMA IF NOT EXISTS emdsl;

@@ -158,10 +158,10 @@ class Fleet:
         return f"starting servers for {seconds:,.0f} s: " + "; ".join(parts)
 
     async def _keep(self, replica: Replica) -> None:
-        """Keep a server running until it is given up, also at an error that is a bug: its requests wait for it."""
+        """Keep a server running until it is given up; a bug gives it up too, as requests would wait for it."""
         try:
             await self._keep_up(replica)
-        except Exception as error:  # noqa: BLE001 - a task that ends with an error ends nothing else
+        except Exception as error:  # noqa: BLE001 - no one else would see the error of this task
             server = f"server {replica.spec.index + 1} of `{replica.spec.model}`"
             replica.failure = f"{server} cannot be watched: {type(error).__name__}: {error}"
             self._notice(replica.failure)

@@ -132,7 +132,7 @@ class NodeProcess:
         self._called_s = time.monotonic()
 
     def stop(self) -> None:
-        """End the process, if it has not ended, and all that this node does for it."""
+        """End the process, if it has not ended, and its lease; its output is gone."""
         self._stopped.set()
         self.end()
         self._output.close()
@@ -175,7 +175,7 @@ class RemoteProcess:
         self.node = node
         self.call = call  # of a method of its actor
         self.lost = False  # with its node
-        self.on_end: Callable[[], Awaitable[None]] | None = None  # takes what the ended process left in its folder
+        self.on_end: Callable[[], Awaitable[None]] | None = None  # takes answers from the folder of the ended process
         self._cluster = cluster
         self._actor = actor
         self._offset = 0
@@ -199,7 +199,7 @@ class RemoteProcess:
 
     async def _stop(self) -> None:
         self._following.cancel()
-        with suppress(Exception):  # the actor is lost: its process ends by itself
+        with suppress(Exception):  # the actor is lost, and its process ends by itself
             async with asyncio.timeout(0 if self._cluster.lost else STOP_S):
                 await self.call("end")
                 while output := (await self.call("poll", self._offset)).output:
@@ -207,7 +207,7 @@ class RemoteProcess:
         try:
             if self.on_end is not None:
                 await self.on_end()
-            with suppress(Exception):  # as above: the folder stays until its node is cleaned
+            with suppress(Exception):  # the actor is lost, and its folder stays
                 async with asyncio.timeout(0 if self._cluster.lost else STOP_S):
                     await self.call("stop")
         finally:
@@ -219,8 +219,8 @@ class RemoteProcess:
         while not self._code.done():
             try:
                 polled = await self.call("poll", self._offset)
-            except Exception as error:  # noqa: BLE001 - Ray has many ways to lose an actor
-                # Unavailable: its node may come back. Its process has ended once the lease is over.
+            except Exception as error:  # noqa: BLE001 - Ray has many classes of errors for a lost actor
+                # An unavailable actor may come back until its lease is over, which ends its process.
                 if self._cluster.lost or type(error).__name__ != "ActorUnavailableError" or silent_s > LEASE_S:
                     self._write(f"\nemdsl: {self.node} is lost: {first_line(error)}\n".encode())
                     self.lost = True
@@ -232,7 +232,7 @@ class RemoteProcess:
                 silent_s = 0.0
                 self._write(polled.output)
                 if polled.code is not None:
-                    self._end(polled.code)  # its actor has its folder until it is stopped
+                    self._end(polled.code)  # `stop` ends the actor, with its folder
                     return
             await asyncio.sleep(POLL_S)
 

@@ -49,7 +49,7 @@ class RayCluster:
     def __init__(self, address: str | None, notice: Callable[[str], None] = lambda _: None) -> None:
         self.lost = False
         self._notice = notice
-        self._unwritten = False  # the user knows that logs are incomplete
+        self._unwritten = False  # whether the user was told that logs are incomplete
         self._address = address
         self._connecting = asyncio.Lock()
         self._connected = False
@@ -93,7 +93,7 @@ class RayCluster:
         except SetupError:
             raise
         except Exception as error:
-            if not _ray().is_initialized():  # its client has tried to reach the head again for 30 s
+            if not _ray().is_initialized():  # its client has tried for 30 s to reach the head again
                 self._lose()
             why = _LOST if self.lost else f"cannot list the nodes of the Ray cluster: {first_line(error)}"
             raise SetupError(why) from error

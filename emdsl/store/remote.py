@@ -110,7 +110,7 @@ class Remote:
         for _ in range(TRIES):
             if (places := self._catalog.find(wanted)) is not None:
                 return places
-            self.refresh()  # another process has begun the catalog again: what is missing there may be in the remote
+            self.refresh()  # another process has begun the catalog again: the remote may hold keys that it lacks
         raise self._changing()
 
     def fetch(self, places: Mapping[Digest, tuple[int, int]]) -> dict[Digest, bytes]:
@@ -146,14 +146,14 @@ class Remote:
             yield span.pack, entries
 
     def _span_of(self, pack: Pack) -> Span:
-        """Return all blocks of a pack, with its number of now."""
+        """Return all blocks of a pack, with its current number."""
         located = self._catalog.pack(pack.id)
         if located is None:  # another process has begun the catalog again
             self.refresh()
-            now = next((p for p in self._catalog.packs() if p.sha256 == pack.sha256), None)
-            located = self._catalog.pack(now.id) if now is not None else None
-        now, blocks = located or (pack, [])
-        return Span(now, tuple(enumerate(blocks)))
+            same = next((p for p in self._catalog.packs() if p.sha256 == pack.sha256), None)
+            located = self._catalog.pack(same.id) if same is not None else None
+        current, blocks = located or (pack, [])
+        return Span(current, tuple(enumerate(blocks)))
 
     def _whole(self, span: Span) -> list[Entry] | StoreError:
         path = _path_of(span.pack)

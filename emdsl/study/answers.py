@@ -104,7 +104,7 @@ def contents(project: Project) -> Contents:
 
 
 def name_of_study(project: Project, study: str | None) -> str:
-    """Return the study that paid for answers, as people read it; None if this machine has no record of its run."""
+    """Return the name of the study that paid for answers, for people; it is None without a record of its run here."""
     return study or ("(another machine)" if project.team is not None else "(no record here)")
 
 

@@ -81,7 +81,7 @@ class Interrupter:
             self._requested = True
 
     def fail(self, cause: str) -> None:
-        """Finish what is in flight, since a part of the run has failed; an interrupt before or after is told apart."""
+        """Finish the requests in flight, as a part of the run has failed; a later interrupt stops at once."""
         self._failure = cause
         self._call(_drain, cause)
 

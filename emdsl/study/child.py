@@ -80,7 +80,7 @@ def was_edited(task: Mapping[str, Any]) -> bool:
         try:
             if file_digest(Path(task["instead"].get(name, name))).hex() != sha256:
                 return True
-        except OSError:  # this machine lacks it: an error of its own tells that
+        except OSError:  # this machine lacks it, which has an error of its own
             continue
     return False
 

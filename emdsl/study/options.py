@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MAX_CONNECTIONS = 10_000  # maximum of `connections`
 MAX_WORKERS = 1_000  # maximum of `workers`
 MAX_USD = Decimal(1_000_000_000)  # a larger amount is a slip
-MAX_DECIMALS = 18  # of an amount: a number of Python has up to 17
+MAX_DECIMALS = 18  # of an amount, until its first digit that is not 0
 BUDGET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 LOCAL, RAY = "local", "ray"  # where a run starts the servers of its models
 

@@ -44,7 +44,7 @@ class WorkerNode(NodeProcess):
     The folder stays while it has answers that only this node has.
     """
 
-    folder: Path | None = None  # once it is needed
+    folder: Path | None = None  # made when it is first needed
     _taken = False  # the run has stored the answers
 
     def lacks(self, version: str, files: Mapping[str, str]) -> list[str]:
@@ -96,7 +96,7 @@ class WorkerNode(NodeProcess):
         self._taken = True
 
     def stop(self) -> None:
-        """End the worker, and remove its folder unless only this node has some answers, or that cannot be found out."""
+        """End the worker, and remove its folder unless it has, or may have, answers that only this node has."""
         super().stop()
         if self.folder is None:
             return
@@ -115,7 +115,7 @@ class WorkerNode(NodeProcess):
         return paths
 
     def _folder(self, name: str) -> Path:
-        """Return a private folder of this worker; it is made."""
+        """Make a private folder of this worker, if it is missing, and return it."""
         if self.folder is None:
             self.folder = Path(tempfile.mkdtemp(prefix="emdsl-"))
         folder = self.folder / name
@@ -154,8 +154,10 @@ class RayWorkers:
     """Starts the workers of a run on the nodes of a cluster."""
 
     def __init__(self, cluster: RayCluster, study: Compiled, host: str, logs: Path) -> None:
-        self.unkept: dict[RemoteProcess, StoreError] = {}  # where answers are that could not be stored here
-        self._unreached: list[tuple[RemoteProcess, str]] = []  # that did not answer at the end, with their caches
+        self.unkept: dict[RemoteProcess, StoreError] = {}  # workers whose answers could not be stored here
+        self._unreached: list[
+            tuple[RemoteProcess, str]
+        ] = []  # workers that did not answer at the end, and their caches
         self._cluster = cluster
         self._study = study
         self._host = host  # the address of this machine
@@ -196,7 +198,7 @@ class RayWorkers:
         try:
             async with asyncio.timeout(0 if process.lost else TAKE_S):
                 entries = await process.call("unsent")
-        except Exception:  # noqa: BLE001 - Ray has many ways to lose an actor, and a node may lack what it needs
+        except Exception:  # noqa: BLE001 - of Ray, of the network or of the node: the answers stay there
             self._unreached.append((process, cache))
             return
         if not entries:
@@ -204,18 +206,18 @@ class RayWorkers:
         try:
             with closing(self._study.project.offline().store(create=True)) as store:
                 store.adopt(entries)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the answers were paid for, and must stay there
+        except Exception as error:  # noqa: BLE001 - the node must keep answers that were paid for, at any error
             self.unkept[process] = StoreError(
                 f"{len(entries):,} answers of a worker could not be stored on this machine: {first_line(error)}. The "
                 f"server of the team's store has not got them either. They stay on {process.node}, in {cache}: copy "
                 "that folder here, then add them with `emdsl cache merge FOLDER`"
             )
             return
-        with suppress(Exception):  # the folder stays, with answers that are here too
+        with suppress(Exception):  # else the node keeps copies
             await process.call("taken")
 
     def left_behind(self, *, failed: bool) -> list[str]:
-        """Return where answers of ended workers are, or may be, that this machine has not got.
+        """Return the places of answers of ended workers that this machine has not got.
 
         If the run has not failed, others have sent the requests of lost nodes.
         """

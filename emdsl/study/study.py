@@ -96,7 +96,7 @@ class Study:
         Args:
             samples: Only this many samples of each cell.
             only: Only some levels of some axes: `{"k": [0, 16]}`.
-            budget: A cap on the cost of a run, in US dollars.
+            budget: A cap on the cost of a run; see `run`.
             pilot: Only a small balanced sample of all rows.
         """
         study = self._compiled()

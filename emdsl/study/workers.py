@@ -175,7 +175,7 @@ class Workers:
                 return
             try:
                 how = await member.handle.wait()
-            except EmdslError as error:  # another worker would send requests again whose answers it has left there
+            except EmdslError as error:  # its node alone has answers, which another worker would pay for again
                 how, member.ended = str(error), True
                 self._abort(error)
             if member.listening is not None:
@@ -386,11 +386,11 @@ def _not_started(error: BaseException) -> SetupError:
 
 
 def _different(machine: str, reason: str) -> SetupError:
-    """Return the error of a worker whose machine makes another study of the same files, or none."""
+    """Return the error of a worker whose machine compiles the same files to another study, or to none."""
     if not reason:
         return SetupError(
-            f"the study on {machine} is not the one of this run, although no file was edited: its version of emdsl, or "
-            "a variable of its environment, is another one"
+            f"the study on {machine} differs from that of this run, although no file was edited: the version of emdsl, "
+            "or a variable of the environment, differs"
         )
     return SetupError(f"the study cannot be compiled on {machine}, where a worker runs:\n\n{reason}")
 
