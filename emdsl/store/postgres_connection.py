@@ -228,7 +228,7 @@ def _check_options(url: str) -> None:
         return
     for written in query.split("&") if query else ():
         name = unquote(written.partition("=")[0])
-        if name not in known:
+        if name and name not in known:  # PostgreSQL takes a `&` at the end
             hint = near(name, known)
             raise StoreError(
                 f"the URL of the store has an unknown parameter `{name}`; {hint}" if hint else

@@ -276,7 +276,7 @@ def test_a_misspelt_option_of_a_url_gets_the_right_one(option: str, hint: str) -
 
 def test_the_name_of_a_store_has_no_password() -> None:
     """As messages show it."""
-    address = Address("postgresql://ada:hunter2@db.lab:5433/answers")
+    address = Address("postgresql://ada:hunter2@db.lab:5433/answers?sslmode=disable&")
     assert address.name == "postgresql://db.lab/answers"
     assert repr(address) == "Address(postgresql://db.lab/answers)"
 
