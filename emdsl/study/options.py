@@ -61,7 +61,7 @@ class RunOptions:
     on: str | None = None  # where the servers of models with `serve` run: LOCAL, RAY or a Ray cluster; None: nowhere
 
     def repeated(self) -> str:
-        """Return the options to write behind a command that goes on with this run, of one from the command line."""
+        """Return the options of a command that continues this run, which the command line has started."""
         words = dict(self.given)
         if self.named is not None:
             words["budget"] = ("--budget", self.named.name)  # it exists already
