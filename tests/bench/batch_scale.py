@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import resource
 
 N = 100_000
-MAX_CPU_S, MAX_MIB = 60.0, 300.0  # the first of the reference machine
+WANTED_CPU_S, MAX_MIB = 60.0, 300.0  # the first of the reference machine
 STUDY = f"""em 1
 model subject {{ use = "openai/gpt-4o-2024-08-06", max_tokens = 50, batch = true }}
 experiment e {{
@@ -52,7 +52,7 @@ def main() -> None:
         f"{N:,} requests by batches: submitted in {submitted['cpu_s']:.1f} s of CPU ({submitted['mib']:.0f} MiB), "
         f"collected in {collected['cpu_s']:.1f} s ({collected['mib']:.0f} MiB)"
     )
-    bounds.check("submitting and collecting", MAX_CPU_S, cpu_s=cpu_s)
+    bounds.check("submitting and collecting", WANTED_CPU_S, cpu_s=cpu_s)
     assert most < MAX_MIB, most
 
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 SCALE = "--scale" in sys.argv
 N = 1_000_000 if SCALE else 100_000  # answers of other studies
-MOST_S = 180 * N / 1_000_000  # that a pull may take on the reference machine
+WANTED_S = 180 * N / 1_000_000  # of a pull, on the reference machine
 MOST_SHARE = 0.05  # of the bytes, that one figure may fetch
 FIGURE, SAMPLES = ("layouts", 10) if SCALE else ("nested", 2)  # an experiment of ICL, with its samples
 WORDS = [f"{a}{b}" for a in ("mis", "re", "co", "un", "pre") for b in ("aligned", "ordered", "stored", "read", "sent")]
@@ -173,7 +173,8 @@ def main() -> None:
         bounds = Bounds()
         pulled, wall, cpu = cache_verb(machine, "pull", "s3://lab/emdsl", env=env)
         print(f"      pulled in {wall:.1f} s ({cpu:.1f} s of the processor), {pulled['new'] / wall:,.0f} answers/s")
-        held(f"pulled within {MOST_S:.0f} s of the reference machine", holds=bounds.hold(MOST_S, wall_s=wall))
+        in_time = bounds.hold(WANTED_S, cpu_s=cpu, wall_s=wall)
+        held(f"pulled in time (wanted: {WANTED_S:.0f} s of the reference machine)", holds=in_time)
         held("every answer arrived, as it was", holds=digest_of(machine) == digest_of(lab))
         again, wall, _ = cache_verb(machine, "pull", "s3://lab/emdsl", env=env)
         held(f"pulling again fetches nothing ({wall:.1f} s)", holds=again["new"] == 0)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 ROWS = 50_000
 QUESTIONS, DOSES = 48, (0, 16, 256)
 MAX_RATIO, MAX_OVERHEAD, MAX_FRONT = 1.5, 400_000, 400_000
-MAX_S, MAX_PAINT_S = 15.0, 1.0  # of the reference machine
+WANTED_S, WANTED_PAINT_S = 15.0, 1.0  # of the reference machine
 STUDY = """em 1
 import alignment, coherence from "std:judges@1"
 model subject { use = "openai/gpt-4o-mini", temperature = 1 }
@@ -205,18 +205,20 @@ def main(rows: int, place: str) -> None:
     most = MAX_RATIO * packed + MAX_OVERHEAD
     print(f"report of {rows:,} rows: {len(raw) / 1e6:.1f} MB of texts, by zstd -9 {packed / 1e6:.2f} MB")
     print(
-        f"  written in {wall:.1f} s, {cpu:.1f} s of CPU; {size / 1e6:.2f} MB of at most {most / 1e6:.2f}, "
+        f"  written in {wall:.1f} s, {cpu:.1f} s of CPU (wanted: {WANTED_S:g} s of the reference machine); "
+        f"{size / 1e6:.2f} MB of at most {most / 1e6:.2f}, "
         f"{size / packed:.2f} of the texts"
     )
     showing = Bounds()
     seconds = shown(page)
     print("  in Chromium: " + ", ".join(f"{k} {v:.2f} s" for k, v in seconds.items()))
+    print(f"  wanted for the first paint: {WANTED_PAINT_S:g} s of the reference machine")
     front = len(gzip.compress(b"".join(f.read_bytes() for f in STATIC.rglob("*.*"))))
     print(f"  the viewer's files: {front / 1000:.0f} KB compressed")
     assert front < MAX_FRONT
     assert size <= most
-    writing.check("writing the report", MAX_S, cpu_s=cpu, wall_s=wall)  # of a busy machine, the time of the process
-    showing.check("the first paint", MAX_PAINT_S, wall_s=seconds["first paint"])
+    writing.check("writing the report", WANTED_S, cpu_s=cpu, wall_s=wall)
+    showing.check("the first paint", WANTED_PAINT_S, wall_s=seconds["first paint"])
 
 
 if __name__ == "__main__":

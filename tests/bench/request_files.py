@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from speed import Bounds
 
 N_PROMPTS, SAMPLES = 1_000, 100
-MAX_MB, MAX_S = 300, 60.0  # of the reference machine
+MAX_MB, WANTED_S = 300, 60.0  # the second of the reference machine
 STUDY = f"""em 1
 model qwen {{ use = "vllm/Qwen/Qwen3-8B", revision = "mine", temperature = 1, max_tokens = 600 }}
 dataset data {{ file = "q.csv", columns = {{ user: "q" }} }}
@@ -63,7 +63,7 @@ def main() -> None:
     print(f"{n:,} requests, {size / 1e6:,.0f} MB: written in {written_s:.1f} s, imported in {imported_s:.1f} s")
     print(f"peak of a process: {peak_mb:.0f} MB")
     assert peak_mb < MAX_MB
-    bounds.check("writing and importing", MAX_S, cpu_s=cpu_s, wall_s=written_s + imported_s)
+    bounds.check("writing and importing", WANTED_S, cpu_s=cpu_s, wall_s=written_s + imported_s)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import pg  # noqa: E402 - found by the path that is set above
-from speed import HANG_S, slowdown  # noqa: E402 - found by the path that is set above
+from speed import HANG_S, SLACK, slowdown  # noqa: E402 - found by the path that is set above
 from support import clean_environment  # noqa: E402 - found by the path that is set above
 
 from emdsl.store.postgres import PostgresStore  # noqa: E402 - found by the path that is set above
@@ -48,7 +48,7 @@ LATENCY_S = (0.3, 0.6)
 COST_USD = 0.02  # of one answer: 10 tokens in and 10 out at $1,000 per million
 FIRST_BUDGET_USD = 12.0
 CUT_S = (4.0, 16.0)  # a process notices a cut link after 11 s
-SLOW = slowdown().wall
+SLOW = SLACK * slowdown().wall
 LOST_S = 11.0 + 3.0 * SLOW  # how long a process may send on after its link is cut
 ON_ITS_WAY_S = max(LATENCY_S) + 1.5 * SLOW  # from a request to its committed answer
 STUDY = """em 1
