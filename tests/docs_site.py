@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
+from speed import HANG_S
 
 OUTSIDE = re.compile(r"""(?:\bsrc=|<link[^>]*\bhref=|url\(|@import )["']?(?:https?:)?//[^"')\s>]+""")
 CANONICAL = re.compile(r'<link[^>]*rel="?canonical[^>]*>')
@@ -27,7 +28,7 @@ def main(site: Path) -> None:
         page.goto((site / "index.html").absolute().as_uri())
         page.keyboard.press("/")
         page.keyboard.type("clopper_pearson")
-        page.get_by_text("clopper_pearson").first.wait_for(timeout=20_000)
+        page.get_by_text("clopper_pearson").first.wait_for(timeout=1000 * HANG_S)
         browser.close()
     assert all(url.startswith(("file:", "data:", "blob:", "about:")) for url in requests), requests
     print(f"{len(pages)} pages in {site}: nothing is loaded from outside, and the search works from file://")

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from speed import HANG_S
 from support import program
 
 from emdsl.errors import SourceError
@@ -113,7 +114,7 @@ def apply(folder: Path, settings: str, help_: str) -> str:
     """Do what the words of a message say: run its command, or write its setting, entry or path."""
     if command := COMMAND.search(help_):
         line = command[1].replace("python", sys.executable, 1) if command[1].startswith("python") else command[1]
-        subprocess.run(["sh", "-c", line], cwd=folder, check=True, timeout=60)
+        subprocess.run(["sh", "-c", line], cwd=folder, check=True, timeout=HANG_S)
         return settings
     if entry := ENTRY.search(help_):
         column = entry[1].split(":")[0]

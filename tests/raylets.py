@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speed import HANG_S
-from support import ROOT
+from support import ROOT, communicated, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import subprocess
+    from collections.abc import Iterator
 
 MARK = "RAY_CLUSTER_TEST"  # a variable of all processes of a test
 VARIABLES = {
@@ -31,18 +31,18 @@ VARIABLES = {
 @contextmanager
 def marked() -> Iterator[None]:
     """Mark all processes that are started; at the end none may run, and after an error all are killed."""
-    before = {name: os.environ.get(name) for name in VARIABLES}
+    before, left = {name: os.environ.get(name) for name in VARIABLES}, dict[int, str]()
     os.environ.update(VARIABLES)
     try:
         yield
-        until(lambda: not ours())  # servers without a head end when nobody has called for a minute
+        with suppress(AssertionError):
+            until(lambda: not ours())  # servers without a head end when nobody has called for a minute
+        left = {pid: command_line(pid) for pid in ours()}
     finally:
         for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
+            os.environ.pop(name, None)
+            if value is not None:
                 os.environ[name] = value
-        left = {pid: command_line(pid) for pid in ours()}
         while pids := ours():  # a process may just have started another one
             for pid in pids:
                 with suppress(ProcessLookupError):
@@ -137,23 +137,9 @@ def workers() -> list[int]:
     return ours("emdsl.study.worker")
 
 
-def until(condition: Callable[[], Any], timeout_s: float = HANG_S) -> Any:
-    """Wait until a condition holds; return its value."""
-    end = time.monotonic() + timeout_s
-    while not (value := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-    return value
-
-
 def ended(run: subprocess.Popen[str], timeout_s: float = HANG_S) -> tuple[int, str]:
     """Wait for a run; return its exit code and its output."""
-    try:
-        output, _ = run.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        run.kill()
-        output, _ = run.communicate()
-        raise AssertionError(f"the run did not end within {timeout_s} s:\n{output}") from None
+    output, _ = communicated(run, timeout_s)
     return run.returncode, output
 
 

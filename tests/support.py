@@ -14,7 +14,7 @@ import urllib.request
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, AnyStr
 
 from forked import call
 from speed import HANG_S
@@ -33,7 +33,7 @@ from emdsl.source import Source
 from emdsl.store.store import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from emdsl.experiment import Experiment, Program
     from emdsl.judge import Verdict
@@ -198,6 +198,34 @@ def simulator(*args: str) -> Iterator[str]:
         server.wait(HANG_S)
         assert server.stdout is not None
         server.stdout.close()
+
+
+def communicated(process: subprocess.Popen[AnyStr], timeout_s: float = HANG_S) -> tuple[AnyStr, AnyStr]:
+    """Wait until a process ends; return its output and its errors. One that hangs is killed, and none is left over.
+
+    Raises:
+        AssertionError: It did not end in time; with what it has printed.
+    """
+    try:
+        out, err = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        raise AssertionError(f"the process did not end within {timeout_s:g} s:\n{out!s}\n{err!s}") from None
+    return out, err
+
+
+def until(condition: Callable[[], Any], timeout_s: float = HANG_S) -> Any:
+    """Wait until a condition holds; return its value.
+
+    Raises:
+        AssertionError: It does not hold in time.
+    """
+    end = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < end, f"waited {timeout_s:g} s in vain"
+        time.sleep(0.01)
+    return value
 
 
 def verdict_of(reply: Response, reply_format: ReplyFormat) -> Verdict:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from speed import HANG_S  # noqa: E402 - found by the path that is set above
 from support import clean_environment, emdsl, simulator, stats  # noqa: E402 - found by the path that is set above
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def run_child(folder: Path, environment: dict[str, str], point: str = "", when: 
     """Run the study in a process that may kill itself; return its exit code."""
     call = [sys.executable, __file__, "--child", point, when, str(nth)]
     return subprocess.run(
-        call, cwd=folder, env=clean_environment(environment), check=False, capture_output=True, timeout=120
+        call, cwd=folder, env=clean_environment(environment), check=False, capture_output=True, timeout=HANG_S
     ).returncode  # fmt: skip
 
 

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from providers.batch_server import model  # noqa: E402 - found by the path that is set above
+from speed import HANG_S  # noqa: E402 - found by the path that is set above
 
 from emdsl.providers.batches import Batch, Phase  # noqa: E402 - found by the path that is set above
 from emdsl.providers.client import Client  # noqa: E402 - found by the path that is set above
@@ -126,7 +127,7 @@ def main() -> None:
         ports: Queue[int] = Queue()
         server = Process(target=serve, args=(ports, file, packed), daemon=True)
         server.start()
-        grown = asyncio.run(transfers(ports.get(timeout=30), file))
+        grown = asyncio.run(transfers(ports.get(timeout=HANG_S), file))
         server.terminate()
     sys.exit(f"memory grew by {grown:.0f} MB, promised are {GROWTH}" if grown > GROWTH else 0)
 

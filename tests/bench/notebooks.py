@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from nbclient import NotebookClient
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from speed import HANG_S
 from support import ROOT, SHOTS, SHOTS_STUDY, clean_environment, simulator, stats
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Notebook:
 
     async def answer(self, text: str) -> None:
         """Answer the next question."""
-        asked = await self._channels.get_stdin_msg(timeout=30)
+        asked = await self._channels.get_stdin_msg(timeout=HANG_S)
         assert asked["content"]["prompt"].startswith("Send 1 request for about $30.00"), asked
         self._channels.input(text)
 
@@ -111,7 +112,7 @@ def html(output: dict[str, Any]) -> str:
 async def in_jupyter(url: str) -> None:
     """Execute a notebook cell by cell."""
     nb = nbformat.from_dict({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 4})
-    client = NotebookClient(nb, timeout=120, allow_errors=True)
+    client = NotebookClient(nb, timeout=int(HANG_S), allow_errors=True)
     async with client.async_setup_kernel():
         notebook = Notebook(client, nb)
         assert await notebook.cell("%load_ext emdsl") == []

@@ -34,11 +34,10 @@ from raylets import (  # noqa: E402 - see `import pg`
     kill_node,
     marked,
     on_node,
-    until,
     whole,
     workers,
 )
-from support import clean_environment  # noqa: E402 - beside `raylets`, which imports it too
+from support import clean_environment, until  # noqa: E402 - beside `raylets`, which imports it too
 
 from emdsl.serving.local import free_port  # noqa: E402 - from ROOT, which is on the path, too
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chromium import chromium
-from speed import Bounds, Slowdown
+from speed import HANG_S, Bounds, Slowdown
 from support import clean_environment
 from view_run import cpu_s
 from view_study import COMMON, RARE, RAREST, make
@@ -87,7 +87,7 @@ def measure(page: Page, url: str, pid: int) -> int:
     page.wait_for_selector("header nav a")
     paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime / 1000")
     clock.tell("first paint", "", paint)
-    page.wait_for_selector("body[data-ready]", timeout=120_000)
+    page.wait_for_selector("body[data-ready]", timeout=1000 * HANG_S)
     clock.tell("figures", "all of the overview", page.evaluate("performance.now() / 1000"))
     first = "#row-0 .text"
     clock.act("list", "all rows", "#/rows", first, of="rows$")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from speed import HANG_S
-from support import clean_environment, emdsl, simulator, stats
+from support import clean_environment, communicated, emdsl, simulator, stats
 
 from emdsl.outcomes.database import interruptible
 
@@ -110,7 +110,7 @@ def test_the_first_interrupt_keeps_what_is_in_flight(number: signal.Signals, tmp
         while stats(url).get("requests", 0) < 20:
             time.sleep(0.02)
         process.send_signal(number)
-        out, err = process.communicate(timeout=HANG_S)
+        out, err = communicated(process)
         assert process.returncode == 3, err
         assert "interrupted: all answers are kept" in out
         assert "Traceback" not in err
@@ -132,7 +132,7 @@ def test_the_second_interrupt_stops_at_once(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=HANG_S)
+        out, err = communicated(process)
         assert process.returncode == 3, out + err
         assert "Traceback" not in err
 
@@ -180,7 +180,7 @@ def test_ctrl_c_exits_alike_whenever_it_comes(verb: str, before: str, code: int)
     if "thread" in before:
         before = f"main = threading.main_thread()\n{before}\nthread.start()"
     call = CALL.replace("VERB", repr(verb)).replace("BEFORE", before)
-    done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=False, timeout=HANG_S)
     told = "interrupted: all answers are kept\n" if code else ""
     assert (done.returncode, done.stderr) == (code, told)
 
@@ -214,7 +214,7 @@ def test_two_runs_at_once_send_no_request_twice(tmp_path: Path) -> None:
     with simulator("--latency", "0.01") as url:
         both = [start(tmp_path, url), start(tmp_path, url, file="other.em"), start(tmp_path, url)]
         for process in both:
-            out, err = process.communicate(timeout=HANG_S)
+            out, err = communicated(process)
             assert process.returncode == 0, out + err
         assert stats(url)["requests"] == N_BOTH
         emdsl("run", "study.em", cwd=tmp_path, env={"EMDSL_SIM_URL": url})
@@ -236,7 +236,7 @@ def test_the_other_takes_over_what_a_killed_one_was_asking(tmp_path: Path) -> No
             victim.communicate()
             if survivor.poll() is not None:
                 break
-        out, err = survivor.communicate(timeout=HANG_S)
+        out, err = communicated(survivor)
         assert survivor.returncode == 0, out + err
         assert 0 <= stats(url)["requests"] - N <= kills * JOBS
     assert whole(tmp_path) == N

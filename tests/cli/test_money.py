@@ -10,8 +10,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from speed import HANG_S, within
-from support import clean_environment, emdsl, simulator, stats
+from speed import within
+from support import clean_environment, communicated, emdsl, simulator, stats
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,7 +116,7 @@ def test_a_run_on_a_terminal_asks_once(folder: Path, answer: str, code: int, sen
         said = b"requests for about $0.07 (no answers yet: assumes 85 tokens an answer, at most $0.10)?"
         assert said in seen
         os.write(master, answer.encode() + b"\n")
-        process.communicate(timeout=HANG_S)
+        communicated(process)
         os.close(master)
         assert process.returncode == code
         assert stats(url).get("requests", 0) == sent

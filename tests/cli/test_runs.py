@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from speed import HANG_S
-from support import clean_environment, emdsl, simulator, stats
+from support import clean_environment, communicated, emdsl, simulator, stats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,7 +100,7 @@ def test_a_run_is_watched_changed_and_stopped(tmp_path: Path, url: str, start: S
 
     stopped = emdsl("runs", "stop", cwd=folder).stdout
     assert "in flight will be finished and stored" in stopped
-    out, err = process.communicate(timeout=HANG_S)
+    out, err = communicated(process)
     assert process.returncode == 3, out + err
     assert "emdsl runs: connections 2 -> 30" in err
     assert "interrupted: all answers are kept" in out
@@ -134,7 +134,7 @@ def test_two_runs_are_told_apart_and_a_killed_one_leaves_no_socket(tmp_path: Pat
         client.sendall(b"\x00" * 100_000)
     before = stats(url)["requests"]
     assert "stop now" in emdsl("runs", "stop", "two.em", "--now", cwd=tmp_path).stdout
-    out, err = processes[1].communicate(timeout=HANG_S)
+    out, err = communicated(processes[1])
     assert (processes[1].returncode, "Traceback" in err) == (3, False), out + err
     assert stats(url)["requests"] - before <= 2
     ended = {r["file"]: r["end"] for r in listed(tmp_path, "--all")["ended"]}

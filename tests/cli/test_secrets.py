@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pytest
 from aiohttp import web
+from speed import HANG_S
 from support import emdsl
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def server() -> Iterator[str]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(HANG_S)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()

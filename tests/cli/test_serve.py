@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from speed import HANG_S
-from support import clean_environment, emdsl
+from support import clean_environment, communicated, emdsl
 from tiny_servers import alive, records, serve_variable
 
 import emdsl as emdsl_package
@@ -176,7 +176,7 @@ def test_an_interrupt_while_servers_start(tmp_path: Path) -> None:
     while time.monotonic() < end and len(records(tmp_path / "records", "start")) < 3:
         time.sleep(0.02)
     run.send_signal(signal.SIGINT)
-    out, _ = run.communicate(timeout=HANG_S)
+    out, _ = communicated(run)
     assert run.returncode == 3
     assert "interrupted: all answers are kept" in out
     assert not alive(tmp_path / "records")
@@ -185,7 +185,7 @@ def test_an_interrupt_while_servers_start(tmp_path: Path) -> None:
 def test_a_run_is_stopped_while_its_servers_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By `emdsl runs stop`, as by Ctrl-C; until then it is shown, and its settings cannot be changed."""
     study(tmp_path)
-    for name, value in serve_variable(tmp_path / "records", "--slow-start", "20").items():
+    for name, value in serve_variable(tmp_path / "records", "--slow-start", str(2 * HANG_S)).items():
         monkeypatch.setenv(name, value)
     opened = emdsl_package.open(tmp_path / "study.em")
     project = open_project(tmp_path / "study.em")
@@ -202,7 +202,7 @@ def test_a_run_is_stopped_while_its_servers_start(tmp_path: Path, monkeypatch: p
         stopped = running.stop_run(project, None, now=False)
         assert stopped.state is not None
         assert stopped.state["stopping"]
-        done = run.result(20)
+        done = run.result(HANG_S)
     assert (done.answered, done.complete) == (0, False)
     assert not alive(tmp_path / "records")
 

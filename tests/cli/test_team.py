@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pg
 import pytest
-from speed import HANG_S
-from support import clean_environment, emdsl, simulator, stats
+from support import clean_environment, communicated, emdsl, simulator, stats
 
 import emdsl as emdsl_
 from emdsl.errors import UsageError
@@ -116,7 +115,7 @@ def test_what_arrives_while_the_server_is_away_is_sent_by_the_next_run(team: Tea
         time.sleep(0.05)
     pg.server().kill()
     try:
-        _, error = running.communicate(timeout=HANG_S)
+        _, error = communicated(running)
         n_sent = stats(team.models)["requests"]
         assert running.returncode == 3, error
         assert "kept on this machine" in error
@@ -134,7 +133,7 @@ def test_a_budget_is_spent_by_all_runs_that_name_it(team: Team) -> None:
     a, b = team.machine("a", 60), team.machine("b", 60)
     (b / "s.em").write_text((a / "s.em").read_text(encoding="utf-8").replace("question", "other"), encoding="utf-8")
     runs = [team.start(machine, "--no-batch", "--budget", "pilot=0.07") for machine in (a, b)]
-    errors = [run.communicate(timeout=HANG_S)[1] for run in runs]
+    errors = [communicated(run)[1] for run in runs]
     assert [run.returncode for run in runs] == [3, 3], errors
     (budget,) = team.json(a, "cache", "budgets")["budgets"]
     assert 0.05 < budget["spent_usd"] <= budget["limit_usd"] == 0.07  # one run alone costs more

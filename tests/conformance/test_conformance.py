@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from speed import HANG_S
 from support import clean_environment, emdsl
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         for process in started:
             process.terminate()
         for process in started:
-            process.wait(30)
+            process.wait(HANG_S)
 
 
 def rows(folder: Path, sql: str) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conformance.test_conformance import BIN, HERE, KEY, OFFLINE, free_port, wait_for
 from openai import OpenAI
+from speed import HANG_S
 from support import clean_environment, simulator, stats
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
             yield f"http://127.0.0.1:{port}/v1", url
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(HANG_S)
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["default provider", "model"])
@@ -66,7 +67,7 @@ def test_a_batch_through_a_proxy(urls: tuple[str, str], named: bool) -> None:
         )
         assert (created.status, created.metadata) == ("validating", {"tag": str(named)})
         assert created.id in [batch.id for batch in client.batches.list(limit=1, **listing)]
-        batch, end = created, time.monotonic() + 20
+        batch, end = created, time.monotonic() + HANG_S
         while batch.status != "completed" and time.monotonic() < end:
             time.sleep(0.2)
             batch = client.batches.retrieve(created.id)

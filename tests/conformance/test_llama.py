@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from conformance.test_conformance import BIN, HERE, KEY, free_port, rows, wait_for
+from speed import HANG_S
 from support import clean_environment, emdsl
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def serving(folder: Path, *args: str) -> Iterator[dict[str, str]]:
         yield {"LLAMA_URL": f"http://127.0.0.1:{port}/v1", "LLAMA_API_KEY": KEY}
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(HANG_S)
 
 
 @pytest.fixture(scope="module")

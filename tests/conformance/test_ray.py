@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import pg
-from raylets import cluster_of, kill_node, marked, on_node, ours, until, whole, workers
-from support import clean_environment, emdsl
+from raylets import cluster_of, kill_node, marked, on_node, ours, whole, workers
+from support import clean_environment, emdsl, until
 
 BIN = Path(os.environ["CONFORMANCE_BIN"])
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # as Ray gives each server

@@ -15,6 +15,7 @@ from conformance.test_sdks import KEY, undeclared
 from google import genai
 from google.genai import errors, types
 from openai import OpenAI
+from speed import HANG_S
 from support import simulator
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def typed(value: Any) -> Any:
 
 
 def poll(get: Callable[[], Any], done: Callable[[Any], bool]) -> Any:
-    end = time.monotonic() + 20
+    end = time.monotonic() + HANG_S
     while time.monotonic() < end:
         value = typed(get())
         if done(value):

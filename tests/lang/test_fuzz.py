@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from programs import derived, laid_out, program
-from speed import within
+from speed import HANG_S, within
 from support import ROOT, THOROUGH, clean_environment
 
 from emdsl.compiler.compile import compile_source
@@ -132,7 +132,7 @@ def test_large_and_deep_texts_are_answered(name: str, tmp_path: Path) -> None:
     with within(LIMIT_S):
         done = subprocess.run(
             [sys.executable, "-m", "emdsl", "check", file],
-            env=clean_environment(), capture_output=True, text=True, timeout=10 * LIMIT_S, check=False,
+            env=clean_environment(), capture_output=True, text=True, timeout=5 * HANG_S, check=False,
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (LIMIT_BYTES, LIMIT_BYTES)),
         )  # fmt: skip
     assert done.returncode in (0, 1), done.stderr[-2000:]

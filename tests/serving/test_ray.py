@@ -6,7 +6,6 @@ import asyncio
 import os
 import sys
 import threading
-import time
 import urllib.request
 from contextlib import suppress
 from types import SimpleNamespace
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from speed import HANG_S
-from support import ROOT
+from support import ROOT, until
 
 from emdsl.errors import SetupError
 from emdsl.serving import guard
@@ -43,13 +42,6 @@ def listening(url: str) -> bool:
     with suppress(OSError), urllib.request.urlopen(f"{url}/models", timeout=5):
         return True
     return False
-
-
-def until(condition: Any) -> None:
-    end = time.monotonic() + HANG_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_a_server_of_a_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import duckdb
 import polars as pl
 import pytest
 from speed import HANG_S
-from support import SHOTS, SHOTS_STUDY, clean_environment, simulator, stats
+from support import SHOTS, SHOTS_STUDY, clean_environment, communicated, simulator, stats
 
 import emdsl
 from emdsl.errors import (
@@ -360,7 +360,7 @@ def test_an_interrupt_keeps_what_is_answered(study: Study, tmp_path: Path) -> No
         while stats(url).get("answered", 0) < 4 and kernel.poll() is None:
             time.sleep(0.05)
         os.kill(kernel.pid, signal.SIGINT)
-        out, err = kernel.communicate(timeout=HANG_S)
+        out, err = communicated(kernel)
     answered, complete = out.split()
     assert 0 < int(answered) < 81, err
     assert complete == "False"

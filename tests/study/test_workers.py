@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 from counted import CountedServer, counted_server
 from speed import HANG_S
-from support import ROOT, clean_environment, emdsl, experiment
+from support import ROOT, clean_environment, communicated, emdsl, experiment, until
 
 import emdsl as emdsl_package
 from emdsl.experiment import request_settings
 from emdsl.study import server_addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="it finds workers in /proc")
 JOBS = 6
@@ -102,16 +102,9 @@ class Run:
         return workers_of(self.process.pid)
 
     def end(self, code: int = 0) -> str:
-        out, err = self.process.communicate(timeout=HANG_S)
+        out, err = communicated(self.process)
         assert self.process.returncode == code, out + err
         return out + err
-
-
-def until(holds: Callable[[], bool]) -> None:
-    last = time.monotonic() + HANG_S
-    while not holds():
-        assert time.monotonic() < last
-        time.sleep(0.005)
 
 
 def write(folder: Path, questions: int, text: str = STUDY) -> None:
@@ -157,7 +150,7 @@ def test_a_worker_that_is_killed_is_replaced_and_repeats_what_it_had_in_flight(
         running = pool.submit(lambda: study.run(workers=2, connections=JOBS, display="none"))
         until(lambda: server.answered.total() > 20)
         os.kill(workers_of(os.getpid())[0], signal.SIGKILL)
-        run = running.result(60)
+        run = running.result(HANG_S)
     assert run.failed == 3
     check_equals_one_process(folder, server, 1)
 

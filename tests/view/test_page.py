@@ -13,8 +13,7 @@ import pytest
 from accessible import check_screen
 from chromium import opened
 from playwright.sync_api import expect
-from speed import HANG_S
-from support import THOROUGH, clean_environment, emdsl
+from support import THOROUGH, clean_environment, communicated, emdsl
 from viewed import STATUS
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def url(folder: Path) -> Iterator[str]:
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{32}", line)
     yield line
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=HANG_S)
+    out, err = communicated(process)
     assert (process.returncode, out) == (0, "")
     assert re.fullmatch(
         r"note: open the URL in a browser on this machine. .* ssh -N -L \d+:127\.0\.0\.1:\d+ \S+\n", err
@@ -242,7 +241,7 @@ def test_annotations_by_keys(page: Page, folder: Path) -> None:
     assert lines[-1]["shown"] == shown  # the one that was skipped comes last
     press(page, "g", "o")
     measure = page.locator("article", has=page.get_by_role("heading", name="harm_rate"))
-    expect(measure.locator("tbody td.num").last).to_have_text("5", timeout=30_000)
+    expect(measure.locator("tbody td.num").last).to_have_text("5")
     file.unlink()
 
 
@@ -311,7 +310,7 @@ def test_marks_of_others_appear_where_the_list_is(page: Page, folder: Path) -> N
     (folder_of_marks / "carol.jsonl").write_text(
         line.replace("very odd", "theirs").replace('"bob"', '"carol"') + "\n", encoding="utf-8"
     )
-    expect(page.locator(".filters option[value=theirs]")).to_have_count(1, timeout=20_000)
+    expect(page.locator(".filters option[value=theirs]")).to_have_count(1)
     expect(page.locator("[role=grid]")).to_be_focused()
     assert page.evaluate("document.querySelector('.list').scrollTop") == 900
     open_at(page, "#/rows?tag=theirs&at=40")  # of a link from a time with more rows
@@ -319,7 +318,7 @@ def test_marks_of_others_appear_where_the_list_is(page: Page, folder: Path) -> N
     assert page.evaluate("document.querySelector('.list').scrollTop") == 0
     expect(page.locator(".row.at .tag")).to_have_text(["very odd", "theirs"])
     (folder_of_marks / "carol.jsonl").unlink()
-    expect(page.locator("#count")).to_have_text("0 rows", timeout=20_000)  # nobody has the tag any more
+    expect(page.locator("#count")).to_have_text("0 rows")  # nobody has the tag any more
 
 
 def test_a_step_without_a_request_has_no_curl_call(page: Page) -> None:
