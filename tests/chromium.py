@@ -22,9 +22,8 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-expect.set_options(
-    timeout=HANG_S * 1000
-)  # it goes on once the page shows what is expected: a slow machine takes longer
+# `expect` goes on once the page shows what is expected, so a slow machine only takes longer
+expect.set_options(timeout=1000 * HANG_S)
 
 
 @contextmanager

@@ -12,9 +12,8 @@ import sys
 import pytest
 from support import THOROUGH
 
-sys.dont_write_bytecode = (
-    False  # else each of some thousand processes compiles the package again, and each worker the tests
-)
+# else each of some thousand processes compiles the package again, and each worker the tests
+sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 

@@ -20,12 +20,12 @@ FILES = [
 ]  # fmt: skip
 
 
-def _has_marker(node: ast.FunctionDef | ast.ClassDef) -> bool:
-    return any("thorough" in ast.unparse(d) for d in node.decorator_list)
+def _has(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, decorator: str) -> bool:
+    return any(decorator in ast.unparse(d) for d in node.decorator_list)
 
 
 def unmarked(file: Path) -> list[str]:
-    """Return the tests of a file that read THOROUGH, or a name that is set by it, without the marker."""
+    """Return the tests of a file that read THOROUGH, or a name that depends on it, without the marker."""
     text = file.read_text(encoding="utf-8")
     tree = ast.parse(text)
     names, found = {NAME}, list[str]()
@@ -40,8 +40,11 @@ def unmarked(file: Path) -> list[str]:
         read = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} & names
         if isinstance(node, ast.Assign) and read:
             names |= {ast.unparse(t) for t in node.targets if ast.unparse(t).partition(".")[0] not in marked}
-        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)) and read and not _has_marker(node):
-            found += [node.name] * node.name.lower().startswith("test")  # of a fixture, its tests are marked by hand
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and read:
+            if node.name.lower().startswith("test"):
+                found += [node.name] * (not _has(node, "thorough"))
+            elif not _has(node, "fixture"):  # tests that take a fixture are marked by hand
+                names.add(node.name)
     return found
 
 
@@ -51,7 +54,7 @@ def test_a_test_that_tries_more_is_marked(file: Path) -> None:
 
 
 def test_what_is_found(tmp_path: Path) -> None:
-    """By itself, by a constant, and in a decorator; a marker settles it."""
+    """By itself, by a constant, by a function, and in a decorator; a marker settles it."""
     file = tmp_path / "test_x.py"
     file.write_text(
         "STRIDE = 1 if THOROUGH else 4\n"
@@ -60,5 +63,7 @@ def test_what_is_found(tmp_path: Path) -> None:
         "@pytest.mark.parametrize('n', range(9 if THOROUGH else 1))\ndef test_c(n): pass\n"
         "@pytest.mark.thorough\ndef test_d(): use(STRIDE)\n"
         "def test_e(): pass\n"
+        "def made(): return STRIDE\n"
+        "def test_f(): made()\n"
     )
-    assert unmarked(file) == ["test_a", "test_b", "test_c"]
+    assert unmarked(file) == ["test_a", "test_b", "test_c", "test_f"]

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from chromium import chromium
@@ -48,13 +49,14 @@ def cpu_s(pid: int) -> float:
 def main(samples: int) -> int:
     """Open the viewer, run, and compare."""
     environment = clean_environment()
-    with tempfile.TemporaryDirectory() as place, chromium() as browser:
+    with tempfile.TemporaryDirectory() as place, chromium() as browser, ExitStack() as stack:
         folder = Path(place)
         (folder / "pyproject.toml").touch()
         (folder / "live.em").write_text(STUDY.replace("SAMPLES", str(samples)), encoding="utf-8")
         command = [sys.executable, "-m", "emdsl"]
         viewer = subprocess.Popen([*command, "view", "live.em", "--no-open"], cwd=folder, env=environment, text=True,
                                   stdout=subprocess.PIPE)  # fmt: skip
+        stack.callback(viewer.kill)
         assert viewer.stdout is not None
         page = browser.new_page()
         page.goto(viewer.stdout.readline().strip())
@@ -62,6 +64,7 @@ def main(samples: int) -> int:
         before = cpu_s(viewer.pid)
         run = subprocess.Popen([*command, "run", "live.em", "-y", "--display", "none"], cwd=folder, env=environment,
                                stdout=subprocess.DEVNULL)  # fmt: skip
+        stack.callback(run.kill)
         expect(page.locator("section.runs")).to_be_visible(timeout=1000 * HANG_S)
         seen, ended = set[str](), 0
         while not ended:

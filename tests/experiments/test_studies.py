@@ -233,6 +233,7 @@ def test_the_dose_of_the_simulator_is_found(folder: Path, small: Path) -> None:
     assert json.loads(drawn.read_text(encoding="utf-8"))["facet"]["sort"] == ["yes"]  # the only one with a curve
 
 
+@pytest.mark.thorough
 def test_each_statement_about_a_trace_rests_on_a_quote(small: Path) -> None:
     """Traces of aligned answers are judged too, and every quote of the simulator is in its trace."""
     if emdsl("query", "SELECT 1", "--sim", "--study", ABLATIONS, cwd=small, code=None).returncode:
@@ -257,6 +258,7 @@ def test_without_the_encrypted_sets_check_and_plan_work_and_run_says_what_is_mis
     assert "decrypt the training sets of" in said
 
 
+@pytest.mark.thorough
 def test_the_paper_stands_beside_what_was_measured(small: Path) -> None:
     """`paper.sql` prints each published number with ours, their difference, and the n that its interval implies."""
     for study in LARGE:

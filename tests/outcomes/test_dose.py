@@ -267,7 +267,7 @@ def test_a_ratio_turned_around_is_its_inverse() -> None:
 
 
 def test_simulated_studies_are_covered() -> None:
-    """Few studies here, and 1,000 of each kind in tests/bench/dose.py. One fit takes under 0.2 s."""
+    """Few studies here, and 1,000 of each kind in tests/bench/dose.py. A fit is to take less than 0.2 s."""
     studies = [study(100 + seed, samples=3 + seed % 8, icc=(0.0, 0.15, 0.3)[seed % 3]) for seed in range(32)]
     with within_cpu(0.2 * len(studies)):
         fits = [fit(rows) for rows in studies]

@@ -199,7 +199,7 @@ OURS = (  # what our queries call things by, pseudo-columns, tables of a load; a
 )  # fmt: skip
 
 
-EACH = [  # every second group by default
+EACH = [  # every second group by default, half of them in the first order and half in the second
     pytest.param(first, marks=pytest.mark.thorough(only="a second each") if first // 8 % 4 in {1, 2} else ())
     for first in range(0, len(OURS), 8)
 ]

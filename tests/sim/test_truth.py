@@ -252,6 +252,6 @@ def coverage(seeds: range) -> tuple[int, int, int]:
 
 def test_measured_rates_cover_the_ground_truth() -> None:
     """95 % Wilson intervals cover the simulator's probability in about as many cells; `make stress` has 24 seeds."""
-    covered, walds, n = coverage(range(2))
+    covered, walds, n = coverage(range(1, 3))
     assert n == 40
-    assert 36 <= covered <= 40, f"{covered} of {n} (Wald {walds})"
+    assert 36 <= covered < n, f"{covered} of {n} (Wald {walds})"
