@@ -1,7 +1,7 @@
 """The marker `thorough`: tests that `make stress` runs again, with THOROUGH=1, since they then try more.
 
-`@pytest.mark.thorough` tries some cases by default, and all of them with THOROUGH=1, and what has the marker with
-`only=REASON` is skipped by default. `pytest -m thorough` selects both: no other test differs with THOROUGH=1.
+A test with `@pytest.mark.thorough` tries some cases by default, and all of them with THOROUGH=1. A test or a case with
+`thorough(only=REASON)` is skipped by default. `pytest -m thorough` selects both. No other test differs with THOROUGH=1.
 """
 
 from __future__ import annotations

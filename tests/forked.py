@@ -31,6 +31,7 @@ def call(
         files["stdin"].write_text(stdin or "", encoding="utf-8")
         request = {"args": list(args), "cwd": str(cwd), "env": dict(env), "timeout_s": int(timeout_s)}
         server = _server(os.getpid())
+        assert server.poll() is None, f"the process that forks ended with exit code {server.poll()}"
         assert server.stdin is not None
         assert server.stdout is not None
         server.stdin.write(json.dumps(request | {n: str(p) for n, p in files.items()}) + "\n")

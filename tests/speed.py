@@ -53,7 +53,7 @@ def work() -> None:
 class Slowdown(NamedTuple):
     """How many times longer work takes now than on the reference machine, at least 1.
 
-    `wall` sees other programs too.
+    `wall` includes the turns of other programs.
     """
 
     cpu: float = 1.0
@@ -61,7 +61,7 @@ class Slowdown(NamedTuple):
 
 
 def slowdown() -> Slowdown:
-    """Try the machine."""
+    """Measure how slow this machine is now."""
     cpu, wall = time.process_time(), time.perf_counter()
     work()
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall

@@ -165,7 +165,7 @@ def emdsl(
     cwd: Path,
     env: Mapping[str, str] | None = None,
     code: int | None = 0,
-    timeout: float = 120,
+    timeout: float = HANG_S,
     stdin: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own, forked from one that has imported it; check its exit code."""

@@ -173,7 +173,7 @@ def head(folder: Path) -> None:
 
 
 def client(folder: Path) -> None:
-    """The head is killed under a run that is only a client of the cluster: each request of the rest has the reason."""
+    """The head is killed under a run that is only a client of the cluster: unsent requests have the reason."""
     study, port = Study(folder, "client", None), free_port("127.0.0.1")
     with cluster_of(1, ray_client_server_port=port) as cluster:
         run = study.run(cluster, on=f"ray://127.0.0.1:{port}")
