@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import resource
 
 N = 100_000
-WANTED_CPU_S, MAX_MIB = 60.0, 300.0  # the first of the reference machine
+WANTED_CPU_S, MAX_MIB = 60.0, 300.0  # the seconds of the reference machine
 STUDY = f"""em 1
 model subject {{ use = "openai/gpt-4o-2024-08-06", max_tokens = 50, batch = true }}
 experiment e {{

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from speed import Bounds
 
 N_PROMPTS, SAMPLES = 1_000, 100
-MAX_MB, WANTED_S = 300, 60.0  # the second of the reference machine
+MAX_MB, WANTED_S = 300, 60.0  # the seconds of the reference machine
 STUDY = f"""em 1
 model qwen {{ use = "vllm/Qwen/Qwen3-8B", revision = "mine", temperature = 1, max_tokens = 600 }}
 dataset data {{ file = "q.csv", columns = {{ user: "q" }} }}

@@ -109,7 +109,7 @@ def words_of(option: click.Option) -> list[list[str]]:
 def test_each_option_is_repeated_in_the_next_command(
     verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All that `run` declares, but what only shows; `plan` repeats no option of its own. No password is shown."""
+    """All options of `run`, except those of the display. `plan` repeats no option of its own. No password is shown."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "test.env").touch()
     for shown in ("quiet", "verbose", "display"):
@@ -140,7 +140,7 @@ def test_each_option_is_repeated_in_the_next_command(
 
 
 def test_a_dry_run_repeats_the_options_of_the_run(tmp_path: Path) -> None:
-    """`run --dry-run` is `plan` with them all; `--json` stays away."""
+    """`run --dry-run` is `plan` with all options. `--json` is not repeated."""
     (tmp_path / "study.em").write_text(STUDY, encoding="utf-8")
     options = ["--workers", "2", "-j", "7", "--max-retries", "3"]
     shown = emdsl("run", "study.em", "--dry-run", "-y", *options, cwd=tmp_path).stdout

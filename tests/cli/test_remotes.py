@@ -200,7 +200,7 @@ def test_an_encrypted_bucket(paid: Path) -> None:
 
 
 def test_a_passphrase_is_never_ignored(paid: Path) -> None:
-    """Whoever names a passphrase does not want readable answers there. One of the environment is for other remotes."""
+    """An option with a passphrase never leads to readable answers. The variable may belong to other remotes."""
     copied(paid, "other")
     shutil.copytree(paid / "cache", paid.parent / "other" / "cache")
     push(open_project(paid), str(paid / "plain"))

@@ -208,7 +208,7 @@ def test_a_run_is_stopped_while_its_servers_start(tmp_path: Path, monkeypatch: p
 
 
 def test_logs_of_a_run_under_way_are_kept(tmp_path: Path) -> None:
-    """However many runs have started since; of the others, the last ones are."""
+    """Regardless of the number of later runs. Of the other runs, the last ones are kept."""
     project = open_project(study(tmp_path) / "study.em")
     project.answers.mkdir(parents=True)
     logs = project.cache / "serving"

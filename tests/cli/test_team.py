@@ -94,7 +94,7 @@ def test_a_store_of_the_command_line_is_repeated_once_and_not_empty(team: Team) 
 
 
 def test_python_spends_a_budget_of_the_team(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its name, as the command line does; what another machine has spent is gone."""
+    """A budget is named as on the command line, and the spending of other machines counts."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY["OPENAI_API_KEY"])
     a, b = (emdsl_.open(team.machine(name, 1) / "s.em") for name in "ab")
     assert a.plan(budget="lab=2").budget == 2

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pg
 from raylets import cluster_of, kill_node, marked, on_node, ours, whole, workers
+from speed import HANG_S
 from support import clean_environment, emdsl, until
 
 BIN = Path(os.environ["CONFORMANCE_BIN"])
@@ -31,7 +32,7 @@ experiment e {
 N = 60
 N_REQUESTS = 2 * N
 CONNECTIONS = 6
-KILLS_S = 120  # until the answers for a kill have arrived: servers start in the meantime
+KILLS_S = HANG_S  # until the answers for a kill have arrived: servers start in the meantime
 
 
 def project(folder: Path, replicas: int) -> Path:

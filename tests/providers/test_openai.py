@@ -237,7 +237,7 @@ def test_the_password_of_a_proxy_is_told_to_nobody(monkeypatch: pytest.MonkeyPat
 def test_an_answer_that_arrives_while_the_event_loop_waits_is_kept(
     factory: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was paid for. A server that is silent longer than its time is given up, after a wait of the loop too."""
+    """It was paid for. A server that sends nothing within the timeout is given up, even if the loop has waited."""
     monkeypatch.setattr(http_module, "LATE_S", 0.1)
 
     class Late(BaseHTTPRequestHandler):

@@ -268,7 +268,7 @@ def test_no_error_shows_a_password(url: str) -> None:
     ],
 )
 def test_a_misspelt_option_of_a_url_gets_the_right_one(option: str, hint: str) -> None:
-    """It was told as a password that is not percent-encoded."""
+    """It was reported as a password that is not percent-encoded."""
     with pytest.raises(StoreError, match=re.escape(hint)):
         PostgresStore(f"postgresql://h/db?{option}")
 

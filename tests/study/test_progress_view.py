@@ -89,7 +89,7 @@ def test_a_plain_line_has_it_all() -> None:
     ],
 )
 def test_a_run_that_stops_tells_why(cause: str, text: str) -> None:
-    """Nobody is told of a Ctrl-C that nobody pressed; the first cause counts."""
+    """A Ctrl-C is reported only if somebody has pressed it. The first cause counts."""
     progress = Progress(answered=4)
     progress.stop(cause)
     progress.stop("a later one")
