@@ -81,14 +81,14 @@ pace: .venv/installed-dev
 
 stress: .venv/installed-dev
 	PYTHONPATH=tests $(BIN)/python tests/made_up.py
-	PYTHONPATH=tests $(BIN)/python tests/outcomes/test_names.py 60
+	PYTHONPATH=tests $(BIN)/python tests/outcomes/test_names.py 20
 	LARGE_BYTES=1048576 $(BIN)/python -m pytest -q -n0 tests/lang/test_fuzz.py -k large
-	THOROUGH=1 $(BIN)/python -m pytest -q -n0 -m thorough tests
+	THOROUGH=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m thorough tests
 	N_HABITS=500 $(BIN)/python -m pytest -q -n0 tests/lang/test_habits.py -k first_message
 	$(BIN)/python tests/bench/stress.py
 	$(BIN)/python tests/bench/request_files.py
 	$(BIN)/python tests/bench/batches.py
-	$(BIN)/python tests/bench/batch_kills.py
+	$(BIN)/python tests/bench/batch_kills.py 20
 	$(BIN)/python tests/bench/batch_scale.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/annotations.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/comparing.py

@@ -228,7 +228,7 @@ class DiskStore:
                 for part in parts(entries, ADOPTED):
                     with transaction(database):
                         added = insert(database, part)
-                    if added < len(part) and (bad := self._damaged(k for k, _ in part)):
+                    if added < len(part) and (bad := self._replaced(dict(part))):
                         move_to_trash(self.folder, bad, "damaged")
                         with transaction(database):
                             added += insert(database, part)
@@ -238,10 +238,11 @@ class DiskStore:
             raise StoreError(_why(self.folder, error)) from error
         return new, n - new
 
-    def _damaged(self, keys: Iterable[Digest]) -> list[Digest]:
-        wanted = list(dict.fromkeys(keys))
-        damaged = [key for key, entry in self.entries(wanted) if not is_sound(entry)]
-        return damaged + [key for key in wanted if key in self.corrupt and key not in damaged]
+    def _replaced(self, arriving: Mapping[Digest, bytes]) -> list[Digest]:
+        """Return which stored entries are damaged, and those that arrive in their place are not."""
+        damaged = [key for key, entry in self.entries(arriving) if not is_sound(entry)]
+        damaged += [key for key in arriving if key in self.corrupt and key not in damaged]
+        return [key for key in damaged if is_sound(arriving[key])]
 
     def state(self) -> StoreVersion:
         """Return the version, which changes whenever entries come or go."""

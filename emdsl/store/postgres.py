@@ -156,8 +156,9 @@ class PostgresStore:
         for part in parts(entries, AT_ONCE):
             added = int(self._change(ADOPT, _columns(part)))
             if added < len(part):
-                present = self.entries(k for k, _ in part)
-                if damaged := [(k, entry) for k, entry in present if not is_sound(entry)]:
+                arriving = dict(part)
+                present = self.entries(arriving)
+                if damaged := [(k, entry) for k, entry in present if not is_sound(entry) and is_sound(arriving[k])]:
                     self._change(MOVE_DAMAGED, _columns(damaged))
                     added += int(self._change(ADOPT, _columns(part)))
                     self.corrupt.difference_update(k for k, _ in damaged)

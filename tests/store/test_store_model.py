@@ -106,7 +106,7 @@ class StoreModel(RuleBasedStateMachine):
         entries = self.removed[name]
         assert len(self.stores[who].trash_entries(name)) == len(entries)
         self.stores[who].adopt(self.stores[who].trash_entries(name))
-        self.replace({i: text for i, text in entries.items() if i in self.answers})
+        self.replace({i: text for i, text in entries.items() if i in self.answers and text is not None})
         self.answers = entries | self.answers
         self.purge(who, name)
 
