@@ -100,10 +100,10 @@ def command(
     if kept and (screen := uptodate.find(project, file, marks)) is not None:
         console.say_screen(screen)
         return 0
-    from emdsl.study.compiled import compile_study, without_remotes  # noqa: PLC0415 - the short way does without
-    from emdsl.study.options import behind, place_of, place_options  # noqa: PLC0415 - a remembered screen has its next command
-    from emdsl.study.plan import make_plan  # noqa: PLC0415 - the short way does without
-    from emdsl.study.team_budgets import resolved  # noqa: PLC0415 - the short way does without
+    from emdsl.study.compiled import compile_study, without_remotes
+    from emdsl.study.options import behind, place_of, place_options
+    from emdsl.study.plan import make_plan
+    from emdsl.study.team_budgets import resolved
 
     cap, _ = resolved(project, None if offline else budget, make=False)
 
@@ -151,6 +151,6 @@ def _request_files(study: Compiled, folder: Path | None, shard: int | None) -> R
         if shard is not None:
             raise UsageError("needs --requests DIR", parameter="shard")
         return None
-    from emdsl.study.request_files import MAX_REQUESTS, RequestFiles  # noqa: PLC0415 - it loads the formats of requests
+    from emdsl.study.request_files import MAX_REQUESTS, RequestFiles
 
     return RequestFiles(study, folder, shard or MAX_REQUESTS)

@@ -72,7 +72,7 @@ def command(
     console.expect_json(wanted=as_json)
     plan_file: PlanFile | None = None
     if file.suffix.lower() == ".json":
-        from emdsl.study.planfile import read_plan  # noqa: PLC0415 - the short way does without
+        from emdsl.study.planfile import read_plan
 
         if pilot:
             raise UsageError("a plan has its own rows: use `--pilot` with the .em file", parameter="pilot")
@@ -80,7 +80,7 @@ def command(
         file, samples, only, simulate = plan_file.file, plan_file.samples, plan_file.only, plan_file.simulate
         ctx.params |= {"samples": samples, "only": only, "simulate": simulate}  # as if they were on the command line
     if dry_run:
-        from emdsl.cli.plan import command as plan  # noqa: PLC0415 - the short way does without
+        from emdsl.cli.plan import command as plan
 
         same = {name: value for name, value in ctx.params.items() if name != "dry_run"}
         return int(ctx.invoke(plan, **same | {"file": file, "plan_file": plan_file}))
@@ -91,8 +91,8 @@ def command(
         note_last(project.cache, project.study(file))  # `query` without --study is about the last run
         console.say_screen(screen)
         return 0
-    from emdsl.study.options import RunOptions, place_of  # noqa: PLC0415 - the short way does without
-    from emdsl.study.team_budgets import resolved  # noqa: PLC0415 - the short way does without
+    from emdsl.study.options import RunOptions, place_of
+    from emdsl.study.team_budgets import resolved
 
     cap, named = resolved(project, None if offline else budget, make=True)
     chosen = RunOptions(
@@ -116,9 +116,9 @@ class _RunScreen:
 
     def run(self) -> int:
         """Run; return the exit code."""
-        from emdsl.study.compiled import compile_study, without_remotes  # noqa: PLC0415 - the short way does without
-        from emdsl.study.progress_view import NONE, ProgressView, choose_display  # noqa: PLC0415 - the short way does without
-        from emdsl.study.run import run_study  # noqa: PLC0415 - the short way does without
+        from emdsl.study.compiled import compile_study, without_remotes
+        from emdsl.study.progress_view import NONE, ProgressView, choose_display
+        from emdsl.study.run import run_study
 
         study = compile_study(self.project, self.file)
         if self.options.offline or self.options.without_remotes:

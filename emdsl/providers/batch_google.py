@@ -35,18 +35,18 @@ _CODES = {  # of google.rpc.Status: name and HTTP status
 
 
 class _Stats(Wire):
-    requestCount: Any = None  # noqa: N815 - Google's name
-    successfulRequestCount: Any = None  # noqa: N815 - Google's name
-    failedRequestCount: Any = None  # noqa: N815 - Google's name
+    requestCount: Any = None
+    successfulRequestCount: Any = None
+    failedRequestCount: Any = None
 
 
 class _Input(Wire):
-    fileName: LenientText = None  # noqa: N815 - Google's name
+    fileName: LenientText = None
 
 
 class _Output(Wire):
-    responsesFile: LenientText = None  # noqa: N815 - Google's name
-    inlinedResponses: Any = None  # noqa: N815 - Google's name
+    responsesFile: LenientText = None
+    inlinedResponses: Any = None
 
     @property
     def inlined(self) -> list[Any]:
@@ -58,10 +58,10 @@ class _Output(Wire):
 
 class _Metadata(Wire):
     state: LenientText = None
-    displayName: LenientText = None  # noqa: N815 - Google's name
-    createTime: Any = None  # noqa: N815 - Google's name
-    batchStats: Annotated[_Stats | None, Lenient] = None  # noqa: N815 - Google's name
-    inputConfig: Annotated[_Input | None, Lenient] = None  # noqa: N815 - Google's name
+    displayName: LenientText = None
+    createTime: Any = None
+    batchStats: Annotated[_Stats | None, Lenient] = None
+    inputConfig: Annotated[_Input | None, Lenient] = None
     output: Annotated[_Output | None, Lenient] = None
 
 

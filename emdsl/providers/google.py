@@ -39,7 +39,7 @@ class _Content(Wire):
 
 class _Candidate(Wire):
     token: LenientText = None
-    logProbability: Any = None  # noqa: N815 - Google's name
+    logProbability: Any = None
 
 
 class _Top(Wire):
@@ -47,35 +47,35 @@ class _Top(Wire):
 
 
 class _Logprobs(Wire):
-    topCandidates: tuple[Annotated[_Top | None, Lenient], ...] = ()  # noqa: N815 - Google's name
-    chosenCandidates: Annotated[tuple[_Candidate, ...], Lenient] = ()  # noqa: N815 - Google's name
+    topCandidates: tuple[Annotated[_Top | None, Lenient], ...] = ()
+    chosenCandidates: Annotated[tuple[_Candidate, ...], Lenient] = ()
 
 
 class _Choice(Wire):
     content: _Content | None = None
-    finishReason: LenientText = None  # noqa: N815 - Google's name
-    finishMessage: LenientText = None  # noqa: N815 - Google's name
-    logprobsResult: Annotated[_Logprobs | None, Lenient] = None  # noqa: N815 - Google's name
+    finishReason: LenientText = None
+    finishMessage: LenientText = None
+    logprobsResult: Annotated[_Logprobs | None, Lenient] = None
 
 
 class _Feedback(Wire):
-    blockReason: LenientText = None  # noqa: N815 - Google's name
-    blockReasonMessage: LenientText = None  # noqa: N815 - Google's name
+    blockReason: LenientText = None
+    blockReasonMessage: LenientText = None
 
 
 class _Usage(Wire):
-    promptTokenCount: Count = None  # noqa: N815 - Google's name
-    candidatesTokenCount: Count = None  # noqa: N815 - Google's name
-    thoughtsTokenCount: Count = None  # noqa: N815 - Google's name
-    cachedContentTokenCount: Count = None  # noqa: N815 - Google's name
+    promptTokenCount: Count = None
+    candidatesTokenCount: Count = None
+    thoughtsTokenCount: Count = None
+    cachedContentTokenCount: Count = None
 
 
 class _Reply(Wire):
     candidates: tuple[_Choice, ...] | None = None
-    promptFeedback: Annotated[_Feedback | None, Lenient] = None  # noqa: N815 - Google's name
-    usageMetadata: Annotated[_Usage | None, Lenient] = None  # noqa: N815 - Google's name
-    modelVersion: LenientText = None  # noqa: N815 - Google's name
-    responseId: LenientText = None  # noqa: N815 - Google's name
+    promptFeedback: Annotated[_Feedback | None, Lenient] = None
+    usageMetadata: Annotated[_Usage | None, Lenient] = None
+    modelVersion: LenientText = None
+    responseId: LenientText = None
 
 
 class Google:

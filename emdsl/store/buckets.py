@@ -79,7 +79,7 @@ class Bucket:
 
     def get(self, path: str) -> bytes | None:
         """Return an object, or None if it is missing."""
-        import obstore  # noqa: PLC0415 - an extra, for verbs with a remote alone
+        import obstore
 
         def read() -> bytes:
             found = obstore.get(self._store, path)
@@ -91,7 +91,7 @@ class Bucket:
 
     def get_range(self, path: str, start: int, end: int) -> bytes:
         """Return a part of an object, cut from the whole of it if the server knows no parts; see `ranges`."""
-        import obstore  # noqa: PLC0415 - an extra, for verbs with a remote alone
+        import obstore
 
         if self.ranges:
             try:
@@ -109,8 +109,8 @@ class Bucket:
 
     def create(self, path: str, content: bytes) -> bool:
         """Store an object under a name of its own; return whether it is new."""
-        import obstore  # noqa: PLC0415 - an extra, for verbs with a remote alone
-        from obstore.exceptions import AlreadyExistsError  # noqa: PLC0415 - it is part of the extra obstore
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
 
         def write() -> bool:
             try:
@@ -125,7 +125,7 @@ class Bucket:
 
     def names(self, folder: str) -> dict[str, int]:
         """Return the names of the objects in a folder, with their sizes in bytes."""
-        import obstore  # noqa: PLC0415 - an extra, for verbs with a remote alone
+        import obstore
 
         def read() -> dict[str, int]:
             parts = obstore.list(self._store, folder)
@@ -146,8 +146,8 @@ class Bucket:
         raise StoreError(f"{path} of {self.url} cannot be changed: others change it all the time. Push again")
 
     def _change(self, path: str, changed: Callable[[bytes | None], bytes | None]) -> bool:
-        import obstore  # noqa: PLC0415 - an extra, for verbs with a remote alone
-        from obstore.exceptions import AlreadyExistsError, PreconditionError  # noqa: PLC0415 - they are part of the extra obstore
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         def read() -> tuple[bytes, Any]:
             found = obstore.get(self._store, path)
@@ -171,7 +171,7 @@ class Bucket:
 
     def _tried(self, path: str, call: Callable[[], T]) -> T | None:
         """Return the value of a call, or None if the object is missing; raise StoreError for all that goes wrong."""
-        from obstore.exceptions import BaseError  # noqa: PLC0415 - an extra, for verbs with a remote alone
+        from obstore.exceptions import BaseError
 
         try:
             return call()
@@ -207,8 +207,8 @@ class Bucket:
 
     def _opened(self, environment: Mapping[str, str]) -> Any:
         try:
-            from obstore.exceptions import BaseError  # noqa: PLC0415 - an extra, for verbs with a remote alone
-            from obstore.store import HTTPStore, LocalStore, from_url  # noqa: PLC0415 - a message names the extra if it is missing
+            from obstore.exceptions import BaseError
+            from obstore.store import HTTPStore, LocalStore, from_url
         except ImportError:
             raise SetupError(
                 f"{self.url} is a remote, which needs another package: pip install 'emdsl[remote]'"

@@ -31,7 +31,7 @@ def server_store(url: str, *, read_only: bool) -> PostgresStore:
             f"`{without_password(url)}` is not a URL of PostgreSQL, such as postgresql://ada@db.lab/answers",
             parameter="store",
         )
-    from emdsl.store.postgres import PostgresStore  # noqa: PLC0415 - only a team needs it
+    from emdsl.store.postgres import PostgresStore
 
     return PostgresStore(url, read_only=read_only)
 
@@ -48,7 +48,7 @@ def team_store(url: str, local: DiskStore, *, send: bool) -> TeamStore:
         StoreAway: The server does not answer.
         StoreError: The server refuses a connection, a role or a version.
     """
-    from emdsl.store.team import TeamStore  # noqa: PLC0415 - only a team needs it
+    from emdsl.store.team import TeamStore
 
     server = None
     try:
@@ -65,8 +65,8 @@ def team_store(url: str, local: DiskStore, *, send: bool) -> TeamStore:
 
 def team_claims(url: str, here: AnyClaims, run: str) -> AnyClaims:
     """Return the claims of a run on the server of a team; `here` are those of this machine."""
-    from emdsl.store.postgres_claims import PostgresClaims  # noqa: PLC0415 - only a team needs it
-    from emdsl.store.team import TeamClaims  # noqa: PLC0415 - only a team needs it
+    from emdsl.store.postgres_claims import PostgresClaims
+    from emdsl.store.team import TeamClaims
 
     try:
         return TeamClaims(PostgresClaims(url, run), here)
@@ -77,8 +77,8 @@ def team_claims(url: str, here: AnyClaims, run: str) -> AnyClaims:
 
 def team_ledger(url: str, budget: str, claims: AnyClaims) -> PostgresLedger:
     """Return the ledger of a run that spends a budget of a team; its purse ends with its claims."""
-    from emdsl.store.postgres_budgets import PostgresLedger  # noqa: PLC0415 - only a team has budgets
-    from emdsl.store.team import TeamClaims  # noqa: PLC0415 - only a team needs it
+    from emdsl.store.postgres_budgets import PostgresLedger
+    from emdsl.store.team import TeamClaims
 
     assert isinstance(claims, TeamClaims)  # the project has a team
     return PostgresLedger(url, budget, claims.owner)
@@ -95,7 +95,7 @@ def team_version(url: str) -> StoreVersion | None:
 
 def team_in_use(url: str) -> bool:
     """Whether a run uses the store of a team right now, on any machine."""
-    from emdsl.store.postgres_claims import live_owners  # noqa: PLC0415 - only a team needs it
+    from emdsl.store.postgres_claims import live_owners
 
     return bool(live_owners(url))
 

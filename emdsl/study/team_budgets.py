@@ -35,7 +35,7 @@ def resolved(
     """
     if not isinstance(budget, NamedBudget):
         return budget, None
-    from emdsl.store.postgres_budgets import add_budget  # noqa: PLC0415 - only a team has budgets
+    from emdsl.store.postgres_budgets import add_budget
 
     url = _url(project, budget)
     if budget.usd is not None and make:
@@ -55,14 +55,14 @@ def resolved(
 
 def budgets_of(project: Project) -> list[TeamBudget]:
     """Return the budgets of the project's team; raises UsageError without a team, and StoreError."""
-    from emdsl.store.postgres_budgets import budgets  # noqa: PLC0415 - only a team has budgets
+    from emdsl.store.postgres_budgets import budgets
 
     return budgets(_url(project))
 
 
 def change_budget(project: Project, name: str, limit_usd: Decimal) -> TeamBudget:
     """Set the limit of a budget, and make it if its name is new; errors as of `budgets_of`."""
-    from emdsl.store.postgres_budgets import add_budget, set_budget  # noqa: PLC0415 - only a team has budgets
+    from emdsl.store.postgres_budgets import add_budget, set_budget
 
     url = _url(project)
     project.store(create=True).close()  # its tables may not exist yet

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from speed import HANG_S  # noqa: E402 - found by the path that is set above
-from support import clean_environment, emdsl, simulator, stats  # noqa: E402 - found by the path that is set above
+from speed import HANG_S
+from support import clean_environment, emdsl, simulator, stats
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from speed import Bounds  # noqa: E402 - found by the path that is set above
-from support import clean_environment, simulator, stats  # noqa: E402 - found by the path that is set above
+from speed import Bounds
+from support import clean_environment, simulator, stats
 
 if TYPE_CHECKING:
     import resource

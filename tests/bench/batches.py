@@ -18,12 +18,12 @@ from aiohttp import web
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from providers.batch_server import model  # noqa: E402 - found by the path that is set above
-from speed import HANG_S  # noqa: E402 - found by the path that is set above
+from providers.batch_server import model
+from speed import HANG_S
 
-from emdsl.providers.batches import Batch, Phase  # noqa: E402 - found by the path that is set above
-from emdsl.providers.client import Client  # noqa: E402 - found by the path that is set above
-from emdsl.providers.http import Http  # noqa: E402 - found by the path that is set above
+from emdsl.providers.batches import Batch, Phase
+from emdsl.providers.client import Client
+from emdsl.providers.http import Http
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

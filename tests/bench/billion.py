@@ -24,9 +24,9 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(HERE)]
 
-import scale  # noqa: E402 - found by the path that is set above
-from bench import mock  # noqa: E402 - found by the path that is set above
-from scale_model import LOAD_MB, MB, SETTINGS, Costs, Line, fitted, tables  # noqa: E402 - found by the path that is set above
+import scale
+from bench import mock
+from scale_model import LOAD_MB, MB, SETTINGS, Costs, Line, fitted, tables
 
 SMALL, LARGE, HUGE = (10_000, 20_000, 40_000), 100_000, 1_000_000
 PARTS = (160_000, 240_000)  # for the prediction of HUGE

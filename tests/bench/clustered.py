@@ -16,11 +16,11 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from made_rows import made_table  # noqa: E402 - found by the path that is set above
-from support import experiment  # noqa: E402 - found by the path that is set above
+from made_rows import made_table
+from support import experiment
 
-from emdsl.outcomes import loading  # noqa: E402 - found by the path that is set above
-from emdsl.outcomes.database import WRITTEN, connected  # noqa: E402 - found by the path that is set above
+from emdsl.outcomes import loading
+from emdsl.outcomes.database import WRITTEN, connected
 
 N_QUESTIONS, SAMPLES = 48, 42
 STUDY = """

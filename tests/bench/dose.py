@@ -22,10 +22,10 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from simulated import CEILING, DOSES, FLOOR, HALF, dosed, hill, ranks  # noqa: E402 - found by the path that is set above
+from simulated import CEILING, DOSES, FLOOR, HALF, dosed, hill, ranks
 
-from emdsl.outcomes.distributions import t_quantile  # noqa: E402 - found by the path that is set above
-from emdsl.outcomes.dose import ALPHA, DoseFit, Estimate, fit, ratio  # noqa: E402 - found by the path that is set above
+from emdsl.outcomes.distributions import t_quantile
+from emdsl.outcomes.dose import ALPHA, DoseFit, Estimate, fit, ratio
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from pages import MARGIN, NOT_RUN, blocks, commands  # noqa: E402 - found by the path that is set above
+from pages import MARGIN, NOT_RUN, blocks, commands
 
 
 def shell(call: str, folder: Path) -> str:

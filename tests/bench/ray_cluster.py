@@ -25,8 +25,8 @@ import duckdb
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import pg  # noqa: E402 - a module of tests/, which is on the path from here on
-from raylets import (  # noqa: E402 - see `import pg`
+import pg
+from raylets import (
     MARK,
     VARIABLES,
     cluster_of,
@@ -37,9 +37,9 @@ from raylets import (  # noqa: E402 - see `import pg`
     whole,
     workers,
 )
-from support import clean_environment, until  # noqa: E402 - beside `raylets`, which imports it too
+from support import clean_environment, until
 
-from emdsl.serving.local import free_port  # noqa: E402 - from ROOT, which is on the path, too
+from emdsl.serving.local import free_port
 
 N, SAMPLES, CONNECTIONS = 40, 5, 6
 N_REQUESTS = 2 * N * SAMPLES

@@ -28,14 +28,14 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from speed import Bounds  # noqa: E402 - found by the path that is set above
-from support import clean_environment, emdsl  # noqa: E402 - found by the path that is set above
-from web_folder import served  # noqa: E402 - a module of the tests, found by the path that is set above
+from speed import Bounds
+from support import clean_environment, emdsl
+from web_folder import served
 
-from emdsl.digest import digest_bytes  # noqa: E402 - after the path, which the tests need
-from emdsl.query import Response, Usage  # noqa: E402 - after the path, which the tests need
-from emdsl.store.codec import encode_with  # noqa: E402 - after the path, which the tests need
-from emdsl.store.disk import DiskStore  # noqa: E402 - after the path, which the tests need
+from emdsl.digest import digest_bytes
+from emdsl.query import Response, Usage
+from emdsl.store.codec import encode_with
+from emdsl.store.disk import DiskStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,12 +20,12 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from support import clean_environment, emdsl, simulator, stats  # noqa: E402 - found by the path that is set above
+from support import clean_environment, emdsl, simulator, stats
 
-from emdsl.prompt import Message, Prompt  # noqa: E402 - found by the path that is set above
-from emdsl.query import Model, Query, RequestSettings, Response  # noqa: E402 - found by the path that is set above
-from emdsl.service import SERVICES  # noqa: E402 - found by the path that is set above
-from emdsl.store.disk import DiskStore  # noqa: E402 - found by the path that is set above
+from emdsl.prompt import Message, Prompt
+from emdsl.query import Model, Query, RequestSettings, Response
+from emdsl.service import SERVICES
+from emdsl.store.disk import DiskStore
 
 KILLS, JOBS = 100, 8
 N_ENTRIES, SIZE = 200_000, 4_096

@@ -28,12 +28,12 @@ from typing import TYPE_CHECKING, NamedTuple
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import pg  # noqa: E402 - found by the path that is set above
-from speed import HANG_S, SLACK, slowdown  # noqa: E402 - found by the path that is set above
-from support import clean_environment  # noqa: E402 - found by the path that is set above
+import pg
+from speed import HANG_S, SLACK, slowdown
+from support import clean_environment
 
-from emdsl.store.postgres import PostgresStore  # noqa: E402 - found by the path that is set above
-from emdsl.store.shared import unshared  # noqa: E402 - found by the path that is set above
+from emdsl.store.postgres import PostgresStore
+from emdsl.store.shared import unshared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
