@@ -34,7 +34,7 @@ def spend(cap: Decimal, store: MemoryStore, provider: Priced, *, of_run: bool = 
 
     async def main() -> Report:
         return await Executor(
-            walks, store, provider, connections=16, retry_policy=RetryPolicy(max_wait_s=5), run="r",
+            walks, store, provider, connections=16, retry_policy=RetryPolicy(max_wait_s=HANG_S), run="r",
             budget=cap if of_run else None,
         ).run()  # fmt: skip
 
@@ -144,7 +144,9 @@ def test_ctrl_c_sends_nothing_more_to_a_budget() -> None:
     walks = [Rows(e) for e in program(STUDY.replace("BUDGET", "4.2")).experiments]
 
     async def main() -> None:
-        executor = Executor(walks, store, provider, connections=16, retry_policy=RetryPolicy(max_wait_s=5), run="r")
+        executor = Executor(
+            walks, store, provider, connections=16, retry_policy=RetryPolicy(max_wait_s=HANG_S), run="r"
+        )
         asyncio.get_running_loop().call_later(0.1, executor.drain, INTERRUPT)
         await executor.run()
 
@@ -188,7 +190,7 @@ def spend_changing(provider: Changing, budget: Decimal | None) -> Report:
 
     async def main() -> Report:
         provider.executor = Executor(
-            walks, MemoryStore(), provider, connections=4, retry_policy=RetryPolicy(max_wait_s=5), run="r",
+            walks, MemoryStore(), provider, connections=4, retry_policy=RetryPolicy(max_wait_s=HANG_S), run="r",
             budget=budget,
         )  # fmt: skip
         return await provider.executor.run()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from speed import within
 from store.test_disk import put, query
 from web_folder import served
 
@@ -316,10 +316,9 @@ def test_a_damaged_catalog_of_an_earlier_version_is_made_again(tmp_path: Path, p
     content[-100:] = b"\xff" * 100
     content[4096:4104] = b"\xff" * 8
     path.write_bytes(content)
-    start = time.monotonic()
-    assert pulled(tmp_path / "b", packs) == (KEYS, [])
+    with within(BUSY_S / 4):
+        assert pulled(tmp_path / "b", packs) == (KEYS, [])
     assert path.stat().st_size > len(content), "its file is used, not the memory of one process"
-    assert time.monotonic() - start < BUSY_S / 2
 
 
 def test_a_pack_that_is_gone_while_its_catalog_is_read(tmp_path: Path, packs: Path) -> None:

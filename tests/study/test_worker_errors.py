@@ -109,4 +109,4 @@ def test_a_study_that_a_machine_cannot_compile_is_not_called_edited(
     if sent == "different":
         error = str(_different(message["on"], message[sent]))
         assert node() in error
-        assert (message[sent] in error) == bool(message[sent]) or "its version of emdsl" in error
+        assert (message[sent] in error) == bool(message[sent]) or "the version of emdsl" in error
