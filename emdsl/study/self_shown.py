@@ -27,7 +27,7 @@ class SelfShown:
 
     def parts(self) -> Iterator[Part]:
         """Yield the screen."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: each kind of value has a screen of its own
 
     def __str__(self) -> str:
         return text_of(self.parts())

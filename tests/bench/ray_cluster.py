@@ -44,6 +44,7 @@ from emdsl.serving.local import free_port
 N, SAMPLES, CONNECTIONS = 40, 5, 6
 N_REQUESTS = 2 * N * SAMPLES
 LATENCY_S = 0.1
+HEADLESS = "the head of the Ray cluster does not answer any more"
 STUDY = f"""em 1
 model q {{ use = "vllm/tiny", revision = "1", temperature = 1, serve = {{ replicas: 2, gpus: 1 }} }}
 dataset rows {{ file = "rows.csv", columns = {{ topic: "topic" }} }}
@@ -151,19 +152,25 @@ def kills(folder: Path) -> None:
         print(f"a replica, a worker and a node killed: whole, {repeated} requests sent again", flush=True)
 
 
+def head_killed(study: Study, run: subprocess.Popen[str], cluster: Any) -> tuple[int, str]:
+    """Kill the head of a cluster under a run; return the exit code of the run and its output, which tells why."""
+    until(lambda: len(study.events("answer")) > N_REQUESTS // 10)
+    start = time.monotonic()
+    kill_node(cluster.head_node)
+    code, output = ended(run)
+    answered = len(study.events("answer"))
+    assert HEADLESS in output, output
+    print(f"the head killed: the run ended after {time.monotonic() - start:.0f} s, {answered} answered", flush=True)
+    return code, output
+
+
 def head(folder: Path) -> None:
     """The head is killed: the run ends with an error, and its servers too; the next run repeats what was in flight."""
     study = Study(folder, "head", pg.new_database())
     with cluster_of(3) as cluster:
         run = study.run(cluster, "--workers", "3")
-        until(lambda: len(study.events("answer")) > N_REQUESTS // 10)
-        start = time.monotonic()
-        kill_node(cluster.head_node)
-        code, output = ended(run)
-        answered = len(study.events("answer"))
+        code, output = head_killed(study, run, cluster)
         assert code != 0, output
-        assert "the head of the Ray cluster does not answer any more" in output, output
-        print(f"the head killed: the run ended after {time.monotonic() - start:.0f} s, {answered} answered", flush=True)
     with cluster_of(1) as cluster:
         whole(study.run(cluster))
         one = Study(folder, "again", None)
@@ -177,13 +184,9 @@ def client(folder: Path) -> None:
     study, port = Study(folder, "client", None), free_port("127.0.0.1")
     with cluster_of(1, ray_client_server_port=port) as cluster:
         run = study.run(cluster, on=f"ray://127.0.0.1:{port}")
-        until(lambda: len(study.events("answer")) > N_REQUESTS // 10)
-        start = time.monotonic()
-        kill_node(cluster.head_node)
-        code, output = ended(run)
+        code, output = head_killed(study, run, cluster)
         assert code == 3, output
-        assert "not sent: the head of the Ray cluster does not answer any more" in output, output
-        print(f"the head of a client killed: the run ended after {time.monotonic() - start:.0f} s", flush=True)
+        assert f"not sent: {HEADLESS}" in output, output
 
 
 def away(folder: Path) -> None:

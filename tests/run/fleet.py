@@ -202,7 +202,7 @@ class Policy:
 
     def replica(self, request: Request, ready: Sequence[int], in_flight: Sequence[int], most: int) -> int:
         """Return the replica of a request; `most` bounds its requests in flight, if a policy has bounds."""
-        raise NotImplementedError
+        raise NotImplementedError  # abstract: a policy is this choice, and the rest is optional
 
     def placed(self, request: Request, replica: int) -> None:
         """Learn nothing."""

@@ -9,6 +9,7 @@ import asyncio
 import shutil
 import sqlite3
 import threading
+from abc import ABC, abstractmethod
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,29 +41,32 @@ if TYPE_CHECKING:
 DAMAGED = b"E1j" + b"x" * 60
 
 
-class Kind:
+class Kind(ABC):
     """A kind of store at a place: how to make one, open it, damage it, and claim its requests."""
 
+    @abstractmethod
     def place(self, folder: Path) -> str:
         """Return a place where there is no store yet."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self, place: str, *, read_only: bool = False) -> AnswerStore:
-        raise NotImplementedError
+        """Open the store; without `read_only` it is made if it is missing."""
 
+    @abstractmethod
     def claims(self, place: str, run: str) -> AnyClaims:
-        raise NotImplementedError
+        """Return the claims of a run."""
 
+    @abstractmethod
     def damage(self, place: str, keys: Iterable[bytes], value: bytes = DAMAGED) -> None:
         """Write a value in place of entries, as no store would."""
-        raise NotImplementedError
 
+    @abstractmethod
     def backup(self, place: str, folder: Path) -> str:
         """Return the place of a copy; nobody has the store open."""
-        raise NotImplementedError
 
+    @abstractmethod
     def of_a_newer_emdsl(self, place: str) -> None:
-        raise NotImplementedError
+        """Give the store a version of its format that this emdsl does not know."""
 
 
 class Disk(Kind):

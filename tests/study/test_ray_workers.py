@@ -158,6 +158,10 @@ def compiled(folder: Path) -> Compiled:
     return compile_study(open_project(folder / "s.em"), folder / "s.em")
 
 
+def workers_on(cluster: Cluster, study: Compiled, folder: Path) -> RayWorkers:
+    return RayWorkers(cluster, study, "10.0.0.4", folder / "logs")  # type: ignore[arg-type]  # they only start processes
+
+
 @pytest.mark.parametrize("how", ["ended", "killed", "closed"])
 @pytest.mark.parametrize("full", [False, True])
 def test_no_answer_is_lost_however_a_worker_ends(
@@ -184,7 +188,7 @@ def test_no_answer_is_lost_however_a_worker_ends(
         return await handle.wait()
 
     cluster = Cluster()
-    workers = RayWorkers(cluster, study, "10.0.0.4", tmp_path / "logs")  # type: ignore[arg-type] # only starts processes
+    workers = workers_on(cluster, study, tmp_path)
     if full:
         with pytest.raises(StoreError) as error:
             asyncio.run(end(cluster, workers))
@@ -211,7 +215,7 @@ def test_no_answer_is_lost_however_a_worker_ends(
 def test_a_node_that_does_not_answer_at_the_end(tmp_path: Path) -> None:
     """The user reads where answers may be, and the node keeps them."""
     cluster = Cluster()
-    workers = RayWorkers(cluster, compiled(tmp_path / "project"), "10.0.0.4", tmp_path / "logs")  # type: ignore[arg-type] # only starts processes
+    workers = workers_on(cluster, compiled(tmp_path / "project"), tmp_path)
 
     async def run() -> None:
         handle = await workers.start({"worker": 0, "remotes": False})
